@@ -1,0 +1,38 @@
+# `make demo` and `make test` need Python >= 3.10, git and make, and do their own set-up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where there is no NVIDIA GPU, take the CPU build of torch if pip can find one: the default one
+# for Linux brings gigabytes of CUDA libraries along.
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test bench lint clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	command -v nvidia-smi > /dev/null \
+	    || $(PIP) install -q "torch==$(TORCH)+cpu" 2> /dev/null \
+	    || $(PIP) install -q "torch==$(TORCH)"
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready
+	$(BIN)/torchio-gpu demo
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: lint
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest
+
+bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

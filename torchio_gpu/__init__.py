@@ -1,0 +1,42 @@
+"""torchio_gpu: loading and augmentation of 3D medical images as batched tensors on the device."""
+
+from . import functional
+from .data import (
+    AFFINE,
+    DATA,
+    INTENSITY,
+    LABEL,
+    LOCATION,
+    TYPE,
+    Image,
+    ImagesBatch,
+    LabelMap,
+    ScalarImage,
+    Subject,
+    SubjectsBatch,
+    SubjectsDataset,
+)
+from .loader import SubjectsLoader
+from .transforms import *  # noqa: F403
+from .transforms import __all__ as _transforms
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AFFINE",
+    "DATA",
+    "INTENSITY",
+    "LABEL",
+    "LOCATION",
+    "TYPE",
+    "Image",
+    "ImagesBatch",
+    "LabelMap",
+    "ScalarImage",
+    "Subject",
+    "SubjectsBatch",
+    "SubjectsDataset",
+    "SubjectsLoader",
+    "functional",
+    *_transforms,
+]

@@ -1,0 +1,25 @@
+"""The values: images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
+
+from .batch import ImagesBatch, SubjectsBatch
+from .dataset import SubjectsDataset
+from .image import AFFINE, DATA, INTENSITY, LABEL, TYPE, Image, LabelMap, ScalarImage
+from .subject import Subject
+
+#: Key of a patch's location in a patch and in a batch of patches.
+LOCATION = "location"
+
+__all__ = [
+    "AFFINE",
+    "DATA",
+    "INTENSITY",
+    "LABEL",
+    "LOCATION",
+    "TYPE",
+    "Image",
+    "ImagesBatch",
+    "LabelMap",
+    "ScalarImage",
+    "Subject",
+    "SubjectsBatch",
+    "SubjectsDataset",
+]

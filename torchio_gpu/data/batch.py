@@ -1,0 +1,293 @@
+"""Several samples at once: the form in which everything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry import Space
+from ..rng import Streams, fresh_seeds
+from ..shapes import Affine, Triple, Volume, check_volume, spatial_shape
+from .image import AFFINE, DATA, INTENSITY, TYPE, Image, image_class
+from .subject import Subject
+
+
+class ImagesBatch:
+    """One image of each of B samples.
+
+    Args:
+        data: Voxels, (B, C, I, J, K), on any device.
+        affine: Voxel to world of each sample, (B, 4, 4) float64 on the host; identity by default.
+        kind: 'intensity' or 'label'.
+        images: The images the voxels came from, for their paths and metadata.
+
+    >>> images = ImagesBatch(torch.zeros(2, 1, 4, 4, 4))
+    >>> images[DATA] is images.data, images.affine.shape
+    (True, torch.Size([2, 4, 4]))
+    """
+
+    def __init__(
+        self,
+        data: Volume,
+        affine: Affine | None = None,
+        kind: str = INTENSITY,
+        images: Sequence[Image] | None = None,
+    ) -> None:
+        self.data = check_volume(data, "data")
+        if affine is None:
+            affine = torch.eye(4, dtype=torch.float64).expand(len(data), 4, 4)
+        if affine.shape != (len(data), 4, 4):
+            raise ValueError(
+                f"affine must have shape ({len(data)}, 4, 4), got {tuple(affine.shape)}"
+            )
+        self.affine = affine
+        self.kind = kind
+        self._images = images
+
+    @classmethod
+    def from_images(cls, images: Sequence[Image], name: str = "image") -> ImagesBatch:
+        """Stack the voxels of images, one per sample, that share shape and type."""
+        first = images[0]
+        for n, image in enumerate(images):
+            if image.shape != first.shape:
+                raise ValueError(
+                    f"images {name!r} of a batch must share a shape: sample 0 has {first.shape}, "
+                    f"sample {n} has {image.shape}; bring them to one shape first, for example "
+                    "with CropOrPad or by sampling patches"
+                )
+            if image.kind != first.kind:
+                raise ValueError(
+                    f"images {name!r} of a batch must be of one type: sample 0 is {first.kind}, "
+                    f"sample {n} is {image.kind}"
+                )
+        data = first.data[None] if len(images) == 1 else torch.stack([i.data for i in images])
+        affine = torch.from_numpy(np.stack([image.affine for image in images]))
+        return cls(data, affine, first.kind, images)
+
+    def unbatch(self) -> list[Image]:
+        """One image per sample."""
+        affines = self.affine.numpy()
+        if self._images is None:
+            cls = image_class(self.kind)
+            return [cls(tensor=d, affine=a) for d, a in zip(self.data, affines, strict=True)]
+        rows = zip(self._images, self.data, affines, strict=True)
+        return [image._with(data, affine) for image, data, affine in rows]
+
+    def with_data(self, data: Volume, affine: Affine | None = None) -> ImagesBatch:
+        """These images with other voxels and, if given, other affines."""
+        return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
+
+    @property
+    def tensor(self) -> Volume:
+        """:attr:`data` by another name."""
+        return self.data
+
+    @property
+    def type(self) -> str:
+        """'intensity' or 'label'."""
+        return self.kind
+
+    @property
+    def space(self) -> Space:
+        """Where the voxels lie."""
+        return Space(self.spatial_shape, self.affine)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(B, C, I, J, K)."""
+        return self.data.shape
+
+    @property
+    def spatial_shape(self) -> Triple:
+        """(I, J, K)."""
+        return spatial_shape(self.data)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the voxels are."""
+        return self.data.device
+
+    def to(self, *args: Any, **kwargs: Any) -> ImagesBatch:
+        """These images on another device or of another dtype, as ``Tensor.to``."""
+        return self.with_data(self.data.to(*args, **kwargs))
+
+    def pin_memory(self) -> ImagesBatch:
+        """These images in page-locked memory, from which a copy to a GPU need not be waited for."""
+        return self.with_data(self.data.pin_memory())
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in (DATA, AFFINE, TYPE):
+            raise KeyError(f"ImagesBatch has {DATA!r}, {AFFINE!r} and {TYPE!r}, got {name!r}")
+        return getattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        return (
+            f"ImagesBatch(shape={tuple(self.shape)}, dtype={self.data.dtype}, "
+            f"device={self.device}, type={self.kind!r})"
+        )
+
+
+class SubjectsBatch:
+    """B subjects: named batches of images, and lists of everything else.
+
+    Args:
+        images: Batches of images, all of B samples.
+        metadata: For each name, one value per sample.
+        streams: Seeds of the samples, when a loader has decided them.
+        histories: What was applied to each sample before it was batched.
+
+    >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(2, 1, 4, 4, 4))}, {"age": [45, 54]})
+    >>> batch.t1.data.shape, batch["t1"]["data"] is batch.t1.data, batch.metadata["age"][1]
+    (torch.Size([2, 1, 4, 4, 4]), True, 54)
+    """
+
+    def __init__(
+        self,
+        images: dict[str, ImagesBatch],
+        metadata: dict[str, list[Any]] | None = None,
+        streams: Streams | None = None,
+        histories: list[list[Any]] | None = None,
+    ) -> None:
+        sizes = {name: len(batch) for name, batch in images.items()}
+        if len(set(sizes.values())) != 1:
+            raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
+        self.images = images
+        self.metadata = metadata or {}
+        self.streams = streams
+        self.histories = histories
+        #: What was applied to the batch as a whole, after ``histories``.
+        self.records: list[Any] = []
+        self._class: type[Subject] = Subject
+
+    @classmethod
+    def from_subjects(cls, subjects: Sequence[Subject]) -> SubjectsBatch:
+        """Batch subjects that have the same images, of the same shapes."""
+        if not subjects:
+            raise ValueError("a batch needs at least one subject, got none")
+        first = subjects[0]
+        for n, subject in enumerate(subjects):
+            if set(subject) != set(first):
+                raise ValueError(
+                    f"subjects of a batch must have the same images: sample 0 has {list(first)}, "
+                    f"sample {n} has {list(subject)}"
+                )
+        images = {
+            name: ImagesBatch.from_images([subject[name] for subject in subjects], name)
+            for name in first
+        }
+        names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
+        metadata = {name: [subject.get(name) for subject in subjects] for name in names}
+        histories = [list(subject.history) for subject in subjects]
+        batch = cls(
+            images,
+            metadata,
+            _join([subject.streams for subject in subjects]),
+            histories if any(histories) else None,
+        )
+        batch._class = type(first)
+        return batch
+
+    def unbatch(self) -> list[Subject]:
+        """The subjects, each with its images, values and history."""
+        columns = {name: batch.unbatch() for name, batch in self.images.items()}
+        subjects = []
+        for n in range(self.batch_size):
+            subject = self._class.__new__(self._class)
+            items: dict[str, Any] = {name: images[n] for name, images in columns.items()}
+            items.update({name: values[n] for name, values in self.metadata.items()})
+            subject.__dict__.update(_items=items, history=self.history(n), streams=None)
+            if self.streams is not None:
+                seeds, position = self.streams.seeds[n : n + 1], self.streams.position
+                subject.streams = Streams(seeds, position)
+            subjects.append(subject)
+        return subjects
+
+    def history(self, sample: int) -> list[Any]:
+        """What was applied to one sample, oldest first."""
+        before = self.histories[sample] if self.histories else []
+        rows = (record.row(sample) for record in self.records)
+        return [*before, *(record for record in rows if record is not None)]
+
+    def replace(self, images: dict[str, ImagesBatch]) -> SubjectsBatch:
+        """This batch with other images; everything else is shared."""
+        new = SubjectsBatch(images, self.metadata, self.streams, self.histories)
+        new.records = list(self.records)
+        new._class = self._class
+        return new
+
+    def apply_inverse_transform(self, **kwargs: Any) -> SubjectsBatch:
+        """This batch with what was done to each sample undone, and empty histories.
+
+        Arguments as for :meth:`Subject.get_inverse_transform`.
+        """
+        subjects = [s.apply_inverse_transform(**kwargs) for s in self.unbatch()]
+        return SubjectsBatch.from_subjects(subjects)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples B."""
+        return len(next(iter(self.images.values())))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the voxels of the first image are."""
+        return next(iter(self.images.values())).device
+
+    def to(self, *args: Any, **kwargs: Any) -> SubjectsBatch:
+        """This batch with its voxels on another device, as ``Tensor.to``."""
+        return self.replace({n: b.to(*args, **kwargs) for n, b in self.images.items()})
+
+    def pin_memory(self) -> SubjectsBatch:
+        """This batch with its voxels in page-locked memory."""
+        return self.replace({n: b.pin_memory() for n, b in self.images.items()})
+
+    def get_images_dict(self) -> dict[str, ImagesBatch]:
+        """Batches of images by name."""
+        return dict(self.images)
+
+    def keys(self) -> list[str]:
+        """Names of all values."""
+        return [*self.images, *self.metadata]
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.images:
+            return self.images[name]
+        if name in self.metadata:
+            return self.metadata[name]
+        raise KeyError(f"batch has no {name!r}; it has {self.keys()}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.images or name in self.metadata
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.images)
+
+    def __len__(self) -> int:
+        return self.batch_size
+
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for names that are no attribute of the class or the instance.
+        for values in (self.__dict__.get("images", {}), self.__dict__.get("metadata", {})):
+            if name in values:
+                return values[name]
+        raise AttributeError(f"batch has no attribute or value {name!r}")
+
+    def __repr__(self) -> str:
+        values = [f"{name}={value!r}" for name, value in self.images.items()]
+        values += [f"{name}={value!r}" for name, value in self.metadata.items()]
+        return f"SubjectsBatch({', '.join(values)})"
+
+
+def _join(streams: Sequence[Streams | None]) -> Streams | None:
+    """The streams of a batch: one seed per sample, none used up twice by any of them."""
+    if all(stream is None for stream in streams):
+        return None
+    seeds: list[Tensor] = [fresh_seeds(1) if s is None else s.seeds for s in streams]
+    return Streams(torch.cat(seeds), max(s.position for s in streams if s is not None))

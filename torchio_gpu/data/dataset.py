@@ -1,0 +1,83 @@
+"""A dataset of subjects."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from .batch import SubjectsBatch
+from .subject import Subject
+
+
+class SubjectsDataset(Dataset[Any]):
+    """Subjects that are read, and transformed, one at a time when asked for.
+
+    The subjects given are never changed: voxels are read into a copy, so memory does not grow
+    with the number of samples seen.
+
+    Args:
+        subjects: The subjects.
+        transform: Applied to each subject after it is read; any callable.
+
+    Raises:
+        ValueError: There are no subjects.
+        TypeError: One of them is not a :class:`Subject`, or the transform cannot be called.
+
+    >>> from torch.utils.data import DataLoader
+    >>> subject = Subject(t1=ScalarImage(torch.rand(1, 4, 4, 4)))
+    >>> dataset = SubjectsDataset([subject, subject])
+    >>> next(iter(DataLoader(dataset, batch_size=2))).t1.data.shape
+    torch.Size([2, 1, 4, 4, 4])
+    """
+
+    def __init__(
+        self, subjects: Iterable[Subject], transform: Callable[[Subject], Any] | None = None
+    ) -> None:
+        self._subjects = list(subjects)
+        if not self._subjects:
+            raise ValueError("subjects must hold at least one Subject, got none")
+        for n, subject in enumerate(self._subjects):
+            if not isinstance(subject, Subject):
+                raise TypeError(
+                    f"subjects must be Subject instances, number {n} is {type(subject).__name__}"
+                )
+        self.set_transform(transform)
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+    def __getitem__(self, index: int) -> Any:
+        if isinstance(index, torch.Tensor):
+            index = int(index)
+        subject = copy.copy(self._subjects[index])
+        subject.load()
+        return subject if self.transform is None else self.transform(subject)
+
+    def set_transform(self, transform: Callable[[Subject], Any] | None) -> None:
+        """Replace the transform; ``None`` removes it."""
+        if transform is not None and not callable(transform):
+            raise TypeError(f"transform must be callable or None, got {transform!r}")
+        self.transform = transform
+
+    def dry_iter(self) -> Sequence[Subject]:
+        """The subjects themselves, neither read nor transformed."""
+        return list(self._subjects)
+
+
+def collate(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
+    """Batch subjects: what a DataLoader does with them, with or without our help."""
+    return SubjectsBatch.from_subjects(subjects)
+
+
+def _teach_torch() -> None:
+    """Let torch's default collate function, which a plain DataLoader uses, batch subjects."""
+    from torch.utils.data._utils.collate import default_collate_fn_map
+
+    default_collate_fn_map[Subject] = collate
+
+
+_teach_torch()

@@ -1,0 +1,392 @@
+"""One image: voxels (C, I, J, K), the affine that places them, and anything else known about it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import geometry
+from ..shapes import Triple
+from . import io
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from matplotlib.figure import Figure
+
+DATA = "data"
+AFFINE = "affine"
+TYPE = "type"
+INTENSITY = "intensity"
+LABEL = "label"
+
+Region = tuple[slice, slice, slice]
+
+
+class Image:
+    """A 3D image with channels; 2D images have one slice, time and diffusion are channels.
+
+    Voxels are read from the file when they are first needed. Shape, affine and what follows from
+    them come from the header alone.
+
+    Args:
+        source: Path of a file or DICOM folder, tensor or array (C, I, J, K), SimpleITK image,
+            NiBabel image, or another :class:`Image`.
+        path, tensor: ``source`` by the name of what it is.
+        affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
+        type: Ignored spelling aid of older code: must equal the class's own type.
+        metadata: Anything else, kept and returned by ``image[name]``.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ValueError: The tensor does not have four dimensions, or the affine is singular, not
+            finite, or not (4, 4).
+
+    >>> image = ScalarImage(tensor=torch.rand(1, 4, 4, 2), affine=np.diag([1, 1, 3, 1]))
+    >>> image.shape, image.spacing, image.orientation
+    ((1, 4, 4, 2), (1.0, 1.0, 3.0), ('R', 'A', 'S'))
+    """
+
+    kind: ClassVar[str] = INTENSITY
+
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        path: str | Path | None = None,
+        tensor: Tensor | np.ndarray | None = None,
+        affine: Any = None,
+        type: str | None = None,
+        **metadata: Any,
+    ) -> None:
+        given = [s for s in (source, path, tensor) if s is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"{self._name()} takes exactly one of source, path and tensor, got {len(given)}"
+            )
+        if type is not None and type != self.kind:
+            raise ValueError(f"type of {self._name()} must be {self.kind!r}, got {type!r}")
+        self.path: Path | None = None
+        self.metadata: dict[str, Any] = metadata
+        self._data: Tensor | None = None
+        self._affine: np.ndarray | None = None
+        self._header: io.Header | None = None
+        self._read(given[0])
+        if affine is not None:
+            self._affine = geometry.check_affine(affine).numpy()
+
+    def _read(self, source: Any) -> None:
+        affine: Any = np.eye(4)
+        if isinstance(source, (str, Path)):
+            self.path = Path(source)
+            if not self.path.exists():
+                raise FileNotFoundError(f"path must name a file or folder, {source} does not exist")
+            return
+        if isinstance(source, Image):
+            self.path, self._data, self._header = source.path, source._data, source._header
+            self._affine = source._affine
+            self.metadata = {**source.metadata, **self.metadata}
+            return
+        if io.is_sitk(source):
+            source, affine = io.from_sitk(source)
+        elif io.is_nibabel(source):
+            source, affine = io.from_nibabel(source)
+        self._data = self._check_data(source)
+        self._affine = geometry.check_affine(affine).numpy()
+
+    @classmethod
+    def _name(cls) -> str:
+        return cls.__name__
+
+    def _check_data(self, data: Any) -> Tensor:
+        if isinstance(data, np.ndarray):
+            native = data.astype(data.dtype.newbyteorder("="), copy=False)
+            data = torch.from_numpy(np.ascontiguousarray(native))
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"{self._name()} takes a path, tensor, array, SimpleITK or NiBabel image, "
+                f"got {data.__class__.__name__}"
+            )
+        if data.ndim != 4 or 0 in data.shape:
+            raise ValueError(
+                f"tensor of {self._name()} must have shape (C, I, J, K) with no empty axis, "
+                f"got {tuple(data.shape)}"
+            )
+        return data
+
+    # Voxels
+
+    @property
+    def data(self) -> Tensor:
+        """Voxels (C, I, J, K), read from the file if they have not been yet."""
+        self.load()
+        assert self._data is not None
+        return self._data
+
+    @data.setter
+    def data(self, data: Tensor | np.ndarray) -> None:
+        self.set_data(data)
+
+    @property
+    def tensor(self) -> Tensor:
+        """Voxels (C, I, J, K): :attr:`data` by another name."""
+        return self.data
+
+    def set_data(self, data: Tensor | np.ndarray) -> None:
+        """Replace the voxels; the affine stays."""
+        affine = self.affine
+        self._data = self._check_data(data)
+        self._affine = affine
+
+    def load(self) -> None:
+        """Read the voxels from the file, if that has not been done."""
+        if self._data is not None:
+            return
+        assert self.path is not None
+        data, affine = io.read(self.path)
+        self._data = self._check_data(data)
+        if self._affine is None:
+            self._affine = affine.numpy()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the voxels are in memory."""
+        return self._data is not None
+
+    def numpy(self) -> np.ndarray:
+        """Voxels as an array (C, I, J, K)."""
+        return self.data.detach().cpu().numpy()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype)
+
+    def to(self, *args: Any, **kwargs: Any) -> Image:
+        """A copy whose voxels are on another device or of another dtype, as ``Tensor.to``."""
+        return self._with(self.data.to(*args, **kwargs))
+
+    def _with(self, data: Tensor, affine: np.ndarray | None = None) -> Image:
+        """A copy of this image with other voxels and, if given, another affine."""
+        new = copy.copy(self)
+        new.metadata = dict(self.metadata)
+        new._affine = self.affine if affine is None else affine
+        new._data = data
+        return new
+
+    # Geometry
+
+    def _peek(self) -> io.Header:
+        if self._header is None:
+            assert self.path is not None
+            self._header = io.read_header(self.path)
+        return self._header
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel to world, RAS+ mm, (4, 4) float64."""
+        if self._affine is None:
+            self._affine = self._peek().affine.numpy()
+        return self._affine
+
+    @affine.setter
+    def affine(self, affine: Any) -> None:
+        self._affine = geometry.check_affine(affine).numpy()
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, I, J, K)."""
+        shape = self._peek().shape if self._data is None else tuple(self._data.shape)
+        c, i, j, k = shape
+        return c, i, j, k
+
+    @property
+    def spatial_shape(self) -> Triple:
+        """(I, J, K)."""
+        return self.shape[1:]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """dtype of the voxels."""
+        return self._peek().dtype if self._data is None else self._data.dtype
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels C."""
+        return self.shape[0]
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between voxels along I, J, K in mm."""
+        i, j, k = geometry.spacing(torch.from_numpy(self.affine)).tolist()
+        return i, j, k
+
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """World position of voxel (0, 0, 0) in mm, RAS+."""
+        x, y, z = self.affine[:3, 3].tolist()
+        return x, y, z
+
+    @property
+    def orientation(self) -> tuple[str, str, str]:
+        """Anatomical direction in which I, J, K grow, such as ('R', 'A', 'S')."""
+        return geometry.orientation(torch.from_numpy(self.affine))
+
+    @property
+    def orientation_str(self) -> str:
+        """:attr:`orientation` as one word, such as 'RAS'."""
+        return "".join(self.orientation)
+
+    def is_2d(self) -> bool:
+        """Whether there is a single slice along K."""
+        return self.spatial_shape[2] == 1
+
+    @property
+    def space(self) -> geometry.Space:
+        """Where the voxels lie, as a batch of one."""
+        return geometry.Space(self.spatial_shape, torch.from_numpy(self.affine)[None])
+
+    # Mapping
+
+    @property
+    def type(self) -> str:
+        """'intensity' or 'label'."""
+        return self.kind
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, str):
+            if item in (DATA, AFFINE, TYPE):
+                return getattr(self, item)
+            return self.metadata[item]
+        return self._crop(item)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in (DATA, AFFINE):
+            setattr(self, name, value)
+        else:
+            self.metadata[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in (DATA, AFFINE, TYPE) or name in self.metadata
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((DATA, AFFINE, TYPE, *self.metadata))
+
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for names that are no attribute of the class or the instance.
+        metadata = self.__dict__.get("metadata", {})
+        if name in metadata:
+            return metadata[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute or metadata {name!r}")
+
+    def _crop(self, item: Any) -> Image:
+        """The part within up to three spatial slices; of a file, only that part is read."""
+        region = _region(item, self.spatial_shape)
+        if self._data is None:
+            assert self.path is not None
+            data, affine = io.read(self.path, region)
+            if self._affine is None:
+                return self._with(data, affine.numpy())
+        else:
+            data = self._data[(slice(None), *region)]
+        start = [s.start for s in region] + [1]
+        affine = self.affine.copy()
+        affine[:, 3] = affine @ start
+        return self._with(data, affine)
+
+    # Elsewhere
+
+    def as_sitk(self) -> sitk.Image:
+        """As a SimpleITK image; channels become vector components."""
+        return io.to_sitk(self.data.detach().cpu(), torch.from_numpy(self.affine))
+
+    @classmethod
+    def from_sitk(cls, image: sitk.Image) -> Image:
+        """From a SimpleITK image."""
+        return cls(image)
+
+    def save(self, path: str | Path) -> None:
+        """Write the image in the format that the path's suffix names."""
+        io.write(self.data.detach().cpu(), torch.from_numpy(self.affine), Path(path))
+
+    def plot(self, **kwargs: Any) -> Figure:
+        """Draw the three middle planes; see :func:`torchio_gpu.plot.plot_image`."""
+        from ..plot import plot_image
+
+        return plot_image(self, **kwargs)
+
+    def __copy__(self) -> Image:
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__)
+        new.metadata = dict(self.metadata)
+        return new
+
+    def __repr__(self) -> str:
+        where = f"path={str(self.path)!r}" if self.path is not None else "in memory"
+        if self._data is None and self._header is None:
+            return f"{self._name()}({where}, not read)"
+        spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
+        return (
+            f"{self._name()}(shape={self.shape}, spacing=({spacing}), "
+            f"orientation={self.orientation_str}+, dtype={self.dtype}, {where})"
+        )
+
+
+class ScalarImage(Image):
+    """An image whose voxels measure something: MRI, CT, a probability map.
+
+    Takes the arguments of :class:`Image`. Intensity transforms change it, and spatial ones
+    interpolate it.
+
+    >>> ScalarImage(torch.zeros(1, 2, 2, 2)).type
+    'intensity'
+    """
+
+    kind = INTENSITY
+
+
+class LabelMap(Image):
+    """An image whose voxels name something: a segmentation.
+
+    Takes the arguments of :class:`Image`. Its values are never mixed, and its dtype is kept.
+
+    >>> LabelMap(torch.zeros(1, 2, 2, 2, dtype=torch.uint8)).type
+    'label'
+    """
+
+    kind = LABEL
+
+
+def image_class(kind: str) -> type[Image]:
+    """The class of images of a kind, 'intensity' or 'label'."""
+    return {INTENSITY: ScalarImage, LABEL: LabelMap}[kind]
+
+
+def _region(item: Any, shape: Triple) -> Region:
+    """Up to three ints, slices and an ellipsis as three slices with step 1 and real bounds."""
+    items = list(item) if isinstance(item, tuple) else [item]
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items[at : at + 1] = [slice(None)] * (4 - len(items))
+    if len(items) > 3 or Ellipsis in items:
+        raise IndexError(f"an image takes at most three spatial indices, got {item!r}")
+    region = []
+    for axis, (n, index) in enumerate(
+        zip(shape, items + [slice(None)] * (3 - len(items)), strict=True)
+    ):
+        if isinstance(index, int):
+            first = index + n if index < 0 else index
+            index = slice(first, first + 1)
+        start, stop, step = index.indices(n)
+        if step != 1 or stop <= start or (index.start is not None and index.start >= n):
+            raise IndexError(
+                f"index {axis} of an image must select voxels of 0..{n - 1} with step 1, "
+                f"got {index}"
+            )
+        region.append(slice(start, stop))
+    return region[0], region[1], region[2]
+
+

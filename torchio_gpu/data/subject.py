@@ -1,0 +1,260 @@
+"""One subject: named images and whatever else is known."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..geometry import SPACE_TOLERANCE_MM
+from ..rng import Streams
+from ..shapes import Triple
+from .image import INTENSITY, Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Subject:
+    """Images of one person, animal or object, with any other values by name.
+
+    Args:
+        mapping: Names and values, as an alternative to keywords.
+        items: Images become images of the subject; all else is metadata. A value may be ``None``,
+            for example a modality that was not acquired.
+
+    Raises:
+        ValueError: No value is an image.
+
+    >>> subject = Subject(t1=ScalarImage(torch.rand(1, 4, 4, 4)), age=45, t2=None)
+    >>> list(subject), subject.age, subject["t1"].shape
+    (['t1'], 45, (1, 4, 4, 4))
+    """
+
+    #: Turns history records into a transform. The transforms room puts its own here, so that
+    #: values need not know transforms.
+    _compose: Callable[..., Any]
+
+    def __init__(self, mapping: Mapping[str, Any] | None = None, /, **items: Any) -> None:
+        self._items: dict[str, Any] = {**(mapping or {}), **items}
+        #: What was applied to this subject, oldest first.
+        self.history: list[Any] = []
+        #: Seeds that a loader gave this sample, or None.
+        self.streams: Streams | None = None
+        for name in self._items:
+            if not isinstance(name, str):
+                raise TypeError(f"names of a Subject must be strings, got {name!r}")
+        if not self.get_images_dict():
+            raise ValueError(
+                f"Subject must have at least one image, got {sorted(self._items) or 'nothing'}"
+            )
+
+    # Images by name
+
+    def get_images_dict(
+        self,
+        intensity_only: bool = False,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> dict[str, Image]:
+        """Images by name, in the order given.
+
+        Args:
+            intensity_only: Leave label maps out.
+            include, exclude: Names to keep, names to leave out.
+        """
+        return {
+            name: image
+            for name, image in self._items.items()
+            if isinstance(image, Image)
+            and not (intensity_only and image.kind != INTENSITY)
+            and (include is None or name in include)
+            and (exclude is None or name not in exclude)
+        }
+
+    def get_images(self, intensity_only: bool = False, **kwargs: Any) -> list[Image]:
+        """Images in the order given; arguments as for :meth:`get_images_dict`."""
+        return list(self.get_images_dict(intensity_only, **kwargs).values())
+
+    def get_images_names(self) -> list[str]:
+        """Names of the images."""
+        return list(self.get_images_dict())
+
+    def get_first_image(self) -> Image:
+        """The image named first."""
+        return self.get_images()[0]
+
+    def add_image(self, image: Image, name: str) -> None:
+        """Add or replace an image."""
+        if not isinstance(image, Image):
+            raise TypeError(f"image must be an Image, got {type(image).__name__}")
+        self._items[name] = image
+
+    def remove_image(self, name: str) -> None:
+        """Remove an image."""
+        if not isinstance(self._items.get(name), Image):
+            raise KeyError(f"subject has no image {name!r}; it has {list(self)}")
+        del self._items[name]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Everything that is not an image."""
+        return {n: v for n, v in self._items.items() if not isinstance(v, Image)}
+
+    def keys(self) -> list[str]:
+        """Names of all values."""
+        return list(self._items)
+
+    def values(self) -> list[Any]:
+        """All values."""
+        return list(self._items.values())
+
+    def items(self) -> list[tuple[str, Any]]:
+        """All names with their values."""
+        return list(self._items.items())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Value of a name, or the default."""
+        return self._items.get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._items:
+            raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+        return self._items[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._items[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._items[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.get_images_dict())
+
+    def __len__(self) -> int:
+        return len(self.get_images_dict())
+
+    def __getattr__(self, name: str) -> Any:
+        # Only asked for names that are no attribute of the class or the instance.
+        items = self.__dict__.get("_items", {})
+        if name in items:
+            return items[name]
+        raise AttributeError(f"subject has no attribute or value {name!r}; it has {list(items)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_items", {}) or isinstance(value, Image):
+            self._items[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    # Geometry
+
+    def check_consistent_space(self) -> None:
+        """Raise unless all images have the same shape and corners."""
+        images = self.get_images_dict()
+        first_name, first = next(iter(images.items()))
+        for name, image in images.items():
+            if image.spatial_shape != first.spatial_shape:
+                raise ValueError(
+                    f"images must share a spatial shape: {first_name!r} has "
+                    f"{first.spatial_shape}, {name!r} has {image.spatial_shape}"
+                )
+            distance = first.space.distance_mm(image.space)
+            if distance > SPACE_TOLERANCE_MM:
+                raise ValueError(
+                    f"images must share a space: corners of {first_name!r} and {name!r} are up "
+                    f"to {distance:.3g} mm apart"
+                )
+
+    def _shared(self, attribute: str) -> Any:
+        values = {name: getattr(image, attribute) for name, image in self.get_images_dict().items()}
+        if len(set(values.values())) > 1:
+            raise ValueError(f"images must share {attribute}, got {values}")
+        return next(iter(values.values()))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(C, I, J, K), which all images must share."""
+        shape: tuple[int, int, int, int] = self._shared("shape")
+        return shape
+
+    @property
+    def spatial_shape(self) -> Triple:
+        """(I, J, K), which all images must share."""
+        shape: Triple = self._shared("spatial_shape")
+        return shape
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Spacing in mm, which all images must share."""
+        spacing: tuple[float, float, float] = self._shared("spacing")
+        return spacing
+
+    # Voxels
+
+    def load(self) -> None:
+        """Read the voxels of all images that have not been read."""
+        for image in self.get_images():
+            image.load()
+
+    def to(self, *args: Any, **kwargs: Any) -> Subject:
+        """A copy whose images are on another device or of another dtype, as ``Tensor.to``."""
+        new = copy.copy(self)
+        for name, image in self.get_images_dict().items():
+            new._items[name] = image.to(*args, **kwargs)
+        return new
+
+    def __copy__(self) -> Subject:
+        """A subject of its own with images of their own; voxels in memory are shared."""
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__)
+        items = {n: copy.copy(v) if isinstance(v, Image) else v for n, v in self._items.items()}
+        new.__dict__["_items"] = items
+        new.__dict__["history"] = list(self.history)
+        return new
+
+    # History
+
+    def get_composed_history(self, **kwargs: Any) -> Any:
+        """A transform that does again what was done to this subject, same parameters included.
+
+        Args:
+            ignore_intensity: Leave intensity transforms out.
+            image_interpolation: Interpolate scalar images so instead.
+        """
+        return self._compose(self.history, **kwargs)
+
+    def get_inverse_transform(self, warn: bool = True, **kwargs: Any) -> Any:
+        """A transform that undoes what was done to this subject, last step first.
+
+        Args:
+            warn: Warn of steps that cannot be undone; they are skipped.
+            ignore_intensity, image_interpolation: As for :meth:`get_composed_history`.
+        """
+        return self._compose(self.history, **kwargs).inverse(warn=warn)
+
+    def apply_inverse_transform(self, **kwargs: Any) -> Subject:
+        """This subject with what was done to it undone, and an empty history.
+
+        Arguments as for :meth:`get_inverse_transform`.
+        """
+        result: Subject = self.get_inverse_transform(**kwargs)(self)
+        result.clear_history()
+        return result
+
+    def clear_history(self) -> None:
+        """Forget what was applied."""
+        self.history = []
+
+    def plot(self, **kwargs: Any) -> Figure:
+        """Draw the middle planes of all images; see :func:`torchio_gpu.plot.plot_subject`."""
+        from ..plot import plot_subject
+
+        return plot_subject(self, **kwargs)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
+        return f"{self.__class__.__name__}({values})"

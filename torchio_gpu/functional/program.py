@@ -1,0 +1,115 @@
+"""Programs of pointwise operations: each voxel is read once, changed by all, written once.
+
+An operation is a value, a small dataclass that holds one set of parameters per sample.
+:func:`pointwise` runs a list of them. The functions of :mod:`torchio_gpu.functional.intensity` are
+programs of one operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..shapes import PerItem, Volume, check_volume
+from .launch import to_device
+from .reference import intensity as _reference
+
+
+@dataclass(frozen=True)
+class BiasField:
+    """Multiply by a smooth field; see :func:`torchio_gpu.functional.bias_field`."""
+
+    coefficients: Tensor  # [B, M]
+    order: int
+
+    def __post_init__(self) -> None:
+        expected = len(_reference.monomials(self.order)[0])
+        if self.coefficients.ndim != 2 or self.coefficients.shape[1] != expected:
+            raise ValueError(
+                f"coefficients must have shape (B, {expected}) for order {self.order}, "
+                f"got {tuple(self.coefficients.shape)}"
+            )
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        return (self.coefficients,)
+
+    def apply(self, x: Volume, owns: bool, coefficients: Tensor) -> Volume:
+        return _reference.bias_field(x, coefficients, self.order, owns)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Raise to a power; see :func:`torchio_gpu.functional.gamma`."""
+
+    log_gamma: Tensor  # [B] or [B, C]
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
+
+    def apply(self, x: Volume, owns: bool, log_gamma: Tensor) -> Volume:
+        if log_gamma.shape[1] not in (1, x.shape[1]):
+            raise ValueError(
+                f"log_gamma must hold one value per sample [{len(x)}] or per channel "
+                f"[{len(x)}, {x.shape[1]}], got {list(log_gamma.shape)}"
+            )
+        return _reference.gamma(x, log_gamma, owns)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Add noise; see :func:`torchio_gpu.functional.noise`."""
+
+    mean: PerItem
+    std: PerItem
+    seeds: PerItem
+    rician: bool = False
+    active: Tensor | None = None
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        return (self.mean, self.std)
+
+    def apply(self, x: Volume, owns: bool, mean: Tensor, std: Tensor) -> Volume:
+        active = None if self.active is None else self.active.to(x.device, non_blocking=True)
+        return _reference.noise(x, mean, std, self.seeds, self.rician, active, owns)
+
+
+Operation = BiasField | Gamma | Noise
+
+
+def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
+    """Apply pointwise operations one after another.
+
+    Args:
+        x: Volume, (B, C, I, J, K). Floats keep their dtype and are computed with in float32 or
+            better; integers become float32.
+        operations: What to do, in order; their tensors hold one entry per sample.
+
+    Returns:
+        A new volume; ``x`` is left as it is. Gradients flow to ``x`` and to the parameters.
+
+    >>> x = torch.ones(2, 1, 4, 4, 4)
+    >>> program = [Gamma(torch.zeros(2)), BiasField(torch.zeros(2, 4), order=1)]
+    >>> bool((pointwise(x, program) == x).all())
+    True
+    """
+    check_volume(x)
+    if x.is_complex():
+        raise ValueError(f"x must be real, got {x.dtype}")
+    y = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    parameters = [operation.parameters() for operation in operations]
+    flat = [parameter for group in parameters for parameter in group]
+    for parameter in flat:
+        if parameter.shape[0] != len(x):
+            raise ValueError(
+                f"parameters must hold one entry per sample: expected {len(x)}, "
+                f"got {parameter.shape[0]}"
+            )
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (y, *flat))
+    moved = iter(to_device(x.device, *flat))
+    for operation, group in zip(operations, parameters, strict=True):
+        owns = y is not x and not differentiable
+        y = operation.apply(y, owns, *[next(moved) for _ in group])  # type: ignore[arg-type]
+    return y.to(x.dtype) if x.is_floating_point() else y

@@ -1,0 +1,241 @@
+"""Sampling a volume through a map: ``out(v) = x(matrix (v + displacement(v)))``, v in voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
+from .separable import cubic_bspline, expand, ramp
+
+_INVERSE_STEPS = 10
+_INVERSE_POLISH = 2
+
+
+def warp(
+    x: Volume,
+    matrix: Affine,
+    control_points: ControlPoints | None,
+    lattice: Affine | None,
+    separable: bool,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    inverse: bool,
+) -> Volume:
+    """Sample ``x`` at ``matrix (v + u(lattice v))`` for every output voxel v.
+
+    Args:
+        x: Volume to sample.
+        matrix: Output voxels to input voxels, [B, 4, 4].
+        control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
+        lattice: Output voxels to control-point coordinates, [B, 4, 4]; diagonal if ``separable``.
+        separable: Whether the control points lie along the voxel axes.
+        size: Voxels of the output along I, J, K.
+        mode: 'linear' or 'nearest'.
+        fill: Value outside the input: a number or [B, C].
+        inverse: Sample through the inverse of the displacement instead.
+    """
+    nearest = mode == "nearest"
+    to_grid = matrix if nearest else _normalised(x.shape[2:], matrix) @ matrix
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if control_points is not None and (inverse or not separable):
+        assert lattice is not None
+        points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
+        grid = points @ to_grid[:, :3, :3].mT + to_grid[:, None, :3, 3]
+        grid = grid.to(dtype).view(-1, *size, 3)
+    else:
+        grid = _separable_grid(to_grid, control_points, lattice, size, dtype)
+    return (_sample_nearest if nearest else _sample_linear)(x, grid, fill)
+
+
+def _normalised(size: Sequence[int], like: Tensor) -> Tensor:
+    """Input voxels (i, j, k) to the (k, j, i) in [-1, 1] that ``F.grid_sample`` expects."""
+    scale = [2.0 / n for n in size]
+    rows = [
+        [0, 0, scale[2], scale[2] / 2 - 1],
+        [0, scale[1], 0, scale[1] / 2 - 1],
+        [scale[0], 0, 0, scale[0] / 2 - 1],
+        [0, 0, 0, 1],
+    ]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def _separable_grid(
+    matrix: Affine,
+    control_points: ControlPoints | None,
+    lattice: Affine | None,
+    size: Triple,
+    dtype: torch.dtype,
+) -> Grid:
+    """``matrix (v + u(v))`` on the whole grid, [B, I, J, K, 3].
+
+    An affine map is the expansion of the functions 1 and v along each axis; a spline adds its
+    basis functions to these two, so that both together cost what the spline alone does.
+    """
+    batch, device = len(matrix), matrix.device
+    counts = (0, 0, 0) if control_points is None else control_points.shape[2:]
+    n0, n1, n2 = counts
+    coefficients = matrix.new_zeros(batch, 3, n0 + 2, n1 + 2, n2 + 2)
+    coefficients[:, :, n0, n1, n2] = matrix[:, :3, 3]
+    coefficients[:, :, n0 + 1, n1, n2] = matrix[:, :3, 0]
+    coefficients[:, :, n0, n1 + 1, n2] = matrix[:, :3, 1]
+    coefficients[:, :, n0, n1, n2 + 1] = matrix[:, :3, 2]
+    bases = []
+    if control_points is not None:
+        moved = matrix[:, :3, :3] @ control_points.flatten(2).to(matrix.dtype)
+        coefficients[:, :, :n0, :n1, :n2] = moved.view_as(control_points)
+    for axis in range(3):
+        v = ramp(size[axis], device)
+        polynomial = torch.stack((torch.ones_like(v), v), -1).expand(batch, -1, -1)
+        if control_points is None or lattice is None:
+            bases.append(polynomial)
+            continue
+        at = lattice[:, axis, axis, None] * v + lattice[:, axis, 3, None]  # [B, I]
+        spline = cubic_bspline(at[:, :, None] - ramp(counts[axis], device))
+        bases.append(torch.cat((spline, polynomial), -1))
+    return expand(coefficients, (bases[0], bases[1], bases[2]), dtype)
+
+
+def voxel_grid(size: Triple, device: torch.device) -> Tensor:
+    """Coordinates of all voxels, [N, 3] float64."""
+    return torch.cartesian_prod(*[ramp(n, device) for n in size])
+
+
+def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
+    """Displacement at any points, [B, N, 3]: 64 products for each point.
+
+    Args:
+        control_points: [B, 3, N0, N1, N2].
+        points: In control-point coordinates, [B, N, 3].
+    """
+    batch, _, n0, n1, n2 = control_points.shape
+    # Two rings of zeros let every tap of a point in or near the lattice be looked up; points
+    # further out are clamped into the zeros.
+    table = F.pad(control_points, (2, 2) * 3).flatten(2)  # [B, 3, (N0+4)(N1+4)(N2+4)]
+    limits = torch.tensor((n0, n1, n2), device=points.device)
+    first = points.detach().floor().clamp(min=-1).minimum(limits).long() - 1  # lowest tap
+    weights = [cubic_bspline(points - (first + tap)) for tap in range(4)]  # 4 of [B, N, 3]
+    first = first + 2
+    strides = ((n1 + 4) * (n2 + 4), n2 + 4, 1)
+    out = points.new_zeros(points.shape)
+    for i in range(4):
+        for j in range(4):
+            for k in range(4):
+                taps = (i, j, k)
+                index = sum(
+                    (first[..., a] + tap).clamp_(0, int(limits[a]) + 3) * strides[a]
+                    for a, tap in enumerate(taps)
+                )
+                assert isinstance(index, Tensor)
+                values = table.gather(2, index[:, None].expand(batch, 3, -1))  # [B, 3, N]
+                weight = weights[i][..., 0] * weights[j][..., 1] * weights[k][..., 2]
+                out = out + weight[..., None] * values.mT
+    return out
+
+
+def _displaced(
+    control_points: ControlPoints, lattice: Affine, size: Triple, inverse: bool
+) -> Tensor:
+    """``v + u(v)`` for all voxels, or the point whose displaced position is v, [B, N, 3]."""
+
+    def displacement(points: Tensor) -> Tensor:
+        at = points @ lattice[:, :3, :3].mT + lattice[:, None, :3, 3]
+        return spline_at(control_points, at)
+
+    start = voxel_grid(size, control_points.device).expand(len(control_points), -1, -1)
+    if not inverse:
+        return start + displacement(start)
+    # Fixed point of p = v - u(p). The steps read a dense copy of u linearly, which is quick; the
+    # last ones evaluate the spline itself, which removes the error of the linear reading.
+    dense = displacement(start)
+    table = dense.mT.reshape(-1, 3, *size)
+    scale = _normalised(size, start)
+    points = start
+    for _ in range(_INVERSE_STEPS):
+        at = (points @ scale[:3, :3].mT + scale[:3, 3])[:, None, None]
+        read = F.grid_sample(table, at, padding_mode="border", align_corners=False)
+        points = start - read[:, :, 0, 0].mT
+    for _ in range(_INVERSE_POLISH):
+        points = start - displacement(points)
+    return points
+
+
+def _sample_linear(x: Volume, grid: Grid, fill: float | Tensor) -> Volume:
+    """Trilinear interpolation of ``x - fill``, which is zero outside, plus ``fill``."""
+    y = x.to(grid.dtype)
+    if isinstance(fill, Tensor):
+        fill = fill.to(y)[:, :, None, None, None]
+        y = y - fill
+    elif fill:
+        y = y - fill
+    batch, parts = len(y), _parts(y, grid)
+    if parts > 1:
+        # grid_sample works on one sample per thread: cut the output of a small batch along I.
+        y = y.expand(parts, -1, -1, -1, -1)
+        grid = grid.view(parts, -1, *grid.shape[2:])
+    out = F.grid_sample(y, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if parts > 1:
+        out = out.transpose(0, 1).reshape(batch, out.shape[1], -1, *out.shape[3:])
+    if isinstance(fill, Tensor) or fill:
+        out = out.add_(fill)
+    return out
+
+
+def _parts(y: Tensor, grid: Grid) -> int:
+    threads = torch.get_num_threads()
+    splits = y.device.type == "cpu" and len(y) == 1 and grid.shape[1] % threads == 0
+    return threads if splits else 1
+
+
+def _sample_nearest(x: Volume, grid: Grid, fill: float | Tensor) -> Volume:
+    """The voxel whose centre is nearest; values are moved, never computed with."""
+    size = x.shape[2:]
+    flat = x.flatten(2)  # [B, C, N]
+    index = torch.zeros(grid.shape[:-1], dtype=torch.int64, device=x.device)
+    inside = torch.ones(grid.shape[:-1], dtype=torch.bool, device=x.device)
+    nearest = (grid + 0.5).floor_().to(torch.int32)
+    for axis, n in enumerate(size):
+        at = nearest[..., axis]
+        inside &= (at >= 0) & (at < n)
+        index.mul_(n).add_(at.clamp(0, n - 1))
+    shape = (*x.shape[:2], *grid.shape[1:4])
+    out = flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
+    outside = ~inside[:, None]
+    if isinstance(fill, Tensor):
+        return torch.where(outside, fill.to(x)[:, :, None, None, None], out)
+    return out.masked_fill(outside, fill)
+
+
+def copy_voxels(
+    x: Volume,
+    axes: Sequence[int],
+    signs: Sequence[int],
+    offset: Sequence[int],
+    size: Triple,
+    fill: float | Tensor,
+) -> Volume:
+    """A map that takes voxel centres to voxel centres: permute, mirror, cut and pad, exactly.
+
+    ``out[v] = x[w]`` with ``w[axes[a]] = signs[a] v[a] + offset[axes[a]]``; ``fill`` outside.
+    """
+    y = x.permute(0, 1, *[2 + axis for axis in axes])
+    mirrored = [2 + a for a in range(3) if signs[a] < 0]
+    y = y.flip(mirrored) if mirrored else y
+    source, target = [], []
+    for a in range(3):
+        n, start = y.shape[2 + a], offset[axes[a]]
+        start = start if signs[a] > 0 else n - 1 - start
+        low, high = max(0, -start), min(size[a], n - start)
+        target.append(slice(low, max(low, high)))
+        source.append(slice(low + start, max(low, high) + start))
+    if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
+        return y[(..., *source)].contiguous()
+    value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
+    out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
+    out[:] = value
+    out[(..., *target)] = y[(..., *source)]
+    return out

@@ -1,0 +1,314 @@
+"""Spatial operations on volumes (B, C, I, J, K): affine and elastic warps, flips.
+
+Maps are pull-backs in voxels: they say where in the input each output voxel comes from. World
+coordinates, and parameters that speak of the content, belong to the transforms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..geometry import SPLINE_ORDER, Space, control_lattice
+from ..shapes import Affine, ControlPoints, Triple, Volume, check_volume, spatial_shape
+from . import reference
+from .launch import to_device
+from .reference import spatial as _reference
+
+MODES = ("linear", "nearest")
+#: A map counts as one from voxel centres to voxel centres when it misses them by less than this
+#: many voxels: the rounding of a chain of float64 matrices, and far below a visible shift.
+_ON_LATTICE = 1e-6
+
+__all__ = ["MODES", "affine_warp", "bspline_warp", "check_mode", "flip", "reference", "warp"]
+
+
+def check_mode(mode: str, name: str = "mode") -> str:
+    """Return the name of an interpolation, or raise listing the known ones."""
+    if mode not in MODES:
+        raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {mode!r}")
+    return mode
+
+
+def affine_warp(
+    x: Volume,
+    matrix: Affine,
+    size: Triple | None = None,
+    *,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+) -> Volume:
+    """Sample a volume through an affine map: ``out(v) = x(matrix v)``.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        matrix: Output voxel to input voxel, (4, 4) for all samples or (B, 4, 4). Gradients reach
+            it in 'linear' mode.
+        size: Voxels of the output along I, J, K; those of ``x`` by default.
+        mode: 'linear' or 'nearest'.
+        fill: Value outside the input: a number, one per sample (B), or per channel (B, C).
+
+    Returns:
+        Volume (B, C, \\*size). Floats keep their dtype; integers become float32 in 'linear' mode
+        and are kept in 'nearest' mode. Samples whose map takes voxel centres to voxel centres
+        (identity, shifts by whole voxels, mirrors, permutations) are copied exactly.
+
+    Raises:
+        ValueError: A shape, the mode or the fill is not as above.
+
+    >>> x = torch.arange(8.).view(1, 1, 2, 2, 2)
+    >>> shift = torch.eye(4)
+    >>> shift[0, 3] = 1  # out(i) = x(i + 1)
+    >>> affine_warp(x, shift)[0, 0, :, 0, 0]
+    tensor([4., 0.])
+    """
+    return warp(x, matrix, size=size, mode=mode, fill=fill)
+
+
+def bspline_warp(
+    x: Volume,
+    control_points: ControlPoints,
+    *,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+    inverse: bool = False,
+) -> Volume:
+    """Sample a volume through a smooth displacement: ``out(v) = x(v + u(v))``.
+
+    The displacement u is a cubic B-spline of control points laid over the volume as ITK's
+    BSplineTransform does (:func:`torchio_gpu.geometry.control_lattice`).
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        control_points: Displacement vectors in voxels, (B, 3, N0, N1, N2) with at least 4 points
+            along each axis, or (3, N0, N1, N2) for all samples. Gradients reach them.
+        mode, fill: As for :func:`affine_warp`.
+        inverse: Sample through the inverse map, found by fixed-point iteration: it undoes the
+            warp with the same control points where the map does not fold.
+
+    >>> x = torch.rand(1, 1, 8, 8, 8)
+    >>> bool((bspline_warp(x, torch.zeros(1, 3, 5, 5, 5)) == x).all())
+    True
+    """
+    return warp(x, control_points=control_points, mode=mode, fill=fill, inverse=inverse)
+
+
+def warp(
+    x: Volume,
+    matrix: Affine | None = None,
+    control_points: ControlPoints | None = None,
+    *,
+    lattice: Affine | None = None,
+    size: Triple | None = None,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+    inverse: bool = False,
+) -> Volume:
+    """Affine and elastic map in one sampling: ``out(v) = x(matrix (v + u(v)))``.
+
+    The displacement acts on output coordinates first, the matrix on the result; seen from the
+    content, the affine motion comes first and the elastic one second.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        matrix: Output voxel to input voxel, (4, 4) or (B, 4, 4); identity by default.
+        control_points: Displacement u in output voxels, (3, N0, N1, N2) or (B, 3, N0, N1, N2).
+        lattice: Output voxel to control-point coordinates, (4, 4) or (B, 4, 4) on the host; by
+            default the control points cover the output grid.
+        size, mode, fill: As for :func:`affine_warp`.
+        inverse: Use the inverse of ``v + u(v)``; see :func:`bspline_warp`.
+
+    Returns:
+        Volume (B, C, \\*size).
+
+    Raises:
+        ValueError: A shape, the mode or the fill is not as above.
+
+    >>> x = torch.rand(2, 1, 8, 8, 8)
+    >>> warp(x, torch.eye(4), torch.zeros(3, 4, 4, 4), size=(4, 8, 8)).shape
+    torch.Size([2, 1, 4, 8, 8])
+    """
+    check_volume(x)
+    check_mode(mode)
+    if mode == "linear" and x.is_complex():
+        raise ValueError(f"x must be real for mode 'linear', got {x.dtype}")
+    batch = len(x)
+    size = spatial_shape(x) if size is None else _check_size(size)
+    matrix = _check_matrix(matrix, batch, "matrix")
+    fill = _check_fill(fill, x)
+    if control_points is not None:
+        control_points = _check_control_points(control_points, batch)
+        if lattice is None:
+            counts = spatial_shape(control_points)
+            identity = torch.eye(4, dtype=torch.float64)[None]
+            lattice = control_lattice(Space(size, identity), counts)
+        lattice = _check_matrix(lattice, batch, "lattice")
+        if lattice.device.type != "cpu":
+            raise ValueError(f"lattice must be on the host, got {lattice.device}")
+    out_dtype = x.dtype if mode == "nearest" or x.is_floating_point() else torch.float32
+    if not x.is_floating_point() and mode == "linear":
+        x = x.to(torch.float32)
+
+    exact = _exact_rows(matrix, control_points)
+    if not exact:
+        return _sample(x, matrix, control_points, lattice, size, mode, fill, inverse).to(out_dtype)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, key in exact.items():
+        groups.setdefault(key, []).append(row)
+    rest = [row for row in range(batch) if row not in exact]
+    if len(groups) == 1 and not rest:
+        return _copy(x, next(iter(groups)), size, fill).to(out_dtype)
+    out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
+    for key, rows in groups.items():
+        at = _rows(rows)
+        out[at] = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
+    if rest:
+        at = _rows(rest)
+        points = None if control_points is None else control_points[at]
+        places = None if lattice is None else lattice[at]
+        fills = _pick(fill, at)
+        part = _sample(x[at], matrix[at], points, places, size, mode, fills, inverse)
+        out[at] = part.to(out_dtype)
+    return out
+
+
+def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
+    """Mirror volumes along voxel axes: an exact permutation of voxels.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        axes: Voxel axes (0, 1, 2) for all samples, or a host mask (B, 3): which axes of which
+            sample.
+
+    >>> flip(torch.tensor([1, 2, 3]).view(1, 1, 3, 1, 1), (0,)).flatten()
+    tensor([3, 2, 1])
+    """
+    check_volume(x)
+    if isinstance(axes, Tensor):
+        if axes.shape != (len(x), 3):
+            raise ValueError(f"axes must be a mask ({len(x)}, 3), got {tuple(axes.shape)}")
+        mask = axes.bool().cpu()
+    else:
+        mask = torch.zeros(len(x), 3, dtype=torch.bool)
+        for axis in axes:
+            if axis not in (0, 1, 2):
+                raise ValueError(f"axes must be among 0, 1, 2, got {axis!r}")
+            mask[:, axis] = True
+    matrix = torch.eye(4, dtype=torch.float64).repeat(len(x), 1, 1)
+    matrix[:, :3, :3] -= 2 * torch.diag_embed(mask.double())
+    matrix[:, :3, 3] = mask * (torch.tensor(x.shape[2:], dtype=torch.float64) - 1)
+    return warp(x, matrix, mode="nearest")
+
+
+def _sample(
+    x: Volume,
+    matrix: Affine,
+    control_points: ControlPoints | None,
+    lattice: Affine | None,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    inverse: bool,
+) -> Volume:
+    separable = lattice is None or _is_diagonal(lattice)
+    matrix_, points_, lattice_, fill_ = to_device(
+        x.device, matrix, control_points, lattice, fill if isinstance(fill, Tensor) else None
+    )
+    assert matrix_ is not None
+    value = fill if fill_ is None else fill_
+    return _reference.warp(x, matrix_, points_, lattice_, separable, size, mode, value, inverse)
+
+
+def _is_diagonal(lattice: Affine) -> bool:
+    linear = lattice[:, :3, :3]
+    diagonal = linear.diagonal(dim1=1, dim2=2)
+    rest = linear.abs().sum() - diagonal.abs().sum()
+    return bool(rest <= 1e-9 * diagonal.abs().sum())
+
+
+def _exact_rows(
+    matrix: Affine, control_points: ControlPoints | None
+) -> dict[int, tuple[int, ...]]:
+    """Samples whose map takes voxel centres to voxel centres, each with its integer map.
+
+    Only maps that the host knows can be told apart; a map on the device, or one with a gradient,
+    is always sampled.
+    """
+    if matrix.device.type != "cpu" or matrix.requires_grad:
+        return {}
+    integer = matrix.round()
+    exact = (matrix - integer).abs().amax((1, 2)) < _ON_LATTICE
+    # A signed permutation has a single entry of size one in each row and column.
+    linear = integer[:, :3, :3].abs()
+    exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
+    if control_points is not None:
+        if control_points.device.type != "cpu" or control_points.requires_grad:
+            return {}
+        exact &= ~control_points.flatten(1).any(1)
+    rows = exact.nonzero()[:, 0].tolist()
+    return {row: tuple(integer[row, :3].int().flatten().tolist()) for row in rows}
+
+
+def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:
+    rows = [key[4 * r : 4 * r + 4] for r in range(3)]
+    axes = [next(r for r in range(3) if rows[r][a]) for a in range(3)]
+    signs = [rows[axes[a]][a] for a in range(3)]
+    offset = [row[3] for row in rows]
+    fills = to_device(x.device, fill)[0] if isinstance(fill, Tensor) else fill
+    assert fills is not None
+    return _reference.copy_voxels(x, axes, signs, offset, size, fills)
+
+
+def _rows(rows: list[int]) -> slice | list[int]:
+    """Neighbouring rows as a slice, which views where a list would copy."""
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return slice(rows[0], rows[-1] + 1)
+    return rows
+
+
+def _pick(fill: float | Tensor, at: slice | list[int]) -> float | Tensor:
+    return fill[at] if isinstance(fill, Tensor) else fill
+
+
+def _check_size(size: Triple) -> Triple:
+    if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
+        raise ValueError(f"size must be three positive integers, got {size!r}")
+    return int(size[0]), int(size[1]), int(size[2])
+
+
+def _check_matrix(matrix: Affine | None, batch: int, name: str) -> Affine:
+    if matrix is None:
+        return torch.eye(4, dtype=torch.float64).expand(batch, 4, 4)
+    if matrix.shape == (4, 4):
+        matrix = matrix.expand(batch, 4, 4)
+    if matrix.shape not in ((batch, 4, 4), (1, 4, 4)):
+        raise ValueError(
+            f"{name} must have shape (4, 4) or ({batch}, 4, 4), got {tuple(matrix.shape)}"
+        )
+    return matrix.expand(batch, 4, 4).to(torch.float64)
+
+
+def _check_control_points(points: ControlPoints, batch: int) -> ControlPoints:
+    if points.ndim == 4:
+        points = points[None]
+    enough = points.ndim == 5 and all(n > SPLINE_ORDER for n in points.shape[2:])
+    if not enough or points.shape[1] != 3 or points.shape[0] not in (1, batch):
+        raise ValueError(
+            f"control_points must have shape ({batch}, 3, N0, N1, N2) with at least 4 points "
+            f"along each axis, got {tuple(points.shape)}"
+        )
+    return points.expand(batch, -1, -1, -1, -1)
+
+
+def _check_fill(fill: float | Tensor, x: Volume) -> float | Tensor:
+    if not isinstance(fill, Tensor):
+        return float(fill) if x.is_floating_point() else fill
+    batch, channels = x.shape[:2]
+    if fill.shape in ((), (batch,), (batch, 1), (batch, channels)):
+        columns = fill.reshape(-1, 1) if fill.ndim < 2 else fill
+        return columns.expand(batch, channels)
+    raise ValueError(
+        f"fill must be a number, [{batch}] or [{batch}, {channels}], got {list(fill.shape)}"
+    )

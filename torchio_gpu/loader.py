@@ -1,0 +1,115 @@
+"""A DataLoader of subjects that gives every sample its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
+
+from . import rng
+from .data.dataset import collate
+
+_Seeded = tuple[int, int]  # (index, seed)
+
+
+class SubjectsLoader(DataLoader[Any]):
+    """Batches of subjects whose augmentation depends on the sample alone.
+
+    A :class:`torch.utils.data.DataLoader` that yields :class:`SubjectsBatch` and gives each sample
+    a seed made from (base seed, epoch, index in the dataset). Transforms inside the dataset and
+    transforms applied to the batch later both draw from it, so that a sample is augmented alike
+    for any batch size, order of samples or number of workers.
+
+    Args:
+        dataset: Map-style dataset of subjects. Of an iterable dataset, whose samples have no
+            index, the seeds are drawn when they are needed.
+        seed: Base seed; drawn from torch's CPU generator at the first epoch by default.
+        kwargs: As for DataLoader (``batch_size``, ``shuffle``, ``num_workers``, ...).
+
+    >>> dataset = SubjectsDataset([Subject(t1=ScalarImage(torch.rand(1, 4, 4, 4)))] * 3)
+    >>> [batch.batch_size for batch in SubjectsLoader(dataset, batch_size=2)]
+    [2, 1]
+    """
+
+    def __init__(self, dataset: Dataset[Any], *args: Any, seed: int | None = None, **kwargs: Any):
+        kwargs.setdefault("collate_fn", collate)
+        super().__init__(dataset, *args, **kwargs)
+        self.seed = seed
+        #: Number of the epoch that the next iteration runs; see :meth:`set_epoch`.
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the number of the next epoch, as when training is resumed."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.dataset, IterableDataset):
+            return super().__iter__()
+        if self.batch_sampler is None:
+            raise ValueError("SubjectsLoader makes batches: batch_size must be given, got None")
+        if self.seed is None:
+            self.seed = int(rng.fresh_seeds(1, self.generator))
+        seeded = _SeededBatches(self.batch_sampler, self.seed, self.epoch)
+        self.epoch += 1
+        return iter(self._inner(seeded))
+
+    def _inner(self, batches: Iterable[list[_Seeded]]) -> DataLoader[Any]:
+        """The loader that does the work; kept while its workers are."""
+        inner = self.__dict__.get("_loader")
+        if inner is None:
+            inner = DataLoader(
+                _SeededDataset(self.dataset),
+                batch_sampler=batches,  # type: ignore[arg-type]
+                num_workers=self.num_workers,
+                collate_fn=self.collate_fn,
+                pin_memory=self.pin_memory,
+                timeout=self.timeout,
+                worker_init_fn=self.worker_init_fn,
+                multiprocessing_context=self.multiprocessing_context,
+                generator=self.generator,
+                prefetch_factor=self.prefetch_factor,
+                persistent_workers=self.persistent_workers,
+            )
+            if self.persistent_workers:
+                self.__dict__["_loader"] = inner
+        else:
+            inner.batch_sampler.update(batches)
+        return inner
+
+
+class _SeededBatches(BatchSampler):
+    """Batches of (index, seed) pairs: the seed travels to the worker with the index."""
+
+    def __init__(self, batches: Any, seed: int, epoch: int) -> None:
+        self._batches, self._seed, self._epoch = batches, seed, epoch
+
+    def update(self, other: _SeededBatches) -> None:
+        self.__dict__.update(other.__dict__)
+
+    def __iter__(self) -> Iterator[list[_Seeded]]:  # type: ignore[override]
+        for indices in self._batches:
+            numbers = [int(index) for index in indices]
+            seeds = rng.sample_seeds(self._seed, self._epoch, numbers).tolist()
+            yield list(zip(numbers, seeds, strict=True))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+class _SeededDataset(Dataset[Any]):
+    """A dataset whose samples are read, and transformed, under their own seed."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, pair: _Seeded) -> Any:
+        index, seed = pair
+        with rng.use_seed(seed) as streams:
+            subject = self._dataset[index]
+        if getattr(subject, "streams", streams) is None:
+            subject.streams = streams
+        return subject
+
+    def __len__(self) -> int:
+        return len(self._dataset)

@@ -1,0 +1,205 @@
+"""Random numbers: one 64-bit seed per sample decides everything that happens to the sample.
+
+Numbers come from Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a counter-based
+generator: a pure function from (key, counter) to 128 random bits. The key is the sample's seed.
+The counter names the purpose: which number, of which image, of which transform in the pipeline.
+A sample is therefore augmented alike in any batch, in any order, on any worker or device.
+
+The generator is written once, in torch integer arithmetic, for the few host-side parameters of a
+pipeline and for the noise voxels on a device alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .shapes import PerItem
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_MASK = 0xFFFFFFFF
+#: Counters handled at a time: four int64 words of each stay within a CPU core's cache.
+_BLOCK = 32768
+
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def philox(counter: Words, seeds: Tensor) -> Words:
+    """Philox4x32-10: four random 32-bit words for each counter and seed.
+
+    Args:
+        counter: Four int64 tensors of 32-bit words, broadcastable with each other and ``seeds``.
+        seeds: int64 keys; low and high halves are the two key words.
+
+    Returns:
+        Four int64 tensors with values in [0, 2**32).
+
+    >>> zero = torch.zeros(1, dtype=torch.int64)
+    >>> [hex(int(word)) for word in philox((zero, zero, zero, zero), zero)]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    rounds = torch.arange(_ROUNDS, device=seeds.device).view(-1, *(1,) * seeds.ndim)
+    low = ((seeds & _MASK) + rounds * _WEYL[0] & _MASK).unbind(0)
+    high = ((seeds >> 32 & _MASK) + rounds * _WEYL[1] & _MASK).unbind(0)
+    a, b, c, d = counter
+    for n, (key_a, key_c) in enumerate(zip(low, high, strict=True)):
+        # 64-bit products; only their two halves matter, so wrapping into the sign bit is
+        # harmless, and the junk above bit 31 of b and d is masked off one round later.
+        p = a * _MULTIPLIERS[0]
+        q = c * _MULTIPLIERS[1]
+        if n < 2:  # the words still broadcast against each other
+            a = ((q >> 32) ^ b ^ key_a) & _MASK
+            c = ((p >> 32) ^ d ^ key_c) & _MASK
+        else:
+            a = (q >> 32).bitwise_xor_(b).bitwise_xor_(key_a).bitwise_and_(_MASK)
+            c = (p >> 32).bitwise_xor_(d).bitwise_xor_(key_c).bitwise_and_(_MASK)
+        b, d = q, p
+    return a, b & _MASK, c, d & _MASK
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the numbers of a pipeline stand in the counter space, laid out once per structure.
+
+    Each request is a (position, stream, count) triple: ``count`` numbers of the transform at
+    ``position``, for the image whose name has the number ``stream``.
+    """
+
+    requests: tuple[tuple[int, int, int], ...]
+    counter: tuple[Tensor, Tensor, Tensor] = field(init=False, repr=False, compare=False)
+    columns: tuple[slice, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        number, stream, position, columns, start = [], [], [], [], 0
+        for where, which, count in self.requests:
+            blocks = -(-count // 4)
+            number += range(blocks)
+            stream += [which] * blocks
+            position += [where] * blocks
+            columns.append(slice(start, start + count))
+            start += 4 * blocks
+        words = [torch.tensor(w, dtype=torch.int64) for w in (number, stream, position)]
+        object.__setattr__(self, "counter", tuple(words))
+        object.__setattr__(self, "columns", tuple(columns))
+
+
+def uniforms(seeds: PerItem, layout: Layout, position: int = 0) -> Tensor:
+    """Numbers in (0, 1) for each sample, [B, N] float64: the draws of a whole pipeline at once.
+
+    Args:
+        seeds: int64 seeds on the host, [B].
+        layout: The columns wanted.
+        position: Pipeline position of the layout's position 0.
+    """
+    number, stream, where = layout.counter
+    zero = torch.zeros(1, dtype=torch.int64)
+    words = torch.stack(philox((number, stream, where + position, zero), seeds[:, None]), -1)
+    return words.flatten(1).double().add_(0.5).mul_(2.0**-32)
+
+
+def to_seeds(draws: Tensor) -> Tensor:
+    """64-bit seeds [...] from pairs of uniform draws [..., 2]: a stream of its own for each."""
+    words = (draws * 2.0**32).long()
+    return words[..., 0] | words[..., 1] << 32
+
+
+def normals(seeds: PerItem, count: int, device: torch.device | str | None = None) -> Tensor:
+    """Standard normal numbers, [B, count] float32: Philox words through Box and Muller (1958).
+
+    Number n of a sample is lane n % 4 of counter n // 4 under the sample's seed.
+
+    Args:
+        seeds: int64 seeds, [B].
+        count: How many numbers each sample gets.
+        device: Where to compute; by default where the seeds are.
+
+    >>> normals(torch.tensor([1, 2]), 5).shape
+    torch.Size([2, 5])
+    """
+    keys = seeds.to(device, non_blocking=True)[:, None]
+    zero = torch.zeros(1, 1, dtype=torch.int64, device=keys.device)
+    blocks = -(-count // 4)
+    # One block after another keeps the words in a CPU core's cache; a GPU wants them all at once.
+    step = _BLOCK if keys.device.type == "cpu" else blocks
+    out = torch.empty(len(keys), blocks, 4, dtype=torch.float32, device=keys.device)
+    for start in range(0, blocks, step):
+        number = torch.arange(start, min(start + step, blocks), device=keys.device)[None]
+        part = out[:, start : start + step]
+        words = philox((number & _MASK, number >> 32, zero, zero), keys)
+        for lane in (0, 2):
+            # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
+            radius = words[lane].float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+            angle = words[lane + 1].float().mul_(2 * math.pi * 2.0**-32)
+            torch.mul(radius, angle.cos(), out=part[..., lane])
+            torch.mul(radius, angle.sin_(), out=part[..., lane + 1])
+    return out.flatten(1)[:, :count]
+
+
+class Streams:
+    """The randomness that the samples of a batch carry: their seeds, and how much is used up.
+
+    Transforms applied one after another draw from successive pipeline positions, so
+    ``Compose([a, b])(batch)`` and ``b(a(batch))`` draw the same numbers, and applying one
+    transform twice to a batch gives two different results.
+    """
+
+    def __init__(self, seeds: PerItem, position: int = 0) -> None:
+        self.seeds = seeds
+        self.position = position
+
+    def take(self, positions: int) -> int:
+        """Use up ``positions`` pipeline positions; returns the first of them."""
+        first = self.position
+        self.position += positions
+        return first
+
+    def __repr__(self) -> str:
+        return f"Streams(seeds={self.seeds.tolist()}, position={self.position})"
+
+
+def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> PerItem:
+    """Seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
+    return torch.empty(batch, dtype=torch.int64).random_(generator=generator)
+
+
+_current: ContextVar[Streams | None] = ContextVar("streams", default=None)
+
+
+@contextmanager
+def use_seed(seed: int) -> Iterator[Streams]:
+    """Let everything within that has no seeds of its own draw from this one.
+
+    Yields:
+        The stream, which knows afterwards how much was drawn.
+    """
+    streams = Streams(torch.tensor([seed], dtype=torch.int64))
+    token = _current.set(streams)
+    try:
+        yield streams
+    finally:
+        _current.reset(token)
+
+
+def streams_for(batch: int) -> Streams:
+    """Seeds for samples that carry none: those of :func:`use_seed`, or fresh ones."""
+    streams = _current.get()
+    if streams is None or len(streams.seeds) != batch:
+        return Streams(fresh_seeds(batch))
+    return streams
+
+
+def sample_seeds(base: int, epoch: int, indices: list[int]) -> PerItem:
+    """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index."""
+    index = torch.tensor(indices, dtype=torch.int64)
+    epochs = torch.full_like(index, epoch)
+    key = torch.tensor([base], dtype=torch.int64)
+    a, b, _, _ = philox((index & _MASK, index >> 32 & _MASK, epochs & _MASK, epochs >> 32), key)
+    return a | b << 32

@@ -1,0 +1,56 @@
+"""Tensor shapes by name, and the check that a tensor has one.
+
+Axes are written once and mean the same everywhere: B samples, C channels, and I, J, K the three
+voxel axes. Which way I, J and K point in the world is settled in :mod:`torchio_gpu.geometry`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Volume: TypeAlias = Tensor  # [B, C, I, J, K], voxels on any device
+PerItem: TypeAlias = Tensor  # [B], one number per sample
+Affine: TypeAlias = Tensor  # [B, 4, 4], homogeneous matrices
+Points: TypeAlias = Tensor  # [B, N, 3], voxel or world coordinates
+Grid: TypeAlias = Tensor  # [B, I, J, K, 3], one coordinate triple per output voxel
+ControlPoints: TypeAlias = Tensor  # [B, 3, N0, N1, N2], displacement vectors on a lattice
+Triple: TypeAlias = tuple[int, int, int]  # (I, J, K)
+
+VOLUME = "(B, C, I, J, K)"
+
+
+def check_volume(x: Tensor, name: str = "x") -> Tensor:
+    """Return ``x`` if it is a five-dimensional tensor with voxels in it, else raise."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape {VOLUME}, got {type(x).__name__}")
+    if x.ndim != 5 or 0 in x.shape:
+        raise ValueError(
+            f"{name} must have shape {VOLUME} with no empty axis, got {tuple(x.shape)}"
+        )
+    return x
+
+
+def spatial_shape(x: Tensor) -> Triple:
+    """Number of voxels along I, J and K: the last three axes."""
+    i, j, k = x.shape[-3:]
+    return i, j, k
+
+
+def per_item(value: float | Tensor, batch: int, name: str, like: Tensor | None = None) -> PerItem:
+    """One value per sample, [B]: a number or 0-d tensor stands for all samples.
+
+    Tensors keep their device and their gradient; numbers become float64 on the host.
+    """
+    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+    if value.ndim == 0:
+        return value.expand(batch)
+    if value.shape != (batch,):
+        place = "" if like is None else f" on {like.device}"
+        raise ValueError(
+            f"{name} must hold one value per sample: expected [{batch}]{place}, "
+            f"got {list(value.shape)} on {value.device}"
+        )
+    return value

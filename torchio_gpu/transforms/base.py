@@ -1,0 +1,283 @@
+"""What every transform has: arguments common to all, and the way from input to output."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data import SubjectsBatch
+from ..data.image import INTENSITY
+from ..functional.program import Operation
+from ..geometry import Space
+from .convert import to_batch
+from .params import Params
+from .plan import Move, Plan, Sampling, Step
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a transform may know when it draws parameters: everything but the voxels.
+
+    Args:
+        names: Images that the transform will change.
+        space: Where the voxels of the first of them lie.
+    """
+
+    names: tuple[str, ...]
+    space: Space
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return len(self.space.affine)
+
+
+class Transform(nn.Module, ABC):
+    """Base of all transforms.
+
+    Called with a Subject, Image, SubjectsBatch, ImagesBatch, tensor (C, I, J, K) or
+    (B, C, I, J, K), array, SimpleITK, NiBabel or PIL image, or a dict of these, a transform
+    returns the same type. Every sample of a batch gets parameters of its own. The input is left as
+    it is; voxels that a transform does not change may be shared between input and output.
+
+    Args:
+        p: Probability that a sample is transformed.
+        copy: Return a new container. With ``False`` a Subject, Image, batch or dict given is
+            itself changed and returned; its old voxel tensors stay as they are.
+        include: Names of the only images to transform.
+        exclude: Names of images not to transform.
+        keep: Names of images to keep as they were, each with the name to keep it under.
+        label_keys: Of a dict, the keys that hold label maps.
+
+    Raises:
+        ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
+    """
+
+    #: 'spatial' transforms move content, 'pointwise' ones change each voxel by itself.
+    role: ClassVar[str]
+    #: Whether the map of a spatial transform bends, and whether it keeps voxel axes parallel.
+    bends: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        copy: bool = True,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        keep: Mapping[str, str] | None = None,
+        label_keys: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
+            raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
+        self.p = float(p)
+        self.copy = copy
+        self.include = _names(include, "include")
+        self.exclude = _names(exclude, "exclude")
+        self.label_keys = _names(label_keys, "label_keys")
+        both = set(self.include or ()) & set(self.exclude or ())
+        if both:
+            raise ValueError(f"include and exclude must not share names, both have {sorted(both)}")
+        self.keep = dict(keep) if keep else None
+
+    # What a transform defines
+
+    @property
+    def draws(self) -> int:
+        """How many uniform numbers one set of parameters takes."""
+        return 0
+
+    @abstractmethod
+    def draw(self, scene: Scene, u: Tensor) -> Params:
+        """Parameters from uniform numbers in (0, 1).
+
+        Args:
+            scene: What is known of the samples.
+            u: [B, draws] for spatial transforms; [B, M, draws] for pointwise ones, whose M images
+                get parameters of their own.
+        """
+
+    def moves(self, params: Any, scene: Scene) -> tuple[Move, ...]:
+        """Of a spatial transform: where the content goes, step by step."""
+        raise NotImplementedError
+
+    def sampling(self) -> Sampling | None:
+        """Of a spatial transform: how voxels are read, or None if it does not matter."""
+        return None
+
+    def operation(self, params: Any, active: Tensor | None) -> Operation:
+        """Of a pointwise transform: what happens to the voxels of one image."""
+        raise NotImplementedError
+
+    def invert(self, params: Any) -> Params:
+        """Parameters with which the transform undoes what it did with ``params``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be undone")
+
+    @property
+    def is_invertible(self) -> bool:
+        """Whether what the transform does can be undone."""
+        return type(self).invert is not Transform.invert
+
+    # What a transform can do
+
+    def forward(self, x: Any) -> Any:
+        batch, restore = to_batch(x, self._only(), self.label_keys)
+        return self._finish(x, batch, restore(self.plan().run(batch)))
+
+    def sample(self, batch: SubjectsBatch, u: Tensor | None = None) -> Params:
+        """Draw parameters for a batch, without applying them.
+
+        Args:
+            batch: The samples.
+            u: Uniform numbers to draw from, as for :meth:`draw`; by default made from the
+                samples' seeds, or from torch's generator.
+        """
+        scene = self.scene(batch)
+        if u is None:
+            u = self.plan().draw(batch).numbers(0, self)
+        return self.draw(scene, u)
+
+    def apply(self, x: Any, params: Params) -> Any:
+        """Apply the transform with given parameters, as drawn by :meth:`sample`."""
+        batch, restore = to_batch(x, self._only(), self.label_keys)
+        scene = self.scene(batch)
+        plan = Plan([Step(self, params, scene.names)])
+        return self._finish(x, batch, restore(plan.run(batch)))
+
+    def scene(self, batch: SubjectsBatch) -> Scene:
+        """What the transform may know of a batch."""
+        kinds = tuple((name, images.kind) for name, images in batch.images.items())
+        names = self.select(kinds, tuple(batch.metadata))
+        return Scene(names, batch.images[names[0]].space)
+
+    def select(
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Names of the images to transform, among those of a batch.
+
+        Args:
+            kinds: Names of the images with their kinds.
+            others: Names that stand for images a subject does not have.
+        """
+        known = {name for name, _ in kinds} | set(others)
+        for name in (*(self.include or ()), *(self.exclude or ())):
+            if name not in known:
+                raise KeyError(
+                    f"include and exclude of {type(self).__name__} must name images of the "
+                    f"subject, {name!r} is none of {sorted(known)}"
+                )
+        return tuple(
+            name
+            for name, kind in kinds
+            if (self.role == "spatial" or kind == INTENSITY)
+            and (self.include is None or name in self.include)
+            and (self.exclude is None or name not in self.exclude)
+        )
+
+    def steps(self) -> list[Step]:
+        """The transform as steps of a plan; compositions have several."""
+        return [Step(self)]
+
+    def plan(self) -> Plan:
+        """How the transform is carried out; made at the first call."""
+        plan = self.__dict__.get("_plan")
+        if plan is None:
+            plan = self.__dict__["_plan"] = Plan(self.steps())
+        return plan  # type: ignore[no-any-return]
+
+    def _only(self) -> tuple[str, ...] | None:
+        """Of a dict, the keys to take as images."""
+        return self.include
+
+    def _finish(self, x: Any, batch: SubjectsBatch, result: Any) -> Any:
+        """Hand out the result, in the container that came in if so asked."""
+        if self.copy or result is x or not hasattr(x, "__dict__") or isinstance(x, Tensor):
+            if not self.copy and isinstance(x, dict):
+                x.update(result)
+                return x
+            return result
+        if type(x) is not type(result) or not hasattr(result, "__dict__"):
+            return result
+        x.__dict__.update(result.__dict__)
+        return x
+
+    # How a transform is written down
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments that differ from their defaults.
+
+        Every transform keeps each argument under its own name.
+        """
+        found = {}
+        for cls in (type(self), Transform):
+            for name, parameter in inspect.signature(cls.__init__).parameters.items():
+                if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                    continue
+                if name == "self" or name in found:
+                    continue
+                value = getattr(self, name)
+                default = parameter.default
+                same = value is default or (
+                    isinstance(value, (int, float, str, tuple)) and value == default
+                )
+                if not same:
+                    found[name] = value
+        return found
+
+    @property
+    def name(self) -> str:
+        """Name of the class."""
+        return type(self).__name__
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        state.pop("_plan", None)
+        return state
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
+        return f"{self.name}({arguments})"
+
+
+def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must be a sequence of names, got {names!r}")
+    return tuple(names)
+
+
+def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Tensor:
+    """An argument of a deterministic transform: one set for all samples, or one for each.
+
+    Args:
+        value: Number, sequence, array or tensor that broadcasts to ``shape``, with or without a
+            leading axis of samples.
+        shape: Of one sample's values.
+        name: Of the argument, for errors.
+
+    Returns:
+        [1 or B, \\*shape] float64; tensors keep their device and gradient.
+    """
+    tensor = torch.as_tensor(value).to(torch.float64)
+    if tensor.ndim <= len(shape):
+        try:
+            return tensor.expand(shape)[None]
+        except RuntimeError:
+            pass
+    elif tensor.shape[1:] == shape:
+        return tensor
+    raise ValueError(
+        f"{name} must have shape {shape}, or (B, {', '.join(map(str, shape))}) for one set per "
+        f"sample, got {tuple(tensor.shape)}"
+    )
+
+
+__all__ = ["Scene", "Transform", "per_sample"]

@@ -1,0 +1,155 @@
+"""What may go into a transform, and how the same comes out again.
+
+Everything becomes a :class:`SubjectsBatch`; a single item is a batch of one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch, io
+from ..data.image import INTENSITY, LABEL
+
+Restore = Callable[[SubjectsBatch], Any]
+#: Name of the image when it comes without one.
+NAME = "image"
+
+
+def to_batch(
+    x: Any, include: Sequence[str] | None = None, label_keys: Sequence[str] | None = None
+) -> tuple[SubjectsBatch, Restore]:
+    """A batch made of anything that holds images, and the way back.
+
+    Args:
+        x: Subject, Image, SubjectsBatch, ImagesBatch, tensor or array (C, I, J, K), tensor
+            (B, C, I, J, K), SimpleITK, NiBabel or PIL image, or a dict of any of these.
+        include: Of a dict, the only keys to take as images.
+        label_keys: Of a dict, the keys of label maps.
+
+    Returns:
+        The batch, and a function that turns a transformed batch into the type of ``x``.
+
+    Raises:
+        TypeError: ``x`` holds no images.
+        ValueError: A tensor does not have four or five dimensions.
+    """
+    if isinstance(x, SubjectsBatch):
+        return x, lambda batch: batch
+    if isinstance(x, Subject):
+        return SubjectsBatch.from_subjects([x]), lambda batch: batch.unbatch()[0]
+    if isinstance(x, Mapping):
+        return _from_dict(x, include, label_keys)
+    images, restore = _to_images(x, ScalarImage)
+    return SubjectsBatch({NAME: images}), lambda batch: restore(batch.images[NAME])
+
+
+def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+    """One image, in any form, as a batch."""
+    if isinstance(x, ImagesBatch):
+        return x, lambda images: images
+    if isinstance(x, Tensor):
+        return _from_tensor(x, cls)
+    if isinstance(x, np.ndarray):
+        if x.ndim not in (4, 5):
+            raise ValueError(f"an array must have shape (C, I, J, K), got {x.shape}")
+        images, restore = _from_tensor(torch.from_numpy(np.ascontiguousarray(x)), cls)
+        return images, lambda images: restore(images).cpu().numpy()
+    if isinstance(x, Image):
+        return ImagesBatch.from_images([x]), lambda images: images.unbatch()[0]
+    if io.is_sitk(x):
+        return ImagesBatch.from_images([cls(x)]), lambda images: images.unbatch()[0].as_sitk()
+    if io.is_nibabel(x):
+        return ImagesBatch.from_images([cls(x)]), _to_nibabel
+    if _is_pil(x):
+        return _from_pil(x, cls)
+    raise TypeError(
+        "a transform takes a Subject, Image, batch, tensor, array, SimpleITK, NiBabel or PIL "
+        f"image, or a dict of these, got {type(x).__name__}"
+    )
+
+
+def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+    if x.ndim == 5:
+        return ImagesBatch(x, kind=cls.kind), lambda images: images.data
+    if x.ndim == 4:
+        return ImagesBatch(x[None], kind=cls.kind), lambda images: images.data[0]
+    raise ValueError(
+        f"a tensor must have shape (C, I, J, K) or (B, C, I, J, K), got {tuple(x.shape)}"
+    )
+
+
+def _to_nibabel(images: ImagesBatch) -> Any:
+    return io.to_nibabel(images.data[0].detach().cpu(), images.affine[0])
+
+
+def _is_pil(x: Any) -> bool:
+    pil = sys.modules.get("PIL.Image")
+    return pil is not None and isinstance(x, pil.Image)
+
+
+def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+    """A picture: I runs along its width, J down its height; colours are channels."""
+    array = np.asarray(x)
+    array = array[:, :, None] if array.ndim == 2 else array  # (height, width, channels)
+    voxels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 1, 0)[..., None]))
+
+    def restore(images: ImagesBatch) -> Any:
+        import PIL.Image
+
+        out = images.data[0, ..., 0].detach().cpu().numpy().transpose(2, 1, 0)
+        if array.dtype == np.uint8:  # pictures store whole numbers from 0 to 255
+            out = np.clip(np.rint(out), 0, 255)
+        out = out.astype(array.dtype)
+        return PIL.Image.fromarray(out[:, :, 0] if x.mode in ("L", "I", "F") else out, x.mode)
+
+    return ImagesBatch(voxels[None], kind=cls.kind), restore
+
+
+def _from_dict(
+    x: Mapping[str, Any], include: Sequence[str] | None, label_keys: Sequence[str] | None
+) -> tuple[SubjectsBatch, Restore]:
+    """The values of a dict that are images; the others pass through."""
+    labels = set(label_keys or ())
+    for key in (*labels, *(include or ())):
+        if key not in x:
+            raise KeyError(f"include and label_keys must name keys of the dict, {key!r} is none")
+    wanted = set(x) if include is None else {*include, *labels}
+    found: dict[str, ImagesBatch] = {}
+    back: dict[str, Callable[[ImagesBatch], Any]] = {}
+    for key, value in x.items():
+        if key in wanted and _holds_image(value):
+            cls = LabelMap if key in labels else ScalarImage
+            found[key], back[key] = _to_images(value, cls)
+    if not found:
+        raise TypeError(f"a dict must hold at least one image, got keys {list(x)}")
+
+    def restore(batch: SubjectsBatch) -> dict[str, Any]:
+        out = dict(x)
+        for key, images in batch.images.items():
+            way = back.get(key)
+            out[key] = images.data if way is None else way(images)
+        return out
+
+    return SubjectsBatch(found), restore
+
+
+def _holds_image(value: Any) -> bool:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.ndim in (4, 5)
+    return isinstance(value, (Image, ImagesBatch)) or any(
+        test(value) for test in (io.is_sitk, io.is_nibabel, _is_pil)
+    )
+
+
+def kinds_of(batch: SubjectsBatch) -> tuple[tuple[str, str], ...]:
+    """Names of a batch's images, each with its kind: what a plan for the batch depends on."""
+    return tuple((name, images.kind) for name, images in batch.images.items())
+
+
+__all__ = ["INTENSITY", "LABEL", "NAME", "kinds_of", "to_batch"]

@@ -1,0 +1,152 @@
+"""What was applied to whom: doing it again, undoing it, writing it down."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..data import Subject
+from .base import Scene, Transform
+from .compose import Compose
+from .params import Params
+from .plan import Record, Step
+
+
+class Recorded(Transform):
+    """A transform with the parameters that it had.
+
+    Args:
+        transform: The transform.
+        params: Its parameters, of one sample or of a batch.
+        names: The images that the parameters are for.
+
+    >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
+    >>> noise = RandomNoise()
+    >>> again = Recorded(noise, noise.sample(batch), ("t1",))
+    >>> bool((again(batch).t1.data == again(batch).t1.data).all())
+    True
+    """
+
+    def __init__(self, transform: Transform, params: Params, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.transform, self.params, self.names = transform, params, names
+
+    @property
+    def role(self) -> str:  # type: ignore[override]
+        """That of the transform."""
+        return self.transform.role
+
+    def draw(self, scene: Scene, u: Tensor) -> Params:
+        return self.params
+
+    def select(
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        return self.transform.select(kinds, others)
+
+    def steps(self) -> list[Step]:
+        return [Step(self.transform, self.params, self.names)]
+
+    @property
+    def is_invertible(self) -> bool:
+        return self.transform.is_invertible
+
+    def inverse(self) -> Recorded:
+        """The transform that undoes this one."""
+        return Recorded(self.transform, self.transform.invert(self.params), self.names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers, strings, lists and dicts, which JSON can hold.
+
+        Of the transform's arguments, only plain ones are kept: what its ranges were no longer
+        matters once parameters are drawn.
+        """
+        arguments = {n: v for n, v in self.transform.arguments().items() if _is_plain(v)}
+        return {
+            "transform": self.transform.name,
+            "arguments": arguments,
+            "params": self.params.to_dict(),
+            "params_type": type(self.params).__name__,
+            "names": list(self.names),
+        }
+
+    def __repr__(self) -> str:
+        return f"Recorded({self.transform.name}({self.params}))"
+
+
+def from_dict(record: dict[str, Any]) -> Recorded:
+    """The inverse of :meth:`Recorded.to_dict`.
+
+    >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
+    >>> noise = RandomNoise()
+    >>> recorded = Recorded(noise, noise.sample(batch), ("t1",))
+    >>> again = from_dict(recorded.to_dict())
+    >>> bool((again(batch).t1.data == recorded(batch).t1.data).all())
+    True
+    """
+    kinds = {cls.__name__: cls for cls in _leaves(Transform)}
+    params = {cls.__name__: cls for cls in _leaves(Params)}
+    for name, known in ((record["transform"], kinds), (record["params_type"], params)):
+        if name not in known:
+            raise ValueError(f"record names an unknown {name!r}; known are {sorted(known)}")
+    arguments = {n: tuple(v) if isinstance(v, list) else v for n, v in record["arguments"].items()}
+    transform = kinds[record["transform"]](**arguments)
+    values = params[record["params_type"]].from_dict(record["params"])
+    return Recorded(transform, values, tuple(record["names"]))
+
+
+def compose_history(
+    records: Sequence[Record],
+    ignore_intensity: bool = False,
+    image_interpolation: str | None = None,
+) -> Compose:
+    """Records of a subject as a transform; see ``Subject.get_composed_history``."""
+    steps = []
+    for record in records:
+        transform = record.transform
+        if ignore_intensity and transform.role != "spatial":
+            continue
+        if image_interpolation is not None and hasattr(transform, "image_interpolation"):
+            transform = copy.copy(transform)
+            transform.image_interpolation = image_interpolation
+        steps.append(Recorded(transform, record.params, record.names))
+    return Compose(steps)
+
+
+def inverse(history: Compose, warn: bool = True) -> Compose:
+    """Undo the recorded transforms of a composition, last first."""
+    steps = []
+    for transform in reversed(history.transforms):
+        if not isinstance(transform, Recorded):
+            raise TypeError(
+                f"only what was applied can be undone: {transform.name} holds no parameters yet; "
+                "take the inverse from the history of a subject"
+            )
+        if transform.is_invertible:
+            steps.append(transform.inverse())
+        elif warn:
+            warnings.warn(
+                f"{transform.transform.name} cannot be undone and is skipped",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    return Compose(steps)
+
+
+def _leaves(cls: type) -> list[type]:
+    return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_leaves(sub))]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(entry) for entry in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+Subject._compose = staticmethod(compose_history)

@@ -1,0 +1,461 @@
+"""How a pipeline is carried out: which neighbouring transforms share one pass over the voxels.
+
+A pipeline is flattened into steps once. Neighbouring spatial steps form a run: their maps are
+composed in the world, in float64 on the host, and each image is sampled once, on the final grid.
+Neighbouring pointwise steps form a run as well: one program, one read and one write.
+
+A spatial run ends where maps can no longer be composed cheaply: a second bending map, or one that
+turns the grid on which a bending map was to be evaluated axis by axis; and where voxels are to be
+read differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from .. import functional as F
+from .. import rng
+from ..data import ImagesBatch, SubjectsBatch
+from ..data.image import INTENSITY
+from ..functional.program import Operation
+from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
+from ..shapes import Affine, ControlPoints
+from .params import Params
+
+if TYPE_CHECKING:
+    from .base import Scene, Transform
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
+
+    Args:
+        control_points: Displacement d in mm along RAS+, [B, 3, N0, N1, N2].
+        lattice: World to control-point coordinates, [B, 4, 4].
+        inverse: Use the inverse map instead.
+    """
+
+    control_points: ControlPoints
+    lattice: Affine
+    inverse: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of a spatial transform, as a pull-back in the world: first bend, then ``matrix``.
+
+    Args:
+        matrix: Output world to input world, [B, 4, 4].
+        elastic: Bending applied to output points before the matrix.
+        space: Grid of the output; that of the input by default.
+    """
+
+    matrix: Affine | None = None
+    elastic: Elastic | None = None
+    space: Space | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a spatial transform reads voxels.
+
+    Args:
+        image: Interpolation of scalar images.
+        label: Interpolation of label maps.
+        image_fill: Value outside scalar images: a number or a rule of ``fill_value``.
+        label_fill: Value outside label maps.
+    """
+
+    image: str = "linear"
+    label: str = "nearest"
+    image_fill: str | float = "minimum"
+    label_fill: float = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transform in a plan.
+
+    Args:
+        transform: What to do.
+        params: With which parameters; drawn for each batch if None.
+        names: The images whose parameters ``params`` holds.
+        gates: Positions and probabilities of the compositions around the step: where one of
+            their coins says no, the step is left out.
+    """
+
+    transform: Transform
+    params: Params | None = None
+    names: tuple[str, ...] = ()
+    gates: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was applied: a transform, its parameters, to which images of which samples."""
+
+    transform: Transform
+    params: Params
+    names: tuple[str, ...]
+    active: Tensor | None = None
+
+    def row(self, sample: int) -> Record | None:
+        """The record of one sample, or None if the transform left it out."""
+        if self.active is not None and not bool(self.active[sample]):
+            return None
+        return Record(self.transform, self.params.row(sample), self.names)
+
+    def __repr__(self) -> str:
+        return f"{self.transform.name}({self.params})"
+
+
+@dataclass
+class Group:
+    """Steps that share one pass, and why the pass ends with them."""
+
+    role: str
+    steps: list[int]
+    reason: str = "end of the pipeline"
+
+
+@dataclass
+class _Chain:
+    """The maps of one image that wait to be sampled."""
+
+    source: Space
+    space: Space  # of the output so far
+    matrix: Affine | None = None  # towards the source, from where the elastic map is evaluated
+    elastic: Elastic | None = None
+    after: Affine | None = None  # from the output to where the elastic map is evaluated
+
+    def add(self, move: Move) -> None:
+        """Follow one more map: outputs of the chain become its inputs."""
+        if move.elastic is not None:
+            if self.elastic is not None:
+                raise AssertionError("a run holds one bending map: the plan is wrong")
+            self.elastic = move.elastic
+            # what was collected so far lies between the bending map and the source
+        if move.matrix is not None:
+            # pull-back of the sum: earlier maps act on the result of this one
+            if self.elastic is None or move.elastic is not None:
+                self.matrix = _times(self.matrix, move.matrix)
+            else:
+                self.after = _times(self.after, move.matrix)
+        if move.space is not None:
+            self.space = move.space
+
+    def sample(self, images: ImagesBatch, sampling: Sampling) -> ImagesBatch:
+        """Read the voxels through all maps at once."""
+        grid = self.space.affine if self.after is None else self.after @ self.space.affine
+        world = grid if self.matrix is None else self.matrix @ grid
+        matrix = invert(self.source.affine).to(world) @ world
+        points = lattice = None
+        if self.elastic is not None:
+            lattice = self.elastic.lattice @ grid
+            linear = invert(grid)[:, :3, :3]
+            given = self.elastic.control_points
+            points = displace(given.to(torch.float64), linear.to(given.device))
+        if 1 in self.source.shape:
+            matrix, points = _in_plane(matrix, points, self.source, self.space)
+        intensity = images.kind == INTENSITY
+        rule = sampling.image_fill if intensity else sampling.label_fill
+        data = F.warp(
+            images.data,
+            matrix,
+            points,
+            lattice=lattice,
+            size=self.space.shape,
+            mode=sampling.image if intensity else sampling.label,
+            fill=F.fill_value(images.data, rule),
+            inverse=self.elastic is not None and self.elastic.inverse,
+        )
+        return images.with_data(data, self.space.affine)
+
+
+def _times(left: Affine | None, right: Affine) -> Affine:
+    return right if left is None else left.to(right.device) @ right.to(left.device)
+
+
+def _in_plane(
+    matrix: Affine, points: ControlPoints | None, source: Space, target: Space
+) -> tuple[Affine, ControlPoints | None]:
+    """Keep single-slice images from being sampled across their slice."""
+    thin = [[axis for axis in range(3) if s.shape[axis] == 1] for s in (source, target)]
+    free = torch.ones(3, dtype=torch.float64, device=matrix.device)
+    mask = torch.ones(4, 4, dtype=torch.float64, device=matrix.device)
+    unit = torch.zeros_like(mask)
+    for a, b in zip(*thin, strict=False):
+        mask[a, :] = 0
+        mask[:, b] = 0
+        unit[a, b] = 1
+        free[b] = 0
+    if points is not None:
+        points = points * free.to(points.device)[:, None, None, None]
+    return matrix * mask + unit, points
+
+
+class Plan:
+    """The steps of a pipeline, grouped into passes.
+
+    Args:
+        steps: Transforms in order.
+        fuse: Whether neighbours may share a pass; otherwise each step has its own.
+        gates: Number of compositions with a coin of their own.
+    """
+
+    def __init__(self, steps: Sequence[Step], fuse: bool = True, gates: int = 0) -> None:
+        self.steps = list(steps)
+        self.gates = gates
+        self.groups = _group(self.steps, fuse)
+        self._prepared: dict[Any, _Prepared] = {}
+
+    def run(self, batch: SubjectsBatch) -> SubjectsBatch:
+        """Carry out the pipeline on a batch; the batch itself is left as it is."""
+        if not self.steps:
+            return batch
+        draws = self.draw(batch)
+        out = batch.replace(dict(batch.images))
+        for group in self.groups:
+            self._spatial(out, group, draws) if group.role == "spatial" else self._pointwise(
+                out, group, draws
+            )
+        return out
+
+    def draw(self, batch: SubjectsBatch) -> _Draws:
+        """All uniform numbers that the pipeline needs for a batch."""
+        kinds = tuple((name, images.kind) for name, images in batch.images.items())
+        key = (kinds, tuple(batch.metadata))
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = self._prepare(*key)
+        streams = batch.streams or rng.streams_for(batch.batch_size)
+        base = streams.take(self.gates + len(self.steps))
+        if not prepared.layout.requests:
+            return _Draws(prepared, torch.empty(batch.batch_size, 0, dtype=torch.float64))
+        return _Draws(prepared, rng.uniforms(streams.seeds, prepared.layout, base))
+
+    def _prepare(self, kinds: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> _Prepared:
+        """Which images each step changes, and where its random numbers stand."""
+        requests: list[tuple[int, int, int]] = []
+        names, coins, columns = [], [], []
+        gates: dict[int, int] = {}
+        for number, step in enumerate(self.steps):
+            transform, position = step.transform, self.gates + number
+            selected = transform.select(kinds, others)
+            for gate, _ in step.gates:
+                if gate not in gates:
+                    gates[gate] = len(requests)
+                    requests.append((gate, 0, 1))
+            coin = None
+            if step.params is None and transform.p < 1:
+                coin = len(requests)
+                requests.append((position, 0, 1))
+            own = []
+            if step.params is None and transform.draws:
+                # an image's stream follows from its name: parameters of one image do not depend
+                # on which others the subject has
+                streams = [1] if transform.role == "spatial" else [crc32(n.encode()) for n in selected]
+                for stream in streams:
+                    own.append(len(requests))
+                    requests.append((position, stream, transform.draws))
+            names.append(selected)
+            coins.append(coin)
+            columns.append(own)
+        return _Prepared(rng.Layout(tuple(requests)), names, coins, columns, gates)
+
+    def _decide(
+        self, number: int, draws: _Draws, batch: SubjectsBatch, scene: Scene
+    ) -> tuple[Params, Tensor | None] | None:
+        """Parameters of a step for this batch, or None if it leaves every sample as it is."""
+        step = self.steps[number]
+        active = draws.active(number, step)
+        if active is not None and not bool(active.any()):
+            return None
+        size = batch.batch_size
+        if step.params is None:
+            params = step.transform.draw(scene, draws.numbers(number, step.transform))
+        else:
+            params = step.params
+        params = params.expand(size)
+        if active is not None and bool(active.all()):
+            active = None
+        if active is not None:
+            params = params.gate(active)
+        names = step.names or scene.names
+        batch.records.append(Record(step.transform, params, names, active))
+        return params, active
+
+    def _keep(self, number: int, batch: SubjectsBatch) -> None:
+        for name, new in (self.steps[number].transform.keep or {}).items():
+            if name not in batch.images:
+                raise KeyError(f"keep must name images of the subject, {name!r} is none")
+            batch.images[new] = batch.images[name]
+
+    def _spatial(self, batch: SubjectsBatch, group: Group, draws: _Draws) -> None:
+        from .base import Scene
+
+        chains: dict[str, _Chain] = {}
+        sampling: Sampling | None = None
+        for number in group.steps:
+            self._keep(number, batch)
+            transform = self.steps[number].transform
+            names = draws.prepared.names[number]
+            if not names:
+                continue
+            for name in names:
+                if name not in chains:
+                    space = batch.images[name].space
+                    chains[name] = _Chain(space, space)
+            first = chains[names[0]].space
+            _check_spaces({name: chains[name].space for name in names}, transform)
+            scene = Scene(names, first)
+            decided = self._decide(number, draws, batch, scene)
+            if decided is None:
+                continue
+            for move in transform.moves(decided[0], scene):
+                for name in names:
+                    chains[name].add(move)
+            sampling = sampling or transform.sampling()
+        for name, chain in chains.items():
+            if (chain.matrix, chain.elastic, chain.after) != (None, None, None):
+                images = batch.images[name]
+                batch.images[name] = chain.sample(images, sampling or Sampling())
+
+    def _pointwise(self, batch: SubjectsBatch, group: Group, draws: _Draws) -> None:
+        from .base import Scene
+
+        programs: dict[str, list[Operation]] = {}
+        for number in group.steps:
+            self._keep(number, batch)
+            step = self.steps[number]
+            names = draws.prepared.names[number]
+            if not names:
+                continue
+            scene = Scene(names, batch.images[names[0]].space)
+            decided = self._decide(number, draws, batch, scene)
+            if decided is None:
+                continue
+            params, active = decided
+            for name in names:
+                known = step.names or names
+                if name in known:
+                    operation = step.transform.operation(params.column(known.index(name)), active)
+                    programs.setdefault(name, []).append(operation)
+        for name, program in programs.items():
+            images = batch.images[name]
+            batch.images[name] = images.with_data(F.pointwise(images.data, program))
+
+    def __str__(self) -> str:
+        lines = []
+        for group in self.groups:
+            names = " -> ".join(self.steps[n].transform.name for n in group.steps)
+            lines.append(f"{group.role}: {names}  (ends: {group.reason})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is known of a pipeline once the names of the images are."""
+
+    layout: rng.Layout
+    names: list[tuple[str, ...]]
+    coins: list[int | None]
+    columns: list[list[int]]
+    gates: dict[int, int]
+
+
+@dataclass
+class _Draws:
+    """The uniform numbers of one call."""
+
+    prepared: _Prepared
+    u: Tensor
+    _gates: dict[int, Tensor] = field(default_factory=dict)
+
+    def _column(self, request: int) -> Tensor:
+        return self.u[:, self.prepared.layout.columns[request]]
+
+    def active(self, number: int, step: Step) -> Tensor | None:
+        """Which samples a step transforms, [B]; all of them if None."""
+        request = self.prepared.coins[number]
+        masks = [self._column(self.prepared.gates[gate])[:, 0] < p for gate, p in step.gates]
+        if request is not None:
+            masks.append(self._column(request)[:, 0] < step.transform.p)
+        if not masks:
+            return None
+        active = masks[0]
+        for mask in masks[1:]:
+            active = active & mask
+        return active
+
+    def numbers(self, number: int, transform: Transform) -> Tensor:
+        """Numbers of a step: [B, draws], or [B, M, draws] for a pointwise transform."""
+        requests = self.prepared.columns[number]
+        if transform.role == "spatial":
+            return self._column(requests[0]) if requests else self.u[:, :0]
+        if not requests:
+            return self.u[:, None, :0].expand(-1, len(self.prepared.names[number]), 0)
+        if len(requests) == 1:
+            return self._column(requests[0])[:, None]
+        return torch.stack([self._column(request) for request in requests], 1)
+
+
+def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
+    """Neighbours that can share a pass."""
+    groups: list[Group] = []
+    bent = False
+    sampling: Sampling | None = None
+    for number, step in enumerate(steps):
+        transform = step.transform
+        reason = None
+        if not groups:
+            reason = ""
+        elif not fuse:
+            reason = "steps are not fused"
+        elif transform.keep:
+            reason = f"{transform.name} keeps images as they are before it"
+        elif transform.role != groups[-1].role:
+            reason = f"{transform.name} is {transform.role}"
+        elif transform.role == "spatial":
+            wish = transform.sampling()
+            if bent and transform.bends:
+                reason = f"{transform.name} bends the image a second time"
+            elif bent and not transform.parallel:
+                reason = f"{transform.name} turns the grid of the bending map before it"
+            elif None not in (wish, sampling) and wish != sampling:
+                reason = f"{transform.name} reads voxels differently"
+        if reason is not None:
+            if groups:
+                groups[-1].reason = reason
+            groups.append(Group(transform.role, []))
+            bent, sampling = False, None
+        groups[-1].steps.append(number)
+        if transform.role == "spatial":
+            bent = bent or transform.bends
+            sampling = sampling or transform.sampling()
+    return groups
+
+
+def _check_spaces(spaces: dict[str, Space], transform: Transform) -> None:
+    """Refuse images that differ in shape while their affines say that they should not."""
+    if len(spaces) < 2 or not getattr(transform, "check_shape", True):
+        return
+    first_name, first = next(iter(spaces.items()))
+    for name, space in spaces.items():
+        if space is first or space.shape == first.shape:
+            continue
+        if bool((space.affine - first.affine).abs().max() < SPACE_TOLERANCE_MM):
+            raise ValueError(
+                f"images of a subject must share a shape under {transform.name} when they share "
+                f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"
+            )
+
+
+__all__ = ["Elastic", "Group", "Move", "Plan", "Record", "Sampling", "Step"]

@@ -1,0 +1,186 @@
+"""What may be drawn: an interval, a choice among values, a distribution.
+
+Spellings follow TorchIO 1.x. A number d means U(-d, d), or U(1 - d, 1 + d) for scales, or U(0, d)
+for quantities that are not negative; a pair (a, b) means U(a, b). For quantities with one value
+per axis, three entries are one range per axis and six numbers are three pairs. Wherever a range
+is taken, a :class:`torch.distributions.Distribution` or a :class:`Choice` may stand instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+Part = Callable[[Tensor], Tensor]
+
+
+class Choice:
+    """One of some values.
+
+    Args:
+        values: The values to choose from.
+        probabilities: How likely each is; equally by default. Need not sum to 1.
+
+    Raises:
+        ValueError: There are no values, or the probabilities do not fit them.
+
+    >>> Choice([0, 90, 180])(torch.tensor([0.1, 0.9]))
+    tensor([  0., 180.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self, values: Sequence[float], probabilities: Sequence[float] | None = None
+    ) -> None:
+        self.values = tuple(float(value) for value in values)
+        if not self.values:
+            raise ValueError("values of a Choice must not be empty")
+        if probabilities is None:
+            probabilities = [1.0] * len(self.values)
+        total = math.fsum(probabilities)
+        if len(probabilities) != len(self.values) or min(probabilities) < 0 or total <= 0:
+            raise ValueError(
+                f"probabilities must be {len(self.values)} numbers >= 0 that do not sum to 0, "
+                f"got {list(probabilities)}"
+            )
+        self.probabilities = tuple(float(p) / total for p in probabilities)
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Values for uniform numbers in (0, 1), by inverting the cumulative distribution."""
+        edges = torch.tensor(self.probabilities, dtype=torch.float64).cumsum(0)[:-1]
+        values = torch.tensor(self.values, dtype=torch.float64)
+        return values[torch.bucketize(u.double(), edges, right=True)]
+
+    def __repr__(self) -> str:
+        return f"Choice({list(self.values)}, probabilities={list(self.probabilities)})"
+
+
+class _Drawn:
+    """A distribution as a function of uniform numbers."""
+
+    def __init__(self, distribution: Distribution) -> None:
+        if distribution.batch_shape or distribution.event_shape:
+            raise ValueError(
+                f"a distribution of a range must have scalar parameters, got {distribution}"
+            )
+        self.distribution = distribution
+
+    def __call__(self, u: Tensor) -> Tensor:
+        try:
+            return self.distribution.icdf(u).double()
+        except NotImplementedError:
+            return self._sample(u)
+
+    def _sample(self, u: Tensor) -> Tensor:
+        # No inverse to be had: let torch's own sampler draw, seeded by the uniform number.
+        values = []
+        with torch.random.fork_rng(devices=[]):
+            for number in u.flatten().tolist():
+                torch.manual_seed(int(number * 2**63))
+                values.append(float(self.distribution.sample()))
+        return torch.tensor(values, dtype=torch.float64).view(u.shape)
+
+    def __repr__(self) -> str:
+        return repr(self.distribution)
+
+
+class Range:
+    """Turns uniform numbers into values: one range, or one for each axis.
+
+    Args:
+        value: A spelling of a range; see the module.
+        name: What it is, for error messages.
+        axes: 1, or 3 for one value per axis.
+        around: Centre of the interval that a single number d stands for; ``None`` for (0, d).
+        minimum: Least value allowed.
+        exclusive: Whether the least value itself is forbidden.
+    """
+
+    def __init__(
+        self,
+        value: Any,
+        name: str,
+        *,
+        axes: int = 1,
+        around: float | None = 0.0,
+        minimum: float | None = None,
+        exclusive: bool = False,
+    ) -> None:
+        self.name, self.axes, self.around = name, axes, around
+        self.minimum, self.exclusive = minimum, exclusive
+        parts = self._split(value)
+        self.parts: list[Part | None] = []
+        low, high = [], []
+        for part in parts:
+            if isinstance(part, Distribution):
+                part = _Drawn(part)
+            if isinstance(part, Choice):
+                self._check(min(part.values), value)
+            interval = self._interval(part, value) if not callable(part) else (0.0, 0.0)
+            low.append(interval[0])
+            high.append(interval[1])
+            self.parts.append(part if callable(part) else None)
+        self.low = torch.tensor(low, dtype=torch.float64)
+        self.span = torch.tensor(high, dtype=torch.float64) - self.low
+
+    def _split(self, value: Any) -> list[Any]:
+        """One range for each axis."""
+        if isinstance(value, Tensor):
+            value = value.tolist()
+        if isinstance(value, (Real, Choice, Distribution)):
+            return [value] * self.axes
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            if len(value) == 2:
+                return [tuple(value)] * self.axes
+            if self.axes == 3 and len(value) == 3:
+                return list(value)
+            if self.axes == 3 and len(value) == 6:
+                return [tuple(value[n : n + 2]) for n in (0, 2, 4)]
+        wish = "a number or a pair" if self.axes == 1 else "a number, 2, 3 or 6 numbers"
+        raise ValueError(f"{self.name} must be {wish}, a Choice or a distribution, got {value!r}")
+
+    def _interval(self, part: Any, value: Any) -> tuple[float, float]:
+        if isinstance(part, Real):
+            d = float(part)
+            if self.around is None:
+                part = (0.0, d)
+            elif d < 0:
+                raise ValueError(f"{self.name} as a single number must be >= 0, got {value!r}")
+            else:
+                part = (self.around - d, self.around + d)
+        if len(part) != 2 or not all(isinstance(end, Real) for end in part):
+            raise ValueError(f"{self.name} must be made of pairs of numbers, got {value!r}")
+        low, high = float(part[0]), float(part[1])
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"{self.name} must be finite, got {value!r}")
+        self._check(low, value)
+        if low > high:
+            raise ValueError(f"{self.name} must be a range (a, b) with a <= b, got {value!r}")
+        return low, high
+
+    def _check(self, least: float, value: Any) -> None:
+        if self.minimum is None or least > self.minimum:
+            return
+        if least < self.minimum or self.exclusive:
+            sign = ">" if self.exclusive else ">="
+            raise ValueError(f"{self.name} must be {sign} {self.minimum:g}, got {value!r}")
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether only one value can be drawn."""
+        return all(part is None for part in self.parts) and not bool(self.span.any())
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Values [..., axes] for uniform numbers [..., axes]."""
+        values = torch.addcmul(self.low, u, self.span)
+        for axis, part in enumerate(self.parts):
+            if part is not None:
+                drawn = part(u[..., axis])
+                self._check(float(drawn.min()), part)
+                values[..., axis] = drawn
+        return values
