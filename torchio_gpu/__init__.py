@@ -1,6 +1,6 @@
 """torchio_gpu: loading and augmentation of 3D medical images as batched tensors on the device."""
 
-from . import functional
+from . import functional, geometry, rng, transforms
 from .data import (
     AFFINE,
     DATA,
@@ -38,5 +38,7 @@ __all__ = [
     "SubjectsDataset",
     "SubjectsLoader",
     "functional",
+    "geometry",
+    "rng",
     *_transforms,
 ]

@@ -8,19 +8,21 @@
 - Resampling asks the opposite question, where an output point comes from. That *pull-back* is
   the inverse of the content's motion, and :func:`pull_back` is the only place that inverts it.
 
-Matrices are composed in float64 and cast where voxels are sampled. All functions are plain torch:
-batched, differentiable, and at home on any device.
+Matrices are composed in float64 and cast where voxels are sampled. Functions are batched and take
+numpy arrays, or tensors where a gradient or a device is wanted; see :mod:`torchio_gpu.arrays`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from .shapes import Affine, ControlPoints, Triple
+from .arrays import Array, common, host
+from .shapes import Triple
 
 #: How far outside the outermost voxel centres ITK places the domain of a B-spline, in voxels
 #: (half a voxel to the image's edge and an eighth beyond: BSplineTransformInitializer).
@@ -41,62 +43,65 @@ class Space:
     """
 
     shape: Triple
-    affine: Affine
+    affine: np.ndarray
+
+    @cached_property
+    def to_voxel(self) -> np.ndarray:
+        """World to voxel, [B, 4, 4]."""
+        return invert(self.affine)
 
     @property
-    def centre(self) -> Tensor:
+    def centre(self) -> np.ndarray:
         """World position of voxel (n - 1) / 2, [B, 3]: the middle, for odd and even n alike."""
-        middle = _homogeneous(tuple((n - 1) / 2 for n in self.shape))
-        return (self.affine @ middle)[:, :3]
+        return self.affine[:, :3] @ _middle(self.shape)
 
     @property
-    def corners(self) -> Tensor:
+    def corners(self) -> np.ndarray:
         """World positions of the eight corner voxels, [B, 8, 3]."""
-        ends = [(0, n - 1) for n in self.shape]
-        indices = torch.cartesian_prod(*[torch.tensor(e, dtype=torch.float64) for e in ends])
-        return apply_affine(self.affine, indices)
+        ends = np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")
+        return apply_affine(self.affine, np.stack(ends, -1).reshape(-1, 3))
 
     def distance_mm(self, other: Space) -> float:
         """Largest distance between corresponding corners; infinite when the shapes differ."""
         if self.shape != other.shape:
             return float("inf")
-        return float((self.corners - other.corners).norm(dim=-1).max())
+        return float(np.linalg.norm(self.corners - other.corners, axis=-1).max())
 
 
-@lru_cache(maxsize=1024)
-def _homogeneous(point: tuple[float, ...]) -> Tensor:
-    return torch.tensor((*point, 1.0), dtype=torch.float64)
+@lru_cache(maxsize=256)
+def _middle(shape: Triple) -> np.ndarray:
+    i, j, k = shape
+    return np.array(((i - 1) / 2, (j - 1) / 2, (k - 1) / 2, 1.0))
 
 
-def check_affine(affine: object, name: str = "affine") -> Tensor:
-    """An affine as a (4, 4) float64 tensor; raises when it cannot place voxels in the world."""
-    matrix = torch.as_tensor(affine, dtype=torch.float64).detach().cpu()
+def check_affine(affine: Any, name: str = "affine") -> np.ndarray:
+    """An affine as a (4, 4) float64 array; raises when it cannot place voxels in the world."""
+    matrix = np.array(host(affine) if isinstance(affine, Tensor) else affine, dtype=np.float64)
     if matrix.shape != (4, 4):
-        raise ValueError(f"{name} must have shape (4, 4), got {tuple(matrix.shape)}")
-    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"{name} must have shape (4, 4), got {matrix.shape}")
+    if not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
     if matrix[3].tolist() != [0, 0, 0, 1]:
         raise ValueError(f"the last row of {name} must be [0, 0, 0, 1], got {matrix[3].tolist()}")
-    columns = matrix[:3, :3].norm(dim=0)
     # Compared with the volume of a box of the same spacing, so that units do not matter.
-    if bool((matrix[:3, :3].det().abs() <= 1e-9 * columns.prod())):
+    if abs(np.linalg.det(matrix[:3, :3])) <= 1e-9 * spacing(matrix).prod():
         raise ValueError(f"{name} must be invertible, got the singular matrix {matrix.tolist()}")
     return matrix
 
 
-def spacing(affine: Tensor) -> Tensor:
+def spacing(affine: np.ndarray) -> np.ndarray:
     """Distance between neighbouring voxels along I, J, K in mm, [..., 3]."""
-    return affine[..., :3, :3].norm(dim=-2)
+    return np.sqrt((affine[..., :3, :3] ** 2).sum(-2))
 
 
-def orientation(affine: Tensor) -> tuple[str, str, str]:
+def orientation(affine: np.ndarray) -> tuple[str, str, str]:
     """Anatomical direction in which I, J and K grow, for example ('R', 'A', 'S').
 
     Each voxel axis takes the world axis it runs along most; strongest matches are settled first.
     """
     cosines = affine[:3, :3] / spacing(affine)  # [world, voxel]
     codes = ["", "", ""]
-    strength = cosines.abs().clone()
+    strength = np.abs(cosines)
     for _ in range(3):
         world, voxel = divmod(int(strength.argmax()), 3)
         codes[voxel] = CODES[world][int(cosines[world, voxel] > 0)]
@@ -105,12 +110,12 @@ def orientation(affine: Tensor) -> tuple[str, str, str]:
     return codes[0], codes[1], codes[2]
 
 
-def axis_index(axis: int | str, affine: Tensor) -> int:
+def axis_index(axis: int | str, affine: np.ndarray) -> int:
     """Voxel axis (0, 1 or 2) meant by an integer or an anatomical name.
 
-    Names: 'L', 'Left', 'LR', 'lateral directions' by their first letter: one of L, R, A, P, I, S.
+    A name counts by its first letter, one of L, R, A, P, I, S: 'L', 'Left' and 'LR' are the same.
 
-    >>> axis_index("LR", torch.eye(4, dtype=torch.float64))
+    >>> axis_index("LR", np.eye(4))
     0
     """
     if isinstance(axis, int):
@@ -138,56 +143,65 @@ def check_axis_name(axis: str) -> str:
     return axis
 
 
-def apply_affine(matrix: Affine, points: Tensor) -> Tensor:
+def apply_affine(matrix: Array, points: Array) -> Any:
     """Map points [..., N, 3] by matrices [..., 4, 4]."""
-    return points @ matrix[..., :3, :3].mT + matrix[..., None, :3, 3]
+    return points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3]
 
 
-def invert(matrix: Affine) -> Affine:
-    """Inverse of affine matrices [..., 4, 4] in closed form.
+def invert(matrix: Array) -> Any:
+    """Inverse of affine matrices [..., 4, 4].
 
-    Rows of the inverse are cross products of columns over the determinant: exact to rounding, no
-    wait for the device to say whether it exists, and none of LAPACK's start-up for a 3 x 3.
+    On tensors by cofactors: differentiable, and without LAPACK's question to the device whether
+    the matrix is singular.
     """
-    a, b, c, offset = matrix[..., :3, :].unbind(-1)
-    rows = torch.linalg.cross(torch.stack((b, c, a), -2), torch.stack((c, a, b), -2))
-    linear = rows / (rows[..., 0, :] * a).sum(-1)[..., None, None]
-    top = torch.cat((linear, -(linear @ offset[..., None])), -1)
-    return torch.cat((top, matrix[..., 3:, :]), -2)
+    if isinstance(matrix, np.ndarray):
+        return np.linalg.inv(matrix)
+    m = matrix[..., :3, :3]
+    one, two = [1, 2, 0], [2, 0, 1]
+    cofactors = (
+        m[..., one, :][..., one] * m[..., two, :][..., two]
+        - m[..., one, :][..., two] * m[..., two, :][..., one]
+    )
+    determinant = (m[..., 0, :] * cofactors[..., 0, :]).sum(-1)
+    linear = cofactors.swapaxes(-1, -2) / determinant[..., None, None]
+    return affine_from(linear, -(linear @ matrix[..., :3, 3:])[..., 0])
 
 
-def pull_back(motion: Affine) -> Affine:
+def pull_back(motion: Array) -> Any:
     """From where the content goes to where an output point comes from."""
     return invert(motion)
 
 
-@lru_cache(maxsize=32)
-def _rotation_constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """E, C, S with R_axis(t) = E[axis] + C[axis] cos t + S[axis] sin t (Rodrigues), [3, 3, 3]."""
-    eye = torch.eye(3, dtype=dtype)
-    keep = torch.einsum("ai,aj->aij", eye, eye)
-    cross = torch.zeros(3, 3, 3, dtype=dtype)
-    for a in range(3):
-        b, c = (a + 1) % 3, (a + 2) % 3
-        cross[a, c, b], cross[a, b, c] = 1, -1
-    return keep.to(device), (eye - keep).to(device), cross.to(device)
+def affine_from(linear: Array, offset: Array) -> Any:
+    """Homogeneous matrices [..., 4, 4] from their linear part [..., 3, 3] and offset [..., 3]."""
+    xp, linear, offset = common(linear, offset)
+    top = xp.concatenate((linear, offset[..., None]), -1)
+    bottom = xp.zeros_like(top[..., :1, :])
+    bottom[..., 3] = 1
+    return xp.concatenate((top, bottom), -2)
 
 
-def rotation(degrees: Tensor) -> Tensor:
+# E, C, S with R_axis(t) = E[axis] + C[axis] cos t + S[axis] sin t (Rodrigues), [3, 3, 3]
+_KEEP = np.einsum("ai,aj->aij", np.eye(3), np.eye(3))
+_COSINE = np.eye(3) - _KEEP
+_SINE = np.zeros((3, 3, 3))
+for _a, _b, _c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+    _SINE[_a, _c, _b], _SINE[_a, _b, _c] = 1, -1
+
+
+def rotation(degrees: Array) -> Any:
     """Rotation matrices [..., 3, 3] from angles about x, y, z in degrees, [..., 3].
 
     Right-handed in RAS+; applied about y first, then x, then z, as SimpleITK's Euler3DTransform
     does: R = Rz Rx Ry.
     """
-    keep, cosine, sine = _rotation_constants(degrees.dtype, degrees.device)
-    radians = torch.deg2rad(degrees)[..., None, None]
-    x, y, z = (keep + cosine * radians.cos() + sine * radians.sin()).unbind(-3)
-    return z @ x @ y
+    xp, degrees, keep, cosine, sine = common(degrees, _KEEP, _COSINE, _SINE)
+    radians = xp.deg2rad(degrees)[..., None, None]
+    about = keep + cosine * xp.cos(radians) + sine * xp.sin(radians)
+    return about[..., 2, :, :] @ about[..., 0, :, :] @ about[..., 1, :, :]
 
 
-def affine_motion(
-    scales: Tensor, degrees: Tensor, translation: Tensor, centre: Tensor
-) -> Affine:
+def affine_motion(scales: Array, degrees: Array, translation: Array, centre: Array) -> Any:
     """Motion of the content in the world: rotate, move, then scale about a centre.
 
     ``x -> centre + S (R (x - centre) + t)``, the order of TorchIO 1.x, in which the scale applies
@@ -200,17 +214,15 @@ def affine_motion(
         centre: World position that scaling and rotation leave in place, [B, 3] in mm.
 
     Returns:
-        Matrices [B, 4, 4] in the dtype and on the device of the parameters.
+        Matrices [B, 4, 4].
     """
+    _, scales, degrees, translation, centre = common(scales, degrees, translation, centre)
     linear = scales[..., None] * rotation(degrees)  # [B, 3, 3]
-    moved = (linear @ centre[..., None])[..., 0]
-    offset = centre + scales * translation - moved
-    top = torch.cat((linear, offset[..., None]), -1)  # [B, 3, 4]
-    bottom = _homogeneous((0.0, 0.0, 0.0)).to(top).expand(*top.shape[:-2], 1, 4)
-    return torch.cat((top, bottom), -2)
+    offset = centre + scales * translation - (linear @ centre[..., None])[..., 0]
+    return affine_from(linear, offset)
 
 
-def reflection(space: Space, axes: Tensor) -> Affine:
+def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
     """World map that mirrors a space in the middle of the chosen voxel axes.
 
     Args:
@@ -220,33 +232,33 @@ def reflection(space: Space, axes: Tensor) -> Affine:
     Returns:
         Matrices [B, 4, 4]; each is its own inverse.
     """
-    last = torch.tensor(space.shape, dtype=torch.float64) - 1
-    mirror = torch.eye(4, dtype=torch.float64).repeat(len(axes), 1, 1)
-    mirror[:, :3, :3] -= 2 * torch.diag_embed(axes.double())
-    mirror[:, :3, 3] = axes * last
-    return space.affine @ mirror @ invert(space.affine)
+    mirror = np.zeros((len(axes), 4, 4))
+    mirror[:, range(3), range(3)] = 1 - 2 * axes
+    mirror[:, :3, 3] = axes * (np.array(space.shape) - 1)
+    mirror[:, 3, 3] = 1
+    return space.affine @ mirror @ space.to_voxel
 
 
-def slice_axis(space: Space) -> tuple[Tensor, Tensor] | None:
+def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
     """For single-slice images, the world axes that the slice's plane holds, else ``None``.
 
     Returns:
         (in_plane, about): two [B, 3] masks over the world axes x, y, z. Translation and scale are
         allowed where ``in_plane`` is 1, rotation where ``about`` is 1: about the slice's normal.
     """
-    if 1 not in space.shape:
+    thin = [axis for axis, n in enumerate(space.shape) if n == 1]
+    if not thin:
         return None
-    thin = torch.tensor([n == 1 for n in space.shape])
-    cosines = space.affine[:, :3, :3].abs() / spacing(space.affine)[:, None]  # [B, world, voxel]
-    normal = torch.zeros(len(cosines), 3, dtype=torch.float64)
-    for voxel in thin.nonzero()[:, 0].tolist():
-        normal.scatter_(1, cosines[:, :, voxel].argmax(1, keepdim=True), 1.0)
+    cosines = np.abs(space.affine[:, :3, :3]) / spacing(space.affine)[:, None]  # world, voxel
+    normal = np.zeros((len(cosines), 3))
+    for axis in thin:
+        normal[range(len(normal)), cosines[:, :, axis].argmax(1)] = 1
     # A line or a point of voxels has no plane to rotate in.
-    about = normal if int(thin.sum()) == 1 else torch.zeros_like(normal)
+    about = normal if len(thin) == 1 else np.zeros_like(normal)
     return 1 - normal, about
 
 
-def control_lattice(space: Space, counts: Triple) -> Affine:
+def control_lattice(space: Space, counts: Triple) -> np.ndarray:
     """World to control-point coordinates, [B, 4, 4], for a cubic B-spline over a space.
 
     The lattice runs along the voxel axes and is laid out as ITK's BSplineTransform does over an
@@ -254,21 +266,26 @@ def control_lattice(space: Space, counts: Triple) -> Affine:
     voxel centres, and one further control point stands outside each end. In control-point
     coordinates, point m of the lattice sits at m, and the image lies within [1, counts - 2].
     """
-    lattice = torch.zeros(4, 4, dtype=torch.float64)
-    lattice[3, 3] = 1
-    for axis, (n, count) in enumerate(zip(space.shape, counts, strict=True)):
+    return _voxel_lattice(space.shape, counts) @ space.to_voxel
+
+
+@lru_cache(maxsize=256)
+def _voxel_lattice(shape: Triple, counts: Triple) -> np.ndarray:
+    lattice = np.diag((0.0, 0.0, 0.0, 1.0))
+    for axis, (n, count) in enumerate(zip(shape, counts, strict=True)):
         cells_per_voxel = (count - SPLINE_ORDER) / (n - 1 + 2 * DOMAIN_MARGIN)
         lattice[axis, axis] = cells_per_voxel
         lattice[axis, 3] = 1 + DOMAIN_MARGIN * cells_per_voxel
-    return lattice @ invert(space.affine)
+    return lattice
 
 
-def control_spacing(space: Space, counts: Triple) -> Tensor:
+def control_spacing(space: Space, counts: Triple) -> np.ndarray:
     """Distance between neighbouring control points along I, J, K in mm, [B, 3]."""
-    return 1 / control_lattice(space, counts)[:, :3, :3].norm(dim=-1)
+    cells_per_voxel = _voxel_lattice(space.shape, counts).diagonal()[:3]
+    return spacing(space.affine) / cells_per_voxel
 
 
-def displace(control_points: ControlPoints, linear: Tensor) -> ControlPoints:
-    """Express displacement vectors in other axes: multiply each by ``linear`` [B, 3, 3]."""
-    flat = control_points.flatten(2)  # [B, 3, N]
-    return (linear @ flat).view_as(control_points)
+def displace(control_points: Array, linear: Array) -> Any:
+    """Express displacement vectors [B, 3, N0, N1, N2] in other axes, by ``linear`` [B, 3, 3]."""
+    _, points, linear = common(control_points, linear)
+    return (linear @ points.reshape(*points.shape[:2], -1)).reshape(points.shape)

@@ -5,8 +5,8 @@ generator: a pure function from (key, counter) to 128 random bits. The key is th
 The counter names the purpose: which number, of which image, of which transform in the pipeline.
 A sample is therefore augmented alike in any batch, in any order, on any worker or device.
 
-The generator is written once, in torch integer arithmetic, for the few host-side parameters of a
-pipeline and for the noise voxels on a device alike.
+The generator is written once, in integer arithmetic that numpy arrays and torch tensors share: for
+the few host-side parameters of a pipeline, and for the noise voxels on a device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .shapes import PerItem
+from .arrays import Array
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -28,40 +30,46 @@ _ROUNDS = 10
 _MASK = 0xFFFFFFFF
 #: Counters handled at a time: four int64 words of each stay within a CPU core's cache.
 _BLOCK = 32768
+#: Fewer counters than this are handled in numpy, whose calls cost a third of torch's.
+_FEW = 4096
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
+Words = tuple[Any, Any, Any, Any]
 
 
-def philox(counter: Words, seeds: Tensor) -> Words:
+def philox(counter: Words, seeds: Array) -> Words:
     """Philox4x32-10: four random 32-bit words for each counter and seed.
 
     Args:
-        counter: Four int64 tensors of 32-bit words, broadcastable with each other and ``seeds``.
+        counter: Four int64 arrays or tensors of 32-bit words, which broadcast with each other and
+            with ``seeds``.
         seeds: int64 keys; low and high halves are the two key words.
 
     Returns:
-        Four int64 tensors with values in [0, 2**32).
+        Four int64 arrays or tensors with values in [0, 2**32).
 
-    >>> zero = torch.zeros(1, dtype=torch.int64)
-    >>> [hex(int(word)) for word in philox((zero, zero, zero, zero), zero)]
+    >>> zero = np.zeros(1, dtype=np.int64)
+    >>> [hex(word.item()) for word in philox((zero, zero, zero, zero), zero)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    rounds = torch.arange(_ROUNDS, device=seeds.device).view(-1, *(1,) * seeds.ndim)
-    low = ((seeds & _MASK) + rounds * _WEYL[0] & _MASK).unbind(0)
-    high = ((seeds >> 32 & _MASK) + rounds * _WEYL[1] & _MASK).unbind(0)
+    low, high = seeds & _MASK, (seeds >> 32) & _MASK
     a, b, c, d = counter
-    for n, (key_a, key_c) in enumerate(zip(low, high, strict=True)):
+    for n in range(_ROUNDS):
         # 64-bit products; only their two halves matter, so wrapping into the sign bit is
-        # harmless, and the junk above bit 31 of b and d is masked off one round later.
+        # harmless, and the junk above bit 31 of b, d and the keys is masked off.
         p = a * _MULTIPLIERS[0]
         q = c * _MULTIPLIERS[1]
+        a, c = q >> 32, p >> 32
         if n < 2:  # the words still broadcast against each other
-            a = ((q >> 32) ^ b ^ key_a) & _MASK
-            c = ((p >> 32) ^ d ^ key_c) & _MASK
+            a, c = a ^ b ^ low, c ^ d ^ high
         else:
-            a = (q >> 32).bitwise_xor_(b).bitwise_xor_(key_a).bitwise_and_(_MASK)
-            c = (p >> 32).bitwise_xor_(d).bitwise_xor_(key_c).bitwise_and_(_MASK)
+            a ^= b
+            a ^= low
+            c ^= d
+            c ^= high
+        a &= _MASK
+        c &= _MASK
         b, d = q, p
+        low, high = low + _WEYL[0], high + _WEYL[1]
     return a, b & _MASK, c, d & _MASK
 
 
@@ -74,7 +82,7 @@ class Layout:
     """
 
     requests: tuple[tuple[int, int, int], ...]
-    counter: tuple[Tensor, Tensor, Tensor] = field(init=False, repr=False, compare=False)
+    counter: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
     columns: tuple[slice, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,32 +94,36 @@ class Layout:
             position += [where] * blocks
             columns.append(slice(start, start + count))
             start += 4 * blocks
-        words = [torch.tensor(w, dtype=torch.int64) for w in (number, stream, position)]
+        words = [np.array(w, dtype=np.int64) for w in (number, stream, position)]
         object.__setattr__(self, "counter", tuple(words))
         object.__setattr__(self, "columns", tuple(columns))
 
 
-def uniforms(seeds: PerItem, layout: Layout, position: int = 0) -> Tensor:
+def uniforms(seeds: np.ndarray, layout: Layout, position: int = 0) -> np.ndarray:
     """Numbers in (0, 1) for each sample, [B, N] float64: the draws of a whole pipeline at once.
 
     Args:
-        seeds: int64 seeds on the host, [B].
+        seeds: int64 seeds, [B].
         layout: The columns wanted.
         position: Pipeline position of the layout's position 0.
     """
     number, stream, where = layout.counter
-    zero = torch.zeros(1, dtype=torch.int64)
-    words = torch.stack(philox((number, stream, where + position, zero), seeds[:, None]), -1)
-    return words.flatten(1).double().add_(0.5).mul_(2.0**-32)
+    words = philox((number, stream, where + position, _ZERO), seeds[:, None])
+    u = np.stack(words, -1).reshape(len(seeds), -1) + 0.5
+    u *= 2.0**-32
+    return u
 
 
-def to_seeds(draws: Tensor) -> Tensor:
+_ZERO = np.zeros(1, dtype=np.int64)
+
+
+def to_seeds(draws: np.ndarray) -> np.ndarray:
     """64-bit seeds [...] from pairs of uniform draws [..., 2]: a stream of its own for each."""
-    words = (draws * 2.0**32).long()
+    words = (draws * 2.0**32).astype(np.int64)
     return words[..., 0] | words[..., 1] << 32
 
 
-def normals(seeds: PerItem, count: int, device: torch.device | str | None = None) -> Tensor:
+def normals(seeds: Array, count: int, device: torch.device | str = "cpu") -> Tensor:
     """Standard normal numbers, [B, count] float32: Philox words through Box and Muller (1958).
 
     Number n of a sample is lane n % 4 of counter n // 4 under the sample's seed.
@@ -119,25 +131,34 @@ def normals(seeds: PerItem, count: int, device: torch.device | str | None = None
     Args:
         seeds: int64 seeds, [B].
         count: How many numbers each sample gets.
-        device: Where to compute; by default where the seeds are.
+        device: Where to compute.
 
     >>> normals(torch.tensor([1, 2]), 5).shape
     torch.Size([2, 5])
     """
-    keys = seeds.to(device, non_blocking=True)[:, None]
-    zero = torch.zeros(1, 1, dtype=torch.int64, device=keys.device)
+    device = torch.device(device)
     blocks = -(-count // 4)
+    keys = torch.as_tensor(seeds)[:, None]
     # One block after another keeps the words in a CPU core's cache; a GPU wants them all at once.
-    step = _BLOCK if keys.device.type == "cpu" else blocks
-    out = torch.empty(len(keys), blocks, 4, dtype=torch.float32, device=keys.device)
+    step = _BLOCK if device.type == "cpu" else blocks
+    few = device.type == "cpu" and blocks * len(keys) <= _FEW
+    out = torch.empty(len(keys), blocks, 4, dtype=torch.float32, device=device)
+    xp: Any = np if few else torch
+    place = {} if few else {"device": device}
+    key: Any = keys.numpy() if few else keys.to(device, non_blocking=True)
+    zero = xp.zeros((1, 1), dtype=xp.int64, **place)
     for start in range(0, blocks, step):
-        number = torch.arange(start, min(start + step, blocks), device=keys.device)[None]
-        part = out[:, start : start + step]
-        words = philox((number & _MASK, number >> 32, zero, zero), keys)
+        stop = min(start + step, blocks)
+        number = xp.arange(start, stop, dtype=xp.int64, **place)[None]
+        words = philox((number & _MASK, number >> 32, zero, zero), key)
+        part = out[:, start:stop]
         for lane in (0, 2):
             # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
-            radius = words[lane].float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-            angle = words[lane + 1].float().mul_(2 * math.pi * 2.0**-32)
+            pair = words[lane : lane + 2]
+            first, second = (torch.from_numpy(w) if few else w for w in pair)
+            first, second = first.float(), second.float()
+            radius = first.add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+            angle = second.mul_(2 * math.pi * 2.0**-32)
             torch.mul(radius, angle.cos(), out=part[..., lane])
             torch.mul(radius, angle.sin_(), out=part[..., lane + 1])
     return out.flatten(1)[:, :count]
@@ -151,7 +172,7 @@ class Streams:
     transform twice to a batch gives two different results.
     """
 
-    def __init__(self, seeds: PerItem, position: int = 0) -> None:
+    def __init__(self, seeds: np.ndarray, position: int = 0) -> None:
         self.seeds = seeds
         self.position = position
 
@@ -165,9 +186,9 @@ class Streams:
         return f"Streams(seeds={self.seeds.tolist()}, position={self.position})"
 
 
-def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> PerItem:
+def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> np.ndarray:
     """Seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
-    return torch.empty(batch, dtype=torch.int64).random_(generator=generator)
+    return torch.empty(batch, dtype=torch.int64).random_(generator=generator).numpy()
 
 
 _current: ContextVar[Streams | None] = ContextVar("streams", default=None)
@@ -180,7 +201,7 @@ def use_seed(seed: int) -> Iterator[Streams]:
     Yields:
         The stream, which knows afterwards how much was drawn.
     """
-    streams = Streams(torch.tensor([seed], dtype=torch.int64))
+    streams = Streams(np.array([seed], dtype=np.int64))
     token = _current.set(streams)
     try:
         yield streams
@@ -196,10 +217,10 @@ def streams_for(batch: int) -> Streams:
     return streams
 
 
-def sample_seeds(base: int, epoch: int, indices: list[int]) -> PerItem:
+def sample_seeds(base: int, epoch: int, indices: list[int]) -> np.ndarray:
     """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index."""
-    index = torch.tensor(indices, dtype=torch.int64)
-    epochs = torch.full_like(index, epoch)
-    key = torch.tensor([base], dtype=torch.int64)
-    a, b, _, _ = philox((index & _MASK, index >> 32 & _MASK, epochs & _MASK, epochs >> 32), key)
+    index = np.array(indices, dtype=np.int64)
+    epochs = np.full_like(index, epoch)
+    words = (index & _MASK, index >> 32 & _MASK, epochs & _MASK, epochs >> 32)
+    a, b, _, _ = philox(words, np.array([base], dtype=np.int64))
     return a | b << 32

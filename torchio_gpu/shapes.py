@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 Volume: TypeAlias = Tensor  # [B, C, I, J, K], voxels on any device
@@ -37,20 +36,3 @@ def spatial_shape(x: Tensor) -> Triple:
     """Number of voxels along I, J and K: the last three axes."""
     i, j, k = x.shape[-3:]
     return i, j, k
-
-
-def per_item(value: float | Tensor, batch: int, name: str, like: Tensor | None = None) -> PerItem:
-    """One value per sample, [B]: a number or 0-d tensor stands for all samples.
-
-    Tensors keep their device and their gradient; numbers become float64 on the host.
-    """
-    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
-    if value.ndim == 0:
-        return value.expand(batch)
-    if value.shape != (batch,):
-        place = "" if like is None else f" on {like.device}"
-        raise ValueError(
-            f"{name} must hold one value per sample: expected [{batch}]{place}, "
-            f"got {list(value.shape)} on {value.device}"
-        )
-    return value

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
-from ..shapes import Affine, Triple, Volume, check_volume, spatial_shape
+from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .image import AFFINE, DATA, INTENSITY, TYPE, Image, image_class
 from .subject import Subject
 
@@ -27,23 +26,21 @@ class ImagesBatch:
 
     >>> images = ImagesBatch(torch.zeros(2, 1, 4, 4, 4))
     >>> images[DATA] is images.data, images.affine.shape
-    (True, torch.Size([2, 4, 4]))
+    (True, (2, 4, 4))
     """
 
     def __init__(
         self,
         data: Volume,
-        affine: Affine | None = None,
+        affine: np.ndarray | None = None,
         kind: str = INTENSITY,
         images: Sequence[Image] | None = None,
     ) -> None:
         self.data = check_volume(data, "data")
         if affine is None:
-            affine = torch.eye(4, dtype=torch.float64).expand(len(data), 4, 4)
+            affine = np.broadcast_to(np.eye(4), (len(data), 4, 4))
         if affine.shape != (len(data), 4, 4):
-            raise ValueError(
-                f"affine must have shape ({len(data)}, 4, 4), got {tuple(affine.shape)}"
-            )
+            raise ValueError(f"affine must have shape ({len(data)}, 4, 4), got {affine.shape}")
         self.affine = affine
         self.kind = kind
         self._images = images
@@ -65,19 +62,18 @@ class ImagesBatch:
                     f"sample {n} is {image.kind}"
                 )
         data = first.data[None] if len(images) == 1 else torch.stack([i.data for i in images])
-        affine = torch.from_numpy(np.stack([image.affine for image in images]))
+        affine = np.stack([image.affine for image in images])
         return cls(data, affine, first.kind, images)
 
     def unbatch(self) -> list[Image]:
         """One image per sample."""
-        affines = self.affine.numpy()
         if self._images is None:
             cls = image_class(self.kind)
-            return [cls(tensor=d, affine=a) for d, a in zip(self.data, affines, strict=True)]
-        rows = zip(self._images, self.data, affines, strict=True)
+            return [cls(tensor=d, affine=a) for d, a in zip(self.data, self.affine, strict=True)]
+        rows = zip(self._images, self.data, self.affine, strict=True)
         return [image._with(data, affine) for image, data, affine in rows]
 
-    def with_data(self, data: Volume, affine: Affine | None = None) -> ImagesBatch:
+    def with_data(self, data: Volume, affine: np.ndarray | None = None) -> ImagesBatch:
         """These images with other voxels and, if given, other affines."""
         return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
 
@@ -289,5 +285,5 @@ def _join(streams: Sequence[Streams | None]) -> Streams | None:
     """The streams of a batch: one seed per sample, none used up twice by any of them."""
     if all(stream is None for stream in streams):
         return None
-    seeds: list[Tensor] = [fresh_seeds(1) if s is None else s.seeds for s in streams]
-    return Streams(torch.cat(seeds), max(s.position for s in streams if s is not None))
+    seeds: list[np.ndarray] = [fresh_seeds(1) if s is None else s.seeds for s in streams]
+    return Streams(np.concatenate(seeds), max(s.position for s in streams if s is not None))

@@ -16,7 +16,7 @@ from ..shapes import Triple
 from . import io
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
+    import SimpleITK
     from matplotlib.figure import Figure
 
 DATA = "data"
@@ -78,7 +78,7 @@ class Image:
         self._header: io.Header | None = None
         self._read(given[0])
         if affine is not None:
-            self._affine = geometry.check_affine(affine).numpy()
+            self._affine = geometry.check_affine(affine)
 
     def _read(self, source: Any) -> None:
         affine: Any = np.eye(4)
@@ -97,7 +97,7 @@ class Image:
         elif io.is_nibabel(source):
             source, affine = io.from_nibabel(source)
         self._data = self._check_data(source)
-        self._affine = geometry.check_affine(affine).numpy()
+        self._affine = geometry.check_affine(affine)
 
     @classmethod
     def _name(cls) -> str:
@@ -194,7 +194,7 @@ class Image:
 
     @affine.setter
     def affine(self, affine: Any) -> None:
-        self._affine = geometry.check_affine(affine).numpy()
+        self._affine = geometry.check_affine(affine)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -221,7 +221,7 @@ class Image:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance between voxels along I, J, K in mm."""
-        i, j, k = geometry.spacing(torch.from_numpy(self.affine)).tolist()
+        i, j, k = geometry.spacing(self.affine).tolist()
         return i, j, k
 
     @property
@@ -233,7 +233,7 @@ class Image:
     @property
     def orientation(self) -> tuple[str, str, str]:
         """Anatomical direction in which I, J, K grow, such as ('R', 'A', 'S')."""
-        return geometry.orientation(torch.from_numpy(self.affine))
+        return geometry.orientation(self.affine)
 
     @property
     def orientation_str(self) -> str:
@@ -247,7 +247,7 @@ class Image:
     @property
     def space(self) -> geometry.Space:
         """Where the voxels lie, as a batch of one."""
-        return geometry.Space(self.spatial_shape, torch.from_numpy(self.affine)[None])
+        return geometry.Space(self.spatial_shape, self.affine[None])
 
     # Mapping
 
@@ -299,12 +299,12 @@ class Image:
 
     # Elsewhere
 
-    def as_sitk(self) -> sitk.Image:
+    def as_sitk(self) -> SimpleITK.Image:
         """As a SimpleITK image; channels become vector components."""
         return io.to_sitk(self.data.detach().cpu(), torch.from_numpy(self.affine))
 
     @classmethod
-    def from_sitk(cls, image: sitk.Image) -> Image:
+    def from_sitk(cls, image: SimpleITK.Image) -> Image:
         """From a SimpleITK image."""
         return cls(image)
 
@@ -388,5 +388,3 @@ def _region(item: Any, shape: Triple) -> Region:
             )
         region.append(slice(start, stop))
     return region[0], region[1], region[2]
-
-

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import rng
-from ..shapes import PerItem, Volume, check_volume, per_item
+from ..arrays import Array, as_array
+from ..shapes import Volume, check_volume
 from . import program
 from .program import pointwise
 
 __all__ = ["bias_field", "gamma", "noise", "rician_noise"]
 
 
-def bias_field(x: Volume, coefficients: Tensor, order: int = 3) -> Volume:
+def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     """Multiply by the exponential of a polynomial: the intensity drift of an MRI coil.
 
     ``x exp(sum c_ijk X^i Y^j Z^k)`` over i + j + k <= order, where X, Y, Z run from -1 to 1
@@ -36,11 +38,11 @@ def bias_field(x: Volume, coefficients: Tensor, order: int = 3) -> Volume:
     """
     check_volume(x)
     if coefficients.ndim == 1:
-        coefficients = coefficients.expand(len(x), -1)
+        coefficients = coefficients[None]
     return pointwise(x, [program.BiasField(coefficients, order)])
 
 
-def gamma(x: Volume, log_gamma: float | Tensor) -> Volume:
+def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     """Change the contrast: ``sign(x) |x| ** exp(log_gamma)``.
 
     Args:
@@ -55,16 +57,16 @@ def gamma(x: Volume, log_gamma: float | Tensor) -> Volume:
     -2.0
     """
     check_volume(x)
-    if not (isinstance(log_gamma, Tensor) and log_gamma.ndim == 2):
-        log_gamma = per_item(log_gamma, len(x), "log_gamma", x)
+    if not (isinstance(log_gamma, (Tensor, np.ndarray)) and log_gamma.ndim == 2):
+        log_gamma = _per_item(log_gamma, x, "log_gamma")
     return pointwise(x, [program.Gamma(log_gamma)])
 
 
 def noise(
     x: Volume,
-    mean: float | PerItem = 0.0,
-    std: float | PerItem = 1.0,
-    seeds: PerItem | None = None,
+    mean: float | Array = 0.0,
+    std: float | Array = 1.0,
+    seeds: Array | None = None,
 ) -> Volume:
     """Add Gaussian noise ``n ~ N(mean, std^2)`` to every voxel.
 
@@ -82,9 +84,9 @@ def noise(
 
 def rician_noise(
     x: Volume,
-    std: float | PerItem = 1.0,
-    seeds: PerItem | None = None,
-    mean: float | PerItem = 0.0,
+    std: float | Array = 1.0,
+    seeds: Array | None = None,
+    mean: float | Array = 0.0,
 ) -> Volume:
     """Add the noise of a magnitude image: ``sqrt((x + n1)^2 + n2^2)``.
 
@@ -104,19 +106,33 @@ def rician_noise(
 
 def _noise(
     x: Volume,
-    mean: float | PerItem,
-    std: float | PerItem,
-    seeds: PerItem | None,
+    mean: float | Array,
+    std: float | Array,
+    seeds: Array | None,
     rician: bool,
 ) -> Volume:
     check_volume(x)
     batch = len(x)
     seeds = rng.fresh_seeds(batch) if seeds is None else seeds
-    if seeds.shape != (batch,) or seeds.dtype != torch.int64:
+    if tuple(seeds.shape) != (batch,) or seeds.dtype not in (torch.int64, np.int64):
         raise ValueError(
             f"seeds must be int64 and hold one value per sample: expected [{batch}], "
             f"got {list(seeds.shape)} {seeds.dtype}"
         )
-    mean = per_item(mean, batch, "mean", x)
-    std = per_item(std, batch, "std", x)
+    mean = _per_item(mean, x, "mean")
+    std = _per_item(std, x, "std")
     return pointwise(x, [program.Noise(mean, std, seeds, rician)])
+
+
+def _per_item(value: float | Array, x: Volume, name: str) -> Array:
+    """One value per sample, [B]: a number stands for all samples."""
+    array = as_array(value)
+    if array.ndim == 0:
+        return array.reshape(1)
+    if tuple(array.shape) != (len(x),):
+        where = array.device if isinstance(array, Tensor) else "cpu"
+        raise ValueError(
+            f"{name} must hold one value per sample: expected [{len(x)}] on {x.device}, "
+            f"got {list(array.shape)} on {where}"
+        )
+    return array

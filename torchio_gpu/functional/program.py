@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..shapes import PerItem, Volume, check_volume
+from ..arrays import Array
+from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .reference import intensity as _reference
 
@@ -22,7 +24,7 @@ from .reference import intensity as _reference
 class BiasField:
     """Multiply by a smooth field; see :func:`torchio_gpu.functional.bias_field`."""
 
-    coefficients: Tensor  # [B, M]
+    coefficients: Array  # [B, M]
     order: int
 
     def __post_init__(self) -> None:
@@ -33,20 +35,20 @@ class BiasField:
                 f"got {tuple(self.coefficients.shape)}"
             )
 
-    def parameters(self) -> tuple[Tensor, ...]:
-        return (self.coefficients,)
+    def parameters(self, size: Triple) -> tuple[Array, ...]:
+        return _reference.bias_factors(size, self.coefficients, self.order)
 
-    def apply(self, x: Volume, owns: bool, coefficients: Tensor) -> Volume:
-        return _reference.bias_field(x, coefficients, self.order, owns)
+    def apply(self, x: Volume, owns: bool, *factors: Tensor) -> Volume:
+        return _reference.bias_field(x, *factors, owns=owns)
 
 
 @dataclass(frozen=True)
 class Gamma:
     """Raise to a power; see :func:`torchio_gpu.functional.gamma`."""
 
-    log_gamma: Tensor  # [B] or [B, C]
+    log_gamma: Array  # [B] or [B, C]
 
-    def parameters(self) -> tuple[Tensor, ...]:
+    def parameters(self, size: Triple) -> tuple[Array, ...]:
         return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
 
     def apply(self, x: Volume, owns: bool, log_gamma: Tensor) -> Volume:
@@ -62,17 +64,19 @@ class Gamma:
 class Noise:
     """Add noise; see :func:`torchio_gpu.functional.noise`."""
 
-    mean: PerItem
-    std: PerItem
-    seeds: PerItem
+    mean: Array  # [B]
+    std: Array  # [B]
+    seeds: Array  # [B] int64
     rician: bool = False
-    active: Tensor | None = None
+    active: np.ndarray | None = None
 
-    def parameters(self) -> tuple[Tensor, ...]:
+    def parameters(self, size: Triple) -> tuple[Array, ...]:
         return (self.mean, self.std)
 
     def apply(self, x: Volume, owns: bool, mean: Tensor, std: Tensor) -> Volume:
-        active = None if self.active is None else self.active.to(x.device, non_blocking=True)
+        active = self.active
+        if active is not None:
+            active = torch.from_numpy(active).to(x.device, non_blocking=True)
         return _reference.noise(x, mean, std, self.seeds, self.rician, active, owns)
 
 
@@ -99,15 +103,18 @@ def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
     if x.is_complex():
         raise ValueError(f"x must be real, got {x.dtype}")
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    parameters = [operation.parameters() for operation in operations]
+    size = spatial_shape(x)
+    parameters = [operation.parameters(size) for operation in operations]
     flat = [parameter for group in parameters for parameter in group]
     for parameter in flat:
-        if parameter.shape[0] != len(x):
+        if parameter.shape[0] not in (1, len(x)):
             raise ValueError(
                 f"parameters must hold one entry per sample: expected {len(x)}, "
                 f"got {parameter.shape[0]}"
             )
-    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in (y, *flat))
+    differentiable = torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad for t in (y, *flat)
+    )
     moved = iter(to_device(x.device, *flat))
     for operation, group in zip(operations, parameters, strict=True):
         owns = y is not x and not differentiable

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice
-from ..shapes import Affine, ControlPoints, Triple, Volume, check_volume, spatial_shape
-from . import reference
+from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .reference import spatial as _reference
 
@@ -22,7 +23,7 @@ MODES = ("linear", "nearest")
 #: many voxels: the rounding of a chain of float64 matrices, and far below a visible shift.
 _ON_LATTICE = 1e-6
 
-__all__ = ["MODES", "affine_warp", "bspline_warp", "check_mode", "flip", "reference", "warp"]
+__all__ = ["MODES", "affine_warp", "bspline_warp", "check_mode", "flip", "warp"]
 
 
 def check_mode(mode: str, name: str = "mode") -> str:
@@ -34,7 +35,7 @@ def check_mode(mode: str, name: str = "mode") -> str:
 
 def affine_warp(
     x: Volume,
-    matrix: Affine,
+    matrix: Array,
     size: Triple | None = None,
     *,
     mode: str = "linear",
@@ -69,7 +70,7 @@ def affine_warp(
 
 def bspline_warp(
     x: Volume,
-    control_points: ControlPoints,
+    control_points: Array,
     *,
     mode: str = "linear",
     fill: float | Tensor = 0.0,
@@ -97,10 +98,10 @@ def bspline_warp(
 
 def warp(
     x: Volume,
-    matrix: Affine | None = None,
-    control_points: ControlPoints | None = None,
+    matrix: Array | None = None,
+    control_points: Array | None = None,
     *,
-    lattice: Affine | None = None,
+    lattice: Array | None = None,
     size: Triple | None = None,
     mode: str = "linear",
     fill: float | Tensor = 0.0,
@@ -142,11 +143,10 @@ def warp(
         control_points = _check_control_points(control_points, batch)
         if lattice is None:
             counts = spatial_shape(control_points)
-            identity = torch.eye(4, dtype=torch.float64)[None]
-            lattice = control_lattice(Space(size, identity), counts)
+            lattice = control_lattice(Space(size, np.eye(4)[None]), counts)
         lattice = _check_matrix(lattice, batch, "lattice")
-        if lattice.device.type != "cpu":
-            raise ValueError(f"lattice must be on the host, got {lattice.device}")
+        if not on_host(lattice):
+            raise ValueError("lattice must be on the host and need no gradient")
     out_dtype = x.dtype if mode == "nearest" or x.is_floating_point() else torch.float32
     if not x.is_floating_point() and mode == "linear":
         x = x.to(torch.float32)
@@ -186,69 +186,68 @@ def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
     tensor([3, 2, 1])
     """
     check_volume(x)
-    if isinstance(axes, Tensor):
-        if axes.shape != (len(x), 3):
-            raise ValueError(f"axes must be a mask ({len(x)}, 3), got {tuple(axes.shape)}")
-        mask = axes.bool().cpu()
+    if isinstance(axes, (Tensor, np.ndarray)):
+        mask = host(axes).astype(bool)
+        if mask.shape != (len(x), 3):
+            raise ValueError(f"axes must be a mask ({len(x)}, 3), got {mask.shape}")
     else:
-        mask = torch.zeros(len(x), 3, dtype=torch.bool)
+        mask = np.zeros((len(x), 3), dtype=bool)
         for axis in axes:
             if axis not in (0, 1, 2):
                 raise ValueError(f"axes must be among 0, 1, 2, got {axis!r}")
             mask[:, axis] = True
-    matrix = torch.eye(4, dtype=torch.float64).repeat(len(x), 1, 1)
-    matrix[:, :3, :3] -= 2 * torch.diag_embed(mask.double())
-    matrix[:, :3, 3] = mask * (torch.tensor(x.shape[2:], dtype=torch.float64) - 1)
+    matrix = np.zeros((len(x), 4, 4))
+    matrix[:, range(3), range(3)] = 1 - 2 * mask
+    matrix[:, :3, 3] = mask * (np.array(x.shape[2:]) - 1)
+    matrix[:, 3, 3] = 1
     return warp(x, matrix, mode="nearest")
 
 
 def _sample(
     x: Volume,
-    matrix: Affine,
-    control_points: ControlPoints | None,
-    lattice: Affine | None,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: Array | None,
     size: Triple,
     mode: str,
     fill: float | Tensor,
     inverse: bool,
 ) -> Volume:
-    separable = lattice is None or _is_diagonal(lattice)
-    matrix_, points_, lattice_, fill_ = to_device(
-        x.device, matrix, control_points, lattice, fill if isinstance(fill, Tensor) else None
-    )
-    assert matrix_ is not None
-    value = fill if fill_ is None else fill_
-    return _reference.warp(x, matrix_, points_, lattice_, separable, size, mode, value, inverse)
+    factors = _reference.separable(x.shape[2:], matrix, control_points, lattice, size, mode)
+    if factors is None or (inverse and control_points is not None):
+        matrix_, points_, lattice_ = to_device(x.device, matrix, control_points, lattice)
+        assert matrix_ is not None
+        assert points_ is not None
+        assert lattice_ is not None
+        grid = _reference.displaced_grid(
+            x.shape[2:], matrix_, points_, lattice_, size, mode, inverse
+        )
+    else:
+        coefficients, *bases = to_device(x.device, *factors)
+        grid = _reference.expanded_grid(coefficients, bases, x.dtype)  # type: ignore[arg-type]
+    return _reference.sample(x, grid, mode, fill)
 
 
-def _is_diagonal(lattice: Affine) -> bool:
-    linear = lattice[:, :3, :3]
-    diagonal = linear.diagonal(dim1=1, dim2=2)
-    rest = linear.abs().sum() - diagonal.abs().sum()
-    return bool(rest <= 1e-9 * diagonal.abs().sum())
-
-
-def _exact_rows(
-    matrix: Affine, control_points: ControlPoints | None
-) -> dict[int, tuple[int, ...]]:
+def _exact_rows(matrix: Array, control_points: Array | None) -> dict[int, tuple[int, ...]]:
     """Samples whose map takes voxel centres to voxel centres, each with its integer map.
 
     Only maps that the host knows can be told apart; a map on the device, or one with a gradient,
     is always sampled.
     """
-    if matrix.device.type != "cpu" or matrix.requires_grad:
+    if not on_host(matrix) or (control_points is not None and not on_host(control_points)):
         return {}
-    integer = matrix.round()
-    exact = (matrix - integer).abs().amax((1, 2)) < _ON_LATTICE
+    matrix = host(matrix)
+    integer = np.rint(matrix)
+    exact = np.abs(matrix - integer).max((1, 2)) < _ON_LATTICE
+    if control_points is not None and exact.any():
+        exact &= ~host(control_points).any((1, 2, 3, 4))
+    if not exact.any():
+        return {}
     # A signed permutation has a single entry of size one in each row and column.
-    linear = integer[:, :3, :3].abs()
+    linear = np.abs(integer[:, :3, :3])
     exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
-    if control_points is not None:
-        if control_points.device.type != "cpu" or control_points.requires_grad:
-            return {}
-        exact &= ~control_points.flatten(1).any(1)
-    rows = exact.nonzero()[:, 0].tolist()
-    return {row: tuple(integer[row, :3].int().flatten().tolist()) for row in rows}
+    rows = exact.nonzero()[0].tolist()
+    return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
 
 
 def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:
@@ -256,9 +255,7 @@ def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -
     axes = [next(r for r in range(3) if rows[r][a]) for a in range(3)]
     signs = [rows[axes[a]][a] for a in range(3)]
     offset = [row[3] for row in rows]
-    fills = to_device(x.device, fill)[0] if isinstance(fill, Tensor) else fill
-    assert fills is not None
-    return _reference.copy_voxels(x, axes, signs, offset, size, fills)
+    return _reference.copy_voxels(x, axes, signs, offset, size, fill)
 
 
 def _rows(rows: list[int]) -> slice | list[int]:
@@ -278,28 +275,34 @@ def _check_size(size: Triple) -> Triple:
     return int(size[0]), int(size[1]), int(size[2])
 
 
-def _check_matrix(matrix: Affine | None, batch: int, name: str) -> Affine:
+def _check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
     if matrix is None:
-        return torch.eye(4, dtype=torch.float64).expand(batch, 4, 4)
-    if matrix.shape == (4, 4):
-        matrix = matrix.expand(batch, 4, 4)
-    if matrix.shape not in ((batch, 4, 4), (1, 4, 4)):
+        return np.eye(4)[None].repeat(batch, 0)
+    matrix = matrix[None] if matrix.ndim == 2 else matrix
+    if tuple(matrix.shape) not in ((batch, 4, 4), (1, 4, 4)):
         raise ValueError(
             f"{name} must have shape (4, 4) or ({batch}, 4, 4), got {tuple(matrix.shape)}"
         )
-    return matrix.expand(batch, 4, 4).to(torch.float64)
+    return _widen(matrix, batch)
 
 
-def _check_control_points(points: ControlPoints, batch: int) -> ControlPoints:
-    if points.ndim == 4:
-        points = points[None]
+def _widen(array: Array, batch: int) -> Array:
+    """For all samples and in float64; host tensors without gradient as numpy arrays."""
+    if isinstance(array, Tensor) and not on_host(array):
+        return array.expand(batch, *array.shape[1:]).to(torch.float64)
+    array = host(array).astype(np.float64, copy=False)
+    return array if len(array) == batch else array.repeat(batch, 0)
+
+
+def _check_control_points(points: Array, batch: int) -> Array:
+    points = points[None] if points.ndim == 4 else points
     enough = points.ndim == 5 and all(n > SPLINE_ORDER for n in points.shape[2:])
     if not enough or points.shape[1] != 3 or points.shape[0] not in (1, batch):
         raise ValueError(
             f"control_points must have shape ({batch}, 3, N0, N1, N2) with at least 4 points "
             f"along each axis, got {tuple(points.shape)}"
         )
-    return points.expand(batch, -1, -1, -1, -1)
+    return _widen(points, batch)
 
 
 def _check_fill(fill: float | Tensor, x: Volume) -> float | Tensor:
@@ -308,7 +311,7 @@ def _check_fill(fill: float | Tensor, x: Volume) -> float | Tensor:
     batch, channels = x.shape[:2]
     if fill.shape in ((), (batch,), (batch, 1), (batch, channels)):
         columns = fill.reshape(-1, 1) if fill.ndim < 2 else fill
-        return columns.expand(batch, channels)
+        return columns.expand(batch, channels).to(x.device, non_blocking=True)
     raise ValueError(
         f"fill must be a number, [{batch}] or [{batch}, {channels}], got {list(fill.shape)}"
     )

@@ -1,20 +1,14 @@
 """Transforms: random ones draw parameters for every sample, deterministic ones are given them."""
 
+from .affine import Affine, RandomAffine
+from .affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
 from .base import Transform
 from .compose import Compose
+from .elastic import ElasticDeformation, RandomElasticDeformation
+from .flip import Flip, RandomFlip
 from .history import Recorded, from_dict
 from .intensity import BiasField, Gamma, Noise, RandomBiasField, RandomGamma, RandomNoise
 from .ranges import Choice
-from .spatial import (
-    Affine,
-    AffineElasticDeformation,
-    ElasticDeformation,
-    Flip,
-    RandomAffine,
-    RandomAffineElasticDeformation,
-    RandomElasticDeformation,
-    RandomFlip,
-)
 
 __all__ = [
     "Affine",

@@ -6,11 +6,13 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
+from ..arrays import Array, as_array
 from ..data import SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
@@ -95,7 +97,7 @@ class Transform(nn.Module, ABC):
         return 0
 
     @abstractmethod
-    def draw(self, scene: Scene, u: Tensor) -> Params:
+    def draw(self, scene: Scene, u: np.ndarray) -> Params:
         """Parameters from uniform numbers in (0, 1).
 
         Args:
@@ -112,7 +114,7 @@ class Transform(nn.Module, ABC):
         """Of a spatial transform: how voxels are read, or None if it does not matter."""
         return None
 
-    def operation(self, params: Any, active: Tensor | None) -> Operation:
+    def operation(self, params: Any, active: np.ndarray | None) -> Operation:
         """Of a pointwise transform: what happens to the voxels of one image."""
         raise NotImplementedError
 
@@ -131,7 +133,7 @@ class Transform(nn.Module, ABC):
         batch, restore = to_batch(x, self._only(), self.label_keys)
         return self._finish(x, batch, restore(self.plan().run(batch)))
 
-    def sample(self, batch: SubjectsBatch, u: Tensor | None = None) -> Params:
+    def sample(self, batch: SubjectsBatch, u: np.ndarray | None = None) -> Params:
         """Draw parameters for a batch, without applying them.
 
         Args:
@@ -254,7 +256,7 @@ def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None
     return tuple(names)
 
 
-def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Tensor:
+def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
     """An argument of a deterministic transform: one set for all samples, or one for each.
 
     Args:
@@ -264,19 +266,20 @@ def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Tensor:
         name: Of the argument, for errors.
 
     Returns:
-        [1 or B, \\*shape] float64; tensors keep their device and gradient.
+        [1 or B, \\*shape]; tensors keep their device and gradient.
     """
-    tensor = torch.as_tensor(value).to(torch.float64)
-    if tensor.ndim <= len(shape):
+    array = as_array(value)
+    if array.ndim <= len(shape):
         try:
-            return tensor.expand(shape)[None]
-        except RuntimeError:
+            single = array.expand if isinstance(array, Tensor) else partial(np.broadcast_to, array)
+            return single(shape)[None]
+        except (RuntimeError, ValueError):
             pass
-    elif tensor.shape[1:] == shape:
-        return tensor
+    elif tuple(array.shape[1:]) == shape:
+        return array
     raise ValueError(
         f"{name} must have shape {shape}, or (B, {', '.join(map(str, shape))}) for one set per "
-        f"sample, got {tuple(tensor.shape)}"
+        f"sample, got {tuple(array.shape)}"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from .base import Scene, Transform
 from .params import Params
@@ -55,7 +55,7 @@ class Compose(Transform):
                 "not to the Compose"
             )
 
-    def draw(self, scene: Scene, u: Tensor) -> Params:
+    def draw(self, scene: Scene, u: np.ndarray) -> Params:
         raise TypeError("a Compose has no parameters of its own; sample its transforms")
 
     def plan(self) -> Plan:
@@ -65,9 +65,7 @@ class Compose(Transform):
             plan = self.__dict__["_plan"] = Plan(steps, self.fuse, gates)
         return plan  # type: ignore[no-any-return]
 
-    def _flatten(
-        self, outer: tuple[tuple[int, float], ...], gates: int
-    ) -> tuple[list[Step], int]:
+    def _flatten(self, outer: tuple[tuple[int, float], ...], gates: int) -> tuple[list[Step], int]:
         """Steps of this and all inner compositions, and how many of these toss a coin."""
         if self.p < 1:
             outer = (*outer, (gates, self.p))

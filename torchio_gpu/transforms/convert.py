@@ -85,7 +85,7 @@ def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Callable[[Im
 
 
 def _to_nibabel(images: ImagesBatch) -> Any:
-    return io.to_nibabel(images.data[0].detach().cpu(), images.affine[0])
+    return io.to_nibabel(images.data[0].detach().cpu(), torch.tensor(images.affine[0]))
 
 
 def _is_pil(x: Any) -> bool:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 
 from ..data import Subject
 from .base import Scene, Transform
@@ -40,7 +40,7 @@ class Recorded(Transform):
         """That of the transform."""
         return self.transform.role
 
-    def draw(self, scene: Scene, u: Tensor) -> Params:
+    def draw(self, scene: Scene, u: np.ndarray) -> Params:
         return self.params
 
     def select(

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from .. import rng
+from ..arrays import Array, as_array, common, host, on_host
 from ..functional import program
 from ..functional.reference.intensity import monomials
 from .base import Scene, Transform, per_sample
@@ -22,7 +23,7 @@ class BiasFieldParams(Params):
     """Coefficients of the monomials, for each sample and image."""
 
     neutral: ClassVar[dict[str, float]] = {"coefficients": 0.0}
-    coefficients: Tensor  # [B, M, N]
+    coefficients: Array  # [B, M, N]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class GammaParams(Params):
     """Logarithm of the exponent, for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"log_gamma": 0.0}
-    log_gamma: Tensor  # [B, M, 1 or C]
+    log_gamma: Array  # [B, M, 1 or C]
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,26 @@ class NoiseParams(Params):
     """Distribution and seed of the noise, for each sample and image."""
 
     neutral: ClassVar[dict[str, float]] = {"mean": 0.0, "std": 0.0}
-    mean: Tensor  # [B, M]
-    std: Tensor  # [B, M]
-    seed: Tensor  # [B, M] int64
+    mean: Array  # [B, M]
+    std: Array  # [B, M]
+    seed: np.ndarray  # [B, M] int64
 
 
-def _per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Tensor:
+def _per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:
     """An argument of a deterministic transform for all images, or one by name: [B, M, *shape]."""
     if not isinstance(value, Mapping):
-        return per_sample(value, shape, name)[:, None].expand(-1, len(names), *shape)
+        return _stack([per_sample(value, shape, name)] * len(names))
     missing = [image for image in names if image not in value]
     if missing:
         raise ValueError(f"{name} must have an entry for each image, none for {missing}")
-    return torch.stack([per_sample(value[image], shape, name) for image in names], 1)
+    return _stack([per_sample(value[image], shape, name) for image in names])
+
+
+def _stack(columns: list[Array]) -> Any:
+    """Columns of the images side by side, [B, M, ...]."""
+    xp, *columns = common(*columns)
+    batch = max(len(column) for column in columns)
+    return xp.stack([xp.broadcast_to(c, (batch, *c.shape[1:])) for c in columns], 1)
 
 
 def _check_order(order: int) -> int:
@@ -88,12 +96,12 @@ class BiasField(Transform):
         for value in values:
             _check_count(value, shape[0], order)
 
-    def draw(self, scene: Scene, u: Tensor) -> BiasFieldParams:
+    def draw(self, scene: Scene, u: np.ndarray) -> BiasFieldParams:
         shape = (len(monomials(self.order)[0]),)
         values = _per_image(self.coefficients, shape, "coefficients", scene.names)
         return BiasFieldParams(values).expand(scene.batch)
 
-    def operation(self, params: BiasFieldParams, active: Tensor | None) -> program.Operation:
+    def operation(self, params: BiasFieldParams, active: np.ndarray | None) -> program.Operation:
         return program.BiasField(params.coefficients, self.order)
 
     def invert(self, params: BiasFieldParams) -> BiasFieldParams:
@@ -101,7 +109,7 @@ class BiasField(Transform):
 
 
 def _check_count(coefficients: Any, count: int, order: int) -> None:
-    shape = tuple(torch.as_tensor(coefficients).shape)
+    shape = tuple(as_array(coefficients).shape)
     if not shape or shape[-1] != count:
         raise ValueError(
             f"coefficients must hold {count} numbers for order {order}, got shape {shape}"
@@ -134,7 +142,7 @@ class RandomBiasField(Transform):
     def draws(self) -> int:
         return len(monomials(self.order)[0])
 
-    def draw(self, scene: Scene, u: Tensor) -> BiasFieldParams:
+    def draw(self, scene: Scene, u: np.ndarray) -> BiasFieldParams:
         return BiasFieldParams(self._coefficients(u[..., None])[..., 0])
 
     operation = BiasField.operation
@@ -162,23 +170,24 @@ class Gamma(Transform):
         super().__init__(**kwargs)
         self.gamma = gamma
         for value in gamma.values() if isinstance(gamma, Mapping) else [gamma]:
-            host = torch.as_tensor(value).detach()
-            if host.ndim > 2:
-                raise ValueError(f"gamma must be a number, (C,) or (B, C), got {host.shape}")
-            if host.device.type == "cpu" and not bool((host > 0).all()):
+            array = as_array(value)
+            if array.ndim > 2:
+                raise ValueError(f"gamma must be a number, (C,) or (B, C), got {array.shape}")
+            if on_host(array) and not (host(array) > 0).all():
                 raise ValueError(f"gamma must be > 0, got {value!r}")
 
-    def draw(self, scene: Scene, u: Tensor) -> GammaParams:
-        def log(value: Any) -> Tensor:
-            value = torch.as_tensor(value, dtype=torch.float64)
-            channels = value.shape[-1] if value.ndim else 1
-            return per_sample(value, (channels,), "gamma").log()
+    def draw(self, scene: Scene, u: np.ndarray) -> GammaParams:
+        def log(value: Any) -> Any:
+            array = as_array(value)
+            channels = array.shape[-1] if array.ndim else 1
+            xp, gamma = common(per_sample(array, (channels,), "gamma"))
+            return xp.log(gamma)
 
         gamma = self.gamma
         values = [log(gamma[n] if isinstance(gamma, Mapping) else gamma) for n in scene.names]
-        return GammaParams(torch.stack(values, 1)).expand(scene.batch)
+        return GammaParams(_stack(values)).expand(scene.batch)
 
-    def operation(self, params: GammaParams, active: Tensor | None) -> program.Operation:
+    def operation(self, params: GammaParams, active: np.ndarray | None) -> program.Operation:
         return program.Gamma(params.log_gamma)
 
     def invert(self, params: GammaParams) -> GammaParams:
@@ -213,7 +222,7 @@ class RandomGamma(Transform):
     def draws(self) -> int:
         return 1
 
-    def draw(self, scene: Scene, u: Tensor) -> GammaParams:
+    def draw(self, scene: Scene, u: np.ndarray) -> GammaParams:
         return GammaParams(self._log_gamma(u))
 
     operation = Gamma.operation
@@ -248,21 +257,22 @@ class Noise(Transform):
         super().__init__(**kwargs)
         self.mean, self.std, self.seed, self.rician = mean, std, seed, rician
         for value in std.values() if isinstance(std, Mapping) else [std]:
-            host = torch.as_tensor(value).detach()
-            if host.device.type == "cpu" and not bool((host >= 0).all()):
+            array = as_array(value)
+            if on_host(array) and not (host(array) >= 0).all():
                 raise ValueError(f"std must be >= 0, got {value!r}")
 
-    def draw(self, scene: Scene, u: Tensor) -> NoiseParams:
+    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
         names, batch = scene.names, scene.batch
-        mean = _per_image(self.mean, (), "mean", names).expand(batch, len(names))
-        std = _per_image(self.std, (), "std", names).expand(batch, len(names))
+        mean = _per_image(self.mean, (), "mean", names)
+        std = _per_image(self.std, (), "std", names)
         seeds = []
         for name in names:
             seed = self.seed[name] if isinstance(self.seed, Mapping) else self.seed
-            seeds.append(torch.as_tensor(seed, dtype=torch.int64).expand(batch))
-        return NoiseParams(mean, std, torch.stack(seeds, 1))
+            seed = host(seed) if isinstance(seed, Tensor) else seed
+            seeds.append(np.broadcast_to(np.asarray(seed, dtype=np.int64), (batch,)))
+        return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
-    def operation(self, params: NoiseParams, active: Tensor | None) -> program.Operation:
+    def operation(self, params: NoiseParams, active: np.ndarray | None) -> program.Operation:
         return program.Noise(params.mean, params.std, params.seed, self.rician, active)
 
     @property
@@ -305,7 +315,7 @@ class RandomNoise(Transform):
     def draws(self) -> int:
         return 4
 
-    def draw(self, scene: Scene, u: Tensor) -> NoiseParams:
+    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
         mean, std = self._mean(u[..., :1]), self._std(u[..., 1:2])
         return NoiseParams(mean[..., 0], std[..., 0], rng.to_seeds(u[..., 2:]))
 

@@ -1,44 +1,52 @@
-"""Parameters of a transform as a value: one entry per sample, on the host unless given elsewhere."""
+"""Parameters of a transform as a value: one entry per sample."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..arrays import Array
 
 P = TypeVar("P", bound="Params")
 
 
 @dataclass(frozen=True)
 class Params:
-    """Base of all parameters. Fields are tensors with one entry per sample, or plain flags.
+    """Base of all parameters. Fields are arrays with one entry per sample, or plain flags; tensors
+    where the user gave tensors.
 
-    ``neutral`` names, for each tensor that decides something, the value that leaves a sample as
-    it is. Tensors not named there (a centre, a seed) matter only beside the others.
+    ``neutral`` names, for each array that decides something, the value that leaves a sample as
+    it is. Arrays not named there (a centre, a seed) matter only beside the others.
     """
 
     neutral: ClassVar[dict[str, float]] = {}
 
-    def change(self: P, function: Callable[[str, Tensor], Tensor]) -> P:
-        """The same parameters with each tensor replaced."""
+    def change(self: P, function: Callable[[str, Array], Array]) -> P:
+        """The same parameters with each array replaced."""
         new = {
-            f.name: function(f.name, value) if isinstance(value, Tensor) else value
+            f.name: function(f.name, value) if isinstance(value, (np.ndarray, Tensor)) else value
             for f in fields(self)
             for value in [getattr(self, f.name)]
         }
         return type(self)(**new)
 
-    def gate(self: P, active: Tensor) -> P:
+    def gate(self: P, active: np.ndarray) -> P:
         """Leave the samples that are not active as they are."""
 
-        def neutralise(name: str, value: Tensor) -> Tensor:
+        def neutralise(name: str, value: Array) -> Array:
             if name not in self.neutral:
                 return value
-            mask = active.to(value.device).view(-1, *(1,) * (value.ndim - 1))
-            return torch.where(mask, value, self.neutral[name])
+            mask = active.reshape(-1, *(1,) * (value.ndim - 1))
+            if isinstance(value, Tensor):
+                mask = torch.from_numpy(mask).to(value.device)
+                return torch.where(mask, value, self.neutral[name])
+            return np.where(mask, value, np.array(self.neutral[name], dtype=value.dtype))
 
         return self.change(neutralise)
 
@@ -53,13 +61,16 @@ class Params:
     def expand(self: P, batch: int) -> P:
         """Let the parameters of a single sample hold for ``batch`` samples."""
 
-        def widen(name: str, value: Tensor) -> Tensor:
+        def widen(name: str, value: Array) -> Array:
             if value.shape[0] not in (1, batch):
                 raise ValueError(
-                    f"{name} must hold one entry per sample: expected {batch}, "
-                    f"got {value.shape[0]}"
+                    f"{name} must hold one entry per sample: expected {batch}, got {value.shape[0]}"
                 )
-            return value.expand(batch, *value.shape[1:])
+            if len(value) == batch:
+                return value
+            if isinstance(value, Tensor):
+                return value.expand(batch, *value.shape[1:])
+            return value.repeat(batch, 0)
 
         return self.change(widen)
 
@@ -67,16 +78,17 @@ class Params:
         """Values of small tensors, shapes of large ones."""
 
         def brief(value: Any) -> str:
-            if isinstance(value, Tensor) and value.numel() > 16:
-                return f"<{' x '.join(map(str, value.shape))}>"
-            return str(value.tolist() if isinstance(value, Tensor) else value)
+            if not isinstance(value, (np.ndarray, Tensor)):
+                return str(value)
+            large = math.prod(value.shape) > 16
+            return f"<{' x '.join(map(str, value.shape))}>" if large else str(value.tolist())
 
         return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self))
 
     def to_dict(self) -> dict[str, Any]:
         """As lists, numbers and flags."""
         return {
-            f.name: value.tolist() if isinstance(value, Tensor) else value
+            f.name: value.tolist() if isinstance(value, (np.ndarray, Tensor)) else value
             for f in fields(self)
             for value in [getattr(self, f.name)]
         }
@@ -84,9 +96,4 @@ class Params:
     @classmethod
     def from_dict(cls: type[P], values: dict[str, Any]) -> P:
         """The inverse of :meth:`to_dict`."""
-        return cls(**{n: _tensor(v) if isinstance(v, list) else v for n, v in values.items()})
-
-
-def _tensor(values: list[Any]) -> Tensor:
-    tensor = torch.tensor(values)
-    return tensor.double() if tensor.is_floating_point() else tensor
+        return cls(**{n: np.array(v) if isinstance(v, list) else v for n, v in values.items()})

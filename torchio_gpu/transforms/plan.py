@@ -12,20 +12,19 @@ read differently.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from .. import functional as F
 from .. import rng
+from ..arrays import Array, common
 from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
-from ..shapes import Affine, ControlPoints
 from .params import Params
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ class Elastic:
         inverse: Use the inverse map instead.
     """
 
-    control_points: ControlPoints
-    lattice: Affine
+    control_points: Array
+    lattice: np.ndarray
     inverse: bool = False
 
 
@@ -57,7 +56,7 @@ class Move:
         space: Grid of the output; that of the input by default.
     """
 
-    matrix: Affine | None = None
+    matrix: Array | None = None
     elastic: Elastic | None = None
     space: Space | None = None
 
@@ -104,7 +103,7 @@ class Record:
     transform: Transform
     params: Params
     names: tuple[str, ...]
-    active: Tensor | None = None
+    active: np.ndarray | None = None
 
     def row(self, sample: int) -> Record | None:
         """The record of one sample, or None if the transform left it out."""
@@ -131,12 +130,14 @@ class _Chain:
 
     source: Space
     space: Space  # of the output so far
-    matrix: Affine | None = None  # towards the source, from where the elastic map is evaluated
+    matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
     elastic: Elastic | None = None
-    after: Affine | None = None  # from the output to where the elastic map is evaluated
+    moved: bool = False
+    after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
 
     def add(self, move: Move) -> None:
         """Follow one more map: outputs of the chain become its inputs."""
+        self.moved = True
         if move.elastic is not None:
             if self.elastic is not None:
                 raise AssertionError("a run holds one bending map: the plan is wrong")
@@ -153,15 +154,13 @@ class _Chain:
 
     def sample(self, images: ImagesBatch, sampling: Sampling) -> ImagesBatch:
         """Read the voxels through all maps at once."""
-        grid = self.space.affine if self.after is None else self.after @ self.space.affine
-        world = grid if self.matrix is None else self.matrix @ grid
-        matrix = invert(self.source.affine).to(world) @ world
+        grid = _times(self.after, self.space.affine)
+        world = grid if self.matrix is None else _times(self.matrix, grid)
+        matrix = _times(self.source.to_voxel, world)
         points = lattice = None
         if self.elastic is not None:
             lattice = self.elastic.lattice @ grid
-            linear = invert(grid)[:, :3, :3]
-            given = self.elastic.control_points
-            points = displace(given.to(torch.float64), linear.to(given.device))
+            points = displace(self.elastic.control_points, invert(grid)[:, :3, :3])
         if 1 in self.source.shape:
             matrix, points = _in_plane(matrix, points, self.source, self.space)
         intensity = images.kind == INTENSITY
@@ -179,25 +178,28 @@ class _Chain:
         return images.with_data(data, self.space.affine)
 
 
-def _times(left: Affine | None, right: Affine) -> Affine:
-    return right if left is None else left.to(right.device) @ right.to(left.device)
+def _times(left: Array | None, right: Array) -> Any:
+    if left is None:
+        return right
+    _, left, right = common(left, right)
+    return left @ right
 
 
 def _in_plane(
-    matrix: Affine, points: ControlPoints | None, source: Space, target: Space
-) -> tuple[Affine, ControlPoints | None]:
+    matrix: Array, points: Array | None, source: Space, target: Space
+) -> tuple[Array, Array | None]:
     """Keep single-slice images from being sampled across their slice."""
     thin = [[axis for axis in range(3) if s.shape[axis] == 1] for s in (source, target)]
-    free = torch.ones(3, dtype=torch.float64, device=matrix.device)
-    mask = torch.ones(4, 4, dtype=torch.float64, device=matrix.device)
-    unit = torch.zeros_like(mask)
+    free, mask, unit = np.ones(3), np.ones((4, 4)), np.zeros((4, 4))
     for a, b in zip(*thin, strict=False):
         mask[a, :] = 0
         mask[:, b] = 0
         unit[a, b] = 1
         free[b] = 0
     if points is not None:
-        points = points * free.to(points.device)[:, None, None, None]
+        _, points, free = common(points, free)
+        points = points * free[:, None, None, None]
+    _, matrix, mask, unit = common(matrix, mask, unit)
     return matrix * mask + unit, points
 
 
@@ -223,9 +225,8 @@ class Plan:
         draws = self.draw(batch)
         out = batch.replace(dict(batch.images))
         for group in self.groups:
-            self._spatial(out, group, draws) if group.role == "spatial" else self._pointwise(
-                out, group, draws
-            )
+            carry_out = self._spatial if group.role == "spatial" else self._pointwise
+            carry_out(out, group, draws)
         return out
 
     def draw(self, batch: SubjectsBatch) -> _Draws:
@@ -238,7 +239,7 @@ class Plan:
         streams = batch.streams or rng.streams_for(batch.batch_size)
         base = streams.take(self.gates + len(self.steps))
         if not prepared.layout.requests:
-            return _Draws(prepared, torch.empty(batch.batch_size, 0, dtype=torch.float64))
+            return _Draws(prepared, np.empty((batch.batch_size, 0)))
         return _Draws(prepared, rng.uniforms(streams.seeds, prepared.layout, base))
 
     def _prepare(self, kinds: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> _Prepared:
@@ -261,7 +262,9 @@ class Plan:
             if step.params is None and transform.draws:
                 # an image's stream follows from its name: parameters of one image do not depend
                 # on which others the subject has
-                streams = [1] if transform.role == "spatial" else [crc32(n.encode()) for n in selected]
+                streams = (
+                    [1] if transform.role == "spatial" else [crc32(n.encode()) for n in selected]
+                )
                 for stream in streams:
                     own.append(len(requests))
                     requests.append((position, stream, transform.draws))
@@ -272,11 +275,11 @@ class Plan:
 
     def _decide(
         self, number: int, draws: _Draws, batch: SubjectsBatch, scene: Scene
-    ) -> tuple[Params, Tensor | None] | None:
+    ) -> tuple[Params, np.ndarray | None] | None:
         """Parameters of a step for this batch, or None if it leaves every sample as it is."""
         step = self.steps[number]
         active = draws.active(number, step)
-        if active is not None and not bool(active.any()):
+        if active is not None and not active.any():
             return None
         size = batch.batch_size
         if step.params is None:
@@ -284,7 +287,7 @@ class Plan:
         else:
             params = step.params
         params = params.expand(size)
-        if active is not None and bool(active.all()):
+        if active is not None and active.all():
             active = None
         if active is not None:
             params = params.gate(active)
@@ -324,7 +327,7 @@ class Plan:
                     chains[name].add(move)
             sampling = sampling or transform.sampling()
         for name, chain in chains.items():
-            if (chain.matrix, chain.elastic, chain.after) != (None, None, None):
+            if chain.moved:
                 images = batch.images[name]
                 batch.images[name] = chain.sample(images, sampling or Sampling())
 
@@ -376,13 +379,12 @@ class _Draws:
     """The uniform numbers of one call."""
 
     prepared: _Prepared
-    u: Tensor
-    _gates: dict[int, Tensor] = field(default_factory=dict)
+    u: np.ndarray
 
-    def _column(self, request: int) -> Tensor:
+    def _column(self, request: int) -> np.ndarray:
         return self.u[:, self.prepared.layout.columns[request]]
 
-    def active(self, number: int, step: Step) -> Tensor | None:
+    def active(self, number: int, step: Step) -> np.ndarray | None:
         """Which samples a step transforms, [B]; all of them if None."""
         request = self.prepared.coins[number]
         masks = [self._column(self.prepared.gates[gate])[:, 0] < p for gate, p in step.gates]
@@ -395,16 +397,16 @@ class _Draws:
             active = active & mask
         return active
 
-    def numbers(self, number: int, transform: Transform) -> Tensor:
+    def numbers(self, number: int, transform: Transform) -> np.ndarray:
         """Numbers of a step: [B, draws], or [B, M, draws] for a pointwise transform."""
         requests = self.prepared.columns[number]
         if transform.role == "spatial":
             return self._column(requests[0]) if requests else self.u[:, :0]
         if not requests:
-            return self.u[:, None, :0].expand(-1, len(self.prepared.names[number]), 0)
+            return np.empty((len(self.u), len(self.prepared.names[number]), 0))
         if len(requests) == 1:
             return self._column(requests[0])[:, None]
-        return torch.stack([self._column(request) for request in requests], 1)
+        return np.stack([self._column(request) for request in requests], 1)
 
 
 def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
@@ -451,7 +453,7 @@ def _check_spaces(spaces: dict[str, Space], transform: Transform) -> None:
     for name, space in spaces.items():
         if space is first or space.shape == first.shape:
             continue
-        if bool((space.affine - first.affine).abs().max() < SPACE_TOLERANCE_MM):
+        if np.abs(space.affine - first.affine).max() < SPACE_TOLERANCE_MM:
             raise ValueError(
                 f"images of a subject must share a shape under {transform.name} when they share "
                 f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-Part = Callable[[Tensor], Tensor]
+Part = Callable[[np.ndarray], np.ndarray]
 
 
 class Choice:
@@ -30,8 +31,8 @@ class Choice:
     Raises:
         ValueError: There are no values, or the probabilities do not fit them.
 
-    >>> Choice([0, 90, 180])(torch.tensor([0.1, 0.9]))
-    tensor([  0., 180.], dtype=torch.float64)
+    >>> Choice([0, 90, 180])(np.array([0.1, 0.9])).tolist()
+    [0.0, 180.0]
     """
 
     def __init__(
@@ -50,11 +51,10 @@ class Choice:
             )
         self.probabilities = tuple(float(p) / total for p in probabilities)
 
-    def __call__(self, u: Tensor) -> Tensor:
+    def __call__(self, u: np.ndarray) -> np.ndarray:
         """Values for uniform numbers in (0, 1), by inverting the cumulative distribution."""
-        edges = torch.tensor(self.probabilities, dtype=torch.float64).cumsum(0)[:-1]
-        values = torch.tensor(self.values, dtype=torch.float64)
-        return values[torch.bucketize(u.double(), edges, right=True)]
+        edges = np.cumsum(self.probabilities)[:-1]
+        return np.array(self.values)[np.searchsorted(edges, u, side="right")]
 
     def __repr__(self) -> str:
         return f"Choice({list(self.values)}, probabilities={list(self.probabilities)})"
@@ -70,20 +70,20 @@ class _Drawn:
             )
         self.distribution = distribution
 
-    def __call__(self, u: Tensor) -> Tensor:
+    def __call__(self, u: np.ndarray) -> np.ndarray:
         try:
-            return self.distribution.icdf(u).double()
+            return self.distribution.icdf(torch.from_numpy(u)).double().numpy()
         except NotImplementedError:
             return self._sample(u)
 
-    def _sample(self, u: Tensor) -> Tensor:
+    def _sample(self, u: np.ndarray) -> np.ndarray:
         # No inverse to be had: let torch's own sampler draw, seeded by the uniform number.
         values = []
         with torch.random.fork_rng(devices=[]):
-            for number in u.flatten().tolist():
+            for number in u.ravel().tolist():
                 torch.manual_seed(int(number * 2**63))
                 values.append(float(self.distribution.sample()))
-        return torch.tensor(values, dtype=torch.float64).view(u.shape)
+        return np.array(values).reshape(u.shape)
 
     def __repr__(self) -> str:
         return repr(self.distribution)
@@ -125,8 +125,8 @@ class Range:
             low.append(interval[0])
             high.append(interval[1])
             self.parts.append(part if callable(part) else None)
-        self.low = torch.tensor(low, dtype=torch.float64)
-        self.span = torch.tensor(high, dtype=torch.float64) - self.low
+        self.low = np.array(low)
+        self.span = np.array(high) - self.low
 
     def _split(self, value: Any) -> list[Any]:
         """One range for each axis."""
@@ -173,11 +173,11 @@ class Range:
     @property
     def is_constant(self) -> bool:
         """Whether only one value can be drawn."""
-        return all(part is None for part in self.parts) and not bool(self.span.any())
+        return all(part is None for part in self.parts) and not self.span.any()
 
-    def __call__(self, u: Tensor) -> Tensor:
+    def __call__(self, u: np.ndarray) -> np.ndarray:
         """Values [..., axes] for uniform numbers [..., axes]."""
-        values = torch.addcmul(self.low, u, self.span)
+        values: np.ndarray = self.low + u * self.span
         for axis, part in enumerate(self.parts):
             if part is not None:
                 drawn = part(u[..., axis])

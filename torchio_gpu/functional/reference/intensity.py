@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ... import rng
+from ...arrays import Array, common
 from ...shapes import PerItem, Volume
-from .separable import expand, ramp
+from .separable import expand
 
 
 @lru_cache(maxsize=16)
@@ -29,22 +31,32 @@ def monomials(order: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, 
     return i, j, k
 
 
-def bias_field(x: Volume, coefficients: Tensor, order: int, owns: bool) -> Volume:
+@lru_cache(maxsize=64)
+def _powers(size: int, order: int) -> np.ndarray:
+    """Powers 0 .. order of coordinates from -1 to 1, [1, size, order + 1]; a lone voxel is at 0."""
+    axis = (2 * np.arange(size) - (size - 1)) / max(size - 1, 1)
+    return (axis[:, None] ** np.arange(order + 1))[None]
+
+
+def bias_factors(size: tuple[int, ...], coefficients: Array, order: int) -> tuple[Array, ...]:
+    """The polynomial's coefficients, [B, 1, N, N, N], and the powers of each axis' coordinates."""
+    xp, coefficients = common(coefficients)
+    where = {} if xp is np else {"device": coefficients.device}
+    n = order + 1
+    dense = xp.zeros((len(coefficients), 1, n, n, n), dtype=xp.float64, **where)
+    i, j, k = monomials(order)
+    dense[:, 0, i, j, k] = coefficients
+    return dense, *(_powers(n, order) for n in size)
+
+
+def bias_field(x: Volume, dense: Tensor, b0: Tensor, b1: Tensor, b2: Tensor, owns: bool) -> Volume:
     """``x exp(sum_ijk c_ijk X^i Y^j Z^k)`` with X, Y, Z in [-1, 1] between the outer voxel centres.
 
     Args:
         x: Volume in float32 or float64.
-        coefficients: One per monomial, [B, M] float64.
-        order: Largest total exponent.
+        dense, b0, b1, b2: From :func:`bias_factors`.
         owns: Whether ``x`` may be overwritten.
     """
-    dense = coefficients.new_zeros(len(coefficients), 1, order + 1, order + 1, order + 1)
-    i, j, k = monomials(order)
-    dense[:, 0, i, j, k] = coefficients
-    powers = torch.arange(order + 1, device=x.device)
-    # A single voxel along an axis sits at 0, the middle.
-    axes = [(2 * ramp(n, x.device) - (n - 1)) / max(n - 1, 1) for n in x.shape[2:]]
-    b0, b1, b2 = ((axis[:, None] ** powers)[None] for axis in axes)
     field = expand(dense, (b0, b1, b2), x.dtype).exp_()[..., 0]  # [B, I, J, K]
     return x.mul_(field[:, None]) if owns else x * field[:, None]
 
@@ -69,7 +81,7 @@ def noise(
     x: Volume,
     mean: PerItem,
     std: PerItem,
-    seeds: PerItem,
+    seeds: Array,
     rician: bool,
     active: Tensor | None,
     owns: bool,

@@ -7,6 +7,9 @@ grid's size is the result.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,16 +30,23 @@ def expand(coefficients: Tensor, bases: Bases, dtype: torch.dtype) -> Tensor:
         [B, I, J, K, D].
     """
     batch, depth, n0, n1, n2 = coefficients.shape
-    along_i, along_j, along_k = bases
+    along_i, along_j, along_k = (basis.expand(batch, -1, -1) for basis in bases)
     rows, columns, slices = along_i.shape[1], along_j.shape[1], along_k.shape[1]
-    c = coefficients.permute(0, 2, 3, 4, 1)  # [B, N0, N1, N2, D]
-    c = along_i @ c.reshape(batch, n0, n1 * n2 * depth)
-    c = along_j[:, None] @ c.view(batch, rows, n1, n2 * depth)  # [B, I, J, N2 D]
+    c = coefficients.permute(0, 3, 2, 4, 1).reshape(batch, n1, n0 * n2 * depth)
+    c = torch.bmm(along_j, c).view(batch, columns, n0, n2 * depth).transpose(1, 2)
+    c = torch.bmm(along_i, c.reshape(batch, n0, columns * n2 * depth))
     # One block of along_k for each of the D components: [B, N2 D, K D], block diagonal.
-    blocks = along_k.mT[:, :, None, :, None] * torch.eye(depth).to(along_k)[:, None]
-    last = blocks.reshape(-1, n2 * depth, slices * depth).to(dtype)
-    out = c.view(batch, rows * columns, n2 * depth).to(dtype) @ last
+    last = along_k.mT
+    if depth > 1:
+        last = last[:, :, None, :, None] * _identity(depth, last.device)[:, None]
+        last = last.reshape(batch, n2 * depth, slices * depth)
+    out = torch.bmm(c.view(batch, rows * columns, n2 * depth).to(dtype), last.to(dtype))
     return out.view(batch, rows, columns, slices, depth)
+
+
+@lru_cache(maxsize=16)
+def _identity(size: int, device: torch.device) -> Tensor:
+    return torch.eye(size, dtype=torch.float64, device=device)
 
 
 def ramp(size: int, device: torch.device) -> Tensor:
@@ -44,9 +54,8 @@ def ramp(size: int, device: torch.device) -> Tensor:
     return torch.arange(size, dtype=torch.float64, device=device)
 
 
-def cubic_bspline(distance: Tensor) -> Tensor:
+def cubic_bspline(distance: Any) -> Any:
     """The cubic B-spline B3 at signed distances from its centre; zero beyond 2."""
-    d = distance.abs()
-    outer = (2 - d).clamp_min_(0)
-    inner = (1 - d).clamp_min_(0)
-    return (outer**3).sub_(inner**3, alpha=4).div_(6)
+    d = abs(distance)
+    outer, inner = (2 - d).clip(0), (1 - d).clip(0)
+    return (outer * outer * outer - 4 * inner * inner * inner) / 6

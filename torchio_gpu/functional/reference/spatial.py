@@ -4,100 +4,141 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...arrays import Array, common
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .separable import cubic_bspline, expand, ramp
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
 
+Factors = tuple[Array, Array, Array, Array]
 
-def warp(
-    x: Volume,
-    matrix: Affine,
-    control_points: ControlPoints | None,
-    lattice: Affine | None,
-    separable: bool,
+
+def separable(
+    source: Sequence[int],
+    matrix: Array,
+    control_points: Array | None,
+    lattice: Array | None,
     size: Triple,
     mode: str,
-    fill: float | Tensor,
-    inverse: bool,
-) -> Volume:
-    """Sample ``x`` at ``matrix (v + u(lattice v))`` for every output voxel v.
+) -> Factors | None:
+    """``matrix (v + u(lattice v))`` as a sum of products of one function per axis.
+
+    An affine map is a sum of products of the functions 1 and v along each axis; a spline adds its
+    basis functions to these two, so that both together cost what the spline alone does.
 
     Args:
-        x: Volume to sample.
+        source: Voxels of the input along I, J, K.
         matrix: Output voxels to input voxels, [B, 4, 4].
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
-        lattice: Output voxels to control-point coordinates, [B, 4, 4]; diagonal if ``separable``.
-        separable: Whether the control points lie along the voxel axes.
+        lattice: Output voxels to control-point coordinates, [B, 4, 4], on the host.
         size: Voxels of the output along I, J, K.
-        mode: 'linear' or 'nearest'.
-        fill: Value outside the input: a number or [B, C].
-        inverse: Sample through the inverse of the displacement instead.
+        mode: 'linear' for the coordinates of ``F.grid_sample``, 'nearest' for input voxels.
+
+    Returns:
+        Coefficients [B, 3, N0 + 2, N1 + 2, N2 + 2] and three bases, for
+        :func:`torchio_gpu.functional.reference.separable.expand`; None if the control points do
+        not lie along the voxel axes.
     """
-    nearest = mode == "nearest"
-    to_grid = matrix if nearest else _normalised(x.shape[2:], matrix) @ matrix
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    if control_points is not None and (inverse or not separable):
+    n0, n1, n2 = (0, 0, 0)
+    if control_points is not None:
         assert lattice is not None
-        points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
-        grid = points @ to_grid[:, :3, :3].mT + to_grid[:, None, :3, 3]
-        grid = grid.to(dtype).view(-1, *size, 3)
-    else:
-        grid = _separable_grid(to_grid, control_points, lattice, size, dtype)
-    return (_sample_nearest if nearest else _sample_linear)(x, grid, fill)
-
-
-def _normalised(size: Sequence[int], like: Tensor) -> Tensor:
-    """Input voxels (i, j, k) to the (k, j, i) in [-1, 1] that ``F.grid_sample`` expects."""
-    scale = [2.0 / n for n in size]
-    rows = [
-        [0, 0, scale[2], scale[2] / 2 - 1],
-        [0, scale[1], 0, scale[1] / 2 - 1],
-        [scale[0], 0, 0, scale[0] / 2 - 1],
-        [0, 0, 0, 1],
-    ]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
-
-
-def _separable_grid(
-    matrix: Affine,
-    control_points: ControlPoints | None,
-    lattice: Affine | None,
-    size: Triple,
-    dtype: torch.dtype,
-) -> Grid:
-    """``matrix (v + u(v))`` on the whole grid, [B, I, J, K, 3].
-
-    An affine map is the expansion of the functions 1 and v along each axis; a spline adds its
-    basis functions to these two, so that both together cost what the spline alone does.
-    """
-    batch, device = len(matrix), matrix.device
-    counts = (0, 0, 0) if control_points is None else control_points.shape[2:]
-    n0, n1, n2 = counts
-    coefficients = matrix.new_zeros(batch, 3, n0 + 2, n1 + 2, n2 + 2)
+        if not _is_diagonal(np.asarray(lattice)):
+            return None
+        n0, n1, n2 = control_points.shape[2:]
+    if mode == "linear":
+        matrix = _to_grid_sample(source, matrix)
+    xp, matrix, *points = common(matrix, *([] if control_points is None else [control_points]))
+    where = {} if xp is np else {"device": matrix.device}
+    shape = (len(matrix), 3, n0 + 2, n1 + 2, n2 + 2)
+    coefficients = xp.zeros(shape, dtype=xp.float64, **where)
     coefficients[:, :, n0, n1, n2] = matrix[:, :3, 3]
     coefficients[:, :, n0 + 1, n1, n2] = matrix[:, :3, 0]
     coefficients[:, :, n0, n1 + 1, n2] = matrix[:, :3, 1]
     coefficients[:, :, n0, n1, n2 + 1] = matrix[:, :3, 2]
-    bases = []
-    if control_points is not None:
-        moved = matrix[:, :3, :3] @ control_points.flatten(2).to(matrix.dtype)
-        coefficients[:, :, :n0, :n1, :n2] = moved.view_as(control_points)
-    for axis in range(3):
-        v = ramp(size[axis], device)
-        polynomial = torch.stack((torch.ones_like(v), v), -1).expand(batch, -1, -1)
-        if control_points is None or lattice is None:
-            bases.append(polynomial)
-            continue
-        at = lattice[:, axis, axis, None] * v + lattice[:, axis, 3, None]  # [B, I]
-        spline = cubic_bspline(at[:, :, None] - ramp(counts[axis], device))
-        bases.append(torch.cat((spline, polynomial), -1))
-    return expand(coefficients, (bases[0], bases[1], bases[2]), dtype)
+    for p in points:
+        moved = matrix[:, :3, :3] @ p.reshape(*p.shape[:2], -1)
+        coefficients[:, :, :n0, :n1, :n2] = moved.reshape(p.shape)
+    bases = [
+        _basis(n, count, lattice, axis)
+        for axis, (n, count) in enumerate(zip(size, (n0, n1, n2), strict=True))
+    ]
+    return coefficients, bases[0], bases[1], bases[2]
+
+
+def _basis(size: int, count: int, lattice: Array | None, axis: int) -> np.ndarray:
+    """Spline functions, 1 and v at the voxels of one axis, [B, size, count + 2]."""
+    v = np.arange(size, dtype=np.float64)
+    if not count:
+        return np.stack((np.ones_like(v), v), -1)[None]
+    assert lattice is not None
+    at = lattice[:, axis, axis, None] * v + lattice[:, axis, 3, None]  # [B, size]
+    basis = np.empty((*at.shape, count + 2))
+    basis[..., :count] = cubic_bspline(at[..., None] - np.arange(count))
+    basis[..., count] = 1
+    basis[..., count + 1] = v
+    return basis
+
+
+def _is_diagonal(lattice: np.ndarray) -> bool:
+    linear = np.abs(lattice[:, :3, :3])
+    return bool(linear.sum() <= (1 + 1e-9) * linear[:, range(3), range(3)].sum())
+
+
+def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
+    """Follow a map to input voxels (i, j, k) by one to the (k, j, i) in [-1, 1] of grid_sample."""
+    i, j, k = (2.0 / n for n in size)
+    normalise = np.array(
+        ((0, 0, k, k / 2 - 1), (0, j, 0, j / 2 - 1), (i, 0, 0, i / 2 - 1), (0, 0, 0, 1))
+    )
+    _, left, right = common(normalise, matrix)
+    return left @ right  # type: ignore[no-any-return]
+
+
+def expanded_grid(coefficients: Tensor, bases: Sequence[Tensor], dtype: torch.dtype) -> Grid:
+    """The coordinates of :func:`separable` on the whole grid, [B, I, J, K, 3]."""
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
+    product = work if coefficients.device.type == "cpu" else torch.float64
+    return expand(coefficients, (bases[0], bases[1], bases[2]), product).to(work)
+
+
+def displaced_grid(
+    source: Sequence[int],
+    matrix: Affine,
+    control_points: ControlPoints,
+    lattice: Affine,
+    size: Triple,
+    mode: str,
+    inverse: bool,
+) -> Grid:
+    """``matrix (v + u(v))`` point by point: for any lattice, and for the inverse of v + u(v)."""
+    if mode == "linear":
+        matrix = torch.as_tensor(_to_grid_sample(source, matrix))
+    points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
+    grid = points @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
+    return grid.view(-1, *size, 3)
+
+
+def sample(x: Volume, grid: Grid, mode: str, fill: float | Tensor) -> Volume:
+    """Read a volume at the coordinates of a grid.
+
+    Args:
+        x: Volume.
+        grid: [B, I, J, K, 3], as made by the functions above for the same mode.
+        mode: 'linear' or 'nearest'.
+        fill: Value outside the input: a number or [B, C].
+    """
+    if mode == "nearest":
+        return _sample_nearest(x, grid, fill)
+    return _sample_linear(
+        x, grid.to(torch.float64 if x.dtype == torch.float64 else torch.float32), fill
+    )
 
 
 def voxel_grid(size: Triple, device: torch.device) -> Tensor:
@@ -116,10 +157,9 @@ def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
     # Two rings of zeros let every tap of a point in or near the lattice be looked up; points
     # further out are clamped into the zeros.
     table = F.pad(control_points, (2, 2) * 3).flatten(2)  # [B, 3, (N0+4)(N1+4)(N2+4)]
-    limits = torch.tensor((n0, n1, n2), device=points.device)
-    first = points.detach().floor().clamp(min=-1).minimum(limits).long() - 1  # lowest tap
+    counts = (n0, n1, n2)
+    first = points.detach().floor().long() - 1  # lowest of the four taps along each axis
     weights = [cubic_bspline(points - (first + tap)) for tap in range(4)]  # 4 of [B, N, 3]
-    first = first + 2
     strides = ((n1 + 4) * (n2 + 4), n2 + 4, 1)
     out = points.new_zeros(points.shape)
     for i in range(4):
@@ -127,7 +167,7 @@ def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
             for k in range(4):
                 taps = (i, j, k)
                 index = sum(
-                    (first[..., a] + tap).clamp_(0, int(limits[a]) + 3) * strides[a]
+                    (first[..., a] + tap + 2).clamp_(0, counts[a] + 3) * strides[a]
                     for a, tap in enumerate(taps)
                 )
                 assert isinstance(index, Tensor)
@@ -153,7 +193,7 @@ def _displaced(
     # last ones evaluate the spline itself, which removes the error of the linear reading.
     dense = displacement(start)
     table = dense.mT.reshape(-1, 3, *size)
-    scale = _normalised(size, start)
+    scale = torch.as_tensor(_to_grid_sample(size, torch.eye(4).to(start)))
     points = start
     for _ in range(_INVERSE_STEPS):
         at = (points @ scale[:3, :3].mT + scale[:3, 3])[:, None, None]

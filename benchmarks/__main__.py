@@ -1,0 +1,76 @@
+"""Measure this library against its peers: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .workloads import OPS, WORKLOADS
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command line."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    p.add_argument("--workload", nargs="+", choices=WORKLOADS, help="default: by device")
+    p.add_argument("--ops", nargs="+", choices=OPS)
+    p.add_argument("--repeats", type=int, help="timed calls; fewer for slow contenders")
+    p.add_argument("--threads", type=int, help="default: all cores")
+    p.add_argument("--quick", action="store_true", help="a few calls on the smallest batch")
+    p.add_argument("--no-peers", action="store_true", help="this library only")
+    p.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=PYTHON",
+        help="a peer with an interpreter of its own; also TORCHIO_GPU_BENCH_PEERS=name=python,...",
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        help="JSON file; a run that leaves nothing out goes to benchmarks/results by default",
+    )
+    p.add_argument("--worker", help=argparse.SUPPRESS)
+    return p
+
+
+def main() -> None:
+    """Run the benchmarks and print the tables."""
+    given = parser().parse_args()
+    if given.worker:
+        from .worker import serve
+
+        serve(given.worker)
+        return
+    from . import harness, machine, remote, report
+    from .failure import FailureError
+
+    try:
+        special = remote.interpreters(given.peer)
+    except ValueError as error:
+        sys.exit(str(error))
+    names = [harness.OURS] if given.no_peers else remote.peers()
+    options = harness.Options(
+        pythons={name: special.get(name, sys.executable) for name in names},
+        device=given.device,
+        workloads=given.workload or (["W0"] if given.quick else None),
+        ops=given.ops or (OPS if given.quick else None),
+        repeats=given.repeats or (5 if given.quick else None),
+        threads=given.threads or machine.threads(),
+    )
+    try:
+        result = harness.run(options)
+    except FailureError as failure:
+        sys.exit(f"{harness.OURS}: {failure}")
+    print(report.tables(result))
+    whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
+    path = given.output or (report.path(result) if whole else None)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

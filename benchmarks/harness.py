@@ -1,0 +1,200 @@
+"""Contenders take turns on the same work; what comes out is a plain dict, fit for JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from statistics import quantiles
+from typing import Any, Protocol
+
+from . import machine
+from .failure import FailureError
+from .remote import Remote
+from .workloads import DEFAULT, HOST_OPS, MEMORY, OPS, WORKLOADS
+
+OURS = "torchio_gpu"
+#: Contenders take at most so many turns with one operation; a turn may be several calls.
+ROUNDS = 15
+#: A slow contender gets no more calls than fit in so many seconds, but a few in any case.
+BUDGET = 8.0
+FEWEST = 3
+
+
+class Contender(Protocol):
+    """What can be measured."""
+
+    @property
+    def ops(self) -> Iterable[str]:
+        """Names of its operations; 'copy' is one."""
+
+    def check(self, op: str) -> None:
+        """Call an operation once and raise FailureError if the result cannot be right."""
+
+    def turn(self, op: str, calls: int) -> list[float]:
+        """Seconds of each of some calls."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and with whom.
+
+    Args:
+        pythons: Interpreter of each contender; this library is the first.
+        device: 'cpu', 'cuda', or 'auto' for a GPU if there is one.
+        workloads: Names of workloads; by default those that suit the device.
+        ops: Operations; by default all, and of host workloads the pipeline only.
+        repeats: Timed calls, instead of each workload's own number.
+        threads: For each contender.
+    """
+
+    pythons: Mapping[str, str]
+    device: str = "auto"
+    workloads: Sequence[str] | None = None
+    ops: Sequence[str] | None = None
+    repeats: int | None = None
+    threads: int = field(default_factory=machine.threads)
+    suite: str = "transforms"
+
+
+def statistics(times: Sequence[float]) -> dict[str, Any]:
+    """Median, quartiles and least of times in seconds, as milliseconds."""
+    ms = [1000 * time for time in times]
+    q1, median, q3 = quantiles(ms, n=4, method="inclusive") if len(ms) > 1 else ms * 3
+    found = {"median_ms": median, "q1_ms": q1, "q3_ms": q3, "min_ms": min(ms)}
+    return {**{name: float(f"{value:.4g}") for name, value in found.items()}, "repeats": len(ms)}
+
+
+def measure(
+    contenders: Mapping[str, Contender], op: str, repeats: int, budget: float = BUDGET
+) -> list[dict[str, Any]]:
+    """Time one operation: A B C A B C ..., so that what slows the machine slows all alike.
+
+    Args:
+        contenders: By name. Those without the operation sit out.
+        op: The operation. The first contender also times 'copy', the floor, in turn.
+        repeats: Timed calls of each.
+        budget: Seconds that the timed calls of one contender may take in all.
+
+    Returns:
+        One row per contender: statistics, and how many copies the median is worth; or a failure.
+    """
+    players = {name: (c, op) for name, c in contenders.items() if op in c.ops}
+    if players:
+        players = {"copy": (next(iter(contenders.values())), "copy"), **players}
+    failures: dict[str, str] = {}
+    wanted: dict[str, int] = {}
+    for name, (contender, job) in players.items():
+        try:
+            contender.check(job)
+            (once,) = contender.turn(job, 1)
+            wanted[name] = min(repeats, max(FEWEST, int(budget / max(once, 1e-9))))
+        except FailureError as failure:
+            failures[name] = str(failure)
+    times: dict[str, list[float]] = {name: [] for name in players}
+    rounds = min(ROUNDS, repeats)
+    for turn in range(rounds):
+        for name, (contender, job) in players.items():
+            # Few calls are spread over all rounds; many are shared out among them.
+            calls = (turn + 1) * wanted.get(name, 0) // rounds - len(times[name])
+            if calls > 0 and name not in failures:
+                try:
+                    times[name] += contender.turn(job, calls)
+                except FailureError as failure:
+                    failures[name] = str(failure)
+    rows: list[dict[str, Any]] = []
+    for name in players:
+        facts = {"failure": failures[name]} if name in failures else statistics(times[name])
+        rows.append({"op": op, "contender": name, **facts})
+    floor = rows[0].get("median_ms") if rows else None
+    for row in rows:
+        if floor and "median_ms" in row:
+            row["copies"] = float(f"{row['median_ms'] / floor:.4g}")
+    return rows
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measure everything; returns the result as a plain dict.
+
+    Raises:
+        FailureError: This library itself cannot be started.
+    """
+    result: dict[str, Any] = {
+        "suite": options.suite,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **machine.commit(),
+        "threads": options.threads,
+        "contenders": {},
+        "rows": [],
+        "memory": [],
+    }
+    device = options.device
+    with ExitStack() as stack:
+        contenders: dict[str, Remote] = {}
+        for peer, python in options.pythons.items():
+            try:
+                remote = stack.enter_context(Remote(peer, python, options.threads, device))
+            except FailureError as failure:
+                if peer == OURS:
+                    raise
+                result["contenders"][peer] = {"failure": str(failure)}
+                log(f"{peer}: {failure}")
+                continue
+            contenders[peer], facts = remote, dict(remote.facts)
+            device = facts.pop("device")  # all go where this library goes
+            gpu = facts.pop("gpu")
+            del facts["ops"]
+            result["contenders"][peer] = facts
+            log(f"{peer}: {facts['name']} {facts['version']}")
+            if peer == OURS:
+                result["machine"], result["device"] = machine.describe(gpu), device
+        workloads = options.workloads or DEFAULT[device]
+        for name in workloads:
+            result["rows"] += _workload(contenders, name, options)
+    if MEMORY[device] in workloads:
+        for peer in contenders:
+            result["memory"].append(_memory(peer, MEMORY[device], options, device))
+    return result
+
+
+def _workload(
+    contenders: Mapping[str, Remote], name: str, options: Options
+) -> list[dict[str, Any]]:
+    workload = WORKLOADS[name]
+    ops = options.ops or (HOST_OPS if workload.host else OPS)
+    loaded: dict[str, Contender] = {}
+    rows: list[dict[str, Any]] = []
+    for peer, contender in contenders.items():
+        try:
+            contender.load(name)
+            loaded[peer] = contender
+        except FailureError as failure:  # no memory for the batch, no such device
+            log(f"{peer}: {failure}")
+            facts = {"workload": name, "contender": peer, "failure": str(failure)}
+            rows += [{**facts, "op": op} for op in ops]
+    for op in ops:
+        for row in measure(loaded, op, options.repeats or workload.repeats):
+            rows.append({"workload": name, **row})
+            what = row.get("failure") or f"{row['median_ms']:10.3f} ms"
+            log(f"{name:4} {op:15} {row['contender']:12} {what}")
+    return rows
+
+
+def _memory(peer: str, workload: str, options: Options, device: str) -> dict[str, Any]:
+    """Peak memory of the pipeline in a fresh process, whose heap nothing has stretched before."""
+    row: dict[str, Any] = {"workload": workload, "op": "pipe6", "contender": peer}
+    try:
+        with Remote(peer, options.pythons[peer], options.threads, device) as remote:
+            remote.load(workload)
+            row["batches"] = round(remote.memory("pipe6"), 2)
+    except FailureError as failure:
+        row["failure"] = str(failure)
+    log(f"{workload:4} peak memory     {peer:12} {row.get('batches', row.get('failure'))}")
+    return row
+
+
+def log(line: str) -> None:
+    """Progress, apart from the tables on stdout."""
+    print(line, file=sys.stderr, flush=True)

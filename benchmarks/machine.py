@@ -1,0 +1,78 @@
+"""Where numbers were measured: hardware, versions and commit. No host names, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def threads() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(gpu: str | None = None) -> dict[str, Any]:
+    """The machine, for a result.
+
+    Args:
+        gpu: Name of the GPU that was used.
+    """
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": _cpu(),
+        "cores": threads(),
+        "ram_gb": round(pages / 2**30),
+        "os": _os(),
+        "gpu": gpu,
+    }
+
+
+def slug(machine: dict[str, Any]) -> str:
+    """The machine in a file's name, from its CPU."""
+    model = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|@.*", " ", machine["cpu"].lower())
+    words = re.findall(r"[a-z0-9.]+", model)
+    return "-".join([*words, f"{machine['cores']}-cores"])
+
+
+def device_slug(machine: dict[str, Any]) -> str:
+    """The device in a file's name."""
+    return "-".join(re.findall(r"[a-z0-9]+", (machine["gpu"] or "cpu").lower()))
+
+
+def commit() -> dict[str, Any]:
+    """Commit of the code and whether it was changed since; results and README do not count."""
+    head = _git("rev-parse", "--short=10", "HEAD")
+    state = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md")
+    return {"commit": head, "dirty": None if state is None else bool(state)}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _os() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"

@@ -1,0 +1,198 @@
+"""Results as tables, losses included: ``python -m benchmarks.report`` also renews the README."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import machine
+from .workloads import WORKLOADS
+
+RESULTS = machine.ROOT / "benchmarks" / "results"
+START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+OURS = "torchio_gpu"
+
+Result = dict[str, Any]
+Row = dict[str, Any]
+
+
+def path(result: Result) -> Path:
+    """Where a result is kept."""
+    where = machine.slug(result["machine"]), machine.device_slug(result["machine"])
+    return RESULTS / f"{result['suite']}--{'--'.join(where)}.json"
+
+
+def tables(result: Result) -> str:
+    """A result as markdown: one table per workload, and what a reader must know about them."""
+    names = dict.fromkeys(row["workload"] for row in result["rows"])
+    parts = [_table(result, name) for name in names]
+    parts += [part for part in (_memory(result), _notes(result)) if part]
+    return "\n\n".join(parts)
+
+
+def renew(readme: Path, text: str) -> bool:
+    """Replace what stands between the markers; False if there are none."""
+    old = readme.read_text() if readme.exists() else ""
+    head, start, rest = old.partition(START)
+    _, end, tail = rest.partition(END)
+    if not (start and end):
+        return False
+    readme.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+    return True
+
+
+def title(result: Result, contender: str) -> str:
+    """A contender's name and version."""
+    facts = result["contenders"].get(contender, {})
+    return f"{facts.get('name', contender)} {facts.get('version', '')}".strip()
+
+
+def _table(result: Result, workload: str) -> str:
+    rows = [row for row in result["rows"] if row["workload"] == workload]
+    cells = {(row["op"], row["contender"]): row for row in rows}
+    order = [c for c in result["contenders"] if any(row["contender"] == c for row in rows)]
+    host = workload in WORKLOADS and WORKLOADS[workload].host
+    scale, unit = (1000, "µs") if host else (1, "ms")
+    what = "host time of a call" if host else "time of a call"
+    floors = "" if host else "× copy"
+    lines = [
+        f"**{WORKLOADS.get(workload, workload)}**, {what}, {unit}",
+        "",
+        _line(["", title(result, OURS), *filter(None, [floors]), *_titles(result, order)]),
+    ]
+    lines.append("|---" * (lines[-1].count("|") - 1) + "|")
+    for op in dict.fromkeys(row["op"] for row in rows):
+        ours = cells.get((op, OURS), {})
+        line = [op.replace("_", " "), _cell(ours, scale)]
+        if floors:
+            line.append(_number(ours["copies"]) if "copies" in ours else "–")
+        line += [_cell(cells.get((op, c), {}), scale, ours) for c in order if c != OURS]
+        lines.append(_line(line))
+    return "\n".join(lines)
+
+
+def _titles(result: Result, order: Iterable[str]) -> list[str]:
+    return [title(result, contender) for contender in order if contender != OURS]
+
+
+def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
+    """Median (quartiles) and, of a peer, how many times ours; bold where the peer is ahead."""
+    if not row:
+        return "–"
+    if "failure" in row:
+        return "failed"
+    median, q1, q3 = (_number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
+    cell = f"{median} ({q1}–{q3})"
+    if ours is None or "median_ms" not in ours:
+        return cell
+    ratio = row["median_ms"] / ours["median_ms"]
+    times = f"{_number(ratio)}×"
+    return f"{cell} {times}" if ratio >= 1 else f"{cell} **{times} ahead of us**"
+
+
+def _memory(result: Result) -> str:
+    found = []
+    for row in result["memory"]:
+        amount = row.get("failure") or f"{row['batches']:.1f}×"
+        found.append(f"{title(result, row['contender'])} {amount}")
+    if not found:
+        return ""
+    row = result["memory"][0]
+    return (
+        f"Peak extra memory of {row['op']} on {row['workload']}, its result included, "
+        f"in multiples of the batch: {', '.join(found)}."
+    )
+
+
+def _notes(result: Result) -> str:
+    """Machine, versions, and whatever a table cannot show."""
+    m, ours = result["machine"], result["contenders"][OURS]
+    threads = f"{result['threads']} thread" + "s" * (result["threads"] != 1)
+    dirty = " with changes not committed" if result["dirty"] else ""
+    where = [m["gpu"], m["cpu"], f"{m['cores']} cores", f"{m['ram_gb']} GB", m["os"]]
+    notes = [
+        f"Measured {result['date'][:10]} at commit {result['commit']}{dirty} on "
+        f"{', '.join(filter(None, where))}; {threads}, Python {ours['python']}, "
+        f"torch {ours['torch']}.",
+        "Median (quartiles); a peer's × is its time over ours. "
+        f"A copy is `clone` of the batch, timed in the same run{_floor(result)}.",
+    ]
+    notes += [
+        f"{title(result, c)} runs on Python {facts['python']}, torch {facts['torch']}."
+        for c, facts in result["contenders"].items()
+        if "torch" in facts and (facts["python"], facts["torch"]) != (ours["python"], ours["torch"])
+    ]
+    fewer = _fewer(result)
+    notes.append(f"Timed calls: {fewer}.")
+    notes += [
+        f"{title(result, row['contender'])} {row['op'].replace('_', ' ')} on {row['workload']} "
+        f"failed: {row['failure']}."
+        for row in result["rows"]
+        if "failure" in row
+    ]
+    notes += [
+        f"{contender}: {facts['failure']}."
+        for contender, facts in result["contenders"].items()
+        if "failure" in facts
+    ]
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def _floor(result: Result) -> str:
+    """How long a copy took in each workload where that says something."""
+    found = {}
+    for row in result["rows"]:
+        if row["contender"] == "copy" and "median_ms" in row:
+            found.setdefault(row["workload"], []).append(row["median_ms"])
+    texts = [
+        f"{_number(min(all_))}–{_number(max(all_))} ms on {name}"
+        for name, all_ in found.items()
+        if not (name in WORKLOADS and WORKLOADS[name].host)
+    ]
+    return f" ({', '.join(texts)})" if texts else ""
+
+
+def _fewer(result: Result) -> str:
+    """Number of calls, and who got fewer."""
+    texts = []
+    for workload in dict.fromkeys(row["workload"] for row in result["rows"]):
+        rows = [r for r in result["rows"] if r["workload"] == workload and "repeats" in r]
+        most = max((row["repeats"] for row in rows), default=0)
+        fewer = [
+            f"{title(result, row['contender'])} {row['op'].replace('_', ' ')} {row['repeats']}"
+            for row in rows
+            if row["repeats"] < most
+        ]
+        slow = f" (slow ones fewer: {', '.join(fewer)})" if fewer else ""
+        texts.append(f"{most} on {workload}{slow}")
+    return "; ".join(texts)
+
+
+def _number(value: float) -> str:
+    """Three digits, without an exponent."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the tables of all results, and put them into the README."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    p.add_argument("results", nargs="*", type=Path, help="JSON files; by default all that are kept")
+    p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
+    given = p.parse_args()
+    files = given.results or sorted(RESULTS.glob("*.json"))
+    text = "\n\n".join(tables(json.loads(file.read_text())) for file in files)
+    print(text)
+    if text:
+        renew(given.readme, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""One contender in a process of its own: checks and times what it is asked for.
+
+Every contender runs like this, whatever its interpreter, so that none shares an allocator, a
+thread pool or a warm cache with another. Requests and replies are lines of JSON on stdin and
+stdout; see :mod:`benchmarks.remote` for the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .failure import FailureError
+from .workloads import WORKLOADS, Workload
+
+#: Calls that take less than this are preceded, at each turn, by one that is not timed.
+_QUICK = 0.2  # s
+
+
+class Runner:
+    """Checks and times operations on one batch.
+
+    Args:
+        ops: Functions of the batch, by name. One more, 'copy', clones it: the floor.
+        x: The batch.
+        host: Time until a call returns, rather than until its work is done.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        ops: Mapping[str, Callable[[Tensor], Tensor]],
+        x: Tensor,
+        host: bool = False,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.ops = {"copy": torch.clone, **ops}
+        self.x, self.host, self.clock = x, host, clock
+
+    def check(self, op: str) -> None:
+        """Call once and look at the result; serves as the first warm-up.
+
+        Raises:
+            FailureError: The call fails, or its result cannot be right.
+        """
+        x, before = self.x, self.x.clone()
+        y = self._call(op)
+        if not isinstance(y, Tensor):
+            raise FailureError(f"returns {type(y).__name__}, not a tensor")
+        for what in ("shape", "dtype", "device"):
+            if getattr(y, what) != getattr(x, what):
+                raise FailureError(
+                    f"returns {what} {getattr(y, what)}, expected {getattr(x, what)}"
+                )
+        if not torch.equal(x, before):
+            raise FailureError("changes its input")
+        if not torch.isfinite(y).all():
+            raise FailureError("returns numbers that are not finite")
+        same = (y == x).flatten(1).all(1)
+        if op != "copy" and same.any():
+            raise FailureError(f"leaves {int(same.sum())} of {len(x)} samples as they were")
+
+    def turn(self, op: str, calls: int) -> list[float]:
+        """Seconds of each of some calls in a row."""
+        times = [self._time(op)]
+        if times[0] < _QUICK:
+            times.clear()  # threads were asleep and caches someone else's
+        while len(times) < calls:
+            times.append(self._time(op))
+        return times
+
+    def memory(self, op: str) -> float:
+        """Largest memory in use during a first call, result included, in batches."""
+        small = torch.rand(2, self.x.shape[1], 8, 8, 8, device=self.x.device)
+        try:
+            self.ops[op](small)  # what is loaded once is no memory of the call
+        except Exception as error:
+            raise FailureError.of(error) from error
+        size = self.x.numel() * self.x.element_size()
+        if self.x.is_cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self._call(op)
+            torch.cuda.synchronize()
+            return (torch.cuda.max_memory_allocated() - before) / size
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        except OSError as error:
+            raise FailureError("peak memory can be read on Linux only") from error
+        before = _resident("VmRSS")
+        self._call(op)
+        return (_resident("VmHWM") - before) / size
+
+    def _call(self, op: str) -> Any:
+        try:
+            return self.ops[op](self.x)
+        except Exception as error:
+            raise FailureError.of(error) from error
+
+    def _time(self, op: str) -> float:
+        if not self.x.is_cuda:
+            start = self.clock()
+            result = self._call(op)
+            stop = self.clock()
+            del result  # after the clock has stopped
+            return stop - start
+        torch.cuda.synchronize()
+        if self.host:
+            start = self.clock()
+            self._call(op)
+            return self.clock() - start
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        self._call(op)
+        last.record()
+        last.synchronize()
+        return first.elapsed_time(last) / 1000
+
+
+def _resident(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+class _Session:
+    """What can be asked for, by name."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.runner: Runner
+
+    def hello(self, threads: int, device: str) -> dict[str, Any]:
+        torch.set_num_threads(threads)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device
+        try:
+            module = importlib.import_module(f"benchmarks.peers.{self.peer}")
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError) or "is asked for" in str(error)
+            raise FailureError(f"not installed: {error}") if missing else error from None
+        self.ops = module.OPS
+        return {
+            "name": module.NAME,
+            "version": module.VERSION,
+            "ops": list(self.ops),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": device,
+            "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        }
+
+    def load(self, workload: str) -> None:
+        chosen: Workload = WORKLOADS[workload]
+        torch.manual_seed(0)
+        x = torch.rand(chosen.shape).to(self.device)
+        self.runner = Runner(self.ops, x, chosen.host)
+
+    def check(self, op: str) -> None:
+        self.runner.check(op)
+
+    def turn(self, op: str, calls: int) -> list[float]:
+        return self.runner.turn(op, calls)
+
+    def memory(self, op: str) -> float:
+        return self.runner.memory(op)
+
+
+def serve(peer: str) -> None:
+    """Answer requests until there are no more."""
+    # What a library prints must not end up among the replies.
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    session = _Session(peer)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = {"result": getattr(session, request.pop("do"))(**request)}
+        except FailureError as failure:
+            reply = {"failure": str(failure)}
+        except Exception as error:
+            reply = {"failure": str(FailureError.of(error))}
+        print(json.dumps(reply), file=replies, flush=True)

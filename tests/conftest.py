@@ -1,0 +1,52 @@
+"""What all tests share: devices, poisoned memory, and names for docstring examples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+
+GPU = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: not tested on one"),
+    ],
+)
+
+
+@pytest.fixture(params=["cpu", GPU])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device there is."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that nobody has written reads as NaN, so that a forgotten voxel shows."""
+    empty = torch.empty
+
+    def poisoned(*args, **kwargs):
+        tensor = empty(*args, **kwargs)
+        if tensor.is_floating_point() and tensor.device.type != "meta":
+            tensor.fill_(float("nan"))
+        return tensor
+
+    monkeypatch.setattr(torch, "empty", poisoned)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace: dict) -> None:
+    """Docstring examples may use these without importing them."""
+    doctest_namespace.update(vars(tio.transforms))
+    doctest_namespace.update({name: getattr(tio, name) for name in tio.__all__})
+    doctest_namespace.update(torch=torch, np=np, math=math, tio=tio)

@@ -1,0 +1,285 @@
+"""Pictures of images: sagittal, coronal and axial planes, true to scale, with label contours.
+
+Figures are matplotlib's own, made without pyplot: they need no display, leave no global state
+behind, and are saved with ``figure.savefig(path)``. matplotlib is imported when one is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from .data import Image, LabelMap, Subject
+from .geometry import CODES, SPACE_TOLERANCE_MM
+from .shapes import Triple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Window = tuple[float, float]  # values drawn black and white
+
+#: Colours of labels 1, 2, ..., then from the start again: distinct on grey, and to colour-blind
+#: eyes (Okabe & Ito 2008).
+COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2")
+#: Planes by the world axis they cut, and the world axes that run across and up the picture.
+PLANES = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
+TITLE, GAP = 0.32, 0.04  # inches above a row, for two lines, and between planes
+
+
+@dataclass(frozen=True)
+class _View:
+    """One plane of one image: pictures are [up, across], from the bottom left."""
+
+    name: str
+    picture: np.ndarray
+    painted: bool  # the picture holds labels
+    contours: list[np.ndarray]
+    size: tuple[float, float]  # mm across and up
+    letters: tuple[str, str, str, str]  # at the left, right, bottom and top
+
+
+def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
+    """An empty matplotlib figure that needs no display, of a size in inches.
+
+    Args:
+        width, height: In inches of 150 dots.
+        kwargs: As for :class:`matplotlib.figure.Figure`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "torchio-gpu[plot]"') from error
+    figure = Figure(figsize=(width, height), dpi=150, **kwargs)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plot_image(
+    image: Image,
+    *,
+    labels: LabelMap | None = None,
+    indices: Triple | None = None,
+    channel: int = 0,
+    window: Window | None = None,
+    radiological: bool = True,
+) -> Figure:
+    """Draw three planes of an image, with the letters of the directions at their edges.
+
+    Planes are those of the voxel grid that come closest to sagittal, coronal and axial, drawn to
+    one scale in mm. An image with a single slice gets the one plane of that slice.
+
+    Args:
+        image: The image, on any device. Of a label map, the labels are painted.
+        labels: Label map on the same grid, drawn as contours; of several channels, each is a label.
+        indices: Voxel (i, j, k) that the planes go through; by default the middle one.
+        channel: Channel of ``image`` to draw.
+        window: Values to draw black and white; by default the 0.5th and 99.5th percentile of the
+            voxels drawn.
+        radiological: The patient's right is at the left of the picture, and sagittal planes face
+            left. ``False`` is the neurological convention: right is right, and sagittal planes
+            face right.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: ``labels`` lie on another grid, or ``indices`` or ``channel`` outside the image.
+    """
+    if labels is not None and not _same_grid(image, labels):
+        raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
+    maps = [] if labels is None else [labels]
+    views = _views(image, maps, indices, channel, radiological)
+    return _sheet([("", views, window)], width=9)
+
+
+def plot_subject(subject: Subject, *, window: Window | None = None, **kwargs: Any) -> Figure:
+    """Draw three planes of each scalar image of a subject, with the contours of its label maps.
+
+    Label maps are drawn over the scalar images on the same grid; one that is on no such grid gets
+    a row of its own.
+
+    Args:
+        subject: The subject.
+        window: See :func:`plot_image`; the default is each image's own.
+        kwargs: ``indices``, ``channel`` and ``radiological``, as for :func:`plot_image`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: See :func:`plot_image`.
+    """
+    scalars = subject.get_images_dict(intensity_only=True)
+    rows = []
+    for name, image in subject.get_images_dict().items():
+        if name in scalars:
+            rows.append((name, _views(image, _maps_over(image, subject), **kwargs), window))
+        elif not any(_same_grid(scalar, image) for scalar in scalars.values()):
+            rows.append((name, _views(image, [], **kwargs), window))
+    return _sheet(rows, width=9)
+
+
+def plot_gallery(
+    rows: Mapping[str, Subject] | Iterable[tuple[str, Subject]],
+    path: str | Path | None = None,
+    *,
+    columns: int = 2,
+    window: Window | None = None,
+    **kwargs: Any,
+) -> Figure:
+    """Draw several subjects: three planes of each one's first scalar image, with label contours.
+
+    Args:
+        rows: Subjects by the title to write above them, two lines at most, or (title, subject) pairs, of which each is
+            let go of before the next is asked for.
+        path: File to save the figure in; its suffix names the format.
+        columns: How many subjects to draw beside each other; they are read downwards.
+        window: See :func:`plot_image`; the default is that of the first subject for all, so that
+            differences in brightness are seen.
+        kwargs: ``indices``, ``channel`` and ``radiological``, as for :func:`plot_image`.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: There are no subjects, or see :func:`plot_image`.
+    """
+    drawn = []
+    for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
+        image = (subject.get_images(intensity_only=True) or subject.get_images())[0]
+        maps = [] if isinstance(image, LabelMap) else _maps_over(image, subject)
+        drawn.append((title, _views(image, maps, **kwargs), window))
+        window = window or _window(drawn[0][1])
+    if not drawn:
+        raise ValueError("rows must hold at least one subject, got none")
+    figure = _sheet(drawn, width=4.8, columns=columns)
+    if path is not None:
+        figure.savefig(path)
+    return figure
+
+
+def _same_grid(a: Image, b: Image) -> bool:
+    return a.space.distance_mm(b.space) <= SPACE_TOLERANCE_MM
+
+
+def _maps_over(image: Image, subject: Subject) -> list[Image]:
+    maps = [other for other in subject.get_images() if isinstance(other, LabelMap)]
+    return [labels for labels in maps if _same_grid(image, labels)]
+
+
+def _views(
+    image: Image,
+    maps: Sequence[Image],
+    indices: Triple | None = None,
+    channel: int = 0,
+    radiological: bool = True,
+) -> list[_View]:
+    """The planes of an image and of the label maps over it, turned as they are drawn."""
+    codes, shape, spacing = image.orientation, image.spatial_shape, image.spacing
+    i, j, k = indices or tuple(n // 2 for n in shape)
+    if not all(0 <= index < n for index, n in zip((i, j, k), shape, strict=True)):
+        raise ValueError(f"indices must be a voxel of an image of shape {shape}, got {indices}")
+    if not 0 <= channel < image.num_channels:
+        raise ValueError(f"channel must be in 0..{image.num_channels - 1}, got {channel}")
+    # The voxel axis that runs along each world axis, and whether it runs to the left, back or down.
+    voxel = [next(n for n, code in enumerate(codes) if code in pair) for pair in CODES]
+    backward = [codes[n] == pair[0] for n, pair in zip(voxel, CODES, strict=True)]
+
+    views = []
+    for name, (cut, across, up) in PLANES.items():
+        if 1 in shape and shape[voxel[cut]] > 1:
+            continue  # a line of voxels
+
+        def picture(data: Tensor, cut: int = cut, across: int = across, up: int = up) -> np.ndarray:
+            plane = data.select(1 + voxel[cut], (i, j, k)[voxel[cut]]).detach().cpu()
+            pixels = (plane.abs() if plane.is_complex() else plane.double()).numpy()
+            if voxel[up] > voxel[across]:
+                pixels = pixels.swapaxes(1, 2)
+            rows = slice(None, None, -1 if backward[up] else 1)
+            columns = slice(None, None, -1 if backward[across] != radiological else 1)
+            return pixels[:, rows, columns]  # [C, up, across]
+
+        def labels(pixels: np.ndarray) -> np.ndarray:
+            return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
+
+        painted = isinstance(image, LabelMap)
+        pixels = picture(image.data)
+        left, right = CODES[across][::-1] if radiological else CODES[across]
+        views.append(
+            _View(
+                name,
+                labels(pixels) if painted else pixels[channel],
+                painted,
+                [labels(picture(m.data)) for m in maps],
+                tuple(shape[voxel[n]] * spacing[voxel[n]] for n in (across, up)),
+                (left, right, *CODES[up]),
+            )
+        )
+    return views
+
+
+def _window(views: Sequence[_View]) -> Window:
+    values = np.concatenate([view.picture.ravel() for view in views])
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, (0.5, 99.5)) if len(values) else (0, 1)
+    return float(low), float(high)
+
+
+def _sheet(
+    rows: Sequence[tuple[str, list[_View], Window | None]], width: float, columns: int = 1
+) -> Figure:
+    """A figure of titled rows of planes, ``columns`` of them side by side, ``width`` inches each."""
+    views = [views for _, views, _ in rows]
+    scale = min((width - 4 * GAP) / sum(v.size[0] for v in row) for row in views)  # inches per mm
+    height = TITLE + GAP + scale * max(v.size[1] for row in views for v in row)
+    lines = ceil(len(rows) / columns)
+    total = width * min(columns, len(rows)), height * lines
+    figure = new_figure(*total, facecolor="black")
+    for number, (title, views, window) in enumerate(rows):
+        column, line = divmod(number, lines)
+        left, top = column * width + GAP, total[1] - line * height - TITLE
+        place = left / total[0], (top + GAP) / total[1]
+        lines_of_title = wrap(title, int(15 * width), max_lines=2, placeholder=" …")
+        figure.text(*place, "\n".join(lines_of_title), color="white", fontsize=7, va="bottom")
+        for view in views:
+            across, up = (scale * mm for mm in view.size)
+            box = left / total[0], (top - up) / total[1], across / total[0], up / total[1]
+            _draw(figure.add_axes(box), view, window or _window(views))
+            left += across + GAP
+    return figure
+
+
+def _draw(axes: Axes, view: _View, window: Window) -> None:
+    extent = (0, view.size[0], 0, view.size[1])
+    if view.painted:
+        from matplotlib.colors import to_rgb
+
+        colours = np.array([to_rgb(colour) for colour in COLOURS])
+        label = np.rint(view.picture).astype(int)
+        image = colours[(label - 1) % len(COLOURS)] * (label != 0)[..., None]
+    else:
+        image = view.picture
+    axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", extent=extent)
+    for contour in view.contours:
+        for label in np.unique(contour[contour != 0]):
+            inside = contour == label
+            if min(inside.shape) > 1 and not inside.all():
+                colour = COLOURS[int(label - 1) % len(COLOURS)]
+                axes.contour(
+                    inside, [0.5], colors=[colour], linewidths=0.6, origin="lower", extent=extent
+                )
+    axes.set_axis_off()
+    sides = {(0.02, 0.5): "left", (0.98, 0.5): "right", (0.5, 0.02): "bottom", (0.5, 0.98): "top"}
+    for (x, y), side, letter in zip(sides, sides.values(), view.letters, strict=True):
+        horizontal = side if side in ("left", "right") else "center"
+        vertical = side if side in ("bottom", "top") else "center"
+        axes.text(x, y, letter, color="#ffb0b0", fontsize=6, transform=axes.transAxes,
+                  horizontalalignment=horizontal, verticalalignment=vertical)
+    axes.text(0.02, 0.98, view.name, color="0.7", fontsize=5, transform=axes.transAxes,
+              horizontalalignment="left", verticalalignment="top")
