@@ -86,20 +86,24 @@ def measure(
         players = {"copy": (next(iter(contenders.values())), "copy"), **players}
     failures: dict[str, str] = {}
     wanted: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
     for name, (contender, job) in players.items():
         try:
             contender.check(job)
             (once,) = contender.turn(job, 1)
             wanted[name] = min(repeats, max(FEWEST, int(budget / max(once, 1e-9))))
+            # The slow are warm after one call: no second one need go to waste.
+            times[name] = [once] if wanted[name] < repeats else []
         except FailureError as failure:
             failures[name] = str(failure)
-    times: dict[str, list[float]] = {name: [] for name in players}
     rounds = min(ROUNDS, repeats)
     for turn in range(rounds):
         for name, (contender, job) in players.items():
+            if name in failures:
+                continue
             # Few calls are spread over all rounds; many are shared out among them.
-            calls = (turn + 1) * wanted.get(name, 0) // rounds - len(times[name])
-            if calls > 0 and name not in failures:
+            calls = (turn + 1) * wanted[name] // rounds - len(times[name])
+            if calls > 0:
                 try:
                     times[name] += contender.turn(job, calls)
                 except FailureError as failure:

@@ -57,7 +57,7 @@ def _table(result: Result, workload: str) -> str:
     host = workload in WORKLOADS and WORKLOADS[workload].host
     scale, unit = (1000, "µs") if host else (1, "ms")
     what = "host time of a call" if host else "time of a call"
-    floors = "" if host else "× copy"
+    floors = "" if host else "x copy"
     lines = [
         f"**{WORKLOADS.get(workload, workload)}**, {what}, {unit}",
         "",
@@ -68,7 +68,7 @@ def _table(result: Result, workload: str) -> str:
         ours = cells.get((op, OURS), {})
         line = [op.replace("_", " "), _cell(ours, scale)]
         if floors:
-            line.append(_number(ours["copies"]) if "copies" in ours else "–")
+            line.append(_number(ours["copies"]) if "copies" in ours else "-")
         line += [_cell(cells.get((op, c), {}), scale, ours) for c in order if c != OURS]
         lines.append(_line(line))
     return "\n".join(lines)
@@ -81,22 +81,22 @@ def _titles(result: Result, order: Iterable[str]) -> list[str]:
 def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
     """Median (quartiles) and, of a peer, how many times ours; bold where the peer is ahead."""
     if not row:
-        return "–"
+        return "-"
     if "failure" in row:
         return "failed"
     median, q1, q3 = (_number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
-    cell = f"{median} ({q1}–{q3})"
+    cell = f"{median} ({q1}-{q3})"
     if ours is None or "median_ms" not in ours:
         return cell
     ratio = row["median_ms"] / ours["median_ms"]
-    times = f"{_number(ratio)}×"
+    times = f"{_number(ratio)}x"
     return f"{cell} {times}" if ratio >= 1 else f"{cell} **{times} ahead of us**"
 
 
 def _memory(result: Result) -> str:
     found = []
     for row in result["memory"]:
-        amount = row.get("failure") or f"{row['batches']:.1f}×"
+        amount = row.get("failure") or f"{row['batches']:.1f}x"
         found.append(f"{title(result, row['contender'])} {amount}")
     if not found:
         return ""
@@ -117,7 +117,7 @@ def _notes(result: Result) -> str:
         f"Measured {result['date'][:10]} at commit {result['commit']}{dirty} on "
         f"{', '.join(filter(None, where))}; {threads}, Python {ours['python']}, "
         f"torch {ours['torch']}.",
-        "Median (quartiles); a peer's × is its time over ours. "
+        "Median (quartiles); a peer's x is its time over ours. "
         f"A copy is `clone` of the batch, timed in the same run{_floor(result)}.",
     ]
     notes += [
@@ -125,8 +125,7 @@ def _notes(result: Result) -> str:
         for c, facts in result["contenders"].items()
         if "torch" in facts and (facts["python"], facts["torch"]) != (ours["python"], ours["torch"])
     ]
-    fewer = _fewer(result)
-    notes.append(f"Timed calls: {fewer}.")
+    notes.append(f"Timed calls: {_calls(result)}.")
     notes += [
         f"{title(result, row['contender'])} {row['op'].replace('_', ' ')} on {row['workload']} "
         f"failed: {row['failure']}."
@@ -148,26 +147,25 @@ def _floor(result: Result) -> str:
         if row["contender"] == "copy" and "median_ms" in row:
             found.setdefault(row["workload"], []).append(row["median_ms"])
     texts = [
-        f"{_number(min(all_))}–{_number(max(all_))} ms on {name}"
+        f"{_number(min(all_))}-{_number(max(all_))} ms on {name}"
         for name, all_ in found.items()
         if not (name in WORKLOADS and WORKLOADS[name].host)
     ]
     return f" ({', '.join(texts)})" if texts else ""
 
 
-def _fewer(result: Result) -> str:
-    """Number of calls, and who got fewer."""
+def _calls(result: Result) -> str:
+    """Number of timed calls, and who got fewer."""
     texts = []
     for workload in dict.fromkeys(row["workload"] for row in result["rows"]):
         rows = [r for r in result["rows"] if r["workload"] == workload and "repeats" in r]
         most = max((row["repeats"] for row in rows), default=0)
-        fewer = [
-            f"{title(result, row['contender'])} {row['op'].replace('_', ' ')} {row['repeats']}"
-            for row in rows
-            if row["repeats"] < most
-        ]
-        slow = f" (slow ones fewer: {', '.join(fewer)})" if fewer else ""
-        texts.append(f"{most} on {workload}{slow}")
+        fewest: dict[str, int] = {}
+        for row in sorted(rows, key=lambda row: -row["repeats"]):
+            if row["repeats"] < most:
+                fewest[row["contender"]] = row["repeats"]
+        slow = ", ".join(f"{title(result, c)} {n}" for c, n in fewest.items())
+        texts.append(f"{most} on {workload}" + (f" (fewer where slow: {slow})" if slow else ""))
     return "; ".join(texts)
 
 

@@ -36,8 +36,8 @@ class Workload:
 
     def __str__(self) -> str:
         batch, channels, *space = self.shape
-        cube = f"{space[0]}³" if len(set(space)) == 1 else "×".join(map(str, space))
-        return f"{self.name}: {batch}×{channels}×{cube} float32"
+        cube = f"{space[0]}³" if len(set(space)) == 1 else "x".join(map(str, space))
+        return f"{self.name}: {batch}x{channels}x{cube} float32"
 
 
 WORKLOADS = {

@@ -40,5 +40,6 @@ __all__ = [
     "functional",
     "geometry",
     "rng",
+    "transforms",
     *_transforms,
 ]

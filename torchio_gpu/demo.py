@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +29,7 @@ from .plot import new_figure, plot_gallery
 
 CLASSES = 3  # neither, grey matter, white matter
 BRAIN = slice(14, 183), slice(14, 221), slice(0, 170)  # of the template's voxels, with a margin
-CENTRE = 98, 117, 77  # voxel in the middle of the brain
+CENTRE = 98, 117, 76  # voxel in the middle of the brain; the borders are as far away or further
 
 
 def run(
@@ -50,7 +50,7 @@ def run(
         steps: Training steps.
         seed: Decides the network, the order of subjects and all augmentation. torch's own
             generator is left as it was.
-        size: Side of the crops in voxels of 1 mm: a multiple of 4, from 16 to 144.
+        size: Side of the crops in voxels of 1 mm: a multiple of 4, from 16 to 76.
 
     Returns:
         ``losses`` of the steps; ``milliseconds``: median over the steps after the first of
@@ -65,20 +65,25 @@ def run(
     started = time.perf_counter()
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    if size % 4 or not 16 <= size <= 144:
-        raise ValueError(f"size must be a multiple of 4 from 16 to 144, got {size}")
+    if size % 4 or not 16 <= size <= min(CENTRE):
+        raise ValueError(f"size must be a multiple of 4 from 16 to {min(CENTRE)}, got {size}")
     place = find_device(device)
-    curve = new_figure(5, 3, layout="constrained")  # before the work, which would be lost without matplotlib
+    # Made before the work, which would be lost without matplotlib.
+    curve = new_figure(5, 3, layout="constrained")
     output = Path(output)
     (output / "subjects").mkdir(parents=True, exist_ok=True)
 
     with torch.random.fork_rng(devices=[]), Progress() as progress:
         torch.manual_seed(seed)
         brain = mni152()
-        crops = [save_crop(brain, output / "subjects", size, octant) for octant in progress.track(list(product((0, 1), repeat=3)), description="cropping")]
+        octants = progress.track(product((0, 1), repeat=3), 8, description="cropping")
+        crops = [save_crop(brain, output / "subjects", size, octant) for octant in octants]
         augment = pipeline(size)
         report = train(crops, augment, place, steps, seed, progress)
-        draw_losses(curve, report["losses"])
+        axes = curve.add_subplot(xlabel="step", ylabel="cross-entropy per voxel")
+        axes.plot(range(1, steps + 1), report["losses"], marker=".", color="#0072b2")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
         curve.savefig(output / "loss.png")
         head = tio.Subject(t1=brain.t1[BRAIN], seg=brain.seg[BRAIN]).to(place)
         rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 2, description="gallery")
@@ -199,9 +204,10 @@ def train(
     loader = tio.SubjectsLoader(
         tio.SubjectsDataset(subjects), batch_size=2, shuffle=True, seed=seed, num_workers=0
     )
-    model = UNet(CLASSES).to(device)
+    layout = torch.channels_last_3d  # twice as fast on a CPU
+    model = UNet(CLASSES).to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    batches = _again_and_again(loader)
+    batches = chain.from_iterable(repeat(loader))  # each pass is an epoch, with its own seeds
     times: dict[str, list[float]] = defaultdict(list)
     losses: list[float] = []
     bar = progress.add_task("training", total=steps)
@@ -211,10 +217,10 @@ def train(
         with _timed(times["augmentation"], device):
             batch = augment(batch)
         with _timed(times["model_step"], device):
-            logits = model(batch.t1.data)
+            logits = model(batch.t1.data.contiguous(memory_format=layout))
             loss = F.cross_entropy(logits, batch.seg.data[:, 0].long())
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         losses.append(loss.item())
         progress.update(bar, advance=1, description=f"training, loss {losses[-1]:.2f}")
@@ -224,11 +230,6 @@ def train(
         "milliseconds": {part: round(median(values), 3) for part, values in steady.items()},
         "batch_shape": list(batch.t1.shape),
     }
-
-
-def _again_and_again(loader: tio.SubjectsLoader) -> Iterator[tio.SubjectsBatch]:
-    while True:  # each pass is an epoch of its own, with seeds of its own
-        yield from loader
 
 
 @contextmanager
@@ -243,14 +244,6 @@ def _timed(milliseconds: list[float], device: torch.device) -> Iterator[None]:
     start = now()
     yield
     milliseconds.append((now() - start) * 1000)
-
-
-def draw_losses(figure: Any, losses: list[float]) -> None:
-    """Draw the loss of each step."""
-    axes = figure.add_subplot(xlabel="step", ylabel="cross-entropy (nat per voxel)")
-    axes.plot(range(1, len(losses) + 1), losses, marker=".", color="#0072b2")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -43,13 +43,13 @@ class SubjectsLoader(DataLoader[Any]):
         """Set the number of the next epoch, as when training is resumed."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         if isinstance(self.dataset, IterableDataset):
             return super().__iter__()
         if self.batch_sampler is None:
             raise ValueError("SubjectsLoader makes batches: batch_size must be given, got None")
         if self.seed is None:
-            self.seed = int(rng.fresh_seeds(1, self.generator))
+            self.seed = int(rng.fresh_seeds(1, self.generator)[0])
         seeded = _SeededBatches(self.batch_sampler, self.seed, self.epoch)
         self.epoch += 1
         return iter(self._inner(seeded))

@@ -14,7 +14,6 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from .data import Image, LabelMap, Subject
 from .geometry import CODES, SPACE_TOLERANCE_MM
@@ -31,12 +30,14 @@ Window = tuple[float, float]  # values drawn black and white
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2")
 #: Planes by the world axis they cut, and the world axes that run across and up the picture.
 PLANES = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
+#: Where the letters stand: at the left, right, bottom and top.
+SIDES = (0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.02, "bottom"), (0.5, 0.98, "top")
 TITLE, GAP = 0.32, 0.04  # inches above a row, for two lines, and between planes
 
 
 @dataclass(frozen=True)
 class _View:
-    """One plane of one image: pictures are [up, across], from the bottom left."""
+    """One plane of an image, and of the label maps over it; pictures are [up, across]."""
 
     name: str
     picture: np.ndarray
@@ -46,34 +47,8 @@ class _View:
     letters: tuple[str, str, str, str]  # at the left, right, bottom and top
 
 
-def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
-    """An empty matplotlib figure that needs no display, of a size in inches.
-
-    Args:
-        width, height: In inches of 150 dots.
-        kwargs: As for :class:`matplotlib.figure.Figure`.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "torchio-gpu[plot]"') from error
-    figure = Figure(figsize=(width, height), dpi=150, **kwargs)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def plot_image(
-    image: Image,
-    *,
-    labels: LabelMap | None = None,
-    indices: Triple | None = None,
-    channel: int = 0,
-    window: Window | None = None,
-    radiological: bool = True,
+    image: Image, *, labels: LabelMap | None = None, window: Window | None = None, **kwargs: Any
 ) -> Figure:
     """Draw three planes of an image, with the letters of the directions at their edges.
 
@@ -83,13 +58,12 @@ def plot_image(
     Args:
         image: The image, on any device. Of a label map, the labels are painted.
         labels: Label map on the same grid, drawn as contours; of several channels, each is a label.
-        indices: Voxel (i, j, k) that the planes go through; by default the middle one.
-        channel: Channel of ``image`` to draw.
         window: Values to draw black and white; by default the 0.5th and 99.5th percentile of the
             voxels drawn.
-        radiological: The patient's right is at the left of the picture, and sagittal planes face
-            left. ``False`` is the neurological convention: right is right, and sagittal planes
-            face right.
+        kwargs: ``indices``, the voxel (i, j, k) that the planes go through, by default the middle
+            one; ``channel`` to draw, by default 0; ``radiological``, by default True: the patient's
+            right is at the left of the picture, and sagittal planes face left. False is the
+            neurological convention: right is right, and sagittal planes face right.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -97,8 +71,7 @@ def plot_image(
     """
     if labels is not None and not _same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
-    maps = [] if labels is None else [labels]
-    views = _views(image, maps, indices, channel, radiological)
+    views = _views(image, [] if labels is None else [labels], **kwargs)
     return _sheet([("", views, window)], width=9)
 
 
@@ -106,25 +79,9 @@ def plot_subject(subject: Subject, *, window: Window | None = None, **kwargs: An
     """Draw three planes of each scalar image of a subject, with the contours of its label maps.
 
     Label maps are drawn over the scalar images on the same grid; one that is on no such grid gets
-    a row of its own.
-
-    Args:
-        subject: The subject.
-        window: See :func:`plot_image`; the default is each image's own.
-        kwargs: ``indices``, ``channel`` and ``radiological``, as for :func:`plot_image`.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-        ValueError: See :func:`plot_image`.
+    a row of its own. Arguments and errors are those of :func:`plot_image`.
     """
-    scalars = subject.get_images_dict(intensity_only=True)
-    rows = []
-    for name, image in subject.get_images_dict().items():
-        if name in scalars:
-            rows.append((name, _views(image, _maps_over(image, subject), **kwargs), window))
-        elif not any(_same_grid(scalar, image) for scalar in scalars.values()):
-            rows.append((name, _views(image, [], **kwargs), window))
-    return _sheet(rows, width=9)
+    return _sheet([(*row, window) for row in _rows(subject, **kwargs).items()], width=9)
 
 
 def plot_gallery(
@@ -138,13 +95,13 @@ def plot_gallery(
     """Draw several subjects: three planes of each one's first scalar image, with label contours.
 
     Args:
-        rows: Subjects by the title to write above them, two lines at most, or (title, subject) pairs, of which each is
-            let go of before the next is asked for.
+        rows: Subjects by the title to write above them, of two lines at most; or pairs of title
+            and subject, of which each is let go of before the next is asked for.
         path: File to save the figure in; its suffix names the format.
         columns: How many subjects to draw beside each other; they are read downwards.
         window: See :func:`plot_image`; the default is that of the first subject for all, so that
             differences in brightness are seen.
-        kwargs: ``indices``, ``channel`` and ``radiological``, as for :func:`plot_image`.
+        kwargs: As for :func:`plot_image`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -152,10 +109,9 @@ def plot_gallery(
     """
     drawn = []
     for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
-        image = (subject.get_images(intensity_only=True) or subject.get_images())[0]
-        maps = [] if isinstance(image, LabelMap) else _maps_over(image, subject)
-        drawn.append((title, _views(image, maps, **kwargs), window))
-        window = window or _window(drawn[0][1])
+        views = next(iter(_rows(subject, **kwargs).values()))
+        window = window or _window(views)
+        drawn.append((title, views, window))
     if not drawn:
         raise ValueError("rows must hold at least one subject, got none")
     figure = _sheet(drawn, width=4.8, columns=columns)
@@ -164,13 +120,33 @@ def plot_gallery(
     return figure
 
 
+def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
+    """An empty figure that needs no display, in inches of 150 dots; ImportError says the cure."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "torchio-gpu[plot]"') from error
+    figure = Figure(figsize=(width, height), dpi=150, **kwargs)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def _same_grid(a: Image, b: Image) -> bool:
     return a.space.distance_mm(b.space) <= SPACE_TOLERANCE_MM
 
 
-def _maps_over(image: Image, subject: Subject) -> list[Image]:
-    maps = [other for other in subject.get_images() if isinstance(other, LabelMap)]
-    return [labels for labels in maps if _same_grid(image, labels)]
+def _rows(subject: Subject, **kwargs: Any) -> dict[str, list[_View]]:
+    """Scalar images with the label maps on their grids, then label maps that are on none."""
+    scalars = subject.get_images_dict(intensity_only=True)
+    maps = subject.get_images_dict(exclude=list(scalars))
+    rows = {}
+    for name, image in scalars.items():
+        rows[name] = _views(image, [m for m in maps.values() if _same_grid(image, m)], **kwargs)
+    for name, image in maps.items():
+        if not any(_same_grid(image, scalar) for scalar in scalars.values()):
+            rows[name] = _views(image, [], **kwargs)
+    return rows
 
 
 def _views(
@@ -181,46 +157,36 @@ def _views(
     radiological: bool = True,
 ) -> list[_View]:
     """The planes of an image and of the label maps over it, turned as they are drawn."""
-    codes, shape, spacing = image.orientation, image.spatial_shape, image.spacing
-    i, j, k = indices or tuple(n // 2 for n in shape)
-    if not all(0 <= index < n for index, n in zip((i, j, k), shape, strict=True)):
-        raise ValueError(f"indices must be a voxel of an image of shape {shape}, got {indices}")
+    codes, shape = image.orientation, image.spatial_shape
+    at = indices or tuple(n // 2 for n in shape)
+    if not all(0 <= index < n for index, n in zip(at, shape, strict=True)):
+        raise ValueError(f"indices must be a voxel of an image of shape {shape}, got {at}")
     if not 0 <= channel < image.num_channels:
         raise ValueError(f"channel must be in 0..{image.num_channels - 1}, got {channel}")
-    # The voxel axis that runs along each world axis, and whether it runs to the left, back or down.
-    voxel = [next(n for n, code in enumerate(codes) if code in pair) for pair in CODES]
-    backward = [codes[n] == pair[0] for n, pair in zip(voxel, CODES, strict=True)]
+    # For each world axis, the voxel axis along it, and whether that one runs to L, P or I.
+    axes = [next(n for n, code in enumerate(codes) if code in pair) for pair in CODES]
+    backward = [codes[axis] == pair[0] for axis, pair in zip(axes, CODES, strict=True)]
+    extent = [shape[axis] * image.spacing[axis] for axis in axes]
+
+    def picture(image: Image, cut: int, across: int, up: int) -> np.ndarray:
+        volume = image.data.permute(0, *(1 + axis for axis in axes))  # [C, X, Y, Z]
+        plane = volume.select(1 + cut, at[axes[cut]]).detach().cpu().mT  # [C, up, across]
+        pixels = (plane.abs() if plane.is_complex() else plane.double()).numpy()
+        pixels = pixels[:, ::-1] if backward[up] else pixels
+        pixels = pixels[:, :, ::-1] if backward[across] != radiological else pixels
+        if not isinstance(image, LabelMap):
+            return pixels[channel]
+        return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
     views = []
     for name, (cut, across, up) in PLANES.items():
-        if 1 in shape and shape[voxel[cut]] > 1:
+        if 1 in shape and shape[axes[cut]] > 1:
             continue  # a line of voxels
-
-        def picture(data: Tensor, cut: int = cut, across: int = across, up: int = up) -> np.ndarray:
-            plane = data.select(1 + voxel[cut], (i, j, k)[voxel[cut]]).detach().cpu()
-            pixels = (plane.abs() if plane.is_complex() else plane.double()).numpy()
-            if voxel[up] > voxel[across]:
-                pixels = pixels.swapaxes(1, 2)
-            rows = slice(None, None, -1 if backward[up] else 1)
-            columns = slice(None, None, -1 if backward[across] != radiological else 1)
-            return pixels[:, rows, columns]  # [C, up, across]
-
-        def labels(pixels: np.ndarray) -> np.ndarray:
-            return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
-
+        pictures = [picture(each, cut, across, up) for each in (image, *maps)]
+        ends = CODES[across][::-1] if radiological else CODES[across]
+        size = extent[across], extent[up]
         painted = isinstance(image, LabelMap)
-        pixels = picture(image.data)
-        left, right = CODES[across][::-1] if radiological else CODES[across]
-        views.append(
-            _View(
-                name,
-                labels(pixels) if painted else pixels[channel],
-                painted,
-                [labels(picture(m.data)) for m in maps],
-                tuple(shape[voxel[n]] * spacing[voxel[n]] for n in (across, up)),
-                (left, right, *CODES[up]),
-            )
-        )
+        views.append(_View(name, pictures[0], painted, pictures[1:], size, (*ends, *CODES[up])))
     return views
 
 
@@ -234,19 +200,19 @@ def _window(views: Sequence[_View]) -> Window:
 def _sheet(
     rows: Sequence[tuple[str, list[_View], Window | None]], width: float, columns: int = 1
 ) -> Figure:
-    """A figure of titled rows of planes, ``columns`` of them side by side, ``width`` inches each."""
-    views = [views for _, views, _ in rows]
-    scale = min((width - 4 * GAP) / sum(v.size[0] for v in row) for row in views)  # inches per mm
-    height = TITLE + GAP + scale * max(v.size[1] for row in views for v in row)
+    """Titled rows of planes, ``columns`` of them side by side, each ``width`` inches wide."""
+    sizes = [[view.size for view in views] for _, views, _ in rows]
+    scale = min((width - 4 * GAP) / sum(across for across, _ in row) for row in sizes)  # inch/mm
+    height = TITLE + GAP + scale * max(up for row in sizes for _, up in row)
     lines = ceil(len(rows) / columns)
     total = width * min(columns, len(rows)), height * lines
     figure = new_figure(*total, facecolor="black")
     for number, (title, views, window) in enumerate(rows):
         column, line = divmod(number, lines)
         left, top = column * width + GAP, total[1] - line * height - TITLE
+        text = "\n".join(wrap(title, int(15 * width), max_lines=2, placeholder=" …"))
         place = left / total[0], (top + GAP) / total[1]
-        lines_of_title = wrap(title, int(15 * width), max_lines=2, placeholder=" …")
-        figure.text(*place, "\n".join(lines_of_title), color="white", fontsize=7, va="bottom")
+        figure.text(*place, text, color="white", fontsize=7, verticalalignment="bottom")
         for view in views:
             across, up = (scale * mm for mm in view.size)
             box = left / total[0], (top - up) / total[1], across / total[0], up / total[1]
@@ -256,30 +222,24 @@ def _sheet(
 
 
 def _draw(axes: Axes, view: _View, window: Window) -> None:
-    extent = (0, view.size[0], 0, view.size[1])
-    if view.painted:
-        from matplotlib.colors import to_rgb
+    from matplotlib.colors import to_rgb
 
-        colours = np.array([to_rgb(colour) for colour in COLOURS])
-        label = np.rint(view.picture).astype(int)
-        image = colours[(label - 1) % len(COLOURS)] * (label != 0)[..., None]
-    else:
-        image = view.picture
-    axes.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", extent=extent)
+    colours = np.array([to_rgb(colour) for colour in COLOURS])
+    picture, extent = view.picture, (0, view.size[0], 0, view.size[1])
+    if view.painted:
+        number = np.rint(picture).astype(int)
+        picture = colours[(number - 1) % len(colours)] * (number != 0)[..., None]
+    axes.imshow(picture, "gray", vmin=window[0], vmax=window[1], origin="lower", extent=extent)
     for contour in view.contours:
         for label in np.unique(contour[contour != 0]):
             inside = contour == label
-            if min(inside.shape) > 1 and not inside.all():
-                colour = COLOURS[int(label - 1) % len(COLOURS)]
+            if min(inside.shape) > 1 and not inside.all():  # otherwise there is no line to draw
+                colour = [colours[int(label - 1) % len(colours)]]
                 axes.contour(
-                    inside, [0.5], colors=[colour], linewidths=0.6, origin="lower", extent=extent
+                    inside, [0.5], colors=colour, linewidths=0.6, origin="lower", extent=extent
                 )
     axes.set_axis_off()
-    sides = {(0.02, 0.5): "left", (0.98, 0.5): "right", (0.5, 0.02): "bottom", (0.5, 0.98): "top"}
-    for (x, y), side, letter in zip(sides, sides.values(), view.letters, strict=True):
-        horizontal = side if side in ("left", "right") else "center"
-        vertical = side if side in ("bottom", "top") else "center"
-        axes.text(x, y, letter, color="#ffb0b0", fontsize=6, transform=axes.transAxes,
-                  horizontalalignment=horizontal, verticalalignment=vertical)
-    axes.text(0.02, 0.98, view.name, color="0.7", fontsize=5, transform=axes.transAxes,
-              horizontalalignment="left", verticalalignment="top")
+    for (x, y, side), letter in zip(SIDES, view.letters, strict=True):
+        ha, va = (side, "center") if y == 0.5 else ("center", side)
+        axes.text(x, y, letter, color="#ffb0b0", fontsize=6, transform=axes.transAxes, ha=ha, va=va)
+    axes.text(0.02, 0.98, view.name, color="0.7", fontsize=5, transform=axes.transAxes, va="top")

@@ -86,7 +86,10 @@ class Layout:
     columns: tuple[slice, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        number, stream, position, columns, start = [], [], [], [], 0
+        number: list[int] = []
+        stream: list[int] = []
+        position: list[int] = []
+        columns, start = [], 0
         for where, which, count in self.requests:
             blocks = -(-count // 4)
             number += range(blocks)

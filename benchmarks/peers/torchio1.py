@@ -16,7 +16,9 @@ if not VERSION.startswith("1."):
 STEPS = {
     "affine": tio.RandomAffine(**w.AFFINE),
     "elastic": tio.RandomElasticDeformation(**w.ELASTIC),
-    "affine_elastic": tio.RandomAffineElasticDeformation(w.AFFINE, w.ELASTIC),
+    "affine_elastic": tio.RandomAffineElasticDeformation(
+        affine_kwargs=w.AFFINE, elastic_kwargs=w.ELASTIC
+    ),
     "flip": tio.RandomFlip(**w.FLIP),
     "random_flip": tio.RandomFlip(**w.RANDOM_FLIP),
     "bias_field": tio.RandomBiasField(**w.BIAS_FIELD),

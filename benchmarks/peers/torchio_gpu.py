@@ -12,7 +12,9 @@ NAME, VERSION = "torchio_gpu", tio.__version__
 STEPS = {
     "affine": tio.RandomAffine(**w.AFFINE),
     "elastic": tio.RandomElasticDeformation(**w.ELASTIC),
-    "affine_elastic": tio.RandomAffineElasticDeformation(w.AFFINE, w.ELASTIC),
+    "affine_elastic": tio.RandomAffineElasticDeformation(
+        affine_kwargs=w.AFFINE, elastic_kwargs=w.ELASTIC
+    ),
     "flip": tio.RandomFlip(**w.FLIP),
     "random_flip": tio.RandomFlip(**w.RANDOM_FLIP),
     "bias_field": tio.RandomBiasField(**w.BIAS_FIELD),

@@ -7,7 +7,7 @@ import sys
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813  its manual calls it so
+import SimpleITK as sitk
 import torch
 
 from torchio_gpu.data import io

@@ -38,7 +38,7 @@ class ImagesBatch:
     ) -> None:
         self.data = check_volume(data, "data")
         if affine is None:
-            affine = np.broadcast_to(np.eye(4), (len(data), 4, 4))
+            affine = np.eye(4)[None].repeat(data.shape[0], 0)
         if affine.shape != (len(data), 4, 4):
             raise ValueError(f"affine must have shape ({len(data)}, 4, 4), got {affine.shape}")
         self.affine = affine

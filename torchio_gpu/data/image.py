@@ -291,7 +291,8 @@ class Image:
             if self._affine is None:
                 return self._with(data, affine.numpy())
         else:
-            data = self._data[(slice(None), *region)]
+            i, j, k = region
+            data = self._data[:, i, j, k]
         start = [s.start for s in region] + [1]
         affine = self.affine.copy()
         affine[:, 3] = affine @ start

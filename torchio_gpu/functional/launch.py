@@ -23,7 +23,8 @@ def to_device(device: torch.device, *arrays: Array | None) -> list[Tensor | None
         buffer = torch.from_numpy(np.concatenate(flat).astype(np.float64, copy=False))
         if device.type == "cuda":
             buffer = buffer.pin_memory()
-        parts = list(buffer.to(device, non_blocking=True).split([len(f) for f in flat]))
+        sizes = [len(f) for f in flat]
+        parts = list(torch.split(buffer.to(device, non_blocking=True), sizes))
     out: list[Tensor | None] = []
     for a in arrays:
         if isinstance(a, np.ndarray):

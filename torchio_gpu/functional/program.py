@@ -38,8 +38,10 @@ class BiasField:
     def parameters(self, size: Triple) -> tuple[Array, ...]:
         return _reference.bias_factors(size, self.coefficients, self.order)
 
-    def apply(self, x: Volume, owns: bool, *factors: Tensor) -> Volume:
-        return _reference.bias_field(x, *factors, owns=owns)
+    def apply(
+        self, x: Volume, owns: bool, dense: Tensor, b0: Tensor, b1: Tensor, b2: Tensor
+    ) -> Volume:
+        return _reference.bias_field(x, dense, b0, b1, b2, owns)
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ class Noise:
         return (self.mean, self.std)
 
     def apply(self, x: Volume, owns: bool, mean: Tensor, std: Tensor) -> Volume:
-        active = self.active
-        if active is not None:
-            active = torch.from_numpy(active).to(x.device, non_blocking=True)
+        active = None
+        if self.active is not None:
+            active = torch.from_numpy(self.active).to(x.device, non_blocking=True)
         return _reference.noise(x, mean, std, self.seeds, self.rician, active, owns)
 
 

@@ -142,8 +142,8 @@ def warp(
     if control_points is not None:
         control_points = _check_control_points(control_points, batch)
         if lattice is None:
-            counts = spatial_shape(control_points)
-            lattice = control_lattice(Space(size, np.eye(4)[None]), counts)
+            a, b, c = control_points.shape[2:]
+            lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
         lattice = _check_matrix(lattice, batch, "lattice")
         if not on_host(lattice):
             raise ValueError("lattice must be on the host and need no gradient")

@@ -146,8 +146,14 @@ class Transform(nn.Module, ABC):
             u = self.plan().draw(batch).numbers(0, self)
         return self.draw(scene, u)
 
-    def apply(self, x: Any, params: Params) -> Any:
-        """Apply the transform with given parameters, as drawn by :meth:`sample`."""
+    def apply(self, x: Any, params: Params | None = None) -> Any:
+        """Apply the transform with given parameters, as drawn by :meth:`sample`.
+
+        Without parameters this is ``torch.nn.Module.apply``, which torch calls on every module of
+        a model: ``x`` is then a function of modules.
+        """
+        if params is None:
+            return super().apply(x)
         batch, restore = to_batch(x, self._only(), self.label_keys)
         scene = self.scene(batch)
         plan = Plan([Step(self, params, scene.names)])

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..data import Subject
+from ..functional.spatial import check_mode
 from .base import Scene, Transform
 from .compose import Compose
 from .params import Params
@@ -62,10 +64,10 @@ class Recorded(Transform):
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, strings, lists and dicts, which JSON can hold.
 
-        Of the transform's arguments, only plain ones are kept: what its ranges were no longer
-        matters once parameters are drawn.
+        Distributions and choices among the transform's arguments are left out: what its ranges
+        were no longer matters once parameters are drawn.
         """
-        arguments = {n: v for n, v in self.transform.arguments().items() if _is_plain(v)}
+        arguments = _plain(self.transform.arguments())
         return {
             "transform": self.transform.name,
             "arguments": arguments,
@@ -88,8 +90,8 @@ def from_dict(record: dict[str, Any]) -> Recorded:
     >>> bool((again(batch).t1.data == recorded(batch).t1.data).all())
     True
     """
-    kinds = {cls.__name__: cls for cls in _leaves(Transform)}
-    params = {cls.__name__: cls for cls in _leaves(Params)}
+    kinds: dict[str, Any] = {cls.__name__: cls for cls in _leaves(Transform)}
+    params: dict[str, Any] = {cls.__name__: cls for cls in _leaves(Params)}
     for name, known in ((record["transform"], kinds), (record["params_type"], params)):
         if name not in known:
             raise ValueError(f"record names an unknown {name!r}; known are {sorted(known)}")
@@ -112,7 +114,9 @@ def compose_history(
             continue
         if image_interpolation is not None and hasattr(transform, "image_interpolation"):
             transform = copy.copy(transform)
-            transform.image_interpolation = image_interpolation
+            transform.__dict__["image_interpolation"] = check_mode(
+                image_interpolation, "image_interpolation"
+            )
         steps.append(Recorded(transform, record.params, record.names))
     return Compose(steps)
 
@@ -137,16 +141,21 @@ def inverse(history: Compose, warn: bool = True) -> Compose:
     return Compose(steps)
 
 
-def _leaves(cls: type) -> list[type]:
+def _leaves(cls: Any) -> list[Any]:
     return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_leaves(sub))]
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return all(_is_plain(entry) for entry in value)
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
-    return value is None or isinstance(value, (bool, int, float, str))
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as what JSON can hold, without those that it cannot."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, (np.ndarray, Tensor)):
+            out[name] = value.tolist()
+        elif isinstance(value, dict):
+            out[name] = _plain(value)
+        elif isinstance(value, (tuple, list, bool, int, float, str)) or value is None:
+            out[name] = value
+    return out
 
 
 Subject._compose = staticmethod(compose_history)

@@ -43,10 +43,10 @@ class Params:
             if name not in self.neutral:
                 return value
             mask = active.reshape(-1, *(1,) * (value.ndim - 1))
+            neutral = self.neutral[name]
             if isinstance(value, Tensor):
-                mask = torch.from_numpy(mask).to(value.device)
-                return torch.where(mask, value, self.neutral[name])
-            return np.where(mask, value, np.array(self.neutral[name], dtype=value.dtype))
+                return torch.where(torch.from_numpy(mask).to(value.device), value, neutral)
+            return np.where(mask, value, np.array(neutral, dtype=value.dtype))
 
         return self.change(neutralise)
 

@@ -81,7 +81,7 @@ class _Drawn:
         values = []
         with torch.random.fork_rng(devices=[]):
             for number in u.ravel().tolist():
-                torch.manual_seed(int(number * 2**63))
+                torch.manual_seed(int(number * 2**32))  # all the bits that a draw has
                 values.append(float(self.distribution.sample()))
         return np.array(values).reshape(u.shape)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,19 +163,16 @@ def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
     first = points.detach().floor().long() - 1  # lowest of the four taps along each axis
     weights = [cubic_bspline(points - (first + tap)) for tap in range(4)]  # 4 of [B, N, 3]
     strides = ((n1 + 4) * (n2 + 4), n2 + 4, 1)
+    offsets = [  # of each tap along each axis: 3 times 4 of [B, N]
+        [(first[..., a] + tap + 2).clamp_(0, counts[a] + 3) * strides[a] for tap in range(4)]
+        for a in range(3)
+    ]
     out = points.new_zeros(points.shape)
-    for i in range(4):
-        for j in range(4):
-            for k in range(4):
-                taps = (i, j, k)
-                index = sum(
-                    (first[..., a] + tap + 2).clamp_(0, counts[a] + 3) * strides[a]
-                    for a, tap in enumerate(taps)
-                )
-                assert isinstance(index, Tensor)
-                values = table.gather(2, index[:, None].expand(batch, 3, -1))  # [B, 3, N]
-                weight = weights[i][..., 0] * weights[j][..., 1] * weights[k][..., 2]
-                out = out + weight[..., None] * values.mT
+    for i, j, k in itertools.product(range(4), repeat=3):
+        index = offsets[0][i] + offsets[1][j] + offsets[2][k]
+        values = table.gather(2, index[:, None].expand(batch, 3, -1))  # [B, 3, N]
+        weight = weights[i][..., 0] * weights[j][..., 1] * weights[k][..., 2]
+        out = out + weight[..., None] * values.mT
     return out
 
 
@@ -265,17 +264,20 @@ def copy_voxels(
     y = x.permute(0, 1, *[2 + axis for axis in axes])
     mirrored = [2 + a for a in range(3) if signs[a] < 0]
     y = y.flip(mirrored) if mirrored else y
-    source, target = [], []
+    source: list[slice] = []
+    target: list[slice] = []
     for a in range(3):
         n, start = y.shape[2 + a], offset[axes[a]]
         start = start if signs[a] > 0 else n - 1 - start
         low, high = max(0, -start), min(size[a], n - start)
         target.append(slice(low, max(low, high)))
         source.append(slice(low + start, max(low, high) + start))
+    window: Any = (..., *source)
+    place: Any = (..., *target)
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
-        return y[(..., *source)].contiguous()
+        return y[window].contiguous()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
     out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
     out[:] = value
-    out[(..., *target)] = y[(..., *source)]
+    out[place] = y[window]
     return out

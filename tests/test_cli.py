@@ -1,0 +1,170 @@
+"""The command line does what the library does, and says what went wrong in a sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import torchio_gpu as tio
+from torchio_gpu import cli
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+def sentence(result: Result) -> str:
+    """The only thing a mistake may print: one sentence, on stderr."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("torchio-gpu: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+@pytest.fixture
+def oblique(tmp_path: Path) -> Path:
+    """An anisotropic volume whose axes run obliquely, the first to the left."""
+    turn = np.deg2rad(20)
+    affine = np.eye(4)
+    affine[:3, :3] = [
+        [-np.cos(turn), np.sin(turn), 0],
+        [-np.sin(turn), -np.cos(turn), 0],
+        [0, 0, 1],
+    ] @ np.diag([0.5, 1.25, 3])
+    affine[:3, 3] = 12, -34.5, 7
+    path = tmp_path / "oblique.nii.gz"
+    data = torch.randint(0, 900, (2, 10, 12, 8), dtype=torch.int16)
+    tio.ScalarImage(data, affine=affine).save(path)
+    return path
+
+
+def test_info_prints_the_header_without_reading_voxels(oblique, monkeypatch):
+    monkeypatch.setattr(tio.data.io, "read", lambda *_: pytest.fail("voxels were read"))
+    result = run("info", oblique, oblique)
+    assert result.exit_code == 0, result.output
+    once = f"""\
+{oblique}
+  shape        10 12 8 (I J K), 2 channels
+  spacing      0.5 1.25 3 mm
+  orientation  LPS+
+  origin       12 -34.5 7 mm
+  dtype        int16
+"""
+    assert result.stdout == once * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "transform"),
+    [
+        (
+            "RandomAffine --degrees 15 --scales 0.9,1.1 --image-interpolation nearest",
+            tio.RandomAffine(degrees=15, scales=(0.9, 1.1), image_interpolation="nearest"),
+        ),
+        ("Affine --translation -5,0,2.5", tio.Affine(translation=(-5, 0, 2.5))),
+        ("RandomFlip --axes LR,AP", tio.RandomFlip(axes=("LR", "AP"))),
+        ("Flip --axes=IS", tio.Flip("IS")),
+        ("RandomNoise --std (90,90) --rician", tio.RandomNoise(std=(90, 90), rician=True)),
+        ("Noise --rician --std 90", tio.Noise(std=90, rician=True, seed=3)),
+        ("RandomGamma --log-gamma 0.3 --p 1", tio.RandomGamma(log_gamma=0.3)),
+    ],
+)
+def test_transform_does_what_the_library_does(words, transform, oblique, tmp_path):
+    target = tmp_path / "out.nii"
+    result = run("transform", oblique, target, *words.split(), "--seed", 3)
+    assert result.exit_code == 0, result.output
+    torch.manual_seed(3)
+    image = tio.ScalarImage(oblique)
+    expected = transform(image)
+    assert not torch.equal(expected.data, image.data), "the transform must do something"
+    written = tio.ScalarImage(target)
+    assert torch.equal(written.data, expected.data)
+    # NIfTI keeps affines in float32.
+    assert np.allclose(written.affine, expected.affine, rtol=1e-6, atol=1e-6)
+
+
+def test_labels_stay_labels(oblique, tmp_path):
+    target = tmp_path / "out.nii"
+    words = ("transform", oblique, target, "RandomAffine", "--degrees", "15", "--seed", "1")
+    assert run(*words, "--label").exit_code == 0
+    written = tio.LabelMap(target)
+    assert written.data.dtype == torch.int16
+    torch.manual_seed(1)
+    assert torch.equal(written.data, tio.RandomAffine(degrees=15)(tio.LabelMap(oblique)).data)
+    assert run(*words).exit_code == 0
+    assert tio.ScalarImage(target).data.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("Blurr", "no transform 'Blurr'; there are Affine, .*RandomNoise"),
+        ("Compose", "no transform 'Compose'"),
+        ("Transform", "no transform 'Transform'"),
+        ("RandomAffine --degree 3", "RandomAffine takes scales, degrees.*p.*; got degree$"),
+        ("RandomAffine --degrees LR", "degrees must be .*got 'LR'"),
+        ("RandomAffine --scales 2,1", r"scales must be a range .*got \(2, 1\)"),
+        ("RandomAffine --p 2", "p must be a probability"),
+        ("RandomFlip --axes LR,XY", "axes must be .*got 'XY'"),
+        ("RandomFlip 3", "look like --degrees 15, got '3'"),
+        ("Gamma", "Gamma needs gamma"),
+    ],
+)
+def test_mistakes_in_arguments(words, message, oblique, tmp_path):
+    target = tmp_path / "out.nii"
+    found = sentence(run("transform", oblique, target, *words.split()))
+    import re
+
+    assert re.search(message, found.strip())
+    assert not target.exists()
+
+
+def test_mistakes_in_files(oblique, tmp_path):
+    assert "none.nii does not exist" in sentence(run("info", tmp_path / "none.nii"))
+    broken = tmp_path / "broken.nii"
+    broken.write_bytes(b"no header")
+    assert "broken.nii" in sentence(run("info", broken))
+    assert "none.nii" in sentence(run("transform", tmp_path / "none.nii", "out.nii", "Flip"))
+    assert "path must end in" in sentence(run("transform", oblique, tmp_path / "x.abc", "Flip"))
+
+
+def test_demo_passes_its_options_on_and_prints_the_numbers(monkeypatch, tmp_path):
+    from torchio_gpu import demo
+
+    seen = []
+
+    def stub(*arguments: object) -> dict[str, object]:
+        seen.append(arguments)
+        return {
+            "losses": [1.5, 0.25],
+            "milliseconds": {"loading": 1, "augmentation": 2.25, "model_step": 3},
+            "device": {"name": "abacus"},
+        }
+
+    monkeypatch.setattr(demo, "run", stub)
+    result = run("demo", "--output", tmp_path, "--device", "cpu", "--steps", 2, "--seed", 7)
+    assert result.exit_code == 0, result.output
+    assert seen == [(tmp_path, "cpu", 2, 7)]
+    assert "abacus" in result.stdout
+    assert "1.500 at step 1, 0.250 at step 2" in result.stdout
+    assert "2.2 ms" in result.stdout
+    assert str(tmp_path / "gallery.png") in result.stdout
+    monkeypatch.undo()
+    assert "steps must be at least 1" in sentence(run("demo", "--steps", 0, "--output", tmp_path))
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"{tio.__version__}\n"
+    shown = run("--help")
+    assert shown.exit_code == 0
+    assert all(command in shown.stdout for command in ("demo", "info", "transform"))
+
+
+def test_entry_point(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["torchio-gpu", "--version"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"{tio.__version__}\n"

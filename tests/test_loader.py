@@ -1,0 +1,136 @@
+"""A sample is augmented alike whatever else is loaded, in whatever order, by whomever."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import IterableDataset, Subset
+
+import torchio_gpu as tio
+from tests.volumes import subject
+
+AUGMENT = tio.Compose([
+    tio.RandomAffine(p=0.8), tio.RandomFlip((0, 1, 2)), tio.RandomBiasField(p=0.5),
+    tio.RandomNoise(p=0.5),
+])  # fmt: skip
+
+
+class Numbered(tio.SubjectsDataset):
+    """Four small subjects that know their index."""
+
+    def __init__(self, transform=None):
+        subjects = [subject((6, 7, 8), seed=n) for n in range(4)]
+        for n, s in enumerate(subjects):
+            s["index"] = n
+        super().__init__(subjects, transform)
+
+
+def parameters(batch):
+    """What was done to each sample: index -> list of records in words."""
+    return {s.index: [str(record) for record in s.history] for s in batch.unbatch()}
+
+
+def epoch(loader, transform=None):
+    found = {}
+    for batch in loader:
+        found.update(parameters(batch if transform is None else transform(batch)))
+    return found
+
+
+@pytest.mark.parametrize("where", ["dataset", "batch"])
+def test_same_seed_same_parameters_for_any_batch_worker_and_order(where):
+    inside = AUGMENT if where == "dataset" else None
+    outside = AUGMENT if where == "batch" else None
+    expected = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=4, seed=7), outside)
+    assert len(expected) == 4
+    assert len(set(map(str, expected.values()))) == 4
+    assert any(expected.values())
+    for arguments in (
+        {"batch_size": 1},
+        {"batch_size": 3, "num_workers": 2},
+        {"batch_size": 2, "shuffle": True},
+    ):
+        loader = tio.SubjectsLoader(Numbered(inside), seed=7, **arguments)
+        assert epoch(loader, outside) == expected
+    other = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=4, seed=8), outside)
+    assert other != expected
+
+
+def test_voxels_agree_too():
+    def voxels(batch_size, workers):
+        loader = tio.SubjectsLoader(Numbered(), batch_size=batch_size, num_workers=workers, seed=1)
+        return torch.cat([AUGMENT(batch).t1.data for batch in loader])
+
+    torch.testing.assert_close(voxels(4, 0), voxels(1, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_epochs_differ_and_can_be_resumed():
+    loader = tio.SubjectsLoader(Numbered(AUGMENT), batch_size=2, seed=3)
+    first, second = epoch(loader), epoch(loader)
+    assert first != second
+    loader.set_epoch(1)
+    assert epoch(loader) == second
+
+
+def test_persistent_workers_see_new_epochs():
+    arguments = {"batch_size": 2, "num_workers": 1, "seed": 3}
+    keeping = tio.SubjectsLoader(Numbered(AUGMENT), persistent_workers=True, **arguments)
+    plain = tio.SubjectsLoader(Numbered(AUGMENT), **arguments)
+    for _ in range(2):
+        assert epoch(keeping) == epoch(plain)
+
+
+def test_manual_seed_decides_where_no_seed_is_given():
+    def run(seed):
+        torch.manual_seed(seed)
+        return epoch(tio.SubjectsLoader(Numbered(AUGMENT), batch_size=2))
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+def test_a_subset_counts_by_its_own_indices():
+    subset = Subset(Numbered(AUGMENT), [2, 3])
+    found = epoch(tio.SubjectsLoader(subset, batch_size=2, seed=7))
+    again = epoch(tio.SubjectsLoader(subset, batch_size=1, num_workers=1, seed=7))
+    assert set(found) == {2, 3}
+    assert found == again
+
+
+def test_two_views_of_a_batch_differ():
+    batch = next(iter(tio.SubjectsLoader(Numbered(), batch_size=4, seed=1)))
+    noise = tio.RandomNoise()
+    first, second = noise(batch), noise(batch)
+    assert not torch.equal(first.t1.data, second.t1.data)
+
+
+def test_one_pipeline_or_its_steps_one_by_one_draw_the_same_numbers():
+    steps = list(AUGMENT)
+
+    def run(apply):
+        return parameters(apply(next(iter(tio.SubjectsLoader(Numbered(), batch_size=4, seed=5)))))
+
+    def one_by_one(batch):
+        for step in steps:
+            batch = step(batch)
+        return batch
+
+    assert run(AUGMENT) == run(one_by_one)
+
+
+def test_an_iterable_dataset_is_batched():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([subject((4, 4, 4), seed=n) for n in range(3)])
+
+    sizes = [batch.batch_size for batch in tio.SubjectsLoader(Stream(), batch_size=2)]
+    assert sizes == [2, 1]
+
+
+def test_length_and_streams():
+    loader = tio.SubjectsLoader(Numbered(), batch_size=3, seed=1)
+    assert len(loader) == 2
+    batch = next(iter(loader))
+    assert batch.streams.seeds.shape == (3,)
+    assert batch.streams.seeds.dtype == np.int64
+    with pytest.raises(ValueError, match="batch_size must be given, got None"):
+        iter(tio.SubjectsLoader(Numbered(), batch_size=None))

@@ -1,0 +1,102 @@
+"""The package as users meet it: imports, the README, and the seeds' spelling."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import torchio_gpu as tio
+
+ROOT = Path(__file__).parent.parent
+FILE_LIBRARIES = ("SimpleITK", "nibabel")
+
+
+def run(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_import_is_light():
+    heavy = ["triton", "SimpleITK", "nibabel", "matplotlib", "scipy", "typer", "torchio"]
+    code = f"import sys, torchio_gpu; print([m for m in {heavy} if m in sys.modules])"
+    out = run(code)
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.strip() == "[]"
+
+
+def test_tensors_need_no_file_libraries():
+    """Where SimpleITK and nibabel are not installed, all but files works; files say what to do."""
+    code = f"""
+import sys
+for name in {FILE_LIBRARIES}:
+    sys.modules[name] = None
+import torch, torchio_gpu as tio
+x = torch.rand(1, 8, 8, 8)
+s = tio.Subject(t1=tio.ScalarImage(x), seg=tio.LabelMap(x > 0.5))
+out = tio.Compose([tio.RandomAffine(), tio.RandomFlip("LR"), tio.RandomNoise()])(s)
+print(out.apply_inverse_transform(warn=False).t1.shape)
+try:
+    s.t1.save("x.nii")
+except ImportError as error:
+    print(error)
+"""
+    out = run(code)
+    assert out.returncode == 0, out.stderr
+    assert "(1, 8, 8, 8)" in out.stdout
+    assert "nibabel" in out.stdout
+
+
+def test_every_name_is_documented():
+    for name in tio.__all__:
+        value = getattr(tio, name)
+        if callable(value):
+            assert value.__doc__, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", tio.transforms.__all__)
+def test_transforms_can_be_imported_from_their_module(name):
+    assert getattr(tio.transforms, name) is getattr(tio, name)
+
+
+def test_loader_has_the_module_that_the_guides_import():
+    from torchio_gpu.loader import SubjectsLoader
+
+    assert SubjectsLoader is tio.SubjectsLoader
+
+
+def test_version_is_that_of_the_metadata():
+    from importlib.metadata import version
+
+    assert version("torchio-gpu") == tio.__version__
+
+
+def blocks(path: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_readme_code_runs(tmp_path, monkeypatch):
+    """All blocks in order, as one session, in a folder with the files that they name."""
+    monkeypatch.chdir(tmp_path)
+    x = torch.rand(1, 32, 32, 32)
+    tio.ScalarImage(x).save("t1.nii.gz")
+    tio.LabelMap((x > 0.5).byte()).save("seg.nii.gz")
+    found = blocks(ROOT / "README.md")
+    assert found
+    scope: dict = {}
+    for n, block in enumerate(found):
+        exec(compile(block, f"README.md block {n}", "exec"), scope)
+
+
+def test_nothing_names_a_machine():
+    """Paths and hosts of a development machine have no place in the project."""
+    hosts = re.compile(r"/work/|/tmp/s/|/opt/(wheels|pypi)|pypi\.org|registry\.npmjs")
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.suffix in (".png", "") or not path.exists() or path == Path(__file__):
+            continue
+        assert not hosts.search(path.read_text(errors="ignore")), name

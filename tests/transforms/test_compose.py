@@ -1,0 +1,185 @@
+"""Composition: what is fused, that fusing changes nothing but blur, and who is transformed."""
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.close import interior
+from tests.volumes import oblique_affine, smooth, subject
+from torchio_gpu import functional as F
+
+SPATIAL = {
+    "affine": lambda: tio.RandomAffine(0.05, 8, 2),
+    "elastic": lambda: tio.RandomElasticDeformation(6, 2),
+    "flip": lambda: tio.RandomFlip((0, 1, 2)),
+    "both": lambda: tio.RandomAffineElasticDeformation(
+        affine_kwargs={"scales": 0.05, "degrees": 8}, elastic_kwargs={"max_displacement": 2}
+    ),
+}
+
+
+def groups(*transforms, **kwargs):
+    plan = tio.Compose(transforms, **kwargs).plan()
+    return [[plan.steps[n].transform.name for n in group.steps] for group in plan.groups]
+
+
+def test_neighbours_share_a_pass():
+    a, e, f = tio.RandomAffine(), tio.RandomElasticDeformation(), tio.RandomFlip()
+    b, g, n = tio.RandomBiasField(), tio.RandomGamma(), tio.RandomNoise()
+    assert groups(a, e, f, b, g, n) == [
+        ["RandomAffine", "RandomElasticDeformation", "RandomFlip"],
+        ["RandomBiasField", "RandomGamma", "RandomNoise"],
+    ]
+    assert [len(group) for group in groups(f, a, a, f, e, f)] == [6]
+    assert [len(group) for group in groups(a, b, f, n)] == [1, 1, 1, 1]
+    assert len(groups(a, e, f, b, g, n, fuse=False)) == 6
+    assert groups(tio.Compose([a, e]), tio.Compose([f])) == [
+        ["RandomAffine", "RandomElasticDeformation", "RandomFlip"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (tio.RandomElasticDeformation(), "bends the image a second time"),
+        (tio.RandomAffine(), "turns the grid of the bending map"),
+        (tio.RandomNoise(), "RandomNoise is pointwise"),
+        (tio.RandomFlip(keep={"t1": "t1_before"}), "keeps images as they are"),
+    ],
+)
+def test_a_run_ends_for_a_reason_that_is_told(second, reason):
+    pipeline = tio.Compose([tio.RandomElasticDeformation(), second])
+    assert len(pipeline.plan().groups) == 2
+    assert reason in pipeline.explain()
+
+
+def test_a_run_ends_where_voxels_are_read_differently():
+    near = tio.RandomAffine(image_interpolation="nearest")
+    assert len(groups(tio.RandomAffine(), near)) == 2
+    assert len(groups(tio.RandomAffine(), tio.RandomAffine(default_pad_value=0))) == 2
+    assert len(groups(near, tio.RandomFlip())) == 1
+
+
+def test_an_image_is_sampled_once_per_run(monkeypatch):
+    calls = []
+    warp = F.warp
+    monkeypatch.setattr(F, "warp", lambda *a, **k: calls.append(1) or warp(*a, **k))
+    pipeline = [make() for name, make in SPATIAL.items() if name != "both"]
+    tio.Compose(pipeline)(subject((20, 20, 20)))
+    assert len(calls) == 2  # t1 and seg
+    tio.Compose(pipeline, fuse=False)(subject((20, 20, 20)))
+    assert len(calls) > 4
+
+
+@pytest.mark.parametrize("names", [
+    ("affine", "flip"), ("affine", "elastic"), ("flip", "elastic", "flip"), ("flip", "both"),
+    ("affine", "elastic", "flip"), ("elastic", "affine"), ("affine", "affine", "flip", "elastic"),
+])  # fmt: skip
+def test_fused_and_step_by_step_agree_within_interpolation(names):
+    """And fused is the sharper of the two: further from a blurred image."""
+    affine = oblique_affine((1, 1, 1))
+    x = smooth((2, 1, 40, 40, 40), seed=3)
+    labels = (x > 0).byte()
+    batch = tio.SubjectsBatch({
+        "t1": tio.ImagesBatch(x, np.stack([affine] * 2)),
+        "seg": tio.ImagesBatch(labels, np.stack([affine] * 2), kind="label"),
+    })  # fmt: skip
+    transforms = [SPATIAL[name]() for name in names]
+    results = []
+    for fuse in (True, False):
+        batch.streams = tio.rng.Streams(np.array([1, 2]))
+        results.append(tio.Compose(transforms, fuse=fuse)(batch))
+    fused, apart = results
+    assert [str(r) for r in fused.records] == [str(r) for r in apart.records]
+    span = x.max() - x.min()
+    difference = interior((fused.t1.data - apart.t1.data).abs(), 8) / span
+    # Each further linear interpolation blurs waves of 0.5 rad per voxel by up to 0.5^2 / 8 = 3 %
+    # per axis; on average it is a tenth of that.
+    assert difference.mean() < 0.004 * (len(names) - 1)
+    assert difference.max() < 0.06 * (len(names) - 1)
+    flips = interior((fused.seg.data != apart.seg.data).float(), 8).mean()
+    # a second rounding to voxels moves borders by up to half a voxel
+    assert flips < 0.08 * (len(names) - 1)
+    assert fused.seg.data.dtype == torch.uint8
+    assert set(fused.seg.data.unique().tolist()) <= {0, 1}
+
+
+def test_fused_affines_are_sharper_than_apart():
+    x = smooth((1, 1, 32, 32, 32), seed=5)
+    there = tio.Affine(degrees=(10, 20, 30), translation=(1.3, 0.4, -0.7), default_pad_value=0)
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(x)})
+    back = tio.Recorded(there, there.invert(there.sample(batch)), ("t1",))
+    once = tio.Compose([there, back])(batch).t1.data
+    twice = tio.Compose([there, back], fuse=False)(batch).t1.data
+    assert torch.equal(once, x)  # the maps cancel before any voxel is read
+    assert interior((twice - x).abs(), 10).mean() > 0.005
+
+
+def test_coins_are_tossed_per_sample_also_for_inner_compositions():
+    inner = tio.Compose([tio.Flip(0), tio.Flip(1)], p=0.5)
+    pipeline = tio.Compose([inner, tio.Noise(std=1, p=0.5)])
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(400, 1, 2, 2, 2))})
+    out = pipeline(batch)
+    names = [[record.transform.name for record in out.history(n)] for n in range(400)]
+    flips = np.array([row.count("Flip") for row in names])
+    noise = np.array([row.count("Noise") for row in names])
+    assert set(flips) == {0, 2}  # both or none
+    assert abs((flips == 2).mean() - 0.5) < 0.1
+    assert abs(noise.mean() - 0.5) < 0.1
+    assert abs(np.corrcoef(flips, noise)[0, 1]) < 0.2
+    for n in range(400):
+        if not names[n]:
+            assert torch.equal(out.t1.data[n], batch.t1.data[n])
+
+
+def test_compose_is_a_sequence():
+    steps = [tio.RandomFlip(), tio.RandomNoise()]
+    pipeline = tio.Compose(steps)
+    assert len(pipeline) == 2
+    assert pipeline[0] is steps[0]
+    assert list(pipeline) == steps
+    assert list(pipeline.children()) == steps
+
+
+def test_an_empty_compose_changes_nothing():
+    s = subject()
+    assert torch.equal(tio.Compose([])(s).t1.data, s.t1.data)
+    assert torch.equal(s.get_composed_history()(s).t1.data, s.t1.data)
+    assert torch.equal(s.apply_inverse_transform().t1.data, s.t1.data)
+
+
+def test_history_can_leave_intensity_out_and_change_interpolation():
+    s = subject()
+    out = tio.Compose([tio.RandomAffine(), tio.RandomNoise(), tio.Flip(0)])(s)
+    names = [step.transform.name for step in out.get_composed_history(ignore_intensity=True)]
+    assert names == ["RandomAffine", "Flip"]
+    nearest = out.get_composed_history(ignore_intensity=True, image_interpolation="nearest")(s)
+    assert set(nearest.t1.data.unique().tolist()) <= set(s.t1.data.unique().tolist())
+    back = out.apply_inverse_transform(ignore_intensity=True)
+    assert back.t1.data.shape == s.t1.data.shape
+
+
+@pytest.mark.parametrize("bad", [lambda x: x, 3, None])
+def test_only_transforms_compose(bad):
+    with pytest.raises(TypeError, match="number 1 is"):
+        tio.Compose([tio.RandomFlip(), bad])
+
+
+def test_what_was_not_applied_cannot_be_undone():
+    with pytest.raises(TypeError, match="RandomFlip holds no parameters yet"):
+        tio.Compose([tio.RandomFlip()]).inverse()
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(4, 4, 4), ValueError, r"\(C, I, J, K\) or \(B, C, I, J, K\), got \(4, 4, 4\)"),
+        (np.zeros((4, 4)), ValueError, r"an array must have shape \(C, I, J, K\), got \(4, 4\)"),
+        (3, TypeError, "a transform takes a Subject.*got int"),
+        ({"age": 3}, TypeError, r"at least one image, got keys \['age'\]"),
+    ],
+)
+def test_bad_input_is_named(x, error, message):
+    with pytest.raises(error, match=message):
+        tio.RandomNoise()(x)

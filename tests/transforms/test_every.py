@@ -1,0 +1,395 @@
+"""What holds for every transform: a new one is one line in TRANSFORMS."""
+
+import copy
+import json
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.close import assert_close
+from tests.volumes import oblique_affine, smooth, subject
+from torchio_gpu.transforms.base import Transform
+
+POINTS = np.random.default_rng(0).uniform(-1, 1, (5, 5, 5, 3))
+AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
+ELASTIC = {"num_control_points": 5, "max_displacement": 1}
+TRANSFORMS = {
+    "RandomAffine": lambda **k: tio.RandomAffine(**AFFINE, **k),
+    "RandomElasticDeformation": lambda **k: tio.RandomElasticDeformation(**ELASTIC, **k),
+    "RandomAffineElasticDeformation": lambda **k: tio.RandomAffineElasticDeformation(
+        affine_kwargs=AFFINE, elastic_kwargs=ELASTIC, **k
+    ),
+    "RandomFlip": lambda **k: tio.RandomFlip((0, 1, 2), flip_probability=0.9, **k),
+    "RandomBiasField": lambda **k: tio.RandomBiasField(**k),
+    "RandomGamma": lambda **k: tio.RandomGamma(**k),
+    "RandomNoise": lambda **k: tio.RandomNoise(**k),
+    "RandomNoise, rician": lambda **k: tio.RandomNoise(rician=True, **k),
+    "Affine": lambda **k: tio.Affine((1.1, 0.9, 1), (5, -10, 15), (1, 2, 3), **k),
+    "ElasticDeformation": lambda **k: tio.ElasticDeformation(POINTS, **k),
+    "AffineElasticDeformation": lambda **k: tio.AffineElasticDeformation(
+        False, {"degrees": (5, -10, 15)}, {"control_points": POINTS}, **k
+    ),
+    "Flip": lambda **k: tio.Flip(("LR", 2), **k),
+    "BiasField": lambda **k: tio.BiasField(np.linspace(-0.3, 0.4, 20), **k),
+    "Gamma": lambda **k: tio.Gamma(1.3, **k),
+    "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
+    "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
+    "Compose": lambda **k: tio.Compose(
+        [tio.RandomAffine(**AFFINE, p=0.7), tio.RandomElasticDeformation(**ELASTIC, p=0.7),
+         tio.RandomFlip((0, 1, 2)), tio.RandomBiasField(p=0.5), tio.RandomGamma(p=0.5),
+         tio.RandomNoise(p=0.5)], **k
+    ),
+}  # fmt: skip
+#: Transforms without parameters that need choosing are covered by their users.
+NOT_CALLED_ALONE = {"Recorded"}
+
+
+@pytest.fixture(params=TRANSFORMS, autouse=False)
+def make(request):
+    return TRANSFORMS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _no_folding_warnings():
+    # small test volumes have close control points
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "max_displacement should stay below")
+        yield
+
+
+def voxels(batch):
+    return {name: images.data for name, images in batch.images.items()}
+
+
+def batch_of(subjects, seeds=None):
+    batch = tio.SubjectsBatch.from_subjects(subjects)
+    if seeds is not None:
+        batch.streams = tio.rng.Streams(np.array(seeds))
+    return batch
+
+
+def test_no_transform_is_missing_here():
+    public = {
+        name for name in tio.transforms.__all__
+        if isinstance(getattr(tio, name), type) and issubclass(getattr(tio, name), Transform)
+    }  # fmt: skip
+    tested = {name.split(",")[0] for name in TRANSFORMS}
+    assert public - tested - NOT_CALLED_ALONE - {"Transform"} == set()
+
+
+def test_row_is_item(make):
+    """The same seed gives the same sample: alone, in a batch, in any order."""
+    transform = make()
+    subjects = [subject(seed=n) for n in range(3)]
+    seeds = [11, -22, 33]
+    together = voxels(transform(batch_of(subjects, seeds)))
+    turned = voxels(transform(batch_of(subjects[::-1], seeds[::-1])))
+    for n in range(3):
+        alone = voxels(transform(batch_of(subjects[n : n + 1], seeds[n : n + 1])))
+        for name in ("t1", "seg"):
+            assert_close(alone[name][0], together[name][n], share=2e-6,
+                         reason="matrix products may round by batch size")  # fmt: skip
+            assert_close(turned[name][2 - n], together[name][n], share=2e-6, reason="as above")
+    changed = [not torch.equal(together["t1"][n], subjects[n].t1.data) for n in range(3)]
+    assert any(changed)
+
+
+def test_samples_are_independent(make):
+    """Changing the voxels of one sample changes no other, bit for bit."""
+    transform = make()
+    subjects = [subject(seed=n) for n in range(3)]
+    first = voxels(transform(batch_of(subjects, [1, 2, 3])))["t1"]
+    subjects[1] = subject(seed=9)
+    second = voxels(transform(batch_of(subjects, [1, 2, 3])))["t1"]
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[2], second[2])
+    assert not torch.equal(first[1], second[1])
+
+
+def test_same_type_comes_out(make):
+    transform = make()
+    x = smooth((2, 1, 8, 9, 10)).float()
+    assert transform(x).shape == x.shape
+    assert transform(x[0]).shape == x[0].shape
+    array = transform(x[0].numpy())
+    assert isinstance(array, np.ndarray)
+    assert array.shape == (1, 8, 9, 10)
+    image = transform(tio.ScalarImage(x[0], affine=oblique_affine(), name="t1"))
+    assert type(image) is tio.ScalarImage
+    assert image.name == "t1"
+    np.testing.assert_array_equal(image.affine, oblique_affine())
+    s = subject()
+    out = transform(s)
+    assert type(out) is tio.Subject
+    assert out.age == 45
+    assert type(out.seg) is tio.LabelMap
+    batch = transform(batch_of([s, s]))
+    assert type(batch) is tio.SubjectsBatch
+    assert batch.metadata["age"] == [45, 45]
+    images = transform(tio.ImagesBatch(x))
+    assert type(images) is tio.ImagesBatch
+
+
+def test_foreign_images(make):
+    import nibabel as nib
+    import PIL.Image
+    import SimpleITK as sitk
+
+    transform = make()
+    image = tio.ScalarImage(smooth((1, 1, 8, 9, 10))[0].float(), affine=oblique_affine())
+    out = transform(image.as_sitk())
+    assert isinstance(out, sitk.Image)
+    np.testing.assert_allclose(tio.ScalarImage(out).affine, image.affine, atol=1e-9)
+    out = transform(nib.Nifti1Image(image.numpy()[0], image.affine))
+    assert isinstance(out, nib.Nifti1Image)
+    np.testing.assert_allclose(out.affine, image.affine, atol=1e-5)
+    for mode, shape in (("L", (12, 10)), ("RGB", (12, 10, 3))):
+        picture = PIL.Image.fromarray(np.full(shape, 100, dtype=np.uint8), mode)
+        out = transform(picture)
+        assert isinstance(out, PIL.Image.Image)
+        assert (out.mode, out.size) == (mode, picture.size)
+
+
+def test_dicts_keep_what_is_not_an_image(make):
+    transform = make(label_keys=["seg"])
+    s = subject()
+    x = {"t1": s.t1.data, "seg": s.seg.data, "age": 45, "vector": torch.zeros(3)}
+    before = dict(x)
+    torch.manual_seed(0)
+    out = transform(x)
+    assert list(out) == list(x)
+    assert out["age"] == 45
+    assert out["vector"] is x["vector"]
+    assert out["seg"].dtype == torch.uint8
+    assert set(out["seg"].unique().tolist()) <= {0, 1, 2}
+    assert all(x[key] is before[key] for key in x)
+    torch.manual_seed(0)
+    same = transform(tio.Subject(
+        t1=tio.ScalarImage(s.t1.data), seg=tio.LabelMap(s.seg.data)))  # fmt: skip
+    assert torch.equal(out["t1"], same.t1.data)
+    assert torch.equal(out["seg"], same.seg.data)
+
+
+def test_input_is_not_changed(make):
+    s = subject()
+    before = copy.deepcopy(s)
+    batch = batch_of([s])
+    data = batch.t1.data.clone()
+    make()(s)
+    make()(batch)
+    assert torch.equal(s.t1.data, before.t1.data)
+    assert torch.equal(batch.t1.data, data)
+    assert s.history == []
+    assert batch.records == []
+
+
+def test_copy_false_changes_the_container(make):
+    s = subject()
+    old = s.t1.data
+    content = old.clone()
+    torch.manual_seed(3)
+    expected = make()(s)
+    torch.manual_seed(3)
+    out = make(copy=False)(s)
+    assert out is s
+    assert torch.equal(s.t1.data, expected.t1.data)
+    assert len(s.history) == len(expected.history)
+    assert torch.equal(old, content)
+    x = {"t1": old, "age": 1}
+    assert make(copy=False)(x) is x
+
+
+def test_p_zero_is_the_identity_and_p_decides_per_sample(make):
+    subjects = [subject(seed=n) for n in range(2)] * 20
+    out = make(p=0)(batch_of(subjects))
+    original = batch_of(subjects)
+    for name in ("t1", "seg"):
+        assert torch.equal(voxels(out)[name], voxels(original)[name])
+    assert out.records == []
+    half = make(p=0.5)(batch_of(subjects))
+    same = (half.t1.data == original.t1.data).flatten(1).all(1)
+    changed = [len(half.history(n)) > 0 for n in range(40)]
+    assert 5 < sum(changed) < 36
+    for n in range(40):
+        if not changed[n]:
+            assert same[n], f"sample {n} was left out and differs"
+
+
+def test_include_and_exclude(make):
+    if isinstance(make(), tio.Compose):
+        with pytest.raises(ValueError, match="must be given to the transforms of a Compose"):
+            make(include=["a"])
+        return
+    x = smooth((1, 1, 8, 9, 10))[0].float()
+    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x))
+    for arguments in ({"include": ["a"]}, {"exclude": ["b"]}):
+        out = make(**arguments)(s)
+        assert torch.equal(out.b.data, x)
+        assert not torch.equal(out.a.data, x)
+    with pytest.raises(KeyError, match="'c' is none of"):
+        make(include=["c"])(s)
+    with pytest.raises(ValueError, match="must not share names"):
+        make(include=["a"], exclude=["a"])
+    with pytest.raises(TypeError, match="include must be a sequence of names"):
+        make(include="a")
+
+
+def test_keep(make):
+    if isinstance(make(), tio.Compose):
+        return  # refused, as include and exclude are
+    s = subject()
+    out = make(keep={"t1": "before"})(s)
+    assert torch.equal(out.before.data, s.t1.data)
+    assert not torch.equal(out.t1.data, s.t1.data)
+    with pytest.raises(KeyError, match="keep must name images"):
+        make(keep={"t9": "before"})(s)
+
+
+def test_labels_stay_labels(make):
+    s = subject()
+    out = make()(s)
+    assert out.seg.data.dtype == torch.uint8
+    assert set(out.seg.data.unique().tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int16])
+def test_dtypes(make, dtype):
+    x = (smooth((1, 1, 8, 9, 10)) * 10 + 50).to(dtype)
+    out = make()(x)
+    if dtype.is_floating_point:
+        assert out.dtype == dtype
+    else:  # unless only whole voxels were moved
+        assert out.dtype in (torch.float32, dtype)
+    assert torch.isfinite(out.double()).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (2, 3, 4)])
+def test_small_and_flat_volumes(make, shape):
+    out = make()(torch.rand(2, 3, *shape))
+    assert out.shape == (2, 3, *shape)
+    assert torch.isfinite(out).all()
+
+
+def test_runs_without_looking_at_voxels(make):
+    """On the meta device every look at a value raises: no such look means no wait on a GPU."""
+    data = torch.empty(4, 1, 8, 9, 10, device="meta")
+    labels = torch.empty(4, 1, 8, 9, 10, device="meta", dtype=torch.uint8)
+    batch = tio.SubjectsBatch(
+        {"t1": tio.ImagesBatch(data), "seg": tio.ImagesBatch(labels, kind="label")}
+    )
+    out = make()(batch)
+    assert out.t1.data.device.type == "meta"
+    assert out.t1.data.shape == data.shape
+    assert out.seg.data.dtype == torch.uint8
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: not tested on one")
+def test_on_a_gpu_without_waiting_and_as_on_the_cpu(make):
+    subjects = [subject(seed=n) for n in range(3)]
+    expected = make()(batch_of(subjects, [1, 2, 3]))
+    batch = batch_of(subjects, [1, 2, 3]).to("cuda")
+    make()(batch)  # warm-up: allocations, cached constants
+    batch.streams = tio.rng.Streams(np.array([1, 2, 3]))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out = make()(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert out.t1.data.is_cuda
+    assert_close(out.t1.data.cpu(), expected.t1.data, share=1e-4,
+                 reason="log, cos and interpolation round differently")  # fmt: skip
+    assert (out.seg.data.cpu() != expected.seg.data).float().mean() < 1e-3
+
+
+def test_gradients_reach_the_image(make):
+    x = (smooth((1, 1, 4, 5, 3)) + 5).requires_grad_()
+    transform = make()
+
+    def run(x):
+        torch.manual_seed(1)
+        return transform(x)
+
+    assert torch.autograd.gradcheck(run, x, fast_mode=True)
+
+
+def test_pickles_and_copies(make):
+    s = subject()
+    transform = make()
+    transform(s)  # with its plan made
+    for again in (pickle.loads(pickle.dumps(transform)), copy.deepcopy(transform)):
+        torch.manual_seed(1)
+        expected = transform(s).t1.data
+        torch.manual_seed(1)
+        assert torch.equal(again(s).t1.data, expected)
+
+
+def test_is_a_module_without_parameters(make):
+    transform = make()
+    assert isinstance(transform, torch.nn.Module)
+    assert list(transform.parameters()) == []
+
+
+def test_representation_names_the_class_and_its_arguments(make):
+    transform = make(p=0.25)
+    assert repr(transform).startswith(type(transform).__name__ + "(")
+    if not isinstance(transform, tio.Compose):
+        assert "p=0.25" in repr(transform)
+
+
+def test_history_replays_exactly(make):
+    s = subject()
+    torch.manual_seed(2)
+    out = make()(s)
+    again = out.get_composed_history()(s)
+    for name in ("t1", "seg"):
+        assert torch.equal(again[name].data, out[name].data)
+    plain = [recorded.to_dict() for recorded in out.get_composed_history()]
+    text = json.loads(json.dumps(plain))
+    from_text = tio.Compose([tio.from_dict(record) for record in text])(s)
+    if type(make()) is not tio.Compose:  # records apart are not fused where the original was
+        assert torch.equal(from_text.t1.data, out.t1.data)
+
+
+def test_inverse_undoes(make):
+    affine = oblique_affine((1, 1, 1))
+    x = smooth((1, 1, 24, 26, 28), seed=4)[0].float()
+    s = tio.Subject(
+        t1=tio.ScalarImage(x, affine=affine), seg=tio.LabelMap((x > 0).byte(), affine=affine)
+    )
+    torch.manual_seed(3)
+    out = make()(s)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*cannot be undone and is skipped")
+        back = out.apply_inverse_transform()
+    assert back.history == []
+    if "rician=True" in repr(make()):
+        with pytest.warns(RuntimeWarning, match="Noise cannot be undone and is skipped"):
+            out.apply_inverse_transform()
+        return
+    inner = (slice(None), *[slice(8, -8)] * 3)
+    span = x.max() - x.min()
+    before = (out.t1.data - x)[inner].abs().mean() / span
+    after = (back.t1.data - x)[inner].abs().mean() / span
+    assert after < 0.02  # two linear interpolations
+    assert after < 0.6 * before
+
+
+def test_gives_the_same_numbers_in_any_thread(make):
+    """Transforms hold no state that a call changes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    transform = make()
+    subjects = [subject(seed=n) for n in range(4)]
+
+    def run(n):
+        return transform(batch_of([subjects[n]], [n])).t1.data
+
+    alone = [run(n) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, actual in zip(alone, pool.map(run, range(4)), strict=True):
+            assert torch.equal(expected, actual)
