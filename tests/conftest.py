@@ -1,14 +1,9 @@
-"""What all tests share: devices, poisoned memory, and names for docstring examples."""
+"""What all tests share: devices, poisoned memory, a seed."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 import torch
-
-import torchio_gpu as tio
 
 GPU = pytest.param(
     "cuda",
@@ -42,11 +37,3 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace: dict) -> None:
-    """Docstring examples may use these without importing them."""
-    doctest_namespace.update(vars(tio.transforms))
-    doctest_namespace.update({name: getattr(tio, name) for name in tio.__all__})
-    doctest_namespace.update(torch=torch, np=np, math=math, tio=tio)

@@ -96,6 +96,7 @@ def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
     Returns:
         A new volume; ``x`` is left as it is. Gradients flow to ``x`` and to the parameters.
 
+    >>> from torchio_gpu.functional.program import BiasField, Gamma
     >>> x = torch.ones(2, 1, 4, 4, 4)
     >>> program = [Gamma(torch.zeros(2)), BiasField(torch.zeros(2, 4), order=1)]
     >>> bool((pointwise(x, program) == x).all())
