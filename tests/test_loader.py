@@ -134,3 +134,9 @@ def test_length_and_streams():
     assert batch.streams.seeds.dtype == np.int64
     with pytest.raises(ValueError, match="batch_size must be given, got None"):
         iter(tio.SubjectsLoader(Numbered(), batch_size=None))
+
+
+def test_two_views_of_a_loaded_subject_differ():
+    s = next(iter(tio.SubjectsLoader(Numbered(), batch_size=1, seed=1))).unbatch()[0]
+    noise = tio.RandomNoise()
+    assert not torch.equal(noise(s).t1.data, noise(s).t1.data)

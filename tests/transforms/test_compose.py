@@ -45,7 +45,7 @@ def test_neighbours_share_a_pass():
         (tio.RandomElasticDeformation(), "bends the image a second time"),
         (tio.RandomAffine(), "turns the grid of the bending map"),
         (tio.RandomNoise(), "RandomNoise is pointwise"),
-        (tio.RandomFlip(keep={"t1": "t1_before"}), "keeps images as they are"),
+        (tio.RandomFlip(keep={"t1": "t1_before"}), "images are kept as they are before RandomFlip"),
     ],
 )
 def test_a_run_ends_for_a_reason_that_is_told(second, reason):
@@ -183,3 +183,13 @@ def test_what_was_not_applied_cannot_be_undone():
 def test_bad_input_is_named(x, error, message):
     with pytest.raises(error, match=message):
         tio.RandomNoise()(x)
+
+
+def test_an_image_added_later_follows_the_inverse():
+    """Test-time augmentation: a prediction on the augmented image is brought back with it."""
+    s = subject((16, 16, 16))
+    out = tio.Compose([tio.Flip((0, 2)), tio.RandomNoise()])(s)
+    out.add_image(tio.LabelMap(out.seg.data.clone(), affine=out.seg.affine), "prediction")
+    back = out.apply_inverse_transform()
+    assert torch.equal(back.prediction.data, s.seg.data)
+    assert torch.equal(back.seg.data, s.seg.data)

@@ -283,7 +283,7 @@ class SubjectsBatch:
 
 def _join(streams: Sequence[Streams | None]) -> Streams | None:
     """The streams of a batch: one seed per sample, none used up twice by any of them."""
-    if all(stream is None for stream in streams):
-        return None
+    if len(streams) == 1 or all(stream is None for stream in streams):
+        return streams[0]  # of a single sample the very same: what is used up stays used up
     seeds: list[np.ndarray] = [fresh_seeds(1) if s is None else s.seeds for s in streams]
     return Streams(np.concatenate(seeds), max(s.position for s in streams if s is not None))

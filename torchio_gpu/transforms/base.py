@@ -184,14 +184,14 @@ class Transform(nn.Module, ABC):
         return tuple(
             name
             for name, kind in kinds
-            if (self.role == "spatial" or kind == INTENSITY)
+            if (self.role != "pointwise" or kind == INTENSITY)
             and (self.include is None or name in self.include)
             and (self.exclude is None or name not in self.exclude)
         )
 
     def steps(self) -> list[Step]:
         """The transform as steps of a plan; compositions have several."""
-        return [Step(self)]
+        return [Step(self, keep=self.keep)]
 
     def plan(self) -> Plan:
         """How the transform is carried out; made at the first call."""

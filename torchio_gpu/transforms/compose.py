@@ -23,7 +23,7 @@ class Compose(Transform):
         transforms: The transforms, in order; a Compose may hold others.
         fuse: ``False`` carries out each transform by itself, as TorchIO does. Random numbers are
             the same either way.
-        kwargs: See :class:`Transform`; ``p`` is that of the composition as a whole.
+        kwargs: See :class:`Transform`; they are about the composition as a whole.
 
     Raises:
         TypeError: One of them is not a :class:`Transform`.
@@ -49,11 +49,6 @@ class Compose(Transform):
             self.add_module(str(number), transform)
         self.transforms = tuple(transforms)
         self.fuse = fuse
-        if self.include is not None or self.exclude is not None or self.keep is not None:
-            raise ValueError(
-                "include, exclude and keep must be given to the transforms of a Compose, "
-                "not to the Compose"
-            )
 
     def draw(self, scene: Scene, u: np.ndarray) -> Params:
         raise TypeError("a Compose has no parameters of its own; sample its transforms")
@@ -77,6 +72,10 @@ class Compose(Transform):
                 steps += inner
             else:
                 steps += [replace(step, gates=outer) for step in transform.steps()]
+        if self.include is not None or self.exclude is not None:
+            steps = [replace(step, within=(*step.within, self)) for step in steps]
+        if self.keep and steps:
+            steps[0] = replace(steps[0], keep={**self.keep, **(steps[0].keep or {})})
         return steps, gates
 
     def explain(self) -> str:

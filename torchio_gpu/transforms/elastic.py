@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -127,7 +128,7 @@ def warn_of_folding(space: Space, counts: Triple, largest: np.ndarray) -> None:
         counts: Control points along each voxel axis.
         largest: Largest displacement along each axis of the world, [3] in mm.
     """
-    bound = FOLDING_BOUND * float(geometry.control_spacing(space, counts).min())
+    bound = _folding_bound(space.shape, counts, space.affine.tobytes())
     if float(largest.max()) > bound:
         warnings.warn(
             f"max_displacement should stay below {bound:.1f} mm, 0.4 of the control-point "
@@ -135,6 +136,13 @@ def warn_of_folding(space: Space, counts: Triple, largest: np.ndarray) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+@lru_cache(maxsize=1024)
+def _folding_bound(shape: Triple, counts: Triple, affine: bytes) -> float:
+    """Displacement in mm from which a lattice over a space may fold; kept, as it is asked often."""
+    space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
+    return FOLDING_BOUND * float(geometry.control_spacing(space, counts).min())
 
 
 def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:

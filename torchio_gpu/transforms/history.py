@@ -25,6 +25,7 @@ class Recorded(Transform):
         transform: The transform.
         params: Its parameters, of one sample or of a batch.
         names: The images that the parameters are for.
+        untouched: Images to leave alone; others are transformed as the transform would.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -33,9 +34,16 @@ class Recorded(Transform):
     True
     """
 
-    def __init__(self, transform: Transform, params: Params, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        params: Params,
+        names: tuple[str, ...],
+        untouched: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.transform, self.params, self.names = transform, params, names
+        self.untouched = untouched
 
     @property
     def role(self) -> str:  # type: ignore[override]
@@ -51,7 +59,7 @@ class Recorded(Transform):
         return self.transform.select(kinds, others)
 
     def steps(self) -> list[Step]:
-        return [Step(self.transform, self.params, self.names)]
+        return [Step(self.transform, self.params, self.names, untouched=self.untouched)]
 
     @property
     def is_invertible(self) -> bool:
@@ -59,7 +67,8 @@ class Recorded(Transform):
 
     def inverse(self) -> Recorded:
         """The transform that undoes this one."""
-        return Recorded(self.transform, self.transform.invert(self.params), self.names)
+        params = self.transform.invert(self.params)
+        return Recorded(self.transform, params, self.names, self.untouched)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, strings, lists and dicts, which JSON can hold.
@@ -74,6 +83,7 @@ class Recorded(Transform):
             "params": self.params.to_dict(),
             "params_type": type(self.params).__name__,
             "names": list(self.names),
+            "untouched": list(self.untouched),
         }
 
     def __repr__(self) -> str:
@@ -98,7 +108,7 @@ def from_dict(record: dict[str, Any]) -> Recorded:
     arguments = {n: tuple(v) if isinstance(v, list) else v for n, v in record["arguments"].items()}
     transform = kinds[record["transform"]](**arguments)
     values = params[record["params_type"]].from_dict(record["params"])
-    return Recorded(transform, values, tuple(record["names"]))
+    return Recorded(transform, values, tuple(record["names"]), tuple(record["untouched"]))
 
 
 def compose_history(
@@ -117,7 +127,7 @@ def compose_history(
             transform.__dict__["image_interpolation"] = check_mode(
                 image_interpolation, "image_interpolation"
             )
-        steps.append(Recorded(transform, record.params, record.names))
+        steps.append(Recorded(transform, record.params, record.names, record.untouched))
     return Compose(steps)
 
 

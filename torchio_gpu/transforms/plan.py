@@ -88,28 +88,39 @@ class Step:
         names: The images whose parameters ``params`` holds.
         gates: Positions and probabilities of the compositions around the step: where one of
             their coins says no, the step is left out.
+        within: The compositions around the step; each may leave images out.
+        keep: Images to keep as they are before the step, with the names to keep them under.
+        untouched: Images to leave alone whatever the transform says.
     """
 
     transform: Transform
     params: Params | None = None
     names: tuple[str, ...] = ()
     gates: tuple[tuple[int, float], ...] = ()
+    within: tuple[Transform, ...] = ()
+    keep: dict[str, str] | None = None
+    untouched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was applied: a transform, its parameters, to which images of which samples."""
+    """What was applied: a transform, its parameters, to which images of which samples.
+
+    ``untouched`` are the images that were there and were left alone; an image that is added later,
+    such as a prediction, follows the others when the record is replayed or undone.
+    """
 
     transform: Transform
     params: Params
     names: tuple[str, ...]
+    untouched: tuple[str, ...] = ()
     active: np.ndarray | None = None
 
     def row(self, sample: int) -> Record | None:
         """The record of one sample, or None if the transform left it out."""
         if self.active is not None and not bool(self.active[sample]):
             return None
-        return Record(self.transform, self.params.row(sample), self.names)
+        return Record(self.transform, self.params.row(sample), self.names, self.untouched)
 
     def __repr__(self) -> str:
         return f"{self.transform.name}({self.params})"
@@ -250,6 +261,12 @@ class Plan:
         for number, step in enumerate(self.steps):
             transform, position = step.transform, self.gates + number
             selected = transform.select(kinds, others)
+            allowed = [outer.select(kinds, others) for outer in step.within]
+            selected = tuple(
+                name
+                for name in selected
+                if name not in step.untouched and all(name in names for names in allowed)
+            )
             for gate, _ in step.gates:
                 if gate not in gates:
                     gates[gate] = len(requests)
@@ -285,18 +302,18 @@ class Plan:
         if step.params is None:
             params = step.transform.draw(scene, draws.numbers(number, step.transform))
         else:
-            params = step.params
-        params = params.expand(size)
+            params = step.params.expand(size)
         if active is not None and active.all():
             active = None
         if active is not None:
             params = params.gate(active)
         names = step.names or scene.names
-        batch.records.append(Record(step.transform, params, names, active))
+        untouched = tuple(name for name in batch.images if name not in scene.names)
+        batch.records.append(Record(step.transform, params, names, untouched, active))
         return params, active
 
     def _keep(self, number: int, batch: SubjectsBatch) -> None:
-        for name, new in (self.steps[number].transform.keep or {}).items():
+        for name, new in (self.steps[number].keep or {}).items():
             if name not in batch.images:
                 raise KeyError(f"keep must name images of the subject, {name!r} is none")
             batch.images[new] = batch.images[name]
@@ -329,7 +346,8 @@ class Plan:
         for name, chain in chains.items():
             if chain.moved:
                 images = batch.images[name]
-                batch.images[name] = chain.sample(images, sampling or Sampling())
+                # where nothing is read between voxels, nothing lies outside either
+                batch.images[name] = chain.sample(images, sampling or Sampling(image_fill=0))
 
     def _pointwise(self, batch: SubjectsBatch, group: Group, draws: _Draws) -> None:
         from .base import Scene
@@ -421,8 +439,8 @@ def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
             reason = ""
         elif not fuse:
             reason = "steps are not fused"
-        elif transform.keep:
-            reason = f"{transform.name} keeps images as they are before it"
+        elif step.keep:
+            reason = f"images are kept as they are before {transform.name}"
         elif transform.role != groups[-1].role:
             reason = f"{transform.name} is {transform.role}"
         elif transform.role == "spatial":
