@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=PYTHON",
-        help="a peer with an interpreter of its own; also TORCHIO_GPU_BENCH_PEERS=name=python,...",
+        help="a peer with an interpreter of its own; also TORCHIO_GPU_BENCH_PEERS=NAME=PYTHON,...",
     )
     p.add_argument(
         "--output",

@@ -12,7 +12,7 @@ from typing import Any
 from .failure import FailureError
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Interpreters of peers that need another one: "name=python,name=python".
+#: Interpreters of peers that need another one: "NAME=PYTHON,NAME=PYTHON".
 VARIABLE = "TORCHIO_GPU_BENCH_PEERS"
 
 
@@ -23,14 +23,13 @@ def peers() -> list[str]:
 
 
 def interpreters(given: list[str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Interpreters by peer, from the variable and then from options "name=python"."""
+    """Interpreters by peer, from the variable and then from options "NAME=PYTHON"."""
     found = {}
     for item in [*filter(None, environment.get(VARIABLE, "").split(",")), *given]:
         name, equals, python = (part.strip() for part in item.partition("="))
         if not equals or name not in peers():
-            raise ValueError(
-                f"a peer must be given as name=python, name in {peers()}; got {item!r}"
-            )
+            known = ", ".join(peers())
+            raise ValueError(f"a peer must be given as NAME=PYTHON, NAME of {known}; got {item!r}")
         found[name] = python
     return found
 

@@ -126,7 +126,7 @@ class Runner:
         self._call(op)
         last.record()
         last.synchronize()
-        return first.elapsed_time(last) / 1000
+        return float(first.elapsed_time(last)) / 1000
 
 
 def _resident(field: str) -> int:
@@ -134,7 +134,7 @@ def _resident(field: str) -> int:
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
 
 
-class _Session:
+class _Requests:
     """What can be asked for, by name."""
 
     def __init__(self, peer: str) -> None:
@@ -183,11 +183,11 @@ def serve(peer: str) -> None:
     # What a library prints must not end up among the replies.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    session = _Session(peer)
+    requests = _Requests(peer)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            reply = {"result": getattr(session, request.pop("do"))(**request)}
+            reply = {"result": getattr(requests, request.pop("do"))(**request)}
         except FailureError as failure:
             reply = {"failure": str(failure)}
         except Exception as error:

@@ -1,5 +1,6 @@
 """The command line does what the library does, and says what went wrong in a sentence."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,7 @@ def test_labels_stay_labels(oblique, tmp_path):
         ("Transform", "no transform 'Transform'"),
         ("RandomAffine --degree 3", "RandomAffine takes scales, degrees.*p.*; got degree$"),
         ("RandomAffine --degrees LR", "degrees must be .*got 'LR'"),
+        ("RandomAffine --degrees --scales 2", "degrees of RandomAffine needs a value"),
         ("RandomAffine --scales 2,1", r"scales must be a range .*got \(2, 1\)"),
         ("RandomAffine --p 2", "p must be a probability"),
         ("RandomFlip --axes LR,XY", "axes must be .*got 'XY'"),
@@ -115,8 +117,6 @@ def test_labels_stay_labels(oblique, tmp_path):
 def test_mistakes_in_arguments(words, message, oblique, tmp_path):
     target = tmp_path / "out.nii"
     found = sentence(run("transform", oblique, target, *words.split()))
-    import re
-
     assert re.search(message, found.strip())
     assert not target.exists()
 

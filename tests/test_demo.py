@@ -116,8 +116,15 @@ def test_each_augmentation_of_the_gallery_is_seen_and_keeps_labels_aligned(trans
 def test_the_gallery_has_a_row_for_each_augmentation(head):
     augment = demo.pipeline(24)
     rows = dict(demo.gallery(head, augment, seed=0))
-    assert len(rows) == len(demo.SHOWN) + 2
-    assert next(iter(rows.values())) is head
+    assert len(rows) == len(demo.SHOWN) + 4
+    original, affine, *_ = rows.values()
+    assert original is head
+    torch.manual_seed(0)
+    expected = demo.SHOWN[0](head)
+    for name in ("t1", "seg"):
+        assert torch.equal(affine[name].data, expected[name].data)
+    assert torch.equal(affine.before.data, (head.seg.data > 0) * demo.BEFORE)
+    assert len({row.t1.data.mean().item() for row in rows.values()}) > len(demo.SHOWN)
     again = dict(demo.gallery(head, augment, seed=0))
     assert all(torch.equal(again[title].t1.data, row.t1.data) for title, row in rows.items())
 

@@ -57,7 +57,7 @@ def demo(
     device: Annotated[
         str | None, typer.Option(help="Where to compute; the GPU if there is one, else the CPU.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 40,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 60,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
 ) -> None:
     """Train a small network on a brain with augmentation, and draw a gallery of augmentations.
@@ -196,6 +196,9 @@ def _build(cls: type[Transform], arguments: dict[str, Any]) -> Transform:
     missing = [n for n, p in names.items() if p.default is p.empty and n not in arguments]
     if missing:
         raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
+    for name, value in arguments.items():
+        if value is True and not isinstance(names[name].default, bool):
+            raise ValueError(f"{name} of {cls.__name__} needs a value")
     return cls(**arguments)
 
 

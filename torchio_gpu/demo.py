@@ -28,12 +28,13 @@ from .datasets import mni152
 from .plot import new_figure, plot_gallery
 
 CLASSES = 3  # neither, grey matter, white matter
+BEFORE = 5  # a label that is drawn pink
 BRAIN = slice(14, 183), slice(14, 221), slice(0, 170)  # of the template's voxels, with a margin
 CENTRE = 98, 117, 76  # voxel in the middle of the brain; the borders are as far away or further
 
 
 def run(
-    output: str | Path, device: str | None = None, steps: int = 40, seed: int = 0, size: int = 64
+    output: str | Path, device: str | None = None, steps: int = 60, seed: int = 0, size: int = 48
 ) -> dict[str, Any]:
     """Train on augmented crops of the MNI152 brain for a few steps, and show what was done.
 
@@ -86,7 +87,7 @@ def run(
         axes.grid(alpha=0.3)
         curve.savefig(output / "loss.png")
         head = tio.Subject(t1=brain.t1[BRAIN], seg=brain.seg[BRAIN]).to(place)
-        rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 2, description="gallery")
+        rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 4, description="gallery")
         plot_gallery(rows, output / "gallery.png", window=(0, 1.1), indices=(70, 100, 80))
 
     report |= {"passes": augment.explain().splitlines(), **machine(place)}
@@ -137,10 +138,10 @@ def pipeline(size: int) -> tio.Compose:
 #: For the gallery: every augmentation, as strong as it takes to see it.
 SHOWN: tuple[tio.Transform, ...] = (
     tio.RandomAffine(scales=(0.75, 0.9), degrees=(10, 20)),
-    tio.RandomElasticDeformation(num_control_points=9, max_displacement=11),
+    tio.RandomElasticDeformation(num_control_points=6, max_displacement=20, locked_borders=0),
     tio.RandomAffineElasticDeformation(
         affine_kwargs={"scales": (0.75, 0.9), "degrees": (10, 20)},
-        elastic_kwargs={"num_control_points": 9, "max_displacement": 11},
+        elastic_kwargs={"num_control_points": 6, "max_displacement": 20},
     ),
     # The template is the same on the left and on the right: only this flip can be seen.
     tio.RandomFlip(axes=("AP",), flip_probability=1),
@@ -154,13 +155,21 @@ SHOWN: tuple[tio.Transform, ...] = (
 def gallery(
     head: tio.Subject, augment: tio.Transform, seed: int
 ) -> Iterator[tuple[str, tio.Subject]]:
-    """A head as it is and after each augmentation, one at a time, with titles."""
-    yield "Original: grey matter within yellow, white matter within blue", head
+    """A head as it is, after each augmentation, and after three draws of a pipeline, with titles.
+
+    The label map ``before`` of each is where its tissue was, for contours under the new ones.
+    """
+    before = tio.LabelMap((head.seg.data > 0) * BEFORE, affine=head.seg.affine)
+
+    def shown(head: tio.Subject) -> tio.Subject:
+        return tio.Subject(t1=head.t1, before=before, seg=head.seg)
+
+    yield "Original. Grey matter yellow, white matter blue; pink: where they were", head
     for transform in SHOWN:
         torch.manual_seed(seed)
-        yield repr(transform), transform(head)
-    torch.manual_seed(seed)
-    yield "The pipeline of the training", augment(head)
+        yield repr(transform), shown(transform(head))
+    for draw in (1, 2, 3):
+        yield f"The pipeline of the training, draw {draw}", shown(augment(head))
 
 
 class UNet(nn.Module):

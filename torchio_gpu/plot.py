@@ -210,7 +210,7 @@ def _sheet(
     for number, (title, views, window) in enumerate(rows):
         column, line = divmod(number, lines)
         left, top = column * width + GAP, total[1] - line * height - TITLE
-        text = "\n".join(wrap(title, int(18 * width), max_lines=2, placeholder=" …"))
+        text = "\n".join(wrap(title, int(17 * width), max_lines=2, placeholder=" …"))
         place = left / total[0], (top + GAP) / total[1]
         figure.text(*place, text, color="white", fontsize=7, verticalalignment="bottom")
         for view in views:

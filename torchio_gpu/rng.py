@@ -51,26 +51,35 @@ def philox(counter: Words, seeds: Array) -> Words:
     >>> [hex(word.item()) for word in philox((zero, zero, zero, zero), zero)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    low, high = seeds & _MASK, (seeds >> 32) & _MASK
-    a, b, c, d = counter
-    for n in range(_ROUNDS):
+    first, second = _philox(counter, seeds)
+    return first[0], second[0], first[1], second[1]
+
+
+def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
+    """Philox as two stacks of words: [first and third], [second and fourth]."""
+    xp: Any = np if isinstance(seeds, np.ndarray) else torch
+    shift = np.right_shift if xp is np else torch.bitwise_right_shift
+    shape = np.broadcast_shapes(*(word.shape for word in counter), seeds.shape)
+    where = {} if xp is np else {"device": seeds.device}
+    # Three buffers, written over and over: the words that are multiplied, those that are not, and
+    # the products, which become the latter.
+    odd, even, product = (xp.empty((2, *shape), dtype=xp.int64, **where) for _ in range(3))
+    odd[0], even[0], odd[1], even[1] = counter
+    key = xp.stack((seeds & _MASK, (seeds >> 32) & _MASK))
+    weyl = xp.asarray(_WEYL, **where).reshape(2, *(1,) * seeds.ndim)
+    for _ in range(_ROUNDS):
         # 64-bit products; only their two halves matter, so wrapping into the sign bit is
-        # harmless, and the junk above bit 31 of b, d and the keys is masked off.
-        p = a * _MULTIPLIERS[0]
-        q = c * _MULTIPLIERS[1]
-        a, c = q >> 32, p >> 32
-        if n < 2:  # the words still broadcast against each other
-            a, c = a ^ b ^ low, c ^ d ^ high
-        else:
-            a ^= b
-            a ^= low
-            c ^= d
-            c ^= high
-        a &= _MASK
-        c &= _MASK
-        b, d = q, p
-        low, high = low + _WEYL[0], high + _WEYL[1]
-    return a, b & _MASK, c, d & _MASK
+        # harmless, and the junk above bit 31 of products and keys is masked off.
+        xp.multiply(odd[0], _MULTIPLIERS[0], out=product[1])
+        xp.multiply(odd[1], _MULTIPLIERS[1], out=product[0])
+        shift(product, 32, out=odd)
+        odd ^= even
+        odd ^= key
+        odd &= _MASK
+        even, product = product, even
+        key = key + weyl
+    even &= _MASK
+    return odd, even
 
 
 @dataclass(frozen=True)
@@ -153,17 +162,14 @@ def normals(seeds: Array, count: int, device: torch.device | str = "cpu") -> Ten
     for start in range(0, blocks, step):
         stop = min(start + step, blocks)
         number = xp.arange(start, stop, dtype=xp.int64, **place)[None]
-        words = philox((number & _MASK, number >> 32, zero, zero), key)
-        part = out[:, start:stop]
-        for lane in (0, 2):
-            # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
-            pair = words[lane : lane + 2]
-            first, second = (torch.from_numpy(w) if few else w for w in pair)
-            first, second = first.float(), second.float()
-            radius = first.add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-            angle = second.mul_(2 * math.pi * 2.0**-32)
-            torch.mul(radius, angle.cos(), out=part[..., lane])
-            torch.mul(radius, angle.sin_(), out=part[..., lane + 1])
+        words = _philox((number & _MASK, number >> 32, zero, zero), key)
+        first, second = (torch.from_numpy(w) if few else w for w in words)  # [2, B, N]
+        # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
+        radius = first.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle = second.float().mul_(2 * math.pi * 2.0**-32)
+        pairs = out[:, start:stop].view(-1, stop - start, 2, 2).movedim(2, 0)  # [2, B, N, 2]
+        torch.mul(radius, angle.cos(), out=pairs[..., 0])
+        torch.mul(radius, angle.sin_(), out=pairs[..., 1])
     return out.flatten(1)[:, :count]
 
 

@@ -38,10 +38,8 @@ class BiasField:
     def parameters(self, size: Triple) -> tuple[Array, ...]:
         return _reference.bias_factors(size, self.coefficients, self.order)
 
-    def apply(
-        self, x: Volume, owns: bool, dense: Tensor, b0: Tensor, b1: Tensor, b2: Tensor
-    ) -> Volume:
-        return _reference.bias_field(x, dense, b0, b1, b2, owns)
+    def apply(self, x: Volume, owns: bool, *factors: Tensor) -> Volume:
+        return _reference.bias_field(x, factors, owns)
 
 
 @dataclass(frozen=True)

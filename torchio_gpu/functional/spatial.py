@@ -223,8 +223,8 @@ def _sample(
             x.shape[2:], matrix_, points_, lattice_, size, mode, inverse
         )
     else:
-        coefficients, *bases = to_device(x.device, *factors)
-        grid = _reference.expanded_grid(coefficients, bases, x.dtype)  # type: ignore[arg-type]
+        moved = to_device(x.device, *factors)
+        grid = _reference.expanded_grid(moved, x.dtype)  # type: ignore[arg-type]
     return _reference.sample(x, grid, mode, fill)
 
 

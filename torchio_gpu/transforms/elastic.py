@@ -116,33 +116,29 @@ def _elastic_params(points: Array, space: Space, largest: np.ndarray | None) -> 
     a, b, c = points.shape[1:4]
     lattice = geometry.control_lattice(space, (a, b, c))
     if largest is not None:
-        warn_of_folding(space, (a, b, c), largest)
+        _warn_of_folding(space.shape, (a, b, c), space.affine.tobytes(), float(largest.max()))
     return ElasticParams(points, lattice)
 
 
-def warn_of_folding(space: Space, counts: Triple, largest: np.ndarray) -> None:
-    """Warn when displacements of control points are so large that the map may fold.
+@lru_cache(maxsize=1024)
+def _warn_of_folding(shape: Triple, counts: Triple, affine: bytes, largest: float) -> None:
+    """Warn, once for each geometry, of displacements so large that the map may fold.
 
     Args:
-        space: What the lattice covers.
+        shape: Voxels that the lattice covers.
         counts: Control points along each voxel axis.
-        largest: Largest displacement along each axis of the world, [3] in mm.
+        affine: The samples' affines, as bytes to be remembered by.
+        largest: Largest displacement in mm.
     """
-    bound = _folding_bound(space.shape, counts, space.affine.tobytes())
-    if float(largest.max()) > bound:
+    space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
+    bound = FOLDING_BOUND * float(geometry.control_spacing(space, counts).min())
+    if largest > bound:
         warnings.warn(
             f"max_displacement should stay below {bound:.1f} mm, 0.4 of the control-point "
-            f"spacing, to rule out folding; got {float(largest.max()):.1f} mm",
+            f"spacing, to rule out folding; got {largest:.1f} mm",
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-@lru_cache(maxsize=1024)
-def _folding_bound(shape: Triple, counts: Triple, affine: bytes) -> float:
-    """Displacement in mm from which a lattice over a space may fold; kept, as it is asked often."""
-    space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
-    return FOLDING_BOUND * float(geometry.control_spacing(space, counts).min())
 
 
 def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:

@@ -171,7 +171,8 @@ class _Chain:
         points = lattice = None
         if self.elastic is not None:
             lattice = self.elastic.lattice @ grid
-            points = displace(self.elastic.control_points, invert(grid)[:, :3, :3])
+            inverse = self.space.to_voxel if self.after is None else invert(grid)
+            points = displace(self.elastic.control_points, inverse[:, :3, :3])
         if 1 in self.source.shape:
             matrix, points = _in_plane(matrix, points, self.source, self.space)
         intensity = images.kind == INTENSITY

@@ -6,6 +6,7 @@ pointwise run nobody else sees the voxels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from ... import rng
 from ...arrays import Array, common
 from ...shapes import PerItem, Volume
-from .separable import expand
+from .separable import Factors, expand
 
 
 @lru_cache(maxsize=16)
@@ -38,26 +39,27 @@ def _powers(size: int, order: int) -> np.ndarray:
     return (axis[:, None] ** np.arange(order + 1))[None]
 
 
-def bias_factors(size: tuple[int, ...], coefficients: Array, order: int) -> tuple[Array, ...]:
-    """The polynomial's coefficients, [B, 1, N, N, N], and the powers of each axis' coordinates."""
+def bias_factors(size: tuple[int, ...], coefficients: Array, order: int) -> Factors:
+    """The polynomial of a bias field in factors: powers of each axis' coordinates."""
     xp, coefficients = common(coefficients)
     where = {} if xp is np else {"device": coefficients.device}
     n = order + 1
-    dense = xp.zeros((len(coefficients), 1, n, n, n), dtype=xp.float64, **where)
+    dense = xp.zeros((coefficients.shape[0], n, n, n, 1), dtype=xp.float64, **where)
     i, j, k = monomials(order)
-    dense[:, 0, i, j, k] = coefficients
-    return dense, *(_powers(n, order) for n in size)
+    dense[:, i, j, k, 0] = coefficients
+    along_i, along_j, along_k = (_powers(length, order) for length in size)
+    return Factors(dense, along_i, along_j, along_k.swapaxes(1, 2))
 
 
-def bias_field(x: Volume, dense: Tensor, b0: Tensor, b1: Tensor, b2: Tensor, owns: bool) -> Volume:
+def bias_field(x: Volume, factors: Sequence[Tensor], owns: bool) -> Volume:
     """``x exp(sum_ijk c_ijk X^i Y^j Z^k)`` with X, Y, Z in [-1, 1] between the outer voxel centres.
 
     Args:
         x: Volume in float32 or float64.
-        dense, b0, b1, b2: From :func:`bias_factors`.
+        factors: From :func:`bias_factors`, on the device.
         owns: Whether ``x`` may be overwritten.
     """
-    field = expand(dense, (b0, b1, b2), x.dtype).exp_()[..., 0]  # [B, I, J, K]
+    field = expand(factors, x.dtype).exp_()[..., 0]  # [B, I, J, K]
     return x.mul_(field[:, None]) if owns else x * field[:, None]
 
 

@@ -7,46 +7,54 @@ grid's size is the result.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Bases = tuple[Tensor, Tensor, Tensor]  # [B, I, N0], [B, J, N1], [B, K, N2]
+from ...arrays import Array
 
 
-def expand(coefficients: Tensor, bases: Bases, dtype: torch.dtype) -> Tensor:
-    """Sum of coefficients times basis functions at every voxel.
+class Factors(NamedTuple):
+    """What a separable field is made of, in float64: the products keep its precision.
 
-    ``out[b,i,j,k,d] = sum_lmn coefficients[b,d,l,m,n] bases0[b,i,l] bases1[b,j,m] bases2[b,k,n]``
+    ``field[b,i,j,k,d] = sum_lmn c[b,l,m,n,d] i[b,i,l] j[b,j,m] k[b,k,n]``
+    """
+
+    coefficients: Array  # [B, N0, N1, N2, D]
+    along_i: Array  # [B or 1, I, N0]
+    along_j: Array  # [B or 1, J, N1]
+    along_k: Array  # [B or 1, N2 D, K D], made by :func:`blocks`
+
+
+def blocks(basis: np.ndarray, depth: int) -> np.ndarray:
+    """A basis [B, K, N] for each of D components: block diagonal, [B, N D, K D]."""
+    batch, size, count = basis.shape
+    out = np.zeros((batch, count, depth, size, depth))
+    for d in range(depth):
+        out[:, :, d, :, d] = basis.swapaxes(1, 2)
+    return out.reshape(batch, count * depth, size * depth)
+
+
+def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The field of some :class:`Factors` at every voxel, [B, I, J, K, D].
 
     Args:
-        coefficients: [B, D, N0, N1, N2] in float64: the small products keep its precision.
-        bases: Values of the basis functions along each axis, float64; B may be 1.
+        factors: The four tensors, on the device.
         dtype: Of the result, and of the last, large product.
-
-    Returns:
-        [B, I, J, K, D].
     """
-    batch, depth, n0, n1, n2 = coefficients.shape
-    along_i, along_j, along_k = (basis.expand(batch, -1, -1) for basis in bases)
-    rows, columns, slices = along_i.shape[1], along_j.shape[1], along_k.shape[1]
-    c = coefficients.permute(0, 3, 2, 4, 1).reshape(batch, n1, n0 * n2 * depth)
+    coefficients, along_i, along_j, along_k = factors
+    batch, n0, n1, n2, depth = coefficients.shape
+    rows, columns = along_i.shape[1], along_j.shape[1]
+    if along_i.shape[0] != batch:
+        along_i, along_j, along_k = (f.expand(batch, -1, -1) for f in factors[1:])
+    c = coefficients.transpose(1, 2).reshape(batch, n1, n0 * n2 * depth)
     c = torch.bmm(along_j, c).view(batch, columns, n0, n2 * depth).transpose(1, 2)
     c = torch.bmm(along_i, c.reshape(batch, n0, columns * n2 * depth))
-    # One block of along_k for each of the D components: [B, N2 D, K D], block diagonal.
-    last = along_k.mT
-    if depth > 1:
-        last = last[:, :, None, :, None] * _identity(depth, last.device)[:, None]
-        last = last.reshape(batch, n2 * depth, slices * depth)
-    out = torch.bmm(c.view(batch, rows * columns, n2 * depth).to(dtype), last.to(dtype))
-    return out.view(batch, rows, columns, slices, depth)
-
-
-@lru_cache(maxsize=16)
-def _identity(size: int, device: torch.device) -> Tensor:
-    return torch.eye(size, dtype=torch.float64, device=device)
+    c = c.view(batch, rows * columns, n2 * depth).to(dtype)
+    return torch.bmm(c, along_k.to(dtype)).view(batch, rows, columns, -1, depth)
 
 
 def ramp(size: int, device: torch.device) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,10 @@ from torch import Tensor
 
 from ...arrays import Array, common
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
-from .separable import cubic_bspline, expand, ramp
+from .separable import Factors, blocks, cubic_bspline, expand, ramp
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
-
-Factors = tuple[Array, Array, Array, Array]
 
 
 def separable(
@@ -43,9 +42,7 @@ def separable(
         mode: 'linear' for the coordinates of ``F.grid_sample``, 'nearest' for input voxels.
 
     Returns:
-        Coefficients [B, 3, N0 + 2, N1 + 2, N2 + 2] and three bases, for
-        :func:`torchio_gpu.functional.reference.separable.expand`; None if the control points do
-        not lie along the voxel axes.
+        The map in factors; None if the control points do not lie along the voxel axes.
     """
     n0, n1, n2 = (0, 0, 0)
     if control_points is not None:
@@ -57,39 +54,49 @@ def separable(
         matrix = _to_grid_sample(source, matrix)
     xp, matrix, *points = common(matrix, *([] if control_points is None else [control_points]))
     where = {} if xp is np else {"device": matrix.device}
-    shape = (len(matrix), 3, n0 + 2, n1 + 2, n2 + 2)
+    shape = (matrix.shape[0], n0 + 2, n1 + 2, n2 + 2, 3)
     coefficients = xp.zeros(shape, dtype=xp.float64, **where)
-    coefficients[:, :, n0, n1, n2] = matrix[:, :3, 3]
-    coefficients[:, :, n0 + 1, n1, n2] = matrix[:, :3, 0]
-    coefficients[:, :, n0, n1 + 1, n2] = matrix[:, :3, 1]
-    coefficients[:, :, n0, n1, n2 + 1] = matrix[:, :3, 2]
+    coefficients[:, n0, n1, n2] = matrix[:, :3, 3]
+    coefficients[:, n0 + 1, n1, n2] = matrix[:, :3, 0]
+    coefficients[:, n0, n1 + 1, n2] = matrix[:, :3, 1]
+    coefficients[:, n0, n1, n2 + 1] = matrix[:, :3, 2]
     for p in points:
-        moved = matrix[:, :3, :3] @ p.reshape(*p.shape[:2], -1)
-        coefficients[:, :, :n0, :n1, :n2] = moved.reshape(p.shape)
-    bases = [
-        _basis(n, count, lattice, axis)
-        for axis, (n, count) in enumerate(zip(size, (n0, n1, n2), strict=True))
-    ]
-    return coefficients, bases[0], bases[1], bases[2]
+        moved = matrix[:, :3, :3] @ p.reshape(*p.shape[:2], -1)  # [B, 3, N0 N1 N2]
+        vectors = moved.swapaxes(1, 2).reshape(-1, n0, n1, n2, 3)
+        coefficients[:, :n0, :n1, :n2] = vectors
+    along_i, along_j, along_k = _bases(size, (n0, n1, n2), lattice)
+    return Factors(coefficients, along_i, along_j, blocks(along_k, 3))
 
 
-def _basis(size: int, count: int, lattice: Array | None, axis: int) -> np.ndarray:
-    """Spline functions, 1 and v at the voxels of one axis, [B, size, count + 2]."""
-    v = np.arange(size, dtype=np.float64)
-    if not count:
-        return np.stack((np.ones_like(v), v), -1)[None]
-    assert lattice is not None
-    at = lattice[:, axis, axis, None] * v + lattice[:, axis, 3, None]  # [B, size]
-    basis = np.empty((*at.shape, count + 2))
-    basis[..., :count] = cubic_bspline(at[..., None] - np.arange(count))
-    basis[..., count] = 1
-    basis[..., count + 1] = v
-    return basis
+def _bases(size: Triple, counts: Sequence[int], lattice: Array | None) -> list[np.ndarray]:
+    """Spline functions, 1 and v at the voxels of each axis, three of [B, size, count + 2]."""
+    voxel, axis = _voxels(size)
+    splines = np.empty((1, len(voxel), 0))
+    if lattice is not None:
+        scale, offset = lattice[:, (0, 1, 2), (0, 1, 2)], lattice[:, :3, 3]
+        at = scale[:, axis] * voxel + offset[:, axis]  # [B, I + J + K]
+        splines = cubic_bspline(at[..., None] - np.arange(max(counts)))
+    bases, start = [], 0
+    for n, count in zip(size, counts, strict=True):
+        basis = np.empty((len(splines), n, count + 2))
+        basis[..., :count] = splines[:, start : start + n, :count]
+        basis[..., count] = 1
+        basis[..., count + 1] = voxel[start : start + n]
+        bases.append(basis)
+        start += n
+    return bases
+
+
+@lru_cache(maxsize=256)
+def _voxels(size: Triple) -> tuple[np.ndarray, np.ndarray]:
+    """Voxel indices along I, J and K one after another, and which axis each is of."""
+    voxel = np.concatenate([np.arange(n, dtype=np.float64) for n in size])
+    return voxel, np.repeat((0, 1, 2), size)
 
 
 def _is_diagonal(lattice: np.ndarray) -> bool:
     linear = np.abs(lattice[:, :3, :3])
-    return bool(linear.sum() <= (1 + 1e-9) * linear[:, range(3), range(3)].sum())
+    return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
 
 
 def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
@@ -102,12 +109,12 @@ def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
     return left @ right  # type: ignore[no-any-return]
 
 
-def expanded_grid(coefficients: Tensor, bases: Sequence[Tensor], dtype: torch.dtype) -> Grid:
+def expanded_grid(factors: Sequence[Tensor], dtype: torch.dtype) -> Grid:
     """The coordinates of :func:`separable` on the whole grid, [B, I, J, K, 3]."""
     work = torch.float64 if dtype == torch.float64 else torch.float32
     # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
-    product = work if coefficients.device.type == "cpu" else torch.float64
-    return expand(coefficients, (bases[0], bases[1], bases[2]), product).to(work)
+    product = work if factors[0].device.type == "cpu" else torch.float64
+    return expand(factors, product).to(work)
 
 
 def displaced_grid(
