@@ -58,7 +58,7 @@ class Remote:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                text=True,
+                encoding="utf-8",
             )
         except OSError as error:
             raise FailureError(f"interpreter does not start: {error.strerror}") from error

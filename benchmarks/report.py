@@ -37,12 +37,12 @@ def tables(result: Result) -> str:
 
 def renew(readme: Path, text: str) -> bool:
     """Replace what stands between the markers; False if there are none."""
-    old = readme.read_text() if readme.exists() else ""
+    old = readme.read_text(encoding="utf-8") if readme.exists() else ""
     head, start, rest = old.partition(START)
     _, end, tail = rest.partition(END)
     if not (start and end):
         return False
-    readme.write_text(f"{head}{START}\n{text}\n{END}{tail}")
+    readme.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
     return True
 
 
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
     given = p.parse_args(arguments)
     files = given.results or sorted(RESULTS.glob("*.json"))
-    text = "\n\n".join(tables(json.loads(file.read_text())) for file in files)
+    text = "\n\n".join(tables(json.loads(file.read_text(encoding="utf-8"))) for file in files)
     print(text)
     if text:
         renew(given.readme, text)

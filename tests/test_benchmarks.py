@@ -207,7 +207,10 @@ def test_absent_peer_is_noted() -> None:
 def test_worker_that_dies_is_a_failure() -> None:
     code = "import sys; sys.stdin.readline()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     )
     contender = remote.Remote.__new__(remote.Remote)
     contender._process = process
@@ -223,10 +226,10 @@ def test_command_line_writes_a_valid_result(tmp_path: Path) -> None:
         cwd=ROOT,
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert "| pipe6 |" in done.stdout
-    text = output.read_text()
+    text = output.read_text(encoding="utf-8")
     assert str(ROOT) not in text
     result = json.loads(text)
     keys = {"suite", "date", "commit", "dirty", "threads", "device", "machine"}
@@ -296,16 +299,16 @@ def test_table_shows_ratios_losses_and_failures(made_up: dict[str, Any]) -> None
 
 def test_readme_is_renewed_between_the_markers(made_up: dict[str, Any], tmp_path: Path) -> None:
     result, readme = tmp_path / "result.json", tmp_path / "README.md"
-    result.write_text(json.dumps(made_up))
+    result.write_text(json.dumps(made_up), encoding="utf-8")
     before = f"# Title\n{report.START}\nold\n{report.END}\ntail\n"
-    readme.write_text(before)
+    readme.write_text(before, encoding="utf-8")
     report.main([str(result), "--readme", str(readme)])
-    after = readme.read_text()
+    after = readme.read_text(encoding="utf-8")
     assert after.startswith(f"# Title\n{report.START}\n**CPU: ")
     assert after.endswith(f"\n{report.END}\ntail\n")
     assert "old" not in after
     report.main([str(result), "--readme", str(readme)])
-    assert readme.read_text() == after
-    readme.write_text("# No markers\n")
+    assert readme.read_text(encoding="utf-8") == after
+    readme.write_text("# No markers\n", encoding="utf-8")
     assert not report.renew(readme, "text")
-    assert readme.read_text() == "# No markers\n"
+    assert readme.read_text(encoding="utf-8") == "# No markers\n"

@@ -48,7 +48,7 @@ def test_it_writes_what_it_says_and_nothing_else(result):
         "report.json",
     }
     assert len(list((output / "subjects").iterdir())) == 16
-    assert json.loads((output / "report.json").read_text()) == report
+    assert json.loads((output / "report.json").read_text(encoding="utf-8")) == report
 
 
 def test_the_report_is_complete(result):

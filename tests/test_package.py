@@ -15,7 +15,9 @@ FILE_LIBRARIES = ("SimpleITK", "nibabel")
 
 
 def run(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT
+    )
 
 
 def test_import_is_light():
@@ -73,7 +75,9 @@ def test_version_is_that_of_the_metadata():
 
 
 def blocks(path: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def test_readme_code_runs(tmp_path, monkeypatch):
@@ -92,11 +96,11 @@ def test_readme_code_runs(tmp_path, monkeypatch):
 def test_nothing_names_a_machine():
     """Paths and hosts of a development machine have no place in the project."""
     hosts = re.compile(r"/work/|/tmp/s/|/opt/(wheels|pypi)|pypi\.org|registry\.npmjs")
-    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, encoding="utf-8", cwd=ROOT)
     if listed.returncode:
         pytest.skip("not a git checkout")
     for name in listed.stdout.split():
         path = ROOT / name
         if path.suffix in (".png", "") or not path.exists() or path == Path(__file__):
             continue
-        assert not hosts.search(path.read_text(errors="ignore")), name
+        assert not hosts.search(path.read_text(encoding="utf-8", errors="ignore")), name

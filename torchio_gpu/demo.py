@@ -92,7 +92,7 @@ def run(
 
     report |= {"passes": augment.explain().splitlines(), **machine(place)}
     report["seconds"] = round(time.perf_counter() - started, 1)
-    (output / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
 
