@@ -78,15 +78,36 @@ def test_normals_are_normal():
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 1000])
 def test_few_and_many_normals_are_the_same_numbers(count, monkeypatch):
-    """Small requests run in numpy, large ones in torch, in blocks; nobody may notice."""
+    """Small requests run in numpy, large ones in torch; nobody may notice."""
     seeds = np.array([5, -9])
-    few = rng.normals(seeds, count)
+    whole = rng.normals(seeds, count)
     monkeypatch.setattr(rng, "_FEW", 0)
-    monkeypatch.setattr(rng, "_BLOCK", 16)
-    many = rng.normals(seeds, count)
-    assert few.shape == (2, count)
-    assert torch.equal(few, many)
-    assert torch.equal(rng.normals(seeds[1:], count)[0], many[1])
+    blocks = rng.normals(seeds, count)
+    assert whole.shape == (2, count)
+    assert torch.equal(whole, blocks)
+    assert torch.equal(rng.normals(seeds[1:], count)[0], blocks[1])
+    assert len(set(whole[0].tolist())) == count
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 10])
+def test_normals_can_begin_anywhere(start):
+    whole = rng.normals(np.array([5, -9]), 20)
+    assert torch.equal(rng.normals(np.array([5, -9]), 9, start=start), whole[:, start : start + 9])
+
+
+def test_normals_follow_from_the_words_of_their_counter():
+    """Lanes 0 and 1 are Box and Muller's pair from the first two words, 2 and 3 from the others."""
+    seed = np.array([77])
+    zero = np.zeros(1, dtype=np.int64)
+    a, b, c, d = (w.item() for w in rng.philox((zero + 3, zero, zero, zero), seed))
+    expected = []
+    for first, second in ((a, b), (c, d)):
+        radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))
+        angle = 2 * np.pi * second / 2**32
+        expected += [radius * np.cos(angle), radius * np.sin(angle)]
+    np.testing.assert_allclose(
+        rng.normals(seed, 16)[0, 12:].numpy(), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_normals_run_on_meta():

@@ -28,10 +28,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _MASK = 0xFFFFFFFF
-#: Counters handled at a time: four int64 words of each stay within a CPU core's cache.
-_BLOCK = 32768
-#: Fewer counters than this are handled in numpy, whose calls cost a third of torch's.
-_FEW = 4096
+#: Up to this many counters are handled in numpy, whose calls cost a third of torch's and start no threads.
+_FEW = 8192
 
 Words = tuple[Any, Any, Any, Any]
 
@@ -63,7 +61,7 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
     where = {} if xp is np else {"device": seeds.device}
     # Three buffers, written over and over: the words that are multiplied, those that are not, and
     # the products, which become the latter.
-    odd, even, product = (xp.empty((2, *shape), dtype=xp.int64, **where) for _ in range(3))
+    odd, even, product = xp.empty((3, 2, *shape), dtype=xp.int64, **where)
     odd[0], even[0], odd[1], even[1] = counter
     key = xp.stack((seeds & _MASK, (seeds >> 32) & _MASK))
     weyl = xp.asarray(_WEYL, **where).reshape(2, *(1,) * seeds.ndim)
@@ -135,7 +133,7 @@ def to_seeds(draws: np.ndarray) -> np.ndarray:
     return words[..., 0] | words[..., 1] << 32
 
 
-def normals(seeds: Array, count: int, device: torch.device | str = "cpu") -> Tensor:
+def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start: int = 0) -> Tensor:
     """Standard normal numbers, [B, count] float32: Philox words through Box and Muller (1958).
 
     Number n of a sample is lane n % 4 of counter n // 4 under the sample's seed.
@@ -144,33 +142,27 @@ def normals(seeds: Array, count: int, device: torch.device | str = "cpu") -> Ten
         seeds: int64 seeds, [B].
         count: How many numbers each sample gets.
         device: Where to compute.
+        start: The number to begin with.
 
-    >>> normals(torch.tensor([1, 2]), 5).shape
-    torch.Size([2, 5])
+    >>> bool((normals(np.array([1]), 3, start=5) == normals(np.array([1]), 8)[:, 5:]).all())
+    True
     """
     device = torch.device(device)
-    blocks = -(-count // 4)
     keys = torch.as_tensor(seeds)[:, None]
-    # One block after another keeps the words in a CPU core's cache; a GPU wants them all at once.
-    step = _BLOCK if device.type == "cpu" else blocks
-    few = device.type == "cpu" and blocks * len(keys) <= _FEW
-    out = torch.empty(len(keys), blocks, 4, dtype=torch.float32, device=device)
-    xp: Any = np if few else torch
-    place = {} if few else {"device": device}
-    key: Any = keys.numpy() if few else keys.to(device, non_blocking=True)
-    zero = xp.zeros((1, 1), dtype=xp.int64, **place)
-    for start in range(0, blocks, step):
-        stop = min(start + step, blocks)
-        number = xp.arange(start, stop, dtype=xp.int64, **place)[None]
-        words = _philox((number & _MASK, number >> 32, zero, zero), key)
-        first, second = (torch.from_numpy(w) if few else w for w in words)  # [2, B, N]
-        # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
-        radius = first.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-        angle = second.float().mul_(2 * math.pi * 2.0**-32)
-        pairs = out[:, start:stop].view(-1, stop - start, 2, 2).movedim(2, 0)  # [2, B, N, 2]
-        torch.mul(radius, angle.cos(), out=pairs[..., 0])
-        torch.mul(radius, angle.sin_(), out=pairs[..., 1])
-    return out.flatten(1)[:, :count]
+    first, last = start // 4, -(-(start + count) // 4)
+    in_numpy = device.type == "cpu" and (last - first) * keys.shape[0] <= _FEW
+    xp: Any = np if in_numpy else torch
+    where = {} if in_numpy else {"device": device}
+    key: Any = keys.numpy() if in_numpy else keys.to(device, non_blocking=True)
+    zero = xp.zeros((1, 1), dtype=xp.int64, **where)
+    number = xp.arange(first, last, dtype=xp.int64, **where)[None]
+    words = _philox((number & _MASK, number >> 32, zero, zero), key)
+    one, two = (torch.from_numpy(w) if in_numpy else w for w in words)  # [2, B, N]
+    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
+    radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    angle = two.float().mul_(2 * math.pi * 2.0**-32)
+    pairs = torch.stack((angle.cos().mul_(radius), angle.sin_().mul_(radius)), -1)  # [2, B, N, 2]
+    return pairs.movedim(0, 2).flatten(1)[:, start - 4 * first :][:, :count]
 
 
 class Streams:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,14 @@ from ..arrays import Array
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .reference import intensity as _reference
+from .reference.slabs import slab_rows
+
+
+class Slab(NamedTuple):
+    """Which part of a volume an operation is given: some rows along I."""
+
+    first: int
+    rows: int  # of the whole volume
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,8 @@ class BiasField:
     def parameters(self, size: Triple) -> tuple[Array, ...]:
         return _reference.bias_factors(size, self.coefficients, self.order)
 
-    def apply(self, x: Volume, owns: bool, *factors: Tensor) -> Volume:
-        return _reference.bias_field(x, factors, owns)
+    def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
+        return _reference.bias_field(x, factors, slab.first, owns)
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,13 @@ class Gamma:
     def parameters(self, size: Triple) -> tuple[Array, ...]:
         return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
 
-    def apply(self, x: Volume, owns: bool, log_gamma: Tensor) -> Volume:
+    def apply(self, x: Volume, slab: Slab, owns: bool, log_gamma: Tensor) -> Volume:
         if log_gamma.shape[1] not in (1, x.shape[1]):
             raise ValueError(
                 f"log_gamma must hold one value per sample [{len(x)}] or per channel "
                 f"[{len(x)}, {x.shape[1]}], got {list(log_gamma.shape)}"
             )
-        return _reference.gamma(x, log_gamma, owns)
+        return _reference.gamma(x, log_gamma)
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,12 @@ class Noise:
     def parameters(self, size: Triple) -> tuple[Array, ...]:
         return (self.mean, self.std)
 
-    def apply(self, x: Volume, owns: bool, mean: Tensor, std: Tensor) -> Volume:
+    def apply(self, x: Volume, slab: Slab, owns: bool, mean: Tensor, std: Tensor) -> Volume:
         active = None
         if self.active is not None:
             active = torch.from_numpy(self.active).to(x.device, non_blocking=True)
-        return _reference.noise(x, mean, std, self.seeds, self.rician, active, owns)
+        where = slab.first, slab.rows
+        return _reference.noise(x, mean, std, self.seeds, self.rician, active, *where, owns)
 
 
 Operation = BiasField | Gamma | Noise
@@ -117,7 +127,16 @@ def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
         isinstance(t, Tensor) and t.requires_grad for t in (y, *flat)
     )
     moved = iter(to_device(x.device, *flat))
-    for operation, group in zip(operations, parameters, strict=True):
-        owns = y is not x and not differentiable
-        y = operation.apply(y, owns, *[next(moved) for _ in group])  # type: ignore[arg-type]
-    return y.to(x.dtype) if x.is_floating_point() else y
+    steps = [(o, [next(moved) for _ in p]) for o, p in zip(operations, parameters, strict=True)]
+    rows = size[0]
+    slab = slab_rows(rows, x.numel() // rows, x.device)
+    parts = []
+    for first in range(0, rows, slab):
+        part = y[:, :, first : first + slab]
+        owns = False
+        for operation, values in steps:
+            part = operation.apply(part, Slab(first, rows), owns, *values)  # type: ignore[arg-type]
+            owns = not differentiable
+        parts.append(part)
+    out = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    return out.to(x.dtype) if x.is_floating_point() else out

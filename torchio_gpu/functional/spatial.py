@@ -222,10 +222,9 @@ def _sample(
         grid = _reference.displaced_grid(
             x.shape[2:], matrix_, points_, lattice_, size, mode, inverse
         )
-    else:
-        moved = to_device(x.device, *factors)
-        grid = _reference.expanded_grid(moved, x.dtype)  # type: ignore[arg-type]
-    return _reference.sample(x, grid, mode, fill)
+        return _reference.sample(x, grid, mode, fill)
+    moved = to_device(x.device, *factors)
+    return _reference.sample_separable(x, moved, mode, fill)  # type: ignore[arg-type]
 
 
 def _exact_rows(matrix: Array, control_points: Array | None) -> dict[int, tuple[int, ...]]:

@@ -51,19 +51,22 @@ def bias_factors(size: tuple[int, ...], coefficients: Array, order: int) -> Fact
     return Factors(dense, along_i, along_j, along_k.swapaxes(1, 2))
 
 
-def bias_field(x: Volume, factors: Sequence[Tensor], owns: bool) -> Volume:
+def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> Volume:
     """``x exp(sum_ijk c_ijk X^i Y^j Z^k)`` with X, Y, Z in [-1, 1] between the outer voxel centres.
 
     Args:
-        x: Volume in float32 or float64.
-        factors: From :func:`bias_factors`, on the device.
+        x: Slab of a volume in float32 or float64.
+        factors: From :func:`bias_factors` for the whole volume, on the device.
+        first: Row of the volume, along I, that the slab begins with.
         owns: Whether ``x`` may be overwritten.
     """
-    field = expand(factors, x.dtype).exp_()[..., 0]  # [B, I, J, K]
+    coefficients, along_i, along_j, along_k = factors
+    along_i = along_i[:, first : first + x.shape[2]]
+    field = expand((coefficients, along_i, along_j, along_k), x.dtype).exp_()[..., 0]
     return x.mul_(field[:, None]) if owns else x * field[:, None]
 
 
-def gamma(x: Volume, log_gamma: Tensor, owns: bool) -> Volume:
+def gamma(x: Volume, log_gamma: Tensor) -> Volume:
     """``sign(x) |x| ** exp(log_gamma)``; the gradient with respect to x is 0 where x is 0.
 
     Args:
@@ -86,27 +89,38 @@ def noise(
     seeds: Array,
     rician: bool,
     active: Tensor | None,
+    first: int,
+    rows: int,
     owns: bool,
 ) -> Volume:
     """Gaussian noise ``x + n``, or Rician noise ``sqrt((x + n1)^2 + n2^2)``, n ~ N(mean, std^2).
 
+    Voxel (c, i, j, k) of a sample takes number ((i C + c) J + j) K + k of the sample's stream, so
+    that rows along I take numbers that follow each other; the second part takes those after the
+    last of the first.
+
     Args:
-        x: Volume in float32 or float64.
+        x: Slab of a volume in float32 or float64.
         mean, std: In the image's own units, [B].
         seeds: One stream of normal numbers per sample, [B] int64.
         rician: Add the noise to a complex image and return its magnitude.
         active: Samples to change, [B] bool; all of them if None.
+        first: Row of the volume, along I, that the slab begins with.
+        rows: Rows of the whole volume.
+        owns: Whether ``x`` may be overwritten.
     """
-    count = x[0].numel()
-    drawn = rng.normals(seeds, count * (2 if rician else 1), x.device).to(x.dtype)
-    mean = mean.to(x.dtype)[:, None, None, None, None]
-    std = std.to(x.dtype)[:, None, None, None, None]
-    real = drawn[:, :count].view(x.shape)
+    batch, channels, slab, *plane = x.shape
+    per_row = x[0, :, 0].numel()
+    mean, std = mean.to(x.dtype)[:, None], std.to(x.dtype)[:, None]
+
+    def part(start: int) -> Tensor:
+        drawn = rng.normals(seeds, slab * per_row, x.device, start).to(x.dtype)
+        drawn = torch.addcmul(mean, drawn, std)
+        return drawn.view(batch, slab, channels, *plane).transpose(1, 2)
+
+    change = part(first * per_row)
     if not rician:
         # mean + std n is 0 for a sample left out, so it needs no mask
-        change = drawn.view(x.shape).mul_(std).add_(mean) if owns else real * std + mean
         return x.add_(change) if owns else x + change
-    imaginary = drawn[:, count:].view(x.shape)
-    # hypot has a finite slope at 0 only where torch.hypot's is: voxels with both parts exactly 0
-    out = torch.hypot(x + (real * std + mean), imaginary * std + mean)
+    out = torch.hypot(x + change, part((rows + first) * per_row))
     return out if active is None else torch.where(active[:, None, None, None, None], out, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .separable import Factors, blocks, cubic_bspline, expand, ramp
+from .slabs import slab_rows
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
@@ -109,12 +110,30 @@ def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
     return left @ right  # type: ignore[no-any-return]
 
 
-def expanded_grid(factors: Sequence[Tensor], dtype: torch.dtype) -> Grid:
-    """The coordinates of :func:`separable` on the whole grid, [B, I, J, K, 3]."""
-    work = torch.float64 if dtype == torch.float64 else torch.float32
+def sample_separable(
+    x: Volume, factors: Sequence[Tensor], mode: str, fill: float | Tensor
+) -> Volume:
+    """Read a volume through the map of :func:`separable`, whose factors are on its device.
+
+    Coordinates are made and used slab by slab: the whole grid would be three times the volume.
+    """
+    work = _work(x)
+    coefficients, along_i, along_j, along_k = factors
     # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
-    product = work if factors[0].device.type == "cpu" else torch.float64
-    return expand(factors, product).to(work)
+    product = work if x.device.type == "cpu" else torch.float64
+    per_row = x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
+    slab = slab_rows(along_i.shape[1], per_row, x.device)
+    read = _reader(x, mode, fill)
+    parts = [
+        read(expand((coefficients, part, along_j, along_k), product).to(work))
+        for part in along_i.split(slab, dim=1)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _work(x: Volume) -> torch.dtype:
+    """dtype in which coordinates and interpolation of a volume are computed."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def displaced_grid(
@@ -139,15 +158,26 @@ def sample(x: Volume, grid: Grid, mode: str, fill: float | Tensor) -> Volume:
 
     Args:
         x: Volume.
-        grid: [B, I, J, K, 3], as made by the functions above for the same mode.
+        grid: [B, I, J, K, 3], as made by :func:`displaced_grid` for the same mode.
         mode: 'linear' or 'nearest'.
         fill: Value outside the input: a number or [B, C].
     """
+    return _reader(x, mode, fill)(grid.to(_work(x)))
+
+
+def _reader(x: Volume, mode: str, fill: float | Tensor) -> Callable[[Grid], Volume]:
+    """What reads a volume at a grid: all that can be done once for several grids is done."""
+    if isinstance(fill, Tensor):
+        fill = fill[:, :, None, None, None]
     if mode == "nearest":
-        return _sample_nearest(x, grid, fill)
-    return _sample_linear(
-        x, grid.to(torch.float64 if x.dtype == torch.float64 else torch.float32), fill
-    )
+        return lambda grid: _sample_nearest(x, grid, fill)
+    y = x.to(_work(x))
+    filled = isinstance(fill, Tensor) or fill != 0
+    if isinstance(fill, Tensor):
+        fill = fill.to(y)
+    if filled:
+        y = y - fill  # zero outside, plus fill afterwards: no blend with zero at the edge
+    return lambda grid: _sample_linear(y, grid).add_(fill) if filled else _sample_linear(y, grid)
 
 
 def voxel_grid(size: Triple, device: torch.device) -> Tensor:
@@ -210,15 +240,9 @@ def _displaced(
     return points
 
 
-def _sample_linear(x: Volume, grid: Grid, fill: float | Tensor) -> Volume:
-    """Trilinear interpolation of ``x - fill``, which is zero outside, plus ``fill``."""
-    y = x.to(grid.dtype)
-    if isinstance(fill, Tensor):
-        fill = fill.to(y)[:, :, None, None, None]
-        y = y - fill
-    elif fill:
-        y = y - fill
-    batch, parts = len(y), _parts(y, grid)
+def _sample_linear(y: Volume, grid: Grid) -> Volume:
+    """Trilinear interpolation, zero outside."""
+    batch, parts = y.shape[0], _parts(y, grid)
     if parts > 1:
         # grid_sample works on one sample per thread: cut the output of a small batch along I.
         y = y.expand(parts, -1, -1, -1, -1)
@@ -226,8 +250,6 @@ def _sample_linear(x: Volume, grid: Grid, fill: float | Tensor) -> Volume:
     out = F.grid_sample(y, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if parts > 1:
         out = out.transpose(0, 1).reshape(batch, out.shape[1], -1, *out.shape[3:])
-    if isinstance(fill, Tensor) or fill:
-        out = out.add_(fill)
     return out
 
 
@@ -252,7 +274,7 @@ def _sample_nearest(x: Volume, grid: Grid, fill: float | Tensor) -> Volume:
     out = flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
     outside = ~inside[:, None]
     if isinstance(fill, Tensor):
-        return torch.where(outside, fill.to(x)[:, :, None, None, None], out)
+        return torch.where(outside, fill.to(x), out)
     return out.masked_fill(outside, fill)
 
 
