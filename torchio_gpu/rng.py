@@ -28,7 +28,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _MASK = 0xFFFFFFFF
-#: Up to this many counters are handled in numpy, whose calls cost a third of torch's and start no threads.
+#: Up to this many counters are handled in numpy: its calls cost a third of torch's and start no
+#: threads.
 _FEW = 8192
 
 Words = tuple[Any, Any, Any, Any]
@@ -161,8 +162,10 @@ def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start:
     # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
     radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
     angle = two.float().mul_(2 * math.pi * 2.0**-32)
-    pairs = torch.stack((angle.cos().mul_(radius), angle.sin_().mul_(radius)), -1)  # [2, B, N, 2]
-    return pairs.movedim(0, 2).flatten(1)[:, start - 4 * first :][:, :count]
+    out = torch.empty(keys.shape[0], last - first, 2, 2, dtype=torch.float32, device=device)
+    torch.mul(radius, angle.cos(), out=out[..., 0].movedim(-1, 0))
+    torch.mul(radius, angle.sin_(), out=out[..., 1].movedim(-1, 0))
+    return out.flatten(1)[:, start - 4 * first :][:, :count]
 
 
 class Streams:

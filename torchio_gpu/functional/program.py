@@ -19,7 +19,7 @@ from ..arrays import Array
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .reference import intensity as _reference
-from .reference.slabs import slab_rows
+from .reference.slabs import join, slab_rows
 
 
 class Slab(NamedTuple):
@@ -111,32 +111,59 @@ def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
     True
     """
     check_volume(x)
-    if x.is_complex():
-        raise ValueError(f"x must be real, got {x.dtype}")
+    program = Program(operations, x, spatial_shape(x))
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    size = spatial_shape(x)
-    parameters = [operation.parameters(size) for operation in operations]
-    flat = [parameter for group in parameters for parameter in group]
-    for parameter in flat:
-        if parameter.shape[0] not in (1, len(x)):
-            raise ValueError(
-                f"parameters must hold one entry per sample: expected {len(x)}, "
-                f"got {parameter.shape[0]}"
-            )
-    differentiable = torch.is_grad_enabled() and any(
-        isinstance(t, Tensor) and t.requires_grad for t in (y, *flat)
-    )
-    moved = iter(to_device(x.device, *flat))
-    steps = [(o, [next(moved) for _ in p]) for o, p in zip(operations, parameters, strict=True)]
-    rows = size[0]
+    rows = y.shape[2]
     slab = slab_rows(rows, x.numel() // rows, x.device)
-    parts = []
-    for first in range(0, rows, slab):
-        part = y[:, :, first : first + slab]
-        owns = False
-        for operation, values in steps:
-            part = operation.apply(part, Slab(first, rows), owns, *values)  # type: ignore[arg-type]
-            owns = not differentiable
-        parts.append(part)
-    out = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+    starts = range(0, rows, slab)
+    out = join((program(y[:, :, n : n + slab], n, owns=False) for n in starts), rows)
     return out.to(x.dtype) if x.is_floating_point() else out
+
+
+class Program:
+    """Operations made ready for a volume: checked, with their parameters on its device.
+
+    Args:
+        operations: What to do, in order.
+        x: The volume, or one of its batch, channels, dtype and device.
+        size: Voxels along I, J, K of what the operations are applied to.
+
+    Raises:
+        ValueError: A parameter does not fit, or the volume is complex.
+    """
+
+    def __init__(self, operations: Sequence[Operation], x: Volume, size: Triple) -> None:
+        if x.is_complex():
+            raise ValueError(f"x must be real, got {x.dtype}")
+        parameters = [operation.parameters(size) for operation in operations]
+        flat = [parameter for group in parameters for parameter in group]
+        for parameter in flat:
+            if parameter.shape[0] not in (1, x.shape[0]):
+                raise ValueError(
+                    f"parameters must hold one entry per sample: expected {x.shape[0]}, "
+                    f"got {parameter.shape[0]}"
+                )
+        self.differentiable = torch.is_grad_enabled() and any(
+            isinstance(t, Tensor) and t.requires_grad for t in (x, *flat)
+        )
+        moved = iter(to_device(x.device, *flat))
+        self.rows = size[0]
+        self.steps = [
+            (operation, [next(moved) for _ in group])
+            for operation, group in zip(operations, parameters, strict=True)
+        ]
+
+    def __call__(self, x: Volume, first: int, owns: bool) -> Volume:
+        """Apply the operations to a slab that begins with row ``first``.
+
+        Args:
+            x: Slab in float32 or float64.
+            first: Its first row along I, in the whole volume.
+            owns: Whether it may be overwritten.
+        """
+        slab = Slab(first, self.rows)
+        for operation, values in self.steps:
+            mine = owns and not (self.differentiable or x.requires_grad)
+            x = operation.apply(x, slab, mine, *values)  # type: ignore[arg-type]
+            owns = True
+        return x

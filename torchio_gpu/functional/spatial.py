@@ -16,6 +16,7 @@ from ..arrays import Array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
+from .program import Operation, Program, pointwise
 from .reference import spatial as _reference
 
 MODES = ("linear", "nearest")
@@ -106,6 +107,7 @@ def warp(
     mode: str = "linear",
     fill: float | Tensor = 0.0,
     inverse: bool = False,
+    operations: Sequence[Operation] = (),
 ) -> Volume:
     """Affine and elastic map in one sampling: ``out(v) = x(matrix (v + u(v)))``.
 
@@ -120,6 +122,8 @@ def warp(
             default the control points cover the output grid.
         size, mode, fill: As for :func:`affine_warp`.
         inverse: Use the inverse of ``v + u(v)``; see :func:`bspline_warp`.
+        operations: Pointwise operations to apply to the result, in the same pass where samples
+            are interpolated linearly; see :func:`torchio_gpu.functional.pointwise`.
 
     Returns:
         Volume (B, C, \\*size).
@@ -153,13 +157,17 @@ def warp(
 
     exact = _exact_rows(matrix, control_points)
     if not exact:
-        return _sample(x, matrix, control_points, lattice, size, mode, fill, inverse).to(out_dtype)
+        together = operations if mode == "linear" else ()
+        out = _sample(x, matrix, control_points, lattice, size, mode, fill, inverse, together)
+        out = out.to(out_dtype)
+        return pointwise(out, operations) if operations and not together else out
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in exact.items():
         groups.setdefault(key, []).append(row)
     rest = [row for row in range(batch) if row not in exact]
     if len(groups) == 1 and not rest:
-        return _copy(x, next(iter(groups)), size, fill).to(out_dtype)
+        out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
+        return pointwise(out, operations) if operations else out
     out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
     for key, rows in groups.items():
         at = _rows(rows)
@@ -171,7 +179,7 @@ def warp(
         fills = _pick(fill, at)
         part = _sample(x[at], matrix[at], points, places, size, mode, fills, inverse)
         out[at] = part.to(out_dtype)
-    return out
+    return pointwise(out, operations) if operations else out
 
 
 def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
@@ -212,7 +220,15 @@ def _sample(
     mode: str,
     fill: float | Tensor,
     inverse: bool,
+    operations: Sequence[Operation] = (),
 ) -> Volume:
+    finish = None
+    if operations:
+        program = Program(operations, x, size)
+
+        def finish(part: Volume, first: int) -> Volume:
+            return program(part, first, owns=True)
+
     factors = _reference.separable(x.shape[2:], matrix, control_points, lattice, size, mode)
     if factors is None or (inverse and control_points is not None):
         matrix_, points_, lattice_ = to_device(x.device, matrix, control_points, lattice)
@@ -222,9 +238,10 @@ def _sample(
         grid = _reference.displaced_grid(
             x.shape[2:], matrix_, points_, lattice_, size, mode, inverse
         )
-        return _reference.sample(x, grid, mode, fill)
+        out = _reference.sample(x, grid, mode, fill)
+        return out if finish is None else finish(out, 0)
     moved = to_device(x.device, *factors)
-    return _reference.sample_separable(x, moved, mode, fill)  # type: ignore[arg-type]
+    return _reference.sample_separable(x, moved, mode, fill, finish)  # type: ignore[arg-type]
 
 
 def _exact_rows(matrix: Array, control_points: Array | None) -> dict[int, tuple[int, ...]]:

@@ -2,7 +2,8 @@
 
 A pipeline is flattened into steps once. Neighbouring spatial steps form a run: their maps are
 composed in the world, in float64 on the host, and each image is sampled once, on the final grid.
-Neighbouring pointwise steps form a run as well: one program, one read and one write.
+Neighbouring pointwise steps form a run as well: one program, which is applied as the voxels of the
+spatial run before it are read, or in a pass of its own.
 
 A spatial run ends where maps can no longer be composed cheaply: a second bending map, or one that
 turns the grid on which a bending map was to be evaluated axis by axis; and where voxels are to be
@@ -12,7 +13,7 @@ read differently.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -163,8 +164,10 @@ class _Chain:
         if move.space is not None:
             self.space = move.space
 
-    def sample(self, images: ImagesBatch, sampling: Sampling) -> ImagesBatch:
-        """Read the voxels through all maps at once."""
+    def sample(
+        self, images: ImagesBatch, sampling: Sampling, program: Sequence[Operation]
+    ) -> ImagesBatch:
+        """Read the voxels through all maps at once, and apply what follows to each."""
         grid = _times(self.after, self.space.affine)
         world = grid if self.matrix is None else _times(self.matrix, grid)
         matrix = _times(self.source.to_voxel, world)
@@ -186,6 +189,7 @@ class _Chain:
             mode=sampling.image if intensity else sampling.label,
             fill=F.fill_value(images.data, rule),
             inverse=self.elastic is not None and self.elastic.inverse,
+            operations=program,
         )
         return images.with_data(data, self.space.affine)
 
@@ -215,6 +219,30 @@ def _in_plane(
     return matrix * mask + unit, points
 
 
+@dataclass
+class _Waiting:
+    """What is still to be done to the images of a batch, in one pass over each."""
+
+    batch: SubjectsBatch
+    chains: dict[str, _Chain] = field(default_factory=dict)
+    programs: dict[str, list[Operation]] = field(default_factory=dict)
+    sampling: Sampling | None = None
+
+    def carry_out(self) -> None:
+        """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
+        # where nothing is read between voxels, nothing lies outside either
+        sampling = self.sampling or Sampling(image_fill=0)
+        for name, images in list(self.batch.images.items()):
+            chain, program = self.chains.get(name), self.programs.get(name, [])
+            if chain is not None and chain.moved:
+                self.batch.images[name] = chain.sample(images, sampling, program)
+            elif program:
+                self.batch.images[name] = images.with_data(F.pointwise(images.data, program))
+        self.chains.clear()
+        self.programs.clear()
+        self.sampling = None
+
+
 class Plan:
     """The steps of a pipeline, grouped into passes.
 
@@ -236,9 +264,14 @@ class Plan:
             return batch
         draws = self.draw(batch)
         out = batch.replace(dict(batch.images))
+        waiting = _Waiting(out)
         for group in self.groups:
-            carry_out = self._spatial if group.role == "spatial" else self._pointwise
-            carry_out(out, group, draws)
+            if group.role == "spatial":
+                waiting.carry_out()
+                self._spatial(waiting, group, draws)
+            else:
+                self._pointwise(waiting, group, draws)
+        waiting.carry_out()
         return out
 
     def draw(self, batch: SubjectsBatch) -> _Draws:
@@ -313,66 +346,60 @@ class Plan:
         batch.records.append(Record(step.transform, params, names, untouched, active))
         return params, active
 
-    def _keep(self, number: int, batch: SubjectsBatch) -> None:
-        for name, new in (self.steps[number].keep or {}).items():
-            if name not in batch.images:
+    def _keep(self, number: int, waiting: _Waiting) -> None:
+        keep = self.steps[number].keep
+        if not keep:
+            return
+        waiting.carry_out()
+        images = waiting.batch.images
+        for name, new in keep.items():
+            if name not in images:
                 raise KeyError(f"keep must name images of the subject, {name!r} is none")
-            batch.images[new] = batch.images[name]
+            images[new] = images[name]
 
-    def _spatial(self, batch: SubjectsBatch, group: Group, draws: _Draws) -> None:
+    def _spatial(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
         from .base import Scene
 
-        chains: dict[str, _Chain] = {}
-        sampling: Sampling | None = None
+        chains = waiting.chains
         for number in group.steps:
-            self._keep(number, batch)
+            self._keep(number, waiting)
             transform = self.steps[number].transform
             names = draws.prepared.names[number]
             if not names:
                 continue
             for name in names:
                 if name not in chains:
-                    space = batch.images[name].space
+                    space = waiting.batch.images[name].space
                     chains[name] = _Chain(space, space)
-            first = chains[names[0]].space
             _check_spaces({name: chains[name].space for name in names}, transform)
-            scene = Scene(names, first)
-            decided = self._decide(number, draws, batch, scene)
+            scene = Scene(names, chains[names[0]].space)
+            decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:
                 continue
             for move in transform.moves(decided[0], scene):
                 for name in names:
                     chains[name].add(move)
-            sampling = sampling or transform.sampling()
-        for name, chain in chains.items():
-            if chain.moved:
-                images = batch.images[name]
-                # where nothing is read between voxels, nothing lies outside either
-                batch.images[name] = chain.sample(images, sampling or Sampling(image_fill=0))
+            waiting.sampling = waiting.sampling or transform.sampling()
 
-    def _pointwise(self, batch: SubjectsBatch, group: Group, draws: _Draws) -> None:
+    def _pointwise(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
         from .base import Scene
 
-        programs: dict[str, list[Operation]] = {}
         for number in group.steps:
-            self._keep(number, batch)
+            self._keep(number, waiting)
             step = self.steps[number]
             names = draws.prepared.names[number]
             if not names:
                 continue
-            scene = Scene(names, batch.images[names[0]].space)
-            decided = self._decide(number, draws, batch, scene)
+            scene = Scene(names, waiting.batch.images[names[0]].space)
+            decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:
                 continue
             params, active = decided
+            known = step.names or names
             for name in names:
-                known = step.names or names
                 if name in known:
                     operation = step.transform.operation(params.column(known.index(name)), active)
-                    programs.setdefault(name, []).append(operation)
-        for name, program in programs.items():
-            images = batch.images[name]
-            batch.images[name] = images.with_data(F.pointwise(images.data, program))
+                    waiting.programs.setdefault(name, []).append(operation)
 
     def __str__(self) -> str:
         lines = []

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .separable import Factors, blocks, cubic_bspline, expand, ramp
-from .slabs import slab_rows
+from .slabs import join, slab_rows
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
@@ -111,24 +111,35 @@ def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
 
 
 def sample_separable(
-    x: Volume, factors: Sequence[Tensor], mode: str, fill: float | Tensor
+    x: Volume,
+    factors: Sequence[Tensor],
+    mode: str,
+    fill: float | Tensor,
+    finish: Callable[[Volume, int], Volume] | None = None,
 ) -> Volume:
     """Read a volume through the map of :func:`separable`, whose factors are on its device.
 
     Coordinates are made and used slab by slab: the whole grid would be three times the volume.
+
+    Args:
+        x, mode, fill: As for :func:`sample`.
+        factors: The map.
+        finish: Applied to each slab while it is in the cache, with its first row.
     """
     work = _work(x)
     coefficients, along_i, along_j, along_k = factors
     # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
     product = work if x.device.type == "cpu" else torch.float64
-    per_row = x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
-    slab = slab_rows(along_i.shape[1], per_row, x.device)
+    rows, per_row = along_i.shape[1], x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
+    slab = slab_rows(rows, per_row, x.device)
     read = _reader(x, mode, fill)
-    parts = [
-        read(expand((coefficients, part, along_j, along_k), product).to(work))
-        for part in along_i.split(slab, dim=1)
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+    def part(first: int) -> Volume:
+        some = along_i[:, first : first + slab]
+        out = read(expand((coefficients, some, along_j, along_k), product).to(work))
+        return out if finish is None else finish(out, first)
+
+    return join((part(first) for first in range(0, rows, slab)), rows)
 
 
 def _work(x: Volume) -> torch.dtype:
