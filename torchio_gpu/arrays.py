@@ -36,9 +36,19 @@ def on_host(array: Array) -> bool:
     return not isinstance(array, Tensor) or (array.device.type == "cpu" and not array.requires_grad)
 
 
-def as_array(value: Any) -> Array:
-    """Tensors as they are; numbers, sequences and arrays as float64 on the host."""
-    return value if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
+def as_array(value: Any, name: str = "value") -> Array:
+    """Tensors as they are; numbers, sequences and arrays as float64 on the host.
+
+    >>> as_array("a", "scales")
+    Traceback (most recent call last):
+    TypeError: scales must be made of numbers, got 'a'
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be made of numbers, got {value!r}") from error
 
 
 def host(array: Array) -> np.ndarray:

@@ -196,6 +196,7 @@ def test_isotropic_scales():
         ({"scales": (0.9, 1.1, 1, 1), "degrees": 5}, "scales must be a number, 2, 3 or 6"),
         ({"degrees": -5}, "degrees as a single number must be >= 0"),
         ({"degrees": "a lot"}, "degrees must be a number"),
+        ({"degrees": True}, "degrees must be a number.*got True"),
         ({"translation": (0, float("nan"))}, "translation must be finite"),
         ({"center": "corner"}, "center must be 'image' or 'origin', got 'corner'"),
         ({"image_interpolation": "cubic"}, "image_interpolation must be one of linear, nearest"),
@@ -237,3 +238,8 @@ def test_images_that_differ_in_shape_alone_are_refused():
         with pytest.raises(ValueError, match=r"share a shape.*'t1' has \(4, 4, 4\), 'seg' has"):
             transform(subject)
     tio.RandomAffine(check_shape=False)(subject)
+
+
+def test_arguments_that_are_no_numbers_are_named():
+    with pytest.raises(TypeError, match="scales must be made of numbers, got 'big'"):
+        tio.Affine(scales="big")

@@ -126,7 +126,7 @@ def _noise(
 
 def _per_item(value: float | Array, x: Volume, name: str) -> Array:
     """One value per sample, [B]: a number stands for all samples."""
-    array = as_array(value)
+    array = as_array(value, name)
     if array.ndim == 0:
         return array.reshape(1)
     if tuple(array.shape) != (len(x),):

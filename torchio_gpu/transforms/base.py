@@ -274,7 +274,7 @@ def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
     Returns:
         [1 or B, \\*shape]; tensors keep their device and gradient.
     """
-    array = as_array(value)
+    array = as_array(value, name)
     if array.ndim <= len(shape):
         try:
             single = array.expand if isinstance(array, Tensor) else partial(np.broadcast_to, array)

@@ -83,7 +83,7 @@ class ElasticDeformation(Resampling):
     ) -> None:
         super().__init__(**kwargs)
         self.control_points, self.max_displacement = control_points, max_displacement
-        points = as_array(control_points)
+        points = as_array(control_points, "control_points")
         points = points[None] if points.ndim == 4 else points
         if points.ndim != 5 or points.shape[-1] != 3 or min(points.shape[1:4]) < 4:
             raise ValueError(
@@ -167,7 +167,7 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
 
 
 def _triple(value: Any, name: str) -> np.ndarray:
-    triple = host(as_array(value))
+    triple = host(as_array(value, name))
     if triple.shape not in ((), (3,)) or not (triple >= 0).all():
         raise ValueError(f"{name} must be a number or three numbers >= 0, got {value!r}")
     return np.broadcast_to(triple, (3,))

@@ -109,7 +109,7 @@ class BiasField(Transform):
 
 
 def _check_count(coefficients: Any, count: int, order: int) -> None:
-    shape = tuple(as_array(coefficients).shape)
+    shape = tuple(as_array(coefficients, "coefficients").shape)
     if not shape or shape[-1] != count:
         raise ValueError(
             f"coefficients must hold {count} numbers for order {order}, got shape {shape}"
@@ -170,7 +170,7 @@ class Gamma(Transform):
         super().__init__(**kwargs)
         self.gamma = gamma
         for value in gamma.values() if isinstance(gamma, Mapping) else [gamma]:
-            array = as_array(value)
+            array = as_array(value, "gamma")
             if array.ndim > 2:
                 raise ValueError(f"gamma must be a number, (C,) or (B, C), got {array.shape}")
             if on_host(array) and not (host(array) > 0).all():
@@ -178,7 +178,7 @@ class Gamma(Transform):
 
     def draw(self, scene: Scene, u: np.ndarray) -> GammaParams:
         def log(value: Any) -> Any:
-            array = as_array(value)
+            array = as_array(value, "gamma")
             channels = array.shape[-1] if array.ndim else 1
             xp, gamma = common(per_sample(array, (channels,), "gamma"))
             return xp.log(gamma)
@@ -257,7 +257,7 @@ class Noise(Transform):
         super().__init__(**kwargs)
         self.mean, self.std, self.seed, self.rician = mean, std, seed, rician
         for value in std.values() if isinstance(std, Mapping) else [std]:
-            array = as_array(value)
+            array = as_array(value, "std")
             if on_host(array) and not (host(array) >= 0).all():
                 raise ValueError(f"std must be >= 0, got {value!r}")
 

@@ -132,7 +132,7 @@ class Range:
         """One range for each axis."""
         if isinstance(value, Tensor):
             value = value.tolist()
-        if isinstance(value, (Real, Choice, Distribution)):
+        if isinstance(value, (Real, Choice, Distribution)) and not isinstance(value, bool):
             return [value] * self.axes
         if isinstance(value, Sequence) and not isinstance(value, str):
             if len(value) == 2:
