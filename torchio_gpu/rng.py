@@ -65,7 +65,6 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
     odd, even, product = xp.empty((3, 2, *shape), dtype=xp.int64, **where)
     odd[0], even[0], odd[1], even[1] = counter
     key = xp.stack((seeds & _MASK, (seeds >> 32) & _MASK))
-    weyl = xp.asarray(_WEYL, **where).reshape(2, *(1,) * seeds.ndim)
     for _ in range(_ROUNDS):
         # 64-bit products; only their two halves matter, so wrapping into the sign bit is
         # harmless, and the junk above bit 31 of products and keys is masked off.
@@ -76,7 +75,8 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
         odd ^= key
         odd &= _MASK
         even, product = product, even
-        key = key + weyl
+        key[0] += _WEYL[0]
+        key[1] += _WEYL[1]
     even &= _MASK
     return odd, even
 

@@ -170,14 +170,14 @@ def warp(
         return pointwise(out, operations) if operations else out
     out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
     for key, rows in groups.items():
-        at = _rows(rows)
+        at = _rows(rows, x.device)
         out[at] = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
     if rest:
-        at = _rows(rest)
-        points = None if control_points is None else control_points[at]
-        places = None if lattice is None else lattice[at]
+        at = _rows(rest, x.device)
+        points = None if control_points is None else control_points[rest]
+        places = None if lattice is None else lattice[rest]
         fills = _pick(fill, at)
-        part = _sample(x[at], matrix[at], points, places, size, mode, fills, inverse)
+        part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations) if operations else out
 
@@ -274,14 +274,17 @@ def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -
     return _reference.copy_voxels(x, axes, signs, offset, size, fill)
 
 
-def _rows(rows: list[int]) -> slice | list[int]:
-    """Neighbouring rows as a slice, which views where a list would copy."""
+def _rows(rows: list[int], device: torch.device) -> slice | Tensor:
+    """Neighbouring rows as a slice, which views where an index would copy."""
     if rows[-1] - rows[0] + 1 == len(rows):
         return slice(rows[0], rows[-1] + 1)
-    return rows
+    index = torch.tensor(rows)
+    if device.type == "cuda":  # from pinned memory, the copy is not waited for
+        index = index.pin_memory()
+    return index.to(device, non_blocking=True)
 
 
-def _pick(fill: float | Tensor, at: slice | list[int]) -> float | Tensor:
+def _pick(fill: float | Tensor, at: slice | Tensor) -> float | Tensor:
     return fill[at] if isinstance(fill, Tensor) else fill
 
 

@@ -58,7 +58,8 @@ def otsu_threshold(values: Tensor) -> Tensor:
     low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
     width = (high - low).clamp_min(torch.finfo(values.dtype).tiny) / _OTSU_BINS
     bins = ((values - low) / width).long().clamp_(0, _OTSU_BINS - 1)
-    counts = torch.zeros((*values.shape[:-1], _OTSU_BINS), dtype=torch.float64).to(values.device)
+    shape = (*values.shape[:-1], _OTSU_BINS)
+    counts = torch.zeros(shape, dtype=torch.float64, device=values.device)
     counts.scatter_add_(-1, bins, torch.ones_like(values, dtype=torch.float64))
     centres = torch.arange(_OTSU_BINS, dtype=torch.float64, device=values.device) + 0.5
     below = counts.cumsum(-1)
