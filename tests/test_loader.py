@@ -140,3 +140,11 @@ def test_two_views_of_a_loaded_subject_differ():
     s = next(iter(tio.SubjectsLoader(Numbered(), batch_size=1, seed=1))).unbatch()[0]
     noise = tio.RandomNoise()
     assert not torch.equal(noise(s).t1.data, noise(s).t1.data)
+
+
+def test_what_the_dataset_drew_is_not_drawn_again_on_the_batch():
+    noise = tio.RandomNoise()
+    loader = tio.SubjectsLoader(Numbered(noise), batch_size=2, seed=1)
+    for s in noise(next(iter(loader))).unbatch():
+        first, second = (record.params.seed.item() for record in s.history)
+        assert first != second

@@ -415,3 +415,13 @@ def test_otsu_threshold_is_that_of_itk():
     otsu.Execute(sitk.GetImageFromArray(values.numpy()[None, None]))
     width = (values.max() - values.min()).item() / 128
     assert abs(otsu_threshold(values).item() - otsu.GetThreshold()) <= width
+
+
+@pytest.mark.parametrize("shift", [0.2, 1e-3])
+def test_a_map_near_voxel_centres_is_not_one_through_them(shift):
+    x = torch.randn(1, 1, 6, 5, 4, dtype=torch.float64)
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[2, 3] = shift
+    out = F.affine_warp(x, matrix)[..., :-1]
+    expected = (1 - shift) * x[..., :-1] + shift * x[..., 1:]
+    assert_close(out, expected, share=1e-12, reason="float64 throughout")
