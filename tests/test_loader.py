@@ -148,3 +148,15 @@ def test_what_the_dataset_drew_is_not_drawn_again_on_the_batch():
     for s in noise(next(iter(loader))).unbatch():
         first, second = (record.params.seed.item() for record in s.history)
         assert first != second
+
+
+def test_a_dataset_that_hands_out_what_it_keeps():
+    """A list is a dataset too: its subjects are not written into, and epochs differ."""
+    subjects = [subject((4, 4, 4), seed=n) for n in range(2)]
+    for n, s in enumerate(subjects):
+        s["index"] = n
+    loader = tio.SubjectsLoader(subjects, batch_size=2, seed=1)
+    noise = tio.RandomNoise()
+    first, second = epoch(loader, noise), epoch(loader, noise)
+    assert first != second
+    assert all(s.streams is None for s in subjects)

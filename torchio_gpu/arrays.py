@@ -28,7 +28,9 @@ def common(*arrays: Array) -> tuple[Any, ...]:
     if not tensors:
         return (np, *arrays)
     device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
-    return (torch, *(torch.as_tensor(a, dtype=torch.float64, device=device) for a in arrays))
+    # arrays may be views that numpy will not let anybody write to, which torch does not know
+    copies = (a if isinstance(a, Tensor) else np.array(a) for a in arrays)
+    return (torch, *(torch.as_tensor(a, dtype=torch.float64, device=device) for a in copies))
 
 
 def on_host(array: Array) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from . import rng
 from .data.dataset import collate
+from .data.subject import Subject
 
 _Seeded = tuple[int, int]  # (index, seed)
 
@@ -58,9 +60,12 @@ class SubjectsLoader(DataLoader[Any]):
         """The loader that does the work; kept while its workers are."""
         inner = self.__dict__.get("_loader")
         if inner is None:
+            newer = {name: getattr(self, name) for name in ("in_order",) if hasattr(self, name)}
             inner = DataLoader(
                 _SeededDataset(self.dataset),
                 batch_sampler=batches,  # type: ignore[arg-type]
+                pin_memory_device=self.pin_memory_device,
+                **newer,
                 num_workers=self.num_workers,
                 collate_fn=self.collate_fn,
                 pin_memory=self.pin_memory,
@@ -107,7 +112,8 @@ class _SeededDataset(Dataset[Any]):
         index, seed = pair
         with rng.use_seed(seed) as streams:
             subject = self._dataset[index]
-        if getattr(subject, "streams", streams) is None:
+        if isinstance(subject, Subject):
+            subject = copy.copy(subject)  # which may be one that the dataset keeps
             subject.streams = streams
         return subject
 

@@ -23,6 +23,8 @@ def test_values_by_item_and_attribute():
     assert s.metadata == {"age": 45, "t2": None}
     s.age = 46
     assert s["age"] == 46
+    s.site = "London"
+    assert tio.RandomNoise()(s).site == "London"
     s.t2 = tio.ScalarImage(torch.rand(1, 2, 2, 2))
     assert s.get_images_names() == ["t1", "t2"]
     del s["t2"]
@@ -160,3 +162,14 @@ def test_bad_datasets_are_named(subjects):
         tio.SubjectsDataset(subjects)
     with pytest.raises(TypeError, match="transform must be callable"):
         tio.SubjectsDataset([subject()], transform=3)
+
+
+def test_names_that_a_subject_needs_itself_are_refused():
+    with pytest.raises(ValueError, match=r"must not be \['history'\]"):
+        tio.Subject(t1=tio.ScalarImage(torch.rand(1, 2, 2, 2)), history="smoker")
+
+
+def test_a_batch_carries_its_voxels_once():
+    subjects = [tio.Subject(t1=tio.ScalarImage(torch.rand(1, 32, 32, 32))) for _ in range(2)]
+    batch = tio.SubjectsBatch.from_subjects(subjects)
+    assert len(pickle.dumps(batch)) < 1.1 * batch.t1.data.numel() * 4

@@ -243,3 +243,38 @@ def test_images_that_differ_in_shape_alone_are_refused():
 def test_arguments_that_are_no_numbers_are_named():
     with pytest.raises(TypeError, match="scales must be made of numbers, got 'big'"):
         tio.Affine(scales="big")
+
+
+@pytest.mark.parametrize("affine_first", [True, False])
+def test_gradients_reach_the_parameters_of_a_joint_motion(affine_first):
+    x = torch.rand(1, 5, 6, 4, dtype=torch.float64)
+    points = 0.2 * torch.rand(4, 4, 4, 3, dtype=torch.float64)
+
+    def run(degrees, points):
+        motion = tio.AffineElasticDeformation(
+            affine_first,
+            {"degrees": degrees},
+            {"control_points": points, "max_displacement": 0},
+        )
+        return motion(x)
+
+    degrees = (10 * torch.rand(3, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(run, (degrees, points.requires_grad_()), fast_mode=True)
+
+
+def test_a_hole_of_nan_stays_a_hole():
+    x = torch.rand(1, 12, 12, 12)
+    x[0, 6, 6, 6] = float("nan")
+    out = tio.RandomAffine()(x)
+    assert out.isnan().float().mean() < 0.05
+
+
+def test_labels_are_never_mixed():
+    with pytest.raises(ValueError, match="label_interpolation must be 'nearest'"):
+        tio.RandomAffine(label_interpolation="linear")
+    with pytest.raises(
+        ValueError, match=r"fill must be a value that torch\.uint8 can hold, got -1"
+    ):
+        tio.RandomAffine(default_pad_label=-1)(
+            tio.Subject(t1=tio.LabelMap(torch.zeros(1, 4, 4, 4, dtype=torch.uint8)))
+        )

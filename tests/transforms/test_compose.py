@@ -206,7 +206,7 @@ class Slide(tio.Transform):
         self.scale, self.shift = scale, shift
 
     def draw(self, scene, u):
-        return tio.transforms.flip.FlipParams(np.zeros((scene.batch, 3), dtype=bool))
+        return tio.transforms.params.Params()
 
     def moves(self, params, scene):
         matrix = np.diag([*self.scale, 1.0])
@@ -232,3 +232,25 @@ def test_maps_after_a_bending_one_keep_their_order():
     assert len(tio.Compose(steps).plan().groups) == 1
     difference = interior((results[0] - results[1]).abs(), 12).mean() / (x.max() - x.min())
     assert difference < 0.02  # four interpolations instead of one
+
+
+def test_label_keys_of_inner_transforms_count():
+    labels = torch.zeros(1, 8, 8, 8)
+    labels[:, 2:6] = 4
+    x = {"img": torch.rand(1, 8, 8, 8), "seg": labels}
+    inner = tio.RandomAffine(label_keys=["seg"])
+    for pipeline in (tio.Compose([inner, tio.RandomNoise()]), tio.Compose([tio.Compose([inner])])):
+        assert set(pipeline(x)["seg"].unique().tolist()) <= {0, 4}
+
+
+def test_interpolation_of_a_joint_motion_can_be_changed_as_well():
+    s = subject()
+    out = tio.RandomAffineElasticDeformation(elastic_kwargs={"max_displacement": 1})(s)
+    nearest = out.get_composed_history(image_interpolation="nearest")(s)
+    assert set(nearest.t1.data.unique().tolist()) <= set(s.t1.data.unique().tolist())
+    assert not torch.equal(nearest.t1.data, out.t1.data)
+
+
+def test_arguments_of_a_joint_motion_are_its_own():
+    with pytest.raises(ValueError, match=r"elastic_kwargs must not hold \['p'\]"):
+        tio.RandomAffineElasticDeformation(elastic_kwargs={"p": 0})

@@ -390,3 +390,43 @@ def test_gives_the_same_numbers_in_any_thread(make):
     with ThreadPoolExecutor(4) as pool:
         for expected, actual in zip(alone, pool.map(run, range(4)), strict=True):
             assert torch.equal(expected, actual)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
+def test_the_type_of_voxels_does_not_depend_on_a_coin(make, p):
+    x = torch.randint(0, 9, (3, 1, 6, 6, 6), dtype=torch.int16)
+    types = {make(p=p)(x[n]).dtype for n in range(3)} | {make(p=p)(x).dtype}
+    assert len(types) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
+def test_unsigned_integers_are_computed_with_as_larger_ones(make, dtype):
+    x = torch.arange(8 * 27).view(1, 6, 6, 6).to(dtype)
+    assert torch.isfinite(make()(x).double()).all()
+    tio.LabelMap(x)
+
+
+def test_half_precision_regions_do_not_touch_coordinates(make):
+    """Inside autocast, as in a training step, results are those outside."""
+    x = smooth((2, 1, 24, 24, 24)).float()
+    torch.manual_seed(4)
+    expected = make()(x)
+    torch.manual_seed(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = make()(x)
+    assert torch.equal(out, expected)
+
+
+def test_what_is_changed_later_counts(make):
+    transform = make()
+    x = torch.rand(1, 6, 6, 6)
+    transform(x)
+    transform.p = 0.0
+    assert torch.equal(transform(x), x)
+
+
+def test_a_record_can_be_replayed_where_images_are_missing(make):
+    s = subject()
+    out = make(include=["t1", "seg"])(s)
+    for again in (out.get_composed_history(), out.get_inverse_transform(warn=False)):
+        assert again(tio.Subject(prediction=tio.LabelMap(s.seg.data))).prediction.data.shape

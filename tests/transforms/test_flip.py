@@ -78,3 +78,31 @@ def test_bad_axes_are_named(axes):
 def test_bad_probability_is_named():
     with pytest.raises(ValueError, match=r"flip_probability must be in \[0, 1\], got 2"):
         tio.RandomFlip(flip_probability=2)
+
+
+def test_flip_moves_integers_without_computing():
+    x = torch.full((1, 3, 2, 2), 2**24 + 1, dtype=torch.int32)
+    x[0, 0] = 7
+    out = tio.Flip(0)(x)
+    assert out.dtype == torch.int32
+    assert torch.equal(out, x.flip(1))
+
+
+def test_outside_the_view_a_mirrored_ct_shows_air():
+    """A second image of smaller view, mirrored in the plane of the first."""
+    ct = torch.full((1, 8, 4, 4), -1000.0)
+    part = np.eye(4)
+    part[0, 3] = 1
+    s = tio.Subject(a=tio.ScalarImage(ct), b=tio.ScalarImage(ct[:, :5], affine=part))
+    for transform in (tio.Flip(0), tio.Compose([tio.Flip(0), tio.Affine()], fuse=False)):
+        assert transform(s).b.data.unique().tolist() == [-1000]
+
+
+def test_inverse_mirrors_in_the_same_plane_also_alone():
+    wide, narrow = torch.rand(1, 10, 2, 2), torch.rand(1, 5, 2, 2)
+    shifted = np.eye(4)
+    shifted[0, 3] = 3
+    s = tio.Subject(a=tio.ScalarImage(wide), b=tio.ScalarImage(narrow, affine=shifted))
+    out = tio.Flip(0)(s)
+    back = out.get_inverse_transform()(tio.Subject(b=out.b))
+    assert torch.equal(back.b.data[:, :4], narrow[:, :4])  # the fifth left the view

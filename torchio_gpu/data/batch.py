@@ -11,7 +11,7 @@ import torch
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from .image import AFFINE, DATA, INTENSITY, TYPE, Image, image_class
+from .image import AFFINE, DATA, INTENSITY, TYPE, Image, image_class, usable
 from .subject import Subject
 
 
@@ -36,14 +36,14 @@ class ImagesBatch:
         kind: str = INTENSITY,
         images: Sequence[Image] | None = None,
     ) -> None:
-        self.data = check_volume(data, "data")
+        self.data = usable(check_volume(data, "data"))
         if affine is None:
             affine = np.eye(4)[None].repeat(data.shape[0], 0)
         if affine.shape != (len(data), 4, 4):
             raise ValueError(f"affine must have shape ({len(data)}, 4, 4), got {affine.shape}")
         self.affine = affine
         self.kind = kind
-        self._images = images
+        self._images = images  # as templates: without their voxels
 
     @classmethod
     def from_images(cls, images: Sequence[Image], name: str = "image") -> ImagesBatch:
@@ -63,7 +63,7 @@ class ImagesBatch:
                 )
         data = first.data[None] if len(images) == 1 else torch.stack([i.data for i in images])
         affine = np.stack([image.affine for image in images])
-        return cls(data, affine, first.kind, images)
+        return cls(data, affine, first.kind, [image._with(None) for image in images])
 
     def unbatch(self) -> list[Image]:
         """One image per sample."""

@@ -112,6 +112,7 @@ class Image:
                 f"{self._name()} takes a path, tensor, array, SimpleITK or NiBabel image, "
                 f"got {data.__class__.__name__}"
             )
+        data = usable(data)
         if data.ndim != 4 or 0 in data.shape:
             raise ValueError(
                 f"tensor of {self._name()} must have shape (C, I, J, K) with no empty axis, "
@@ -169,8 +170,8 @@ class Image:
         """A copy whose voxels are on another device or of another dtype, as ``Tensor.to``."""
         return self._with(self.data.to(*args, **kwargs))
 
-    def _with(self, data: Tensor, affine: np.ndarray | None = None) -> Image:
-        """A copy of this image with other voxels and, if given, another affine."""
+    def _with(self, data: Tensor | None, affine: np.ndarray | None = None) -> Image:
+        """A copy of this image with other voxels, or none, and, if given, another affine."""
         new = copy.copy(self)
         new.metadata = dict(self.metadata)
         new._affine = self.affine if affine is None else affine
@@ -359,6 +360,16 @@ class LabelMap(Image):
     """
 
     kind = LABEL
+
+
+#: Types that torch can store but hardly compute with, and the next larger ones that it can.
+_LARGER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
+
+def usable(data: Tensor) -> Tensor:
+    """Voxels in a type that torch can compute with: uint16 and larger become signed and wider."""
+    larger = _LARGER.get(data.dtype)
+    return data if larger is None else data.to(larger)
 
 
 def image_class(kind: str) -> type[Image]:

@@ -34,9 +34,13 @@ class Subject:
     #: Turns history records into a transform. The transforms room puts its own here, so that
     #: values need not know transforms.
     _compose: Callable[..., Any]
+    _items: dict[str, Any]
 
     def __init__(self, mapping: Mapping[str, Any] | None = None, /, **items: Any) -> None:
-        self._items: dict[str, Any] = {**(mapping or {}), **items}
+        self.__dict__["_items"] = {**(mapping or {}), **items}
+        reserved = sorted({"history", "streams"} & set(self._items))
+        if reserved:
+            raise ValueError(f"names of a Subject must not be {reserved}, which it uses itself")
         #: What was applied to this subject, oldest first.
         self.history: list[Any] = []
         #: Seeds that a loader gave this sample, or None.
@@ -145,10 +149,10 @@ class Subject:
         raise AttributeError(f"subject has no attribute or value {name!r}; it has {list(items)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__.get("_items", {}) or isinstance(value, Image):
-            self._items[name] = value
-        else:
+        if name in ("history", "streams"):
             object.__setattr__(self, name, value)
+        else:
+            self._items[name] = value
 
     # Geometry
 

@@ -118,8 +118,8 @@ def warp(
         x: Volume, (B, C, I, J, K).
         matrix: Output voxel to input voxel, (4, 4) or (B, 4, 4); identity by default.
         control_points: Displacement u in output voxels, (3, N0, N1, N2) or (B, 3, N0, N1, N2).
-        lattice: Output voxel to control-point coordinates, (4, 4) or (B, 4, 4) on the host; by
-            default the control points cover the output grid.
+        lattice: Output voxel to control-point coordinates, (4, 4) or (B, 4, 4); by default the
+            control points cover the output grid. Quickest where it is diagonal and on the host.
         size, mode, fill: As for :func:`affine_warp`.
         inverse: Use the inverse of ``v + u(v)``; see :func:`bspline_warp`.
         operations: Pointwise operations to apply to the result, in the same pass where samples
@@ -142,15 +142,13 @@ def warp(
     batch = len(x)
     size = spatial_shape(x) if size is None else _check_size(size)
     matrix = _check_matrix(matrix, batch, "matrix")
-    fill = _check_fill(fill, x)
+    fill = _check_fill(fill, x, mode)
     if control_points is not None:
         control_points = _check_control_points(control_points, batch)
         if lattice is None:
             a, b, c = control_points.shape[2:]
             lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
         lattice = _check_matrix(lattice, batch, "lattice")
-        if not on_host(lattice):
-            raise ValueError("lattice must be on the host and need no gradient")
     out_dtype = x.dtype if mode == "nearest" or x.is_floating_point() else torch.float32
     if not x.is_floating_point() and mode == "linear":
         x = x.to(torch.float32)
@@ -180,6 +178,16 @@ def warp(
         part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations) if operations else out
+
+
+def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
+    """Whether a map is known to take voxel centres to voxel centres for every sample.
+
+    Args:
+        matrix: Output voxel to input voxel, (B, 4, 4).
+        control_points: Displacement, (B, 3, N0, N1, N2), or None.
+    """
+    return len(_exact_rows(matrix, control_points)) == matrix.shape[0]
 
 
 def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
@@ -324,9 +332,14 @@ def _check_control_points(points: Array, batch: int) -> Array:
     return _widen(points, batch)
 
 
-def _check_fill(fill: float | Tensor, x: Volume) -> float | Tensor:
+def _check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
     if not isinstance(fill, Tensor):
-        return float(fill) if x.is_floating_point() else fill
+        whole = not x.is_floating_point() and mode == "nearest"
+        if whole and x.dtype != torch.bool:
+            limits = torch.iinfo(x.dtype)
+            if fill != int(fill) or not limits.min <= fill <= limits.max:
+                raise ValueError(f"fill must be a value that {x.dtype} can hold, got {fill!r}")
+        return fill if whole else float(fill)
     batch, channels = x.shape[:2]
     if fill.shape in ((), (batch,), (batch, 1), (batch, channels)):
         columns = fill.reshape(-1, 1) if fill.ndim < 2 else fill

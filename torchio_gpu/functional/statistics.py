@@ -16,8 +16,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        rule: 'minimum' of the channel; 'mean' of its border voxels; 'otsu', the mean of those
-            border voxels that lie under their Otsu threshold (Otsu 1979,
+        rule: 'minimum' of the channel (0 if it holds NaN); 'mean' of its border voxels; 'otsu',
+            the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
             doi:10.1109/TSMC.1979.4310076); or a number, returned as it is.
 
     Returns:
@@ -30,7 +30,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
         return rule
     check_volume(x)
     if rule == "minimum":
-        return x.amin((2, 3, 4))
+        least = x.amin((2, 3, 4))
+        return least.nan_to_num() if x.is_floating_point() else least
     border = border_values(x)
     if rule == "mean":
         return border.mean(-1)

@@ -7,6 +7,7 @@ of the first, so images of different spacing or field of view stay aligned.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -70,7 +71,12 @@ class Resampling(Transform):
         default_pad_label: float,
     ) -> None:
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
-        self.label_interpolation = check_mode(label_interpolation, "label_interpolation")
+        if label_interpolation != "nearest":
+            raise ValueError(
+                f"label_interpolation must be 'nearest', which never mixes labels, "
+                f"got {label_interpolation!r}"
+            )
+        self.label_interpolation = label_interpolation
         number = isinstance(default_pad_value, (int, float))
         if not number and default_pad_value not in FILLS:
             raise ValueError(
@@ -81,6 +87,13 @@ class Resampling(Transform):
             raise ValueError(f"default_pad_label must be a number, got {default_pad_label!r}")
         self.default_pad_value = default_pad_value
         self.default_pad_label = default_pad_label
+
+    def interpolating(self, mode: str) -> Any:
+        """A copy that reads scalar images otherwise."""
+        new = copy.copy(self)
+        new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation")
+        new.__dict__.pop("_plan", None)
+        return new
 
     def sampling(self) -> Sampling:
         return Sampling(
@@ -112,7 +125,8 @@ class Affine(Resampling):
         default_pad_value: Value outside scalar images: 'minimum', 'mean' (of the border), 'otsu'
             (mean of the border under its Otsu threshold), or a number.
         default_pad_label: Value outside label maps.
-        image_interpolation, label_interpolation: 'linear' or 'nearest'.
+        image_interpolation: 'linear' or 'nearest'.
+        label_interpolation: 'nearest': labels are never mixed.
         check_shape: Refuse images that share an affine but not a shape.
         kwargs: See :class:`Transform`.
 

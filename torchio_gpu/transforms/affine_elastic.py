@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .affine import Affine, AffineParams, RandomAffine, Resampling
-from .base import Scene
+from .base import Scene, Transform
 from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
 from .params import Params
 from .plan import Move, Sampling
@@ -35,6 +36,16 @@ class AffineElasticParams(Params):
         return cls(
             AffineParams.from_dict(values["affine"]), ElasticParams.from_dict(values["bend"])
         )
+
+
+def _own(argument: str, values: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments of one of the two motions, without those that are about both."""
+    values = dict(values or {})
+    common = inspect.signature(Transform.__init__).parameters
+    wrong = [name for name in values if name in common]
+    if wrong:
+        raise ValueError(f"{argument} must not hold {wrong}: give them to the transform itself")
+    return values
 
 
 class AffineElasticDeformation(Resampling):
@@ -68,11 +79,16 @@ class AffineElasticDeformation(Resampling):
         super().__init__(**kwargs)
         self.affine_first = affine_first
         self.affine_params, self.elastic_params = affine_params, elastic_params
-        self.affine = Affine(**(affine_params or {}))
-        self.elastic = ElasticDeformation(**(elastic_params or {}))
+        self.affine = Affine(**_own("affine_params", affine_params))
+        self.elastic = ElasticDeformation(**_own("elastic_params", elastic_params))
 
     def sampling(self) -> Sampling:
         return self.affine.sampling()
+
+    def interpolating(self, mode: str) -> Any:
+        new = super().interpolating(mode)
+        new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
+        return new
 
     @property
     def check_shape(self) -> bool:
@@ -122,10 +138,11 @@ class RandomAffineElasticDeformation(Resampling):
         super().__init__(**kwargs)
         self.affine_first = affine_first
         self.affine_kwargs, self.elastic_kwargs = affine_kwargs, elastic_kwargs
-        self.affine = RandomAffine(**(affine_kwargs or {}))
-        self.elastic = RandomElasticDeformation(**(elastic_kwargs or {}))
+        self.affine = RandomAffine(**_own("affine_kwargs", affine_kwargs))
+        self.elastic = RandomElasticDeformation(**_own("elastic_kwargs", elastic_kwargs))
 
     sampling = AffineElasticDeformation.sampling
+    interpolating = AffineElasticDeformation.interpolating
     check_shape = AffineElasticDeformation.check_shape
     moves = AffineElasticDeformation.moves
     invert = AffineElasticDeformation.invert

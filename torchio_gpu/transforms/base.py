@@ -166,17 +166,18 @@ class Transform(nn.Module, ABC):
         return Scene(names, batch.images[names[0]].space)
 
     def select(
-        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] = ()
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
     ) -> tuple[str, ...]:
         """Names of the images to transform, among those of a batch.
 
         Args:
             kinds: Names of the images with their kinds.
-            others: Names that stand for images a subject does not have.
+            others: Names that stand for images a subject does not have; with None, the names to
+                include and exclude may be of images that are not there.
         """
-        known = {name for name, _ in kinds} | set(others)
+        known = {name for name, _ in kinds} | set(others or ())
         for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in known:
+            if name not in known and others is not None:
                 raise KeyError(
                     f"include and exclude of {type(self).__name__} must name images of the "
                     f"subject, {name!r} is none of {sorted(known)}"
@@ -199,6 +200,10 @@ class Transform(nn.Module, ABC):
         if plan is None:
             plan = self.__dict__["_plan"] = Plan(self.steps())
         return plan  # type: ignore[no-any-return]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.pop("_plan", None)  # which may depend on any of the arguments
+        super().__setattr__(name, value)
 
     def _only(self) -> tuple[str, ...] | None:
         """Of a dict, the keys to take as images."""

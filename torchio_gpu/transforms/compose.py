@@ -48,6 +48,8 @@ class Compose(Transform):
                 )
             self.add_module(str(number), transform)
         self.transforms = tuple(transforms)
+        labels = [t.label_keys or () for t in (self, *transforms)]
+        self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
         self.fuse = fuse
 
     def draw(self, scene: Scene, u: np.ndarray) -> Params:

@@ -131,7 +131,8 @@ def _warn_of_folding(shape: Triple, counts: Triple, affine: bytes, largest: floa
         largest: Largest displacement in mm.
     """
     space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
-    bound = FOLDING_BOUND * float(geometry.control_spacing(space, counts).min())
+    thick = [axis for axis, n in enumerate(shape) if n > 1] or [0, 1, 2]
+    bound = FOLDING_BOUND * float(geometry.control_spacing(space, counts)[:, thick].min())
     if largest > bound:
         warnings.warn(
             f"max_displacement should stay below {bound:.1f} mm, 0.4 of the control-point "

@@ -16,13 +16,19 @@ from .plan import Move
 
 @dataclass(frozen=True)
 class FlipParams(Params):
-    """Which voxel axes are mirrored."""
+    """Which voxel axes are mirrored, and the plane of the world in which that happens."""
 
     neutral: ClassVar[dict[str, float]] = {"axes": 0}
     axes: np.ndarray  # [B, 3] bool
+    mirror: np.ndarray  # [B, 4, 4], world to world
 
     def gate(self, active: np.ndarray) -> FlipParams:
-        return FlipParams(self.axes & active[:, None])
+        mirror = np.where(active[:, None, None], self.mirror, np.eye(4))
+        return FlipParams(self.axes & active[:, None], mirror)
+
+
+def _flip_params(axes: np.ndarray, space: Space) -> FlipParams:
+    return FlipParams(axes, geometry.reflection(space, axes))
 
 
 def _check_axes(axes: Any) -> tuple[int | str, ...]:
@@ -71,10 +77,10 @@ class Flip(Transform):
         self.axes = _check_axes(axes)
 
     def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
-        return FlipParams(_axis_mask(self.axes, scene.space))
+        return _flip_params(_axis_mask(self.axes, scene.space), scene.space)
 
     def moves(self, params: FlipParams, scene: Scene) -> tuple[Move, ...]:
-        return (Move(geometry.reflection(scene.space, params.axes)),)
+        return (Move(params.mirror),)
 
     def invert(self, params: FlipParams) -> FlipParams:
         return params
@@ -111,7 +117,7 @@ class RandomFlip(Transform):
 
     def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
         chosen = u < self.flip_probability
-        return FlipParams(chosen & _axis_mask(self.axes, scene.space))
+        return _flip_params(chosen & _axis_mask(self.axes, scene.space), scene.space)
 
     moves = Flip.moves
     invert = Flip.invert

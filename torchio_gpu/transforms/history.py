@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..data import Subject
-from ..functional.spatial import check_mode
+from .affine import Resampling
 from .base import Scene, Transform
 from .compose import Compose
 from .params import Params
@@ -54,9 +53,9 @@ class Recorded(Transform):
         return self.params
 
     def select(
-        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] = ()
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
     ) -> tuple[str, ...]:
-        return self.transform.select(kinds, others)
+        return self.transform.select(kinds)
 
     def steps(self) -> list[Step]:
         return [Step(self.transform, self.params, self.names, untouched=self.untouched)]
@@ -122,11 +121,8 @@ def compose_history(
         transform = record.transform
         if ignore_intensity and transform.role != "spatial":
             continue
-        if image_interpolation is not None and hasattr(transform, "image_interpolation"):
-            transform = copy.copy(transform)
-            transform.__dict__["image_interpolation"] = check_mode(
-                image_interpolation, "image_interpolation"
-            )
+        if image_interpolation is not None and isinstance(transform, Resampling):
+            transform = transform.interpolating(image_interpolation)
         steps.append(Recorded(transform, record.params, record.names, record.untouched))
     return Compose(steps)
 

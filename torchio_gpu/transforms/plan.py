@@ -25,6 +25,7 @@ from ..arrays import Array, common
 from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
+from ..functional.spatial import is_exact
 from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
 from .params import Params
 
@@ -165,7 +166,7 @@ class _Chain:
             self.space = move.space
 
     def sample(
-        self, images: ImagesBatch, sampling: Sampling, program: Sequence[Operation]
+        self, images: ImagesBatch, sampling: Sampling | None, program: Sequence[Operation]
     ) -> ImagesBatch:
         """Read the voxels through all maps at once, and apply what follows to each."""
         grid = _times(self.after, self.space.affine)
@@ -173,11 +174,14 @@ class _Chain:
         matrix = _times(self.source.to_voxel, world)
         points = lattice = None
         if self.elastic is not None:
-            lattice = self.elastic.lattice @ grid
+            lattice = _times(self.elastic.lattice, grid)
             inverse = self.space.to_voxel if self.after is None else invert(grid)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
         if 1 in self.source.shape:
             matrix, points = _in_plane(matrix, points, self.source, self.space)
+        if sampling is None and is_exact(matrix, points):
+            sampling = Sampling(image="nearest")  # no step asks to interpolate: values are moved
+        sampling = sampling or Sampling()
         intensity = images.kind == INTENSITY
         rule = sampling.image_fill if intensity else sampling.label_fill
         data = F.warp(
@@ -227,17 +231,25 @@ class _Waiting:
     chains: dict[str, _Chain] = field(default_factory=dict)
     programs: dict[str, list[Operation]] = field(default_factory=dict)
     sampling: Sampling | None = None
+    #: Scalar images that a step computes with. Integers become float32 even if every coin says
+    #: no: the type of a batch must not depend on a coin.
+    computed: set[str] = field(default_factory=set)
+
+    def compute(self, names: Sequence[str]) -> None:
+        """Note that a step computes with the voxels of some images."""
+        self.computed.update(n for n in names if self.batch.images[n].kind == INTENSITY)
 
     def carry_out(self) -> None:
         """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
-        # where nothing is read between voxels, nothing lies outside either
-        sampling = self.sampling or Sampling(image_fill=0)
         for name, images in list(self.batch.images.items()):
             chain, program = self.chains.get(name), self.programs.get(name, [])
+            if name in self.computed and not images.data.is_floating_point():
+                images = self.batch.images[name] = images.with_data(images.data.float())
             if chain is not None and chain.moved:
-                self.batch.images[name] = chain.sample(images, sampling, program)
+                self.batch.images[name] = chain.sample(images, self.sampling, program)
             elif program:
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, program))
+        self.computed.clear()
         self.chains.clear()
         self.programs.clear()
         self.sampling = None
@@ -277,10 +289,11 @@ class Plan:
     def draw(self, batch: SubjectsBatch) -> _Draws:
         """All uniform numbers that the pipeline needs for a batch."""
         kinds = tuple((name, images.kind) for name, images in batch.images.items())
-        key = (kinds, tuple(batch.metadata))
+        chances = tuple(step.transform.p for step in self.steps)
+        key = (kinds, tuple(batch.metadata), chances)
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = self._prepare(*key)
+            prepared = self._prepared[key] = self._prepare(kinds, key[1])
         streams = batch.streams or rng.streams_for(batch.batch_size)
         base = streams.take(self.gates + len(self.steps))
         if not prepared.layout.requests:
@@ -294,8 +307,10 @@ class Plan:
         gates: dict[int, int] = {}
         for number, step in enumerate(self.steps):
             transform, position = step.transform, self.gates + number
-            selected = transform.select(kinds, others)
-            allowed = [outer.select(kinds, others) for outer in step.within]
+            # what was recorded may be replayed where some of its images are missing
+            missing = others if step.params is None else None
+            selected = transform.select(kinds, missing)
+            allowed = [outer.select(kinds, missing) for outer in step.within]
             selected = tuple(
                 name
                 for name in selected
@@ -371,6 +386,9 @@ class Plan:
                 if name not in chains:
                     space = waiting.batch.images[name].space
                     chains[name] = _Chain(space, space)
+            wish = transform.sampling()
+            if wish is not None and wish.image != "nearest":
+                waiting.compute(names)
             _check_spaces({name: chains[name].space for name in names}, transform)
             scene = Scene(names, chains[names[0]].space)
             decided = self._decide(number, draws, waiting.batch, scene)
@@ -379,7 +397,7 @@ class Plan:
             for move in transform.moves(decided[0], scene):
                 for name in names:
                     chains[name].add(move)
-            waiting.sampling = waiting.sampling or transform.sampling()
+            waiting.sampling = waiting.sampling or wish
 
     def _pointwise(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
         from .base import Scene
@@ -390,6 +408,7 @@ class Plan:
             names = draws.prepared.names[number]
             if not names:
                 continue
+            waiting.compute(names)
             scene = Scene(names, waiting.batch.images[names[0]].space)
             decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:

@@ -81,7 +81,8 @@ class _Drawn:
         values = []
         with torch.random.fork_rng(devices=[]):
             for number in u.ravel().tolist():
-                torch.manual_seed(int(number * 2**32))  # all the bits that a draw has
+                # all the bits that a draw has; torch.manual_seed would seed GPUs as well
+                torch.default_generator.manual_seed(int(number * 2**32))
                 values.append(float(self.distribution.sample()))
         return np.array(values).reshape(u.shape)
 

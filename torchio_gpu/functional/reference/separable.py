@@ -43,8 +43,14 @@ def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
     Args:
         factors: The four tensors, on the device.
-        dtype: Of the result, and of the last, large product.
+        dtype: Of the result.
     """
+    device = factors[0].device.type
+    if device != "meta" and torch.is_autocast_enabled(
+        device
+    ):  # coordinates do not bear half precision
+        with torch.autocast(device, enabled=False):
+            return expand(factors, dtype)
     coefficients, along_i, along_j, along_k = factors
     batch, n0, n1, n2, depth = coefficients.shape
     rows, columns = along_i.shape[1], along_j.shape[1]
@@ -53,8 +59,10 @@ def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     c = coefficients.transpose(1, 2).reshape(batch, n1, n0 * n2 * depth)
     c = torch.bmm(along_j, c).view(batch, columns, n0, n2 * depth).transpose(1, 2)
     c = torch.bmm(along_i, c.reshape(batch, n0, columns * n2 * depth))
-    c = c.view(batch, rows * columns, n2 * depth).to(dtype)
-    return torch.bmm(c, along_k.to(dtype)).view(batch, rows, columns, -1, depth)
+    c = c.view(batch, rows * columns, n2 * depth)
+    # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
+    work = dtype if device == "cpu" else torch.float64
+    return torch.bmm(c.to(work), along_k.to(work)).view(batch, rows, columns, -1, depth).to(dtype)
 
 
 def ramp(size: int, device: torch.device) -> Tensor:

@@ -38,7 +38,7 @@ def separable(
         source: Voxels of the input along I, J, K.
         matrix: Output voxels to input voxels, [B, 4, 4].
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
-        lattice: Output voxels to control-point coordinates, [B, 4, 4], on the host.
+        lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
         mode: 'linear' for the coordinates of ``F.grid_sample``, 'nearest' for input voxels.
 
@@ -48,7 +48,7 @@ def separable(
     n0, n1, n2 = (0, 0, 0)
     if control_points is not None:
         assert lattice is not None
-        if not _is_diagonal(np.asarray(lattice)):
+        if isinstance(lattice, Tensor) or not _is_diagonal(lattice):
             return None
         n0, n1, n2 = control_points.shape[2:]
     if mode == "linear":
@@ -128,15 +128,13 @@ def sample_separable(
     """
     work = _work(x)
     coefficients, along_i, along_j, along_k = factors
-    # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
-    product = work if x.device.type == "cpu" else torch.float64
     rows, per_row = along_i.shape[1], x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
     slab = slab_rows(rows, per_row, x.device)
     read = _reader(x, mode, fill)
 
     def part(first: int) -> Volume:
         some = along_i[:, first : first + slab]
-        out = read(expand((coefficients, some, along_j, along_k), product).to(work))
+        out = read(expand((coefficients, some, along_j, along_k), work))
         return out if finish is None else finish(out, first)
 
     return join((part(first) for first in range(0, rows, slab)), rows)
