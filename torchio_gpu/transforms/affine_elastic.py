@@ -86,7 +86,7 @@ class AffineElasticDeformation(Resampling):
         return self.affine.sampling()
 
     def interpolating(self, mode: str) -> Any:
-        new = super().interpolating(mode)
+        new = Resampling.interpolating(self, mode)
         new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
         return new
 
