@@ -211,7 +211,7 @@ class Slide(tio.Transform):
     def moves(self, params, scene):
         matrix = np.diag([*self.scale, 1.0])
         matrix[:3, 3] = self.shift
-        return (tio.transforms.plan.Move(matrix[None].repeat(scene.batch, 0)),)
+        return (tio.transforms.moves.Move(matrix[None].repeat(scene.batch, 0)),)
 
 
 def test_maps_after_a_bending_one_keep_their_order():

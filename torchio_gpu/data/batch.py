@@ -227,6 +227,11 @@ class SubjectsBatch:
         return SubjectsBatch.from_subjects(subjects)
 
     @property
+    def kinds(self) -> tuple[tuple[str, str], ...]:
+        """Names of the images, each with its kind: 'intensity' or 'label'."""
+        return tuple((name, images.kind) for name, images in self.images.items())
+
+    @property
     def batch_size(self) -> int:
         """Number of samples B."""
         return len(next(iter(self.images.values())))

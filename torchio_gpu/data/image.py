@@ -39,7 +39,7 @@ class Image:
             NiBabel image, or another :class:`Image`.
         path, tensor: ``source`` by the name of what it is.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
-        type: Ignored spelling aid of older code: must equal the class's own type.
+        type: 'intensity' or 'label', as older code spells it; must be the class's own.
         metadata: Anything else, kept and returned by ``image[name]``.
 
     Raises:

@@ -20,8 +20,8 @@ from ..functional.spatial import check_mode
 from ..functional.statistics import FILLS
 from ..geometry import Space
 from .base import Scene, Transform, per_sample
+from .moves import Move, Sampling
 from .params import Params
-from .plan import Move, Sampling
 from .ranges import Range
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from .affine import Affine, AffineParams, RandomAffine, Resampling
 from .base import Scene, Transform
 from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
+from .moves import Move, Sampling
 from .params import Params
-from .plan import Move, Sampling
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..arrays import Array, as_array
-from ..data import SubjectsBatch
+from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import Space
 from .convert import to_batch
+from .moves import Move, Sampling
 from .params import Params
-from .plan import Move, Plan, Sampling, Step
+from .plan import Plan, Step
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Transform(nn.Module, ABC):
 
     def forward(self, x: Any) -> Any:
         batch, restore = to_batch(x, self._only(), self.label_keys)
-        return self._finish(x, batch, restore(self.plan().run(batch)))
+        return self._finish(x, restore(self.plan().run(batch)))
 
     def sample(self, batch: SubjectsBatch, u: np.ndarray | None = None) -> Params:
         """Draw parameters for a batch, without applying them.
@@ -157,12 +158,11 @@ class Transform(nn.Module, ABC):
         batch, restore = to_batch(x, self._only(), self.label_keys)
         scene = self.scene(batch)
         plan = Plan([Step(self, params, scene.names)])
-        return self._finish(x, batch, restore(plan.run(batch)))
+        return self._finish(x, restore(plan.run(batch)))
 
     def scene(self, batch: SubjectsBatch) -> Scene:
         """What the transform may know of a batch."""
-        kinds = tuple((name, images.kind) for name, images in batch.images.items())
-        names = self.select(kinds, tuple(batch.metadata))
+        names = self.select(batch.kinds, tuple(batch.metadata))
         return Scene(names, batch.images[names[0]].space)
 
     def select(
@@ -209,16 +209,16 @@ class Transform(nn.Module, ABC):
         """Of a dict, the keys to take as images."""
         return self.include
 
-    def _finish(self, x: Any, batch: SubjectsBatch, result: Any) -> Any:
+    def _finish(self, x: Any, result: Any) -> Any:
         """Hand out the result, in the container that came in if so asked."""
-        if self.copy or result is x or not hasattr(x, "__dict__") or isinstance(x, Tensor):
-            if not self.copy and isinstance(x, dict):
-                x.update(result)
-                return x
+        if self.copy or result is x:
             return result
-        if type(x) is not type(result) or not hasattr(result, "__dict__"):
+        if isinstance(x, dict):
+            x.update(result)
+        elif isinstance(x, (Subject, Image, SubjectsBatch, ImagesBatch)):
+            x.__dict__.update(result.__dict__)
+        else:  # tensors, arrays and foreign images are values, not containers
             return result
-        x.__dict__.update(result.__dict__)
         return x
 
     # How a transform is written down

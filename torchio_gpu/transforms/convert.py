@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch, io
-from ..data.image import INTENSITY, LABEL
 
 Restore = Callable[[SubjectsBatch], Any]
 #: Name of the image when it comes without one.
@@ -147,9 +146,4 @@ def _holds_image(value: Any) -> bool:
     )
 
 
-def kinds_of(batch: SubjectsBatch) -> tuple[tuple[str, str], ...]:
-    """Names of a batch's images, each with its kind: what a plan for the batch depends on."""
-    return tuple((name, images.kind) for name, images in batch.images.items())
-
-
-__all__ = ["INTENSITY", "LABEL", "NAME", "kinds_of", "to_batch"]
+__all__ = ["NAME", "to_batch"]

@@ -22,8 +22,8 @@ from ..geometry import Space
 from ..shapes import Triple
 from .affine import Resampling
 from .base import Scene
+from .moves import Elastic, Move
 from .params import Params
-from .plan import Elastic, Move
 
 #: Displacements below this share of the control-point spacing cannot fold a cubic B-spline
 #: (Choi & Lee 2000, doi:10.1016/S0097-8493(00)00047-8: 0.4 for three dimensions).

@@ -10,8 +10,8 @@ import numpy as np
 from .. import geometry
 from ..geometry import Space
 from .base import Scene, Transform
+from .moves import Move
 from .params import Params
-from .plan import Move
 
 
 @dataclass(frozen=True)

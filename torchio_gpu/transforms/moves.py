@@ -1,0 +1,169 @@
+"""Where content goes: the maps of spatial transforms, composed until voxels are read through them.
+
+Maps are pull-backs in the world, in millimetres: one motion for all images of a subject. Each image
+turns them into a map between its own voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..arrays import Array, common
+from ..data import ImagesBatch
+from ..data.image import INTENSITY
+from ..functional.program import Operation
+from ..functional.spatial import is_exact
+from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
+
+    Args:
+        control_points: Displacement d in mm along RAS+, [B, 3, N0, N1, N2].
+        lattice: World to control-point coordinates, [B, 4, 4].
+        inverse: Use the inverse map instead.
+    """
+
+    control_points: Array
+    lattice: np.ndarray
+    inverse: bool = False
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of a spatial transform, as a pull-back in the world: first bend, then ``matrix``.
+
+    Args:
+        matrix: Output world to input world, [B, 4, 4].
+        elastic: Bending applied to output points before the matrix.
+        space: Grid of the output; that of the input by default.
+    """
+
+    matrix: Array | None = None
+    elastic: Elastic | None = None
+    space: Space | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a spatial transform reads voxels.
+
+    Args:
+        image: Interpolation of scalar images.
+        label: Interpolation of label maps.
+        image_fill: Value outside scalar images: a number or a rule of ``fill_value``.
+        label_fill: Value outside label maps.
+    """
+
+    image: str = "linear"
+    label: str = "nearest"
+    image_fill: str | float = "minimum"
+    label_fill: float = 0
+
+
+@dataclass
+class Chain:
+    """The maps of one image that wait to be sampled."""
+
+    source: Space
+    space: Space  # of the output so far
+    matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
+    elastic: Elastic | None = None
+    moved: bool = False
+    after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
+
+    def add(self, move: Move) -> None:
+        """Follow one more map: outputs of the chain become its inputs."""
+        self.moved = True
+        if move.elastic is not None:
+            if self.elastic is not None:
+                raise AssertionError("a run holds one bending map: the plan is wrong")
+            self.elastic = move.elastic
+            # what was collected so far lies between the bending map and the source
+        if move.matrix is not None:
+            # pull-back of the sum: earlier maps act on the result of this one
+            if self.elastic is None or move.elastic is not None:
+                self.matrix = times(self.matrix, move.matrix)
+            else:
+                self.after = times(self.after, move.matrix)
+        if move.space is not None:
+            self.space = move.space
+
+    def sample(
+        self, images: ImagesBatch, sampling: Sampling | None, program: Sequence[Operation]
+    ) -> ImagesBatch:
+        """Read the voxels through all maps at once, and apply what follows to each."""
+        grid = times(self.after, self.space.affine)
+        world = grid if self.matrix is None else times(self.matrix, grid)
+        matrix = times(self.source.to_voxel, world)
+        points = lattice = None
+        if self.elastic is not None:
+            lattice = times(self.elastic.lattice, grid)
+            inverse = self.space.to_voxel if self.after is None else invert(grid)
+            points = displace(self.elastic.control_points, inverse[:, :3, :3])
+        if 1 in self.source.shape:
+            matrix, points = _in_plane(matrix, points, self.source, self.space)
+        if sampling is None and is_exact(matrix, points):
+            sampling = Sampling(image="nearest")  # no step asks to interpolate: values are moved
+        sampling = sampling or Sampling()
+        intensity = images.kind == INTENSITY
+        rule = sampling.image_fill if intensity else sampling.label_fill
+        data = F.warp(
+            images.data,
+            matrix,
+            points,
+            lattice=lattice,
+            size=self.space.shape,
+            mode=sampling.image if intensity else sampling.label,
+            fill=F.fill_value(images.data, rule),
+            inverse=self.elastic is not None and self.elastic.inverse,
+            operations=program,
+        )
+        return images.with_data(data, self.space.affine)
+
+
+def times(left: Array | None, right: Array) -> Any:
+    if left is None:
+        return right
+    _, left, right = common(left, right)
+    return left @ right
+
+
+def _in_plane(
+    matrix: Array, points: Array | None, source: Space, target: Space
+) -> tuple[Array, Array | None]:
+    """Keep single-slice images from being sampled across their slice."""
+    thin = [[axis for axis in range(3) if s.shape[axis] == 1] for s in (source, target)]
+    free, mask, unit = np.ones(3), np.ones((4, 4)), np.zeros((4, 4))
+    for a, b in zip(*thin, strict=False):
+        mask[a, :] = 0
+        mask[:, b] = 0
+        unit[a, b] = 1
+        free[b] = 0
+    if points is not None:
+        _, points, free = common(points, free)
+        points = points * free[:, None, None, None]
+    _, matrix, mask, unit = common(matrix, mask, unit)
+    return matrix * mask + unit, points
+
+
+def check_spaces(spaces: dict[str, Space], transform: str) -> None:
+    """Refuse images that differ in shape while their affines say that they should not."""
+    if len(spaces) < 2:
+        return
+    first_name, first = next(iter(spaces.items()))
+    for name, space in spaces.items():
+        if space is first or space.shape == first.shape:
+            continue
+        if np.abs(space.affine - first.affine).max() < SPACE_TOLERANCE_MM:
+            raise ValueError(
+                f"images of a subject must share a shape under {transform} when they share "
+                f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"
+            )
