@@ -1,23 +1,9 @@
-"""What all tests share: devices, poisoned memory, a seed."""
+"""What all tests share: poisoned memory and a seed."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-
-GPU = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.gpu,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="NO GPU HERE: not tested on one"),
-    ],
-)
-
-
-@pytest.fixture(params=["cpu", GPU])
-def device(request: pytest.FixtureRequest) -> torch.device:
-    """Each device there is."""
-    return torch.device(request.param)
 
 
 @pytest.fixture(autouse=True)
