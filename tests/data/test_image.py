@@ -98,6 +98,11 @@ def test_geometry():
     assert image.is_2d()
 
 
+def test_spacing_is_a_short_way_to_an_affine():
+    image = tio.ScalarImage(torch.rand(1, 2, 3, 4), spacing=(1, 2, 3))
+    np.testing.assert_array_equal(image.affine, np.diag([1, 2, 3, 1]))
+
+
 def test_affines_are_float64_and_belong_to_the_image():
     affine = np.eye(4, dtype=np.float32)
     image = tio.ScalarImage(torch.rand(1, 2, 2, 2), affine=affine)
@@ -153,6 +158,14 @@ def test_saves_and_reads_back(tmp_path):
          ValueError, "must be finite"),
         (lambda: tio.ScalarImage(torch.zeros(1, 2, 2, 2), affine=(1, 1)),
          ValueError, r"shape \(4, 4\), got \(2,\)"),
+        (lambda: tio.ScalarImage(torch.zeros(1, 2, 2, 2), spacing=(1, 1)),
+         ValueError, r"spacing must be three numbers > 0, got \(1, 1\)"),
+        (lambda: tio.ScalarImage(torch.zeros(1, 2, 2, 2), spacing=(1, 1, 0)),
+         ValueError, "spacing must be three numbers > 0"),
+        (lambda: tio.ScalarImage(torch.zeros(1, 2, 2, 2), spacing=(1, 1, 1), affine=np.eye(4)),
+         ValueError, "without affine only"),
+        (lambda: tio.ScalarImage(torch.zeros(1, 2, 2, 2), orientation="RAS"),
+         ValueError, r"names of metadata must not be \['orientation'\]"),
         (lambda: tio.LabelMap(torch.zeros(1, 2, 2, 2), type="intensity"),
          ValueError, "type of LabelMap must be 'label'"),
     ],

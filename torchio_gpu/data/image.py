@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,13 +39,16 @@ class Image:
             NiBabel image, or another :class:`Image`.
         path, tensor: ``source`` by the name of what it is.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
+        spacing: Of a tensor or array, distance between voxels in mm, as a short way to an affine
+            without rotation.
         type: 'intensity' or 'label', as older code spells it; must be the class's own.
         metadata: Anything else, kept and returned by ``image[name]``.
 
     Raises:
         FileNotFoundError: The path does not exist.
-        ValueError: The tensor does not have four dimensions, or the affine is singular, not
-            finite, or not (4, 4).
+        ValueError: The tensor does not have four dimensions, the affine is singular, not finite
+            or not (4, 4), the spacing is not three positive numbers, or a name of metadata is one
+            that the image uses itself.
 
     >>> image = ScalarImage(tensor=torch.rand(1, 4, 4, 2), affine=np.diag([1, 1, 3, 1]))
     >>> image.shape, image.spacing, image.orientation
@@ -61,6 +64,7 @@ class Image:
         path: str | Path | None = None,
         tensor: Tensor | np.ndarray | None = None,
         affine: Any = None,
+        spacing: Sequence[float] | None = None,
         type: str | None = None,
         **metadata: Any,
     ) -> None:
@@ -71,6 +75,13 @@ class Image:
             )
         if type is not None and type != self.kind:
             raise ValueError(f"type of {self._name()} must be {self.kind!r}, got {type!r}")
+        reserved = [name for name in metadata if hasattr(self.__class__, name)]
+        if reserved:
+            raise ValueError(
+                f"names of metadata must not be {reserved}, which an image uses itself"
+            )
+        if spacing is not None:
+            affine = _from_spacing(spacing, affine, given[0])
         self.path: Path | None = None
         self.metadata: dict[str, Any] = metadata
         self._data: Tensor | None = None
@@ -375,6 +386,16 @@ def usable(data: Tensor) -> Tensor:
 def image_class(kind: str) -> type[Image]:
     """The class of images of a kind, 'intensity' or 'label'."""
     return {INTENSITY: ScalarImage, LABEL: LabelMap}[kind]
+
+
+def _from_spacing(spacing: Sequence[float], affine: Any, source: Any) -> np.ndarray:
+    """The affine without rotation of a spacing, for voxels that have none of their own."""
+    values = np.asarray(spacing, dtype=np.float64)
+    if values.shape != (3,) or not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"spacing must be three numbers > 0, got {spacing!r}")
+    if affine is not None or not isinstance(source, (Tensor, np.ndarray)):
+        raise ValueError("spacing must be given for a tensor or array without affine only")
+    return np.diag([*values, 1.0])
 
 
 def _region(item: Any, shape: Triple) -> Region:
