@@ -15,10 +15,10 @@ AUGMENT = tio.Compose([
 
 
 class Numbered(tio.SubjectsDataset):
-    """Four small subjects that know their index."""
+    """Eight small subjects that know their index."""
 
     def __init__(self, transform=None):
-        subjects = [subject((6, 7, 8), seed=n) for n in range(4)]
+        subjects = [subject((6, 7, 8), seed=n) for n in range(8)]
         for n, s in enumerate(subjects):
             s["index"] = n
         super().__init__(subjects, transform)
@@ -40,18 +40,18 @@ def epoch(loader, transform=None):
 def test_same_seed_same_parameters_for_any_batch_worker_and_order(where):
     inside = AUGMENT if where == "dataset" else None
     outside = AUGMENT if where == "batch" else None
-    expected = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=4, seed=7), outside)
-    assert len(expected) == 4
-    assert len(set(map(str, expected.values()))) == 4
+    expected = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=8, seed=7), outside)
+    assert len(expected) == 8
+    assert len(set(map(str, expected.values()))) == 8
     assert any(expected.values())
     for arguments in (
-        {"batch_size": 1},
+        {"batch_size": 1, "num_workers": 2},
         {"batch_size": 3, "num_workers": 2},
         {"batch_size": 2, "shuffle": True},
     ):
         loader = tio.SubjectsLoader(Numbered(inside), seed=7, **arguments)
         assert epoch(loader, outside) == expected
-    other = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=4, seed=8), outside)
+    other = epoch(tio.SubjectsLoader(Numbered(inside), batch_size=8, seed=8), outside)
     assert other != expected
 
 
@@ -128,7 +128,7 @@ def test_an_iterable_dataset_is_batched():
 
 def test_length_and_streams():
     loader = tio.SubjectsLoader(Numbered(), batch_size=3, seed=1)
-    assert len(loader) == 2
+    assert len(loader) == 3
     batch = next(iter(loader))
     assert batch.streams.seeds.shape == (3,)
     assert batch.streams.seeds.dtype == np.int64
