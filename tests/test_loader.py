@@ -1,5 +1,7 @@
 """A sample is augmented alike whatever else is loaded, in whatever order, by whomever."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,16 @@ def test_a_dataset_that_hands_out_what_it_keeps():
     first, second = epoch(loader, noise), epoch(loader, noise)
     assert first != second
     assert all(s.streams is None for s in subjects)
+
+
+def test_what_mates_have_used_up_does_not_matter():
+    """Two samples that went through different steps before: each draws as it does alone."""
+    noise = tio.RandomNoise()
+    subjects = [subject((4, 4, 4), seed=n) for n in range(2)]
+    for n, s in enumerate(subjects):
+        s.streams = tio.rng.Streams(np.array([n + 5]))
+    worn = noise(noise(subjects[0]))  # two positions further than the other
+    alone = [noise(copy.deepcopy(s)).t1.data for s in (worn, subjects[1])]
+    together = noise(tio.SubjectsBatch.from_subjects([worn, subjects[1]])).t1.data
+    for n in range(2):
+        torch.testing.assert_close(together[n], alone[n])

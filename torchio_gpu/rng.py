@@ -110,16 +110,17 @@ class Layout:
         object.__setattr__(self, "columns", tuple(columns))
 
 
-def uniforms(seeds: np.ndarray, layout: Layout, position: int = 0) -> np.ndarray:
+def uniforms(seeds: np.ndarray, layout: Layout, position: np.ndarray | int = 0) -> np.ndarray:
     """Numbers in (0, 1) for each sample, [B, N] float64: the draws of a whole pipeline at once.
 
     Args:
         seeds: int64 seeds, [B].
         layout: The columns wanted.
-        position: Pipeline position of the layout's position 0.
+        position: Pipeline position of the layout's position 0: one for all, or one per sample [B].
     """
     number, stream, where = layout.counter
-    words = philox((number, stream, where + position, _ZERO), seeds[:, None])
+    positions = where + np.reshape(position, (-1, 1))  # [B or 1, N]
+    words = philox((number, stream, positions, _ZERO), seeds[:, None])
     u = np.stack(words, -1).reshape(len(seeds), -1) + 0.5
     u *= 2.0**-32
     return u
@@ -176,18 +177,18 @@ class Streams:
     transform twice to a batch gives two different results.
     """
 
-    def __init__(self, seeds: np.ndarray, position: int = 0) -> None:
-        self.seeds = seeds
-        self.position = position
+    def __init__(self, seeds: np.ndarray, used: np.ndarray | None = None) -> None:
+        self.seeds = seeds  # [B] int64
+        self.used = np.zeros_like(seeds) if used is None else used  # [B] positions
 
-    def take(self, positions: int) -> int:
-        """Use up ``positions`` pipeline positions; returns the first of them."""
-        first = self.position
-        self.position += positions
+    def take(self, positions: int) -> np.ndarray:
+        """Use up ``positions`` pipeline positions; returns the first of them for each sample."""
+        first = self.used
+        self.used = first + positions
         return first
 
     def __repr__(self) -> str:
-        return f"Streams(seeds={self.seeds.tolist()}, position={self.position})"
+        return f"Streams(seeds={self.seeds.tolist()}, used={self.used.tolist()})"
 
 
 def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> np.ndarray:

@@ -200,8 +200,8 @@ class SubjectsBatch:
             items.update({name: values[n] for name, values in self.metadata.items()})
             subject.__dict__.update(_items=items, history=self.history(n), streams=None)
             if self.streams is not None:
-                seeds, position = self.streams.seeds[n : n + 1], self.streams.position
-                subject.streams = Streams(seeds, position)
+                one = slice(n, n + 1)
+                subject.streams = Streams(self.streams.seeds[one], self.streams.used[one])
             subjects.append(subject)
         return subjects
 
@@ -287,8 +287,9 @@ class SubjectsBatch:
 
 
 def _join(streams: Sequence[Streams | None]) -> Streams | None:
-    """The streams of a batch: one seed per sample, none used up twice by any of them."""
+    """The streams of a batch: each sample's own seed, and how much of it is used up."""
     if len(streams) == 1 or all(stream is None for stream in streams):
         return streams[0]  # of a single sample the very same: what is used up stays used up
-    seeds: list[np.ndarray] = [fresh_seeds(1) if s is None else s.seeds for s in streams]
-    return Streams(np.concatenate(seeds), max(s.position for s in streams if s is not None))
+    known = [Streams(fresh_seeds(1)) if stream is None else stream for stream in streams]
+    seeds = np.concatenate([stream.seeds for stream in known])
+    return Streams(seeds, np.concatenate([stream.used for stream in known]))
