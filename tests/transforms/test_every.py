@@ -403,7 +403,7 @@ def test_the_type_of_voxels_does_not_depend_on_a_coin(make, p):
 def test_unsigned_integers_are_computed_with_as_larger_ones(make, dtype):
     x = torch.arange(8 * 27).view(1, 6, 6, 6).to(dtype)
     assert torch.isfinite(make()(x).double()).all()
-    tio.LabelMap(x)
+    assert tio.LabelMap(x).data.tolist() == x.tolist()
 
 
 def test_half_precision_regions_do_not_touch_coordinates(make):
@@ -429,4 +429,17 @@ def test_a_record_can_be_replayed_where_images_are_missing(make):
     s = subject()
     out = make(include=["t1", "seg"])(s)
     for again in (out.get_composed_history(), out.get_inverse_transform(warn=False)):
-        assert again(tio.Subject(prediction=tio.LabelMap(s.seg.data))).prediction.data.shape
+        mask = tio.LabelMap(s.seg.data, affine=s.seg.affine)
+        result = again(tio.Subject(prediction=mask)).prediction.data
+        assert torch.equal(result, again(s).seg.data)
+
+
+def test_given_parameters_are_applied_to_the_chosen_images(make):
+    transform = make(include=["a"])
+    if isinstance(transform, tio.Compose):
+        return  # which has no parameters of its own
+    x = smooth((1, 1, 8, 9, 10))
+    batch = tio.SubjectsBatch({name: tio.ImagesBatch(x) for name in ("a", "b")})
+    out = transform.apply(batch, transform.sample(batch))
+    assert torch.equal(out.b.data, x)
+    assert not torch.equal(out.a.data, x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, host, on_host
-from ..geometry import SPLINE_ORDER, Space, control_lattice
+from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .program import Operation, Program, pointwise
@@ -212,10 +212,7 @@ def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
             if axis not in (0, 1, 2):
                 raise ValueError(f"axes must be among 0, 1, 2, got {axis!r}")
             mask[:, axis] = True
-    matrix = np.zeros((len(x), 4, 4))
-    matrix[:, range(3), range(3)] = 1 - 2 * mask
-    matrix[:, :3, 3] = mask * (np.array(x.shape[2:]) - 1)
-    matrix[:, 3, 3] = 1
+    matrix = reflection(Space(spatial_shape(x), np.eye(4)[None]), mask)
     return warp(x, matrix, mode="nearest")
 
 

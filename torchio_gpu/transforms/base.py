@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,29 +15,10 @@ from ..arrays import Array, as_array
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
-from ..geometry import Space
 from .convert import to_batch
-from .moves import Move, Sampling
+from .moves import Move, Sampling, Scene
 from .params import Params
 from .plan import Plan, Step
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a transform may know when it draws parameters: everything but the voxels.
-
-    Args:
-        names: Images that the transform will change.
-        space: Where the voxels of the first of them lie.
-    """
-
-    names: tuple[str, ...]
-    space: Space
-
-    @property
-    def batch(self) -> int:
-        """Number of samples."""
-        return len(self.space.affine)
 
 
 class Transform(nn.Module, ABC):
@@ -157,7 +137,8 @@ class Transform(nn.Module, ABC):
             return super().apply(x)
         batch, restore = to_batch(x, self._only(), self.label_keys)
         scene = self.scene(batch)
-        plan = Plan([Step(self, params, scene.names)])
+        untouched = tuple(name for name in batch.images if name not in scene.names)
+        plan = Plan([Step(self, params, scene.names, untouched=untouched)])
         return self._finish(x, restore(plan.run(batch)))
 
     def scene(self, batch: SubjectsBatch) -> Scene:
@@ -172,21 +153,23 @@ class Transform(nn.Module, ABC):
 
         Args:
             kinds: Names of the images with their kinds.
-            others: Names that stand for images a subject does not have; with None, the names to
-                include and exclude may be of images that are not there.
+            others: Names that stand for images a subject does not have. None for what is
+                recorded: names to include and exclude were settled when it was applied.
         """
-        known = {name for name, _ in kinds} | set(others or ())
+        selected = tuple(n for n, kind in kinds if self.role != "pointwise" or kind == INTENSITY)
+        if others is None:
+            return selected
+        known = {name for name, _ in kinds} | set(others)
         for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in known and others is not None:
+            if name not in known:
                 raise KeyError(
                     f"include and exclude of {type(self).__name__} must name images of the "
                     f"subject, {name!r} is none of {sorted(known)}"
                 )
         return tuple(
             name
-            for name, kind in kinds
-            if (self.role != "pointwise" or kind == INTENSITY)
-            and (self.include is None or name in self.include)
+            for name in selected
+            if (self.include is None or name in self.include)
             and (self.exclude is None or name not in self.exclude)
         )
 

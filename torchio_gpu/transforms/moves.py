@@ -22,6 +22,24 @@ from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
 
 
 @dataclass(frozen=True)
+class Scene:
+    """What a transform may know when it draws parameters: everything but the voxels.
+
+    Args:
+        names: Images that the transform will change.
+        space: Where the voxels of the first of them lie.
+    """
+
+    names: tuple[str, ...]
+    space: Space
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return len(self.space.affine)
+
+
+@dataclass(frozen=True)
 class Elastic:
     """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
 
@@ -76,36 +94,38 @@ class Chain:
     space: Space  # of the output so far
     matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
     elastic: Elastic | None = None
-    moved: bool = False
     after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
 
     def add(self, move: Move) -> None:
         """Follow one more map: outputs of the chain become its inputs."""
-        self.moved = True
         if move.elastic is not None:
-            if self.elastic is not None:
-                raise AssertionError("a run holds one bending map: the plan is wrong")
+            assert self.elastic is None  # a run holds one bending map: the plan sees to it
             self.elastic = move.elastic
-            # what was collected so far lies between the bending map and the source
         if move.matrix is not None:
-            # pull-back of the sum: earlier maps act on the result of this one
+            # a pull-back: the maps before this one act on its result
             if self.elastic is None or move.elastic is not None:
-                self.matrix = times(self.matrix, move.matrix)
+                self.matrix = _times(self.matrix, move.matrix)
             else:
-                self.after = times(self.after, move.matrix)
+                self.after = _times(self.after, move.matrix)
         if move.space is not None:
             self.space = move.space
+
+    @property
+    def moved(self) -> bool:
+        """Whether any map was added."""
+        maps = (self.matrix, self.elastic, self.after)
+        return self.space is not self.source or any(m is not None for m in maps)
 
     def sample(
         self, images: ImagesBatch, sampling: Sampling | None, program: Sequence[Operation]
     ) -> ImagesBatch:
         """Read the voxels through all maps at once, and apply what follows to each."""
-        grid = times(self.after, self.space.affine)
-        world = grid if self.matrix is None else times(self.matrix, grid)
-        matrix = times(self.source.to_voxel, world)
+        grid = _times(self.after, self.space.affine)
+        world = grid if self.matrix is None else _times(self.matrix, grid)
+        matrix = _times(self.source.to_voxel, world)
         points = lattice = None
         if self.elastic is not None:
-            lattice = times(self.elastic.lattice, grid)
+            lattice = _times(self.elastic.lattice, grid)
             inverse = self.space.to_voxel if self.after is None else invert(grid)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
         if 1 in self.source.shape:
@@ -129,7 +149,8 @@ class Chain:
         return images.with_data(data, self.space.affine)
 
 
-def times(left: Array | None, right: Array) -> Any:
+def _times(left: Array | None, right: Array) -> Any:
+    """Product of matrices, of which the left one may be missing."""
     if left is None:
         return right
     _, left, right = common(left, right)

@@ -24,11 +24,11 @@ from .. import rng
 from ..data import SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
-from .moves import Chain, Sampling, check_spaces
+from .moves import Chain, Sampling, Scene, check_spaces
 from .params import Params
 
 if TYPE_CHECKING:
-    from .base import Scene, Transform
+    from .base import Transform
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,6 @@ class Plan:
         gates: dict[int, int] = {}
         for number, step in enumerate(self.steps):
             transform, position = step.transform, self.gates + number
-            # what was recorded may be replayed where some of its images are missing
             missing = others if step.params is None else None
             selected = transform.select(kinds, missing)
             allowed = [outer.select(kinds, missing) for outer in step.within]
@@ -212,11 +211,10 @@ class Plan:
         active = draws.active(number, step)
         if active is not None and not active.any():
             return None
-        size = batch.batch_size
         if step.params is None:
             params = step.transform.draw(scene, draws.numbers(number, step.transform))
         else:
-            params = step.params.expand(size)
+            params = step.params.expand(batch.batch_size)
         if active is not None and active.all():
             active = None
         if active is not None:
@@ -238,8 +236,6 @@ class Plan:
             images[new] = images[name]
 
     def _spatial(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
-        from .base import Scene
-
         chains = waiting.chains
         for number in group.steps:
             self._keep(number, waiting)
@@ -266,8 +262,6 @@ class Plan:
             waiting.sampling = waiting.sampling or wish
 
     def _pointwise(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
-        from .base import Scene
-
         for number in group.steps:
             self._keep(number, waiting)
             step = self.steps[number]

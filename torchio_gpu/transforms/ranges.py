@@ -171,11 +171,6 @@ class Range:
             sign = ">" if self.exclusive else ">="
             raise ValueError(f"{self.name} must be {sign} {self.minimum:g}, got {value!r}")
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether only one value can be drawn."""
-        return all(part is None for part in self.parts) and not self.span.any()
-
     def __call__(self, u: np.ndarray) -> np.ndarray:
         """Values [..., axes] for uniform numbers [..., axes]."""
         values: np.ndarray = self.low + u * self.span
