@@ -8,6 +8,7 @@ runs in torch. Formulas use only what both libraries spell alike.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,3 +57,30 @@ def as_array(value: Any, name: str = "value") -> Array:
 def host(array: Array) -> np.ndarray:
     """Values as a numpy array, read from wherever they are."""
     return array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+
+
+def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
+    """An argument given once for all samples, or once for each.
+
+    Args:
+        value: Number, sequence, array or tensor that broadcasts to ``shape``, with or without a
+            leading axis of samples.
+        shape: Of one sample's values.
+        name: Of the argument, for errors.
+
+    Returns:
+        [1 or B, \\*shape]; tensors keep their device and gradient.
+    """
+    array = as_array(value, name)
+    if array.ndim <= len(shape):
+        try:
+            single = array.expand if isinstance(array, Tensor) else partial(np.broadcast_to, array)
+            return single(shape)[None]
+        except (RuntimeError, ValueError):
+            pass
+    elif tuple(array.shape[1:]) == shape:
+        return array
+    raise ValueError(
+        f"{name} must have shape {shape}, or (B, {', '.join(map(str, shape))}) for one set per "
+        f"sample, got {tuple(array.shape)}"
+    )

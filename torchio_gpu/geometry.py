@@ -258,6 +258,32 @@ def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
     return 1 - normal, about
 
 
+def motion_in(
+    space: Space, scales: Array, degrees: Array, translation: Array, centre: Array
+) -> Any:
+    """:func:`affine_motion` of the content of a space; a single slice stays in its plane."""
+    plane = slice_axis(space)
+    if plane is not None:
+        _, scales, degrees, translation, inside, about = common(
+            scales, degrees, translation, *plane
+        )
+        scales, translation = 1 + (scales - 1) * inside, translation * inside
+        degrees = degrees * about
+    return affine_motion(scales, degrees, translation, centre)
+
+
+def within_slice(matrix: Array, source: Triple, target: Triple) -> Any:
+    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice."""
+    thin = [[axis for axis in range(3) if shape[axis] == 1] for shape in (source, target)]
+    mask, unit = np.ones((4, 4)), np.zeros((4, 4))
+    for a, b in zip(*thin, strict=False):
+        mask[a, :] = 0
+        mask[:, b] = 0
+        unit[a, b] = 1
+    _, matrix, mask, unit = common(matrix, mask, unit)
+    return matrix * mask + unit
+
+
 def control_lattice(space: Space, counts: Triple) -> np.ndarray:
     """World to control-point coordinates, [B, 4, 4], for a cubic B-spline over a space.
 

@@ -67,7 +67,7 @@ def test_rotation_keeps_lengths_on_anisotropic_voxels():
     """Points 20 mm apart stay so: a rotation in voxels would shear them."""
     affine = np.diag([1.0, 2.0, 4.0, 1.0])
     space = geometry.Space((40, 20, 10), affine[None])
-    scene = tio.transforms.base.Scene(("t1",), space)
+    scene = tio.transforms.base.Scene(("t1",), (space,))
     transform = tio.Affine(degrees=(20, 30, 40))
     pull = transform.draw(scene, np.empty((1, 0))).pull_back(space)[0]
     voxel = np.linalg.inv(affine) @ pull @ affine

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..functional.rows import rows_at
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume, spatial_shape
@@ -76,6 +77,12 @@ class ImagesBatch:
     def with_data(self, data: Volume, affine: np.ndarray | None = None) -> ImagesBatch:
         """These images with other voxels and, if given, other affines."""
         return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
+
+    def rows(self, samples: Sequence[int]) -> ImagesBatch:
+        """The images of some samples."""
+        images = None if self._images is None else [self._images[n] for n in samples]
+        data = self.data[rows_at(samples, self.device)]
+        return ImagesBatch(data, self.affine[list(samples)], self.kind, images)
 
     @property
     def tensor(self) -> Volume:

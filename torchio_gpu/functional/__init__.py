@@ -4,20 +4,31 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .filters import anisotropy, blur, swap
 from .intensity import bias_field, gamma, noise, rician_noise
+from .kspace import ghosting, motion, motion_owner, spike
 from .program import pointwise
 from .spatial import affine_warp, bspline_warp, flip, warp
 from .statistics import fill_value
+from .synthesis import labels_to_image
 
 __all__ = [
     "affine_warp",
+    "anisotropy",
     "bias_field",
+    "blur",
     "bspline_warp",
     "fill_value",
     "flip",
     "gamma",
+    "ghosting",
+    "labels_to_image",
+    "motion",
+    "motion_owner",
     "noise",
     "pointwise",
     "rician_noise",
+    "spike",
+    "swap",
     "warp",
 ]

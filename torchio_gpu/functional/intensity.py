@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .. import rng
-from ..arrays import Array, as_array
+from ..arrays import Array
 from ..shapes import Volume, check_volume
 from . import program
+from .arguments import check_seeds, per_item
 from .program import pointwise
 
 __all__ = ["bias_field", "gamma", "noise", "rician_noise"]
@@ -58,7 +57,7 @@ def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     """
     check_volume(x)
     if not (isinstance(log_gamma, (Tensor, np.ndarray)) and log_gamma.ndim == 2):
-        log_gamma = _per_item(log_gamma, x, "log_gamma")
+        log_gamma = per_item(log_gamma, x, "log_gamma")
     return pointwise(x, [program.Gamma(log_gamma)])
 
 
@@ -112,27 +111,7 @@ def _noise(
     rician: bool,
 ) -> Volume:
     check_volume(x)
-    batch = len(x)
-    seeds = rng.fresh_seeds(batch) if seeds is None else seeds
-    if tuple(seeds.shape) != (batch,) or seeds.dtype not in (torch.int64, np.int64):
-        raise ValueError(
-            f"seeds must be int64 and hold one value per sample: expected [{batch}], "
-            f"got {list(seeds.shape)} {seeds.dtype}"
-        )
-    mean = _per_item(mean, x, "mean")
-    std = _per_item(std, x, "std")
+    seeds = check_seeds(seeds, x)
+    mean = per_item(mean, x, "mean")
+    std = per_item(std, x, "std")
     return pointwise(x, [program.Noise(mean, std, seeds, rician)])
-
-
-def _per_item(value: float | Array, x: Volume, name: str) -> Array:
-    """One value per sample, [B]: a number stands for all samples."""
-    array = as_array(value, name)
-    if array.ndim == 0:
-        return array.reshape(1)
-    if tuple(array.shape) != (len(x),):
-        where = array.device if isinstance(array, Tensor) else "cpu"
-        raise ValueError(
-            f"{name} must hold one value per sample: expected [{len(x)}] on {x.device}, "
-            f"got {list(array.shape)} on {where}"
-        )
-    return array

@@ -18,6 +18,7 @@ from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .program import Operation, Program, pointwise
 from .reference import spatial as _reference
+from .rows import Rows, rows_at
 
 MODES = ("linear", "nearest")
 #: A map counts as one from voxel centres to voxel centres when it misses them by less than this
@@ -168,10 +169,10 @@ def warp(
         return pointwise(out, operations) if operations else out
     out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
     for key, rows in groups.items():
-        at = _rows(rows, x.device)
+        at = rows_at(rows, x.device)
         out[at] = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
     if rest:
-        at = _rows(rest, x.device)
+        at = rows_at(rest, x.device)
         points = None if control_points is None else control_points[rest]
         places = None if lattice is None else lattice[rest]
         fills = _pick(fill, at)
@@ -236,17 +237,15 @@ def _sample(
 
     factors = _reference.separable(x.shape[2:], matrix, control_points, lattice, size, mode)
     if factors is None or (inverse and control_points is not None):
-        matrix_, points_, lattice_ = to_device(x.device, matrix, control_points, lattice)
-        assert matrix_ is not None
-        assert points_ is not None
-        assert lattice_ is not None
-        grid = _reference.displaced_grid(
-            x.shape[2:], matrix_, points_, lattice_, size, mode, inverse
-        )
+        assert control_points is not None
+        assert lattice is not None
+        matrix_, points, places = to_device(x.device, matrix, control_points, lattice)
+        source = x.shape[2:]
+        grid = _reference.displaced_grid(source, matrix_, points, places, size, mode, inverse)
         out = _reference.sample(x, grid, mode, fill)
         return out if finish is None else finish(out, 0)
     moved = to_device(x.device, *factors)
-    return _reference.sample_separable(x, moved, mode, fill, finish)  # type: ignore[arg-type]
+    return _reference.sample_separable(x, moved, mode, fill, finish)
 
 
 def _exact_rows(matrix: Array, control_points: Array | None) -> dict[int, tuple[int, ...]]:
@@ -279,17 +278,7 @@ def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -
     return _reference.copy_voxels(x, axes, signs, offset, size, fill)
 
 
-def _rows(rows: list[int], device: torch.device) -> slice | Tensor:
-    """Neighbouring rows as a slice, which views where an index would copy."""
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return slice(rows[0], rows[-1] + 1)
-    index = torch.tensor(rows)
-    if device.type == "cuda":  # from pinned memory, the copy is not waited for
-        index = index.pin_memory()
-    return index.to(device, non_blocking=True)
-
-
-def _pick(fill: float | Tensor, at: slice | Tensor) -> float | Tensor:
+def _pick(fill: float | Tensor, at: Rows) -> float | Tensor:
     return fill[at] if isinstance(fill, Tensor) else fill
 
 

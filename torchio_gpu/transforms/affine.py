@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import geometry
-from ..arrays import Array, common, host, on_host
+from ..arrays import Array, host, on_host, per_sample
 from ..functional.spatial import check_mode
 from ..functional.statistics import FILLS
 from ..geometry import Space
-from .base import Scene, Transform, per_sample
+from .base import Scene, Transform
 from .moves import Move, Sampling
 from .params import Params
 from .ranges import Range
@@ -38,16 +38,7 @@ class AffineParams(Params):
 
     def pull_back(self, space: Space) -> Array:
         """Output world to input world, [B, 4, 4]."""
-        scales, degrees, translation = self.scales, self.degrees, self.translation
-        plane = geometry.slice_axis(space)
-        if plane is not None:
-            inside, about = plane
-            _, scales, degrees, translation, inside, about = common(
-                scales, degrees, translation, inside, about
-            )
-            scales, translation = 1 + (scales - 1) * inside, translation * inside
-            degrees = degrees * about
-        motion = geometry.affine_motion(scales, degrees, translation, self.centre)
+        motion = geometry.motion_in(space, self.scales, self.degrees, self.translation, self.centre)
         return motion if self.inverse else geometry.pull_back(motion)
 
 

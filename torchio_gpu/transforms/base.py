@@ -5,20 +5,20 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from ..arrays import Array, as_array
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
-from ..data.image import INTENSITY
+from ..data.image import INTENSITY, LABEL
 from ..functional.program import Operation
+from ..shapes import Volume
 from .convert import to_batch
 from .moves import Move, Sampling, Scene
 from .params import Params
-from .plan import Plan, Step
+from .plan import Plan, made
+from .steps import Step
 
 
 class Transform(nn.Module, ABC):
@@ -42,7 +42,8 @@ class Transform(nn.Module, ABC):
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
     """
 
-    #: 'spatial' transforms move content, 'pointwise' ones change each voxel by itself.
+    #: 'spatial' transforms move content, 'pointwise' ones change each voxel by itself, 'volume'
+    #: ones need the whole volume at once.
     role: ClassVar[str]
     #: Whether the map of a spatial transform bends, and whether it keeps voxel axes parallel.
     bends: ClassVar[bool] = False
@@ -83,9 +84,19 @@ class Transform(nn.Module, ABC):
 
         Args:
             scene: What is known of the samples.
-            u: [B, draws] for spatial transforms; [B, M, draws] for pointwise ones, whose M images
-                get parameters of their own.
+            u: [B, draws] where the images of a subject share parameters; [B, M, draws] where each
+                of the M images gets its own.
         """
+
+    @property
+    def shares(self) -> bool:
+        """Whether all images of a subject share one set of parameters."""
+        return self.role == "spatial"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of images that are transformed."""
+        return (INTENSITY, LABEL) if self.role == "spatial" else (INTENSITY,)
 
     def moves(self, params: Any, scene: Scene) -> tuple[Move, ...]:
         """Of a spatial transform: where the content goes, step by step."""
@@ -98,6 +109,27 @@ class Transform(nn.Module, ABC):
     def operation(self, params: Any, active: np.ndarray | None) -> Operation:
         """Of a pointwise transform: what happens to the voxels of one image."""
         raise NotImplementedError
+
+    def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: Any) -> Volume:
+        """Of a volume transform: the new voxels of one image.
+
+        Args:
+            images: All images of the samples to transform.
+            name: The image.
+            params: Its parameters; [B] or [B, ...] each.
+        """
+        raise NotImplementedError
+
+    @property
+    def computes(self) -> bool:
+        """Of a volume transform: whether it computes with voxels, so that integers become float32,
+        or merely moves them."""
+        return True
+
+    def makes(self, kinds: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+        """Of a volume transform: the scalar image that it adds to those of these names and kinds,
+        where there is none of its name, and the image whose space it takes."""
+        return None
 
     def invert(self, params: Any) -> Params:
         """Parameters with which the transform undoes what it did with ``params``."""
@@ -143,8 +175,10 @@ class Transform(nn.Module, ABC):
 
     def scene(self, batch: SubjectsBatch) -> Scene:
         """What the transform may know of a batch."""
-        names = self.select(batch.kinds, tuple(batch.metadata))
-        return Scene(names, batch.images[names[0]].space)
+        images = {**batch.images, **made(self, batch.images)}
+        kinds = tuple((name, each.kind) for name, each in images.items())
+        names = self.select(kinds, tuple(batch.metadata))
+        return Scene(names, tuple(images[name].space for name in names), images)
 
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
@@ -156,7 +190,7 @@ class Transform(nn.Module, ABC):
             others: Names that stand for images a subject does not have. None for what is
                 recorded: names to include and exclude were settled when it was applied.
         """
-        selected = tuple(n for n, kind in kinds if self.role != "pointwise" or kind == INTENSITY)
+        selected = tuple(name for name, kind in kinds if kind in self.kinds)
         if others is None:
             return selected
         known = {name for name, _ in kinds} | set(others)
@@ -250,31 +284,4 @@ def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None
     return tuple(names)
 
 
-def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
-    """An argument of a deterministic transform: one set for all samples, or one for each.
-
-    Args:
-        value: Number, sequence, array or tensor that broadcasts to ``shape``, with or without a
-            leading axis of samples.
-        shape: Of one sample's values.
-        name: Of the argument, for errors.
-
-    Returns:
-        [1 or B, \\*shape]; tensors keep their device and gradient.
-    """
-    array = as_array(value, name)
-    if array.ndim <= len(shape):
-        try:
-            single = array.expand if isinstance(array, Tensor) else partial(np.broadcast_to, array)
-            return single(shape)[None]
-        except (RuntimeError, ValueError):
-            pass
-    elif tuple(array.shape[1:]) == shape:
-        return array
-    raise ValueError(
-        f"{name} must have shape {shape}, or (B, {', '.join(map(str, shape))}) for one set per "
-        f"sample, got {tuple(array.shape)}"
-    )
-
-
-__all__ = ["Scene", "Transform", "per_sample"]
+__all__ = ["Scene", "Transform"]

@@ -1,8 +1,9 @@
-"""Several transforms as one."""
+"""Several transforms as one: all of them, one of them, some of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,86 @@ import numpy as np
 
 from .base import Scene, Transform
 from .params import Params
-from .plan import Plan, Step
+from .plan import Plan
+from .steps import Gate, Step
 
 
-class Compose(Transform):
+class Composition(Transform):
+    """What compositions share. Not for use by itself."""
+
+    role = "composition"
+    fuse = True
+
+    def _hold(self, transforms: Sequence[Transform]) -> None:
+        for number, transform in enumerate(transforms):
+            if not isinstance(transform, Transform):
+                raise TypeError(
+                    f"transforms must be Transform instances, number {number} is "
+                    f"{type(transform).__name__}"
+                )
+            self.add_module(str(number), transform)
+        self.transforms = tuple(transforms)
+        labels = [t.label_keys or () for t in (self, *transforms)]
+        self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
+
+    def draw(self, scene: Scene, u: np.ndarray) -> Params:
+        raise TypeError(
+            f"{type(self).__name__} has no parameters of its own; sample its transforms"
+        )
+
+    def plan(self) -> Plan:
+        plan = self.__dict__.get("_plan")
+        if plan is None:
+            gates: list[Gate] = []
+            steps = self._flatten((), gates)
+            plan = self.__dict__["_plan"] = Plan(steps, self.fuse, gates)
+        return plan  # type: ignore[no-any-return]
+
+    def _flatten(self, outer: tuple[tuple[int, int], ...], gates: list[Gate]) -> list[Step]:
+        """Steps of this and all inner compositions; their decisions are added to ``gates``."""
+        if self.p < 1:
+            outer = (*outer, (len(gates), 0))
+            gates.append(Gate(1, lambda u: u < self.p))
+        steps: list[Step] = []
+        for transform, branch in self._branches(gates):
+            through = outer if branch is None else (*outer, branch)
+            if isinstance(transform, Composition):
+                steps += transform._flatten(through, gates)
+            else:
+                steps += [replace(step, gates=through) for step in transform.steps()]
+        if self.include is not None or self.exclude is not None:
+            steps = [replace(step, within=(*step.within, self)) for step in steps]
+        if self.keep and steps:
+            steps[0] = replace(steps[0], keep={**self.keep, **(steps[0].keep or {})})
+        return steps
+
+    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
+        """The transforms in the order of their steps, each with the decision it hangs on."""
+        raise NotImplementedError
+
+    def explain(self) -> str:
+        """The passes over the voxels: what each holds, and why it ends."""
+        return str(self.plan())
+
+    def _listed(self) -> str:
+        """The transforms as they were given."""
+        return f"[{', '.join(map(repr, self.transforms))}]"
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __getitem__(self, index: int) -> Transform:
+        return self.transforms[index]
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)
+
+    def __repr__(self) -> str:
+        rest = [f", {n}={v!r}" for n, v in self.arguments().items() if n != "transforms"]
+        return f"{self.name}({self._listed()}{''.join(rest)})"
+
+
+class Compose(Composition):
     """Apply transforms one after another, sharing passes over the voxels where possible.
 
     Neighbouring spatial transforms are composed into one map and the image is sampled once;
@@ -36,53 +113,13 @@ class Compose(Transform):
     pointwise: RandomNoise  (ends: end of the pipeline)
     """
 
-    role = "composition"
-
     def __init__(self, transforms: Sequence[Transform], fuse: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for number, transform in enumerate(transforms):
-            if not isinstance(transform, Transform):
-                raise TypeError(
-                    f"transforms must be Transform instances, number {number} is "
-                    f"{type(transform).__name__}"
-                )
-            self.add_module(str(number), transform)
-        self.transforms = tuple(transforms)
-        labels = [t.label_keys or () for t in (self, *transforms)]
-        self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
+        self._hold(transforms)
         self.fuse = fuse
 
-    def draw(self, scene: Scene, u: np.ndarray) -> Params:
-        raise TypeError("a Compose has no parameters of its own; sample its transforms")
-
-    def plan(self) -> Plan:
-        plan = self.__dict__.get("_plan")
-        if plan is None:
-            steps, gates = self._flatten((), 0)
-            plan = self.__dict__["_plan"] = Plan(steps, self.fuse, gates)
-        return plan  # type: ignore[no-any-return]
-
-    def _flatten(self, outer: tuple[tuple[int, float], ...], gates: int) -> tuple[list[Step], int]:
-        """Steps of this and all inner compositions, and how many of these toss a coin."""
-        if self.p < 1:
-            outer = (*outer, (gates, self.p))
-            gates += 1
-        steps: list[Step] = []
-        for transform in self.transforms:
-            if isinstance(transform, Compose):
-                inner, gates = transform._flatten(outer, gates)
-                steps += inner
-            else:
-                steps += [replace(step, gates=outer) for step in transform.steps()]
-        if self.include is not None or self.exclude is not None:
-            steps = [replace(step, within=(*step.within, self)) for step in steps]
-        if self.keep and steps:
-            steps[0] = replace(steps[0], keep={**self.keep, **(steps[0].keep or {})})
-        return steps, gates
-
-    def explain(self) -> str:
-        """The passes over the voxels: what each holds, and why it ends."""
-        return str(self.plan())
+    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
+        return [(transform, None) for transform in self.transforms]
 
     def inverse(self, warn: bool = True) -> Compose:
         """A transform that undoes recorded transforms, last first; see ``Subject.history``.
@@ -94,15 +131,130 @@ class Compose(Transform):
 
         return inverse(self, warn)
 
-    def __len__(self) -> int:
-        return len(self.transforms)
 
-    def __getitem__(self, index: int) -> Transform:
-        return self.transforms[index]
+class OneOf(Composition):
+    """Apply one of several transforms, chosen for each sample.
 
-    def __iter__(self) -> Iterator[Transform]:
-        return iter(self.transforms)
+    Samples with the same choice are transformed together. Since no sample meets two of them, the
+    transforms take part in runs with what stands before and after: one sampling serves them all.
 
-    def __repr__(self) -> str:
-        inner = ", ".join(map(repr, self.transforms))
-        return f"Compose([{inner}])"
+    Args:
+        transforms: The transforms, equally likely; or a dict from transforms to weights, which
+            need not sum to 1. Compositions may be among them.
+        kwargs: See :class:`Transform`; they are about the choice as a whole.
+
+    Raises:
+        TypeError: One of them is not a :class:`Transform`.
+        ValueError: There is none, or the weights are negative or sum to 0.
+
+    >>> spatial = OneOf({RandomAffine(): 0.8, RandomElasticDeformation(max_displacement=1): 0.2})
+    >>> spatial(torch.rand(4, 1, 16, 16, 16)).shape
+    torch.Size([4, 1, 16, 16, 16])
+    """
+
+    def __init__(
+        self, transforms: Sequence[Transform] | Mapping[Transform, float], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.weights = _weights(transforms)
+        self._hold(tuple(transforms))
+
+    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
+        edges = np.cumsum(self.weights)
+        edges /= edges[-1]
+        number, branches = len(gates), np.arange(len(edges))
+        gates.append(Gate(1, lambda u: np.searchsorted(edges, u, side="right") == branches))
+        found = [(t, (number, branch)) for branch, t in enumerate(self.transforms)]
+        # They exclude each other, so their order is free: this one makes the fewest passes.
+        return sorted(found, key=lambda pair: _rank(pair[0]))
+
+    def _listed(self) -> str:
+        if len(set(self.weights)) == 1:
+            return super()._listed()
+        pairs = zip(self.transforms, self.weights, strict=True)
+        return f"{{{', '.join(f'{t!r}: {w:g}' for t, w in pairs)}}}"
+
+
+class SomeOf(Composition):
+    """Apply some of several transforms, chosen for each sample, in the order given.
+
+    Args:
+        transforms: The transforms, equally likely; or a dict from transforms to weights, by which
+            they are drawn one after another without being put back.
+        num_transforms: How many: a number, or a range (a, b) of equally likely ones.
+        kwargs: See :class:`Transform`; they are about the choice as a whole.
+
+    Raises:
+        TypeError: One of them is not a :class:`Transform`.
+        ValueError: More are asked for than there are with a weight above 0, or weights are as
+            they must not be for :class:`OneOf`.
+
+    >>> artifacts = SomeOf([RandomNoise(), RandomGamma(), RandomBiasField()], num_transforms=(1, 2))
+    >>> artifacts(torch.rand(4, 1, 8, 8, 8)).shape
+    torch.Size([4, 1, 8, 8, 8])
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[Transform] | Mapping[Transform, float],
+        num_transforms: int | tuple[int, int] = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.weights = _weights(transforms)
+        self._hold(tuple(transforms))
+        self.num_transforms = num_transforms
+        pair = (num_transforms,) * 2 if isinstance(num_transforms, int) else num_transforms
+        possible = sum(weight > 0 for weight in self.weights)
+        whole = len(pair) == 2 and all(isinstance(n, int) for n in pair)
+        if not whole or not 0 <= pair[0] <= pair[1] <= possible:
+            raise ValueError(
+                f"num_transforms must be a number or a range (a, b) within 0 and {possible}, "
+                f"got {num_transforms!r}"
+            )
+        self._range = pair
+
+    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
+        number = len(gates)
+        gates.append(Gate(1 + len(self.transforms), self._choose))
+        return [(t, (number, branch)) for branch, t in enumerate(self.transforms)]
+
+    def _choose(self, u: np.ndarray) -> np.ndarray:
+        """Which transforms a sample gets, [B, N] bool, from numbers [B, 1 + N].
+
+        Drawing without putting back is taking the largest of u ** (1 / weight): Efraimidis &
+        Spirakis 2006, doi:10.1016/j.ipl.2005.11.003.
+        """
+        low, high = self._range
+        count = low + (u[:, :1] * (high - low + 1)).astype(int)
+        weights = np.array(self.weights)
+        keys = np.full((len(u), len(weights)), -np.inf)
+        np.divide(np.log(u[:, 1:]), weights, out=keys, where=weights > 0)
+        rank = np.argsort(np.argsort(-keys, axis=1), axis=1)
+        return rank < count  # type: ignore[no-any-return]
+
+    _listed = OneOf._listed
+
+
+def _weights(transforms: Any) -> tuple[float, ...]:
+    """Weights of transforms, given as a dict or all the same."""
+    if not isinstance(transforms, (Mapping, Sequence)) or len(transforms) == 0:
+        raise ValueError(
+            f"transforms must be a sequence or a dict that is not empty, got {transforms!r}"
+        )
+    values = list(transforms.values()) if isinstance(transforms, Mapping) else [1] * len(transforms)
+    if not all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in values):
+        raise ValueError(f"weights must be numbers >= 0, got {values}")
+    if not sum(values) > 0:
+        raise ValueError(f"weights must sum to more than 0, got {values}")
+    return tuple(float(weight) for weight in values)
+
+
+def _rank(transform: Transform) -> int:
+    """Which of transforms that exclude each other to list first, so that most share a pass."""
+    if transform.role == "spatial":
+        return int(transform.bends)  # a map that bends may follow another, not the other way round
+    return {"pointwise": 2, "volume": 3}.get(transform.role, 4)
+
+
+__all__ = ["Compose", "Composition", "OneOf", "SomeOf"]

@@ -14,7 +14,7 @@ from .affine import Resampling
 from .base import Scene, Transform
 from .compose import Compose
 from .params import Params
-from .plan import Record, Step
+from .steps import Record, Step
 
 
 class Recorded(Transform):

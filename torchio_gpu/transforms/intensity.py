@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from .. import rng
-from ..arrays import Array, as_array, common, host, on_host
+from ..arrays import Array, as_array, common, host, on_host, per_sample
 from ..functional import program
 from ..functional.reference.intensity import monomials
-from .base import Scene, Transform, per_sample
+from .base import Scene, Transform
 from .params import Params
 from .ranges import Range
 

@@ -6,8 +6,8 @@ turns them into a map between its own voxels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,28 @@ from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..functional.spatial import is_exact
-from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert
+from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert, within_slice
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a transform may know when it draws parameters: everything but the voxels.
+    """What a transform may know when it draws parameters.
 
     Args:
         names: Images that the transform will change.
-        space: Where the voxels of the first of them lie.
+        spaces: Where the voxels of each of them lie.
+        images: All images, for transforms of whole volumes. Their shapes and types cost nothing;
+            a look at their voxels waits for the device.
     """
 
     names: tuple[str, ...]
-    space: Space
+    spaces: tuple[Space, ...]
+    images: Mapping[str, ImagesBatch] = field(default_factory=dict)
+
+    @property
+    def space(self) -> Space:
+        """Where the voxels of the first image lie."""
+        return self.spaces[0]
 
     @property
     def batch(self) -> int:
@@ -129,7 +137,11 @@ class Chain:
             inverse = self.space.to_voxel if self.after is None else invert(grid)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
         if 1 in self.source.shape:
-            matrix, points = _in_plane(matrix, points, self.source, self.space)
+            matrix = within_slice(matrix, self.source.shape, self.space.shape)
+            if points is not None:
+                free = np.array([n > 1 for n in self.space.shape], dtype=np.float64)
+                _, points, free = common(points, free)
+                points = points * free[:, None, None, None]
         if sampling is None and is_exact(matrix, points):
             sampling = Sampling(image="nearest")  # no step asks to interpolate: values are moved
         sampling = sampling or Sampling()
@@ -155,24 +167,6 @@ def _times(left: Array | None, right: Array) -> Any:
         return right
     _, left, right = common(left, right)
     return left @ right
-
-
-def _in_plane(
-    matrix: Array, points: Array | None, source: Space, target: Space
-) -> tuple[Array, Array | None]:
-    """Keep single-slice images from being sampled across their slice."""
-    thin = [[axis for axis in range(3) if s.shape[axis] == 1] for s in (source, target)]
-    free, mask, unit = np.ones(3), np.ones((4, 4)), np.zeros((4, 4))
-    for a, b in zip(*thin, strict=False):
-        mask[a, :] = 0
-        mask[:, b] = 0
-        unit[a, b] = 1
-        free[b] = 0
-    if points is not None:
-        _, points, free = common(points, free)
-        points = points * free[:, None, None, None]
-    _, matrix, mask, unit = common(matrix, mask, unit)
-    return matrix * mask + unit, points
 
 
 def check_spaces(spaces: dict[str, Space], transform: str) -> None:

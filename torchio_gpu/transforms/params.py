@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
+from ..functional.rows import pick
 
 P = TypeVar("P", bound="Params")
 
@@ -53,6 +54,10 @@ class Params:
     def row(self: P, sample: int) -> P:
         """The parameters of one sample, as a batch of one."""
         return self.change(lambda _, value: value[sample : sample + 1])
+
+    def rows(self: P, samples: Sequence[int]) -> P:
+        """The parameters of some samples."""
+        return self.change(lambda _, value: pick(value, samples))
 
     def column(self: P, image: int) -> P:
         """Of parameters with one entry per sample and image, those of one image."""

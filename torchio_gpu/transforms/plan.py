@@ -3,7 +3,8 @@
 A pipeline is flattened into steps once. Neighbouring spatial steps form a run: their maps are
 composed in the world, in float64 on the host, and each image is sampled once, on the final grid.
 Neighbouring pointwise steps form a run as well: one program, which is applied as the voxels of the
-spatial run before it are read, or in a pass of its own.
+spatial run before it are read, or in a pass of its own. A step that needs the whole volume at once
+stands by itself, and is carried out on those samples only that it changes.
 
 A spatial run ends where maps can no longer be composed cheaply: a second bending map, or one that
 turns the grid on which a bending map was to be evaluated axis by axis; and where voxels are to be
@@ -12,71 +13,26 @@ read differently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 import numpy as np
+import torch
 
 from .. import functional as F
 from .. import rng
-from ..data import SubjectsBatch
+from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
+from ..functional.rows import rows_at
+from .draws import Draws, Prepared, prepare
 from .moves import Chain, Sampling, Scene, check_spaces
 from .params import Params
+from .steps import Gate, Record, Step
 
 if TYPE_CHECKING:
     from .base import Transform
-
-
-@dataclass(frozen=True)
-class Step:
-    """A transform in a plan.
-
-    Args:
-        transform: What to do.
-        params: With which parameters; drawn for each batch if None.
-        names: The images whose parameters ``params`` holds.
-        gates: Positions and probabilities of the compositions around the step: where one of
-            their coins says no, the step is left out.
-        within: The compositions around the step; each may leave images out.
-        keep: Images to keep as they are before the step, with the names to keep them under.
-        untouched: Images to leave alone whatever the transform says.
-    """
-
-    transform: Transform
-    params: Params | None = None
-    names: tuple[str, ...] = ()
-    gates: tuple[tuple[int, float], ...] = ()
-    within: tuple[Transform, ...] = ()
-    keep: dict[str, str] | None = None
-    untouched: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was applied: a transform, its parameters, to which images of which samples.
-
-    ``untouched`` are the images that were there and were left alone; an image that is added later,
-    such as a prediction, follows the others when the record is replayed or undone.
-    """
-
-    transform: Transform
-    params: Params
-    names: tuple[str, ...]
-    untouched: tuple[str, ...] = ()
-    active: np.ndarray | None = None
-
-    def row(self, sample: int) -> Record | None:
-        """The record of one sample, or None if the transform left it out."""
-        if self.active is not None and not bool(self.active[sample]):
-            return None
-        return Record(self.transform, self.params.row(sample), self.names, self.untouched)
-
-    def __repr__(self) -> str:
-        return f"{self.transform.name}({self.params})"
 
 
 @dataclass
@@ -126,14 +82,16 @@ class Plan:
     Args:
         steps: Transforms in order.
         fuse: Whether neighbours may share a pass; otherwise each step has its own.
-        gates: Number of compositions with a coin of their own.
+        gates: Decisions that steps hang on.
     """
 
-    def __init__(self, steps: Sequence[Step], fuse: bool = True, gates: int = 0) -> None:
+    def __init__(
+        self, steps: Sequence[Step], fuse: bool = True, gates: Sequence[Gate] = ()
+    ) -> None:
         self.steps = list(steps)
-        self.gates = gates
+        self.gates = tuple(gates)
         self.groups = _group(self.steps, fuse)
-        self._prepared: dict[Any, _Prepared] = {}
+        self._prepared: dict[Any, Prepared] = {}
 
     def run(self, batch: SubjectsBatch) -> SubjectsBatch:
         """Carry out the pipeline on a batch; the batch itself is left as it is."""
@@ -146,65 +104,29 @@ class Plan:
             if group.role == "spatial":
                 waiting.carry_out()
                 self._spatial(waiting, group, draws)
+            elif group.role == "volume":
+                self._volume(waiting, group, draws)
             else:
                 self._pointwise(waiting, group, draws)
         waiting.carry_out()
         return out
 
-    def draw(self, batch: SubjectsBatch) -> _Draws:
+    def draw(self, batch: SubjectsBatch) -> Draws:
         """All uniform numbers that the pipeline needs for a batch."""
         kinds = batch.kinds
         chances = tuple(step.transform.p for step in self.steps)
         key = (kinds, tuple(batch.metadata), chances)
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = self._prepare(kinds, key[1])
+            prepared = self._prepared[key] = prepare(self.steps, self.gates, kinds, key[1])
         streams = batch.streams or rng.streams_for(batch.batch_size)
-        base = streams.take(self.gates + len(self.steps))
+        base = streams.take(len(self.gates) + len(self.steps))
         if not prepared.layout.requests:
-            return _Draws(prepared, np.empty((batch.batch_size, 0)))
-        return _Draws(prepared, rng.uniforms(streams.seeds, prepared.layout, base))
-
-    def _prepare(self, kinds: tuple[tuple[str, str], ...], others: tuple[str, ...]) -> _Prepared:
-        """Which images each step changes, and where its random numbers stand."""
-        requests: list[tuple[int, int, int]] = []
-        names, coins, columns = [], [], []
-        gates: dict[int, int] = {}
-        for number, step in enumerate(self.steps):
-            transform, position = step.transform, self.gates + number
-            missing = others if step.params is None else None
-            selected = transform.select(kinds, missing)
-            allowed = [outer.select(kinds, missing) for outer in step.within]
-            selected = tuple(
-                name
-                for name in selected
-                if name not in step.untouched and all(name in names for names in allowed)
-            )
-            for gate, _ in step.gates:
-                if gate not in gates:
-                    gates[gate] = len(requests)
-                    requests.append((gate, 0, 1))
-            coin = None
-            if step.params is None and transform.p < 1:
-                coin = len(requests)
-                requests.append((position, 0, 1))
-            own = []
-            if step.params is None and transform.draws:
-                # an image's stream follows from its name: parameters of one image do not depend
-                # on which others the subject has
-                streams = (
-                    [1] if transform.role == "spatial" else [crc32(n.encode()) for n in selected]
-                )
-                for stream in streams:
-                    own.append(len(requests))
-                    requests.append((position, stream, transform.draws))
-            names.append(selected)
-            coins.append(coin)
-            columns.append(own)
-        return _Prepared(rng.Layout(tuple(requests)), names, coins, columns, gates)
+            return Draws(prepared, np.empty((batch.batch_size, 0)), self.gates)
+        return Draws(prepared, rng.uniforms(streams.seeds, prepared.layout, base), self.gates)
 
     def _decide(
-        self, number: int, draws: _Draws, batch: SubjectsBatch, scene: Scene
+        self, number: int, draws: Draws, batch: SubjectsBatch, scene: Scene
     ) -> tuple[Params, np.ndarray | None] | None:
         """Parameters of a step for this batch, or None if it leaves every sample as it is."""
         step = self.steps[number]
@@ -235,7 +157,7 @@ class Plan:
                 raise KeyError(f"keep must name images of the subject, {name!r} is none")
             images[new] = images[name]
 
-    def _spatial(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
+    def _spatial(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
         chains = waiting.chains
         for number in group.steps:
             self._keep(number, waiting)
@@ -252,7 +174,7 @@ class Plan:
                 waiting.compute(names)
             if getattr(transform, "check_shape", True):
                 check_spaces({name: chains[name].space for name in names}, transform.name)
-            scene = Scene(names, chains[names[0]].space)
+            scene = Scene(names, tuple(chains[name].space for name in names))
             decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:
                 continue
@@ -261,7 +183,7 @@ class Plan:
                     chains[name].add(move)
             waiting.sampling = waiting.sampling or wish
 
-    def _pointwise(self, waiting: _Waiting, group: Group, draws: _Draws) -> None:
+    def _pointwise(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
         for number in group.steps:
             self._keep(number, waiting)
             step = self.steps[number]
@@ -269,7 +191,8 @@ class Plan:
             if not names:
                 continue
             waiting.compute(names)
-            scene = Scene(names, waiting.batch.images[names[0]].space)
+            images = waiting.batch.images
+            scene = Scene(names, tuple(images[name].space for name in names))
             decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:
                 continue
@@ -280,6 +203,31 @@ class Plan:
                     operation = step.transform.operation(params.column(known.index(name)), active)
                     waiting.programs.setdefault(name, []).append(operation)
 
+    def _volume(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+        batch = waiting.batch
+        for number in group.steps:
+            self._keep(number, waiting)
+            step = self.steps[number]
+            transform, names = step.transform, draws.prepared.names[number]
+            if not names:
+                continue
+            batch.images.update(made(transform, batch.images))
+            if transform.computes:
+                waiting.compute(names)
+            waiting.carry_out()
+            spaces = tuple(batch.images[name].space for name in names)
+            decided = self._decide(number, draws, batch, Scene(names, spaces, batch.images))
+            if decided is None:
+                continue
+            params, active = decided
+            known = step.names or names
+            change = _Change(transform, dict(batch.images), active)
+            for name in names:
+                if transform.shares:
+                    batch.images[name] = change(name, params)
+                elif name in known:
+                    batch.images[name] = change(name, params.column(known.index(name)))
+
     def __str__(self) -> str:
         lines = []
         for group in self.groups:
@@ -288,50 +236,62 @@ class Plan:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What is known of a pipeline once the names of the images are."""
+class _Change:
+    """Applies a volume transform to the samples that it is to change, and to no others.
 
-    layout: rng.Layout
-    names: list[tuple[str, ...]]
-    coins: list[int | None]
-    columns: list[list[int]]
-    gates: dict[int, int]
+    Args:
+        transform: The transform.
+        images: What it is applied to.
+        active: Which samples to change, [B]; all of them if None.
+    """
+
+    def __init__(
+        self, transform: Transform, images: dict[str, ImagesBatch], active: np.ndarray | None
+    ) -> None:
+        self.transform, self.images = transform, images
+        self.rows = None if active is None else active.nonzero()[0].tolist()
+        self.some = images if self.rows is None else _Rows(images, self.rows)
+
+    def __call__(self, name: str, params: Params) -> ImagesBatch:
+        images = self.images[name]
+        if self.rows is None:
+            return images.with_data(self.transform.voxels(self.some, name, params))
+        new = self.transform.voxels(self.some, name, params.rows(self.rows))
+        if new.shape[1:] != images.shape[1:]:
+            raise ValueError(
+                f"{self.transform.name} must keep the shape of {name!r} when it leaves samples of "
+                f"a batch out: {tuple(images.shape[1:])} became {tuple(new.shape[1:])}"
+            )
+        out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
+        out[rows_at(self.rows, out.device)] = new.to(out.dtype)
+        return images.with_data(out)
 
 
-@dataclass
-class _Draws:
-    """The uniform numbers of one call."""
+class _Rows(Mapping[str, ImagesBatch]):
+    """Some samples of images, cut out when they are asked for."""
 
-    prepared: _Prepared
-    u: np.ndarray
+    def __init__(self, images: Mapping[str, ImagesBatch], rows: Sequence[int]) -> None:
+        self.images, self.rows = images, rows
 
-    def _column(self, request: int) -> np.ndarray:
-        return self.u[:, self.prepared.layout.columns[request]]
+    def __getitem__(self, name: str) -> ImagesBatch:
+        return self.images[name].rows(self.rows)
 
-    def active(self, number: int, step: Step) -> np.ndarray | None:
-        """Which samples a step transforms, [B]; all of them if None."""
-        request = self.prepared.coins[number]
-        masks = [self._column(self.prepared.gates[gate])[:, 0] < p for gate, p in step.gates]
-        if request is not None:
-            masks.append(self._column(request)[:, 0] < step.transform.p)
-        if not masks:
-            return None
-        active = masks[0]
-        for mask in masks[1:]:
-            active = active & mask
-        return active
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.images)
 
-    def numbers(self, number: int, transform: Transform) -> np.ndarray:
-        """Numbers of a step: [B, draws], or [B, M, draws] for a pointwise transform."""
-        requests = self.prepared.columns[number]
-        if transform.role == "spatial":
-            return self._column(requests[0]) if requests else self.u[:, :0]
-        if not requests:
-            return np.empty((len(self.u), len(self.prepared.names[number]), 0))
-        if len(requests) == 1:
-            return self._column(requests[0])[:, None]
-        return np.stack([self._column(request) for request in requests], 1)
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def made(transform: Transform, images: Mapping[str, ImagesBatch]) -> dict[str, ImagesBatch]:
+    """The image that a transform makes, all zeros as yet, unless there is one of its name."""
+    found = transform.makes(tuple((name, each.kind) for name, each in images.items()))
+    if found is None or found[0] in images:
+        return {}
+    name, like = found
+    source = images[like]
+    size = (len(source), 1, *source.spatial_shape)
+    return {name: ImagesBatch(torch.zeros(size, device=source.device), source.affine)}
 
 
 def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
@@ -348,6 +308,8 @@ def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
+        elif transform.role == "volume":
+            reason = f"{transform.name} needs the whole volume"
         elif transform.role != groups[-1].role:
             reason = f"{transform.name} is {transform.role}"
         elif transform.role == "spatial":
@@ -370,4 +332,4 @@ def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
     return groups
 
 
-__all__ = ["Group", "Plan", "Record", "Step"]
+__all__ = ["Group", "Plan", "made"]

@@ -8,6 +8,7 @@ grid's size is the result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +46,11 @@ def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         factors: The four tensors, on the device.
         dtype: Of the result.
     """
-    device = factors[0].device.type
-    if device != "meta" and torch.is_autocast_enabled(
-        device
-    ):  # coordinates do not bear half precision
-        with torch.autocast(device, enabled=False):
-            return expand(factors, dtype)
+    with full_precision(factors[0].device):
+        return _expand(factors, dtype)
+
+
+def _expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     coefficients, along_i, along_j, along_k = factors
     batch, n0, n1, n2, depth = coefficients.shape
     rows, columns = along_i.shape[1], along_j.shape[1]
@@ -60,9 +60,24 @@ def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     c = torch.bmm(along_j, c).view(batch, columns, n0, n2 * depth).transpose(1, 2)
     c = torch.bmm(along_i, c.reshape(batch, n0, columns * n2 * depth))
     c = c.view(batch, rows * columns, n2 * depth)
-    # A GPU may multiply float32 matrices in TF32, whose 10 bits are too few for coordinates.
-    work = dtype if device == "cpu" else torch.float64
+    work = product_dtype(c.device, dtype)
     return torch.bmm(c.to(work), along_k.to(work)).view(batch, rows, columns, -1, depth).to(dtype)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A region in which matrix products keep their dtype, inside autocast too."""
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def product_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """In which dtype to multiply matrices of ``dtype``, so that none of its bits is lost.
+
+    A GPU that is allowed to multiplies float32 matrices in TF32, which keeps 10 of 23 bits.
+    """
+    exact = device.type == "cpu" or torch.get_float32_matmul_precision() == "highest"
+    return dtype if exact else torch.float64
 
 
 def ramp(size: int, device: torch.device) -> Tensor:

@@ -130,7 +130,7 @@ def sample_separable(
     coefficients, along_i, along_j, along_k = factors
     rows, per_row = along_i.shape[1], x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
     slab = slab_rows(rows, per_row, x.device)
-    read = _reader(x, mode, fill)
+    read = reader(x, mode, fill)
 
     def part(first: int) -> Volume:
         some = along_i[:, first : first + slab]
@@ -171,10 +171,10 @@ def sample(x: Volume, grid: Grid, mode: str, fill: float | Tensor) -> Volume:
         mode: 'linear' or 'nearest'.
         fill: Value outside the input: a number or [B, C].
     """
-    return _reader(x, mode, fill)(grid.to(_work(x)))
+    return reader(x, mode, fill)(grid.to(_work(x)))
 
 
-def _reader(x: Volume, mode: str, fill: float | Tensor) -> Callable[[Grid], Volume]:
+def reader(x: Volume, mode: str, fill: float | Tensor) -> Callable[[Grid], Volume]:
     """What reads a volume at a grid: all that can be done once for several grids is done."""
     if isinstance(fill, Tensor):
         fill = fill[:, :, None, None, None]

@@ -1,0 +1,149 @@
+"""Filters on volumes (B, C, I, J, K): blur, loss of resolution along an axis, swapped patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..arrays import Array, as_array, common, host, on_host
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from .arguments import as_given, at_least, per_item, real
+from .launch import indices, to_device
+from .reference import filters as _reference
+from .rows import by_axis
+from .spatial import check_mode
+
+__all__ = ["anisotropy", "blur", "check_patch", "swap"]
+
+
+def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
+    """Convolve with a Gaussian whose width is in millimetres.
+
+    The image is mirrored half a voxel outside its ends, and the Gaussian cut off at four standard
+    deviations, as ``scipy.ndimage.gaussian_filter`` does.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        std: Standard deviation along I, J, K in mm: a number, (3,), or (B, 3). 0 is none.
+        spacing: Distance of voxels along I, J, K in mm, shaped likewise.
+
+    Returns:
+        Volume; integers become float32. A NaN spreads to its whole sample.
+
+    Raises:
+        ValueError: ``std`` is negative, ``spacing`` not positive, or the volume complex.
+
+    >>> x = torch.zeros(1, 1, 1, 1, 5)
+    >>> x[..., 2] = 1
+    >>> blur(x, std=1.0, spacing=2.0).round(decimals=3).flatten()
+    tensor([0.0000, 0.1060, 0.7870, 0.1060, 0.0000])
+    """
+    y = real(x)
+    width = at_least(per_item(std, x, "std", (3,)), 0, "std")
+    size = per_item(spacing, x, "spacing", (3,))
+    if on_host(size) and not (host(size) > 0).all():
+        raise ValueError(f"spacing must be > 0, got {host(size).tolist()}")
+    _, width, size = common(width, size)
+    voxels = width / size  # [1 or B, 3]
+    kernels = [_reference.gaussian(n, voxels[:, a]) for a, n in enumerate(spatial_shape(x))]
+    return as_given(_reference.blur(y, to_device(x.device, *kernels)), x)
+
+
+def anisotropy(
+    x: Volume,
+    factor: float | Array,
+    axis: int | Sequence[int] | Array = 2,
+    *,
+    mode: str = "linear",
+    antialias: bool = False,
+) -> Volume:
+    """Acquire thick slices along an axis, then interpolate back to the voxels there were.
+
+    Slices are ``factor`` times as thick as voxels and share the centre of the image; the outer
+    ones are repeated beyond their middle.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        factor: Thickness in voxels, >= 1: a number or one per sample (B).
+        axis: 0, 1, 2, or one per sample (B) on the host.
+        mode: How voxels are read from slices: 'linear', or 'nearest', which moves values and
+            never mixes them.
+        antialias: Let a slice be a Gaussian mean over its thickness (Cardoso et al. 2015,
+            doi:10.1007/978-3-319-24571-3_81) rather than the voxel nearest to its middle.
+
+    Returns:
+        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode.
+
+    Raises:
+        ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the
+            volume is complex.
+
+    >>> x = torch.arange(6.).view(1, 1, 1, 1, 6)
+    >>> anisotropy(x, 3, mode="nearest").flatten()
+    tensor([1., 1., 1., 4., 4., 4.])
+    """
+    check_mode(mode)
+    if antialias and mode == "nearest":
+        raise ValueError("antialias must be False in 'nearest' mode, which does not mix voxels")
+    y = check_volume(x) if mode == "nearest" else real(x)
+    thickness = at_least(per_item(factor, x, "factor"), 1, "factor")
+
+    def run(part: Volume, axis: int, factor: Array) -> Volume:
+        (moved,) = to_device(x.device, factor)
+        moved = moved.expand(len(part))
+        if mode == "nearest":
+            return _reference.anisotropy_nearest(part, moved, axis)
+        return _reference.anisotropy(part, moved, axis, antialias)
+
+    return as_given(by_axis(y, axis, run, thickness), x)
+
+
+def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> Volume:
+    """Exchange pairs of patches, one pair after another (Chen et al. 2019, context restoration).
+
+    See https://doi.org/10.1016/j.media.2019.101539.
+
+    Args:
+        x: Volume, (B, C, I, J, K), of any dtype: values are moved.
+        locations: First voxels of both patches of each pair, (T, 2, 3) for all samples or
+            (B, T, 2, 3), whole numbers. Patches of a pair must not overlap.
+        patch_size: Voxels of a patch along I, J, K; one number stands for three.
+
+    Raises:
+        ValueError: A patch does not fit into the image, or overlaps its partner.
+
+    >>> x = torch.arange(6).view(1, 1, 1, 1, 6)
+    >>> swap(x, torch.tensor([[[0, 0, 0], [0, 0, 4]]]), (1, 1, 2)).flatten()
+    tensor([4, 5, 2, 3, 0, 1])
+    """
+    check_volume(x)
+    patch = check_patch(patch_size)
+    size = spatial_shape(x)
+    if any(n > whole for n, whole in zip(patch, size, strict=True)):
+        raise ValueError(f"patch_size must fit into the image {size}, got {patch}")
+    places = as_array(locations, "locations")
+    places = places[None] if places.ndim == 3 else places
+    if places.ndim != 4 or tuple(places.shape[2:]) != (2, 3) or len(places) not in (1, len(x)):
+        raise ValueError(
+            f"locations must have shape (T, 2, 3) or ({len(x)}, T, 2, 3), "
+            f"got {tuple(np.shape(locations))}"
+        )
+    if on_host(places):
+        known = host(places)
+        if (known < 0).any() or (known > np.array(size) - patch).any():
+            raise ValueError(f"locations must leave room for patches {patch} in an image {size}")
+        if (np.abs(known[:, :, 0] - known[:, :, 1]) < patch).all(-1).any():
+            raise ValueError("locations must be of patches that do not overlap their partners")
+    index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
+    index = index.to(x.device)
+    return _reference.swap(x, index.expand(len(x), -1, -1, -1), patch)
+
+
+def check_patch(patch_size: int | Sequence[int]) -> Triple:
+    """Voxels of a patch along I, J, K from one number or three."""
+    sizes = (patch_size,) * 3 if isinstance(patch_size, int) else tuple(patch_size)
+    if len(sizes) != 3 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in sizes):
+        raise ValueError(f"patch_size must be one or three positive integers, got {patch_size!r}")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])

@@ -1,0 +1,110 @@
+"""k-space artifacts as their definitions read: a 3D Fourier transform, a change, and back.
+
+k-space is *centred* here: frequency 0 stands at index n // 2 of each axis. What runs is in
+:mod:`torchio_gpu.functional.reference.phase_encode`, which does without most of the transforms and
+agrees with these functions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.fft import fftn, fftshift, ifftn, ifftshift
+
+from ...shapes import PerItem, Volume
+
+SPACE = (2, 3, 4)
+
+
+def frequencies(lines: int, device: torch.device) -> Tensor:
+    """Frequency of each line of centred k-space, in cycles per field of view: [lines] float64."""
+    return torch.arange(lines, dtype=torch.float64, device=device) - lines // 2
+
+
+def along(values: Tensor, axis: int) -> Tensor:
+    """Values of the lines along one axis, [..., N], to go with volumes: [..., 1, N, 1] etc."""
+    shape = [1, 1, 1]
+    shape[axis] = values.shape[-1]
+    return values.reshape(*values.shape[:-1], *shape)
+
+
+class Planes(NamedTuple):
+    """Planes of k-space that ghosting weakens, for each sample: [B] each.
+
+    ``intensity`` is missing of every plane whose frequency ``num_ghosts`` divides, but for the
+    share ``restore`` of all planes about the centre, and never of the central one.
+    """
+
+    num_ghosts: PerItem
+    intensity: PerItem
+    restore: PerItem
+
+    def missing(self, frequency: Tensor, lines: int) -> Tensor:
+        """What is missing of the planes of some frequencies [N], out of ``lines``: [B, N]."""
+        comb = torch.remainder(frequency, self.num_ghosts[:, None]) == 0
+        outside = frequency.abs() > (self.restore * lines / 2).floor()[:, None]
+        return self.intensity[:, None] * (comb & outside)
+
+
+def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
+    """Periodic weakening of k-space along the phase-encode axis: copies of the content along it."""
+    lines = x.shape[2 + axis]
+    frequency = frequencies(lines, x.device)
+    missing = planes.missing(frequency, lines)
+    spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
+    spectrum = spectrum * (1 - along(missing, axis))[:, None]
+    return ifftn(ifftshift(spectrum, dim=SPACE), dim=SPACE).real.to(x.dtype)
+
+
+def spike_frequencies(size: tuple[int, ...], positions: Tensor) -> Tensor:
+    """Frequency of each spike along each axis, [B, P, 3] float64.
+
+    Args:
+        size: Voxels along I, J, K.
+        positions: Relative positions in centred k-space, from 0 to below 1, [B, P, 3].
+    """
+    n = torch.tensor(size, dtype=torch.float64).to(positions.device, non_blocking=True)
+    return torch.minimum((positions * n).floor(), n - 1) - (n / 2).floor()
+
+
+def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
+    """Points of k-space that are too bright: one plane wave each.
+
+    Args:
+        x: Volume.
+        positions: See :func:`spike_frequencies`, [B, P, 3].
+        intensity: Of each spike, relative to the largest magnitude in k-space, [B, P].
+    """
+    spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
+    peak = spectrum.abs().amax(SPACE)  # [B, C]
+    at = spike_frequencies(x.shape[2:], positions)
+    added = 0.0
+    for p in range(positions.shape[1]):
+        here = torch.ones((), dtype=torch.bool, device=x.device)
+        for axis in range(3):
+            hit = frequencies(x.shape[2 + axis], x.device) == at[:, p, axis, None]  # [B, N]
+            here = here & along(hit, axis)
+        added = added + here[:, None] * (intensity[:, p, None] * peak)[:, :, None, None, None]
+    return ifftn(ifftshift(spectrum + added, dim=SPACE), dim=SPACE).real.to(x.dtype)
+
+
+def motion(x: Volume, moved: Tensor, owner: Tensor, axis: int, magnitude: bool) -> Volume:
+    """Lines of k-space that are taken from several poses of the content.
+
+    Args:
+        x: Volume in the reference pose.
+        moved: In the other poses, [B, C, P, I, J, K].
+        owner: Which pose each line of centred k-space along ``axis`` is taken from, [B, N]: 0 for
+            the reference, p for ``moved[:, :, p - 1]``.
+        axis: The phase-encode axis.
+        magnitude: Whether the result is the magnitude of the image or its real part.
+    """
+    poses = torch.cat([x[:, :, None], moved], 2)  # [B, C, 1 + P, I, J, K]
+    dims = (3, 4, 5)
+    spectra = fftshift(fftn(poses, dim=dims), dim=dims)
+    number = torch.arange(poses.shape[2], device=x.device)
+    owns = along(owner[:, None] == number[:, None], axis)  # [B, 1 + P, ...]
+    image = ifftn(ifftshift((spectra * owns[:, None]).sum(2), dim=SPACE), dim=SPACE)
+    return (image.abs() if magnitude else image.real).to(x.dtype)

@@ -1,0 +1,133 @@
+"""k-space artifacts with as little Fourier transform as they need.
+
+A change that depends on one frequency index alone needs the transform along that axis only: along
+the others, forth and back cancel. If it is symmetric about frequency 0 the result is real, and
+half of the frequencies are enough. A point of k-space is a plane wave of the image. Results are
+those of :mod:`torchio_gpu.functional.reference.kspace`.
+
+Volumes are taken slab by slab with the phase-encode axis last, where transforms are quickest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.fft import irfft, rfft, rfftn
+
+from ...shapes import Volume
+from .kspace import SPACE, Planes, spike_frequencies
+from .separable import expand, full_precision, product_dtype
+from .slabs import join, last, slab_rows
+from .spatial import reader
+
+
+def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
+    """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it."""
+    lines = x.shape[2 + axis]
+    half = torch.arange(lines // 2 + 1, dtype=torch.float64, device=x.device)
+    missing = planes.missing(half, lines)
+    missing = missing.to(x.dtype)[:, None, None, None]  # [B, 1, 1, 1, F]
+    order = last(axis)
+    y = x.permute(0, 1, *(2 + a for a in order))
+    rows = y.shape[2]
+    slab = slab_rows(rows, x.numel() // rows, x.device)
+
+    def part(first: int) -> Volume:
+        some = y[:, :, first : first + slab].contiguous()
+        return some - irfft(rfft(some) * missing, n=lines)
+
+    return join((part(first) for first in range(0, rows, slab)), rows, order)
+
+
+def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
+    """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike."""
+    size = x.shape[2:]
+    channels, voxels = x.shape[1], size.numel()
+    with full_precision(x.device):
+        spectrum = torch.view_as_real(rfftn(x, dim=SPACE))
+        peak = root((spectrum * spectrum).sum(-1).amax(SPACE))  # [B, C]
+        frequency = spike_frequencies(size, positions)  # [B, P, 3]
+        i, j, k = (
+            torch.arange(n, dtype=torch.float64, device=x.device)[:, None]
+            * (2 * math.pi / n * frequency[:, None, :, axis])  # [B, n, P]
+            for axis, n in enumerate(size)
+        )
+        # cos(a + k) = cos a cos k - sin a sin k, where a is known for each pair of i and j
+        plane = (i[:, :, None] + j[:, None]).flatten(1, 2)[:, None]  # [B, 1, IJ, P]
+        height = (peak[:, :, None] * (intensity / voxels)[:, None])[:, :, None]  # [B, C, 1, P]
+        waves = torch.cat([plane.cos() * height, plane.sin() * -height], -1).flatten(0, 1)
+        ends = torch.cat([k.cos(), k.sin()], -1).mT.repeat_interleave(channels, 0)  # [BC, 2P, K]
+        work = product_dtype(x.device, x.dtype)
+        flat = x.view(-1, size[0] * size[1], size[2])
+        out = torch.baddbmm(flat.to(work), waves.to(work), ends.to(work))
+    return out.view(x.shape).to(x.dtype)
+
+
+def motion(
+    x: Volume,
+    factors: Sequence[Tensor],
+    owner: Tensor,
+    axis: int,
+    magnitude: bool,
+    mode: str,
+    fill: float | Tensor,
+) -> Volume:
+    """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
+
+    Args:
+        x, owner, axis, magnitude: As there.
+        factors: Where each pose of each sample is read, [B P, ...]; axes of the output are
+            ordered with ``axis`` behind the others. See :func:`spatial.separable`.
+        mode, fill: As for :func:`spatial.sample`.
+    """
+    batch, channels, lines = x.shape[0], x.shape[1], x.shape[2 + axis]
+    order = last(axis)
+    still = x.permute(0, 1, *(2 + a for a in order))  # [B, C, rows, columns, lines]
+    rows, columns = still.shape[2:4]
+    even, odd = _halves(owner, factors[0].shape[0] // batch, x.dtype)  # [B, 1, P, 1, 1, F] each
+    coefficients, along_i, along_j, along_k = factors
+    read = reader(x, mode, fill)
+    slab = slab_rows(rows, len(coefficients) * columns * lines * channels, x.device)
+
+    def part(first: int) -> Volume:
+        some = along_i[:, first : first + slab]
+        grid = expand((coefficients, some, along_j, along_k), x.dtype)  # [B P, slab, ...]
+        # the poses of a sample are further rows of one output, so that it is not copied for each
+        moved = read(grid.view(batch, -1, columns, lines, 3))
+        here = still[:, :, first : first + slab]
+        change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
+        real = here + irfft((change * even).sum(2), n=lines)
+        return _magnitude(real, irfft((change * odd).sum(2), n=lines)) if magnitude else real
+
+    return join((part(first) for first in range(0, rows, slab)), rows, order)
+
+
+def _halves(owner: Tensor, poses: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What the lines of each pose add to the real and to the imaginary part of the image.
+
+    A mask m over frequencies f is the sum of an even part, whose image is real, and an odd one,
+    whose image is imaginary; -i times the odd one is Hermitian again. Given for f >= 0.
+    """
+    lines = owner.shape[1]
+    number = torch.arange(1, poses + 1, device=owner.device)
+    owns = (owner[:, None] == number[:, None]).to(dtype)  # [B, P, N], centred
+    plus = torch.fft.ifftshift(owns, dim=-1)  # frequencies 0, 1, ...
+    minus = plus.flip(-1).roll(1, -1)  # frequencies 0, -1, ...
+    half = slice(0, lines // 2 + 1)
+    even, odd = (((plus + sign * minus) / 2)[:, None, :, None, None, half] for sign in (1, -1))
+    return even, odd * -1j
+
+
+def _magnitude(real: Tensor, imaginary: Tensor) -> Tensor:
+    return root(real * real + imaginary * imaginary)
+
+
+def root(x: Tensor) -> Tensor:
+    """Square root whose gradient is 0, not infinite, where x is 0."""
+    if not x.requires_grad:
+        return x.sqrt()
+    zero = x == 0
+    return torch.where(zero, torch.zeros_like(x), torch.where(zero, torch.ones_like(x), x).sqrt())

@@ -1,0 +1,62 @@
+"""Some samples of a batch: picking them out, and putting them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array
+from .launch import indices
+
+Rows = slice | Tensor
+
+
+def rows_at(rows: Sequence[int], device: torch.device) -> Rows:
+    """Rows as an index: neighbours as a slice, which views where an index would copy."""
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return slice(rows[0], rows[-1] + 1)
+    return indices(np.array(rows), device)
+
+
+def pick(array: Array, rows: Sequence[int]) -> Array:
+    """The entries of some samples; of all when there is one entry for all."""
+    if len(array) == 1:
+        return array
+    if isinstance(array, Tensor):
+        return array[rows_at(rows, array.device)]
+    return array[list(rows)]
+
+
+def by_axis(
+    x: Tensor, axis: int | Sequence[int] | Array, function: Callable[..., Tensor], *arrays: Array
+) -> Tensor:
+    """Call a function that works along one axis on samples that may differ in it.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        axis: Voxel axis of all samples, or one for each, (B) on the host.
+        function: Called with some of the samples, the axis they share, and their ``arrays``.
+        arrays: Parameters, one entry per sample or one for all.
+
+    Raises:
+        ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
+    """
+    axes = np.asarray(axis)
+    if axes.shape not in ((), (len(x),)) or not np.isin(axes, (0, 1, 2)).all():
+        raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")
+    kinds = np.unique(axes).tolist()
+    if len(kinds) == 1:
+        return function(x, kinds[0], *arrays)
+    out = None
+    for kind in kinds:
+        rows = np.flatnonzero(axes == kind).tolist()
+        at = rows_at(rows, x.device)
+        part = function(x[at], kind, *(pick(a, rows) for a in arrays))
+        if out is None:
+            out = torch.empty_like(x, dtype=part.dtype)
+        out[at] = part
+    assert out is not None
+    return out

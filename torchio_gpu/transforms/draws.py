@@ -1,0 +1,124 @@
+"""The random numbers of a pipeline: all of them at once, each in a place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from .. import rng
+from ..data.image import INTENSITY
+from .steps import Gate, Step
+
+if TYPE_CHECKING:
+    from .base import Transform
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a pipeline once the names of the images are.
+
+    Args:
+        layout: Where the numbers stand.
+        names: The images that each step changes.
+        coins: Of each step, the request for its coin, or None.
+        columns: Of each step, the requests for its parameters.
+
+    The first requests are those of the gates.
+    """
+
+    layout: rng.Layout
+    names: list[tuple[str, ...]]
+    coins: list[int | None]
+    columns: list[list[int]]
+
+
+def prepare(
+    steps: Sequence[Step],
+    gates: Sequence[Gate],
+    kinds: tuple[tuple[str, str], ...],
+    others: tuple[str, ...],
+) -> Prepared:
+    """Which images each step changes, and where its random numbers stand.
+
+    Args:
+        steps: The pipeline.
+        gates: Its decisions.
+        kinds: Names of the images with their kinds.
+        others: Names that stand for images a subject does not have.
+    """
+    requests = [(number, 0, gate.draws) for number, gate in enumerate(gates)]
+    names, coins, columns = [], [], []
+    for number, step in enumerate(steps):
+        transform, position = step.transform, len(gates) + number
+        missing = others if step.params is None else None
+        made = transform.makes(kinds)
+        if made is not None and made[0] not in dict(kinds):
+            kinds = (*kinds, (made[0], INTENSITY))
+        selected = transform.select(kinds, missing)
+        allowed = [outer.select(kinds, missing) for outer in step.within]
+        selected = tuple(
+            name
+            for name in selected
+            if name not in step.untouched and all(name in names for names in allowed)
+        )
+        coin = None
+        if step.params is None and transform.p < 1:
+            coin = len(requests)
+            requests.append((position, 0, 1))
+        own = []
+        if step.params is None and transform.draws:
+            # an image's stream follows from its name: parameters of one image do not depend
+            # on which others the subject has
+            streams = [1] if transform.shares else [crc32(name.encode()) for name in selected]
+            for stream in streams:
+                own.append(len(requests))
+                requests.append((position, stream, transform.draws))
+        names.append(selected)
+        coins.append(coin)
+        columns.append(own)
+    return Prepared(rng.Layout(tuple(requests)), names, coins, columns)
+
+
+@dataclass
+class Draws:
+    """The uniform numbers of one call."""
+
+    prepared: Prepared
+    u: np.ndarray  # [B, N]
+    gates: Sequence[Gate] = ()
+    _taken: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def _column(self, request: int) -> np.ndarray:
+        return self.u[:, self.prepared.layout.columns[request]]
+
+    def _branches(self, gate: int) -> np.ndarray:
+        """Which branches of a gate the samples take, [B, branches]."""
+        if gate not in self._taken:
+            self._taken[gate] = self.gates[gate].decide(self._column(gate))
+        return self._taken[gate]
+
+    def active(self, number: int, step: Step) -> np.ndarray | None:
+        """Which samples a step transforms, [B]; all of them if None."""
+        masks = [self._branches(gate)[:, branch] for gate, branch in step.gates]
+        request = self.prepared.coins[number]
+        if request is not None:
+            masks.append(self._column(request)[:, 0] < step.transform.p)
+        return np.logical_and.reduce(masks) if masks else None
+
+    def numbers(self, number: int, transform: Transform) -> np.ndarray:
+        """Numbers of a step: [B, draws], or [B, M, draws] where images have their own."""
+        requests = self.prepared.columns[number]
+        if transform.shares:
+            return self._column(requests[0]) if requests else self.u[:, :0]
+        if not requests:
+            return np.empty((len(self.u), len(self.prepared.names[number]), 0))
+        if len(requests) == 1:
+            return self._column(requests[0])[:, None]
+        return np.stack([self._column(request) for request in requests], 1)
+
+
+__all__ = ["Draws", "Prepared", "prepare"]

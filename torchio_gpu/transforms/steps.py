@@ -1,0 +1,78 @@
+"""The steps of a pipeline, and the records that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .params import Params
+
+if TYPE_CHECKING:
+    from .base import Transform
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A decision that a composition takes for each sample: which of its branches the sample takes.
+
+    Args:
+        draws: How many uniform numbers a decision takes.
+        decide: From numbers [B, draws] to branches taken, [B, branches] bool.
+    """
+
+    draws: int
+    decide: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transform in a plan.
+
+    Args:
+        transform: What to do.
+        params: With which parameters; drawn for each batch if None.
+        names: The images whose parameters ``params`` holds.
+        gates: The decisions that the step hangs on, each as its number and the branch on which
+            the step stands; a sample that does not take all of these is left out.
+        within: The compositions around the step; each may leave images out.
+        keep: Images to keep as they are before the step, with the names to keep them under.
+        untouched: Images to leave alone whatever the transform says.
+    """
+
+    transform: Transform
+    params: Params | None = None
+    names: tuple[str, ...] = ()
+    gates: tuple[tuple[int, int], ...] = ()
+    within: tuple[Transform, ...] = ()
+    keep: dict[str, str] | None = None
+    untouched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was applied: a transform, its parameters, to which images of which samples.
+
+    ``untouched`` are the images that were there and were left alone; an image that is added later,
+    such as a prediction, follows the others when the record is replayed or undone.
+    """
+
+    transform: Transform
+    params: Params
+    names: tuple[str, ...]
+    untouched: tuple[str, ...] = ()
+    active: np.ndarray | None = None
+
+    def row(self, sample: int) -> Record | None:
+        """The record of one sample, or None if the transform left it out."""
+        if self.active is not None and not bool(self.active[sample]):
+            return None
+        return Record(self.transform, self.params.row(sample), self.names, self.untouched)
+
+    def __repr__(self) -> str:
+        return f"{self.transform.name}({self.params})"
+
+
+__all__ = ["Gate", "Record", "Step"]
