@@ -96,7 +96,7 @@ class Transform(nn.Module, ABC):
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of images that are transformed."""
-        return (INTENSITY, LABEL) if self.role == "spatial" else (INTENSITY,)
+        return (INTENSITY,) if self.role in ("pointwise", "volume") else (INTENSITY, LABEL)
 
     def moves(self, params: Any, scene: Scene) -> tuple[Move, ...]:
         """Of a spatial transform: where the content goes, step by step."""
