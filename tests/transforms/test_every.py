@@ -13,6 +13,7 @@ import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu.transforms.base import Transform
+from torchio_gpu.transforms.compose import Composition
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, (5, 5, 5, 3))
 AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
@@ -38,14 +39,47 @@ TRANSFORMS = {
     "Gamma": lambda **k: tio.Gamma(1.3, **k),
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
+    "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
+    "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
+        degrees=20, translation=2, output="magnitude", **k
+    ),
+    "RandomGhosting": lambda **k: tio.RandomGhosting((2, 4), restore=(0, 0.1), **k),
+    "RandomSpike": lambda **k: tio.RandomSpike((1, 3), intensity=(0.1, 0.5), **k),
+    "RandomBlur": lambda **k: tio.RandomBlur((1, 4), **k),
+    "RandomAnisotropy": lambda **k: tio.RandomAnisotropy(scalars_only=False, **k),
+    "RandomAnisotropy, antialias": lambda **k: tio.RandomAnisotropy(
+        ("LR", 1), antialias=True, **k
+    ),
+    "RandomSwap": lambda **k: tio.RandomSwap(patch_size=1, num_iterations=80, **k),
+    "Motion": lambda **k: tio.Motion(
+        [(20, -10, 5), (-5, 20, 10)], [(1, 2, 3), (0, -1, 2)], (0.3, 0.7), axis="AP", **k
+    ),
+    "Ghosting": lambda **k: tio.Ghosting(3, 1, 0.7, **k),
+    "Spike": lambda **k: tio.Spike([(0.3, 0.6, 0.7), (0.9, 0.5, 0.2)], (0.2, 0.4), **k),
+    "Blur": lambda **k: tio.Blur((1, 2, 3), **k),
+    "Anisotropy": lambda **k: tio.Anisotropy(1, 2.5, **k),
+    "Swap": lambda **k: tio.Swap(1, [[(0, 0, 0), (1, 2, 0)], [(1, 2, 0), (1, 1, 0)]], **k),
+    "Lambda": lambda **k: tio.Lambda(square, types_to_apply=["intensity"], **k),
+    "Lambda, batched": lambda **k: tio.Lambda(square, ["intensity"], batched=True, **k),
+    "OneOf": lambda **k: tio.OneOf(
+        {tio.RandomAffine(**AFFINE): 2, tio.RandomElasticDeformation(**ELASTIC): 1,
+         tio.RandomBlur((1, 4)): 1, tio.RandomNoise(): 1}, **k
+    ),
+    "SomeOf": lambda **k: tio.SomeOf(
+        [tio.RandomAffine(**AFFINE), tio.RandomGhosting((2, 4)), tio.RandomNoise()], (1, 2), **k
+    ),
     "Compose": lambda **k: tio.Compose(
         [tio.RandomAffine(**AFFINE, p=0.7), tio.RandomElasticDeformation(**ELASTIC, p=0.7),
          tio.RandomFlip((0, 1, 2)), tio.RandomBiasField(p=0.5), tio.RandomGamma(p=0.5),
          tio.RandomNoise(p=0.5)], **k
     ),
 }  # fmt: skip
-#: Transforms without parameters that need choosing are covered by their users.
-NOT_CALLED_ALONE = {"Recorded"}
+#: Those that cannot be called with any image, or need choosing, are tested by themselves.
+NOT_CALLED_ALONE = {"Recorded", "LabelsToImage", "RandomLabelsToImage"}
+
+
+def square(x):
+    return x * x
 
 
 @pytest.fixture(params=TRANSFORMS, autouse=False)
@@ -266,7 +300,12 @@ def test_dtypes(make, dtype):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (2, 3, 4)])
 def test_small_and_flat_volumes(make, shape):
-    out = make()(torch.rand(2, 3, *shape))
+    transform = make()
+    if (type(transform).__name__, min(shape[:2])) in (("Swap", 1), ("RandomSwap", shape[2])):
+        with pytest.raises(ValueError, match="must leave room for"):
+            transform(torch.rand(2, 3, *shape))
+        return
+    out = transform(torch.rand(2, 3, *shape))
     assert out.shape == (2, 3, *shape)
     assert torch.isfinite(out).all()
 
@@ -345,6 +384,10 @@ def test_history_replays_exactly(make):
     again = out.get_composed_history()(s)
     for name in ("t1", "seg"):
         assert torch.equal(again[name].data, out[name].data)
+    if type(make()) is tio.Lambda:
+        with pytest.raises(TypeError, match="cannot be written down: its argument function is no"):
+            out.get_composed_history()[0].to_dict()
+        return
     plain = [recorded.to_dict() for recorded in out.get_composed_history()]
     text = json.loads(json.dumps(plain))
     from_text = tio.Compose([tio.from_dict(record) for record in text])(s)
@@ -364,8 +407,9 @@ def test_inverse_undoes(make):
         warnings.filterwarnings("ignore", ".*cannot be undone and is skipped")
         back = out.apply_inverse_transform()
     assert back.history == []
-    if "rician=True" in repr(make()):
-        with pytest.warns(RuntimeWarning, match="Noise cannot be undone and is skipped"):
+    lost = [record.transform.name for record in out.history if not record.transform.is_invertible]
+    if lost:
+        with pytest.warns(RuntimeWarning, match=f"{lost[-1]} cannot be undone and is skipped"):
             out.apply_inverse_transform()
         return
     inner = (slice(None), *[slice(8, -8)] * 3)
@@ -373,7 +417,7 @@ def test_inverse_undoes(make):
     before = (out.t1.data - x)[inner].abs().mean() / span
     after = (back.t1.data - x)[inner].abs().mean() / span
     assert after < 0.02  # two linear interpolations
-    assert after < 0.6 * before
+    assert after <= 0.6 * before
 
 
 def test_gives_the_same_numbers_in_any_thread(make):
@@ -436,7 +480,7 @@ def test_a_record_can_be_replayed_where_images_are_missing(make):
 
 def test_given_parameters_are_applied_to_the_chosen_images(make):
     transform = make(include=["a"])
-    if isinstance(transform, tio.Compose):
+    if isinstance(transform, Composition):
         return  # which has no parameters of its own
     x = smooth((1, 1, 8, 9, 10))
     batch = tio.SubjectsBatch({name: tio.ImagesBatch(x) for name in ("a", "b")})

@@ -91,11 +91,21 @@ def anisotropy(
     thickness = at_least(per_item(factor, x, "factor"), 1, "factor")
 
     def run(part: Volume, axis: int, factor: Array) -> Volume:
-        (moved,) = to_device(x.device, factor)
-        moved = moved.expand(len(part))
+        slices = _reference.thick_slices(part.shape[2 + axis], factor)
         if mode == "nearest":
-            return _reference.anisotropy_nearest(part, moved, axis)
-        return _reference.anisotropy(part, moved, axis, antialias)
+            xp, place, weight = common(*slices)
+            chosen = xp.where(weight[..., 1] > 0.5, place[..., 1], place[..., 0])
+            (source,) = to_device(x.device, _reference.nearest(chosen)[0])
+            return _reference.anisotropy_nearest(part, source, axis)
+        if antialias:
+            xp, factor = common(factor)
+            std = xp.sqrt((factor**2 - 1).clip(_reference.TINY)) / _reference.FWHM
+            place, weight, std = to_device(x.device, *slices, std)
+            return _reference.anisotropy_antialiased(part, place, weight, std, axis)
+        xp, places, weights = common(*slices)
+        taps = xp.concatenate(_reference.nearest(places), -1)
+        taps, weight = to_device(x.device, taps, xp.concatenate((weights, weights), -1) / 2)
+        return _reference.anisotropy(part, taps, weight, axis)
 
     return as_given(by_axis(y, axis, run, thickness), x)
 

@@ -7,7 +7,6 @@ volumes are refused. A gradient flows to the volume and to every continuous para
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,8 +18,9 @@ from ..shapes import Triple, Volume, spatial_shape
 from .arguments import as_given, at_least, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
+from .reference.kspace import Planes
 from .reference.slabs import last
-from .reference.spatial import separable
+from .reference.spatial import reader, separable
 from .rows import by_axis
 from .spatial import check_mode
 from .statistics import fill_value
@@ -72,8 +72,10 @@ def ghosting(
     within(kept, 0, 1, "restore")
 
     def run(part: Volume, axis: int, *parameters: Array) -> Volume:
-        planes = _reference.Planes(*to_device(x.device, *parameters))
-        return _reference.ghosting(part, planes, axis)
+        lines = part.shape[2 + axis]
+        missing = Planes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
+        (moved,) = to_device(x.device, missing)
+        return _reference.ghosting(part, moved, axis)
 
     return as_given(by_axis(y, axis, run, ghosts, strength, kept), x)
 
@@ -139,7 +141,7 @@ def motion(
             centre of the volume; a number or triple stands for all poses.
         translation: Of the poses, mm along x, y, z, with shapes as for ``degrees``.
         times: When the content moves, as shares of the acquisition, strictly between 0 and 1 and
-            increasing: (P,) or (B, P).
+            increasing: (P,) or (B, P), on the host.
         axis: The phase-encode axis: 0, 1, 2, or one per sample (B) on the host.
         affine: Voxel to world, (4, 4) or (B, 4, 4); by default voxels are 1 mm along x, y, z.
         output: 'real' for the real part of the image, which keeps negative values as TorchIO 1.x
@@ -168,35 +170,34 @@ def motion(
     if moments.ndim not in (1, 2) or moments.shape[-1] < 1:
         raise ValueError(f"times must have shape (P,) or (B, P), got {tuple(moments.shape)}")
     poses = moments.shape[-1]
-    moments = check_times(per_item(moments, x, "times", (poses,)))
+    moments = check_times(host(per_item(moments, x, "times", (poses,))))
     angles = per_item(degrees, x, "degrees", (poses, 3))
     shifts = per_item(translation, x, "translation", (poses, 3))
-    identity = np.eye(4)[None] if affine is None else affine
-    affines = host(per_item(identity, x, "affine", (4, 4)))
+    affines = host(per_item(np.eye(4) if affine is None else affine, x, "affine", (4, 4)))
+    matrix = _poses(spatial_shape(x), len(x), affines, angles, shifts)  # [B, P, 4, 4]
     outside = fill_value(y, fill)
+    edge = outside if isinstance(outside, Tensor) else np.full(1, outside)
 
-    def run(part: Volume, axis: int, *parameters: Array) -> Volume:
-        *motions, moments, affines, filled = parameters
-        matrix = _poses(spatial_shape(part), len(part), host(affines), *motions)
+    def run(part: Volume, axis: int, matrix: Array, moments: np.ndarray, edge: Array) -> Volume:
         order = last(axis)
-        matrix = matrix @ _reorder(order, matrix)
-        size = tuple(part.shape[2 + a] for a in order)
-        factors = separable(part.shape[2:], matrix, None, None, size, mode)  # type: ignore[arg-type]
-        assert factors is not None
-        *moved, at = to_device(x.device, *factors, moments)
-        owner = motion_owner(at, part.shape[2 + axis]).expand(len(part), -1)  # type: ignore[arg-type]
-        value = filled if isinstance(outside, Tensor) else outside
-        return _reference.motion(part, moved, owner, axis, magnitude, mode, value)  # type: ignore[arg-type]
+        size = (part.shape[2 + order[0]], part.shape[2 + order[1]], part.shape[2 + order[2]])
+        columns = [*order, 3]  # out of the order in which the output is made
+        matrix = matrix[..., columns].reshape(-1, 4, 4)
+        factors = separable(part.shape[2:], matrix, None, None, size, mode)
+        assert factors is not None  # as an affine map always is
+        halves = _reference.halves(motion_owner(moments, size[2]), poses)
+        *moved, even, odd = to_device(x.device, *factors, *halves)
+        read = reader(part, mode, edge if isinstance(edge, Tensor) else float(edge[0]))
+        return _reference.motion(part, moved, even, odd if magnitude else None, axis, read)
 
-    filling = outside if isinstance(outside, Tensor) else np.zeros(1)
-    return as_given(by_axis(y, axis, run, angles, shifts, moments, affines, filling), x)
+    return as_given(by_axis(y, axis, run, matrix, moments, edge), x)
 
 
-def motion_owner(times: Array, lines: int) -> Any:
+def motion_owner(times: np.ndarray, lines: int) -> np.ndarray:
     """Which pose each line of centred k-space is acquired in, [B, lines].
 
     Args:
-        times: When the content moves, (B, P); see :func:`motion`.
+        times: When the content moves, (B, P) on the host; see :func:`motion`.
         lines: Number of lines along the phase-encode axis; line ``lines // 2`` is the central one.
 
     Returns:
@@ -205,13 +206,10 @@ def motion_owner(times: Array, lines: int) -> Any:
     >>> motion_owner(np.array([[0.25, 0.75]]), 8)
     array([[1, 1, 0, 0, 0, 0, 2, 2]])
     """
-    xp, times = common(times)
-    where = {} if xp is np else {"device": times.device}
-    line = xp.arange(lines, **where)
-    begins = xp.floor(times * lines)  # [B, P]
-    segment = (line >= begins[..., None]).sum(-2)  # [B, lines]
+    begins = np.floor(times * lines)[..., None]  # [B, P, 1]
+    segment = (np.arange(lines) >= begins).sum(-2)  # [B, lines]
     reference = segment[..., lines // 2, None]
-    return xp.where(segment == reference, 0, segment + (segment < reference))
+    return np.where(segment == reference, 0, segment + (segment < reference))
 
 
 def check_output(output: str) -> str:
@@ -221,45 +219,28 @@ def check_output(output: str) -> str:
     return output
 
 
-def check_times(times: Array) -> Array:
-    """Return times (B, P) that increase and lie between 0 and 1, where the host knows them."""
-    if on_host(times):
-        known = host(times)
-        rising = (np.diff(known, axis=-1) > 0).all()
-        if not rising or not ((known > 0) & (known < 1)).all():
-            raise ValueError(
-                f"times must increase and lie strictly between 0 and 1, got {known.tolist()}"
-            )
+def check_times(times: np.ndarray) -> np.ndarray:
+    """Return times (B, P) if they increase and lie between 0 and 1."""
+    if not (np.diff(times) > 0).all() or not ((times > 0) & (times < 1)).all():
+        raise ValueError(
+            f"times must increase and lie strictly between 0 and 1, got {times.tolist()}"
+        )
     return times
 
 
 def _poses(
     size: Triple, batch: int, affine: np.ndarray, degrees: Array, translation: Array
 ) -> Array:
-    """Output voxel to input voxel of each pose of each sample, [B P, 4, 4]."""
+    """Output voxel to input voxel of each pose of each sample, [B, P, 4, 4]."""
     poses = degrees.shape[1]
     affines = np.broadcast_to(affine, (batch, 4, 4)).repeat(poses, 0)
     space = Space(size, affines)
-    _, angles, shifts = common(degrees, translation)
-    angles, shifts = (_each(a, batch, poses) for a in (angles, shifts))
-    moved = geometry.motion_in(space, np.ones(3), angles, shifts, space.centre)
-    _, to_voxel, back, affines = common(space.to_voxel, geometry.pull_back(moved), affines)
+    xp, angles, shifts = common(degrees, translation)
+    angles, shifts = (
+        xp.broadcast_to(a, (batch, poses, 3)).reshape(-1, 3) for a in (angles, shifts)
+    )
+    motion = geometry.motion_in(space, np.ones(3), angles, shifts, space.centre)
+    _, to_voxel, back, affines = common(space.to_voxel, geometry.pull_back(motion), affines)
     matrix = to_voxel @ back @ affines
-    return geometry.within_slice(matrix, size, size) if 1 in size else matrix  # type: ignore[no-any-return]
-
-
-def _each(array: Array, batch: int, poses: int) -> Array:
-    """[1 or B, P, 3] as [B P, 3]."""
-    if len(array) != batch:
-        many = array.expand(batch, -1, -1) if isinstance(array, Tensor) else array.repeat(batch, 0)
-        array = many
-    return array.reshape(batch * poses, 3)
-
-
-def _reorder(order: Sequence[int], like: Array) -> Array:
-    """From voxels whose axes are ordered otherwise to those of the volume, [4, 4]."""
-    matrix = np.zeros((4, 4))
-    matrix[list(order), range(3)] = 1
-    matrix[3, 3] = 1
-    _, matrix, _ = common(matrix, like)
-    return matrix
+    matrix = geometry.within_slice(matrix, size, size) if 1 in size else matrix
+    return matrix.reshape(batch, poses, 4, 4)  # type: ignore[no-any-return]

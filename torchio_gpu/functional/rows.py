@@ -45,16 +45,17 @@ def by_axis(
         ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
     """
     axes = np.asarray(axis)
-    if axes.shape not in ((), (len(x),)) or not np.isin(axes, (0, 1, 2)).all():
+    rows_of: dict[int, list[int]] = {}
+    for row, each in enumerate(axes.ravel().tolist()):
+        rows_of.setdefault(each, []).append(row)
+    if axes.shape not in ((), (len(x),)) or not set(rows_of) <= {0, 1, 2}:
         raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")
-    kinds = np.unique(axes).tolist()
-    if len(kinds) == 1:
-        return function(x, kinds[0], *arrays)
+    if len(rows_of) == 1:
+        return function(x, next(iter(rows_of)), *arrays)
     out = None
-    for kind in kinds:
-        rows = np.flatnonzero(axes == kind).tolist()
+    for each, rows in rows_of.items():
         at = rows_at(rows, x.device)
-        part = function(x[at], kind, *(pick(a, rows) for a in arrays))
+        part = function(x[at], each, *(pick(a, rows) for a in arrays))
         if out is None:
             out = torch.empty_like(x, dtype=part.dtype)
         out[at] = part

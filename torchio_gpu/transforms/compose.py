@@ -20,6 +20,8 @@ class Composition(Transform):
 
     role = "composition"
     fuse = True
+    #: How likely the transforms are, where that is for the composition to decide.
+    weights: tuple[float, ...] = ()
 
     def _hold(self, transforms: Sequence[Transform]) -> None:
         for number, transform in enumerate(transforms):
@@ -74,7 +76,10 @@ class Composition(Transform):
 
     def _listed(self) -> str:
         """The transforms as they were given."""
-        return f"[{', '.join(map(repr, self.transforms))}]"
+        if len(set(self.weights)) < 2:
+            return f"[{', '.join(map(repr, self.transforms))}]"
+        pairs = zip(self.transforms, self.weights, strict=True)
+        return f"{{{', '.join(f'{t!r}: {w:g}' for t, w in pairs)}}}"
 
     def __len__(self) -> int:
         return len(self.transforms)
@@ -168,12 +173,6 @@ class OneOf(Composition):
         # They exclude each other, so their order is free: this one makes the fewest passes.
         return sorted(found, key=lambda pair: _rank(pair[0]))
 
-    def _listed(self) -> str:
-        if len(set(self.weights)) == 1:
-            return super()._listed()
-        pairs = zip(self.transforms, self.weights, strict=True)
-        return f"{{{', '.join(f'{t!r}: {w:g}' for t, w in pairs)}}}"
-
 
 class SomeOf(Composition):
     """Apply some of several transforms, chosen for each sample, in the order given.
@@ -232,8 +231,6 @@ class SomeOf(Composition):
         np.divide(np.log(u[:, 1:]), weights, out=keys, where=weights > 0)
         rank = np.argsort(np.argsort(-keys, axis=1), axis=1)
         return rank < count  # type: ignore[no-any-return]
-
-    _listed = OneOf._listed
 
 
 def _weights(transforms: Any) -> tuple[float, ...]:

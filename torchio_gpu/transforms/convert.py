@@ -129,11 +129,8 @@ def _from_dict(
         raise TypeError(f"a dict must hold at least one image, got keys {list(x)}")
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
-        out = dict(x)
-        for key, images in batch.images.items():
-            way = back.get(key)
-            out[key] = images.data if way is None else way(images)
-        return out
+        form = next(iter(back.values()))  # that of the first image, for those that are new
+        return {**x, **{key: back.get(key, form)(each) for key, each in batch.images.items()}}
 
     return SubjectsBatch(found), restore
 

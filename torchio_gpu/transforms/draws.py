@@ -56,15 +56,17 @@ def prepare(
         transform, position = step.transform, len(gates) + number
         missing = others if step.params is None else None
         made = transform.makes(kinds)
+        known = kinds
         if made is not None and made[0] not in dict(kinds):
-            kinds = (*kinds, (made[0], INTENSITY))
-        selected = transform.select(kinds, missing)
-        allowed = [outer.select(kinds, missing) for outer in step.within]
+            known = (*kinds, (made[0], INTENSITY))
+        selected = transform.select(known, missing)
+        allowed = [outer.select(known, missing) for outer in step.within]
         selected = tuple(
             name
             for name in selected
             if name not in step.untouched and all(name in names for names in allowed)
         )
+        kinds = known if selected else kinds
         coin = None
         if step.params is None and transform.p < 1:
             coin = len(requests)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import geometry
 from ..geometry import Space
+from .axes import axis_mask, check_axes
 from .base import Scene, Transform
 from .moves import Move
 from .params import Params
@@ -29,26 +30,6 @@ class FlipParams(Params):
 
 def _flip_params(axes: np.ndarray, space: Space) -> FlipParams:
     return FlipParams(axes, geometry.reflection(space, axes))
-
-
-def _check_axes(axes: Any) -> tuple[int | str, ...]:
-    axes = (axes,) if isinstance(axes, (int, str)) else tuple(axes)
-    for axis in axes:
-        if isinstance(axis, str):
-            geometry.check_axis_name(axis)
-        else:
-            geometry.check_axis(axis)
-    return axes
-
-
-def _axis_mask(axes: tuple[int | str, ...], space: Space) -> np.ndarray:
-    """Which voxel axes are meant, for each sample: [B, 3] bool."""
-    if all(isinstance(axis, int) for axis in axes):
-        return np.broadcast_to([axis in axes for axis in range(3)], (len(space.affine), 3))
-    mask = np.zeros((len(space.affine), 3), dtype=bool)
-    for sample, affine in enumerate(space.affine):
-        mask[sample, [geometry.axis_index(axis, affine) for axis in axes]] = True
-    return mask
 
 
 class Flip(Transform):
@@ -74,10 +55,10 @@ class Flip(Transform):
 
     def __init__(self, axes: Any = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axes = _check_axes(axes)
+        self.axes = check_axes(axes)
 
     def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
-        return _flip_params(_axis_mask(self.axes, scene.space), scene.space)
+        return _flip_params(axis_mask(self.axes, scene.space), scene.space)
 
     def moves(self, params: FlipParams, scene: Scene) -> tuple[Move, ...]:
         return (Move(params.mirror),)
@@ -106,7 +87,7 @@ class RandomFlip(Transform):
 
     def __init__(self, axes: Any = 0, flip_probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axes = _check_axes(axes)
+        self.axes = check_axes(axes)
         if not 0 <= flip_probability <= 1:
             raise ValueError(f"flip_probability must be in [0, 1], got {flip_probability!r}")
         self.flip_probability = flip_probability
@@ -117,7 +98,7 @@ class RandomFlip(Transform):
 
     def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
         chosen = u < self.flip_probability
-        return _flip_params(chosen & _axis_mask(self.axes, scene.space), scene.space)
+        return _flip_params(chosen & axis_mask(self.axes, scene.space), scene.space)
 
     moves = Flip.moves
     invert = Flip.invert

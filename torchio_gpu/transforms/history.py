@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -74,8 +75,19 @@ class Recorded(Transform):
 
         Distributions and choices among the transform's arguments are left out: what its ranges
         were no longer matters once parameters are drawn.
+
+        Raises:
+            TypeError: The transform cannot be made again without an argument that was left out,
+                such as the function of a Lambda.
         """
         arguments = _plain(self.transform.arguments())
+        for name, parameter in inspect.signature(type(self.transform).__init__).parameters.items():
+            named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
+            if named and parameter.default is parameter.empty and name not in arguments:
+                raise TypeError(
+                    f"{self.transform.name} cannot be written down: its argument {name} is no "
+                    "number, string, list or dict of these"
+                )
         return {
             "transform": self.transform.name,
             "arguments": arguments,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from ..arrays import Array, as_array, common, host, on_host, per_sample
 from ..functional import program
 from ..functional.reference.intensity import monomials
 from .base import Scene, Transform
-from .params import Params
+from .params import Params, by_name, per_image, side_by_side, values_of
 from .ranges import Range
 
 
@@ -44,21 +43,10 @@ class NoiseParams(Params):
     seed: np.ndarray  # [B, M] int64
 
 
-def _per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:
-    """An argument of a deterministic transform for all images, or one by name: [B, M, *shape]."""
-    if not isinstance(value, Mapping):
-        return _stack([per_sample(value, shape, name)] * len(names))
-    missing = [image for image in names if image not in value]
-    if missing:
-        raise ValueError(f"{name} must have an entry for each image, none for {missing}")
-    return _stack([per_sample(value[image], shape, name) for image in names])
-
-
-def _stack(columns: list[Array]) -> Any:
-    """Columns of the images side by side, [B, M, ...]."""
-    xp, *columns = common(*columns)
-    batch = max(len(column) for column in columns)
-    return xp.stack([xp.broadcast_to(c, (batch, *c.shape[1:])) for c in columns], 1)
+def given_seeds(seed: Any, batch: int) -> np.ndarray:
+    """Seeds [B] int64 from one for all samples or one for each."""
+    seed = host(seed) if isinstance(seed, Tensor) else seed
+    return np.array(np.broadcast_to(np.asarray(seed, dtype=np.int64), (batch,)))
 
 
 def _check_order(order: int) -> int:
@@ -92,13 +80,12 @@ class BiasField(Transform):
         super().__init__(**kwargs)
         self.coefficients, self.order = coefficients, _check_order(order)
         shape = (len(monomials(order)[0]),)
-        values = coefficients.values() if isinstance(coefficients, Mapping) else [coefficients]
-        for value in values:
+        for value in values_of(coefficients):
             _check_count(value, shape[0], order)
 
     def draw(self, scene: Scene, u: np.ndarray) -> BiasFieldParams:
         shape = (len(monomials(self.order)[0]),)
-        values = _per_image(self.coefficients, shape, "coefficients", scene.names)
+        values = per_image(self.coefficients, shape, "coefficients", scene.names)
         return BiasFieldParams(values).expand(scene.batch)
 
     def operation(self, params: BiasFieldParams, active: np.ndarray | None) -> program.Operation:
@@ -169,7 +156,7 @@ class Gamma(Transform):
     def __init__(self, gamma: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gamma = gamma
-        for value in gamma.values() if isinstance(gamma, Mapping) else [gamma]:
+        for value in values_of(gamma):
             array = as_array(value, "gamma")
             if array.ndim > 2:
                 raise ValueError(f"gamma must be a number, (C,) or (B, C), got {array.shape}")
@@ -183,9 +170,8 @@ class Gamma(Transform):
             xp, gamma = common(per_sample(array, (channels,), "gamma"))
             return xp.log(gamma)
 
-        gamma = self.gamma
-        values = [log(gamma[n] if isinstance(gamma, Mapping) else gamma) for n in scene.names]
-        return GammaParams(_stack(values)).expand(scene.batch)
+        values = [log(value) for value in by_name(self.gamma, "gamma", scene.names)]
+        return GammaParams(side_by_side(values)).expand(scene.batch)
 
     def operation(self, params: GammaParams, active: np.ndarray | None) -> program.Operation:
         return program.Gamma(params.log_gamma)
@@ -256,20 +242,16 @@ class Noise(Transform):
     ) -> None:
         super().__init__(**kwargs)
         self.mean, self.std, self.seed, self.rician = mean, std, seed, rician
-        for value in std.values() if isinstance(std, Mapping) else [std]:
+        for value in values_of(std):
             array = as_array(value, "std")
             if on_host(array) and not (host(array) >= 0).all():
                 raise ValueError(f"std must be >= 0, got {value!r}")
 
     def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
         names, batch = scene.names, scene.batch
-        mean = _per_image(self.mean, (), "mean", names)
-        std = _per_image(self.std, (), "std", names)
-        seeds = []
-        for name in names:
-            seed = self.seed[name] if isinstance(self.seed, Mapping) else self.seed
-            seed = host(seed) if isinstance(seed, Tensor) else seed
-            seeds.append(np.broadcast_to(np.asarray(seed, dtype=np.int64), (batch,)))
+        mean = per_image(self.mean, (), "mean", names)
+        std = per_image(self.std, (), "std", names)
+        seeds = [given_seeds(value, batch) for value in by_name(self.seed, "seed", names)]
         return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
     def operation(self, params: NoiseParams, active: np.ndarray | None) -> program.Operation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
+from ..arrays import Array, common, per_sample
 from ..functional.rows import pick
 
 P = TypeVar("P", bound="Params")
@@ -102,3 +102,37 @@ class Params:
     def from_dict(cls: type[P], values: dict[str, Any]) -> P:
         """The inverse of :meth:`to_dict`."""
         return cls(**{n: np.array(v) if isinstance(v, list) else v for n, v in values.items()})
+
+
+def per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:
+    """An argument of a deterministic transform for all images, or one by name: [B, M, *shape].
+
+    Args:
+        value: See :func:`torchio_gpu.arrays.per_sample`; or a dict of such, by image.
+        shape: Of one sample's values.
+        name: Of the argument, for errors.
+        names: The images.
+    """
+    return side_by_side([per_sample(v, shape, name) for v in by_name(value, name, names)])
+
+
+def by_name(value: Any, name: str, names: tuple[str, ...]) -> list[Any]:
+    """The value of an argument for each image: one for all, or a dict by name."""
+    if not isinstance(value, Mapping):
+        return [value] * len(names)
+    missing = [image for image in names if image not in value]
+    if missing:
+        raise ValueError(f"{name} must have an entry for each image, none for {missing}")
+    return [value[image] for image in names]
+
+
+def values_of(value: Any) -> list[Any]:
+    """The values of an argument that may be a dict by image."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def side_by_side(columns: Sequence[Array]) -> Any:
+    """Columns of the images side by side, [B, M, ...]."""
+    xp, *columns = common(*columns)
+    batch = max(len(column) for column in columns)
+    return xp.stack([xp.broadcast_to(c, (batch, *c.shape[1:])) for c in columns], 1)

@@ -97,9 +97,12 @@ class Range:
         value: A spelling of a range; see the module.
         name: What it is, for error messages.
         axes: 1, or 3 for one value per axis.
-        around: Centre of the interval that a single number d stands for; ``None`` for (0, d).
+        around: Centre of the interval that a single number d stands for; ``None`` for one from
+            the least value allowed to d.
         minimum: Least value allowed.
         exclusive: Whether the least value itself is forbidden.
+        maximum: Greatest value allowed.
+        whole: Draw whole numbers, both ends included.
     """
 
     def __init__(
@@ -111,9 +114,11 @@ class Range:
         around: float | None = 0.0,
         minimum: float | None = None,
         exclusive: bool = False,
+        maximum: float | None = None,
+        whole: bool = False,
     ) -> None:
-        self.name, self.axes, self.around = name, axes, around
-        self.minimum, self.exclusive = minimum, exclusive
+        self.name, self.axes, self.around, self.whole = name, axes, around, whole
+        self.minimum, self.exclusive, self.maximum = minimum, exclusive, maximum
         parts = self._split(value)
         self.parts: list[Part | None] = []
         low, high = [], []
@@ -121,7 +126,7 @@ class Range:
             if isinstance(part, Distribution):
                 part = _Drawn(part)
             if isinstance(part, Choice):
-                self._check(min(part.values), value)
+                self._check(min(part.values), max(part.values), value)
             interval = self._interval(part, value) if not callable(part) else (0.0, 0.0)
             low.append(interval[0])
             high.append(interval[1])
@@ -149,7 +154,7 @@ class Range:
         if isinstance(part, Real):
             d = float(part)
             if self.around is None:
-                part = (0.0, d)
+                part = (self.minimum or 0.0, d)
             elif d < 0:
                 raise ValueError(f"{self.name} as a single number must be >= 0, got {value!r}")
             else:
@@ -159,24 +164,37 @@ class Range:
         low, high = float(part[0]), float(part[1])
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{self.name} must be finite, got {value!r}")
-        self._check(low, value)
+        self._check(low, high, value)
         if low > high:
             raise ValueError(f"{self.name} must be a range (a, b) with a <= b, got {value!r}")
         return low, high
 
-    def _check(self, least: float, value: Any) -> None:
-        if self.minimum is None or least > self.minimum:
-            return
-        if least < self.minimum or self.exclusive:
+    def _check(self, least: float, greatest: float, value: Any) -> None:
+        if self.whole and (least % 1 or greatest % 1):
+            raise ValueError(f"{self.name} must be made of whole numbers, got {value!r}")
+        low, high = self.minimum, self.maximum
+        if low is not None and (least < low or (self.exclusive and least == low)):
             sign = ">" if self.exclusive else ">="
-            raise ValueError(f"{self.name} must be {sign} {self.minimum:g}, got {value!r}")
+            raise ValueError(f"{self.name} must be {sign} {low:g}, got {value!r}")
+        if high is not None and greatest > high:
+            raise ValueError(f"{self.name} must be <= {high:g}, got {value!r}")
+
+    @property
+    def greatest(self) -> float:
+        """The greatest value that can be drawn; infinite for distributions."""
+        ends = [
+            max(part.values) if isinstance(part, Choice) else math.inf if part else end
+            for part, end in zip(self.parts, self.low + self.span, strict=True)
+        ]
+        return float(max(ends))
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
         """Values [..., axes] for uniform numbers [..., axes]."""
-        values: np.ndarray = self.low + u * self.span
+        steps = np.floor(u * (self.span + 1)) if self.whole else u * self.span
+        values: np.ndarray = self.low + steps
         for axis, part in enumerate(self.parts):
             if part is not None:
                 drawn = part(u[..., axis])
-                self._check(float(drawn.min()), part)
+                self._check(float(drawn.min()), float(drawn.max()), part)
                 values[..., axis] = drawn
         return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...arrays import Array, common, host, on_host
-from ...shapes import PerItem, Triple, Volume
+from ...shapes import Triple, Volume
 from .separable import full_precision, product_dtype, ramp
 
 #: Where the Gaussian is cut off, in standard deviations, as by scipy.ndimage.
 TRUNCATE = 4.0
 #: Wider Gaussians than reach as many voxels are cut there.
 _REACH = 1024
-_TINY = 1e-6  # voxels: a Gaussian of this width is the identity
+TINY = 1e-6  # voxels: a Gaussian of this width is the identity
 _TIE = 1e-6  # voxels
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 FWHM = 2 * math.sqrt(2 * math.log(2))
@@ -52,7 +52,7 @@ def gaussian(size: int, std: Array) -> Array:
     copies = xp.arange(-mirrors, mirrors + 1, dtype=xp.float64, **where)[:, None] * period
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]
-    weights = xp.exp(-0.5 * (distance / std.clip(_TINY)) ** 2)
+    weights = xp.exp(-0.5 * (distance / std.clip(TINY)) ** 2)
     weights = (weights * (distance <= xp.floor(TRUNCATE * std + 0.5))).sum(1)
     weights = weights / weights.sum(1)[:, None]
     return xp.concatenate((weights, weights[:, :size]), 1)  # type: ignore[no-any-return]
@@ -106,56 +106,72 @@ def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
     return out.view(size).to(x.dtype)
 
 
-def thick_slices(size: int, factor: PerItem) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each voxel lies among slices ``factor`` times as thick, on the same centre.
+class Slices(NamedTuple):
+    """The two thick slices about each voxel, below and above, of each sample."""
 
-    Returns:
-        (slice below, share of the slice above it), [B, size] each, and the position of the first
-        slice, [B, 1] in voxels: slice n lies at ``first + factor n``.
+    place: Array  # [B, size, 2], position of their middle in voxels, within the image
+    weight: Array  # [B, size, 2], by linear interpolation
+
+
+def thick_slices(size: int, factor: Array) -> Slices:
+    """Slices ``factor`` [B] times as thick as voxels, as many as cover ``size`` of them.
+
+    They share the middle of the image; beyond the outer ones, these go on.
     """
-    factor = factor[:, None]
-    last = torch.ceil(size / factor - _TIE) - 1  # as many slices as cover the image
-    first = (size - 1) / 2 - factor * last / 2
-    at = (ramp(size, factor.device) - first) / factor
-    at = torch.minimum(at.clip(0), last)
-    below = torch.minimum(at.detach().floor(), (last - 1).clip(0))
-    return below, at - below, first
+    xp, factor, voxel = common(factor[:, None], np.arange(float(size)))
+    final = xp.ceil(size / factor - _TIE) - 1  # [B, 1], number of the last slice
+    middle = (size - 1) / 2
+    at = (voxel - middle) / factor + final / 2  # in slices, [B, size]
+    at = xp.minimum(at.clip(0), final)
+    below = xp.minimum(xp.floor(at), (final - 1).clip(0))
+    above = xp.minimum(below + 1, final)
+    place = xp.stack((below, above), -1) - final[..., None] / 2
+    place = (place * factor[..., None] + middle).clip(0, size - 1)
+    share = at - below
+    return Slices(place, xp.stack((1 - share, share), -1))
 
 
-def anisotropy(x: Volume, factor: PerItem, axis: int, antialias: bool) -> Volume:
+def nearest(place: Array) -> tuple[Any, Any]:
+    """The voxels nearest to positions: two, where both are equally near, or twice the same."""
+    xp, place = common(place)
+    return xp.ceil(place - 0.5 - _TIE), xp.floor(place + 0.5 + _TIE)
+
+
+def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
     """Sample at thick slices, then interpolate linearly at the voxels again.
 
-    A slice's value is that of the nearest voxel, the mean of two that are equally near; or with
-    ``antialias`` the mean under a Gaussian that turns a voxel's width into the slice's (Cardoso et
-    al. 2015, doi:10.1007/978-3-319-24571-3_81).
+    Args:
+        x: Volume in float32 or float64.
+        taps: Voxels that each voxel is made of, [B, N, T], whole numbers in float64.
+        weight: What each contributes, [B, N, T].
+        axis: The axis across the slices.
     """
-    size = x.shape[2 + axis]
-    below, share, first = thick_slices(size, factor)
-    voxel = ramp(size, x.device)
-    matrix: Tensor | float = 0.0
-    for step, weight in ((0, 1 - share), (1, share)):
-        place = (first + factor[:, None] * (below + step)).clip(0, size - 1)[..., None]
-        if antialias:
-            std = (factor.square() - 1).clip(_TINY).sqrt()[:, None, None] / FWHM
-            taps = torch.exp(-0.5 * ((voxel - place) / std) ** 2)
-            taps = taps / taps.sum(-1, keepdim=True)  # [B, size, size]
-        else:
-            high, low = torch.floor(place + 0.5 + _TIE), torch.ceil(place - 0.5 - _TIE)
-            taps = ((voxel == low).double() + (voxel == high)) / 2
-        matrix = matrix + weight[..., None] * taps
-    return along_axis(x, matrix, axis)  # type: ignore[arg-type]
+    size = taps.shape[1]
+    matrix = weight.new_zeros(len(taps), size, size).scatter_add(2, taps.long(), weight)
+    return along_axis(x, matrix, axis)
 
 
-def anisotropy_nearest(x: Volume, factor: PerItem, axis: int) -> Volume:
-    """Sample at thick slices, then take the nearest slice: voxels are moved, never mixed."""
-    size = x.shape[2 + axis]
-    below, share, first = thick_slices(size, factor)
-    chosen = below + (share > 0.5)
-    source = (first + factor[:, None] * chosen).clip(0, size - 1)
-    shape = [len(x), 1, 1, 1, 1]
-    shape[2 + axis] = size
-    index = torch.ceil(source - 0.5 - _TIE).long().view(shape)
-    return torch.take_along_dim(x, index, 2 + axis)
+def anisotropy_antialiased(
+    x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: int
+) -> Volume:
+    """The same where a slice is the mean under a Gaussian.
+
+    Args:
+        x, axis: As there.
+        place, weight: See :class:`Slices`.
+        std: Of the Gaussian in voxels, [B].
+    """
+    voxel = ramp(place.shape[1], x.device)
+    taps = torch.exp(-0.5 * ((voxel - place[..., None]) / std[:, None, None, None]) ** 2)
+    taps = taps / taps.sum(-1, keepdim=True)  # [B, N, 2, N]
+    return along_axis(x, (taps * weight[..., None]).sum(2), axis)
+
+
+def anisotropy_nearest(x: Volume, source: Tensor, axis: int) -> Volume:
+    """Take each voxel from another along an axis, [B, N]: moved, never mixed."""
+    shape = [len(source), 1, 1, 1, 1]
+    shape[2 + axis] = source.shape[1]
+    return torch.take_along_dim(x, source.long().view(shape), 2 + axis)
 
 
 def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
@@ -172,37 +188,38 @@ def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
     offset = (inside.view(-1, 3) * strides).sum(-1)  # [n]
     corner = (locations * strides).sum(-1)  # [B, T, 2]
     rows = torch.arange(batch * channels, device=x.device).view(batch, channels) * (i * j * k)
-    flat = corner.permute(1, 2, 0)[..., None, None] + rows[..., None] + offset  # [T, 2, B, C, n]
-    return _Exchange.apply(x, flat.flatten(2))  # type: ignore[no-any-return,no-untyped-call]
+    pairs = corner.permute(1, 2, 0)[..., None, None] + rows[..., None]  # [T, 2, B, C, 1]
+    return _Exchange.apply(x, pairs, offset)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Exchange(Function):
     """Elements of a tensor exchanged in pairs; its own inverse when done backwards."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pairs: Tensor) -> Tensor:
-        ctx.save_for_backward(pairs)
-        return _exchange(x, pairs)
+    def forward(ctx: Any, x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
+        ctx.save_for_backward(pairs, offset)
+        return _exchange(x, pairs, offset)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (pairs,) = ctx.saved_tensors
-        return _exchange(gradient, pairs.flip(0)), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        pairs, offset = ctx.saved_tensors
+        return _exchange(gradient, pairs.flip(0), offset), None, None
 
 
-def _exchange(x: Tensor, pairs: Tensor) -> Tensor:
-    """A copy in which elements have changed places.
+def _exchange(x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
+    """A copy in which groups of elements have changed places, one pair of groups after another.
 
     Args:
         x: Anything.
-        pairs: Flat indices of both sides of each exchange, [T, 2, N], one exchange after another.
+        pairs: Flat index of the first element of both sides of each exchange, [T, 2, ..., 1].
+        offset: Flat index of the elements of a group, relative to its first, [N].
     """
     out = x.clone(memory_format=torch.contiguous_format)
-    flat, steps = _as_numpy(out.view(-1)), _as_numpy(pairs)
-    xp: Any = torch if isinstance(steps, Tensor) else np
-    for here in steps:
-        flat[here] = flat[xp.flip(here, (0,))]
+    flat, offset = _as_numpy(out.view(-1)), _as_numpy(offset)
+    heres, theres = _as_numpy(pairs), _as_numpy(pairs.flip(1))
+    for here, there in zip(heres, theres, strict=True):
+        flat[here + offset] = flat[there + offset]
     return out
 
 
@@ -211,6 +228,3 @@ def _as_numpy(x: Tensor) -> Any:
     if x.device.type != "cpu":
         return x
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()  # only bits are moved
-
-
-__all__: Sequence[str] = ["anisotropy", "anisotropy_nearest", "blur", "gaussian", "swap"]

@@ -7,20 +7,22 @@ agrees with these functions.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
-from ...shapes import PerItem, Volume
+from ...arrays import Array, common
+from ...shapes import Volume
 
 SPACE = (2, 3, 4)
 
 
-def frequencies(lines: int, device: torch.device) -> Tensor:
+def frequencies(lines: int) -> np.ndarray:
     """Frequency of each line of centred k-space, in cycles per field of view: [lines] float64."""
-    return torch.arange(lines, dtype=torch.float64, device=device) - lines // 2
+    return np.arange(lines, dtype=np.float64) - lines // 2
 
 
 def along(values: Tensor, axis: int) -> Tensor:
@@ -37,22 +39,22 @@ class Planes(NamedTuple):
     share ``restore`` of all planes about the centre, and never of the central one.
     """
 
-    num_ghosts: PerItem
-    intensity: PerItem
-    restore: PerItem
+    num_ghosts: Array
+    intensity: Array
+    restore: Array
 
-    def missing(self, frequency: Tensor, lines: int) -> Tensor:
+    def missing(self, frequency: np.ndarray, lines: int) -> Any:
         """What is missing of the planes of some frequencies [N], out of ``lines``: [B, N]."""
-        comb = torch.remainder(frequency, self.num_ghosts[:, None]) == 0
-        outside = frequency.abs() > (self.restore * lines / 2).floor()[:, None]
-        return self.intensity[:, None] * (comb & outside)
+        xp, frequency, ghosts, intensity, restore = common(frequency, *self)
+        comb = xp.remainder(frequency, ghosts[:, None]) == 0
+        outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
+        return intensity[:, None] * (comb & outside)
 
 
 def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
     """Periodic weakening of k-space along the phase-encode axis: copies of the content along it."""
     lines = x.shape[2 + axis]
-    frequency = frequencies(lines, x.device)
-    missing = planes.missing(frequency, lines)
+    missing = torch.as_tensor(planes.missing(frequencies(lines), lines)).to(x)
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     spectrum = spectrum * (1 - along(missing, axis))[:, None]
     return ifftn(ifftshift(spectrum, dim=SPACE), dim=SPACE).real.to(x.dtype)
@@ -84,7 +86,8 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
     for p in range(positions.shape[1]):
         here = torch.ones((), dtype=torch.bool, device=x.device)
         for axis in range(3):
-            hit = frequencies(x.shape[2 + axis], x.device) == at[:, p, axis, None]  # [B, N]
+            line = torch.from_numpy(frequencies(x.shape[2 + axis])).to(x.device)
+            hit = line == at[:, p, axis, None]  # [B, N]
             here = here & along(hit, axis)
         added = added + here[:, None] * (intensity[:, p, None] * peak)[:, :, None, None, None]
     return ifftn(ifftshift(spectrum + added, dim=SPACE), dim=SPACE).real.to(x.dtype)

@@ -11,25 +11,29 @@ Volumes are taken slab by slab with the phase-encode axis last, where transforms
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fft import irfft, rfft, rfftn
 
 from ...shapes import Volume
-from .kspace import SPACE, Planes, spike_frequencies
+from .kspace import SPACE, spike_frequencies
 from .separable import expand, full_precision, product_dtype
 from .slabs import join, last, slab_rows
-from .spatial import reader
 
 
-def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
-    """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it."""
+def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
+    """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it.
+
+    Args:
+        x: Volume.
+        missing: Share of each plane that is missing, for frequencies from 0 up, [B, F].
+        axis: The phase-encode axis.
+    """
     lines = x.shape[2 + axis]
-    half = torch.arange(lines // 2 + 1, dtype=torch.float64, device=x.device)
-    missing = planes.missing(half, lines)
-    missing = missing.to(x.dtype)[:, None, None, None]  # [B, 1, 1, 1, F]
+    missing = missing.to(x.dtype)[:, None, None, None]
     order = last(axis)
     y = x.permute(0, 1, *(2 + a for a in order))
     rows = y.shape[2]
@@ -69,27 +73,30 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
 def motion(
     x: Volume,
     factors: Sequence[Tensor],
-    owner: Tensor,
+    even: Tensor,
+    odd: Tensor | None,
     axis: int,
-    magnitude: bool,
-    mode: str,
-    fill: float | Tensor,
+    read: Callable[[Tensor], Tensor],
 ) -> Volume:
     """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
 
     Args:
-        x, owner, axis, magnitude: As there.
+        x: Volume in the reference pose.
         factors: Where each pose of each sample is read, [B P, ...]; axes of the output are
             ordered with ``axis`` behind the others. See :func:`spatial.separable`.
-        mode, fill: As for :func:`spatial.sample`.
+        even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
+            image, otherwise its magnitude.
+        axis: The phase-encode axis.
+        read: What reads ``x`` at a grid; see :func:`spatial.reader`.
     """
     batch, channels, lines = x.shape[0], x.shape[1], x.shape[2 + axis]
     order = last(axis)
     still = x.permute(0, 1, *(2 + a for a in order))  # [B, C, rows, columns, lines]
     rows, columns = still.shape[2:4]
-    even, odd = _halves(owner, factors[0].shape[0] // batch, x.dtype)  # [B, 1, P, 1, 1, F] each
+    even = even.to(x.dtype)[:, None, :, None, None]  # [B, 1, P, 1, 1, F]
+    if odd is not None:
+        odd = (odd.to(x.dtype) * -1j)[:, None, :, None, None]
     coefficients, along_i, along_j, along_k = factors
-    read = reader(x, mode, fill)
     slab = slab_rows(rows, len(coefficients) * columns * lines * channels, x.device)
 
     def part(first: int) -> Volume:
@@ -100,29 +107,32 @@ def motion(
         here = still[:, :, first : first + slab]
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)
-        return _magnitude(real, irfft((change * odd).sum(2), n=lines)) if magnitude else real
+        if odd is None:
+            return real
+        imaginary = irfft((change * odd).sum(2), n=lines)
+        return root(real * real + imaginary * imaginary)
 
     return join((part(first) for first in range(0, rows, slab)), rows, order)
 
 
-def _halves(owner: Tensor, poses: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
     """What the lines of each pose add to the real and to the imaginary part of the image.
 
     A mask m over frequencies f is the sum of an even part, whose image is real, and an odd one,
-    whose image is imaginary; -i times the odd one is Hermitian again. Given for f >= 0.
+    whose image is imaginary; -i times the odd one is Hermitian again.
+
+    Args:
+        owner: See :func:`kspace.motion`, [B, N].
+        poses: Number P of poses beside the reference.
+
+    Returns:
+        Even and odd part for f >= 0, [B, P, F] each.
     """
     lines = owner.shape[1]
-    number = torch.arange(1, poses + 1, device=owner.device)
-    owns = (owner[:, None] == number[:, None]).to(dtype)  # [B, P, N], centred
-    plus = torch.fft.ifftshift(owns, dim=-1)  # frequencies 0, 1, ...
-    minus = plus.flip(-1).roll(1, -1)  # frequencies 0, -1, ...
-    half = slice(0, lines // 2 + 1)
-    even, odd = (((plus + sign * minus) / 2)[:, None, :, None, None, half] for sign in (1, -1))
-    return even, odd * -1j
-
-
-def _magnitude(real: Tensor, imaginary: Tensor) -> Tensor:
-    return root(real * real + imaginary * imaginary)
+    f = np.arange(lines // 2 + 1)
+    owns = owner[:, None] == np.arange(1, poses + 1)[:, None]  # [B, P, N], centred
+    plus, minus = (owns[..., (sign * f + lines // 2) % lines] / 2 for sign in (1, -1))
+    return plus + minus, plus - minus
 
 
 def root(x: Tensor) -> Tensor:

@@ -1,0 +1,62 @@
+"""Axes of a transform: voxel axes, or anatomical names that each sample's orientation resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import geometry
+from ..geometry import Space
+
+Axes = tuple[int | str, ...]
+
+
+def check_axes(axes: Any) -> Axes:
+    """Axes as a tuple of 0, 1, 2 and anatomical names, one or several."""
+    axes = (axes,) if isinstance(axes, (int, str)) else tuple(axes)
+    for axis in axes:
+        if isinstance(axis, str):
+            geometry.check_axis_name(axis)
+        else:
+            geometry.check_axis(axis)
+    return axes
+
+
+def voxel_axis(axis: int | str | Sequence[int], space: Space) -> np.ndarray:
+    """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
+    batch = len(space.affine)
+    if isinstance(axis, str):
+        return np.array([geometry.axis_index(axis, affine) for affine in space.affine])
+    found = np.asarray(axis)
+    if found.shape not in ((), (1,), (batch,)):
+        raise ValueError(f"axis must be one, or one per sample [{batch}], got {axis!r}")
+    return np.broadcast_to(found, batch)
+
+
+def axis_mask(axes: Axes, space: Space) -> np.ndarray:
+    """Which voxel axes are meant, for each sample: [B, 3] bool."""
+    mask = np.zeros((len(space.affine), 3), dtype=bool)
+    for axis in axes:
+        if isinstance(axis, int):
+            mask[:, axis] = True
+        else:
+            mask[range(len(mask)), voxel_axis(axis, space)] = True
+    return mask
+
+
+def draw_axis(axes: Axes, u: np.ndarray, space: Space) -> np.ndarray:
+    """One of some axes for each sample, [B], from uniform numbers [B].
+
+    Axes of a single voxel are not chosen while there are others: nothing happens along them.
+    """
+    candidates = np.stack([voxel_axis(axis, space) for axis in axes], 1)  # [B, N]
+    usable = np.array(space.shape)[candidates] > 1
+    usable |= ~usable.any(1, keepdims=True)
+    rank = (u * usable.sum(1)).astype(int)
+    position = (usable.cumsum(1) > rank[:, None]).argmax(1)
+    return candidates[range(len(u)), position]
+
+
+__all__ = ["Axes", "axis_mask", "check_axes", "draw_axis", "voxel_axis"]

@@ -1,0 +1,103 @@
+"""Functions of one's own as transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import ImagesBatch
+from ..data.image import INTENSITY, LABEL
+from ..shapes import Volume
+from .base import Scene, Transform
+from .params import Params
+
+
+@dataclass(frozen=True)
+class LambdaParams(Params):
+    """Nothing: a function has no parameters that this library knows."""
+
+
+class Lambda(Transform):
+    """Apply a function to the voxels of images.
+
+    Args:
+        function: From voxels to new ones: of each image (C, I, J, K), as in TorchIO 1.x; or of
+            all samples at once, (B, C, I, J, K), if ``batched``.
+        types_to_apply: Kinds of images to apply it to: 'intensity', 'label', or a sequence of
+            these; None for all.
+        batched: Call the function once for the batch. Quicker, and right for any function that
+            treats each sample by itself.
+        kwargs: See :class:`Transform`.
+
+    The function should keep the dtype, and where ``p`` is below 1 must keep the shape. It gets the
+    voxels themselves, and must not write to them.
+
+    Raises:
+        TypeError: ``function`` cannot be called, or, when called, does not return a tensor.
+        ValueError: A type is unknown, or the result does not have as many dimensions.
+
+    >>> invert = Lambda(lambda x: -x, types_to_apply=[INTENSITY])
+    >>> invert(torch.ones(1, 2, 2, 2)).unique()
+    tensor([-1.])
+    """
+
+    role = "volume"
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        types_to_apply: str | Sequence[str] | None = None,
+        batched: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not callable(function):
+            raise TypeError(f"function must be callable, got {type(function).__name__}")
+        types = (types_to_apply,) if isinstance(types_to_apply, str) else types_to_apply
+        for kind in types or ():
+            if kind not in (INTENSITY, LABEL):
+                raise ValueError(
+                    f"types_to_apply must be made of {INTENSITY!r} and {LABEL!r}, got {kind!r}"
+                )
+        self.function, self.batched = function, batched
+        self.types_to_apply = None if types is None else tuple(types)
+
+    @property
+    def shares(self) -> bool:
+        return True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.types_to_apply or (INTENSITY, LABEL)
+
+    @property
+    def computes(self) -> bool:
+        return False
+
+    def draw(self, scene: Scene, u: np.ndarray) -> LambdaParams:
+        return LambdaParams()
+
+    def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: LambdaParams) -> Volume:
+        x = images[name].data
+        if self.batched:
+            return self._call(x)
+        return torch.stack([self._call(sample) for sample in x])
+
+    def _call(self, x: Tensor) -> Tensor:
+        y = self.function(x)
+        if not isinstance(y, Tensor):
+            raise TypeError(f"function must return a tensor, got {type(y).__name__}")
+        if y.ndim != x.ndim or (self.batched and len(y) != len(x)):
+            raise ValueError(
+                f"function must return as many dimensions{' and samples' * self.batched} as it "
+                f"gets: {tuple(x.shape)} became {tuple(y.shape)}"
+            )
+        return y
+
+
+__all__ = ["Lambda"]
