@@ -132,7 +132,7 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
     patch = check_patch(patch_size)
     size = spatial_shape(x)
     if any(n > whole for n, whole in zip(patch, size, strict=True)):
-        raise ValueError(f"patch_size must fit into the image {size}, got {patch}")
+        raise ValueError(f"patch_size must leave room for a patch in the image {size}, got {patch}")
     places = as_array(locations, "locations")
     places = places[None] if places.ndim == 3 else places
     if places.ndim != 4 or tuple(places.shape[2:]) != (2, 3) or len(places) not in (1, len(x)):

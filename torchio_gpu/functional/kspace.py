@@ -45,7 +45,8 @@ def ghosting(
     Args:
         x: Volume, (B, C, I, J, K).
         num_ghosts: Number n of copies, the content included; a whole number >= 2, or one per
-            sample (B). They stand N / n voxels apart.
+            sample (B). They stand N / n of the axis's N voxels apart; where that is less than
+            two voxels, there is no n-th plane but the central one, and nothing happens.
         intensity: How much is missing of each n-th plane: 0 for nothing, 1 for all of it; above 1
             the planes change their sign. A number or one per sample (B).
         restore: Share of k-space, about its centre, that is kept, from 0 to 1: the larger, the

@@ -203,7 +203,7 @@ class SomeOf(Composition):
         self.weights = _weights(transforms)
         self._hold(tuple(transforms))
         self.num_transforms = num_transforms
-        pair = (num_transforms,) * 2 if isinstance(num_transforms, int) else num_transforms
+        pair = num_transforms if isinstance(num_transforms, Sequence) else (num_transforms,) * 2
         possible = sum(weight > 0 for weight in self.weights)
         whole = len(pair) == 2 and all(isinstance(n, int) for n in pair)
         if not whole or not 0 <= pair[0] <= pair[1] <= possible:
@@ -211,7 +211,7 @@ class SomeOf(Composition):
                 f"num_transforms must be a number or a range (a, b) within 0 and {possible}, "
                 f"got {num_transforms!r}"
             )
-        self._range = pair
+        self._range = pair[0], pair[1]
 
     def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
         number = len(gates)

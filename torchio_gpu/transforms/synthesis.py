@@ -183,6 +183,8 @@ class LabelsToImage(_FromLabels):
         if not shape or shape == (0,):
             raise ValueError(f"mean must have one entry per label, got {mean!r}")
         _check_length(shape[0], self.used_labels, "mean")
+        if tuple(as_array(std, "std").shape)[-1:] not in ((), shape):
+            raise ValueError(f"std must have one entry per label, {shape[0]}, got {std!r}")
         self._mean = per_sample(mean, shape, "mean")
         self._std = at_least(per_sample(std, shape, "std"), 0, "std")
 

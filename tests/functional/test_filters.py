@@ -1,0 +1,226 @@
+"""Blur, anisotropy and swap: against scipy, closed forms, and what they must leave alone."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+
+from tests.close import assert_close
+from tests.volumes import smooth
+from torchio_gpu import functional as F
+
+SPACING = (1.0, 2.0, 5.0)
+
+
+def volume(shape, dtype=torch.float64):
+    return torch.randn(shape, dtype=dtype)
+
+
+# Blur
+
+
+@pytest.mark.parametrize("std", [(0.7, 1.5, 4.0), (0.0, 3.0, 0.2), (12.0, 40.0, 0.0)])
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+def test_blur_is_that_of_scipy(std, dtype, share):
+    """Its mirrored border and its cut-off included, wider than the image too."""
+    x = volume((2, 2, 13, 8, 5), dtype)
+    stds = np.array([std, std[::-1]])
+    out = F.blur(x, stds, SPACING)
+    for b in range(2):
+        for c in range(2):
+            voxels = stds[b] / SPACING
+            expected = scipy.ndimage.gaussian_filter(x[b, c].double().numpy(), voxels)
+            assert_close(out[b, c], torch.from_numpy(expected), share=share,
+                         reason="sums of some tens of products in the volume's dtype")  # fmt: skip
+
+
+def test_the_second_moment_of_a_point_is_the_variance_in_millimetres():
+    std = (3.0, 4.0, 7.5)
+    shape = [2 * int(5 * s / v) + 1 for s, v in zip(std, SPACING, strict=True)]
+    x = torch.zeros(1, 1, *shape, dtype=torch.float64)
+    centre = [n // 2 for n in shape]
+    x[(0, 0, *centre)] = 1
+    out = F.blur(x, std, SPACING)[0, 0]
+    assert out.sum() == pytest.approx(1, abs=1e-12)
+    for axis in range(3):
+        along = out.sum([a for a in range(3) if a != axis])
+        distance = (torch.arange(shape[axis]) - centre[axis]) * SPACING[axis]
+        moment = (along * distance**2).sum().item()
+        # cut off at four standard deviations, a Gaussian has 0.11 % less
+        assert moment == pytest.approx(std[axis] ** 2, rel=2e-3)
+
+
+def test_no_width_is_the_identity_and_a_large_one_the_mean():
+    x = volume((2, 1, 6, 7, 8))
+    assert torch.equal(F.blur(x, 0.0), x)
+    mean = x.mean((2, 3, 4), keepdim=True).expand_as(x)
+    # what a Gaussian has at its cut-off, 3e-4 of its peak, differs between voxels
+    torch.testing.assert_close(F.blur(x, 60.0), mean, atol=1e-5, rtol=0)
+    on_device = torch.full((2, 3), 60.0, requires_grad=True)  # whose width the host does not ask
+    torch.testing.assert_close(F.blur(x, on_device), mean, atol=1e-5, rtol=0)
+
+
+def test_blur_with_a_gradient_is_the_same():
+    x = volume((2, 1, 6, 7, 8))
+    std = torch.tensor([[0.5, 1.0, 2.0], [3.0, 0.0, 1.0]], dtype=torch.float64)
+    wanted = std.clone().requires_grad_()
+    torch.testing.assert_close(F.blur(x, wanted), F.blur(x, std), atol=1e-13, rtol=0)
+
+
+# Anisotropy
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("size", [24, 25])
+def test_anisotropy_keeps_shape_and_centre_of_mass(axis, antialias, size):
+    """A blob stays where it is, for factors whose slices lie between voxels too."""
+    shape = [9, 9, 9]
+    shape[axis] = size
+    grid = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
+    x = torch.exp(-sum(g**2 for g in grid) / 18)[None, None].double()
+    for factor in (1.5, 2.0, 3.0, 4.7):
+        out = F.anisotropy(x, factor, axis, antialias=antialias)
+        assert out.shape == x.shape
+        centre = (out[0, 0] * grid[axis]).sum() / out.sum()
+        assert abs(centre.item()) < 1e-9
+        torch.testing.assert_close(out, out.flip(2 + axis), atol=1e-12, rtol=0)
+
+
+def test_anisotropy_is_sampling_at_slices_and_linear_interpolation():
+    x = volume((1, 1, 3, 2, 17))
+    factor = 3.4
+    count = 5  # slices of 3.4 voxels to cover 17
+    middle = 8 + (np.arange(count) - 2) * factor
+    slices = x[0, 0, ..., np.rint(middle).astype(int)].numpy()
+    expected = np.apply_along_axis(lambda line: np.interp(np.arange(17), middle, line), 2, slices)
+    out = F.anisotropy(x, factor, 2)[0, 0]
+    torch.testing.assert_close(out, torch.from_numpy(expected), atol=1e-13, rtol=0)
+
+
+def test_a_factor_of_one_changes_nothing_and_any_other_something():
+    x = volume((2, 1, 6, 7, 8))
+    for options in ({}, {"antialias": True}, {"mode": "nearest"}):
+        for axis in range(3):
+            assert torch.equal(F.anisotropy(x, 1.0, axis, **options), x)
+            assert not torch.equal(F.anisotropy(x, 1.5, axis, **options), x)
+
+
+def test_antialiased_slices_are_gaussian_means():
+    """Full width at half maximum from that of a voxel to that of a slice: Cardoso et al."""
+    x = torch.zeros(1, 1, 1, 1, 99, dtype=torch.float64)
+    x[..., 49] = 1
+    (line,) = F.anisotropy(x, 9.0, 2, antialias=True).flatten(0, 3)
+    std = np.sqrt(9.0**2 - 1) / (2 * np.sqrt(2 * np.log(2)))
+    weights = np.exp(-0.5 * ((np.arange(-45, 46, 9)) / std) ** 2)
+    peaks = weights / (std * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(line[4:95:9].numpy(), peaks, atol=1e-6)
+
+
+def test_nearest_slices_move_labels_and_keep_their_type():
+    x = torch.arange(12, dtype=torch.uint8).view(1, 1, 1, 12, 1).expand(2, 1, 3, 12, 2)
+    out = F.anisotropy(x, torch.tensor([2.0, 3.0]), 1, mode="nearest")
+    assert out.dtype == torch.uint8
+    assert out[0, 0, 0, :, 0].tolist() == [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]
+    assert out[1, 0, 0, :, 0].tolist() == [1, 1, 1, 4, 4, 4, 7, 7, 7, 10, 10, 10]
+
+
+# Swap
+
+
+def test_swap_exchanges_patches_one_pair_after_another():
+    x = volume((3, 2, 8, 9, 10))
+    rng = np.random.default_rng(0)
+    patch = (3, 2, 4)
+    places = rng.integers(0, np.array([8, 9, 10]) - patch + 1, (3, 200, 2, 3))
+    apart = (np.abs(places[:, :, 0] - places[:, :, 1]) >= patch).any(-1)
+    places = np.stack([p[a][:30] for p, a in zip(places, apart, strict=True)])
+    expected = x.clone()
+    for b in range(3):
+        for first, second in places[b]:
+            one, two = (
+                (b, slice(None), *(slice(s, s + n) for s, n in zip(at, patch, strict=True)))
+                for at in (first, second)
+            )
+            kept = expected[one].clone()
+            expected[one] = expected[two]
+            expected[two] = kept
+    assert torch.equal(F.swap(x, places, patch), expected)
+    assert torch.equal(F.swap(expected, places[:, ::-1].copy(), patch), x)
+    assert torch.equal(F.swap(x, places[:, :0], patch), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.uint8, torch.bool, torch.complex128])
+def test_swap_moves_values_of_any_type(dtype):
+    x = (torch.rand(1, 1, 4, 4, 4) * 9).to(dtype)
+    out = F.swap(x, [[[0, 0, 0], [2, 1, 0]]], 2)
+    assert out.dtype == dtype
+    assert torch.equal(out[0, 0, :2, :2, :2], x[0, 0, 2:, 1:3, :2])
+    assert torch.equal(out[0, 0, 2:, 1:3, :2], x[0, 0, :2, :2, :2])
+
+
+# What holds for all
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int16])
+def test_dtypes(dtype):
+    x = (smooth((1, 1, 7, 8, 9)) * 10 + 60).to(dtype)
+    for run in (lambda x: F.blur(x, 1.5), lambda x: F.anisotropy(x, 2.5)):
+        out = run(x)
+        assert out.dtype == (dtype if dtype.is_floating_point else torch.float32)
+        share = torch.finfo(dtype).eps if dtype.is_floating_point else 1e-6
+        assert_close(out, run(x.double()), share=3 * share, reason="rounded at the end")
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 6), (5, 1, 1), (1, 1, 1)])
+def test_single_slices(shape):
+    x = torch.rand(2, 1, *shape)
+    for run in (
+        lambda x: F.blur(x, 3.0),
+        lambda x: F.anisotropy(x, 3.0, 0),
+        lambda x: F.anisotropy(x, 3.0, 2, antialias=True),
+    ):
+        assert torch.isfinite(run(x)).all()
+    assert torch.equal(F.anisotropy(x, 3.0, 1), x)
+
+
+def test_gradients_reach_volume_and_parameters():
+    x = volume((2, 2, 4, 5, 3)).requires_grad_()
+    std = torch.tensor([[0.6, 1.0, 0.3], [1.4, 0.8, 2.0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, s: F.blur(x, s, (1, 2, 1)), (x, std))
+    factor = torch.tensor([1.7, 2.3], dtype=torch.float64, requires_grad=True)
+    for axis in range(3):
+        for antialias in (False, True):
+
+            def run(x, f, axis=axis, antialias=antialias):
+                return F.anisotropy(x, f, axis, antialias=antialias)
+
+            assert torch.autograd.gradcheck(run, (x, factor))
+    places = np.array([[[0, 0, 0], [2, 1, 0]], [[1, 1, 1], [1, 3, 0]]])
+    assert torch.autograd.gradcheck(lambda x: F.swap(x, places, (2, 2, 2)), (x,))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda x: F.blur(x, -1.0), "std must be >= 0, got"),
+        (lambda x: F.blur(x, torch.zeros(3, 3)), "std must hold one value per sample"),
+        (lambda x: F.blur(x, (1, 2)), r"std must have shape \(3,\), or \(B, 3\)"),
+        (lambda x: F.blur(x, 1.0, 0.0), "spacing must be > 0"),
+        (lambda x: F.blur(x + 1j, 1.0), "x must be real, got torch.complex64"),
+        (lambda x: F.anisotropy(x, 0.9), "factor must be >= 1"),
+        (lambda x: F.anisotropy(x, 2, 3), "axis must be 0, 1 or 2"),
+        (lambda x: F.anisotropy(x, 2, mode="cubic"), "mode must be one of linear, nearest"),
+        (lambda x: F.anisotropy(x, 2, mode="nearest", antialias=True), "antialias must be False"),
+        (lambda x: F.anisotropy(x + 1j, 2), "x must be real, got torch.complex64"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 5), "patch_size must leave room for"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [3, 2, 2]]], 2), "locations must leave room for"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [1, 1, 1]]], 2), "locations must be of patches that do"),
+        (lambda x: F.swap(x, [[0, 0, 0]], 2), r"locations must have shape \(T, 2, 3\) or \(2, T"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 0), "patch_size must be one or three posit"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], (1, 2)), "patch_size must be one or three"),
+    ],
+)
+def test_bad_arguments_are_named(run, message):
+    with pytest.raises(ValueError, match=message):
+        run(torch.rand(2, 1, 4, 4, 4))

@@ -1,0 +1,214 @@
+"""Labels to image: which labels, which image, in batches and pipelines."""
+
+import numpy as np
+import pytest
+import torch
+import torchio
+
+import torchio_gpu as tio
+from tests.volumes import oblique_affine, subject
+
+
+def labelled(seed=0, top=4, shape=(20, 18, 16), dtype=torch.uint8):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, top, (1, *shape), generator=generator).to(dtype)
+    return tio.Subject(seg=tio.LabelMap(labels, affine=oblique_affine()))
+
+
+def batch_of(subjects, seeds=None):
+    batch = tio.SubjectsBatch.from_subjects(subjects)
+    if seeds is not None:
+        batch.streams = tio.rng.Streams(np.array(seeds))
+    return batch
+
+
+def means(image, labels, values=range(4)):
+    return [image[labels == v].mean().item() for v in values]
+
+
+def test_a_new_image_stands_where_its_labels_do():
+    s = labelled()
+    out = tio.LabelsToImage("seg", [1, 5, 3, 8], [0.1] * 4)(s)
+    made = out.image_from_labels
+    assert type(made) is tio.ScalarImage
+    assert made.data.dtype == torch.float32
+    np.testing.assert_array_equal(made.affine, s.seg.affine)
+    assert means(made.data, s.seg.data) == pytest.approx([1, 5, 3, 8], abs=0.02)
+    assert torch.equal(out.seg.data, s.seg.data)
+    assert "image_from_labels" not in s
+    again = out.get_composed_history()(s)
+    assert torch.equal(again.image_from_labels.data, made.data)
+
+
+def test_agrees_with_torchio_without_noise():
+    s = labelled()
+    theirs = torchio.Subject(seg=torchio.LabelMap(tensor=s.seg.data, affine=s.seg.affine))
+    mean, std = [1.0, 5.0, 3.0, 8.0], [0.0] * 4
+    for options in ({}, {"ignore_background": True}):
+        expected = torchio.LabelsToImage("seg", mean, std, **options)(theirs)
+        out = tio.LabelsToImage("seg", mean, std, **options)(s)
+        assert torch.equal(out.image_from_labels.data, expected.image_from_labels.data)
+
+
+def test_an_existing_image_shows_through():
+    s = labelled()
+    t1 = tio.ScalarImage(torch.full(s.seg.shape, 100, dtype=torch.int16), affine=s.seg.affine)
+    s = tio.Subject(t1=t1, seg=s.seg)
+    out = tio.LabelsToImage("seg", [1, 2], [0, 0], image_key="t1", used_labels=[3, 1])(s).t1.data
+    assert means(out, s.seg.data) == [100, 2, 100, 1]
+    out = tio.LabelsToImage("seg", [1, 2, 3, 4], [0] * 4, "t1", ignore_background=True)(s).t1.data
+    assert means(out, s.seg.data) == [100, 2, 3, 4]
+    assert out.dtype == torch.float32
+
+
+def test_random_contrast_is_a_function_of_seed_and_label():
+    few = tio.Subject(seg=tio.LabelMap((labelled().seg.data == 2).byte() * 2))
+    many = tio.Subject(seg=tio.LabelMap(labelled().seg.data))
+    transform = tio.RandomLabelsToImage(default_std=0)
+    one = transform(batch_of([few], [5])).image_from_labels.data[0]
+    two = transform(batch_of([many], [5])).image_from_labels.data[0]
+    for label in (0, 2):
+        found = {x[s.seg.data == label].unique().item() for x, s in ((one, few), (two, many))}
+        assert len(found) == 1
+
+
+def test_row_is_item_and_samples_differ():
+    subjects = [labelled(n) for n in range(3)]
+    transform = tio.RandomLabelsToImage()
+    together = transform(batch_of(subjects, [1, 2, 3])).image_from_labels.data
+    for n in range(3):
+        alone = transform(batch_of(subjects[n : n + 1], [n + 1])).image_from_labels.data[0]
+        assert torch.equal(alone, together[n])
+    contrast = [means(together[n], subjects[n].seg.data) for n in range(3)]
+    assert all(0 < m < 1 for sample in contrast for m in sample)
+    assert len({round(sample[0], 3) for sample in contrast}) == 3
+
+
+def test_ranges_of_each_label():
+    batch = batch_of([labelled(top=3)] * 500)
+    drawn = tio.RandomLabelsToImage("seg", mean=[0, (5, 6), (-2, -1)], std=[1, (0, 1), 2]).sample(
+        batch
+    )
+    assert drawn.labels[0].tolist() == [0, 1, 2]
+    for column, (low, high) in enumerate(((0, 0), (5, 6), (-2, -1))):
+        values = drawn.mean[:, column]
+        assert low <= values.min() <= low + 0.02
+        assert high - 0.02 <= values.max() <= high
+    assert (drawn.std[:, 0] == 1).all()
+    drawn = tio.RandomLabelsToImage("seg", [2, 0], mean=[7, 9], default_std=0.5).sample(batch)
+    assert drawn.labels[0].tolist() == [2, 0]
+    assert (drawn.mean == [7, 9]).all()
+    assert (drawn.std == 0.5).all()
+
+
+def test_shares_of_labels():
+    shares = torch.rand(3, 8, 8, 8).softmax(0)
+    s = tio.Subject(tissue=tio.LabelMap(shares))
+    out = tio.LabelsToImage("tissue", [0, 10, 20], [0, 0, 0])(s).image_from_labels.data
+    expected = 10 * shares[1] + 20 * shares[2]
+    torch.testing.assert_close(out[0], expected)
+    hard = tio.LabelsToImage("tissue", [0, 10, 20], [0, 0, 0], discretize=True)(s)
+    assert torch.equal(hard.image_from_labels.data[0], 10.0 * shares.argmax(0))
+    floats = tio.Subject(seg=tio.LabelMap(torch.tensor([0.0, 2.0, 1.0, 2.0]).view(1, 4, 1, 1)))
+    out = tio.LabelsToImage("seg", [1, 2, 3], [0, 0, 0])(floats)
+    assert out.image_from_labels.data.flatten().tolist() == [1, 3, 2, 3]
+
+
+def test_samples_left_out_have_an_empty_image():
+    batch = batch_of([labelled(n) for n in range(40)])
+    out = tio.RandomLabelsToImage(p=0.5)(batch)
+    assert out.image_from_labels.data.shape == (40, 1, 20, 18, 16)
+    made = [len(out.history(n)) > 0 for n in range(40)]
+    assert 8 < sum(made) < 32
+    for n in range(40):
+        assert bool((out.image_from_labels.data[n] != 0).any()) == made[n]
+    never = tio.RandomLabelsToImage(p=0)(batch)
+    assert not never.image_from_labels.data.any()
+
+
+def test_what_comes_later_in_a_pipeline_sees_the_image():
+    pipeline = tio.Compose([
+        tio.RandomAffine(), tio.RandomLabelsToImage(), tio.RandomBiasField(), tio.RandomBlur(),
+    ])  # fmt: skip
+    torch.manual_seed(1)
+    out = pipeline(labelled())
+    assert [record.names for record in out.history] == [
+        ("seg",), ("image_from_labels",), ("image_from_labels",), ("image_from_labels",),
+    ]  # fmt: skip
+    only = tio.Compose(pipeline.transforms, include=["seg"])(labelled())
+    assert "image_from_labels" not in only
+
+
+def test_dicts_and_datasets_get_the_image_in_their_own_form():
+    labels = labelled().seg.data
+    out = tio.RandomLabelsToImage(image_key="t1", label_keys=["seg"])({"seg": labels, "age": 4})
+    assert out["t1"].shape == labels.shape
+    assert out["age"] == 4
+    with pytest.raises(KeyError, match="RandomLabelsToImage needs a label map; the label maps are"):
+        tio.RandomLabelsToImage()(labels)
+
+
+def test_given_labels_need_no_look_at_the_voxels():
+    data = torch.empty(2, 1, 6, 6, 6, device="meta", dtype=torch.uint8)
+    batch = tio.SubjectsBatch({"seg": tio.ImagesBatch(data, kind="label")})
+    for transform in (
+        tio.RandomLabelsToImage(used_labels=range(4)),
+        tio.LabelsToImage(mean=[1, 2], std=[1, 1], used_labels=[1, 2]),
+    ):
+        assert transform(batch).image_from_labels.data.device.type == "meta"
+
+
+def test_it_pickles_and_is_written_down():
+    s = labelled()
+    out = tio.RandomLabelsToImage(used_labels=[1, 2], p=1)(s)
+    record = out.get_composed_history()[0].to_dict()
+    again = tio.from_dict(record)(s)
+    assert torch.equal(again.image_from_labels.data, out.image_from_labels.data)
+
+
+def test_gradients_reach_the_parameters():
+    s = labelled(shape=(3, 4, 3))
+    mean, std = (torch.rand(4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+
+    def run(m, s_):
+        t1 = tio.ScalarImage(torch.zeros(s.seg.shape, dtype=torch.float64))
+        both = tio.Subject(t1=t1, seg=tio.LabelMap(s.seg.data))
+        return tio.LabelsToImage("seg", m, s_, image_key="t1")(both).t1.data
+
+    assert torch.autograd.gradcheck(run, (mean, std))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda s: tio.LabelsToImage("seg"), "mean must have one entry per label"),
+        (lambda s: tio.LabelsToImage("seg", [1, 2], [1]), "std must have one entry per label, 2"),
+        (lambda s: tio.LabelsToImage("seg", [1], [-1]), "std must be >= 0"),
+        (lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]), "expected 2, got 1"),
+        (lambda s: tio.LabelsToImage("seg", [1], [1])(s), r"labels \[1, 2\] have no mean or std"),
+        (
+            lambda s: tio.LabelsToImage("seg", [1] * 3, [1] * 3, "seg")(s),
+            "must not name a label map",
+        ),
+        (lambda s: tio.RandomLabelsToImage("seg", mean=[1, 2])(s), r"labels \[2\] have no mean"),
+        (lambda s: tio.RandomLabelsToImage("seg", std=[1, 2])(s), r"labels \[2\] have no std"),
+        (
+            lambda s: tio.RandomLabelsToImage("seg", [1], mean=[1, 2]),
+            "mean must have one entry for",
+        ),
+        (lambda s: tio.RandomLabelsToImage(std=[(-1, 1)]), "std must be >= 0"),
+        (lambda s: tio.RandomLabelsToImage(default_mean=(2, 1)), "default_mean must be a range"),
+        (lambda s: tio.RandomLabelsToImage(used_labels=[1, 1]), "used_labels must differ"),
+        (lambda s: tio.RandomLabelsToImage(used_labels=[-1]), "used_labels must be integers >= 0"),
+    ],
+)
+def test_bad_arguments_are_named(run, message):
+    with pytest.raises(ValueError, match=message):
+        run(subject())
+
+
+def test_a_missing_label_map_is_named():
+    with pytest.raises(KeyError, match="needs the label map 'brain'"):
+        tio.RandomLabelsToImage("brain")(subject())
+    with pytest.raises(TypeError, match="label_key must be a name"):
+        tio.RandomLabelsToImage(4)
