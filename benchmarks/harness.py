@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from . import machine
 from .failure import FailureError
 from .remote import Remote
-from .workloads import DEFAULT, HOST_OPS, MEMORY, OPS, WORKLOADS
+from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS
 
 OURS = "torchio_gpu"
 #: Contenders take at most so many turns with one operation; a turn may be several calls.
@@ -45,7 +45,7 @@ class Options:
         pythons: Interpreter of each contender; this library is the first.
         device: 'cpu', 'cuda', or 'auto' for a GPU if there is one.
         workloads: Names of workloads; by default those that suit the device.
-        ops: Operations; by default all, and of host workloads the pipeline only.
+        ops: Operations; by default all, and on host workloads :data:`HOST_OPS`.
         repeats: Timed calls, instead of each workload's own number.
         threads: For each contender.
     """
@@ -158,8 +158,10 @@ def run(options: Options) -> dict[str, Any]:
         for name in workloads:
             result["rows"] += _workload(contenders, name, options)
     if MEMORY[device] in workloads:
-        for peer in contenders:
-            result["memory"].append(_memory(peer, MEMORY[device], options, device))
+        for op in MEMORY_OPS:
+            for peer, contender in contenders.items():
+                if op in contender.ops and op in (options.ops or MEMORY_OPS):
+                    result["memory"].append(_memory(peer, op, MEMORY[device], options, device))
     return result
 
 
@@ -186,16 +188,16 @@ def _workload(
     return rows
 
 
-def _memory(peer: str, workload: str, options: Options, device: str) -> dict[str, Any]:
-    """Peak memory of the pipeline in a fresh process, whose heap nothing has stretched before."""
-    row: dict[str, Any] = {"workload": workload, "op": "pipe6", "contender": peer}
+def _memory(peer: str, op: str, workload: str, options: Options, device: str) -> dict[str, Any]:
+    """Peak memory of a call in a fresh process, whose heap nothing has stretched before."""
+    row: dict[str, Any] = {"workload": workload, "op": op, "contender": peer}
     try:
         with Remote(peer, options.pythons[peer], options.threads, device) as remote:
             remote.load(workload)
-            row["batches"] = round(remote.memory("pipe6"), 2)
+            row["batches"] = round(remote.memory(op), 2)
     except FailureError as failure:
         row["failure"] = str(failure)
-    log(f"{workload:4} peak memory     {peer:12} {row.get('batches', row.get('failure'))}")
+    log(f"{workload:4} {op + ' memory':15} {peer:12} {row.get('batches', row.get('failure'))}")
     return row
 
 

@@ -1,9 +1,14 @@
-"""Results as tables, losses included: ``python -m benchmarks.report`` also renews the README."""
+"""Results as tables, losses included: ``python -m benchmarks.report`` also renews the README.
+
+The README's other table, of the transforms there are, is made here too.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,6 @@ from . import machine
 from .workloads import WORKLOADS
 
 RESULTS = machine.ROOT / "benchmarks" / "results"
-START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
 OURS = "torchio_gpu"
 #: Medians of the same copy over one run may differ by this factor.
 _QUIET = 2
@@ -35,14 +39,36 @@ def tables(result: Result) -> str:
     return "\n\n".join(parts)
 
 
-def renew(readme: Path, text: str) -> bool:
-    """Replace what stands between the markers; False if there are none."""
+def transforms() -> str:
+    """The public random transforms as markdown, each with its deterministic twin."""
+    import torchio_gpu as tio  # results can be shown without it
+
+    lines = [_line(["at random", "as given", "what it does"]), "|---|---|---|"]
+    for name in tio.transforms.__all__:
+        twin = name.removeprefix("Random")
+        if twin == name:
+            continue
+        given = f"`{twin}`" if twin in tio.transforms.__all__ else "-"
+        what = (inspect.getdoc(getattr(tio, name)) or "").partition("\n")[0]
+        what = re.sub(r"[:;] see :class:`\w+`", "", what)  # the twin, which stands beside it
+        lines.append(_line([f"`{name}`", given, what.replace("|", r"\|")]))
+    return "\n".join(lines)
+
+
+def markers(section: str) -> tuple[str, str]:
+    """Between them stands a generated section of the README."""
+    return f"<!-- {section}:start -->", f"<!-- {section}:end -->"
+
+
+def renew(readme: Path, section: str, text: str) -> bool:
+    """Replace what stands between the markers of a section; False if there are none."""
     old = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    head, start, rest = old.partition(START)
-    _, end, tail = rest.partition(END)
+    first, last = markers(section)
+    head, start, rest = old.partition(first)
+    _, end, tail = rest.partition(last)
     if not (start and end):
         return False
-    readme.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
+    readme.write_text(f"{head}{first}\n{text}\n{last}{tail}", encoding="utf-8")
     return True
 
 
@@ -96,16 +122,16 @@ def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
 
 
 def _memory(result: Result) -> str:
-    found = []
+    """One line for each operation."""
+    found: dict[tuple[str, str], list[str]] = {}
     for row in result["memory"]:
         amount = row.get("failure") or f"{row['batches']:.1f}x"
-        found.append(f"{title(result, row['contender'])} {amount}")
-    if not found:
-        return ""
-    row = result["memory"][0]
-    return (
-        f"Peak extra memory of {row['op']} on {row['workload']}, its result included, "
-        f"in multiples of the batch: {', '.join(found)}."
+        line = found.setdefault((row["op"], row["workload"]), [])
+        line.append(f"{title(result, row['contender'])} {amount}")
+    return "\n\n".join(
+        f"Peak extra memory of {op.replace('_', ' ')} on {workload}, its result included, "
+        f"in multiples of the batch: {', '.join(amounts)}."
+        for (op, workload), amounts in found.items()
     )
 
 
@@ -184,7 +210,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables of all results, and put them into the README."""
+    """Print the tables of all results, and put them and that of transforms into the README."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     p.add_argument("results", nargs="*", type=Path, help="JSON files; by default all that are kept")
     p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
@@ -193,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = "\n\n".join(tables(json.loads(file.read_text(encoding="utf-8"))) for file in files)
     print(text)
     if text:
-        renew(given.readme, text)
+        renew(given.readme, "benchmarks", text)
+    renew(given.readme, "transforms", transforms())
 
 
 if __name__ == "__main__":

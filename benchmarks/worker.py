@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .failure import FailureError
-from .workloads import WORKLOADS, Workload
+from .workloads import LABELS, WORKLOADS, Workload
 
 #: Calls that take less than this are preceded, at each turn, by one that is not timed.
 _QUICK = 0.2  # s
@@ -32,7 +32,8 @@ class Runner:
     """Checks and times operations on one batch.
 
     Args:
-        ops: Functions of the batch, by name. One more, 'copy', clones it: the floor.
+        ops: Functions of the batch, by name; of a label map made of it, that named
+            'labels_to_image'. One more, 'copy', clones the batch: the floor.
         x: The batch.
         host: Time until a call returns, rather than until its work is done.
         clock: Seconds.
@@ -47,6 +48,7 @@ class Runner:
     ) -> None:
         self.ops = {"copy": torch.clone, **ops}
         self.x, self.host, self.clock = x, host, clock
+        self.inputs = {"labels_to_image": labels_of(x)}  # before any clock runs
 
     def check(self, op: str) -> None:
         """Call once and look at the result; serves as the first warm-up.
@@ -54,15 +56,14 @@ class Runner:
         Raises:
             FailureError: The call fails, or its result cannot be right.
         """
-        x, before = self.x, self.x.clone()
+        x = self.inputs.get(op, self.x)
+        before = x.clone()
         y = self._call(op)
         if not isinstance(y, Tensor):
             raise FailureError(f"returns {type(y).__name__}, not a tensor")
-        for what in ("shape", "dtype", "device"):
-            if getattr(y, what) != getattr(x, what):
-                raise FailureError(
-                    f"returns {what} {getattr(y, what)}, expected {getattr(x, what)}"
-                )
+        for what, wish in (("shape", x.shape), ("dtype", self.x.dtype), ("device", x.device)):
+            if getattr(y, what) != wish:
+                raise FailureError(f"returns {what} {getattr(y, what)}, expected {wish}")
         if not torch.equal(x, before):
             raise FailureError("changes its input")
         if not torch.isfinite(y).all():
@@ -83,10 +84,7 @@ class Runner:
     def memory(self, op: str) -> float:
         """Largest memory in use during a first call, result included, in batches."""
         small = torch.rand(2, self.x.shape[1], 8, 8, 8, device=self.x.device)
-        try:
-            self.ops[op](small)  # what is loaded once is no memory of the call
-        except Exception as error:
-            raise FailureError.of(error) from error
+        Runner(self.ops, small)._call(op)  # what is loaded once is no memory of the call
         size = self.x.numel() * self.x.element_size()
         if self.x.is_cuda:
             torch.cuda.synchronize()
@@ -105,7 +103,7 @@ class Runner:
 
     def _call(self, op: str) -> Any:
         try:
-            return self.ops[op](self.x)
+            return self.ops[op](self.inputs.get(op, self.x))
         except Exception as error:
             raise FailureError.of(error) from error
 
@@ -127,6 +125,11 @@ class Runner:
         last.record()
         last.synchronize()
         return float(first.elapsed_time(last)) / 1000
+
+
+def labels_of(x: Tensor) -> Tensor:
+    """A label map of a batch of numbers in [0, 1): (B, 1, I, J, K) uint8."""
+    return (x[:, :1] * LABELS).byte()
 
 
 def _resident(field: str) -> int:

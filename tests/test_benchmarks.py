@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import harness, machine, remote, report
+from benchmarks import workloads as w
 from benchmarks.failure import FailureError
+from benchmarks.peers import by_size
 from benchmarks.worker import Runner
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,6 +150,102 @@ def test_failing_contender_is_marked_and_the_others_measured(
     assert found["good"]["repeats"] == 2
 
 
+def _fill(labels: Tensor) -> Tensor:
+    """An honest image: another number for each label."""
+    return labels.float() + 0.5
+
+
+def test_labels_to_image_gets_a_label_map() -> None:
+    x = torch.rand(2, 3, 8, 8, 8)
+    given: list[Tensor] = []
+
+    def op(labels: Tensor) -> Tensor:
+        given.append(labels)
+        return _fill(labels)
+
+    runner = Runner({"labels_to_image": op}, x)
+    runner.check("labels_to_image")
+    runner.turn("labels_to_image", 2)
+    assert given[0].shape == (2, 1, 8, 8, 8)
+    assert given[0].dtype == torch.uint8
+    assert given[0].unique().tolist() == list(range(w.LABELS))
+    # Made once, not while the clock runs.
+    assert all(labels is given[0] for labels in given)
+    Runner({"labels_to_image": _fill}, x).memory("labels_to_image")
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"),
+    [
+        (lambda labels: labels.float(), "leaves 2 of 2 samples as they were"),
+        (lambda labels: labels + 1, "returns dtype torch.uint8, expected torch.float32"),
+        (lambda labels: _fill(labels.add_(1)), "changes its input"),
+        (lambda labels: _fill(labels).expand(-1, 2, -1, -1, -1), "returns shape"),
+    ],
+)
+def test_wrong_image_of_labels_is_refused(
+    x: Tensor, op: Callable[[Tensor], Any], reason: str
+) -> None:
+    with pytest.raises(FailureError, match=reason):
+        Runner({"labels_to_image": op}, x).check("labels_to_image")
+
+
+def test_operation_is_made_once_for_each_size(x: Tensor) -> None:
+    made: list[Any] = []
+
+    def make(size: Any) -> Callable[[Tensor], Tensor]:
+        made.append(size)
+        return lambda x: x + size[0]
+
+    op = by_size(make)
+    assert torch.equal(op(x), x + 8)
+    assert torch.equal(op(x), x + 8)
+    assert torch.equal(op(x[:1, :, :4]), x[:1, :, :4] + 4)
+    assert made == [(8, 8, 8), (4, 8, 8)]
+
+
+@pytest.mark.parametrize("workload", w.WORKLOADS.values(), ids=str)
+def test_parameters_fit_every_workload(workload: w.Workload) -> None:
+    size = workload.shape[2:]
+    assert 2 * w.swap(size)["patch_size"] <= min(size)
+    # At least one plane is that far from the middle.
+    assert max(w.ghosting(size)["num_ghosts"]) <= min(size) // 2
+
+
+@pytest.mark.parametrize("peer", ["torchio_gpu", "torchio1", "monai", "scipy"])
+def test_every_operation_of_a_peer_runs(peer: str) -> None:
+    try:
+        remote_peer = remote.Remote(peer, sys.executable, 1, "cpu")
+    except FailureError as failure:
+        if peer == harness.OURS:
+            raise
+        pytest.skip(f"{peer}: {failure}")
+    with remote_peer as contender:
+        contender.load("W0")
+        ops = [op for op in w.OPS if op in contender.ops]
+        if peer == harness.OURS:
+            assert ops == list(w.OPS)
+        assert ops
+        for op in ops:
+            contender.check(op)
+
+
+def test_memory_is_measured_of_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "MEMORY", {"cpu": "W0"})
+    options = harness.Options(
+        pythons={harness.OURS: sys.executable, "scipy": sys.executable},
+        device="cpu",
+        workloads=["W0"],
+        ops=["motion", "flip"],
+        repeats=1,
+    )
+    result = harness.run(options)
+    # Not of pipe6, which was not asked for, nor of a peer that lacks motion.
+    rows = [(row["op"], row["contender"]) for row in result["memory"]]
+    assert rows == [("motion", harness.OURS)]
+    assert "batches" in result["memory"][0]
+
+
 def test_contender_that_fails_later_is_marked(x: Tensor) -> None:
     calls: list[int] = []
 
@@ -275,7 +373,11 @@ def made_up() -> dict[str, Any]:
             {**_row("gamma", "torchio_gpu", 10.0), "copies": 5.0},
             {"workload": "CPU", "op": "gamma", "contender": "rival", "failure": "is tired"},
         ],
-        "memory": [{"workload": "CPU", "op": "pipe6", "contender": "torchio_gpu", "batches": 3.21}],
+        "memory": [
+            {"workload": "CPU", "op": "motion", "contender": "torchio_gpu", "batches": 1.5},
+            {"workload": "CPU", "op": "motion", "contender": "rival", "failure": "is tired"},
+            {"workload": "CPU", "op": "pipe6", "contender": "torchio_gpu", "batches": 3.21},
+        ],
     }
 
 
@@ -291,7 +393,10 @@ def test_table_shows_ratios_losses_and_failures(made_up: dict[str, Any]) -> None
         "Rival 9.9 runs on Python 3.12.0, torch 1.9.",
         "Rival 9.9 gamma on CPU failed: is tired.",
         "absent: not installed.",
-        "torchio_gpu 9.9 3.2x",
+        "memory of motion on CPU, its result included, in multiples of the batch: "
+        "torchio_gpu 9.9 1.5x, Rival 9.9 is tired.",
+        "memory of pipe6 on CPU, its result included, in multiples of the batch: "
+        "torchio_gpu 9.9 3.2x.",
         "2.00-8.00 ms on CPU: the machine was not quiet",
     ):
         assert fact in text
@@ -300,15 +405,29 @@ def test_table_shows_ratios_losses_and_failures(made_up: dict[str, Any]) -> None
 def test_readme_is_renewed_between_the_markers(made_up: dict[str, Any], tmp_path: Path) -> None:
     result, readme = tmp_path / "result.json", tmp_path / "README.md"
     result.write_text(json.dumps(made_up), encoding="utf-8")
-    before = f"# Title\n{report.START}\nold\n{report.END}\ntail\n"
-    readme.write_text(before, encoding="utf-8")
+    start, end = report.markers("benchmarks")
+    first, last = report.markers("transforms")
+    readme.write_text(
+        f"# Title\n{first}\nold\n{last}\nmiddle\n{start}\nold\n{end}\ntail\n", encoding="utf-8"
+    )
     report.main([str(result), "--readme", str(readme)])
     after = readme.read_text(encoding="utf-8")
-    assert after.startswith(f"# Title\n{report.START}\n**CPU: ")
-    assert after.endswith(f"\n{report.END}\ntail\n")
+    assert after.startswith(f"# Title\n{first}\n| at random | as given |")
+    assert f"\n{last}\nmiddle\n{start}\n**CPU: " in after
+    assert after.endswith(f"\n{end}\ntail\n")
     assert "old" not in after
     report.main([str(result), "--readme", str(readme)])
     assert readme.read_text(encoding="utf-8") == after
     readme.write_text("# No markers\n", encoding="utf-8")
-    assert not report.renew(readme, "text")
+    assert not report.renew(readme, "benchmarks", "text")
     assert readme.read_text(encoding="utf-8") == "# No markers\n"
+
+
+def test_transforms_in_the_readme_are_those_of_the_code() -> None:
+    start, end = report.markers("transforms")
+    table = report.transforms()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{start}\n{table}\n{end}" in readme, "run: python -m benchmarks.report"
+    assert "| `RandomSpike` | `Spike` | Add bright points to k-space at random. |" in table
+    # Markdown would take a bare | for the end of a cell.
+    assert all(line.replace("\\|", "").count("|") == 4 for line in table.splitlines())

@@ -149,6 +149,17 @@ SHOWN: tuple[tio.Transform, ...] = (
     tio.RandomGamma(log_gamma=(0.6, 0.8)),
     tio.RandomNoise(std=(0.15, 0.15)),
     tio.RandomNoise(std=(0.15, 0.15), rician=True),
+    tio.RandomMotion(degrees=5, num_transforms=8, axes=("AP",), output="magnitude"),
+    tio.RandomGhosting(num_ghosts=(3, 3), axes=("AP",), intensity=(0.7, 0.8)),
+    tio.RandomSpike(intensity=(1, 1.5)),
+    tio.RandomBlur(std=(2, 4)),
+    tio.RandomAnisotropy(axes=("IS",), downsampling=(8, 8), image_interpolation="nearest"),
+    tio.RandomAnisotropy(axes=("IS",), downsampling=(8, 8), antialias=True),
+    tio.RandomSwap(patch_size=25, num_iterations=20),
+    # Grey matter brighter than white and the rest dark, as in FLAIR: a contrast that T1 never has.
+    tio.RandomLabelsToImage(
+        image_key="t1", mean=(0, 0.8, 0.5), default_std=0.05, ignore_background=True
+    ),
 )
 
 

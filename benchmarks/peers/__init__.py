@@ -2,13 +2,15 @@
 
 A module has ``NAME`` and ``VERSION``, and ``OPS``: for each operation of
 :mod:`benchmarks.workloads` that the peer offers, a function from a batch (B, C, I, J, K) to a new
-one. It raises ImportError where its library is not installed. It imports torch, numpy and its own
-library only, since it may run in another interpreter than the rest.
+one; that named ``labels_to_image`` is given a label map (B, 1, I, J, K) uint8. It raises
+ImportError where its library is not installed. It imports torch, numpy and its own library only,
+since it may run in another interpreter than the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,3 +22,9 @@ Op = Callable[[Tensor], Tensor]
 def per_sample(transform: Callable[[Any], Any]) -> Op:
     """For libraries that know single samples (C, I, J, K): a loop, and a batch of the results."""
     return lambda x: torch.stack([transform(sample) for sample in x])
+
+
+def by_size(make: Callable[[Sequence[int]], Op]) -> Op:
+    """For parameters that depend on the size (I, J, K) of the batch; made once for each size."""
+    made = cache(make)
+    return lambda x: made(tuple(x.shape[2:]))(x)

@@ -1,9 +1,12 @@
-"""cornucopia, one sample at a time. Its bias field is a spline through random control points."""
+"""cornucopia, one sample at a time. Its bias field is a spline through random control points.
+
+Its motion is left out: a pose for the central lines too, and a magnitude image.
+"""
 
 from __future__ import annotations
 
 from importlib.metadata import version
-from math import exp
+from math import exp, log, sqrt
 from typing import Any
 
 import cornucopia as cc
@@ -25,6 +28,8 @@ BEND: dict[str, Any] = {
     "shape": cc.random.Fixed(w.ELASTIC["num_control_points"]),
 }
 SAMPLING: dict[str, Any] = {"unit": "vox", "bound": "zeros"}
+#: Full width at half maximum of a Gaussian whose standard deviation is 1.
+WIDTH = sqrt(8 * log(2))
 LOW, HIGH = (exp(sign * w.BIAS_FIELD["coefficients"]) for sign in (-1, 1))
 
 STEPS: dict[str, Any] = {
@@ -36,6 +41,18 @@ STEPS: dict[str, Any] = {
     "bias_field": cc.MulFieldTransform(shape=5, vmin=LOW, vmax=HIGH),
     "gamma": cc.RandomGammaTransform(tuple(exp(end) for end in w.GAMMA["log_gamma"])),
     "noise": cc.RandomGaussianNoiseTransform(w.NOISE["std"][1]),
+    "blur": cc.RandomSmoothTransform(
+        cc.random.Uniform(*([WIDTH * end] * 3 for end in w.BLUR["std"]))
+    ),
+    # Slices without thickness, since those of the others are not means either.
+    "anisotropy": cc.RandomLowResSliceTransform(
+        w.ANISOTROPY["downsampling"], thickness=cc.random.Fixed(0)
+    ),
+    "labels_to_image": cc.RandomGaussianMixtureTransform(
+        w.LABELS_TO_IMAGE["default_mean"],
+        w.LABELS_TO_IMAGE["default_std"],
+        fwhm=cc.random.Fixed(0),
+    ),
 }
 STEPS["pipe6"] = cc.SequentialTransform([STEPS[name] for name in w.PIPE6])
 OPS: dict[str, Op] = {name: per_sample(step) for name, step in STEPS.items()}

@@ -1,6 +1,7 @@
 """TorchIO 2: whole batches, parameters of their own for each sample.
 
-Its bias field is another one: normal numbers on a coarse grid, upsampled linearly.
+Its bias field is another one: normal numbers on a coarse grid, upsampled linearly. Its defaults
+leave an image as it is, and a single number is a constant: parameters are given as ranges.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torchio as tio
 from torch import Tensor
 
 from .. import workloads as w
-from . import Op
+from . import Op, by_size
 
 NAME, VERSION = "TorchIO", version("torchio")
 if not VERSION.startswith("2."):
@@ -20,7 +21,7 @@ if not VERSION.startswith("2."):
 
 
 def around(centre: float, half: float) -> tuple[float, float]:
-    """A range; a single number would be a constant here."""
+    """A range, of half-width `half`."""
     return centre - half, centre + half
 
 
@@ -28,6 +29,11 @@ AFFINE = {
     "scales": around(1, w.AFFINE["scales"]),
     "degrees": around(0, w.AFFINE["degrees"]),
     "translation": around(0, w.AFFINE["translation"]),
+}
+MOTION = {
+    "degrees": around(0, w.MOTION["degrees"]),
+    "translation": around(0, w.MOTION["translation"]),
+    "num_transforms": w.MOTION["num_transforms"],
 }
 STEPS = {
     "affine": tio.Affine(**AFFINE),
@@ -38,8 +44,13 @@ STEPS = {
     "bias_field": tio.BiasField(std=w.BIAS_FIELD["coefficients"]),
     "gamma": tio.Gamma(**w.GAMMA),
     "noise": tio.Noise(**w.NOISE),
+    "motion": tio.Motion(**MOTION),
+    "spike": tio.Spike(**w.SPIKE),
+    "blur": tio.Blur(**w.BLUR),
+    "anisotropy": tio.Anisotropy(**w.ANISOTROPY),
 }
 STEPS["pipe6"] = tio.Compose([STEPS[name] for name in w.PIPE6])
+LABELS_TO_IMAGE = tio.LabelsToImage(**w.LABELS_TO_IMAGE)
 
 
 def batched(transform: Any) -> Op:
@@ -53,4 +64,17 @@ def batched(transform: Any) -> Op:
     return op
 
 
-OPS: dict[str, Op] = {name: batched(step) for name, step in STEPS.items()}
+def labels_to_image(labels: Tensor) -> Tensor:
+    """The image that is made of a batch of label maps."""
+    affines = [tio.AffineMatrix() for _ in labels]
+    maps = tio.ImagesBatch(labels, affines, image_class=tio.LabelMap)
+    result: Tensor = LABELS_TO_IMAGE(tio.SubjectsBatch({"seg": maps})).image_from_labels.data
+    return result
+
+
+OPS: dict[str, Op] = {
+    **{name: batched(step) for name, step in STEPS.items()},
+    "ghosting": by_size(lambda size: batched(tio.Ghosting(**w.ghosting(size)))),
+    "swap": by_size(lambda size: batched(tio.Swap(**w.swap(size)))),
+    "labels_to_image": labels_to_image,
+}

@@ -298,6 +298,23 @@ def test_dtypes(make, dtype):
     assert torch.isfinite(out.double()).all()
 
 
+@pytest.mark.parametrize("layout", ["permuted", "cropped", "strided", "expanded", "channels last"])
+def test_any_layout_of_the_memory(make, layout):
+    x = smooth((2, 2, 10, 9, 8)).float()
+    y = {
+        "permuted": x.permute(4, 2, 0, 1, 3).contiguous().permute(2, 3, 1, 4, 0),
+        "cropped": torch.nn.functional.pad(x, (1,) * 6)[..., 1:-1, 1:-1, 1:-1],
+        "strided": x.repeat_interleave(2, 4)[..., ::2],
+        "expanded": x[:1].expand(2, -1, -1, -1, -1),
+        "channels last": x.contiguous(memory_format=torch.channels_last_3d),
+    }[layout]
+    outs = []
+    for voxels in (y, y.contiguous()):
+        torch.manual_seed(1)
+        outs.append(make()(voxels))
+    assert_close(*outs, share=2e-6, reason="sums may be taken in another order")
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (2, 3, 4)])
 def test_small_and_flat_volumes(make, shape):
     transform = make()

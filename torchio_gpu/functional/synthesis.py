@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..arrays import Array
 from ..shapes import Volume, check_volume
@@ -82,20 +83,14 @@ def labels_to_image(
     mean_, std_ = (m.to(dtype).expand(len(labels), -1) for m in moved)
     if shared:
         maps = labels if columns == list(range(labels.shape[1])) else labels[:, columns]
-        maps = maps.to(dtype)
-        location, scale = _reference.from_maps(maps, mean_, std_)
-        missing = maps.sum(1, keepdim=True) < 0.5
-    else:
-        index = indices(_columns(columns), labels.device)
-        nothing = mean_.new_zeros(len(labels), 1)
-        mean_, std_ = (torch.cat([m, nothing], 1) for m in (mean_, std_))
-        location, scale, missing = _reference.from_labels(labels, index, mean_, std_)
-    out = _reference.mixture(location, scale, seeds)
-    return out if background is None else torch.where(missing, background.to(dtype), out)
+        return _reference.mixture(maps, mean_, std_, None, seeds, background)
+    table = indices(_table(columns), labels.device)
+    mean_, std_ = (F.pad(m, (0, 1))[:, table] for m in (mean_, std_))
+    return _reference.mixture(labels, mean_, std_, table < count, seeds, background)
 
 
-def _columns(values: Sequence[int]) -> np.ndarray:
-    """Column of each label from 0 to one more than the largest, which stands for no label."""
-    columns = np.full(max(values) + 2, len(values))
-    columns[list(values)] = range(len(values))
-    return columns
+def _table(values: Sequence[int]) -> np.ndarray:
+    """Entry of each label from 0 to one more than the largest; labels not used have the last."""
+    entries = np.full(max(values) + 2, len(values))
+    entries[list(values)] = range(len(values))
+    return entries

@@ -122,12 +122,13 @@ class _FromLabels(Transform):
 
 def _present(maps: Volume) -> np.ndarray:
     """Labels from 0 up that a map holds."""
-    value = maps.flatten().long()
-    if int(value.max()) < _MANY:  # counting is thirty times as quick as sorting
-        held = torch.bincount(value[value >= 0]).nonzero()[:, 0]
+    low, high = (int(end) for end in maps.aminmax())
+    if low >= 0 and high < _MANY:  # counting is thirty times as quick as sorting
+        held = torch.bincount(maps.flatten()).nonzero()[:, 0]
     else:
-        held = torch.unique(value[value >= 0])
-    return held.cpu().numpy()  # type: ignore[no-any-return]
+        held = torch.unique(maps)
+        held = held[held >= 0]
+    return held.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 def _has_shares(maps: Volume) -> bool:

@@ -27,6 +27,8 @@ TRUNCATE = 4.0
 _REACH = 1024
 TINY = 1e-6  # voxels: a Gaussian of this width is the identity
 _TIE = 1e-6  # voxels
+#: So many indices of voxels are made at once: they should stay in a cache.
+_INDICES = 2**16
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -218,8 +220,11 @@ def _exchange(x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
     out = x.clone(memory_format=torch.contiguous_format)
     flat, offset = _as_numpy(out.view(-1)), _as_numpy(offset)
     heres, theres = _as_numpy(pairs), _as_numpy(pairs.flip(1))
-    for here, there in zip(heres, theres, strict=True):
-        flat[here + offset] = flat[there + offset]
+    some = max(1, _INDICES // max(1, pairs[:1].numel() * len(offset)))  # exchanges at a time
+    for first in range(0, len(pairs), some):
+        steps = slice(first, first + some)
+        for here, there in zip(heres[steps] + offset, theres[steps] + offset, strict=True):
+            flat[here] = flat[there]
     return out
 
 

@@ -65,7 +65,7 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
         waves = torch.cat([plane.cos() * height, plane.sin() * -height], -1).flatten(0, 1)
         ends = torch.cat([k.cos(), k.sin()], -1).mT.repeat_interleave(channels, 0)  # [BC, 2P, K]
         work = product_dtype(x.device, x.dtype)
-        flat = x.view(-1, size[0] * size[1], size[2])
+        flat = x.reshape(-1, size[0] * size[1], size[2])
         out = torch.baddbmm(flat.to(work), waves.to(work), ends.to(work))
     return out.view(x.shape).to(x.dtype)
 
@@ -97,7 +97,8 @@ def motion(
     if odd is not None:
         odd = (odd.to(x.dtype) * -1j)[:, None, :, None, None]
     coefficients, along_i, along_j, along_k = factors
-    slab = slab_rows(rows, len(coefficients) * columns * lines * channels, x.device)
+    # coordinates and spectra take more room than the poses themselves
+    slab = slab_rows(rows, 2 * len(coefficients) * columns * lines * channels, x.device)
 
     def part(first: int) -> Volume:
         some = along_i[:, first : first + slab]
