@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from tests.close import interior
+from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu import functional as F
 
@@ -254,3 +254,63 @@ def test_interpolation_of_a_joint_motion_can_be_changed_as_well():
 def test_arguments_of_a_joint_motion_are_its_own():
     with pytest.raises(ValueError, match=r"elastic_kwargs must not hold \['p'\]"):
         tio.RandomAffineElasticDeformation(elastic_kwargs={"p": 0})
+
+
+def test_kept_images_follow_what_comes_after():
+    s = subject()
+    keeping = tio.Noise(std=0.0, mean=1.0, keep={"t1": "before"})
+    turn = tio.Affine(degrees=(0, 0, 30))
+    apart = turn(keeping(s))
+    for fuse in (True, False):
+        out = tio.Compose([keeping, turn], fuse=fuse)(s)
+        assert_close(out.before.data, turn(s).t1.data, share=1e-6, reason="the same sampling")
+        assert_close(out.before.data, apart.before.data, share=1e-6, reason="as above")
+    whole = tio.Compose([turn, tio.Noise(std=1)], keep={"t1": "before"})(s)
+    assert torch.equal(whole.before.data, s.t1.data)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_branch_keeps_is_what_there_was_before_the_choice(first):
+    branches = [tio.Noise(std=1, keep={"t1": "before"} if first else None),
+                tio.Blur(3, keep=None if first else {"t1": "before"})]  # fmt: skip
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(16, 1, 5, 5, 5))})
+    for choice in (tio.OneOf(branches), tio.OneOf([tio.Compose([b]) for b in branches])):
+        out = choice(batch)
+        assert torch.equal(out.before.data, batch.t1.data)
+        assert not torch.equal(out.t1.data, batch.t1.data)
+
+
+def test_what_is_changed_inside_later_counts():
+    inner = tio.Noise(std=1)
+    outer = tio.Compose([tio.Compose([inner])])
+    s = subject()
+    assert not torch.equal(outer(s).t1.data, s.t1.data)
+    inner.p = 0.0
+    assert torch.equal(outer(s).t1.data, s.t1.data)
+    inner.p = 1.0
+    inner.keep = {"t1": "before"}
+    assert torch.equal(outer(s).before.data, s.t1.data)
+    outer.transforms[0].p = 0.0
+    assert torch.equal(outer(s).t1.data, s.t1.data)
+
+
+def test_step_by_step_holds_for_the_composition_that_asks_for_it():
+    inner = tio.Compose([tio.RandomAffine(), tio.RandomFlip()], fuse=False)
+    lines = tio.Compose([inner, tio.RandomFlip()]).explain().splitlines()
+    assert [line.split("  (")[0] for line in lines] == [
+        "spatial: RandomAffine", "spatial: RandomFlip", "spatial: RandomFlip",
+    ]  # fmt: skip
+    assert "ends: steps are not fused" in lines[0]
+
+
+def test_transforms_draw_alike_in_a_composition_and_one_after_another():
+    steps = [tio.RandomNoise(p=0.7), tio.OneOf([tio.RandomGamma(), tio.RandomBlur()]),
+             tio.Compose([tio.RandomBiasField()], p=0.9), tio.RandomNoise()]  # fmt: skip
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(9, 1, 5, 5, 5))})
+    batch.streams = tio.rng.Streams(np.arange(9))
+    together = tio.Compose(steps)(batch)
+    apart = batch
+    apart.streams = tio.rng.Streams(np.arange(9))
+    for step in steps:
+        apart = step(apart)
+    assert_close(together.t1.data, apart.t1.data, share=1e-6, reason="passes that are shared")

@@ -48,11 +48,21 @@ def test_anisotropy_is_one_for_all_images_and_spares_label_maps_unless_asked():
     assert torch.equal(out.t1.data, out.t2.data)
     assert torch.equal(out.seg.data, s.seg.data)
     (record,) = out.history
-    assert record.params.axis.shape == record.params.downsampling.shape == (1,)
+    assert record.params.axis.shape == record.params.downsampling.shape == (1, 2)
+    assert len(np.unique(record.params.downsampling)) == 1
     every = tio.Anisotropy(1, 3, scalars_only=False)(s)
     expected = F.anisotropy(s.seg.data[None], 3, 1, mode="nearest")[0]
     assert torch.equal(every.seg.data, expected)
     assert every.seg.data.dtype == torch.uint8
+
+
+def test_anatomical_axes_of_anisotropy_are_those_of_each_image():
+    x = smooth((1, 1, 8, 8, 8))[0].float()
+    turned = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # A, S, R
+    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x, affine=turned))
+    for transform in (tio.RandomAnisotropy(axes=("LR",)), tio.Anisotropy("LR", 3)):
+        (record,) = transform(s).history
+        assert record.params.axis.tolist() == [[0, 2]]
 
 
 def test_integers_stay_integers_where_voxels_are_only_moved():

@@ -89,14 +89,14 @@ def test_ranges_of_each_label():
     drawn = tio.RandomLabelsToImage("seg", mean=[0, (5, 6), (-2, -1)], std=[1, (0, 1), 2]).sample(
         batch
     )
-    assert drawn.labels[0].tolist() == [0, 1, 2]
+    assert drawn.labels[0, 0].tolist() == [0, 1, 2]
     for column, (low, high) in enumerate(((0, 0), (5, 6), (-2, -1))):
-        values = drawn.mean[:, column]
+        values = drawn.mean[:, 0, column]
         assert low <= values.min() <= low + 0.02
         assert high - 0.02 <= values.max() <= high
-    assert (drawn.std[:, 0] == 1).all()
+    assert (drawn.std[:, 0, 0] == 1).all()
     drawn = tio.RandomLabelsToImage("seg", [2, 0], mean=[7, 9], default_std=0.5).sample(batch)
-    assert drawn.labels[0].tolist() == [2, 0]
+    assert drawn.labels[0, 0].tolist() == [2, 0]
     assert (drawn.mean == [7, 9]).all()
     assert (drawn.std == 0.5).all()
 
@@ -114,16 +114,55 @@ def test_shares_of_labels():
     assert out.image_from_labels.data.flatten().tolist() == [1, 3, 2, 3]
 
 
-def test_samples_left_out_have_an_empty_image():
-    batch = batch_of([labelled(n) for n in range(40)])
-    out = tio.RandomLabelsToImage(p=0.5)(batch)
+def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
+    subjects = [labelled(n) for n in range(40)]
+    out = tio.RandomLabelsToImage(p=0.5)(batch_of(subjects))
     assert out.image_from_labels.data.shape == (40, 1, 20, 18, 16)
-    made = [len(out.history(n)) > 0 for n in range(40)]
+    made = [out.history(n)[0].params.made.item() for n in range(40)]
     assert 8 < sum(made) < 32
-    for n in range(40):
-        assert bool((out.image_from_labels.data[n] != 0).any()) == made[n]
-    never = tio.RandomLabelsToImage(p=0)(batch)
+    for n, (before, after) in enumerate(zip(subjects, out.unbatch(), strict=True)):
+        assert bool((after.image_from_labels.data != 0).any()) == made[n]
+        again = after.get_composed_history()(before)
+        assert torch.equal(again.image_from_labels.data, after.image_from_labels.data)
+    never = tio.RandomLabelsToImage(p=0)(batch_of(subjects))
     assert not never.image_from_labels.data.any()
+    assert not never.history(0)[0].params.made
+
+
+def test_an_image_takes_the_place_of_none_and_of_nothing_else():
+    s = tio.Subject(seg=labelled().seg, t1=None, age=4)
+    assert tio.RandomLabelsToImage(image_key="t1")(s).t1.shape == s.seg.shape
+    with pytest.raises(ValueError, match="must make an image of a new name, the subject has a val"):
+        tio.RandomLabelsToImage(image_key="age")(s)
+    with pytest.raises(ValueError, match="'image_from_labels' does not fit into one image"):
+        tio.RandomLabelsToImage()(s.seg)
+
+
+def test_an_existing_image_must_fit():
+    s = labelled()
+    elsewhere = tio.Subject(t1=tio.ScalarImage(torch.zeros(s.seg.shape)), seg=s.seg)
+    channels = torch.zeros(3, *s.seg.spatial_shape)
+    many = tio.Subject(t1=tio.ScalarImage(channels, affine=s.seg.affine), seg=s.seg)
+    for bad, fact in ((elsewhere, "it has 1, and their corners are"), (many, "it has 3, and")):
+        with pytest.raises(ValueError, match=f"needs 't1' to be an image of one channel.*{fact}"):
+            tio.RandomLabelsToImage(image_key="t1")(bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, torch.int32, torch.float32])
+def test_label_maps_of_any_type(dtype):
+    labels = torch.tensor([0, 1, 1, 0]).to(dtype).view(1, 4, 1, 1)
+    out = tio.LabelsToImage("seg", [3, 5], [0, 0])(tio.Subject(seg=tio.LabelMap(labels)))
+    assert out.image_from_labels.data.flatten().tolist() == [3, 5, 5, 3]
+
+
+def test_large_and_negative_labels():
+    labels = torch.tensor([0, 60_000_000, -5, 614_454_277]).view(1, 4, 1, 1)
+    s = tio.Subject(seg=tio.LabelMap(labels))
+    used = [614_454_277, 60_000_000]
+    out = tio.LabelsToImage("seg", [3, 5], [0, 0], used_labels=used)(s)
+    assert out.image_from_labels.data.flatten().tolist() == [0, 5, 0, 3]
+    out = tio.RandomLabelsToImage(default_mean=1, default_std=0)(s)
+    assert out.image_from_labels.data.flatten().tolist() == [1, 1, 0, 1]
 
 
 def test_what_comes_later_in_a_pipeline_sees_the_image():

@@ -14,6 +14,9 @@ from .arguments import at_least, check_seeds, per_item
 from .launch import indices, to_device
 from .reference import synthesis as _reference
 
+#: A table with an entry for each label up to this one is no burden.
+_MANY = 2**16
+
 __all__ = ["labels_to_image"]
 
 
@@ -70,6 +73,8 @@ def labels_to_image(
     columns = list(range(count)) if values is None else list(values)
     if len(columns) != count or len(set(columns)) != count or min(columns) < 0:
         raise ValueError(f"values must be {count} different whole numbers >= 0, got {columns}")
+    if labels.is_complex():
+        raise ValueError(f"labels must be real, got {labels.dtype}")
     shared = labels.is_floating_point() or labels.shape[1] > 1
     if shared and max(columns) >= labels.shape[1]:
         raise ValueError(
@@ -84,9 +89,19 @@ def labels_to_image(
     if shared:
         maps = labels if columns == list(range(labels.shape[1])) else labels[:, columns]
         return _reference.mixture(maps, mean_, std_, None, seeds, background)
+    if max(columns) > _MANY:
+        labels, columns = _renumbered(labels, columns), list(range(count))
     table = indices(_table(columns), labels.device)
     mean_, std_ = (F.pad(m, (0, 1))[:, table] for m in (mean_, std_))
     return _reference.mixture(labels, mean_, std_, table < count, seeds, background)
+
+
+def _renumbered(labels: Volume, values: list[int]) -> Volume:
+    """Labels as their place among some values, or -1 for those that are not among them."""
+    order = indices(np.argsort(values), labels.device)
+    known = indices(np.array(values), labels.device)[order]
+    place = torch.bucketize(labels.long(), known).clamp_max_(len(values) - 1)
+    return torch.where(known[place] == labels, order[place], -1)
 
 
 def _table(values: Sequence[int]) -> np.ndarray:

@@ -83,7 +83,6 @@ class Resampling(Transform):
         """A copy that reads scalar images otherwise."""
         new = copy.copy(self)
         new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation")
-        new.__dict__.pop("_plan", None)
         return new
 
     def sampling(self) -> Sampling:

@@ -17,8 +17,12 @@ from ..shapes import Volume
 from .convert import to_batch
 from .moves import Move, Sampling, Scene
 from .params import Params
-from .plan import Plan, made
-from .steps import Step
+from .plan import Plan
+from .steps import Outline, Step
+from .volumes import Made, with_made
+
+#: Decisions that a step hangs on: the number of each, and which branch of it.
+Branches = tuple[tuple[int, int], ...]
 
 
 class Transform(nn.Module, ABC):
@@ -45,6 +49,8 @@ class Transform(nn.Module, ABC):
     #: 'spatial' transforms move content, 'pointwise' ones change each voxel by itself, 'volume'
     #: ones need the whole volume at once.
     role: ClassVar[str]
+    #: Whether it may share a pass with its neighbours.
+    fuse: bool = True
     #: Whether the map of a spatial transform bends, and whether it keeps voxel axes parallel.
     bends: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
@@ -126,9 +132,8 @@ class Transform(nn.Module, ABC):
         or merely moves them."""
         return True
 
-    def makes(self, kinds: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
-        """Of a volume transform: the scalar image that it adds to those of these names and kinds,
-        where there is none of its name, and the image whose space it takes."""
+    def makes(self, kinds: tuple[tuple[str, str], ...]) -> Made | None:
+        """Of a volume transform: the image that it adds to those of some names and kinds."""
         return None
 
     def invert(self, params: Any) -> Params:
@@ -170,12 +175,13 @@ class Transform(nn.Module, ABC):
         batch, restore = to_batch(x, self._only(), self.label_keys)
         scene = self.scene(batch)
         untouched = tuple(name for name in batch.images if name not in scene.names)
-        plan = Plan([Step(self, params, scene.names, untouched=untouched)])
+        step = Step(self, params=params, names=scene.names, untouched=untouched)
+        plan = Plan(Outline([step]))
         return self._finish(x, restore(plan.run(batch)))
 
     def scene(self, batch: SubjectsBatch) -> Scene:
         """What the transform may know of a batch."""
-        images = {**batch.images, **made(self, batch.images)}
+        images = with_made(self, batch.images)
         kinds = tuple((name, each.kind) for name, each in images.items())
         names = self.select(kinds, tuple(batch.metadata))
         return Scene(names, tuple(images[name].space for name in names), images)
@@ -207,20 +213,36 @@ class Transform(nn.Module, ABC):
             and (self.exclude is None or name not in self.exclude)
         )
 
-    def steps(self) -> list[Step]:
-        """The transform as steps of a plan; compositions have several."""
-        return [Step(self, keep=self.keep)]
+    def outline(self, outline: Outline, through: Branches = ()) -> None:
+        """Add the transform to a pipeline, as a step; compositions add several.
+
+        Args:
+            outline: The pipeline so far.
+            through: The decisions that the transform hangs on.
+        """
+        gates = self._coin(outline, through)
+        kept = tuple((self.keep or {}).values())
+        step = Step(self, outline.position, gates=gates, keep=self.keep, untouched=kept)
+        outline.steps.append(step)
+
+    def _coin(self, outline: Outline, through: Branches) -> Branches:
+        """Let ``p`` decide as well."""
+        return through if self.p == 1 else (*through, (outline.gate(1, lambda u: u < self.p), 0))
 
     def plan(self) -> Plan:
-        """How the transform is carried out; made at the first call."""
-        plan = self.__dict__.get("_plan")
-        if plan is None:
-            plan = self.__dict__["_plan"] = Plan(self.steps())
+        """How the transform is carried out; made at the first call, and when it has changed."""
+        structure = tuple(
+            (t.p == 1, t.include, t.exclude, t.fuse, t.keep and tuple(t.keep.items()), t.sampling())
+            for t in self.modules()
+            if isinstance(t, Transform)
+        )
+        known, plan = self.__dict__.get("_plan", (None, None))
+        if known != structure:
+            outline = Outline()
+            self.outline(outline)
+            plan = Plan(outline)
+            self.__dict__["_plan"] = structure, plan
         return plan  # type: ignore[no-any-return]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.pop("_plan", None)  # which may depend on any of the arguments
-        super().__setattr__(name, value)
 
     def _only(self) -> tuple[str, ...] | None:
         """Of a dict, the keys to take as images."""
@@ -284,4 +306,4 @@ def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None
     return tuple(names)
 
 
-__all__ = ["Scene", "Transform"]
+__all__ = ["Branches", "Scene", "Transform"]

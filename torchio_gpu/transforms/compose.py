@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Scene, Transform
+from .base import Branches, Scene, Transform
 from .params import Params
-from .plan import Plan
-from .steps import Gate, Step
+from .steps import Outline
 
 
 class Composition(Transform):
     """What compositions share. Not for use by itself."""
 
     role = "composition"
-    fuse = True
+    #: Whether a sample never meets two of the transforms.
+    excludes: ClassVar[bool] = False
     #: How likely the transforms are, where that is for the composition to decide.
     weights: tuple[float, ...] = ()
 
@@ -40,34 +40,32 @@ class Composition(Transform):
             f"{type(self).__name__} has no parameters of its own; sample its transforms"
         )
 
-    def plan(self) -> Plan:
-        plan = self.__dict__.get("_plan")
-        if plan is None:
-            gates: list[Gate] = []
-            steps = self._flatten((), gates)
-            plan = self.__dict__["_plan"] = Plan(steps, self.fuse, gates)
-        return plan  # type: ignore[no-any-return]
-
-    def _flatten(self, outer: tuple[tuple[int, int], ...], gates: list[Gate]) -> list[Step]:
-        """Steps of this and all inner compositions; their decisions are added to ``gates``."""
-        if self.p < 1:
-            outer = (*outer, (len(gates), 0))
-            gates.append(Gate(1, lambda u: u < self.p))
-        steps: list[Step] = []
-        for transform, branch in self._branches(gates):
-            through = outer if branch is None else (*outer, branch)
-            if isinstance(transform, Composition):
-                steps += transform._flatten(through, gates)
-            else:
-                steps += [replace(step, gates=through) for step in transform.steps()]
+    def outline(self, outline: Outline, through: Branches = ()) -> None:
+        first, begins = len(outline.steps), []
+        for transform, branches in self._branches(outline, self._coin(outline, through)):
+            begins.append(len(outline.steps) - first)
+            transform.outline(outline, branches)
+        steps = outline.steps[first:]
         if self.include is not None or self.exclude is not None:
             steps = [replace(step, within=(*step.within, self)) for step in steps]
-        if self.keep and steps:
-            steps[0] = replace(steps[0], keep={**self.keep, **(steps[0].keep or {})})
-        return steps
+        if not self.fuse:
+            steps = [replace(step, fuse=False) for step in steps]
+        keep = dict(self.keep or {})
+        # What a branch keeps is what there was before the choice, whichever is carried out first.
+        for n in begins if self.excludes else begins[:1]:
+            if n < len(steps) and steps[n].keep:
+                keep |= steps[n].keep or {}
+                steps[n] = replace(steps[n], keep=None)
+        if keep and steps:
+            kept = tuple((keep if self.excludes else self.keep or {}).values())
+            steps = [replace(step, untouched=(*step.untouched, *kept)) for step in steps]
+            steps[0] = replace(steps[0], keep=keep)
+        outline.steps[first:] = steps
 
-    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
-        """The transforms in the order of their steps, each with the decision it hangs on."""
+    def _branches(
+        self, outline: Outline, through: Branches
+    ) -> Sequence[tuple[Transform, Branches]]:
+        """The transforms in the order of their steps, each with the decisions it hangs on."""
         raise NotImplementedError
 
     def explain(self) -> str:
@@ -123,8 +121,10 @@ class Compose(Composition):
         self._hold(transforms)
         self.fuse = fuse
 
-    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
-        return [(transform, None) for transform in self.transforms]
+    def _branches(
+        self, outline: Outline, through: Branches
+    ) -> Sequence[tuple[Transform, Branches]]:
+        return [(transform, through) for transform in self.transforms]
 
     def inverse(self, warn: bool = True) -> Compose:
         """A transform that undoes recorded transforms, last first; see ``Subject.history``.
@@ -157,6 +157,8 @@ class OneOf(Composition):
     torch.Size([4, 1, 16, 16, 16])
     """
 
+    excludes = True
+
     def __init__(
         self, transforms: Sequence[Transform] | Mapping[Transform, float], **kwargs: Any
     ) -> None:
@@ -164,14 +166,19 @@ class OneOf(Composition):
         self.weights = _weights(transforms)
         self._hold(tuple(transforms))
 
-    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
-        edges = np.cumsum(self.weights)
-        edges /= edges[-1]
-        number, branches = len(gates), np.arange(len(edges))
-        gates.append(Gate(1, lambda u: np.searchsorted(edges, u, side="right") == branches))
-        found = [(t, (number, branch)) for branch, t in enumerate(self.transforms)]
+    def _branches(
+        self, outline: Outline, through: Branches
+    ) -> Sequence[tuple[Transform, Branches]]:
+        gate = outline.gate(1, self._choose)
+        found = [(t, (*through, (gate, branch))) for branch, t in enumerate(self.transforms)]
         # They exclude each other, so their order is free: this one makes the fewest passes.
         return sorted(found, key=lambda pair: _rank(pair[0]))
+
+    def _choose(self, u: np.ndarray) -> np.ndarray:
+        """Which transform a sample gets, [B, N] bool, from numbers [B, 1]."""
+        edges = np.cumsum(self.weights)
+        chosen = np.searchsorted(edges / edges[-1], u, side="right")
+        return chosen == np.arange(len(edges))  # type: ignore[no-any-return]
 
 
 class SomeOf(Composition):
@@ -205,7 +212,7 @@ class SomeOf(Composition):
         self.num_transforms = num_transforms
         pair = num_transforms if isinstance(num_transforms, Sequence) else (num_transforms,) * 2
         possible = sum(weight > 0 for weight in self.weights)
-        whole = len(pair) == 2 and all(isinstance(n, int) for n in pair)
+        whole = len(pair) == 2 and all(type(n) is int for n in pair)
         if not whole or not 0 <= pair[0] <= pair[1] <= possible:
             raise ValueError(
                 f"num_transforms must be a number or a range (a, b) within 0 and {possible}, "
@@ -213,10 +220,11 @@ class SomeOf(Composition):
             )
         self._range = pair[0], pair[1]
 
-    def _branches(self, gates: list[Gate]) -> Sequence[tuple[Transform, tuple[int, int] | None]]:
-        number = len(gates)
-        gates.append(Gate(1 + len(self.transforms), self._choose))
-        return [(t, (number, branch)) for branch, t in enumerate(self.transforms)]
+    def _branches(
+        self, outline: Outline, through: Branches
+    ) -> Sequence[tuple[Transform, Branches]]:
+        gate = outline.gate(1 + len(self.transforms), self._choose)
+        return [(t, (*through, (gate, branch))) for branch, t in enumerate(self.transforms)]
 
     def _choose(self, u: np.ndarray) -> np.ndarray:
         """Which transforms a sample gets, [B, N] bool, from numbers [B, 1 + N].

@@ -45,7 +45,17 @@ def to_batch(
     if isinstance(x, Mapping):
         return _from_dict(x, include, label_keys)
     images, restore = _to_images(x, ScalarImage)
-    return SubjectsBatch({NAME: images}), lambda batch: restore(batch.images[NAME])
+
+    def alone(batch: SubjectsBatch) -> Any:
+        more = [name for name in batch.images if name != NAME]
+        if more:
+            raise ValueError(
+                f"what was added as {', '.join(map(repr, more))} does not fit into one image: "
+                "transform a Subject, a batch or a dict"
+            )
+        return restore(batch.images[NAME])
+
+    return SubjectsBatch({NAME: images}), alone
 
 
 def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:

@@ -47,6 +47,8 @@ class Lambda(Transform):
     """
 
     role = "volume"
+    shares = True
+    computes = False
 
     def __init__(
         self,
@@ -68,16 +70,8 @@ class Lambda(Transform):
         self.types_to_apply = None if types is None else tuple(types)
 
     @property
-    def shares(self) -> bool:
-        return True
-
-    @property
     def kinds(self) -> tuple[str, ...]:
-        return self.types_to_apply or (INTENSITY, LABEL)
-
-    @property
-    def computes(self) -> bool:
-        return False
+        return (INTENSITY, LABEL) if self.types_to_apply is None else self.types_to_apply
 
     def draw(self, scene: Scene, u: np.ndarray) -> LambdaParams:
         return LambdaParams()

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import rng
 from ..data.image import INTENSITY
-from .steps import Gate, Step
+from .steps import Gate, Outline, Step
 
 if TYPE_CHECKING:
     from .base import Transform
@@ -24,7 +24,6 @@ class Prepared:
     Args:
         layout: Where the numbers stand.
         names: The images that each step changes.
-        coins: Of each step, the request for its coin, or None.
         columns: Of each step, the requests for its parameters.
 
     The first requests are those of the gates.
@@ -32,45 +31,37 @@ class Prepared:
 
     layout: rng.Layout
     names: list[tuple[str, ...]]
-    coins: list[int | None]
     columns: list[list[int]]
 
 
 def prepare(
-    steps: Sequence[Step],
-    gates: Sequence[Gate],
-    kinds: tuple[tuple[str, str], ...],
-    others: tuple[str, ...],
+    outline: Outline, kinds: tuple[tuple[str, str], ...], others: tuple[str, ...]
 ) -> Prepared:
     """Which images each step changes, and where its random numbers stand.
 
     Args:
-        steps: The pipeline.
-        gates: Its decisions.
+        outline: The pipeline.
         kinds: Names of the images with their kinds.
         others: Names that stand for images a subject does not have.
     """
-    requests = [(number, 0, gate.draws) for number, gate in enumerate(gates)]
-    names, coins, columns = [], [], []
-    for number, step in enumerate(steps):
-        transform, position = step.transform, len(gates) + number
+    requests = [(gate.position, 0, gate.draws) for gate in outline.gates]
+    names, columns = [], []
+    there = dict(kinds)  # as the pipeline goes on, images are added
+    for step in outline.steps:
+        transform = step.transform
+        there |= {new: there[name] for name, new in (step.keep or {}).items() if name in there}
         missing = others if step.params is None else None
-        made = transform.makes(kinds)
-        known = kinds
-        if made is not None and made[0] not in dict(kinds):
-            known = (*kinds, (made[0], INTENSITY))
-        selected = transform.select(known, missing)
-        allowed = [outer.select(known, missing) for outer in step.within]
+        made = transform.makes(tuple(there.items()))
+        known = there if made is None else {made.name: INTENSITY, **there}
+        kinds = tuple(known.items())
+        selected = transform.select(kinds, missing)
+        allowed = [outer.select(kinds, missing) for outer in step.within]
         selected = tuple(
             name
             for name in selected
             if name not in step.untouched and all(name in names for names in allowed)
         )
-        kinds = known if selected else kinds
-        coin = None
-        if step.params is None and transform.p < 1:
-            coin = len(requests)
-            requests.append((position, 0, 1))
+        there = known if selected else there
         own = []
         if step.params is None and transform.draws:
             # an image's stream follows from its name: parameters of one image do not depend
@@ -78,11 +69,10 @@ def prepare(
             streams = [1] if transform.shares else [crc32(name.encode()) for name in selected]
             for stream in streams:
                 own.append(len(requests))
-                requests.append((position, stream, transform.draws))
+                requests.append((step.position, stream, transform.draws))
         names.append(selected)
-        coins.append(coin)
         columns.append(own)
-    return Prepared(rng.Layout(tuple(requests)), names, coins, columns)
+    return Prepared(rng.Layout(tuple(requests)), names, columns)
 
 
 @dataclass
@@ -103,12 +93,9 @@ class Draws:
             self._taken[gate] = self.gates[gate].decide(self._column(gate))
         return self._taken[gate]
 
-    def active(self, number: int, step: Step) -> np.ndarray | None:
+    def active(self, step: Step) -> np.ndarray | None:
         """Which samples a step transforms, [B]; all of them if None."""
         masks = [self._branches(gate)[:, branch] for gate, branch in step.gates]
-        request = self.prepared.coins[number]
-        if request is not None:
-            masks.append(self._column(request)[:, 0] < step.transform.p)
         return np.logical_and.reduce(masks) if masks else None
 
     def numbers(self, number: int, transform: Transform) -> np.ndarray:

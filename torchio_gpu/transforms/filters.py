@@ -34,10 +34,10 @@ class BlurParams(Params):
 
 @dataclass(frozen=True)
 class AnisotropyParams(Params):
-    """Thickness of slices in voxels, and the axis across them, for each sample."""
+    """Thickness of slices in voxels, and the axis across them, for each sample and image."""
 
-    axis: np.ndarray  # [B]
-    downsampling: Array  # [B]
+    axis: np.ndarray  # [B, M]
+    downsampling: Array  # [B, M]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class _ThickSlices(Transform):
     """What both anisotropy transforms share."""
 
     role = "volume"
+    shares = True
 
     def _set_reading(self, mode: str, scalars_only: bool, antialias: bool) -> None:
         self.image_interpolation = check_mode(mode, "image_interpolation")
@@ -122,10 +123,6 @@ class _ThickSlices(Transform):
                 "antialias must be False with image_interpolation='nearest', which does not mix "
                 "voxels"
             )
-
-    @property
-    def shares(self) -> bool:
-        return True
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -162,7 +159,7 @@ class Anisotropy(_ThickSlices):
         kwargs: See :class:`Transform`.
 
     Slices share the centre of the image. All images of a subject lose resolution along the same
-    voxel axis, by the same factor.
+    axis, which for an anatomical name need not be the same voxel axis, by the same factor.
 
     Raises:
         ValueError: ``downsampling`` is below 1, or an axis or name unknown.
@@ -187,10 +184,9 @@ class Anisotropy(_ThickSlices):
         self._set_reading(image_interpolation, scalars_only, antialias)
 
     def draw(self, scene: Scene, u: np.ndarray) -> AnisotropyParams:
-        downsampling = per_sample(self.downsampling, (), "downsampling")
-        return AnisotropyParams(voxel_axis(self.axis, scene.space), downsampling).expand(
-            scene.batch
-        )
+        downsampling = per_image(self.downsampling, (), "downsampling", scene.names)
+        axis = np.stack([voxel_axis(self.axis, space) for space in scene.spaces], 1)
+        return AnisotropyParams(axis, downsampling).expand(scene.batch)
 
 
 class RandomAnisotropy(_ThickSlices):
@@ -228,11 +224,27 @@ class RandomAnisotropy(_ThickSlices):
         return 2
 
     def draw(self, scene: Scene, u: np.ndarray) -> AnisotropyParams:
-        axis = draw_axis(self.axes, u[:, 0], scene.space)
-        return AnisotropyParams(axis, self._downsampling(u[:, 1:])[:, 0])
+        axis = np.stack([draw_axis(self.axes, u[:, 0], space) for space in scene.spaces], 1)
+        return AnisotropyParams(axis, self._downsampling(u[:, 1:]).repeat(axis.shape[1], 1))
 
 
-class Swap(Transform):
+class _Exchange(Transform):
+    """What both swap transforms share."""
+
+    role = "volume"
+    computes = False
+
+    def _set_patch(self, patch_size: Any) -> None:
+        self.patch_size, self._patch = patch_size, check_patch(patch_size)
+
+    def voxels(self, images: Images, name: str, params: SwapParams) -> Volume:
+        return F.swap(images[name].data, params.locations, self._patch)
+
+    def invert(self, params: SwapParams) -> SwapParams:
+        return SwapParams(params.locations[:, :, ::-1])
+
+
+class Swap(_Exchange):
     """Exchange given pairs of patches, one pair after another. Values are moved, not changed.
 
     Args:
@@ -249,12 +261,10 @@ class Swap(Transform):
     tensor([4, 5, 2, 3, 0, 1])
     """
 
-    role = "volume"
-
     def __init__(self, patch_size: Any, locations: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.patch_size, self.locations = patch_size, locations
-        self._patch = check_patch(patch_size)
+        self._set_patch(patch_size)
+        self.locations = locations
         for value in values_of(locations):
             shape = tuple(as_array(value, "locations").shape)
             if len(shape) not in (3, 4) or shape[-2:] != (2, 3):
@@ -262,24 +272,14 @@ class Swap(Transform):
                     f"locations must have shape (T, 2, 3) or (B, T, 2, 3), got {shape}"
                 )
 
-    @property
-    def computes(self) -> bool:
-        return False
-
     def draw(self, scene: Scene, u: np.ndarray) -> SwapParams:
         first = values_of(self.locations)[0]
         shape = tuple(as_array(first, "locations").shape[-3:])
         known = per_image(self.locations, shape, "locations", scene.names)
         return SwapParams(host(known).astype(np.int64)).expand(scene.batch)
 
-    def voxels(self, images: Images, name: str, params: SwapParams) -> Volume:
-        return F.swap(images[name].data, params.locations, self._patch)
 
-    def invert(self, params: SwapParams) -> SwapParams:
-        return SwapParams(params.locations[:, :, ::-1])
-
-
-class RandomSwap(Transform):
+class RandomSwap(_Exchange):
     """Exchange pairs of patches at random places, as for context restoration (Chen et al. 2019).
 
     See https://doi.org/10.1016/j.media.2019.101539. Values are moved, not changed.
@@ -299,12 +299,10 @@ class RandomSwap(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(self, patch_size: Any = 15, num_iterations: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.patch_size, self.num_iterations = patch_size, num_iterations
-        self._patch = check_patch(patch_size)
+        self._set_patch(patch_size)
+        self.num_iterations = num_iterations
         if not isinstance(num_iterations, int) or num_iterations < 0:
             raise ValueError(f"num_iterations must be an integer >= 0, got {num_iterations!r}")
 
@@ -316,10 +314,6 @@ class RandomSwap(Transform):
         pairs = u.reshape(*u.shape[:2], -1, 4)
         columns = [_pairs(pairs[:, m], s.shape, self._patch) for m, s in enumerate(scene.spaces)]
         return SwapParams(np.stack(columns, 1))
-
-    computes = Swap.computes
-    voxels = Swap.voxels
-    invert = Swap.invert
 
 
 def _pairs(u: np.ndarray, size: Triple, patch: Triple) -> np.ndarray:

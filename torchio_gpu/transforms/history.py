@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..data import Subject
 from .affine import Resampling
-from .base import Scene, Transform
+from .base import Branches, Scene, Transform
 from .compose import Compose
 from .params import Params
-from .steps import Record, Step
+from .steps import Outline, Record, Step
 
 
 class Recorded(Transform):
@@ -58,8 +58,13 @@ class Recorded(Transform):
     ) -> tuple[str, ...]:
         return self.transform.select(kinds)
 
-    def steps(self) -> list[Step]:
-        return [Step(self.transform, self.params, self.names, untouched=self.untouched)]
+    def outline(self, outline: Outline, through: Branches = ()) -> None:
+        gates = self._coin(outline, through)
+        step = Step(
+            self.transform, outline.position, self.params, self.names, gates,
+            untouched=self.untouched,
+        )  # fmt: skip
+        outline.steps.append(step)
 
     @property
     def is_invertible(self) -> bool:

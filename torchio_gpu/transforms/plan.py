@@ -13,26 +13,25 @@ read differently.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from .. import functional as F
 from .. import rng
-from ..data import ImagesBatch, SubjectsBatch
+from ..data import SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
-from ..functional.rows import rows_at
 from .draws import Draws, Prepared, prepare
 from .moves import Chain, Sampling, Scene, check_spaces
 from .params import Params
-from .steps import Gate, Record, Step
+from .steps import Outline, Record, Step
+from .volumes import Change, add_made
 
 if TYPE_CHECKING:
-    from .base import Transform
+    pass
 
 
 @dataclass
@@ -80,17 +79,12 @@ class Plan:
     """The steps of a pipeline, grouped into passes.
 
     Args:
-        steps: Transforms in order.
-        fuse: Whether neighbours may share a pass; otherwise each step has its own.
-        gates: Decisions that steps hang on.
+        outline: The pipeline.
     """
 
-    def __init__(
-        self, steps: Sequence[Step], fuse: bool = True, gates: Sequence[Gate] = ()
-    ) -> None:
-        self.steps = list(steps)
-        self.gates = tuple(gates)
-        self.groups = _group(self.steps, fuse)
+    def __init__(self, outline: Outline) -> None:
+        self.outline, self.steps = outline, outline.steps
+        self.groups = _group(self.steps)
         self._prepared: dict[Any, Prepared] = {}
 
     def run(self, batch: SubjectsBatch) -> SubjectsBatch:
@@ -113,25 +107,33 @@ class Plan:
 
     def draw(self, batch: SubjectsBatch) -> Draws:
         """All uniform numbers that the pipeline needs for a batch."""
-        kinds = batch.kinds
-        chances = tuple(step.transform.p for step in self.steps)
-        key = (kinds, tuple(batch.metadata), chances)
+        key = batch.kinds, tuple(batch.metadata)
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = prepare(self.steps, self.gates, kinds, key[1])
+            prepared = self._prepared[key] = prepare(self.outline, *key)
         streams = batch.streams or rng.streams_for(batch.batch_size)
-        base = streams.take(len(self.gates) + len(self.steps))
-        if not prepared.layout.requests:
-            return Draws(prepared, np.empty((batch.batch_size, 0)), self.gates)
-        return Draws(prepared, rng.uniforms(streams.seeds, prepared.layout, base), self.gates)
+        base = streams.take(self.outline.position)
+        u = np.empty((batch.batch_size, 0))
+        if prepared.layout.requests:
+            u = rng.uniforms(streams.seeds, prepared.layout, base)
+        return Draws(prepared, u, self.outline.gates)
 
     def _decide(
-        self, number: int, draws: Draws, batch: SubjectsBatch, scene: Scene
+        self,
+        number: int,
+        draws: Draws,
+        batch: SubjectsBatch,
+        scene: Scene,
+        for_all: bool = False,
     ) -> tuple[Params, np.ndarray | None] | None:
-        """Parameters of a step for this batch, or None if it leaves every sample as it is."""
+        """Parameters of a step for this batch, or None if it leaves every sample as it is.
+
+        With ``for_all``, something happens to samples that are left out as well: they get an
+        image, if an empty one, and a record of it.
+        """
         step = self.steps[number]
-        active = draws.active(number, step)
-        if active is not None and not active.any():
+        active = draws.active(step)
+        if active is not None and not active.any() and not for_all:
             return None
         if step.params is None:
             params = step.transform.draw(scene, draws.numbers(number, step.transform))
@@ -143,7 +145,8 @@ class Plan:
             params = params.gate(active)
         names = step.names or scene.names
         untouched = tuple(name for name in batch.images if name not in scene.names)
-        batch.records.append(Record(step.transform, params, names, untouched, active))
+        whom = None if for_all else active
+        batch.records.append(Record(step.transform, params, names, untouched, whom))
         return params, active
 
     def _keep(self, number: int, waiting: _Waiting) -> None:
@@ -211,22 +214,23 @@ class Plan:
             transform, names = step.transform, draws.prepared.names[number]
             if not names:
                 continue
-            batch.images.update(made(transform, batch.images))
+            new = add_made(transform, batch)
             if transform.computes:
                 waiting.compute(names)
             waiting.carry_out()
             spaces = tuple(batch.images[name].space for name in names)
-            decided = self._decide(number, draws, batch, Scene(names, spaces, batch.images))
+            scene = Scene(names, spaces, batch.images)
+            decided = self._decide(number, draws, batch, scene, for_all=new)
             if decided is None:
                 continue
             params, active = decided
             known = step.names or names
-            change = _Change(transform, dict(batch.images), active)
+            change = Change(transform, dict(batch.images), active)
             for name in names:
-                if transform.shares:
-                    batch.images[name] = change(name, params)
-                elif name in known:
-                    batch.images[name] = change(name, params.column(known.index(name)))
+                # an image that was added later follows the others if these share their parameters
+                if name in known or transform.shares:
+                    column = known.index(name) if name in known else 0
+                    batch.images[name] = change(name, params.column(column))
 
     def __str__(self) -> str:
         lines = []
@@ -236,65 +240,7 @@ class Plan:
         return "\n".join(lines)
 
 
-class _Change:
-    """Applies a volume transform to the samples that it is to change, and to no others.
-
-    Args:
-        transform: The transform.
-        images: What it is applied to.
-        active: Which samples to change, [B]; all of them if None.
-    """
-
-    def __init__(
-        self, transform: Transform, images: dict[str, ImagesBatch], active: np.ndarray | None
-    ) -> None:
-        self.transform, self.images = transform, images
-        self.rows = None if active is None else active.nonzero()[0].tolist()
-        self.some = images if self.rows is None else _Rows(images, self.rows)
-
-    def __call__(self, name: str, params: Params) -> ImagesBatch:
-        images = self.images[name]
-        if self.rows is None:
-            return images.with_data(self.transform.voxels(self.some, name, params))
-        new = self.transform.voxels(self.some, name, params.rows(self.rows))
-        if new.shape[1:] != images.shape[1:]:
-            raise ValueError(
-                f"{self.transform.name} must keep the shape of {name!r} when it leaves samples of "
-                f"a batch out: {tuple(images.shape[1:])} became {tuple(new.shape[1:])}"
-            )
-        out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
-        out[rows_at(self.rows, out.device)] = new.to(out.dtype)
-        return images.with_data(out)
-
-
-class _Rows(Mapping[str, ImagesBatch]):
-    """Some samples of images, cut out when they are asked for."""
-
-    def __init__(self, images: Mapping[str, ImagesBatch], rows: Sequence[int]) -> None:
-        self.images, self.rows = images, rows
-
-    def __getitem__(self, name: str) -> ImagesBatch:
-        return self.images[name].rows(self.rows)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.images)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def made(transform: Transform, images: Mapping[str, ImagesBatch]) -> dict[str, ImagesBatch]:
-    """The image that a transform makes, all zeros as yet, unless there is one of its name."""
-    found = transform.makes(tuple((name, each.kind) for name, each in images.items()))
-    if found is None or found[0] in images:
-        return {}
-    name, like = found
-    source = images[like]
-    size = (len(source), 1, *source.spatial_shape)
-    return {name: ImagesBatch(torch.zeros(size, device=source.device), source.affine)}
-
-
-def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
+def _group(steps: Sequence[Step]) -> list[Group]:
     """Neighbours that can share a pass."""
     groups: list[Group] = []
     bent = False
@@ -304,7 +250,7 @@ def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
         reason = None
         if not groups:
             reason = ""
-        elif not fuse:
+        elif not (step.fuse and steps[number - 1].fuse):
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
@@ -332,4 +278,4 @@ def _group(steps: Sequence[Step], fuse: bool) -> list[Group]:
     return groups
 
 
-__all__ = ["Group", "Plan", "made"]
+__all__ = ["Group", "Plan"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gate:
-    """A decision that a composition takes for each sample: which of its branches the sample takes.
+    """A decision that is taken for each sample: which of some branches it takes.
 
     Args:
-        draws: How many uniform numbers a decision takes.
+        position: Where the decision's random numbers stand.
+        draws: How many uniform numbers it takes.
         decide: From numbers [B, draws] to branches taken, [B, branches] bool.
     """
 
+    position: int
     draws: int
     decide: Callable[[np.ndarray], np.ndarray]
 
@@ -33,6 +35,7 @@ class Step:
 
     Args:
         transform: What to do.
+        position: Where the random numbers of its parameters stand.
         params: With which parameters; drawn for each batch if None.
         names: The images whose parameters ``params`` holds.
         gates: The decisions that the step hangs on, each as its number and the branch on which
@@ -40,15 +43,40 @@ class Step:
         within: The compositions around the step; each may leave images out.
         keep: Images to keep as they are before the step, with the names to keep them under.
         untouched: Images to leave alone whatever the transform says.
+        fuse: Whether the step may share a pass.
     """
 
     transform: Transform
+    position: int = 0
     params: Params | None = None
     names: tuple[str, ...] = ()
     gates: tuple[tuple[int, int], ...] = ()
     within: tuple[Transform, ...] = ()
     keep: dict[str, str] | None = None
     untouched: tuple[str, ...] = ()
+    fuse: bool = True
+
+
+@dataclass
+class Outline:
+    """The steps and decisions of a pipeline, as they are written down one after another.
+
+    Each takes a position of its own for its random numbers, in the order of the pipeline: what is
+    added at its end does not change what comes before.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        """The next position."""
+        return len(self.steps) + len(self.gates)
+
+    def gate(self, draws: int, decide: Callable[[np.ndarray], np.ndarray]) -> int:
+        """Add a decision; returns its number."""
+        self.gates.append(Gate(self.position, draws, decide))
+        return len(self.gates) - 1
 
 
 @dataclass(frozen=True)
@@ -75,4 +103,4 @@ class Record:
         return f"{self.transform.name}({self.params})"
 
 
-__all__ = ["Gate", "Record", "Step"]
+__all__ = ["Gate", "Outline", "Record", "Step"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from ..arrays import Array, as_array, per_sample
 from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.arguments import at_least
+from ..geometry import SPACE_TOLERANCE_MM
 from ..shapes import Volume
 from .base import Scene, Transform
 from .intensity import given_seeds
 from .params import Params
 from .ranges import Range
+from .volumes import Made
 
 #: More counters than this take more memory than a volume.
 _MANY = 2**20
@@ -28,18 +30,21 @@ Kinds = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class LabelsToImageParams(Params):
-    """The components of the mixture, for each sample."""
+    """The components of the mixture, for each sample; the one image that is made has M = 1."""
 
-    labels: np.ndarray  # [B, L] int64, the same for all samples
-    mean: Array  # [B, L]
-    std: Array  # [B, L]
-    seed: np.ndarray  # [B] int64
+    neutral: ClassVar[dict[str, float]] = {"made": False}
+    labels: np.ndarray  # [B, M, L] int64, the same for all samples
+    mean: Array  # [B, M, L]
+    std: Array  # [B, M, L]
+    seed: np.ndarray  # [B, M] int64
+    made: np.ndarray  # [B, M] bool: whether anything was drawn
 
 
 class _FromLabels(Transform):
     """What both transforms share: which labels of which image become which image."""
 
     role = "volume"
+    shares = True
 
     def _set_images(
         self,
@@ -62,10 +67,6 @@ class _FromLabels(Transform):
         if self.used_labels is not None and len(set(self.used_labels)) != len(self.used_labels):
             raise ValueError(f"used_labels must differ from each other, got {used_labels!r}")
 
-    @property
-    def shares(self) -> bool:
-        return True
-
     def _source(self, kinds: Kinds) -> str:
         """Name of the label map."""
         maps = [name for name, kind in kinds if kind == LABEL]
@@ -76,52 +77,60 @@ class _FromLabels(Transform):
             raise KeyError(f"{self.name} needs {wish}; the label maps are {maps}")
         return self.label_key
 
-    def makes(self, kinds: Kinds) -> tuple[str, str] | None:
+    def makes(self, kinds: Kinds) -> Made:
         if dict(kinds).get(self.image_key) == LABEL:
             raise ValueError(f"image_key must not name a label map, {self.image_key!r} is one")
-        return self.image_key, self._source(kinds)
+        return Made(self.image_key, self._source(kinds))
 
     def select(self, kinds: Kinds, others: Sequence[str] | None = None) -> tuple[str, ...]:
         return tuple(name for name in super().select(kinds, others) if name == self.image_key)
 
     def _labels(self, images: Mapping[str, ImagesBatch]) -> np.ndarray:
         """The labels to make the image of, [L]; looks at the voxels unless it is told which."""
-        maps = self._maps(images)
         if self.used_labels is not None:
             labels = np.array(self.used_labels, dtype=np.int64)
-        elif _has_shares(maps):
-            labels = np.arange(maps.shape[1])
         else:
-            labels = _present(maps)
+            maps = self._maps(images)
+            labels = np.arange(maps.shape[1]) if maps.shape[1] > 1 else _present(maps)
         return labels[labels != 0] if self.ignore_background else labels
 
     def _maps(self, images: Mapping[str, ImagesBatch]) -> Volume:
         """The label map, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares."""
         kinds = tuple((name, each.kind) for name, each in images.items())
         maps = images[self._source(kinds)].data
-        if self.discretize and _has_shares(maps):
+        if maps.shape[1] > 1 and self.discretize:
             share, label = maps.max(1, keepdim=True)
             return torch.where(share > 0, label, -1)
         if maps.shape[1] == 1 and maps.is_floating_point():
-            # a single channel may hold labels that some file format stores as floats
+            # labels that a file stores as floats; what is none counts as no label
             whole = maps.round()
-            return whole.long() if bool((whole == maps).all()) else maps
+            return torch.where(whole == maps, whole, -1).long()
         return maps
 
     def voxels(
         self, images: Mapping[str, ImagesBatch], name: str, params: LabelsToImageParams
     ) -> Volume:
         labels: list[int] = params.labels[0].tolist()
-        existing = images[name].data
-        if not labels:
-            return existing
+        existing = images[name]
+        if not labels or not params.made.all():
+            return existing.data
+        kinds = tuple((each, images[each].kind) for each in images)
+        source = self._source(kinds)
+        apart = existing.space.distance_mm(images[source].space)
+        if apart > SPACE_TOLERANCE_MM or existing.data.shape[1] != 1:
+            raise ValueError(
+                f"{self.name} needs {name!r} to be an image of one channel in the space of "
+                f"{source!r}: it has {existing.data.shape[1]}, and their corners are {apart:.3g} "
+                "mm apart"
+            )
         return F.labels_to_image(
-            self._maps(images), params.mean, params.std, params.seed, labels, existing
-        ).to(existing.dtype)
+            self._maps(images), params.mean, params.std, params.seed, labels, existing.data
+        ).to(existing.data.dtype)
 
 
 def _present(maps: Volume) -> np.ndarray:
     """Labels from 0 up that a map holds."""
+    maps = maps.byte() if maps.dtype == torch.bool else maps
     low, high = (int(end) for end in maps.aminmax())
     if low >= 0 and high < _MANY:  # counting is thirty times as quick as sorting
         held = torch.bincount(maps.flatten()).nonzero()[:, 0]
@@ -131,10 +140,6 @@ def _present(maps: Volume) -> np.ndarray:
     return held.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-def _has_shares(maps: Volume) -> bool:
-    return maps.shape[1] > 1 or maps.is_floating_point()
-
-
 class LabelsToImage(_FromLabels):
     """Make an image of a label map: each label a Gaussian of given mean and spread (SynthSeg).
 
@@ -142,12 +147,13 @@ class LabelsToImage(_FromLabels):
     doi:10.1007/978-3-030-59728-3_18, for shares of labels.
 
     Args:
-        label_key: Name of the label map: one channel of labels, or one channel for the share of
-            each label. None for the first there is.
+        label_key: Name of the label map: one channel of labels, or several that hold the share
+            of each label. None for the first there is.
         mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
             (L,), or (B, L) for one set per sample. Tensors may require a gradient.
-        image_key: Name of the image to make. Where there is one of this name, it shows through
-            where no label is used; otherwise these voxels, and samples left out, are 0.
+        image_key: Name of the image to make. Where there is one of this name, of one channel and
+            in the space of the label map, it shows through where no label is used; otherwise
+            these voxels, and samples left out, are 0.
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU.
         ignore_background: Do not use label 0.
@@ -193,10 +199,11 @@ class LabelsToImage(_FromLabels):
         labels = self._labels(scene.images)
         columns = _entries(labels, self._mean.shape[1], self.used_labels, "mean or std")
         return LabelsToImageParams(
-            labels[None],
-            self._mean[:, columns],
-            self._std[:, columns],
-            given_seeds(self.seed, scene.batch),
+            labels[None, None],
+            self._mean[:, None, columns],
+            self._std[:, None, columns],
+            given_seeds(self.seed, scene.batch)[:, None],
+            np.ones((1, 1), dtype=bool),
         ).expand(scene.batch)
 
 
@@ -257,9 +264,11 @@ class RandomLabelsToImage(_FromLabels):
         drawn = rng.uniforms(rng.to_seeds(u[:, :2]), layout)[:, : 4 * len(labels)]
         pair = drawn.reshape(len(u), -1, 4)[..., :2]  # [B, L, 2]; Philox makes four at a time
         mean, std = (ranges(labels, pair[..., n]) for n, ranges in enumerate(self._ranges))
+        seeds = rng.to_seeds(u[:, 2:])
         return LabelsToImageParams(
-            labels[None].repeat(len(u), 0), mean, std, rng.to_seeds(u[:, 2:])
-        )
+            labels[None, None].repeat(len(u), 0), mean[:, None], std[:, None], seeds[:, None],
+            np.ones((len(u), 1), dtype=bool),
+        )  # fmt: skip
 
 
 class _LabelRanges:
