@@ -72,6 +72,8 @@ def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
         [1 or B, \\*shape]; tensors keep their device and gradient.
     """
     array = as_array(value, name)
+    if on_host(array) and not np.isfinite(host(array)).all():
+        raise ValueError(f"{name} must be finite, got {value!r}")
     if array.ndim <= len(shape):
         try:
             single = array.expand if isinstance(array, Tensor) else partial(np.broadcast_to, array)

@@ -117,6 +117,13 @@ def test_antialiased_slices_are_gaussian_means():
     np.testing.assert_allclose(line[4:95:9].numpy(), peaks, atol=1e-6)
 
 
+def test_hardly_thicker_slices_of_a_long_axis_are_finite():
+    x = torch.rand(1, 1, 1, 1, 4000)
+    out = F.anisotropy(x, 1.0002, antialias=True)
+    assert torch.isfinite(out).all()
+    assert (out - x).abs().max() < 1
+
+
 def test_nearest_slices_move_labels_and_keep_their_type():
     x = torch.arange(12, dtype=torch.uint8).view(1, 1, 1, 12, 1).expand(2, 1, 3, 12, 2)
     out = F.anisotropy(x, torch.tensor([2.0, 3.0]), 1, mode="nearest")
@@ -216,6 +223,8 @@ def test_gradients_reach_volume_and_parameters():
         (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 5), "patch_size must leave room for"),
         (lambda x: F.swap(x, [[[0, 0, 0], [3, 2, 2]]], 2), "locations must leave room for"),
         (lambda x: F.swap(x, [[[0, 0, 0], [1, 1, 1]]], 2), "locations must be of patches that do"),
+        (lambda x: F.swap(x, [[[0, 0, 0.5], [2, 2, 2]]], 2), "locations must be whole numbers"),
+        (lambda x: F.blur(x, float("inf")), "std must be finite"),
         (lambda x: F.swap(x, [[0, 0, 0]], 2), r"locations must have shape \(T, 2, 3\) or \(2, T"),
         (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 0), "patch_size must be one or three posit"),
         (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], (1, 2)), "patch_size must be one or three"),

@@ -173,7 +173,12 @@ def test_lambda_gets_each_image_or_the_batch():
 
 def test_lambda_applies_to_the_types_it_is_told():
     s = subject()
-    for types, changed in ((None, {"t1", "seg"}), ([tio.LABEL], {"seg"}), ("intensity", {"t1"})):
+    for types, changed in (
+        (None, {"t1", "seg"}),
+        ([], set()),
+        ([tio.LABEL], {"seg"}),
+        ("intensity", {"t1"}),
+    ):
         out = tio.Lambda(lambda x: x + 1, types)(s)
         for name in ("t1", "seg"):
             assert torch.equal(out[name].data, s[name].data + (name in changed))

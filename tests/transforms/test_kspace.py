@@ -1,5 +1,7 @@
 """k-space transforms: who gets which parameters, and that they can be read back."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,14 @@ def test_only_the_chosen_samples_are_computed(monkeypatch):
     assert 4 < seen[0] < 32
 
 
+def test_records_without_entries_are_written_down():
+    x = torch.rand(1, 6, 6, 6)
+    s = tio.Subject(t1=tio.ScalarImage(x))
+    for transform in (tio.RandomSpike(num_spikes=(0, 0)), tio.RandomSwap(2, num_iterations=0)):
+        text = json.dumps(transform(s).get_composed_history()[0].to_dict())
+        assert torch.equal(tio.from_dict(json.loads(text))(s).t1.data, x)
+
+
 def test_gradients_reach_the_parameters():
     x = smooth((2, 1, 4, 5, 4)) + 3
     degrees, translation = (
@@ -163,7 +173,13 @@ def test_gradients_reach_the_parameters():
         (lambda: tio.Ghosting(1, 0, 1), "num_ghosts must be >= 2"),
         (lambda: tio.Ghosting(2, 0, -1), "intensity must be >= 0"),
         (lambda: tio.Ghosting(2, 0, 1, 2), "restore must be between 0 and 1"),
-        (lambda: tio.Ghosting(2, "X", 1), "axes must be 0, 1, 2 or anatomical names"),
+        (lambda: tio.Ghosting(2, "X", 1), "ax[ei]s must be 0, 1, 2 or anatomical names"),
+        (lambda: tio.Ghosting(2.5, 0, 1), "num_ghosts must be whole numbers"),
+        (lambda: tio.Ghosting(2, 1.0, 1), "axis must be 0, 1, 2, an anatomical name"),
+        (lambda: tio.Ghosting(2, ["LR", "AP"], 1), "axis must be 0, 1, 2, an anatomical name"),
+        (lambda: tio.Spike([(0.5, 0.5, 0.5)], (1, 2)), r"intensity must have shape \(1,\)"),
+        (lambda: tio.Motion(float("nan"), 0, (0.5,)), "degrees must be finite"),
+        (lambda: tio.RandomMotion(num_transforms=True), "num_transforms must be an integer"),
         (lambda: tio.RandomSpike(num_spikes=-1), "num_spikes"),
         (lambda: tio.RandomSpike(num_spikes=1.5), "num_spikes must be made of whole numbers"),
         (

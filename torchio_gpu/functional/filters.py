@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -30,7 +31,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
         spacing: Distance of voxels along I, J, K in mm, shaped likewise.
 
     Returns:
-        Volume; integers become float32. A NaN spreads to its whole sample.
+        Volume; integers become float32. What is not finite spreads through its channel.
 
     Raises:
         ValueError: ``std`` is negative, ``spacing`` not positive, or the volume complex.
@@ -74,7 +75,8 @@ def anisotropy(
             doi:10.1007/978-3-319-24571-3_81) rather than the voxel nearest to its middle.
 
     Returns:
-        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode.
+        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. What is
+        not finite spreads along its line.
 
     Raises:
         ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the
@@ -98,8 +100,7 @@ def anisotropy(
             (source,) = to_device(x.device, _reference.nearest(chosen)[0])
             return _reference.anisotropy_nearest(part, source, axis)
         if antialias:
-            xp, factor = common(factor)
-            std = xp.sqrt((factor**2 - 1).clip(_reference.TINY)) / _reference.FWHM
+            std = _reference.slice_profile(factor)
             place, weight, std = to_device(x.device, *slices, std)
             return _reference.anisotropy_antialiased(part, place, weight, std, axis)
         xp, places, weights = common(*slices)
@@ -142,8 +143,13 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
         )
     if on_host(places):
         known = host(places)
+        if (known % 1).any():
+            raise ValueError(f"locations must be whole numbers, got {known.tolist()}")
         if (known < 0).any() or (known > np.array(size) - patch).any():
-            raise ValueError(f"locations must leave room for patches {patch} in an image {size}")
+            raise ValueError(
+                f"locations must leave room for patches {patch} in an image {size}, got "
+                f"{known.min((0, 1, 2)).tolist()} to {known.max((0, 1, 2)).tolist()}"
+            )
         if (np.abs(known[:, :, 0] - known[:, :, 1]) < patch).all(-1).any():
             raise ValueError("locations must be of patches that do not overlap their partners")
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
@@ -151,9 +157,9 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
     return _reference.swap(x, index.expand(len(x), -1, -1, -1), patch)
 
 
-def check_patch(patch_size: int | Sequence[int]) -> Triple:
+def check_patch(patch_size: Any) -> Triple:
     """Voxels of a patch along I, J, K from one number or three."""
-    sizes = (patch_size,) * 3 if isinstance(patch_size, int) else tuple(patch_size)
+    sizes = tuple(patch_size) if np.ndim(patch_size) else (patch_size,) * 3
     if len(sizes) != 3 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in sizes):
         raise ValueError(f"patch_size must be one or three positive integers, got {patch_size!r}")
     return int(sizes[0]), int(sizes[1]), int(sizes[2])

@@ -1,12 +1,14 @@
 """MRI artifacts of k-space on volumes (B, C, I, J, K): motion, ghosting, spikes.
 
 k-space is computed in float32, or float64 where the volume is. Integers become float32; complex
-volumes are refused. A gradient flows to the volume and to every continuous parameter.
+volumes are refused. A gradient flows to the volume, and to intensities, angles and translations;
+which lines of k-space are concerned is a matter of steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +20,6 @@ from ..shapes import Triple, Volume, spatial_shape
 from .arguments import as_given, at_least, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
-from .reference.kspace import Planes
 from .reference.slabs import last
 from .reference.spatial import reader, separable
 from .rows import by_axis
@@ -27,7 +28,17 @@ from .statistics import fill_value
 
 OUTPUTS = ("real", "magnitude")
 
-__all__ = ["OUTPUTS", "check_output", "check_times", "ghosting", "motion", "motion_owner", "spike"]
+__all__ = [
+    "OUTPUTS",
+    "check_ghosts",
+    "check_output",
+    "check_positions",
+    "check_times",
+    "ghosting",
+    "motion",
+    "motion_owner",
+    "spike",
+]
 
 
 def ghosting(
@@ -35,7 +46,7 @@ def ghosting(
     num_ghosts: float | Array = 4,
     intensity: float | Array = 1.0,
     restore: float | Array | None = None,
-    axis: int | Sequence[int] | Array = 1,
+    axis: int | Sequence[int] | Array = 2,
 ) -> Volume:
     """Weaken every n-th plane of k-space: n copies of the content, shifted along an axis.
 
@@ -61,20 +72,18 @@ def ghosting(
 
     >>> x = torch.zeros(1, 1, 1, 8, 1)
     >>> x[0, 0, 0, 1, 0] = 8
-    >>> ghosting(x, num_ghosts=2).round().flatten().tolist()
+    >>> ghosting(x, num_ghosts=2, axis=1).round().flatten().tolist()
     [1.0, 5.0, 1.0, 1.0, 1.0, -3.0, 1.0, 1.0]
     """
     y = real(x)
-    ghosts = at_least(per_item(num_ghosts, x, "num_ghosts"), 2, "num_ghosts")
-    if on_host(ghosts) and (host(ghosts) % 1).any():
-        raise ValueError(f"num_ghosts must be whole numbers, got {num_ghosts!r}")
+    ghosts = check_ghosts(per_item(num_ghosts, x, "num_ghosts"))
     strength = at_least(per_item(intensity, x, "intensity"), 0, "intensity")
     kept = per_item(0.0 if restore is None else restore, x, "restore")
     within(kept, 0, 1, "restore")
 
     def run(part: Volume, axis: int, *parameters: Array) -> Volume:
         lines = part.shape[2 + axis]
-        missing = Planes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
+        missing = _reference.Planes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
         (moved,) = to_device(x.device, missing)
         return _reference.ghosting(part, moved, axis)
 
@@ -89,8 +98,8 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
 
     Args:
         x: Volume, (B, C, I, J, K).
-        positions: Where the points are in centred k-space, relative to its size: from 0 to below
-            1, frequency 0 at 1/2; (P, 3) for all samples or (B, P, 3).
+        positions: Where the points are in centred k-space, relative to its size: from 0 to 1,
+            frequency 0 at 1/2; (P, 3) for all samples or (B, P, 3).
         intensity: Of the points, relative to the largest magnitude in the k-space of the channel:
             a number, (P,), or (B, P).
 
@@ -105,16 +114,15 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     tensor([1.5000, 1.0000, 0.5000, 1.0000])
     """
     y = real(x)
-    array = as_array(positions, "positions")
-    if array.ndim not in (2, 3) or array.shape[-1] != 3:
-        raise ValueError(f"positions must have shape (P, 3) or (B, P, 3), got {array.shape}")
+    array = check_positions(positions, "positions")
     count = array.shape[-2]
-    places = within(per_item(array, x, "positions", (count, 3)), 0, 1, "positions")
+    places = per_item(array, x, "positions", (count, 3))
     strength = per_item(intensity, x, "intensity", (count,))
     if count == 0:
         return as_given(y.clone(), x)
-    moved = to_device(x.device, places, strength)
-    return as_given(_reference.spike(y, *(m.expand(len(x), *m.shape[1:]) for m in moved)), x)
+    size, *moved = to_device(x.device, np.array(x.shape[2:]), places, strength)
+    where, height = (m.expand(len(x), *m.shape[1:]) for m in moved)
+    return as_given(_reference.spike(y, _reference.spike_frequencies(size, where), height), x)
 
 
 def motion(
@@ -122,7 +130,7 @@ def motion(
     degrees: float | Array,
     translation: float | Array,
     times: Array,
-    axis: int | Sequence[int] | Array = 1,
+    axis: int | Sequence[int] | Array = 2,
     *,
     affine: Array | None = None,
     output: str = "real",
@@ -167,11 +175,9 @@ def motion(
     y = real(x)
     check_mode(mode)
     magnitude = check_output(output) == "magnitude"
-    moments = as_array(times, "times")
-    if moments.ndim not in (1, 2) or moments.shape[-1] < 1:
-        raise ValueError(f"times must have shape (P,) or (B, P), got {tuple(moments.shape)}")
+    moments = check_times(times)
     poses = moments.shape[-1]
-    moments = check_times(host(per_item(moments, x, "times", (poses,))))
+    moments = host(per_item(moments, x, "times", (poses,)))
     angles = per_item(degrees, x, "degrees", (poses, 3))
     shifts = per_item(translation, x, "translation", (poses, 3))
     affines = host(per_item(np.eye(4) if affine is None else affine, x, "affine", (4, 4)))
@@ -220,13 +226,32 @@ def check_output(output: str) -> str:
     return output
 
 
-def check_times(times: np.ndarray) -> np.ndarray:
-    """Return times (B, P) if they increase and lie between 0 and 1."""
-    if not (np.diff(times) > 0).all() or not ((times > 0) & (times < 1)).all():
+def check_times(times: Any) -> np.ndarray:
+    """Times (P,) or (B, P), if they increase and lie between 0 and 1."""
+    known = host(as_array(times, "times"))
+    if known.ndim not in (1, 2) or known.shape[-1] < 1:
+        raise ValueError(f"times must have shape (P,) or (B, P), got {known.shape}")
+    if not (np.diff(known) > 0).all() or not ((known > 0) & (known < 1)).all():
         raise ValueError(
-            f"times must increase and lie strictly between 0 and 1, got {times.tolist()}"
+            f"times must increase and lie strictly between 0 and 1, got {known.tolist()}"
         )
-    return times
+    return known
+
+
+def check_positions(positions: Any, name: str) -> Array:
+    """Positions (P, 3) or (B, P, 3) in k-space, if they lie in [0, 1]."""
+    array = as_array(positions, name)
+    if array.ndim not in (2, 3) or array.shape[-1] != 3:
+        raise ValueError(f"{name} must have shape (P, 3) or (B, P, 3), got {tuple(array.shape)}")
+    return within(array, 0, 1, name)
+
+
+def check_ghosts(num_ghosts: Any) -> Array:
+    """Numbers of ghosts, if they are whole and at least 2."""
+    array = at_least(as_array(num_ghosts, "num_ghosts"), 2, "num_ghosts")
+    if on_host(array) and (host(array) % 1).any():
+        raise ValueError(f"num_ghosts must be whole numbers, got {host(array).tolist()}")
+    return array
 
 
 def _poses(

@@ -48,7 +48,8 @@ def by_axis(
     rows_of: dict[int, list[int]] = {}
     for row, each in enumerate(axes.ravel().tolist()):
         rows_of.setdefault(each, []).append(row)
-    if axes.shape not in ((), (len(x),)) or not set(rows_of) <= {0, 1, 2}:
+    whole = np.issubdtype(axes.dtype, np.integer)
+    if not whole or axes.shape not in ((), (len(x),)) or not set(rows_of) <= {0, 1, 2}:
         raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")
     if len(rows_of) == 1:
         return function(x, next(iter(rows_of)), *arrays)

@@ -24,6 +24,23 @@ def check_axes(axes: Any) -> Axes:
     return axes
 
 
+def check_axis(axis: Any) -> Any:
+    """Return an axis: 0, 1, 2 or an anatomical name, or one of 0, 1, 2 for each sample."""
+    if isinstance(axis, str):
+        return geometry.check_axis_name(axis)
+    each = np.asarray(axis)
+    if (
+        each.ndim > 1
+        or not np.issubdtype(each.dtype, np.integer)
+        or not np.isin(each, (0, 1, 2)).all()
+    ):
+        raise ValueError(
+            f"axis must be 0, 1, 2, an anatomical name such as 'LR', or one of 0, 1, 2 for each "
+            f"sample, got {axis!r}"
+        )
+    return axis
+
+
 def voxel_axis(axis: int | str | Sequence[int], space: Space) -> np.ndarray:
     """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
     batch = len(space.affine)
@@ -59,4 +76,4 @@ def draw_axis(axes: Axes, u: np.ndarray, space: Space) -> np.ndarray:
     return candidates[range(len(u)), position]
 
 
-__all__ = ["Axes", "axis_mask", "check_axes", "draw_axis", "voxel_axis"]
+__all__ = ["Axes", "axis_mask", "check_axes", "check_axis", "draw_axis", "voxel_axis"]

@@ -17,7 +17,7 @@ from ..functional.filters import check_patch
 from ..functional.spatial import check_mode
 from ..geometry import spacing
 from ..shapes import Triple, Volume
-from .axes import check_axes, draw_axis, voxel_axis
+from .axes import check_axes, check_axis, draw_axis, voxel_axis
 from .base import Scene, Transform
 from .params import Params, per_image, values_of
 from .ranges import Range
@@ -179,7 +179,7 @@ class Anisotropy(_ThickSlices):
     ) -> None:
         super().__init__(**kwargs)
         self.axis, self.downsampling = axis, downsampling
-        check_axes(axis if isinstance(axis, str) else np.asarray(axis).tolist())
+        check_axis(axis)
         at_least(per_sample(downsampling, (), "downsampling"), 1, "downsampling")
         self._set_reading(image_interpolation, scalars_only, antialias)
 

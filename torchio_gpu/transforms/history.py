@@ -176,9 +176,15 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
             out[name] = value.tolist()
         elif isinstance(value, dict):
             out[name] = _plain(value)
-        elif isinstance(value, (tuple, list, bool, int, float, str)) or value is None:
+        elif _is_plain(value):
             out[name] = value
     return out
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 Subject._compose = staticmethod(compose_history)

@@ -45,8 +45,10 @@ class NoiseParams(Params):
 
 def given_seeds(seed: Any, batch: int) -> np.ndarray:
     """Seeds [B] int64 from one for all samples or one for each."""
-    seed = host(seed) if isinstance(seed, Tensor) else seed
-    return np.array(np.broadcast_to(np.asarray(seed, dtype=np.int64), (batch,)))
+    seeds = host(seed) if isinstance(seed, Tensor) else np.asarray(seed)
+    if not np.issubdtype(seeds.dtype, np.integer) or seeds.shape not in ((), (1,), (batch,)):
+        raise ValueError(f"seed must be an integer, or one per sample ({batch}), got {seed!r}")
+    return np.array(np.broadcast_to(seeds.astype(np.int64), (batch,)))
 
 
 def _check_order(order: int) -> int:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..arrays import Array, as_array, host, per_sample
+from ..arrays import Array, as_array, per_sample
 from ..data import ImagesBatch
 from ..functional.arguments import at_least, within
-from ..functional.kspace import check_output, check_times
+from ..functional.kspace import check_ghosts, check_output, check_positions, check_times
 from ..functional.spatial import check_mode
 from ..shapes import Volume
-from .axes import check_axes, draw_axis, voxel_axis
+from .axes import check_axes, check_axis, draw_axis, voxel_axis
 from .base import Scene, Transform
 from .params import Params, by_name, per_image, side_by_side, values_of
 from .ranges import Range
@@ -63,7 +63,7 @@ def _axes_of(axis: Any, scene: Scene) -> np.ndarray:
 
 def _check_axis(axis: Any) -> Any:
     for value in values_of(axis):
-        check_axes(np.asarray(value).tolist() if not isinstance(value, str) else value)
+        check_axis(value)
     return axis
 
 
@@ -91,7 +91,7 @@ class Motion(Transform):
         kwargs: See :class:`Transform`.
 
     Each may also be given for every sample, with a leading B, or as a dict with one entry per
-    image name. Tensors may require a gradient.
+    image name. Angles and translations may be tensors that require a gradient.
 
     Raises:
         ValueError: A shape, time, axis or name is not as above.
@@ -118,10 +118,7 @@ class Motion(Transform):
         self.axis, self.output = _check_axis(axis), check_output(output)
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
         for value in values_of(times):
-            moments = as_array(value, "times")
-            if moments.ndim not in (1, 2) or moments.shape[-1] < 1:
-                raise ValueError(f"times must have shape (P,) or (B, P), got {value!r}")
-            check_times(host(moments))
+            moments = check_times(value)
             for other, name in ((degrees, "degrees"), (translation, "translation")):
                 for poses in values_of(other):
                     per_sample(poses, (moments.shape[-1], 3), name)
@@ -185,7 +182,7 @@ class RandomMotion(Transform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(num_transforms, int) or num_transforms < 1:
+        if type(num_transforms) is not int or num_transforms < 1:
             raise ValueError(f"num_transforms must be an integer >= 1, got {num_transforms!r}")
         self.degrees, self.translation, self.num_transforms = degrees, translation, num_transforms
         self._degrees = Range(degrees, "degrees", axes=3)
@@ -250,7 +247,7 @@ class Ghosting(Transform):
         self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
         self.axis = _check_axis(axis)
         for value in values_of(num_ghosts):
-            at_least(as_array(value, "num_ghosts"), 2, "num_ghosts")
+            check_ghosts(value)
         for value in values_of(intensity):
             at_least(as_array(value, "intensity"), 0, "intensity")
         for value in values_of(restore):
@@ -327,8 +324,8 @@ class Spike(Transform):
     """Add given bright points to k-space: stripes across the image.
 
     Args:
-        spikes_positions: Where they are in centred k-space, relative to its size: from 0 to below
-            1, frequency 0 at 1/2; (P, 3).
+        spikes_positions: Where they are in centred k-space, relative to its size: from 0 to 1,
+            frequency 0 at 1/2; (P, 3).
         intensity: Of the spikes, relative to the largest magnitude in k-space: a number or (P,).
         kwargs: See :class:`Transform`.
 
@@ -349,13 +346,9 @@ class Spike(Transform):
         super().__init__(**kwargs)
         self.spikes_positions, self.intensity = spikes_positions, intensity
         for value in values_of(spikes_positions):
-            array = as_array(value, "spikes_positions")
-            if array.ndim not in (2, 3) or array.shape[-1] != 3:
-                raise ValueError(
-                    f"spikes_positions must have shape (P, 3) or (B, P, 3), "
-                    f"got {tuple(array.shape)}"
-                )
-            within(array, 0, 1, "spikes_positions")
+            count = check_positions(value, "spikes_positions").shape[-2]
+            for heights in values_of(intensity):
+                per_sample(heights, (count,), "intensity")
 
     def draw(self, scene: Scene, u: np.ndarray) -> SpikeParams:
         names = scene.names

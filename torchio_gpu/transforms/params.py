@@ -91,17 +91,25 @@ class Params:
         return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """As lists, numbers and flags."""
-        return {
-            f.name: value.tolist() if isinstance(value, (np.ndarray, Tensor)) else value
-            for f in fields(self)
-            for value in [getattr(self, f.name)]
-        }
+        """As lists, numbers and flags; arrays without entries as their shape."""
+
+        def plain(value: Any) -> Any:
+            if not isinstance(value, (np.ndarray, Tensor)):
+                return value
+            return value.tolist() if 0 not in value.shape else {"shape": list(value.shape)}
+
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_dict(cls: type[P], values: dict[str, Any]) -> P:
         """The inverse of :meth:`to_dict`."""
-        return cls(**{n: np.array(v) if isinstance(v, list) else v for n, v in values.items()})
+
+        def array(value: Any) -> Any:
+            if isinstance(value, dict):
+                return np.zeros(value["shape"])
+            return np.array(value) if isinstance(value, list) else value
+
+        return cls(**{name: array(value) for name, value in values.items()})
 
 
 def per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:

@@ -25,12 +25,12 @@ from .separable import full_precision, product_dtype, ramp
 TRUNCATE = 4.0
 #: Wider Gaussians than reach as many voxels are cut there.
 _REACH = 1024
-TINY = 1e-6  # voxels: a Gaussian of this width is the identity
+_TINY = 1e-6  # voxels: a Gaussian of this width is the identity
 _TIE = 1e-6  # voxels
 #: So many indices of voxels are made at once: they should stay in a cache.
 _INDICES = 2**16
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
-FWHM = 2 * math.sqrt(2 * math.log(2))
+_FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 def gaussian(size: int, std: Array) -> Array:
@@ -54,7 +54,7 @@ def gaussian(size: int, std: Array) -> Array:
     copies = xp.arange(-mirrors, mirrors + 1, dtype=xp.float64, **where)[:, None] * period
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]
-    weights = xp.exp(-0.5 * (distance / std.clip(TINY)) ** 2)
+    weights = xp.exp(-0.5 * (distance / std.clip(_TINY)) ** 2)
     weights = (weights * (distance <= xp.floor(TRUNCATE * std + 0.5))).sum(1)
     weights = weights / weights.sum(1)[:, None]
     return xp.concatenate((weights, weights[:, :size]), 1)  # type: ignore[no-any-return]
@@ -139,6 +139,12 @@ def nearest(place: Array) -> tuple[Any, Any]:
     return xp.ceil(place - 0.5 - _TIE), xp.floor(place + 0.5 + _TIE)
 
 
+def slice_profile(factor: Array) -> Array:
+    """Standard deviation in voxels of what turns a voxel's width into that of a slice, [B]."""
+    xp, factor = common(factor)
+    return xp.sqrt((factor**2 - 1).clip(_TINY)) / _FWHM  # type: ignore[no-any-return]
+
+
 def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
     """Sample at thick slices, then interpolate linearly at the voxels again.
 
@@ -164,8 +170,8 @@ def anisotropy_antialiased(
         std: Of the Gaussian in voxels, [B].
     """
     voxel = ramp(place.shape[1], x.device)
-    taps = torch.exp(-0.5 * ((voxel - place[..., None]) / std[:, None, None, None]) ** 2)
-    taps = taps / taps.sum(-1, keepdim=True)  # [B, N, 2, N]
+    distance = (voxel - place[..., None]) / std[:, None, None, None]
+    taps = torch.softmax(-0.5 * distance**2, -1)  # [B, N, 2, N], a Gaussian that sums to 1
     return along_axis(x, (taps * weight[..., None]).sum(2), axis)
 
 
@@ -185,10 +191,9 @@ def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
         patch: Voxels of a patch along I, J, K.
     """
     batch, channels, i, j, k = x.shape
-    strides = torch.tensor([j * k, k, 1]).to(x.device, non_blocking=True)
-    inside = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in patch))
-    offset = (inside.view(-1, 3) * strides).sum(-1)  # [n]
-    corner = (locations * strides).sum(-1)  # [B, T, 2]
+    inside = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in patch)).view(-1, 3)
+    # flat indices, of [n] voxels of a patch and of the first voxels of all patches, [B, T, 2]
+    offset, corner = ((at[..., 0] * j + at[..., 1]) * k + at[..., 2] for at in (inside, locations))
     rows = torch.arange(batch * channels, device=x.device).view(batch, channels) * (i * j * k)
     pairs = corner.permute(1, 2, 0)[..., None, None] + rows[..., None]  # [T, 2, B, C, 1]
     return _Exchange.apply(x, pairs, offset)  # type: ignore[no-any-return,no-untyped-call]

@@ -124,3 +124,11 @@ def noise(
         return x.add_(change) if owns else x + change
     out = torch.hypot(x + change, part((rows + first) * per_row))
     return out if active is None else torch.where(active[:, None, None, None, None], out, x)
+
+
+def root(x: Tensor) -> Tensor:
+    """Square root whose gradient is 0, not infinite, where x is 0."""
+    if not x.requires_grad:
+        return x.sqrt()
+    zero = x == 0
+    return torch.where(zero, torch.zeros_like(x), torch.where(zero, torch.ones_like(x), x).sqrt())

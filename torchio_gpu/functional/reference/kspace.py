@@ -7,17 +7,13 @@ agrees with these functions.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
-from ...arrays import Array, common
 from ...shapes import Volume
-
-SPACE = (2, 3, 4)
+from .phase_encode import SPACE, Planes, spike_frequencies
 
 
 def frequencies(lines: int) -> np.ndarray:
@@ -32,25 +28,6 @@ def along(values: Tensor, axis: int) -> Tensor:
     return values.reshape(*values.shape[:-1], *shape)
 
 
-class Planes(NamedTuple):
-    """Planes of k-space that ghosting weakens, for each sample: [B] each.
-
-    ``intensity`` is missing of every plane whose frequency ``num_ghosts`` divides, but for the
-    share ``restore`` of all planes about the centre, and never of the central one.
-    """
-
-    num_ghosts: Array
-    intensity: Array
-    restore: Array
-
-    def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """What is missing of the planes of some frequencies [N], out of ``lines``: [B, N]."""
-        xp, frequency, ghosts, intensity, restore = common(frequency, *self)
-        comb = xp.remainder(frequency, ghosts[:, None]) == 0
-        outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
-        return intensity[:, None] * (comb & outside)
-
-
 def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
     """Periodic weakening of k-space along the phase-encode axis: copies of the content along it."""
     lines = x.shape[2 + axis]
@@ -60,28 +37,17 @@ def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
     return ifftn(ifftshift(spectrum, dim=SPACE), dim=SPACE).real.to(x.dtype)
 
 
-def spike_frequencies(size: tuple[int, ...], positions: Tensor) -> Tensor:
-    """Frequency of each spike along each axis, [B, P, 3] float64.
-
-    Args:
-        size: Voxels along I, J, K.
-        positions: Relative positions in centred k-space, from 0 to below 1, [B, P, 3].
-    """
-    n = torch.tensor(size, dtype=torch.float64).to(positions.device, non_blocking=True)
-    return torch.minimum((positions * n).floor(), n - 1) - (n / 2).floor()
-
-
 def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
     """Points of k-space that are too bright: one plane wave each.
 
     Args:
         x: Volume.
-        positions: See :func:`spike_frequencies`, [B, P, 3].
+        positions: Relative positions in centred k-space, from 0 to 1, [B, P, 3].
         intensity: Of each spike, relative to the largest magnitude in k-space, [B, P].
     """
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     peak = spectrum.abs().amax(SPACE)  # [B, C]
-    at = spike_frequencies(x.shape[2:], positions)
+    at = spike_frequencies(torch.tensor(x.shape[2:]), positions)
     added = 0.0
     for p in range(positions.shape[1]):
         here = torch.ones((), dtype=torch.bool, device=x.device)

@@ -12,16 +12,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fft import irfft, rfft, rfftn
 
+from ...arrays import Array, common
 from ...shapes import Volume
-from .kspace import SPACE, spike_frequencies
+from .intensity import root
 from .separable import expand, full_precision, product_dtype
 from .slabs import join, last, slab_rows
+
+SPACE = (2, 3, 4)
+
+
+class Planes(NamedTuple):
+    """Planes of k-space that ghosting weakens, for each sample: [B] each.
+
+    ``intensity`` is missing of every plane whose frequency ``num_ghosts`` divides, but for the
+    share ``restore`` of all planes about the centre, and never of the central one.
+    """
+
+    num_ghosts: Array
+    intensity: Array
+    restore: Array
+
+    def missing(self, frequency: np.ndarray, lines: int) -> Any:
+        """What is missing of the planes of some frequencies [N], out of ``lines``: [B, N]."""
+        xp, frequency, ghosts, intensity, restore = common(frequency, *self)
+        comb = xp.remainder(frequency, ghosts[:, None]) == 0
+        outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
+        return intensity[:, None] * (comb & outside)
 
 
 def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
@@ -46,14 +69,29 @@ def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
     return join((part(first) for first in range(0, rows, slab)), rows, order)
 
 
-def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
-    """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike."""
+def spike_frequencies(size: Tensor, positions: Tensor) -> Tensor:
+    """Frequency of each spike along each axis, [B, P, 3] float64.
+
+    Args:
+        size: Voxels along I, J, K, [3].
+        positions: Relative positions in centred k-space, from 0 to 1, [B, P, 3].
+    """
+    return torch.minimum((positions * size).floor(), size - 1) - (size / 2).floor()
+
+
+def spike(x: Volume, frequency: Tensor, intensity: Tensor) -> Volume:
+    """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
+
+    Args:
+        x: Volume.
+        frequency: Of each spike along each axis, [B, P, 3]; see :func:`spike_frequencies`.
+        intensity: Relative to the largest magnitude in k-space, [B, P].
+    """
     size = x.shape[2:]
     channels, voxels = x.shape[1], size.numel()
     with full_precision(x.device):
         spectrum = torch.view_as_real(rfftn(x, dim=SPACE))
         peak = root((spectrum * spectrum).sum(-1).amax(SPACE))  # [B, C]
-        frequency = spike_frequencies(size, positions)  # [B, P, 3]
         i, j, k = (
             torch.arange(n, dtype=torch.float64, device=x.device)[:, None]
             * (2 * math.pi / n * frequency[:, None, :, axis])  # [B, n, P]
@@ -134,11 +172,3 @@ def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
     owns = owner[:, None] == np.arange(1, poses + 1)[:, None]  # [B, P, N], centred
     plus, minus = (owns[..., (sign * f + lines // 2) % lines] / 2 for sign in (1, -1))
     return plus + minus, plus - minus
-
-
-def root(x: Tensor) -> Tensor:
-    """Square root whose gradient is 0, not infinite, where x is 0."""
-    if not x.requires_grad:
-        return x.sqrt()
-    zero = x == 0
-    return torch.where(zero, torch.zeros_like(x), torch.where(zero, torch.ones_like(x), x).sqrt())

@@ -8,7 +8,7 @@ from torch import Tensor
 from ... import rng
 from ...arrays import Array
 from ...shapes import Volume
-from .phase_encode import root
+from .intensity import root
 from .separable import full_precision
 from .slabs import join, slab_rows
 
