@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,20 +66,40 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
     odd, even, product = xp.empty((3, 2, *shape), dtype=xp.int64, **where)
     odd[0], even[0], odd[1], even[1] = counter
     key = xp.stack((seeds & _MASK, (seeds >> 32) & _MASK))
-    for _ in range(_ROUNDS):
+    for each in _round_keys(key):
         # 64-bit products; only their two halves matter, so wrapping into the sign bit is
-        # harmless, and the junk above bit 31 of products and keys is masked off.
-        xp.multiply(odd[0], _MULTIPLIERS[0], out=product[1])
-        xp.multiply(odd[1], _MULTIPLIERS[1], out=product[0])
+        # harmless, and the junk above bit 31 of products and keys is masked off. Each product
+        # goes to the other word.
+        if xp is np:
+            np.multiply(odd, _stacked(_MULTIPLIERS, odd.ndim), out=product[::-1])
+        else:
+            torch.mul(odd[0], _MULTIPLIERS[0], out=product[1])
+            torch.mul(odd[1], _MULTIPLIERS[1], out=product[0])
         shift(product, 32, out=odd)
         odd ^= even
-        odd ^= key
+        odd ^= each
         odd &= _MASK
         even, product = product, even
-        key[0] += _WEYL[0]
-        key[1] += _WEYL[1]
     even &= _MASK
     return odd, even
+
+
+def _round_keys(key: Any) -> Iterator[Any]:
+    """The two key words [2, ...] of each round."""
+    if isinstance(key, np.ndarray):  # all at once: a call costs as much as the numbers
+        rounds = np.arange(_ROUNDS).reshape(-1, *(1,) * key.ndim)
+        yield from key + rounds * _stacked(_WEYL, key.ndim)
+        return
+    for _ in range(_ROUNDS):
+        yield key
+        key[0] += _WEYL[0]
+        key[1] += _WEYL[1]
+
+
+@lru_cache(maxsize=16)
+def _stacked(pair: tuple[int, int], ndim: int) -> np.ndarray:
+    """Two constants, one for each of two stacked words."""
+    return np.array(pair).reshape(2, *(1,) * (ndim - 1))
 
 
 @dataclass(frozen=True)
