@@ -54,7 +54,7 @@ def synthesis() -> tio.Compose:
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
     """Let the brightest voxel of each sample [B, C, I, J, K] be 1."""
-    return x / x.amax((1, 2, 3, 4), keepdim=True)
+    return x / x.amax((1, 2, 3, 4), keepdim=True).clamp_min(1e-6)  # which may hold no tissue
 
 
 def brain() -> tio.Subject:

@@ -68,6 +68,37 @@ def test_loader_has_the_module_that_the_guides_import():
     assert SubjectsLoader is tio.SubjectsLoader
 
 
+def test_augmentation_as_guides_for_torchio_spell_it():
+    """The calls of a guide to TorchIO, one after another, with the import changed and nothing else."""
+    x = torch.rand(1, 32, 32, 32)
+    subject = tio.Subject(t1=tio.ScalarImage(tensor=x), seg=tio.LabelMap(tensor=(x > 0.5).byte()))
+    steps = [
+        tio.RandomAffine(scales=(0.9, 1.1), degrees=10, translation=5, p=0.75),
+        tio.RandomElasticDeformation(num_control_points=7, max_displacement=1.5, locked_borders=2),
+        tio.RandomFlip(axes=("LR",), flip_probability=0.5),
+        tio.RandomBiasField(coefficients=0.5, p=0.5),
+        tio.RandomNoise(mean=0, std=(0, 0.1), p=0.5),
+        tio.RandomBlur(std=(0, 2), p=0.5),
+        tio.RandomGamma(log_gamma=(-0.3, 0.3), p=0.5),
+        tio.RandomMotion(degrees=10, translation=10, num_transforms=2, p=0.25),
+        tio.RandomGhosting(num_ghosts=(4, 10), axes=(0, 1, 2), intensity=(0.5, 1), p=0.25),
+        tio.RandomSpike(num_spikes=1, intensity=(1, 3), p=0.25),
+        tio.OneOf({tio.RandomElasticDeformation(max_displacement=1): 0.2, tio.RandomAffine(): 0.8}),
+        tio.RandomAnisotropy(axes=(0, 1, 2), downsampling=(1.5, 5)),
+        tio.RandomSwap(patch_size=15, num_iterations=100),
+        tio.RandomLabelsToImage(label_key="seg", image_key="t1"),
+        tio.Lambda(lambda x: 2 * x, types_to_apply=[tio.INTENSITY]),
+    ]
+    augmented = subject
+    for step in steps:
+        augmented = step(augmented)
+    together = tio.Compose(steps)(subject)
+    for out in (augmented, together):
+        assert out.t1.shape == (1, 32, 32, 32)
+        assert torch.isfinite(out.t1.data).all()
+        assert set(out.seg.data.unique().tolist()) <= {0, 1}
+
+
 def test_version_is_that_of_the_metadata():
     from importlib.metadata import version
 
