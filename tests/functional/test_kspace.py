@@ -13,7 +13,7 @@ from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.reference import kspace as definition
-from torchio_gpu.functional.reference import phase_encode
+from torchio_gpu.functional.reference import phase_encode, slabs
 from torchio_gpu.functional.reference.slabs import last
 from torchio_gpu.functional.reference.spatial import reader, separable
 
@@ -268,6 +268,21 @@ def test_motion_agrees_with_torchio_where_it_is_right():
 
 
 # What holds for all
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slab_by_slab_is_the_same_as_at_once(axis, monkeypatch):
+    """Slabs are a matter of speed, and lie along another axis than the lines."""
+    x = volume((2, 2, 9, 7, 8))
+    for run in (
+        lambda: F.ghosting(x, 3, 0.7, 0.1, axis),
+        lambda: F.motion(x, 10.0, 1.0, TIMES[:2], axis, output="magnitude"),
+    ):
+        whole = run()
+        with monkeypatch.context() as patch:
+            patch.setattr(slabs, "VOXELS", 300)
+            parts = run()
+        assert_close(parts, whole, share=1e-12, reason="matrix products may round by size")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int16])

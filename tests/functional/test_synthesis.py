@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from torchio_gpu import functional as F
+from torchio_gpu.functional.reference import slabs
 
 
 def test_each_label_has_its_mean_and_spread_in_each_sample():
@@ -51,6 +52,19 @@ def test_the_noise_is_that_of_the_seed():
     again = F.labels_to_image(labels[:1], [0.0], [1.0], np.array([4]))
     assert torch.equal(again[0], two)
     assert not torch.equal(one, two)
+
+
+def test_slab_by_slab_is_the_same_as_at_once(monkeypatch):
+    labels = torch.randint(-1, 4, (2, 1, 9, 7, 8))
+    shares = torch.rand(2, 3, 9, 7, 8).softmax(1)
+    was = torch.rand(2, 1, 9, 7, 8)
+    mean, std = np.arange(3.0), np.arange(3.0) + 1
+    for x in (labels, shares):
+        whole = F.labels_to_image(x, mean, std, np.array([1, 2]), background=was)
+        with monkeypatch.context() as patch:
+            patch.setattr(slabs, "VOXELS", 300)
+            parts = F.labels_to_image(x, mean, std, np.array([1, 2]), background=was)
+        torch.testing.assert_close(parts, whole)
 
 
 def test_gradients_reach_parameters_background_and_shares():

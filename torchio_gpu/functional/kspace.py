@@ -99,7 +99,7 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     Args:
         x: Volume, (B, C, I, J, K).
         positions: Where the points are in centred k-space, relative to its size: from 0 to 1,
-            frequency 0 at 1/2; (P, 3) for all samples or (B, P, 3).
+            frequency 0 at 1/2; (P, 3) for all samples or (B, P, 3), on the host.
         intensity: Of the points, relative to the largest magnitude in the k-space of the channel:
             a number, (P,), or (B, P).
 
@@ -120,9 +120,9 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     strength = per_item(intensity, x, "intensity", (count,))
     if count == 0:
         return as_given(y.clone(), x)
-    size, *moved = to_device(x.device, np.array(x.shape[2:]), places, strength)
-    where, height = (m.expand(len(x), *m.shape[1:]) for m in moved)
-    return as_given(_reference.spike(y, _reference.spike_frequencies(size, where), height), x)
+    waves = _reference.plane_waves(spatial_shape(x), host(places))
+    *moved, height = to_device(x.device, *waves, strength)
+    return as_given(_reference.spike(y, moved, height), x)
 
 
 def motion(

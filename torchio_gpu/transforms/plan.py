@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from .moves import Chain, Sampling, Scene, check_spaces
 from .params import Params
 from .steps import Outline, Record, Step
 from .volumes import Change, add_made
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass

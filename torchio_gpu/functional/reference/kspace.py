@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
+from ...arrays import host
 from ...shapes import Volume
 from .phase_encode import SPACE, Planes, spike_frequencies
 
@@ -47,7 +48,7 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
     """
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     peak = spectrum.abs().amax(SPACE)  # [B, C]
-    at = spike_frequencies(torch.tensor(x.shape[2:]), positions)
+    at = torch.from_numpy(spike_frequencies(x.shape[2:], host(positions))).to(x.device)
     added = 0.0
     for p in range(positions.shape[1]):
         here = torch.ones((), dtype=torch.bool, device=x.device)

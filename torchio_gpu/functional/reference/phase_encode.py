@@ -69,42 +69,54 @@ def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
     return join((part(first) for first in range(0, rows, slab)), rows, order)
 
 
-def spike_frequencies(size: Tensor, positions: Tensor) -> Tensor:
-    """Frequency of each spike along each axis, [B, P, 3] float64.
+def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
+    """Frequency of each spike along each axis, [B, P, 3].
 
     Args:
-        size: Voxels along I, J, K, [3].
+        size: Voxels along I, J, K.
         positions: Relative positions in centred k-space, from 0 to 1, [B, P, 3].
     """
-    return torch.minimum((positions * size).floor(), size - 1) - (size / 2).floor()
+    n = np.array(size)
+    return np.minimum(np.floor(positions * n), n - 1) - n // 2  # type: ignore[no-any-return]
 
 
-def spike(x: Volume, frequency: Tensor, intensity: Tensor) -> Volume:
+def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
+    """``exp(2 pi i k v / n)`` along I, J, K for each spike: real and imaginary, [B, n, P, 2] each.
+
+    Args:
+        size, positions: See :func:`spike_frequencies`.
+    """
+    frequency = spike_frequencies(size, positions)
+    waves = []
+    for axis, n in enumerate(size):
+        phase = 2 * math.pi / n * np.arange(n)[:, None] * frequency[:, None, :, axis]
+        waves.append(np.stack((np.cos(phase), np.sin(phase)), -1))
+    return waves
+
+
+def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
     """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
 
     Args:
         x: Volume.
-        frequency: Of each spike along each axis, [B, P, 3]; see :func:`spike_frequencies`.
+        waves: From :func:`plane_waves`, on the device.
         intensity: Relative to the largest magnitude in k-space, [B, P].
     """
-    size = x.shape[2:]
-    channels, voxels = x.shape[1], size.numel()
+    batch, channels, *size = x.shape
+    along_i, along_j, along_k = map(torch.view_as_complex, waves)
+    spectrum = torch.view_as_real(rfftn(x, dim=SPACE))
+    peak = root((spectrum * spectrum).sum(-1).amax(SPACE))  # [B, C]
+    height = peak[:, :, None] * (intensity / math.prod(size))[:, None]  # [B, C, P]
+    plane = along_i[:, :, None] * along_j[:, None]  # [B, I, J, P]
+    plane = plane[:, None] * height[:, :, None, None]
+    # Re(a b) = Re a Re b - Im a Im b, summed over spikes: one matrix product for each channel
+    left = torch.view_as_real(plane).expand(batch, *plane.shape[1:], 2).flatten(-2).flatten(0, 1)
+    right = torch.view_as_real(along_k.conj_physical()).flatten(2).mT  # [B, 2 P, K]
+    right = right.expand(batch, -1, -1).repeat_interleave(channels, 0)
+    work = product_dtype(x.device, x.dtype)
+    flat = x.reshape(batch * channels, -1, size[2])
     with full_precision(x.device):
-        spectrum = torch.view_as_real(rfftn(x, dim=SPACE))
-        peak = root((spectrum * spectrum).sum(-1).amax(SPACE))  # [B, C]
-        i, j, k = (
-            torch.arange(n, dtype=torch.float64, device=x.device)[:, None]
-            * (2 * math.pi / n * frequency[:, None, :, axis])  # [B, n, P]
-            for axis, n in enumerate(size)
-        )
-        # cos(a + k) = cos a cos k - sin a sin k, where a is known for each pair of i and j
-        plane = (i[:, :, None] + j[:, None]).flatten(1, 2)[:, None]  # [B, 1, IJ, P]
-        height = (peak[:, :, None] * (intensity / voxels)[:, None])[:, :, None]  # [B, C, 1, P]
-        waves = torch.cat([plane.cos() * height, plane.sin() * -height], -1).flatten(0, 1)
-        ends = torch.cat([k.cos(), k.sin()], -1).mT.repeat_interleave(channels, 0)  # [BC, 2P, K]
-        work = product_dtype(x.device, x.dtype)
-        flat = x.reshape(-1, size[0] * size[1], size[2])
-        out = torch.baddbmm(flat.to(work), waves.to(work), ends.to(work))
+        out = torch.baddbmm(flat.to(work), left.flatten(1, 2).to(work), right.to(work))
     return out.view(x.shape).to(x.dtype)
 
 
