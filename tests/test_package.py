@@ -69,7 +69,7 @@ def test_loader_has_the_module_that_the_guides_import():
 
 
 def test_augmentation_as_guides_for_torchio_spell_it():
-    """The calls of a guide to TorchIO, one after another, with the import changed and nothing else."""
+    """The calls of a guide to TorchIO, with the import changed and nothing else."""
     x = torch.rand(1, 32, 32, 32)
     subject = tio.Subject(t1=tio.ScalarImage(tensor=x), seg=tio.LabelMap(tensor=(x > 0.5).byte()))
     steps = [
