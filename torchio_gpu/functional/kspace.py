@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import geometry
@@ -20,9 +21,9 @@ from ..shapes import Triple, Volume, spatial_shape
 from .arguments import as_given, at_least, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
-from .reference.slabs import last
+from .reference.slabs import Turned, last
 from .reference.spatial import reader, separable
-from .rows import by_axis
+from .rows import by_axis, rows_at, rows_by_axis
 from .spatial import check_mode
 from .statistics import fill_value
 
@@ -185,19 +186,35 @@ def motion(
     outside = fill_value(y, fill)
     edge = outside if isinstance(outside, Tensor) else np.full(1, outside)
 
-    def run(part: Volume, axis: int, matrix: Array, moments: np.ndarray, edge: Array) -> Volume:
-        order = last(axis)
+    def run(part: Volume, turned: Turned, matrix: Array, times: np.ndarray, edge: Array) -> Volume:
+        order = turned[0][1]
         size = (part.shape[2 + order[0]], part.shape[2 + order[1]], part.shape[2 + order[2]])
-        columns = [*order, 3]  # out of the order in which the output is made
-        matrix = matrix[..., columns].reshape(-1, 4, 4)
-        factors = separable(part.shape[2:], matrix, None, None, size, mode)
+        factors = separable(part.shape[2:], matrix.reshape(-1, 4, 4), None, None, size, mode)
         assert factors is not None  # as an affine map always is
-        halves = _reference.halves(motion_owner(moments, size[2]), poses)
+        halves = _reference.halves(motion_owner(times, size[2]), poses)
         *moved, even, odd = to_device(x.device, *factors, *halves)
         read = reader(part, mode, edge if isinstance(edge, Tensor) else float(edge[0]))
-        return _reference.motion(part, moved, even, odd if magnitude else None, axis, read)
+        return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
 
-    return as_given(by_axis(y, axis, run, matrix, moments, edge), x)
+    def alone(part: Volume, axis: int, *parameters: Array) -> Volume:
+        return run(part, [(slice(None), last(axis))], *parameters)  # type: ignore[arg-type]
+
+    rows_of = rows_by_axis(axis, len(x))
+    matrix = _from_turned(matrix, rows_of)
+    if len(rows_of) > 1 and len(set(x.shape[2:])) == 1:
+        # of one size whichever axis is behind: the poses of all samples in one sampling
+        turned = [(rows_at(rows, x.device), last(a)) for a, rows in rows_of.items()]
+        return as_given(run(y, turned, matrix, moments, edge), x)
+    return as_given(by_axis(y, axis, alone, matrix, moments, edge), x)
+
+
+def _from_turned(matrix: Array, rows_of: dict[int, list[int]]) -> Array:
+    """Matrices [B, P, 4, 4] for output voxels with each sample's axis behind the others."""
+    columns = {row: [*last(axis), 3] for axis, rows in rows_of.items() for row in rows}
+    if len(rows_of) == 1:
+        return matrix[..., columns[0]]
+    each = [matrix[row][..., columns[row]] for row in range(len(matrix))]
+    return torch.stack(each) if isinstance(matrix, Tensor) else np.stack(each)  # type: ignore[arg-type]
 
 
 def motion_owner(times: np.ndarray, lines: int) -> np.ndarray:

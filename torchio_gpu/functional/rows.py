@@ -30,6 +30,26 @@ def pick(array: Array, rows: Sequence[int]) -> Array:
     return array[list(rows)]
 
 
+def rows_by_axis(axis: int | Sequence[int] | Array, batch: int) -> dict[int, list[int]]:
+    """The samples for which each axis is meant.
+
+    Args:
+        axis: Voxel axis of all samples, or one for each, (B) on the host.
+        batch: Number of samples.
+
+    Raises:
+        ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
+    """
+    axes = np.asarray(axis)
+    known = np.issubdtype(axes.dtype, np.integer) and np.isin(axes, (0, 1, 2)).all()
+    if not known or axes.shape not in ((), (1,), (batch,)):
+        raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")
+    rows_of: dict[int, list[int]] = {}
+    for row, each in enumerate(np.broadcast_to(axes, batch).tolist()):
+        rows_of.setdefault(each, []).append(row)
+    return rows_of
+
+
 def by_axis(
     x: Tensor, axis: int | Sequence[int] | Array, function: Callable[..., Tensor], *arrays: Array
 ) -> Tensor:
@@ -44,13 +64,7 @@ def by_axis(
     Raises:
         ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
     """
-    axes = np.asarray(axis)
-    rows_of: dict[int, list[int]] = {}
-    for row, each in enumerate(axes.ravel().tolist()):
-        rows_of.setdefault(each, []).append(row)
-    whole = np.issubdtype(axes.dtype, np.integer)
-    if not whole or axes.shape not in ((), (len(x),)) or not set(rows_of) <= {0, 1, 2}:
-        raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")
+    rows_of = rows_by_axis(axis, len(x))
     if len(rows_of) == 1:
         return function(x, next(iter(rows_of)), *arrays)
     out = None

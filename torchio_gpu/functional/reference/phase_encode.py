@@ -23,7 +23,7 @@ from ...arrays import Array, common
 from ...shapes import Volume
 from .intensity import root
 from .separable import expand, full_precision, product_dtype
-from .slabs import join, last, slab_rows
+from .slabs import Turned, join, last, slab_rows, turn
 
 SPACE = (2, 3, 4)
 
@@ -58,7 +58,7 @@ def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
     lines = x.shape[2 + axis]
     missing = missing.to(x.dtype)[:, None, None, None]
     order = last(axis)
-    y = x.permute(0, 1, *(2 + a for a in order))
+    y = turn(x, order)
     rows = y.shape[2]
     slab = slab_rows(rows, x.numel() // rows, x.device)
 
@@ -66,7 +66,7 @@ def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
         some = y[:, :, first : first + slab].contiguous()
         return some - irfft(rfft(some) * missing, n=lines)
 
-    return join((part(first) for first in range(0, rows, slab)), rows, order)
+    return join((part(first) for first in range(0, rows, slab)), rows, [(slice(None), order)])
 
 
 def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
@@ -125,24 +125,24 @@ def motion(
     factors: Sequence[Tensor],
     even: Tensor,
     odd: Tensor | None,
-    axis: int,
+    turned: Turned,
     read: Callable[[Tensor], Tensor],
 ) -> Volume:
     """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
 
     Args:
         x: Volume in the reference pose.
-        factors: Where each pose of each sample is read, [B P, ...]; axes of the output are
-            ordered with ``axis`` behind the others. See :func:`spatial.separable`.
+        factors: Where each pose of each sample is read, [B P, ...], the axes of the output being
+            ordered as ``turned`` says. See :func:`spatial.separable`.
         even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
             image, otherwise its magnitude.
-        axis: The phase-encode axis.
+        turned: The order of the axes of the samples, which brings the phase-encode axis behind
+            the others; samples may differ if they are of one size then.
         read: What reads ``x`` at a grid; see :func:`spatial.reader`.
     """
-    batch, channels, lines = x.shape[0], x.shape[1], x.shape[2 + axis]
-    order = last(axis)
-    still = x.permute(0, 1, *(2 + a for a in order))  # [B, C, rows, columns, lines]
-    rows, columns = still.shape[2:4]
+    batch, channels = x.shape[:2]
+    still = [(at, turn(x, order)) for at, order in turned]
+    rows, columns, lines = still[0][1].shape[2:]
     even = even.to(x.dtype)[:, None, :, None, None]  # [B, 1, P, 1, 1, F]
     if odd is not None:
         odd = (odd.to(x.dtype) * -1j)[:, None, :, None, None]
@@ -155,7 +155,7 @@ def motion(
         grid = expand((coefficients, some, along_j, along_k), x.dtype)  # [B P, slab, ...]
         # the poses of a sample are further rows of one output, so that it is not copied for each
         moved = read(grid.view(batch, -1, columns, lines, 3))
-        here = still[:, :, first : first + slab]
+        here = _together([(at, y[:, :, first : first + slab]) for at, y in still])
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)
         if odd is None:
@@ -163,7 +163,17 @@ def motion(
         imaginary = irfft((change * odd).sum(2), n=lines)
         return root(real * real + imaginary * imaginary)
 
-    return join((part(first) for first in range(0, rows, slab)), rows, order)
+    return join((part(first) for first in range(0, rows, slab)), rows, turned)
+
+
+def _together(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
+    """Some samples of each of several tensors of one shape."""
+    if len(parts) == 1:
+        return parts[0][1]
+    out = torch.empty(parts[0][1].shape, dtype=parts[0][1].dtype, device=parts[0][1].device)
+    for at, part in parts:
+        out[at] = part[at]
+    return out
 
 
 def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,17 @@ def slab_rows(rows: int, voxels_per_row: int, device: torch.device) -> int:
     return max(1, VOXELS // voxels_per_row) if device.type == "cpu" else rows
 
 
-def join(slabs: Iterator[Tensor], rows: int, order: Sequence[int] = (0, 1, 2)) -> Tensor:
+#: Samples, and the order of the axes in which their volumes are worked through.
+Turned = Sequence[tuple[Any, Sequence[int]]]
+AS_THEY_ARE: Turned = ((slice(None), (0, 1, 2)),)
+
+
+def turn(x: Tensor, order: Sequence[int]) -> Tensor:
+    """A volume with its axes in another order."""
+    return x.permute(0, 1, *(2 + axis for axis in order))
+
+
+def join(slabs: Iterator[Tensor], rows: int, turned: Turned = AS_THEY_ARE) -> Tensor:
     """Slabs [B, C, some of I, J, K] put together to a volume of ``rows`` rows.
 
     Each is put in its place as soon as it is made, so that its memory serves the next one; only
@@ -30,22 +41,22 @@ def join(slabs: Iterator[Tensor], rows: int, order: Sequence[int] = (0, 1, 2)) -
     Args:
         slabs: Parts along dimension 2, in order.
         rows: How many rows they have together.
-        order: Which axes of the volume the three of the slabs are.
+        turned: Which axes of the volume the three of the slabs are, for all samples or for some
+            and the others; the volume returned has them in their own order again.
     """
     part = next(slabs)
-    natural = [order.index(axis) for axis in range(3)]
-    back = (0, 1, *(2 + n for n in natural))
     if part.shape[2] == rows or part.requires_grad:
-        whole = part if part.shape[2] == rows else torch.cat([part, *slabs], 2)
-        return whole.permute(back).contiguous()
+        slabs = iter([part if part.shape[2] == rows else torch.cat([part, *slabs], 2)])
+        part = next(slabs)
+        if len(turned) == 1:
+            return turn(part, [turned[0][1].index(axis) for axis in range(3)]).contiguous()
     size = (rows, *part.shape[3:])
-    out = torch.empty(
-        (*part.shape[:2], *(size[n] for n in natural)), dtype=part.dtype, device=part.device
-    )
-    view = out.permute(0, 1, *(2 + axis for axis in order))
+    natural = [size[turned[0][1].index(axis)] for axis in range(3)]
+    out = torch.empty((*part.shape[:2], *natural), dtype=part.dtype, device=part.device)
     first = 0
     for slab in chain([part], slabs):
-        view[:, :, first : first + slab.shape[2]] = slab
+        for at, order in turned:
+            turn(out, order)[at, :, first : first + slab.shape[2]] = slab[at]
         first += slab.shape[2]
     return out
 
