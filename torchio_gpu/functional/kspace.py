@@ -23,7 +23,7 @@ from .launch import to_device
 from .reference import phase_encode as _reference
 from .reference.slabs import Turned, last
 from .reference.spatial import reader, separable
-from .rows import by_axis, rows_at, rows_by_axis
+from .rows import rows_by_axis, with_axis_last
 from .spatial import check_mode
 from .statistics import fill_value
 
@@ -82,13 +82,13 @@ def ghosting(
     kept = per_item(0.0 if restore is None else restore, x, "restore")
     within(kept, 0, 1, "restore")
 
-    def run(part: Volume, axis: int, *parameters: Array) -> Volume:
-        lines = part.shape[2 + axis]
+    def run(part: Volume, turned: Turned, *parameters: Array) -> Volume:
+        lines = part.shape[2 + turned[0][1][2]]
         missing = _reference.Planes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
         (moved,) = to_device(x.device, missing)
-        return _reference.ghosting(part, moved, axis)
+        return _reference.ghosting(part, moved, turned)
 
-    return as_given(by_axis(y, axis, run, ghosts, strength, kept), x)
+    return as_given(with_axis_last(y, axis, run, ghosts, strength, kept), x)
 
 
 def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume:
@@ -196,16 +196,8 @@ def motion(
         read = reader(part, mode, edge if isinstance(edge, Tensor) else float(edge[0]))
         return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
 
-    def alone(part: Volume, axis: int, *parameters: Array) -> Volume:
-        return run(part, [(slice(None), last(axis))], *parameters)  # type: ignore[arg-type]
-
-    rows_of = rows_by_axis(axis, len(x))
-    matrix = _from_turned(matrix, rows_of)
-    if len(rows_of) > 1 and len(set(x.shape[2:])) == 1:
-        # of one size whichever axis is behind: the poses of all samples in one sampling
-        turned = [(rows_at(rows, x.device), last(a)) for a, rows in rows_of.items()]
-        return as_given(run(y, turned, matrix, moments, edge), x)
-    return as_given(by_axis(y, axis, alone, matrix, moments, edge), x)
+    matrix = _from_turned(matrix, rows_by_axis(axis, len(x)))
+    return as_given(with_axis_last(y, axis, run, matrix, moments, edge), x)
 
 
 def _from_turned(matrix: Array, rows_of: dict[int, list[int]]) -> Array:

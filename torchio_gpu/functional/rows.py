@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..arrays import Array
 from .launch import indices
+from .reference.slabs import last
 
 Rows = slice | Tensor
 
@@ -76,3 +77,26 @@ def by_axis(
         out[at] = part
     assert out is not None
     return out
+
+
+def with_axis_last(
+    x: Tensor, axis: int | Sequence[int] | Array, function: Callable[..., Tensor], *arrays: Array
+) -> Tensor:
+    """Call a function that wants the axis behind the others, for as many samples at once as can be.
+
+    Cubes are of one size whichever axis is behind, so it is called once for all of them.
+
+    Args:
+        x, axis, arrays: As for :func:`by_axis`.
+        function: Called with some of the samples, what :func:`slabs.join` is to be told of the
+            order of their axes, and their ``arrays``.
+    """
+    rows_of = rows_by_axis(axis, len(x))
+    if len(rows_of) > 1 and len(set(x.shape[2:])) == 1:
+        turned = [(rows_at(rows, x.device), last(each)) for each, rows in rows_of.items()]
+        return function(x, turned, *arrays)
+
+    def alone(part: Tensor, each: int, *some: Array) -> Tensor:
+        return function(part, [(slice(None), last(each))], *some)
+
+    return by_axis(x, axis, alone, *arrays)

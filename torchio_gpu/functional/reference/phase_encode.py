@@ -23,7 +23,7 @@ from ...arrays import Array, common
 from ...shapes import Volume
 from .intensity import root
 from .separable import expand, full_precision, product_dtype
-from .slabs import Turned, join, last, slab_rows, turn
+from .slabs import Turned, join, slab_rows, turn
 
 SPACE = (2, 3, 4)
 
@@ -47,26 +47,25 @@ class Planes(NamedTuple):
         return intensity[:, None] * (comb & outside)
 
 
-def ghosting(x: Volume, missing: Tensor, axis: int) -> Volume:
+def ghosting(x: Volume, missing: Tensor, turned: Turned) -> Volume:
     """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it.
 
     Args:
         x: Volume.
         missing: Share of each plane that is missing, for frequencies from 0 up, [B, F].
-        axis: The phase-encode axis.
+        turned: The order of the axes of the samples, which brings the phase-encode axis behind
+            the others; samples may differ if they are of one size then.
     """
-    lines = x.shape[2 + axis]
+    whole = [(at, turn(x, order)) for at, order in turned]
+    rows, _, lines = whole[0][1].shape[2:]
     missing = missing.to(x.dtype)[:, None, None, None]
-    order = last(axis)
-    y = turn(x, order)
-    rows = y.shape[2]
     slab = slab_rows(rows, x.numel() // rows, x.device)
 
     def part(first: int) -> Volume:
-        some = y[:, :, first : first + slab].contiguous()
+        some = _together([(at, y[:, :, first : first + slab]) for at, y in whole]).contiguous()
         return some - irfft(rfft(some) * missing, n=lines)
 
-    return join((part(first) for first in range(0, rows, slab)), rows, [(slice(None), order)])
+    return join((part(first) for first in range(0, rows, slab)), rows, turned)
 
 
 def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
@@ -136,8 +135,7 @@ def motion(
             ordered as ``turned`` says. See :func:`spatial.separable`.
         even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
             image, otherwise its magnitude.
-        turned: The order of the axes of the samples, which brings the phase-encode axis behind
-            the others; samples may differ if they are of one size then.
+        turned: As for :func:`ghosting`.
         read: What reads ``x`` at a grid; see :func:`spatial.reader`.
     """
     batch, channels = x.shape[:2]
