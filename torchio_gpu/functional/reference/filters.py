@@ -22,7 +22,7 @@ from ...shapes import Triple, Volume
 from .separable import full_precision, product_dtype, ramp
 
 #: Where the Gaussian is cut off, in standard deviations, as by scipy.ndimage.
-TRUNCATE = 4.0
+_TRUNCATE = 4.0
 #: Wider Gaussians than reach as many voxels are cut there.
 _REACH = 1024
 _TINY = 1e-6  # voxels: a Gaussian of this width is the identity
@@ -49,13 +49,13 @@ def gaussian(size: int, std: Array) -> Array:
     xp, std = common(std)
     where = {} if xp is np else {"device": std.device}
     period = 2 * size
-    reach = TRUNCATE * float(host(std).max()) + 1 if on_host(std) else _REACH
+    reach = _TRUNCATE * float(host(std).max()) + 1 if on_host(std) else _REACH
     mirrors = min(int(reach), _REACH) // period + 1
     copies = xp.arange(-mirrors, mirrors + 1, dtype=xp.float64, **where)[:, None] * period
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]
     weights = xp.exp(-0.5 * (distance / std.clip(_TINY)) ** 2)
-    weights = (weights * (distance <= xp.floor(TRUNCATE * std + 0.5))).sum(1)
+    weights = (weights * (distance <= xp.floor(_TRUNCATE * std + 0.5))).sum(1)
     weights = weights / weights.sum(1)[:, None]
     return xp.concatenate((weights, weights[:, :size]), 1)  # type: ignore[no-any-return]
 
