@@ -372,7 +372,10 @@ def test_runs_without_looking_at_voxels(mode, inverse):
     ("call", "message"),
     [
         (lambda x: F.warp(x[0]), r"x must have shape \(B, C, I, J, K\).*got \(1, 4, 4, 4\)"),
-        (lambda x: F.warp(x, mode="cubic"), "mode must be one of linear, nearest, got 'cubic'"),
+        (
+            lambda x: F.warp(x, mode="cubic"),
+            "mode must be one of linear, nearest, bspline, label, got 'cubic'",
+        ),
         (lambda x: F.warp(x, torch.eye(3)), r"matrix must have shape .* got \(1, 3, 3\)"),
         (lambda x: F.warp(x, torch.eye(4).repeat(3, 1, 1)), r"matrix .* got \(3, 4, 4\)"),
         (lambda x: F.warp(x, control_points=torch.zeros(3, 3, 4, 4)), "at least 4 points"),

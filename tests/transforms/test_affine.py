@@ -270,7 +270,7 @@ def test_a_hole_of_nan_stays_a_hole():
 
 
 def test_labels_are_never_mixed():
-    with pytest.raises(ValueError, match="label_interpolation must be 'nearest'"):
+    with pytest.raises(ValueError, match="label_interpolation must be one of nearest, label"):
         tio.RandomAffine(label_interpolation="linear")
     with pytest.raises(
         ValueError, match=r"fill must be a value that torch\.uint8 can hold, got -1"

@@ -74,17 +74,48 @@ TRANSFORMS = {
          tio.RandomNoise(p=0.5)], **k
     ),
 }  # fmt: skip
+#: Those that give images another grid.
+GRID = np.diag([1.5, 2, 2.5, 1])
+GRID[:3, 3] = subject().t1.space.centre[0] - GRID[:3, :3] @ (4, 3.5, 3)
+REGRIDS = {
+    "ToOrientation": lambda **k: tio.ToOrientation("SPL", **k),
+    "Transpose": lambda **k: tio.Transpose(**k),
+    "Resample": lambda **k: tio.Resample((1.3, 1.2, 2.5), **k),
+    "Resample, bspline": lambda **k: tio.Resample(1.4, "bspline", "label", **k),
+    "Resample, antialias": lambda **k: tio.Resample((2.3, 3, 4), antialias=True, **k),
+    "Resample, onto a grid": lambda **k: tio.Resample(
+        ((9, 8, 7), GRID), **k
+    ),
+    "Resize": lambda **k: tio.Resize((5, -1, 9), **k),
+    "Crop": lambda **k: tio.Crop((1, 0, 0, 1, 0, 0), **k),
+    "Pad": lambda **k: tio.Pad((1, 2, 0), padding_mode=5, **k),
+    "Pad, reflect": lambda **k: tio.Pad((1, 2, 0), padding_mode="reflect", **k),
+    "Pad, mean": lambda **k: tio.Pad((1, 2, 0), padding_mode="mean", **k),
+    "CropOrPad": lambda **k: tio.CropOrPad((3, 20, None), **k),
+    "CropOrPad, random": lambda **k: tio.CropOrPad((3, 8, 9), location="random", **k),
+    "EnsureShapeMultiple": lambda **k: tio.EnsureShapeMultiple((4, 5, 1), **k),
+}  # fmt: skip
 #: Those that cannot be called with any image, or need choosing, are tested by themselves.
-NOT_CALLED_ALONE = {"Recorded", "LabelsToImage", "RandomLabelsToImage"}
+NOT_CALLED_ALONE = {
+    "CopyAffine",
+    "ToCanonical",
+    "ToReferenceSpace",
+    "Recorded",
+    "LabelsToImage",
+    "RandomLabelsToImage",
+}
 
 
 def square(x):
     return x * x
 
 
-@pytest.fixture(params=TRANSFORMS, autouse=False)
-def make(request):
-    return TRANSFORMS[request.param]
+def pytest_generate_tests(metafunc):
+    """Tests marked ``same_grid`` are about transforms that keep where voxels lie."""
+    if "make" in metafunc.fixturenames:
+        same = metafunc.definition.get_closest_marker("same_grid")
+        known = TRANSFORMS if same else {**TRANSFORMS, **REGRIDS}
+        metafunc.parametrize("make", known.values(), ids=known.keys())
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +142,7 @@ def test_no_transform_is_missing_here():
         name for name in tio.transforms.__all__
         if isinstance(getattr(tio, name), type) and issubclass(getattr(tio, name), Transform)
     }  # fmt: skip
-    tested = {name.split(",")[0] for name in TRANSFORMS}
+    tested = {name.split(",")[0] for name in (*TRANSFORMS, *REGRIDS)}
     assert public - tested - NOT_CALLED_ALONE - {"Transform"} == set()
 
 
@@ -144,6 +175,7 @@ def test_samples_are_independent(make):
     assert not torch.equal(first[1], second[1])
 
 
+@pytest.mark.same_grid
 def test_same_type_comes_out(make):
     transform = make()
     x = smooth((2, 1, 8, 9, 10)).float()
@@ -168,6 +200,7 @@ def test_same_type_comes_out(make):
     assert type(images) is tio.ImagesBatch
 
 
+@pytest.mark.same_grid
 def test_foreign_images(make):
     import nibabel as nib
     import PIL.Image
@@ -237,6 +270,7 @@ def test_copy_false_changes_the_container(make):
     assert make(copy=False)(x) is x
 
 
+@pytest.mark.same_grid
 def test_p_zero_is_the_identity_and_p_decides_per_sample(make):
     subjects = [subject(seed=n) for n in range(2)] * 20
     out = make(p=0)(batch_of(subjects))
@@ -315,6 +349,7 @@ def test_any_layout_of_the_memory(make, layout):
     assert_close(*outs, share=2e-6, reason="sums may be taken in another order")
 
 
+@pytest.mark.same_grid
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7), (2, 3, 4)])
 def test_small_and_flat_volumes(make, shape):
     transform = make()
@@ -327,6 +362,7 @@ def test_small_and_flat_volumes(make, shape):
     assert torch.isfinite(out).all()
 
 
+@pytest.mark.same_grid
 def test_runs_without_looking_at_voxels(make):
     """On the meta device every look at a value raises: no such look means no wait on a GPU."""
     data = torch.empty(4, 1, 8, 9, 10, device="meta")
@@ -412,6 +448,7 @@ def test_history_replays_exactly(make):
         assert torch.equal(from_text.t1.data, out.t1.data)
 
 
+@pytest.mark.same_grid
 def test_inverse_undoes(make):
     affine = oblique_affine((1, 1, 1))
     x = smooth((1, 1, 24, 26, 28), seed=4)[0].float()
@@ -453,6 +490,7 @@ def test_gives_the_same_numbers_in_any_thread(make):
             assert torch.equal(expected, actual)
 
 
+@pytest.mark.same_grid
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_the_type_of_voxels_does_not_depend_on_a_coin(make, p):
     x = torch.randint(0, 9, (3, 1, 6, 6, 6), dtype=torch.int16)
@@ -486,6 +524,7 @@ def test_what_is_changed_later_counts(make):
     assert torch.equal(transform(x), x)
 
 
+@pytest.mark.same_grid
 def test_a_record_can_be_replayed_where_images_are_missing(make):
     s = subject()
     out = make(include=["t1", "seg"])(s)

@@ -84,6 +84,12 @@ class ImagesBatch:
         data = self.data[rows_at(samples, self.device)]
         return ImagesBatch(data, self.affine[list(samples)], self.kind, images)
 
+    def metadata(self, key: str) -> list[Any]:
+        """A value of the metadata of the images that were batched; None where one has none."""
+        if self._images is None:
+            return [None] * len(self)
+        return [image.metadata.get(key) for image in self._images]
+
     @property
     def tensor(self) -> Volume:
         """:attr:`data` by another name."""

@@ -7,8 +7,10 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 from .filters import anisotropy, blur, swap
 from .intensity import bias_field, gamma, noise, rician_noise
 from .kspace import ghosting, motion, motion_owner, spike
+from .pad import window
 from .program import pointwise
-from .spatial import affine_warp, bspline_warp, flip, warp
+from .resample import is_parallel, resample
+from .spatial import affine_warp, bspline_warp, flip, is_exact, warp
 from .statistics import fill_value
 from .synthesis import labels_to_image
 
@@ -22,13 +24,17 @@ __all__ = [
     "flip",
     "gamma",
     "ghosting",
+    "is_exact",
+    "is_parallel",
     "labels_to_image",
     "motion",
     "motion_owner",
     "noise",
     "pointwise",
+    "resample",
     "rician_noise",
     "spike",
     "swap",
     "warp",
+    "window",
 ]

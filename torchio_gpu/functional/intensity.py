@@ -1,17 +1,17 @@
-"""Intensity operations on volumes (B, C, I, J, K): bias field, gamma, noise."""
+"""Intensity operations on volumes (B, C, I, J, K): bias field, gamma, noise, clamp."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import Tensor
 
-from ..arrays import Array
+from ..arrays import Array, host, on_host
 from ..shapes import Volume, check_volume
 from . import program
 from .arguments import check_seeds, per_item
 from .program import pointwise
 
-__all__ = ["bias_field", "gamma", "noise", "rician_noise"]
+__all__ = ["bias_field", "check_bounds", "clamp", "gamma", "noise", "rician_noise"]
 
 
 def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
@@ -59,6 +59,40 @@ def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     if not (isinstance(log_gamma, (Tensor, np.ndarray)) and log_gamma.ndim == 2):
         log_gamma = per_item(log_gamma, x, "log_gamma")
     return pointwise(x, [program.Gamma(log_gamma)])
+
+
+def clamp(x: Volume, low: float | Array | None = None, high: float | Array | None = None) -> Volume:
+    """Keep values within a range: those outside become its nearer end.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        low, high: Ends of the range, in the image's own units: a number or one per sample (B);
+            None for no end.
+
+    Returns:
+        Volume; integers become float32. The gradient reaches a voxel within the range, ends
+        included, and the end that stands in for a voxel outside.
+
+    Raises:
+        ValueError: ``low`` is above ``high``.
+
+    >>> clamp(torch.tensor([-2000., 7, 3000]).view(1, 1, 1, 1, 3), -1000, 1000).flatten()
+    tensor([-1000.,     7.,  1000.])
+    """
+    check_volume(x)
+    least = np.full(1, -np.inf) if low is None else per_item(low, x, "low")
+    greatest = np.full(1, np.inf) if high is None else per_item(high, x, "high")
+    check_bounds(least, greatest, "low", "high")
+    return pointwise(x, [program.Clamp(least, greatest)])
+
+
+def check_bounds(low: Array, high: Array, name_low: str, name_high: str) -> None:
+    """Raise if, where the host knows them, a lower bound is above the upper one."""
+    if on_host(low) and on_host(high) and (host(low) > host(high)).any():
+        raise ValueError(
+            f"{name_low} must not be above {name_high}, got {host(low).tolist()} and "
+            f"{host(high).tolist()}"
+        )
 
 
 def noise(

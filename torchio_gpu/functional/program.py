@@ -90,7 +90,21 @@ class Noise:
         return _reference.noise(x, mean, std, self.seeds, self.rician, active, *where, owns)
 
 
-Operation = BiasField | Gamma | Noise
+@dataclass(frozen=True)
+class Clamp:
+    """Keep values within a range; see :func:`torchio_gpu.functional.clamp`."""
+
+    low: Array  # [B], -inf for no bound
+    high: Array  # [B], inf for no bound
+
+    def parameters(self, size: Triple) -> tuple[Array, ...]:
+        return (self.low, self.high)
+
+    def apply(self, x: Volume, slab: Slab, owns: bool, low: Tensor, high: Tensor) -> Volume:
+        return _reference.clamp(x, low, high, owns)
+
+
+Operation = BiasField | Gamma | Noise | Clamp
 
 
 def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:

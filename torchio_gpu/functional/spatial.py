@@ -20,18 +20,32 @@ from .program import Operation, Program, pointwise
 from .reference import spatial as _reference
 from .rows import Rows, rows_at
 
-MODES = ("linear", "nearest")
+MODES = ("linear", "nearest", "bspline", "label")
+#: Modes that move values and never compute with them.
+MOVING = ("nearest", "label")
 #: A map counts as one from voxel centres to voxel centres when it misses them by less than this
 #: many voxels: the rounding of a chain of float64 matrices, and far below a visible shift.
 _ON_LATTICE = 1e-6
 
-__all__ = ["MODES", "affine_warp", "bspline_warp", "check_mode", "flip", "warp"]
+__all__ = [
+    "MODES",
+    "affine_warp",
+    "bspline_warp",
+    "check_fill",
+    "check_matrix",
+    "check_mode",
+    "check_size",
+    "exact_rows",
+    "flip",
+    "is_exact",
+    "warp",
+]
 
 
-def check_mode(mode: str, name: str = "mode") -> str:
+def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) -> str:
     """Return the name of an interpolation, or raise listing the known ones."""
-    if mode not in MODES:
-        raise ValueError(f"{name} must be one of {', '.join(MODES)}, got {mode!r}")
+    if mode not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {mode!r}")
     return mode
 
 
@@ -50,13 +64,16 @@ def affine_warp(
         matrix: Output voxel to input voxel, (4, 4) for all samples or (B, 4, 4). Gradients reach
             it in 'linear' mode.
         size: Voxels of the output along I, J, K; those of ``x`` by default.
-        mode: 'linear' or 'nearest'.
+        mode: 'linear'; 'nearest'; 'bspline', the cubic B-spline through all voxels (quick where
+            axes stay parallel, see :func:`resample`; else 64 voxels are looked at for each); or
+            'label', the label whose membership, interpolated linearly, is largest.
         fill: Value outside the input: a number, one per sample (B), or per channel (B, C).
 
     Returns:
-        Volume (B, C, \\*size). Floats keep their dtype; integers become float32 in 'linear' mode
-        and are kept in 'nearest' mode. Samples whose map takes voxel centres to voxel centres
-        (identity, shifts by whole voxels, mirrors, permutations) are copied exactly.
+        Volume (B, C, \\*size). Floats keep their dtype; integers become float32 where they are
+        interpolated and are kept in modes 'nearest' and 'label'. Samples whose map takes voxel
+        centres to voxel centres (identity, shifts by whole voxels, mirrors, permutations) are
+        copied exactly.
 
     Raises:
         ValueError: A shape, the mode or the fill is not as above.
@@ -137,24 +154,25 @@ def warp(
     torch.Size([2, 1, 4, 8, 8])
     """
     check_volume(x)
-    check_mode(mode)
-    if mode == "linear" and x.is_complex():
-        raise ValueError(f"x must be real for mode 'linear', got {x.dtype}")
+    check_mode(mode, known=MODES)
+    moving = mode in MOVING
+    if not moving and x.is_complex():
+        raise ValueError(f"x must be real for mode {mode!r}, got {x.dtype}")
     batch = len(x)
-    size = spatial_shape(x) if size is None else _check_size(size)
-    matrix = _check_matrix(matrix, batch, "matrix")
-    fill = _check_fill(fill, x, mode)
+    size = spatial_shape(x) if size is None else check_size(size)
+    matrix = check_matrix(matrix, batch, "matrix")
+    fill = check_fill(fill, x, mode)
     if control_points is not None:
         control_points = _check_control_points(control_points, batch)
         if lattice is None:
             a, b, c = control_points.shape[2:]
             lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
-        lattice = _check_matrix(lattice, batch, "lattice")
-    out_dtype = x.dtype if mode == "nearest" or x.is_floating_point() else torch.float32
-    if not x.is_floating_point() and mode == "linear":
+        lattice = check_matrix(lattice, batch, "lattice")
+    out_dtype = x.dtype if moving or x.is_floating_point() else torch.float32
+    if not x.is_floating_point() and not moving:
         x = x.to(torch.float32)
 
-    exact = _exact_rows(matrix, control_points)
+    exact = exact_rows(matrix, control_points)
     if not exact:
         together = operations if mode == "linear" else ()
         out = _sample(x, matrix, control_points, lattice, size, mode, fill, inverse, together)
@@ -188,7 +206,7 @@ def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
         matrix: Output voxel to input voxel, (B, 4, 4).
         control_points: Displacement, (B, 3, N0, N1, N2), or None.
     """
-    return len(_exact_rows(matrix, control_points)) == matrix.shape[0]
+    return len(exact_rows(matrix, control_points)) == matrix.shape[0]
 
 
 def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
@@ -248,7 +266,7 @@ def _sample(
     return _reference.sample_separable(x, moved, mode, fill, finish)
 
 
-def _exact_rows(matrix: Array, control_points: Array | None) -> dict[int, tuple[int, ...]]:
+def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
     """Samples whose map takes voxel centres to voxel centres, each with its integer map.
 
     Only maps that the host knows can be told apart; a map on the device, or one with a gradient,
@@ -282,13 +300,13 @@ def _pick(fill: float | Tensor, at: Rows) -> float | Tensor:
     return fill[at] if isinstance(fill, Tensor) else fill
 
 
-def _check_size(size: Triple) -> Triple:
+def check_size(size: Triple) -> Triple:
     if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
         raise ValueError(f"size must be three positive integers, got {size!r}")
     return int(size[0]), int(size[1]), int(size[2])
 
 
-def _check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
+def check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
     if matrix is None:
         return np.eye(4)[None].repeat(batch, 0)
     matrix = matrix[None] if matrix.ndim == 2 else matrix
@@ -318,9 +336,9 @@ def _check_control_points(points: Array, batch: int) -> Array:
     return _widen(points, batch)
 
 
-def _check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
+def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
     if not isinstance(fill, Tensor):
-        whole = not x.is_floating_point() and mode == "nearest"
+        whole = not x.is_floating_point() and mode in MOVING
         if whole and x.dtype != torch.bool:
             limits = torch.iinfo(x.dtype)
             if fill != int(fill) or not limits.min <= fill <= limits.max:

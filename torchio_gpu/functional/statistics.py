@@ -1,11 +1,29 @@
-"""Numbers that describe a volume, per sample and channel, computed where the voxels are."""
+"""Numbers that describe a volume, per sample, computed where the voxels are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
+from .launch import to_device
+from .reference import statistics as _reference
+from .reference.statistics import Moments
+
+__all__ = [
+    "FILLS",
+    "Moments",
+    "border_values",
+    "check_mask",
+    "fill_value",
+    "moments",
+    "otsu_threshold",
+    "percentile",
+]
 
 FILLS = ("minimum", "mean", "otsu")
 _OTSU_BINS = 128
@@ -70,3 +88,80 @@ def otsu_threshold(values: Tensor) -> Tensor:
     between = (moment * below - mass * total) ** 2 / (below * (total - below)).clamp_min(1e-12)
     best = between[..., :-1].argmax(-1, keepdim=True)
     return (low + width * (best + 1))[..., 0]
+
+
+def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | None = None) -> Tensor:
+    """Percentiles of the voxels of each sample, all channels together.
+
+    Exact for any number of voxels, interpolated linearly between neighbours as by
+    ``numpy.percentile``. Voxels are counted by their bits, never sorted.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        q: From 0 to 100: a number, or (Q,) on the host.
+        mask: Which voxels count, (B, 1 or C, I, J, K) bool.
+
+    Returns:
+        (B, Q) float64, or (B) for a number; NaN where no voxel counts or one is NaN. The gradient
+        goes to the voxels between which a percentile lies.
+
+    Raises:
+        ValueError: ``q`` is not between 0 and 100, the mask is of another shape, or the volume
+            complex.
+
+    >>> percentile(torch.arange(5.).view(1, 1, 1, 1, 5), (0, 50, 90)).tolist()
+    [[0.0, 2.0, 3.6]]
+    """
+    check_mask(mask, x)
+    wanted = host(as_array(q, "q")).astype(np.float64)
+    if wanted.ndim > 1 or not ((wanted >= 0) & (wanted <= 100)).all():
+        raise ValueError(f"q must be one or several numbers from 0 to 100, got {q!r}")
+    (share,) = to_device(x.device, wanted.reshape(-1) / 100)
+    values = _reference.percentile(x, share, mask)
+    return values if wanted.ndim else values[:, 0]
+
+
+def moments(x: Volume, mask: Tensor | None = None) -> Moments:
+    """Number, mean and standard deviation of the voxels of each sample, all channels together.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        mask: Which voxels count, (B, 1 or C, I, J, K) bool.
+
+    Returns:
+        ``number``, ``mean`` and ``std``, (B) float64 each. The standard deviation divides by n - 1;
+        it is exactly 0 where all voxels are equal, as for a single one. Of no voxels, mean and
+        standard deviation are NaN.
+
+    Raises:
+        ValueError: The mask is of another shape, or the volume complex.
+
+    >>> moments(torch.tensor([1., 2, 3]).view(1, 1, 1, 1, 3)).std
+    tensor([1.], dtype=torch.float64)
+    """
+    check_mask(mask, x)
+    return _reference.moments(x, mask)
+
+
+def check_mask(mask: Tensor | None, x: Volume) -> Tensor | None:
+    """Return the mask of a volume to compute with, if it has one and both are in order.
+
+    Raises:
+        TypeError: The mask is no tensor of truth values.
+        ValueError: It is of another shape or on another device, or the volume is complex.
+    """
+    check_volume(x)
+    if x.is_complex():
+        raise ValueError(f"x must be real, got {x.dtype}")
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask must be a tensor of bool, got {kind}")
+    batch, channels, *size = x.shape
+    if tuple(mask.shape) not in ((batch, 1, *size), tuple(x.shape)) or mask.device != x.device:
+        raise ValueError(
+            f"mask must have shape ({batch}, 1 or {channels}, {', '.join(map(str, size))}) on "
+            f"{x.device}, got {tuple(mask.shape)} on {mask.device}"
+        )
+    return mask

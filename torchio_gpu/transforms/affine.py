@@ -49,6 +49,11 @@ def _affine_params(
     return AffineParams(scales, degrees, translation, centre)
 
 
+#: How scalar images may be read, and label maps: labels are never mixed.
+IMAGE_MODES = ("linear", "nearest", "bspline")
+LABEL_MODES = ("nearest", "label")
+
+
 class Resampling(Transform):
     """What affine and elastic transforms share: how voxels are read. Not for use by itself."""
 
@@ -61,13 +66,12 @@ class Resampling(Transform):
         default_pad_value: str | float,
         default_pad_label: float,
     ) -> None:
-        self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
-        if label_interpolation != "nearest":
-            raise ValueError(
-                f"label_interpolation must be 'nearest', which never mixes labels, "
-                f"got {label_interpolation!r}"
-            )
-        self.label_interpolation = label_interpolation
+        self.image_interpolation = check_mode(
+            image_interpolation, "image_interpolation", IMAGE_MODES
+        )
+        self.label_interpolation = check_mode(
+            label_interpolation, "label_interpolation", LABEL_MODES
+        )
         number = isinstance(default_pad_value, (int, float))
         if not number and default_pad_value not in FILLS:
             raise ValueError(
@@ -82,7 +86,7 @@ class Resampling(Transform):
     def interpolating(self, mode: str) -> Any:
         """A copy that reads scalar images otherwise."""
         new = copy.copy(self)
-        new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation")
+        new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation", IMAGE_MODES)
         return new
 
     def sampling(self) -> Sampling:
@@ -115,8 +119,9 @@ class Affine(Resampling):
         default_pad_value: Value outside scalar images: 'minimum', 'mean' (of the border), 'otsu'
             (mean of the border under its Otsu threshold), or a number.
         default_pad_label: Value outside label maps.
-        image_interpolation: 'linear' or 'nearest'.
-        label_interpolation: 'nearest': labels are never mixed.
+        image_interpolation: 'linear', 'nearest', or 'bspline' (cubic, through all voxels; slow).
+        label_interpolation: 'nearest', or 'label' for smoother outlines: the label whose
+            membership, interpolated linearly, is largest. Labels are never mixed.
         check_shape: Refuse images that share an affine but not a shape.
         kwargs: See :class:`Transform`.
 

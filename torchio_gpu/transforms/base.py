@@ -13,9 +13,10 @@ from torch import nn
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.image import INTENSITY, LABEL
 from ..functional.program import Operation
+from ..geometry import Space
 from ..shapes import Volume
 from .convert import to_batch
-from .moves import Move, Sampling, Scene
+from .moves import Move, Present, Sampling, Scene
 from .params import Params
 from .plan import Plan
 from .steps import Outline, Step
@@ -51,9 +52,19 @@ class Transform(nn.Module, ABC):
     role: ClassVar[str]
     #: Whether it may share a pass with its neighbours.
     fuse: bool = True
-    #: Whether the map of a spatial transform bends, and whether it keeps voxel axes parallel.
+    #: Of a spatial transform: whether its map bends; whether it keeps voxel axes parallel; and if
+    #: so, whether it may give them another order.
     bends: ClassVar[bool] = False
-    parallel: ClassVar[bool] = False
+    parallel: bool = False
+    permutes: ClassVar[bool] = False
+    #: Whether it gives each image a grid of its own; and whether that may add to the field of
+    #: view, or cut something off it.
+    regrids: ClassVar[bool] = False
+    pads: bool = False
+    cuts: bool = False
+    #: Of a volume transform: whether it is one increasing linear map of the intensities of each
+    #: sample, so that it may be carried out before the voxels are interpolated.
+    commutes: bool = False
 
     def __init__(
         self,
@@ -112,6 +123,16 @@ class Transform(nn.Module, ABC):
         """Of a spatial transform: how voxels are read, or None if it does not matter."""
         return None
 
+    def regrid(self, params: Any, column: int | None, space: Space) -> Move:
+        """Of a spatial transform that regrids: what happens to one image.
+
+        Args:
+            params: The parameters.
+            column: Of which image in them; None for one that was added later.
+            space: Where its voxels lie.
+        """
+        raise NotImplementedError
+
     def operation(self, params: Any, active: np.ndarray | None) -> Operation:
         """Of a pointwise transform: what happens to the voxels of one image."""
         raise NotImplementedError
@@ -125,6 +146,10 @@ class Transform(nn.Module, ABC):
             params: Its parameters; [B] or [B, ...] each.
         """
         raise NotImplementedError
+
+    def placed(self, images: Mapping[str, ImagesBatch], name: str, params: Any) -> np.ndarray:
+        """Of a volume transform: where the new voxels of one image lie, [B, 4, 4]."""
+        return images[name].affine
 
     @property
     def computes(self) -> bool:
@@ -184,7 +209,7 @@ class Transform(nn.Module, ABC):
         images = with_made(self, batch.images)
         kinds = tuple((name, each.kind) for name, each in images.items())
         names = self.select(kinds, tuple(batch.metadata))
-        return Scene(names, tuple(images[name].space for name in names), images)
+        return Scene(names, tuple(images[name].space for name in names), Present(images))
 
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
@@ -232,7 +257,16 @@ class Transform(nn.Module, ABC):
     def plan(self) -> Plan:
         """How the transform is carried out; made at the first call, and when it has changed."""
         structure = tuple(
-            (t.p == 1, t.include, t.exclude, t.fuse, t.keep and tuple(t.keep.items()), t.sampling())
+            (
+                t.p == 1,
+                t.include,
+                t.exclude,
+                t.fuse,
+                t.keep and tuple(t.keep.items()),
+                t.sampling(),
+                t.role,
+                t.commutes,
+            )
             for t in self.modules()
             if isinstance(t, Transform)
         )

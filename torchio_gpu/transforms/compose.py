@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .base import Branches, Scene, Transform
+from .convert import to_batch
 from .params import Params
 from .steps import Outline
 
@@ -68,9 +69,17 @@ class Composition(Transform):
         """The transforms in the order of their steps, each with the decisions it hangs on."""
         raise NotImplementedError
 
-    def explain(self) -> str:
-        """The passes over the voxels: what each holds, and why it ends."""
-        return str(self.plan())
+    def explain(self, x: Any = None) -> str:
+        """The passes over the voxels: what each holds, and why it ends.
+
+        Args:
+            x: Anything that can be transformed, to see as well what is done to each of its images.
+                It is transformed, with parameters like any others, and the result thrown away;
+                seeds are not used up.
+        """
+        if x is None:
+            return str(self.plan())
+        return self.plan().explain(to_batch(x, self._only(), self.label_keys)[0])
 
     def _listed(self) -> str:
         """The transforms as they were given."""

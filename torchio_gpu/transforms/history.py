@@ -85,7 +85,14 @@ class Recorded(Transform):
             TypeError: The transform cannot be made again without an argument that was left out,
                 such as the function of a Lambda.
         """
-        arguments = _plain(self.transform.arguments())
+        given = self.transform.arguments()
+        for name, value in given.items():
+            if callable(value):
+                raise TypeError(
+                    f"{self.transform.name} cannot be written down: its argument {name} is no "
+                    "number, string, list or dict of these"
+                )
+        arguments = _plain(given)
         for name, parameter in inspect.signature(type(self.transform).__init__).parameters.items():
             named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
             if named and parameter.default is parameter.empty and name not in arguments:
@@ -172,6 +179,8 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Arguments as what JSON can hold, without those that it cannot."""
     out: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, (tuple, list)):
+            value = [v.tolist() if isinstance(v, (np.ndarray, Tensor)) else v for v in value]
         if isinstance(value, (np.ndarray, Tensor)):
             out[name] = value.tolist()
         elif isinstance(value, dict):

@@ -100,9 +100,8 @@ def _half(letter: str, images: ImagesBatch) -> Tensor:
         n = size[axis]
         middle = n // 2 if codes[axis] in "RAS" else n - n // 2  # where the other half begins
         upper = codes[axis] == letter
-        window: list[slice] = [slice(None)] * 3
-        window[axis] = slice(middle, n) if upper else slice(0, middle)
-        inside[(row, *window)] = True
+        along = np.moveaxis(inside[row], axis, 0)
+        along[slice(middle, n) if upper else slice(0, middle)] = True
     return torch.from_numpy(inside)[:, None].to(images.device, non_blocking=True)
 
 

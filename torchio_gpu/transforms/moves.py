@@ -6,8 +6,8 @@ turns them into a map between its own voxels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,51 @@ from ..arrays import Array, common
 from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
-from ..functional.spatial import is_exact
-from ..geometry import SPACE_TOLERANCE_MM, Space, displace, invert, within_slice
+from ..geometry import (
+    SPACE_TOLERANCE_MM,
+    Space,
+    apply_affine,
+    displace,
+    invert,
+    windowed,
+    within_slice,
+)
+
+
+class Present(Mapping[str, ImagesBatch]):
+    """The images of a batch as they are at some point of a pipeline.
+
+    Voxels that still wait to be read through a chain of maps are read when they are asked for,
+    and not kept; where they lie is known without that.
+    """
+
+    def __init__(
+        self, images: Mapping[str, ImagesBatch], chains: Mapping[str, Chain] | None = None
+    ) -> None:
+        self._images, self._chains = images, chains or {}
+
+    def space(self, name: str) -> Space:
+        """Where the voxels of an image lie."""
+        chain = self._chains.get(name)
+        return self._images[name].space if chain is None else chain.space
+
+    def kind(self, name: str) -> str:
+        """'intensity' or 'label'."""
+        return self._images[name].kind
+
+    def metadata(self, name: str, key: str) -> list[Any]:
+        """A value that goes with an image, of each sample; None where it has none."""
+        return self._images[name].metadata(key)
+
+    def __getitem__(self, name: str) -> ImagesBatch:
+        images, chain = self._images[name], self._chains.get(name)
+        return images if chain is None or not chain.moved else chain.sample(images, ())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
 
 
 @dataclass(frozen=True)
@@ -28,13 +71,13 @@ class Scene:
     Args:
         names: Images that the transform will change.
         spaces: Where the voxels of each of them lie.
-        images: All images, for transforms of whole volumes. Their shapes and types cost nothing;
-            a look at their voxels waits for the device.
+        images: All images. Their shapes and types cost nothing; a look at their voxels waits for
+            the device.
     """
 
     names: tuple[str, ...]
     spaces: tuple[Space, ...]
-    images: Mapping[str, ImagesBatch] = field(default_factory=dict)
+    images: Present = field(default_factory=lambda: Present({}))
 
     @property
     def space(self) -> Space:
@@ -82,27 +125,68 @@ class Sampling:
     """How a spatial transform reads voxels.
 
     Args:
-        image: Interpolation of scalar images.
-        label: Interpolation of label maps.
-        image_fill: Value outside scalar images: a number or a rule of ``fill_value``.
-        label_fill: Value outside label maps.
+        image: Interpolation of scalar images; None where the transform only moves whole voxels.
+        label: Interpolation of label maps, likewise.
+        image_fill: Value outside scalar images: a number or a rule of ``fill_value``; None where
+            nothing from outside is ever read.
+        label_fill: Value outside label maps, likewise.
     """
 
-    image: str = "linear"
-    label: str = "nearest"
-    image_fill: str | float = "minimum"
-    label_fill: float = 0
+    image: str | None = "linear"
+    label: str | None = "nearest"
+    image_fill: str | float | None = "minimum"
+    label_fill: float | None = 0
+
+    @property
+    def modes(self) -> tuple[str | None, str | None]:
+        """Interpolation of scalar images and of label maps."""
+        return self.image, self.label
+
+    @property
+    def fills(self) -> tuple[str | float | None, float | None]:
+        """Values outside scalar images and label maps."""
+        return self.image_fill, self.label_fill
+
+    def then(self, other: Sampling | None) -> Sampling:
+        """How voxels are read when another step's wishes come after these."""
+        if other is None:
+            return self
+        pairs = zip((*self.modes, *self.fills), (*other.modes, *other.fills), strict=True)
+        return Sampling(*(old if new is None else new for old, new in pairs))  # type: ignore[arg-type]
+
+    def of(self, kind: str) -> tuple[Any, Any]:
+        """Interpolation and value outside for images of a kind."""
+        if kind == INTENSITY:
+            return self.image, self.image_fill
+        return self.label, self.label_fill
+
+
+#: Of a run that no step has asked anything of yet.
+NOTHING = Sampling(None, None, None, None)
+
+
+_DEFAULT = Sampling()
+#: Rounding, in voxels, of where a field of view ends.
+_WHOLE = 1e-6
 
 
 @dataclass
 class Chain:
-    """The maps of one image that wait to be sampled."""
+    """The maps of one image that wait to be sampled.
+
+    As long as they keep voxel axes parallel, what they cut off or add can be cut off the source
+    and added to it, by whole voxels: see :meth:`frame`.
+    """
 
     source: Space
     space: Space  # of the output so far
+    kind: str
     matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
     elastic: Elastic | None = None
     after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
+    sampling: Sampling = NOTHING  # as the steps wish
+    turned: bool = False  # whether a step may have turned voxel axes
+    exact: bool = False  # whether voxels were only moved when the chain was sampled
 
     def add(self, move: Move) -> None:
         """Follow one more map: outputs of the chain become its inputs."""
@@ -124,9 +208,34 @@ class Chain:
         maps = (self.matrix, self.elastic, self.after)
         return self.space is not self.source or any(m is not None for m in maps)
 
-    def sample(
-        self, images: ImagesBatch, sampling: Sampling | None, program: Sequence[Operation]
-    ) -> ImagesBatch:
+    def frame(self, images: ImagesBatch) -> ImagesBatch:
+        """Bring what was cut off and added forward to the source: whole voxels, no interpolation.
+
+        Voxels of the source are kept whose cubes reach into the field of view of the output so
+        far. What is added holds the value that the step that added it asked for.
+        """
+        if self.space is self.source or self.turned:
+            return images
+        matrix = self.source.to_voxel @ _times(self.matrix, self.space.affine)
+        if not F.is_parallel(matrix):
+            return images
+        rule = self.sampling.of(self.kind)[1]
+        self.sampling = replace(self.sampling, image_fill=None, label_fill=None)
+        ends = np.array([[-0.5] * 3, [n - 0.5 for n in self.space.shape]])
+        edges = np.sort(apply_affine(matrix, ends), axis=1)  # [B, 2, 3]
+        first = np.floor(edges[:, 0] + 0.5 + _WHOLE)
+        count = (np.ceil(edges[:, 1] + 0.5 - _WHOLE) - first).clip(1).max(0)
+        i, j, k = count.astype(int).tolist()
+        if not first.any() and (i, j, k) == self.source.shape:
+            return images
+        shift = np.eye(4)[None].repeat(len(first), 0)
+        shift[:, :3, 3] = first
+        fill = F.fill_value(images.data, 0 if rule is None else rule)
+        data = F.warp(images.data, shift, size=(i, j, k), mode="nearest", fill=fill)
+        self.source = windowed(self.source, first, (i, j, k))
+        return images.with_data(data, self.source.affine)
+
+    def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
         """Read the voxels through all maps at once, and apply what follows to each."""
         grid = _times(self.after, self.space.affine)
         world = grid if self.matrix is None else _times(self.matrix, grid)
@@ -142,19 +251,23 @@ class Chain:
                 free = np.array([n > 1 for n in self.space.shape], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
-        if sampling is None and is_exact(matrix, points):
-            sampling = Sampling(image="nearest")  # no step asks to interpolate: values are moved
-        sampling = sampling or Sampling()
-        intensity = images.kind == INTENSITY
-        rule = sampling.image_fill if intensity else sampling.label_fill
+        mode, rule = _DEFAULT.then(self.sampling).of(self.kind)
+        self.exact = F.is_exact(matrix, points)
+        if self.sampling.of(self.kind)[0] is None and self.exact:
+            mode = "nearest"  # no step asks to interpolate: values are moved
+        fill = F.fill_value(images.data, rule)
+        if not self.turned and F.is_parallel(matrix):
+            data = F.resample(images.data, self.space.shape, matrix, mode=mode, fill=fill)
+            data = F.pointwise(data, program) if program else data
+            return images.with_data(data, self.space.affine)
         data = F.warp(
             images.data,
             matrix,
             points,
             lattice=lattice,
             size=self.space.shape,
-            mode=sampling.image if intensity else sampling.label,
-            fill=F.fill_value(images.data, rule),
+            mode=mode,
+            fill=fill,
             inverse=self.elastic is not None and self.elastic.inverse,
             operations=program,
         )

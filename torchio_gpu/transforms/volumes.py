@@ -72,9 +72,11 @@ class Change:
         images = self.images[name]
         if self.rows == []:
             return images
+        params = params if self.rows is None else params.rows(self.rows)
+        new = self.transform.voxels(self.some, name, params)
+        affine = self.transform.placed(self.some, name, params)
         if self.rows is None:
-            return images.with_data(self.transform.voxels(self.some, name, params))
-        new = self.transform.voxels(self.some, name, params.rows(self.rows))
+            return images.with_data(new, affine)
         if new.shape[1:] != images.shape[1:]:
             raise ValueError(
                 f"{self.transform.name} must keep the shape of {name!r} when it leaves samples of "
@@ -82,7 +84,9 @@ class Change:
             )
         out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
         out[rows_at(self.rows, out.device)] = new.to(out.dtype)
-        return images.with_data(out)
+        affines = images.affine.copy()
+        affines[self.rows] = affine
+        return images.with_data(out, affines)
 
 
 class _Rows(Mapping[str, ImagesBatch]):

@@ -1,4 +1,4 @@
-"""Intensity operations on single voxels: bias field, gamma, noise.
+"""Intensity operations on single voxels: bias field, gamma, noise, clamp.
 
 Each function may overwrite its volume when told that it ``owns`` it: between the steps of one
 pointwise run nobody else sees the voxels.
@@ -124,6 +124,19 @@ def noise(
         return x.add_(change) if owns else x + change
     out = torch.hypot(x + change, part((rows + first) * per_row))
     return out if active is None else torch.where(active[:, None, None, None, None], out, x)
+
+
+def clamp(x: Volume, low: PerItem, high: PerItem, owns: bool) -> Volume:
+    """Values below ``low`` become ``low``, those above ``high`` become ``high``.
+
+    Args:
+        x: Volume in float32 or float64.
+        low, high: [B], infinite for no bound.
+        owns: Whether ``x`` may be overwritten.
+    """
+    low, high = (end.to(x.dtype)[:, None, None, None, None] for end in (low, high))
+    # one end after the other: torch does that several times as quickly as both at once
+    return x.clamp_(min=low).clamp_(max=high) if owns else x.clamp(min=low).clamp(max=high)
 
 
 def root(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...arrays import Array, common
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
+from .interpolation import label_reader, spline_reader
 from .separable import Factors, blocks, cubic_bspline, expand, ramp
 from .slabs import join, slab_rows
 
@@ -40,7 +41,7 @@ def separable(
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
         lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
-        mode: 'linear' for the coordinates of ``F.grid_sample``, 'nearest' for input voxels.
+        mode: 'linear' for the coordinates of ``F.grid_sample``, others for input voxels.
 
     Returns:
         The map in factors; None if the control points do not lie along the voxel axes.
@@ -168,7 +169,7 @@ def sample(x: Volume, grid: Grid, mode: str, fill: float | Tensor) -> Volume:
     Args:
         x: Volume.
         grid: [B, I, J, K, 3], as made by :func:`displaced_grid` for the same mode.
-        mode: 'linear' or 'nearest'.
+        mode: 'linear', 'nearest', 'bspline' or 'label'.
         fill: Value outside the input: a number or [B, C].
     """
     return reader(x, mode, fill)(grid.to(_work(x)))
@@ -180,7 +181,11 @@ def reader(x: Volume, mode: str, fill: float | Tensor) -> Callable[[Grid], Volum
         fill = fill[:, :, None, None, None]
     if mode == "nearest":
         return lambda grid: _sample_nearest(x, grid, fill)
+    if mode == "label":
+        return label_reader(x, fill)
     y = x.to(_work(x))
+    if mode == "bspline":
+        return spline_reader(y, fill)
     filled = isinstance(fill, Tensor) or fill != 0
     if isinstance(fill, Tensor):
         fill = fill.to(y)

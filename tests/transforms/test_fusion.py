@@ -1,0 +1,261 @@
+"""One sampling for many steps: it must be what the steps are, one after another."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import torchio_gpu as tio
+from tests.close import assert_close
+from tests.volumes import oblique_affine, smooth
+from torchio_gpu import functional as F
+from torchio_gpu.functional.reference import spatial as reference
+from torchio_gpu.geometry import apply_affine
+
+SHAPE = (28, 30, 32)
+
+
+def volume(seed=0, left_handed=False):
+    """Waves of some thirty voxels: interpolation hardly matters, what is where does."""
+    coarse = smooth((1, 1, *(n // 2 for n in SHAPE)), seed)
+    x = F.resample(coarse, SHAPE, mode="bspline")[0]
+    affine = oblique_affine((1, 1.2, 1.1), left_handed=left_handed)
+    return tio.Subject(
+        t1=tio.ScalarImage(x.float(), affine=affine),
+        seg=tio.LabelMap((x > 0.3).byte(), affine=affine),
+    )
+
+
+STEPS = {
+    "canonical": tio.ToCanonical(),
+    "orient": tio.ToOrientation("SRP"),
+    "transpose": tio.Transpose(),
+    "resample": tio.Resample((0.9, 1.0, 1.1)),
+    "resize": tio.Resize((29, 28, 33)),
+    "crop": tio.Crop((1, 2, 0, 3, 2, 1)),
+    "pad": tio.Pad((5, 0, 1, 6, 0, 5)),
+    "pad with 3": tio.Pad(5, padding_mode=3),
+    "pad, reflect": tio.Pad(2, padding_mode="reflect"),
+    "crop or pad": tio.CropOrPad((24, 40, 28)),
+    "multiple": tio.EnsureShapeMultiple(4),
+    "flip": tio.Flip(("LR", 1)),
+    "affine": tio.Affine(1.05, (4, -6, 5), (1, -1, 0.5), default_pad_value=0),
+    "affine, minimum": tio.Affine(0.97, (-3, 5, 2)),
+    "elastic": tio.ElasticDeformation(
+        np.random.default_rng(0).uniform(-1, 1, (6, 6, 6, 3)), default_pad_value=0
+    ),
+    "z": tio.ZNormalization(),
+    "rescale": tio.RescaleIntensity((-1, 2)),
+    "gamma": tio.Gamma(0.2),
+}
+
+
+def deviation(names, seed=0):
+    """Differences as a share of the range, where no edge is near; and the labels that differ.
+
+    At the edge of what a step cut off or filled, a voxel or two blend with it otherwise: there,
+    and only there, the two may differ by more than interpolation does.
+    """
+    s = volume(seed, left_handed=bool(seed % 2))
+    steps = [STEPS[name] for name in names]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "max_displacement should stay below")
+        fused, apart = (tio.Compose(steps, fuse=fuse)(s) for fuse in (True, False))
+    for name in ("t1", "seg"):
+        assert fused[name].shape == apart[name].shape
+        np.testing.assert_allclose(fused[name].affine, apart[name].affine, atol=1e-9)
+        assert fused[name].data.dtype == apart[name].data.dtype
+    span = float(apart.t1.data.max() - apart.t1.data.min())
+    plain = torch.ones_like(apart.t1.data, dtype=torch.bool)
+    for x in (fused.t1.data, apart.t1.data):
+        spread = torch.nn.functional.max_pool3d(torch.cat([x, -x])[None], 5, 1, 2).sum(1)
+        plain &= spread < 0.25 * span
+    difference = (fused.t1.data - apart.t1.data).abs() / span
+    return difference, plain, (fused.seg.data != apart.seg.data).double().mean().item()
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=6),
+    seed=st.integers(0, 3),
+)
+@example(["crop", "pad", "affine"], 0)
+@example(["resample", "crop or pad", "z", "affine, minimum", "elastic"], 1)
+@example(["pad with 3", "pad", "affine"], 0)
+@example(["affine", "crop", "affine, minimum"], 0)
+@example(["affine", "crop", "pad"], 0)
+@example(["crop", "resample", "flip", "pad with 3", "transpose", "elastic"], 0)
+def test_fused_and_step_by_step_agree(names, seed):
+    difference, plain, labels = deviation(names, seed)
+    assert plain.double().mean() > 0.1, names
+    assert difference[plain].mean() < 0.015, names
+    # edges of a field of view stand between whole voxels of the source: a plane may differ
+    assert (difference[plain] > 0.15).double().mean() < 0.03, names
+    assert labels < 0.1, names
+
+
+def test_exact_steps_are_exact_together():
+    names = ["canonical", "crop", "transpose", "pad with 3", "orient", "flip", "crop or pad"]
+    difference, _, labels = deviation(names)
+    assert difference.max() == 0
+    assert labels == 0
+
+
+def test_what_is_cut_off_does_not_come_back():
+    x = torch.ones(1, 12, 12, 12)
+    cut = tio.Crop(4)
+    for steps in (
+        [cut, tio.Pad(4)],
+        [cut, tio.Pad(4), tio.Affine(1, 0, (0.5, 0, 0))],
+        [cut, tio.Affine(1, (0, 0, 45)), tio.Pad(4)],
+        [tio.Affine(1, 0, (0.5, 0, 0), default_pad_value=0), cut, tio.Pad(4)],
+        [tio.Resample(0.5), tio.Crop(8), tio.Pad(8), tio.Resample(1)],
+    ):
+        out = tio.Compose(steps)(x)
+        inner = torch.zeros_like(out, dtype=torch.bool)
+        inner[:, 3:-3, 3:-3, 3:-3] = True
+        assert out[~inner].abs().max() == 0, steps
+
+
+def test_what_is_added_keeps_its_value_under_what_follows():
+    x = torch.full((1, 8, 8, 8), 5.0)
+    steps = [tio.Pad(4, padding_mode=2), tio.Affine(1, 0, (0, 0, 10), default_pad_value=-1)]
+    out = tio.Compose(steps)(x)
+    expected = tio.Compose(steps, fuse=False)(x)
+    assert_close(out, expected, share=1e-6, reason="rounding")
+    assert set(out.unique().tolist()) == {-1, 2, 5}
+
+
+class TestTheSixSteps:
+    """From a raw clinical volume to a training patch."""
+
+    def subject(self):
+        affine = oblique_affine((0.9, 0.9, 1.2)) @ np.diag([-1, 1, 1, 1])
+        x = smooth((1, 1, 32, 34, 22))[0].float() * 50 + 100
+        return tio.Subject(
+            t1=tio.ScalarImage(x, affine=affine),
+            label=tio.LabelMap((x > 110).byte(), affine=affine),
+        )
+
+    def steps(self):
+        return [
+            tio.ToCanonical(),
+            tio.Resample(1),
+            tio.CropOrPad((24, 36, 22)),
+            tio.ZNormalization(masking_method="label"),
+            tio.RandomAffine(scales=0.1, degrees=10),
+            tio.RandomElasticDeformation(max_displacement=0.5),
+        ]
+
+    @pytest.mark.parametrize("batch", [False, True])
+    def test_each_image_is_sampled_once(self, monkeypatch, batch):
+        calls = []
+        for name in ("sample", "sample_separable"):
+            original = getattr(reference, name)
+
+            def count(x, *args, original=original):
+                out = original(x, *args)
+                calls.append(tuple(out.shape[2:]))
+                return out
+
+            monkeypatch.setattr(reference, name, count)
+        s = self.subject()
+        x = tio.SubjectsBatch.from_subjects([s, s]) if batch else s
+        out = tio.Compose(self.steps())(x)
+        assert calls == [(24, 36, 22)] * 2  # the image and its label map, on the final grid
+        assert tuple(out.t1.data.shape[-3:]) == (24, 36, 22)
+        apart = tio.Compose(self.steps(), fuse=False)(x)
+        assert len(calls) > 4
+        np.testing.assert_allclose(out.t1.affine, apart.t1.affine, atol=1e-9)
+
+    def test_it_agrees_with_the_steps(self):
+        outs = []
+        for fuse in (True, False):
+            torch.manual_seed(3)
+            outs.append(tio.Compose(self.steps(), fuse=fuse)(self.subject()))
+        fused, apart = outs
+        difference = (fused.t1.data - apart.t1.data).abs() / float(
+            apart.t1.data.max() - apart.t1.data.min()
+        )
+        assert difference.median() < 0.02  # waves of twelve voxels, interpolated once or thrice
+        # nearest once or twice: only at outlines, of which this small volume has many
+        assert (fused.label.data != apart.label.data).double().mean() < 0.08
+
+    def test_the_plan_says_so(self):
+        text = tio.Compose(self.steps()).explain(self.subject())
+        assert text.splitlines()[0] == (
+            "spatial: ToCanonical -> Resample -> CropOrPad -> ZNormalization -> RandomAffine -> "
+            "RandomElasticDeformation  (ends: end of the pipeline)"
+        )
+        assert text.count("sampled on 24x36x22 at 1, 1, 1 mm") == 2
+        assert text.count("sampled on") == 2
+
+    def test_statistics_are_those_of_the_last_step_where_nothing_is_sampled_after(self):
+        out = tio.Compose(self.steps()[:4])(self.subject())
+        inside = out.t1.data[out.label.data.bool()]
+        assert abs(inside.mean()) < 1e-5
+        assert abs(inside.std() - 1) < 1e-5
+
+    def test_a_mask_that_waits_for_other_maps_is_not_read_at_the_wrong_place(self):
+        s = self.subject()
+        steps = [tio.Flip(1, include=["label"]), *self.steps()[1:5]]
+        outs = []
+        for fuse in (True, False):
+            torch.manual_seed(3)
+            outs.append(tio.Compose(steps, fuse=fuse)(s).t1.data)
+        assert (outs[0] - outs[1]).abs().median() < 0.05
+        torch.manual_seed(3)
+        wrong = tio.Compose(steps[1:])(s).t1.data
+        assert (outs[0] - wrong).abs().median() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("names", "reasons"),
+    [
+        (["affine", "pad"], ["Pad adds to a grid that was turned"]),
+        (["affine", "crop", "affine"], ["Affine would bring back what was cut off a turned grid"]),
+        (["crop", "affine", "crop", "flip"], []),
+        (["elastic", "orient"], ["ToOrientation turns the grid of the bending map before it"]),
+        (["elastic", "resample", "flip"], []),
+        (["affine", "affine, minimum"], ["Affine fills what is outside differently"]),
+        (["pad with 3", "affine"], []),
+        (["resample", "pad, reflect"], ["Pad needs the whole volume"]),
+        (["resample", "z"], ["ZNormalization needs the whole volume"]),
+        (["resample", "z", "rescale", "affine"], []),
+        (["affine", "z", "affine"], ["ZNormalization needs the whole volume", "Affine is spatial"]),
+        (["resample", "z", "gamma"], ["ZNormalization needs the whole volume", "Gamma is pointw"]),
+    ],
+)
+def test_why_a_run_ends(names, reasons):
+    lines = tio.Compose([STEPS[name] for name in names]).explain().splitlines()
+    assert len(lines) == len(reasons) + 1
+    for line, reason in zip(lines, reasons, strict=False):
+        assert f"(ends: {reason}" in line
+
+
+def test_a_look_at_the_plan_uses_up_no_random_numbers():
+    s = volume()
+    pipeline = tio.Compose([tio.RandomAffine(), tio.RandomNoise()])
+    torch.manual_seed(5)
+    pipeline.explain(s)
+    out = pipeline(s)
+    torch.manual_seed(5)
+    assert torch.equal(pipeline(s).t1.data, out.t1.data)
+    assert s.history == []
+
+
+def test_a_landmark_keeps_its_place_through_a_run():
+    """A bright blob, followed through steps that do not move content."""
+    affine = oblique_affine((1, 1.2, 1.1), left_handed=True)
+    grid = np.indices((20, 20, 20)).reshape(3, -1).T
+    world = apply_affine(affine, np.array([[9.0, 11, 8]]))
+    distance = np.linalg.norm(apply_affine(affine, grid) - world, axis=1)
+    x = torch.from_numpy(np.exp(-0.5 * (distance / 2) ** 2)).view(1, 20, 20, 20)
+    steps = [STEPS[n] for n in ("canonical", "crop", "resample", "pad", "transpose", "multiple")]
+    out = tio.Compose(steps)(tio.ScalarImage(x, affine=affine))
+    weights = out.numpy()[0]
+    centre = np.array([[np.average(at, weights=weights) for at in np.indices(weights.shape)]])
+    np.testing.assert_allclose(apply_affine(out.affine, centre), world, atol=0.02)

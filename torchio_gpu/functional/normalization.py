@@ -1,0 +1,290 @@
+"""Intensities of volumes (B, C, I, J, K) brought to a common scale.
+
+Statistics are those of each sample, of all of its channels together. Nothing here looks at a
+voxel: what cannot be normalised comes out as documented, and is never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array, as_array, host
+from ..shapes import PerItem, Volume
+from .arguments import as_given, real
+from .launch import to_device
+from .reference import normalization as _reference
+from .reference.statistics import extremes
+from .statistics import Moments, check_mask, moments, percentile
+
+__all__ = [
+    "LANDMARKS",
+    "check_components",
+    "check_landmarks",
+    "check_outside",
+    "check_range",
+    "cutoffs",
+    "mask_voxels",
+    "match_landmarks",
+    "principal_components",
+    "rescale",
+    "standardize",
+]
+
+#: Percentiles between which histograms are matched, in between the two cutoffs.
+DECILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+#: Percentiles that landmarks are made of, in between the two cutoffs: TorchIO 1.x learns both
+#: quartiles as well, and does not match them.
+LANDMARKS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
+#: Percentiles of the cutoffs when histograms are matched.
+CUTOFF = (1, 99)
+#: Landmarks of an image that are closer than this count as one.
+LEAST_WIDTH = 1e-5
+
+Pair = tuple[float, float]
+
+
+def check_range(
+    value: float | Sequence[float],
+    name: str,
+    around: float | None = 0.0,
+    least: float = -np.inf,
+    greatest: float = np.inf,
+    proper: bool = True,
+) -> Pair:
+    """A range given as a pair (a, b), or as a number.
+
+    Args:
+        value: The pair or number.
+        name: Of the argument, for errors.
+        around: A number d stands for (around - d, around + d); for (0, d) if None.
+        least, greatest: What both ends must lie between.
+        proper: Whether a must be below b; else they may be equal.
+    """
+    ends = host(as_array(value, name))
+    if ends.shape == ():
+        d = float(ends)
+        if d < 0:
+            raise ValueError(f"{name} as a single number must be >= 0, got {value!r}")
+        ends = np.array((0.0 if around is None else around - d, (around or 0.0) + d))
+    if ends.shape != (2,) or not np.isfinite(ends).all():
+        raise ValueError(f"{name} must be a number or a pair of finite numbers, got {value!r}")
+    low, high = (float(end) for end in ends)
+    if low > high or (proper and low == high):
+        sign = "<" if proper else "<="
+        raise ValueError(f"{name} must be a range (a, b) with a {sign} b, got {value!r}")
+    if low < least or high > greatest:
+        raise ValueError(f"{name} must lie between {least:g} and {greatest:g}, got {value!r}")
+    return low, high
+
+
+def cutoffs(
+    x: Volume, percentiles: Sequence[float] = (0, 100), mask: Tensor | None = None
+) -> tuple[PerItem, PerItem]:
+    """Two percentiles of each sample, (B) each; NaN where no voxel counts or one is NaN."""
+    if tuple(percentiles) != (0, 100):
+        low, high = percentile(x, percentiles, mask).unbind(1)
+        return low, high
+    low, high = extremes(x, check_mask(mask, x))
+    none = low > high
+    return low.where(~none, torch.nan), high.where(~none, torch.nan)
+
+
+def rescale(
+    x: Volume,
+    out_min_max: float | Sequence[float] = (0, 1),
+    percentiles: float | Sequence[float] = (0, 100),
+    mask: Tensor | None = None,
+    in_min_max: float | Sequence[float] | None = None,
+    *,
+    known: tuple[PerItem, PerItem] | None = None,
+) -> Volume:
+    """Clamp to two percentiles, and map what lies between them to a range.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        out_min_max: The range to map to; d means (-d, d).
+        percentiles: The percentiles, from 0 to 100; d means (0, d).
+        mask: Which voxels percentiles are taken of, (B, 1 or C, I, J, K) bool. All are mapped.
+        in_min_max: The range to map, in place of that between the percentiles; d means (-d, d).
+            What lies outside of it is mapped to outside of ``out_min_max``.
+        known: The percentiles themselves, where :func:`cutoffs` has found them already.
+
+    Returns:
+        Volume; integers become float32. A sample whose percentiles are equal, as those of a
+        constant one, is left as it is unless ``in_min_max`` is given; so is one of whose voxels
+        none counts or one is NaN.
+
+    Raises:
+        ValueError: A range is empty or the volume complex.
+
+    >>> x = torch.tensor([0., 1, 2, 3, 100]).view(1, 1, 1, 1, 5)
+    >>> rescale(x, (-1, 1), percentiles=(0, 75)).flatten()
+    tensor([-1.0000, -0.3333,  0.3333,  1.0000,  1.0000])
+    """
+    check_mask(mask, x)
+    out = check_range(out_min_max, "out_min_max", proper=False)
+    share = check_range(percentiles, "percentiles", None, 0, 100)
+    if in_min_max is None:
+        low, high = cutoffs(x, share, mask) if known is None else known
+        low = low.where(low < high, torch.nan)
+        # all voxels lie between their extremes already
+        bounds = (low, high)
+        return _reference.rescale(x, bounds, bounds, out)
+    pair = check_range(in_min_max, "in_min_max")
+    start, end = (x.new_full((len(x),), each, dtype=torch.float64) for each in pair)
+    if known is None and share == (0, 100) and mask is None:
+        return _reference.rescale(x, None, (start, end), out)
+    bounds = cutoffs(x, share, mask) if known is None else known
+    return _reference.rescale(x, bounds, (start, end), out)
+
+
+def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None = None) -> Volume:
+    """Subtract the mean of each sample and divide by its standard deviation.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        mask: Which voxels mean and standard deviation (with n - 1) are taken of,
+            (B, 1 or C, I, J, K) bool. All voxels are changed.
+        known: Mean and standard deviation themselves, where :func:`moments` has found them.
+
+    Returns:
+        Volume; integers become float32. A standard deviation of 0 counts as 1, so that a constant
+        sample becomes 0; a sample of whose voxels none counts is left as it is.
+
+    Raises:
+        ValueError: The mask is of another shape, or the volume complex.
+
+    >>> standardize(torch.tensor([1., 2, 3]).view(1, 1, 1, 1, 3)).flatten()
+    tensor([-1.,  0.,  1.])
+    """
+    check_mask(mask, x)
+    return _reference.standardize(x, moments(x, mask) if known is None else known)
+
+
+def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:
+    """Landmarks as an array of 13 ascending numbers, or raise."""
+    values = host(as_array(landmarks, "landmarks")).astype(np.float64)
+    count = len(LANDMARKS) + 2
+    if values.shape != (count,) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
+        raise ValueError(
+            f"landmarks must be {count} finite numbers, none below the one before, "
+            f"got {np.array2string(values, precision=4, threshold=20)} of shape {values.shape}"
+        )
+    return values
+
+
+def match_landmarks(
+    x: Volume, landmarks: Array | Sequence[float], mask: Tensor | None = None
+) -> Volume:
+    """Map percentiles of each sample to given landmarks, linearly in between.
+
+    The standard scale of Nyul et al. 2000, doi:10.1109/42.836373: percentiles 1, 10, 20 ... 90, 99.
+    The outer pieces of the map reach beyond these two.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        landmarks: For percentiles 1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99: (13) on the
+            host. Those for 25 and 75 are not used, as in TorchIO 1.x.
+        mask: Which voxels percentiles are taken of, (B, 1 or C, I, J, K) bool. All are mapped.
+
+    Returns:
+        Volume; integers become float32. Between percentiles that are closer than 1e-5, the map is
+        flat. A sample of whose voxels none counts or one is NaN is left as it is.
+
+    Raises:
+        ValueError: ``landmarks`` are not 13 ascending numbers, or the volume is complex.
+
+    >>> x = torch.arange(101.).view(1, 1, 1, 1, 101)
+    >>> landmarks = 2 * np.array([1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99])
+    >>> bool(torch.allclose(match_landmarks(x, landmarks), 2 * x, atol=1e-4))
+    True
+    """
+    check_mask(mask, x)
+    used = [n for n, each in enumerate((CUTOFF[0], *LANDMARKS, CUTOFF[1])) if each not in (25, 75)]
+    (wanted,) = to_device(x.device, check_landmarks(landmarks)[used])
+    found = percentile(x, (CUTOFF[0], *DECILES, CUTOFF[1]), mask)
+    return _reference.map_pieces(x, _reference.pieces(found, wanted, LEAST_WIDTH))
+
+
+def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
+    """Set voxels outside a mask to a value; the dtype is kept.
+
+    Args:
+        x: Volume, (B, C, I, J, K), of any dtype but complex.
+        mask: Which voxels to keep, (B, 1 or C, I, J, K) bool.
+        outside_value: In the image's own units.
+
+    Raises:
+        ValueError: Integer voxels cannot hold the value, or the mask is of another shape.
+
+    >>> x = torch.tensor([1, 2, 3]).view(1, 1, 1, 1, 3)
+    >>> mask_voxels(x, x > 1, -1).flatten()
+    tensor([-1,  2,  3])
+    """
+    check_mask(mask, x)
+    return torch.where(mask, x, x.new_full((), check_outside(outside_value, x.dtype)))
+
+
+def check_outside(value: float, dtype: torch.dtype) -> float:
+    """Return a value if voxels of a dtype can hold it, else raise."""
+    if dtype.is_floating_point:
+        return value
+    low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+    if not low <= value <= high or value != int(value):
+        raise ValueError(
+            f"outside_value must be a whole number from {low} to {high} for voxels of {dtype}, "
+            f"got {value!r}"
+        )
+    return int(value)
+
+
+def principal_components(
+    x: Volume,
+    num_components: int = 3,
+    *,
+    whiten: bool = True,
+    normalize: bool = True,
+    make_skewness_positive: bool = True,
+) -> Volume:
+    """Project the channels of each sample on the directions in which they vary most.
+
+    Args:
+        x: Volume, (B, C, I, J, K); each voxel is one observation of C variables.
+        num_components: How many directions, most variance first.
+        whiten: Divide each component by its standard deviation (with n - 1).
+        normalize: Divide all components by the standard deviation of the first (with n).
+        make_skewness_positive: Turn each component whose third moment is negative. Otherwise its
+            sign is such that the channel of which it has most has a positive share.
+
+    Returns:
+        (B, num_components, I, J, K), with mean 0; integers become float32. A component without
+        variance is 0. The gradient is that of eigenvectors: not finite where variances are equal.
+
+    Raises:
+        ValueError: There are fewer channels than components, or the volume is complex.
+
+    On a GPU, torch's eigensolver makes the host wait.
+
+    >>> x = torch.tensor([[0., 1, 2], [0, -2, -4]]).view(1, 2, 1, 1, 3)
+    >>> principal_components(x, 1, normalize=False, make_skewness_positive=False).flatten()
+    tensor([ 1.,  0., -1.])
+    """
+    y = real(x)
+    check_components(num_components, x.shape[1])
+    flags = whiten, normalize, make_skewness_positive
+    return as_given(_reference.principal_components(y, num_components, *flags), x)
+
+
+def check_components(number: int, channels: int | None = None) -> int:
+    """Return a number of components if it is one, and if so many channels have as many."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"num_components must be an integer >= 1, got {number!r}")
+    if channels is not None and number > channels:
+        raise ValueError(
+            f"num_components must not be above the number of channels, {channels}, got {number}"
+        )
+    return number

@@ -1,0 +1,114 @@
+"""A volume continued beyond its ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..arrays import host
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from . import spatial
+from .launch import indices
+from .reference import resample as _reference
+from .statistics import percentile
+
+__all__ = ["PADDINGS", "check_padding", "window"]
+
+#: Which voxel stands at a position of an axis that may be negative or too large.
+_CONTINUED = {
+    "edge": lambda at, n: at.clip(0, n - 1),
+    "wrap": lambda at, n: at % n,
+    "symmetric": lambda at, n: (
+        (2 * n - 1 - at % (2 * n)).clip(0, n - 1) * (at % (2 * n) >= n)
+        + (at % (2 * n)) * (at % (2 * n) < n)
+    ),
+    "reflect": lambda at, n: at * 0 if n == 1 else n - 1 - abs(at % (2 * n - 2) - (n - 1)),
+}
+_STATISTICS = ("minimum", "maximum", "mean", "median")
+PADDINGS = ("constant", *_CONTINUED, "linear_ramp", *_STATISTICS, "empty")
+
+
+def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
+    """Return a padding: a number, or the name of one of the ways of numpy.pad."""
+    number = isinstance(mode, (int, float)) and not isinstance(mode, bool)
+    if not number and mode not in PADDINGS:
+        raise ValueError(f"{name} must be a number or one of {', '.join(PADDINGS)}, got {mode!r}")
+    return mode
+
+
+def window(
+    x: Volume, first: np.ndarray, size: Triple, mode: str | float = 0, *, channels: bool = True
+) -> Volume:
+    """Some of the voxels of a volume, or more than there are: crop and pad at once.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        first: Voxel that becomes the first one, (3,) or (B, 3), whole numbers on the host; it may
+            lie outside.
+        size: Voxels of the output along I, J, K.
+        mode: What stands where there are no voxels: a number; or as in ``numpy.pad`` 'edge',
+            'wrap', 'symmetric', 'reflect', 'linear_ramp' (down to 0 at the new ends); 'minimum',
+            'maximum', 'mean' or 'median' of the sample, channels together; 'constant' and
+            'empty' are 0.
+
+    Returns:
+        Volume (B, C, \\*size) of the same dtype. Means that an integer type cannot hold lose their
+        fraction.
+
+    Raises:
+        ValueError: A shape or the mode is not as above.
+
+    >>> window(torch.tensor([1, 2, 3]).view(1, 1, 3, 1, 1), (-2, 0, 0), (6, 1, 1), "wrap").flatten()
+    tensor([2, 3, 1, 2, 3, 1])
+    """
+    check_volume(x)
+    check_padding(mode, "mode")
+    size = spatial.check_size(size)
+    corner = np.broadcast_to(np.rint(host(np.asarray(first, dtype=np.float64))), (len(x), 3))
+    if mode in _CONTINUED:
+        places = []
+        for axis, n in enumerate(spatial_shape(x)):
+            at = corner[:, axis, None] + np.arange(size[axis])
+            at = at[:1] if np.ptp(corner[:, axis]) == 0 else at
+            known = _CONTINUED[str(mode)](at.astype(np.int64), n)
+            same = np.array_equal(known, np.arange(n)[None])
+            places.append(None if same else indices(known, x.device))
+        return _reference.by_index(x, places)
+    shift = np.eye(4)[None].repeat(len(x), 0)
+    shift[:, :3, 3] = corner
+    if mode == "linear_ramp":
+        edges = window(x, first, size, "edge")
+        return _ramp(edges, corner, spatial_shape(x))
+    value: float | torch.Tensor = 0.0
+    if mode in _STATISTICS:
+        value = _statistic(x, str(mode))[:, None].expand(len(x), x.shape[1])
+    elif not isinstance(mode, str):
+        value = mode
+    return spatial.warp(x, shift, size=size, mode="nearest", fill=value)
+
+
+def _statistic(x: Volume, mode: str) -> torch.Tensor:
+    """A number that describes each sample, [B]."""
+    if mode == "median":
+        return percentile(x, 50.0)
+    flat = x.flatten(1)
+    if mode == "mean":
+        return flat.double().mean(1) if not x.is_floating_point() else flat.mean(1)
+    return flat.amin(1) if mode == "minimum" else flat.amax(1)
+
+
+def _ramp(edges: Volume, corner: np.ndarray, source: Triple) -> Volume:
+    """What was continued at its edges, going down to 0 at the new ends, axis after axis."""
+    out = edges
+    for axis, n in enumerate(source):
+        at = corner[:, axis, None] + np.arange(edges.shape[2 + axis])  # [B, N]
+        before, after = -corner[:, axis, None], at[:, -1:] - (n - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low = np.where(at < 0, (at + before) / before, 1.0)
+            high = np.where(at > n - 1, (at[:, -1:] - at) / after, 1.0)
+        shape = [len(at), 1, 1, 1, 1]
+        shape[2 + axis] = at.shape[1]
+        share = torch.from_numpy(low * high).to(edges.device, non_blocking=True).view(shape)
+        ramped = out * share.to(out.dtype if out.is_floating_point() else torch.float64)
+        out = ramped if edges.is_floating_point() else ramped.floor().to(edges.dtype)
+    return out

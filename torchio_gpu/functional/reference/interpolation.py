@@ -1,0 +1,172 @@
+"""Reading between voxels: weights along one axis, and readers that look at many voxels at once.
+
+Content ends half a voxel beyond the outermost voxel centres, as in ITK: up to there the outermost
+voxels go on (linear) or are mirrored (B-spline); further out there is none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...shapes import Grid, Volume
+from .filters import along_axis
+from .separable import cubic_bspline
+
+#: Positions this close, in voxels, to where something changes count as being there.
+TIE = 1e-6
+
+
+def inside(position: Any, size: int) -> Any:
+    """Whether positions along an axis, in voxels, are where there is content."""
+    return (position >= -0.5 - TIE) & (position <= size - 0.5 + TIE)
+
+
+def nearest_voxel(position: np.ndarray, size: int) -> np.ndarray:
+    """The voxel nearest to positions along an axis; of two, the second."""
+    return np.floor(position + 0.5 + TIE).clip(0, size - 1)  # type: ignore[no-any-return]
+
+
+def linear_weights(position: np.ndarray, size: int) -> np.ndarray:
+    """What each voxel of an axis contributes at positions [B, N]: [B, N, size]."""
+    distance = position.clip(0, size - 1)[..., None] - np.arange(size)
+    return (1 - abs(distance)).clip(0)  # type: ignore[no-any-return]
+
+
+def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
+    """The same by the cubic B-spline that passes through all voxels, mirrored at the outermost."""
+    first = np.floor(position) - 1
+    taps = first[..., None] + np.arange(4)  # [B, N, 4]
+    share = cubic_bspline(position[..., None] - taps)
+    weights = np.zeros((*position.shape, size))
+    voxels = _mirror(taps, size).astype(np.int64)
+    for tap in range(4):  # two taps may meet in one voxel
+        at = voxels[..., tap : tap + 1]
+        old = np.take_along_axis(weights, at, -1)
+        np.put_along_axis(weights, at, old + share[..., tap : tap + 1], -1)
+    return weights @ spline_prefilter(size)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def spline_prefilter(size: int) -> np.ndarray:
+    """From voxels of an axis to B-spline coefficients, [size, size]: Unser 1999.
+
+    See https://doi.org/10.1109/79.799930. The axis is mirrored in its outermost voxels.
+    """
+    matrix = np.zeros((size, size))
+    for tap, weight in ((-1, 1 / 6), (0, 2 / 3), (1, 1 / 6)):
+        voxels = np.arange(size)
+        np.add.at(matrix, (voxels, _mirror(voxels + tap, size).astype(np.int64)), weight)
+    return np.linalg.inv(matrix)
+
+
+def _mirror(voxel: Any, size: int) -> Any:
+    """Voxels beyond the ends of an axis as those that they mirror."""
+    if size == 1:
+        return voxel * 0
+    folded = abs(voxel) % (2 * (size - 1))
+    return (size - 1) - abs(folded - (size - 1))
+
+
+def spline_coefficients(x: Volume) -> Volume:
+    """Coefficients of the cubic B-spline through all voxels of a volume in float32 or float64."""
+    for axis, size in enumerate(x.shape[2:]):
+        if size > 1:
+            matrix = torch.from_numpy(spline_prefilter(size)).to(x.device, non_blocking=True)
+            x = along_axis(x, matrix[None], axis)
+    return x
+
+
+def spline_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
+    """What reads a volume in float32 or float64 through its cubic B-spline, 64 taps a point.
+
+    Args:
+        x: Volume.
+        fill: Value where there is no content, a number or [B, C, 1, 1, 1].
+    """
+    size = x.shape[2:]
+    table = spline_coefficients(x).flatten(2)  # [B, C, N]
+
+    def read(grid: Grid) -> Volume:
+        first = grid.detach().floor() - 1
+        index, weight = [], []  # of each axis: [B, I, J, K, 4]
+        for axis, n in enumerate(size):
+            taps = first[..., axis, None] + torch.arange(4, device=x.device, dtype=grid.dtype)
+            weight.append(cubic_bspline(grid[..., axis, None] - taps))
+            index.append(_mirror(taps, n).long())
+        out = x.new_zeros(*x.shape[:2], *grid.shape[1:4])
+        for i, j, k in itertools.product(range(4), repeat=3):
+            at = (index[0][..., i] * size[1] + index[1][..., j]) * size[2] + index[2][..., k]
+            share = weight[0][..., i] * weight[1][..., j] * weight[2][..., k]
+            out = out + _look_up(table, at) * share[:, None]
+        return _fill_outside(out, grid, size, fill)
+
+    return read
+
+
+def label_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
+    """What reads labels: the one with the largest share of the eight voxels around a point.
+
+    That is the label whose membership, interpolated linearly, is largest; of several, the
+    smallest. Memberships are never made into volumes: eight shares are compared with one another.
+
+    Args:
+        x: Labels of any dtype.
+        fill: The label where there is no content, a number or [B, C, 1, 1, 1].
+    """
+    size = x.shape[2:]
+    table = x.flatten(2)
+
+    def read(grid: Grid) -> Volume:
+        first = grid.floor()
+        above = grid - first  # [B, I, J, K, 3], the share of the upper voxel along each axis
+        labels, shares = [], []
+        for corner in itertools.product((0, 1), repeat=3):
+            at: Any = 0
+            known: Any = True
+            share: Any = 1
+            for axis, step in enumerate(corner):
+                voxel = first[..., axis] + step
+                known = known & (voxel >= 0) & (voxel < size[axis])
+                at = at * size[axis] + voxel.clamp(0, size[axis] - 1).long()
+                share = share * (above[..., axis] if step else 1 - above[..., axis])
+            label = _look_up(table, at)
+            labels.append(_where(known, label, fill))
+            shares.append(share[:, None].expand(label.shape))
+        totals = [share.clone() for share in shares]
+        for (one, a), (other, b) in itertools.combinations(enumerate(labels), 2):
+            same = a == b
+            totals[one] += shares[other] * same
+            totals[other] += shares[one] * same
+        best, most = labels[0], totals[0]
+        for label, total in zip(labels[1:], totals[1:], strict=True):
+            wins = (total > most + TIE) | ((total >= most - TIE) & (label < best))
+            best, most = torch.where(wins, label, best), torch.where(wins, total, most)
+        return best
+
+    return read
+
+
+def _look_up(table: Tensor, at: Tensor) -> Tensor:
+    """Values [B, C, I, J, K] of a table [B, C, N] at places [B, I, J, K]."""
+    places = at.flatten(1)[:, None].expand(-1, table.shape[1], -1)
+    return table.gather(2, places).view(*table.shape[:2], *at.shape[1:])
+
+
+def _fill_outside(out: Volume, grid: Grid, size: Sequence[int], fill: float | Tensor) -> Volume:
+    known = True
+    for axis, n in enumerate(size):
+        known = known & inside(grid[..., axis], n)
+    return _where(known, out, fill)
+
+
+def _where(known: Any, out: Volume, fill: float | Tensor) -> Volume:
+    if isinstance(fill, Tensor):
+        return torch.where(known[:, None], out, fill.to(out))
+    return out.masked_fill(~known[:, None], fill)

@@ -1,0 +1,202 @@
+"""Changes of intensities that depend on the whole volume, given its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...shapes import PerItem, Volume
+from .separable import full_precision, product_dtype
+from .slabs import join
+from .statistics import Moments, slab_starts, working
+
+Ends = tuple[PerItem, PerItem]
+
+
+def by_slabs(x: Volume, change: Callable[[Tensor], Tensor]) -> Volume:
+    """Change a volume slab by slab, in float32 or float64; floats keep their dtype."""
+    starts, slab = slab_starts(x)
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    some = (x[:, :, first : first + slab] for first in starts)
+    return join((change(working(part)).to(dtype) for part in some), x.shape[2])
+
+
+def _total(tensors: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, tensors)
+
+
+def _shaped(values: PerItem) -> Tensor:
+    return values[:, None, None, None, None]
+
+
+def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]) -> Volume:
+    """Clamp, then map an interval to another. Samples whose bounds are NaN are left as they are.
+
+    Args:
+        x: Volume.
+        bounds: To clamp to, [B] each; None for none.
+        ends: Of the interval that is mapped, [B] each.
+        out: Of the interval that it is mapped to.
+    """
+    dtype = working(x[:0]).dtype
+    # Widths are those between ends as rounded to the volume's precision, so that both are hit.
+    first, last = (end.to(dtype) for end in ends)
+    width = last - first
+    scale, offset = torch.full_like(width, out[1] - out[0]), torch.full_like(width, out[0])
+    low = high = None
+    if bounds is not None:
+        low, high = (bound.to(dtype) for bound in bounds)
+        known = ~low.isnan()
+        low, high = low.where(known, -torch.inf), high.where(known, torch.inf)
+        first, width, scale, offset = (
+            value.where(known, neutral)
+            for value, neutral in ((first, 0), (width, 1), (scale, 1), (offset, 0))
+        )
+        low, high = _shaped(low), _shaped(high)
+    first, width, scale, offset = map(_shaped, (first, width, scale, offset))
+
+    def change(part: Tensor) -> Tensor:
+        if low is not None:
+            part = part.clamp(min=low).clamp(max=high)
+        return (part - first).div(width).mul(scale).add(offset)
+
+    return by_slabs(x, change)
+
+
+def standardize(x: Volume, known: Moments) -> Volume:
+    """Subtract the mean and divide by the standard deviation.
+
+    A standard deviation of 0 or of no voxels counts as 1, and the mean of no voxels as 0.
+    """
+    dtype = working(x[:0]).dtype
+    some = known.number > 0
+    mean = known.mean.where(some, 0)
+    std = known.std.where(some & (known.std != 0), 1)
+    # A large mean in float32 is off by a share of a small standard deviation: subtract the rest.
+    rounded = mean.detach().to(dtype)
+    rest = _shaped((mean - rounded.double()).to(dtype))
+    rounded, std = _shaped(rounded), _shaped(std.to(dtype))
+    return by_slabs(x, lambda part: (part - rounded).sub(rest).div(std))
+
+
+class Pieces(NamedTuple):
+    """A piecewise linear map: what begins at ``start`` is ``value + slope (x - start)``.
+
+    The first piece reaches to -inf as well, the last to inf. [B, N] each.
+    """
+
+    start: Tensor
+    value: Tensor
+    slope: Tensor
+
+
+def pieces(found: Tensor, wanted: Tensor, least: float) -> Pieces:
+    """The map from the landmarks of each sample to those wanted.
+
+    Where two landmarks of a sample are closer than ``least``, the map is flat between them. It
+    is the identity for samples without landmarks.
+
+    Args:
+        found: [B, N + 1], ascending; NaN if there are none.
+        wanted: [N + 1].
+        least: In the image's own units.
+    """
+    known = ~found.isnan()[:, :1]
+    width = found.diff(dim=1)
+    flat = ~(width >= least)
+    slope = torch.where(flat, 0, wanted.diff() / width.where(~flat, 1)).where(known, 1)
+    start, value = found[:, :-1].where(known, 0), wanted[:-1].expand_as(slope).where(known, 0)
+    return Pieces(start, value, slope)
+
+
+def map_pieces(x: Volume, through: Pieces) -> Volume:
+    """Apply a piecewise linear map."""
+    dtype = working(x[:0]).dtype
+    start, value, slope = (each.to(dtype) for each in through)
+    # Pieces begin at the first number of the volume's precision that is not below their start.
+    begin = through.start.detach()
+    begin = torch.where(start < begin, start.nextafter(torch.full_like(start, torch.inf)), start)
+    begin = begin.detach()[:, 1:].contiguous()
+
+    def change(part: Tensor) -> Tensor:
+        flat = part.reshape(len(part), -1)
+        piece = _piece(flat.detach(), begin)
+        out = flat - start.gather(1, piece)
+        return torch.addcmul(value.gather(1, piece), out, slope.gather(1, piece)).view(part.shape)
+
+    return by_slabs(x, change)
+
+
+def _piece(values: Tensor, begin: Tensor) -> Tensor:
+    """On which piece each number is, [B, N] int64, by where those but the first begin, [B, P]."""
+    if values.device.type != "cpu":
+        return torch.searchsorted(begin, values.contiguous(), right=True)
+    # vector instructions compare with them all in a quarter of the time
+    piece = torch.zeros(values.shape, dtype=torch.uint8)
+    for each in begin.unbind(1):
+        piece += values >= each[:, None]
+    return piece.long()
+
+
+def principal_components(
+    x: Volume, number: int, whiten: bool, normalize: bool, positive: bool
+) -> Volume:
+    """Projections of the channels on the directions in which they vary most, [B, number, I, J, K].
+
+    Args:
+        x: Volume.
+        number: Of components.
+        whiten: Divide each by its standard deviation, with n - 1.
+        normalize: Divide all by the standard deviation of the first, with n.
+        positive: Turn each so that its skewness is not negative.
+    """
+    y = working(x)
+    voxels = y[0, 0].numel()
+    starts, slab = slab_starts(y)
+
+    def some(first: int) -> Tensor:
+        return y[:, :, first : first + slab].flatten(2).double()
+
+    mean = _total(some(first).sum(2) for first in starts) / voxels  # [B, C]
+    with full_precision(x.device):
+        apart = (some(first) - mean[..., None] for first in starts)
+        squares = _total(torch.bmm(each, each.mT) for each in apart)
+        variance, vectors = torch.linalg.eigh(squares / max(voxels - 1, 1))
+        variance, vectors = variance.flip(1)[:, :number], vectors.flip(2)[..., :number]
+        # as scikit-learn does: the largest share of a channel is positive
+        largest = vectors.detach().gather(1, vectors.detach().abs().argmax(1, keepdim=True))
+        weights = (
+            vectors * _factors(variance, voxels, x.shape[1], whiten, normalize) * largest.sign()
+        )
+        work = product_dtype(x.device, y.dtype)
+        turned = weights.mT.to(work)  # [B, number, C]
+
+        def project(part: Tensor) -> Tensor:
+            apart = (part.flatten(2) - mean[..., None].to(y.dtype)).to(work)
+            return torch.bmm(turned, apart).view(len(part), number, *part.shape[2:]).to(y.dtype)
+
+        out = by_slabs(y, project)
+    if not positive:
+        return out
+    with torch.no_grad():
+        skew = _total((out[:, :, n : n + slab].flatten(2) ** 3).sum(2).double() for n in starts)
+        sign = torch.where(skew < 0, -1.0, 1.0).to(out.dtype)
+    return out * sign[..., None, None, None]
+
+
+def _factors(variance: Tensor, voxels: int, channels: int, whiten: bool, normalize: bool) -> Tensor:
+    """By what to multiply components, [B, 1, number]; 0 where there is no variance but rounding."""
+    first = variance[:, :1]
+    known = variance > channels * torch.finfo(variance.dtype).eps * first
+    std = variance.where(known, 1).sqrt()
+    factor = known.to(variance.dtype)
+    if whiten:
+        factor = factor / std
+    if normalize:
+        unit = 1.0 if whiten else std[:, :1]
+        factor = factor / (unit * (max(voxels - 1, 1) / voxels) ** 0.5)
+    return factor[:, None]

@@ -1,0 +1,67 @@
+"""Sampling along the axes: a map that keeps them parallel is one small matrix for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...shapes import Volume
+from .filters import along_axis
+
+
+def by_weights(x: Volume, weights: Sequence[Tensor | None]) -> Volume:
+    """Multiply the voxels along each axis by a matrix.
+
+    Axes that lose the most voxels come first: what follows has less to do.
+
+    Args:
+        x: Volume in float32 or float64.
+        weights: For each axis [B or 1, N out, N in], or None to leave it.
+    """
+    known = [(w.shape[1] / w.shape[2], a, w) for a, w in enumerate(weights) if w is not None]
+    for _, axis, matrix in sorted(known, key=lambda each: each[:2]):
+        x = along_axis(x, matrix, axis)
+    return x
+
+
+def by_index(x: Volume, source: Sequence[Tensor | None]) -> Volume:
+    """Take voxels from elsewhere along each axis: moved, never mixed.
+
+    Args:
+        x: Volume.
+        source: For each axis [B or 1, N out] int64, or None to leave it.
+    """
+    for axis, index in enumerate(source):
+        if index is None:
+            continue
+        if len(index) == 1:
+            x = x.index_select(2 + axis, index[0])
+        else:
+            shape = [len(index), 1, 1, 1, 1]
+            shape[2 + axis] = index.shape[1]
+            x = torch.take_along_dim(x, index.view(shape), 2 + axis)
+    return x
+
+
+def fill_outside(x: Volume, inside: Sequence[np.ndarray], fill: float | Tensor) -> Volume:
+    """Write a value to all voxels that lie outside along any axis.
+
+    Args:
+        x: Volume.
+        inside: For each axis [B, N], on the host.
+        fill: A number or [B, C].
+    """
+    if all(axis.all() for axis in inside):
+        return x
+    known = torch.ones(1, dtype=torch.bool, device=x.device)
+    for axis, mask in enumerate(inside):
+        shape = [len(mask), 1, 1, 1, 1]
+        shape[2 + axis] = mask.shape[1]
+        known = known & torch.from_numpy(mask).to(x.device, non_blocking=True).view(shape)
+    value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
+    if isinstance(value, Tensor):
+        return torch.where(known, x, value)
+    return x.masked_fill(~known, value)

@@ -1,0 +1,158 @@
+"""Sampling on another grid whose axes are parallel to those of the volume."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array, host, on_host
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from . import spatial
+from .arguments import as_given, real
+from .launch import indices, to_device
+from .reference import interpolation
+from .reference import resample as _reference
+from .rows import rows_at
+
+__all__ = ["is_parallel", "resample"]
+
+#: A linear part counts as one along the axes when what is beside is less than this share of it.
+_PARALLEL = 1e-6
+
+
+def resample(
+    x: Volume,
+    size: Triple,
+    matrix: Array | None = None,
+    *,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+) -> Volume:
+    """Sample a volume on a grid whose axes are parallel to its own: ``out(v) = x(matrix v)``.
+
+    Content ends half a voxel beyond the outermost voxel centres; up to there the outermost voxels
+    go on, as in ITK.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        size: Voxels of the output along I, J, K.
+        matrix: Output voxel to input voxel on the host, (4, 4) or (B, 4, 4): each input axis
+            follows one output axis. By default, both grids cover the same field of view.
+        mode: 'linear', 'nearest', 'bspline' (cubic, through all voxels), or 'label'.
+        fill: Value outside the content: a number, one per sample (B), or per channel (B, C).
+
+    Returns:
+        Volume (B, C, \\*size). Floats keep their dtype; integers become float32 unless values are
+        only moved. Samples whose map takes voxel centres to voxel centres are copied exactly.
+
+    Raises:
+        ValueError: A shape, the mode or the fill is not as above, or an axis is not parallel.
+
+    >>> x = torch.tensor([0., 2., 4., 6.]).view(1, 1, 4, 1, 1)
+    >>> resample(x, (2, 1, 1)).flatten()
+    tensor([1., 5.])
+    """
+    check_volume(x)
+    size = spatial.check_size(size)
+    if matrix is None:
+        matrix = _same_view(spatial_shape(x), size)
+    elif not on_host(matrix):
+        raise ValueError("matrix must be on the host and without gradient: it decides what is done")
+    matrix = host(spatial.check_matrix(matrix, len(x), "matrix"))
+    spatial.check_mode(mode, known=spatial.MODES)
+    if mode == "label" or spatial.is_exact(matrix):
+        return spatial.warp(x, matrix, size=size, mode=mode, fill=fill)
+    fill = spatial.check_fill(fill, x, mode)
+    exact = spatial.exact_rows(matrix)
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for row, axes in enumerate(_source_axes(matrix)):
+        kinds.setdefault(() if row in exact else axes, []).append(row)
+    if len(kinds) == 1:
+        return _along(x, size, matrix, mode, fill, next(iter(kinds)))
+    parts = []
+    for axes, rows in kinds.items():
+        at = rows_at(rows, x.device)
+        some, few = matrix[rows], fill[at] if isinstance(fill, Tensor) else fill
+        if axes:
+            parts.append((at, _along(x[at], size, some, mode, few, axes)))
+        else:
+            parts.append((at, spatial.warp(x[at], some, size=size, mode=mode, fill=few)))
+    out = torch.empty((*x.shape[:2], *size), dtype=parts[0][1].dtype, device=x.device)
+    for at, part in parts:
+        out[at] = part
+    return out
+
+
+def is_parallel(matrix: Array) -> bool:
+    """Whether a map (B, 4, 4) is known to keep axes parallel, for every sample."""
+    return on_host(matrix) and all(_axes_of(each) is not None for each in host(matrix))
+
+
+def _along(
+    x: Volume,
+    size: Triple,
+    matrix: np.ndarray,
+    mode: str,
+    fill: float | Tensor,
+    axes: tuple[int, ...],
+) -> Volume:
+    """Sample along each axis; ``axes`` are the input axes that the output axes follow."""
+    x = x.permute(0, 1, *(2 + axis for axis in axes))
+    positions = []
+    for a, axis in enumerate(axes):
+        scale, offset = matrix[:, axis, a, None], matrix[:, axis, 3, None]
+        position = scale * np.arange(size[a]) + offset
+        same = len(position) > 1 and np.ptp(position, axis=0).max() == 0
+        positions.append(position[:1] if same else position)  # [B or 1, N]
+    pairs = [(position, x.shape[2 + a]) for a, position in enumerate(positions)]
+    known = [interpolation.inside(position, n) for position, n in pairs]
+    if mode == "nearest":
+        places = [_unless_same(interpolation.nearest_voxel(p, n), n) for p, n in pairs]
+        move = partial(indices, device=x.device)
+        out = _reference.by_index(x, [None if p is None else move(p) for p in places])
+        return _reference.fill_outside(out, known, fill)
+    weigh = {"linear": interpolation.linear_weights, "bspline": interpolation.bspline_weights}
+    voxels = [np.arange(n) for n in x.shape[2:]]
+    needed = [a for a in range(3) if not np.array_equal(positions[a], voxels[a][None])]
+    weights = to_device(x.device, *(weigh[mode](*pairs[a]) for a in needed))
+    matrices = dict(zip(needed, weights, strict=True))
+    out = _reference.by_weights(real(x), [matrices.get(a) for a in range(3)])
+    return as_given(_reference.fill_outside(out, known, fill), x)
+
+
+def _unless_same(place: np.ndarray, size: int) -> np.ndarray | None:
+    """Places along an axis, or None if all voxels stay where they are."""
+    return None if np.array_equal(place, np.arange(size)[None]) else place
+
+
+def _same_view(source: Triple, size: Triple) -> np.ndarray:
+    """The map between two grids over one field of view, (4, 4)."""
+    matrix = np.eye(4)
+    for axis, (n, m) in enumerate(zip(source, size, strict=True)):
+        matrix[axis, axis] = n / m
+        matrix[axis, 3] = (n / m - 1) / 2
+    return matrix
+
+
+def _source_axes(matrix: np.ndarray) -> list[tuple[int, ...]]:
+    """The input axes that the output axes follow, for each sample."""
+    found = [_axes_of(each) for each in matrix]
+    for row, axes in enumerate(found):
+        if axes is None:
+            raise ValueError(
+                "matrix must keep axes parallel: use warp for maps that turn, "
+                f"got {matrix[row].tolist()} for sample {row}"
+            )
+    return found  # type: ignore[return-value]
+
+
+def _axes_of(matrix: np.ndarray) -> tuple[int, ...] | None:
+    linear = abs(matrix[:3, :3])
+    axes = tuple(linear.argmax(0).tolist())
+    along = linear[axes, (0, 1, 2)]
+    if sorted(axes) != [0, 1, 2] or linear.sum() - along.sum() > _PARALLEL * along.min():
+        return None
+    return axes
