@@ -36,8 +36,8 @@ def synthesis() -> tio.Compose:
                 default_std=(0.01, 0.08),
                 ignore_background=True,
             ),
-            # What happens to an acquired image, not to its labels. The paper's `Resample` is not
-            # in this library yet; anisotropy already goes down to thick slices and up again.
+            # What happens to an acquired image, not to its labels. The paper's `Resample`, down to
+            # the resolution of a scan and up again, is what anisotropy does at random.
             tio.Compose(
                 [
                     tio.RandomBiasField(coefficients=0.3),

@@ -199,6 +199,16 @@ def test_landmarks_of_a_constant_volume():
     assert torch.equal(F.match_landmarks(x, LANDMARKS)[0], expected)
 
 
+def test_a_piece_begins_where_it_does_in_float64():
+    jump = reference.Pieces(
+        torch.tensor([[0, 1 + 1e-9]], dtype=torch.float64),
+        torch.tensor([[0, 5]], dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+    )
+    x = torch.tensor([0.5, 1, 1.0000001, 2]).view(1, 1, 1, 1, 4)
+    assert reference.map_pieces(x, jump).flatten().tolist() == [0, 0, 5, 5]
+
+
 def test_both_ways_of_finding_a_piece_agree():
     begin = torch.tensor([[0.0, 0, 1, 3], [-2, -1, 5, 5]])
     values = torch.tensor([[-1.0, 0, 0.5, 1, 9], [-2, -3, 4.9, 5, 6]])

@@ -61,6 +61,11 @@ TRANSFORMS = {
     "Swap": lambda **k: tio.Swap(1, [[(0, 0, 0), (1, 2, 0)], [(1, 2, 0), (1, 1, 0)]], **k),
     "Lambda": lambda **k: tio.Lambda(square, types_to_apply=["intensity"], **k),
     "Lambda, batched": lambda **k: tio.Lambda(square, ["intensity"], batched=True, **k),
+    "RescaleIntensity": lambda **k: tio.RescaleIntensity(2, **k),
+    "RescaleIntensity, percentiles": lambda **k: tio.RescaleIntensity((-1, 3), (2, 98), **k),
+    "ZNormalization": lambda **k: tio.ZNormalization(**k),
+    "Clamp": lambda **k: tio.Clamp(-0.5, 0.8, **k),
+    "Mask": lambda **k: tio.Mask("left", **k),
     "OneOf": lambda **k: tio.OneOf(
         {tio.RandomAffine(**AFFINE): 2, tio.RandomElasticDeformation(**ELASTIC): 1,
          tio.RandomBlur((1, 4)): 1, tio.RandomNoise(): 1}, **k
@@ -97,12 +102,11 @@ REGRIDS = {
 }  # fmt: skip
 #: Those that cannot be called with any image, or need choosing, are tested by themselves.
 NOT_CALLED_ALONE = {
-    "CopyAffine",
-    "ToCanonical",
-    "ToReferenceSpace",
-    "Recorded",
-    "LabelsToImage",
-    "RandomLabelsToImage",
+    *("Recorded", "LabelsToImage", "RandomLabelsToImage", "HistogramStandardization", "PCA", "To"),
+    *("CopyAffine", "ToCanonical", "ToReferenceSpace"),
+    # of label maps alone
+    *("Contour", "KeepLargestComponent", "OneHot"),
+    *("RemapLabels", "RemoveLabels", "SequentialLabels"),
 }
 
 
@@ -215,7 +219,9 @@ def test_foreign_images(make):
     assert isinstance(out, nib.Nifti1Image)
     np.testing.assert_allclose(out.affine, image.affine, atol=1e-5)
     for mode, shape in (("L", (12, 10)), ("RGB", (12, 10, 3))):
-        picture = PIL.Image.fromarray(np.full(shape, 100, dtype=np.uint8), mode)
+        picture = PIL.Image.fromarray(
+            (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape), mode
+        )
         out = transform(picture)
         assert isinstance(out, PIL.Image.Image)
         assert (out.mode, out.size) == (mode, picture.size)

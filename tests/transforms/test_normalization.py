@@ -94,6 +94,15 @@ def test_clamp_and_to_agree_with_torchio():
     assert torch.equal(Clamp()(s).t1.data, s.t1.data)
 
 
+def test_clamp_leaves_samples_out():
+    x = smooth((20, 1, 4, 5, 6)).float()
+    out = Clamp(-0.1, 0.1, p=0.5)(tio.SubjectsBatch({"t1": tio.ImagesBatch(x)}))
+    chosen = out.records[0].active
+    assert 2 < chosen.sum() < 18
+    for n in range(20):
+        assert torch.equal(out.t1.data[n], x[n].clamp(-0.1, 0.1) if chosen[n] else x[n])
+
+
 @pytest.mark.parametrize(
     "arguments", [{}, {"values_range": None, "clip": False}, {"whiten": False, "normalize": False}]
 )
@@ -167,7 +176,7 @@ def test_samples_are_counted_in_the_whole_batch():
 def test_a_missing_landmark_or_mask_is_named():
     s = subject()
     transform = HistogramStandardization({"t2": LANDMARKS})
-    with pytest.raises(KeyError, match=r"'t1' is none of \['t2'\]"):
+    with pytest.raises(KeyError, match=r"landmarks must name images .*'t2'. are none of"):
         transform(s)
     with pytest.raises(RuntimeError, match="masking_method leaves no voxel of image 't1'"):
         HistogramStandardization(LABELS, masking_method=lambda x: x > 1e9)(s)

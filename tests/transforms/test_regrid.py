@@ -338,10 +338,15 @@ def test_the_inverse_leads_back_to_the_grid(make):
     prediction = tio.Subject(prediction=tio.LabelMap(out.seg.data, affine=out.seg.affine))
     undone = out.get_inverse_transform()(prediction).prediction
     assert torch.equal(undone.data, back.seg.data)
-    elsewhere = tio.LabelMap(torch.zeros(1, 3, 3, 3))
-    if not isinstance(make(), tio.Resample):
+    elsewhere = tio.Subject(other=tio.LabelMap(torch.zeros(1, 4, 4, 4)))
+    with pytest.raises(ValueError, match="can only follow one that was on the same grid"):
+        out.get_inverse_transform()(elsewhere)
+    if make().looks or make().role == "volume":
         with pytest.raises(ValueError, match="can only follow one that was on the same grid"):
-            out.get_inverse_transform()(tio.Subject(prediction=elsewhere))
+            out.get_composed_history()(elsewhere)
+    else:
+        again = out.get_composed_history()(elsewhere).other
+        assert again.space.distance_mm(make()(elsewhere).other.space) < 1e-9
 
 
 def test_a_batch_is_transformed_whole_or_not_at_all(make):

@@ -5,13 +5,27 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 """
 
 from .filters import anisotropy, blur, swap
-from .intensity import bias_field, gamma, noise, rician_noise
+from .intensity import bias_field, clamp, gamma, noise, rician_noise
 from .kspace import ghosting, motion, motion_owner, spike
+from .labels import (
+    connected_components,
+    contour,
+    largest_component,
+    one_hot,
+    remap_labels,
+)
+from .normalization import (
+    mask_voxels,
+    match_landmarks,
+    principal_components,
+    rescale,
+    standardize,
+)
 from .pad import window
 from .program import pointwise
 from .resample import is_parallel, resample
 from .spatial import affine_warp, bspline_warp, flip, is_exact, warp
-from .statistics import fill_value
+from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
 
 __all__ = [
@@ -20,6 +34,9 @@ __all__ = [
     "bias_field",
     "blur",
     "bspline_warp",
+    "clamp",
+    "connected_components",
+    "contour",
     "fill_value",
     "flip",
     "gamma",
@@ -27,13 +44,23 @@ __all__ = [
     "is_exact",
     "is_parallel",
     "labels_to_image",
+    "largest_component",
+    "mask_voxels",
+    "match_landmarks",
+    "moments",
     "motion",
     "motion_owner",
     "noise",
+    "one_hot",
+    "percentile",
     "pointwise",
+    "principal_components",
+    "remap_labels",
     "resample",
+    "rescale",
     "rician_noise",
     "spike",
+    "standardize",
     "swap",
     "warp",
     "window",

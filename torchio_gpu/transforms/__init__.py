@@ -10,6 +10,7 @@ from .elastic import ElasticDeformation, RandomElasticDeformation
 from .filters import Anisotropy, Blur, RandomAnisotropy, RandomBlur, RandomSwap, Swap
 from .flip import Flip, RandomFlip
 from .header import CopyAffine, ToReferenceSpace
+from .histogram import HistogramStandardization
 from .history import Recorded, from_dict
 from .intensity import BiasField, Gamma, Noise, RandomBiasField, RandomGamma, RandomNoise
 from .kspace import Ghosting, Motion, RandomGhosting, RandomMotion, RandomSpike, Spike
@@ -53,6 +54,7 @@ __all__ = [
     "Flip",
     "Gamma",
     "Ghosting",
+    "HistogramStandardization",
     "KeepLargestComponent",
     "LabelsToImage",
     "Lambda",

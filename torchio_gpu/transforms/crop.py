@@ -73,6 +73,7 @@ class Crop(_Window):
     """
 
     cuts = True
+    looks = False
 
     def __init__(self, cropping: int | Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,6 +110,7 @@ class Pad(_Window):
     """
 
     pads = True
+    looks = False
 
     def __init__(
         self, padding: int | Sequence[int], padding_mode: str | float = 0, **kwargs: Any
@@ -191,6 +193,13 @@ class CropOrPad(_Window):
     def cuts(self) -> bool:  # type: ignore[override]
         """Whether voxels may be cut off."""
         return not self.only_pad
+
+    @property
+    def looks(self) -> bool:
+        return self.mask_name is not None or self.location == "random"
+
+    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+        return self._window_of(space, None, u)
 
     @property
     def draws(self) -> int:
@@ -331,6 +340,8 @@ class EnsureShapeMultiple(_Window):
     def cuts(self) -> bool:  # type: ignore[override]
         """Whether voxels may be cut off."""
         return self.method == "crop"
+
+    looks = False
 
     def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
         shape = np.array(space.shape)

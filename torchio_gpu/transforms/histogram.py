@@ -45,13 +45,15 @@ class HistogramStandardization(Normalization):
         masking_method: Of which voxels percentiles are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
-    Percentiles 1, 10, 20 ... 90, 99 are matched, whatever the cutoff in training; those closer
-    than 1e-5 count as one. On a GPU, where asking would make the host wait, a sample with an empty
-    mask is no error but left as it is.
+    Scalar images without landmarks are left alone, where TorchIO 1.x raises. Percentiles 1, 10, 20
+    ... 90, 99 are matched, whatever the cutoff in training; those closer than 1e-5 count as one.
+    On a GPU, where asking would make the host wait, a sample with an empty mask is no error but
+    left as it is.
 
     Raises:
         ValueError: Landmarks are not 13 ascending numbers, or a file is of another kind.
-        KeyError: An image has no landmarks, or ``masking_method`` stands for nothing.
+        KeyError: Landmarks are for an image that the subject does not have, or ``masking_method``
+            stands for nothing.
         RuntimeError: The mask is empty.
 
     >>> subject = Subject(t1=ScalarImage(torch.rand(1, 8, 8, 8)))
@@ -66,12 +68,18 @@ class HistogramStandardization(Normalization):
         self.landmarks = _read_all(landmarks)
         self.masking_method = check_masking(masking_method)
 
-    def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
-        if name not in self.landmarks:
+    def select(
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        known = {name for name, _ in kinds} | set(others or ())
+        missing = sorted(set(self.landmarks) - known)
+        if missing and others is not None:
             raise KeyError(
-                f"landmarks must have an entry for each image, {name!r} is none of "
-                f"{sorted(self.landmarks)}"
+                f"landmarks must name images of the subject, {missing} are none of {sorted(known)}"
             )
+        return tuple(name for name in super().select(kinds, others) if name in self.landmarks)
+
+    def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
         x = images[name].data
         mask = mask_of(self.masking_method, images, name)
         if mask is not None and x.device.type == "cpu":

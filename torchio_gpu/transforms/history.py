@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ..data import Subject
 from .affine import Resampling
 from .base import Branches, Scene, Transform
 from .compose import Compose
 from .params import Params
+from .ranges import Choice
 from .steps import Outline, Record, Step
 
 
@@ -85,21 +87,11 @@ class Recorded(Transform):
             TypeError: The transform cannot be made again without an argument that was left out,
                 such as the function of a Lambda.
         """
-        given = self.transform.arguments()
-        for name, value in given.items():
-            if callable(value):
-                raise TypeError(
-                    f"{self.transform.name} cannot be written down: its argument {name} is no "
-                    "number, string, list or dict of these"
-                )
-        arguments = _plain(given)
+        arguments = _plain(self.transform.arguments(), self.transform.name)
         for name, parameter in inspect.signature(type(self.transform).__init__).parameters.items():
             named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
             if named and parameter.default is parameter.empty and name not in arguments:
-                raise TypeError(
-                    f"{self.transform.name} cannot be written down: its argument {name} is no "
-                    "number, string, list or dict of these"
-                )
+                raise _cannot(self.transform.name, name)
         return {
             "transform": self.transform.name,
             "arguments": arguments,
@@ -175,8 +167,8 @@ def _leaves(cls: Any) -> list[Any]:
     return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_leaves(sub))]
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as what JSON can hold, without those that it cannot."""
+def _plain(values: dict[str, Any], transform: str) -> dict[str, Any]:
+    """Arguments as what JSON can hold, without ranges that it cannot: they were drawn from."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, (tuple, list)):
@@ -184,10 +176,25 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, (np.ndarray, Tensor)):
             out[name] = value.tolist()
         elif isinstance(value, dict):
-            out[name] = _plain(value)
+            out[name] = _plain(value, transform)
         elif _is_plain(value):
             out[name] = value
+        elif not _is_range(value):
+            raise _cannot(transform, name)
     return out
+
+
+def _cannot(transform: str, argument: str) -> TypeError:
+    return TypeError(
+        f"{transform} cannot be written down: its argument {argument} is no number, string, list "
+        "or dict of these"
+    )
+
+
+def _is_range(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(each) or _is_range(each) for each in value)
+    return isinstance(value, (Choice, Distribution))
 
 
 def _is_plain(value: Any) -> bool:

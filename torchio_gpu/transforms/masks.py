@@ -13,6 +13,7 @@ from .. import functional as F
 from .. import geometry
 from ..data import ImagesBatch
 from ..data.image import LABEL
+from ..functional.launch import indices
 from ..geometry import SPACE_TOLERANCE_MM, Space
 
 #: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
@@ -83,7 +84,8 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
     if labels is None:
         mask = data != 0
     else:
-        mask = torch.isin(data, torch.tensor(labels, device=data.device, dtype=data.dtype))
+        wanted = indices(np.asarray(labels), data.device).to(data.dtype)
+        mask = torch.isin(data, wanted)
     if not images.space.distance_mm(space) <= SPACE_TOLERANCE_MM:
         matrix = images.space.to_voxel @ space.affine
         mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)

@@ -6,7 +6,7 @@ turns them into a map between its own voxels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,13 +32,16 @@ class Present(Mapping[str, ImagesBatch]):
     """The images of a batch as they are at some point of a pipeline.
 
     Voxels that still wait to be read through a chain of maps are read when they are asked for,
-    and not kept; where they lie is known without that.
+    and not kept; where they lie is known without that. ``told`` is told of such a reading.
     """
 
     def __init__(
-        self, images: Mapping[str, ImagesBatch], chains: Mapping[str, Chain] | None = None
+        self,
+        images: Mapping[str, ImagesBatch],
+        chains: Mapping[str, Chain] | None = None,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._images, self._chains = images, chains or {}
+        self._images, self._chains, self._told = images, chains or {}, told
 
     def space(self, name: str) -> Space:
         """Where the voxels of an image lie."""
@@ -55,7 +58,10 @@ class Present(Mapping[str, ImagesBatch]):
 
     def __getitem__(self, name: str) -> ImagesBatch:
         images, chain = self._images[name], self._chains.get(name)
-        return images if chain is None or not chain.moved else chain.sample(images, ())
+        if chain is None or not chain.moved:
+            return images
+        self._told(name)
+        return chain.sample(images, ())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)
@@ -252,11 +258,11 @@ class Chain:
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
         mode, rule = _DEFAULT.then(self.sampling).of(self.kind)
-        self.exact = F.is_exact(matrix, points)
-        if self.sampling.of(self.kind)[0] is None and self.exact:
-            mode = "nearest"  # no step asks to interpolate: values are moved
+        self.exact = not self.turned and F.is_exact(matrix, points)
+        if self.exact:
+            mode = "nearest"  # values are moved, whatever was asked for
         fill = F.fill_value(images.data, rule)
-        if not self.turned and F.is_parallel(matrix):
+        if not self.turned and not self.exact and F.is_parallel(matrix):
             data = F.resample(images.data, self.space.shape, matrix, mode=mode, fill=fill)
             data = F.pointwise(data, program) if program else data
             return images.with_data(data, self.space.affine)

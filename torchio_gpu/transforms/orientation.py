@@ -32,6 +32,7 @@ class ToOrientation(Regrid):
     """
 
     permutes = True
+    looks = False
 
     def __init__(self, orientation: str = "RAS", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,6 +80,7 @@ class Transpose(Regrid):
     """
 
     permutes = True
+    looks = False
 
     def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
         i, j, k = space.shape

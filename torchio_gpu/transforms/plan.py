@@ -16,8 +16,9 @@ carried out on the voxels that wait to be sampled, so that these are sampled onc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,28 +26,20 @@ import torch
 
 from .. import functional as F
 from .. import rng
-from ..arrays import Array, host
+from ..arrays import host
 from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import spacing
 from .draws import Draws, Prepared, prepare
-from .moves import NOTHING, Chain, Present, Sampling, Scene, check_spaces
+from .grouping import Group, grouped
+from .moves import Chain, Present, Scene, check_spaces
 from .params import Params
-from .steps import Outline, Record, Step
+from .steps import Outline, Record
 from .volumes import Change, add_made
 
 if TYPE_CHECKING:
-    from .base import Transform
-
-
-@dataclass
-class Group:
-    """Steps that share one pass, and why the pass ends with them."""
-
-    role: str
-    steps: list[int]
-    reason: str = "end of the pipeline"
+    pass
 
 
 #: What happened to an image in one pass: its name, and a phrase.
@@ -63,8 +56,13 @@ class _Waiting:
     #: Scalar images that a step computes with. Integers become float32 even if every coin says
     #: no: the type of a batch must not depend on a coin.
     computed: set[str] = field(default_factory=set)
-    #: The passes so far, for :meth:`Plan.explain`.
-    notes: list[Note] = field(default_factory=list)
+    #: The passes so far, where they are asked for.
+    notes: list[Note] | None = None
+
+    def note(self, name: str, phrase: Callable[[], str]) -> None:
+        """Write down a pass over an image, if that is wanted."""
+        if self.notes is not None:
+            self.notes.append((name, phrase()))
 
     def compute(self, names: Sequence[str]) -> None:
         """Note that a step computes with the voxels of some images."""
@@ -85,7 +83,17 @@ class _Waiting:
                 images = self.batch.images[name]
                 framed = self.batch.images[name] = self.chains[name].frame(images)
                 if framed is not images:
-                    self.notes.append((name, f"{_grid(images)} copied to {_grid(framed)}"))
+                    self.note(name, partial(_from_to, images, "copied to", framed))
+
+    def look(self, name: str) -> None:
+        """Note that an image was sampled for a look at it."""
+        self.note(name, lambda: "sampled for a look at its voxels")
+
+    def tell(self) -> list[str]:
+        """What was written down, a line for each; it is forgotten then."""
+        lines = [f"    {name}: {phrase}" for name, phrase in self.notes or ()]
+        self.notes = []
+        return lines
 
     def carry_out(self) -> None:
         """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
@@ -96,13 +104,18 @@ class _Waiting:
             if chain is not None and chain.moved:
                 out = self.batch.images[name] = chain.sample(images, program)
                 done = "copied to" if chain.exact else "sampled on"
-                self.notes.append((name, f"{_grid(images)} {done} {_grid(out)}"))
+                self.note(name, partial(_from_to, images, done, out, len(program)))
             elif program:
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, program))
-                self.notes.append((name, "one pass over its voxels"))
+                self.note(name, lambda: "one pass over its voxels")
         self.computed.clear()
         self.chains.clear()
         self.programs.clear()
+
+
+def _from_to(before: ImagesBatch, done: str, after: ImagesBatch, operations: int = 0) -> str:
+    more = f", and {operations} operations on what is read" if operations else ""
+    return f"{_grid(before)} {done} {_grid(after)}{more}"
 
 
 def _grid(images: ImagesBatch) -> str:
@@ -123,37 +136,36 @@ class Plan:
 
     def __init__(self, outline: Outline) -> None:
         self.outline, self.steps = outline, outline.steps
-        self.groups = _group(self.steps)
+        self.groups = grouped(self.steps)
         self._prepared: dict[Any, Prepared] = {}
 
-    def run(self, batch: SubjectsBatch, explained: list[str] | None = None) -> SubjectsBatch:
+    def run(self, batch: SubjectsBatch, lines: list[str] | None = None) -> SubjectsBatch:
         """Carry out the pipeline on a batch; the batch itself is left as it is.
 
         Args:
             batch: The samples.
-            explained: Where to write what is done, group by group, if wanted.
+            lines: Where to write down what is done, group by group, if that is wanted.
         """
         if not self.steps:
             return batch
         draws = self.draw(batch)
         out = batch.replace(dict(batch.images))
-        waiting = _Waiting(out)
+        waiting = _Waiting(out, notes=None if lines is None else [])
         for group in self.groups:
-            if explained is not None:
-                if group.role != "pointwise":
-                    waiting.carry_out()  # in the pass of the group before
-                _write_down(waiting.notes, explained)
-                explained.append(self._describe(group))
-            if group.role == "spatial":
+            if group.role != "pointwise":  # which is carried out in the pass before it
                 waiting.carry_out()
+            if lines is not None:
+                lines.extend(waiting.tell())
+                lines.append(self._describe(group))
+            if group.role == "spatial":
                 self._spatial(waiting, group, draws)
             elif group.role == "volume":
                 self._volume(waiting, group, draws)
             else:
                 self._pointwise(waiting, group, draws)
         waiting.carry_out()
-        if explained is not None:
-            _write_down(waiting.notes, explained)
+        if lines is not None:
+            lines.extend(waiting.tell())
         return out
 
     def draw(self, batch: SubjectsBatch) -> Draws:
@@ -214,11 +226,13 @@ class Plan:
     def _spatial(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
         for number in group.steps:
             self._keep(number, waiting)
-            transform = self.steps[number].transform
-            names = draws.prepared.names[number]
+            step, names = self.steps[number], draws.prepared.names[number]
+            transform = step.transform
             if not names:
                 continue
             if transform.role == "volume":
+                if transform.computes:
+                    waiting.compute(names)
                 waiting.frame(waiting.batch.images)
                 if _apart(waiting.chains, names):
                     waiting.carry_out()
@@ -230,10 +244,11 @@ class Plan:
                 waiting.compute(names)
             if getattr(transform, "check_shape", True):
                 check_spaces({name: chain.space for name, chain in chains.items()}, transform.name)
-            if transform.pads or not transform.parallel:
+            if step.pads or not transform.parallel:
                 waiting.frame(names)
             spaces = tuple(chain.space for chain in chains.values())
-            scene = Scene(names, spaces, Present(waiting.batch.images, waiting.chains))
+            present = Present(waiting.batch.images, waiting.chains, waiting.look)
+            scene = Scene(names, spaces, present)
             decided = self._decide(number, draws, waiting.batch, scene)
             for chain in chains.values():
                 chain.sampling = chain.sampling.then(wish)
@@ -241,7 +256,7 @@ class Plan:
             if decided is None:
                 continue
             moves = () if transform.regrids else transform.moves(decided[0], scene)
-            known = self.steps[number].names or names
+            known = step.names or names
             for name, chain in chains.items():
                 if transform.regrids:
                     column = known.index(name) if name in known else None
@@ -298,7 +313,7 @@ class Plan:
             if name in known or transform.shares:
                 column = known.index(name) if name in known else 0
                 batch.images[name] = change(name, params.column(column))
-                waiting.notes.append((name, "the whole volume"))
+                waiting.note(name, lambda: "the whole volume")
 
     def _describe(self, group: Group) -> str:
         names = " -> ".join(self.steps[n].transform.name for n in group.steps)
@@ -320,11 +335,6 @@ class Plan:
         return "\n".join(map(self._describe, self.groups))
 
 
-def _write_down(notes: list[Note], lines: list[str]) -> None:
-    lines.extend(f"    {name}: {phrase}" for name, phrase in notes)
-    notes.clear()
-
-
 def _apart(chains: Mapping[str, Chain], names: Sequence[str]) -> bool:
     """Whether images that wait for different maps would be compared voxel by voxel."""
     first = chains[names[0]].matrix if names[0] in chains else None
@@ -336,92 +346,4 @@ def _apart(chains: Mapping[str, Chain], names: Sequence[str]) -> bool:
     )
 
 
-def _joins(transform: Transform, run: _Run) -> str | None:
-    """Why a spatial transform cannot join a run, or None if it can."""
-    wish = transform.sampling() or NOTHING
-    if run.bent and transform.bends:
-        return f"{transform.name} bends the image a second time"
-    if run.bent and (transform.permutes or not transform.parallel):
-        return f"{transform.name} turns the grid of the bending map before it"
-    if run.turned and transform.pads:
-        return f"{transform.name} adds to a grid that was turned"
-    if run.cut and (transform.pads or not transform.parallel):
-        return f"{transform.name} would bring back what was cut off a turned grid"
-    if _differ(wish.modes, run.sampling.modes):
-        return f"{transform.name} reads voxels differently"
-    if run.turned and _differ(wish.fills, run.sampling.fills):
-        return f"{transform.name} fills what is outside differently"
-    return None
-
-
-def _differ(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
-
-
-@dataclass
-class _Run:
-    """What is known of a spatial run while it is put together."""
-
-    bent: bool = False
-    turned: bool = False
-    cut: bool = False  # after it was turned
-    sampling: Sampling = NOTHING
-
-    def follow(self, transform: Transform) -> None:
-        """Take one more step."""
-        self.bent = self.bent or transform.bends
-        self.cut = self.cut or (self.turned and transform.cuts)
-        self.turned = self.turned or not transform.parallel
-        self.sampling = self.sampling.then(transform.sampling())
-
-
-def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
-    """Whether a step may be carried out before the run that it interrupts: it pays if this goes on.
-
-    A run whose maps keep axes parallel can tell which voxels of the source are in view.
-    """
-    if run.turned:
-        return False
-    for step in steps[number:]:
-        if not step.fuse or step.keep:
-            return False
-        if step.transform.role == "spatial":
-            return _joins(step.transform, run) is None
-        if not step.transform.commutes:
-            return False
-    return False
-
-
-def _group(steps: Sequence[Step]) -> list[Group]:
-    """Neighbours that can share a pass."""
-    groups: list[Group] = []
-    run = _Run()
-    for number, step in enumerate(steps):
-        transform = step.transform
-        spatial = bool(groups) and groups[-1].role == "spatial"
-        reason = None
-        if not groups:
-            reason = ""
-        elif not (step.fuse and steps[number - 1].fuse):
-            reason = "steps are not fused"
-        elif step.keep:
-            reason = f"images are kept as they are before {transform.name}"
-        elif transform.role == "volume":
-            if not (spatial and transform.commutes and _commutes(steps, number, run)):
-                reason = f"{transform.name} needs the whole volume"
-        elif transform.role != groups[-1].role:
-            reason = f"{transform.name} is {transform.role}"
-        elif transform.role == "spatial":
-            reason = _joins(transform, run)
-        if reason is not None:
-            if groups:
-                groups[-1].reason = reason
-            groups.append(Group(transform.role, []))
-            run = _Run()
-        groups[-1].steps.append(number)
-        if transform.role == "spatial":
-            run.follow(transform)
-    return groups
-
-
-__all__ = ["Group", "Plan"]
+__all__ = ["Plan"]

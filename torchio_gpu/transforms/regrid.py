@@ -32,6 +32,7 @@ class GridParams(Params):
     shape: np.ndarray  # [B, M, 3]
     affine: np.ndarray  # [B, M, 4, 4]
     header: np.ndarray  # [B, M, 4, 4], world after to world before: identity unless a header lied
+    undone: bool = False
 
     @classmethod
     def of(
@@ -61,12 +62,15 @@ class GridParams(Params):
             self.shape if active.any() else self.before_shape,
             np.where(mask, self.affine, self.before),
             np.where(mask, self.header, np.eye(4)),
+            self.undone,
         )
 
     def swap(self) -> GridParams:
         """The way back."""
         header = np.linalg.inv(self.header)
-        return GridParams(self.shape, self.affine, self.before_shape, self.before, header)
+        return GridParams(
+            self.shape, self.affine, self.before_shape, self.before, header, not self.undone
+        )
 
     def follow(self, column: int | None, space: Space) -> Move | None:
         """What happens to an image on a grid: what happened to one on the same grid.
@@ -120,6 +124,11 @@ class Regrid(Transform):
         raise NotImplementedError
 
     @property
+    def looks(self) -> bool:
+        """Whether the new grid follows from more than the old one."""
+        return True
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return (INTENSITY, LABEL)
 
@@ -136,7 +145,11 @@ class Regrid(Transform):
         return GridParams.of(scene.spaces, after)
 
     def regrid(self, params: GridParams, column: int | None, space: Space) -> Move:
-        return params.follow(column, space) or self._lost(space)
+        move = params.follow(column, space)
+        if move is None and not params.undone and not self.looks:
+            scene = Scene((), (space,))
+            move = Move(space=self.grid_for(space, scene, 0, np.empty((scene.batch, 0))))
+        return move or self._lost(space)
 
     def known(self, images: ImagesBatch, params: GridParams) -> ImagesBatch:
         """Images on the grid that parameters of a single image are about; others are refused."""

@@ -17,7 +17,7 @@ from ..geometry import Space
 from ..shapes import Triple, Volume
 from .affine import Resampling
 from .base import Scene
-from .moves import Move, Sampling
+from .moves import Sampling
 from .regrid import GridParams, Regrid, after_of, sample_on
 
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
@@ -109,6 +109,10 @@ class Resample(_Resampled):
     cuts = pads
 
     @property
+    def looks(self) -> bool:
+        return not self.parallel
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return (INTENSITY,) if self.scalars_only else (INTENSITY, LABEL)
 
@@ -170,12 +174,6 @@ class Resample(_Resampled):
         moved = source.with_data(F.blur(source.data, std, distance), affine)
         return sample_on(moved, after, self.image_interpolation, 0)  # type: ignore[no-any-return]
 
-    def regrid(self, params: GridParams, column: int | None, space: Space) -> Move:
-        move = params.follow(column, space)
-        if move is None and self._spacing is not None:  # which needs to know nothing of others
-            move = Move(space=geometry.respaced(space, self._spacing))
-        return move or super().regrid(params, column, space)
-
 
 class Resize(_Resampled):
     """Bring images to another number of voxels over the same field of view.
@@ -211,12 +209,11 @@ class Resize(_Resampled):
                 f"target_shape must be numbers of voxels > 0, or -1 to keep one, got {target_shape}"
             )
 
+    looks = False
+
     def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
         i, j, k = (old if n == -1 else n for n, old in zip(self._shape, space.shape, strict=True))
         return geometry.resized(space, (i, j, k))
-
-    def regrid(self, params: GridParams, column: int | None, space: Space) -> Move:
-        return params.follow(column, space) or super().regrid(params, column, space)
 
 
 def _is_pair(target: Any) -> bool:

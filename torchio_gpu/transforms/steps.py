@@ -56,6 +56,16 @@ class Step:
     untouched: tuple[str, ...] = ()
     fuse: bool = True
 
+    @property
+    def pads(self) -> bool:
+        """Whether it may add to the field of view; what is recorded may be undone."""
+        return self.transform.pads or (self.params is not None and self.transform.cuts)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether it may cut something off it."""
+        return self.transform.cuts or (self.params is not None and self.transform.pads)
+
 
 @dataclass
 class Outline:
