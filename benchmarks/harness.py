@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from . import machine
 from .failure import FailureError
 from .remote import Remote
-from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS
+from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS, has_own_input
 
 OURS = "torchio_gpu"
 #: Contenders take at most so many turns with one operation; a turn may be several calls.
@@ -169,7 +169,10 @@ def _workload(
     contenders: Mapping[str, Remote], name: str, options: Options
 ) -> list[dict[str, Any]]:
     workload = WORKLOADS[name]
-    ops = options.ops or (HOST_OPS if workload.host else OPS)
+    chosen = options.ops or (HOST_OPS if workload.host else OPS)
+    ops = [op for op in chosen if workload.takes(op)]
+    if options.ops and len(ops) < len(chosen):
+        log(f"{name}: {', '.join(op for op in chosen if op not in ops)} are measured elsewhere")
     loaded: dict[str, Contender] = {}
     rows: list[dict[str, Any]] = []
     for peer, contender in contenders.items():
@@ -182,6 +185,8 @@ def _workload(
             rows += [{**facts, "op": op} for op in ops]
     for op in ops:
         for row in measure(loaded, op, options.repeats or workload.repeats):
+            if has_own_input(op):
+                row.pop("copies", None)  # the copy is that of the batch
             rows.append({"workload": name, **row})
             what = row.get("failure") or f"{row['median_ms']:10.3f} ms"
             log(f"{name:4} {op:15} {row['contender']:12} {what}")

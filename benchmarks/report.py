@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
-from .workloads import WORKLOADS
+from .workloads import OWN, WORK, WORKLOADS, has_own_input
 
 RESULTS = machine.ROOT / "benchmarks" / "results"
 OURS = "torchio_gpu"
@@ -40,19 +40,30 @@ def tables(result: Result) -> str:
 
 
 def transforms() -> str:
-    """The public random transforms as markdown, each with its deterministic twin."""
+    """The public transforms as markdown: random ones with their twins, then all others."""
     import torchio_gpu as tio  # results can be shown without it
 
+    names = [n for n in tio.transforms.__all__ if n not in ("Transform", "Recorded", "from_dict")]
+    names = [n for n in names if isinstance(getattr(tio, n), type) and n != "Choice"]
+    random = [n for n in names if n.startswith("Random")]
+    twins = {n.removeprefix("Random") for n in random}
     lines = [_line(["at random", "as given", "what it does"]), "|---|---|---|"]
-    for name in tio.transforms.__all__:
+    for name in random:
         twin = name.removeprefix("Random")
-        if twin == name:
-            continue
-        given = f"`{twin}`" if twin in tio.transforms.__all__ else "-"
-        what = (inspect.getdoc(getattr(tio, name)) or "").partition("\n")[0]
-        what = re.sub(r"[:;] see :class:`\w+`", "", what)  # the twin, which stands beside it
-        lines.append(_line([f"`{name}`", given, what.replace("|", r"\|")]))
+        given = f"`{twin}`" if twin in names else "-"
+        lines.append(_line([f"`{name}`", given, _what(getattr(tio, name))]))
+    lines += ["", _line(["preprocessing, labels, composition", "what it does"]), "|---|---|"]
+    for name in names:
+        if name not in (*random, *twins):
+            lines.append(_line([f"`{name}`", _what(getattr(tio, name))]))
     return "\n".join(lines)
+
+
+def _what(transform: type) -> str:
+    """The first sentence of a docstring, as a cell of a table."""
+    first = (inspect.getdoc(transform) or "").partition("\n")[0]
+    first = re.sub(r"[:;] see :class:`\w+`", "", first)  # the twin, which stands beside it
+    return first.replace("|", r"\|")
 
 
 def markers(section: str) -> tuple[str, str]:
@@ -147,6 +158,11 @@ def _notes(result: Result) -> str:
         f"torch {ours['torch']}.",
         "Median (quartiles); a peer's x is its time over ours. "
         f"A copy is `clone` of the batch, timed in the same run{_floor(result)}.",
+    ]
+    notes += [
+        f"{op.replace('_', ' ')} is of {OWN[WORK[op].given]}, whatever the batch."
+        for op in dict.fromkeys(row["op"] for row in result["rows"])
+        if has_own_input(op)
     ]
     notes += [
         f"{title(result, c)} runs on Python {facts['python']}, torch {facts['torch']}."

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from .failure import FailureError
-from .workloads import LABELS, WORKLOADS, Workload
+from .inputs import inputs
+from .workloads import WORK, WORKLOADS, Work, Workload
 
 #: Calls that take less than this are preceded, at each turn, by one that is not timed.
 _QUICK = 0.2  # s
@@ -32,8 +33,8 @@ class Runner:
     """Checks and times operations on one batch.
 
     Args:
-        ops: Functions of the batch, by name; of a label map made of it, that named
-            'labels_to_image'. One more, 'copy', clones the batch: the floor.
+        ops: Functions by name, of what :data:`benchmarks.workloads.WORK` says that they are given;
+            of the batch, where it says nothing. One more, 'copy', clones the batch: the floor.
         x: The batch.
         host: Time until a call returns, rather than until its work is done.
         clock: Seconds.
@@ -41,14 +42,14 @@ class Runner:
 
     def __init__(
         self,
-        ops: Mapping[str, Callable[[Tensor], Tensor]],
+        ops: Mapping[str, Callable[..., Tensor]],
         x: Tensor,
         host: bool = False,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.ops = {"copy": torch.clone, **ops}
         self.x, self.host, self.clock = x, host, clock
-        self.inputs = {"labels_to_image": labels_of(x)}  # before any clock runs
+        self._inputs: dict[str, tuple[Tensor, ...]] = {}
 
     def check(self, op: str) -> None:
         """Call once and look at the result; serves as the first warm-up.
@@ -56,21 +57,24 @@ class Runner:
         Raises:
             FailureError: The call fails, or its result cannot be right.
         """
-        x = self.inputs.get(op, self.x)
-        before = x.clone()
+        given, work = self._given(op), _work(op)
+        before = [x.clone() for x in given]
         y = self._call(op)
         if not isinstance(y, Tensor):
             raise FailureError(f"returns {type(y).__name__}, not a tensor")
-        for what, wish in (("shape", x.shape), ("dtype", self.x.dtype), ("device", x.device)):
+        x = given[0]
+        shape, dtype = torch.Size(work.shape(x.shape)), getattr(torch, work.dtype)
+        for what, wish in (("shape", shape), ("dtype", dtype), ("device", x.device)):
             if getattr(y, what) != wish:
                 raise FailureError(f"returns {what} {getattr(y, what)}, expected {wish}")
-        if not torch.equal(x, before):
+        if not all(map(torch.equal, given, before)):
             raise FailureError("changes its input")
         if not torch.isfinite(y).all():
             raise FailureError("returns numbers that are not finite")
-        same = (y == x).flatten(1).all(1)
-        if op != "copy" and same.any():
-            raise FailureError(f"leaves {int(same.sum())} of {len(x)} samples as they were")
+        each = y.flatten(1)
+        _refuse(each == each[:, :1], "fills", "with one number")
+        if y.shape == x.shape and op != "copy":
+            _refuse(y == x, "leaves", "as they were")
 
     def turn(self, op: str, calls: int) -> list[float]:
         """Seconds of each of some calls in a row."""
@@ -86,6 +90,7 @@ class Runner:
         small = torch.rand(2, self.x.shape[1], 8, 8, 8, device=self.x.device)
         Runner(self.ops, small)._call(op)  # what is loaded once is no memory of the call
         size = self.x.numel() * self.x.element_size()
+        self._given(op)  # which does not count either
         if self.x.is_cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -101,13 +106,21 @@ class Runner:
         self._call(op)
         return (_resident("VmHWM") - before) / size
 
+    def _given(self, op: str) -> tuple[Tensor, ...]:
+        """What an operation is called with; made once."""
+        name = _work(op).given
+        if name not in self._inputs:
+            self._inputs[name] = inputs(name, self.x)
+        return self._inputs[name]
+
     def _call(self, op: str) -> Any:
         try:
-            return self.ops[op](self.inputs.get(op, self.x))
+            return self.ops[op](*self._given(op))
         except Exception as error:
             raise FailureError.of(error) from error
 
     def _time(self, op: str) -> float:
+        self._given(op)  # before any clock runs
         if not self.x.is_cuda:
             start = self.clock()
             result = self._call(op)
@@ -127,9 +140,15 @@ class Runner:
         return float(first.elapsed_time(last)) / 1000
 
 
-def labels_of(x: Tensor) -> Tensor:
-    """A label map of a batch of numbers in [0, 1): (B, 1, I, J, K) uint8."""
-    return (x[:, :1] * LABELS).byte()
+def _work(op: str) -> Work:
+    return WORK.get(op, Work())
+
+
+def _refuse(same: Tensor, verb: str, how: str) -> None:
+    """Raise if there are samples in which this is true of all voxels."""
+    wrong = same.flatten(1).all(1)
+    if wrong.any():
+        raise FailureError(f"{verb} {int(wrong.sum())} of {len(wrong)} samples {how}")
 
 
 def _resident(field: str) -> int:

@@ -5,9 +5,11 @@ Imports nothing heavy: peers read it in interpreters that lack this library's de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class Workload:
         repeats: How many calls are timed; fewer for slow contenders.
         host: Time until the call returns, whatever a GPU still has to do: for batches so small
             that only the cost of the call itself matters.
+        own: Operations with inputs of their own are measured here: for each device in one place.
     """
 
     name: str
     shape: tuple[int, int, int, int, int]
     repeats: int = 15
     host: bool = False
+    own: bool = False
 
     @property
     def size(self) -> int:
@@ -34,6 +38,10 @@ class Workload:
         for n in self.shape:
             size *= n
         return size
+
+    def takes(self, op: str) -> bool:
+        """Whether an operation is measured here."""
+        return self.own or not has_own_input(op)
 
     def __str__(self) -> str:
         batch, channels, *space = self.shape
@@ -45,8 +53,8 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("W0", (8, 1, 8, 8, 8), repeats=300, host=True),
-        Workload("CPU", (2, 1, 128, 128, 128)),
-        Workload("W1", (8, 1, 128, 128, 128)),
+        Workload("CPU", (2, 1, 128, 128, 128), own=True),
+        Workload("W1", (8, 1, 128, 128, 128), own=True),
         Workload("W2", (2, 1, 256, 256, 256)),
         Workload("W3", (2, 4, 240, 240, 155)),
     )
@@ -56,12 +64,74 @@ WORKLOADS = {
 DEFAULT = {"cpu": ("CPU", "W0"), "cuda": ("W1", "W2", "W3", "W0")}
 MEMORY = {"cpu": "CPU", "cuda": "W1"}
 
+
+@dataclass(frozen=True)
+class Work:
+    """What an operation is given and what it must return.
+
+    Args:
+        given: Name of its input: 'batch', 'labels' for a label map made of the batch, (B, 1, I, J,
+            K) uint8, or one of :data:`OWN`. See :mod:`benchmarks.inputs`.
+        shape: From the shape of the input, the first where there are two, to that of the result.
+        dtype: Of the result.
+    """
+
+    given: str = "batch"
+    shape: Callable[[Shape], Shape] = tuple
+    dtype: str = "float32"
+
+
+#: Inputs that are the same whatever the batch.
+OWN = {
+    "mask": "a 128³ mask of 50 components",
+    "normals": "300³ normal numbers, float32",
+    "subject": "an image of 256x256x170 voxels of 0.9x0.9x1.2 mm with its label map",
+}
+#: Spacing to resample to; that of the batch is 1 mm.
+SPACING = 1.5
+#: Labels of the map, which holds 0, 1, ...
+LABELS = 5
+PERCENTILES = (0.5, 99.5)
+#: Shape that prep6 comes down to.
+PREP6_SHAPE = (160, 192, 160)
+
+
+def resampled(size: Sequence[int]) -> Shape:
+    """Voxels of :data:`SPACING` that fit into a batch of this size; their centre is its centre."""
+    return tuple(int(n / SPACING) for n in size)
+
+
+def crop_or_pad(size: Sequence[int]) -> Shape:
+    """Shape for a batch of this size: of 128³ voxels, 96 along I and J, 160 along K."""
+    i, j, k = size
+    return 3 * i // 4, 3 * j // 4, 5 * k // 4
+
+
 #: Operations, in the order of the tables. Every one is applied to every sample (p = 1), linearly
-#: interpolated, with parameters of its own for each sample.
-OPS = (
-    *("affine", "elastic", "affine_elastic", "flip", "bias_field", "gamma", "noise"),
-    *("motion", "ghosting", "spike", "blur", "anisotropy", "swap", "labels_to_image", "pipe6"),
-)
+#: interpolated; random ones have parameters of their own for each sample.
+WORK: dict[str, Work] = {
+    **dict.fromkeys(("affine", "elastic", "affine_elastic", "flip"), Work()),
+    **dict.fromkeys(("bias_field", "gamma", "noise"), Work()),
+    **dict.fromkeys(("motion", "ghosting", "spike", "blur", "anisotropy", "swap"), Work()),
+    "labels_to_image": Work("labels"),
+    "resample": Work(shape=lambda shape: (*shape[:2], *resampled(shape[2:]))),
+    "crop_or_pad": Work(shape=lambda shape: (*shape[:2], *crop_or_pad(shape[2:]))),
+    **dict.fromkeys(("to_canonical", "z_normalization", "rescale"), Work()),
+    "remap_labels": Work("labels", dtype="uint8"),
+    "one_hot": Work("labels", lambda shape: (shape[0], LABELS, *shape[2:]), "uint8"),
+    "largest_component": Work("mask", dtype="uint8"),
+    "percentile": Work("normals", lambda shape: (shape[0], len(PERCENTILES)), "float64"),
+    "pipe6": Work(),
+    "prep6": Work("subject", lambda shape: (shape[0], *PREP6_SHAPE)),
+}
+OPS = tuple(WORK)
+
+
+def has_own_input(op: str) -> bool:
+    """Whether an operation does not depend on the batch."""
+    return op in WORK and WORK[op].given in OWN
+
+
 #: Those for which the host's time is measured, unless others are asked for. On two cores pipe6 may
 #: take this library 1 ms, each of the others 0.5 ms.
 HOST_OPS = OPS[OPS.index("motion") :]
@@ -87,9 +157,16 @@ SPIKE: dict[str, Any] = {"num_spikes": (1, 1), "intensity": (1, 3)}
 #: A sample whose three widths are nearly 0 stays as it is and is refused: one in some thousand.
 BLUR: dict[str, Any] = {"std": (0, 2)}
 ANISOTROPY: dict[str, Any] = {"axes": (0, 1, 2), "downsampling": (1.5, 5)}
-#: The only operation that gets something else than the batch: a map of so many labels, uint8.
-LABELS = 5
 LABELS_TO_IMAGE: dict[str, Any] = {"default_mean": (0.1, 0.9), "default_std": (0.01, 0.1)}
+
+RESCALE: dict[str, Any] = {"out_min_max": (0, 1), "percentiles": PERCENTILES}
+#: No label stays what it is.
+REMAPPING = {label: (label + 1) % LABELS for label in range(LABELS)}
+#: Voxel to world of a batch that is to become RAS+: every axis is mirrored.
+LPI = ((-1, 0, 0, 0), (0, -1, 0, 0), (0, 0, -1, 0), (0, 0, 0, 1))
+#: That of the raw subject that prep6 brings to RAS+, to 1 mm and to :data:`PREP6_SHAPE`, normalizes
+#: by the mean and standard deviation of the voxels that have a label, moves and bends.
+RAW = ((-0.9, 0, 0, 115), (0, 0.9, 0, -125), (0, 0, 1.2, -95), (0, 0, 0, 1))
 #: Along shorter sides some parameters do not fit.
 _SHORT = 32
 

@@ -356,16 +356,27 @@ def motion_in(
     return affine_motion(scales, degrees, translation, centre)
 
 
-def within_slice(matrix: Array, source: Triple, target: Triple) -> Any:
-    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice."""
-    thin = [[axis for axis in range(3) if shape[axis] == 1] for shape in (source, target)]
-    mask, unit = np.ones((4, 4)), np.zeros((4, 4))
-    for a, b in zip(*thin, strict=False):
-        mask[a, :] = 0
-        mask[:, b] = 0
-        unit[a, b] = 1
-    _, matrix, mask, unit = common(matrix, mask, unit)
-    return matrix * mask + unit
+def within_slice(matrix: Array, source: Triple, target: Triple, moved: bool = False) -> Any:
+    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
+
+    A single slice that becomes a single slice is neither turned nor scaled across. Where the grid
+    was ``moved``, it may be another slice: one at least half a slice away stays away.
+    """
+    linear = np.abs(host(matrix))[0, :3, :3]
+    mask, unit, offset = np.ones((4, 4)), np.zeros((4, 4)), matrix[..., :3, 3]
+    for a in range(3):
+        b = int(linear[a].argmax())  # the target's axis that runs along it
+        if source[a] == 1 and target[b] == 1:
+            mask[a, :] = 0
+            mask[:, b] = 0
+            unit[a, b] = 1
+    _, matrix, mask, unit, offset = common(matrix, mask, unit, offset)
+    still = matrix * mask + unit
+    if moved:
+        pinned = mask[:3, 3] == 0
+        away = pinned & (abs(offset) > 0.5)
+        still[..., :3, 3] = still[..., :3, 3] + offset * away
+    return still
 
 
 def control_lattice(space: Space, counts: Triple) -> np.ndarray:

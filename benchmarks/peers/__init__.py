@@ -1,10 +1,10 @@
 """One module per contender, this library among them.
 
 A module has ``NAME`` and ``VERSION``, and ``OPS``: for each operation of
-:mod:`benchmarks.workloads` that the peer offers, a function from a batch (B, C, I, J, K) to a new
-one; that named ``labels_to_image`` is given a label map (B, 1, I, J, K) uint8. It raises
-ImportError where its library is not installed. It imports torch, numpy and its own library only,
-since it may run in another interpreter than the rest.
+:data:`benchmarks.workloads.WORK` that the peer offers, a function from what that table says, most
+often a batch (B, C, I, J, K), to a new tensor. It raises ImportError where its library is not
+installed. It imports torch, numpy and its own library only, since it may run in another
+interpreter than the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Op = Callable[[Tensor], Tensor]
+Op = Callable[..., Tensor]
 
 
 def per_sample(transform: Callable[[Any], Any]) -> Op:

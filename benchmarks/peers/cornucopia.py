@@ -1,6 +1,7 @@
 """cornucopia, one sample at a time. Its bias field is a spline through random control points.
 
-Its motion is left out: a pose for the central lines too, and a magnitude image.
+Its motion is left out: a pose for the central lines too, and a magnitude image. Its percentiles
+are those of the voxels that are not 0, and its window lies a voxel off the centre.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from math import exp, log, sqrt
 from typing import Any
 
 import cornucopia as cc
+import torch
 
 from .. import workloads as w
-from . import Op, per_sample
+from . import Op, by_size, per_sample
 
 NAME, VERSION = "cornucopia", version("cornucopia")
 
@@ -53,6 +55,16 @@ STEPS: dict[str, Any] = {
         w.LABELS_TO_IMAGE["default_std"],
         fwhm=cc.random.Fixed(0),
     ),
+    "z_normalization": cc.ZTransform(),
+    "rescale": cc.QuantileTransform(
+        *(q / 100 for q in w.PERCENTILES), *w.RESCALE["out_min_max"], clip=True, max_samples=0
+    ),
+    # The labels given become 1, 2, ..., all others 0.
+    "remap_labels": cc.RelabelTransform(sorted(w.REMAPPING, key=w.REMAPPING.__getitem__)[1:]),
+    "one_hot": cc.OneHotTransform(dtype=torch.uint8),
 }
 STEPS["pipe6"] = cc.SequentialTransform([STEPS[name] for name in w.PIPE6])
-OPS: dict[str, Op] = {name: per_sample(step) for name, step in STEPS.items()}
+OPS: dict[str, Op] = {
+    **{name: per_sample(step) for name, step in STEPS.items()},
+    "crop_or_pad": by_size(lambda size: per_sample(cc.PatchTransform(w.crop_or_pad(size)))),
+}

@@ -4,6 +4,11 @@ Its elastic deformation is white noise smoothed by a Gaussian; one as smooth as 
 others would take a wider, slower Gaussian. Its bias field is a Legendre polynomial. Its spike
 replaces the magnitude of a point in k-space, by the exponential of a given number, and keeps the
 phase; the others add to what there is, relative to the largest magnitude.
+
+Its Spacing rounds the number of voxels up or down: what it is made of does the same here on the
+grid of the others. It normalizes by no mask but that of the numbers other than 0; of the raw
+subject these are the voxels with a label, and the others stay 0. Its largest component needs
+scikit-image.
 """
 
 from __future__ import annotations
@@ -13,7 +18,10 @@ from math import exp, log, prod, radians
 from typing import Any
 
 import monai
+import torch
 from monai import transforms as m
+from monai.utils import optional_import
+from torch import Tensor
 
 from .. import workloads as w
 from . import Op, by_size, per_sample
@@ -44,7 +52,14 @@ STEPS: dict[str, Any] = {
     "gamma": m.RandAdjustContrast(1, [exp(end) for end in w.GAMMA["log_gamma"]]),
     "noise": m.RandGaussianNoise(1, std=w.NOISE["std"][1], sample_std=True),
     "blur": m.RandGaussianSmooth(**dict.fromkeys(WIDTHS, w.BLUR["std"]), prob=1),
+    "z_normalization": m.NormalizeIntensity(),
+    "rescale": m.ScaleIntensityRangePercentiles(*w.PERCENTILES, *w.RESCALE["out_min_max"], True),
+    "remap_labels": m.MapLabelValue([*w.REMAPPING], [*w.REMAPPING.values()], torch.uint8),
+    "one_hot": m.AsDiscrete(to_onehot=w.LABELS, dtype=torch.uint8),
 }
+if optional_import("skimage")[1]:
+    largest = m.KeepLargestConnectedComponent(is_onehot=False, connectivity=1)
+    STEPS["largest_component"] = m.Compose([torch.clone, largest])  # which changes its input
 STEPS["pipe6"] = m.Compose([STEPS[name] for name in w.PIPE6])
 
 
@@ -55,7 +70,54 @@ def spike(size: Sequence[int]) -> Op:
     return per_sample(m.RandKSpaceSpikeNoise(1, ends, channel_wise=False))
 
 
+def resample(size: Sequence[int]) -> Op:
+    """To another spacing about the same centre."""
+    after = w.resampled(size)
+    affine = torch.eye(4) * torch.tensor([*[w.SPACING] * 3, 1])
+    affine[:3, 3] = (torch.tensor(size) - 1 - w.SPACING * (torch.tensor(after) - 1)) / 2
+    step = m.SpatialResample(padding_mode="border", dtype=torch.float32)
+    return per_sample(lambda x: step(x, dst_affine=affine, spatial_size=after))
+
+
+CANONICAL = m.Orientation("RAS")
+LPI, RAW = torch.tensor(w.LPI), torch.tensor(w.RAW)
+BOTH = ("image", "label")
+NEAREST = ("bilinear", "nearest")
+PREP6 = m.Compose(
+    [
+        m.Orientationd(BOTH, "RAS"),
+        m.Spacingd(BOTH, (1, 1, 1), mode=NEAREST, dtype=torch.float32),
+        m.ResizeWithPadOrCropd(BOTH, w.PREP6_SHAPE),
+        m.NormalizeIntensityd("image", nonzero=True),
+        m.RandAffined(BOTH, prob=1, **MOTION, mode=NEAREST, padding_mode="zeros"),
+        m.Rand3DElasticd(BOTH, **BEND, prob=1, mode=NEAREST, padding_mode="zeros"),
+    ]
+)
+
+
+def to_canonical(x: Tensor) -> Tensor:
+    """The voxels of a sample whose axes are all mirrored."""
+    result: Tensor = CANONICAL(monai.data.MetaTensor(x, affine=LPI))
+    return result
+
+
+def prep6(image: Tensor, labels: Tensor) -> Tensor:
+    """The image of a raw subject, prepared and augmented."""
+    monai.data.set_track_meta(True)  # or the first step would lose the affine
+    try:
+        raw = {"image": image, "label": labels}
+        raw = {name: monai.data.MetaTensor(x, affine=RAW) for name, x in raw.items()}
+        result: Tensor = PREP6(raw)["image"].as_tensor()
+    finally:
+        monai.data.set_track_meta(False)
+    return result
+
+
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
     "spike": by_size(spike),
+    "resample": by_size(resample),
+    "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
+    "to_canonical": per_sample(to_canonical),
+    "prep6": prep6,
 }

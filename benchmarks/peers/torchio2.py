@@ -1,7 +1,9 @@
 """TorchIO 2: whole batches, parameters of their own for each sample.
 
 Its bias field is another one: normal numbers on a coarse grid, upsampled linearly. Its defaults
-leave an image as it is, and a single number is a constant: parameters are given as ranges.
+leave an image as it is, and a single number is a constant: parameters are given as ranges. It
+normalizes a batch by the numbers of its first sample: here samples go through it one by one, as
+with the others. Its one-hot maps are left out: float32, so four times the memory.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torchio as tio
 from torch import Tensor
 
 from .. import workloads as w
-from . import Op, by_size
+from . import Op, by_size, per_sample
 
 NAME, VERSION = "TorchIO", version("torchio")
 if not VERSION.startswith("2."):
@@ -48,16 +51,20 @@ STEPS = {
     "spike": tio.Spike(**w.SPIKE),
     "blur": tio.Blur(**w.BLUR),
     "anisotropy": tio.Anisotropy(**w.ANISOTROPY),
+    "resample": tio.Resample(w.SPACING),
 }
 STEPS["pipe6"] = tio.Compose([STEPS[name] for name in w.PIPE6])
+LOW, HIGH = w.PERCENTILES
+RESCALE = tio.Normalize(out_min=0, out_max=1, percentile_low=LOW, percentile_high=HIGH)
 LABELS_TO_IMAGE = tio.LabelsToImage(**w.LABELS_TO_IMAGE)
 
 
-def batched(transform: Any) -> Op:
+def batched(transform: Any, affine: Any = None) -> Op:
     """Through the library's own batch."""
+    matrix = None if affine is None else np.array(affine, float)
 
     def op(x: Tensor) -> Tensor:
-        batch = tio.ImagesBatch(x, [tio.AffineMatrix() for _ in x])
+        batch = tio.ImagesBatch(x, [tio.AffineMatrix(matrix) for _ in x])
         result: Tensor = transform(batch).data
         return result
 
@@ -72,9 +79,50 @@ def labels_to_image(labels: Tensor) -> Tensor:
     return result
 
 
+def of_labels(transform: Any) -> Op:
+    """From a batch of label maps to another."""
+
+    def op(labels: Tensor) -> Tensor:
+        affines = [tio.AffineMatrix() for _ in labels]
+        maps = tio.ImagesBatch(labels, affines, image_class=tio.LabelMap)
+        result: Tensor = transform(tio.SubjectsBatch({"seg": maps})).seg.data
+        return result
+
+    return op
+
+
+RAW = np.array(w.RAW, float)
+PREP6 = tio.Compose(
+    [
+        tio.Reorient(),
+        tio.Resample(1),
+        tio.CropOrPad(w.PREP6_SHAPE),
+        tio.Standardize(masking_method="label"),
+        STEPS["affine"],
+        STEPS["elastic"],
+    ]
+)
+
+
+def prep6(image: Tensor, labels: Tensor) -> Tensor:
+    """The image of a raw subject, prepared and augmented."""
+    raw = tio.Subject(
+        image=tio.ScalarImage(image, affine=RAW), label=tio.LabelMap(labels, affine=RAW)
+    )
+    result: Tensor = PREP6(raw).image.data
+    return result
+
+
 OPS: dict[str, Op] = {
     **{name: batched(step) for name, step in STEPS.items()},
     "ghosting": by_size(lambda size: batched(tio.Ghosting(**w.ghosting(size)))),
     "swap": by_size(lambda size: batched(tio.Swap(**w.swap(size)))),
     "labels_to_image": labels_to_image,
+    "crop_or_pad": by_size(lambda size: batched(tio.CropOrPad(w.crop_or_pad(size)))),
+    "to_canonical": batched(tio.Reorient(), w.LPI),
+    "z_normalization": per_sample(tio.Standardize()),
+    "rescale": per_sample(RESCALE),
+    "remap_labels": of_labels(tio.RemapLabels(w.REMAPPING)),
+    "largest_component": of_labels(tio.KeepLargestComponent(fully_connected=False)),
+    "prep6": prep6,
 }

@@ -424,6 +424,12 @@ def test_integers_stay_integers_where_voxels_are_only_moved(make):
         (lambda: tio.Resample("nowhere")(torch.rand(1, 3, 3, 3)), "'nowhere' is neither"),
         (lambda: tio.Resample(1, "cubic"), "image_interpolation must be one of linear, nearest"),
         (lambda: tio.Resample(1, "label"), "image_interpolation must be one of linear, nearest"),
+        (lambda: tio.Resample((1, 2)), "target must be a spacing in mm"),
+        (lambda: tio.Resample(True), "target must be a spacing in mm"),
+        (lambda: tio.Resize((2, 2)), "target_shape must be numbers of voxels > 0"),
+        (lambda: tio.Resize(True), "target_shape must be numbers of voxels > 0"),
+        (lambda: tio.EnsureShapeMultiple((1, 2)), "target_multiple must be integers > 0"),
+        (lambda: tio.Pad(1, padding_mode=float("nan")), "padding_mode must be a number or one of"),
         (lambda: tio.Resize(0), "target_shape must be numbers of voxels > 0"),
         (lambda: tio.Resize((4, 4, -2)), "target_shape must be numbers of voxels > 0"),
         (lambda: tio.Crop(-1), "cropping must be whole numbers >= 0"),
@@ -452,6 +458,54 @@ def test_integers_stay_integers_where_voxels_are_only_moved(make):
 def test_bad_arguments_are_named(call, message):
     with warnings.catch_warnings(), pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_spacing_and_its_grid_are_the_same_target():
+    x = tio.ScalarImage(torch.full((1, 12, 12, 12), 9.0), affine=np.diag([2.0, 1, 1, 1]))
+    plain = tio.Resample(1)(x)
+    onto = tio.Resample((plain.spatial_shape, plain.affine))(x)
+    assert_close(onto.data, plain.data, share=1e-6, reason="rounding")
+    far = np.diag([2.0, 1, 1, 1])
+    far[2, 3] = 50
+    slices = tio.ScalarImage(torch.ones(1, 4, 4, 1))
+    assert tio.Resample(((4, 4, 1), far))(slices).data.count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [tio.Crop(1), tio.CropOrPad(4, only_crop=True), tio.EnsureShapeMultiple(4, method="crop")],
+)
+def test_what_was_cut_off_comes_back_as_zeros(cut):
+    s = tio.Subject(t1=tio.ScalarImage(torch.rand(1, 6, 6, 6) + 5))
+    back = cut(s).apply_inverse_transform().t1.data
+    assert back[:, 0].abs().max() == 0
+    assert torch.equal(back[:, 1:5, 1:5, 1:5], s.t1.data[:, 1:5, 1:5, 1:5])
+
+
+@pytest.mark.parametrize("pad", [tio.Pad(1), tio.Pad(1, padding_mode="edge")])
+def test_an_image_added_later_follows_the_one_on_its_grid(pad):
+    fine = np.diag([0.5, 0.5, 0.5, 1])
+    s = tio.Subject(
+        t1=tio.ScalarImage(torch.rand(1, 12, 12, 12)),
+        seg=tio.LabelMap(torch.ones(1, 24, 24, 24), affine=fine),
+    )
+    out = pad(s)
+    out.prediction = tio.LabelMap(out.seg.data, affine=out.seg.affine)
+    back = out.apply_inverse_transform()
+    assert back.prediction.shape == (1, 24, 24, 24)
+    np.testing.assert_allclose(back.prediction.affine, fine)
+
+
+def test_labels_of_a_mask_are_whole_numbers_that_it_may_hold():
+    s = subject()
+    with pytest.warns(RuntimeWarning, match="mask 'seg' is empty"):
+        tio.CropOrPad(4, mask_name="seg", labels=[256])(s)
+    assert tio.Mask("seg", labels=[256, -1])(s).t1.data.count_nonzero() == 0
+    for wrong in ("ab", [1.5], 1):
+        with pytest.raises((TypeError, ValueError), match="labels must be whole numbers"):
+            tio.CropOrPad(4, mask_name="seg", labels=wrong)
+        with pytest.raises((TypeError, ValueError), match="labels must be whole numbers"):
+            tio.Mask("seg", labels=wrong)
 
 
 def test_voxels_stay_voxels():

@@ -84,13 +84,17 @@ def check_range(
 def cutoffs(
     x: Volume, percentiles: Sequence[float] = (0, 100), mask: Tensor | None = None
 ) -> tuple[PerItem, PerItem]:
-    """Two percentiles of each sample, (B) each; NaN where no voxel counts or one is NaN."""
+    """Two percentiles of each sample, (B) each; NaN where no voxel counts, or they are not finite.
+
+    So they are where a voxel is NaN, and where their difference is more than the type can hold.
+    """
     if tuple(percentiles) != (0, 100):
         low, high = percentile(x, percentiles, mask).unbind(1)
-        return low, high
-    low, high = extremes(x, check_mask(mask, x))
-    none = low > high
-    return low.where(~none, torch.nan), high.where(~none, torch.nan)
+    else:
+        low, high = extremes(x, check_mask(mask, x))
+    width = (high - low).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    fine = (low <= high) & width.isfinite()
+    return low.where(fine, torch.nan), high.where(fine, torch.nan)
 
 
 def rescale(
@@ -116,7 +120,7 @@ def rescale(
     Returns:
         Volume; integers become float32. A sample whose percentiles are equal, as those of a
         constant one, is left as it is unless ``in_min_max`` is given; so is one of whose voxels
-        none counts or one is NaN.
+        none counts, or whose percentiles or their difference are not finite.
 
     Raises:
         ValueError: A range is empty or the volume complex.

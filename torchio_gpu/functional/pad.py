@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -30,7 +32,7 @@ PADDINGS = ("constant", *_CONTINUED, "linear_ramp", *_STATISTICS, "empty")
 
 def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
     """Return a padding: a number, or the name of one of the ways of numpy.pad."""
-    number = isinstance(mode, (int, float)) and not isinstance(mode, bool)
+    number = isinstance(mode, (int, float)) and not isinstance(mode, bool) and math.isfinite(mode)
     if not number and mode not in PADDINGS:
         raise ValueError(f"{name} must be a number or one of {', '.join(PADDINGS)}, got {mode!r}")
     return mode

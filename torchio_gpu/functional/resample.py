@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from .arguments import as_given, real
 from .launch import indices, to_device
 from .reference import interpolation
 from .reference import resample as _reference
+from .reference.frames import Frame, fill_along_axes
 from .rows import rows_at
 
 __all__ = ["is_parallel", "resample"]
@@ -30,6 +32,7 @@ def resample(
     *,
     mode: str = "linear",
     fill: float | Tensor = 0.0,
+    frames: Sequence[Frame] = (),
 ) -> Volume:
     """Sample a volume on a grid whose axes are parallel to its own: ``out(v) = x(matrix v)``.
 
@@ -43,6 +46,7 @@ def resample(
             follows one output axis. By default, both grids cover the same field of view.
         mode: 'linear', 'nearest', 'bspline' (cubic, through all voxels), or 'label'.
         fill: Value outside the content: a number, one per sample (B), or per channel (B, C).
+        frames: As for :func:`warp`.
 
     Returns:
         Volume (B, C, \\*size). Floats keep their dtype; integers become float32 unless values are
@@ -64,22 +68,25 @@ def resample(
     matrix = host(spatial.check_matrix(matrix, len(x), "matrix"))
     spatial.check_mode(mode, known=spatial.MODES)
     if mode == "label" or spatial.is_exact(matrix):
-        return spatial.warp(x, matrix, size=size, mode=mode, fill=fill)
-    fill = spatial.check_fill(fill, x, mode)
+        return spatial.warp(x, matrix, size=size, mode=mode, fill=fill, frames=frames)
+    if not frames:
+        ends = np.broadcast_to(np.array(spatial_shape(x)) - 0.5, (len(x), 3))
+        frames = [Frame(np.full((len(x), 3), -0.5), ends, fill)]
+    frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
     exact = spatial.exact_rows(matrix)
     kinds: dict[tuple[int, ...], list[int]] = {}
     for row, axes in enumerate(_source_axes(matrix)):
         kinds.setdefault(() if row in exact else axes, []).append(row)
     if len(kinds) == 1:
-        return _along(x, size, matrix, mode, fill, next(iter(kinds)))
+        return _along(x, size, matrix, mode, frames, next(iter(kinds)))
     parts = []
     for axes, rows in kinds.items():
         at = rows_at(rows, x.device)
-        some, few = matrix[rows], fill[at] if isinstance(fill, Tensor) else fill
+        some, few = matrix[rows], [frame.rows(rows) for frame in frames]
         if axes:
             parts.append((at, _along(x[at], size, some, mode, few, axes)))
         else:
-            parts.append((at, spatial.warp(x[at], some, size=size, mode=mode, fill=few)))
+            parts.append((at, spatial.warp(x[at], some, size=size, mode=mode, frames=few)))
     out = torch.empty((*x.shape[:2], *size), dtype=parts[0][1].dtype, device=x.device)
     for at, part in parts:
         out[at] = part
@@ -96,7 +103,7 @@ def _along(
     size: Triple,
     matrix: np.ndarray,
     mode: str,
-    fill: float | Tensor,
+    frames: Sequence[Frame],
     axes: tuple[int, ...],
 ) -> Volume:
     """Sample along each axis; ``axes`` are the input axes that the output axes follow."""
@@ -108,19 +115,18 @@ def _along(
         same = len(position) > 1 and np.ptp(position, axis=0).max() == 0
         positions.append(position[:1] if same else position)  # [B or 1, N]
     pairs = [(position, x.shape[2 + a]) for a, position in enumerate(positions)]
-    known = [interpolation.inside(position, n) for position, n in pairs]
     if mode == "nearest":
         places = [_unless_same(interpolation.nearest_voxel(p, n), n) for p, n in pairs]
         move = partial(indices, device=x.device)
         out = _reference.by_index(x, [None if p is None else move(p) for p in places])
-        return _reference.fill_outside(out, known, fill)
+        return fill_along_axes(out, matrix, frames)
     weigh = {"linear": interpolation.linear_weights, "bspline": interpolation.bspline_weights}
     voxels = [np.arange(n) for n in x.shape[2:]]
     needed = [a for a in range(3) if not np.array_equal(positions[a], voxels[a][None])]
     weights = to_device(x.device, *(weigh[mode](*pairs[a]) for a in needed))
     matrices = dict(zip(needed, weights, strict=True))
     out = _reference.by_weights(real(x), [matrices.get(a) for a in range(3)])
-    return as_given(_reference.fill_outside(out, known, fill), x)
+    return as_given(fill_along_axes(out, matrix, frames), x)
 
 
 def _unless_same(place: np.ndarray, size: int) -> np.ndarray | None:

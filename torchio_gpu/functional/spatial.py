@@ -18,6 +18,7 @@ from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
 from .program import Operation, Program, pointwise
 from .reference import spatial as _reference
+from .reference.frames import Frame, fill_along_axes
 from .rows import Rows, rows_at
 
 MODES = ("linear", "nearest", "bspline", "label")
@@ -29,6 +30,7 @@ _ON_LATTICE = 1e-6
 
 __all__ = [
     "MODES",
+    "Frame",
     "affine_warp",
     "bspline_warp",
     "check_fill",
@@ -126,6 +128,7 @@ def warp(
     fill: float | Tensor = 0.0,
     inverse: bool = False,
     operations: Sequence[Operation] = (),
+    frames: Sequence[Frame] = (),
 ) -> Volume:
     """Affine and elastic map in one sampling: ``out(v) = x(matrix (v + u(v)))``.
 
@@ -142,6 +145,9 @@ def warp(
         inverse: Use the inverse of ``v + u(v)``; see :func:`bspline_warp`.
         operations: Pointwise operations to apply to the result, in the same pass where samples
             are interpolated linearly; see :func:`torchio_gpu.functional.pointwise`.
+        frames: Boxes of the input, oldest first, each with the value of what is read from outside
+            it. They take the place of ``fill``: the outermost voxels go on as far as a frame lets
+            them.
 
     Returns:
         Volume (B, C, \\*size).
@@ -162,6 +168,7 @@ def warp(
     size = spatial_shape(x) if size is None else check_size(size)
     matrix = check_matrix(matrix, batch, "matrix")
     fill = check_fill(fill, x, mode)
+    frames = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
     if control_points is not None:
         control_points = _check_control_points(control_points, batch)
         if lattice is None:
@@ -175,8 +182,9 @@ def warp(
     exact = exact_rows(matrix, control_points)
     if not exact:
         together = operations if mode == "linear" else ()
-        out = _sample(x, matrix, control_points, lattice, size, mode, fill, inverse, together)
-        out = out.to(out_dtype)
+        out = _sample(
+            x, matrix, control_points, lattice, size, mode, fill, inverse, frames, together
+        ).to(out_dtype)
         return pointwise(out, operations) if operations and not together else out
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in exact.items():
@@ -184,17 +192,20 @@ def warp(
     rest = [row for row in range(batch) if row not in exact]
     if len(groups) == 1 and not rest:
         out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
+        out = fill_along_axes(out, host(matrix), frames)
         return pointwise(out, operations) if operations else out
     out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
     for key, rows in groups.items():
         at = rows_at(rows, x.device)
-        out[at] = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
+        part = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
+        few = [frame.rows(rows) for frame in frames]
+        out[at] = fill_along_axes(part, host(matrix)[rows], few)
     if rest:
         at = rows_at(rest, x.device)
         points = None if control_points is None else control_points[rest]
         places = None if lattice is None else lattice[rest]
-        fills = _pick(fill, at)
-        part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse)
+        fills, few = _pick(fill, at), [frame.rows(rest) for frame in frames]
+        part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse, few)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations) if operations else out
 
@@ -244,6 +255,7 @@ def _sample(
     mode: str,
     fill: float | Tensor,
     inverse: bool,
+    frames: Sequence[Frame] = (),
     operations: Sequence[Operation] = (),
 ) -> Volume:
     finish = None
@@ -260,10 +272,10 @@ def _sample(
         matrix_, points, places = to_device(x.device, matrix, control_points, lattice)
         source = x.shape[2:]
         grid = _reference.displaced_grid(source, matrix_, points, places, size, mode, inverse)
-        out = _reference.sample(x, grid, mode, fill)
+        out = _reference.sample(x, grid, mode, fill, frames)
         return out if finish is None else finish(out, 0)
     moved = to_device(x.device, *factors)
-    return _reference.sample_separable(x, moved, mode, fill, finish)
+    return _reference.sample_separable(x, moved, mode, fill, finish, frames)
 
 
 def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:

@@ -123,6 +123,19 @@ class Transform(nn.Module, ABC):
         """Of a spatial transform: how voxels are read, or None if it does not matter."""
         return None
 
+    def column(self, params: Any, known: Sequence[str], name: str, space: Space) -> int | None:
+        """Of which image in recorded parameters those for an image are, or None for none.
+
+        Args:
+            params: The parameters.
+            known: The images that they are of.
+            name: The image. One that was added later follows the others if they share parameters.
+            space: Where its voxels lie.
+        """
+        if name in known:
+            return known.index(name)
+        return 0 if self.shares else None
+
     def regrid(self, params: Any, column: int | None, space: Space) -> Move:
         """Of a spatial transform that regrids: what happens to one image.
 

@@ -17,7 +17,7 @@ from ..functional.pad import check_padding
 from ..geometry import Space
 from ..shapes import Volume
 from .base import Scene
-from .masks import mask_of
+from .masks import check_labels, mask_of
 from .moves import Sampling
 from .regrid import GridParams, Regrid, after_of
 from .resample import check_triple
@@ -39,9 +39,7 @@ class _Window(Regrid):
         """'volume' where what is added depends on the voxels there are."""
         return "spatial" if self._constant or not self.pads else "volume"
 
-    def sampling(self) -> Sampling | None:
-        if not self.pads:
-            return None
+    def sampling(self) -> Sampling:
         value = self.padding_mode
         return Sampling(None, None, 0 if isinstance(value, str) else value, 0)
 
@@ -178,7 +176,8 @@ class CropOrPad(_Window):
             raise ValueError("location must be 'center' where there is a mask, got 'random'")
         if units not in ("voxels", *_MM):
             raise ValueError(f"units must be 'voxels', 'mm' or 'cm', got {units!r}")
-        self.target_shape, self.mask_name, self.labels = target_shape, mask_name, labels
+        self.target_shape, self.mask_name = target_shape, mask_name
+        self.labels = check_labels(labels)
         self.padding_mode = check_padding(padding_mode)
         self.only_crop, self.only_pad = only_crop, only_pad
         self.location, self.units = location, units
@@ -212,20 +211,14 @@ class CropOrPad(_Window):
 
     def _window_of(self, space: Space, box: Box | None, u: np.ndarray) -> Space:
         shape = np.array(space.shape)
-        if box is None:
-            middle = np.broadcast_to(shape / 2, (len(space.affine), 3))
-        else:
-            middle = geometry.apply_affine(space.to_voxel, box.centre[:, None])[:, 0] + 0.5
         size = self._size(space, box)
-        if self.location == "random":
-            room = (shape - size).clip(0)
-            start = np.floor(u[:, :3] * (room + 1))
-            first = np.where(shape > size, start, -np.ceil((size - shape) / 2))
-        elif box is None:
-            excess = shape - size
-            first = np.where(excess > 0, np.ceil(excess / 2), -np.ceil(-excess / 2))
-        else:
+        first = _centred(shape, size)
+        if box is not None:
+            middle = geometry.apply_affine(space.to_voxel, box.centre[:, None])[:, 0] + 0.5
             first = np.floor(middle - size / 2 + 1e-6)
+        elif self.location == "random":
+            start = np.floor(u[:, :3] * ((shape - size).clip(0) + 1))
+            first = np.where(shape > size, start, first)
         last = first + size
         if self.only_crop:
             first, last = first.clip(0), np.minimum(last, shape)
@@ -284,9 +277,9 @@ class Box:
     def of(cls, mask: torch.Tensor, space: Space, name: str) -> Box:
         """That of a mask [B, 1, I, J, K]."""
         ends = []
-        for axis in range(3):
-            others = [2 + a for a in range(3) if a != axis]
-            profile = mask.amax((1, *others)).cpu().numpy()  # [B, N]
+        others = ((3, 4), (2, 4), (2, 3))
+        profiles = torch.cat([mask.amax((1, *axes)) for axes in others], 1).cpu().numpy()
+        for profile in np.split(profiles, np.cumsum(space.shape)[:2], axis=1):  # [B, N]
             empty = ~profile.any(1)
             n = profile.shape[1]
             low = np.where(empty, 0, profile.argmax(1))
@@ -348,9 +341,7 @@ class EnsureShapeMultiple(_Window):
         parts = shape / self._multiple
         count = np.floor(parts) if self.method == "crop" else np.ceil(parts)
         size = (count * self._multiple).clip(1)
-        excess = shape - size
-        first = np.where(excess > 0, np.ceil(excess / 2), -np.ceil(-excess / 2))
-        return _window(space, first, size)
+        return _window(space, _centred(shape, size), size)
 
 
 def _window(space: Space, first: np.ndarray, shape: Any) -> Space:
@@ -358,6 +349,12 @@ def _window(space: Space, first: np.ndarray, shape: Any) -> Space:
     if (i, j, k) == space.shape and not np.any(first):
         return space
     return geometry.windowed(space, first, (i, j, k))
+
+
+def _centred(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """First voxel of a window in the middle; an odd voxel is cut off, or added, before it."""
+    excess = shape - size
+    return np.where(excess > 0, np.ceil(excess / 2), -np.ceil(-excess / 2))
 
 
 def _check_bounds(value: Any, name: str) -> np.ndarray:
@@ -373,10 +370,9 @@ def _check_bounds(value: Any, name: str) -> np.ndarray:
 
 def _check_target(value: Any, units: str) -> list[float | None]:
     """A target shape as three numbers, or None to keep an axis."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value
     single = isinstance(value, (int, float))
     values = [value] * 3 if single else list(value) if isinstance(value, Sequence) else []
-    if isinstance(value, np.ndarray):
-        values = value.tolist()
     for n in values:
         number = isinstance(n, (int, float, np.integer)) and not isinstance(n, bool)
         if n is not None and (not number or n <= 0 or (units == "voxels" and n != int(n))):

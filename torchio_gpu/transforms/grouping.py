@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .moves import NOTHING, Sampling
+from .moves import NOTHING
 from .steps import Step
 
 
@@ -19,6 +19,10 @@ class Group:
     reason: str = "end of the pipeline"
 
 
+#: Of scalar images and of label maps; None where no step has asked for anything.
+Pair = tuple[Any, Any]
+
+
 @dataclass
 class _Run:
     """What is known of a spatial run while it is put together."""
@@ -26,15 +30,19 @@ class _Run:
     bent: bool = False
     turned: bool = False
     cut: bool = False  # after it was turned
-    sampling: Sampling = NOTHING
+    modes: Pair = (None, None)
+    fills: Pair = (None, None)  # of the steps that turned it
 
     def follow(self, step: Step) -> None:
         """Take one more step."""
         transform = step.transform
+        wish = transform.sampling() or NOTHING
         self.bent = self.bent or transform.bends
         self.cut = self.cut or (self.turned and step.cuts)
         self.turned = self.turned or not transform.parallel
-        self.sampling = self.sampling.then(transform.sampling())
+        self.modes = _either(self.modes, wish.modes)
+        if not transform.parallel:
+            self.fills = _either(self.fills, wish.fills)
 
 
 def _joins(step: Step, run: _Run) -> str | None:
@@ -47,32 +55,43 @@ def _joins(step: Step, run: _Run) -> str | None:
         return f"{transform.name} turns the grid of the bending map before it"
     if run.turned and step.pads:
         return f"{transform.name} adds to a grid that was turned"
-    if run.cut and (step.pads or not transform.parallel):
+    if run.cut and not (transform.parallel and transform.regrids):
         return f"{transform.name} would bring back what was cut off a turned grid"
-    if _differ(wish.modes, run.sampling.modes):
+    if _differ(wish.modes, run.modes):
         return f"{transform.name} reads voxels differently"
-    if run.turned and _differ(wish.fills, run.sampling.fills):
+    if not transform.parallel and _differ(wish.fills, run.fills):
         return f"{transform.name} fills what is outside differently"
     return None
 
 
-def _differ(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+def _either(one: Pair, other: Pair) -> Pair:
+    a, b = (old if new is None else new for old, new in zip(one, other, strict=True))
+    return a, b
+
+
+def _differ(one: Pair, other: Pair) -> bool:
     return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
 
 
 def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
-    """Whether a step may be carried out before the run that it interrupts: it pays if this goes on.
+    """Whether a step may be carried out before the run that it interrupts.
 
-    A run whose maps keep axes parallel can tell which voxels of the source are in view.
+    It pays where the run goes on to a step that interpolates anyway. A run whose maps keep axes
+    parallel can tell which voxels of the source are in view.
     """
     if run.turned:
         return False
+    run = replace(run)
     for step in steps[number:]:
         if not step.fuse or step.keep:
             return False
         if step.transform.role == "spatial":
-            return _joins(step, run) is None
-        if not step.transform.commutes:
+            if _joins(step, run) is not None:
+                return False
+            if not step.transform.parallel:
+                return True
+            run.follow(step)
+        elif not step.transform.commutes:
             return False
     return False
 

@@ -31,6 +31,28 @@ def check_masking(masking_method: Any) -> Masking:
     )
 
 
+def check_labels(labels: Any) -> tuple[int, ...] | None:
+    """Return labels as whole numbers, or None for none given."""
+    if labels is None:
+        return None
+    whole = isinstance(labels, (Sequence, np.ndarray)) and not isinstance(labels, str)
+    numbers = np.asarray(labels) if whole else np.empty((0, 0))
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"labels must be whole numbers in a sequence, got {labels!r}")
+    return tuple(numbers.tolist())
+
+
+def held(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
+    """Those of some labels that a type can hold."""
+    numbers = np.asarray(labels, dtype=np.int64)
+    if dtype == torch.bool:
+        return numbers[(numbers >= 0) & (numbers <= 1)]
+    if dtype.is_floating_point:
+        return numbers
+    limits = torch.iinfo(dtype)
+    return numbers[(numbers >= limits.min) & (numbers <= limits.max)]
+
+
 def mask_of(
     masking_method: Masking,
     images: Mapping[str, ImagesBatch],
@@ -84,8 +106,7 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
     if labels is None:
         mask = data != 0
     else:
-        wanted = indices(np.asarray(labels), data.device).to(data.dtype)
-        mask = torch.isin(data, wanted)
+        mask = torch.isin(data, indices(held(labels, data.dtype), data.device).to(data.dtype))
     if not images.space.distance_mm(space) <= SPACE_TOLERANCE_MM:
         matrix = images.space.to_voxel @ space.affine
         mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)
@@ -107,4 +128,4 @@ def _half(letter: str, images: ImagesBatch) -> Tensor:
     return torch.from_numpy(inside)[:, None].to(images.device, non_blocking=True)
 
 
-__all__ = ["HALVES", "Masking", "check_masking", "mask_of"]
+__all__ = ["HALVES", "Masking", "check_labels", "check_masking", "mask_of"]

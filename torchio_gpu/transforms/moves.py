@@ -7,8 +7,8 @@ turns them into a map between its own voxels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +17,16 @@ from ..arrays import Array, common
 from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
+from ..functional.spatial import Frame
 from ..geometry import (
     SPACE_TOLERANCE_MM,
     Space,
     apply_affine,
     displace,
     invert,
-    windowed,
     within_slice,
 )
+from ..shapes import Triple
 
 
 class Present(Mapping[str, ImagesBatch]):
@@ -62,6 +63,9 @@ class Present(Mapping[str, ImagesBatch]):
             return images
         self._told(name)
         return chain.sample(images, ())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._images
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._images)
@@ -153,13 +157,6 @@ class Sampling:
         """Values outside scalar images and label maps."""
         return self.image_fill, self.label_fill
 
-    def then(self, other: Sampling | None) -> Sampling:
-        """How voxels are read when another step's wishes come after these."""
-        if other is None:
-            return self
-        pairs = zip((*self.modes, *self.fills), (*other.modes, *other.fills), strict=True)
-        return Sampling(*(old if new is None else new for old, new in pairs))  # type: ignore[arg-type]
-
     def of(self, kind: str) -> tuple[Any, Any]:
         """Interpolation and value outside for images of a kind."""
         if kind == INTENSITY:
@@ -167,21 +164,31 @@ class Sampling:
         return self.label, self.label_fill
 
 
-#: Of a run that no step has asked anything of yet.
+#: Of a step that asks for nothing.
 NOTHING = Sampling(None, None, None, None)
 
 
 _DEFAULT = Sampling()
-#: Rounding, in voxels, of where a field of view ends.
-_WHOLE = 1e-6
+#: As a share of the field of view, how far off whole voxels may be for statistics.
+_COARSE = 0.05
+
+
+class Box(NamedTuple):
+    """What was in view when a step added to it: ends in voxels of the source, [B, 3] each."""
+
+    low: np.ndarray
+    high: np.ndarray
+    rule: str | float  # of the value that the step gives to what is outside
 
 
 @dataclass
 class Chain:
     """The maps of one image that wait to be sampled.
 
-    As long as they keep voxel axes parallel, what they cut off or add can be cut off the source
-    and added to it, by whole voxels: see :meth:`frame`.
+    Until a step turns them, voxel axes of source and output are parallel, and what is in view is a
+    box in the source. Each step that may bring something else into view, a step that pads or that
+    moves the content of a grid, leaves the box that was in view before it: voxels that are read
+    from outside it hold the value of that step.
     """
 
     source: Space
@@ -190,7 +197,9 @@ class Chain:
     matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
     elastic: Elastic | None = None
     after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
-    sampling: Sampling = NOTHING  # as the steps wish
+    mode: str | None = None  # interpolation, where a step asked for one
+    rule: str | float | None = None  # for what is outside the source, where there is no box
+    boxes: list[Box] = field(default_factory=list)
     turned: bool = False  # whether a step may have turned voxel axes
     exact: bool = False  # whether voxels were only moved when the chain was sampled
 
@@ -214,56 +223,126 @@ class Chain:
         maps = (self.matrix, self.elastic, self.after)
         return self.space is not self.source or any(m is not None for m in maps)
 
-    def frame(self, images: ImagesBatch) -> ImagesBatch:
-        """Bring what was cut off and added forward to the source: whole voxels, no interpolation.
+    def enclose(self, rule: str | float | None, regrids: bool) -> bool:
+        """Leave the box that is in view before a step that may bring something else into view.
 
-        Voxels of the source are kept whose cubes reach into the field of view of the output so
-        far. What is added holds the value that the step that added it asked for.
+        Args:
+            rule: Of the value of what is outside.
+            regrids: Whether the step changes the grid, rather than move content on it. As long as
+                only content moves, the source is all that there is, and blends with the value.
+
+        Returns:
+            False if it is no box: the chain must be sampled first.
         """
-        if self.space is self.source or self.turned:
-            return images
-        matrix = self.source.to_voxel @ _times(self.matrix, self.space.affine)
-        if not F.is_parallel(matrix):
-            return images
-        rule = self.sampling.of(self.kind)[1]
-        self.sampling = replace(self.sampling, image_fill=None, label_fill=None)
+        self.rule = rule if self.rule is None else self.rule
+        if self.turned or (self.space is self.source and not regrids and not self.boxes):
+            return True
+        view = self._view()
+        if view is None:
+            return False
+        rule = _DEFAULT.of(self.kind)[1] if rule is None else rule
+        box = Box(*view, rule)
+        if not (self.boxes and _same(self.boxes[-1], box)):
+            self.boxes.append(box)
+        return True
+
+    def _view(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The field of view of the output so far in voxels of the source, if it is a box there."""
+        matrix = self._to_source(_times(self.matrix, self.space.affine))
+        if self.turned or not F.is_parallel(matrix):
+            return None
         ends = np.array([[-0.5] * 3, [n - 0.5 for n in self.space.shape]])
         edges = np.sort(apply_affine(matrix, ends), axis=1)  # [B, 2, 3]
-        first = np.floor(edges[:, 0] + 0.5 + _WHOLE)
-        count = (np.ceil(edges[:, 1] + 0.5 - _WHOLE) - first).clip(1).max(0)
-        i, j, k = count.astype(int).tolist()
-        if not first.any() and (i, j, k) == self.source.shape:
+        return edges[:, 0], edges[:, 1]
+
+    def _to_source(self, world: Array) -> Any:
+        """From output voxels to those of the source, by way of the world."""
+        matrix = _times(self.source.to_voxel, world)
+        if 1 in self.source.shape:
+            moved = self.space is not self.source
+            matrix = within_slice(matrix, self.source.shape, self.space.shape, moved)
+        return matrix
+
+    def whole_view(self) -> tuple[np.ndarray, Triple] | None:
+        """What is in view in whole voxels of the source, in the order of the output's axes.
+
+        Returns:
+            The map from these to the source, [B, 4, 4], and how many there are; None where whole
+            voxels are too coarse for that, or differ in number between samples.
+        """
+        view = self._view()
+        if view is None:
+            return None
+        matrix = self._to_source(_times(self.matrix, self.space.affine))
+        turn, size = np.zeros_like(matrix), np.empty((len(matrix), 3))
+        turn[:, 3, 3] = 1
+        for axis in range(3):
+            row = abs(matrix[:, :3, axis]).argmax(1)  # the source's axis
+            each = np.arange(len(matrix))
+            low, high = view[0][each, row], view[1][each, row]
+            forward = matrix[each, row, axis] > 0
+            turn[each, row, axis] = np.where(forward, 1, -1)
+            turn[each, row, 3] = np.where(forward, np.rint(low + 0.5), np.rint(high - 0.5))
+            size[:, axis] = high - low
+        whole = np.rint(size).clip(1)
+        # off by half a voxel at each end at most, which must not be much
+        if np.ptp(whole, axis=0).any() or (abs(whole - size) > _COARSE * whole).any():
+            return None
+        i, j, k = whole[0].astype(int).tolist()
+        return turn, (i, j, k)
+
+    def frame(self, images: ImagesBatch) -> ImagesBatch:
+        """Cut the source to :meth:`whole_view`, and add to it what was added.
+
+        For statistics of what is in view, before it is sampled.
+        """
+        view = self.whole_view()
+        assert view is not None
+        turn, size = view
+        if not self.boxes and size == self.source.shape and (turn == np.eye(4)).all():
             return images
-        shift = np.eye(4)[None].repeat(len(first), 0)
-        shift[:, :3, 3] = first
-        fill = F.fill_value(images.data, 0 if rule is None else rule)
-        data = F.warp(images.data, shift, size=(i, j, k), mode="nearest", fill=fill)
-        self.source = windowed(self.source, first, (i, j, k))
+        frames = self._frames(images)
+        data = F.warp(images.data, turn, size=size, mode="nearest", frames=frames)
+        self.source, self.boxes = Space(size, self.source.affine @ turn), []
         return images.with_data(data, self.source.affine)
+
+    @property
+    def moves_voxels(self) -> bool:
+        """Whether the maps so far only move whole voxels."""
+        if self.turned:
+            return False
+        return F.is_exact(self._to_source(_times(self.matrix, self.space.affine)))
+
+    def _frames(self, images: ImagesBatch) -> list[Frame]:
+        return [Frame(box.low, box.high, F.fill_value(images.data, box.rule)) for box in self.boxes]
 
     def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
         """Read the voxels through all maps at once, and apply what follows to each."""
         grid = _times(self.after, self.space.affine)
-        world = grid if self.matrix is None else _times(self.matrix, grid)
-        matrix = _times(self.source.to_voxel, world)
+        matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
         points = lattice = None
         if self.elastic is not None:
             lattice = _times(self.elastic.lattice, grid)
             inverse = self.space.to_voxel if self.after is None else invert(grid)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
-        if 1 in self.source.shape:
-            matrix = within_slice(matrix, self.source.shape, self.space.shape)
-            if points is not None:
+            if 1 in self.source.shape:
                 free = np.array([n > 1 for n in self.space.shape], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
-        mode, rule = _DEFAULT.then(self.sampling).of(self.kind)
-        self.exact = not self.turned and F.is_exact(matrix, points)
+        mode, rule = _DEFAULT.of(self.kind)
+        mode, rule = self.mode or mode, rule if self.rule is None else self.rule
+        parallel = not self.turned and F.is_parallel(matrix)
+        self.exact = parallel and F.is_exact(matrix)
         if self.exact:
             mode = "nearest"  # values are moved, whatever was asked for
-        fill = F.fill_value(images.data, rule)
-        if not self.turned and not self.exact and F.is_parallel(matrix):
-            data = F.resample(images.data, self.space.shape, matrix, mode=mode, fill=fill)
+        frames = self._frames(images)
+        if self.exact and len(self.boxes) == 1 and _is_whole(self.boxes[0], self.source):
+            rule, frames = self.boxes[0].rule, []
+        fill = 0.0 if frames else F.fill_value(images.data, rule)
+        if parallel and not self.exact:
+            data = F.resample(
+                images.data, self.space.shape, matrix, mode=mode, fill=fill, frames=frames
+            )
             data = F.pointwise(data, program) if program else data
             return images.with_data(data, self.space.affine)
         data = F.warp(
@@ -276,8 +355,19 @@ class Chain:
             fill=fill,
             inverse=self.elastic is not None and self.elastic.inverse,
             operations=program,
+            frames=frames,
         )
         return images.with_data(data, self.space.affine)
+
+
+def _same(one: Box, other: Box) -> bool:
+    ends = (one.low, other.low), (one.high, other.high)
+    return one.rule == other.rule and all(np.allclose(a, b, atol=1e-6) for a, b in ends)
+
+
+def _is_whole(box: Box, space: Space) -> bool:
+    ends = (box.low, -0.5), (box.high, np.array(space.shape) - 0.5)
+    return all(np.allclose(a, b, atol=1e-6) for a, b in ends)
 
 
 def _times(left: Array | None, right: Array) -> Any:

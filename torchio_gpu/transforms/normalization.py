@@ -20,7 +20,7 @@ from ..functional.intensity import check_bounds, clamp
 from ..functional.statistics import moments
 from ..shapes import Volume
 from .base import Scene, Transform
-from .masks import HALVES, Masking, check_masking, mask_of
+from .masks import HALVES, Masking, check_labels, check_masking, mask_of
 from .params import Params, per_image
 
 Images = Mapping[str, ImagesBatch]
@@ -74,8 +74,11 @@ class RescaleIntensity(Normalization):
             percentiles; d means (-d, d).
         kwargs: See :class:`Transform`.
 
+    Between spatial steps of a pipeline, one of which interpolates afterwards, it may be carried out
+    on the voxels before they are sampled, whose extremes interpolation does not reach.
+
     A sample whose percentiles are equal, as those of a constant image, is left as it is, as is one
-    with an empty mask or a voxel that is NaN; a RuntimeWarning says so, save on a GPU, where
+    with an empty mask, or whose range is not finite; a RuntimeWarning says so, save on a GPU, where
     asking would make the host wait.
 
     Raises:
@@ -120,7 +123,7 @@ class RescaleIntensity(Normalization):
         equal = low == high if self.in_min_max is None else torch.zeros_like(low, dtype=torch.bool)
         for wrong, fact in (
             (equal, "the intensities to map are all the same"),
-            (low.isnan(), "its mask is empty or a voxel NaN"),
+            (low.isnan(), "its mask is empty, or its range not finite"),
         ):
             if wrong.any():
                 warnings.warn(
@@ -140,29 +143,37 @@ class ZNormalization(Normalization):
     On a GPU, where asking would make the host wait, a standard deviation of 0 is no error but
     counts as 1: a constant sample becomes 0. One with an empty mask is left as it is.
 
+    Between spatial steps of a pipeline, one of which interpolates afterwards, it is carried out
+    on the voxels before they are sampled: mean and standard deviation are those of what is in view
+    there, noise that interpolation smooths away included.
+
     Raises:
         KeyError: ``masking_method`` is a name that stands for nothing.
-        RuntimeError: The standard deviation is 0, or the mask empty.
+        RuntimeError: The standard deviation is 0 or not finite, or the mask empty.
 
     >>> ZNormalization()(torch.tensor([2., 3, 4]).view(1, 1, 1, 3)).flatten()
     tensor([-1.,  0.,  1.])
     """
 
-    commutes = True
-
     def __init__(self, masking_method: Masking = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.masking_method = check_masking(masking_method)
+
+    @property
+    def commutes(self) -> bool:  # type: ignore[override]
+        """Whether the mask, if any, goes with the content: a half or a function may not."""
+        name = self.masking_method
+        return name is None or (isinstance(name, str) and name.capitalize() not in HALVES)
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
         x = images[name].data
         known = moments(x, mask_of(self.masking_method, images, name))
         if x.device.type == "cpu":
-            wrong = (known.std == 0) | (known.number == 0)
+            wrong = (known.std == 0) | ~known.std.isfinite()
             if wrong.any():
                 raise RuntimeError(
-                    f"standard deviation is 0, or there are no voxels to take it of, in "
-                    f"{which(images, name, wrong)}"
+                    f"standard deviation is 0 or not finite, or there are no voxels to take it "
+                    f"of, in {which(images, name, wrong)}"
                 )
         return F.standardize(x, known=known)
 
@@ -241,7 +252,7 @@ class Mask(Normalization):
         if isinstance(outside_value, bool) or not isinstance(outside_value, (int, float)):
             raise TypeError(f"outside_value must be a number, got {outside_value!r}")
         self.outside_value = outside_value
-        self.labels = None if labels is None else tuple(labels)
+        self.labels = check_labels(labels)
         if labels is not None and not isinstance(masking_method, str):
             raise ValueError(
                 f"labels must be None where masking_method is no label map, got {labels!r}"
@@ -329,7 +340,7 @@ class To(Normalization):
 
     Raises:
         TypeError: ``target`` is none of these.
-        ValueError: ``target`` names no device or dtype.
+        ValueError: ``target`` names no device or dtype, or ``p`` is not 1.
 
     >>> To(torch.uint8)(torch.tensor([1.2, 3]).view(1, 1, 1, 2)).flatten()
     tensor([1, 3], dtype=torch.uint8)
@@ -346,6 +357,8 @@ class To(Normalization):
         super().__init__(**kwargs)
         if not isinstance(target, (str, torch.dtype, torch.device)):
             raise TypeError(f"target must be a dtype, a device or its name, got {target!r}")
+        if self.p != 1:
+            raise ValueError(f"p must be 1: a type must not depend on a coin, got {self.p}")
         self.target, self.to_kwargs = target, to_kwargs
         self._target = _device_or_dtype(target)
 

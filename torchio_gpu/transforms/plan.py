@@ -16,31 +16,27 @@ carried out on the voxels that wait to be sampled, so that these are sampled onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from .. import functional as F
 from .. import rng
-from ..arrays import host
+from ..arrays import Array, host
 from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import spacing
 from .draws import Draws, Prepared, prepare
 from .grouping import Group, grouped
-from .moves import Chain, Present, Scene, check_spaces
+from .moves import NOTHING, Chain, Present, Scene, check_spaces
 from .params import Params
 from .steps import Outline, Record
 from .volumes import Change, add_made
-
-if TYPE_CHECKING:
-    pass
-
 
 #: What happened to an image in one pass: its name, and a phrase.
 Note = tuple[str, str]
@@ -76,14 +72,41 @@ class _Waiting:
             self.chains[name] = Chain(space, space, images.kind)
         return self.chains[name]
 
-    def frame(self, names: Iterable[str]) -> None:
-        """Bring what waiting maps cut off and add forward to the voxels that are to be read."""
-        for name in names:
-            if name in self.chains:
-                images = self.batch.images[name]
-                framed = self.batch.images[name] = self.chains[name].frame(images)
-                if framed is not images:
-                    self.note(name, partial(_from_to, images, "copied to", framed))
+    def frame(self) -> None:
+        """Cut all images to what is in view, for a step that computes with their voxels.
+
+        Where that cannot be done by whole voxels they are sampled, as where it costs nothing.
+        """
+        chains = self.chains.values()
+        exact = all(chain.moves_voxels for chain in chains)
+        if exact or self._apart() or any(chain.whole_view() is None for chain in chains):
+            self.carry_out()
+            return
+        for name, chain in self.chains.items():
+            images = self.as_computed(name)
+            framed = self.batch.images[name] = chain.frame(images)
+            if framed is not images:
+                self.note(name, partial(_from_to, images, "copied to", framed))
+
+    def _apart(self) -> bool:
+        """Whether images wait for different motions, so that their voxels do not correspond."""
+        chains = [self.chains.get(name) for name in self.batch.images]
+        matrices = [None if chain is None else chain.matrix for chain in chains]
+        first = matrices[0]
+
+        def same(matrix: Array | None) -> bool:
+            if matrix is None or first is None:
+                return matrix is first
+            return np.array_equal(host(matrix), host(first))
+
+        return not all(map(same, matrices))
+
+    def as_computed(self, name: str) -> ImagesBatch:
+        """An image in the type that steps compute with, where one does."""
+        images = self.batch.images[name]
+        if name in self.computed and not images.data.is_floating_point():
+            return images.with_data(images.data.float())
+        return images
 
     def look(self, name: str) -> None:
         """Note that an image was sampled for a look at it."""
@@ -97,10 +120,9 @@ class _Waiting:
 
     def carry_out(self) -> None:
         """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
-        for name, images in list(self.batch.images.items()):
+        for name in list(self.batch.images):
             chain, program = self.chains.get(name), self.programs.get(name, [])
-            if name in self.computed and not images.data.is_floating_point():
-                images = self.batch.images[name] = images.with_data(images.data.float())
+            images = self.batch.images[name] = self.as_computed(name)
             if chain is not None and chain.moved:
                 out = self.batch.images[name] = chain.sample(images, program)
                 done = "copied to" if chain.exact else "sampled on"
@@ -233,33 +255,37 @@ class Plan:
             if transform.role == "volume":
                 if transform.computes:
                     waiting.compute(names)
-                waiting.frame(waiting.batch.images)
-                if _apart(waiting.chains, names):
-                    waiting.carry_out()
+                waiting.frame()
                 self._change(waiting, number, draws)
                 continue
-            chains = {name: waiting.chain(name) for name in names}
-            wish = transform.sampling()
-            if wish is not None and wish.image not in (None, "nearest"):
+            wish = transform.sampling() or NOTHING
+            if wish.image not in (None, "nearest"):
                 waiting.compute(names)
+            if step.pads or not transform.parallel or not transform.regrids:
+                chains = [waiting.chain(name) for name in names]
+                rules = [wish.of(chain.kind)[1] for chain in chains]
+                pairs = zip(chains, rules, strict=True)
+                enclosed = [chain.enclose(rule, transform.regrids) for chain, rule in pairs]
+                if not all(enclosed):
+                    waiting.carry_out()
+                    for name, rule in zip(names, rules, strict=True):
+                        waiting.chain(name).enclose(rule, transform.regrids)
+            chains_of = {name: waiting.chain(name) for name in names}
             if getattr(transform, "check_shape", True):
-                check_spaces({name: chain.space for name, chain in chains.items()}, transform.name)
-            if step.pads or not transform.parallel:
-                waiting.frame(names)
-            spaces = tuple(chain.space for chain in chains.values())
+                check_spaces({n: chain.space for n, chain in chains_of.items()}, transform.name)
+            spaces = tuple(chain.space for chain in chains_of.values())
             present = Present(waiting.batch.images, waiting.chains, waiting.look)
             scene = Scene(names, spaces, present)
             decided = self._decide(number, draws, waiting.batch, scene)
-            for chain in chains.values():
-                chain.sampling = chain.sampling.then(wish)
+            for chain in chains_of.values():
+                chain.mode = chain.mode or wish.of(chain.kind)[0]
                 chain.turned = chain.turned or not transform.parallel
             if decided is None:
                 continue
             moves = () if transform.regrids else transform.moves(decided[0], scene)
-            known = step.names or names
-            for name, chain in chains.items():
+            for name, chain in chains_of.items():
                 if transform.regrids:
-                    column = known.index(name) if name in known else None
+                    column = transform.column(decided[0], step.names or names, name, chain.space)
                     moves = (transform.regrid(decided[0], column, chain.space),)
                 for move in moves:
                     chain.add(move)
@@ -309,9 +335,8 @@ class Plan:
         known = step.names or names
         change = Change(transform, dict(batch.images), active)
         for name in names:
-            # an image that was added later follows the others if these share their parameters
-            if name in known or transform.shares:
-                column = known.index(name) if name in known else 0
+            column = transform.column(params, known, name, present.space(name))
+            if column is not None:
                 batch.images[name] = change(name, params.column(column))
                 waiting.note(name, lambda: "the whole volume")
 

@@ -72,6 +72,15 @@ class GridParams(Params):
             self.shape, self.affine, self.before_shape, self.before, header, not self.undone
         )
 
+    def match(self, column: int | None, space: Space) -> int | None:
+        """Which image was on a grid before, an image's own entry first; None if there is none."""
+        every = range(self.shape.shape[1])
+        for m in every if column is None else (column, *every):
+            known = Space(_triple(self.before_shape[0, m]), self.before[:, m])
+            if known.distance_mm(space) <= SPACE_TOLERANCE_MM:
+                return m
+        return None
+
     def follow(self, column: int | None, space: Space) -> Move | None:
         """What happens to an image on a grid: what happened to one on the same grid.
 
@@ -82,18 +91,15 @@ class GridParams(Params):
         Returns:
             None if no image was on that grid.
         """
-        every = range(self.shape.shape[1])
-        for m in every if column is None else (column, *every):
-            known = Space(_triple(self.before_shape[0, m]), self.before[:, m])
-            if known.distance_mm(space) > SPACE_TOLERANCE_MM:
-                continue
-            header = self.header[:, m]
-            moved = bool((header != np.eye(4)).any())
-            after = Space(_triple(self.shape[0, m]), self.affine[:, m])
-            if after.shape == space.shape and np.array_equal(after.affine, space.affine):
-                return Move()  # stays where it is
-            return Move(header if moved else None, space=after)
-        return None
+        m = self.match(column, space)
+        if m is None:
+            return None
+        header = self.header[:, m]
+        moved = bool((header != np.eye(4)).any())
+        after = Space(_triple(self.shape[0, m]), self.affine[:, m])
+        if after.shape == space.shape and np.array_equal(after.affine, space.affine):
+            return Move()  # stays where it is
+        return Move(header if moved else None, space=after)
 
 
 def _triple(shape: np.ndarray) -> Triple:
@@ -143,6 +149,15 @@ class Regrid(Transform):
     def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
         after = [self.grid_for(space, scene, n, u) for n, space in enumerate(scene.spaces)]
         return GridParams.of(scene.spaces, after)
+
+    def column(
+        self, params: GridParams, known: Sequence[str], name: str, space: Space
+    ) -> int | None:
+        own = known.index(name) if name in known else None
+        found = params.match(own, space)
+        if found is None and self.role == "volume":
+            self._lost(space)
+        return found
 
     def regrid(self, params: GridParams, column: int | None, space: Space) -> Move:
         move = params.follow(column, space)

@@ -203,8 +203,10 @@ class Resize(_Resampled):
         super().__init__(**kwargs)
         self._set_modes(image_interpolation, label_interpolation)
         self.target_shape = target_shape
-        self._shape = np.broadcast_to(np.asarray(target_shape), (3,)).tolist()
-        if not all(isinstance(n, int) and (n > 0 or n == -1) for n in self._shape):
+        shape = np.asarray(target_shape)
+        whole = shape.shape in ((), (3,)) and np.issubdtype(shape.dtype, np.integer)
+        self._shape = np.broadcast_to(shape, (3,)).tolist() if whole else []
+        if not whole or not all(n > 0 or n == -1 for n in self._shape):
             raise ValueError(
                 f"target_shape must be numbers of voxels > 0, or -1 to keep one, got {target_shape}"
             )
@@ -217,7 +219,7 @@ class Resize(_Resampled):
 
 
 def _is_pair(target: Any) -> bool:
-    return isinstance(target, (tuple, list)) and len(target) == 2
+    return isinstance(target, (tuple, list)) and len(target) == 2 and np.ndim(target[1]) == 2
 
 
 def _given_space(shape: Any, affine: Any) -> Space:
@@ -238,7 +240,7 @@ def _check_spacing(target: Any) -> np.ndarray:
         values = np.broadcast_to(np.asarray(target, dtype=np.float64), (3,))
     except (TypeError, ValueError) as error:
         raise ValueError(wish) from error
-    if not (np.isfinite(values) & (values > 0)).all():
+    if isinstance(target, bool) or not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(wish)
     return values
 
@@ -255,10 +257,11 @@ def _space_at(target: str | Path, scene: Scene) -> Space:
 
 def check_triple(value: Any, name: str) -> Triple:
     """Three positive integers, of one or three."""
-    numbers = np.broadcast_to(np.asarray(value), (3,)).tolist()
-    if not all(isinstance(n, int) and n > 0 for n in numbers):
+    numbers = np.asarray(value)
+    whole = numbers.shape in ((), (3,)) and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or not (numbers > 0).all():
         raise ValueError(f"{name} must be integers > 0, one or three, got {value!r}")
-    i, j, k = numbers
+    i, j, k = np.broadcast_to(numbers, (3,)).tolist()
     return i, j, k
 
 

@@ -98,6 +98,9 @@ class _Rows(Mapping[str, ImagesBatch]):
     def __getitem__(self, name: str) -> ImagesBatch:
         return self.images[name].rows(self.rows)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.images
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.images)
 

@@ -83,12 +83,12 @@ def spline_coefficients(x: Volume) -> Volume:
     return x
 
 
-def spline_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
+def spline_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Volume]:
     """What reads a volume in float32 or float64 through its cubic B-spline, 64 taps a point.
 
     Args:
         x: Volume.
-        fill: Value where there is no content, a number or [B, C, 1, 1, 1].
+        fill: Value where there is no content, a number or [B, C, 1, 1, 1]; None to go on.
     """
     size = x.shape[2:]
     table = spline_coefficients(x).flatten(2)  # [B, C, N]
@@ -105,12 +105,12 @@ def spline_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
             at = (index[0][..., i] * size[1] + index[1][..., j]) * size[2] + index[2][..., k]
             share = weight[0][..., i] * weight[1][..., j] * weight[2][..., k]
             out = out + _look_up(table, at) * share[:, None]
-        return _fill_outside(out, grid, size, fill)
+        return out if fill is None else _fill_outside(out, grid, size, fill)
 
     return read
 
 
-def label_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
+def label_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Volume]:
     """What reads labels: the one with the largest share of the eight voxels around a point.
 
     That is the label whose membership, interpolated linearly, is largest; of several, the
@@ -118,7 +118,8 @@ def label_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
 
     Args:
         x: Labels of any dtype.
-        fill: The label where there is no content, a number or [B, C, 1, 1, 1].
+        fill: The label where there is no content, a number or [B, C, 1, 1, 1]; None for that of
+            the nearest voxel.
     """
     size = x.shape[2:]
     table = x.flatten(2)
@@ -137,7 +138,7 @@ def label_reader(x: Volume, fill: float | Tensor) -> Callable[[Grid], Volume]:
                 at = at * size[axis] + voxel.clamp(0, size[axis] - 1).long()
                 share = share * (above[..., axis] if step else 1 - above[..., axis])
             label = _look_up(table, at)
-            labels.append(_where(known, label, fill))
+            labels.append(label if fill is None else _where(known, label, fill))
             shares.append(share[:, None].expand(label.shape))
         totals = [share.clone() for share in shares]
         for (one, a), (other, b) in itertools.combinations(enumerate(labels), 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,24 +43,3 @@ def by_index(x: Volume, source: Sequence[Tensor | None]) -> Volume:
             shape[2 + axis] = index.shape[1]
             x = torch.take_along_dim(x, index.view(shape), 2 + axis)
     return x
-
-
-def fill_outside(x: Volume, inside: Sequence[np.ndarray], fill: float | Tensor) -> Volume:
-    """Write a value to all voxels that lie outside along any axis.
-
-    Args:
-        x: Volume.
-        inside: For each axis [B, N], on the host.
-        fill: A number or [B, C].
-    """
-    if all(axis.all() for axis in inside):
-        return x
-    known = torch.ones(1, dtype=torch.bool, device=x.device)
-    for axis, mask in enumerate(inside):
-        shape = [len(mask), 1, 1, 1, 1]
-        shape[2 + axis] = mask.shape[1]
-        known = known & torch.from_numpy(mask).to(x.device, non_blocking=True).view(shape)
-    value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
-    if isinstance(value, Tensor):
-        return torch.where(known, x, value)
-    return x.masked_fill(~known, value)
