@@ -95,7 +95,7 @@ def resample(
 
 def is_parallel(matrix: Array) -> bool:
     """Whether a map (B, 4, 4) is known to keep axes parallel, for every sample."""
-    return on_host(matrix) and all(_axes_of(each) is not None for each in host(matrix))
+    return on_host(matrix) and bool(_parallel(host(matrix))[1].all())
 
 
 def _along(
@@ -145,20 +145,20 @@ def _same_view(source: Triple, size: Triple) -> np.ndarray:
 
 def _source_axes(matrix: np.ndarray) -> list[tuple[int, ...]]:
     """The input axes that the output axes follow, for each sample."""
-    found = [_axes_of(each) for each in matrix]
-    for row, axes in enumerate(found):
-        if axes is None:
-            raise ValueError(
-                "matrix must keep axes parallel: use warp for maps that turn, "
-                f"got {matrix[row].tolist()} for sample {row}"
-            )
-    return found  # type: ignore[return-value]
+    axes, parallel = _parallel(matrix)
+    for row in (~parallel).nonzero()[0].tolist():
+        raise ValueError(
+            "matrix must keep axes parallel: use warp for maps that turn, "
+            f"got {matrix[row].tolist()} for sample {row}"
+        )
+    return [tuple(each) for each in axes.tolist()]
 
 
-def _axes_of(matrix: np.ndarray) -> tuple[int, ...] | None:
-    linear = abs(matrix[:3, :3])
-    axes = tuple(linear.argmax(0).tolist())
-    along = linear[axes, (0, 1, 2)]
-    if sorted(axes) != [0, 1, 2] or linear.sum() - along.sum() > _PARALLEL * along.min():
-        return None
-    return axes
+def _parallel(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The input axis that each output axis runs along most, [B, 3], and whether just along it."""
+    linear = abs(matrix[:, :3, :3])
+    axes = linear.argmax(1)
+    along = linear.max(1)
+    beside = linear.sum((1, 2)) - along.sum(1)
+    once = np.sort(axes, 1) == (0, 1, 2)
+    return axes, once.all(1) & (beside <= _PARALLEL * along.min(1))

@@ -331,15 +331,14 @@ class Chain:
                 points = points * free[:, None, None, None]
         mode, rule = _DEFAULT.of(self.kind)
         mode, rule = self.mode or mode, rule if self.rule is None else self.rule
-        parallel = not self.turned and F.is_parallel(matrix)
-        self.exact = parallel and F.is_exact(matrix)
+        self.exact = not self.turned and F.is_exact(matrix)
         if self.exact:
             mode = "nearest"  # values are moved, whatever was asked for
         frames = self._frames(images)
         if self.exact and len(self.boxes) == 1 and _is_whole(self.boxes[0], self.source):
             rule, frames = self.boxes[0].rule, []
         fill = 0.0 if frames else F.fill_value(images.data, rule)
-        if parallel and not self.exact:
+        if not self.turned and not self.exact and F.is_parallel(matrix):
             data = F.resample(
                 images.data, self.space.shape, matrix, mode=mode, fill=fill, frames=frames
             )

@@ -23,7 +23,8 @@ def one_hot(x: Volume, num_classes: int) -> Volume:
     # compared in the type of the labels, which is several times as quick, if it can tell them apart
     dtype = x.dtype if num_classes <= _countable(x.dtype) else torch.float64
     labels = torch.arange(num_classes, device=x.device).to(dtype)
-    return (x == labels.view(1, -1, 1, 1, 1)).to(x.dtype)
+    members = x == labels.view(1, -1, 1, 1, 1)
+    return members.view(x.dtype) if x.element_size() == 1 else members.to(x.dtype)
 
 
 def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:

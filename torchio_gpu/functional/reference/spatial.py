@@ -346,7 +346,10 @@ def copy_voxels(
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
         return y[window].contiguous()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
-    out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
-    out[:] = value
+    if isinstance(value, Tensor) or value != 0:
+        out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
+        out[:] = value
+    else:  # memory that is new is zero already
+        out = torch.zeros((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
     out[place] = y[window]
     return out
