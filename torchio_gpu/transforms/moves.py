@@ -26,7 +26,7 @@ from ..geometry import (
     invert,
     within_slice,
 )
-from ..shapes import Triple
+from ..shapes import Triple, Volume
 
 
 class Present(Mapping[str, ImagesBatch]):
@@ -169,6 +169,8 @@ NOTHING = Sampling(None, None, None, None)
 
 
 _DEFAULT = Sampling()
+#: Rounding of where a box ends, in voxels.
+_EDGE = 1e-4
 #: As a share of the field of view, how far off whole voxels may be for statistics.
 _COARSE = 0.05
 
@@ -314,7 +316,11 @@ class Chain:
         return F.is_exact(self._to_source(_times(self.matrix, self.space.affine)))
 
     def _frames(self, images: ImagesBatch) -> list[Frame]:
-        return [Frame(box.low, box.high, F.fill_value(images.data, box.rule)) for box in self.boxes]
+        frames: list[Frame] = []
+        for low, high, rule in self.boxes:
+            seen = images.data if not isinstance(rule, str) else _within(images, low, high, frames)
+            frames.append(Frame(low, high, F.fill_value(seen, rule)))
+        return frames
 
     def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
         """Read the voxels through all maps at once, and apply what follows to each."""
@@ -357,6 +363,22 @@ class Chain:
             frames=frames,
         )
         return images.with_data(data, self.space.affine)
+
+
+def _within(
+    images: ImagesBatch, low: np.ndarray, high: np.ndarray, frames: Sequence[Frame]
+) -> Volume:
+    """What a step saw that asks for a number that describes it: the voxels within its box."""
+    first, last = np.ceil(low - _EDGE), np.floor(high + _EDGE)
+    size = (last - first + 1).clip(1).max(0)
+    if not frames:  # nothing was added: where samples differ in size, it is in the source
+        first = np.minimum(first, np.array(images.spatial_shape) - size).clip(0)
+    i, j, k = size.astype(int).tolist()
+    if not frames and not first.any() and (i, j, k) == images.spatial_shape:
+        return images.data
+    shift = np.eye(4)[None].repeat(len(first), 0)
+    shift[:, :3, 3] = first
+    return F.warp(images.data, shift, size=(i, j, k), mode="nearest", frames=frames)
 
 
 def _same(one: Box, other: Box) -> bool:
