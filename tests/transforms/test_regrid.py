@@ -496,6 +496,32 @@ def test_an_image_added_later_follows_the_one_on_its_grid(pad):
     np.testing.assert_allclose(back.prediction.affine, fine)
 
 
+def test_of_two_images_of_one_shape_the_one_on_the_same_grid_is_followed():
+    moved = np.diag([1.0, 1, 1, 1])
+    moved[:3, 3] = 30
+    x = torch.rand(1, 8, 8, 8)
+    s = tio.Subject(t1=tio.ScalarImage(x), t2=tio.ScalarImage(x, affine=moved))
+    out = tio.Crop(1)(s)
+    out.prediction = tio.LabelMap(torch.ones(1, 6, 6, 6), affine=out.t2.affine)
+    back = out.apply_inverse_transform()
+    np.testing.assert_allclose(back.prediction.affine, moved)
+    assert back.prediction.data.sum() == 6**3
+
+
+def test_a_header_that_was_far_off_is_put_back_without_touching_voxels():
+    t1 = image((6, 7, 8), oblique_affine())
+    seg = tio.LabelMap(torch.arange(6 * 7 * 8).view(1, 6, 7, 8), affine=np.diag([2.0, 2, 2, 1]))
+    out = tio.CopyAffine("t1")(tio.Subject(t1=t1, seg=seg))
+    back = out.apply_inverse_transform()
+    assert torch.equal(back.seg.data, seg.data)
+    np.testing.assert_allclose(back.seg.affine, seg.affine, atol=1e-9)
+
+
+def test_a_number_of_voxels_that_is_whole_is_not_rounded_down():
+    x = tio.ScalarImage(torch.rand(1, 10, 10, 10), affine=np.diag([0.3, 0.3, 0.3, 1]))
+    assert tio.Resample(0.1)(x).spatial_shape == (30, 30, 30)  # 10 * 0.3 / 0.1 is 29.999...
+
+
 def test_labels_of_a_mask_are_whole_numbers_that_it_may_hold():
     s = subject()
     with pytest.warns(RuntimeWarning, match="mask 'seg' is empty"):

@@ -97,7 +97,7 @@ def on_grid(
         ends = np.stack((low - _EDGE, high + _EDGE), 1)  # [B, 2, 3]
         if mode == "linear":
             ends = ((2 * ends + 1) / np.array(source) - 1)[..., ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(ends)).to(like.device, like.dtype)
+        tensor = torch.from_numpy(np.ascontiguousarray(ends)).to(like, non_blocking=True)
         first, last = tensor[:, :, None, None, None].unbind(1)
         out.append((first, last, fill))
     return out
