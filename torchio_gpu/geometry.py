@@ -358,27 +358,27 @@ def motion_in(
     return affine_motion(scales, degrees, translation, centre)
 
 
-def within_slice(matrix: Array, source: Triple, target: Triple, moved: bool = False) -> Any:
+def within_slice(
+    matrix: Array, source: Triple, target: Triple, offset: np.ndarray | None = None
+) -> Any:
     """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
 
-    A single slice that becomes a single slice is neither turned nor scaled across. Where the grid
-    was ``moved``, it may be another slice: one at least half a slice away stays away.
+    A single slice that becomes a single slice is neither turned nor scaled nor moved across. Where
+    the grid itself moved, by an ``offset`` in voxels of the source, [B, 3], it may have become
+    another slice: one at least half a slice away stays away.
     """
     linear = np.abs(host(matrix))[0, :3, :3]
-    mask, unit, offset = np.ones((4, 4)), np.zeros((4, 4)), matrix[..., :3, 3]
+    mask, unit, away = np.ones((4, 4)), np.zeros((4, 4)), np.zeros((len(matrix), 4, 4))
     for a in range(3):
         b = int(linear[a].argmax())  # the target's axis that runs along it
         if source[a] == 1 and target[b] == 1:
             mask[a, :] = 0
             mask[:, b] = 0
             unit[a, b] = 1
-    _, matrix, mask, unit, offset = common(matrix, mask, unit, offset)
-    still = matrix * mask + unit
-    if moved:
-        pinned = mask[:3, 3] == 0
-        away = pinned & (abs(offset) > 0.5)
-        still[..., :3, 3] = still[..., :3, 3] + offset * away
-    return still
+            if offset is not None:
+                away[:, a, 3] = np.where(abs(offset[:, a]) > 0.5, offset[:, a], 0)
+    _, matrix, mask, unit, away = common(matrix, mask, unit, away)
+    return matrix * mask + unit + away
 
 
 def control_lattice(space: Space, counts: Triple) -> np.ndarray:

@@ -396,3 +396,55 @@ def test_grids_are_known_without_a_look_at_voxels():
     s.mask = s.seg
     cut = tio.Compose([tio.Resample(0.8), tio.CropOrPad(8, mask_name="seg")]).explain(s)
     assert cut.count("seg: sampled for a look") == 1
+
+
+def test_a_single_slice_beside_a_volume_keeps_its_content():
+    affine = np.eye(4)
+    affine[2, 3] = 3
+    s = tio.Subject(
+        t1=tio.ScalarImage(torch.rand(1, 8, 8, 8)),
+        t2=tio.ScalarImage(torch.arange(1.0, 65).view(1, 8, 8, 1), affine=affine),
+    )
+    for steps in (
+        [tio.ToOrientation("LPS"), tio.Affine(degrees=(10, 0, 0), default_pad_value=-1)],
+        [tio.Crop((1, 1, 0)), tio.Affine(translation=(0, 0, 0.6), default_pad_value=-1)],
+        [tio.Flip(2), tio.Pad((1, 0, 0, 0, 0, 0), padding_mode=9)],
+    ):
+        fused, apart = (tio.Compose(steps, fuse=fuse)(s).t2.data for fuse in (True, False))
+        assert (fused > 0).sum() == (apart > 0).sum()
+        assert (fused > 0).sum() >= 36
+
+
+def test_what_fills_a_sample_does_not_depend_on_the_others():
+    x = torch.arange(10.0, 16).view(1, 6, 1, 1).expand(1, 6, 6, 6).contiguous()
+    turned = np.eye(4)[[2, 1, 0, 3]]
+    subjects = [
+        tio.Subject(t1=tio.ScalarImage(x)),
+        tio.Subject(t1=tio.ScalarImage(x.permute(0, 3, 2, 1).contiguous(), affine=turned)),
+        tio.Subject(t1=tio.ScalarImage(x.flip(1), affine=np.diag([-1.0, 1, 1, 1]))),
+    ]
+    canonical = tio.ToOrientation("RAS")
+    for steps in (
+        [canonical, tio.Crop((3, 0, 0, 0, 0, 0)), tio.Affine(translation=(0, 3, 0))],
+        [canonical, tio.Crop((3, 0, 0, 0, 0, 0)),
+         tio.Affine(degrees=(0, 0, 20), default_pad_value="mean")],
+        [canonical, tio.Affine(translation=(0.5, 0, 0), default_pad_value=0)],
+        [canonical, tio.RescaleIntensity(), tio.Affine(translation=(0.5, 0, 0))],
+    ):  # fmt: skip
+        together = tio.Compose(steps)(tio.SubjectsBatch.from_subjects(subjects)).t1.data
+        for n, s in enumerate(subjects):
+            alone = tio.Compose(steps)(s).t1.data
+            assert_close(together[n], alone, share=1e-5, reason="rounding")
+
+
+def test_a_flip_moves_the_end_of_an_image_of_another_field_of_view():
+    affine = np.eye(4)
+    affine[0, 3] = 3
+    s = tio.Subject(
+        t1=tio.ScalarImage(torch.ones(1, 6, 1, 1)),
+        t2=tio.ScalarImage(torch.tensor([5.0, 6, 7, 8]).view(1, 4, 1, 1), affine=affine),
+    )
+    steps = [tio.Flip(0), tio.Pad((2, 0, 0, 0, 0, 0), padding_mode=9)]
+    for fuse in (True, False):
+        out = tio.Compose(steps, fuse=fuse)(s).t2.data.flatten().tolist()
+        assert out == [9, 9, 5, 5, 5, 5]  # 'minimum' is what it leaves behind

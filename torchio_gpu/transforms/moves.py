@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from .. import functional as F
 from ..arrays import Array, common
@@ -26,7 +27,7 @@ from ..geometry import (
     invert,
     within_slice,
 )
-from ..shapes import Triple, Volume
+from ..shapes import Triple
 
 
 class Present(Mapping[str, ImagesBatch]):
@@ -202,6 +203,9 @@ class Chain:
     mode: str | None = None  # interpolation, where a step asked for one
     rule: str | float | None = None  # for what is outside the source, where there is no box
     boxes: list[Box] = field(default_factory=list)
+    header: np.ndarray | None = None  # the part of the matrix that only puts headers right
+    regridded: bool = False  # whether a step may have changed the grid
+    slid: bool = False  # whether content may have moved on the grid of the source
     turned: bool = False  # whether a step may have turned voxel axes
     exact: bool = False  # whether voxels were only moved when the chain was sampled
 
@@ -218,6 +222,8 @@ class Chain:
                 self.after = _times(self.after, move.matrix)
         if move.space is not None:
             self.space = move.space
+            if move.matrix is not None:
+                self.header = _times(self.header, move.matrix)
 
     @property
     def moved(self) -> bool:
@@ -236,16 +242,24 @@ class Chain:
         Returns:
             False if it is no box: the chain must be sampled first.
         """
-        self.rule = rule if self.rule is None else self.rule
-        if self.turned or (self.space is self.source and not regrids and not self.boxes):
+        default = _DEFAULT.of(self.kind)[1]
+        before, self.rule = self.rule, rule if self.rule is None else self.rule
+        if self.turned:
+            return True
+        if not (self.regridded or regrids or self.boxes):
+            self.slid = True
             return True
         view = self._view()
         if view is None:
             return False
-        rule = _DEFAULT.of(self.kind)[1] if rule is None else rule
-        box = Box(*view, rule)
-        if not (self.boxes and _same(self.boxes[-1], box)):
-            self.boxes.append(box)
+        if self.slid and not self.boxes:
+            end = np.broadcast_to(np.array(self.source.shape) - 0.5, view[0].shape)
+            whole = np.full(view[0].shape, -0.5), end
+            self.boxes.append(Box(*whole, default if before is None else before))
+        box = Box(*view, default if rule is None else rule)
+        if self.boxes and _same(self.boxes[-1], box):
+            self.boxes.pop()  # what is outside is the same, and holds the later value
+        self.boxes.append(box)
         return True
 
     def _view(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -261,8 +275,11 @@ class Chain:
         """From output voxels to those of the source, by way of the world."""
         matrix = _times(self.source.to_voxel, world)
         if 1 in self.source.shape:
-            moved = self.space is not self.source
-            matrix = within_slice(matrix, self.source.shape, self.space.shape, moved)
+            offset = None
+            if self.space is not self.source:  # as it would be if nothing moved on the grids
+                still = self.source.to_voxel @ _times(self.header, self.space.affine)
+                offset = still[:, :3, 3]
+            matrix = within_slice(matrix, self.source.shape, self.space.shape, offset)
         return matrix
 
     def whole_view(self) -> tuple[np.ndarray, Triple] | None:
@@ -318,8 +335,9 @@ class Chain:
     def _frames(self, images: ImagesBatch) -> list[Frame]:
         frames: list[Frame] = []
         for low, high, rule in self.boxes:
-            seen = images.data if not isinstance(rule, str) else _within(images, low, high, frames)
-            frames.append(Frame(low, high, F.fill_value(seen, rule)))
+            frame = Frame(low, high, 0.0)
+            value = _value(images, frame, rule, frames) if isinstance(rule, str) else rule
+            frames.append(frame._replace(fill=value))
         return frames
 
     def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
@@ -365,25 +383,28 @@ class Chain:
         return images.with_data(data, self.space.affine)
 
 
-def _within(
-    images: ImagesBatch, low: np.ndarray, high: np.ndarray, frames: Sequence[Frame]
-) -> Volume:
-    """What a step saw that asks for a number that describes it: the voxels within its box."""
-    first, last = np.ceil(low - _EDGE), np.floor(high + _EDGE)
-    size = (last - first + 1).clip(1).max(0)
-    if not frames:  # nothing was added: where samples differ in size, it is in the source
-        first = np.minimum(first, np.array(images.spatial_shape) - size).clip(0)
-    i, j, k = size.astype(int).tolist()
+def _value(images: ImagesBatch, frame: Frame, rule: str, frames: Sequence[Frame]) -> Any:
+    """The number that a step asks for, of what it saw: the voxels within its box, [B, C]."""
+    first, last = np.ceil(frame.low - _EDGE), np.floor(frame.high + _EDGE)
+    size = (last - first + 1).clip(1)  # [B, 3]
+    if np.ptp(size, axis=0).any():  # one by one, where samples saw different numbers of voxels
+        each = []
+        for n in range(len(size)):
+            known = [one.rows([n]) for one in frames]
+            each.append(_value(images.rows([n]), frame.rows([n]), rule, known))
+        return torch.cat(each)
+    i, j, k = size[0].astype(int).tolist()
     if not frames and not first.any() and (i, j, k) == images.spatial_shape:
-        return images.data
+        return F.fill_value(images.data, rule)
     shift = np.eye(4)[None].repeat(len(first), 0)
     shift[:, :3, 3] = first
-    return F.warp(images.data, shift, size=(i, j, k), mode="nearest", frames=frames)
+    seen = F.warp(images.data, shift, size=(i, j, k), mode="nearest", frames=frames)
+    return F.fill_value(seen, rule)
 
 
 def _same(one: Box, other: Box) -> bool:
     ends = (one.low, other.low), (one.high, other.high)
-    return one.rule == other.rule and all(np.allclose(a, b, atol=1e-6) for a, b in ends)
+    return all(np.allclose(a, b, atol=1e-6) for a, b in ends)
 
 
 def _is_whole(box: Box, space: Space) -> bool:

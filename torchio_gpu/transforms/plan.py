@@ -80,13 +80,23 @@ class _Waiting:
         chains = self.chains.values()
         exact = all(chain.moves_voxels for chain in chains)
         if exact or self._apart() or any(chain.whole_view() is None for chain in chains):
-            self.carry_out()
+            self.go_on()
             return
         for name, chain in self.chains.items():
             images = self.as_computed(name)
             framed = self.batch.images[name] = chain.frame(images)
             if framed is not images:
                 self.note(name, partial(_from_to, images, "copied to", framed))
+
+    def go_on(self) -> None:
+        """Carry out what waits, in the middle of a run.
+
+        How fields of view end in what follows must not depend on that: samples differ in it.
+        """
+        regridded = {name: chain.regridded for name, chain in self.chains.items()}
+        self.carry_out()
+        for name, before in regridded.items():
+            self.chain(name).regridded = before
 
     def _apart(self) -> bool:
         """Whether images wait for different motions, so that their voxels do not correspond."""
@@ -267,7 +277,7 @@ class Plan:
                 pairs = zip(chains, rules, strict=True)
                 enclosed = [chain.enclose(rule, transform.regrids) for chain, rule in pairs]
                 if not all(enclosed):
-                    waiting.carry_out()
+                    waiting.go_on()
                     for name, rule in zip(names, rules, strict=True):
                         waiting.chain(name).enclose(rule, transform.regrids)
             chains_of = {name: waiting.chain(name) for name in names}
@@ -280,6 +290,7 @@ class Plan:
             for chain in chains_of.values():
                 chain.mode = chain.mode or wish.of(chain.kind)[0]
                 chain.turned = chain.turned or not transform.parallel
+                chain.regridded = chain.regridded or transform.regrids
             if decided is None:
                 continue
             moves = () if transform.regrids else transform.moves(decided[0], scene)
