@@ -31,9 +31,10 @@ from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import spacing
+from .chain import Chain
 from .draws import Draws, Prepared, prepare
 from .grouping import Group, grouped
-from .moves import NOTHING, Chain, Present, Scene, check_spaces
+from .moves import NOTHING, Present, Scene, check_spaces
 from .params import Params
 from .steps import Outline, Record
 from .volumes import Change, add_made
