@@ -78,7 +78,7 @@ class Crop(_Window):
         self.cropping = cropping
         self._bounds = _check_bounds(cropping, "cropping")
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         shape = np.array(space.shape) - self._bounds.sum(1)
         if (shape < 1).any():
             raise ValueError(
@@ -118,7 +118,7 @@ class Pad(_Window):
         self._bounds = _check_bounds(padding, "padding")
         self.padding_mode = check_padding(padding_mode)
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         return _window(space, -self._bounds[:, 0], np.array(space.shape) + self._bounds.sum(1))
 
 
@@ -197,8 +197,8 @@ class CropOrPad(_Window):
     def looks(self) -> bool:
         return self.mask_name is not None or self.location == "random"
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
-        return self._window_of(space, None, u)
+    def grid_for(self, space: Space, scene: Scene) -> Space:
+        return self._window_of(space, None, np.empty((scene.batch, 0)))
 
     @property
     def draws(self) -> int:
@@ -336,7 +336,7 @@ class EnsureShapeMultiple(_Window):
 
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         shape = np.array(space.shape)
         parts = shape / self._multiple
         count = np.floor(parts) if self.method == "crop" else np.ceil(parts)

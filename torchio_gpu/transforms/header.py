@@ -18,7 +18,7 @@ class _Header(Regrid):
     """Replaces affines. The world moves with them: voxels keep their values."""
 
     def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
-        after = [self.grid_for(space, scene, n, u) for n, space in enumerate(scene.spaces)]
+        after = [self.grid_for(space, scene) for space in scene.spaces]
         pairs = zip(scene.spaces, after, strict=True)
         header = [old.affine @ new.to_voxel for old, new in pairs]
         return GridParams.of(scene.spaces, after, np.stack(header, 1))
@@ -52,7 +52,7 @@ class CopyAffine(_Header):
             raise TypeError(f"target must be the name of an image, got {target!r}")
         self.target = target
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         if self.target not in scene.images:
             raise KeyError(
                 f"target must name an image of the subject, {self.target!r} is none of "
@@ -84,7 +84,7 @@ class ToReferenceSpace(_Header):
             raise TypeError(f"reference must be an Image, got {type(reference).__name__}")
         self.reference = reference
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         affine = geometry.resized(self.reference.space, space.shape).affine
         return Space(space.shape, affine.repeat(scene.batch, 0))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import geometry
 from ..geometry import CODES, Space
 from .base import Scene
@@ -45,7 +43,7 @@ class ToOrientation(Regrid):
             )
         self.orientation = letters
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         return geometry.reoriented(space, self.orientation)
 
 
@@ -82,7 +80,7 @@ class Transpose(Regrid):
     permutes = True
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         i, j, k = space.shape
         return Space((k, j, i), space.affine[..., [2, 1, 0, 3]])
 

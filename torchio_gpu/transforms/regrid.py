@@ -118,14 +118,12 @@ class Regrid(Transform):
     regrids = True
     check_shape = False  # images are regridded one by one
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         """The new grid of an image.
 
         Args:
             space: The old one.
             scene: What is known of the samples.
-            image: Which of the scene's images it is.
-            u: Uniform numbers, [B, draws].
         """
         raise NotImplementedError
 
@@ -147,7 +145,7 @@ class Regrid(Transform):
         return True
 
     def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
-        after = [self.grid_for(space, scene, n, u) for n, space in enumerate(scene.spaces)]
+        after = [self.grid_for(space, scene) for space in scene.spaces]
         return GridParams.of(scene.spaces, after)
 
     def column(
@@ -163,7 +161,7 @@ class Regrid(Transform):
         move = params.follow(column, space)
         if move is None and not params.undone and not self.looks:
             scene = Scene((), (space,))
-            move = Move(space=self.grid_for(space, scene, 0, np.empty((scene.batch, 0))))
+            move = Move(space=self.grid_for(space, scene))
         return move or self._lost(space)
 
     def known(self, images: ImagesBatch, params: GridParams) -> ImagesBatch:

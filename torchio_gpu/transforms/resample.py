@@ -144,7 +144,7 @@ class Resample(_Resampled):
         each = [np.eye(4)[None].repeat(batch, 0) if h is None else h for h in headers]
         pairs = zip(scene.spaces, each, strict=True)
         moved = tuple(Space(space.shape, header @ space.affine) for space, header in pairs)
-        after = [self.grid_for(space, scene, n, u) for n, space in enumerate(moved)]
+        after = [self.grid_for(space, scene) for space in moved]
         return GridParams.of(scene.spaces, after, np.linalg.inv(np.stack(each, 1)))
 
     def _pre_affines(self, scene: Scene, name: str) -> np.ndarray | None:
@@ -154,7 +154,7 @@ class Resample(_Resampled):
         matrices = [np.eye(4) if matrix is None else matrix for matrix in found]
         return np.stack([geometry.check_affine(m, f"{self.pre_affine_name}") for m in matrices])
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         if self._spacing is not None:
             return geometry.respaced(space, self._spacing)
         if isinstance(self.target, str) and self.target in scene.images:
@@ -213,7 +213,7 @@ class Resize(_Resampled):
 
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene, image: int, u: np.ndarray) -> Space:
+    def grid_for(self, space: Space, scene: Scene) -> Space:
         i, j, k = (old if n == -1 else n for n, old in zip(self._shape, space.shape, strict=True))
         return geometry.resized(space, (i, j, k))
 
