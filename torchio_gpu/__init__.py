@@ -17,6 +17,8 @@ from .data import (
     SubjectsDataset,
 )
 from .loader import SubjectsLoader
+from .patches import *  # noqa: F403
+from .patches import __all__ as _patches
 from .transforms import *  # noqa: F403
 from .transforms import __all__ as _transforms
 
@@ -41,5 +43,6 @@ __all__ = [
     "geometry",
     "rng",
     "transforms",
+    *_patches,
     *_transforms,
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
@@ -47,6 +47,9 @@ class SubjectsLoader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         if isinstance(self.dataset, IterableDataset):
+            if hasattr(self.dataset, "set_epoch"):
+                self.dataset.set_epoch(self.epoch)
+            self.epoch += 1
             return super().__iter__()
         if self.batch_sampler is None:
             raise ValueError("SubjectsLoader makes batches: batch_size must be given, got None")
@@ -62,7 +65,7 @@ class SubjectsLoader(DataLoader[Any]):
         if inner is None:
             newer = {name: getattr(self, name) for name in ("in_order",) if hasattr(self, name)}
             inner = DataLoader(
-                _SeededDataset(self.dataset),
+                SeededDataset(self.dataset),
                 batch_sampler=batches,  # type: ignore[arg-type]
                 pin_memory_device=self.pin_memory_device,
                 **newer,
@@ -102,16 +105,22 @@ class _SeededBatches(BatchSampler):
         return len(self._batches)
 
 
-class _SeededDataset(Dataset[Any]):
-    """A dataset whose samples are read, and transformed, under their own seed."""
+class SeededDataset(Dataset[Any]):
+    """A dataset whose samples are read, and transformed, under their own seed.
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    Args:
+        dataset: The samples.
+        transform: Applied to each, after what the dataset does.
+    """
+
+    def __init__(self, dataset: Any, transform: Callable[[Any], Any] | None = None) -> None:
+        self._dataset, self._transform = dataset, transform
 
     def __getitem__(self, pair: _Seeded) -> Any:
         index, seed = pair
         with rng.use_seed(seed) as streams:
             subject = self._dataset[index]
+            subject = subject if self._transform is None else self._transform(subject)
         if isinstance(subject, Subject):
             subject = copy.copy(subject)  # which may be one that the dataset keeps
             subject.streams = streams

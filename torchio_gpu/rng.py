@@ -208,6 +208,10 @@ class Streams:
         self.used = first + positions
         return first
 
+    def offspring(self, count: int) -> np.ndarray:
+        """Seeds of ``count`` patches of each sample, [B, count]; other ones at each call."""
+        return offspring(self.seeds, self.take(1), count)
+
     def __repr__(self) -> str:
         return f"Streams(seeds={self.seeds.tolist()}, used={self.used.tolist()})"
 
@@ -215,6 +219,20 @@ class Streams:
 def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> np.ndarray:
     """Seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
     return torch.empty(batch, dtype=torch.int64).random_(generator=generator).numpy()
+
+
+def offspring(seeds: np.ndarray, position: np.ndarray, count: int) -> np.ndarray:
+    """Seeds of the patches that are cut out of samples, [B, count].
+
+    Args:
+        seeds: Of the samples, [B].
+        position: Pipeline positions at which they are cut, [B].
+        count: How many of each sample.
+    """
+    number = np.arange(count, dtype=np.int64)[None]
+    words = (number, np.asarray(position)[:, None], _ZERO, _ZERO + 1)
+    a, b, _, _ = philox(words, seeds[:, None])
+    return a | b << 32  # type: ignore[no-any-return]
 
 
 _current: ContextVar[Streams | None] = ContextVar("streams", default=None)

@@ -2,11 +2,18 @@
 
 from .batch import ImagesBatch, SubjectsBatch
 from .dataset import SubjectsDataset
-from .image import AFFINE, DATA, INTENSITY, LABEL, TYPE, Image, LabelMap, ScalarImage
+from .image import (
+    AFFINE,
+    DATA,
+    INTENSITY,
+    LABEL,
+    LOCATION,
+    TYPE,
+    Image,
+    LabelMap,
+    ScalarImage,
+)
 from .subject import Subject
-
-#: Key of a patch's location in a patch and in a batch of patches.
-LOCATION = "location"
 
 __all__ = [
     "AFFINE",

@@ -12,7 +12,7 @@ from ..functional.rows import rows_at
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from .image import AFFINE, DATA, INTENSITY, TYPE, Image, image_class, usable
+from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
 from .subject import Subject
 
 
@@ -192,7 +192,7 @@ class SubjectsBatch:
             for name in first
         }
         names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
-        metadata = {name: [subject.get(name) for subject in subjects] for name in names}
+        metadata = {name: _column(name, [s.get(name) for s in subjects]) for name in names}
         histories = [list(subject.history) for subject in subjects]
         batch = cls(
             images,
@@ -297,6 +297,14 @@ class SubjectsBatch:
         values = [f"{name}={value!r}" for name, value in self.images.items()]
         values += [f"{name}={value!r}" for name, value in self.metadata.items()]
         return f"SubjectsBatch({', '.join(values)})"
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    """Values of a name, one per sample; locations of patches as one tensor (B, 6)."""
+    places = [value for value in values if isinstance(value, torch.Tensor)]
+    if name != LOCATION or len(places) < len(values) or len({v.shape for v in places}) > 1:
+        return values
+    return torch.stack(places)
 
 
 def _join(streams: Sequence[Streams | None]) -> Streams | None:

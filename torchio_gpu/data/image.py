@@ -24,6 +24,8 @@ AFFINE = "affine"
 TYPE = "type"
 INTENSITY = "intensity"
 LABEL = "label"
+#: Key of a patch's location in a patch and in a batch of patches.
+LOCATION = "location"
 
 Region = tuple[slice, slice, slice]
 

@@ -22,6 +22,7 @@ from .normalization import (
     standardize,
 )
 from .pad import window
+from .patches import aggregate_patches, extract_patches
 from .program import pointwise
 from .resample import is_parallel, resample
 from .spatial import affine_warp, bspline_warp, flip, is_exact, warp
@@ -30,6 +31,7 @@ from .synthesis import labels_to_image
 
 __all__ = [
     "affine_warp",
+    "aggregate_patches",
     "anisotropy",
     "bias_field",
     "blur",
@@ -37,6 +39,7 @@ __all__ = [
     "clamp",
     "connected_components",
     "contour",
+    "extract_patches",
     "fill_value",
     "flip",
     "gamma",

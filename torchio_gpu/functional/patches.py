@@ -1,0 +1,111 @@
+"""Patches of volumes: cutting them out, and putting predictions of them together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..arrays import host
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from .reference import patches as _reference
+from .spatial import check_size
+from .stitching import Stitcher
+
+__all__ = ["aggregate_patches", "extract_patches"]
+
+
+def extract_patches(
+    x: Volume,
+    first: np.ndarray | Tensor | Sequence[Sequence[int]],
+    size: Triple,
+    *,
+    sample: Sequence[int] | None = None,
+) -> Volume:
+    """Cut patches of one size out of volumes.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside: what
+            a patch holds of outside is 0.
+        size: Voxels of a patch along I, J, K.
+        sample: The sample that each patch is of, (N); by default all patches are of the only
+            sample, or one of each.
+
+    Returns:
+        Volume (N, C, \\*size) of the same dtype. The gradient of a voxel is the sum of those of the
+        patches that hold it.
+
+    Raises:
+        ValueError: A shape is not as above, or there is no such sample.
+
+    >>> x = torch.arange(4.).view(1, 1, 4, 1, 1)
+    >>> extract_patches(x, [(0, 0, 0), (2, 0, 0), (3, 0, 0)], (2, 1, 1)).flatten(1)
+    tensor([[0., 1.],
+            [2., 3.],
+            [3., 0.]])
+    """
+    check_volume(x)
+    corner, size = _check_first(first), check_size(size)
+    if sample is None:
+        if len(x) not in (1, len(corner)):
+            raise ValueError(
+                f"sample must be given for {len(corner)} patches of {len(x)} samples, got None"
+            )
+        sample = range(len(corner)) if len(x) == len(corner) else [0] * len(corner)
+    if len(sample) != len(corner) or not all(0 <= n < len(x) for n in sample):
+        raise ValueError(
+            f"sample must hold one of {len(x)} samples for each of {len(corner)} patches, "
+            f"got {list(sample)}"
+        )
+    where = _reference.places(corner, size, spatial_shape(x))
+    return _reference.Gather.apply(x, list(sample), where, size)  # type: ignore[no-untyped-call]
+
+
+def aggregate_patches(
+    patches: Volume,
+    first: np.ndarray | Tensor | Sequence[Sequence[int]],
+    size: Triple,
+    *,
+    mode: str = "hann",
+    overlap: Triple = (0, 0, 0),
+) -> Volume:
+    """Put patches together: the weighted mean of all that hold a voxel.
+
+    Args:
+        patches: (N, C, i, j, k).
+        first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside the
+            volume: what a patch holds of outside is dropped.
+        size: Voxels of the volume along I, J, K.
+        mode: 'average'; 'hann' or 'gaussian', where voxels count the less the farther they are from
+            the middle of their patch; or 'crop', where only the middle counts.
+        overlap: Voxels that neighbours share along I, J, K: of these, 'crop' leaves out half at
+            either end of a patch, unless the volume ends there. A later patch overwrites others.
+
+    Returns:
+        Volume (1, C, \\*size), 0 where there is no patch. Floats keep their dtype and are added in
+        float32 or better; integers are kept by 'crop' and become float32 otherwise. Gradients flow
+        to the patches.
+
+    Raises:
+        ValueError: A shape or the mode is not as above, or a patch does not lie in the volume.
+
+    >>> patches = torch.tensor([[1., 1.], [4., 4.]]).view(2, 1, 2, 1, 1)
+    >>> aggregate_patches(patches, [(0, 0, 0), (1, 0, 0)], (3, 1, 1), mode="average").flatten()
+    tensor([1.0000, 2.5000, 4.0000])
+    """
+    check_volume(patches, "patches")
+    corner = _check_first(first)
+    size = check_size(size)
+    stitcher = Stitcher(size, size, mode, overlap)
+    stitcher.add(patches, corner, spatial_shape(patches))
+    return stitcher.result()[None]
+
+
+def _check_first(first: np.ndarray | Tensor | Sequence[Sequence[int]]) -> np.ndarray:
+    corner = host(first) if isinstance(first, Tensor) else np.asarray(first)
+    whole = corner.ndim == 2 and corner.shape[1] == 3 and len(corner)
+    if not whole or not (corner == np.rint(corner)).all():
+        raise ValueError(f"first must be whole numbers (N, 3), got shape {corner.shape}")
+    return corner.astype(np.int64)

@@ -1,0 +1,264 @@
+"""Adding up patches as they come, to a whole volume or row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..shapes import Triple, Volume, spatial_shape
+from .launch import to_device
+from .reference import patches as _reference
+from .reference.patches import Place
+
+__all__ = ["OVERLAPS", "Rows", "Stitcher", "check_overlap", "stream"]
+
+#: What to do where patches overlap.
+OVERLAPS = ("crop", "average", "hann", "gaussian")
+#: From so many patches on that begin within half a patch of each other, as on a grid whose
+#: neighbours share more than half, a voxel is the sum of more terms than float32 adds up well.
+_MANY = 8
+
+
+class Stitcher:
+    """Adds up patches of one size as they come, for :func:`aggregate_patches` and aggregators.
+
+    Args:
+        volume: Voxels of the volume that patches were cut from.
+        shape: Voxels of the volume that predictions are put together to.
+        mode, overlap: As for :func:`aggregate_patches`; in voxels of ``volume``.
+        device: Where to add; by default, where the first patches are.
+    """
+
+    def __init__(
+        self,
+        volume: Triple,
+        shape: Triple,
+        mode: str = "crop",
+        overlap: Triple = (0, 0, 0),
+        device: torch.device | None = None,
+    ) -> None:
+        if mode not in OVERLAPS:
+            raise ValueError(f"overlap_mode must be one of {', '.join(OVERLAPS)}, got {mode!r}")
+        self.volume, self.shape, self.mode, self.overlap = volume, shape, mode, overlap
+        self.device = device
+        self.scale = np.array(shape) / np.array(volume)
+        self.size: Triple | None = None  # of a prediction
+        self.dtype: torch.dtype  # of predictions
+        self.total: Tensor  # [C, I, J, K]
+        self.weights: Tensor | None = None  # of the voxels of a patch, but for 'crop'
+        self.first: list[np.ndarray] = []  # [N, 3] in voxels of the output
+        self._waiting: list[tuple[Tensor, list[Place]]] = []  # what has a gradient
+
+    def add(self, patches: Volume, first: np.ndarray, size: Triple) -> None:
+        """Add predictions.
+
+        Args:
+            patches: (N, C, i, j, k).
+            first: First voxels of what they are predictions of, [N, 3].
+            size: Its voxels.
+        """
+        corner, where = self.place(patches, first, size)
+        if self.size is None:
+            self.begin(patches)
+        self.check(patches)
+        self.first.append(corner)
+        self.widen(self.first)
+        if self._waiting or (patches.requires_grad and torch.is_grad_enabled()):
+            self._waiting.append((patches, where))
+        else:
+            _reference.scatter(self.total, patches.detach(), where, self.weights)
+
+    def widen(self, first: Sequence[np.ndarray]) -> None:
+        """Go on in float64 where so many patches overlap that rounding in float32 would show.
+
+        Args:
+            first: First voxels of all patches so far, [N, 3] each, the newest at the end.
+        """
+        if self.weights is None or self.total.dtype != torch.float32:
+            return
+        assert self.size is not None
+        near = abs(np.concatenate(first) - first[-1][-1]) < np.array(self.size) / 2
+        if near.all(1).sum() > _MANY:
+            self.total, self.weights = self.total.double(), self.weights.double()
+
+    def result(self) -> Tensor:
+        """The volume, (C, I, J, K); it is that to which patches were added, and ends that."""
+        total = self.total
+        if self._waiting:
+            batches, where = zip(*self._waiting, strict=True)
+            total = _reference.Scatter.apply(total, where, self.weights, *batches)  # type: ignore[no-untyped-call]
+        return self.finish(total, np.concatenate(self.first))
+
+    def finish(self, total: Tensor, first: np.ndarray) -> Tensor:
+        """Divide by the sum of the weights of patches with these first voxels."""
+        if self.weights is not None:
+            size = spatial_shape(total)
+            sums = _reference.weight_sums(first, self.profiles, size)
+            if sums is not None:
+                total = _reference.divide(total, to_device(total.device, *sums))
+            else:
+                weight = self._weight(first, size, total.device)
+                total = total / weight if total.requires_grad else total.div_(weight)
+        return total.to(self.dtype)
+
+    def _weight(self, first: np.ndarray, size: Triple, device: torch.device) -> Tensor:
+        """The sum of weights of any patches, [1, I, J, K]; infinite where there is none."""
+        assert self.weights is not None
+        assert self.size is not None
+        weight = torch.zeros((1, *size), dtype=self.weights.dtype, device=device)
+        one = torch.ones((1, 1, 1, 1), device=device).expand(1, *self.size)
+        where = _reference.places(first, self.size, size)
+        _reference.scatter(weight, one.expand(len(where), *one.shape), where, self.weights)
+        return weight.masked_fill_(weight == 0, torch.inf)
+
+    def begin(self, patches: Volume, rows: int | None = None) -> None:
+        """Take the size and type of predictions from the first ones, and make room for their sum.
+
+        Args:
+            patches: The first predictions.
+            rows: How many rows along I to make room for; all by default.
+        """
+        shape = self.shape if rows is None else (rows, *self.shape[1:])
+        self.size, self.dtype = spatial_shape(patches), self._kept(patches.dtype)
+        half = self.dtype.is_floating_point and self.dtype.itemsize < 4 and self.mode != "crop"
+        work = torch.float32 if half else self.dtype
+        device = self.device or patches.device
+        self.profiles = [_reference.profile(self.mode, n) for n in self.size]
+        if self.mode != "crop":
+            self.weights = _reference.cube(to_device(device, *self.profiles)).to(work)
+        self.total = torch.zeros((patches.shape[1], *shape), dtype=work, device=device)
+
+    def _kept(self, dtype: torch.dtype) -> torch.dtype:
+        """The type of the output for patches of a type."""
+        keeps = self.mode == "crop" or dtype.is_floating_point or dtype.is_complex
+        return dtype if keeps else torch.float32
+
+    def check(self, patches: Volume) -> None:
+        """Raise unless predictions are like the first ones."""
+        known = (self.total.shape[0], *(self.size or ()), self.dtype)
+        given = (*patches.shape[1:], self._kept(patches.dtype))
+        if given != known:
+            raise ValueError(
+                f"batch must be like the ones before, {known[:-1]} of {known[-1]} for each patch, "
+                f"got {given[:-1]} of {given[-1]}"
+            )
+
+    def place(
+        self, patches: Volume, first: np.ndarray, size: Triple
+    ) -> tuple[np.ndarray, list[Place]]:
+        """First voxels of predictions in the output, [N, 3], and what of them goes where."""
+        if len(patches) != len(first):
+            raise ValueError(
+                f"locations must be one for each patch: expected {len(patches)}, got {len(first)}"
+            )
+        volume, shape = np.array(self.volume), np.array(self.shape)
+        middle = first + np.array(size) // 2
+        if ((middle < 0) | (middle >= volume)).any():
+            n = int(((middle < 0) | (middle >= volume)).any(1).argmax())
+            raise ValueError(
+                f"locations must lie in the volume of shape {self.volume}: patch {n} begins at "
+                f"{first[n].tolist()} and has {size} voxels"
+            )
+        got = np.array(spatial_shape(patches))
+        wish = np.array(size) * self.scale
+        if (abs(got - wish) >= 1).any():
+            text = "x".join(f"{n:g}" for n in wish)
+            raise ValueError(
+                f"batch must hold patches of {text} voxels: {size} at {self.shape} for "
+                f"{self.volume}, got {tuple(got.tolist())}"
+            )
+        last = first + np.array(size)
+        corner = _scaled(first, self.scale)
+        corner = np.where(last == volume, shape - got, np.where(first == 0, 0, corner))
+        low = high = None
+        if self.mode == "crop":
+            check_overlap(self.overlap, size)
+            before = np.array(self.overlap) // 2
+            after = np.array(self.overlap) - before
+            low = np.where(first > 0, _scaled(first + before, self.scale), corner)
+            high = np.where(last < volume, _scaled(last - after, self.scale), corner + got)
+        return corner, _reference.places(corner, spatial_shape(patches), self.shape, low, high)
+
+
+def _scaled(voxel: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return np.floor(voxel * scale + 0.5).astype(np.int64)
+
+
+def check_overlap(overlap: Triple, size: Triple) -> Triple:
+    """Return an overlap that is smaller than the patch, else raise."""
+    if not all(0 <= o < n for o, n in zip(overlap, size, strict=True)):
+        raise ValueError(
+            f"patch_overlap must be >= 0 and smaller than the patch of {size} voxels, got {overlap}"
+        )
+    return overlap
+
+
+class Rows(NamedTuple):
+    """Some rows of a volume along I, and which is the first."""
+
+    first: int
+    data: Tensor  # [C, rows, J, K]
+
+
+def stream(
+    stitcher: Stitcher, batches: Iterable[tuple[Volume, np.ndarray, Triple]]
+) -> Iterator[Rows]:
+    """Rows as soon as no further patch can hold them.
+
+    Args:
+        stitcher: One that nothing was added to.
+        batches: Predictions, first voxels [N, 3] and size of the patches, which come in order
+            along I.
+
+    Raises:
+        ValueError: A patch begins in a row that was handed out.
+    """
+    done = 0  # rows handed out: the volume of the stitcher begins there
+    firsts = np.empty((0, 3), dtype=np.int64)
+    for patches, first, size in batches:
+        corner, where = stitcher.place(patches, first, size)
+        if stitcher.size is None:
+            stitcher.begin(patches, rows=patches.shape[2])
+        stitcher.check(patches)
+        stitcher.widen([firsts, corner])
+        for n, (inner, outer) in enumerate(where):
+            start = outer[0].start
+            if start < done:
+                raise ValueError(
+                    "patches must come in order along I, as from a GridSampler: one begins in row "
+                    f"{start}, and rows before {done} were handed out"
+                )
+            if start > done:
+                yield _take(stitcher, done, start, firsts)
+                done = start
+            rows = slice(start - done, outer[0].stop - done)
+            place = Place(inner, (rows, *outer[1:]))
+            _reference.scatter(
+                stitcher.total, patches[n : n + 1].detach(), [place], stitcher.weights
+            )
+            firsts = np.concatenate([firsts, corner[n : n + 1]])
+        assert stitcher.size is not None
+        firsts = firsts[firsts[:, 0] + stitcher.size[0] > done]
+    if stitcher.size is not None:
+        yield _take(stitcher, done, stitcher.shape[0], firsts)
+
+
+def _take(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Rows:
+    """Take finished rows out of the volume of a stitcher, which moves on."""
+    total, rows = stitcher.total, last - first
+    kept = min(rows, total.shape[1])
+    out = torch.zeros(
+        (total.shape[0], rows, *total.shape[2:]), dtype=total.dtype, device=total.device
+    )
+    out[:, :kept] = total[:, :kept]
+    rest = total[:, kept:].clone()
+    total[:, : rest.shape[1]] = rest
+    total[:, rest.shape[1] :] = 0
+    assert stitcher.size is not None
+    low = firsts[:, 0] - first
+    near = (low < rows) & (low + stitcher.size[0] > 0)
+    return Rows(first, stitcher.finish(out, (firsts - (first, 0, 0))[near]))

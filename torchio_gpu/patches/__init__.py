@@ -1,0 +1,21 @@
+"""Patches: cutting them out of volumes, and putting together what a network makes of them."""
+
+from .aggregator import GridAggregator, PatchAggregator, Slab
+from .grid import GridSampler
+from .location import PatchLocation
+from .queue import Queue, QueueStatistics
+from .samplers import LabelSampler, PatchSampler, UniformSampler, WeightedSampler
+
+__all__ = [
+    "GridAggregator",
+    "GridSampler",
+    "LabelSampler",
+    "PatchAggregator",
+    "PatchLocation",
+    "PatchSampler",
+    "Queue",
+    "QueueStatistics",
+    "Slab",
+    "UniformSampler",
+    "WeightedSampler",
+]
