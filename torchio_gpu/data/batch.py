@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..functional.patches import extract_patches
 from ..functional.rows import rows_at
+from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
-from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..shapes import Triple, Volume, check_volume
 from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
 from .subject import Subject
 
@@ -90,6 +92,27 @@ class ImagesBatch:
             return [None] * len(self)
         return [image.metadata.get(key) for image in self._images]
 
+    def floating(self) -> ImagesBatch:
+        """These images with voxels to compute with: integers as float32."""
+        return self if self.dtype.is_floating_point else self.with_data(self.data.float())
+
+    def part(self, first: np.ndarray, size: Triple) -> Volume:
+        """Some of the voxels of each sample.
+
+        Args:
+            first: Their first voxels, [B, 3].
+            size: How many along I, J, K.
+        """
+        return extract_patches(self.data, first, size)
+
+    def fill_value(self, rule: str | float) -> Any:
+        """A number for what is outside, or one for each sample and channel, [B, C].
+
+        Args:
+            rule: See :func:`torchio_gpu.functional.fill_value`.
+        """
+        return fill_value(self.data, rule)
+
     @property
     def tensor(self) -> Volume:
         """:attr:`data` by another name."""
@@ -113,7 +136,13 @@ class ImagesBatch:
     @property
     def spatial_shape(self) -> Triple:
         """(I, J, K)."""
-        return spatial_shape(self.data)
+        i, j, k = self.shape[2:]
+        return i, j, k
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """dtype of the voxels."""
+        return self.data.dtype
 
     @property
     def device(self) -> torch.device:
@@ -134,11 +163,11 @@ class ImagesBatch:
         return getattr(self, name)
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.affine)
 
     def __repr__(self) -> str:
         return (
-            f"ImagesBatch(shape={tuple(self.shape)}, dtype={self.data.dtype}, "
+            f"ImagesBatch(shape={tuple(self.shape)}, dtype={self.dtype}, "
             f"device={self.device}, type={self.kind!r})"
         )
 

@@ -22,6 +22,16 @@ from .reference import intensity as _reference
 from .reference.slabs import join, slab_rows
 
 
+class View(NamedTuple):
+    """Of a volume that is a window of a larger one: which voxels of that it holds.
+
+    Operations that depend on the place of a voxel see its place in the larger volume.
+    """
+
+    whole: Triple  # voxels of the larger volume along I, J, K
+    first: np.ndarray  # the voxel of it that is the first here, [B, 3]
+
+
 class Slab(NamedTuple):
     """Which part of a volume an operation is given: some rows along I."""
 
@@ -44,8 +54,9 @@ class BiasField:
                 f"got {tuple(self.coefficients.shape)}"
             )
 
-    def parameters(self, size: Triple) -> tuple[Array, ...]:
-        return _reference.bias_factors(size, self.coefficients, self.order)
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
+        whole, first = (size, None) if view is None else view
+        return _reference.bias_factors(size, self.coefficients, self.order, whole, first)
 
     def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
         return _reference.bias_field(x, factors, slab.first, owns)
@@ -57,7 +68,7 @@ class Gamma:
 
     log_gamma: Array  # [B] or [B, C]
 
-    def parameters(self, size: Triple) -> tuple[Array, ...]:
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
 
     def apply(self, x: Volume, slab: Slab, owns: bool, log_gamma: Tensor) -> Volume:
@@ -79,7 +90,7 @@ class Noise:
     rician: bool = False
     active: np.ndarray | None = None
 
-    def parameters(self, size: Triple) -> tuple[Array, ...]:
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.mean, self.std)
 
     def apply(self, x: Volume, slab: Slab, owns: bool, mean: Tensor, std: Tensor) -> Volume:
@@ -97,7 +108,7 @@ class Clamp:
     low: Array  # [B], -inf for no bound
     high: Array  # [B], inf for no bound
 
-    def parameters(self, size: Triple) -> tuple[Array, ...]:
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.low, self.high)
 
     def apply(self, x: Volume, slab: Slab, owns: bool, low: Tensor, high: Tensor) -> Volume:
@@ -107,13 +118,15 @@ class Clamp:
 Operation = BiasField | Gamma | Noise | Clamp
 
 
-def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
+def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = None) -> Volume:
     """Apply pointwise operations one after another.
 
     Args:
         x: Volume, (B, C, I, J, K). Floats keep their dtype and are computed with in float32 or
             better; integers become float32.
         operations: What to do, in order; their tensors hold one entry per sample.
+        view: Where in a larger volume ``x`` lies, if it is a window of one. Noise is that of a
+            volume of the size of the window.
 
     Returns:
         A new volume; ``x`` is left as it is. Gradients flow to ``x`` and to the parameters.
@@ -125,7 +138,7 @@ def pointwise(x: Volume, operations: Sequence[Operation]) -> Volume:
     True
     """
     check_volume(x)
-    program = Program(operations, x, spatial_shape(x))
+    program = Program(operations, x, spatial_shape(x), view)
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
     rows = y.shape[2]
     slab = slab_rows(rows, x.numel() // rows, x.device)
@@ -141,15 +154,18 @@ class Program:
         operations: What to do, in order.
         x: The volume, or one of its batch, channels, dtype and device.
         size: Voxels along I, J, K of what the operations are applied to.
+        view: As for :func:`pointwise`.
 
     Raises:
         ValueError: A parameter does not fit, or the volume is complex.
     """
 
-    def __init__(self, operations: Sequence[Operation], x: Volume, size: Triple) -> None:
+    def __init__(
+        self, operations: Sequence[Operation], x: Volume, size: Triple, view: View | None = None
+    ) -> None:
         if x.is_complex():
             raise ValueError(f"x must be real, got {x.dtype}")
-        parameters = [operation.parameters(size) for operation in operations]
+        parameters = [operation.parameters(size, view) for operation in operations]
         flat = [parameter for group in parameters for parameter in group]
         for parameter in flat:
             if parameter.shape[0] not in (1, x.shape[0]):

@@ -16,7 +16,7 @@ from ..arrays import Array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .launch import to_device
-from .program import Operation, Program, pointwise
+from .program import Operation, Program, View, pointwise
 from .reference import spatial as _reference
 from .reference.frames import Frame, fill_along_axes
 from .rows import Rows, rows_at
@@ -129,6 +129,7 @@ def warp(
     inverse: bool = False,
     operations: Sequence[Operation] = (),
     frames: Sequence[Frame] = (),
+    view: View | None = None,
 ) -> Volume:
     """Affine and elastic map in one sampling: ``out(v) = x(matrix (v + u(v)))``.
 
@@ -148,6 +149,8 @@ def warp(
         frames: Boxes of the input, oldest first, each with the value of what is read from outside
             it. They take the place of ``fill``: the outermost voxels go on as far as a frame lets
             them.
+        view: Where in a larger volume the output lies, if it is a window of one, for operations
+            that depend on the place.
 
     Returns:
         Volume (B, C, \\*size).
@@ -183,9 +186,9 @@ def warp(
     if not exact:
         together = operations if mode == "linear" else ()
         out = _sample(
-            x, matrix, control_points, lattice, size, mode, fill, inverse, frames, together
+            x, matrix, control_points, lattice, size, mode, fill, inverse, frames, together, view
         ).to(out_dtype)
-        return pointwise(out, operations) if operations and not together else out
+        return pointwise(out, operations, view) if operations and not together else out
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, key in exact.items():
         groups.setdefault(key, []).append(row)
@@ -193,7 +196,7 @@ def warp(
     if len(groups) == 1 and not rest:
         out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
         out = fill_along_axes(out, host(matrix), frames)
-        return pointwise(out, operations) if operations else out
+        return pointwise(out, operations, view) if operations else out
     out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
     for key, rows in groups.items():
         at = rows_at(rows, x.device)
@@ -207,7 +210,7 @@ def warp(
         fills, few = _pick(fill, at), [frame.rows(rest) for frame in frames]
         part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse, few)
         out[at] = part.to(out_dtype)
-    return pointwise(out, operations) if operations else out
+    return pointwise(out, operations, view) if operations else out
 
 
 def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
@@ -257,10 +260,11 @@ def _sample(
     inverse: bool,
     frames: Sequence[Frame] = (),
     operations: Sequence[Operation] = (),
+    view: View | None = None,
 ) -> Volume:
     finish = None
     if operations:
-        program = Program(operations, x, size)
+        program = Program(operations, x, size, view)
 
         def finish(part: Volume, first: int) -> Volume:
             return program(part, first, owns=True)

@@ -1,12 +1,14 @@
 """Patches: cutting them out of volumes, and putting together what a network makes of them."""
 
 from .aggregator import GridAggregator, PatchAggregator, Slab
+from .device_queue import DeviceQueue
 from .grid import GridSampler
 from .location import PatchLocation
 from .queue import Queue, QueueStatistics
 from .samplers import LabelSampler, PatchSampler, UniformSampler, WeightedSampler
 
 __all__ = [
+    "DeviceQueue",
     "GridAggregator",
     "GridSampler",
     "LabelSampler",

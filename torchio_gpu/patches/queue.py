@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 from rich.progress import Progress
-from torch import distributed
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset
 
-from .. import rng
 from ..data import Subject, SubjectsDataset
 from ..loader import SeededDataset
 from .samplers import PatchSampler
+from .turns import Turns, describe, unread
 
 #: Arguments by position after the first, in TorchIO 2 and in 1.x.
 _ORDER = (
@@ -163,16 +162,15 @@ class Queue(IterableDataset[Any]):
         shuffle = given["shuffle_patches"]
         self.shuffle_patches = True if shuffle is None else bool(shuffle)
         self.on_error, self.seed, self.progress = on_error, seed, progress
-        #: Number of the epoch that the next iteration runs; see :meth:`set_epoch`.
-        self.epoch = 0
         self._statistics = QueueStatistics()
-        self._rank_known = (0, 1)
         self._check()
         self.subjects = given["subjects"]
         if not isinstance(self.subjects, Dataset):
             if self.subjects is None:
                 raise ValueError("subjects must be given, got None")
             self.subjects = SubjectsDataset(self.subjects)
+        count = len(self.subjects)  # type: ignore[arg-type]
+        self._turns = Turns(count, self.subject_sampler, self.shuffle_subjects, seed)
 
     def _check(self) -> None:
         if not callable(self.patch_sampler):
@@ -201,10 +199,7 @@ class Queue(IterableDataset[Any]):
     @property
     def num_subjects(self) -> int:
         """Subjects of an epoch, of this rank."""
-        if self.subject_sampler is not None:
-            return len(self.subject_sampler)
-        rank, ranks = self._rank()
-        return len(range(rank, len(self.subjects), ranks))
+        return len(self._turns)
 
     @property
     def patches_per_epoch(self) -> int:
@@ -219,7 +214,7 @@ class Queue(IterableDataset[Any]):
         """Bytes that the patches of a full queue take: ``max_length`` of those of subject 0."""
         if not isinstance(self.patch_sampler, PatchSampler):
             raise TypeError("max_memory is known for samplers of this library only")
-        subject = _untouched(self.subjects, 0) or self.subjects[0]
+        subject = unread(self.subjects, 0) or self.subjects[0]
         voxel = sum(i.num_channels * i.dtype.itemsize for i in subject.get_images())
         return self.max_length * prod(self.patch_sampler.patch_size) * int(voxel)
 
@@ -237,6 +232,11 @@ class Queue(IterableDataset[Any]):
         """What was done since the last epoch began; of a loader's workers, each has its own."""
         return replace(self._statistics)
 
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that the next iteration runs."""
+        return self._turns.epoch
+
     def set_epoch(self, epoch: int) -> None:
         """Set the number of the next epoch.
 
@@ -244,53 +244,17 @@ class Queue(IterableDataset[Any]):
         it; a plain DataLoader with workers that do not persist needs it set before each epoch where
         there is a ``seed``, or several ranks.
         """
-        self.epoch = epoch
-
-    # Whose turn it is
-
-    def _rank(self) -> tuple[int, int]:
-        """Which rank this is, and of how many."""
-        if distributed.is_available() and distributed.is_initialized():
-            self._rank_known = distributed.get_rank(), distributed.get_world_size()
-        return self._rank_known
-
-    def __getstate__(self) -> dict[str, Any]:
-        self._rank()  # which a new process does not know
-        return dict(self.__dict__)
-
-    def _order(self) -> tuple[list[int], int]:
-        """Indices of this process' subjects in the order of this epoch, and the base seed."""
-        worker, (rank, ranks) = get_worker_info(), self._rank()
-        if self.seed is not None:
-            base = common = self.seed
-        else:  # the seeds of workers differ by their numbers
-            base = int(rng.fresh_seeds(1)[0]) if worker is None else worker.seed - worker.id
-            common = base if ranks == 1 else 0
-        if self.subject_sampler is not None:
-            with torch.random.fork_rng(devices=[], enabled=worker is not None):
-                if worker is not None:  # or each would see another order
-                    torch.manual_seed(base)
-                order = [int(index) for index in self.subject_sampler]
-        else:
-            order = list(range(len(self.subjects)))
-            if self.shuffle_subjects:
-                mixed = int(rng.sample_seeds(common, self.epoch, [0])[0])
-                generator = torch.Generator().manual_seed(mixed)
-                order = torch.randperm(len(order), generator=generator).tolist()
-            order = order[rank::ranks]
-        return (order if worker is None else order[worker.id :: worker.num_workers]), base
+        self._turns.epoch = epoch
 
     # The work
 
     def __iter__(self) -> Iterator[Subject]:
-        order, base = self._order()
-        seeds = rng.sample_seeds(base, self.epoch, order).tolist()
-        picks = torch.Generator().manual_seed(int(rng.sample_seeds(base, self.epoch, [-1])[0]))
-        self.epoch += 1
+        epoch = self._turns.next()
+        picks = torch.Generator().manual_seed(epoch.seed)
         counts = self._statistics = QueueStatistics()
-        total = len(order) * self.patches_per_volume
+        total = len(epoch.indices) * self.patches_per_volume
         bar: Any = Progress(disable=not self.progress) if self.progress else nullcontext()
-        with bar, self._loaded(list(zip(order, seeds, strict=True))) as loaded:
+        with bar, self._loaded(list(zip(epoch.indices, epoch.seeds, strict=True))) as loaded:
             task = bar.add_task("patches", total=total) if self.progress else None
             waiting: list[Subject] = []
             more = True
@@ -358,7 +322,7 @@ class Queue(IterableDataset[Any]):
         try:
             patches, seconds = load()
         except Exception as error:
-            what = f"subject {index}{_description(self.subjects, index)} could not be loaded"
+            what = f"subject {index}{describe(self.subjects, index)} could not be loaded"
             reason = f"{type(error).__name__}: {error}"
             if self.on_error == "raise":
                 raise RuntimeError(f"{what}: {reason}") from error
@@ -381,22 +345,6 @@ def _add(given: dict[str, Any], more: dict[str, Any]) -> None:
             also = other.get(name, "sampler" if name == "patch_sampler" else name)
             raise ValueError(f"{name} must be given once, got it twice; {also} is the same")
         given[name] = value
-
-
-def _untouched(subjects: Any, index: int) -> Subject | None:
-    """A subject that was not read, where the dataset has it."""
-    return subjects.dry_iter()[index] if isinstance(subjects, SubjectsDataset) else None
-
-
-def _description(subjects: Any, index: int) -> str:
-    """What a subject is known by: its name, if it has one, and its files."""
-    subject = _untouched(subjects, index)
-    if subject is None:
-        return ""
-    names = (subject.get(key) for key in ("name", "subject_id", "id"))
-    parts = [str(name) for name in names if name is not None][:1]
-    parts += [str(image.path) for image in subject.get_images() if image.path is not None]
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 __all__ = ["Queue", "QueueStatistics"]

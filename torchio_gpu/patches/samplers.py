@@ -327,8 +327,8 @@ class WeightedSampler(RandomSampler):
         self.probability_map = probability_map
         self._known: tuple[weakref.ref[Tensor], int, Weights] | None = None
 
-    def map_of(self, images: Mapping[str, Any]) -> Any:
-        """The image, or images, that says where to look."""
+    def map_name(self, images: Mapping[str, Any]) -> str:
+        """Name of the image that says where to look, among those of a subject or batch."""
         return _named(images, self.probability_map, "probability_map")
 
     def weigher(self, seen: Tensor) -> Weigh:
@@ -336,20 +336,21 @@ class WeightedSampler(RandomSampler):
         return Tensor.double
 
     def weights(self, voxels: Tensor) -> Weights:
-        """The weights of the voxels of a map (1, I, J, K) around which a patch fits.
-
-        Those of the map that was asked for last are remembered.
-        """
-        if self._known is not None:
-            known, version, weights = self._known
-            if known() is voxels and version == voxels._version:
-                return weights
+        """The weights of the voxels of a map (1, I, J, K) around which a patch fits."""
         if voxels.shape[0] != 1:
             raise ValueError(f"{self._what()} must have one channel, got {voxels.shape[0]}")
         i, j, k = voxels.shape[1:]
         first, last = self.room((i, j, k))
         half = np.array(self.patch_size) // 2
-        weights = Weights.of(voxels[0], first + half, last + half, self.weigher, self._what())
+        return Weights.of(voxels[0], first + half, last + half, self.weigher, self._what())
+
+    def _remembered(self, voxels: Tensor) -> Weights:
+        """Those of the map that was asked for last are not summed up again."""
+        if self._known is not None:
+            known, version, weights = self._known
+            if known() is voxels and version == voxels._version:
+                return weights
+        weights = self.weights(voxels)
         self._known = weakref.ref(voxels), voxels._version, weights
         return weights
 
@@ -358,10 +359,12 @@ class WeightedSampler(RandomSampler):
 
     def corners(self, x: Any, seeds: np.ndarray) -> np.ndarray:
         half = np.array(self.patch_size) // 2
+        images: Mapping[str, Any] = x.get_images_dict()
+        image = images[self.map_name(images)]
         if isinstance(x, Subject):
-            voxels = copy.copy(self.map_of(x.get_images_dict())).data
-            return self.weights(voxels).draw(voxels[0], seeds) - half
-        data = self.map_of(x.images).data
+            voxels = copy.copy(image).data
+            return self._remembered(voxels).draw(voxels[0], seeds) - half
+        data = image.data
         return np.concatenate(
             [self.weights(v).draw(v[0], seeds[n : n + 1]) - half for n, v in enumerate(data)]
         )
@@ -416,12 +419,12 @@ class LabelSampler(WeightedSampler):
         self.label_name = label_name
         self.label_probabilities = _check_probabilities(label_probabilities)
 
-    def map_of(self, images: Mapping[str, Any]) -> Any:
+    def map_name(self, images: Mapping[str, Any]) -> str:
         if self.label_name is not None:
             return _named(images, self.label_name, "label_name")
-        for image in images.values():
+        for name, image in images.items():
             if image.kind == LABEL:
-                return image
+                return name
         raise ValueError(f"subject must have a label map, it has {list(images)}")
 
     def weigher(self, seen: Tensor) -> Weigh:
@@ -509,12 +512,12 @@ def _sorted_out(subject: Any, patch_size: Any, third: Any, name: str) -> tuple[A
     raise ValueError(f"{given} must be given once, got {subject!r} and {patch_size!r}")
 
 
-def _named(images: Mapping[str, Any], name: str, argument: str) -> Any:
+def _named(images: Mapping[str, Any], name: str, argument: str) -> str:
     if name not in images:
         raise KeyError(
             f"{argument} must name an image of the subject, {name!r} is none of {list(images)}"
         )
-    return images[name]
+    return name
 
 
 def _check_probabilities(given: Mapping[int, float] | None) -> dict[int, float] | None:

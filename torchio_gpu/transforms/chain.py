@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from .. import functional as F
-from ..arrays import Array, common
+from ..arrays import Array, common, host, on_host
 from ..data import ImagesBatch
-from ..functional.program import Operation
+from ..functional.program import Operation, View
+from ..functional.reference.spatial import spline_at
 from ..functional.spatial import Frame
-from ..geometry import Space, apply_affine, displace, invert, within_slice
+from ..geometry import Space, apply_affine, displace, invert, windowed, within_slice
 from ..shapes import Triple
 from .moves import Elastic, Move, Sampling
 
@@ -23,6 +24,13 @@ _DEFAULT = Sampling()
 _EDGE = 1e-4
 #: As a share of the field of view, how far off whole voxels may be for statistics.
 _COARSE = 0.05
+#: Voxels around those that coordinates fall on which are looked at as well.
+_MARGIN = 1
+#: As a share of the source, up to how large a part is worth being cut out before it is read.
+_WORTH = 0.7
+#: Of the fixed-point iteration that inverts a bending map at a point; each step divides the error
+#: by at least two where the map does not fold.
+_STEPS = 30
 
 
 class Box(NamedTuple):
@@ -57,6 +65,7 @@ class Chain:
     slid: bool = False  # whether content may have moved on the grid of the source
     turned: bool = False  # whether a step may have turned voxel axes
     exact: bool = False  # whether voxels were only moved when the chain was sampled
+    view: View | None = None  # which voxels of the output are wanted, where not all are
 
     def add(self, move: Move) -> None:
         """Follow one more map: outputs of the chain become its inputs."""
@@ -189,8 +198,36 @@ class Chain:
             frames.append(frame._replace(fill=value))
         return frames
 
-    def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
-        """Read the voxels through all maps at once, and apply what follows to each."""
+    def cut(self, first: np.ndarray, size: Triple) -> None:
+        """Want a window of the output alone, as the last thing that happens to it.
+
+        Args:
+            first: Its first voxel, [B, 3].
+            size: Its voxels.
+        """
+        self.view = View(self.space.shape, first)
+        self.space = windowed(self.space, first, size)
+
+    def where(self, voxel: np.ndarray) -> np.ndarray:
+        """Where a voxel of the source ends up in the output, [B, 3]."""
+        maps = self._maps()
+        at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
+        if self.elastic is None or maps.points is None or maps.lattice is None:
+            return at[:, 0]
+        points, lattice = torch.from_numpy(np.array(host(maps.points))), host(maps.lattice)
+
+        def displacement(p: np.ndarray) -> np.ndarray:
+            return spline_at(points, torch.from_numpy(apply_affine(lattice, p))).numpy()
+
+        if self.elastic.inverse:
+            return (at + displacement(at))[:, 0]
+        out = at
+        for _ in range(_STEPS):  # v + u(v) = at, as a fixed point
+            out = at - displacement(out)
+        return out[:, 0]
+
+    def _maps(self) -> _Maps:
+        """All maps as one, between voxels."""
         grid = _times(self.after, self.space.affine)
         matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
         points = lattice = None
@@ -202,6 +239,11 @@ class Chain:
                 free = np.array([n > 1 for n in self.space.shape], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
+        return _Maps(matrix, points, lattice)
+
+    def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
+        """Read the voxels through all maps at once, and apply what follows to each."""
+        matrix, points, lattice = self._maps()
         mode, rule = _DEFAULT.of(self.kind)
         mode, rule = self.mode or mode, rule if self.rule is None else self.rule
         self.exact = not self.turned and F.is_exact(matrix)
@@ -210,15 +252,24 @@ class Chain:
         frames = self._frames(images)
         if self.exact and len(self.boxes) == 1 and _is_whole(self.boxes[0], self.source):
             rule, frames = self.boxes[0].rule, []
-        fill = 0.0 if frames else F.fill_value(images.data, rule)
-        if not self.turned and not self.exact and F.is_parallel(matrix):
-            data = F.resample(
-                images.data, self.space.shape, matrix, mode=mode, fill=fill, frames=frames
-            )
-            data = F.pointwise(data, program) if program else data
+        fill = 0.0 if frames else images.fill_value(rule)
+        parallel = not self.turned and not self.exact and F.is_parallel(matrix)
+        region = None if self.view is None else self._region(matrix, points, mode)
+        if region is None:
+            data = images.data
+        else:
+            first, size = region
+            if parallel and not frames:
+                ends = np.array(self.source.shape) - 0.5 + np.zeros_like(first)
+                frames = [Frame(np.full(first.shape, -0.5), ends, fill)]
+            frames = [Frame(low - first, high - first, value) for low, high, value in frames]
+            data, matrix = images.part(first, size), _shift(-first) @ matrix
+        if parallel:
+            data = F.resample(data, self.space.shape, matrix, mode=mode, fill=fill, frames=frames)
+            data = F.pointwise(data, program, self.view) if program else data
             return images.with_data(data, self.space.affine)
         data = F.warp(
-            images.data,
+            data,
             matrix,
             points,
             lattice=lattice,
@@ -228,8 +279,50 @@ class Chain:
             inverse=self.elastic is not None and self.elastic.inverse,
             operations=program,
             frames=frames,
+            view=self.view,
         )
         return images.with_data(data, self.space.affine)
+
+    def _region(
+        self, matrix: Array, points: Array | None, mode: str
+    ) -> tuple[np.ndarray, Triple] | None:
+        """The voxels of the source that are looked at: the first of them, [B, 3], and how many.
+
+        None where that cannot be told, or where all are.
+        """
+        known = on_host(matrix) and (points is None or on_host(points))
+        if not known or mode == "bspline":  # whose every value depends on all voxels
+            return None
+        linear = host(matrix)[:, :3, :3]
+        ends = np.meshgrid(*[(0, n - 1) for n in self.space.shape], indexing="ij")
+        corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
+        slack = np.zeros_like(corners[:, 0])
+        if points is not None:  # a spline stays within the range of its coefficients
+            bound = abs(host(points)).max((2, 3, 4))[..., None]  # [B, 3, 1]
+            slack = (abs(linear) @ bound)[..., 0]
+        limit = np.array(self.source.shape) - 1
+        low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
+        high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
+        size = (high - low).max(0) + 1
+        if size.prod() > _WORTH * np.prod(self.source.shape):
+            return None
+        i, j, k = size.astype(int).tolist()
+        return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
+
+
+class _Maps(NamedTuple):
+    """What one sampling takes, between voxels."""
+
+    matrix: Array  # [B, 4, 4]
+    points: Array | None
+    lattice: Array | None
+
+
+def _shift(first: np.ndarray) -> np.ndarray:
+    """The translation by some voxels, [B, 4, 4]."""
+    matrix = np.eye(4)[None].repeat(len(first), 0)
+    matrix[:, :3, 3] = first
+    return matrix
 
 
 def _value(images: ImagesBatch, frame: Frame, rule: str, frames: Sequence[Frame]) -> Any:
@@ -244,7 +337,7 @@ def _value(images: ImagesBatch, frame: Frame, rule: str, frames: Sequence[Frame]
         return torch.cat(each)
     i, j, k = size[0].astype(int).tolist()
     if not frames and not first.any() and (i, j, k) == images.spatial_shape:
-        return F.fill_value(images.data, rule)
+        return images.fill_value(rule)
     shift = np.eye(4)[None].repeat(len(first), 0)
     shift[:, :3, 3] = first
     seen = F.warp(images.data, shift, size=(i, j, k), mode="nearest", frames=frames)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
 from ..functional.program import Operation
 from ..geometry import spacing
+from ..shapes import Triple
 from .chain import Chain
 from .draws import Draws, Prepared, prepare
 from .grouping import Group, grouped
@@ -41,6 +42,18 @@ from .volumes import Change, add_made
 
 #: What happened to an image in one pass: its name, and a phrase.
 Note = tuple[str, str]
+
+
+class Window(NamedTuple):
+    """The part of each image that is wanted in the end.
+
+    Args:
+        size: Its voxels along I, J, K.
+        place: Its first voxel in each sample, [B, 3], given the maps that lead to the whole images.
+    """
+
+    size: Triple
+    place: Callable[[Mapping[str, Chain]], np.ndarray]
 
 
 @dataclass
@@ -115,9 +128,14 @@ class _Waiting:
     def as_computed(self, name: str) -> ImagesBatch:
         """An image in the type that steps compute with, where one does."""
         images = self.batch.images[name]
-        if name in self.computed and not images.data.is_floating_point():
-            return images.with_data(images.data.float())
-        return images
+        return images.floating() if name in self.computed else images
+
+    def cut(self, window: Window) -> None:
+        """Go on with a window of each image, which is the last thing that happens to its grid."""
+        chains = {name: self.chain(name) for name in self.batch.images}
+        first = window.place(chains)
+        for chain in chains.values():
+            chain.cut(first, window.size)
 
     def look(self, name: str) -> None:
         """Note that an image was sampled for a look at it."""
@@ -172,18 +190,30 @@ class Plan:
         self.groups = grouped(self.steps)
         self._prepared: dict[Any, Prepared] = {}
 
-    def run(self, batch: SubjectsBatch, lines: list[str] | None = None) -> SubjectsBatch:
+    def run(
+        self,
+        batch: SubjectsBatch,
+        lines: list[str] | None = None,
+        draws: Draws | None = None,
+        window: Window | None = None,
+    ) -> SubjectsBatch:
         """Carry out the pipeline on a batch; the batch itself is left as it is.
 
         Args:
             batch: The samples.
             lines: Where to write down what is done, group by group, if that is wanted.
+            draws: Random numbers; those of the samples' seeds by default.
+            window: The part of the images that is wanted, if not the whole. After the first group
+                the pipeline must be pointwise.
         """
-        if not self.steps:
+        if not self.steps and window is None:
             return batch
-        draws = self.draw(batch)
+        draws = self.draw(batch) if draws is None else draws
         out = batch.replace(dict(batch.images))
         waiting = _Waiting(out, notes=None if lines is None else [])
+        first = self.groups[0] if self.groups else None
+        if window is not None and (first is None or first.role != "spatial"):
+            waiting.cut(window)
         for group in self.groups:
             if group.role != "pointwise":  # which is carried out in the pass before it
                 waiting.carry_out()
@@ -192,6 +222,8 @@ class Plan:
                 lines.append(self._describe(group))
             if group.role == "spatial":
                 self._spatial(waiting, group, draws)
+                if window is not None:
+                    waiting.cut(window)
             elif group.role == "volume":
                 self._volume(waiting, group, draws)
             else:
@@ -201,12 +233,17 @@ class Plan:
             lines.extend(waiting.tell())
         return out
 
+    def prepared(self, batch: SubjectsBatch) -> Prepared:
+        """Which images the steps change, and where their numbers stand, for batches like this."""
+        key = batch.kinds, tuple(batch.metadata)
+        known = self._prepared.get(key)
+        if known is None:
+            known = self._prepared[key] = prepare(self.outline, *key)
+        return known
+
     def draw(self, batch: SubjectsBatch) -> Draws:
         """All uniform numbers that the pipeline needs for a batch."""
-        key = batch.kinds, tuple(batch.metadata)
-        prepared = self._prepared.get(key)
-        if prepared is None:
-            prepared = self._prepared[key] = prepare(self.outline, *key)
+        prepared = self.prepared(batch)
         streams = batch.streams or rng.streams_for(batch.batch_size)
         base = streams.take(self.outline.position)
         u = np.empty((batch.batch_size, 0))
@@ -372,15 +409,4 @@ class Plan:
         return "\n".join(map(self._describe, self.groups))
 
 
-def _apart(chains: Mapping[str, Chain], names: Sequence[str]) -> bool:
-    """Whether images that wait for different maps would be compared voxel by voxel."""
-    first = chains[names[0]].matrix if names[0] in chains else None
-    matrices = [chain.matrix for chain in chains.values()]
-    return not all(
-        matrix is first
-        or (matrix is not None and first is not None and np.array_equal(host(matrix), host(first)))
-        for matrix in matrices
-    )
-
-
-__all__ = ["Plan"]
+__all__ = ["Plan", "Window"]

@@ -39,15 +39,36 @@ def _powers(size: int, order: int) -> np.ndarray:
     return (axis[:, None] ** np.arange(order + 1))[None]
 
 
-def bias_factors(size: tuple[int, ...], coefficients: Array, order: int) -> Factors:
-    """The polynomial of a bias field in factors: powers of each axis' coordinates."""
+def bias_factors(
+    size: Sequence[int],
+    coefficients: Array,
+    order: int,
+    whole: Sequence[int],
+    first: np.ndarray | None = None,
+) -> Factors:
+    """The polynomial of a bias field in factors: powers of each axis' coordinates.
+
+    Args:
+        size: Voxels of the volume along I, J, K.
+        coefficients: [B, M].
+        order: Of the polynomial.
+        whole: Voxels of the volume that the field covers, of which this one may be a window.
+        first: Which of its voxels is the first here, [B, 3].
+    """
     xp, coefficients = common(coefficients)
     where = {} if xp is np else {"device": coefficients.device}
     n = order + 1
     dense = xp.zeros((coefficients.shape[0], n, n, n, 1), dtype=xp.float64, **where)
     i, j, k = monomials(order)
     dense[:, i, j, k, 0] = coefficients
-    along_i, along_j, along_k = (_powers(length, order) for length in size)
+    along_i, along_j, along_k = (_powers(length, order) for length in whole)
+    if first is not None:
+        rows = (first[:, axis, None] + np.arange(n) for axis, n in enumerate(size))  # [B, n] each
+        along = zip((along_i, along_j, along_k), rows, strict=True)
+        along_i, along_j, along_k = (powers[0, row] for powers, row in along)
+        dense = (
+            dense if len(dense) == len(first) else xp.broadcast_to(dense, (len(first), n, n, n, 1))
+        )
     return Factors(dense, along_i, along_j, along_k.swapaxes(1, 2))
 
 
