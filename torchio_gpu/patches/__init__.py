@@ -3,6 +3,7 @@
 from .aggregator import GridAggregator, PatchAggregator, Slab
 from .device_queue import DeviceQueue
 from .grid import GridSampler
+from .inference import predict_by_patches
 from .location import PatchLocation
 from .queue import Queue, QueueStatistics
 from .samplers import LabelSampler, PatchSampler, UniformSampler, WeightedSampler
@@ -20,4 +21,5 @@ __all__ = [
     "Slab",
     "UniformSampler",
     "WeightedSampler",
+    "predict_by_patches",
 ]

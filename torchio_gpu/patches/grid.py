@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from .. import rng
 from ..data import Subject
+from ..functional.patches import extract_patches
 from ..functional.stitching import check_overlap
-from ..shapes import Triple
+from ..shapes import Triple, Volume
 from .location import PatchLocation
 from .samplers import PatchSampler, check_size, check_space
 
@@ -108,6 +109,12 @@ class GridSampler(PatchSampler, Dataset[Any]):
     def locations(self) -> Tensor:
         """Where the patches lie, (N, 6): first voxel, and the one after the last."""
         return torch.stack([location.to_tensor() for location in self.patch_locations])
+
+    def tensor(self, name: str, locations: Sequence[PatchLocation]) -> Volume:
+        """Voxels of an image in some of the patches, (N, C, i, j, k)."""
+        self._subject()
+        corners = np.array([location.index for location in locations]) + self._before
+        return extract_patches(self._padded[name].data[None], corners, self.patch_size)
 
     def _subject(self) -> Subject:
         if self.subject is None:

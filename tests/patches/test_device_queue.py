@@ -1,0 +1,359 @@
+"""Patches of resident volumes, and where these are kept."""
+
+import copy
+import pickle
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.volumes import smooth, subject
+from torchio_gpu.patches.resident import Resident
+from torchio_gpu.patches.shelf import Shelf
+
+SHAPE, SIZE = (14, 16, 18), (6, 5, 4)
+PIPELINE = tio.Compose(
+    [
+        tio.RandomAffine(scales=0.1, degrees=15, translation=2),
+        tio.RandomElasticDeformation(max_displacement=0.5),
+        tio.RandomFlip(axes=(0, 1, 2)),
+        tio.RandomBiasField(),
+        tio.RandomGamma(),
+        tio.RandomNoise(),
+    ]
+)
+
+
+def subjects(count=5, shape=SHAPE):
+    """Subjects that differ in everything, and know their number."""
+    out = []
+    for n in range(count):
+        one = subject(shape, seed=n)
+        one["number"] = n
+        out.append(one)
+    return out
+
+
+def queue(*args, **kwargs):
+    kwargs = {"device": "cpu", "seed": 3, **kwargs}
+    return tio.DeviceQueue(subjects(), tio.UniformSampler(SIZE), *args, **kwargs)
+
+
+def numbers(batches):
+    return [n for batch in batches for n in batch.metadata["number"]]
+
+
+class TestAnEpoch:
+    def test_every_subject_gives_its_patches(self):
+        source = queue(PIPELINE, batch_size=2, patches_per_volume=3)
+        batches = list(source)
+        assert len(source) == len(batches) == 9
+        assert Counter(numbers(batches)) == dict.fromkeys(range(5), 3)
+        assert [batch.batch_size for batch in batches] == [2] * 6 + [1] * 3
+        for batch in batches:
+            assert len(set(batch.metadata["number"])) == batch.batch_size
+            assert batch.t1.shape[1:] == (1, *SIZE)
+            assert (batch.t1.data.dtype, batch.seg.data.dtype) == (torch.float32, torch.uint8)
+            assert batch["location"].shape == (batch.batch_size, 6)
+
+    def test_drop_last(self):
+        source = queue(batch_size=2, patches_per_volume=3, drop_last=True)
+        assert len(source) == len(list(source)) == 6
+
+    def test_without_a_transform_patches_are_parts(self):
+        originals = subjects()
+        seen = set()
+        for batch in queue(batch_size=3, patches_per_volume=4):
+            for n, patch in enumerate(batch.unbatch()):
+                original = originals[patch.number]
+                i, j, k = batch.patch_location[n].to_slices()
+                for name in ("t1", "seg"):
+                    part = original[name][i, j, k]
+                    assert torch.equal(patch[name].data, part.data)
+                    np.testing.assert_allclose(patch[name].affine, part.affine, atol=1e-9)
+                assert patch.age == 45
+                seen.add((patch.number, batch.patch_location[n].index))
+        assert len(seen) > 15
+
+    def test_epochs_differ_and_seeds_repeat(self):
+        source = queue(PIPELINE, batch_size=2)
+        first, second = ([batch.t1.data for batch in source] for _ in range(2))
+        again = [batch.t1.data for batch in queue(PIPELINE, batch_size=2)]
+        source.set_epoch(1)
+        later = [batch.t1.data for batch in source]
+        for a, b, c, d in zip(first, second, again, later, strict=True):
+            assert torch.equal(a, c)
+            assert torch.equal(b, d)
+            assert not torch.equal(a, b)
+
+    def test_torch_seed_decides(self):
+        def run():
+            torch.manual_seed(5)
+            return [batch.t1.data for batch in queue(PIPELINE, batch_size=2, seed=None)]
+
+        assert all(map(torch.equal, run(), run()))
+
+    def test_row_is_item(self):
+        """A patch does not depend on the batch that it is part of."""
+        alone = {(b.number[0], n): b.t1.data[0] for n, b in enumerate(queue(PIPELINE))}
+        alone = {number: data for (number, _), data in alone.items()}
+        for batch in queue(PIPELINE, batch_size=5):
+            for number, data in zip(batch.number, batch.t1.data, strict=True):
+                # regions of a batch share a size, in which coordinates are rounded
+                torch.testing.assert_close(data, alone[number], atol=1e-4, rtol=0)
+
+    def test_volumes_of_different_shapes(self):
+        mixed = [*subjects(2), *subjects(2, (20, 12, 15))]
+        for n, one in enumerate(mixed):
+            one["number"] = n
+        sampler = tio.UniformSampler(SIZE)
+        source = tio.DeviceQueue(mixed, sampler, PIPELINE, 4, 2, device="cpu", seed=1)
+        apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, device="cpu", seed=1)
+        expected = {}
+        for batch in apart:
+            expected.setdefault(batch.number[0], []).append(batch)
+        for n, batch in enumerate(source):
+            assert batch.batch_size == 4
+            for row, number in enumerate(batch.number):
+                one = expected[number][n]
+                assert batch.patch_location[row] == one.patch_location[0]
+                torch.testing.assert_close(
+                    batch.t1.data[row], one.t1.data[0], atol=1e-4, rtol=0
+                )  # as above
+
+    def test_subjects_stay_as_they_are(self):
+        given = subjects()
+        before = [copy.deepcopy(one) for one in given]
+        list(tio.DeviceQueue(given, tio.UniformSampler(SIZE), PIPELINE, device="cpu"))
+        for one, other in zip(given, before, strict=True):
+            assert torch.equal(one.t1.data, other.t1.data)
+            assert not one.history
+            assert list(one.keys()) == list(other.keys())
+
+    def test_history_says_what_was_done(self):
+        batch = next(iter(queue(PIPELINE, batch_size=2)))
+        names = [record.transform.name for record in batch.history(1)]
+        assert names == [transform.name for transform in PIPELINE]
+
+    def test_more_transforms_draw_other_numbers(self):
+        batch = next(iter(queue(tio.RandomNoise(), batch_size=2)))
+        base = next(iter(queue(batch_size=2))).t1.data
+        more = tio.RandomNoise()(batch)
+        first, second = batch.t1.data - base, more.t1.data - batch.t1.data
+        assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.3
+
+    def test_gradients(self):
+        angle = torch.tensor(4.0, requires_grad=True)
+        source = queue(tio.Affine(degrees=torch.stack([angle, angle, angle])), batch_size=2)
+        next(iter(source)).t1.data.square().sum().backward()
+        assert angle.grad.abs() > 0
+
+
+class TestWhole:
+    """What needs the whole volume is done once for its patches."""
+
+    def test_once_for_several_patches(self):
+        calls = []
+
+        def spy(x):
+            calls.append(tuple(x.shape))
+            return x + 100
+
+        transform = tio.Compose([tio.Lambda(spy, types_to_apply=["intensity"]), tio.RandomFlip()])
+        batches = list(queue(transform, batch_size=2, patches_per_volume=3))
+        assert len(calls) == 5
+        assert all(shape[-3:] == SHAPE for shape in calls)
+        assert all(batch.t1.data.min() > 50 for batch in batches)
+
+    def test_patches_of_a_volume_share_it(self):
+        source = queue(tio.RandomBlur(std=(0.5, 4)), patches_per_volume=40, batch_size=1)
+        for _, batch in zip(range(1), source, strict=False):
+            assert batch.t1.data.std() > 0
+        blurred = {}
+        for batch in queue(tio.RandomBlur(std=(0.5, 4)), patches_per_volume=40):
+            record = batch.history(0)[0]
+            blurred.setdefault(batch.number[0], set()).add(str(record.params))
+        assert all(len(params) == 1 for params in blurred.values())
+        assert len(set.union(*blurred.values())) == 5
+
+    def test_of_a_grid_that_changes(self):
+        transform = tio.Compose([tio.Resample(2), tio.RandomBlur(), tio.RandomNoise()])
+        batch = next(iter(queue(transform, batch_size=2)))
+        np.testing.assert_allclose(tio.geometry.spacing(batch.t1.affine), 2)
+
+    def test_explain(self):
+        text = queue(tio.Compose([tio.RandomMotion(), tio.RandomFlip(), tio.RandomNoise()]))
+        assert text.explain().splitlines() == [
+            "for each volume:",
+            "volume: RandomMotion  (ends: end of the pipeline)",
+            "for each patch:",
+            "spatial: RandomFlip  (ends: RandomNoise is pointwise)",
+            "pointwise: RandomNoise  (ends: end of the pipeline)",
+        ]
+
+
+class TestWeighted:
+    def one(self):
+        labels = torch.zeros(1, 24, 26, 28, dtype=torch.uint8)
+        labels[0, 9:12, 13:16, 14:17] = 1
+        labels[0, 16, 8, 20] = 2
+        image = smooth((1, 1, 24, 26, 28))[0].float()
+        return tio.Subject(t1=tio.ScalarImage(image), seg=tio.LabelMap(labels))
+
+    def test_the_voxel_drawn_is_in_the_middle(self):
+        sampler = tio.LabelSampler(7, "seg", {1: 1, 2: 1})
+        source = tio.DeviceQueue([self.one()], sampler, None, 1, 60, device="cpu", seed=0)
+        middle = [batch.seg.data[0, 0, 3, 3, 3].item() for batch in source]
+        assert set(middle) == {1, 2}
+        assert 15 < middle.count(2) < 45  # 30 and four standard deviations of 3.9
+
+    def test_it_goes_where_the_transform_takes_it(self):
+        sampler = tio.LabelSampler(7, "seg", {1: 1})
+        transform = tio.Compose([tio.RandomAffine(scales=0.1, degrees=20), tio.RandomFlip((0, 1))])
+        source = tio.DeviceQueue([self.one()], sampler, transform, 1, 60, device="cpu", seed=0)
+        middle = [batch.seg.data[0, 0, 3, 3, 3].item() for batch in source]
+        # a voxel at the rim of the 27 may round to a place beside it
+        assert middle.count(1) > 45
+
+    def test_a_map_that_a_transform_made(self):
+        """Weights are those of the volume as patches are cut from it."""
+        weights = torch.zeros(1, 24, 26, 28)
+        weights[0, 8, 9, 10] = 1
+        one = self.one()
+        one["w"] = tio.ScalarImage(weights)
+        sampler = tio.WeightedSampler(5, "w")
+        flip = tio.Compose([tio.Flip((0,)), tio.Blur(std=1e-3), tio.Noise(std=0)])
+        source = tio.DeviceQueue([one], sampler, flip, 1, 2, device="cpu")
+        for batch in source:
+            assert batch.patch_location[0].index == (23 - 8 - 2, 9 - 2, 10 - 2)
+            assert batch.w.data[0, 0, 2, 2, 2] > 0.9
+
+
+class TestShelf:
+    def dataset(self, read=None):
+        def load(one):
+            if read is not None:
+                read.append((one.number, threading.current_thread().name))
+            return one
+
+        return tio.SubjectsDataset(subjects(), transform=load)
+
+    @pytest.mark.parametrize("threads", [0, 2])
+    def test_a_subject_is_read_once(self, threads):
+        read = []
+        source = tio.DeviceQueue(
+            self.dataset(read),
+            tio.UniformSampler(SIZE),
+            batch_size=2,
+            device="cpu",
+            num_workers=threads,
+        )
+        for _ in range(3):
+            assert sorted(numbers(source)) == list(range(5))
+        assert sorted(number for number, _ in read) == list(range(5))
+        assert all(("Shelf" in name) == (threads > 0) for _, name in read)
+
+    def test_a_budget_decides_where(self):
+        size = Resident(tio.SubjectsBatch.from_subjects(subjects(1))).bytes
+        assert size == np.prod(SHAPE) * 5
+        shelf = Shelf(self.dataset(), torch.device("cpu"), memory=2 * size + size // 2)
+        with shelf.ahead(0) as take:
+            for index in range(5):
+                (one,) = take([index], [index + 1] if index < 4 else [])
+                assert one.batch.metadata["number"] == [index]
+        assert (sorted(shelf._here), sorted(shelf._waiting)) == ([0, 1], [2, 3, 4])
+        assert shelf.used == 2 * size
+
+    def test_what_waits_is_moved_for_each_visit(self, monkeypatch):
+        moved = []
+        move = Shelf._move
+
+        def spy(self, resident):
+            moved.append(resident.batch.metadata["number"][0])
+            return move(self, resident)
+
+        monkeypatch.setattr(Shelf, "_move", spy)
+        source = tio.DeviceQueue(
+            self.dataset(), tio.UniformSampler(SIZE), device="cpu", memory=0, shuffle_subjects=False
+        )
+        for _ in range(2):
+            assert numbers(source) == list(range(5))
+        assert Counter(moved) == dict.fromkeys(range(5), 2)
+
+    def test_what_fits_is_moved_once(self, monkeypatch):
+        moved = []
+        move = Shelf._move
+        monkeypatch.setattr(Shelf, "_move", lambda s, r: moved.append(r) or move(s, r))
+        source = tio.DeviceQueue(self.dataset(), tio.UniformSampler(SIZE), device="cpu")
+        for _ in range(2):
+            numbers(source)
+        assert len(moved) == 5
+
+    @pytest.mark.parametrize("threads", [0, 2])
+    def test_a_broken_subject_is_named(self, threads, tmp_path):
+        path = tmp_path / "broken.nii.gz"
+        path.write_bytes(b"no image")
+        broken = tio.Subject(t1=tio.ScalarImage(path), name="patient 7")
+        source = tio.DeviceQueue(
+            [*subjects(2), broken], tio.UniformSampler(SIZE), device="cpu", num_workers=threads
+        )
+        with pytest.raises(RuntimeError, match=r"subject 2 \(patient 7, .*broken\.nii\.gz\)"):
+            list(source)
+        assert not [t for t in threading.enumerate() if "Shelf" in t.name]
+
+    def test_a_loop_that_ends_early_leaves_no_threads(self):
+        source = tio.DeviceQueue(
+            self.dataset(), tio.UniformSampler(SIZE), device="cpu", num_workers=2
+        )
+        batches = iter(source)
+        next(batches)
+        batches.close()
+        assert not [t for t in threading.enumerate() if "Shelf" in t.name]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"patch_sampler": tio.GridSampler(patch_size=4)}, "patch_sampler must be"),
+            (
+                {"patch_sampler": tio.UniformSampler(4, padding_mode="edge")},
+                "without padding.*'edge'",
+            ),
+            ({"transform": lambda x: x}, "transform must be a Transform"),
+            ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
+            ({"patches_per_volume": 1.5}, "patches_per_volume must be"),
+            ({"num_workers": -1}, "num_workers must be"),
+            ({"memory": -1}, "memory must be"),
+            ({"subject_sampler": [0], "shuffle_subjects": True}, "shuffle_subjects must not"),
+        ],
+    )
+    def test_is_refused_at_once(self, change, message):
+        given = {"subjects": subjects(1), "patch_sampler": tio.UniformSampler(4), "device": "cpu"}
+        with pytest.raises((TypeError, ValueError), match=message):
+            tio.DeviceQueue(**{**given, **change})
+
+    def test_a_patch_larger_than_a_volume(self):
+        source = tio.DeviceQueue(subjects(1), tio.UniformSampler(15), device="cpu")
+        with pytest.raises(ValueError, match=r"patch_size must be at most .*\(14, 16, 18\)"):
+            list(source)
+
+    def test_images_in_different_spaces(self):
+        one = subject(SHAPE)
+        one["other"] = tio.ScalarImage(torch.rand(1, 5, 5, 5))
+        source = tio.DeviceQueue([one], tio.UniformSampler(4), device="cpu")
+        with pytest.raises(RuntimeError, match="share a spatial shape"):
+            list(source)
+
+    def test_a_subject_sampler_decides(self):
+        source = queue(subject_sampler=[3, 1])
+        assert len(source) == 2
+        assert numbers(source) == [3, 1]
+
+
+def test_it_can_be_pickled_before_use():
+    source = pickle.loads(pickle.dumps(queue(PIPELINE)))
+    assert sorted(numbers(source)) == list(range(5))

@@ -1,0 +1,226 @@
+"""Pipelines for patches: a patch is the part that it would be of the whole transformed volume."""
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.volumes import oblique_affine, smooth
+from torchio_gpu.data import ImagesBatch
+from torchio_gpu.transforms.patchwise import Patchwise
+from torchio_gpu.transforms.plan import Window
+
+SHAPE, SIZE, ROWS = (30, 36, 40), (12, 14, 10), 3
+PIPELINES = {
+    "nothing": tio.Compose([]),
+    "affine": tio.RandomAffine(scales=0.2, degrees=30, translation=5),
+    "elastic": tio.RandomElasticDeformation(max_displacement=3),
+    "both": tio.RandomAffineElasticDeformation(elastic_kwargs={"max_displacement": 3}),
+    "undone elastic": None,  # made of a record: see below
+    "flip": tio.RandomFlip(axes=(0, 1, 2)),
+    "bias field": tio.RandomBiasField(),
+    "B-spline": tio.RandomAffine(degrees=10, image_interpolation="bspline"),
+    "label": tio.RandomAffine(degrees=10, label_interpolation="label"),
+    "filled with the mean": tio.RandomAffine(translation=15, default_pad_value="mean"),
+    "resampled": tio.Compose([tio.ToCanonical(), tio.Resample((1, 1, 2)), tio.CropOrPad(32)]),
+    "resampled and turned": tio.Compose(
+        [tio.Resample((1, 1, 2)), tio.Pad(8, padding_mode=5), tio.RandomAffine(degrees=20)]
+    ),
+    "one of": tio.OneOf([tio.RandomAffine(), tio.RandomFlip()]),
+    "sometimes": tio.Compose([tio.RandomFlip(p=0.5), tio.RandomBiasField(p=0.5)]),
+    "all": tio.Compose(
+        [
+            tio.RandomAffine(scales=0.1, degrees=15, translation=5),
+            tio.RandomElasticDeformation(max_displacement=3),
+            tio.RandomFlip(axes=(0, 1, 2)),
+            tio.RandomBiasField(),
+            tio.RandomGamma(),
+            tio.Clamp(out_min=0.1),
+        ]
+    ),
+}
+
+
+def batch(shape=SHAPE, dtype=torch.float32):
+    image = smooth((1, 2, *shape))
+    image = ((image - image.min()) * 20).to(dtype)
+    affine = oblique_affine((1, 1.2, 1.5))[None].repeat(ROWS, 0)
+    labels = (image[:, :1] > 60).to(torch.uint8)
+    return tio.SubjectsBatch(
+        {
+            "t1": ImagesBatch(image.repeat(ROWS, 1, 1, 1, 1), affine),
+            "seg": ImagesBatch(labels.repeat(ROWS, 1, 1, 1, 1), affine, "label"),
+        },
+        streams=tio.rng.Streams(np.arange(ROWS) + 5),
+    )
+
+
+def undone(max_displacement):
+    """The inverse of what was done to a subject."""
+    given = batch()
+    (one, *_) = given.unbatch()
+    bent = tio.RandomElasticDeformation(max_displacement=max_displacement)(one)
+    return bent.get_inverse_transform()
+
+
+def pipeline(name):
+    return undone(3) if PIPELINES[name] is None else PIPELINES[name]
+
+
+def patches(transform, given, size=SIZE):
+    """Patches of a batch at places of their own, and the parts of the transformed batch there."""
+    first = np.empty(0)
+
+    def place(chains):
+        nonlocal first
+        shape = next(iter(chains.values())).space.shape
+        u = np.random.RandomState(0).rand(ROWS, 3)
+        first = np.floor(u * (np.array(shape) - size + 1)).astype(int)
+        return first
+
+    whole = transform(given.replace(given.images))
+    given.streams = tio.rng.Streams(np.arange(ROWS) + 5)
+    halves = Patchwise(transform)
+    given, decisions = halves.whole(given)
+    given.streams.used[:] = 0  # both halves draw at the positions that they have in the whole
+    out = halves.patches(given, decisions, Window(size, place))
+    parts = {
+        name: tio.functional.extract_patches(images.data, first, size)
+        for name, images in whole.images.items()
+    }
+    return out, parts, whole, first
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+def test_a_patch_is_a_part_of_the_whole(name, dtype):
+    out, parts, whole, first = patches(pipeline(name), batch(dtype=dtype))
+    for image, part in parts.items():
+        got = out.images[image].data
+        assert got.dtype == part.dtype
+        difference = (got.double() - part.double()).abs()
+        # coordinates are rounded in another frame: 1e-5 voxel, on slopes of up to 60 a voxel; an
+        # inverse is found by steps that read a table, of the window here: 2e-3 voxel. Where that
+        # crosses from one label, or from in view to outside, a voxel may differ
+        small = 0.1 if PIPELINES[name] is None else 2e-3
+        assert (difference > small).double().mean() < 1e-3
+        corner = np.concatenate([first, np.ones((ROWS, 1))], 1)[..., None]
+        origin = (whole.images[image].affine @ corner)[:, :3, 0]
+        np.testing.assert_allclose(out.images[image].affine[:, :3, 3], origin, atol=1e-9)
+
+
+def test_noise_has_its_distribution():
+    given = batch()
+    transform = tio.Noise(mean=1, std=2, seed=np.arange(ROWS))
+    out, *_ = patches(transform, given)
+    clean = patches(tio.Compose([]), batch())[1]["t1"]
+    added = out.t1.data - clean
+    count = added[0].numel()
+    assert (added.mean((1, 2, 3, 4)) - 1).abs().max() < 5 * 2 / count**0.5
+    assert (added.std((1, 2, 3, 4)) - 2).abs().max() < 5 * 2 / (2 * count) ** 0.5
+    assert not torch.equal(added[0], added[1])
+
+
+def test_of_a_single_slice():
+    given = batch((30, 36, 1))
+    transform = tio.Compose(
+        [tio.RandomAffine(degrees=20), tio.RandomElasticDeformation(max_displacement=2)]
+    )
+    out, parts, *_ = patches(transform, given, (12, 14, 1))
+    torch.testing.assert_close(out.t1.data, parts["t1"], atol=2e-3, rtol=0)
+
+
+def test_what_needs_the_volume_comes_first():
+    transform = tio.Compose(
+        [tio.RandomAffine(), tio.RandomBlur(), tio.RandomFlip(), tio.RandomNoise()]
+    )
+    pipeline = Patchwise(transform)
+    assert [s.transform.name for s in pipeline.before.steps] == ["RandomAffine", "RandomBlur"]
+    assert [s.transform.name for s in pipeline.after.steps] == ["RandomFlip", "RandomNoise"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "before"),
+    [
+        ([tio.RandomNoise(), tio.RandomAffine()], 1),
+        ([tio.RandomElasticDeformation(), tio.RandomElasticDeformation()], 1),
+        ([tio.RandomFlip(), tio.ZNormalization(), tio.RandomAffine()], 2),
+        ([tio.RandomGamma(), tio.RandomNoise()], 0),
+        ([tio.RandomAffine(), tio.RandomBlur()], 2),
+        ([], 0),
+    ],
+)
+def test_the_split(steps, before):
+    assert len(Patchwise(tio.Compose(steps)).before.steps) == before
+
+
+def test_a_decision_holds_for_both_halves():
+    """A patch is changed by the second half if its volume was by the first, and only then."""
+    halves = Patchwise(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
+    assert (len(halves.before.steps), len(halves.after.steps)) == (1, 1)
+    seen = set()
+    for seed in range(6):
+        given = batch()
+        given.streams = tio.rng.Streams(np.arange(ROWS) + 100 * seed)
+        whole, decisions = halves.whole(given)
+        whole.streams = tio.rng.Streams(np.arange(ROWS) + 7000 + seed)  # patches have other seeds
+        out = halves.patches(whole, decisions, Window(SHAPE, lambda _: np.zeros((ROWS, 3), int)))
+        for n in range(ROWS):
+            blurred = not torch.equal(whole.t1.data[n], given.t1.data[n])
+            raised = not torch.equal(out.t1.data[n], whole.t1.data[n])
+            seen.add((blurred, raised))
+    assert seen == {(True, True), (False, False)}
+
+
+def test_only_what_is_needed_is_read(monkeypatch):
+    sizes = []
+    part = ImagesBatch.part
+
+    def spy(self, first, size):
+        sizes.append(size)
+        return part(self, first, size)
+
+    monkeypatch.setattr(ImagesBatch, "part", spy)
+    given = batch((60, 60, 60))
+    transform = tio.Compose([tio.RandomAffine(degrees=(10, 10), translation=0), tio.RandomNoise()])
+    patches(transform, given, (10, 10, 10))
+    diagonal = 10 * 3**0.5
+    assert len(sizes) == 2
+    assert all(10 <= n <= diagonal + 4 for size in sizes for n in size)
+
+
+class TestWhere:
+    """Where the maps of a chain take a voxel."""
+
+    @pytest.mark.parametrize(
+        "name",
+        ["affine", "elastic", "undone elastic", "both", "flip", "nothing", "resampled"],
+    )
+    def test_a_bright_voxel_is_found_there(self, name):
+        image = torch.zeros(ROWS, 1, *SHAPE)
+        voxel = np.array([[12.0, 20, 22], [16, 15, 17], [14, 18, 20]])
+        i, j, k = (torch.arange(n) for n in SHAPE)
+        for n, (a, b, c) in enumerate(voxel):  # a ball about it, so that it can be found
+            ball = ((i - a)[:, None, None] ** 2 + (j - b)[:, None] ** 2 + (k - c) ** 2) / 8
+            image[n, 0] = torch.exp(-ball)
+        affine = np.diag([1, 1.2, 1.5, 1])[None].repeat(ROWS, 0)
+        given = tio.SubjectsBatch(
+            {"t1": ImagesBatch(image, affine)}, streams=tio.rng.Streams(np.arange(ROWS))
+        )
+        found = np.empty(0)
+
+        def place(chains):
+            nonlocal found
+            found = chains["t1"].where(voxel)
+            return np.zeros((ROWS, 3), dtype=int)
+
+        transform = pipeline(name)
+        whole = transform(given.replace(given.images)).t1.data
+        given.streams = tio.rng.Streams(np.arange(ROWS))
+        Patchwise(transform).patches(given, np.empty((ROWS, 0)), Window((4, 4, 4), place))
+        weight = (whole - whole.amin((2, 3, 4), keepdim=True))[:, 0].double() ** 4
+        grids = torch.meshgrid(*[torch.arange(float(n)) for n in whole.shape[2:]], indexing="ij")
+        total = weight.sum((1, 2, 3))
+        centre = torch.stack([(weight * g).sum((1, 2, 3)) / total for g in grids], 1)
+        # the centre of what is bent is not just where the middle goes: a tenth of a voxel or two
+        np.testing.assert_allclose(found, centre.numpy(), atol=0.35)
