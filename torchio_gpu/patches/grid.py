@@ -79,8 +79,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
             self.subject = copy.copy(subject)
             self.subject.load()
             self._padded, self._before = self.padded(self.subject)
-            self._streams = self.subject.streams or rng.Streams(rng.fresh_seeds(1))
-            self._position = self._streams.take(1)
+            streams = self.subject.streams or rng.streams_for(1)
+            self._seeds = streams.offspring(len(self))[0]
 
     def margins(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
         if self.padding_mode is None:
@@ -127,8 +127,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
 
     def __getitem__(self, index: int) -> Subject:
         number = range(len(self))[int(index)]
-        seed = rng.offspring(self._streams.seeds, self._position, number + 1)[0, number]
-        return self.cut(self._padded, self._before, self._corners[number], int(seed))
+        corner, seed = self._corners[number], int(self._seeds[number])
+        return self.cut(self._padded, self._before, corner, seed)
 
     def __iter__(self) -> Iterator[Subject]:
         return (self[n] for n in range(len(self)))
