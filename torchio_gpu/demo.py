@@ -1,7 +1,9 @@
-"""``torchio-gpu demo``: a small network learns tissue from augmented crops of one real brain.
+"""``torchio-gpu demo``: a small network learns the tissues of one real brain, and then finds them.
 
 Everything that a training script does is here, once: subjects from files, a loader, augmentation
-of the batch on the device inside the step, and a network that learns from it.
+of the batch on the device inside the step, a network that learns from it, and its prediction of
+the whole volume by patches. With ``patches``, a queue that keeps volumes on the device stands in
+for the loader and the augmentation of its batches.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, product, repeat
 from pathlib import Path
@@ -29,35 +31,51 @@ from .plot import new_figure, plot_gallery
 
 CLASSES = 3  # neither, grey matter, white matter
 BEFORE = 5  # a label that is drawn pink
+TISSUES = {"grey": 1, "white": 2}
+OVERLAPS = "hann", "crop"  # what to do where patches overlap
 BRAIN = slice(14, 183), slice(14, 221), slice(0, 170)  # of the template's voxels, with a margin
+DRAWN = 70, 100, 80  # voxel of it through which planes are drawn
 CENTRE = 98, 117, 76  # voxel in the middle of the brain; the borders are as far away or further
 
 
 def run(
-    output: str | Path, device: str | None = None, steps: int = 60, seed: int = 0, size: int = 48
+    output: str | Path,
+    device: str | None = None,
+    steps: int = 60,
+    seed: int = 0,
+    size: int = 48,
+    patches: bool = False,
 ) -> dict[str, Any]:
-    """Train on augmented crops of the MNI152 brain for a few steps, and show what was done.
+    """Train on augmented pieces of the MNI152 brain for a few steps, and show what was done.
 
     Leaves in ``output``, and writes nowhere else:
 
-    - ``subjects/``: eight crops of the brain, image and tissue labels, as files;
+    - ``subjects/``: eight crops of the brain, or all of it, image and tissue labels, as files;
     - ``loss.png``: the loss of each step;
+    - ``prediction.png``: the tissues of the head, and as the network finds them by patches;
     - ``gallery.png``: every augmentation by itself, and the pipeline that was trained with;
     - ``report.json``: what is returned.
+
+    The head that is predicted is the one that was learnt from: this shows how patches are put
+    together, not how good the network is on other heads.
 
     Args:
         output: Folder, made if it is missing.
         device: Where to augment and train; by default the GPU if there is one, else the CPU.
         steps: Training steps.
-        seed: Decides the network, the order of subjects and all augmentation. torch's own
-            generator is left as it was.
-        size: Side of the crops in voxels of 1 mm: a multiple of 4, from 16 to 76.
+        seed: Decides the network, the order of subjects, the places of patches and all
+            augmentation. torch's own generator is left as it was.
+        size: Side of crops and patches in voxels of 1 mm: a multiple of 4, from 16 to 76.
+        patches: Learn from patches all over the head, streamed by a :class:`DeviceQueue`, instead
+            of eight crops about the middle of the brain, which never show what is around it.
 
     Returns:
         ``losses`` of the steps; ``milliseconds``: median over the steps after the first of
-        ``loading`` (reading, batching, moving to the device), ``augmentation`` and ``model_step``;
-        ``batch_shape``; ``passes`` over the voxels that the augmentation takes; ``device``,
-        ``versions`` and the ``seconds`` that it all took.
+        ``loading`` (reading, batching, moving to the device) and ``augmentation``, or of
+        ``patches`` (both in one), and of ``model_step``; ``batch_shape``; ``passes`` over the
+        voxels that the augmentation takes; ``dice`` of the prediction by what was done where
+        patches overlap and by tissue; ``differing``, the share of voxels at which that matters;
+        ``device``, ``versions`` and the ``seconds`` that it all took.
 
     Raises:
         ImportError: nilearn or matplotlib is not installed.
@@ -77,20 +95,39 @@ def run(
     with torch.random.fork_rng(devices=[]), Progress() as progress:
         torch.manual_seed(seed)
         brain = mni152()
-        octants = progress.track(product((0, 1), repeat=3), 8, description="cropping")
-        crops = [save_crop(brain, output / "subjects", size, octant) for octant in octants]
         augment = pipeline(size)
-        report = train(crops, augment, place, steps, seed, progress)
+        source: Iterable[tio.SubjectsBatch]
+        if patches:
+            whole = save(brain, BRAIN, output / "subjects", "head")
+            source = queue = patch_queue(whole, augment, place, seed, size)
+            passes = queue.explain()
+        else:
+            octants = progress.track(product((0, 1), repeat=3), 8, description="cropping")
+            crops = [save_crop(brain, output / "subjects", size, octant) for octant in octants]
+            dataset = tio.SubjectsDataset(crops)
+            source = tio.SubjectsLoader(dataset, 2, shuffle=True, seed=seed, num_workers=0)
+            passes = augment.explain()
+        model = network(place)
+        report = train(model, source, None if patches else augment, steps, progress)
         axes = curve.add_subplot(xlabel="step", ylabel="cross-entropy per voxel")
         axes.plot(range(1, steps + 1), report["losses"], marker=".", color="#0072b2")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         curve.savefig(output / "loss.png")
-        head = tio.Subject(t1=brain.t1[BRAIN], seg=brain.seg[BRAIN]).to(place)
-        rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 4, description="gallery")
-        plot_gallery(rows, output / "gallery.png", window=(0, 1.1), indices=(70, 100, 80))
 
-    report |= {"passes": augment.explain().splitlines(), **machine(place)}
+        head = tio.Subject(t1=brain.t1[BRAIN], seg=brain.seg[BRAIN]).to(place)
+        found = {
+            overlap: predict(model, head, size, overlap)
+            for overlap in progress.track(OVERLAPS, description="predicting")
+        }
+        report |= compare(found, head.seg)
+        learnt = "patches all over the head" if patches else "crops about the middle of the brain"
+        titles = prediction(head, found, report, learnt)
+        plot_gallery(titles, output / "prediction.png", indices=DRAWN)
+        rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 4, description="gallery")
+        plot_gallery(rows, output / "gallery.png", window=(0, 1.1), indices=DRAWN)
+
+    report |= {"passes": passes.splitlines(), **machine(place)}
     report["seconds"] = round(time.perf_counter() - started, 1)
     (output / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
@@ -115,6 +152,11 @@ def save_crop(brain: tio.Subject, folder: Path, size: int, octant: tuple[int, ..
         for middle, far in zip(CENTRE, octant, strict=True)
     )
     name = "sub-" + "".join(pair[far] for pair, far in zip(("LR", "PA", "IS"), octant, strict=True))
+    return save(brain, box, folder, name)
+
+
+def save(brain: tio.Subject, box: tuple[slice, ...], folder: Path, name: str) -> tio.Subject:
+    """Write the voxels of a box, image and labels; return them as a subject, not yet read."""
     paths = {kind: folder / f"{name}_{kind}.nii.gz" for kind in ("t1", "seg")}
     for kind, path in paths.items():
         brain[kind][box].save(path)
@@ -212,36 +254,58 @@ def _block(before: int, after: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
+def network(device: torch.device) -> nn.Module:
+    """A network that was not trained yet."""
+    layout = torch.channels_last_3d  # of the weights, and so of all but the input: twice as fast
+    model: nn.Module = UNet(CLASSES).to(device, memory_format=layout)  # type: ignore[call-overload]
+    return model
+
+
+def patch_queue(
+    head: tio.Subject, augment: tio.Transform, device: torch.device, seed: int, size: int
+) -> tio.DeviceQueue:
+    """Augmented patches of two heads, which are the same one, in batches of one of each."""
+    # As many about each tissue as about what is neither, which is most of the head.
+    sampler = tio.LabelSampler(size, "seg", dict.fromkeys(range(CLASSES), 1))
+    return tio.DeviceQueue([head] * 2, sampler, augment, 2, 8, device=device, seed=seed)
+
+
 def train(
-    subjects: list[tio.Subject],
-    augment: tio.Transform,
-    device: torch.device,
+    model: nn.Module,
+    source: Iterable[tio.SubjectsBatch],
+    augment: tio.Transform | None,
     steps: int,
-    seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train a network to find the tissues; losses, milliseconds and shape of the batch."""
-    loader = tio.SubjectsLoader(
-        tio.SubjectsDataset(subjects), batch_size=2, shuffle=True, seed=seed, num_workers=0
-    )
-    layout = torch.channels_last_3d  # twice as fast on a CPU
-    model = UNet(CLASSES).to(device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    batches = chain.from_iterable(repeat(loader))  # each pass is an epoch, with its own seeds
+    """Train a network to find the tissues; losses, milliseconds and shape of the batch.
+
+    Args:
+        model: The network; batches are moved to where it is.
+        source: Batches of an epoch, each time it is iterated over.
+        augment: What to do to batches; None if it is done.
+        steps: How many batches to learn from.
+        progress: Where to show a bar.
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.Adam(model.parameters())
+    # So few steps end well only if the last ones are small.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
+    batches = chain.from_iterable(repeat(source))  # each pass is an epoch, with its own seeds
     times: dict[str, list[float]] = defaultdict(list)
     losses: list[float] = []
     bar = progress.add_task("training", total=steps)
     for _ in range(steps):
-        with _timed(times["loading"], device):
+        with _timed(times["patches" if augment is None else "loading"], device):
             batch = next(batches).to(device)
-        with _timed(times["augmentation"], device):
-            batch = augment(batch)
+        if augment is not None:
+            with _timed(times["augmentation"], device):
+                batch = augment(batch)
         with _timed(times["model_step"], device):
-            logits = model(batch.t1.data.contiguous(memory_format=layout))
-            loss = F.cross_entropy(logits, batch.seg.data[:, 0].long())
+            loss = F.cross_entropy(model(batch.t1.data), batch.seg.data[:, 0].long())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            schedule.step()
         losses.append(loss.item())
         progress.update(bar, advance=1, description=f"training, loss {losses[-1]:.2f}")
     steady = {part: values[1:] or values for part, values in times.items()}  # the first warms up
@@ -250,6 +314,49 @@ def train(
         "milliseconds": {part: round(median(values), 3) for part, values in steady.items()},
         "batch_shape": list(batch.t1.shape),
     }
+
+
+def predict(model: nn.Module, head: tio.Subject, size: int, overlap_mode: str) -> tio.LabelMap:
+    """The tissue that the network finds likeliest at each voxel of a head, by patches."""
+    tissue = tio.predict_by_patches(
+        model.eval(),
+        head,
+        patch_size=size,
+        patch_overlap=size // 4,
+        overlap_mode=overlap_mode,
+        reduction=lambda slab: slab.argmax(0, keepdim=True).to(torch.uint8),
+    )
+    return tio.LabelMap(tissue, affine=head.t1.affine)
+
+
+def compare(found: dict[str, tio.LabelMap], truth: tio.LabelMap) -> dict[str, Any]:
+    """Dice of each prediction, by tissue, and the share of voxels that are not the same in all."""
+    dice: dict[str, dict[str, float]] = {name: {} for name in found}
+    for (name, labels), (tissue, label) in product(found.items(), TISSUES.items()):
+        here, there = labels.data == label, truth.data == label
+        both, sizes = (here & there).sum(), here.sum() + there.sum()
+        dice[name][tissue] = round((2 * both / sizes).item(), 4)
+    first, *others = (labels.data for labels in found.values())
+    differing = torch.stack([first != other for other in others]).any(0).double().mean()
+    return {"dice": dice, "differing": round(differing.item(), 5)}
+
+
+def prediction(
+    head: tio.Subject, found: dict[str, tio.LabelMap], report: dict[str, Any], learnt: str
+) -> dict[str, tio.Subject]:
+    """A head and its tissues, true and found, by what to write above; read downwards in two rows.
+
+    Args:
+        head: The head.
+        found: Its tissues as the network finds them, by what was done where patches overlap.
+        report: What :func:`compare` says of them.
+        learnt: What the network learnt from.
+    """
+    titles = {
+        name: f"{name!r}: Dice " + ", ".join(f"{t} {d:.3f}" for t, d in report["dice"][name].items())
+        for name in OVERLAPS
+    }
+    return titles
 
 
 @contextmanager

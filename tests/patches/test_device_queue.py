@@ -110,13 +110,14 @@ class TestAnEpoch:
         for n, one in enumerate(mixed):
             one["number"] = n
         sampler = tio.UniformSampler(SIZE)
-        source = tio.DeviceQueue(mixed, sampler, PIPELINE, 4, 2, device="cpu", seed=1)
-        apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, device="cpu", seed=1)
+        turns = {"subject_sampler": [0, 2, 1, 3], "device": "cpu", "seed": 1}
+        source = tio.DeviceQueue(mixed, sampler, PIPELINE, 4, 2, **turns)
+        apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, **turns)
         expected = {}
         for batch in apart:
             expected.setdefault(batch.number[0], []).append(batch)
         for n, batch in enumerate(source):
-            assert batch.batch_size == 4
+            assert batch.number == [0, 2, 1, 3]
             for row, number in enumerate(batch.number):
                 one = expected[number][n]
                 assert batch.patch_location[row] == one.patch_location[0]
@@ -138,12 +139,34 @@ class TestAnEpoch:
         names = [record.transform.name for record in batch.history(1)]
         assert names == [transform.name for transform in PIPELINE]
 
-    def test_more_transforms_draw_other_numbers(self):
-        batch = next(iter(queue(tio.RandomNoise(), batch_size=2)))
+    @pytest.mark.parametrize("first", [[], [tio.Blur(1e-3)]])
+    def test_more_transforms_draw_other_numbers(self, first):
+        batch = next(iter(queue(tio.Compose([*first, tio.RandomNoise()]), batch_size=2)))
         base = next(iter(queue(batch_size=2))).t1.data
         more = tio.RandomNoise()(batch)
         first, second = batch.t1.data - base, more.t1.data - batch.t1.data
         assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.3
+
+    @pytest.mark.parametrize("transform", [tio.RandomGamma(p=0), tio.RandomAffine(p=0), None])
+    def test_types_do_not_depend_on_coins(self, transform):
+        one = tio.Subject(t1=tio.ScalarImage(torch.randint(0, 99, (1, *SHAPE), dtype=torch.int16)))
+        source = tio.DeviceQueue([one], tio.UniformSampler(SIZE), transform, device="cpu")
+        expected = torch.int16 if transform is None else torch.float32
+        assert [batch.t1.data.dtype for batch in source] == [expected]
+
+    def test_what_is_outside_is_looked_up_once(self, monkeypatch):
+        asked = []
+        fill_value = tio.data.ImagesBatch.fill_value
+
+        def spy(self, rule):
+            asked.append(rule)
+            return fill_value(self, rule)
+
+        monkeypatch.setattr(tio.data.ImagesBatch, "fill_value", spy)
+        source = queue(tio.RandomAffine(), batch_size=2, patches_per_volume=2)
+        first, second = ([batch.t1.data for batch in source] for _ in range(2))
+        assert len(first) == len(second)
+        assert asked.count("minimum") == 5
 
     def test_gradients(self):
         angle = torch.tensor(4.0, requires_grad=True)
@@ -217,6 +240,24 @@ class TestWeighted:
         middle = [batch.seg.data[0, 0, 3, 3, 3].item() for batch in source]
         # a voxel at the rim of the 27 may round to a place beside it
         assert middle.count(1) > 45
+
+    def test_patches_stay_in_the_volume(self):
+        sampler = tio.LabelSampler(7, "seg", {1: 1})
+        away = tio.Affine(translation=(40, 0, 0))
+        source = tio.DeviceQueue([self.one()], sampler, away, 1, 3, device="cpu", seed=0)
+        assert [batch.patch_location[0].index[0] for batch in source] == [24 - 7] * 3
+
+    def test_weights_are_summed_up_once(self, monkeypatch):
+        asked = []
+        weights = tio.LabelSampler.weights
+        monkeypatch.setattr(
+            tio.LabelSampler, "weights", lambda s, v: asked.append(v) or weights(s, v)
+        )
+        sampler = tio.LabelSampler(7, "seg", {1: 1})
+        source = tio.DeviceQueue([self.one()], sampler, tio.RandomFlip(), 1, 3, device="cpu")
+        for _ in range(2):
+            assert len(list(source)) == 3
+        assert len(asked) == 1
 
     def test_a_map_that_a_transform_made(self):
         """Weights are those of the volume as patches are cut from it."""

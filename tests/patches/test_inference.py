@@ -110,6 +110,11 @@ def test_batches_and_devices():
     torch.testing.assert_close(out, 3 * given.data)
 
 
+def test_where_predictions_are_put_together():
+    out = tio.predict_by_patches(lambda x: x, image(), 9, output_device="meta")
+    assert out.device.type == "meta"
+
+
 def test_progress(capsys):
     tio.predict_by_patches(lambda x: x, image(), 9, progress=True)
     assert "patches" in capsys.readouterr().out

@@ -23,6 +23,7 @@ PIPELINES = {
     "label": tio.RandomAffine(degrees=10, label_interpolation="label"),
     "filled with the mean": tio.RandomAffine(translation=15, default_pad_value="mean"),
     "resampled": tio.Compose([tio.ToCanonical(), tio.Resample((1, 1, 2)), tio.CropOrPad(32)]),
+    "resampled alone": tio.Resample((1, 1.3, 2)),
     "resampled and turned": tio.Compose(
         [tio.Resample((1, 1, 2)), tio.Pad(8, padding_mode=5), tio.RandomAffine(degrees=20)]
     ),
@@ -147,6 +148,7 @@ def test_what_needs_the_volume_comes_first():
         ([tio.RandomFlip(), tio.ZNormalization(), tio.RandomAffine()], 2),
         ([tio.RandomGamma(), tio.RandomNoise()], 0),
         ([tio.RandomAffine(), tio.RandomBlur()], 2),
+        ([tio.RandomBlur(), tio.RandomBlur(), tio.RandomNoise()], 2),
         ([], 0),
     ],
 )
@@ -203,7 +205,7 @@ class TestWhere:
         for n, (a, b, c) in enumerate(voxel):  # a ball about it, so that it can be found
             ball = ((i - a)[:, None, None] ** 2 + (j - b)[:, None] ** 2 + (k - c) ** 2) / 8
             image[n, 0] = torch.exp(-ball)
-        affine = np.diag([1, 1.2, 1.5, 1])[None].repeat(ROWS, 0)
+        affine = oblique_affine((1, 1.2, 1.5))[None].repeat(ROWS, 0)  # as of what was recorded
         given = tio.SubjectsBatch(
             {"t1": ImagesBatch(image, affine)}, streams=tio.rng.Streams(np.arange(ROWS))
         )

@@ -259,9 +259,6 @@ class Chain:
             data = images.data
         else:
             first, size = region
-            if parallel and not frames:
-                ends = np.array(self.source.shape) - 0.5 + np.zeros_like(first)
-                frames = [Frame(np.full(first.shape, -0.5), ends, fill)]
             frames = [Frame(low - first, high - first, value) for low, high, value in frames]
             data, matrix = images.part(first, size), _shift(-first) @ matrix
         if parallel:
