@@ -18,7 +18,8 @@ from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS, ha
 OURS = "torchio_gpu"
 #: Contenders take at most so many turns with one operation; a turn may be several calls.
 ROUNDS = 15
-#: A slow contender gets no more calls than fit in so many seconds, but a few in any case.
+#: A slow contender gets no more calls than fit in so many seconds, but a few in any case: one, if
+#: not even that fits.
 BUDGET = 8.0
 FEWEST = 3
 
@@ -30,8 +31,12 @@ class Contender(Protocol):
     def ops(self) -> Iterable[str]:
         """Names of its operations; 'copy' is one."""
 
-    def check(self, op: str) -> None:
-        """Call an operation once and raise FailureError if the result cannot be right."""
+    def check(self, op: str) -> str | None:
+        """Call an operation once and raise FailureError if the result cannot be right.
+
+        Returns:
+            A remark on the result, if there is one to be made.
+        """
 
     def turn(self, op: str, calls: int) -> list[float]:
         """Seconds of each of some calls."""
@@ -79,19 +84,23 @@ def measure(
         budget: Seconds that the timed calls of one contender may take in all.
 
     Returns:
-        One row per contender: statistics, and how many copies the median is worth; or a failure.
+        One row per contender: statistics, how many copies the median is worth, and a remark if
+        there is one; or a failure.
     """
     players = {name: (c, op) for name, c in contenders.items() if op in c.ops}
     if players:
         players = {"copy": (next(iter(contenders.values())), "copy"), **players}
     failures: dict[str, str] = {}
+    remarks: dict[str, str] = {}
     wanted: dict[str, int] = {}
     times: dict[str, list[float]] = {}
     for name, (contender, job) in players.items():
         try:
-            contender.check(job)
+            if remark := contender.check(job):
+                remarks[name] = remark
             (once,) = contender.turn(job, 1)
-            wanted[name] = min(repeats, max(FEWEST, int(budget / max(once, 1e-9))))
+            fewest = FEWEST if once <= budget else 1
+            wanted[name] = min(repeats, max(fewest, int(budget / max(once, 1e-9))))
             # The slow are warm after one call: no second one need go to waste.
             times[name] = [once] if wanted[name] < repeats else []
         except FailureError as failure:
@@ -111,6 +120,8 @@ def measure(
     rows: list[dict[str, Any]] = []
     for name in players:
         facts = {"failure": failures[name]} if name in failures else statistics(times[name])
+        if name in remarks and name not in failures:
+            facts["remark"] = remarks[name]
         rows.append({"op": op, "contender": name, **facts})
     floor = rows[0].get("median_ms") if rows else None
     for row in rows:
@@ -157,11 +168,12 @@ def run(options: Options) -> dict[str, Any]:
         workloads = options.workloads or DEFAULT[device]
         for name in workloads:
             result["rows"] += _workload(contenders, name, options)
-    if MEMORY[device] in workloads:
-        for op in MEMORY_OPS:
+    for name in MEMORY[device]:
+        takes = WORKLOADS[name].takes
+        for op in MEMORY_OPS if name in workloads else ():
             for peer, contender in contenders.items():
-                if op in contender.ops and op in (options.ops or MEMORY_OPS):
-                    result["memory"].append(_memory(peer, op, MEMORY[device], options, device))
+                if takes(op) and op in contender.ops and op in (options.ops or MEMORY_OPS):
+                    result["memory"].append(_memory(peer, op, name, options, device))
     return result
 
 
@@ -173,6 +185,8 @@ def _workload(
     ops = [op for op in chosen if workload.takes(op)]
     if options.ops and len(ops) < len(chosen):
         log(f"{name}: {', '.join(op for op in chosen if op not in ops)} are measured elsewhere")
+    if not ops:
+        return []
     loaded: dict[str, Contender] = {}
     rows: list[dict[str, Any]] = []
     for peer, contender in contenders.items():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .workloads import LABELS
+from .workloads import LABELS, OWN, patch_and_overlap
 
 
 def inputs(given: str, x: Tensor) -> tuple[Tensor, ...]:
@@ -18,12 +18,28 @@ def inputs(given: str, x: Tensor) -> tuple[Tensor, ...]:
         given: See :class:`benchmarks.workloads.Work`.
         x: The batch.
     """
-    return tuple(tensor.to(x.device) for tensor in MADE[given](x))
+    made = MADE[given](x)
+    return tuple(tensor.to(x.device) for tensor in made) if given in OWN else made
 
 
 def labels_of(x: Tensor) -> Tensor:
     """A label map of a batch of numbers in [0, 1): (B, 1, I, J, K) uint8."""
     return (x[:, :1] * LABELS).byte()
+
+
+def patches(x: Tensor) -> tuple[Tensor, Tensor]:
+    """All patches of a grid over the first sample, (N, C, i, j, k), and where they lie, (N, 6).
+
+    Where they lie is known on the host, as it is where a loader brings them.
+    """
+    size, overlap = patch_and_overlap(x.shape[2:])
+    along = [
+        [*range(0, n - p, p - o), n - p] for n, p, o in zip(x.shape[2:], size, overlap, strict=True)
+    ]
+    first = torch.cartesian_prod(*map(torch.tensor, along))  # [N, 3]
+    locations = torch.cat([first, first + torch.tensor(size)], 1)
+    cut = [x[0, :, a:d, b:e, c:f] for a, b, c, d, e, f in locations.tolist()]
+    return torch.stack(cut), locations
 
 
 def mask() -> Tensor:
@@ -64,6 +80,8 @@ def subject(size: tuple[int, int, int] = (256, 256, 170)) -> tuple[Tensor, Tenso
 MADE: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {
     "batch": lambda x: (x,),
     "labels": lambda x: (labels_of(x),),
+    "volume": lambda x: (x[0, :1], labels_of(x)[0]),
+    "patches": patches,
     "mask": lambda x: (mask(),),
     "normals": lambda x: (normals(),),
     "subject": lambda x: subject(),

@@ -73,9 +73,10 @@ class Remote:
         """Make the batch that the next calls are about."""
         self._ask("load", workload=workload)
 
-    def check(self, op: str) -> None:
+    def check(self, op: str) -> str | None:
         """As :meth:`benchmarks.worker.Runner.check`."""
-        self._ask("check", op=op)
+        remark: str | None = self._ask("check", op=op)
+        return remark
 
     def turn(self, op: str, calls: int) -> list[float]:
         """As :meth:`benchmarks.worker.Runner.turn`."""

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
-from .workloads import OWN, WORK, WORKLOADS, has_own_input
+from .workloads import OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
 
 RESULTS = machine.ROOT / "benchmarks" / "results"
 OURS = "torchio_gpu"
 #: Medians of the same copy over one run may differ by this factor.
 _QUIET = 2
+#: Marks what a note has a remark on.
+_DAGGER = "†"
 
 Result = dict[str, Any]
 Row = dict[str, Any]
@@ -35,7 +37,7 @@ def tables(result: Result) -> str:
     """A result as markdown: one table per workload, and what a reader must know about them."""
     names = dict.fromkeys(row["workload"] for row in result["rows"])
     parts = [_table(result, name) for name in names]
-    parts += [part for part in (_memory(result), _notes(result)) if part]
+    parts += [part for part in (_rates(result), _memory(result), _notes(result)) if part]
     return "\n\n".join(parts)
 
 
@@ -118,18 +120,36 @@ def _titles(result: Result, order: Iterable[str]) -> list[str]:
 
 
 def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
-    """Median (quartiles) and, of a peer, how many times ours; bold where the peer is ahead."""
+    """Median (quartiles) and, of a peer, how many times ours; bold where the peer is ahead.
+
+    A dagger stands where there is a remark.
+    """
     if not row:
         return "-"
     if "failure" in row:
         return "failed"
     median, q1, q3 = (_number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
-    cell = f"{median} ({q1}-{q3})"
+    cell = f"{median} ({q1}-{q3})" + _DAGGER * ("remark" in row)
     if ours is None or "median_ms" not in ours:
         return cell
     ratio = row["median_ms"] / ours["median_ms"]
     times = f"{_number(ratio)}x"
     return f"{cell} {times}" if ratio >= 1 else f"{cell} **{times} ahead of us**"
+
+
+def _rates(result: Result) -> str:
+    """How many patches contenders make in a second: one line for each operation."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in result["rows"]:
+        number = WORK.get(row["op"], Work()).patches
+        if number and "median_ms" in row and row["contender"] != "copy":
+            rate = _number(1000 * number / row["median_ms"])
+            line = found.setdefault((row["op"], row["workload"]), [])
+            line.append(f"{title(result, row['contender'])} {rate}")
+    return "\n\n".join(
+        f"Patches per second, {op.replace('_', ' ')} of a volume on {workload}: {', '.join(rates)}."
+        for (op, workload), rates in found.items()
+    )
 
 
 def _memory(result: Result) -> str:
@@ -165,6 +185,11 @@ def _notes(result: Result) -> str:
         if has_own_input(op)
     ]
     notes += [
+        f"{op.replace('_', ' ')} {PATCH_OPS[op]}."
+        for op in dict.fromkeys(row["op"] for row in result["rows"])
+        if op in PATCH_OPS
+    ]
+    notes += [
         f"{title(result, c)} runs on Python {facts['python']}, torch {facts['torch']}."
         for c, facts in result["contenders"].items()
         if "torch" in facts and (facts["python"], facts["torch"]) != (ours["python"], ours["torch"])
@@ -175,6 +200,12 @@ def _notes(result: Result) -> str:
         f"failed: {row['failure']}."
         for row in result["rows"]
         if "failure" in row
+    ]
+    notes += [
+        f"{_DAGGER} {title(result, row['contender'])} {row['op'].replace('_', ' ')} on "
+        f"{row['workload']}: {row['remark']}."
+        for row in result["rows"]
+        if "remark" in row
     ]
     notes += [
         f"{contender}: {facts['failure']}."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = tuple[int, ...]
+Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Workload:
         host: Time until the call returns, whatever a GPU still has to do: for batches so small
             that only the cost of the call itself matters.
         own: Operations with inputs of their own are measured here: for each device in one place.
+        patches: Operations on patches are measured here, and no others.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Workload:
     repeats: int = 15
     host: bool = False
     own: bool = False
+    patches: bool = False
 
     @property
     def size(self) -> int:
@@ -41,6 +44,8 @@ class Workload:
 
     def takes(self, op: str) -> bool:
         """Whether an operation is measured here."""
+        if self.patches or op in PATCH_OPS:
+            return self.patches and op in PATCH_OPS
         return self.own or not has_own_input(op)
 
     def __str__(self) -> str:
@@ -57,12 +62,14 @@ WORKLOADS = {
         Workload("W1", (8, 1, 128, 128, 128), own=True),
         Workload("W2", (2, 1, 256, 256, 256)),
         Workload("W3", (2, 4, 240, 240, 155)),
+        Workload("P", (1, 2, 256, 256, 256), patches=True),
     )
 }
 
 #: What a run measures when it is not told.
-DEFAULT = {"cpu": ("CPU", "W0"), "cuda": ("W1", "W2", "W3", "W0")}
-MEMORY = {"cpu": "CPU", "cuda": "W1"}
+DEFAULT = {"cpu": ("CPU", "W0", "P"), "cuda": ("W1", "W2", "W3", "W0", "P")}
+#: Where peak memory is measured.
+MEMORY = {"cpu": ("CPU", "P"), "cuda": ("W1", "P")}
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,21 @@ class Work:
 
     Args:
         given: Name of its input: 'batch', 'labels' for a label map made of the batch, (B, 1, I, J,
-            K) uint8, or one of :data:`OWN`. See :mod:`benchmarks.inputs`.
+            K) uint8, 'volume' for an image, (1, I, J, K), and its label map, both of the first
+            sample, 'patches' for all those of a grid, (N, C, i, j, k), and where they lie, (N, 6),
+            or one of :data:`OWN`. See :mod:`benchmarks.inputs`.
         shape: From the shape of the input, the first where there are two, to that of the result.
         dtype: Of the result.
+        identity: The result must be the batch again, whatever the input. Where it differs by more
+            than rounding, the time counts, but comes with a remark.
+        patches: How many patches a call makes: tables say how many that is in a second.
     """
 
     given: str = "batch"
     shape: Callable[[Shape], Shape] = tuple
     dtype: str = "float32"
+    identity: bool = False
+    patches: int = 0
 
 
 #: Inputs that are the same whatever the batch.
@@ -107,6 +121,27 @@ def crop_or_pad(size: Sequence[int]) -> Shape:
     return 3 * i // 4, 3 * j // 4, 5 * k // 4
 
 
+def patch_and_overlap(size: Sequence[int]) -> tuple[Triple, Triple]:
+    """Shape of the patches that a volume of this size is cut into, and how much neighbours share.
+
+    Of 256³ voxels these are 64³ and 16, and there are 125 patches.
+    """
+    i, j, k = (n // 4 if n > _SHORT else n // 2 for n in size)
+    a, b, c = (n // 16 if n > _SHORT else n // 4 for n in size)
+    return (i, j, k), (a, b, c)
+
+
+def training_patch(size: Sequence[int]) -> Triple:
+    """Shape of a patch to train with, from a volume of this size: of 256³ voxels, 96³."""
+    i, j, k = size
+    return 3 * i // 8, 3 * j // 8, 3 * k // 8
+
+
+def _patches(number: int) -> Work:
+    """Some patches of one volume."""
+    return Work("volume", lambda shape: (number, 1, *training_patch(shape[1:])), patches=number)
+
+
 #: Operations, in the order of the tables. Every one is applied to every sample (p = 1), linearly
 #: interpolated; random ones have parameters of their own for each sample.
 WORK: dict[str, Work] = {
@@ -123,8 +158,24 @@ WORK: dict[str, Work] = {
     "percentile": Work("normals", lambda shape: (shape[0], len(PERCENTILES)), "float64"),
     "pipe6": Work(),
     "prep6": Work("subject", lambda shape: (shape[0], *PREP6_SHAPE)),
+    "aggregate": Work("patches", identity=True),
+    **dict.fromkeys(("infer_hann", "infer_gaussian"), Work(identity=True)),
+    "one_patch": _patches(1),
+    "four_patches": _patches(4),
 }
 OPS = tuple(WORK)
+#: Operations on patches, and what they do, for those who read the tables.
+PATCH_OPS = {
+    "aggregate": "puts 125 patches of 64³ voxels that overlap by 16 together, 4 at a time, with "
+    "Hann weights",
+    "infer_hann": "cuts such patches out of the batch, gives them to a network that returns them, "
+    "and puts them together",
+    "infer_gaussian": "does so with Gaussian weights, whose standard deviation is 1/8 of a patch",
+    "one_patch": "cuts a random patch of 96³ voxels out of one channel and its label map, both "
+    "augmented by pipe6: torchio_gpu computes the patch only, all others the whole volume",
+    "four_patches": "does so for four patches of a volume: torchio_gpu augments each in its own "
+    "way, all others the volume once",
+}
 
 
 def has_own_input(op: str) -> bool:
@@ -136,8 +187,10 @@ def has_own_input(op: str) -> bool:
 #: take this library 1 ms, each of the others 0.5 ms.
 HOST_OPS = OPS[OPS.index("motion") :]
 #: Those for which peak memory is measured. On the CPU motion may take this library 4 batches, pipe6
-#: 6.
-MEMORY_OPS = ("motion", "pipe6")
+#: 6, aggregate 1.2.
+MEMORY_OPS = ("motion", "pipe6", "aggregate")
+#: Patches that a network is given, or makes, at once.
+AT_ONCE = 4
 
 # In the words of TorchIO 1.x: degrees, voxels of 1 mm, half-widths of ranges.
 AFFINE: dict[str, Any] = {"scales": 0.1, "degrees": 15, "translation": 5}

@@ -9,12 +9,14 @@ interpreter than the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..workloads import AT_ONCE
 
 Op = Callable[..., Tensor]
 
@@ -28,3 +30,8 @@ def by_size(make: Callable[[Sequence[int]], Op]) -> Op:
     """For parameters that depend on the size (I, J, K) of the batch; made once for each size."""
     made = cache(make)
     return lambda x: made(tuple(x.shape[2:]))(x)
+
+
+def four_by_four(patches: Tensor, locations: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches in which a network hands out patches, and where these lie."""
+    return zip(patches.split(AT_ONCE), locations.split(AT_ONCE), strict=True)

@@ -14,12 +14,14 @@ scikit-image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import exp, log, prod, radians
 from typing import Any
 
 import monai
 import torch
 from monai import transforms as m
+from monai.inferers import sliding_window_inference
 from monai.utils import optional_import
 from torch import Tensor
 
@@ -113,6 +115,46 @@ def prep6(image: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
+def infer_gaussian(x: Tensor) -> Tensor:
+    """Dense inference with a network that returns what it is given."""
+    size, overlap = w.patch_and_overlap(x.shape[2:])
+    result: Tensor = sliding_window_inference(
+        x,
+        size,
+        w.AT_ONCE,
+        lambda patches: patches,
+        overlap=[o / p for o, p in zip(overlap, size, strict=True)],
+        mode="gaussian",
+        sigma_scale=0.125,
+    )
+    return result
+
+
+VOLUMES: dict[str, Any] = {
+    "affine": m.RandAffined(BOTH, prob=1, **MOTION, mode=NEAREST, padding_mode="zeros"),
+    "elastic": m.Rand3DElasticd(BOTH, **BEND, prob=1, mode=NEAREST, padding_mode="zeros"),
+    "random_flip": m.Compose(
+        [m.RandFlipd(BOTH, w.RANDOM_FLIP["flip_probability"], n) for n in w.RANDOM_FLIP["axes"]]
+    ),
+    **{name: m.Lambdad("image", STEPS[name]) for name in ("bias_field", "gamma", "noise")},
+}
+
+
+def from_volume(number: int) -> Op:
+    """Patches of one volume, augmented once."""
+
+    @cache
+    def steps(size: w.Triple) -> Any:
+        crop = m.RandSpatialCropSamplesd(BOTH, size, number, random_size=False)
+        return m.Compose([*(VOLUMES[name] for name in w.PIPE6), crop])
+
+    def op(image: Tensor, labels: Tensor) -> Tensor:
+        patches = steps(w.training_patch(image.shape[1:]))({"image": image, "label": labels})
+        return torch.stack([patch["image"] for patch in patches])
+
+    return op
+
+
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
     "spike": by_size(spike),
@@ -120,4 +162,7 @@ OPS: dict[str, Op] = {
     "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
     "to_canonical": per_sample(to_canonical),
     "prep6": prep6,
+    "infer_gaussian": infer_gaussian,
+    "one_patch": from_volume(1),
+    "four_patches": from_volume(4),
 }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 import torchio as tio
 from torch import Tensor
 
 from .. import workloads as w
-from . import Op, by_size, per_sample
+from . import Op, by_size, four_by_four, per_sample
 
 NAME, VERSION = "TorchIO", version("torchio")
 if not VERSION.startswith("1."):
@@ -81,6 +83,46 @@ def prep6(image: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
+@cache
+def grid(size: w.Triple) -> tio.GridSampler:
+    """The sampler that an aggregator wants, of a volume of this size."""
+    subject = tio.Subject(image=tio.ScalarImage(tensor=torch.zeros(1, 1, 1, 1).expand(1, *size)))
+    return tio.GridSampler(subject, *w.patch_and_overlap(size))
+
+
+def aggregate(patches: Tensor, locations: Tensor) -> Tensor:
+    """The batch that patches were cut out of."""
+    i, j, k = locations[:, 3:].amax(0).tolist()
+    aggregator = tio.GridAggregator(grid((i, j, k)), overlap_mode="hann")
+    for batch, where in four_by_four(patches, locations):
+        aggregator.add_batch(batch, where)
+    return aggregator.get_output_tensor()[None].to(patches.device)
+
+
+def infer_hann(x: Tensor) -> Tensor:
+    """Dense inference with a network that returns what it is given."""
+    subject = tio.Subject(image=tio.ScalarImage(tensor=x[0].cpu()))
+    sampler = tio.GridSampler(subject, *w.patch_and_overlap(x.shape[2:]))
+    aggregator = tio.GridAggregator(sampler, overlap_mode="hann")
+    for batch in tio.SubjectsLoader(sampler, batch_size=w.AT_ONCE):
+        aggregator.add_batch(batch["image"][tio.DATA].to(x.device), batch[tio.LOCATION])
+    return aggregator.get_output_tensor()[None].to(x.device)
+
+
+def from_volume(number: int) -> Op:
+    """Patches of one volume, augmented once."""
+
+    def op(image: Tensor, labels: Tensor) -> Tensor:
+        volume = tio.Subject(
+            image=tio.ScalarImage(tensor=image.cpu()), label=tio.LabelMap(tensor=labels.cpu())
+        )
+        sampler = tio.UniformSampler(w.training_patch(image.shape[1:]))
+        patches = sampler(STEPS["pipe6"](volume), number)
+        return torch.stack([patch.image.data for patch in patches]).to(image.device)
+
+    return op
+
+
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
     "ghosting": by_size(lambda size: per_sample(tio.RandomGhosting(**w.ghosting(size)))),
@@ -92,4 +134,8 @@ OPS: dict[str, Op] = {
     "one_hot": of_labels(tio.OneHot(w.LABELS)),
     "largest_component": of_labels(tio.KeepLargestComponent()),
     "prep6": prep6,
+    "aggregate": aggregate,
+    "infer_hann": infer_hann,
+    "one_patch": from_volume(1),
+    "four_patches": from_volume(4),
 }

@@ -3,7 +3,8 @@
 Its bias field is another one: normal numbers on a coarse grid, upsampled linearly. Its defaults
 leave an image as it is, and a single number is a constant: parameters are given as ranges. It
 normalizes a batch by the numbers of its first sample: here samples go through it one by one, as
-with the others. Its one-hot maps are left out: float32, so four times the memory.
+with the others. Its one-hot maps are left out: float32, so four times the memory. Its aggregator
+does not divide by a sum of weights below 1, which Hann weights of this grid are everywhere.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import torch
 import torchio as tio
 from torch import Tensor
 
 from .. import workloads as w
-from . import Op, by_size, per_sample
+from . import Op, by_size, four_by_four, per_sample
 
 NAME, VERSION = "TorchIO", version("torchio")
 if not VERSION.startswith("2."):
@@ -113,6 +115,42 @@ def prep6(image: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
+def location(first_and_last: list[int]) -> tio.PatchLocation:
+    """Where a patch lies, of its first voxel and the one after its last."""
+    a, b, c, d, e, f = first_and_last
+    return tio.PatchLocation((a, b, c), (d - a, e - b, f - c))
+
+
+def aggregate(patches: Tensor, locations: Tensor) -> Tensor:
+    """The batch that patches were cut out of."""
+    aggregator = tio.PatchAggregator(tuple(locations[:, 3:].amax(0).tolist()), "hann")
+    for batch, where in four_by_four(patches, locations):
+        aggregator.add_batch(batch, [location(each) for each in where.tolist()])
+    return aggregator.get_output()[None].to(patches.device)
+
+
+def infer_hann(x: Tensor) -> Tensor:
+    """Dense inference with a network that returns what it is given."""
+    subject = tio.Subject(image=tio.ScalarImage(x[0].cpu()))
+    sampler = tio.GridSampler(subject, *w.patch_and_overlap(x.shape[2:]))
+    aggregator = tio.PatchAggregator(subject.spatial_shape, "hann")
+    for batch in tio.SubjectsLoader(sampler, batch_size=w.AT_ONCE):
+        aggregator.add_batch(batch.image.data.to(x.device), batch.metadata["patch_location"])
+    return aggregator.get_output()[None].to(x.device)
+
+
+def from_volume(number: int) -> Op:
+    """Patches of one volume, augmented once."""
+
+    def op(image: Tensor, labels: Tensor) -> Tensor:
+        volume = tio.Subject(image=tio.ScalarImage(image), label=tio.LabelMap(labels))
+        sampler = tio.UniformSampler(volume, w.training_patch(image.shape[1:]))
+        patches = sampler(STEPS["pipe6"](volume), number)
+        return torch.stack([patch.image.data for patch in patches])
+
+    return op
+
+
 OPS: dict[str, Op] = {
     **{name: batched(step) for name, step in STEPS.items()},
     "ghosting": by_size(lambda size: batched(tio.Ghosting(**w.ghosting(size)))),
@@ -125,4 +163,8 @@ OPS: dict[str, Op] = {
     "remap_labels": of_labels(tio.RemapLabels(w.REMAPPING)),
     "largest_component": of_labels(tio.KeepLargestComponent(fully_connected=False)),
     "prep6": prep6,
+    "aggregate": aggregate,
+    "infer_hann": infer_hann,
+    "one_patch": from_volume(1),
+    "four_patches": from_volume(4),
 }

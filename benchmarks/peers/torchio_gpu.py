@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import torchio_gpu as tio
 
 from .. import workloads as w
-from . import Op, by_size
+from . import Op, by_size, four_by_four
 
 NAME, VERSION = "torchio_gpu", tio.__version__
 
@@ -80,6 +82,57 @@ def prep6(image: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
+def aggregate(patches: Tensor, locations: Tensor) -> Tensor:
+    """The batch that patches were cut out of."""
+    aggregator = tio.PatchAggregator(locations[:, 3:].amax(0).tolist(), overlap_mode="hann")
+    for batch, where in four_by_four(patches, locations):
+        aggregator.add_batch(batch, where)
+    return aggregator.get_output()[None]
+
+
+def infer(overlap_mode: str) -> Op:
+    """Dense inference with a network that returns what it is given."""
+
+    def op(x: Tensor) -> Tensor:
+        size, overlap = w.patch_and_overlap(x.shape[2:])
+        result: Tensor = tio.predict_by_patches(
+            lambda patches: patches,
+            x[0],
+            size,
+            overlap,
+            overlap_mode=overlap_mode,
+            batch_size=w.AT_ONCE,
+        )
+        return result[None]
+
+    return op
+
+
+PIPE6 = tio.Compose([STEPS[name] for name in w.PIPE6])
+
+
+def volume(image: Tensor, labels: Tensor) -> tio.Subject:
+    """What patches to train with are cut out of."""
+    return tio.Subject(image=tio.ScalarImage(image), label=tio.LabelMap(labels))
+
+
+def from_queue(number: int) -> Op:
+    """An epoch of the one volume that a queue has, which stays on the device."""
+
+    @lru_cache(maxsize=1)
+    def queue(image: Tensor, labels: Tensor) -> tio.DeviceQueue:
+        sampler = tio.UniformSampler(w.training_patch(image.shape[1:]))
+        return tio.DeviceQueue(
+            [volume(image, labels)],
+            sampler,
+            PIPE6,
+            patches_per_volume=number,
+            device=image.device,
+        )
+
+    return lambda *images: torch.cat([batch.image.data for batch in queue(*images)])
+
+
 OPS: dict[str, Op] = {
     **STEPS,
     "ghosting": by_size(lambda size: tio.RandomGhosting(**w.ghosting(size))),
@@ -92,5 +145,10 @@ OPS: dict[str, Op] = {
     "largest_component": of_labels(tio.KeepLargestComponent()),
     "percentile": lambda x: tio.functional.percentile(x, w.PERCENTILES),
     "prep6": prep6,
-    "pipe6": tio.Compose([STEPS[name] for name in w.PIPE6]),
+    "pipe6": PIPE6,
+    "aggregate": aggregate,
+    "infer_hann": infer("hann"),
+    "infer_gaussian": infer("gaussian"),
+    "one_patch": from_queue(1),
+    "four_patches": from_queue(4),
 }
