@@ -105,7 +105,8 @@ def aggregate_patches(
 
 def _check_first(first: np.ndarray | Tensor | Sequence[Sequence[int]]) -> np.ndarray:
     corner = host(first) if isinstance(first, Tensor) else np.asarray(first)
-    whole = corner.ndim == 2 and corner.shape[1] == 3 and len(corner)
-    if not whole or not (corner == np.rint(corner)).all():
+    if corner.ndim != 2 or corner.shape[1] != 3 or not len(corner):
         raise ValueError(f"first must be whole numbers (N, 3), got shape {corner.shape}")
+    if not (np.isfinite(corner) & (corner == np.rint(corner))).all():
+        raise ValueError(f"first must be whole numbers (N, 3), got {corner.tolist()}")
     return corner.astype(np.int64)

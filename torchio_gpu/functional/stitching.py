@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ __all__ = ["OVERLAPS", "Rows", "Stitcher", "check_overlap", "stream"]
 
 #: What to do where patches overlap.
 OVERLAPS = ("crop", "average", "hann", "gaussian")
-#: From so many patches on that begin within half a patch of each other, as on a grid whose
-#: neighbours share more than half, a voxel is the sum of more terms than float32 adds up well.
+#: When more patches than these begin in a cell half their size, as on a grid whose neighbours share
+#: more than half, a voxel is the sum of more terms than float32 adds up well.
 _MANY = 8
 
 
@@ -52,6 +53,7 @@ class Stitcher:
         self.weights: Tensor | None = None  # of the voxels of a patch, but for 'crop'
         self.first: list[np.ndarray] = []  # [N, 3] in voxels of the output
         self._waiting: list[tuple[Tensor, list[Place]]] = []  # what has a gradient
+        self._cells: Counter[tuple[int, ...]] = Counter()  # patches that begin in each cell
 
     def add(self, patches: Volume, first: np.ndarray, size: Triple) -> None:
         """Add predictions.
@@ -64,26 +66,28 @@ class Stitcher:
         corner, where = self.place(patches, first, size)
         if self.size is None:
             self.begin(patches)
-        self.check(patches)
         self.first.append(corner)
-        self.widen(self.first)
+        self.widen(corner)
         if self._waiting or (patches.requires_grad and torch.is_grad_enabled()):
             self._waiting.append((patches, where))
         else:
             _reference.scatter(self.total, patches.detach(), where, self.weights)
 
-    def widen(self, first: Sequence[np.ndarray]) -> None:
+    def widen(self, first: np.ndarray) -> None:
         """Go on in float64 where so many patches overlap that rounding in float32 would show.
 
         Args:
-            first: First voxels of all patches so far, [N, 3] each, the newest at the end.
+            first: First voxels of the newest patches, [N, 3].
         """
-        if self.weights is None or self.total.dtype != torch.float32:
+        if self.weights is None or self.total.dtype not in (torch.float32, torch.complex64):
             return
         assert self.size is not None
-        near = abs(np.concatenate(first) - first[-1][-1]) < np.array(self.size) / 2
-        if near.all(1).sum() > _MANY:
-            self.total, self.weights = self.total.double(), self.weights.double()
+        half = (np.array(self.size) + 1) // 2
+        self._cells.update(map(tuple, (first // half).tolist()))
+        if max(self._cells.values()) > _MANY:
+            wide = torch.complex128 if self.total.is_complex() else torch.float64
+            with torch.inference_mode(False):
+                self.total, self.weights = self.total.to(wide), self.weights.to(wide)
 
     def result(self) -> Tensor:
         """The volume, (C, I, J, K); it is that to which patches were added, and ends that."""
@@ -106,14 +110,15 @@ class Stitcher:
         return total.to(self.dtype)
 
     def _weight(self, first: np.ndarray, size: Triple, device: torch.device) -> Tensor:
-        """The sum of weights of any patches, [1, I, J, K]; infinite where there is none."""
+        """The sum of weights of any patches, [1, I, J, K]; 1 where there is none."""
         assert self.weights is not None
         assert self.size is not None
-        weight = torch.zeros((1, *size), dtype=self.weights.dtype, device=device)
+        weights = self.weights.real
+        total = torch.zeros((1, *size), dtype=weights.dtype, device=device)
         one = torch.ones((1, 1, 1, 1), device=device).expand(1, *self.size)
         where = _reference.places(first, self.size, size)
-        _reference.scatter(weight, one.expand(len(where), *one.shape), where, self.weights)
-        return weight.masked_fill_(weight == 0, torch.inf)
+        _reference.scatter(total, one.expand(len(where), *one.shape), where, weights)
+        return total.masked_fill_(total == 0, 1)
 
     def begin(self, patches: Volume, rows: int | None = None) -> None:
         """Take the size and type of predictions from the first ones, and make room for their sum.
@@ -128,18 +133,21 @@ class Stitcher:
         work = torch.float32 if half else self.dtype
         device = self.device or patches.device
         self.profiles = [_reference.profile(self.mode, n) for n in self.size]
-        if self.mode != "crop":
-            self.weights = _reference.cube(to_device(device, *self.profiles)).to(work)
-        self.total = torch.zeros((patches.shape[1], *shape), dtype=work, device=device)
+        with torch.inference_mode(False):  # which may end before all patches are there
+            if self.mode != "crop":
+                self.weights = _reference.cube(to_device(device, *self.profiles)).to(work)
+            self.total = torch.zeros((patches.shape[1], *shape), dtype=work, device=device)
 
     def _kept(self, dtype: torch.dtype) -> torch.dtype:
         """The type of the output for patches of a type."""
         keeps = self.mode == "crop" or dtype.is_floating_point or dtype.is_complex
         return dtype if keeps else torch.float32
 
-    def check(self, patches: Volume) -> None:
+    def _check(self, patches: Volume) -> None:
         """Raise unless predictions are like the first ones."""
-        known = (self.total.shape[0], *(self.size or ()), self.dtype)
+        if self.size is None:
+            return
+        known = (self.total.shape[0], *self.size, self.dtype)
         given = (*patches.shape[1:], self._kept(patches.dtype))
         if given != known:
             raise ValueError(
@@ -150,7 +158,12 @@ class Stitcher:
     def place(
         self, patches: Volume, first: np.ndarray, size: Triple
     ) -> tuple[np.ndarray, list[Place]]:
-        """First voxels of predictions in the output, [N, 3], and what of them goes where."""
+        """First voxels of predictions in the output, [N, 3], and what of them goes where.
+
+        Raises:
+            ValueError: They are not like the first ones, or do not fit their places.
+        """
+        self._check(patches)
         if len(patches) != len(first):
             raise ValueError(
                 f"locations must be one for each patch: expected {len(patches)}, got {len(first)}"
@@ -172,15 +185,19 @@ class Stitcher:
                 f"{self.volume}, got {tuple(got.tolist())}"
             )
         last = first + np.array(size)
-        corner = _scaled(first, self.scale)
+        # Where a patch is a whole number of strides, so are the places of patches; the shapes of
+        # volumes may be rounded.
+        whole = (np.array(size) % got == 0) | (got % size == 0)
+        scale = np.where(whole, got / np.array(size), self.scale)
+        corner = _scaled(first, scale)
         corner = np.where(last == volume, shape - got, np.where(first == 0, 0, corner))
         low = high = None
         if self.mode == "crop":
             check_overlap(self.overlap, size)
             before = np.array(self.overlap) // 2
             after = np.array(self.overlap) - before
-            low = np.where(first > 0, _scaled(first + before, self.scale), corner)
-            high = np.where(last < volume, _scaled(last - after, self.scale), corner + got)
+            low = np.where(first > 0, _scaled(first + before, scale), corner)
+            high = np.where(last < volume, _scaled(last - after, scale), corner + got)
         return corner, _reference.places(corner, spatial_shape(patches), self.shape, low, high)
 
 
@@ -223,8 +240,7 @@ def stream(
         corner, where = stitcher.place(patches, first, size)
         if stitcher.size is None:
             stitcher.begin(patches, rows=patches.shape[2])
-        stitcher.check(patches)
-        stitcher.widen([firsts, corner])
+        stitcher.widen(corner)
         for n, (inner, outer) in enumerate(where):
             start = outer[0].start
             if start < done:

@@ -87,7 +87,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
             return np.zeros(3, dtype=int), np.zeros(3, dtype=int)
         half = np.array(self.patch_overlap) // 2
         missing = (np.array(self.patch_size) - np.array(shape) - 2 * half).clip(0)
-        return half + missing // 2, half + missing - missing // 2
+        # the middle voxel of a patch, number n // 2, is one of the volume
+        return half + missing - missing // 2, half + missing // 2
 
     def corners(self, shape: Triple) -> np.ndarray:
         """First voxels of the patches of a volume, [N, 3], those along K following each other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,11 +78,16 @@ class PatchLocation:
     @classmethod
     def from_tensor(cls, location: Any) -> PatchLocation:
         """From six whole numbers: first voxel, and the voxel after the last."""
-        ends = [int(n) for n in location]
-        if len(ends) != 6 or any(a >= b for a, b in zip(ends[:3], ends[3:], strict=True)):
+        try:
+            given = [float(n) for n in location]
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"a location must be six numbers, got {location!r}") from error
+        ends = [int(n) if math.isfinite(n) else 0 for n in given]
+        empty = any(a >= b for a, b in zip(ends[:3], ends[3:], strict=False))
+        if len(ends) != 6 or empty or ends != given:
             raise ValueError(
                 "a location must be six numbers, the first voxel and the one after the last, "
-                f"got {ends}"
+                f"got {given}"
             )
         a, b, c, d, e, f = ends
         return cls((a, b, c), (d - a, e - b, f - c))

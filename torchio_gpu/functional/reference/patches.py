@@ -189,13 +189,13 @@ class Scatter(Function):
         grads = []
         for (shape, dtype, device), some in reversed(list(zip(ctx.like, ctx.where, strict=True))):
             part = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
-            for patch, place in reversed(list(zip(part, some, strict=True))):
+            for n, place in reversed(list(enumerate(some))):
                 seen = place.on(grad)
                 if ctx.weights is None:
-                    place.of(patch).copy_(seen)
+                    place.of(part[n]).copy_(seen)
                     seen.zero_()  # what was there before was overwritten
                 else:
-                    place.of(patch).copy_(seen * place.of(ctx.weights))
+                    place.of(part[n]).copy_(seen * place.of(ctx.weights))
             grads.append(part.to(device, dtype))
         return (None, None, None, *reversed(grads))
 
@@ -213,6 +213,8 @@ def weight_sums(
         profiles: Weights along each axis.
         shape: Voxels of the volume.
     """
+    if not len(first):
+        return [np.zeros(n) for n in shape]
     known, times = np.unique(first, axis=0, return_counts=True)
     starts = [np.unique(column) for column in first.T]
     if len(known) != np.prod([len(s) for s in starts]) or np.ptp(times):
@@ -230,7 +232,7 @@ def _along(starts: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
 
 
 def divide(volume: Tensor, sums: Sequence[Tensor]) -> Tensor:
-    """Divide a volume by the product of three numbers for each voxel; 0 where that is 0.
+    """Divide a volume by the product of three numbers for each voxel, which is 0 where it is 0 too.
 
     In place, unless it has a gradient.
 
@@ -238,7 +240,8 @@ def divide(volume: Tensor, sums: Sequence[Tensor]) -> Tensor:
         volume: [C, I, J, K].
         sums: One number for each voxel along I, J, K.
     """
-    i, j, k = (torch.where(s > 0, s, torch.inf).to(volume.dtype) for s in sums)
+    work = volume.real.dtype
+    i, j, k = (torch.where(s > 0, s, 1).to(work) for s in sums)
     plane = j[:, None] * k
     if volume.requires_grad:
         return volume / (i[:, None, None] * plane)
