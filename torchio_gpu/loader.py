@@ -36,6 +36,11 @@ class SubjectsLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Dataset[Any], *args: Any, seed: int | None = None, **kwargs: Any):
         kwargs.setdefault("collate_fn", collate)
+        if seed is not None and isinstance(dataset, IterableDataset):
+            raise ValueError(
+                "seed must be None for an iterable dataset: give it to the dataset, such as a "
+                f"Queue; got {seed}"
+            )
         super().__init__(dataset, *args, **kwargs)
         self.seed = seed
         #: Number of the epoch that the next iteration runs; see :meth:`set_epoch`.
@@ -120,9 +125,11 @@ class SeededDataset(Dataset[Any]):
         index, seed = pair
         with rng.use_seed(seed) as streams:
             subject = self._dataset[index]
-            subject = subject if self._transform is None else self._transform(subject)
+            if isinstance(subject, Subject):
+                subject = copy.copy(subject)  # which may be one that the dataset keeps
+            if self._transform is not None:
+                subject = self._transform(subject)
         if isinstance(subject, Subject):
-            subject = copy.copy(subject)  # which may be one that the dataset keeps
             subject.streams = streams
         return subject
 

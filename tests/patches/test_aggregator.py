@@ -98,6 +98,18 @@ class TestConstants:
         out = together(aggregator, torch.ones(len(at), 1, 4, 4, 4), at)
         assert ((out - 1).abs() <= 1e-6).all()
 
+    @pytest.mark.parametrize("mode", MODES)
+    def test_lie_where_the_shapes_say(self, mode):
+        """3 voxels of 40 make 2.25 of 30, here rounded up: that patches stay as large is chance."""
+        at = grid((40, 1, 1), (3, 1, 1), 0)
+        patches = at[:, 0].double().view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 1, 1)
+        aggregator = tio.PatchAggregator((40, 1, 1), mode, 0, (30, 1, 1))
+        out = together(aggregator, patches, at)
+        # the patch of a row begins at most its own 3 voxels and a rounded one away from it
+        assert ((out.flatten() - torch.arange(30) * 40 / 30).abs() <= 4).all()
+        found, _ = finished(aggregator, patches, at)
+        torch.testing.assert_close(found, out, rtol=0, atol=1e-13)  # rounding of sums
+
 
 class TestMeans:
     @pytest.mark.parametrize("mode", MEANS)

@@ -59,7 +59,8 @@ class DeviceQueue:
         shuffle_subjects: Take subjects in random order; by default, unless there is a
             ``subject_sampler``.
         subject_sampler: Indices of the subjects to take, in order. It shares out subjects between
-            ranks itself; else ranks of ``torch.distributed`` share them out.
+            ranks itself; else ranks of ``torch.distributed`` share them out, of which one may have
+            a subject more than another.
         drop_last: Leave out the last subjects of an epoch if they do not fill a batch.
         seed: Decides all that is random, together with the number of the epoch; by default drawn
             from torch's CPU generator at each epoch.
@@ -121,10 +122,6 @@ class DeviceQueue:
         for name, (value, low) in least.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
-        if subject_sampler is not None and shuffle_subjects:
-            raise ValueError(
-                "shuffle_subjects must not be True with a subject_sampler, which decides the order"
-            )
         self.patch_sampler, self.transform = patch_sampler, transform
         self.batch_size, self.patches_per_volume = batch_size, patches_per_volume
         self.num_workers, self.drop_last = num_workers, drop_last
@@ -135,8 +132,7 @@ class DeviceQueue:
         self.device = torch.empty(0, device=device).device
         self.shelf = Shelf(subjects, self.device, memory)
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
-        count: int = len(subjects)  # type: ignore[arg-type]
-        self._turns = Turns(count, subject_sampler, shuffle, seed)
+        self._turns = Turns(subjects, subject_sampler, shuffle, seed)
         self._pipeline = Patchwise(transform)
 
     def __len__(self) -> int:

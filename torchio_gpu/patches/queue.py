@@ -42,8 +42,9 @@ _ORDER_OF_1 = (
     "shuffle_subjects",
     "shuffle_patches",
 )
-#: Names of 1.x, each with the other one.
-_NAMES_OF_1 = {"sampler": "patch_sampler", "samples_per_volume": "patches_per_volume"}
+#: Subjects whose patches may come in after each patch that goes out: more than one, or the queue
+#: would never fill where a subject has one patch.
+_INTAKE = 2
 
 
 @dataclass
@@ -72,9 +73,10 @@ class Queue(IterableDataset[Any]):
 
     Give it to a loader without workers, and let threads of the queue read ahead; or give it to a
     loader with workers, which share out the subjects. Ranks of ``torch.distributed`` share them
-    out as well. After each patch that is taken, the patches of one more subject come in if there is
-    room for them, so the first patch is there as soon as one subject is loaded, and soon the queue
-    is full. The order of the patches does not depend on the number of threads.
+    out as well; one of them may have a subject more than another. The first patch is there as soon
+    as one subject is loaded. After each patch that is taken, those of up to two more subjects come
+    in if there is room for them, so that the queue fills while it is used. The order of the patches
+    does not depend on the number of threads.
 
     Args:
         subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset.
@@ -169,8 +171,7 @@ class Queue(IterableDataset[Any]):
             if self.subjects is None:
                 raise ValueError("subjects must be given, got None")
             self.subjects = SubjectsDataset(self.subjects)
-        count = len(self.subjects)  # type: ignore[arg-type]
-        self._turns = Turns(count, self.subject_sampler, self.shuffle_subjects, seed)
+        self._turns = Turns(self.subjects, self.subject_sampler, self.shuffle_subjects, seed)
 
     def _check(self) -> None:
         if not callable(self.patch_sampler):
@@ -184,10 +185,6 @@ class Queue(IterableDataset[Any]):
             raise ValueError(
                 f"max_length must have room for the patches of a subject, "
                 f"{self.patches_per_volume}, got {self.max_length}"
-            )
-        if self.subject_sampler is not None and self.shuffle_subjects:
-            raise ValueError(
-                "shuffle_subjects must not be True with a subject_sampler, which decides the order"
             )
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {self.on_error!r}")
@@ -242,7 +239,7 @@ class Queue(IterableDataset[Any]):
 
         It goes up by itself where the queue is iterated over in one process. A SubjectsLoader sets
         it; a plain DataLoader with workers that do not persist needs it set before each epoch where
-        there is a ``seed``, or several ranks.
+        there is a ``seed``, or several ranks. Workers that persist count by themselves.
         """
         self._turns.epoch = epoch
 
@@ -252,22 +249,23 @@ class Queue(IterableDataset[Any]):
         epoch = self._turns.next()
         picks = torch.Generator().manual_seed(epoch.seed)
         counts = self._statistics = QueueStatistics()
-        total = len(epoch.indices) * self.patches_per_volume
-        bar: Any = Progress(disable=not self.progress) if self.progress else nullcontext()
-        with bar, self._loaded(list(zip(epoch.indices, epoch.seeds, strict=True))) as loaded:
+        pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
+        total = len(pairs) * self.patches_per_volume
+        bar: Any = Progress() if self.progress else nullcontext()
+        with bar, self._loaded(pairs, counts) as loaded:
             task = bar.add_task("patches", total=total) if self.progress else None
             waiting: list[Subject] = []
-            more = True
-            while True:
-                if more and len(waiting) + self.patches_per_volume <= self.max_length:
+            more, wanted = True, 1
+            while more or waiting:
+                for _ in range(wanted):
+                    if not more or len(waiting) + self.patches_per_volume > self.max_length:
+                        break
                     patches = next(loaded, None)
                     more = patches is not None
                     waiting += patches or ()
                 if not waiting:
-                    if more:
-                        continue
-                    return
-                at = 0
+                    continue
+                wanted = _INTAKE
                 if self.shuffle_patches:
                     at = int(torch.randint(len(waiting), (), generator=picks))
                     waiting[0], waiting[at] = waiting[at], waiting[0]
@@ -279,10 +277,12 @@ class Queue(IterableDataset[Any]):
                 yield patch
 
     @contextmanager
-    def _loaded(self, pairs: list[tuple[int, int]]) -> Iterator[Iterator[list[Subject]]]:
+    def _loaded(
+        self, pairs: list[tuple[int, int]], counts: QueueStatistics
+    ) -> Iterator[Iterator[list[Subject]]]:
         """The patches of subjects, given as (index, seed), loaded ahead; none of a skipped one."""
         if self.num_workers == 0:
-            yield (self._result(pair[0], partial(self._load, pair)) for pair in pairs)
+            yield (self._result(pair[0], partial(self._load, pair), counts) for pair in pairs)
             return
         executor = ThreadPoolExecutor(self.num_workers, thread_name_prefix="torchio_gpu.Queue")
         ahead: deque[tuple[int, Future[Any]]] = deque()
@@ -297,7 +297,7 @@ class Queue(IterableDataset[Any]):
             fill()
             while ahead:
                 index, future = ahead.popleft()
-                patches = self._result(index, future.result)
+                patches = self._result(index, future.result, counts)
                 fill()
                 yield patches
 
@@ -316,9 +316,14 @@ class Queue(IterableDataset[Any]):
         patches = list(self.patch_sampler(subject, self.patches_per_volume))
         return patches, time.perf_counter() - start
 
-    def _result(self, index: int, load: Callable[[], tuple[list[Subject], float]]) -> list[Subject]:
+    def _result(
+        self,
+        index: int,
+        load: Callable[[], tuple[list[Subject], float]],
+        counts: QueueStatistics,
+    ) -> list[Subject]:
         """What loading a subject comes to; an error names the subject."""
-        counts, start = self._statistics, time.perf_counter()
+        start = time.perf_counter()
         try:
             patches, seconds = load()
         except Exception as error:

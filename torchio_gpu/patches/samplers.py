@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count, islice
 from typing import Any, overload
 
@@ -22,6 +23,9 @@ from ..shapes import Triple
 from ..transforms import Pad
 from .location import PatchLocation
 from .weights import Weigh, Weights
+
+#: First voxels of patches, [N, 3], given their seeds, [N].
+Finder = Callable[[np.ndarray], np.ndarray]
 
 _UNIFORM = rng.Layout(((0, 0, 3),))
 
@@ -46,7 +50,9 @@ class PatchSampler:
         self.padding_mode, self.fill = padding_mode, fill
         if padding_mode is not None:
             check_padding(padding_mode)
-        if padding_mode not in (None, "constant") and fill != 0:
+        if isinstance(fill, bool) or not isinstance(fill, (int, float)) or not math.isfinite(fill):
+            raise ValueError(f"fill must be a number, got {fill!r}")
+        if padding_mode != "constant" and fill != 0:
             raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")
 
     # Where patches may lie
@@ -144,11 +150,7 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
         fill: float,
     ) -> None:
         super().__init__(patch_size, padding_mode, fill)
-        if subject is not None and not isinstance(subject, Subject):
-            raise TypeError(f"subject must be a Subject, got {type(subject).__name__}")
-        if num_patches is not None and num_patches < 0:
-            raise ValueError(f"num_patches must be >= 0, got {num_patches}")
-        self.subject, self.num_patches = subject, num_patches
+        self.subject, self.num_patches = subject, _check_number(num_patches)
         self._epoch = 0
 
     def margins(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
@@ -158,13 +160,8 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
         before = np.array(self.patch_size) // 2
         return before, np.array(self.patch_size) - 1 - before
 
-    def corners(self, x: Any, seeds: np.ndarray) -> np.ndarray:
-        """First voxels of patches, [N, 3].
-
-        Args:
-            x: A Subject, of which there are N patches; or a batch of N samples.
-            seeds: Of each patch, [N].
-        """
+    def finder(self, x: Any) -> Finder:
+        """What finds places for patches of a Subject, or for one of each sample of a batch."""
         raise NotImplementedError
 
     @overload
@@ -184,32 +181,30 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
             subject: A Subject or a SubjectsBatch.
             num_patches: How many to iterate over.
         """
-        found = self._patches(subject, 1 if num_patches is None else num_patches)
+        number = 1 if num_patches is None else _check_number(num_patches)
+        found = self._patches(subject, number)
         return next(found) if num_patches is None else found
 
     def _patches(self, x: Any, number: int) -> Iterator[Any]:
-        if isinstance(x, SubjectsBatch):
-            streams = x.streams or rng.streams_for(x.batch_size)
-            seeds = streams.offspring(number)
-            padded, before = self.padded(x)
-            for n in range(number):
-                corner = self.corners(x, seeds[:, n])
-                yield self.cut_batch(padded, before, corner, seeds[:, n])
-            return
-        if not isinstance(x, Subject):
+        if not isinstance(x, (Subject, SubjectsBatch)):
             raise TypeError(f"subject must be a Subject or a SubjectsBatch, got {type(x).__name__}")
-        streams = x.streams or rng.streams_for(1)
-        seeds = streams.offspring(number)[0]
-        if number > 1:
-            x = copy.copy(x)  # which is then read once
-            x.load()
-        yield from self._of(x, seeds)
-
-    def _of(self, subject: Subject, seeds: np.ndarray) -> Iterator[Subject]:
-        padded, before = self.padded(subject)
-        corners = self.corners(subject, seeds)
-        for corner, seed in zip(corners, seeds, strict=True):
-            yield self.cut(padded, before, corner, int(seed))
+        if number == 0:
+            return
+        single = isinstance(x, Subject)
+        streams = x.streams or rng.streams_for(1 if single else x.batch_size)
+        seeds = streams.offspring(number)
+        if single:
+            x = copy.copy(x)  # files are read into the copy
+            if number > 1:
+                x.load()
+        padded, before = self.padded(x)
+        find = self.finder(x)
+        for n in range(number):
+            corner = find(seeds[:, n])
+            if single:
+                yield self.cut(padded, before, corner[0], int(seeds[0, n]))
+            else:
+                yield self.cut_batch(padded, before, corner, seeds[:, n])
 
     def __iter__(self) -> Iterator[Subject]:
         if self.subject is None:
@@ -217,6 +212,7 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
         subject = copy.copy(self.subject)
         subject.load()
         padded, before = self.padded(subject)
+        find = self.finder(subject)
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         # what workers have in common, and what differs between epochs
@@ -225,8 +221,7 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
         numbers: Any = count() if self.num_patches is None else range(self.num_patches)
         for number in islice(numbers, first, None, step):
             seeds = rng.sample_seeds(base, epoch, [number])
-            (corner,) = self.corners(subject, seeds)
-            yield self.cut(padded, before, corner, int(seeds[0]))
+            yield self.cut(padded, before, find(seeds)[0], int(seeds[0]))
 
     def __len__(self) -> int:
         if self.num_patches is None:
@@ -269,12 +264,11 @@ class UniformSampler(RandomSampler):
         padding_mode: str | float | None = None,
         fill: float = 0,
     ) -> None:
-        subject, patch_size, _ = _sorted_out(subject, patch_size, None, "num_patches")
+        subject, patch_size, _ = _sorted_out(subject, patch_size)
         super().__init__(subject, patch_size, num_patches, padding_mode, fill)
 
-    def corners(self, x: Any, seeds: np.ndarray) -> np.ndarray:
-        first, last = self.room(space_of(x).shape)
-        return self.corners_between(first, last, seeds)
+    def finder(self, x: Any) -> Finder:
+        return partial(self.corners_between, *self.room(space_of(x).shape))
 
     def corners_between(self, first: np.ndarray, last: np.ndarray, seeds: np.ndarray) -> np.ndarray:
         """First voxels of patches that begin between two voxels, both included, [N, 3]."""
@@ -325,7 +319,6 @@ class WeightedSampler(RandomSampler):
         if not isinstance(probability_map, str):
             raise TypeError(f"probability_map must name an image, got {probability_map!r}")
         self.probability_map = probability_map
-        self._known: tuple[weakref.ref[Tensor], int, Weights] | None = None
 
     def map_name(self, images: Mapping[str, Any]) -> str:
         """Name of the image that says where to look, among those of a subject or batch."""
@@ -344,33 +337,23 @@ class WeightedSampler(RandomSampler):
         half = np.array(self.patch_size) // 2
         return Weights.of(voxels[0], first + half, last + half, self.weigher, self._what())
 
-    def _remembered(self, voxels: Tensor) -> Weights:
-        """Those of the map that was asked for last are not summed up again."""
-        if self._known is not None:
-            known, version, weights = self._known
-            if known() is voxels and version == voxels._version:
-                return weights
-        weights = self.weights(voxels)
-        self._known = weakref.ref(voxels), voxels._version, weights
-        return weights
-
     def _what(self) -> str:
         return f"the probability map {self.probability_map!r}"
 
-    def corners(self, x: Any, seeds: np.ndarray) -> np.ndarray:
+    def finder(self, x: Any) -> Finder:
         half = np.array(self.patch_size) // 2
         images: Mapping[str, Any] = x.get_images_dict()
-        image = images[self.map_name(images)]
+        data = images[self.map_name(images)].data
         if isinstance(x, Subject):
-            voxels = copy.copy(image).data
-            return self._remembered(voxels).draw(voxels[0], seeds) - half
-        data = image.data
-        return np.concatenate(
-            [self.weights(v).draw(v[0], seeds[n : n + 1]) - half for n, v in enumerate(data)]
-        )
+            weights = self.weights(data)
+            return lambda seeds: weights.draw(data[0], seeds) - half
+        each = [self.weights(voxels) for voxels in data]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": None}
+        def find(seeds: np.ndarray) -> np.ndarray:
+            rows = zip(each, data, seeds[:, None], strict=True)
+            return np.concatenate([w.draw(voxels[0], seed) for w, voxels, seed in rows]) - half
+
+        return find
 
 
 class LabelSampler(WeightedSampler):
@@ -415,6 +398,8 @@ class LabelSampler(WeightedSampler):
             subject, patch_size, label_name = _sorted_out(
                 subject, patch_size, label_name, "label_name"
             )
+        if label_name is not None and not isinstance(label_name, str):
+            raise TypeError(f"label_name must name an image, got {label_name!r}")
         super().__init__(subject, patch_size, label_name or "", num_patches, padding_mode, fill)
         self.label_name = label_name
         self.label_probabilities = _check_probabilities(label_probabilities)
@@ -431,21 +416,22 @@ class LabelSampler(WeightedSampler):
         if self.label_probabilities is None:
             return lambda voxels: (voxels > 0).double()
         shares = {
-            label: probability / (seen == label).sum().clamp(min=1)
+            label: probability / (seen == label).sum().clamp(min=1).double()
             for label, probability in self.label_probabilities.items()
         }
 
         def weigh(voxels: Tensor) -> Tensor:
             weights = torch.zeros(voxels.shape, dtype=torch.float64, device=voxels.device)
             for label, share in shares.items():
-                weights += (voxels == label) * share.double()
+                weights += (voxels == label) * share
             return weights
 
         return weigh
 
     def _what(self) -> str:
         labels = list(self.label_probabilities) if self.label_probabilities else "above 0"
-        return f"the label map {self.label_name or ''!r}, for the labels {labels},"
+        name = "" if self.label_name is None else f" {self.label_name!r}"
+        return f"the label map{name}, for the labels {labels},"
 
 
 def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
@@ -498,18 +484,33 @@ def check_space(x: Subject | SubjectsBatch) -> Space:
     return first
 
 
-def _sorted_out(subject: Any, patch_size: Any, third: Any, name: str) -> tuple[Any, Any, Any]:
-    """Arguments by position in the order of TorchIO 1.x, which has no subject, or in that of 2."""
+def _sorted_out(
+    subject: Any, patch_size: Any, third: Any = None, name: str | None = None
+) -> tuple[Any, Any, Any]:
+    """Arguments by position in the order of TorchIO 1.x, which has no subject, or in that of 2.
+
+    Args:
+        subject, patch_size, third: What was given first, second and third, or by name.
+        name: Of the third, if it is a name that 1.x has second.
+    """
     if subject is None or isinstance(subject, Subject):
         if patch_size is None:
             raise ValueError("patch_size must be given, got None")
         return subject, patch_size, third
     if patch_size is None:
         return None, subject, third
-    if isinstance(patch_size, str) and third is None:
-        return None, subject, patch_size
-    given = "patch_size" if not isinstance(patch_size, str) else name
-    raise ValueError(f"{given} must be given once, got {subject!r} and {patch_size!r}")
+    if name is None or not isinstance(patch_size, str):
+        raise ValueError(f"patch_size must be given once, got {subject!r} and {patch_size!r}")
+    if third is not None:
+        raise ValueError(f"{name} must be given once, got {patch_size!r} and {third!r}")
+    return None, subject, patch_size
+
+
+def _check_number(number: Any) -> Any:
+    whole = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    if number is not None and not whole:
+        raise ValueError(f"num_patches must be a whole number >= 0, got {number!r}")
+    return number
 
 
 def _named(images: Mapping[str, Any], name: str, argument: str) -> str:
@@ -523,9 +524,12 @@ def _named(images: Mapping[str, Any], name: str, argument: str) -> str:
 def _check_probabilities(given: Mapping[int, float] | None) -> dict[int, float] | None:
     if given is None:
         return None
+    if not isinstance(given, Mapping):
+        raise TypeError(f"label_probabilities must be a dict, got {given!r}")
+    numbers = all(isinstance(n, (int, float)) for pair in given.items() for n in pair)
+    if not given or not numbers or not all(0 <= p < math.inf for p in given.values()):
+        raise ValueError(f"label_probabilities must be numbers >= 0 by label, got {given!r}")
     known = {label: float(p) for label, p in given.items()}
-    if not known or not all(np.isfinite(p) and p >= 0 for p in known.values()):
-        raise ValueError(f"label_probabilities must be numbers >= 0, got {given!r}")
     if not sum(known.values()) > 0:
         raise ValueError(f"label_probabilities must sum to more than 0, got {given!r}")
     return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import torch
@@ -32,15 +33,23 @@ class Turns:
     Ranks of ``torch.distributed``, and workers of a loader, take every n-th of one order.
 
     Args:
-        count: How many subjects there are.
+        subjects: A dataset; without a ``sampler`` it must have a length.
         sampler: Indices in the order wanted, of this rank only; None for all subjects.
         shuffle: Take them in random order.
         seed: Decides the order, with the number of the epoch. By default it is drawn from torch's
             CPU generator, but for ranks, which must agree: there it is 0 for the order.
     """
 
-    def __init__(self, count: int, sampler: Any, shuffle: bool, seed: int | None) -> None:
-        self.count, self.sampler, self.shuffle, self.seed = count, sampler, shuffle, seed
+    def __init__(self, subjects: Any, sampler: Any, shuffle: bool, seed: int | None) -> None:
+        if sampler is not None and shuffle:
+            raise ValueError(
+                "shuffle_subjects must not be True with a subject_sampler, which decides the order"
+            )
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise TypeError(f"seed must be an integer or None, got {seed!r}")
+        if seed is not None and not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed must have 64 bits, got {seed}")
+        self.subjects, self.sampler, self.shuffle, self.seed = subjects, sampler, shuffle, seed
         #: Number of the next epoch.
         self.epoch = 0
         self._rank_known = (0, 1)
@@ -60,7 +69,7 @@ class Turns:
         if self.sampler is not None:
             return len(self.sampler)
         rank, ranks = self.rank()
-        return len(range(rank, self.count, ranks))
+        return len(range(rank, len(self.subjects), ranks))
 
     def next(self) -> Epoch:
         """The next epoch."""
@@ -70,22 +79,33 @@ class Turns:
         else:  # the seeds of workers differ by their numbers
             base = int(rng.fresh_seeds(1)[0]) if worker is None else worker.seed - worker.id
             common = base if ranks == 1 else 0
+        mixed = int(rng.sample_seeds(common, self.epoch, [0])[0])
         if self.sampler is not None:
-            with torch.random.fork_rng(devices=[], enabled=worker is not None):
-                if worker is not None:  # or each would see another order
-                    torch.manual_seed(base)
+            fixed = worker is not None or self.seed is not None
+            with torch.random.fork_rng(devices=[], enabled=fixed):
+                if fixed:  # or each worker would see another order
+                    torch.manual_seed(mixed)
                 order = [int(index) for index in self.sampler]
         else:
-            order = list(range(self.count))
+            order = list(range(len(self.subjects)))
             if self.shuffle:
-                mixed = int(rng.sample_seeds(common, self.epoch, [0])[0])
                 generator = torch.Generator().manual_seed(mixed)
-                order = torch.randperm(self.count, generator=generator).tolist()
+                order = torch.randperm(len(order), generator=generator).tolist()
             order = order[rank::ranks]
-        mine = order if worker is None else order[worker.id :: worker.num_workers]
-        seeds = rng.sample_seeds(base, self.epoch, [*mine, -1]).tolist()
+        seeds = rng.sample_seeds(base, self.epoch, [*_visits(order), -1]).tolist()
         self.epoch += 1
-        return Epoch(mine, seeds[:-1], seeds[-1])
+        share = slice(None) if worker is None else slice(worker.id, None, worker.num_workers)
+        return Epoch(order[share], seeds[:-1][share], seeds[-1])
+
+
+def _visits(order: list[int]) -> list[int]:
+    """A number for each visit: that of the subject, and another one if it comes again."""
+    times: Counter[int] = Counter()
+    numbers = []
+    for index in order:
+        numbers.append(index + (times[index] << 32))
+        times[index] += 1
+    return numbers
 
 
 def unread(subjects: Any, index: int) -> Subject | None:
@@ -95,7 +115,10 @@ def unread(subjects: Any, index: int) -> Subject | None:
 
 def describe(subjects: Any, index: int) -> str:
     """What a subject is known by: its name, if it has one, and its files."""
-    subject = unread(subjects, index)
+    try:
+        subject = unread(subjects, index)
+    except IndexError:  # which is what is to be told
+        return ""
     if subject is None:
         return ""
     names = (subject.get(key) for key in ("name", "subject_id", "id"))
