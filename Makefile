@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/ready
-	$(BIN)/torchio-gpu demo
+	$(BIN)/torchio-gpu demo --patches
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -135,22 +135,28 @@ def test_demo_passes_its_options_on_and_prints_the_numbers(monkeypatch, tmp_path
 
     seen = []
 
-    def stub(*arguments: object) -> dict[str, object]:
-        seen.append(arguments)
+    def stub(*arguments: object, **named: object) -> dict[str, object]:
+        seen.append((arguments, named))
         return {
             "losses": [1.5, 0.25],
             "milliseconds": {"loading": 1, "augmentation": 2.25, "model_step": 3},
+            "dice": {"hann": {"grey": 0.5, "white": 0.75}, "crop": {"grey": 0.25, "white": 0}},
             "device": {"name": "abacus"},
         }
 
     monkeypatch.setattr(demo, "run", stub)
     result = run("demo", "--output", tmp_path, "--device", "cpu", "--steps", 2, "--seed", 7)
     assert result.exit_code == 0, result.output
-    assert seen == [(tmp_path, "cpu", 2, 7)]
+    assert seen == [((tmp_path, "cpu", 2, 7), {"patches": False})]
     assert "abacus" in result.stdout
     assert "1.500 at step 1, 0.250 at step 2" in result.stdout
     assert "2.2 ms" in result.stdout
-    assert str(tmp_path / "gallery.png") in result.stdout
+    assert re.search(r"hann +grey 0.500, white 0.750", result.stdout)
+    assert re.search(r"crop +grey 0.250, white 0.000", result.stdout)
+    for name in ("gallery.png", "prediction.png"):
+        assert str(tmp_path / name) in result.stdout
+    assert run("demo", "--patches").exit_code == 0
+    assert seen[1][1] == {"patches": True}
     monkeypatch.undo()
     assert "steps must be at least 1" in sentence(run("demo", "--steps", 0, "--output", tmp_path))
 

@@ -59,21 +59,30 @@ def demo(
     ] = None,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 60,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    patches: Annotated[
+        bool,
+        typer.Option("--patches", help="Learn from patches all over the head, not crops of it."),
+    ] = False,
 ) -> None:
-    """Train a small network on a brain with augmentation, and draw a gallery of augmentations.
+    """Train a small network on a brain with augmentation, and draw what it finds in the whole head.
+
+    A gallery shows each augmentation.
 
     Nothing is downloaded: the brain comes with nilearn (pip install "torchio-gpu[demo]").
     """
     with _mistakes_in_a_sentence():
         from .demo import run
 
-        report = run(output, device, steps, seed)
+        report = run(output, device, steps, seed, patches=patches)
     losses, times = report["losses"], report["milliseconds"]
     typer.echo(f"device        {report['device']['name']}")
     typer.echo(f"loss          {losses[0]:.3f} at step 1, {losses[-1]:.3f} at step {len(losses)}")
     for part, milliseconds in times.items():
         typer.echo(f"{part.replace('_', ' '):13} {milliseconds:.1f} ms a step (median)")
-    for name in ("gallery.png", "loss.png", "report.json"):
+    for overlap, dice in report["dice"].items():
+        found = ", ".join(f"{tissue} {value:.3f}" for tissue, value in dice.items())
+        typer.echo(f"dice, {overlap:7} {found}")
+    for name in ("gallery.png", "prediction.png", "loss.png", "report.json"):
         typer.echo(str(output / name))
 
 

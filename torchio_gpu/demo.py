@@ -30,7 +30,7 @@ from .datasets import mni152
 from .plot import new_figure, plot_gallery
 
 CLASSES = 3  # neither, grey matter, white matter
-BEFORE = 5  # a label that is drawn pink
+BEFORE, DIFFERENT = 5, 3  # labels that are drawn pink and orange
 TISSUES = {"grey": 1, "white": 2}
 OVERLAPS = "hann", "crop"  # what to do where patches overlap
 BRAIN = slice(14, 183), slice(14, 221), slice(0, 170)  # of the template's voxels, with a margin
@@ -121,9 +121,10 @@ def run(
             for overlap in progress.track(OVERLAPS, description="predicting")
         }
         report |= compare(found, head.seg)
-        learnt = "patches all over the head" if patches else "crops about the middle of the brain"
-        titles = prediction(head, found, report, learnt)
-        plot_gallery(titles, output / "prediction.png", indices=DRAWN)
+        # The network of the crops goes wrong where there is nothing, which it never saw.
+        learnt = "patches of all of it" if patches else "crops of its middle (see --patches)"
+        compared = prediction(head, found, report, learnt)
+        plot_gallery(compared, output / "prediction.png", indices=DRAWN)
         rows = progress.track(gallery(head, augment, seed), len(SHOWN) + 4, description="gallery")
         plot_gallery(rows, output / "gallery.png", window=(0, 1.1), indices=DRAWN)
 
@@ -281,8 +282,8 @@ def train(
 
     Args:
         model: The network; batches are moved to where it is.
-        source: Batches of an epoch, each time it is iterated over.
-        augment: What to do to batches; None if it is done.
+        source: Batches, those of another epoch each time that it is iterated over.
+        augment: What to do to batches; None if that is done.
         steps: How many batches to learn from.
         progress: Where to show a bar.
     """
@@ -330,33 +331,46 @@ def predict(model: nn.Module, head: tio.Subject, size: int, overlap_mode: str) -
 
 
 def compare(found: dict[str, tio.LabelMap], truth: tio.LabelMap) -> dict[str, Any]:
-    """Dice of each prediction, by tissue, and the share of voxels that are not the same in all."""
-    dice: dict[str, dict[str, float]] = {name: {} for name in found}
-    for (name, labels), (tissue, label) in product(found.items(), TISSUES.items()):
+    """``dice`` of each prediction, by tissue, and the share of voxels ``differing`` among them."""
+    dice: dict[str, dict[str, float]] = {overlap: {} for overlap in found}
+    for (overlap, labels), (tissue, label) in product(found.items(), TISSUES.items()):
         here, there = labels.data == label, truth.data == label
-        both, sizes = (here & there).sum(), here.sum() + there.sum()
-        dice[name][tissue] = round((2 * both / sizes).item(), 4)
-    first, *others = (labels.data for labels in found.values())
-    differing = torch.stack([first != other for other in others]).any(0).double().mean()
-    return {"dice": dice, "differing": round(differing.item(), 5)}
+        shared, both = (here & there).sum(), here.sum() + there.sum()
+        dice[overlap][tissue] = round((2 * shared / both).item(), 4)
+    differing = (found["hann"].data != found["crop"].data).double().mean()
+    return {"dice": dice, "differing": round(differing.item(), 4)}
 
 
 def prediction(
     head: tio.Subject, found: dict[str, tio.LabelMap], report: dict[str, Any], learnt: str
 ) -> dict[str, tio.Subject]:
-    """A head and its tissues, true and found, by what to write above; read downwards in two rows.
+    """A head with its tissues, the true ones and those found, by what to write above each.
 
     Args:
         head: The head.
-        found: Its tissues as the network finds them, by what was done where patches overlap.
+        found: Its tissues as they were predicted, by what was done where patches overlap.
         report: What :func:`compare` says of them.
         learnt: What the network learnt from.
     """
-    titles = {
-        name: f"{name!r}: Dice " + ", ".join(f"{t} {d:.3f}" for t, d in report["dice"][name].items())
-        for name in OVERLAPS
+    hann, crop = (
+        ", ".join(f"{tissue} {dice:.2f}" for tissue, dice in report["dice"][overlap].items())
+        for overlap in OVERLAPS
+    )
+    different = (found["hann"].data != found["crop"].data) * DIFFERENT
+    return {
+        "Original. Grey matter yellow, white matter blue": head,
+        f"Found after learning from {learnt}; overlapping patches weighted (hann). Dice: {hann}": (
+            tio.Subject(found=found["hann"])
+        ),
+        "The same, as contours": tio.Subject(t1=head.t1, found=found["hann"]),
+        "Its tissues": tio.Subject(seg=head.seg),
+        f"The same network, only the middle of each patch kept (crop). Dice: {crop}": (
+            tio.Subject(found=found["crop"])
+        ),
+        f"Where the two differ: {report['differing']:.1%} of the voxels": (
+            tio.Subject(different=tio.LabelMap(different, affine=head.seg.affine))
+        ),
     }
-    return titles
 
 
 @contextmanager

@@ -89,6 +89,19 @@ class TestAnEpoch:
             assert torch.equal(b, d)
             assert not torch.equal(a, b)
 
+    def test_the_seed_decides_what_the_dataset_does(self):
+        def run():
+            dataset = tio.SubjectsDataset(subjects(2), transform=tio.RandomNoise())
+            state = torch.get_rng_state()
+            source = tio.DeviceQueue(dataset, tio.UniformSampler(SIZE), device="cpu", seed=2)
+            out = [batch.t1.data for batch in source]
+            assert torch.equal(torch.get_rng_state(), state)
+            torch.manual_seed(8)  # which must not matter
+            return out
+
+        first, second = run(), run()
+        assert all(map(torch.equal, first, second))
+
     def test_torch_seed_decides(self):
         def run():
             torch.manual_seed(5)

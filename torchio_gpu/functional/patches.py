@@ -10,8 +10,8 @@ from torch import Tensor
 from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .reference import patches as _reference
-from .spatial import check_size
-from .stitching import Stitcher
+from .spatial import check_mode, check_size
+from .stitching import OVERLAPS, Stitcher, check_overlap
 
 __all__ = ["aggregate_patches", "extract_patches"]
 
@@ -98,6 +98,11 @@ def aggregate_patches(
     check_volume(patches, "patches")
     corner = _check_first(first)
     size = check_size(size)
+    check_mode(mode, known=OVERLAPS)
+    if len(corner) != len(patches):
+        raise ValueError(f"first must be that of {len(patches)} patches, got {len(corner)}")
+    if mode == "crop":
+        check_overlap(overlap, spatial_shape(patches), "overlap")
     stitcher = Stitcher(size, size, mode, overlap)
     stitcher.add(patches, corner, spatial_shape(patches))
     return stitcher.result()[None]

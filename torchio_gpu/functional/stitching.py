@@ -95,7 +95,9 @@ class Stitcher:
         if self._waiting:
             batches, where = zip(*self._waiting, strict=True)
             total = _reference.Scatter.apply(total, where, self.weights, *batches)  # type: ignore[no-untyped-call]
-        return self.finish(total, np.concatenate(self.first))
+        self._waiting = []
+        self.total = self.finish(total, np.concatenate(self.first))
+        return self.total
 
     def finish(self, total: Tensor, first: np.ndarray) -> Tensor:
         """Divide by the sum of the weights of patches with these first voxels."""
@@ -173,8 +175,8 @@ class Stitcher:
         if ((middle < 0) | (middle >= volume)).any():
             n = int(((middle < 0) | (middle >= volume)).any(1).argmax())
             raise ValueError(
-                f"locations must lie in the volume of shape {self.volume}: patch {n} begins at "
-                f"{first[n].tolist()} and has {size} voxels"
+                f"patches must lie in the volume of shape {self.volume}, at least their middle: "
+                f"patch {n} of {size} voxels begins at {first[n].tolist()}"
             )
         got = np.array(spatial_shape(patches))
         wish = np.array(size) * self.scale
@@ -185,10 +187,9 @@ class Stitcher:
                 f"{self.volume}, got {tuple(got.tolist())}"
             )
         last = first + np.array(size)
-        # Where a patch is a whole number of strides, so are the places of patches; the shapes of
-        # volumes may be rounded.
-        whole = (np.array(size) % got == 0) | (got % size == 0)
-        scale = np.where(whole, got / np.array(size), self.scale)
+        # What happens to a patch happens to the volume, whose shape may be rounded.
+        own = got / np.array(size)
+        scale = np.where(abs(shape - volume * own) < 1, own, self.scale)
         corner = _scaled(first, scale)
         corner = np.where(last == volume, shape - got, np.where(first == 0, 0, corner))
         low = high = None
@@ -205,11 +206,12 @@ def _scaled(voxel: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.floor(voxel * scale + 0.5).astype(np.int64)
 
 
-def check_overlap(overlap: Triple, size: Triple) -> Triple:
+def check_overlap(overlap: Triple, size: Triple, name: str = "patch_overlap") -> Triple:
     """Return an overlap that is smaller than the patch, else raise."""
-    if not all(0 <= o < n for o, n in zip(overlap, size, strict=True)):
+    fits = len(overlap) == 3 and all(0 <= o < n for o, n in zip(overlap, size, strict=True))
+    if not fits:
         raise ValueError(
-            f"patch_overlap must be >= 0 and smaller than the patch of {size} voxels, got {overlap}"
+            f"{name} must be >= 0 and smaller than the patch of {size} voxels, got {overlap}"
         )
     return overlap
 
@@ -249,7 +251,7 @@ def stream(
                     f"{start}, and rows before {done} were handed out"
                 )
             if start > done:
-                yield _take(stitcher, done, start, firsts)
+                yield from _until(stitcher, done, start, firsts)
                 done = start
             rows = slice(start - done, outer[0].stop - done)
             place = Place(inner, (rows, *outer[1:]))
@@ -260,21 +262,22 @@ def stream(
         assert stitcher.size is not None
         firsts = firsts[firsts[:, 0] + stitcher.size[0] > done]
     if stitcher.size is not None:
-        yield _take(stitcher, done, stitcher.shape[0], firsts)
+        yield from _until(stitcher, done, stitcher.shape[0], firsts)
+
+
+def _until(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Iterator[Rows]:
+    """Finished rows, no more at a time than a patch has."""
+    step = len(stitcher.total[0])
+    for n in range(first, last, step):
+        yield _take(stitcher, n, min(n + step, last), firsts)
 
 
 def _take(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Rows:
     """Take finished rows out of the volume of a stitcher, which moves on."""
     total, rows = stitcher.total, last - first
-    kept = min(rows, total.shape[1])
-    out = torch.zeros(
-        (total.shape[0], rows, *total.shape[2:]), dtype=total.dtype, device=total.device
-    )
-    out[:, :kept] = total[:, :kept]
-    rest = total[:, kept:].clone()
+    out, rest = total[:, :rows].clone(), total[:, rows:].clone()
     total[:, : rest.shape[1]] = rest
     total[:, rest.shape[1] :] = 0
     assert stitcher.size is not None
-    low = firsts[:, 0] - first
-    near = (low < rows) & (low + stitcher.size[0] > 0)
+    near = firsts[:, 0] + stitcher.size[0] > first
     return Rows(first, stitcher.finish(out, (firsts - (first, 0, 0))[near]))

@@ -111,6 +111,9 @@ class PatchAggregator:
                 f"batch must hold the outputs {list(self._stitchers) or 'of a network'}, as the "
                 f"ones before, got {list(outputs)}"
             )
+        if not set(self._shapes) <= set(outputs):
+            names = list(outputs)
+            raise ValueError(f"output_shape must name outputs of {names}, got {self.output_shape}")
         # All are looked at before any is added.
         patches = {name: _patches(output, name) for name, output in outputs.items()}
         stitchers = self._stitchers or {name: self._stitcher(name) for name in patches}
@@ -173,6 +176,8 @@ class PatchAggregator:
         >>> [(slab.first, slab.data.shape[0]) for slab in labels]
         [(0, 4), (4, 1), (5, 4)]
         """
+        if self._shapes:
+            raise ValueError(f"output_shape must be that of one output, got {self.output_shape}")
         stitcher = self._stitcher(_ONLY)
 
         def batches() -> Iterator[tuple[Volume, np.ndarray, Triple]]:

@@ -130,9 +130,9 @@ class DeviceQueue:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device
-        self.shelf = Shelf(subjects, self.device, memory)
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
         self._turns = Turns(subjects, subject_sampler, shuffle, seed)
+        self.shelf = Shelf(subjects, self.device, memory, seed)
         self._pipeline = Patchwise(transform)
 
     def __len__(self) -> int:

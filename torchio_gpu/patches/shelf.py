@@ -27,9 +27,17 @@ class Shelf:
         subjects: A dataset.
         device: Where to keep them.
         memory: How many bytes of voxels to keep there; by default half of what is free on a GPU.
+        seed: Decides what a random transform of the dataset does; by default drawn from torch's CPU
+            generator.
     """
 
-    def __init__(self, subjects: Any, device: torch.device, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        subjects: Any,
+        device: torch.device,
+        memory: int | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.subjects, self.device = subjects, device
         if memory is None and device.type == "cuda":
             memory = int(_SHARE * torch.cuda.mem_get_info(device)[0])
@@ -41,7 +49,7 @@ class Shelf:
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._seed = int(rng.fresh_seeds(1)[0])
+        self._seed = int(rng.fresh_seeds(1)[0]) if seed is None else seed
 
     @contextmanager
     def ahead(self, threads: int) -> Iterator[Callable[[Sequence[int], Sequence[int]], Any]]:

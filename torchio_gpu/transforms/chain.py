@@ -13,7 +13,7 @@ from .. import functional as F
 from ..arrays import Array, common, host, on_host
 from ..data import ImagesBatch
 from ..functional.program import Operation, View
-from ..functional.reference.spatial import spline_at
+from ..functional.reference.separable import cubic_bspline
 from ..functional.spatial import Frame
 from ..geometry import Space, apply_affine, displace, invert, windowed, within_slice
 from ..shapes import Triple
@@ -28,9 +28,10 @@ _COARSE = 0.05
 _MARGIN = 1
 #: As a share of the source, up to how large a part is worth being cut out before it is read.
 _WORTH = 0.7
-#: Of the fixed-point iteration that inverts a bending map at a point; each step divides the error
-#: by at least two where the map does not fold.
+#: Of the fixed-point iteration that inverts a bending map at a point: steps at most, and voxels
+#: between the last two that are near enough.
 _STEPS = 30
+_NEAR = 1e-3
 
 
 class Box(NamedTuple):
@@ -214,16 +215,23 @@ class Chain:
         at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
         if self.elastic is None or maps.points is None or maps.lattice is None:
             return at[:, 0]
-        points, lattice = torch.from_numpy(np.array(host(maps.points))), host(maps.lattice)
+        points, lattice = host(maps.points), host(maps.lattice)
 
         def displacement(p: np.ndarray) -> np.ndarray:
-            return spline_at(points, torch.from_numpy(apply_affine(lattice, p))).numpy()
+            along = np.moveaxis(apply_affine(lattice, p), -1, 0)[..., None]  # 3 of [B, 1, 1]
+            i, j, k = (
+                cubic_bspline(at - np.arange(n))[:, 0]
+                for at, n in zip(along, points.shape[2:], strict=True)
+            )
+            return np.einsum("bdijk,bi,bj,bk->bd", points, i, j, k, optimize=True)[:, None]
 
         if self.elastic.inverse:
             return (at + displacement(at))[:, 0]
-        out = at
+        out, last = at, at + 1
         for _ in range(_STEPS):  # v + u(v) = at, as a fixed point
-            out = at - displacement(out)
+            if abs(out - last).max() < _NEAR:
+                break
+            out, last = at - displacement(out), out
         return out[:, 0]
 
     def _maps(self) -> _Maps:
