@@ -46,7 +46,8 @@ class PatchAggregator:
         device: Where to put patches together; by default, where the first ones are.
 
     The mean is a true one: of patches that all hold one number, it is that number everywhere. Half
-    precision is added up in float32. Where there is no patch, the output is 0.
+    precision is added up in float32, and float32 in float64 where neighbours share more than half
+    of their voxels along all axes. Where there is no patch, the output is 0.
 
     Without gradients patches are added to the output at once, which is all the memory there is if
     they make up a full grid. Patches that have a gradient are kept until the output is asked for,
