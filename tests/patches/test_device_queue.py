@@ -138,6 +138,57 @@ class TestAnEpoch:
                     batch.t1.data[row], one.t1.data[0], atol=1e-4, rtol=0
                 )  # as above
 
+    def test_subjects_that_differ_in_type_or_in_what_is_known(self):
+        """A batch is what it would be of the patches one by one."""
+        fine = tio.Subject(t1=tio.ScalarImage(torch.full((1, *SHAPE), 1000.75)), age=3)
+        coarse = torch.full((1, *SHAPE), 100, dtype=torch.uint8)
+        coarse = tio.Subject(t1=tio.ScalarImage(coarse), sex="f")
+        sampler = tio.UniformSampler(SIZE)
+        for order in ([0, 1], [1, 0]):
+            (batch,) = tio.DeviceQueue(
+                [fine, coarse], sampler, None, 2, device="cpu", subject_sampler=order
+            )
+            assert batch.t1.data.dtype == torch.float32
+            assert [row.flatten()[0].item() for row in batch.t1.data] == [
+                [1000.75, 100][n] for n in order
+            ]
+            assert batch.metadata["age"] == [[3, None][n] for n in order]
+        other = tio.Subject(t1=fine.t1, sex="f")
+        (batch,) = tio.DeviceQueue([fine, other], sampler, None, 2, device="cpu", seed=0)
+        assert set(batch.metadata["sex"]) == {"f", None}
+        label = tio.Subject(t1=tio.LabelMap(fine.t1.data))
+        with pytest.raises(ValueError, match="must be of one type"):
+            list(tio.DeviceQueue([fine, label], sampler, None, 2, device="cpu"))
+
+    @pytest.mark.parametrize("fill", ["minimum", "mean"])
+    @pytest.mark.parametrize("first", [[], [tio.CropOrPad(12)], [tio.Pad(2)], [tio.Resample(2)]])
+    def test_volumes_are_not_put_together(self, first, fill, monkeypatch):
+        """Nothing touches whole volumes for each patch; for values outside, once for each."""
+        from torchio_gpu.patches import resident
+
+        wanted = []
+        data = resident._Images.data
+        monkeypatch.setattr(
+            resident._Images, "data", property(lambda s: wanted.append(s) or data.fget(s))
+        )
+        move = tio.RandomAffine(default_pad_value=fill)
+        source = queue(tio.Compose([*first, move, tio.RandomNoise()]), patches_per_volume=2)
+        list(source)
+        assert len(wanted) <= 5  # once for each subject
+        wanted.clear()
+        list(source)
+        assert not wanted
+
+    def test_gradients_reach_the_volumes(self):
+        voxels = torch.rand(1, *SHAPE, requires_grad=True)
+        one = tio.Subject(t1=tio.ScalarImage(voxels))
+        (batch,) = tio.DeviceQueue([one], tio.UniformSampler(SIZE), None, device="cpu")
+        batch.t1.data.sum().backward()
+        i, j, k = batch.patch_location[0].to_slices()
+        expected = torch.zeros(1, *SHAPE)
+        expected[:, i, j, k] = 1
+        assert torch.equal(voxels.grad, expected)
+
     def test_subjects_stay_as_they_are(self):
         given = subjects()
         before = [copy.deepcopy(one) for one in given]
@@ -151,6 +202,28 @@ class TestAnEpoch:
         batch = next(iter(queue(PIPELINE, batch_size=2)))
         names = [record.transform.name for record in batch.history(1)]
         assert names == [transform.name for transform in PIPELINE]
+
+    def test_history_does_the_same_to_the_volume(self):
+        """Also where the value outside depends on which part of the volume was in view."""
+        boxes = [tio.Compose([tio.Crop(n), tio.Pad(n, padding_mode=50)]) for n in (1, 3, 4)]
+        move = tio.RandomAffine(translation=6, degrees=10)
+        (original,) = subjects(1, (16, 18, 20))
+        ramp = torch.linspace(1, 30, 16)[:, None, None] + torch.linspace(1, 9, 20)
+        original["t1"] = tio.ScalarImage(ramp[None].repeat(1, 1, 18, 1))
+        original["seg"] = tio.LabelMap(original.t1.data > 7)
+        source = tio.DeviceQueue(
+            [original], tio.UniformSampler(SIZE), tio.Compose([tio.OneOf(boxes), move]), 1, 30,
+            device="cpu", seed=1,
+        )  # fmt: skip
+        views = set()
+        for batch in source:
+            (patch,) = batch.unbatch()
+            views.add(patch.history[0].transform.cropping)
+            i, j, k = patch.patch_location.to_slices()
+            whole = patch.get_composed_history()(original)
+            difference = (patch.t1.data - whole.t1.data[:, i, j, k]).abs()
+            assert (difference > 1e-3).double().mean() < 0.01  # at the rim of what is in view
+        assert views == {1, 3, 4}
 
     @pytest.mark.parametrize("first", [[], [tio.Blur(1e-3)]])
     def test_more_transforms_draw_other_numbers(self, first):
@@ -254,6 +327,30 @@ class TestWeighted:
         # a voxel at the rim of the 27 may round to a place beside it
         assert middle.count(1) > 45
 
+    @pytest.mark.parametrize(
+        ("transform", "size", "at"),
+        [(tio.Pad(10), 12, (2, 10, 10)), (tio.CropOrPad(40), 24, (2, 10, 10)),
+         (tio.Crop(4), 4, (6, 10, 10)), (tio.Flip((0,)), 5, (3, 10, 10))],
+    )  # fmt: skip
+    def test_room_is_that_of_the_volume_that_comes_out(self, transform, size, at):
+        labels = torch.zeros(1, 20, 20, 20, dtype=torch.uint8)
+        labels[(0, *at)] = 1
+        labels[0, 0, 0, 0] = isinstance(transform, tio.Crop)  # is cut off: never drawn
+        one = tio.Subject(seg=tio.LabelMap(labels))
+        sampler = tio.LabelSampler(size, "seg", {1: 1})
+        for batch in tio.DeviceQueue([one], sampler, transform, 1, 8, device="cpu"):
+            assert batch.seg.data[0, 0, size // 2, size // 2, size // 2] == 1
+
+    def test_room_differs_with_the_coin(self):
+        """What is too near one end is not too near after a flip."""
+        labels = torch.zeros(1, 16, 16, 16, dtype=torch.uint8)
+        labels[0, 1, 8, 8] = labels[0, 14, 8, 8] = 1  # with patches of 4, from 2 to 14 is room
+        one = tio.Subject(seg=tio.LabelMap(labels))
+        flip = tio.RandomFlip((0,), flip_probability=0.5)
+        source = tio.DeviceQueue([one], tio.LabelSampler(4, "seg"), flip, 1, 30, device="cpu")
+        flipped = {batch.seg.data[0, 0, 2, 2, 2].item() for batch in source}
+        assert flipped == {1}
+
     def test_patches_stay_in_the_volume(self):
         sampler = tio.LabelSampler(7, "seg", {1: 1})
         away = tio.Affine(translation=(40, 0, 0))
@@ -264,10 +361,10 @@ class TestWeighted:
         asked = []
         weights = tio.LabelSampler.weights
         monkeypatch.setattr(
-            tio.LabelSampler, "weights", lambda s, v: asked.append(v) or weights(s, v)
+            tio.LabelSampler, "weights", lambda *args: asked.append(args) or weights(*args)
         )
         sampler = tio.LabelSampler(7, "seg", {1: 1})
-        source = tio.DeviceQueue([self.one()], sampler, tio.RandomFlip(), 1, 3, device="cpu")
+        source = tio.DeviceQueue([self.one()], sampler, tio.RandomNoise(), 1, 3, device="cpu")
         for _ in range(2):
             assert len(list(source)) == 3
         assert len(asked) == 1

@@ -131,6 +131,20 @@ def test_of_a_single_slice():
     torch.testing.assert_close(out.t1.data, parts["t1"], atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "motion",
+    [
+        tio.RandomAffine(degrees=20),
+        tio.RandomElasticDeformation(num_control_points=4, max_displacement=4, locked_borders=0),
+    ],
+)
+def test_of_a_single_slice_that_gains_others(motion):
+    """A thin patch of the grown volume is no single slice that has to stay flat."""
+    transform = tio.Compose([tio.Pad((0, 0, 0, 0, 4, 2)), motion])
+    out, parts, *_ = patches(transform, batch((30, 36, 1)), (12, 14, 1))
+    torch.testing.assert_close(out.t1.data, parts["t1"], atol=2e-3, rtol=0)
+
+
 def test_what_needs_the_volume_comes_first():
     transform = tio.Compose(
         [tio.RandomAffine(), tio.RandomBlur(), tio.RandomFlip(), tio.RandomNoise()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,15 @@ class ImagesBatch:
             rule: See :func:`torchio_gpu.functional.fill_value`.
         """
         return fill_value(self.data, rule)
+
+    def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
+        """A value for each sample and channel, [B, C], that may be known already.
+
+        Args:
+            keys: What the value of each sample is known by.
+            compute: Computes them.
+        """
+        return compute()
 
     @property
     def tensor(self) -> Volume:

@@ -46,8 +46,9 @@ class DeviceQueue:
         subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset; what the
             dataset does to a subject is done once. The images of a subject must lie in one space.
         patch_sampler: A UniformSampler, WeightedSampler or LabelSampler without padding. Weighted
-            patches are drawn on the volume, and lie about the place to which the transforms move
-            the voxel drawn, as far as the volume has room.
+            patches lie about the place to which the transforms move the voxel drawn. Where these
+            only flip volumes or change their grid, voxels are drawn around which a patch fits in
+            the end; where they move the content, all voxels are, and patches stay in the volume.
         transform: The augmentation.
         batch_size: Patches of a batch, each of another subject.
         patches_per_volume: Patches of each subject and epoch.
@@ -68,7 +69,7 @@ class DeviceQueue:
     Yields:
         :class:`SubjectsBatch` on the device, whose samples know their place:
         ``batch.patch_location[n]``. Where the sizes of volumes differ, so do the passes they share,
-        not the results.
+        not the results. The history of a patch is what was done to its volume.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -183,8 +184,9 @@ class DeviceQueue:
         """One patch of each subject, those of one shape in one go."""
         shapes: dict[Any, list[int]] = {}
         for n, resident in enumerate(residents):
-            known = tuple((name, i.shape[1:]) for name, i in resident.batch.images.items())
-            shapes.setdefault(known, []).append(n)
+            images = resident.batch.images.items()
+            alike = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
+            shapes.setdefault(alike, []).append(n)
         parts = [self._alike([residents[n] for n in rows], seeds[rows]) for rows in shapes.values()]
         if len(parts) == 1:
             return parts[0]
@@ -220,14 +222,19 @@ class DeviceQueue:
             return sampler.corners_between(first, last, seeds)
         assert isinstance(sampler, WeightedSampler)
         name = sampler.map_name(residents[0].batch.images)
+        chain, half = chains[name], np.array(sampler.patch_size) // 2
+        boxes = chain.origin_of(first + half, last + half)
+        if boxes is None:  # a motion, other for each patch: of all voxels, where there is room
+            ends = np.array([(0, 0, 0), chain.source.shape]) - [[0], [1]]
+            boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         voxels = []
-        for resident, seed in zip(residents, seeds, strict=True):
-            known = resident.batch.images[name].data[0]
-            if resident.weights is None:
-                resident.weights = sampler.weights(known)
-            voxels.append(resident.weights.draw(known[0], np.array([seed])))
-        middle = np.rint(chains[name].where(np.concatenate(voxels).astype(np.float64)))
-        return (middle.astype(np.int64) - np.array(sampler.patch_size) // 2).clip(first, last)
+        for resident, box, seed in zip(residents, boxes, seeds, strict=True):
+            known, key = resident.batch.images[name].data[0], box.tobytes()
+            if key not in resident.weights:
+                resident.weights[key] = sampler.weights(known, box)
+            voxels.append(resident.weights[key].draw(known[0], np.array([seed])))
+        middle = np.rint(chain.where(np.concatenate(voxels).astype(np.float64)))
+        return (middle.astype(np.int64) - half).clip(first, last)
 
 
 __all__ = ["DeviceQueue"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -28,9 +28,10 @@ class Resident:
     def __init__(self, batch: SubjectsBatch, decisions: np.ndarray | None = None) -> None:
         self.batch = batch
         self.decisions = np.empty((1, 0)) if decisions is None else decisions
-        self.weights: Weights | None = None
-        #: Values outside the field of view, by image and rule.
-        self.fills: dict[tuple[str, str], Tensor] = {}
+        #: Weights of the map to draw from, by the box that is drawn from.
+        self.weights: dict[bytes, Weights] = {}
+        #: Values outside the field of view, by image and what they depend on.
+        self.fills: dict[tuple[str, str | bytes], Tensor] = {}
 
     @property
     def bytes(self) -> int:
@@ -41,7 +42,9 @@ class Resident:
         """The subject on another device; itself, if it is there."""
         if self.batch.device == device:
             return self
-        return Resident(self.batch.to(device, non_blocking=non_blocking), self.decisions)
+        moved = Resident(self.batch.to(device, non_blocking=non_blocking), self.decisions)
+        moved.weights, moved.fills = self.weights, self.fills  # what is found out once stays known
+        return moved
 
 
 class _Images(ImagesBatch):
@@ -87,6 +90,17 @@ class _Images(ImagesBatch):
         where = places(first, size, self.spatial_shape)
         return cut([images.data[0] for images in self._each], where, size).to(self._dtype)
 
+    def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
+        pairs = list(zip(self._subjects, keys, strict=True))
+        values = [subject.fills.get((self._name, key)) for subject, key in pairs]
+        found = [value for value in values if value is not None]
+        if len(found) == len(values):
+            return torch.cat(found)
+        computed: Tensor = compute()
+        for n, (subject, key) in enumerate(pairs):
+            subject.fills[self._name, key] = computed[n : n + 1]
+        return computed
+
     def fill_value(self, rule: str | float) -> Any:
         if not isinstance(rule, str):
             return rule
@@ -100,7 +114,7 @@ class _Images(ImagesBatch):
 
 
 def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
-    """A batch of resident subjects, whose images share their shapes.
+    """A batch of resident subjects, whose images share their kinds, dtypes and shapes.
 
     Args:
         subjects: The subjects; the same one may occur several times.
@@ -109,7 +123,8 @@ def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
     batches = [subject.batch for subject in subjects]
     first = batches[0]
     images: dict[str, ImagesBatch] = {name: _Images(subjects, name) for name in first.images}
-    metadata = {name: [each.metadata[name][0] for each in batches] for name in first.metadata}
+    names = dict.fromkeys(name for each in batches for name in each.metadata)
+    metadata = {name: [each.metadata.get(name, [None])[0] for each in batches] for name in names}
     histories = [each.history(0) for each in batches]
     used = np.ones(len(seeds), dtype=np.int64)
     batch = SubjectsBatch(

@@ -328,14 +328,21 @@ class WeightedSampler(RandomSampler):
         """What weighs voxels, given all that may be drawn."""
         return Tensor.double
 
-    def weights(self, voxels: Tensor) -> Weights:
-        """The weights of the voxels of a map (1, I, J, K) around which a patch fits."""
+    def weights(self, voxels: Tensor, box: np.ndarray | None = None) -> Weights:
+        """The weights of the voxels of a map (1, I, J, K).
+
+        Args:
+            voxels: The map.
+            box: The first and the last voxel that may be drawn, [2, 3]; by default those around
+                which a patch fits.
+        """
         if voxels.shape[0] != 1:
             raise ValueError(f"{self._what()} must have one channel, got {voxels.shape[0]}")
-        i, j, k = voxels.shape[1:]
-        first, last = self.room((i, j, k))
-        half = np.array(self.patch_size) // 2
-        return Weights.of(voxels[0], first + half, last + half, self.weigher, self._what())
+        if box is None:
+            i, j, k = voxels.shape[1:]
+            box = np.stack(self.room((i, j, k))) + np.array(self.patch_size) // 2
+        first, last = box
+        return Weights.of(voxels[0], first, last, self.weigher, self._what())
 
     def _what(self) -> str:
         return f"the probability map {self.probability_map!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,7 +139,7 @@ class Chain:
             if self.space is not self.source:  # as it would be if nothing moved on the grids
                 still = self.source.to_voxel @ _times(self.header, self.space.affine)
                 offset = still[:, :3, 3]
-            matrix = within_slice(matrix, self.source.shape, self.space.shape, offset)
+            matrix = within_slice(matrix, self.source.shape, self._whole, offset)
         return matrix
 
     def whole_view(self) -> tuple[np.ndarray, Triple] | None:
@@ -193,10 +194,15 @@ class Chain:
 
     def _frames(self, images: ImagesBatch) -> list[Frame]:
         frames: list[Frame] = []
+        keys = [b""] * len(images)  # of each sample, all that its next value depends on
         for low, high, rule in self.boxes:
-            frame = Frame(low, high, 0.0)
-            value = _value(images, frame, rule, frames) if isinstance(rule, str) else rule
-            frames.append(frame._replace(fill=value))
+            ends = zip(keys, low, high, strict=True)
+            keys = [k + str(rule).encode() + a.tobytes() + b.tobytes() for k, a, b in ends]
+            value: Any = rule
+            if isinstance(rule, str):
+                frame = Frame(low, high, 0.0)
+                value = images.known(keys, partial(_value, images, frame, rule, tuple(frames)))
+            frames.append(Frame(low, high, value))
         return frames
 
     def cut(self, first: np.ndarray, size: Triple) -> None:
@@ -208,6 +214,27 @@ class Chain:
         """
         self.view = View(self.space.shape, first)
         self.space = windowed(self.space, first, size)
+
+    @property
+    def _whole(self) -> Triple:
+        """Voxels of the output, of which a window may be wanted."""
+        return self.space.shape if self.view is None else self.view.whole
+
+    def origin_of(self, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+        """The voxels of the source that become those between two of the output.
+
+        Args:
+            low, high: The two, both included, [3].
+
+        Returns:
+            The first and the last, [B, 2, 3], or None if they may be no box.
+        """
+        maps = self._maps()
+        if self.turned or maps.points is not None or not F.is_parallel(maps.matrix):
+            return None
+        ends = np.sort(apply_affine(host(maps.matrix), np.stack([low, high])), axis=1)
+        inside = np.stack([np.ceil(ends[:, 0] - _EDGE), np.floor(ends[:, 1] + _EDGE)], 1)
+        return inside.clip(0, np.array(self.source.shape) - 1).astype(np.int64)
 
     def where(self, voxel: np.ndarray) -> np.ndarray:
         """Where a voxel of the source ends up in the output, [B, 3]."""
@@ -244,7 +271,7 @@ class Chain:
             inverse = self.space.to_voxel if self.after is None else invert(grid)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
             if 1 in self.source.shape:
-                free = np.array([n > 1 for n in self.space.shape], dtype=np.float64)
+                free = np.array([n > 1 for n in self._whole], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
         return _Maps(matrix, points, lattice)

@@ -122,8 +122,8 @@ def cut(volumes: Sequence[Tensor], where: Sequence[Place], size: Triple) -> Volu
     shape = (len(volumes), volumes[0].shape[0], *size)
     out = torch.empty(shape, dtype=volumes[0].dtype, device=volumes[0].device)
     out = out if inside else out.zero_()
-    for patch, volume, place in zip(out, volumes, where, strict=True):
-        place.of(patch).copy_(place.on(volume))
+    for n, (volume, place) in enumerate(zip(volumes, where, strict=True)):
+        place.of(out[n]).copy_(place.on(volume))
     return out
 
 
