@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/ready
-	$(BIN)/torchio-gpu demo --patches
+	$(BIN)/torchio-gpu demo --patches --steps 150
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
