@@ -6,8 +6,9 @@ voxel axes. Which way I, J and K point in the world is settled in :mod:`torchio_
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 Volume: TypeAlias = Tensor  # [B, C, I, J, K], voxels on any device
@@ -35,3 +36,21 @@ def spatial_shape(x: Tensor) -> Triple:
     """Number of voxels along I, J and K: the last three axes."""
     i, j, k = x.shape[-3:]
     return i, j, k
+
+
+def check_triple(value: Any, name: str, least: int = 1) -> Triple:
+    """Three whole numbers, of one or three."""
+    numbers = np.asarray(value)
+    whole = numbers.shape in ((), (3,)) and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or not (numbers >= least).all():
+        wish = "> 0" if least == 1 else f">= {least}"
+        raise ValueError(f"{name} must be integers {wish}, one or three, got {value!r}")
+    i, j, k = np.broadcast_to(numbers, (3,)).tolist()
+    return i, j, k
+
+
+def check_count(value: Any, name: str, least: int) -> int:
+    """Return a whole number that is large enough, else raise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    return value

@@ -158,20 +158,7 @@ class Subject:
 
     def check_consistent_space(self) -> None:
         """Raise unless all images have the same shape and corners."""
-        images = self.get_images_dict()
-        first_name, first = next(iter(images.items()))
-        for name, image in images.items():
-            if image.spatial_shape != first.spatial_shape:
-                raise ValueError(
-                    f"images must share a spatial shape: {first_name!r} has "
-                    f"{first.spatial_shape}, {name!r} has {image.spatial_shape}"
-                )
-            distance = first.space.distance_mm(image.space)
-            if distance > SPACE_TOLERANCE_MM:
-                raise ValueError(
-                    f"images must share a space: corners of {first_name!r} and {name!r} are up "
-                    f"to {distance:.3g} mm apart"
-                )
+        check_same_space(self.get_images_dict())
 
     def _shared(self, attribute: str) -> Any:
         values = {name: getattr(image, attribute) for name, image in self.get_images_dict().items()}
@@ -262,3 +249,20 @@ class Subject:
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
         return f"{self.__class__.__name__}({values})"
+
+
+def check_same_space(images: Mapping[str, Any]) -> None:
+    """Raise unless images, or batches of them, have the same shape and corners."""
+    first_name, first = next(iter(images.items()))
+    for name, image in images.items():
+        if image.spatial_shape != first.spatial_shape:
+            raise ValueError(
+                f"images must share a spatial shape: {first_name!r} has "
+                f"{first.spatial_shape}, {name!r} has {image.spatial_shape}"
+            )
+        distance = first.space.distance_mm(image.space)
+        if distance > SPACE_TOLERANCE_MM:
+            raise ValueError(
+                f"images must share a space: corners of {first_name!r} and {name!r} are up "
+                f"to {distance:.3g} mm apart"
+            )

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from ..functional.stitching import OVERLAPS, Rows, Stitcher, stream
-from ..shapes import Triple, Volume
+from ..shapes import Triple, Volume, check_triple
 from .grid import GridSampler
 from .location import check_locations
-from .samplers import check_size
 
 #: The name of an output that came without one.
 _ONLY = ""
@@ -73,18 +72,18 @@ class PatchAggregator:
         output_shape: Any = None,
         device: torch.device | str | None = None,
     ) -> None:
-        self.spatial_shape = check_size(spatial_shape, "spatial_shape")
+        self.spatial_shape = check_triple(spatial_shape, "spatial_shape")
         if overlap_mode not in OVERLAPS:
             raise ValueError(
                 f"overlap_mode must be one of {', '.join(OVERLAPS)}, got {overlap_mode!r}"
             )
         self.overlap_mode = overlap_mode
-        self.patch_overlap = check_size(patch_overlap, "patch_overlap", least=0)
+        self.patch_overlap = check_triple(patch_overlap, "patch_overlap", least=0)
         shapes = output_shape if isinstance(output_shape, Mapping) else {}
-        self._shapes = {n: check_size(s, "output_shape") for n, s in shapes.items()}
+        self._shapes = {n: check_triple(s, "output_shape") for n, s in shapes.items()}
         self._shape = self.spatial_shape
         if output_shape is not None and not shapes:
-            self._shape = check_size(output_shape, "output_shape")
+            self._shape = check_triple(output_shape, "output_shape")
         self.output_shape = output_shape
         self.device = None if device is None else torch.device(device)
         self._stitchers: dict[str, Stitcher] = {}

@@ -11,20 +11,17 @@ from torch.utils.data import Dataset
 
 from .. import rng
 from ..data import Subject, SubjectsBatch, SubjectsDataset
+from ..shapes import check_count
 from ..transforms import Transform
 from ..transforms.chain import Chain
 from ..transforms.patchwise import Patchwise
 from ..transforms.plan import Window
+from .cutting import check_space, located
 from .resident import Resident, together
-from .samplers import (
-    RandomSampler,
-    UniformSampler,
-    WeightedSampler,
-    check_space,
-    located,
-)
+from .samplers import RandomSampler, UniformSampler
 from .shelf import Shelf
 from .turns import Turns
+from .weighted import WeightedSampler
 
 
 class DeviceQueue:
@@ -118,11 +115,11 @@ class DeviceQueue:
             )
         if transform is not None and not isinstance(transform, Transform):
             raise TypeError(f"transform must be a Transform or None, got {transform!r}")
-        least = {"batch_size": (batch_size, 1), "patches_per_volume": (patches_per_volume, 1)}
-        least |= {"num_workers": (num_workers, 0), "memory": (0 if memory is None else memory, 0)}
-        for name, (value, low) in least.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+        check_count(batch_size, "batch_size", 1)
+        check_count(patches_per_volume, "patches_per_volume", 1)
+        check_count(num_workers, "num_workers", 0)
+        if memory is not None:
+            check_count(memory, "memory", 0)
         self.patch_sampler, self.transform = patch_sampler, transform
         self.batch_size, self.patches_per_volume = batch_size, patches_per_volume
         self.num_workers, self.drop_last = num_workers, drop_last

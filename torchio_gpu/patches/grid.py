@@ -16,9 +16,9 @@ from .. import rng
 from ..data import Subject
 from ..functional.patches import extract_patches
 from ..functional.stitching import check_overlap
-from ..shapes import Triple, Volume
+from ..shapes import Triple, Volume, check_triple
+from .cutting import PatchSampler, check_space
 from .location import PatchLocation
-from .samplers import PatchSampler, check_size, check_space
 
 
 class GridSampler(PatchSampler, Dataset[Any]):
@@ -64,7 +64,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
         if patch_size is None:
             raise ValueError("patch_size must be given, got None")
         super().__init__(patch_size, padding_mode, fill)
-        overlap = check_size(patch_overlap, "patch_overlap", least=0)
+        overlap = check_triple(patch_overlap, "patch_overlap", least=0)
         self.patch_overlap = check_overlap(overlap, self.patch_size)
         if padding_mode is not None and any(n % 2 for n in overlap):
             raise ValueError(

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from ..data import INTENSITY, Image, ScalarImage, Subject
-from ..shapes import Volume
+from ..shapes import Volume, check_count
 from .aggregator import PatchAggregator
 from .grid import GridSampler
 from .location import PatchLocation
@@ -70,8 +70,7 @@ def predict_by_patches(
     >>> bool((threshold == (image.data > 0.5)).all())
     True
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number >= 1, got {batch_size!r}")
+    check_count(batch_size, "batch_size", 1)
     joined = _joined(subject, image)
     sampler = GridSampler(Subject(image=joined), patch_size, patch_overlap, padding_mode, fill)
     where = _device_of(model, sampler) if device is None else torch.device(device)

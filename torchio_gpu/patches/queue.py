@@ -19,7 +19,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..data import Subject, SubjectsDataset
 from ..loader import SeededDataset
-from .samplers import PatchSampler
+from ..shapes import check_count
+from .cutting import PatchSampler
 from .turns import Turns, describe, unread
 
 #: Arguments by position after the first, in TorchIO 2 and in 1.x.
@@ -178,9 +179,7 @@ class Queue(IterableDataset[Any]):
             raise TypeError(f"patch_sampler must be a sampler, got {self.patch_sampler!r}")
         least = {"max_length": 1, "patches_per_volume": 1, "num_workers": 0}
         for name, low in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+            check_count(getattr(self, name), name, low)
         if self.patches_per_volume > self.max_length:
             raise ValueError(
                 f"max_length must have room for the patches of a subject, "

@@ -12,8 +12,8 @@ import torch
 from .. import rng
 from ..data import Subject, SubjectsBatch
 from ..loader import SeededDataset
+from .cutting import check_space
 from .resident import Resident
-from .samplers import check_space
 from .turns import describe
 
 #: As a share of the free memory of a GPU, how much is taken by default.

@@ -15,12 +15,11 @@ from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..functional.pad import check_padding
 from ..geometry import Space
-from ..shapes import Volume
+from ..shapes import Volume, check_triple
 from .base import Scene
 from .masks import check_labels, mask_of
 from .moves import Sampling
 from .regrid import GridParams, Regrid, after_of
-from .resample import check_triple
 
 _MM = {"mm": 1.0, "cm": 10.0}
 

@@ -14,7 +14,7 @@ from .. import geometry
 from ..data import Image, ImagesBatch, ScalarImage
 from ..data.image import INTENSITY, LABEL
 from ..geometry import Space
-from ..shapes import Triple, Volume
+from ..shapes import Volume
 from .affine import Resampling
 from .base import Scene
 from .moves import Sampling
@@ -255,14 +255,4 @@ def _space_at(target: str | Path, scene: Scene) -> Space:
     return ScalarImage(target).space
 
 
-def check_triple(value: Any, name: str) -> Triple:
-    """Three positive integers, of one or three."""
-    numbers = np.asarray(value)
-    whole = numbers.shape in ((), (3,)) and np.issubdtype(numbers.dtype, np.integer)
-    if not whole or not (numbers > 0).all():
-        raise ValueError(f"{name} must be integers > 0, one or three, got {value!r}")
-    i, j, k = np.broadcast_to(numbers, (3,)).tolist()
-    return i, j, k
-
-
-__all__ = ["Resample", "Resize", "check_triple"]
+__all__ = ["Resample", "Resize"]
