@@ -16,6 +16,7 @@ from .data import (
     SubjectsBatch,
     SubjectsDataset,
 )
+from .functional.backend import backend
 from .loader import SubjectsLoader
 from .patches import *  # noqa: F403
 from .patches import __all__ as _patches
@@ -39,6 +40,7 @@ __all__ = [
     "SubjectsBatch",
     "SubjectsDataset",
     "SubjectsLoader",
+    "backend",
     "functional",
     "geometry",
     "rng",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..arrays import Array
+
+#: Each array of a packed copy begins at a multiple of so many bytes, as wide loads want it.
+_ALIGNED = 16
 
 
 def to_device(device: torch.device, *arrays: Array) -> list[Tensor]:
@@ -15,36 +20,44 @@ def to_device(device: torch.device, *arrays: Array) -> list[Tensor]:
     Arrays are packed into one pinned buffer and copied without waiting; tensors, which live on a
     device or carry a gradient, are moved by torch itself.
     """
+    plain = [a.astype(np.float64, copy=False) for a in arrays if isinstance(a, np.ndarray)]
+    parts = iter(packed(device, plain))
+    return [
+        next(parts) if isinstance(a, np.ndarray) else a.to(device, torch.float64) for a in arrays
+    ]
+
+
+def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
+    """Bring arrays of any dtype to ``device``, in a single copy that is not waited for.
+
+    On the CPU, tensors share the memory of the arrays.
+    """
     if device.type == "cpu":
-        return [_as_tensor(a) for a in arrays]
-    flat = [np.ravel(a) for a in arrays if isinstance(a, np.ndarray)]
-    parts: list[Tensor] = []
-    if flat:
-        buffer = torch.from_numpy(np.concatenate(flat).astype(np.float64, copy=False))
-        if device.type == "cuda":
-            buffer = buffer.pin_memory()
-        sizes = [len(f) for f in flat]
-        parts = list(torch.split(buffer.to(device, non_blocking=True), sizes))
-    out = []
+        return [torch.from_numpy(a if a.flags.writeable else a.copy()) for a in arrays]
+    if not arrays:
+        return []
+    starts, end = [], 0
     for a in arrays:
-        if isinstance(a, np.ndarray):
-            out.append(parts.pop(0).view(a.shape))
-        else:
-            out.append(a.to(device, torch.float64))
-    return out
+        starts.append(end)
+        end += -(-a.nbytes // _ALIGNED) * _ALIGNED
+    buffer = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    view = buffer.numpy()
+    for a, start in zip(arrays, starts, strict=True):
+        view[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+    moved = buffer.to(device, non_blocking=True)
+    return [
+        moved[start : start + a.nbytes].view(_DTYPES[a.dtype]).view(a.shape)
+        for a, start in zip(arrays, starts, strict=True)
+    ]
 
 
-def _as_tensor(array: Array) -> Tensor:
-    """A host array as a tensor that shares its memory."""
-    if isinstance(array, np.ndarray):
-        array = array.astype(np.float64, copy=False)
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    return array.to(torch.float64)
+#: torch has no public way from numpy's dtypes to its own.
+_DTYPES = {
+    np.dtype(name): getattr(torch, name)
+    for name in ("float64", "float32", "int64", "int32", "int16", "uint8", "int8", "bool")
+}
 
 
 def indices(array: np.ndarray, device: torch.device) -> Tensor:
     """Bring whole numbers to ``device`` as int64."""
-    tensor = torch.from_numpy(array.astype(np.int64))
-    if device.type == "cuda":  # from pinned memory, the copy is not waited for
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return packed(device, [array.astype(np.int64)])[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from . import kernels
+from .backend import use_kernel
 from .launch import to_device
 from .reference import intensity as _reference
 from .reference.slabs import join, slab_rows
@@ -45,6 +47,8 @@ class BiasField:
 
     coefficients: Array  # [B, M]
     order: int
+    code: ClassVar[str] = "BIAS"
+    seeds: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         expected = len(_reference.monomials(self.order)[0])
@@ -58,6 +62,13 @@ class BiasField:
         whole, first = (size, None) if view is None else view
         return _reference.bias_factors(size, self.coefficients, self.order, whole, first)
 
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        whole, first = (size, np.zeros((1, 3))) if view is None else view
+        last = np.array(whole) - 1
+        ends = np.stack((np.broadcast_to(2, first.shape), 2 * first - last), -1)
+        places = ends / np.maximum(last, 1)[:, None]  # scale and offset from voxel to [-1, 1]
+        return self.order, [places.reshape(-1, 6), self.coefficients]
+
     def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
         return _reference.bias_field(x, factors, slab.first, owns)
 
@@ -67,16 +78,17 @@ class Gamma:
     """Raise to a power; see :func:`torchio_gpu.functional.gamma`."""
 
     log_gamma: Array  # [B] or [B, C]
+    code: ClassVar[str] = "GAMMA"
+    seeds: ClassVar[None] = None
 
     def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
 
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        (log_gamma,) = self.parameters(size, view)
+        return log_gamma.shape[1], [log_gamma]
+
     def apply(self, x: Volume, slab: Slab, owns: bool, log_gamma: Tensor) -> Volume:
-        if log_gamma.shape[1] not in (1, x.shape[1]):
-            raise ValueError(
-                f"log_gamma must hold one value per sample [{len(x)}] or per channel "
-                f"[{len(x)}, {x.shape[1]}], got {list(log_gamma.shape)}"
-            )
         return _reference.gamma(x, log_gamma)
 
 
@@ -90,8 +102,16 @@ class Noise:
     rician: bool = False
     active: np.ndarray | None = None
 
+    @property
+    def code(self) -> str:
+        return "RICIAN" if self.rician else "NOISE"
+
     def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.mean, self.std)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        active = np.ones(1) if self.active is None else self.active.astype(np.float64)
+        return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
 
     def apply(self, x: Volume, slab: Slab, owns: bool, mean: Tensor, std: Tensor) -> Volume:
         active = None
@@ -107,9 +127,14 @@ class Clamp:
 
     low: Array  # [B], -inf for no bound
     high: Array  # [B], inf for no bound
+    code: ClassVar[str] = "CLAMP"
+    seeds: ClassVar[None] = None
 
     def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
         return (self.low, self.high)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        return 0, [self.low[:, None], self.high[:, None]]
 
     def apply(self, x: Volume, slab: Slab, owns: bool, low: Tensor, high: Tensor) -> Volume:
         return _reference.clamp(x, low, high, owns)
@@ -138,7 +163,11 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     True
     """
     check_volume(x)
-    program = Program(operations, x, spatial_shape(x), view)
+    check_operations(x, operations)
+    size = spatial_shape(x)
+    if use_kernel(x.device, kernels.obstacle(x, size)):
+        return kernels.pointwise(x, operations, view)
+    program = Program(operations, x, size, view)
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
     rows = y.shape[2]
     slab = slab_rows(rows, x.numel() // rows, x.device)
@@ -147,32 +176,42 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     return out.to(x.dtype) if x.is_floating_point() else out
 
 
+def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
+    """Raise if a volume is complex, or a parameter has no entry for each of its samples."""
+    if x.is_complex():
+        raise ValueError(f"x must be real, got {x.dtype}")
+    batch, channels = x.shape[:2]
+    for operation in operations:
+        for parameter in vars(operation).values():
+            if isinstance(parameter, (np.ndarray, Tensor)) and len(parameter) not in (1, batch):
+                raise ValueError(
+                    f"parameters must hold one entry per sample: expected {batch}, "
+                    f"got {len(parameter)}"
+                )
+        if isinstance(operation, Gamma) and operation.log_gamma.ndim == 2:
+            given = list(operation.log_gamma.shape)
+            if given[1] not in (1, channels):
+                raise ValueError(
+                    f"log_gamma must hold one value per sample [{batch}] or per channel "
+                    f"[{batch}, {channels}], got {given}"
+                )
+
+
 class Program:
-    """Operations made ready for a volume: checked, with their parameters on its device.
+    """Operations made ready for a volume: with their parameters on its device.
 
     Args:
         operations: What to do, in order.
         x: The volume, or one of its batch, channels, dtype and device.
         size: Voxels along I, J, K of what the operations are applied to.
         view: As for :func:`pointwise`.
-
-    Raises:
-        ValueError: A parameter does not fit, or the volume is complex.
     """
 
     def __init__(
         self, operations: Sequence[Operation], x: Volume, size: Triple, view: View | None = None
     ) -> None:
-        if x.is_complex():
-            raise ValueError(f"x must be real, got {x.dtype}")
         parameters = [operation.parameters(size, view) for operation in operations]
         flat = [parameter for group in parameters for parameter in group]
-        for parameter in flat:
-            if parameter.shape[0] not in (1, x.shape[0]):
-                raise ValueError(
-                    f"parameters must hold one entry per sample: expected {x.shape[0]}, "
-                    f"got {parameter.shape[0]}"
-                )
         self.differentiable = torch.is_grad_enabled() and any(
             isinstance(t, Tensor) and t.requires_grad for t in (x, *flat)
         )

@@ -15,8 +15,10 @@ from torch import Tensor
 from ..arrays import Array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from . import kernels
+from .backend import use_kernel
 from .launch import to_device
-from .program import Operation, Program, View, pointwise
+from .program import Operation, Program, View, check_operations, pointwise
 from .reference import spatial as _reference
 from .reference.frames import Frame, fill_along_axes
 from .rows import Rows, rows_at
@@ -179,10 +181,29 @@ def warp(
             lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
         lattice = check_matrix(lattice, batch, "lattice")
     out_dtype = x.dtype if moving or x.is_floating_point() else torch.float32
+    check_operations(x, operations)
+    exact = exact_rows(matrix, control_points)
+    obstacle = kernels.warp_obstacle(x, size, mode, fill, frames, lattice, inverse)
+    if use_kernel(x.device, obstacle):
+        if len(exact) == batch and x.is_floating_point() and not moving:
+            mode = "nearest"
+        together = operations if out_dtype.is_floating_point else ()
+        out = kernels.warp(
+            x,
+            _whole(matrix, list(exact)),
+            control_points,
+            None if lattice is None else host(lattice),
+            size,
+            mode,
+            fill,
+            frames,
+            together,
+            view,
+            out_dtype,
+        )
+        return pointwise(out, operations, view) if operations and not together else out
     if not x.is_floating_point() and not moving:
         x = x.to(torch.float32)
-
-    exact = exact_rows(matrix, control_points)
     if not exact:
         together = operations if mode == "linear" else ()
         out = _sample(
@@ -302,6 +323,15 @@ def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, 
     exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
     rows = exact.nonzero()[0].tolist()
     return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
+
+
+def _whole(matrix: Array, rows: list[int]) -> Array:
+    """Matrices of which those of some samples are rounded: nothing is blended there."""
+    if not rows:
+        return matrix
+    rounded = host(matrix).copy()
+    rounded[rows] = np.rint(rounded[rows])
+    return rounded
 
 
 def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...shapes import Grid, Volume
 
 #: An edge is moved outwards by so many voxels: positions on it are in view, however rounded.
-_EDGE = 1e-4
+EDGE = 1e-4
 
 
 #: A frame in the coordinates of a grid: its ends, [B, 1, 1, 1, 3] each, and the value.
@@ -56,7 +56,7 @@ def fill_along_axes(out: Volume, matrix: np.ndarray, frames: Sequence[Frame]) ->
                 np.take_along_axis(each, row, 1) for each in (offset, frame.low, frame.high)
             )
             at = scale * np.arange(n) + start  # [B, N]
-            inside = (at >= low - _EDGE) & (at <= high + _EDGE)
+            inside = (at >= low - EDGE) & (at <= high + EDGE)
             if not inside.all():
                 shape = [len(inside), 1, 1, 1, 1]
                 shape[2 + axis] = n
@@ -94,7 +94,7 @@ def on_grid(
     """
     out: list[OnGrid] = []
     for low, high, fill in frames:
-        ends = np.stack((low - _EDGE, high + _EDGE), 1)  # [B, 2, 3]
+        ends = np.stack((low - EDGE, high + EDGE), 1)  # [B, 2, 3]
         if mode == "linear":
             ends = ((2 * ends + 1) / np.array(source) - 1)[..., ::-1]
         tensor = torch.from_numpy(np.ascontiguousarray(ends)).to(like, non_blocking=True)

@@ -116,9 +116,10 @@ def noise(
 ) -> Volume:
     """Gaussian noise ``x + n``, or Rician noise ``sqrt((x + n1)^2 + n2^2)``, n ~ N(mean, std^2).
 
-    Voxel (c, i, j, k) of a sample takes number ((i C + c) J + j) K + k of the sample's stream, so
-    that rows along I take numbers that follow each other; the second part takes those after the
-    last of the first.
+    Voxel (c, i, j, k) of a sample takes number ((i C + c) J + j) K' + k of the sample's stream,
+    where K' is K rounded up to a multiple of 4: numbers are made four at a time, and each row
+    begins with fresh ones. Rows along I take numbers that follow each other; the second part takes
+    those after the last of the first.
 
     Args:
         x: Slab of a volume in float32 or float64.
@@ -130,14 +131,15 @@ def noise(
         rows: Rows of the whole volume.
         owns: Whether ``x`` may be overwritten.
     """
-    batch, channels, slab, *plane = x.shape
-    per_row = x[0, :, 0].numel()
+    batch, channels, slab, across, along = x.shape
+    padded = -(-along // 4) * 4
+    per_row = channels * across * padded
     mean, std = mean.to(x.dtype)[:, None], std.to(x.dtype)[:, None]
 
     def part(start: int) -> Tensor:
         drawn = rng.normals(seeds, slab * per_row, x.device, start).to(x.dtype)
         drawn = torch.addcmul(mean, drawn, std)
-        return drawn.view(batch, slab, channels, *plane).transpose(1, 2)
+        return drawn.view(batch, slab, channels, across, padded)[..., :along].transpose(1, 2)
 
     change = part(first * per_row)
     if not rician:

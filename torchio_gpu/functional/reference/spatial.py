@@ -50,7 +50,7 @@ def separable(
     n0, n1, n2 = (0, 0, 0)
     if control_points is not None:
         assert lattice is not None
-        if isinstance(lattice, Tensor) or not _is_diagonal(lattice):
+        if isinstance(lattice, Tensor) or not is_diagonal(lattice):
             return None
         n0, n1, n2 = control_points.shape[2:]
     if mode == "linear":
@@ -97,7 +97,7 @@ def _voxels(size: Triple) -> tuple[np.ndarray, np.ndarray]:
     return voxel, np.repeat((0, 1, 2), size)
 
 
-def _is_diagonal(lattice: np.ndarray) -> bool:
+def is_diagonal(lattice: np.ndarray) -> bool:
     linear = np.abs(lattice[:, :3, :3])
     return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
 

@@ -1,0 +1,116 @@
+"""Control points contracted along I and K: for each plane and column, a spline along J is left.
+
+That is a share of N / J of a dense displacement, and all that a warp reads of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .library import differentiate, register
+from .tiles import OPTIONS, TAPS
+
+_BK = 128
+_TAPS = tl.constexpr(TAPS)
+
+
+@triton.jit
+def columns_kernel(
+    points,
+    along_i,
+    lowest,
+    along_k,
+    out,
+    I,
+    K,
+    N0,
+    N1,
+    N2,
+    shared,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+):
+    k = tl.program_id(0) * BK + tl.arange(0, BK)
+    i, d, b = tl.program_id(1) // 3, tl.program_id(1) % 3, tl.program_id(2)
+    n = tl.arange(0, BN)
+    item = b * shared
+    first = tl.load(lowest + item * I + i)
+    weights = along_i + (item * I + i) * N0 + first
+    own = points + ((b * 3 + d) * N0 + first) * N1 * N2 + n * N2
+    total = tl.zeros((BN, BK), dtype=tl.float32)
+    for m in range(N2):
+        point = tl.zeros((BN,), dtype=tl.float32)
+        for tap in tl.static_range(_TAPS):
+            weight = tl.load(weights + tap)
+            point += weight * tl.load(own + tap * N1 * N2 + m, mask=n < N1, other=0.0)
+        weight = tl.load(along_k + (item * N2 + m) * K + k, mask=k < K, other=0.0)
+        total += point[:, None] * weight[None, :]
+    plane = ((b.to(tl.int64) * I + i) * 3 + d) * N1 * K
+    inside = (n < N1)[:, None] & (k < K)[None, :]
+    tl.store(out + plane + n[:, None] * K + k[None, :], total, mask=inside)
+
+
+def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> Tensor:
+    """Contract control points along I and K.
+
+    Args:
+        points: Displacement vectors, float32 [B, 3, N0, N1, N2].
+        along_i: Weights of the control points along I, float32 [B or 1, I, N0].
+        lowest: The lowest of the four that each plane depends on, int32 [B or 1, I].
+        along_k: Weights along K, float32 [B or 1, N2, K].
+
+    Returns:
+        float32 [B, I, 3, N1, K].
+    """
+    B, _, N0, N1, N2 = points.shape
+    I, K = along_i.shape[1], along_k.shape[2]
+    out = torch.empty((B, I, 3, N1, K), dtype=torch.float32, device=points.device)
+    columns_kernel[(-(-K // _BK), 3 * I, B)](
+        points.contiguous(),
+        along_i,
+        lowest,
+        along_k,
+        out,
+        I,
+        K,
+        N0,
+        N1,
+        N2,
+        int(along_i.shape[0] > 1),
+        BN=triton.next_power_of_2(N1),
+        BK=min(_BK, triton.next_power_of_2(K)),
+        num_warps=4,
+        **OPTIONS,
+    )
+    return out
+
+
+def _fake(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> Tensor:
+    B, _, _, N1, _ = points.shape
+    return points.new_empty((B, along_i.shape[1], 3, N1, along_k.shape[2]))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, along_i, _, along_k = inputs
+    ctx.save_for_backward(along_i, along_k)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    along_i, along_k = (t.double() for t in ctx.saved_tensors)
+    batch = len(grad)
+    along_i, along_k = along_i.expand(batch, -1, -1), along_k.expand(batch, -1, -1)
+    points = torch.einsum("bidnk,bil,bmk->bdlnm", grad.double(), along_i, along_k)
+    return points.float(), None, None, None
+
+
+operator = register(
+    "columns(Tensor points, Tensor along_i, Tensor lowest, Tensor along_k) -> Tensor",
+    columns,
+    _fake,
+)
+differentiate("columns", _remember, _backward)

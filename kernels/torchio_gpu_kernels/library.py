@@ -1,0 +1,43 @@
+"""Operators under ``torch.ops.torchio_gpu``: opaque to ``torch.compile``, known to autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_LIBRARY = torch.library.Library("torchio_gpu", "FRAGMENT")
+
+
+def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an operator out of a function that launches kernels.
+
+    Args:
+        schema: Name and signature, as torch writes them.
+        run: Called with tensors on a GPU, or on a CPU where Triton interprets.
+        fake: Makes empty tensors like those that ``run`` returns.
+
+    Returns:
+        The operator.
+    """
+    name = schema[: schema.index("(")]
+    _LIBRARY.define(schema)
+    for device in ("CPU", "CUDA"):
+        _LIBRARY.impl(name, run, device)
+    torch.library.register_fake(f"torchio_gpu::{name}", fake, lib=_LIBRARY)
+    operator: Callable[..., Any] = getattr(torch.ops.torchio_gpu, name).default
+    return operator
+
+
+def differentiate(name: str, remember: Callable[..., None], backward: Callable[..., Any]) -> None:
+    """Give an operator a gradient.
+
+    Args:
+        name: Of the operator.
+        remember: Called with a context, the inputs and the output.
+        backward: Called with the context and the gradient of the output.
+    """
+    torch.library.register_autograd(
+        f"torchio_gpu::{name}", backward, setup_context=remember, lib=_LIBRARY
+    )

@@ -1,0 +1,75 @@
+"""Standard normal numbers, four a call: Philox4x32-10 words through Box and Muller (1958).
+
+The generator is that of Salmon et al. 2011, doi:10.1145/2063384.2063405, as Triton has it. Number n
+of a stream is lane n % 4 of counter n // 4 under the stream's 64-bit key.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .logarithm import log2
+
+
+@triton.jit
+def normals(key, counter):
+    """The four numbers of each counter.
+
+    Args:
+        key: int64 seed.
+        counter: int64, any block.
+    """
+    low = (counter & 0xFFFFFFFF).to(tl.uint32)
+    high = (counter >> 32).to(tl.uint32)
+    zero = low * 0
+    a, b, c, d = tl.philox(key, low, high, zero, zero)
+    one, two = _pair(a, b)
+    three, four = _pair(c, d)
+    return one, two, three, four
+
+
+@triton.jit
+def _pair(radial, angular):
+    """Two normal numbers from two words."""
+    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
+    u = (radial.to(tl.float32) + 0.5) * 2.3283064365386963e-10
+    radius = tl.sqrt(log2(u) * -1.3862943611198906)  # -2 ln u
+    cos, sin = _turn(angular)
+    return radius * cos, radius * sin
+
+
+@triton.jit
+def _turn(word):
+    """Cosine and sine of word / 2**32 turns.
+
+    The nearest quarter turn is split off in integers, which is exact; what is left lies within an
+    eighth of a turn, where Taylor series to the 8th and 9th power err by less than 3e-9.
+    """
+    quarter = (word + 0x20000000) >> 30
+    rest = (word - (quarter << 30)).to(tl.int32, bitcast=True)
+    a = rest.to(tl.float32) * 1.4629180792671596e-09  # radians: 2 pi / 2**32
+    s = a * a
+    sin = a + a * s * (-1.6666667e-1 + s * (8.3333333e-3 + s * (-1.9841270e-4 + s * 2.7557319e-6)))
+    cos = 1.0 + s * (-0.5 + s * (4.1666667e-2 + s * (-1.3888889e-3 + s * 2.4801587e-5)))
+    odd = (quarter & 1) == 1
+    one = tl.where(odd, -sin, cos)
+    two = tl.where(odd, cos, sin)
+    back = (quarter & 2) == 2
+    return tl.where(back, -one, one), tl.where(back, -two, two)
+
+
+@triton.jit
+def noise_rows(key, row, place, shape, BJ: tl.constexpr, BK: tl.constexpr):
+    """Numbers of a tile [BJ, BK] of rows, each of which begins with a fresh counter.
+
+    Args:
+        key: Seed of the sample.
+        row: int64, number of each row, [BJ].
+        place, shape: As for :func:`.program.run`; the tile begins at a multiple of 4 along K.
+    """
+    group = place[3] // 4 + tl.arange(0, BK // 4)
+    counter = row[:, None] * tl.cdiv(shape[3], 4) + group[None, :]
+    one, two, three, four = normals(key, counter)
+    # a join puts its parts side by side along a new last axis
+    return tl.join(tl.join(one, three), tl.join(two, four)).reshape(BJ, BK)

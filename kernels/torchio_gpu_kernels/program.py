@@ -1,0 +1,288 @@
+"""Pointwise operations on a tile of voxels in registers, one after another, and their gradients.
+
+A program is a constexpr tuple of four integers for each operation: its code, where its numbers
+begin among those of a sample, how many it has or their kind, and which seed is its own. A kernel
+that walks it is compiled to one straight piece of code. A tile [BJ, BK] lies in one row of planes:
+sample b, channel c, index i; its rows are along K.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .logarithm import log2
+from .noise import noise_rows
+
+#: Codes. What an operation keeps for each sample among the float32 ``values``:
+#: BIAS  scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
+#: GAMMA the logarithm of the exponent, one or one per channel
+#: NOISE mean, std
+#: RICIAN mean, std, and 1 or, for a sample to leave out, 0
+#: CLAMP low, high
+BIAS = tl.constexpr(0)
+GAMMA = tl.constexpr(1)
+NOISE = tl.constexpr(2)
+RICIAN = tl.constexpr(3)
+CLAMP = tl.constexpr(4)
+
+
+@triton.jit
+def prepare(values, seeds, i, k, PROGRAM: tl.constexpr):
+    """What the rows of some columns share, of each operation: made once for many tiles.
+
+    Args:
+        values, seeds: Of the sample.
+        i, k: Plane, and voxels along its rows [BK].
+    """
+    ready = ()
+    for n in tl.static_range(len(PROGRAM) // 4):
+        ready = ready + (_prepare(values, seeds, i, k, n, PROGRAM),)
+    return ready
+
+
+@triton.jit
+def run(x, ready, values, place, shape, PROGRAM: tl.constexpr):
+    """Apply a program to a tile.
+
+    Args:
+        x: float32, [BJ, BK].
+        ready: From :func:`prepare`.
+        values: Of the sample.
+        place: Where the tile lies: channel, plane, rows [BJ], first voxel along K.
+        shape: Of the sample: C, I, J, K.
+    """
+    for n in tl.static_range(len(PROGRAM) // 4):
+        x = _forward(x, ready[n], values, place, shape, n, PROGRAM)
+    return x
+
+
+@triton.jit
+def run_back(
+    g,
+    x,
+    ready,
+    values,
+    partial,
+    place,
+    shape,
+    k,
+    inside,
+    PROGRAM: tl.constexpr,
+    WANTS: tl.constexpr,
+):
+    """The gradient of :func:`run` with respect to its tile, and to its values.
+
+    Everything in between is computed once more.
+
+    Args:
+        g: Gradient of the result, 0 where there is no voxel.
+        x, ready, values, place, shape: As for :func:`run`.
+        partial: Where the share of this tile in the gradients of the values goes.
+        k: Voxels along rows, [BK].
+        inside: Which of the tile are voxels.
+        WANTS: Whether gradients of the values are wanted.
+    """
+    count: tl.constexpr = len(PROGRAM) // 4
+    steps = (x,)
+    for n in tl.static_range(count - 1):
+        steps = steps + (_forward(steps[n], ready[n], values, place, shape, n, PROGRAM),)
+    for n in tl.static_range(count - 1, -1, -1):
+        g = _backward(
+            g, steps[n], ready[n], values, partial, place, shape, k, inside, n, PROGRAM, WANTS
+        )
+    return g
+
+
+@triton.jit
+def _prepare(values, seeds, i, k, N: tl.constexpr, PROGRAM: tl.constexpr):
+    CODE: tl.constexpr = PROGRAM[4 * N]
+    KIND: tl.constexpr = PROGRAM[4 * N + 2]
+    own = values + PROGRAM[4 * N + 1]
+    if CODE == BIAS:
+        X = tl.load(own) * i.to(tl.float32) + tl.load(own + 1)
+        Z = tl.load(own + 4) * k.to(tl.float32) + tl.load(own + 5)
+        ready = (tl.load(own + 2), tl.load(own + 3), X, Z)
+        for m in tl.static_range(KIND + 1):
+            ready = ready + (_coefficient(own + 6, X, Z, m, KIND),)
+    elif CODE == GAMMA:
+        ready = (tl.exp(tl.load(own)),)
+    elif CODE == CLAMP:
+        ready = (tl.load(own), tl.load(own + 1))
+    else:
+        key = tl.load(seeds + PROGRAM[4 * N + 3])
+        ready = (tl.load(own), tl.load(own + 1), key, tl.load(own + 2))
+    return ready
+
+
+@triton.jit
+def _forward(x, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.constexpr):
+    CODE: tl.constexpr = PROGRAM[4 * N]
+    BJ: tl.constexpr = x.shape[0]
+    BK: tl.constexpr = x.shape[1]
+    if CODE == BIAS:
+        y = x * tl.exp(_polynomial(ready, place, PROGRAM[4 * N + 2]))
+    elif CODE == GAMMA:
+        exponent = _exponent(ready, values + PROGRAM[4 * N + 1], place, PROGRAM[4 * N + 2])
+        magnitude = tl.where(x == 0, 1.0, tl.abs(x))
+        power = tl.exp2(exponent * log2(magnitude))
+        power = tl.where(x < 0, -power, power)
+        y = tl.where(x == 0, x, power)
+        y = tl.where(exponent == 1, x, y)  # nothing is rounded where nothing is to be done
+    elif CODE == CLAMP:
+        low, high = ready
+        # comparisons, which let NaN pass
+        y = tl.where(x < low, low, x)
+        y = tl.where(y > high, high, y)
+    else:
+        mean, std, key, active = ready
+        row, rows = _rows(place, shape)
+        y = x + (mean + std * noise_rows(key, row, place, shape, BJ, BK))
+        if CODE == RICIAN:
+            other = mean + std * noise_rows(key, row + rows, place, shape, BJ, BK)
+            y = tl.where(active != 0, tl.sqrt(y * y + other * other), x)
+    return y
+
+
+@triton.jit
+def _backward(
+    g,
+    x,
+    ready,
+    values,
+    partial,
+    place,
+    shape,
+    k,
+    inside,
+    N: tl.constexpr,
+    PROGRAM: tl.constexpr,
+    WANTS: tl.constexpr,
+):
+    CODE: tl.constexpr = PROGRAM[4 * N]
+    KIND: tl.constexpr = PROGRAM[4 * N + 2]
+    BJ: tl.constexpr = x.shape[0]
+    BK: tl.constexpr = x.shape[1]
+    share = partial + PROGRAM[4 * N + 1]
+    if CODE == BIAS:
+        field = tl.exp(_polynomial(ready, place, KIND))
+        if WANTS:
+            Y = ready[0] * place[2].to(tl.float32) + ready[1]
+            slope = tl.where(inside, g * x * field, 0.0)
+            _store_moments(share + 6, slope, ready[2], Y, ready[3], KIND)
+        g = g * field
+    elif CODE == GAMMA:
+        exponent = _exponent(ready, values + PROGRAM[4 * N + 1], place, KIND)
+        magnitude = tl.where(x == 0, 1.0, tl.abs(x))
+        logarithm = log2(magnitude)
+        power = tl.exp2(exponent * logarithm)
+        if WANTS:
+            # d/d log_gamma of sign(x) |x|**e = sign(x) |x|**e e ln|x|; 0 where x is 0
+            slope = tl.where(x < 0, -power, power) * (exponent * 0.6931471805599453) * logarithm
+            slope = tl.where(inside & (x != 0), g * slope, 0.0)
+            where = place[0] if KIND > 1 else 0
+            tl.store(share + where, tl.sum(tl.sum(slope, 1), 0))
+        g = tl.where(x == 0, 0.0, g * exponent * power / magnitude)
+    elif CODE == CLAMP:
+        low, high = ready
+        below = x < low
+        above = tl.where(below, low, x) > high
+        if WANTS:
+            tl.store(share, tl.sum(tl.sum(tl.where(inside & below & ~above, g, 0.0), 1), 0))
+            tl.store(share + 1, tl.sum(tl.sum(tl.where(inside & above, g, 0.0), 1), 0))
+        g = tl.where(below | above, 0.0, g)
+    else:
+        mean, std, key, active = ready
+        row, rows = _rows(place, shape)
+        if CODE == NOISE:
+            if WANTS:
+                known = tl.where(inside, g, 0.0)
+                _store_noise(share, known, known * noise_rows(key, row, place, shape, BJ, BK))
+        else:
+            one = noise_rows(key, row, place, shape, BJ, BK)
+            two = noise_rows(key, row + rows, place, shape, BJ, BK)
+            real = x + (mean + std * one)
+            imaginary = mean + std * two
+            size = tl.sqrt(real * real + imaginary * imaginary)
+            unit = tl.where(active != 0, g / tl.where(size == 0, 1.0, size), 0.0)
+            if WANTS:
+                unit = tl.where(inside, unit, 0.0)
+                both = unit * (real + imaginary)
+                _store_noise(share, both, unit * (real * one + imaginary * two))
+            g = tl.where(active != 0, unit * real, g)
+    return g
+
+
+@triton.jit
+def _rows(place, shape):
+    """Numbers of the rows of a tile, [BJ] int64, and how many rows a sample has."""
+    c, i, j, _ = place
+    C, I, J, _ = shape
+    return (i.to(tl.int64) * C + c) * J + j, tl.cast(I, tl.int64) * C * J
+
+
+@triton.jit
+def _exponent(ready, own, place, KIND: tl.constexpr):
+    if KIND > 1:
+        return tl.exp(tl.load(own + place[0]))
+    return ready[0]
+
+
+@triton.jit
+def _coefficient(c, X, Z, M: tl.constexpr, ORDER: tl.constexpr):
+    """Of Y**M in ``sum_lmn c_lmn X^l Y^m Z^n`` over l + m + n <= ORDER, n fastest, [BK].
+
+    By Horner's rule, first in X, which is one number, then in Z.
+    """
+    column = Z * 0.0
+    for n in tl.static_range(ORDER - M, -1, -1):
+        plane = X * 0.0
+        for l in tl.static_range(ORDER - M - n, -1, -1):
+            plane = plane * X + tl.load(c + _monomial(ORDER, l, M) + n)
+        column = column * Z + plane
+    return column
+
+
+@triton.jit
+def _polynomial(ready, place, ORDER: tl.constexpr):
+    """The polynomial on a tile [BJ, BK], from its coefficients for each column."""
+    Y = (ready[0] * place[2].to(tl.float32) + ready[1])[:, None]
+    total = Y * 0.0 + ready[4 + ORDER][None, :]
+    for m in tl.static_range(ORDER - 1, -1, -1):
+        total = total * Y + ready[4 + m][None, :]
+    return total
+
+
+@triton.jit
+def _power(x, N: tl.constexpr):
+    power = x * 0.0 + 1.0
+    for _ in tl.static_range(N):
+        power = power * x
+    return power
+
+
+@triton.constexpr_function
+def _monomial(order, l, m):
+    """The number of the monomial X^l Y^m among those up to a total order, Z running fastest."""
+    before = 0
+    for a in range(l + 1):
+        for b in range(order + 1 - a if a < l else m):
+            before += order + 1 - a - b
+    return before
+
+
+@triton.jit
+def _store_moments(share, g, X, Y, Z, ORDER: tl.constexpr):
+    """Sums of ``g X^l Y^m Z^n`` over a tile, for each monomial."""
+    for n in tl.static_range(ORDER + 1):
+        rows = tl.sum(g * _power(Z, n)[None, :], 1)
+        for m in tl.static_range(ORDER + 1 - n):
+            moment = tl.sum(rows * _power(Y, m), 0)
+            for l in tl.static_range(ORDER + 1 - n - m):
+                tl.store(share + _monomial(ORDER, l, m) + n, moment * _power(X, l))
+
+
+@triton.jit
+def _store_noise(share, g_mean, g_std):
+    tl.store(share, tl.sum(tl.sum(g_mean, 1), 0))
+    tl.store(share + 1, tl.sum(tl.sum(g_std, 1), 0))

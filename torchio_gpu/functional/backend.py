@@ -1,0 +1,91 @@
+"""Which of two ways an operation is carried out: plain torch, or a Triton kernel."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from importlib.util import find_spec
+from types import TracebackType
+
+import torch
+
+BACKENDS = ("auto", "reference", "triton")
+
+
+class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled is
+    """Choose how operations that have a Triton kernel are carried out, in the whole process.
+
+    Called, it is a setting; in a ``with`` statement it holds for what is within.
+
+    Args:
+        name: 'reference' for plain torch, which defines what an operation means; 'triton' for the
+            kernel; 'auto', the default, for the kernel on GPUs where it can do what is asked for,
+            else plain torch. Operations without a kernel are not concerned.
+
+    Raises:
+        ValueError: There is no such backend.
+        RuntimeError: With 'triton', at the call of an operation whose kernel cannot run: Triton is
+            not installed, the voxels are not on a GPU (and ``TRITON_INTERPRET=1`` is not set), or
+            the kernel does not know the dtype or mode. The message says which.
+
+    >>> with backend("reference"):
+    ...     backend.current()
+    'reference'
+    >>> backend.current()
+    'auto'
+    """
+
+    _current = "auto"
+
+    def __init__(self, name: str) -> None:
+        if name not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
+        self._before = backend._current
+        backend._current = name
+
+    def __enter__(self) -> backend:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        backend._current = self._before
+
+    @staticmethod
+    def current() -> str:
+        """The name of the backend that is set."""
+        return backend._current
+
+
+def use_kernel(device: torch.device, obstacle: str | None = None) -> bool:
+    """Whether to launch a kernel.
+
+    Args:
+        device: Where the voxels are.
+        obstacle: Why the kernel cannot do what is asked for, if it cannot.
+
+    Raises:
+        RuntimeError: It was asked for by name and cannot run.
+    """
+    name = backend.current()
+    if name == "reference" or (name == "auto" and device.type != "cuda"):
+        return False
+    obstacle = _missing(device.type) or obstacle
+    if obstacle is not None and name == "triton":
+        raise RuntimeError(f"backend 'triton' cannot run: {obstacle}")
+    return obstacle is None
+
+
+@lru_cache
+def _missing(device: str) -> str | None:
+    """What keeps kernels from running on a kind of device, if anything does."""
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    if device == "cuda" and torch.version.hip is None:
+        return None
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    return f"it needs an NVIDIA GPU, or TRITON_INTERPRET=1 for tests, got voxels on {device!r}"

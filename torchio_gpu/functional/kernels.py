@@ -1,0 +1,260 @@
+"""From the arguments of functions to those of Triton kernels, and what kernels cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array, common
+from ..shapes import Triple, Volume, spatial_shape
+from .launch import packed
+from .reference.frames import EDGE, Frame
+from .reference.separable import cubic_bspline
+from .reference.spatial import is_diagonal
+
+if TYPE_CHECKING:
+    from .program import Operation, View
+
+#: What kernels read; they compute in float32.
+DTYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+)
+#: Volumes, and planes of a volume, that a launch can count.
+_MOST = 65535
+
+
+def obstacle(x: Volume, size: Triple) -> str | None:
+    """Why kernels cannot work on a volume, or make one of a size of it; None if they can."""
+    if x.dtype not in DTYPES:
+        return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
+    if x.shape[0] * x.shape[1] > _MOST or size[0] > _MOST:
+        return f"there must be at most {_MOST} volumes and planes, got {[*x.shape[:2], *size]}"
+    return None
+
+
+def warp_obstacle(
+    x: Volume,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    frames: Sequence[Frame],
+    lattice: Array | None,
+    inverse: bool,
+) -> str | None:
+    """Why the kernel cannot do what :func:`torchio_gpu.functional.warp` is asked for."""
+    if mode == "bspline":
+        return "mode 'bspline' has no kernel"
+    if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
+        return "control points must lie along the voxel axes, on a lattice that the host knows"
+    if lattice is not None and inverse:
+        return "the inverse of a bending map has no kernel"
+    fills = [fill, *(frame.fill for frame in frames)]
+    if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
+        return "fill must have no gradient"
+    if mode == "label" and x.requires_grad:
+        return "mode 'label' has no gradient"
+    return obstacle(x, size)
+
+
+def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
+    """:func:`torchio_gpu.functional.pointwise` by a kernel."""
+    program = _Program.of(operations, spatial_shape(x), view)
+    values, seeds = _move(x.device, *program.tables(len(x)))
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return _operators().pointwise(x, program.codes, values, seeds, dtype)  # type: ignore[no-any-return]
+
+
+def warp(
+    x: Volume,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    frames: Sequence[Frame],
+    operations: Sequence[Operation],
+    view: View | None,
+    dtype: torch.dtype,
+) -> Volume:
+    """:func:`torchio_gpu.functional.warp` by a kernel.
+
+    Args:
+        dtype: Of the result.
+    """
+    operators, batch = _operators(), len(x)
+    program = _Program.of(operations, size, view)
+    values, seeds = program.tables(batch) if operations else (None, None)
+    fills: list[Any] = [frame.fill for frame in frames] or [fill]
+    whole = mode != "linear" and not x.is_floating_point()
+    tables = [_fill_table(f, x, np.int64 if whole else np.float32) for f in fills]
+    points = None
+    spline: Sequence[Any] = (None,) * 5
+    taps = 0
+    if control_points is not None:
+        assert lattice is not None
+        points = _vectors(matrix, control_points)
+        spline, taps = _spline(control_points.shape[2:], lattice, size)
+    rows, points, boxes, values, seeds, *rest = _move(
+        x.device, matrix[:, :3], points, _boxes(frames), values, seeds, *spline, *tables
+    )
+    along_i, lowest_i, along_j, lowest_j, along_k, *moved = rest
+    columns = None
+    if points is not None:
+        columns = operators.columns(points, along_i, lowest_i, along_k)
+    outside = torch.stack(moved) if frames else moved[0]
+    return operators.warp(  # type: ignore[no-any-return]
+        x,
+        rows.contiguous(),
+        columns,
+        along_j,
+        lowest_j,
+        outside.contiguous(),
+        boxes,
+        values,
+        seeds,
+        size,
+        taps,
+        mode,
+        program.codes,
+        dtype,
+    )
+
+
+class _Program(NamedTuple):
+    """Pointwise operations as a kernel wants them: see ``torchio_gpu_kernels.program``."""
+
+    codes: list[int]
+    values: list[Array]  # of each operation, [1 or B, n]
+    seeds: list[Array]  # [B] int64
+
+    @staticmethod
+    def of(operations: Sequence[Operation], size: Triple, view: View | None) -> _Program:
+        """Lay the numbers of operations side by side.
+
+        Args:
+            operations: What to do, in order.
+            size, view: As for :class:`.program.Program`.
+        """
+        from torchio_gpu_kernels import program
+
+        codes: list[int] = []
+        values: list[Array] = []
+        seeds: list[Array] = []
+        at = 0
+        for operation in operations:
+            kind, columns = operation.packed(size, view)
+            code = getattr(program, operation.code).value
+            codes += [code, at, kind, len(seeds)]
+            values += columns
+            at += sum(column.shape[1] for column in columns)
+            if operation.seeds is not None:
+                seeds.append(operation.seeds)
+        return _Program(codes, values, seeds)
+
+    def tables(self, batch: int) -> tuple[Array, Array]:
+        """Numbers [B, V] and seeds [B, S], as tensors where some of them are."""
+        seeds = side_by_side([s[:, None] for s in self.seeds], batch, np.int64)
+        return side_by_side(self.values, batch, np.float32), seeds
+
+
+def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
+    """Columns [1 or B, n] of all samples in one table, on a device or with a gradient if any is."""
+    if not columns:
+        return np.zeros((batch, 1), dtype=dtype)
+    xp, *same = common(*columns) if dtype != np.int64 else _whole(*columns)
+    wide = [xp.broadcast_to(c, (batch, c.shape[1])) for c in same]
+    table = xp.concatenate(wide, 1)
+    return table.astype(dtype) if xp is np else table
+
+
+def _whole(*columns: Array) -> tuple[Any, ...]:
+    """As :func:`common`, for whole numbers."""
+    device = next((c.device for c in columns if isinstance(c, Tensor) and c.is_cuda), None)
+    if device is None:
+        return (np, *(np.asarray(c) for c in columns))
+    return (torch, *(torch.as_tensor(c, device=device) for c in columns))
+
+
+def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
+    """Bring arrays to a device in one copy, float64 as float32; tensors are moved by torch."""
+    plain = [
+        a.astype(np.float32) if a.dtype == np.float64 else a
+        for a in arrays
+        if isinstance(a, np.ndarray)
+    ]
+    parts = iter(packed(device, plain))
+    moved: list[Any] = []
+    for a in arrays:
+        if isinstance(a, Tensor):
+            moved.append(a.to(device, torch.float32) if a.is_floating_point() else a.to(device))
+        else:
+            moved.append(None if a is None else next(parts))
+    return moved
+
+
+def _fill_table(fill: float | Tensor, x: Volume, dtype: Any) -> Array:
+    if isinstance(fill, Tensor):
+        return fill.to(torch.int64 if dtype == np.int64 else torch.float32)
+    return np.full(x.shape[:2], fill, dtype=dtype)
+
+
+def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:
+    """Ends of frames, [F, B, 2, 3]; positions on an edge are within, however rounded."""
+    if not frames:
+        return None
+    return np.stack([np.stack((low - EDGE, high + EDGE), 1) for low, high, _ in frames])
+
+
+def _vectors(matrix: Array, control_points: Array) -> Array:
+    """Control points in input voxels, [B, 3, N0, N1, N2]."""
+    _, matrix, points = common(matrix, control_points)
+    moved = matrix[:, :3, :3] @ points.reshape(*points.shape[:2], -1)
+    return moved.reshape(points.shape)  # type: ignore[no-any-return]
+
+
+def _spline(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple
+) -> tuple[list[np.ndarray], int]:
+    """Weights of the control points along each axis, and which of them a voxel depends on.
+
+    Returns:
+        Weights [1 or B, I, N0] and lowest control point [1 or B, I] along I; the same along J, with
+        more rows than there are, so that every tile finds its own; weights [1 or B, N2, K] along
+        K. Second, how many neighbouring control points the rows of a tile can depend on.
+    """
+    from torchio_gpu_kernels.tiles import ROWS, TAPS, reach
+
+    if (lattice == lattice[:1]).all():
+        lattice = lattice[:1]
+    tables: list[np.ndarray] = []
+    lengths = size[0], -(-size[1] // ROWS) * ROWS, size[2]
+    for axis, (n, count) in enumerate(zip(lengths, counts, strict=True)):
+        voxel = np.minimum(np.arange(n), size[axis] - 1)
+        at = lattice[:, axis, axis, None] * voxel + lattice[:, axis, 3, None]  # [1 or B, n]
+        tables.append(cubic_bspline(at[..., None] - np.arange(count)))
+        lowest = (np.floor(at) - 1).clip(0, count - TAPS)
+        tables.append(lowest.astype(np.int32))
+    along_i, lowest_i, along_j, lowest_j, along_k, _ = tables
+    step = abs(lattice[:, 1, 1]).max()
+    along_k = np.ascontiguousarray(along_k.swapaxes(1, 2))
+    return [along_i, lowest_i, along_j, lowest_j, along_k], reach(step)
+
+
+def _operators() -> Any:
+    """The operators of the kernels, which are imported when the first one is needed."""
+    import torchio_gpu_kernels  # noqa: F401
+
+    return torch.ops.torchio_gpu
