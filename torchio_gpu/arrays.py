@@ -25,9 +25,12 @@ def common(*arrays: Array) -> tuple[Any, ...]:
     >>> xp.__name__, a.dtype, b.dtype
     ('torch', torch.float64, torch.float64)
     """
-    tensors = [a for a in arrays if isinstance(a, Tensor)]
-    if not tensors:
+    for array in arrays:
+        if isinstance(array, Tensor):
+            break
+    else:
         return (np, *arrays)
+    tensors = [a for a in arrays if isinstance(a, Tensor)]
     device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
     # arrays may be views that numpy will not let anybody write to, which torch does not know
     copies = (a if isinstance(a, Tensor) else np.array(a) for a in arrays)

@@ -6,7 +6,7 @@
 - A transform's parameters say what happens to the *content*: a translation of +5 mm moves the
   content 5 mm along the axis, a scale of 2 doubles its size, +90 degrees about z takes +x to +y.
 - Resampling asks the opposite question, where an output point comes from. That *pull-back* is
-  the inverse of the content's motion, and :func:`pull_back` is the only place that inverts it.
+  the inverse of the content's motion; :func:`pull_back` and :func:`affine_motion` make it.
 
 Matrices are composed in float64 and cast where voxels are sampled. Functions are batched and take
 numpy arrays, or tensors where a gradient or a device is wanted; see :mod:`torchio_gpu.arrays`.
@@ -50,8 +50,8 @@ class Space:
 
     @cached_property
     def to_voxel(self) -> np.ndarray:
-        """World to voxel, [B, 4, 4]."""
-        return invert(self.affine)
+        """World to voxel, [B, 4, 4]; not to be written to."""
+        return _to_voxel(self.affine.astype(np.float64, copy=False).tobytes())
 
     @property
     def centre(self) -> np.ndarray:
@@ -71,6 +71,14 @@ class Space:
         if np.array_equal(self.affine, other.affine):
             return 0.0
         return float(np.linalg.norm(self.corners - other.corners, axis=-1).max())
+
+
+@lru_cache(maxsize=64)
+def _to_voxel(affine: bytes) -> np.ndarray:
+    """Inverse of affines, [B, 4, 4], known by their bytes: the same grids come again and again."""
+    inverse: np.ndarray = invert(np.frombuffer(affine).reshape(-1, 4, 4))
+    inverse.flags.writeable = False
+    return inverse
 
 
 @lru_cache(maxsize=256)
@@ -180,10 +188,12 @@ def pull_back(motion: Array) -> Any:
 def affine_from(linear: Array, offset: Array) -> Any:
     """Homogeneous matrices [..., 4, 4] from their linear part [..., 3, 3] and offset [..., 3]."""
     xp, linear, offset = common(linear, offset)
-    top = xp.concatenate((linear, offset[..., None]), -1)
-    bottom = xp.zeros_like(top[..., :1, :])
-    bottom[..., 3] = 1
-    return xp.concatenate((top, bottom), -2)
+    where = {} if xp is np else {"device": linear.device}
+    matrix = xp.zeros((*linear.shape[:-2], 4, 4), dtype=xp.float64, **where)
+    matrix[..., :3, :3] = linear
+    matrix[..., :3, 3] = offset
+    matrix[..., 3, 3] = 1
+    return matrix
 
 
 # E, C, S with R_axis(t) = E[axis] + C[axis] cos t + S[axis] sin t (Rodrigues), [3, 3, 3]
@@ -206,7 +216,9 @@ def rotation(degrees: Array) -> Any:
     return about[..., 2, :, :] @ about[..., 0, :, :] @ about[..., 1, :, :]
 
 
-def affine_motion(scales: Array, degrees: Array, translation: Array, centre: Array) -> Any:
+def affine_motion(
+    scales: Array, degrees: Array, translation: Array, centre: Array, inverse: bool = False
+) -> Any:
     """Motion of the content in the world: rotate, move, then scale about a centre.
 
     ``x -> centre + S (R (x - centre) + t)``, the order of TorchIO 1.x, in which the scale applies
@@ -217,12 +229,18 @@ def affine_motion(scales: Array, degrees: Array, translation: Array, centre: Arr
         degrees: Angles about x, y, z, [B, 3]; see :func:`rotation`.
         translation: Millimetres along x, y, z, [B, 3].
         centre: World position that scaling and rotation leave in place, [B, 3] in mm.
+        inverse: Return the inverse, the pull-back, which is as easily written down.
 
     Returns:
         Matrices [B, 4, 4].
     """
     _, scales, degrees, translation, centre = common(scales, degrees, translation, centre)
-    linear = scales[..., None] * rotation(degrees)  # [B, 3, 3]
+    turn = rotation(degrees)  # [B, 3, 3]
+    if inverse:  # y -> centre + R' ((y - centre) / S - t)
+        back = turn.swapaxes(-1, -2)
+        shift = centre / scales + translation
+        return affine_from(back / scales[..., None, :], centre - (back @ shift[..., None])[..., 0])
+    linear = scales[..., None] * turn
     offset = centre + scales * translation - (linear @ centre[..., None])[..., 0]
     return affine_from(linear, offset)
 
@@ -238,8 +256,8 @@ def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
         Matrices [B, 4, 4]; each is its own inverse.
     """
     mirror = np.zeros((len(axes), 4, 4))
-    mirror[:, range(3), range(3)] = 1 - 2 * axes
-    mirror[:, :3, 3] = axes * (np.array(space.shape) - 1)
+    mirror.reshape(-1, 16)[:, :11:5] = 1 - 2 * axes  # the diagonal
+    mirror[:, :3, 3] = axes * (2 * _middle(space.shape)[:3])
     mirror[:, 3, 3] = 1
     return space.affine @ mirror @ space.to_voxel
 
@@ -332,9 +350,9 @@ def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
         (in_plane, about): two [B, 3] masks over the world axes x, y, z. Translation and scale are
         allowed where ``in_plane`` is 1, rotation where ``about`` is 1: about the slice's normal.
     """
-    thin = [axis for axis, n in enumerate(space.shape) if n == 1]
-    if not thin:
+    if 1 not in space.shape:
         return None
+    thin = [axis for axis, n in enumerate(space.shape) if n == 1]
     cosines = np.abs(space.affine[:, :3, :3]) / spacing(space.affine)[:, None]  # world, voxel
     normal = np.zeros((len(cosines), 3))
     for axis in thin:
@@ -345,7 +363,12 @@ def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def motion_in(
-    space: Space, scales: Array, degrees: Array, translation: Array, centre: Array
+    space: Space,
+    scales: Array,
+    degrees: Array,
+    translation: Array,
+    centre: Array,
+    inverse: bool = False,
 ) -> Any:
     """:func:`affine_motion` of the content of a space; a single slice stays in its plane."""
     plane = slice_axis(space)
@@ -355,7 +378,7 @@ def motion_in(
         )
         scales, translation = 1 + (scales - 1) * inside, translation * inside
         degrees = degrees * about
-    return affine_motion(scales, degrees, translation, centre)
+    return affine_motion(scales, degrees, translation, centre, inverse)
 
 
 def within_slice(

@@ -142,9 +142,12 @@ def uniforms(seeds: np.ndarray, layout: Layout, position: np.ndarray | int = 0) 
     number, stream, where = layout.counter
     positions = where + np.reshape(position, (-1, 1))  # [B or 1, N]
     words = philox((number, stream, positions, _ZERO), seeds[:, None])
-    u = np.stack(words, -1).reshape(len(seeds), -1) + 0.5
+    u = np.empty((len(seeds), len(number), 4))
+    for lane, word in enumerate(words):
+        u[..., lane] = word
+    u += 0.5
     u *= 2.0**-32
-    return u
+    return u.reshape(len(u), -1)
 
 
 _ZERO = np.zeros(1, dtype=np.int64)
@@ -200,7 +203,7 @@ class Streams:
 
     def __init__(self, seeds: np.ndarray, used: np.ndarray | None = None) -> None:
         self.seeds = seeds  # [B] int64
-        self.used = np.zeros_like(seeds) if used is None else used  # [B] positions
+        self.used = np.zeros(len(seeds), np.int64) if used is None else used  # [B] positions
 
     def take(self, positions: int) -> np.ndarray:
         """Use up ``positions`` pipeline positions; returns the first of them for each sample."""
@@ -218,7 +221,9 @@ class Streams:
 
 def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> np.ndarray:
     """Seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
-    return torch.empty(batch, dtype=torch.int64).random_(generator=generator).numpy()
+    seeds = np.empty(batch, dtype=np.int64)
+    torch.from_numpy(seeds).random_(generator=generator)
+    return seeds
 
 
 def offspring(seeds: np.ndarray, position: np.ndarray, count: int) -> np.ndarray:

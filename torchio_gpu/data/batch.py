@@ -17,6 +17,8 @@ from ..shapes import Triple, Volume, check_volume
 from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
 from .subject import Subject
 
+_IDENTITY = np.eye(4)[None]
+
 
 class ImagesBatch:
     """One image of each of B samples.
@@ -40,10 +42,11 @@ class ImagesBatch:
         images: Sequence[Image] | None = None,
     ) -> None:
         self.data = usable(check_volume(data, "data"))
+        batch = data.shape[0]
         if affine is None:
-            affine = np.eye(4)[None].repeat(data.shape[0], 0)
-        if affine.shape != (len(data), 4, 4):
-            raise ValueError(f"affine must have shape ({len(data)}, 4, 4), got {affine.shape}")
+            affine = _IDENTITY.repeat(batch, 0)
+        elif affine.shape != (batch, 4, 4):
+            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {affine.shape}")
         self.affine = affine
         self.kind = kind
         self._images = images  # as templates: without their voxels
@@ -145,7 +148,7 @@ class ImagesBatch:
     @property
     def spatial_shape(self) -> Triple:
         """(I, J, K)."""
-        i, j, k = self.shape[2:]
+        _, _, i, j, k = self.shape
         return i, j, k
 
     @property
@@ -202,8 +205,8 @@ class SubjectsBatch:
         streams: Streams | None = None,
         histories: list[list[Any]] | None = None,
     ) -> None:
-        sizes = {name: len(batch) for name, batch in images.items()}
-        if len(set(sizes.values())) != 1:
+        if len({len(batch) for batch in images.values()}) != 1:
+            sizes = {name: len(batch) for name, batch in images.items()}
             raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
         self.images = images
         self.metadata = metadata or {}

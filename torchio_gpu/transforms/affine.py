@@ -38,8 +38,9 @@ class AffineParams(Params):
 
     def pull_back(self, space: Space) -> Array:
         """Output world to input world, [B, 4, 4]."""
-        motion = geometry.motion_in(space, self.scales, self.degrees, self.translation, self.centre)
-        return motion if self.inverse else geometry.pull_back(motion)
+        values = self.scales, self.degrees, self.translation, self.centre
+        matrix: Array = geometry.motion_in(space, *values, inverse=not self.inverse)
+        return matrix
 
 
 def _affine_params(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
@@ -15,6 +16,7 @@ from ..data.image import INTENSITY, LABEL
 from ..functional.program import Operation
 from ..geometry import Space
 from ..shapes import Volume
+from . import compiled
 from .convert import to_batch
 from .moves import Move, Present, Sampling, Scene
 from .params import Params
@@ -87,6 +89,7 @@ class Transform(nn.Module, ABC):
         if both:
             raise ValueError(f"include and exclude must not share names, both have {sorted(both)}")
         self.keep = dict(keep) if keep else None
+        self.number = compiled.register(self)
 
     # What a transform defines
 
@@ -186,6 +189,8 @@ class Transform(nn.Module, ABC):
     # What a transform can do
 
     def forward(self, x: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return compiled.call(self, x)
         batch, restore = to_batch(x, self._only(), self.label_keys)
         return self._finish(x, restore(self.plan().run(batch)))
 
@@ -269,20 +274,7 @@ class Transform(nn.Module, ABC):
 
     def plan(self) -> Plan:
         """How the transform is carried out; made at the first call, and when it has changed."""
-        structure = tuple(
-            (
-                t.p == 1,
-                t.include,
-                t.exclude,
-                t.fuse,
-                t.keep and tuple(t.keep.items()),
-                t.sampling(),
-                t.role,
-                t.commutes,
-            )
-            for t in self.modules()
-            if isinstance(t, Transform)
-        )
+        structure = self._structure()
         known, plan = self.__dict__.get("_plan", (None, None))
         if known != structure:
             outline = Outline()
@@ -290,6 +282,22 @@ class Transform(nn.Module, ABC):
             plan = Plan(outline)
             self.__dict__["_plan"] = structure, plan
         return plan  # type: ignore[no-any-return]
+
+    def _structure(self) -> tuple[Any, ...]:
+        """All that a plan depends on, of the transform and of those within."""
+        within: Any = self._modules.values()
+        return (
+            self.p == 1,
+            self.include,
+            self.exclude,
+            self.fuse,
+            self.keep and tuple(self.keep.items()),
+            self.sampling(),
+            self.role,
+            self.commutes,
+            # quicker to ask for than an instance of an abstract class
+            *[each._structure() for each in within if hasattr(each, "_structure")],
+        )
 
     def _only(self) -> tuple[str, ...] | None:
         """Of a dict, the keys to take as images."""
@@ -338,7 +346,12 @@ class Transform(nn.Module, ABC):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         state.pop("_plan", None)
+        state.pop("number")
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.number = compiled.register(self)
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())

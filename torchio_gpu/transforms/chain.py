@@ -58,7 +58,8 @@ class Chain:
     kind: str
     matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
     elastic: Elastic | None = None
-    after: np.ndarray | None = None  # from the output to where the elastic map is evaluated
+    after: Array | None = None  # from the output to where the elastic map is evaluated
+    before: Array | None = None  # the inverse of that
     mode: str | None = None  # interpolation, where a step asked for one
     rule: str | float | None = None  # for what is outside the source, where there is no box
     boxes: list[Box] = field(default_factory=list)
@@ -80,6 +81,8 @@ class Chain:
                 self.matrix = _times(self.matrix, move.matrix)
             else:
                 self.after = _times(self.after, move.matrix)
+                inverse = invert(move.matrix) if move.inverse is None else move.inverse
+                self.before = inverse if self.before is None else _times(inverse, self.before)
         if move.space is not None:
             self.space = move.space
             if move.matrix is not None:
@@ -268,7 +271,8 @@ class Chain:
         points = lattice = None
         if self.elastic is not None:
             lattice = _times(self.elastic.lattice, grid)
-            inverse = self.space.to_voxel if self.after is None else invert(grid)
+            to_voxel = self.space.to_voxel
+            inverse = to_voxel if self.before is None else _times(to_voxel, self.before)
             points = displace(self.elastic.control_points, inverse[:, :3, :3])
             if 1 in self.source.shape:
                 free = np.array([n > 1 for n in self._whole], dtype=np.float64)

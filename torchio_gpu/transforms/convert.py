@@ -42,7 +42,7 @@ def to_batch(
         return x, lambda batch: batch
     if isinstance(x, Subject):
         return SubjectsBatch.from_subjects([x]), lambda batch: batch.unbatch()[0]
-    if isinstance(x, Mapping):
+    if not isinstance(x, Tensor) and isinstance(x, Mapping):  # which takes its time to say no
         return _from_dict(x, include, label_keys)
     images, restore = _to_images(x, ScalarImage)
 

@@ -95,18 +95,21 @@ class Draws:
 
     def active(self, step: Step) -> np.ndarray | None:
         """Which samples a step transforms, [B]; all of them if None."""
+        if not step.gates:
+            return None
         masks = [self._branches(gate)[:, branch] for gate, branch in step.gates]
-        return np.logical_and.reduce(masks) if masks else None
+        return np.logical_and.reduce(masks)  # type: ignore[no-any-return]
 
     def numbers(self, number: int, transform: Transform) -> np.ndarray:
         """Numbers of a step: [B, draws], or [B, M, draws] where images have their own."""
         requests = self.prepared.columns[number]
-        if transform.shares:
-            return self._column(requests[0]) if requests else self.u[:, :0]
-        if not requests:
-            return np.empty((len(self.u), len(self.prepared.names[number]), 0))
+        shares = transform.shares
         if len(requests) == 1:
-            return self._column(requests[0])[:, None]
+            column = self._column(requests[0])
+            return column if shares else column[:, None]
+        if not requests:
+            images = () if shares else (len(self.prepared.names[number]),)
+            return np.empty((len(self.u), *images, 0))
         return np.stack([self._column(request) for request in requests], 1)
 
 

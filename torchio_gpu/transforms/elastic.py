@@ -40,8 +40,8 @@ class ElasticParams(Params):
     inverse: bool = False
 
     def elastic(self) -> Elastic:
-        points = self.control_points
-        moved = points.movedim(-1, 1) if isinstance(points, Tensor) else np.moveaxis(points, -1, 1)
+        points, first = self.control_points, (0, 4, 1, 2, 3)
+        moved = points.permute(first) if isinstance(points, Tensor) else points.transpose(first)
         return Elastic(moved, self.lattice, self.inverse)
 
 
@@ -91,11 +91,11 @@ class ElasticDeformation(Resampling):
                 f"least 4 points along each axis, got {tuple(as_array(control_points).shape)}"
             )
         self._points = points
-        self._largest: np.ndarray | None = None
+        self._largest: float | None = None
         if max_displacement is not None:
-            self._largest = _triple(max_displacement, "max_displacement")
+            self._largest = float(_triple(max_displacement, "max_displacement").max())
         elif on_host(points):
-            self._largest = np.abs(host(points)).max((0, 1, 2, 3))
+            self._largest = float(np.abs(host(points)).max())
         self._set_sampling(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
@@ -111,12 +111,12 @@ class ElasticDeformation(Resampling):
         return ElasticParams(**{**vars(params), "inverse": not params.inverse})
 
 
-def _elastic_params(points: Array, space: Space, largest: np.ndarray | None) -> ElasticParams:
+def _elastic_params(points: Array, space: Space, largest: float | None) -> ElasticParams:
     """Lay control points over a space; warn when they may fold it."""
     a, b, c = points.shape[1:4]
     lattice = geometry.control_lattice(space, (a, b, c))
     if largest is not None:
-        _warn_of_folding(space.shape, (a, b, c), space.affine.tobytes(), float(largest.max()))
+        _warn_of_folding(space.shape, (a, b, c), space.affine.tobytes(), largest)
     return ElasticParams(points, lattice)
 
 
@@ -189,7 +189,8 @@ class _Lattice:
                 f"got {num_control_points!r}"
             )
         self.counts: Triple = (counts[0], counts[1], counts[2])
-        self.largest = _triple(max_displacement, "max_displacement")
+        self.along = _triple(max_displacement, "max_displacement")
+        self.largest = float(self.along.max())
         if locked_borders not in (0, 1, 2):
             raise ValueError(f"locked_borders must be 0, 1 or 2, got {locked_borders!r}")
         if locked_borders == 2 and 4 in self.counts:
@@ -208,10 +209,13 @@ class _Lattice:
         return 3 * a * b * c
 
     def control_points(self, u: np.ndarray) -> np.ndarray:
-        """Uniform in (-largest, largest), zero in the locked rings; [B, N0, N1, N2, 3] in mm."""
-        points = np.zeros((len(u), *self.counts, 3))
-        drawn = (2 * u - 1).reshape(-1, *self.free, 3) * self.largest
-        points[:, self.inside, self.inside, self.inside] = drawn
+        """Uniform in (-along, along), zero in the locked rings; [B, N0, N1, N2, 3] in mm."""
+        drawn = 2 * u
+        drawn -= 1
+        # Components are first in memory, as they are in what is done with them next.
+        points = np.zeros((len(u), 3, *self.counts)).transpose(0, 2, 3, 4, 1)
+        inside = points[:, self.inside, self.inside, self.inside]
+        np.multiply(drawn.reshape(inside.shape), self.along, out=inside)
         return points
 
 

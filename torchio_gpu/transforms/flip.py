@@ -61,7 +61,7 @@ class Flip(Transform):
         return _flip_params(axis_mask(self.axes, scene.space), scene.space)
 
     def moves(self, params: FlipParams, scene: Scene) -> tuple[Move, ...]:
-        return (Move(params.mirror),)
+        return (Move(params.mirror, inverse=params.mirror),)
 
     def invert(self, params: FlipParams) -> FlipParams:
         return params

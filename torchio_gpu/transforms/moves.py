@@ -7,8 +7,7 @@ turns them into a map between its own voxels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +36,8 @@ class Present(Mapping[str, ImagesBatch]):
         chains: Mapping[str, Chain] | None = None,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._images, self._chains, self._told = images, chains or {}, told
+        self._images, self._told = images, told
+        self._chains = {} if chains is None else chains
 
     def space(self, name: str) -> Space:
         """Where the voxels of an image lie."""
@@ -69,8 +69,7 @@ class Present(Mapping[str, ImagesBatch]):
         return len(self._images)
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """What a transform may know when it draws parameters.
 
     Args:
@@ -82,7 +81,7 @@ class Scene:
 
     names: tuple[str, ...]
     spaces: tuple[Space, ...]
-    images: Present = field(default_factory=lambda: Present({}))
+    images: Present = Present({})
 
     @property
     def space(self) -> Space:
@@ -95,8 +94,7 @@ class Scene:
         return len(self.space.affine)
 
 
-@dataclass(frozen=True)
-class Elastic:
+class Elastic(NamedTuple):
     """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
 
     Args:
@@ -110,23 +108,23 @@ class Elastic:
     inverse: bool = False
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """One step of a spatial transform, as a pull-back in the world: first bend, then ``matrix``.
 
     Args:
         matrix: Output world to input world, [B, 4, 4].
         elastic: Bending applied to output points before the matrix.
         space: Grid of the output; that of the input by default.
+        inverse: Of the matrix, where it is known.
     """
 
     matrix: Array | None = None
     elastic: Elastic | None = None
     space: Space | None = None
+    inverse: Array | None = None
 
 
-@dataclass(frozen=True)
-class Sampling:
+class Sampling(NamedTuple):
     """How a spatial transform reads voxels.
 
     Args:

@@ -30,12 +30,11 @@ class Params:
 
     def change(self: P, function: Callable[[str, Array], Array]) -> P:
         """The same parameters with each array replaced."""
-        new = {
-            f.name: function(f.name, value) if isinstance(value, (np.ndarray, Tensor)) else value
-            for f in fields(self)
-            for value in [getattr(self, f.name)]
-        }
-        return type(self)(**new)
+        new = object.__new__(type(self))  # a frozen class lets its instances be filled here alone
+        for name, value in vars(self).items():
+            array = isinstance(value, (np.ndarray, Tensor))
+            vars(new)[name] = function(name, value) if array else value
+        return new
 
     def gate(self: P, active: np.ndarray) -> P:
         """Leave the samples that are not active as they are."""

@@ -76,7 +76,10 @@ class _Waiting:
 
     def compute(self, names: Sequence[str]) -> None:
         """Note that a step computes with the voxels of some images."""
-        self.computed.update(n for n in names if self.batch.images[n].kind == INTENSITY)
+        images = self.batch.images
+        for name in names:
+            if images[name].kind == INTENSITY:
+                self.computed.add(name)
 
     def chain(self, name: str) -> Chain:
         """The maps of an image that wait, none as yet."""
@@ -277,7 +280,7 @@ class Plan:
         if active is not None:
             params = params.gate(active)
         names = step.names or scene.names
-        untouched = tuple(name for name in batch.images if name not in scene.names)
+        untouched = tuple([name for name in batch.images if name not in scene.names])
         whom = None if for_all else active
         batch.records.append(Record(step.transform, params, names, untouched, whom))
         return params, active
@@ -294,6 +297,7 @@ class Plan:
             images[new] = images[name]
 
     def _spatial(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+        present = Present(waiting.batch.images, waiting.chains, waiting.look)
         for number in group.steps:
             self._keep(number, waiting)
             step, names = self.steps[number], draws.prepared.names[number]
@@ -309,37 +313,38 @@ class Plan:
             wish = transform.sampling() or NOTHING
             if wish.image not in (None, "nearest"):
                 waiting.compute(names)
-            if step.pads or not transform.parallel or not transform.regrids:
-                chains = [waiting.chain(name) for name in names]
+            parallel, regrids = transform.parallel, transform.regrids
+            chains = [waiting.chain(name) for name in names]
+            if step.pads or not parallel or not regrids:
                 rules = [wish.of(chain.kind)[1] for chain in chains]
                 pairs = zip(chains, rules, strict=True)
-                enclosed = [chain.enclose(rule, transform.regrids) for chain, rule in pairs]
+                enclosed = [chain.enclose(rule, regrids) for chain, rule in pairs]
                 if not all(enclosed):
                     waiting.go_on()
-                    for name, rule in zip(names, rules, strict=True):
-                        waiting.chain(name).enclose(rule, transform.regrids)
-            chains_of = {name: waiting.chain(name) for name in names}
-            if getattr(transform, "check_shape", True):
-                check_spaces({n: chain.space for n, chain in chains_of.items()}, transform.name)
-            spaces = tuple(chain.space for chain in chains_of.values())
-            present = Present(waiting.batch.images, waiting.chains, waiting.look)
+                    chains = [waiting.chain(name) for name in names]
+                    for chain, rule in zip(chains, rules, strict=True):
+                        chain.enclose(rule, regrids)
+            spaces = tuple([chain.space for chain in chains])
+            if len(names) > 1 and getattr(transform, "check_shape", True):
+                check_spaces(dict(zip(names, spaces, strict=True)), transform.name)
             scene = Scene(names, spaces, present)
             decided = self._decide(number, draws, waiting.batch, scene)
-            for chain in chains_of.values():
+            for chain in chains:
                 chain.mode = chain.mode or wish.of(chain.kind)[0]
-                chain.turned = chain.turned or not transform.parallel
-                chain.regridded = chain.regridded or transform.regrids
+                chain.turned = chain.turned or not parallel
+                chain.regridded = chain.regridded or regrids
             if decided is None:
                 continue
-            moves = () if transform.regrids else transform.moves(decided[0], scene)
-            for name, chain in chains_of.items():
-                if transform.regrids:
+            moves = () if regrids else transform.moves(decided[0], scene)
+            for name, chain in zip(names, chains, strict=True):
+                if regrids:
                     column = transform.column(decided[0], step.names or names, name, chain.space)
                     moves = (transform.regrid(decided[0], column, chain.space),)
                 for move in moves:
                     chain.add(move)
 
     def _pointwise(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+        images, scene = waiting.batch.images, None
         for number in group.steps:
             self._keep(number, waiting)
             step = self.steps[number]
@@ -347,8 +352,8 @@ class Plan:
             if not names:
                 continue
             waiting.compute(names)
-            images = waiting.batch.images
-            scene = Scene(names, tuple(images[name].space for name in names))
+            if scene is None or scene.names != names:  # within a group grids stay what they are
+                scene = Scene(names, tuple([images[name].space for name in names]))
             decided = self._decide(number, draws, waiting.batch, scene)
             if decided is None:
                 continue

@@ -133,6 +133,7 @@ class Range:
             self.parts.append(part if callable(part) else None)
         self.low = np.array(low)
         self.span = np.array(high) - self.low
+        self._drawn = [(axis, part) for axis, part in enumerate(self.parts) if part is not None]
 
     def _split(self, value: Any) -> list[Any]:
         """One range for each axis."""
@@ -190,11 +191,10 @@ class Range:
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
         """Values [..., axes] for uniform numbers [..., axes]."""
-        steps = np.floor(u * (self.span + 1)) if self.whole else u * self.span
-        values: np.ndarray = self.low + steps
-        for axis, part in enumerate(self.parts):
-            if part is not None:
-                drawn = part(u[..., axis])
-                self._check(float(drawn.min()), float(drawn.max()), part)
-                values[..., axis] = drawn
+        values: np.ndarray = np.floor(u * (self.span + 1)) if self.whole else u * self.span
+        values += self.low
+        for axis, part in self._drawn:
+            drawn = part(u[..., axis])
+            self._check(float(drawn.min()), float(drawn.max()), part)
+            values[..., axis] = drawn
         return values

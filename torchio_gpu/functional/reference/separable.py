@@ -51,17 +51,18 @@ def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 
 def _expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    coefficients, along_i, along_j, along_k = factors
-    batch, n0, n1, n2, depth = coefficients.shape
+    c, along_i, along_j, along_k = factors
+    batch, n0, n1, _, depth = c.shape
     rows, columns = along_i.shape[1], along_j.shape[1]
     if along_i.shape[0] != batch:
-        along_i, along_j, along_k = (f.expand(batch, -1, -1) for f in factors[1:])
-    c = coefficients.transpose(1, 2).reshape(batch, n1, n0 * n2 * depth)
-    c = torch.bmm(along_j, c).view(batch, columns, n0, n2 * depth).transpose(1, 2)
-    c = torch.bmm(along_i, c.reshape(batch, n0, columns * n2 * depth))
-    c = c.view(batch, rows * columns, n2 * depth)
+        along_i, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_k))
+    # J is the last to be contracted: its basis has no zeros between components as that along K
+    # has, and in this order nothing needs to be transposed.
+    c = torch.bmm(c.reshape(batch, n0 * n1, -1), along_k)
+    c = torch.bmm(along_i, c.view(batch, n0, -1)).view(batch * rows, n1, -1)
     work = product_dtype(c.device, dtype)
-    return torch.bmm(c.to(work), along_k.to(work)).view(batch, rows, columns, -1, depth).to(dtype)
+    along_j = along_j.to(work)[:, None].expand(batch, rows, -1, -1).reshape(-1, columns, n1)
+    return torch.bmm(along_j, c.to(work)).view(batch, rows, columns, -1, depth).to(dtype)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

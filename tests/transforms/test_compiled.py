@@ -1,0 +1,138 @@
+"""Transforms inside torch.compile: one node of the graph, with random numbers and gradients."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+import torchio_gpu as tio
+
+
+def _pipeline() -> tio.Compose:
+    return tio.Compose(
+        [
+            tio.RandomAffine(),
+            tio.RandomElasticDeformation(max_displacement=0.5),
+            tio.RandomFlip(),
+            tio.RandomBlur(),
+            tio.RandomBiasField(),
+            tio.RandomGamma(),
+            tio.RandomNoise(),
+        ]
+    )
+
+
+def _compiled(function):
+    torch._dynamo.reset()
+    # what is tested is the graph, not what the compiler makes of it
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 9, 7), (1, 8, 9, 7)])
+def test_whole_pipeline_is_one_graph(shape):
+    augment = _pipeline()
+    run = _compiled(lambda x: (augment(x * 2) + 1).sin())
+    x = torch.rand(shape)
+    torch.manual_seed(3)
+    one, two = run(x), run(x)
+    torch.manual_seed(3)
+    again = run(x)
+    assert one.shape == x.shape
+    assert torch.equal(one, again)  # the seeds come from torch's generator
+    assert not torch.equal(one, two)  # and are drawn at each call
+    assert torch.isfinite(one).all()
+
+
+def test_two_calls_on_the_same_voxels_differ():
+    augment = tio.RandomNoise(std=(1, 1))
+    one, two = _compiled(lambda x: (augment(x), augment(x)))(torch.zeros(1, 1, 4, 4, 4))
+    assert not torch.equal(one, two)
+
+
+def test_same_as_the_transform_with_the_seeds_that_the_graph_draws():
+    augment, x = _pipeline(), torch.rand(2, 1, 8, 8, 8)
+    torch.manual_seed(5)
+    got = _compiled(augment)(x)
+    torch.manual_seed(5)
+    words = torch.randint(0, 2**32, (2, 2))
+    batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
+    batch.streams = tio.rng.Streams((words[0] | (words[1] << 32)).numpy())
+    assert torch.equal(got, augment(batch)["image"].data)
+
+
+def test_gradients_reach_the_voxels():
+    augment, x = _pipeline(), torch.rand(2, 1, 8, 8, 8, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(5)
+    weight = torch.randn(2, 1, 8, 8, 8, dtype=torch.float64)
+    state = torch.get_rng_state()
+    (_compiled(augment)(x) * weight).sum().backward()
+    got, x.grad = x.grad, None
+    torch.set_rng_state(state)
+    words = torch.randint(0, 2**32, (2, 2))
+    batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
+    batch.streams = tio.rng.Streams((words[0] | (words[1] << 32)).numpy())
+    (augment(batch)["image"].data * weight).sum().backward()
+    assert got.abs().sum() > 0
+    torch.testing.assert_close(got, x.grad)
+
+
+def test_dict_with_labels_and_other_values():
+    augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()], label_keys=["seg"])
+    given = {
+        "t1": torch.rand(2, 1, 8, 8, 8),
+        "seg": torch.randint(0, 3, (2, 1, 8, 8, 8), dtype=torch.uint8),
+        "age": 7,
+    }
+    out = _compiled(augment)(given)
+    assert list(out) == list(given)
+    assert out["age"] == 7
+    assert out["seg"].dtype == torch.uint8
+    assert set(out["seg"].unique().tolist()) <= {0, 1, 2}
+    assert not torch.equal(out["t1"], given["t1"])
+
+
+def test_shape_and_dtype_follow_the_transform():
+    change = tio.Compose([tio.CropOrPad((4, 6, 12)), tio.RandomGamma()])
+    out = _compiled(change)(torch.ones(2, 1, 8, 8, 8, dtype=torch.int16))
+    assert out.shape == (2, 1, 4, 6, 12)
+    assert out.dtype == torch.float32
+
+
+def test_what_is_left_as_it_is_does_not_share_memory():
+    x = torch.rand(1, 1, 4, 4, 4)
+    out = _compiled(tio.RandomFlip(p=0))(x)
+    assert torch.equal(out, x)
+    assert out.data_ptr() != x.data_ptr()
+
+
+def test_other_inputs_are_refused():
+    subject = tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, 4, 4, 4)))
+    with pytest.raises(Exception, match=r"tensors, or a dict of tensors"):
+        _compiled(tio.RandomFlip())(subject)
+
+
+def test_parameters_with_gradients_are_refused():
+    degrees = torch.tensor([1.0, 2, 3], requires_grad=True)
+    turn = tio.Affine(scales=1, degrees=degrees, translation=0)
+    with pytest.raises(Exception, match="gradients reach the voxels alone"):
+        _compiled(turn)(torch.rand(1, 1, 4, 4, 4))
+
+
+def test_copies_outlive_what_they_were_copied_from():
+    x = torch.zeros(1, 1, 4, 4, 4)
+    for copied in (copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))):
+        first = tio.RandomNoise(std=(1, 1))
+        other = copied(first)
+        assert other.number != first.number
+        del first
+        assert _compiled(other)(x).any()
+
+
+def test_operator_is_well_formed():
+    augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
+    voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]
+    arguments = voxels, torch.tensor([1, 2]), augment.number, []
+    torch.library.opcheck(torch.ops.torchio_gpu.transform.default, arguments)

@@ -1,0 +1,187 @@
+"""Transforms captured in a CUDA graph, with new random numbers at each replay."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from .. import rng
+from ..data import SubjectsBatch
+from ..functional.backend import rehearsing
+from ..functional.launch import Tape
+from .base import Transform
+from .convert import to_batch
+
+#: How many graphs one transform may need.
+_MOST = 16
+
+
+class Captured:
+    """A transform whose kernels are launched by the replay of a CUDA graph.
+
+    What is launched depends on the structure of the pipeline and on the shapes of the images, and
+    is captured once; the random numbers, drawn anew at each call, are copied to the device before
+    the graph is replayed. Where coins decide what is launched (``p`` below 1 in small batches,
+    :class:`OneOf`), a graph is captured for each case that occurs.
+
+    The result of a call is that of calling the transform: same types, same random numbers, same
+    history. But its voxels are those of the graph: the next call overwrites them, so clone what is
+    to be kept. There are no gradients.
+
+    Args:
+        transform: The transform.
+
+    Raises:
+        ValueError: At a call: the voxels are not on a CUDA device, or want a gradient.
+        RuntimeError: At a call: what is launched depends on the numbers themselves (as in
+            :class:`RandomSwap`), so that no graph can be used again.
+
+    >>> augment = Captured(RandomAffine())
+    >>> augment(torch.rand(2, 1, 8, 8, 8))
+    Traceback (most recent call last):
+    ValueError: voxels must be on a CUDA device to be captured in a graph, got 'image' on cpu
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+        self._graphs: dict[Hashable, _Graph] = {}
+
+    def __call__(self, x: Any) -> Any:
+        """Transform anything that transforms take, on a CUDA device."""
+        transform = self.transform
+        batch, restore = to_batch(x, transform.include, transform.label_keys)
+        for name, images in batch.images.items():
+            if not images.data.is_cuda:
+                raise ValueError(
+                    "voxels must be on a CUDA device to be captured in a graph, "
+                    f"got {name!r} on {images.data.device}"
+                )
+            if images.data.requires_grad:
+                raise ValueError(f"voxels must not want a gradient in a graph, {name!r} does")
+        streams = batch.streams or rng.streams_for(batch.batch_size)
+        before = rng.Streams(streams.seeds, streams.used.copy())
+        batch = batch.replace(dict(batch.images))
+        batch.streams = streams
+        key, numbers, out = rehearse(transform, batch)
+        graph = self._graphs.get(key)
+        if graph is None:
+            if len(self._graphs) == _MOST:
+                raise RuntimeError(
+                    f"what {transform.name} launches depends on the numbers that are drawn: "
+                    f"{_MOST} calls needed as many graphs, so capturing it is of no use"
+                )
+            batch.streams = before
+            graph = self._graphs[key] = _capture(transform, batch, numbers)
+        graph.numbers.copy_(torch.cat(numbers).pin_memory(), non_blocking=True)
+        for name, voxels in graph.inputs.items():
+            voxels.copy_(batch.images[name].data)
+        graph.graph.replay()
+        for name, voxels in graph.outputs.items():
+            out.images[name] = out.images[name].with_data(voxels, out.images[name].affine)
+        return restore(out)
+
+
+@dataclass
+class _Graph:
+    graph: torch.cuda.CUDAGraph
+    numbers: Tensor  # all that a call brings to the device, uint8
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def rehearse(
+    transform: Transform, batch: SubjectsBatch
+) -> tuple[Hashable, list[Tensor], SubjectsBatch]:
+    """Go through a call without the voxels.
+
+    Args:
+        transform: The transform.
+        batch: Images on a device, with streams, which are used.
+
+    Returns:
+        All that is launched but for the numbers in packed copies, as a key; these copies, as bytes
+        on the host; and the batch that results, its voxels on ``meta``.
+
+    Raises:
+        RuntimeError: Something is brought to the device in another way.
+    """
+    images = {
+        name: each.with_data(each.data.to("meta"), each.affine)
+        for name, each in batch.images.items()
+    }
+    empty = batch.replace(images)
+    empty.streams = batch.streams
+    device = next(iter(batch.images.values())).data.device
+    tape, script = Tape(), _Script()
+    with rehearsing(device), tape.running(), script:
+        out = transform.plan().run(empty)
+    return (tuple(script.lines), tuple(len(b) for b in tape.buffers)), tape.buffers, out
+
+
+def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) -> _Graph:
+    device = next(iter(batch.images.values())).data.device
+    inputs = {name: each.data.clone() for name, each in batch.images.items()}
+    held = torch.cat(numbers).to(device)
+
+    def run() -> SubjectsBatch:
+        images = {
+            name: each.with_data(inputs[name], each.affine) for name, each in batch.images.items()
+        }
+        again = batch.replace(images)
+        again.streams = rng.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
+        parts = torch.split(held, [len(n) for n in numbers])
+        with Tape(parts).running():
+            return transform.plan().run(again)
+
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        run()  # compiles kernels and makes plans, which cannot be captured
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run()
+    outputs = {name: each.data for name, each in out.images.items()}
+    return _Graph(graph, held, inputs, outputs)
+
+
+class _Script(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down which operators are called, on which tensors, with which numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lines: list[Hashable] = []
+        self._met: dict[int, tuple[int, Tensor]] = {}  # kept alive, so that no two share an id
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = tree_flatten((args, kwargs))[0]
+        made = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
+        if any(t.device.type == "meta" for t in (*_tensors(given), *made)):
+            if any(t.device.type == "cpu" for t in _tensors(given)):
+                raise RuntimeError(
+                    f"{func} brings numbers to the device that no graph could bring anew: this "
+                    "part of the pipeline cannot be captured"
+                )
+            line = [self._name(each) for each in given]
+            self.lines.append((str(func), *line, *map(self._name, made)))
+        return out
+
+    def _name(self, value: Any) -> Hashable:
+        if not isinstance(value, Tensor):
+            return repr(value)
+        number, _ = self._met.setdefault(id(value), (len(self._met), value))
+        return number, tuple(value.shape), tuple(value.stride()), str(value.dtype)
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+__all__ = ["Captured", "rehearse"]
