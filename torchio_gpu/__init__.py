@@ -22,6 +22,7 @@ from .patches import *  # noqa: F403
 from .patches import __all__ as _patches
 from .transforms import *  # noqa: F403
 from .transforms import __all__ as _transforms
+from .transforms.captured import Captured
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "LABEL",
     "LOCATION",
     "TYPE",
+    "Captured",
     "Image",
     "ImagesBatch",
     "LabelMap",

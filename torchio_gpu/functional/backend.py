@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.util import find_spec
 from types import TracebackType
@@ -70,13 +73,26 @@ def use_kernel(device: torch.device, obstacle: str | None = None) -> bool:
     Raises:
         RuntimeError: It was asked for by name and cannot run.
     """
-    name = backend.current()
+    name, device = backend.current(), _rehearsed.get() or device
     if name == "reference" or (name == "auto" and device.type != "cuda"):
         return False
     obstacle = _missing(device.type) or obstacle
     if obstacle is not None and name == "triton":
         raise RuntimeError(f"backend 'triton' cannot run: {obstacle}")
     return obstacle is None
+
+
+_rehearsed: ContextVar[torch.device | None] = ContextVar("rehearsed", default=None)
+
+
+@contextmanager
+def rehearsing(device: torch.device) -> Iterator[None]:
+    """Decide as for voxels on a device, wherever they are: for calls on ``meta``."""
+    token = _rehearsed.set(device)
+    try:
+        yield
+    finally:
+        _rehearsed.reset(token)
 
 
 @lru_cache

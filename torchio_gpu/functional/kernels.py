@@ -63,6 +63,8 @@ def warp_obstacle(
     fills = [fill, *(frame.fill for frame in frames)]
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
         return "fill must have no gradient"
+    if lattice is not None and 3 * size[0] > _MOST:
+        return f"with control points, there must be at most {_MOST // 3} planes, got {size[0]}"
     if mode == "label" and x.requires_grad:
         return "mode 'label' has no gradient"
     return obstacle(x, size)
@@ -177,7 +179,8 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     xp, *same = common(*columns) if dtype != np.int64 else _whole(*columns)
     wide = [xp.broadcast_to(c, (batch, c.shape[1])) for c in same]
     table = xp.concatenate(wide, 1)
-    return table.astype(dtype) if xp is np else table
+    with np.errstate(over="ignore"):  # becomes infinite, as in torch
+        return table.astype(dtype) if xp is np else table
 
 
 def _whole(*columns: Array) -> tuple[Any, ...]:
@@ -206,9 +209,13 @@ def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
 
 
 def _fill_table(fill: float | Tensor, x: Volume, dtype: Any) -> Array:
+    whole = dtype == np.int64
     if isinstance(fill, Tensor):
-        return fill.to(torch.int64 if dtype == np.int64 else torch.float32)
-    return np.full(x.shape[:2], fill, dtype=dtype)
+        return fill.to(x.dtype).to(torch.int64) if whole else fill.to(torch.float32)
+    # whatever is not 0 is true
+    value = bool(fill) if whole and x.dtype == torch.bool else fill
+    with np.errstate(over="ignore"):  # becomes infinite, as in torch
+        return np.full(x.shape[:2], value, dtype=dtype)
 
 
 def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:

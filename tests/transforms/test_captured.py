@@ -1,0 +1,126 @@
+"""Transforms in CUDA graphs: all that a replay needs anew is in the packed copies."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from torchio_gpu.functional.launch import Tape
+from torchio_gpu.transforms.captured import rehearse
+
+interpreted = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") != "1", reason="kernels run under TRITON_INTERPRET=1 only"
+)
+
+
+def _pipeline(p: float = 1.0) -> tio.Compose:
+    return tio.Compose(
+        [
+            tio.RandomAffine(p=p),
+            tio.RandomElasticDeformation(max_displacement=0.5, p=p),
+            tio.RandomFlip(axes=(0, 1, 2), p=p),
+            tio.RandomBiasField(p=p),
+            tio.RandomGamma(p=p),
+            tio.RandomNoise(p=p),
+        ]
+    )
+
+
+def _batch(seed: int, size: int = 2, device: str = "cpu", dtype=torch.float32) -> tio.SubjectsBatch:
+    generator = torch.Generator().manual_seed(7)
+    t1 = torch.rand(size, 1, 5, 6, 7, generator=generator)
+    labels = torch.randint(0, 3, (size, 1, 5, 6, 7), generator=generator, dtype=torch.uint8)
+    images = {
+        "t1": tio.ImagesBatch(t1.to(device, dtype)),
+        "seg": tio.ImagesBatch(labels.to(device), kind="label"),
+    }
+    batch = tio.SubjectsBatch(images)
+    batch.streams = tio.rng.Streams(np.arange(seed, seed + size))
+    return batch
+
+
+def _same(one: tio.SubjectsBatch, other: tio.SubjectsBatch) -> bool:
+    return all(torch.equal(one[name].data, other[name].data) for name in ("t1", "seg"))
+
+
+@interpreted
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_rehearsal_brings_what_the_call_brings(p):
+    augment = _pipeline(p)
+    with tio.backend("triton"):
+        _, numbers, out = rehearse(augment, _batch(1))
+        tape = Tape()
+        with tape.running():
+            run = augment.plan().run(_batch(1))
+    assert len(numbers) == len(tape.buffers) > 0
+    assert all(map(torch.equal, numbers, tape.buffers))
+    assert len(out.records) == len(run.records)
+    assert {name: i.data.shape for name, i in out.images.items()} == {
+        name: i.data.shape for name, i in run.images.items()
+    }
+
+
+@interpreted
+def test_other_numbers_in_the_same_launches_are_another_augmentation():
+    """What a replay does: the launches of one call, the numbers of another."""
+    augment = _pipeline()
+    with tio.backend("triton"):
+        key, numbers, _ = rehearse(augment, _batch(1))
+        keys = {seed: rehearse(augment, _batch(seed))[0] for seed in range(2, 12)}
+        alike = [seed for seed, other in keys.items() if other == key]
+        assert alike, "no two calls launched the same"
+        wish = augment(_batch(1))
+        assert not _same(augment(_batch(alike[0])), wish)
+        with Tape(numbers).running():
+            replayed = augment.plan().run(_batch(alike[0]))
+    assert _same(replayed, wish)
+
+
+@interpreted
+def test_another_structure_is_another_graph():
+    augment = _pipeline(p=0.5)
+    with tio.backend("triton"):
+        keys = {rehearse(augment, _batch(seed, size=1))[0] for seed in range(8)}
+    assert len(keys) > 1
+
+
+@interpreted
+def test_rehearsal_uses_the_random_numbers_up():
+    batch = _batch(1)
+    with tio.backend("triton"):
+        rehearse(_pipeline(), batch)
+    assert (batch.streams.used > 0).all()
+
+
+def test_what_cannot_be_brought_anew_is_refused():
+    # plain torch brings the seeds of noise to the device by itself
+    with pytest.raises(RuntimeError, match="cannot be captured"):
+        rehearse(tio.RandomNoise(), _batch(1, dtype=torch.float64))
+
+
+def test_numbers_that_are_part_of_a_launch_make_it_another():
+    crop = tio.OneOf([tio.Crop((1, 0, 0, 0, 0, 0)), tio.Crop((0, 1, 0, 0, 0, 0))])
+    keys = {rehearse(crop, _batch(seed, size=1))[0] for seed in range(6)}
+    assert len(keys) == 2
+
+
+def test_voxels_on_the_host_are_refused():
+    with pytest.raises(ValueError, match="CUDA device"):
+        tio.Captured(tio.RandomFlip())(torch.rand(1, 1, 4, 4, 4))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_replays_equal_calls(p):
+    augment = _pipeline(p)
+    captured = tio.Captured(augment)
+    for seed in range(12):
+        got = captured(_batch(seed, 4, "cuda"))
+        wish = augment(_batch(seed, 4, "cuda"))
+        assert _same(got, wish)
+        assert len(got.records) == len(wish.records)
