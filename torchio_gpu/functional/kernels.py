@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -174,21 +175,22 @@ class _Program(NamedTuple):
 
 def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     """Columns [1 or B, n] of all samples in one table, on a device or with a gradient if any is."""
-    if not columns:
-        return np.zeros((batch, 1), dtype=dtype)
-    xp, *same = common(*columns) if dtype != np.int64 else _whole(*columns)
-    wide = [xp.broadcast_to(c, (batch, c.shape[1])) for c in same]
-    table = xp.concatenate(wide, 1)
-    with np.errstate(over="ignore"):  # becomes infinite, as in torch
-        return table.astype(dtype) if xp is np else table
-
-
-def _whole(*columns: Array) -> tuple[Any, ...]:
-    """As :func:`common`, for whole numbers."""
+    widths = [column.shape[1] for column in columns] or [1]
+    if not any(isinstance(column, Tensor) for column in columns):
+        table = np.zeros((batch, sum(widths)), dtype=dtype)
+        start = 0
+        with np.errstate(over="ignore"):  # becomes infinite, as in torch
+            for column, width in zip(columns, widths, strict=False):
+                table[:, start : start + width] = column
+                start += width
+        return table
     device = next((c.device for c in columns if isinstance(c, Tensor) and c.is_cuda), None)
-    if device is None:
-        return (np, *(np.asarray(c) for c in columns))
-    return (torch, *(torch.as_tensor(c, device=device) for c in columns))
+    kind = torch.int64 if dtype == np.int64 else torch.float32
+    tensors = [
+        torch.as_tensor(c if isinstance(c, Tensor) else np.array(c)).to(device, kind)
+        for c in columns
+    ]
+    return torch.cat([t.expand(batch, -1) for t in tensors], 1)
 
 
 def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
@@ -214,8 +216,7 @@ def _fill_table(fill: float | Tensor, x: Volume, dtype: Any) -> Array:
         return fill.to(x.dtype).to(torch.int64) if whole else fill.to(torch.float32)
     # whatever is not 0 is true
     value = bool(fill) if whole and x.dtype == torch.bool else fill
-    with np.errstate(over="ignore"):  # becomes infinite, as in torch
-        return np.full(x.shape[:2], value, dtype=dtype)
+    return np.full(x.shape[:2], value, dtype=dtype)
 
 
 def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:
@@ -246,18 +247,29 @@ def _spline(
 
     if (lattice == lattice[:1]).all():
         lattice = lattice[:1]
-    tables: list[np.ndarray] = []
-    lengths = size[0], -(-size[1] // ROWS) * ROWS, size[2]
-    for axis, (n, count) in enumerate(zip(lengths, counts, strict=True)):
-        voxel = np.minimum(np.arange(n), size[axis] - 1)
-        at = lattice[:, axis, axis, None] * voxel + lattice[:, axis, 3, None]  # [1 or B, n]
-        tables.append(cubic_bspline(at[..., None] - np.arange(count)))
-        lowest = (np.floor(at) - 1).clip(0, count - TAPS)
-        tables.append(lowest.astype(np.int32))
-    along_i, lowest_i, along_j, lowest_j, along_k, _ = tables
+    voxel, axis, (j, k) = _voxels(size, ROWS)
+    at = lattice[:, axis, axis] * voxel + lattice[:, axis, 3]  # [1 or B, I + J' + K]
+    weights = cubic_bspline(at[..., None] - np.arange(max(counts)))
+    lowest = np.floor(at) - 1
+    lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
+    n0, n1, n2 = counts
+    along_k = weights[:, k:, :n2].swapaxes(1, 2)
+    tables = [weights[:, :j, :n0], lowest[:, :j], weights[:, j:k, :n1], lowest[:, j:k], along_k]
     step = abs(lattice[:, 1, 1]).max()
-    along_k = np.ascontiguousarray(along_k.swapaxes(1, 2))
-    return [along_i, lowest_i, along_j, lowest_j, along_k], reach(step)
+    return [np.ascontiguousarray(table) for table in tables], reach(step)
+
+
+@lru_cache(maxsize=256)
+def _voxels(size: Triple, rows: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Voxels along I, J and K one after another, which axis each is of, and where J and K begin.
+
+    Those along J are followed by copies of the last one, up to a multiple of ``rows``.
+    """
+    i, j, k = size
+    more = -(-j // rows) * rows
+    along_j = np.minimum(np.arange(more), j - 1)
+    voxel = np.concatenate([np.arange(i), along_j, np.arange(k)]).astype(np.float64)
+    return voxel, np.repeat((0, 1, 2), (i, more, k)), (i, i + more)
 
 
 def _operators() -> Any:

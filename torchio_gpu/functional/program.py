@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -63,14 +64,29 @@ class BiasField:
         return _reference.bias_factors(size, self.coefficients, self.order, whole, first)
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        whole, first = (size, np.zeros((1, 3))) if view is None else view
-        last = np.array(whole) - 1
-        ends = np.stack((np.broadcast_to(2, first.shape), 2 * first - last), -1)
-        places = ends / np.maximum(last, 1)[:, None]  # scale and offset from voxel to [-1, 1]
-        return self.order, [places.reshape(-1, 6), self.coefficients]
+        places = _places(size) if view is None else _places(view.whole, view.first)
+        return self.order, [places, self.coefficients]
 
     def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
         return _reference.bias_field(x, factors, slab.first, owns)
+
+
+@lru_cache(maxsize=64)
+def _ends(whole: Triple) -> np.ndarray:
+    """Scale and offset from voxel to [-1, 1] along each axis, [1, 6]; a lone voxel is at 0."""
+    last = np.array(whole) - 1
+    ends = np.stack((np.full(3, 2.0), -last), -1) / np.maximum(last, 1)[:, None]
+    return ends.reshape(1, 6)
+
+
+def _places(whole: Triple, first: np.ndarray | None = None) -> np.ndarray:
+    """The same for a window that begins with a voxel [B, 3] of the volume, [B, 6]."""
+    ends = _ends(whole)
+    if first is None:
+        return ends
+    places = ends.repeat(len(first), 0)
+    places[:, 1::2] += ends[:, ::2] * first
+    return places
 
 
 @dataclass(frozen=True)

@@ -89,5 +89,6 @@ def ramp(size: int, device: torch.device) -> Tensor:
 def cubic_bspline(distance: Any) -> Any:
     """The cubic B-spline B3 at signed distances from its centre; zero beyond 2."""
     d = abs(distance)
-    outer, inner = (2 - d).clip(0), (1 - d).clip(0)
+    outer, inner = 2 - d, 1 - d
+    outer, inner = outer * (outer > 0), inner * (inner > 0)
     return (outer * outer * outer - 4 * inner * inner * inner) / 6

@@ -45,6 +45,8 @@ def join(slabs: Iterator[Tensor], rows: int, turned: Turned = AS_THEY_ARE) -> Te
             and the others; the volume returned has them in their own order again.
     """
     part = next(slabs)
+    if part.shape[2] == rows and turned is AS_THEY_ARE:
+        return part.contiguous()
     if part.shape[2] == rows or part.requires_grad:
         slabs = iter([part if part.shape[2] == rows else torch.cat([part, *slabs], 2)])
         part = next(slabs)
