@@ -1,10 +1,40 @@
 """Triton kernels for torchio_gpu: each is a claim about a reference written in plain torch.
 
-Importing this package registers its operators under ``torch.ops.torchio_gpu``. They run on NVIDIA
-GPUs, and anywhere in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported),
-which is slow and meant for tests.
+Loading them registers operators under ``torch.ops.torchio_gpu``. They run on NVIDIA GPUs, and
+anywhere in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported), which is
+slow and meant for tests.
 """
 
-from . import columns, pointwise, program, tiles, warp, warp_backward
+from __future__ import annotations
 
-__all__ = ["columns", "pointwise", "program", "tiles", "warp", "warp_backward"]
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+#: The oldest Triton that knows tuples in loops and functions of constants.
+OLDEST = (3, 5)
+_MODULES = ("columns", "patches", "pointwise", "warp_backward")
+
+
+def obstacle() -> str | None:
+    """Why kernels cannot be loaded; None if they can."""
+    try:
+        import triton
+    except ImportError:
+        return "triton is not installed"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
+        return f"triton must be {'.'.join(map(str, OLDEST))} or newer, got {triton.__version__}"
+    return None
+
+
+@lru_cache
+def load() -> Any:
+    """The operators of the kernels, registered when they are first asked for."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")
+    import torch
+
+    return torch.ops.torchio_gpu
+
+
+__all__ = ["load", "obstacle"]

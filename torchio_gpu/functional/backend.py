@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from importlib.util import find_spec
 from types import TracebackType
 
 import torch
+import torchio_gpu_kernels
 
 BACKENDS = ("auto", "reference", "triton")
 
@@ -98,10 +98,7 @@ def rehearsing(device: torch.device) -> Iterator[None]:
 @lru_cache
 def _missing(device: str) -> str | None:
     """What keeps kernels from running on a kind of device, if anything does."""
-    if find_spec("triton") is None:
-        return "triton is not installed"
-    if device == "cuda" and torch.version.hip is None:
-        return None
-    if device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
-        return None
-    return f"it needs an NVIDIA GPU, or TRITON_INTERPRET=1 for tests, got voxels on {device!r}"
+    interpreted = device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if not interpreted and (device != "cuda" or torch.version.hip is not None):
+        return f"it needs an NVIDIA GPU, or TRITON_INTERPRET=1 for tests, got voxels on {device!r}"
+    return torchio_gpu_kernels.obstacle()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ..arrays import Array, common
 from ..shapes import Triple, Volume, spatial_shape
@@ -76,7 +77,7 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> 
     program = _Program.of(operations, spatial_shape(x), view)
     values, seeds = _move(x.device, *program.tables(len(x)))
     dtype = x.dtype if x.is_floating_point() else torch.float32
-    return _operators().pointwise(x, program.codes, values, seeds, dtype)  # type: ignore[no-any-return]
+    return load().pointwise(x, program.codes, values, seeds, dtype)  # type: ignore[no-any-return]
 
 
 def warp(
@@ -97,7 +98,7 @@ def warp(
     Args:
         dtype: Of the result.
     """
-    operators, batch = _operators(), len(x)
+    operators, batch = load(), len(x)
     program = _Program.of(operations, size, view)
     values, seeds = program.tables(batch) if operations else (None, None)
     fills: list[Any] = [frame.fill for frame in frames] or [fill]
@@ -270,10 +271,3 @@ def _voxels(size: Triple, rows: int) -> tuple[np.ndarray, np.ndarray, tuple[int,
     along_j = np.minimum(np.arange(more), j - 1)
     voxel = np.concatenate([np.arange(i), along_j, np.arange(k)]).astype(np.float64)
     return voxel, np.repeat((0, 1, 2), (i, more, k)), (i, i + more)
-
-
-def _operators() -> Any:
-    """The operators of the kernels, which are imported when the first one is needed."""
-    import torchio_gpu_kernels  # noqa: F401
-
-    return torch.ops.torchio_gpu
