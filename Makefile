@@ -28,8 +28,10 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Kernels run on the GPU where there is one, else in Triton's interpreter.
 test: lint
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest
+	TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
+	    $(BIN)/python -m pytest
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks

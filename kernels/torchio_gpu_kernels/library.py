@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -23,11 +24,34 @@ def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> 
     """
     name = schema[: schema.index("(")]
     _LIBRARY.define(schema)
-    for device in ("CPU", "CUDA"):
-        _LIBRARY.impl(name, run, device)
+    _LIBRARY.impl(name, run, "CPU")
+    _LIBRARY.impl(name, _where_tensors_are(run), "CUDA")
     torch.library.register_fake(f"torchio_gpu::{name}", fake, lib=_LIBRARY)
     operator: Callable[..., Any] = getattr(torch.ops.torchio_gpu, name).default
     return operator
+
+
+def _where_tensors_are(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Triton launches on the current device, whichever the tensors are on."""
+
+    @wraps(run)
+    def launch(*arguments: Any) -> Any:
+        with torch.cuda.device(_device(arguments)):
+            return run(*arguments)
+
+    return launch
+
+
+def _device(arguments: Iterable[Any]) -> torch.device | None:
+    """That of the first tensor on a GPU, among arguments and in lists of them."""
+    for argument in arguments:
+        if isinstance(argument, torch.Tensor):
+            device = argument.device if argument.is_cuda else None
+        else:
+            device = _device(argument) if isinstance(argument, (list, tuple)) else None
+        if device is not None:
+            return device
+    return None
 
 
 def differentiate(name: str, remember: Callable[..., None], backward: Callable[..., Any]) -> None:

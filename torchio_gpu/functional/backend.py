@@ -98,7 +98,8 @@ def rehearsing(device: torch.device) -> Iterator[None]:
 @lru_cache
 def _missing(device: str) -> str | None:
     """What keeps kernels from running on a kind of device, if anything does."""
-    interpreted = device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
-    if not interpreted and (device != "cuda" or torch.version.hip is not None):
-        return f"it needs an NVIDIA GPU, or TRITON_INTERPRET=1 for tests, got voxels on {device!r}"
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device != ("cpu" if interpreted else "cuda") or torch.version.hip is not None:
+        wish = "the CPU under TRITON_INTERPRET=1" if interpreted else "an NVIDIA GPU"
+        return f"voxels must be on {wish}, got {device!r}"
     return torchio_gpu_kernels.obstacle()

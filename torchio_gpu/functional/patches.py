@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from .backend import use_kernel
 from .reference import patches as _reference
 from .spatial import check_mode, check_size
-from .stitching import OVERLAPS, Stitcher, check_overlap
+from .stitching import OVERLAPS, Stitcher, check_overlap, obstacle, table
 
 __all__ = ["aggregate_patches", "extract_patches"]
 
 
 def extract_patches(
-    x: Volume,
+    x: Volume | Sequence[Volume],
     first: np.ndarray | Tensor | Sequence[Sequence[int]],
     size: Triple,
     *,
@@ -26,12 +28,12 @@ def extract_patches(
     """Cut patches of one size out of volumes.
 
     Args:
-        x: Volume, (B, C, I, J, K).
+        x: Volume, (B, C, I, J, K), or several of one dtype, whose shapes may differ along I, J, K.
         first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside: what
             a patch holds of outside is 0.
         size: Voxels of a patch along I, J, K.
-        sample: The sample that each patch is of, (N); by default all patches are of the only
-            sample, or one of each.
+        sample: The sample that each patch is of, (N), counted through all volumes; by default all
+            patches are of the only sample, or one of each.
 
     Returns:
         Volume (N, C, \\*size) of the same dtype. The gradient of a voxel is the sum of those of the
@@ -46,21 +48,32 @@ def extract_patches(
             [2., 3.],
             [3., 0.]])
     """
-    check_volume(x)
+    volumes = [x] if isinstance(x, Tensor) else list(x)
+    for volume in volumes:
+        check_volume(volume)
+    kinds = {(volume.shape[1], volume.dtype, volume.device) for volume in volumes}
+    if len(kinds) != 1:
+        raise ValueError(f"x must be of one number of channels, dtype and device, got {kinds}")
     corner, size = _check_first(first), check_size(size)
+    samples = sum(map(len, volumes))
     if sample is None:
-        if len(x) not in (1, len(corner)):
+        if samples not in (1, len(corner)):
             raise ValueError(
-                f"sample must be given for {len(corner)} patches of {len(x)} samples, got None"
+                f"sample must be given for {len(corner)} patches of {samples} samples, got None"
             )
-        sample = range(len(corner)) if len(x) == len(corner) else [0] * len(corner)
-    if len(sample) != len(corner) or not all(0 <= n < len(x) for n in sample):
+        sample = range(len(corner)) if samples == len(corner) else [0] * len(corner)
+    if len(sample) != len(corner) or not all(0 <= n < samples for n in sample):
         raise ValueError(
-            f"sample must hold one of {len(x)} samples for each of {len(corner)} patches, "
+            f"sample must hold one of {samples} samples for each of {len(corner)} patches, "
             f"got {list(sample)}"
         )
-    where = _reference.places(corner, size, spatial_shape(x))
-    return _reference.Gather.apply(x, list(sample), where, size)  # type: ignore[no-untyped-call]
+    of = np.array(sample)
+    shapes = np.repeat([spatial_shape(volume) for volume in volumes], list(map(len, volumes)), 0)
+    where = _reference.places(corner, size, shapes[of])
+    obstacles = (obstacle(volume.dtype, volume.shape) for volume in volumes)
+    if use_kernel(volumes[0].device, next(filter(None, obstacles), None)):
+        return load().gather_patches(volumes, table(where, of), [], size)
+    return _reference.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 
 
 def aggregate_patches(

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ..shapes import Triple, Volume, spatial_shape
+from .backend import use_kernel
+from .kernels import DTYPES
 from .launch import to_device
 from .reference import patches as _reference
-from .reference.patches import Place
+from .reference.patches import Places
 
-__all__ = ["OVERLAPS", "Rows", "Stitcher", "check_overlap", "stream"]
+__all__ = [
+    "OVERLAPS",
+    "Rows",
+    "Stitcher",
+    "check_overlap",
+    "obstacle",
+    "stream",
+    "table",
+]
 
 #: What to do where patches overlap.
 OVERLAPS = ("crop", "average", "hann", "gaussian")
 #: When more patches than these begin in a cell half their size, as on a grid whose neighbours share
 #: more than half, a voxel is the sum of more terms than float32 adds up well.
 _MANY = 8
+#: What kernels know.
+_DTYPES = {*DTYPES, torch.float64}
+#: Volumes, and planes of a volume, that a launch can count.
+_MOST = 65535
 
 
 class Stitcher:
@@ -50,9 +65,12 @@ class Stitcher:
         self.size: Triple | None = None  # of a prediction
         self.dtype: torch.dtype  # of predictions
         self.total: Tensor  # [C, I, J, K]
-        self.weights: Tensor | None = None  # of the voxels of a patch, but for 'crop'
+        self.kernel: bool  # or the reference
+        #: Of the voxels of a patch, [i, j, k]; for the kernel, three of each axis. There are none
+        #: for 'crop', and for the kernel where all are 1.
+        self.weights: list[Tensor] = []
         self.first: list[np.ndarray] = []  # [N, 3] in voxels of the output
-        self._waiting: list[tuple[Tensor, list[Place]]] = []  # what has a gradient
+        self._waiting: list[tuple[Tensor, Places]] = []  # what has a gradient
         self._cells: Counter[tuple[int, ...]] = Counter()  # patches that begin in each cell
 
     def add(self, patches: Volume, first: np.ndarray, size: Triple) -> None:
@@ -63,15 +81,29 @@ class Stitcher:
             first: First voxels of what they are predictions of, [N, 3].
             size: Its voxels.
         """
-        corner, where = self.place(patches, first, size)
+        where = self.place(patches, first, size)
         if self.size is None:
             self.begin(patches)
-        self.first.append(corner)
-        self.widen(corner)
+        self.first.append(where.first)
+        self.widen(where.first)
         if self._waiting or (patches.requires_grad and torch.is_grad_enabled()):
             self._waiting.append((patches, where))
         else:
-            _reference.scatter(self.total, patches.detach(), where, self.weights)
+            self.put(self.total, patches.detach(), where)
+
+    def put(self, volume: Tensor, patches: Volume, where: Places) -> None:
+        """Add patches to a volume, in place."""
+        if self.kernel:
+            patches, crop = patches.to(volume.device), self.mode == "crop"
+            load().scatter_patches_(volume[None], [patches], table(where), self.weights, crop)
+        else:
+            weights = self.cube if self.cube is None or volume.is_complex() else self.cube.real
+            _reference.scatter(volume, patches, where, weights)
+
+    @property
+    def cube(self) -> Tensor | None:
+        """Weights as the reference has them."""
+        return self.weights[0] if self.weights else None
 
     def widen(self, first: np.ndarray) -> None:
         """Go on in float64 where so many patches overlap that rounding in float32 would show.
@@ -79,7 +111,7 @@ class Stitcher:
         Args:
             first: First voxels of the newest patches, [N, 3].
         """
-        if self.weights is None or self.total.dtype not in (torch.float32, torch.complex64):
+        if self.mode == "crop" or self.total.dtype not in (torch.float32, torch.complex64):
             return
         assert self.size is not None
         half = (np.array(self.size) + 1) // 2
@@ -87,39 +119,46 @@ class Stitcher:
         if max(self._cells.values()) > _MANY:
             wide = torch.complex128 if self.total.is_complex() else torch.float64
             with torch.inference_mode(False):
-                self.total, self.weights = self.total.to(wide), self.weights.to(wide)
+                self.total = self.total.to(wide)
+                self.weights = [weights.to(wide) for weights in self.weights]
 
     def result(self) -> Tensor:
         """The volume, (C, I, J, K); it is that to which patches were added, and ends that."""
         total = self.total
         if self._waiting:
             batches, where = zip(*self._waiting, strict=True)
-            total = _reference.Scatter.apply(total, where, self.weights, *batches)  # type: ignore[no-untyped-call]
+            if self.kernel:
+                patches, crop = [batch.to(total.device) for batch in batches], self.mode == "crop"
+                rows = table(Places.joined(where))
+                given = patches, rows, self.weights, total[None].shape, crop, total[None]
+                (total,) = load().scatter_patches(*given)
+            else:
+                total = _reference.Scatter.apply(total, where, self.cube, *batches)  # type: ignore[no-untyped-call]
         self._waiting = []
         self.total = self.finish(total, np.concatenate(self.first))
         return self.total
 
     def finish(self, total: Tensor, first: np.ndarray) -> Tensor:
         """Divide by the sum of the weights of patches with these first voxels."""
-        if self.weights is not None:
+        if self.mode != "crop":
             size = spatial_shape(total)
             sums = _reference.weight_sums(first, self.profiles, size)
-            if sums is not None:
-                total = _reference.divide(total, to_device(total.device, *sums))
-            else:
-                weight = self._weight(first, size, total.device)
+            if sums is None:
+                weight = self._weight(first, size, total)
                 total = total / weight if total.requires_grad else total.div_(weight)
+            elif self.kernel and not total.requires_grad:
+                load().divide_by_product_(total, *to_device(total.device, *sums))
+            else:
+                total = _reference.divide(total, to_device(total.device, *sums))
         return total.to(self.dtype)
 
-    def _weight(self, first: np.ndarray, size: Triple, device: torch.device) -> Tensor:
+    def _weight(self, first: np.ndarray, size: Triple, like: Tensor) -> Tensor:
         """The sum of weights of any patches, [1, I, J, K]; 1 where there is none."""
-        assert self.weights is not None
         assert self.size is not None
-        weights = self.weights.real
-        total = torch.zeros((1, *size), dtype=weights.dtype, device=device)
-        one = torch.ones((1, 1, 1, 1), device=device).expand(1, *self.size)
+        total = torch.zeros((1, *size), dtype=like.real.dtype, device=like.device)
+        one = torch.ones((1, 1, 1, 1, 1), device=like.device)
         where = _reference.places(first, self.size, size)
-        _reference.scatter(total, one.expand(len(where), *one.shape), where, weights)
+        self.put(total, one.expand(len(where), 1, *self.size), where)
         return total.masked_fill_(total == 0, 1)
 
     def begin(self, patches: Volume, rows: int | None = None) -> None:
@@ -129,16 +168,21 @@ class Stitcher:
             patches: The first predictions.
             rows: How many rows along I to make room for; all by default.
         """
-        shape = self.shape if rows is None else (rows, *self.shape[1:])
-        self.size, self.dtype = spatial_shape(patches), self._kept(patches.dtype)
-        half = self.dtype.is_floating_point and self.dtype.itemsize < 4 and self.mode != "crop"
-        work = torch.float32 if half else self.dtype
+        shape = (patches.shape[1], rows or self.shape[0], *self.shape[1:])
+        dtype = self._kept(patches.dtype)
+        half = dtype.is_floating_point and dtype.itemsize < 4 and self.mode != "crop"
+        work = torch.float32 if half else dtype
         device = self.device or patches.device
+        self.kernel = use_kernel(device, obstacle(patches.dtype, shape))
+        self.size, self.dtype = spatial_shape(patches), dtype
         self.profiles = [_reference.profile(self.mode, n) for n in self.size]
+        alike = self.mode == "crop" or (self.kernel and self.mode == "average")
         with torch.inference_mode(False):  # which may end before all patches are there
-            if self.mode != "crop":
-                self.weights = _reference.cube(to_device(device, *self.profiles)).to(work)
-            self.total = torch.zeros((patches.shape[1], *shape), dtype=work, device=device)
+            if not alike:
+                weights = to_device(device, *self.profiles)
+                weights = weights if self.kernel else [_reference.cube(weights)]
+                self.weights = [each.to(work) for each in weights]
+            self.total = torch.zeros(shape, dtype=work, device=device)
 
     def _kept(self, dtype: torch.dtype) -> torch.dtype:
         """The type of the output for patches of a type."""
@@ -157,10 +201,8 @@ class Stitcher:
                 f"got {given[:-1]} of {given[-1]}"
             )
 
-    def place(
-        self, patches: Volume, first: np.ndarray, size: Triple
-    ) -> tuple[np.ndarray, list[Place]]:
-        """First voxels of predictions in the output, [N, 3], and what of them goes where.
+    def place(self, patches: Volume, first: np.ndarray, size: Triple) -> Places:
+        """Where in the output predictions go.
 
         Raises:
             ValueError: They are not like the first ones, or do not fit their places.
@@ -199,7 +241,7 @@ class Stitcher:
             after = np.array(self.overlap) - before
             low = np.where(first > 0, _scaled(first + before, scale), corner)
             high = np.where(last < volume, _scaled(last - after, scale), corner + got)
-        return corner, _reference.places(corner, spatial_shape(patches), self.shape, low, high)
+        return _reference.places(corner, spatial_shape(patches), self.shape, low, high)
 
 
 def _scaled(voxel: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -214,6 +256,31 @@ def check_overlap(overlap: Triple, size: Triple, name: str = "patch_overlap") ->
             f"{name} must be >= 0 and smaller than the patch of {size} voxels, got {overlap}"
         )
     return overlap
+
+
+def obstacle(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
+    """Why kernels cannot cut or add patches; None if they can.
+
+    Args:
+        dtype: Of the volumes or of the patches.
+        shape: Of the volumes, ([B], C, I, J, K).
+    """
+    if dtype not in _DTYPES:
+        return f"voxels must be floats or integers, got {dtype}"
+    if np.prod(shape[:-3]) > _MOST or shape[-3] > _MOST:
+        return f"there must be at most {_MOST} volumes and planes, got {list(shape)}"
+    return None
+
+
+def table(where: Places, sample: np.ndarray | int = 0) -> Tensor:
+    """Places as kernels know them, int64 [N, 10].
+
+    Args:
+        where: The places.
+        sample: Of which volume, [N] or one for all.
+    """
+    volumes = np.broadcast_to(sample, len(where))[:, None]
+    return torch.from_numpy(np.concatenate([volumes, where.first, where.low, where.high], 1))
 
 
 class Rows(NamedTuple):
@@ -239,12 +306,15 @@ def stream(
     done = 0  # rows handed out: the volume of the stitcher begins there
     firsts = np.empty((0, 3), dtype=np.int64)
     for patches, first, size in batches:
-        corner, where = stitcher.place(patches, first, size)
+        where = stitcher.place(patches, first, size)
         if stitcher.size is None:
             stitcher.begin(patches, rows=patches.shape[2])
-        stitcher.widen(corner)
-        for n, (inner, outer) in enumerate(where):
-            start = outer[0].start
+        stitcher.widen(where.first)
+        starts = where.low[:, 0]
+        # those that begin in one row, one after another
+        ends = [*(np.flatnonzero(np.diff(starts)) + 1).tolist(), len(starts)]
+        for n, end in zip([0, *ends], ends, strict=False):
+            start = int(starts[n])
             if start < done:
                 raise ValueError(
                     "patches must come in order along I, as from a GridSampler: one begins in row "
@@ -253,12 +323,9 @@ def stream(
             if start > done:
                 yield from _until(stitcher, done, start, firsts)
                 done = start
-            rows = slice(start - done, outer[0].stop - done)
-            place = Place(inner, (rows, *outer[1:]))
-            _reference.scatter(
-                stitcher.total, patches[n : n + 1].detach(), [place], stitcher.weights
-            )
-            firsts = np.concatenate([firsts, corner[n : n + 1]])
+            some = where[n:end]
+            stitcher.put(stitcher.total, patches[n:end].detach(), some.moved((-done, 0, 0)))
+            firsts = np.concatenate([firsts, some.first])
         assert stitcher.size is not None
         firsts = firsts[firsts[:, 0] + stitcher.size[0] > done]
     if stitcher.size is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImagesBatch, SubjectsBatch
-from ..functional.reference.patches import cut, places
+from ..functional.patches import extract_patches
 from ..rng import Streams
 from ..shapes import Triple, Volume
 from .weights import Weights
@@ -87,8 +87,8 @@ class _Images(ImagesBatch):
         return _Images(self._subjects, self._name, torch.float32)
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
-        where = places(first, size, self.spatial_shape)
-        return cut([images.data[0] for images in self._each], where, size).to(self._dtype)
+        volumes = [images.data for images in self._each]
+        return extract_patches(volumes, first, size).to(self._dtype)
 
     def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
         pairs = list(zip(self._subjects, keys, strict=True))

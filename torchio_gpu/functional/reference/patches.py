@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,30 +36,66 @@ class Place(NamedTuple):
         return volume[..., i, j, k]
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where patches lie in volumes, and which part of each counts: an iterable of :class:`Place`.
+
+    Args:
+        first: First voxels of the patches, in voxels of the volumes, [N, 3]; they may lie outside.
+        low: First voxels that count, which lie in patch and volume, [N, 3].
+        high: Those after the last ones; where nothing counts, the first ones.
+    """
+
+    first: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[Place]:
+        ends = (array.tolist() for array in (self.first, self.low, self.high))
+        for first, low, high in zip(*ends, strict=True):
+            i, j, k = (slice(*ends) for ends in zip(low, high, strict=True))
+            inner = [slice(s.start - n, s.stop - n) for s, n in zip((i, j, k), first, strict=True)]
+            yield Place((inner[0], inner[1], inner[2]), (i, j, k))
+
+    def __getitem__(self, rows: Any) -> Places:
+        return Places(self.first[rows], self.low[rows], self.high[rows])
+
+    @staticmethod
+    def joined(some: Sequence[Places]) -> Places:
+        """All of some."""
+        first, low, high = zip(*((each.first, each.low, each.high) for each in some), strict=True)
+        return Places(np.concatenate(first), np.concatenate(low), np.concatenate(high))
+
+    def moved(self, by: Sequence[int]) -> Places:
+        """As many voxels further on."""
+        return Places(self.first + by, self.low + by, self.high + by)
+
+    def of(self, some: np.ndarray) -> Places:
+        """These, where of all but some patches nothing counts."""
+        return Places(self.first, self.low, np.where(some[:, None], self.high, self.low))
+
+
 def places(
     first: np.ndarray,
     size: Triple,
-    shape: Triple,
+    shape: Triple | np.ndarray,
     low: np.ndarray | None = None,
     high: np.ndarray | None = None,
-) -> list[Place]:
-    """Where patches lie in a volume, cut off where they leave it.
+) -> Places:
+    """Where patches lie in volumes, cut off where they leave them.
 
     Args:
         first: First voxels, [N, 3]; they may lie outside.
         size: Voxels of a patch.
-        shape: Voxels of the volume.
+        shape: Voxels of the volume, or of that of each patch, [N, 3].
         low, high: Ends of the part of each patch that counts, in voxels of the volume, [N, 3].
     """
     start = np.maximum(first if low is None else np.maximum(first, low), 0)
     stop = np.minimum(first + size if high is None else np.minimum(first + size, high), shape)
-    stop = np.maximum(start, stop)
-    found = []
-    for a, b, c in zip(start.tolist(), stop.tolist(), first.tolist(), strict=True):
-        outer = [slice(*ends) for ends in zip(a, b, strict=True)]
-        inner = [slice(s.start - n, s.stop - n) for s, n in zip(outer, c, strict=True)]
-        found.append(Place((inner[0], inner[1], inner[2]), (outer[0], outer[1], outer[2])))
-    return found
+    return Places(first, start, np.maximum(start, stop))
 
 
 def profile(mode: str, size: int) -> np.ndarray:
@@ -81,15 +118,13 @@ def cube(profiles: Sequence[Tensor]) -> Tensor:
     return i[:, None, None] * (j[:, None] * k)
 
 
-def scatter(
-    volume: Tensor, patches: Tensor, where: Sequence[Place], weights: Tensor | None
-) -> Tensor:
+def scatter(volume: Tensor, patches: Tensor, where: Places, weights: Tensor | None) -> Tensor:
     """Add patches to a volume, in place; without weights the later ones take the place of others.
 
     Args:
         volume: [C, I, J, K].
         patches: [N, C, i, j, k].
-        where: The place of each patch.
+        where: The places of the patches.
         weights: Of the voxels of a patch, [i, j, k].
     """
     for patch, place in zip(patches, where, strict=True):
@@ -101,30 +136,24 @@ def scatter(
     return volume
 
 
-def gather(x: Volume, sample: Sequence[int], where: Sequence[Place], size: Triple) -> Volume:
+def gather(sample: np.ndarray, where: Places, size: Triple, *volumes: Volume) -> Volume:
     """Cut patches out of volumes, 0 where they leave them.
 
     Args:
-        x: [B, C, I, J, K].
-        sample: The volume that each patch is of.
-        where: The place of each patch.
+        sample: The sample that each patch is of, counted through all volumes, [N].
+        where: The places of the patches.
         size: Voxels of a patch.
+        volumes: [B, C, I, J, K] each; along I, J, K they may differ.
     """
-    volumes = [x[n] for n in sample]
-    return cut(volumes, where, size)
-
-
-def cut(volumes: Sequence[Tensor], where: Sequence[Place], size: Triple) -> Volume:
-    """Cut a patch out of each of some volumes [C, I, J, K], whose shapes may differ."""
-    inside = all(
-        s.stop - s.start == n for place in where for s, n in zip(place.outer, size, strict=True)
-    )
-    shape = (len(volumes), volumes[0].shape[0], *size)
-    out = torch.empty(shape, dtype=volumes[0].dtype, device=volumes[0].device)
-    out = out if inside else out.zero_()
-    for n, (volume, place) in enumerate(zip(volumes, where, strict=True)):
-        place.of(out[n]).copy_(place.on(volume))
-    return out
+    known = [(volume, n) for volume in volumes for n in range(len(volume))]
+    whole = (where.high - where.low == size).all()
+    first = volumes[0]
+    out = first.new_empty if whole else first.new_zeros
+    patches: Tensor = out((len(where), first.shape[1], *size))
+    for patch, n, place in zip(patches, sample.tolist(), where, strict=True):
+        volume, item = known[n]
+        place.of(patch).copy_(place.on(volume[item]))
+    return patches
 
 
 class Gather(Function):
@@ -132,14 +161,22 @@ class Gather(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Volume, sample: Sequence[int], where: Sequence[Place], size: Triple
+        ctx: Any, sample: np.ndarray, where: Places, size: Triple, *volumes: Volume
     ) -> Volume:
-        ctx.sample, ctx.where, ctx.shape = sample, where, x.shape
-        return gather(x, sample, where, size)
+        ctx.sample, ctx.where = sample, where
+        ctx.shapes = [volume.shape for volume in volumes]
+        return gather(sample, where, size, *volumes)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        return Spread.apply(grad, ctx.sample, ctx.where, ctx.shape), None, None, None  # type: ignore[no-untyped-call]
+        grads, before = [], 0
+        for shape, wanted in zip(ctx.shapes, ctx.needs_input_grad[3:], strict=True):
+            own = (before <= ctx.sample) & (ctx.sample < before + shape[0])
+            sample = np.where(own, ctx.sample - before, 0)
+            spread = (grad, sample, ctx.where.of(own), shape)
+            grads.append(Spread.apply(*spread) if wanted else None)  # type: ignore[no-untyped-call]
+            before += shape[0]
+        return (None, None, None, *grads)
 
 
 class Spread(Function):
@@ -147,21 +184,17 @@ class Spread(Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        patches: Volume,
-        sample: Sequence[int],
-        where: Sequence[Place],
-        shape: Sequence[int],
+        ctx: Any, patches: Volume, sample: np.ndarray, where: Places, shape: Sequence[int]
     ) -> Volume:
         ctx.sample, ctx.where, ctx.size = sample, where, patches.shape[2:]
         out = torch.zeros(shape, dtype=patches.dtype, device=patches.device)
-        for patch, n, place in zip(patches, sample, where, strict=True):
+        for patch, n, place in zip(patches, sample.tolist(), where, strict=True):
             place.on(out[n]).add_(place.of(patch))
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        return Gather.apply(grad, ctx.sample, ctx.where, ctx.size), None, None, None  # type: ignore[no-untyped-call]
+        return Gather.apply(ctx.sample, ctx.where, ctx.size, grad), None, None, None  # type: ignore[no-untyped-call]
 
 
 class Scatter(Function):
@@ -171,7 +204,7 @@ class Scatter(Function):
     def forward(
         ctx: Any,
         onto: Tensor,
-        where: Sequence[Sequence[Place]],
+        where: Sequence[Places],
         weights: Tensor | None,
         *batches: Tensor,
     ) -> Tensor:
