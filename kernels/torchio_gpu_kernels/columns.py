@@ -16,6 +16,9 @@ from .library import differentiate, register
 from .tiles import OPTIONS, TAPS
 
 _BK = 128
+#: Rows and columns of the smallest matrices that units for matrices take, and rows of the largest
+#: one of which a program keeps all in registers.
+_LEAST, _MOST = 16, 64
 _TAPS = tl.constexpr(TAPS)
 
 
@@ -32,27 +35,32 @@ def columns_kernel(
     N1,
     N2,
     shared,
+    KB,
+    BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
 ):
-    k = tl.program_id(0) * BK + tl.arange(0, BK)
-    i, d, b = tl.program_id(1) // 3, tl.program_id(1) % 3, tl.program_id(2)
-    n = tl.arange(0, BN)
+    tile = tl.program_id(0)
+    k = (tile % KB) * BK + tl.arange(0, BK)
+    i, b = tl.program_id(1), tl.program_id(2)
+    # rows are components and control points along J
+    row, n = (tile // KB) * BM + tl.arange(0, BM), tl.arange(0, BN)
     item = b * shared
     first = tl.load(lowest + item * I + i)
     weights = along_i + (item * I + i) * N0 + first
-    own = points + ((b * 3 + d) * N0 + first) * N1 * N2 + n * N2
-    total = tl.zeros((BN, BK), dtype=tl.float32)
-    for m in range(N2):
-        point = tl.zeros((BN,), dtype=tl.float32)
-        for tap in tl.static_range(_TAPS):
-            weight = tl.load(weights + tap)
-            point += weight * tl.load(own + tap * N1 * N2 + m, mask=n < N1, other=0.0)
-        weight = tl.load(along_k + (item * N2 + m) * K + k, mask=k < K, other=0.0)
-        total += point[:, None] * weight[None, :]
-    plane = ((b.to(tl.int64) * I + i) * 3 + d) * N1 * K
-    inside = (n < N1)[:, None] & (k < K)[None, :]
-    tl.store(out + plane + n[:, None] * K + k[None, :], total, mask=inside)
+    there = (row < 3 * N1)[:, None] & (n < N2)[None, :]
+    own = points + (b * 3 * N0 + first) * N1 * N2
+    own += ((row // N1) * (N0 * N1) + row % N1)[:, None] * N2 + n[None, :]
+    plane = tl.zeros((BM, BN), dtype=tl.float32)
+    for tap in tl.static_range(_TAPS):
+        plane += tl.load(weights + tap) * tl.load(own + tap * N1 * N2, mask=there, other=0.0)
+    known = (n < N2)[:, None] & (k < K)[None, :]
+    along = tl.load(along_k + item * N2 * K + n[:, None] * K + k[None, :], mask=known, other=0.0)
+    # three products of shorter numbers, which together are as exact as one of float32
+    total = tl.dot(plane, along, input_precision="tf32x3")
+    target = out + (b.to(tl.int64) * I + i) * (3 * N1 * K)
+    inside = (row < 3 * N1)[:, None] & (k < K)[None, :]
+    tl.store(target + row[:, None] * K + k[None, :], total, mask=inside)
 
 
 def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> Tensor:
@@ -70,7 +78,10 @@ def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) ->
     B, _, N0, N1, N2 = points.shape
     I, K = along_i.shape[1], along_k.shape[2]
     out = torch.empty((B, I, 3, N1, K), dtype=torch.float32, device=points.device)
-    columns_kernel[(-(-K // _BK), 3 * I, B)](
+    BM = min(_MOST, max(_LEAST, triton.next_power_of_2(3 * N1)))
+    BK = min(_BK, max(_LEAST, triton.next_power_of_2(K)))
+    KB = triton.cdiv(K, BK)
+    columns_kernel[(KB * triton.cdiv(3 * N1, BM), I, B)](
         points.contiguous(),
         along_i,
         lowest,
@@ -82,8 +93,10 @@ def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) ->
         N1,
         N2,
         int(along_i.shape[0] > 1),
-        BN=triton.next_power_of_2(N1),
-        BK=min(_BK, triton.next_power_of_2(K)),
+        KB,
+        BM=BM,
+        BN=max(_LEAST, triton.next_power_of_2(N2)),
+        BK=BK,
         num_warps=4,
         **OPTIONS,
     )

@@ -59,19 +59,29 @@ def coordinates(
             finds its own.
         shared: 0 where all samples share ``along_j`` and ``lowest``, else 1.
         N: Control points along J, 0 for no displacement.
-        TAPS: How many neighbouring ones the rows of a tile can depend on.
+        TAPS: How many neighbouring ones the rows of a tile can depend on, at least 4.
     """
     x0, dx, y0, dy, z0, dz = start
     j = (j0 + tl.arange(0, BJ)).to(tl.float32)[:, None]
     x, y, z = x0[None, :] + dx * j, y0[None, :] + dy * j, z0[None, :] + dz * j
     if N > 0:
-        weights, at = taps(along_j, lowest, b, i, j0, k, I, J, K, shared, N, TAPS, BJ)
+        weights, at, count = taps(along_j, lowest, b, i, j0, k, I, J, K, shared, N, BJ)
         values = columns + at
-        for tap in tl.static_range(TAPS):
-            weight = tl.load(weights + tap)[:, None]
-            x += weight * tl.load(values + tap * K)[None, :]
-            y += weight * tl.load(values + (N + tap) * K)[None, :]
-            z += weight * tl.load(values + (2 * N + tap) * K)[None, :]
+        for tap in tl.static_range(4):
+            x, y, z = _add_tap(x, y, z, weights + tap, values + tap * K, N * K)
+        for tap in tl.static_range(4, TAPS):
+            if tap < count:
+                x, y, z = _add_tap(x, y, z, weights + tap, values + tap * K, N * K)
+    return x, y, z
+
+
+@triton.jit
+def _add_tap(x, y, z, weight, value, step):
+    """Add what one control point of each column contributes."""
+    share = tl.load(weight)[:, None]
+    x += share * tl.load(value)[None, :]
+    y += share * tl.load(value + step)[None, :]
+    z += share * tl.load(value + 2 * step)[None, :]
     return x, y, z
 
 
@@ -88,15 +98,14 @@ def taps(
     K,
     shared,
     N: tl.constexpr,
-    TAPS: tl.constexpr,
     BJ: tl.constexpr,
 ):
-    """Where the first weight of each row of a tile stands, [BJ], and which of ``columns`` is the
-    first tap of each column, [BK].
+    """Where the first weight of each row of a tile stands, [BJ], which of ``columns`` is the first
+    tap of each column, [BK], and how many taps the rows depend on: 4 or more.
     """
     item = b * shared * J + j0
     one, other = tl.load(lowest + item), tl.load(lowest + item + BJ - 1)
-    first = tl.minimum(tl.minimum(one, other), N - TAPS)
+    first = tl.minimum(one, other)
     weights = along_j + item * N + first + tl.arange(0, BJ) * N
     plane = (b.to(tl.int64) * I + i) * (3 * N * K) + first * K
-    return weights, plane + tl.minimum(k, K - 1)
+    return weights, plane + tl.minimum(k, K - 1), tl.maximum(one, other) - first + 4

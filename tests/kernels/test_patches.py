@@ -1,9 +1,5 @@
 """Kernels that cut and add patches against their reference: values, gradients, and theirs."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -316,51 +312,3 @@ def test_nothing_is_waited_for():
             aggregate_patches(patches, FIRST, VOLUME, mode=mode).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-
-
-_COMPILE = """
-import os, re, subprocess, sys, tempfile
-import triton
-import triton.language as tl
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from torchio_gpu_kernels import patches
-
-OBJDUMP = os.path.join(os.path.dirname(triton.__file__), "backends/nvidia/bin/cuobjdump")
-
-def check(fn, arch, numbers, **kinds):
-    pointers = {n: k for n, k in kinds.items() if isinstance(k, str)}
-    consts = {n: k for n, k in kinds.items() if n not in pointers}
-    signature = {}
-    for name in fn.arg_names:
-        kind = "i64" if name in ("sc", "si", "sj", "sk") and fn is patches.scatter_kernel else "i32"
-        signature[name] = "constexpr" if name in consts else pointers.get(name, kind)
-    source = ASTSource(fn=fn, signature=signature, constexprs=consts)
-    options = dict(num_warps=numbers, enable_fp_fusion=True)
-    done = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(done.asm["cubin"])
-        file.flush()
-        used = subprocess.run([OBJDUMP, "-res-usage", file.name], capture_output=True, text=True)
-    assert re.search(r"STACK:0 .*LOCAL:0", used.stdout), (fn, arch, used.stdout)
-
-table = dict(table="*i64", wi="*fp32", wj="*fp32", wk="*fp32", WIDE=False)
-tile = dict(BJ=8, BK=32)
-for arch in (80, 90):
-    kinds = dict(volume="*fp32", like="*fp16", masks="*i64", WORK=tl.float32, BI=4)
-    kinds |= dict(FRESH=False, OVERWRITE=False, WEIGHTED=True)
-    check(patches.scatter_kernel, arch, 2, **table, **kinds, **tile)
-    kinds |= dict(OVERWRITE=True, WEIGHTED=False, WORK=tl.int16, volume="*i16", like="*i16")
-    check(patches.scatter_kernel, arch, 2, **table, **kinds, **tile)
-    kinds = dict(out="*fp32", like="*fp32", WEIGHTED=True, WORK=tl.float32)
-    check(patches.gather_kernel, arch, 2, **table, **kinds, BJ=32, BK=32)
-    sums = dict(si="*fp64", sj="*fp64", sk="*fp64", WORK=tl.float32)
-    check(patches.divide_kernel, arch, 2, volume="*fp32", **sums, BJ=32, BK=32)
-"""
-
-
-def test_compile_for_gpus_without_spills():
-    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", _COMPILE]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,8 +67,6 @@ def warp_obstacle(
     fills = [fill, *(frame.fill for frame in frames)]
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
         return "fill must have no gradient"
-    if lattice is not None and 3 * size[0] > _MOST:
-        return f"with control points, there must be at most {_MOST // 3} planes, got {size[0]}"
     if mode == "label" and x.requires_grad:
         return "mode 'label' has no gradient"
     return obstacle(x, size)
@@ -98,43 +98,83 @@ def warp(
     Args:
         dtype: Of the result.
     """
-    operators, batch = load(), len(x)
+    operators, known = load(), _shared.get()
     program = _Program.of(operations, size, view)
-    values, seeds = program.tables(batch) if operations else (None, None)
+    values, seeds = program.tables(len(x)) if operations else (None, None)
     fills: list[Any] = [frame.fill for frame in frames] or [fill]
     whole = mode != "linear" and not x.is_floating_point()
-    tables = [_fill_table(f, x, np.int64 if whole else np.float32) for f in fills]
-    points = None
-    spline: Sequence[Any] = (None,) * 5
-    taps = 0
+    outside: list[Any] = [_fill_table(f, x, np.int64 if whole else np.float32) for f in fills]
+    splines, key, taps = _Splines.none(), None, 0
+    new: list[Any] = []  # what the splines are made of, where they are not known
     if control_points is not None:
         assert lattice is not None
         points = _vectors(matrix, control_points)
-        spline, taps = _spline(control_points.shape[2:], lattice, size)
-    rows, points, boxes, values, seeds, *rest = _move(
-        x.device, matrix[:, :3], points, _boxes(frames), values, seeds, *spline, *tables
+        key = None if known is None else _key(x.device, size, points, lattice)
+        if known is not None and key in known:
+            splines = known[key]
+        else:
+            tables, taps = _spline(control_points.shape[2:], lattice, size)
+            new = [points, *tables]
+    rows, boxes, values, seeds, *moved = _move(
+        x.device, matrix[:, :3], _boxes(frames), values, seeds, *outside, *new
     )
-    along_i, lowest_i, along_j, lowest_j, along_k, *moved = rest
-    columns = None
-    if points is not None:
+    outside, new = moved[: len(outside)], moved[len(outside) :]
+    if new:
+        points, along_i, lowest_i, along_j, lowest_j, along_k = new
         columns = operators.columns(points, along_i, lowest_i, along_k)
-    outside = torch.stack(moved) if frames else moved[0]
+        splines = _Splines(columns, along_j, lowest_j, taps)
+        if known is not None and key is not None:
+            known[key] = splines
+    value = torch.stack(outside) if frames else outside[0]
     return operators.warp(  # type: ignore[no-any-return]
         x,
         rows.contiguous(),
-        columns,
-        along_j,
-        lowest_j,
-        outside.contiguous(),
+        splines.columns,
+        splines.along_j,
+        splines.lowest,
+        value.contiguous(),
         boxes,
         values,
         seeds,
         size,
-        taps,
+        splines.taps,
         mode,
         program.codes,
         dtype,
     )
+
+
+class _Splines(NamedTuple):
+    """The displacement as the warp wants it; see ``torchio_gpu_kernels.warp.Map``."""
+
+    columns: Tensor | None
+    along_j: Tensor | None
+    lowest: Tensor | None
+    taps: int
+
+    @staticmethod
+    def none() -> _Splines:
+        return _Splines(None, None, None, 0)
+
+
+_shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Within, images that bend alike share what is made of their control points."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _key(device: torch.device, size: Triple, points: Array, lattice: np.ndarray) -> Hashable:
+    """What columns depend on; None where the host does not know it."""
+    if isinstance(points, Tensor):
+        return None
+    return device, size, points.shape, points.tobytes(), lattice.tobytes()
 
 
 class _Program(NamedTuple):

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..arrays import Array, host, on_host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from . import spatial
+from . import kernels, spatial
 from .arguments import as_given, real
+from .backend import use_kernel
 from .launch import indices, to_device
 from .reference import interpolation
 from .reference import resample as _reference
@@ -74,6 +75,11 @@ def resample(
         frames = [Frame(np.full((len(x), 3), -0.5), ends, fill)]
     frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
     exact = spatial.exact_rows(matrix)
+    if use_kernel(x.device, kernels.warp_obstacle(x, size, mode, 0.0, frames, None, False)):
+        whole = spatial.whole_rows(matrix, list(exact))
+        moved = x.is_floating_point() or mode == "nearest"
+        dtype = x.dtype if moved else torch.float32
+        return kernels.warp(x, whole, None, None, size, mode, 0.0, frames, (), None, dtype)
     kinds: dict[tuple[int, ...], list[int]] = {}
     for row, axes in enumerate(_source_axes(matrix)):
         kinds.setdefault(() if row in exact else axes, []).append(row)

@@ -43,6 +43,7 @@ __all__ = [
     "flip",
     "is_exact",
     "warp",
+    "whole_rows",
 ]
 
 
@@ -190,7 +191,7 @@ def warp(
         together = operations if out_dtype.is_floating_point else ()
         out = kernels.warp(
             x,
-            _whole(matrix, list(exact)),
+            whole_rows(matrix, list(exact)),
             control_points,
             None if lattice is None else host(lattice),
             size,
@@ -325,7 +326,7 @@ def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, 
     return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
 
 
-def _whole(matrix: Array, rows: list[int]) -> Array:
+def whole_rows(matrix: Array, rows: list[int]) -> Array:
     """Matrices of which those of some samples are rounded: nothing is blended there."""
     if not rows:
         return matrix

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from ..data import INTENSITY, Image, ScalarImage, Subject
+from ..progress import progress as shown
 from ..shapes import Volume, check_count
 from .aggregator import PatchAggregator
 from .grid import GridSampler
@@ -89,9 +89,8 @@ def predict_by_patches(
             yield output, some
             advance(len(some))
 
-    with torch.no_grad(), Progress(disable=not progress) as bar:
-        task = bar.add_task("patches", total=len(sampler))
-        pairs = predictions(lambda count: bar.update(task, advance=count))
+    with torch.no_grad(), shown("patches", len(sampler), progress) as advance:
+        pairs = predictions(advance)
         if reduction is not None:
             return torch.cat([slab.data for slab in aggregator.stream(pairs, reduction)], -3)
         names: list[str] | None = None

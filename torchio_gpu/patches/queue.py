@@ -7,18 +7,18 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch.utils.data import Dataset, IterableDataset
 
 from ..data import Subject, SubjectsDataset
 from ..loader import SeededDataset
+from ..progress import progress
 from ..shapes import check_count
 from .cutting import PatchSampler
 from .turns import Turns, describe, unread
@@ -250,9 +250,10 @@ class Queue(IterableDataset[Any]):
         counts = self._statistics = QueueStatistics()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
         total = len(pairs) * self.patches_per_volume
-        bar: Any = Progress() if self.progress else nullcontext()
-        with bar, self._loaded(pairs, counts) as loaded:
-            task = bar.add_task("patches", total=total) if self.progress else None
+        with (
+            progress("patches", total, self.progress) as advance,
+            self._loaded(pairs, counts) as loaded,
+        ):
             waiting: list[Subject] = []
             more, wanted = True, 1
             while more or waiting:
@@ -271,8 +272,7 @@ class Queue(IterableDataset[Any]):
                 patch = waiting.pop(0)
                 counts.patches += 1
                 counts.length = len(waiting)
-                if task is not None:
-                    bar.update(task, advance=1)
+                advance(1)
                 yield patch
 
     @contextmanager

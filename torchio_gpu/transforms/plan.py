@@ -29,6 +29,7 @@ from .. import rng
 from ..arrays import Array, host
 from ..data import ImagesBatch, SubjectsBatch
 from ..data.image import INTENSITY
+from ..functional.kernels import sharing
 from ..functional.program import Operation
 from ..geometry import spacing
 from ..shapes import Triple
@@ -152,6 +153,13 @@ class _Waiting:
 
     def carry_out(self) -> None:
         """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
+        with sharing():
+            self._each()
+        self.computed.clear()
+        self.chains.clear()
+        self.programs.clear()
+
+    def _each(self) -> None:
         for name in list(self.batch.images):
             chain, program = self.chains.get(name), self.programs.get(name, [])
             images = self.batch.images[name] = self.as_computed(name)
@@ -162,9 +170,6 @@ class _Waiting:
             elif program:
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, program))
                 self.note(name, lambda: "one pass over its voxels")
-        self.computed.clear()
-        self.chains.clear()
-        self.programs.clear()
 
 
 def _from_to(before: ImagesBatch, done: str, after: ImagesBatch, operations: int = 0) -> str:

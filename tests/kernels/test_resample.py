@@ -1,0 +1,104 @@
+"""Grids parallel to that of the volume, by the kernel of the warp, against plain torch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.close import assert_close
+from torchio_gpu import functional as F
+
+#: Mirrors, scales and shifts, another one for each sample.
+MAPS = np.stack([np.diag([1.3, 0.7, 1, 1]), np.diag([2, -1, 0.5, 1])])
+MAPS[:, :3, 3] = [[-1, 0.3, 2], [-3, 9, 1]]
+
+
+def _both(x, device, size, matrix=None, **how):
+    with tio.backend("triton"):
+        got = F.resample(x.to(device), size, matrix, **how)
+    exact = x.double() if x.is_floating_point() else x
+    return got.cpu(), F.resample(exact, size, matrix, **how)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("fill", [0.0, torch.tensor([3.0, -2.0])], ids=["zero", "own"])
+def test_maps_of_each_sample(device, mode, fill):
+    got, wish = _both(torch.rand(2, 2, 5, 9, 6), device, (6, 9, 7), MAPS, mode=mode, fill=fill)
+    reason = "coordinates are rounded to float32, some ten voxels times its epsilon"
+    assert_close(got, wish, share=1e-6, reason=reason)
+
+
+@pytest.mark.parametrize("short", [0.0, 5e-7])
+@pytest.mark.parametrize("scale", [1, 2])
+def test_halfway_between_voxels_is_the_second_of_two(device, scale, short):
+    """However the position is rounded: not one voxel may be the first."""
+    x = torch.arange(8 * 12 * 14, dtype=torch.float32).view(1, 1, 8, 12, 14)
+    matrix = np.diag([scale, scale, scale, 1.0])[None]
+    matrix[:, :3, 3] = 0.5 - short
+    got, wish = _both(x, device, (4, 6, 7), matrix, mode="nearest")
+    assert torch.equal(got.double(), wish)
+    assert wish.flatten()[0] == x[0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("linear", torch.float32), ("nearest", torch.int16)])
+def test_whole_numbers(device, mode, dtype):
+    x = torch.randint(-900, 900, (2, 1, 5, 9, 6), dtype=torch.int16)
+    got, wish = _both(x, device, (6, 9, 7), MAPS, mode=mode, fill=-7)
+    assert got.dtype == wish.dtype == dtype
+    assert_close(got, wish, share=1e-6, reason="coordinates are rounded to float32")
+
+
+def test_samples_that_are_only_moved_are_copied(device):
+    x = torch.rand(2, 1, 5, 9, 6) * 1000
+    maps = MAPS.copy()
+    maps[0] = np.diag([1, -1, 1, 1])
+    maps[0, 1, 3] = 8
+    got, _ = _both(x, device, (5, 9, 6), maps, fill=-1000.0)
+    assert torch.equal(got[0], x[0].flip(2))
+
+
+def test_gradient(device):
+    x = torch.rand(2, 1, 5, 9, 6)
+    weight = torch.randn(2, 1, 6, 9, 7)
+    grads = []
+    for name, where, dtype in (
+        ("triton", device, torch.float32),
+        ("reference", "cpu", torch.float64),
+    ):
+        leaf = x.to(where, dtype, copy=True).requires_grad_()
+        with tio.backend(name):
+            (F.resample(leaf, (6, 9, 7), MAPS) * weight.to(leaf)).sum().backward()
+        grads.append(leaf.grad.cpu())
+    assert_close(*grads, share=2e-6, reason="sums of up to 32 shares in float32")
+
+
+def test_images_that_bend_alike_share_their_columns(device, monkeypatch):
+    from torchio_gpu.functional import kernels
+
+    real, made = kernels.load(), []
+
+    def columns(*arguments):
+        made.append(arguments)
+        return real.columns(*arguments)
+
+    counting = SimpleNamespace(columns=columns, warp=real.warp)
+    monkeypatch.setattr(kernels, "load", lambda: counting)
+    images = {
+        "t1": tio.ImagesBatch(torch.rand(2, 1, 5, 6, 7).to(device)),
+        "seg": tio.ImagesBatch(
+            torch.ones(2, 1, 5, 6, 7, dtype=torch.uint8).to(device), kind="label"
+        ),
+    }
+    bend = tio.RandomElasticDeformation(max_displacement=0.5)
+    with tio.backend("triton"):
+        torch.manual_seed(0)
+        both = bend(tio.SubjectsBatch(images))
+        assert len(made) == 1
+        torch.manual_seed(0)
+        alone = bend(tio.SubjectsBatch({"seg": images["seg"]}))
+    assert torch.equal(both["seg"].data, alone["seg"].data)
+    assert kernels._shared.get() is None
