@@ -34,7 +34,8 @@ def _pair(radial, angular):
     """Two normal numbers from two words."""
     # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
     u = (radial.to(tl.float32) + 0.5) * 2.3283064365386963e-10
-    radius = tl.sqrt(log2(u) * -1.3862943611198906)  # -2 ln u
+    # -2 ln u; an approximate logarithm may come out above 0 where u is nearly 1
+    radius = tl.sqrt(tl.maximum(log2(u) * -1.3862943611198906, 0.0))
     cos, sin = _turn(angular)
     return radius * cos, radius * sin
 

@@ -230,6 +230,17 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return g, None, g_values if wants else None, None, None
 
 
+def forget(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    pass
+
+
+def refuse(ctx: Any, *grads: Tensor) -> None:
+    """In place of second derivatives, which torch would otherwise take to be zero."""
+    raise RuntimeError(
+        "kernels have no second derivatives; torchio_gpu.backend('reference') has some"
+    )
+
+
 operator = register(
     "pointwise(Tensor x, int[] program, Tensor values, Tensor seeds, ScalarType dtype) -> Tensor",
     pointwise,
@@ -242,3 +253,4 @@ backward_operator = register(
     _fake_backward,
 )
 differentiate("pointwise", _remember, _backward)
+differentiate("pointwise_backward", forget, refuse)

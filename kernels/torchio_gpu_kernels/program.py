@@ -190,7 +190,7 @@ def _backward(
         if WANTS:
             tl.store(share, tl.sum(tl.sum(tl.where(inside & below & ~above, g, 0.0), 1), 0))
             tl.store(share + 1, tl.sum(tl.sum(tl.where(inside & above, g, 0.0), 1), 0))
-        g = tl.where(below | above, 0.0, g)
+        g = tl.where((x >= low) & (x <= high), g, 0.0)  # none for NaN
     else:
         mean, std, key, active = ready
         row, rows = _rows(place, shape)

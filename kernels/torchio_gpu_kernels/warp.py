@@ -18,6 +18,9 @@ LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
 LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
+#: A position so many voxels short of halfway between two counts as there: of a regular grid that
+#: meets voxels halfway, all are then the second one's, however they are rounded.
+_HALFWAY = tl.constexpr(1e-4)
 #: Shares of labels this close count as the same.
 _TIE = tl.constexpr(1e-6)
 
@@ -38,9 +41,37 @@ def nearest(x, n):
     """Along one axis of n voxels: the voxel to read, of two that are as near the second, and
     whether there is content.
     """
-    up = tl.floor(x + 0.5)
+    up = tl.floor(x + (0.5 + _HALFWAY))
     near = tl.minimum(tl.maximum(up, 0.0), (n - 1).to(tl.float32))
     return near.to(tl.int32), up == near
+
+
+@triton.jit
+def moved(
+    source,
+    outside,
+    cx,
+    cy,
+    cz,
+    S0,
+    S1,
+    S2,
+    s0,
+    s1,
+    s2,
+    WIDE: tl.constexpr,
+    FRAMES: tl.constexpr,
+):
+    """The nearest voxels, as they are, in the type of what is outside."""
+    x, in_x = nearest(cx, S0)
+    y, in_y = nearest(cy, S1)
+    z, in_z = nearest(cz, S2)
+    if WIDE:
+        x, y, z = x.to(tl.int64), y.to(tl.int64), z.to(tl.int64)
+    value = tl.load(source + (x * s0 + y * s1 + z * s2)).to(outside.dtype)
+    if FRAMES == 0:
+        value = tl.where(in_x & in_y & in_z, value, outside)
+    return value
 
 
 @triton.jit
@@ -90,10 +121,10 @@ def framed(y, cx, cy, cz, boxes, fill, stride, b, B, C, FRAMES: tl.constexpr):
 @triton.jit
 def beyond(cx, cy, cz, box):
     """Whether points are outside a box."""
-    x = (cx < tl.load(box)) | (cx > tl.load(box + 3))
-    y = (cy < tl.load(box + 1)) | (cy > tl.load(box + 4))
-    z = (cz < tl.load(box + 2)) | (cz > tl.load(box + 5))
-    return x | y | z
+    x = (cx >= tl.load(box)) & (cx <= tl.load(box + 3))
+    y = (cy >= tl.load(box + 1)) & (cy <= tl.load(box + 4))
+    z = (cz >= tl.load(box + 2)) & (cz <= tl.load(box + 5))
+    return (x & y & z) == 0  # so that NaN is outside
 
 
 @triton.jit
@@ -141,6 +172,7 @@ def warp_kernel(
     lowest,
     fill,
     boxes,
+    copies,
     values,
     seeds,
     B,
@@ -166,6 +198,7 @@ def warp_kernel(
     TAPS: tl.constexpr,
     MODE: tl.constexpr,
     FRAMES: tl.constexpr,
+    COPIES: tl.constexpr,
     PROGRAM: tl.constexpr,
     WIDE: tl.constexpr,
     BJ: tl.constexpr,
@@ -195,21 +228,17 @@ def warp_kernel(
             y0, fy, wy = between(cy, S1)
             z0, fz, wz = between(cz, S2)
             content = wx * wy * wz
-        elif MODE == NEAREST:
-            x0, wx = nearest(cx, S0)
-            y0, wy = nearest(cy, S1)
-            z0, wz = nearest(cz, S2)
-            content = wx & wy & wz
+            if WIDE:
+                x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
+            at = x0 * s0 + y0 * s1 + z0 * s2
         if MODE == LABEL:
+            if WIDE:
+                s0, s1, s2 = tl.cast(s0, tl.int64), tl.cast(s1, tl.int64), tl.cast(s2, tl.int64)
             around_x, around_y, around_z = (
                 neighbours(cx, S0),
                 neighbours(cy, S1),
                 neighbours(cz, S2),
             )
-        else:
-            if WIDE:
-                x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
-            at = x0 * s0 + y0 * s1 + z0 * s2
         for c in range(C):
             source = x + tl.cast(c, tl.int64) * sc
             outside = tl.load(fill + b * C + c)
@@ -220,11 +249,13 @@ def warp_kernel(
                 high = plane(source, at + s0, s1, s2, fy, fz)
                 y = blend(low, high, fx)
                 if FRAMES == 0:
-                    y = blend(outside, y, content)
+                    # a voxel that has no share must not count, not even if it is NaN
+                    y = tl.where(content > 0.0, blend(outside, y, content), outside)
+                if COPIES:
+                    if tl.load(copies + b) != 0:
+                        y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
             elif MODE == NEAREST:
-                y = tl.load(source + at)
-                if FRAMES == 0:
-                    y = tl.where(content, y, outside)
+                y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
             else:
                 y = common_label(source, outside, around_x, around_y, around_z, s0, s1, s2, FRAMES)
             y = framed(y, cx, cy, cz, boxes, fill + b * C + c, B * C, b, B, C, FRAMES)
@@ -279,6 +310,7 @@ def warp(
     lowest: Tensor | None,
     fill: Tensor,
     boxes: Tensor | None,
+    copies: Tensor | None,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
@@ -295,6 +327,8 @@ def warp(
         fill: Value outside, [B, C]; with boxes, that outside each, [F, B, C]. float32, or int64
             where whole numbers are moved.
         boxes: Low and high ends of boxes in the input, float32 [F, B, 2, 3].
+        copies: Not 0 for samples of which voxels are only moved, int32 [B]: there, not even a voxel
+            that is NaN spreads.
         values, seeds, program: As for :func:`.pointwise.pointwise`.
         size: Voxels of the output along I, J, K.
         mode: 'linear', 'nearest' or 'label'.
@@ -303,8 +337,9 @@ def warp(
     B, C = x.shape[:2]
     I, J, K = size
     out = torch.empty((B, C, I, J, K), dtype=dtype, device=x.device)
-    # what is known of a place is kept for the next channel, if there is one, and takes registers
-    tiles = Tiles.of(J, K, most=BJ if C == 1 else BJ // 2)
+    # what is known of a place is kept for the next channel, if there is one, and takes registers;
+    # so do the eight labels around it
+    tiles = Tiles.of(J, K, most=BJ if C == 1 and mode != "label" else BJ // 2)
     source, target = readable(x), readable(out)
     source_steps = strides(source)
     where = Map(matrix, columns, along_j, lowest, taps)
@@ -316,6 +351,7 @@ def warp(
         *where.arguments(),
         readable(fill),
         matrix if boxes is None else boxes,
+        matrix if copies is None else copies,
         values,
         seeds,
         B,
@@ -333,6 +369,7 @@ def warp(
         **where.constants(),
         MODE=MODES.index(mode),
         FRAMES=0 if boxes is None else len(boxes),
+        COPIES=copies is not None,
         PROGRAM=tuple(program),
         WIDE=is_wide(x.shape[2:], source_steps[2:]) or J * K >= 2**31,
         BJ=tiles.BJ,

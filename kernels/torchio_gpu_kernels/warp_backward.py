@@ -204,13 +204,14 @@ def warp_backward_kernel(
             sum_yj += tl.sum(g_cy * row, 0)
             sum_zj += tl.sum(g_cz * row, 0)
             if N > 0:
-                weights, at = taps(along_j, lowest, b, i, j0, k, I, rows, K, shared, N, TAPS, BJ)
+                weights, at, count = taps(along_j, lowest, b, i, j0, k, I, rows, K, shared, N, BJ)
                 to = g_columns + at
                 for tap in tl.static_range(TAPS):
-                    weight = tl.load(weights + tap)[:, None]
-                    _add_column(to + tap * K, tl.sum(g_cx * weight, 0), k < K)
-                    _add_column(to + (N + tap) * K, tl.sum(g_cy * weight, 0), k < K)
-                    _add_column(to + (2 * N + tap) * K, tl.sum(g_cz * weight, 0), k < K)
+                    if tap < count:
+                        weight = tl.load(weights + tap)[:, None]
+                        _add_column(to + tap * K, tl.sum(g_cx * weight, 0), k < K)
+                        _add_column(to + (N + tap) * K, tl.sum(g_cy * weight, 0), k < K)
+                        _add_column(to + (2 * N + tap) * K, tl.sum(g_cz * weight, 0), k < K)
                 tl.debug_barrier()  # the next rows add to the same numbers
     if POINTS:
         number = (b.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
@@ -266,18 +267,18 @@ def warp_backward(
     B, C, I, J, K = grad.shape
     device = x.device
     exact = voxels and torch.are_deterministic_algorithms_enabled()
-    none = torch.zeros(0, device=device)
     # a program that adds to columns works through all of their rows
     tiles = Tiles.of(J, K, J if points else ROWS, _BJ)
-    g_x = scale = g_matrix = g_columns = none
+    g_x, g_matrix, g_columns, scale = (torch.zeros(0, device=device) for _ in range(4))
     if voxels:
         dtype = torch.int64 if exact else torch.float32
         g_x = torch.zeros(x.shape, dtype=dtype, device=device)
     if exact:
         # the sum of as many of the largest gradients as there are stays below 2**62
         most = grad.abs().amax().double()
-        room = 62 - torch.log2(most * (I * J * K)).ceil()
-        scale = torch.exp2(room).where(most > 0, 1).to(torch.float32)
+        # which float32 must hold; not finite, it makes all of the gradient so
+        room = (62 - torch.log2(most * (I * J * K)).ceil()).clamp(max=126)
+        scale = torch.exp2(room).where(most != 0, 1).to(torch.float32)
     if points:
         g_matrix = torch.zeros((B, I * tiles.JB * tiles.KB, 3, 4), device=device)
         if columns is not None:
@@ -331,6 +332,7 @@ def _fake(
     lowest: Tensor | None,
     fill: Tensor,
     boxes: Tensor | None,
+    copies: Tensor | None,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
@@ -366,22 +368,22 @@ def _fake_backward(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    tensors, ctx.settings = inputs[:9], inputs[9:]
+    tensors, ctx.settings = inputs[:10], inputs[10:]
     ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    x, matrix, columns, along_j, lowest, fill, boxes, values, seeds = ctx.saved_tensors
+    x, matrix, columns, along_j, lowest, fill, boxes, copies, values, seeds = ctx.saved_tensors
     size, taps, mode, program, _ = ctx.settings
     wants = ctx.needs_input_grad
     g_values = None
     if program:
         # what was read is read again: it was never written
         y = operator(
-            *(x, matrix, columns, along_j, lowest, fill, boxes, None, None),
+            *(x, matrix, columns, along_j, lowest, fill, boxes, copies, None, None),
             *(size, taps, mode, [], torch.float32),
         )
-        grad, g_values = pointwise.backward_operator(grad, y, program, values, seeds, wants[7])
+        grad, g_values = pointwise.backward_operator(grad, y, program, values, seeds, wants[8])
     # what is moved whole does not change with small changes of place
     voxels, points = wants[0], mode == "linear" and (wants[1] or wants[2])
     g_x = g_matrix = g_columns = None
@@ -393,16 +395,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         g_x if voxels else None,
         g_matrix if points and wants[1] else None,
         g_columns if points and wants[2] else None,
-        *(None,) * 4,
-        g_values if wants[7] else None,
+        *(None,) * 5,
+        g_values if wants[8] else None,
         *(None,) * 6,
     )
 
 
 operator = register(
     "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, Tensor? lowest, Tensor fill, "
-    "Tensor? boxes, Tensor? values, Tensor? seeds, int[] size, int taps, str mode, int[] program, "
-    "ScalarType dtype) -> Tensor",
+    "Tensor? boxes, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, str mode, "
+    "int[] program, ScalarType dtype) -> Tensor",
     warp,
     _fake,
 )
@@ -414,3 +416,4 @@ backward_operator = register(
     _fake_backward,
 )
 differentiate("warp", _remember, _backward)
+differentiate("warp_backward", pointwise.forget, pointwise.refuse)

@@ -61,6 +61,19 @@ def test_samples_that_are_only_moved_are_copied(device):
     assert torch.equal(got[0], x[0].flip(2))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # numpy, in the interpreter
+def test_what_is_not_finite_spreads_only_where_voxels_are_blended(device):
+    x = torch.rand(2, 1, 5, 6, 7)
+    x[:, 0, 2, 2, 2], x[:, 0, 1, 4, 1] = float("nan"), float("inf")
+    maps = np.eye(4)[None].repeat(2, 0)
+    maps[1, 0, 3] = 0.3
+    with tio.backend("triton"):
+        got = F.warp(x.to(device), maps).cpu()
+    torch.testing.assert_close(got[0], x[0], rtol=0, atol=0, equal_nan=True)
+    # a voxel is read for the places less than one voxel away along each axis
+    assert 2 < (~got[1].isfinite()).sum() <= 2 * 3**3
+
+
 def test_gradient(device):
     x = torch.rand(2, 1, 5, 9, 6)
     weight = torch.randn(2, 1, 6, 9, 7)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchio_gpu_kernels import load
 
-from ..arrays import Array, common
+from ..arrays import Array, common, host
 from ..shapes import Triple, Volume, spatial_shape
 from .launch import packed
 from .reference.frames import EDGE, Frame
@@ -92,12 +92,22 @@ def warp(
     operations: Sequence[Operation],
     view: View | None,
     dtype: torch.dtype,
+    exact: Sequence[int] = (),
 ) -> Volume:
     """:func:`torchio_gpu.functional.warp` by a kernel.
 
     Args:
         dtype: Of the result.
+        exact: Samples whose map takes voxel centres to voxel centres.
     """
+    copies = None
+    if exact:
+        rounded = host(matrix).copy()
+        rounded[list(exact)] = np.rint(rounded[list(exact)])
+        matrix = rounded
+        if mode == "linear":
+            copies = np.zeros(len(x), dtype=np.int32)
+            copies[list(exact)] = 1
     operators, known = load(), _shared.get()
     program = _Program.of(operations, size, view)
     values, seeds = program.tables(len(x)) if operations else (None, None)
@@ -115,8 +125,8 @@ def warp(
         else:
             tables, taps = _spline(control_points.shape[2:], lattice, size)
             new = [points, *tables]
-    rows, boxes, values, seeds, *moved = _move(
-        x.device, matrix[:, :3], _boxes(frames), values, seeds, *outside, *new
+    rows, boxes, copies, values, seeds, *moved = _move(
+        x.device, matrix[:, :3], _boxes(frames), copies, values, seeds, *outside, *new
     )
     outside, new = moved[: len(outside)], moved[len(outside) :]
     if new:
@@ -134,6 +144,7 @@ def warp(
         splines.lowest,
         value.contiguous(),
         boxes,
+        copies,
         values,
         seeds,
         size,

@@ -76,10 +76,10 @@ def resample(
     frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
     exact = spatial.exact_rows(matrix)
     if use_kernel(x.device, kernels.warp_obstacle(x, size, mode, 0.0, frames, None, False)):
-        whole = spatial.whole_rows(matrix, list(exact))
         moved = x.is_floating_point() or mode == "nearest"
         dtype = x.dtype if moved else torch.float32
-        return kernels.warp(x, whole, None, None, size, mode, 0.0, frames, (), None, dtype)
+        given = (x, matrix, None, None, size, mode, 0.0, frames, (), None, dtype)
+        return kernels.warp(*given, list(exact))
     kinds: dict[tuple[int, ...], list[int]] = {}
     for row, axes in enumerate(_source_axes(matrix)):
         kinds.setdefault(() if row in exact else axes, []).append(row)

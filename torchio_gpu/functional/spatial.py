@@ -43,7 +43,6 @@ __all__ = [
     "flip",
     "is_exact",
     "warp",
-    "whole_rows",
 ]
 
 
@@ -191,7 +190,7 @@ def warp(
         together = operations if out_dtype.is_floating_point else ()
         out = kernels.warp(
             x,
-            whole_rows(matrix, list(exact)),
+            matrix,
             control_points,
             None if lattice is None else host(lattice),
             size,
@@ -201,6 +200,7 @@ def warp(
             together,
             view,
             out_dtype,
+            list(exact),
         )
         return pointwise(out, operations, view) if operations and not together else out
     if not x.is_floating_point() and not moving:
@@ -324,15 +324,6 @@ def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, 
     exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
     rows = exact.nonzero()[0].tolist()
     return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
-
-
-def whole_rows(matrix: Array, rows: list[int]) -> Array:
-    """Matrices of which those of some samples are rounded: nothing is blended there."""
-    if not rows:
-        return matrix
-    rounded = host(matrix).copy()
-    rounded[rows] = np.rint(rounded[rows])
-    return rounded
 
 
 def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:

@@ -21,6 +21,9 @@ from .slabs import join, slab_rows
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
+#: A position so many voxels short of halfway between two counts as there: of a regular grid that
+#: meets voxels halfway, all are then the second one's, however they are rounded.
+_HALFWAY = 1e-4
 
 
 def separable(
@@ -303,7 +306,7 @@ def _sample_nearest(x: Volume, grid: Grid, fill: float | Tensor | None) -> Volum
     flat = x.flatten(2)  # [B, C, N]
     index = torch.zeros(grid.shape[:-1], dtype=torch.int64, device=x.device)
     inside = torch.ones(grid.shape[:-1], dtype=torch.bool, device=x.device)
-    nearest = (grid + 0.5).floor_().to(torch.int32)
+    nearest = (grid + (0.5 + _HALFWAY)).floor_().to(torch.int32)
     for axis, n in enumerate(size):
         at = nearest[..., axis]
         inside &= (at >= 0) & (at < n)

@@ -1,0 +1,171 @@
+"""What tests of kernels share: maps that treat every axis and sample differently, and what a kernel
+is held against: the reference in float64, with the error of plain torch in the same dtype as a
+yardstick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import torchio_gpu as tio
+from torchio_gpu import functional as F
+from torchio_gpu.functional.reference.separable import expand
+from torchio_gpu.functional.reference.spatial import separable
+from torchio_gpu.geometry import Space, control_lattice
+
+#: Nothing cubic, more than one of everything, and small: interpreted tiles take long.
+SHAPE = (2, 2, 3, 5, 6)
+
+Call = Callable[..., Tensor]
+
+
+def volume(shape: Sequence[int] = SHAPE, dtype: torch.dtype = torch.float32, seed: int = 0):
+    """Random voxels: about 0 where there are negative ones, small counts in integers."""
+    generator = torch.Generator().manual_seed(seed)
+    if dtype.is_floating_point:
+        return torch.randn(*shape, generator=generator).to(dtype)
+    high = 2 if dtype == torch.bool else 6
+    return torch.randint(0, high, tuple(shape), generator=generator).to(dtype)
+
+
+def matrices(source, size=None, batch=2, seed=0) -> Tensor:
+    """Affine maps [B, 4, 4] float64 that take the centre of the output near that of the source:
+    most places lie within, some outside, and none on a voxel centre.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = source if size is None else size
+    ends, starts = (torch.tensor(s, dtype=torch.float64) for s in (source, size))
+    out = torch.eye(4, dtype=torch.float64).repeat(batch, 1, 1)
+    skew = torch.randn(batch, 3, 3, generator=generator, dtype=torch.float64) * 0.15
+    out[:, :3, :3] = (torch.eye(3) + skew) * (ends / starts)[:, None]
+    middle = (starts - 1) / 2
+    wander = torch.rand(batch, 3, generator=generator, dtype=torch.float64) - 0.4
+    out[:, :3, 3] = (ends - 1) / 2 - out[:, :3, :3] @ middle + wander
+    return out
+
+
+def points(counts=(6, 5, 4), batch=2, seed=1, scale=0.4) -> Tensor:
+    """Control points [B, 3, N0, N1, N2] float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, *counts, generator=generator, dtype=torch.float64) * scale
+
+
+def places(source, matrix: Tensor, control_points=None, size=None, lattice=None) -> Tensor:
+    """Where voxels are read, in voxels, [B, I, J, K, 3] float64."""
+    size = tuple(source) if size is None else size
+    if control_points is not None:
+        control_points = control_points.numpy()
+        if lattice is None:
+            counts = control_points.shape[2:]
+            lattice = control_lattice(Space(size, np.eye(4)[None]), counts)
+            lattice = lattice.repeat(len(matrix), 0)
+    factors = separable(source, matrix.numpy(), control_points, lattice, size, "nearest")
+    assert factors is not None
+    return expand([torch.from_numpy(np.ascontiguousarray(f)) for f in factors], torch.float64)
+
+
+def near_change(at: Tensor, mode: str, width: float = 1e-4) -> Tensor:
+    """Whether places lie so near to where another voxel is read that rounding may decide, [B, 1, I,
+    J, K].
+    """
+    share = at - at.floor() if mode == "linear" else (at + 0.5) - (at + 0.5).floor()
+    return ((share < width) | (share > 1 - width)).any(-1)[:, None]
+
+
+def run(f: Call, *tensors: Tensor, name: str, device="cpu", dtype=None, cotangent=None):
+    """Value and gradients of a function, brought to the CPU.
+
+    Args:
+        f: Called with the tensors, on the device.
+        tensors: Volume first; those that ask for a gradient get one. The volume is cast.
+        name: Of the backend.
+        dtype: Of the volume.
+        cotangent: Gradient of the value, if gradients are wanted.
+    """
+    leaves = []
+    for n, t in enumerate(tensors):
+        moved = t.detach()
+        if n == 0 and dtype is not None:
+            moved = moved.to(dtype)
+        # parameters stay on the host, where their values are known, unless they have a gradient
+        moved = moved.to(device) if n == 0 or t.requires_grad else moved
+        leaves.append(moved.clone().requires_grad_(t.requires_grad))
+    with tio.backend(name):
+        out = f(*leaves)
+    grads: Sequence[Tensor] = ()
+    if cotangent is not None:
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        grads = torch.autograd.grad(out, wanted, cotangent.to(device, out.dtype))
+        assert all(g.dtype == leaf.dtype for g, leaf in zip(grads, wanted, strict=True))
+    return out.detach().cpu(), *(g.cpu() for g in grads)
+
+
+def hold(f: Call, *tensors: Tensor, device, slack: float, reason: str, gradients=True, skip=None):
+    """Hold a kernel against the reference in float64, in value and all gradients.
+
+    Errors may be three times those of plain torch in the same dtype, whose roundings fall in other
+    places, plus ``slack`` times the largest value.
+
+    Args:
+        f: A function of the tensors.
+        tensors: The volume in the dtype of the kernel; parameters in float64.
+        slack: For roundings that plain torch does not have, as a share of the largest value.
+        reason: Why there are such.
+        skip: Where values are not compared, [B, 1, I, J, K].
+    """
+    x = tensors[0]
+    with torch.no_grad(), tio.backend("reference"):
+        shape = f(*(t.detach() for t in tensors)).shape
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    if x.dtype in (torch.float16, torch.bfloat16):
+        weights = weights.to(x.dtype)
+    cotangent = weights.double() if gradients else None
+    if skip is not None and cotangent is not None:
+        cotangent = cotangent.masked_fill(skip, 0)
+    work = torch.float64
+    exact = run(f, *tensors, name="reference", dtype=work, cotangent=cotangent)
+    plain = run(f, *tensors, name="reference", cotangent=cotangent)
+    ours = run(f, *tensors, name="triton", device=device, cotangent=cotangent)
+    for number, (a, b, c) in enumerate(zip(ours, plain, exact, strict=True)):
+        what = "value" if number == 0 else f"gradient {number - 1}"
+        assert a.shape == c.shape, (what, a.shape, c.shape)
+        assert a.dtype == b.dtype, (what, a.dtype, b.dtype)
+        assert torch.isfinite(a).all(), f"{what}: not all are finite"
+        mine, theirs = (a.double() - c.double()).abs(), (b.double() - c.double()).abs()
+        if number == 0 and skip is not None:
+            mine = mine.masked_fill(skip, 0)
+        # Triton's interpreter cuts bfloat16 off, where GPUs round to nearest
+        cut = 2**-7 if a.dtype == torch.bfloat16 and device.type == "cpu" else 0.0
+        allowed = 3 * theirs.max().item() + (slack + cut) * c.abs().max().item()
+        worst = mine.max().item()
+        assert worst <= allowed, f"{what} off by {worst:.2e}, {allowed:.2e} allowed: {reason}"
+        # a comparison with nothing but zeros would prove nothing
+        assert c.abs().max() > 0, what
+    return ours
+
+
+def agree(f: Call, *tensors: Tensor, device) -> Tensor:
+    """What reference and kernel both give, bit for bit."""
+    expected = run(f, *tensors, name="reference")[0]
+    out = run(f, *tensors, name="triton", device=device)[0]
+    assert out.dtype == expected.dtype
+    assert out.shape == expected.shape
+    # NaN equals NaN here
+    torch.testing.assert_close(out, expected, rtol=0, atol=0, equal_nan=True)
+    return out
+
+
+def warp(x, rows, control_points=None, **options):
+    """By the first three rows of matrices: the last one is always the same."""
+    last = torch.tensor([[[0.0, 0, 0, 1]]]).to(rows).expand(len(rows), 1, 4)
+    return F.warp(x, torch.cat((rows[:, :3], last), 1), control_points, **options)
+
+
+def leaf(t: torch.Tensor) -> torch.Tensor:
+    """What wants a gradient; of matrices, the rows that have one."""
+    t = t[:, :3] if t.shape[1:] == (4, 4) else t
+    return t.detach().clone().requires_grad_()

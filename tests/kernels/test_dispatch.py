@@ -1,0 +1,311 @@
+"""Who carries out an operation: the setting, what it promises, and whole pipelines either way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.close import assert_close
+from tests.kernels.cases import matrices, points, volume
+from tests.kernels.conftest import INTERPRETED
+from tests.volumes import oblique_affine, smooth
+from torchio_gpu import functional as F
+from torchio_gpu.functional import backend as backend_room
+from torchio_gpu.functional.backend import use_kernel
+
+backend = tio.backend
+
+
+@pytest.fixture(autouse=True)
+def _automatic():
+    """Whatever a test sets, the next one begins with the default."""
+    yield
+    backend("auto")
+
+
+def test_auto_is_the_default():
+    assert backend.current() == "auto"
+
+
+def test_a_setting_holds_until_the_next():
+    backend("reference")
+    assert backend.current() == "reference"
+    backend("triton")
+    assert backend.current() == "triton"
+
+
+def test_contexts_nest_and_end():
+    with backend("reference"):
+        with backend("triton"):
+            assert backend.current() == "triton"
+            with backend("auto"):
+                assert backend.current() == "auto"
+            assert backend.current() == "triton"
+        assert backend.current() == "reference"
+    assert backend.current() == "auto"
+
+
+def test_exceptions_end_contexts():
+    backend("reference")
+    with pytest.raises(KeyError), backend("triton"):
+        raise KeyError
+    assert backend.current() == "reference"
+
+
+@pytest.mark.parametrize("name", ["cuda", "Triton", "", None, 3, ["auto"]])
+def test_unknown_backends(name):
+    with backend("reference"):
+        with pytest.raises(ValueError, match=r"one of auto, reference, triton, got"):
+            backend(name)
+        assert backend.current() == "reference"
+
+
+def forbid(monkeypatch, *names):
+    """Let operators raise."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("an operator was asked for")
+
+    from torchio_gpu.functional import kernels
+
+    for name in names or ("warp", "pointwise"):
+        monkeypatch.setattr(kernels, name, refuse)
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_cpu_tensors_keep_clear_of_kernels(name, monkeypatch):
+    x, matrix = volume(), matrices((3, 5, 6))
+    expected = F.warp(x, matrix), F.gamma(x, 0.3)
+    forbid(monkeypatch)
+    with backend(name):
+        out = F.warp(x, matrix), F.gamma(x, 0.3)
+    assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
+
+
+def test_triton_is_what_is_asked_for(device, monkeypatch):
+    forbid(monkeypatch)
+    x = volume().to(device)
+    with backend("triton"):
+        with pytest.raises(AssertionError, match="operator"):
+            F.gamma(x, 0.3)
+        with pytest.raises(AssertionError, match="operator"):
+            F.warp(x, matrices((3, 5, 6)))
+    with backend("reference"):
+        F.gamma(x, 0.3)
+        F.warp(x, matrices((3, 5, 6)))
+
+
+def test_auto_takes_kernels_on_gpus_where_they_can():
+    cuda = torch.device("cuda")
+    with backend("auto"):
+        # the interpreter takes the place of all GPUs
+        assert use_kernel(cuda) == (torch.version.hip is None and not INTERPRETED)
+        assert not use_kernel(cuda, "something")
+        assert not use_kernel(torch.device("cpu"))
+        assert not use_kernel(torch.device("meta"))
+    with backend("reference"):
+        assert not use_kernel(cuda)
+    with backend("triton"), pytest.raises(RuntimeError, match=r"voxels must be on .*'meta'"):
+        use_kernel(torch.device("meta"))
+
+
+@pytest.fixture
+def _fresh():
+    """What keeps kernels from running is found out anew, before and after."""
+    backend_room._missing.cache_clear()
+    yield
+    backend_room._missing.cache_clear()
+
+
+def refuses(message: str) -> None:
+    where = torch.device("cpu" if INTERPRETED else "cuda")
+    with backend("auto"):
+        assert not use_kernel(where)
+    with backend("triton"), pytest.raises(RuntimeError, match=message):
+        use_kernel(where)
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_without_triton(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    refuses("triton is not installed")
+
+
+@pytest.mark.usefixtures("_fresh")
+def test_old_versions_of_triton(monkeypatch):
+    import triton
+
+    monkeypatch.setattr(triton, "__version__", "3.4.0")
+    refuses(r"triton must be 3\.5 or newer, got 3\.4\.0")
+
+
+def oblique() -> np.ndarray:
+    lattice = np.eye(4)
+    lattice[0, 1] = 0.2
+    return lattice
+
+
+def wanting(*shape: int) -> torch.Tensor:
+    return torch.zeros(shape, requires_grad=True)
+
+
+#: What no kernel can do, how it is asked for, and what the message must say.
+IMPOSSIBLE = {
+    "float64": (lambda x, m: F.gamma(x.double(), 0.1), "float64"),
+    "float64 warp": (lambda x, m: F.warp(x.double(), m), "float64"),
+    "bspline": (lambda x, m: F.warp(x, m, mode="bspline"), "'bspline' has no kernel"),
+    "inverse": (
+        lambda x, m: F.warp(x, m, points(), inverse=True),
+        "inverse of a bending map has no kernel",
+    ),
+    "oblique lattice": (
+        lambda x, m: F.warp(x, m, points(), lattice=oblique()),
+        "along the voxel axes",
+    ),
+    "lattice with a gradient": (
+        lambda x, m: F.warp(x, m, points(), lattice=torch.eye(4, requires_grad=True)),
+        "that the host knows",
+    ),
+    "fill with a gradient": (lambda x, m: F.warp(x, m, fill=wanting(2)), "fill must have no grad"),
+    "frame with a gradient": (
+        lambda x, m: F.warp(
+            x, m, frames=[F.spatial.Frame(np.zeros((2, 3)), np.ones((2, 3)), wanting(2))]
+        ),
+        "fill must have no grad",
+    ),
+    "gradient of labels": (
+        lambda x, m: F.warp(x.clone().requires_grad_(), m, mode="label"),
+        "'label' has no gradient",
+    ),
+    "many planes": (
+        lambda x, m: F.warp(x[:, :1], m, size=(65536, 1, 1)),
+        "at most 65535",
+    ),
+    "many volumes": (
+        lambda x, m: F.gamma(torch.zeros(1, 1, 1, 1, 1).to(x).expand(65536, 1, 1, 1, 1), 0.1),
+        "at most 65535",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_kernels_cannot_do_is_named(name, device):
+    f, message = IMPOSSIBLE[name]
+    x, matrix = volume().to(device), matrices((3, 5, 6))
+    with backend("triton"), pytest.raises(RuntimeError, match="backend 'triton' cannot run") as e:
+        f(x, matrix)
+    assert message in str(e.value)
+    with backend("auto"):  # which may choose
+        assert f(x, matrix).shape[0] in (2, 65536)
+
+
+def test_complex_volumes_are_refused_as_ever(device):
+    x = torch.zeros(1, 1, 2, 2, 2, dtype=torch.complex64, device=device)
+    with backend("triton"):
+        with pytest.raises(ValueError, match="must be real"):
+            F.gamma(x, 0.1)
+        with pytest.raises(ValueError, match="must be real"):
+            F.warp(x, matrices((2, 2, 2), batch=1))
+
+
+def test_a_cpu_without_the_interpreter():
+    """In a process of its own: Triton looks at the variable when it is imported."""
+    code = (
+        "import torch, torchio_gpu as tio\n"
+        "x = torch.rand(1, 1, 2, 3, 4)\n"
+        "plain = tio.functional.gamma(x, 0.3)\n"
+        "with tio.backend('triton'):\n"
+        "    try:\n"
+        "        tio.functional.gamma(x, 0.3)\n"
+        "    except RuntimeError as error:\n"
+        "        print(error)\n"
+        "import sys\n"
+        "print(bool((tio.functional.gamma(x, 0.3) == plain).all()))\n"
+        "print('torchio_gpu_kernels.pointwise' in sys.modules)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    message, same, loaded = done.stdout.strip().splitlines()
+    assert message == ("backend 'triton' cannot run: voxels must be on an NVIDIA GPU, got 'cpu'")
+    assert (same, loaded) == ("True", "False")  # nobody loads what nobody needs
+
+
+def subjects() -> list[tio.Subject]:
+    out = []
+    for seed in range(2):
+        affine = oblique_affine((1, 1.2, 1.1))
+        x = smooth((1, 1, 5, 6, 7), seed)[0].float()
+        labels = (x > 0.3).byte() + (x > 1).byte()
+        image = tio.ScalarImage(x, affine=affine)
+        out.append(tio.Subject(t1=image, seg=tio.LabelMap(labels, affine=affine)))
+    return out
+
+
+def pipe6(p: float) -> tio.Compose:
+    """The pipeline of the benchmarks."""
+    return tio.Compose(
+        [
+            tio.RandomAffine(scales=0.1, degrees=15, translation=1, p=p),
+            tio.RandomElasticDeformation(
+                num_control_points=7, max_displacement=0.45, locked_borders=2, p=p
+            ),
+            tio.RandomFlip(axes=(0, 1, 2), flip_probability=0.5, p=p),
+            tio.RandomBiasField(p=p),
+            tio.RandomGamma(log_gamma=(-0.3, 0.3), p=p),
+            tio.RandomNoise(std=(0, 0.25), p=p),
+        ]
+    )
+
+
+def augmented(p: float, name: str, device, seed: int = 5) -> tio.SubjectsBatch:
+    torch.manual_seed(seed)
+    batch = tio.SubjectsBatch.from_subjects(subjects()).to(device)
+    with backend(name):
+        return pipe6(p)(batch)
+
+
+def alike(out: tio.SubjectsBatch, expected: tio.SubjectsBatch) -> None:
+    assert_close(
+        out.t1.data.cpu(),
+        expected.t1.data.cpu(),
+        share=2e-5,
+        reason="coordinates, exponents and logarithms in float32, rounded elsewhere",
+    )
+    assert out.seg.data.dtype == expected.seg.data.dtype == torch.uint8
+    differ = (out.seg.data.cpu() != expected.seg.data.cpu()).double().mean().item()
+    assert differ <= 2 / out.seg.data.numel()  # voxels on the very border of two
+    assert np.array_equal(out.t1.affine, expected.t1.affine)
+
+
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_a_pipeline_of_six(p, device):
+    out = augmented(p, "triton", device)
+    alike(out, augmented(p, "reference", "cpu"))
+    start = tio.SubjectsBatch.from_subjects(subjects())
+    for one, two in zip(out.t1.data.cpu(), start.t1.data, strict=True):
+        assert not torch.equal(one, two)  # something happens to each sample
+
+
+def test_history_replays_exactly(device):
+    out = augmented(0.5, "triton", device)
+    start = tio.SubjectsBatch.from_subjects(subjects()).to(device).unbatch()
+    for subject, first in zip(out.unbatch(), start, strict=True):
+        with backend("triton"):
+            again = subject.get_composed_history()(first)
+        for name in ("t1", "seg"):
+            # the same maps and numbers, in a batch of one
+            assert torch.equal(again[name].data, subject[name].data)
+
+
+def test_auto_on_a_cpu_is_the_reference():
+    one, two = augmented(0.5, "auto", "cpu"), augmented(0.5, "reference", "cpu")
+    assert torch.equal(one.t1.data, two.t1.data)
+    assert torch.equal(one.seg.data, two.seg.data)

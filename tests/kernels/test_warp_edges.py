@@ -1,0 +1,362 @@
+"""The warp kernel where something special happens: exact maps, places that are none, gradients that
+must not depend on the order of sums, and other operations in the same pass.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.kernels.cases import agree, hold, matrices, near_change, places, points, run, volume
+from torchio_gpu import functional as F
+from torchio_gpu.functional import program
+from torchio_gpu.functional.program import View
+from torchio_gpu.functional.spatial import Frame
+
+SHAPE = (2, 2, 2, 4, 5)
+SIZE = SHAPE[2:]
+MODES = ("linear", "nearest", "label")
+SEEDS = np.array([3, -8])
+
+
+def exact_maps() -> dict[str, torch.Tensor]:
+    """Maps that take voxel centres to voxel centres, each as two of [4, 4], for two samples."""
+    eye = torch.eye(4)
+    shift = torch.eye(4)
+    shift[:3, 3] = torch.tensor([1.0, -2, 3])
+    flip = torch.eye(4)
+    flip[1, 1], flip[1, 3] = -1, 3
+    turn = torch.zeros(4, 4)  # i from k, j mirrored from i, k from j
+    turn[0, 2] = turn[2, 1] = turn[3, 3] = 1
+    turn[1, 0], turn[1, 3] = -1, 3
+    far = torch.eye(4)
+    far[0, 3] = 1e6
+    nearly = torch.eye(4, dtype=torch.float64)
+    nearly[0, 1], nearly[2, 3] = 3e-7, 1 - 4e-7
+    return {
+        "identity": torch.stack((eye, eye)),
+        "shifts": torch.stack((shift, -shift + 2 * torch.eye(4))),
+        "flips": torch.stack((flip, eye)),
+        "permutations": torch.stack((turn, flip)),
+        "far away": torch.stack((far, eye)),
+        "nearly": torch.stack((nearly, nearly)),
+    }
+
+
+@pytest.mark.parametrize("name", exact_maps())
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_exact_maps_copy_bits(name, mode, device):
+    matrix = exact_maps()[name]
+    for dtype in (torch.float32, torch.float16, torch.int16):
+        out = agree(partial(F.warp, mode=mode, fill=7), volume(SHAPE, dtype), matrix, device=device)
+        assert out.dtype == (torch.float32 if (mode, dtype) == ("linear", torch.int16) else dtype)
+
+
+def test_exact_maps_to_another_size_with_other_fills(device):
+    matrix = exact_maps()["shifts"]
+    fill = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    out = agree(partial(F.warp, size=(3, 7, 2), fill=fill), volume(SHAPE), matrix, device=device)
+    assert all((out[b, c] == fill[b, c]).any() for b in range(2) for c in range(2))
+    low, high = np.full((2, 3), -0.5), np.array([[1.5, 1.5, 4.5], [0.5, 3.5, 4.5]])
+    boxes = [Frame(low, high, fill)]
+    agree(partial(F.warp, size=(3, 7, 2), frames=boxes), volume(SHAPE), matrix, device=device)
+
+
+@pytest.mark.parametrize(
+    ("name", "elastic"),
+    [("identity", True), ("shifts", False), ("permutations", False), ("nearly", True)],
+)
+def test_samples_with_exact_maps_are_copied_among_others(name, elastic, device):
+    matrix = exact_maps()[name].double()
+    matrix[1] = matrices(SIZE, batch=1)[0]
+    moves = points(seed=4)
+    moves[0] = 0
+    for dtype in (torch.float32, torch.bfloat16, torch.uint8):
+        case = volume(SHAPE, dtype), matrix, *([moves] if elastic else [])
+        call = partial(F.warp, fill=0.7 if dtype.is_floating_point else 0.25)
+        expected = run(call, *case, name="reference")[0]
+        out = run(call, *case, name="triton", device=device)[0]
+        assert torch.equal(out[0], expected[0])
+        torch.testing.assert_close(out[1].float(), expected[1].float(), rtol=1e-2, atol=1e-2)
+
+
+def test_zero_control_points_move_nothing(device):
+    out = agree(F.bspline_warp, volume(SHAPE), torch.zeros(2, 3, 4, 5, 6), device=device)
+    assert torch.equal(out, volume(SHAPE))
+
+
+FAR = [math.nan, math.inf, -math.inf, 1e30, -1e30, 3e9, -3e9]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("framed", [False, True])
+def test_places_that_are_none_read_the_fill(mode, framed, device):
+    """Diverging parameters give such maps. Nothing outside must be read, nor anything inside."""
+    matrix = torch.eye(4, dtype=torch.float64).repeat(len(FAR), 1, 1)
+    matrix[:, 1, 3] = torch.tensor(FAR)
+    batch = (len(FAR), 1, 2, 3, 4)
+    x = volume(batch, torch.float32 if mode == "linear" else torch.int32)
+    options = {"fill": 9}
+    if framed:
+        low = np.full((len(FAR), 3), -0.5)
+        options = {"frames": [Frame(low, low + np.array(batch[2:]), 9)]}
+    with np.errstate(all="ignore"), tio.backend("triton"):
+        out = F.warp(x.to(device), matrix, mode=mode, **options)
+    assert (out == 9).all()
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_gradients_of_places_that_are_none(framed, device):
+    matrix = torch.eye(4, dtype=torch.float64).repeat(len(FAR), 1, 1)
+    matrix[:, 2, 3] = torch.tensor(FAR)
+    batch = (len(FAR), 1, 2, 3, 4)
+    low = np.full((len(FAR), 3), -0.5)
+    boxes = [Frame(low, low + np.array(batch[2:]), 9)] if framed else []
+    x = volume(batch).requires_grad_()
+    case = x, matrix.requires_grad_()
+    call = partial(F.warp, fill=9, frames=boxes)
+    with np.errstate(all="ignore"):
+        out, g_x, g_matrix = run(
+            call, *case, name="triton", device=device, cotangent=volume(batch, seed=2)
+        )
+    assert (out == 9).all()
+    assert (g_x == 0).all()
+    assert (g_matrix == 0).all()
+
+
+def test_control_points_that_are_no_numbers(device):
+    moves = points(scale=0.2)
+    moves[0, :, :, 0] = math.nan
+    moves[1, 2, 5, 4, 3] = 1e38
+    with np.errstate(all="ignore"):
+        out, *grads = run(
+            *(partial(F.warp, fill=9), volume(SHAPE).requires_grad_()),
+            *(torch.eye(4), moves.requires_grad_()),
+            name="triton",
+            device=device,
+            cotangent=volume(SHAPE),
+        )
+    assert (out[0] == 9).any()
+    assert torch.isfinite(out).all()
+    assert torch.isfinite(grads[0]).all()
+
+
+def test_voxels_without_a_share_do_not_count(device):
+    x = volume(SHAPE)
+    x[:, :, 0], x[:, :, 1] = math.nan, math.inf
+    matrix = torch.eye(4)
+    matrix[0, 3] = -1.5  # the first row is outside; the second is half way to NaN
+    with np.errstate(invalid="ignore"):
+        out = agree(partial(F.warp, fill=3), x, matrix[None], device=device)
+    assert (out[:, :, 0] == 3).all()
+    assert out[:, :, 1].isnan().all()
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("size", [1e30, 1.0, 1e-20, 1e-30, 0.0])
+def test_deterministic_gradients(size, device, deterministic):
+    case = volume(SHAPE).requires_grad_(), matrices(SIZE).requires_grad_()
+    cotangent = volume(SHAPE, seed=2) * size
+    one, two = (
+        run(F.warp, *case, name="triton", device=device, cotangent=cotangent) for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    expected = run(F.warp, *case, name="reference", cotangent=cotangent)
+    # of the largest gradient 40 bits are counted, of one of 1e-30 some 26
+    bound = 1e-5 * expected[1].abs().max().item()
+    assert (one[1] - expected[1]).abs().max().item() <= bound
+    assert size == 0 or (one[1] != 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_deterministic_gradients_of_half_precision(dtype, device, deterministic):
+    case = volume(SHAPE, dtype).requires_grad_(), matrices(SIZE)
+    cotangent = volume(SHAPE, dtype, seed=2)
+    one, two = (
+        run(F.warp, *case, name="triton", device=device, cotangent=cotangent) for _ in range(2)
+    )
+    assert torch.equal(one[1], two[1])
+    exact = run(F.warp, *case, name="reference", dtype=torch.float64, cotangent=cotangent)
+    rounding = torch.finfo(dtype).eps * exact[1].abs().max()
+    assert (one[1].double() - exact[1]).abs().max() <= rounding
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_deterministic_gradients_that_are_not_finite_show(wrong, device, deterministic):
+    """A gradient scaler must learn of them, wherever they are."""
+    case = volume(SHAPE).requires_grad_(), matrices(SIZE)
+    cotangent = volume(SHAPE, seed=2)
+    cotangent[1, 1, 1, 2, 2] = wrong
+    with np.errstate(invalid="ignore"):
+        _, ours = run(F.warp, *case, name="triton", device=device, cotangent=cotangent)
+    _, expected = run(F.warp, *case, name="reference", cotangent=cotangent)
+    assert not expected.isfinite().all()
+    assert not ours[~expected.isfinite()].isfinite().any()
+
+
+def test_deterministic_gradients_of_nearest(device, deterministic):
+    # all voxels of a row are read from one
+    matrix = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    matrix[:, 2, 2] = 0.01
+    case = volume(SHAPE).requires_grad_(), matrix
+    call = partial(F.warp, mode="nearest")
+    _, grad = run(call, *case, name="triton", device=device, cotangent=volume(SHAPE, seed=2))
+    _, expected = run(call, *case, name="reference", cotangent=volume(SHAPE, seed=2))
+    torch.testing.assert_close(grad, expected, rtol=1e-5, atol=1e-6)
+    assert (grad[..., 0] != 0).all()
+    assert (grad[..., 1:] == 0).all()
+
+
+def test_second_derivatives_are_refused(device):
+    x = volume(SHAPE).to(device).requires_grad_()
+    matrix = matrices(SIZE).to(device).requires_grad_()
+    with tio.backend("triton"):
+        grads = torch.autograd.grad(
+            F.warp(x, matrix).square().sum(), (x, matrix), create_graph=True
+        )
+        with pytest.raises(RuntimeError, match="second derivatives"):
+            torch.autograd.grad(sum(g.sum() for g in grads), x)
+
+
+def operations(c, g, low):
+    return [
+        program.BiasField(c, 1),
+        program.Noise(np.array([0.1, 0.2]), np.array([0.3, 0.4]), SEEDS),
+        program.Gamma(g),
+        program.Clamp(low, np.array([np.inf])),
+    ]
+
+
+def parameters() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    c = torch.randn(2, 4, generator=generator, dtype=torch.float64) * 0.3
+    g = torch.tensor([[0.3, -0.4], [0.2, 0.1]], dtype=torch.float64)
+    low = torch.tensor([-0.7, -1.1], dtype=torch.float64)
+    return [t.requires_grad_() for t in (c, g, low)]
+
+
+VIEW = View((5, 9, 8), np.array([[1, 2, 3], [0, 4, 1]]))
+
+
+@pytest.mark.parametrize("view", [None, VIEW], ids=["whole", "window"])
+def test_a_warp_with_a_program_and_all_gradients(view, device):
+    def f(x, matrix, moves, c, g, low):
+        return F.warp(x, matrix, moves, operations=operations(c, g, low), view=view, fill=0.5)
+
+    matrix, moves = matrices(SIZE), points()
+    hold(
+        *(f, volume(SHAPE).requires_grad_(), matrix, moves.requires_grad_(), *parameters()),
+        device=device,
+        slack=1e-5,
+        reason="coordinates, exponents and sums in float32; roots magnify errors near 0",
+        skip=near_change(places(SIZE, matrix, moves.detach()), "linear"),
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_warp_with_a_program_is_one_after_the_other(mode, device):
+    p = [t.detach() for t in parameters()]
+    matrix = matrices(SIZE).numpy()
+    for dtype in (torch.float32, torch.uint8):
+        x = volume(SHAPE, dtype).to(device)
+        with tio.backend("triton"):
+            together = F.warp(x, matrix, operations=operations(*p), mode=mode, view=VIEW)
+            apart = program.pointwise(F.warp(x, matrix, mode=mode), operations(*p), VIEW)
+        # one compiler may fuse a product and a sum where the other does not
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+        if device.type == "cpu":
+            assert torch.equal(together, apart)
+
+
+def test_a_program_in_many_tiles(device):
+    shape = (1, 2, 1, 9, 70)
+    steps = [
+        program.BiasField(np.full((1, 4), 0.2), 1),
+        program.Noise(np.zeros(1), np.ones(1), SEEDS[:1], rician=True),
+    ]
+    x, matrix = volume(shape).to(device), matrices(shape[2:], batch=1).numpy()
+    with tio.backend("triton"):
+        together = F.warp(x, matrix, operations=steps)
+        apart = program.pointwise(F.warp(x, matrix), steps)
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+
+
+def test_an_exact_map_with_a_program(device):
+    p = [t.detach() for t in parameters()]
+    matrix = exact_maps()["permutations"]
+    for dtype in (torch.float32, torch.float16, torch.uint8):
+        x = volume(SHAPE, dtype).to(device)
+        with tio.backend("triton"):
+            together = F.warp(x, matrix, operations=operations(*p), fill=2)
+            moved = F.warp(x, matrix, fill=2)
+            apart = program.pointwise(moved, operations(*p))
+        assert together.dtype == apart.dtype
+        torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_through_an_exact_map_with_a_program(device):
+    def f(x, c, g, low):
+        return F.warp(x, matrix, operations=operations(c, g, low), fill=0.5)
+
+    matrix = exact_maps()["flips"].numpy()
+    hold(
+        *(f, volume(SHAPE).requires_grad_(), *parameters()),
+        device=device,
+        slack=1e-5,
+        reason="exponents and sums in float32; roots magnify errors near 0",
+    )
+
+
+def test_gradients_of_operations_on_integers(device):
+    c, g, low = parameters()
+
+    def f(x, c, g, low):
+        return F.warp(x, matrices(SIZE), operations=operations(c, g, low), fill=0.5)
+
+    hold(
+        *(f, volume(SHAPE, torch.uint8), c, g, (low.detach() + 2).requires_grad_()),
+        device=device,
+        slack=1e-5,
+        reason="coordinates, exponents and sums in float32; roots magnify errors near 0",
+    )
+
+
+def test_samples_that_nothing_happens_to_keep_their_bits(device):
+    x = volume(SHAPE)
+    x[0, 0, 0, 0] = torch.tensor([0.0, 1e-45, 3e38, -3e38, -1e-38])
+    matrix = matrices(SIZE)
+    matrix[0] = torch.eye(4)
+    moves = points()
+    moves[0] = 0
+    on = np.array([0.0, 1.0])
+    steps = [
+        program.BiasField(on[:, None] * np.full((1, 4), 0.2), 1),
+        program.Noise(on, on, SEEDS),
+        program.Noise(on, on, SEEDS, rician=True, active=on > 0),
+        program.Gamma(on * 0.3),
+        program.Clamp(np.array([-np.inf, 0]), np.array([np.inf, 2])),
+    ]
+    with tio.backend("triton"), np.errstate(over="ignore"):
+        out = F.warp(x.to(device), matrix.numpy(), moves.numpy(), operations=steps).cpu()
+    assert torch.equal(out[0], x[0])
+    assert not torch.isclose(out[1], x[1]).all()
+
+
+def test_fills_of_masks(device):
+    matrix = torch.eye(4)
+    matrix[0, 3] = 1
+    for fill in (0.5, 2, torch.tensor([0.5, 0.0]), False):
+        x = volume(SHAPE, torch.bool)
+        out = agree(partial(F.warp, mode="nearest", fill=fill), x, matrix[None], device=device)
+        assert set(out.view(torch.uint8).unique().tolist()) <= {0, 1}
