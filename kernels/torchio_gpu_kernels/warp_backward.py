@@ -145,7 +145,8 @@ def warp_backward_kernel(
             start, columns, along_j, lowest, b, i, j0, k, I, rows, K, shared, N, TAPS, BJ
         )
         inside = (j < J)[:, None] & (k < K)[None, :]
-        place = j[:, None].to(tl.int64) * gj + tl.max_contiguous(k, [1])[None, :].to(tl.int64) * gk
+        place = j[:, None].to(tl.int64) * gj + k[None, :].to(tl.int64) * gk
+        place = tl.max_contiguous(place, [1, 1])  # as in the warp itself
         if MODE == LINEAR:
             x0, fx, wx = between(cx, S0)
             y0, fy, wy = between(cy, S1)
