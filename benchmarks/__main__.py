@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .workloads import OPS, WORKLOADS
 
+if TYPE_CHECKING:
+    from .harness import Options
 
-def parser() -> argparse.ArgumentParser:
+
+def parser(module: str = "benchmarks") -> argparse.ArgumentParser:
     """Options of the command line."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    p = argparse.ArgumentParser(prog=f"python -m {module}", description=__doc__)
     p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     p.add_argument("--workload", nargs="+", choices=WORKLOADS, help="default: by device")
     p.add_argument("--ops", nargs="+", choices=OPS)
@@ -36,6 +39,25 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def options(given: argparse.Namespace) -> Options:
+    """What to measure."""
+    from . import harness, machine, remote
+
+    try:
+        special = remote.interpreters(given.peer)
+    except ValueError as error:
+        sys.exit(str(error))
+    names = [harness.OURS] if given.no_peers else remote.peers()
+    return harness.Options(
+        pythons={name: special.get(name, sys.executable) for name in names},
+        device=given.device,
+        workloads=given.workload or (["W0"] if given.quick else None),
+        ops=given.ops or (OPS if given.quick else None),
+        repeats=given.repeats or (5 if given.quick else None),
+        threads=given.threads or machine.threads(),
+    )
+
+
 def main() -> None:
     """Run the benchmarks and print the tables."""
     given = parser().parse_args()
@@ -44,32 +66,16 @@ def main() -> None:
 
         serve(given.worker)
         return
-    from . import harness, machine, remote, report
+    from . import harness, report
     from .failure import FailureError
 
     try:
-        special = remote.interpreters(given.peer)
-    except ValueError as error:
-        sys.exit(str(error))
-    names = [harness.OURS] if given.no_peers else remote.peers()
-    options = harness.Options(
-        pythons={name: special.get(name, sys.executable) for name in names},
-        device=given.device,
-        workloads=given.workload or (["W0"] if given.quick else None),
-        ops=given.ops or (OPS if given.quick else None),
-        repeats=given.repeats or (5 if given.quick else None),
-        threads=given.threads or machine.threads(),
-    )
-    try:
-        result = harness.run(options)
+        result = harness.run(options(given))
     except FailureError as failure:
         sys.exit(f"{harness.OURS}: {failure}")
     print(report.tables(result))
     whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
-    path = given.output or (report.path(result) if whole else None)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report.write(result, given.output or (report.path(result) if whole else None))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import machine
+from . import gpu, machine, static
+from .markdown import line, number
 from .workloads import OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
 
-RESULTS = machine.ROOT / "benchmarks" / "results"
 OURS = "torchio_gpu"
 #: Medians of the same copy over one run may differ by this factor.
 _QUIET = 2
@@ -30,13 +30,22 @@ Row = dict[str, Any]
 def path(result: Result) -> Path:
     """Where a result is kept."""
     where = machine.slug(result["machine"]), machine.device_slug(result["machine"])
-    return RESULTS / f"{result['suite']}--{'--'.join(where)}.json"
+    return machine.RESULTS / f"{result['suite']}--{'--'.join(where)}.json"
+
+
+def write(result: Result, file: Path | None) -> None:
+    """Keep a result, if there is a file for it."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def tables(result: Result) -> str:
     """A result as markdown: one table per workload, and what a reader must know about them."""
     names = dict.fromkeys(row["workload"] for row in result["rows"])
     parts = [_table(result, name) for name in names]
+    if "budgets" in result:
+        parts.insert(0, gpu.text(result["budgets"]))
     parts += [part for part in (_rates(result), _memory(result), _notes(result)) if part]
     return "\n\n".join(parts)
 
@@ -49,15 +58,15 @@ def transforms() -> str:
     names = [n for n in names if isinstance(getattr(tio, n), type) and n != "Choice"]
     random = [n for n in names if n.startswith("Random")]
     twins = {n.removeprefix("Random") for n in random}
-    lines = [_line(["at random", "as given", "what it does"]), "|---|---|---|"]
+    lines = [line(["at random", "as given", "what it does"]), "|---|---|---|"]
     for name in random:
         twin = name.removeprefix("Random")
         given = f"`{twin}`" if twin in names else "-"
-        lines.append(_line([f"`{name}`", given, _what(getattr(tio, name))]))
-    lines += ["", _line(["preprocessing, labels, composition", "what it does"]), "|---|---|"]
+        lines.append(line([f"`{name}`", given, _what(getattr(tio, name))]))
+    lines += ["", line(["preprocessing, labels, composition", "what it does"]), "|---|---|"]
     for name in names:
         if name not in (*random, *twins):
-            lines.append(_line([f"`{name}`", _what(getattr(tio, name))]))
+            lines.append(line([f"`{name}`", _what(getattr(tio, name))]))
     return "\n".join(lines)
 
 
@@ -102,16 +111,16 @@ def _table(result: Result, workload: str) -> str:
     lines = [
         f"**{WORKLOADS.get(workload, workload)}**, {what}, {unit}",
         "",
-        _line(["", title(result, OURS), *filter(None, [floors]), *_titles(result, order)]),
+        line(["", title(result, OURS), *filter(None, [floors]), *_titles(result, order)]),
     ]
     lines.append("|---" * (lines[-1].count("|") - 1) + "|")
     for op in dict.fromkeys(row["op"] for row in rows):
         ours = cells.get((op, OURS), {})
-        line = [op.replace("_", " "), _cell(ours, scale)]
+        entries = [op.replace("_", " "), _cell(ours, scale)]
         if floors:
-            line.append(_number(ours["copies"]) if "copies" in ours else "-")
-        line += [_cell(cells.get((op, c), {}), scale, ours) for c in order if c != OURS]
-        lines.append(_line(line))
+            entries.append(number(ours["copies"]) if "copies" in ours else "-")
+        entries += [_cell(cells.get((op, c), {}), scale, ours) for c in order if c != OURS]
+        lines.append(line(entries))
     return "\n".join(lines)
 
 
@@ -128,12 +137,12 @@ def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
         return "-"
     if "failure" in row:
         return "failed"
-    median, q1, q3 = (_number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
+    median, q1, q3 = (number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
     cell = f"{median} ({q1}-{q3})" + _DAGGER * ("remark" in row)
     if ours is None or "median_ms" not in ours:
         return cell
     ratio = row["median_ms"] / ours["median_ms"]
-    times = f"{_number(ratio)}x"
+    times = f"{number(ratio)}x"
     return f"{cell} {times}" if ratio >= 1 else f"{cell} **{times} ahead of us**"
 
 
@@ -141,11 +150,11 @@ def _rates(result: Result) -> str:
     """How many patches contenders make in a second: one line for each operation."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in result["rows"]:
-        number = WORK.get(row["op"], Work()).patches
-        if number and "median_ms" in row and row["contender"] != "copy":
-            rate = _number(1000 * number / row["median_ms"])
-            line = found.setdefault((row["op"], row["workload"]), [])
-            line.append(f"{title(result, row['contender'])} {rate}")
+        count = WORK.get(row["op"], Work()).patches
+        if count and "median_ms" in row and row["contender"] != "copy":
+            rate = number(1000 * count / row["median_ms"])
+            rates = found.setdefault((row["op"], row["workload"]), [])
+            rates.append(f"{title(result, row['contender'])} {rate}")
     return "\n\n".join(
         f"Patches per second, {op.replace('_', ' ')} of a volume on {workload}: {', '.join(rates)}."
         for (op, workload), rates in found.items()
@@ -157,8 +166,8 @@ def _memory(result: Result) -> str:
     found: dict[tuple[str, str], list[str]] = {}
     for row in result["memory"]:
         amount = row.get("failure") or f"{row['batches']:.1f}x"
-        line = found.setdefault((row["op"], row["workload"]), [])
-        line.append(f"{title(result, row['contender'])} {amount}")
+        amounts = found.setdefault((row["op"], row["workload"]), [])
+        amounts.append(f"{title(result, row['contender'])} {amount}")
     return "\n\n".join(
         f"Peak extra memory of {op.replace('_', ' ')} on {workload}, its result included, "
         f"in multiples of the batch: {', '.join(amounts)}."
@@ -227,7 +236,7 @@ def _floor(result: Result) -> str:
         low, high = min(copies), max(copies)
         # Copies are timed with every operation: were they not alike, something else was running.
         busy = ": the machine was not quiet" if high > _QUIET * low else ""
-        texts.append(f"{_number(low)}-{_number(high)} ms on {name}{busy}")
+        texts.append(f"{number(low)}-{number(high)} ms on {name}{busy}")
     return f" ({', '.join(texts)})" if texts else ""
 
 
@@ -246,27 +255,21 @@ def _calls(result: Result) -> str:
     return "; ".join(texts)
 
 
-def _number(value: float) -> str:
-    """Three digits, without an exponent."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:.{digits}f}"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables of all results, and put them and that of transforms into the README."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     p.add_argument("results", nargs="*", type=Path, help="JSON files; by default all that are kept")
     p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
     given = p.parse_args(arguments)
-    files = given.results or sorted(RESULTS.glob("*.json"))
-    text = "\n\n".join(tables(json.loads(file.read_text(encoding="utf-8"))) for file in files)
-    print(text)
-    if text:
-        renew(given.readme, "benchmarks", text)
+    files = given.results or sorted(machine.RESULTS.glob("*.json"))
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    measured = [tables(result) for result in results if result["suite"] != static.SUITE]
+    # of predictions, those for the newest GPU
+    predicted = [static.brief(result) for result in results if result["suite"] == static.SUITE]
+    for section, texts in ("benchmarks", measured), ("static", predicted[-1:]):
+        print("\n\n".join(texts))
+        if texts:
+            renew(given.readme, section, "\n\n".join(texts))
     renew(given.readme, "transforms", transforms())
 
 

@@ -610,3 +610,9 @@ def test_transforms_in_the_readme_are_those_of_the_code() -> None:
     cells = [line.replace("\\|", "").count("|") - 1 for line in table.splitlines() if line]
     assert cells == sorted(cells, reverse=True)
     assert set(cells) == {3, 2}
+
+
+def test_results_that_are_kept_can_be_shown() -> None:
+    for file in machine.RESULTS.glob("transforms--*.json"):
+        text = report.tables(json.loads(file.read_text(encoding="utf-8")))
+        assert "Patches per second" in text

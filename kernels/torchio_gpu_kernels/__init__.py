@@ -13,7 +13,7 @@ from typing import Any
 
 #: The oldest Triton that knows tuples in loops and functions of constants.
 OLDEST = (3, 5)
-_MODULES = ("columns", "patches", "pointwise", "warp_backward")
+_MODULES = ("columns", "patches", "pointwise", "warp_operator")
 
 
 def obstacle() -> str | None:

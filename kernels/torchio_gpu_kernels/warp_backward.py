@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import pointwise
 from .coordinates import column, coordinates, taps
-from .library import differentiate, register
 from .tiles import OPTIONS, ROWS, Tiles, is_wide, locate, readable, strides
-from .warp import LINEAR, MODES, Map, between, beyond, blend, nearest, warp
+from .warp import LINEAR, MODES, Map, between, beyond, blend, nearest
 
 #: Rows of a tile: of more, not all that a gradient takes would stay in registers.
 _BJ = 4
@@ -323,98 +318,3 @@ def warp_backward(
     if exact:
         g_x = g_x.double().div_(scale)
     return g_x.to(x.dtype) if voxels else g_x, g_matrix.sum(1) if points else g_matrix, g_columns
-
-
-def _fake(
-    x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    boxes: Tensor | None,
-    copies: Tensor | None,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    taps: int,
-    mode: str,
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> Tensor:
-    return torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device)
-
-
-def _fake_backward(
-    grad: Tensor,
-    x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    boxes: Tensor | None,
-    taps: int,
-    mode: str,
-    voxels: bool,
-    points: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    none = torch.empty(0, device=x.device)
-    g_columns = torch.empty_like(columns) if points and columns is not None else none.clone()
-    return (
-        torch.empty(x.shape, dtype=x.dtype, device=x.device) if voxels else none,
-        torch.empty_like(matrix) if points else none.clone(),
-        g_columns,
-    )
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    tensors, ctx.settings = inputs[:10], inputs[10:]
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    x, matrix, columns, along_j, lowest, fill, boxes, copies, values, seeds = ctx.saved_tensors
-    size, taps, mode, program, _ = ctx.settings
-    wants = ctx.needs_input_grad
-    g_values = None
-    if program:
-        # what was read is read again: it was never written
-        y = operator(
-            *(x, matrix, columns, along_j, lowest, fill, boxes, copies, None, None),
-            *(size, taps, mode, [], torch.float32),
-        )
-        grad, g_values = pointwise.backward_operator(grad, y, program, values, seeds, wants[8])
-    # what is moved whole does not change with small changes of place
-    voxels, points = wants[0], mode == "linear" and (wants[1] or wants[2])
-    g_x = g_matrix = g_columns = None
-    if voxels or points:
-        g_x, g_matrix, g_columns = backward_operator(
-            grad, x, matrix, columns, along_j, lowest, fill, boxes, taps, mode, voxels, points
-        )
-    return (
-        g_x if voxels else None,
-        g_matrix if points and wants[1] else None,
-        g_columns if points and wants[2] else None,
-        *(None,) * 5,
-        g_values if wants[8] else None,
-        *(None,) * 6,
-    )
-
-
-operator = register(
-    "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, Tensor? lowest, Tensor fill, "
-    "Tensor? boxes, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, str mode, "
-    "int[] program, ScalarType dtype) -> Tensor",
-    warp,
-    _fake,
-)
-backward_operator = register(
-    "warp_backward(Tensor grad, Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, "
-    "Tensor? lowest, Tensor fill, Tensor? boxes, int taps, str mode, bool voxels, bool points) "
-    "-> (Tensor, Tensor, Tensor)",
-    warp_backward,
-    _fake_backward,
-)
-differentiate("warp", _remember, _backward)
-differentiate("warp_backward", pointwise.forget, pointwise.refuse)

@@ -1,0 +1,205 @@
+"""Calls whose kernels are compiled and looked at: each shows one form in which they are launched.
+
+Tensors are as large as in the workloads, but none of their voxels is read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import torchio_gpu as tio
+from torchio_gpu import functional as F
+from torchio_gpu.functional import program as p
+from torchio_gpu.functional.spatial import Frame
+
+from . import workloads as w
+from .peers.torchio_gpu import PIPE6
+
+_RANDOM = np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call.
+
+    Args:
+        run: Makes it; returns the volumes whose copy is the floor.
+        budget: Copies that its launches together may take; of a backward, forwards.
+        backward: Whether the gradient counts, and the forward is what it is compared with.
+        workload: What it is called with.
+    """
+
+    run: Callable[[], Sequence[Tensor]]
+    budget: float | None = None
+    backward: bool = False
+    workload: str = "W1"
+
+
+def _image(workload: str = "W1", dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(w.WORKLOADS[workload].shape, dtype=dtype)
+
+
+def _labels(workload: str = "W1", dtype: torch.dtype = torch.uint8) -> Tensor:
+    batch, _, *size = w.WORKLOADS[workload].shape
+    return torch.empty((batch, 1, *size), dtype=dtype)
+
+
+def affine_and_elastic(x: Tensor, bent: bool = True) -> dict[str, Any]:
+    """An affine map of each sample, and 7³ control points."""
+    matrix = np.eye(4)[None].repeat(len(x), 0)
+    matrix[:, :3] += _RANDOM.uniform(-0.1, 0.1, (len(x), 3, 4))
+    points = _RANDOM.uniform(-5, 5, (len(x), 3, 7, 7, 7))
+    return {"matrix": matrix, "control_points": points} if bent else {"matrix": matrix}
+
+
+def _frames(x: Tensor) -> list[Frame]:
+    size = np.array(x.shape[2:])[None].repeat(len(x), 0)
+    low, high = np.zeros_like(size) - 0.5, size - 0.5
+    return [Frame(low, high, 0.0), Frame(low + 8, high - 8, 1.0)]
+
+
+def bias(x: Tensor) -> p.BiasField:
+    return p.BiasField(_RANDOM.uniform(-0.5, 0.5, (len(x), 20)), 3)
+
+
+def gamma(x: Tensor) -> p.Gamma:
+    return p.Gamma(_RANDOM.uniform(-0.3, 0.3, len(x)))
+
+
+def clamp(x: Tensor) -> p.Clamp:
+    return p.Clamp(np.zeros(len(x)), np.ones(len(x)))
+
+
+def noise(x: Tensor, rician: bool = False) -> p.Noise:
+    seeds = np.arange(len(x))
+    return p.Noise(np.zeros(len(x)), _RANDOM.uniform(0, 0.25, len(x)), seeds, rician)
+
+
+def rician(x: Tensor) -> p.Noise:
+    return noise(x, rician=True)
+
+
+def _warped(
+    x: Callable[[], Tensor], bent: bool = True, framed: bool = False, **options: Any
+) -> Case:
+    def run() -> Sequence[Tensor]:
+        given = x()
+        F.warp(
+            given,
+            **affine_and_elastic(given, bent),
+            frames=_frames(given) if framed else (),
+            **options,
+        )
+        return [given]
+
+    return Case(run)
+
+
+def _together() -> Sequence[Tensor]:
+    x, labels = _image(), _labels()
+    where = affine_and_elastic(x)
+    F.warp(x, **where)
+    F.warp(labels, **where, mode="nearest")
+    return x, labels
+
+
+def _pipe6(workload: str) -> Sequence[Tensor]:
+    x, labels = _image(workload), _labels(workload)
+    torch.manual_seed(0)
+    images = {"image": tio.ImagesBatch(x), "label": tio.ImagesBatch(labels, kind=tio.LABEL)}
+    PIPE6(tio.SubjectsBatch(images))
+    return x, labels
+
+
+def _pointwise(
+    *operations: Callable[[Tensor], Any], dtype: torch.dtype = torch.float32, **options: Any
+) -> Case:
+    def run() -> Sequence[Tensor]:
+        x = _image(dtype=dtype)
+        F.pointwise(x, [operation(x) for operation in operations])
+        return [x]
+
+    return Case(run, **options)
+
+
+def _pointwise_back(parameters: bool) -> Sequence[Tensor]:
+    x = _image().requires_grad_()
+    field, contrast, added = bias(x), gamma(x), noise(x)
+    if parameters:
+        field = p.BiasField(torch.from_numpy(field.coefficients).requires_grad_(), 3)
+    y = F.pointwise(x, [field, contrast, added])
+    y.backward(torch.empty_like(y))
+    return [x]
+
+
+def _warp_back(voxels: bool, points: bool, exact: bool = False) -> Sequence[Tensor]:
+    x = _image().requires_grad_(voxels)
+    where = {name: torch.from_numpy(array) for name, array in affine_and_elastic(x).items()}
+    for tensor in where.values():
+        tensor.requires_grad_(points)
+    # on the device in a training loop, as these are; host arrays otherwise
+    given = where if points else {name: tensor.numpy() for name, tensor in where.items()}
+    y = F.warp(x, **given)
+    grad = torch.empty_like(y)
+    torch.use_deterministic_algorithms(exact)
+    try:
+        y.backward(grad)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    return [x]
+
+
+def _cut() -> Sequence[Tensor]:
+    x = _image("W2")
+    first = _RANDOM.integers(0, 128, (8, 3))
+    return [F.extract_patches(x, first, (96, 96, 96), sample=[0, 1] * 4)]
+
+
+def _added() -> Sequence[Tensor]:
+    x = _image("P")
+    size, overlap = w.patch_and_overlap(x.shape[2:])
+    along = [
+        [*range(0, n - s, s - o), n - s] for n, s, o in zip(x.shape[2:], size, overlap, strict=True)
+    ]
+    first = np.stack(np.meshgrid(*along, indexing="ij"), -1).reshape(-1, 3)
+    patches = torch.empty((len(first), x.shape[1], *size))
+    F.aggregate_patches(patches, first, tuple(x.shape[2:]), mode="hann")
+    return [patches]
+
+
+#: By name, in the order of the table.
+CASES: dict[str, Case] = {
+    "warp, affine": _warped(_image, bent=False),
+    "warp, affine and elastic": _warped(_image),
+    "warp, float16": _warped(lambda: _image(dtype=torch.float16)),
+    "warp, with frames": _warped(_image, framed=True),
+    "warp, 4 channels": _warped(lambda: _image("W3")),
+    "warp of labels": _warped(_labels, mode="nearest"),
+    "warp of int64 labels": _warped(lambda: _labels(dtype=torch.int64), mode="nearest"),
+    "warp of labels, the most common": _warped(_labels, mode="label"),
+    "warp, with its label map": Case(_together, budget=2.5),
+    "pipe6, with its label map": Case(lambda: _pipe6("W1"), budget=4),
+    "pipe6, 4 channels": Case(lambda: _pipe6("W3"), budget=4, workload="W3"),
+    "bias, gamma, noise": _pointwise(bias, gamma, noise, budget=1.4),
+    "bias": _pointwise(bias),
+    "gamma": _pointwise(gamma),
+    "noise": _pointwise(noise),
+    "clamp": _pointwise(clamp),
+    "Rician noise": _pointwise(rician),
+    "bias, gamma, noise, float16": _pointwise(bias, gamma, noise, dtype=torch.float16),
+    "bias, gamma, noise, backward": Case(lambda: _pointwise_back(False), backward=True),
+    "the same, to parameters too": Case(lambda: _pointwise_back(True), backward=True),
+    "warp, backward to voxels": Case(lambda: _warp_back(True, False), 4, True),
+    "warp, backward to parameters": Case(lambda: _warp_back(False, True), 4, True),
+    "warp, backward to both": Case(lambda: _warp_back(True, True), 4, True),
+    "the same, deterministic": Case(lambda: _warp_back(True, True, exact=True), 4, True),
+    "patches cut out": Case(_cut, workload="W2"),
+    "patches added up, Hann": Case(_added, budget=2, workload="P"),
+}
+CASES["warp, 4 channels"] = Case(CASES["warp, 4 channels"].run, workload="W3")
