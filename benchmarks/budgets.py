@@ -50,11 +50,7 @@ def _affine_and_elastic(x: Tensor) -> tuple[Call, Call]:
 
 def _with_labels(x: Tensor) -> tuple[Call, Call]:
     where, labels = affine_and_elastic(x), labels_of(x)
-
-    def both() -> tuple[Tensor, Tensor]:
-        return F.warp(x, **where), F.warp(labels, **where, mode="nearest")
-
-    return both, lambda: (x.clone(), labels.clone())
+    return lambda: F.warp_pair(x, labels, **where), lambda: (x.clone(), labels.clone())
 
 
 def _pointwise(x: Tensor) -> tuple[Call, Call]:

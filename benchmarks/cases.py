@@ -104,8 +104,7 @@ def _warped(
 def _together() -> Sequence[Tensor]:
     x, labels = _image(), _labels()
     where = affine_and_elastic(x)
-    F.warp(x, **where)
-    F.warp(labels, **where, mode="nearest")
+    F.warp_pair(x, labels, **where)
     return x, labels
 
 

@@ -8,8 +8,9 @@ import triton.language as tl
 from torch import Tensor
 
 from .coordinates import column, coordinates, taps
+from .sampling import between, beyond, blend, nearest
 from .tiles import OPTIONS, ROWS, Tiles, is_wide, locate, readable, strides
-from .warp import LINEAR, MODES, Map, between, beyond, blend, nearest
+from .warp import LINEAR, MODES, Map
 
 #: Rows of a tile: of more, not all that a gradient takes would stay in registers.
 _BJ = 4

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import pointwise
 from .library import differentiate, register
-from .warp import warp
+from .warp import warp, warp_pair
 from .warp_backward import warp_backward
 
 
@@ -107,3 +107,36 @@ backward_operator = register(
 )
 differentiate("warp", _remember, _backward)
 differentiate("warp_backward", pointwise.forget, pointwise.refuse)
+
+
+def _fake_pair(
+    x: Tensor,
+    labels: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    labels_fill: Tensor,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    return (
+        torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device),
+        torch.empty((*labels.shape[:2], *size), dtype=labels.dtype, device=x.device),
+    )
+
+
+#: Has no gradient: where one is wanted, both are read one after the other.
+pair_operator = register(
+    "warp_pair(Tensor x, Tensor labels, Tensor matrix, Tensor? columns, Tensor? along_j, "
+    "Tensor? lowest, Tensor fill, Tensor labels_fill, Tensor? values, Tensor? seeds, int[] size, "
+    "int taps, int[] program, ScalarType dtype) -> (Tensor, Tensor)",
+    warp_pair,
+    _fake_pair,
+)
+differentiate("warp_pair", pointwise.forget, pointwise.refuse)

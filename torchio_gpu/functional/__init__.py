@@ -22,6 +22,7 @@ from .normalization import (
     standardize,
 )
 from .pad import window
+from .pair import warp_pair
 from .patches import aggregate_patches, extract_patches
 from .program import pointwise
 from .resample import is_parallel, resample
@@ -66,5 +67,6 @@ __all__ = [
     "standardize",
     "swap",
     "warp",
+    "warp_pair",
     "window",
 ]

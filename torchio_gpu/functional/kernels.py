@@ -108,51 +108,82 @@ def warp(
         if mode == "linear":
             copies = np.zeros(len(x), dtype=np.int32)
             copies[list(exact)] = 1
-    operators, known = load(), _shared.get()
     program = _Program.of(operations, size, view)
     values, seeds = program.tables(len(x)) if operations else (None, None)
     fills: list[Any] = [frame.fill for frame in frames] or [fill]
-    whole = mode != "linear" and not x.is_floating_point()
-    outside: list[Any] = [_fill_table(f, x, np.int64 if whole else np.float32) for f in fills]
-    splines, key, taps = _Splines.none(), None, 0
+    outside: list[Any] = [_fill_table(f, x, mode) for f in fills]
+    rows, splines, (boxes, copies, values, seeds, *outside) = _placed(
+        *(x.device, matrix, control_points, lattice, size),
+        *(_boxes(frames), copies, values, seeds, *outside),
+    )
+    value = torch.stack(outside) if frames else outside[0]
+    tables = (value.contiguous(), boxes, copies, values, seeds)
+    how = (size, splines.taps, mode, program.codes, dtype)
+    return load().warp(x, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+
+
+def warp_pair(
+    x: Volume,
+    labels: Volume,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    fill: float | Tensor,
+    labels_fill: float | Tensor,
+    operations: Sequence[Operation],
+    view: View | None,
+    dtype: torch.dtype,
+) -> tuple[Volume, Volume]:
+    """:func:`torchio_gpu.functional.warp_pair` by a kernel.
+
+    Args:
+        dtype: Of the first result.
+    """
+    program = _Program.of(operations, size, view)
+    values, seeds = program.tables(len(x)) if operations else (None, None)
+    fills = _fill_table(fill, x, "linear"), _fill_table(labels_fill, labels, "nearest")
+    rows, splines, (values, seeds, *outside) = _placed(
+        *(x.device, matrix, control_points, lattice, size), *(values, seeds, *fills)
+    )
+    tables = (*(value.contiguous() for value in outside), values, seeds)
+    how = (size, splines.taps, program.codes, dtype)
+    return load().warp_pair(x, labels, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+
+
+def _placed(
+    device: torch.device,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    *tables: Array | None,
+) -> tuple[Tensor, _Splines, list[Any]]:
+    """Bring a map to a device, and with it, in the same copy, the tables of a call.
+
+    Returns:
+        Matrices, float32 [B, 3, 4]; what the control points become; the tables.
+    """
+    splines, key, taps, known = _Splines(None, None, None, 0), None, 0, _shared.get()
     new: list[Any] = []  # what the splines are made of, where they are not known
     if control_points is not None:
         assert lattice is not None
         points = _vectors(matrix, control_points)
-        key = None if known is None else _key(x.device, size, points, lattice)
+        key = None if known is None else _key(device, size, points, lattice)
         if known is not None and key in known:
             splines = known[key]
         else:
-            tables, taps = _spline(control_points.shape[2:], lattice, size)
-            new = [points, *tables]
-    rows, boxes, copies, values, seeds, *moved = _move(
-        x.device, matrix[:, :3], _boxes(frames), copies, values, seeds, *outside, *new
-    )
-    outside, new = moved[: len(outside)], moved[len(outside) :]
+            weights, taps = _spline(control_points.shape[2:], lattice, size)
+            new = [points, *weights]
+    rows, *moved = _move(device, matrix[:, :3], *tables, *new)
+    moved, new = moved[: len(tables)], moved[len(tables) :]
     if new:
         points, along_i, lowest_i, along_j, lowest_j, along_k = new
-        columns = operators.columns(points, along_i, lowest_i, along_k)
+        columns = load().columns(points, along_i, lowest_i, along_k)
         splines = _Splines(columns, along_j, lowest_j, taps)
         if known is not None and key is not None:
             known[key] = splines
-    value = torch.stack(outside) if frames else outside[0]
-    return operators.warp(  # type: ignore[no-any-return]
-        x,
-        rows.contiguous(),
-        splines.columns,
-        splines.along_j,
-        splines.lowest,
-        value.contiguous(),
-        boxes,
-        copies,
-        values,
-        seeds,
-        size,
-        splines.taps,
-        mode,
-        program.codes,
-        dtype,
-    )
+    return rows.contiguous(), splines, moved
 
 
 class _Splines(NamedTuple):
@@ -162,10 +193,6 @@ class _Splines(NamedTuple):
     along_j: Tensor | None
     lowest: Tensor | None
     taps: int
-
-    @staticmethod
-    def none() -> _Splines:
-        return _Splines(None, None, None, 0)
 
 
 _shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", default=None)
@@ -262,13 +289,14 @@ def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
     return moved
 
 
-def _fill_table(fill: float | Tensor, x: Volume, dtype: Any) -> Array:
-    whole = dtype == np.int64
+def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
+    """Values outside, [B, C]: float32, or int64 where whole numbers are moved."""
+    whole = mode != "linear" and not x.is_floating_point()
     if isinstance(fill, Tensor):
         return fill.to(x.dtype).to(torch.int64) if whole else fill.to(torch.float32)
     # whatever is not 0 is true
     value = bool(fill) if whole and x.dtype == torch.bool else fill
-    return np.full(x.shape[:2], value, dtype=dtype)
+    return np.full(x.shape[:2], value, dtype=np.int64 if whole else np.float32)
 
 
 def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:

@@ -36,6 +36,7 @@ __all__ = [
     "affine_warp",
     "bspline_warp",
     "check_fill",
+    "check_maps",
     "check_matrix",
     "check_mode",
     "check_size",
@@ -170,16 +171,9 @@ def warp(
     if not moving and x.is_complex():
         raise ValueError(f"x must be real for mode {mode!r}, got {x.dtype}")
     batch = len(x)
-    size = spatial_shape(x) if size is None else check_size(size)
-    matrix = check_matrix(matrix, batch, "matrix")
+    matrix, control_points, lattice, size = check_maps(x, matrix, control_points, lattice, size)
     fill = check_fill(fill, x, mode)
     frames = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
-    if control_points is not None:
-        control_points = _check_control_points(control_points, batch)
-        if lattice is None:
-            a, b, c = control_points.shape[2:]
-            lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
-        lattice = check_matrix(lattice, batch, "lattice")
     out_dtype = x.dtype if moving or x.is_floating_point() else torch.float32
     check_operations(x, operations)
     exact = exact_rows(matrix, control_points)
@@ -233,6 +227,25 @@ def warp(
         part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse, few)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations, view) if operations else out
+
+
+def check_maps(
+    x: Volume,
+    matrix: Array | None,
+    control_points: Array | None,
+    lattice: Array | None,
+    size: Triple | None,
+) -> tuple[Array, Array | None, Array | None, Triple]:
+    """The maps of a warp for all samples, and voxels of the output, with defaults; or raise."""
+    size = spatial_shape(x) if size is None else check_size(size)
+    matrix = check_matrix(matrix, len(x), "matrix")
+    if control_points is None:
+        return matrix, None, lattice, size
+    control_points = _check_control_points(control_points, len(x))
+    if lattice is None:
+        a, b, c = control_points.shape[2:]
+        lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
+    return matrix, control_points, check_matrix(lattice, len(x), "lattice"), size
 
 
 def is_exact(matrix: Array, control_points: Array | None = None) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from .. import functional as F
-from ..arrays import Array, common, host, on_host
+from ..arrays import Array, common, host
 from ..data import ImagesBatch
-from ..functional.program import Operation, View
+from ..functional.program import View
 from ..functional.reference.separable import cubic_bspline
 from ..functional.spatial import Frame
 from ..geometry import Space, apply_affine, displace, invert, windowed, within_slice
@@ -25,10 +25,6 @@ _DEFAULT = Sampling()
 _EDGE = 1e-4
 #: As a share of the field of view, how far off whole voxels may be for statistics.
 _COARSE = 0.05
-#: Voxels around those that coordinates fall on which are looked at as well.
-_MARGIN = 1
-#: As a share of the source, up to how large a part is worth being cut out before it is read.
-_WORTH = 0.7
 #: Of the fixed-point iteration that inverts a bending map at a point: steps at most, and voxels
 #: between the last two that are near enough.
 _STEPS = 30
@@ -183,7 +179,7 @@ class Chain:
         turn, size = view
         if not self.boxes and size == self.source.shape and (turn == np.eye(4)).all():
             return images
-        frames = self._frames(images)
+        frames = self.frames(images)
         data = F.warp(images.data, turn, size=size, mode="nearest", frames=frames)
         self.source, self.boxes = Space(size, self.source.affine @ turn), []
         return images.with_data(data, self.source.affine)
@@ -195,7 +191,8 @@ class Chain:
             return False
         return F.is_exact(self._to_source(_times(self.matrix, self.space.affine)))
 
-    def _frames(self, images: ImagesBatch) -> list[Frame]:
+    def frames(self, images: ImagesBatch) -> list[Frame]:
+        """The boxes, each with its value for these voxels."""
         frames: list[Frame] = []
         keys = [b""] * len(images)  # of each sample, all that its next value depends on
         for low, high, rule in self.boxes:
@@ -207,6 +204,18 @@ class Chain:
                 value = images.known(keys, partial(_value, images, frame, rule, tuple(frames)))
             frames.append(Frame(low, high, value))
         return frames
+
+    @property
+    def reads(self) -> tuple[str, str | float]:
+        """Interpolation, and the value of what is outside or the rule for it."""
+        mode, rule = _DEFAULT.of(self.kind)
+        return self.mode or mode, rule if self.rule is None else self.rule
+
+    @property
+    def outer_box(self) -> Box | None:
+        """The only box, if that is all of the source."""
+        only = self.boxes[0] if len(self.boxes) == 1 else None
+        return only if only is not None and _is_whole(only, self.source) else None
 
     def cut(self, first: np.ndarray, size: Triple) -> None:
         """Want a window of the output alone, as the last thing that happens to it.
@@ -232,7 +241,7 @@ class Chain:
         Returns:
             The first and the last, [B, 2, 3], or None if they may be no box.
         """
-        maps = self._maps()
+        maps = self.maps()
         if self.turned or maps.points is not None or not F.is_parallel(maps.matrix):
             return None
         ends = np.sort(apply_affine(host(maps.matrix), np.stack([low, high])), axis=1)
@@ -241,7 +250,7 @@ class Chain:
 
     def where(self, voxel: np.ndarray) -> np.ndarray:
         """Where a voxel of the source ends up in the output, [B, 3]."""
-        maps = self._maps()
+        maps = self.maps()
         at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
         if self.elastic is None or maps.points is None or maps.lattice is None:
             return at[:, 0]
@@ -264,7 +273,7 @@ class Chain:
             out, last = at - displacement(out), out
         return out[:, 0]
 
-    def _maps(self) -> _Maps:
+    def maps(self) -> Maps:
         """All maps as one, between voxels."""
         grid = _times(self.after, self.space.affine)
         matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
@@ -278,87 +287,15 @@ class Chain:
                 free = np.array([n > 1 for n in self._whole], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
-        return _Maps(matrix, points, lattice)
-
-    def sample(self, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
-        """Read the voxels through all maps at once, and apply what follows to each."""
-        matrix, points, lattice = self._maps()
-        mode, rule = _DEFAULT.of(self.kind)
-        mode, rule = self.mode or mode, rule if self.rule is None else self.rule
-        self.exact = not self.turned and F.is_exact(matrix)
-        if self.exact:
-            mode = "nearest"  # values are moved, whatever was asked for
-        frames = self._frames(images)
-        if self.exact and len(self.boxes) == 1 and _is_whole(self.boxes[0], self.source):
-            rule, frames = self.boxes[0].rule, []
-        fill = 0.0 if frames else images.fill_value(rule)
-        parallel = not self.turned and not self.exact and F.is_parallel(matrix)
-        region = None if self.view is None else self._region(matrix, points, mode)
-        if region is None:
-            data = images.data
-        else:
-            first, size = region
-            frames = [Frame(low - first, high - first, value) for low, high, value in frames]
-            data, matrix = images.part(first, size), _shift(-first) @ matrix
-        if parallel:
-            data = F.resample(data, self.space.shape, matrix, mode=mode, fill=fill, frames=frames)
-            data = F.pointwise(data, program, self.view) if program else data
-            return images.with_data(data, self.space.affine)
-        data = F.warp(
-            data,
-            matrix,
-            points,
-            lattice=lattice,
-            size=self.space.shape,
-            mode=mode,
-            fill=fill,
-            inverse=self.elastic is not None and self.elastic.inverse,
-            operations=program,
-            frames=frames,
-            view=self.view,
-        )
-        return images.with_data(data, self.space.affine)
-
-    def _region(
-        self, matrix: Array, points: Array | None, mode: str
-    ) -> tuple[np.ndarray, Triple] | None:
-        """The voxels of the source that are looked at: the first of them, [B, 3], and how many.
-
-        None where that cannot be told, or where all are.
-        """
-        known = on_host(matrix) and (points is None or on_host(points))
-        if not known or mode == "bspline":  # whose every value depends on all voxels
-            return None
-        linear = host(matrix)[:, :3, :3]
-        ends = np.meshgrid(*[(0, n - 1) for n in self.space.shape], indexing="ij")
-        corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
-        slack = np.zeros_like(corners[:, 0])
-        if points is not None:  # a spline stays within the range of its coefficients
-            bound = abs(host(points)).max((2, 3, 4))[..., None]  # [B, 3, 1]
-            slack = (abs(linear) @ bound)[..., 0]
-        limit = np.array(self.source.shape) - 1
-        low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
-        high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
-        size = (high - low).max(0) + 1
-        if size.prod() > _WORTH * np.prod(self.source.shape):
-            return None
-        i, j, k = size.astype(int).tolist()
-        return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
+        return Maps(matrix, points, lattice)
 
 
-class _Maps(NamedTuple):
+class Maps(NamedTuple):
     """What one sampling takes, between voxels."""
 
     matrix: Array  # [B, 4, 4]
     points: Array | None
     lattice: Array | None
-
-
-def _shift(first: np.ndarray) -> np.ndarray:
-    """The translation by some voxels, [B, 4, 4]."""
-    matrix = np.eye(4)[None].repeat(len(first), 0)
-    matrix[:, :3, 3] = first
-    return matrix
 
 
 def _value(images: ImagesBatch, frame: Frame, rule: str, frames: Sequence[Frame]) -> Any:

@@ -18,6 +18,7 @@ from ..geometry import (
     SPACE_TOLERANCE_MM,
     Space,
 )
+from .reading import sample
 
 if TYPE_CHECKING:
     from .chain import Chain
@@ -57,7 +58,7 @@ class Present(Mapping[str, ImagesBatch]):
         if chain is None or not chain.moved:
             return images
         self._told(name)
-        return chain.sample(images, ())
+        return sample(chain, images, ())
 
     def __contains__(self, name: object) -> bool:
         return name in self._images

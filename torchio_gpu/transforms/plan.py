@@ -16,174 +16,20 @@ carried out on the voxels that wait to be sampled, so that these are sampled onc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from .. import functional as F
 from .. import rng
-from ..arrays import Array, host
-from ..data import ImagesBatch, SubjectsBatch
-from ..data.image import INTENSITY
-from ..functional.kernels import sharing
-from ..functional.program import Operation
-from ..geometry import spacing
-from ..shapes import Triple
-from .chain import Chain
+from ..data import SubjectsBatch
 from .draws import Draws, Prepared, prepare
 from .grouping import Group, grouped
 from .moves import NOTHING, Present, Scene, check_spaces
 from .params import Params
 from .steps import Outline, Record
 from .volumes import Change, add_made
-
-#: What happened to an image in one pass: its name, and a phrase.
-Note = tuple[str, str]
-
-
-class Window(NamedTuple):
-    """The part of each image that is wanted in the end.
-
-    Args:
-        size: Its voxels along I, J, K.
-        place: Its first voxel in each sample, [B, 3], given the maps that lead to the whole images.
-    """
-
-    size: Triple
-    place: Callable[[Mapping[str, Chain]], np.ndarray]
-
-
-@dataclass
-class _Waiting:
-    """What is still to be done to the images of a batch, in one pass over each."""
-
-    batch: SubjectsBatch
-    chains: dict[str, Chain] = field(default_factory=dict)
-    programs: dict[str, list[Operation]] = field(default_factory=dict)
-    #: Scalar images that a step computes with. Integers become float32 even if every coin says
-    #: no: the type of a batch must not depend on a coin.
-    computed: set[str] = field(default_factory=set)
-    #: The passes so far, where they are asked for.
-    notes: list[Note] | None = None
-
-    def note(self, name: str, phrase: Callable[[], str]) -> None:
-        """Write down a pass over an image, if that is wanted."""
-        if self.notes is not None:
-            self.notes.append((name, phrase()))
-
-    def compute(self, names: Sequence[str]) -> None:
-        """Note that a step computes with the voxels of some images."""
-        images = self.batch.images
-        for name in names:
-            if images[name].kind == INTENSITY:
-                self.computed.add(name)
-
-    def chain(self, name: str) -> Chain:
-        """The maps of an image that wait, none as yet."""
-        if name not in self.chains:
-            images = self.batch.images[name]
-            space = images.space
-            self.chains[name] = Chain(space, space, images.kind)
-        return self.chains[name]
-
-    def frame(self) -> None:
-        """Cut all images to what is in view, for a step that computes with their voxels.
-
-        Where that cannot be done by whole voxels they are sampled, as where it costs nothing.
-        """
-        chains = self.chains.values()
-        exact = all(chain.moves_voxels for chain in chains)
-        if exact or self._apart() or any(chain.whole_view() is None for chain in chains):
-            self.go_on()
-            return
-        for name, chain in self.chains.items():
-            images = self.as_computed(name)
-            framed = self.batch.images[name] = chain.frame(images)
-            if framed is not images:
-                self.note(name, partial(_from_to, images, "copied to", framed))
-
-    def go_on(self) -> None:
-        """Carry out what waits, in the middle of a run.
-
-        How fields of view end in what follows must not depend on that: samples differ in it.
-        """
-        regridded = {name: chain.regridded for name, chain in self.chains.items()}
-        self.carry_out()
-        for name, before in regridded.items():
-            self.chain(name).regridded = before
-
-    def _apart(self) -> bool:
-        """Whether images wait for different motions, so that their voxels do not correspond."""
-        chains = [self.chains.get(name) for name in self.batch.images]
-        matrices = [None if chain is None else chain.matrix for chain in chains]
-        first = matrices[0]
-
-        def same(matrix: Array | None) -> bool:
-            if matrix is None or first is None:
-                return matrix is first
-            return np.array_equal(host(matrix), host(first))
-
-        return not all(map(same, matrices))
-
-    def as_computed(self, name: str) -> ImagesBatch:
-        """An image in the type that steps compute with, where one does."""
-        images = self.batch.images[name]
-        return images.floating() if name in self.computed else images
-
-    def cut(self, window: Window) -> None:
-        """Go on with a window of each image, which is the last thing that happens to its grid."""
-        chains = {name: self.chain(name) for name in self.batch.images}
-        first = window.place(chains)
-        for chain in chains.values():
-            chain.cut(first, window.size)
-
-    def look(self, name: str) -> None:
-        """Note that an image was sampled for a look at it."""
-        self.note(name, lambda: "sampled for a look at its voxels")
-
-    def tell(self) -> list[str]:
-        """What was written down, a line for each; it is forgotten then."""
-        lines = [f"    {name}: {phrase}" for name, phrase in self.notes or ()]
-        self.notes = []
-        return lines
-
-    def carry_out(self) -> None:
-        """Do it: a spatial run first, then the pointwise run after it, in the same pass."""
-        with sharing():
-            self._each()
-        self.computed.clear()
-        self.chains.clear()
-        self.programs.clear()
-
-    def _each(self) -> None:
-        for name in list(self.batch.images):
-            chain, program = self.chains.get(name), self.programs.get(name, [])
-            images = self.batch.images[name] = self.as_computed(name)
-            if chain is not None and chain.moved:
-                out = self.batch.images[name] = chain.sample(images, program)
-                done = "copied to" if chain.exact else "sampled on"
-                self.note(name, partial(_from_to, images, done, out, len(program)))
-            elif program:
-                self.batch.images[name] = images.with_data(F.pointwise(images.data, program))
-                self.note(name, lambda: "one pass over its voxels")
-
-
-def _from_to(before: ImagesBatch, done: str, after: ImagesBatch, operations: int = 0) -> str:
-    more = f", and {operations} operations on what is read" if operations else ""
-    return f"{_grid(before)} {done} {_grid(after)}{more}"
-
-
-def _grid(images: ImagesBatch) -> str:
-    """A grid in words: its shape and, where samples agree, its spacing."""
-    shape = "x".join(map(str, images.spatial_shape))
-    distance = spacing(images.affine)
-    if np.ptp(distance, axis=0).max() > 1e-6:
-        return shape
-    return f"{shape} at {', '.join(f'{d:.3g}' for d in distance[0])} mm"
+from .waiting import Waiting, Window
 
 
 class Plan:
@@ -218,7 +64,7 @@ class Plan:
             return batch
         draws = self.draw(batch) if draws is None else draws
         out = batch.replace(dict(batch.images))
-        waiting = _Waiting(out, notes=None if lines is None else [])
+        waiting = Waiting(out, notes=None if lines is None else [])
         first = self.groups[0] if self.groups else None
         if window is not None and (first is None or first.role != "spatial"):
             waiting.cut(window)
@@ -290,7 +136,7 @@ class Plan:
         batch.records.append(Record(step.transform, params, names, untouched, whom))
         return params, active
 
-    def _keep(self, number: int, waiting: _Waiting) -> None:
+    def _keep(self, number: int, waiting: Waiting) -> None:
         keep = self.steps[number].keep
         if not keep:
             return
@@ -301,7 +147,7 @@ class Plan:
                 raise KeyError(f"keep must name images of the subject, {name!r} is none")
             images[new] = images[name]
 
-    def _spatial(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+    def _spatial(self, waiting: Waiting, group: Group, draws: Draws) -> None:
         present = Present(waiting.batch.images, waiting.chains, waiting.look)
         for number in group.steps:
             self._keep(number, waiting)
@@ -348,7 +194,7 @@ class Plan:
                 for move in moves:
                     chain.add(move)
 
-    def _pointwise(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+    def _pointwise(self, waiting: Waiting, group: Group, draws: Draws) -> None:
         images, scene = waiting.batch.images, None
         for number in group.steps:
             self._keep(number, waiting)
@@ -369,7 +215,7 @@ class Plan:
                     operation = step.transform.operation(params.column(known.index(name)), active)
                     waiting.programs.setdefault(name, []).append(operation)
 
-    def _volume(self, waiting: _Waiting, group: Group, draws: Draws) -> None:
+    def _volume(self, waiting: Waiting, group: Group, draws: Draws) -> None:
         for number in group.steps:
             self._keep(number, waiting)
             transform, names = self.steps[number].transform, draws.prepared.names[number]
@@ -381,7 +227,7 @@ class Plan:
             waiting.carry_out()
             self._change(waiting, number, draws, new)
 
-    def _change(self, waiting: _Waiting, number: int, draws: Draws, for_all: bool = False) -> None:
+    def _change(self, waiting: Waiting, number: int, draws: Draws, for_all: bool = False) -> None:
         """Carry out a volume transform on the voxels that there are."""
         batch, step, names = waiting.batch, self.steps[number], draws.prepared.names[number]
         transform = step.transform

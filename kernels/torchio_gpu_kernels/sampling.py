@@ -1,0 +1,149 @@
+"""Reading a volume at places between its voxels, and beyond its ends."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+#: A position so many voxels short of halfway between two counts as there: of a regular grid that
+#: meets voxels halfway, all are then the second one's, however they are rounded.
+_HALFWAY = tl.constexpr(1e-4)
+#: Shares of labels this close count as the same.
+_TIE = tl.constexpr(1e-6)
+
+
+@triton.jit
+def between(x, n):
+    """Along one axis of n voxels: the lower of two to read, the share of the upper one, and how
+    much of what is read is content, which ends a voxel outside: the rest is fill.
+    """
+    near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))
+    content = tl.maximum(1.0 - tl.abs(x - near), 0.0)
+    low = tl.minimum(near.to(tl.int32), tl.maximum(n - 2, 0))
+    return low, near - low.to(tl.float32), content
+
+
+@triton.jit
+def nearest(x, n):
+    """Along one axis of n voxels: the voxel to read, of two that are as near the second, and
+    whether there is content.
+    """
+    up = tl.floor(x + (0.5 + _HALFWAY))
+    near = tl.minimum(tl.maximum(up, 0.0), (n - 1).to(tl.float32))
+    return near.to(tl.int32), up == near
+
+
+@triton.jit
+def moved(
+    source,
+    outside,
+    cx,
+    cy,
+    cz,
+    S0,
+    S1,
+    S2,
+    s0,
+    s1,
+    s2,
+    WIDE: tl.constexpr,
+    FRAMES: tl.constexpr,
+):
+    """The nearest voxels, as they are, in the type of what is outside."""
+    x, in_x = nearest(cx, S0)
+    y, in_y = nearest(cy, S1)
+    z, in_z = nearest(cz, S2)
+    if WIDE:
+        x, y, z = x.to(tl.int64), y.to(tl.int64), z.to(tl.int64)
+    value = tl.load(source + (x * s0 + y * s1 + z * s2)).to(outside.dtype)
+    if FRAMES == 0:
+        value = tl.where(in_x & in_y & in_z, value, outside)
+    return value
+
+
+@triton.jit
+def neighbours(x, n):
+    """Along one axis of n voxels: the two voxels around a point, kept within, whether they are,
+    and the share of the upper one.
+    """
+    low = tl.floor(x)
+    last = (n - 1).to(tl.float32)
+    one = tl.minimum(tl.maximum(low, 0.0), last)
+    two = tl.minimum(tl.maximum(low + 1.0, 0.0), last)
+    return one.to(tl.int32), two.to(tl.int32), one == low, two == low + 1.0, x - low
+
+
+@triton.jit
+def blend(a, b, share):
+    """From a to b; both ends are met exactly."""
+    return share * b + (a - share * a)
+
+
+@triton.jit
+def plane(source, at, s1, s2, fy, fz):
+    """Between four voxels of a plane of the source."""
+    one = source + at
+    two = source + (at + s1)
+    a, b = tl.load(one).to(tl.float32), tl.load(one + s2).to(tl.float32)
+    c, d = tl.load(two).to(tl.float32), tl.load(two + s2).to(tl.float32)
+    return blend(blend(a, b, fz), blend(c, d, fz), fy)
+
+
+@triton.jit
+def framed(y, cx, cy, cz, boxes, fill, stride, b, B, C, FRAMES: tl.constexpr):
+    """What was read, but for the values of boxes that a point is outside of, oldest first.
+
+    Args:
+        y: [BJ, BK].
+        cx, cy, cz: Where it was read.
+        boxes: Low and high ends, float32 [FRAMES, B, 2, 3].
+        fill: Of the sample and channel, of the oldest box; others ``stride`` apart.
+    """
+    for frame in tl.static_range(FRAMES):
+        outside = beyond(cx, cy, cz, boxes + (frame * B + b) * 6)
+        y = tl.where(outside, tl.load(fill + frame * stride).to(y.dtype), y)
+    return y
+
+
+@triton.jit
+def beyond(cx, cy, cz, box):
+    """Whether points are outside a box."""
+    x = (cx >= tl.load(box)) & (cx <= tl.load(box + 3))
+    y = (cy >= tl.load(box + 1)) & (cy <= tl.load(box + 4))
+    z = (cz >= tl.load(box + 2)) & (cz <= tl.load(box + 5))
+    return (x & y & z) == 0  # so that NaN is outside
+
+
+@triton.jit
+def common_label(source, outside, x, y, z, s0, s1, s2, FRAMES: tl.constexpr):
+    """The label with the largest share of the eight voxels around a point; of several, the least.
+
+    Args:
+        source, outside: Where the volume begins, and the label of what is outside.
+        x, y, z: From :func:`neighbours`.
+    """
+    labels = ()
+    shares = ()
+    for corner in tl.static_range(8):
+        at = x[corner // 4] * s0 + y[corner // 2 % 2] * s1 + z[corner % 2] * s2
+        label = tl.load(source + at)
+        if FRAMES == 0:
+            there = x[2 + corner // 4] & y[2 + corner // 2 % 2] & z[2 + corner % 2]
+            label = tl.where(there, label, outside)
+        share_x = x[4] if corner // 4 == 1 else 1.0 - x[4]
+        share_y = y[4] if corner // 2 % 2 == 1 else 1.0 - y[4]
+        share_z = z[4] if corner % 2 == 1 else 1.0 - z[4]
+        labels = labels + (label,)
+        shares = shares + (share_x * share_y * share_z,)
+    for one in tl.static_range(8):
+        total = shares[one]
+        for other in tl.static_range(8):
+            if other != one:
+                total += tl.where(labels[one] == labels[other], shares[other], 0.0)
+        if one == 0:
+            best, most = labels[0], total
+        else:
+            wins = (total > most + _TIE) | ((total >= most - _TIE) & (labels[one] < best))
+            best = tl.where(wins, labels[one], best)
+            most = tl.where(wins, total, most)
+    return best
