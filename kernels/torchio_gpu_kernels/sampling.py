@@ -7,7 +7,7 @@ import triton.language as tl
 
 #: A position so many voxels short of halfway between two counts as there: of a regular grid that
 #: meets voxels halfway, all are then the second one's, however they are rounded.
-_HALFWAY = tl.constexpr(1e-4)
+HALFWAY = tl.constexpr(1e-4)
 #: Shares of labels this close count as the same.
 _TIE = tl.constexpr(1e-6)
 
@@ -28,7 +28,7 @@ def nearest(x, n):
     """Along one axis of n voxels: the voxel to read, of two that are as near the second, and
     whether there is content.
     """
-    up = tl.floor(x + (0.5 + _HALFWAY))
+    up = tl.floor(x + (0.5 + HALFWAY))
     near = tl.minimum(tl.maximum(up, 0.0), (n - 1).to(tl.float32))
     return near.to(tl.int32), up == near
 

@@ -1,6 +1,7 @@
 """Files and foreign images: round trips, partial reads, DICOM folders, and every error."""
 
 import importlib.util
+import locale
 import math
 import sys
 
@@ -367,6 +368,7 @@ def test_bad_regions(tmp_path, region):
 def write_series(folder, x, heights, uid="1.2.3.4", **more):
     """One file a slice of x (I, J, K), named against the order of the slices."""
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for n, height in enumerate(heights):
@@ -386,6 +388,8 @@ def write_series(folder, x, heights, uid="1.2.3.4", **more):
             image.SetMetaData(key, value)
         writer.SetFileName(str(folder / f"{uid}_{len(heights) - n}.dcm"))
         writer.Execute(image)
+    # writing DICOM sets it to "C", by which whatever text is opened later would be ASCII
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def test_dicom_folder(tmp_path, capfd, monkeypatch):

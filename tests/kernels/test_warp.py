@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torchio_gpu_kernels.warp import _HALFWAY
+from torchio_gpu_kernels.sampling import HALFWAY
 
 import torchio_gpu as tio
 from tests.kernels.cases import (
@@ -177,7 +177,7 @@ def test_flips_of_nearest_are_few_and_unbiased(device):
     slope = torch.linspace(-1.5e-6, 1.5e-6, 8, dtype=torch.float64)
     matrix[:, 2, 2] += slope
     # the kernel counts places a little short of halfway as there
-    short = _HALFWAY.value
+    short = HALFWAY.value
     assert 0 <= short <= 1e-4
     matrix[:, 2, 3] = 0.5 - short - slope * length / 2
     at = places(x.shape[2:], matrix)

@@ -149,9 +149,9 @@ class Waiting:
         kinds = {name: self.batch.images[name].kind for name in moved}
         read: set[str] = set()
         for name in (name for name, kind in kinds.items() if kind == INTENSITY):
-            images = self.as_computed(name)
-            if not use_kernel(images.data.device):
+            if moved[name].view is not None or not use_kernel(self.batch.images[name].device):
                 return read
+            images = self.as_computed(name)
             for other in (n for n, kind in kinds.items() if kind != INTENSITY and n not in read):
                 labels, program = self.batch.images[other], self.programs.get(name, [])
                 pair = sample_pair(moved[name], images, program, moved[other], labels)
