@@ -235,9 +235,10 @@ def forget(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def refuse(ctx: Any, *grads: Tensor) -> None:
-    """In place of second derivatives, which torch would otherwise take to be zero."""
+    """In place of a gradient that a kernel does not have, which torch would take to be zero."""
     raise RuntimeError(
-        "kernels have no second derivatives; torchio_gpu.backend('reference') has some"
+        "no gradient flows through this kernel, as none does through the gradient of a kernel: "
+        "torchio_gpu.backend('reference') has one"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,46 +13,29 @@ from .warp import warp, warp_pair
 from .warp_backward import warp_backward
 
 
-def _fake(
-    x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    boxes: Tensor | None,
-    copies: Tensor | None,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    taps: int,
-    mode: str,
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> Tensor:
+def _fake(x: Tensor, *others: Any) -> Tensor:
+    *_, size, _, _, _, dtype = others
     return torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device)
 
 
 def _fake_backward(
-    grad: Tensor,
-    x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    boxes: Tensor | None,
-    taps: int,
-    mode: str,
-    voxels: bool,
-    points: bool,
+    grad: Tensor, x: Tensor, matrix: Tensor, columns: Tensor | None, *others: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
+    *_, voxels, points = others
     none = torch.empty(0, device=x.device)
     g_columns = torch.empty_like(columns) if points and columns is not None else none.clone()
     return (
         torch.empty(x.shape, dtype=x.dtype, device=x.device) if voxels else none,
         torch.empty_like(matrix) if points else none.clone(),
         g_columns,
+    )
+
+
+def _fake_pair(x: Tensor, labels: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    *_, size, _, _, dtype = others
+    return (
+        torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device),
+        torch.empty((*labels.shape[:2], *size), dtype=labels.dtype, device=x.device),
     )
 
 
@@ -107,28 +89,6 @@ backward_operator = register(
 )
 differentiate("warp", _remember, _backward)
 differentiate("warp_backward", pointwise.forget, pointwise.refuse)
-
-
-def _fake_pair(
-    x: Tensor,
-    labels: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    labels_fill: Tensor,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    taps: int,
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device),
-        torch.empty((*labels.shape[:2], *size), dtype=labels.dtype, device=x.device),
-    )
 
 
 #: Has no gradient: where one is wanted, both are read one after the other.

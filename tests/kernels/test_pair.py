@@ -172,3 +172,24 @@ def test_it_is_said_what_is_read_together(device):
     with tio.backend("triton"):
         told = _augment().explain(_subjects(device))
     assert "seg: together with t1" in told
+
+
+def test_the_operator_is_well_formed(device):
+    x, labels = _images(device)
+    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(device)
+    fill = torch.zeros(2, 2, device=device)
+    labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=device)
+    tensors = x, labels, rows, None, None, None, fill, labels_fill, None, None
+    operator = kernels.load().warp_pair.default
+    torch.library.opcheck(operator, (*tensors, list(SHAPE[2:]), 0, [], torch.float32))
+
+
+def test_there_is_no_gradient_to_ask_the_operator_for(device):
+    x, labels = _images(device)
+    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(device)
+    fill = torch.zeros(2, 2, device=device)
+    labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=device)
+    tensors = x.requires_grad_(), labels, rows, None, None, None, fill, labels_fill, None, None
+    out, _ = kernels.load().warp_pair(*tensors, list(SHAPE[2:]), 0, [], torch.float32)
+    with pytest.raises(RuntimeError, match="no gradient flows"):
+        out.sum().backward()

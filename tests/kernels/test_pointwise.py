@@ -318,7 +318,7 @@ def test_second_derivatives_are_refused(device):
     with tio.backend("triton"):
         out = gamma(x, per_item(0.3, -0.4))
         (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
-        with pytest.raises(RuntimeError, match="second derivatives"):
+        with pytest.raises(RuntimeError, match="no gradient flows"):
             torch.autograd.grad(grad.sum(), x)
 
 

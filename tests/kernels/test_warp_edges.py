@@ -225,7 +225,7 @@ def test_second_derivatives_are_refused(device):
         grads = torch.autograd.grad(
             F.warp(x, matrix).square().sum(), (x, matrix), create_graph=True
         )
-        with pytest.raises(RuntimeError, match="second derivatives"):
+        with pytest.raises(RuntimeError, match="no gradient flows"):
             torch.autograd.grad(sum(g.sum() for g in grads), x)
 
 
