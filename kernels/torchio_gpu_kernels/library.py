@@ -65,3 +65,14 @@ def differentiate(name: str, remember: Callable[..., None], backward: Callable[.
     torch.library.register_autograd(
         f"torchio_gpu::{name}", backward, setup_context=remember, lib=_LIBRARY
     )
+
+
+def has_no_gradient(name: str) -> None:
+    """Let an operator refuse to be differentiated; torch would take its gradient to be zero."""
+
+    def refuse(ctx: Any, *grads: torch.Tensor) -> None:
+        raise RuntimeError(
+            f"no gradient flows through the kernel {name}: torchio_gpu.backend('reference') has one"
+        )
+
+    differentiate(name, lambda ctx, inputs, output: None, refuse)

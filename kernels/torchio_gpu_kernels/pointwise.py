@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import program
-from .library import differentiate, register
+from .library import differentiate, has_no_gradient, register
 from .tiles import OPTIONS, Tiles, is_wide, locate, readable, strides
 
 
@@ -230,18 +230,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return g, None, g_values if wants else None, None, None
 
 
-def forget(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    pass
-
-
-def refuse(ctx: Any, *grads: Tensor) -> None:
-    """In place of a gradient that a kernel does not have, which torch would take to be zero."""
-    raise RuntimeError(
-        "no gradient flows through this kernel, as none does through the gradient of a kernel: "
-        "torchio_gpu.backend('reference') has one"
-    )
-
-
 operator = register(
     "pointwise(Tensor x, int[] program, Tensor values, Tensor seeds, ScalarType dtype) -> Tensor",
     pointwise,
@@ -254,4 +242,4 @@ backward_operator = register(
     _fake_backward,
 )
 differentiate("pointwise", _remember, _backward)
-differentiate("pointwise_backward", forget, refuse)
+has_no_gradient("pointwise_backward")

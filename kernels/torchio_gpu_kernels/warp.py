@@ -191,12 +191,14 @@ def warp(
     copies: Tensor | None,
     values: Tensor | None,
     seeds: Tensor | None,
+    labels: Tensor | None,
+    labels_fill: Tensor | None,
     size: Sequence[int],
     taps: int,
     mode: str,
     program: Sequence[int],
     dtype: torch.dtype,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Read a volume through a map, and apply a program of pointwise operations.
 
     Args:
@@ -208,60 +210,15 @@ def warp(
         copies: Not 0 for samples of which voxels are only moved, int32 [B]: there, not even a voxel
             that is NaN spreads.
         values, seeds, program: As for :func:`.pointwise.pointwise`.
+        labels: [B, D, *], on the grid of ``x``: read in mode 'nearest' at the same places.
+        labels_fill: Label outside, [B, D].
         size: Voxels of the output along I, J, K.
         mode: 'linear', 'nearest' or 'label'.
         dtype: Of the result.
+
+    Returns:
+        What was read, [B, C, *size], and the labels, if there are any, [B, D, *size].
     """
-    tensors = (x, matrix, columns, along_j, lowest, fill, boxes, copies, values, seeds)
-    return _launch(*tensors, None, None, size, taps, mode, program, dtype)[0]
-
-
-def warp_pair(
-    x: Tensor,
-    labels: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    labels_fill: Tensor,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    taps: int,
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    """Read a volume, and labels on its grid, through one map, whose places are computed once.
-
-    Args:
-        x: As for :func:`warp`, which reads it in mode 'linear'.
-        labels: [B, D, *], on the grid of ``x``; read in mode 'nearest'.
-        labels_fill: Label outside, [B, D].
-    """
-    tensors = (x, matrix, columns, along_j, lowest, fill, None, None, values, seeds)
-    return _launch(*tensors, labels, labels_fill, size, taps, "linear", program, dtype)
-
-
-def _launch(
-    x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
-    fill: Tensor,
-    boxes: Tensor | None,
-    copies: Tensor | None,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    labels: Tensor | None,
-    labels_fill: Tensor | None,
-    size: Sequence[int],
-    taps: int,
-    mode: str,
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
     B, C = x.shape[:2]
     I, J, K = size
     out = torch.empty((B, C, I, J, K), dtype=dtype, device=x.device)
@@ -270,7 +227,7 @@ def _launch(
     tiles = Tiles.of(J, K, most=BJ if C == 1 and mode != "label" else BJ // 2)
     source, target = readable(x), readable(out)
     source_steps = strides(source)
-    others, others_out, D, others_steps = source, target, 0, [0] * 5
+    labels_out, others, others_out, D, others_steps = None, source, target, 0, [0] * 5
     if labels is not None:
         labels_out = torch.empty((B, labels.shape[1], I, J, K), dtype=labels.dtype, device=x.device)
         others, others_out = readable(labels), readable(labels_out)
@@ -317,4 +274,4 @@ def _launch(
         num_warps=tiles.warps,
         **OPTIONS,
     )
-    return out, out if labels is None else labels_out
+    return out, labels_out

@@ -8,9 +8,20 @@ import torch
 from torch import Tensor
 
 from . import pointwise
-from .library import differentiate, register
-from .warp import warp, warp_pair
+from .library import differentiate, has_no_gradient, register
+from .warp import warp
 from .warp_backward import warp_backward
+
+
+def _warp(*arguments: Any) -> Tensor:
+    tensors, how = arguments[:10], arguments[10:]
+    return warp(*(*tensors, None, None, *how))[0]
+
+
+def _warp_pair(x: Tensor, labels: Tensor, *others: Any) -> tuple[Tensor, Tensor | None]:
+    *places, fill, labels_fill, values, seeds, size, taps, program, dtype = others
+    tensors = (x, *places, fill, None, None, values, seeds, labels, labels_fill)
+    return warp(*(*tensors, size, taps, "linear", program, dtype))
 
 
 def _fake(x: Tensor, *others: Any) -> Tensor:
@@ -77,7 +88,7 @@ operator = register(
     "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, Tensor? lowest, Tensor fill, "
     "Tensor? boxes, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, str mode, "
     "int[] program, ScalarType dtype) -> Tensor",
-    warp,
+    _warp,
     _fake,
 )
 backward_operator = register(
@@ -88,7 +99,7 @@ backward_operator = register(
     _fake_backward,
 )
 differentiate("warp", _remember, _backward)
-differentiate("warp_backward", pointwise.forget, pointwise.refuse)
+has_no_gradient("warp_backward")
 
 
 #: Has no gradient: where one is wanted, both are read one after the other.
@@ -96,7 +107,7 @@ pair_operator = register(
     "warp_pair(Tensor x, Tensor labels, Tensor matrix, Tensor? columns, Tensor? along_j, "
     "Tensor? lowest, Tensor fill, Tensor labels_fill, Tensor? values, Tensor? seeds, int[] size, "
     "int taps, int[] program, ScalarType dtype) -> (Tensor, Tensor)",
-    warp_pair,
+    _warp_pair,
     _fake_pair,
 )
-differentiate("warp_pair", pointwise.forget, pointwise.refuse)
+has_no_gradient("warp_pair")

@@ -10,7 +10,7 @@ import torch
 
 import torchio_gpu as tio
 from torchio_gpu.functional.launch import Tape
-from torchio_gpu.transforms.captured import rehearse
+from torchio_gpu.transforms.captured import joined, rehearse
 
 interpreted = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1", reason="kernels run under TRITON_INTERPRET=1 only"
@@ -106,6 +106,17 @@ def test_numbers_that_are_part_of_a_launch_make_it_another():
     crop = tio.OneOf([tio.Crop((1, 0, 0, 0, 0, 0)), tio.Crop((0, 1, 0, 0, 0, 0))])
     keys = {rehearse(crop, _batch(seed, size=1))[0] for seed in range(6)}
     assert len(keys) == 2
+
+
+def test_images_that_nothing_is_launched_for_are_part_of_the_graph():
+    still = tio.RandomFlip(p=0)
+    key, numbers, _ = rehearse(still, _batch(1))
+    assert key == rehearse(still, _batch(2))[0]
+    assert joined(numbers).shape == (0,)
+    other, renamed = _batch(1), _batch(1)
+    other.images["seg"] = tio.ImagesBatch(torch.zeros(2, 2, 5, 6, 7, dtype=torch.uint8))
+    renamed.images["t2"] = renamed.images.pop("t1")
+    assert len({key, rehearse(still, other)[0], rehearse(still, renamed)[0]}) == 3
 
 
 def test_voxels_on_the_host_are_refused():

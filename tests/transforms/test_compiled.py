@@ -131,6 +131,17 @@ def test_copies_outlive_what_they_were_copied_from():
         assert _compiled(other)(x).any()
 
 
+def test_seeds_are_drawn_on_the_host_whatever_the_default_device_is():
+    augment, x = tio.RandomNoise(std=(1, 1)), torch.zeros(1, 1, 4, 4, 4)
+    torch.set_default_device("meta")
+    try:
+        out = _compiled(augment)(x)
+    finally:
+        torch.set_default_device(None)
+    assert out.device.type == "cpu"
+    assert out.any()
+
+
 def test_operator_is_well_formed():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
     voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]

@@ -36,15 +36,15 @@ DTYPES = (
     torch.bool,
 )
 #: Volumes, and planes of a volume, that a launch can count.
-_MOST = 65535
+MOST = 65535
 
 
 def obstacle(x: Volume, size: Triple) -> str | None:
     """Why kernels cannot work on a volume, or make one of a size of it; None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
-    if x.shape[0] * x.shape[1] > _MOST or size[0] > _MOST:
-        return f"there must be at most {_MOST} volumes and planes, got {[*x.shape[:2], *size]}"
+    if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
+        return f"there must be at most {MOST} volumes and planes, got {[*x.shape[:2], *size]}"
     return None
 
 

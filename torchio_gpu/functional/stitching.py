@@ -13,7 +13,7 @@ from torchio_gpu_kernels import load
 
 from ..shapes import Triple, Volume, spatial_shape
 from .backend import use_kernel
-from .kernels import DTYPES
+from .kernels import DTYPES, MOST
 from .launch import to_device
 from .reference import patches as _reference
 from .reference.patches import Places
@@ -35,8 +35,6 @@ OVERLAPS = ("crop", "average", "hann", "gaussian")
 _MANY = 8
 #: What kernels know.
 _DTYPES = {*DTYPES, torch.float64}
-#: Volumes, and planes of a volume, that a launch can count.
-_MOST = 65535
 
 
 class Stitcher:
@@ -267,8 +265,8 @@ def obstacle(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
     """
     if dtype not in _DTYPES:
         return f"voxels must be floats or integers, got {dtype}"
-    if np.prod(shape[:-3]) > _MOST or shape[-3] > _MOST:
-        return f"there must be at most {_MOST} volumes and planes, got {list(shape)}"
+    if np.prod(shape[:-3]) > MOST or shape[-3] > MOST:
+        return f"there must be at most {MOST} volumes and planes, got {list(shape)}"
     return None
 
 

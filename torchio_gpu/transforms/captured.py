@@ -78,7 +78,7 @@ class Captured:
                 )
             batch.streams = before
             graph = self._graphs[key] = _capture(transform, batch, numbers)
-        graph.numbers.copy_(torch.cat(numbers).pin_memory(), non_blocking=True)
+        graph.numbers.copy_(joined(numbers).pin_memory(), non_blocking=True)
         for name, voxels in graph.inputs.items():
             voxels.copy_(batch.images[name].data)
         graph.graph.replay()
@@ -105,8 +105,8 @@ def rehearse(
         batch: Images on a device, with streams, which are used.
 
     Returns:
-        All that is launched but for the numbers in packed copies, as a key; these copies, as bytes
-        on the host; and the batch that results, its voxels on ``meta``.
+        The images, and all that is launched but for the numbers in packed copies, as a key; these
+        copies, as bytes on the host; and the batch that results, its voxels on ``meta``.
 
     Raises:
         RuntimeError: Something is brought to the device in another way.
@@ -121,13 +121,21 @@ def rehearse(
     tape, script = Tape(), _Script()
     with rehearsing(device), tape.running(), script:
         out = transform.plan().run(empty)
-    return (tuple(script.lines), tuple(len(b) for b in tape.buffers)), tape.buffers, out
+    # images that nothing is launched for are no part of the script, but of the graph all the same
+    given = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
+    sizes = tuple(len(buffer) for buffer in tape.buffers)
+    return (device, given, tuple(script.lines), sizes), tape.buffers, out
+
+
+def joined(numbers: list[Tensor]) -> Tensor:
+    """Packed copies as one; there may be none."""
+    return torch.cat([torch.empty(0, dtype=torch.uint8), *numbers])
 
 
 def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) -> _Graph:
     device = next(iter(batch.images.values())).data.device
     inputs = {name: each.data.clone() for name, each in batch.images.items()}
-    held = torch.cat(numbers).to(device)
+    held = joined(numbers).to(device)
 
     def run() -> SubjectsBatch:
         images = {
@@ -145,7 +153,7 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         run()  # compiles kernels and makes plans, which cannot be captured
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(device), torch.cuda.graph(graph):
         out = run()
     outputs = {name: each.data for name, each in out.images.items()}
     return _Graph(graph, held, inputs, outputs)

@@ -55,7 +55,7 @@ def call(transform: Transform, x: Any) -> Any:
             f"{type(x).__name__} outside of what is compiled"
         )
     batch = voxels[0].shape[0] if voxels[0].ndim == 5 else 1
-    words = torch.randint(0, 2**32, (2, batch))
+    words = torch.randint(0, 2**32, (2, batch), device="cpu")  # whatever the default device is
     seeds = words[0] | (words[1] << 32)
     out = torch.ops.torchio_gpu.transform(voxels, seeds, transform.number, keys)
     return {**x, **dict(zip(keys, out, strict=True))} if isinstance(x, dict) else out[0]
