@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .workloads import OPS, WORKLOADS
+from .versus.workloads import OPS, WORKLOADS
 
 if TYPE_CHECKING:
-    from .harness import Options
+    from .versus.harness import Options
 
 
 def parser(module: str = "benchmarks") -> argparse.ArgumentParser:
@@ -41,7 +41,8 @@ def parser(module: str = "benchmarks") -> argparse.ArgumentParser:
 
 def options(given: argparse.Namespace) -> Options:
     """What to measure."""
-    from . import harness, machine, remote
+    from . import machine
+    from .versus import harness, remote
 
     try:
         special = remote.interpreters(given.peer)
@@ -62,20 +63,21 @@ def main() -> None:
     """Run the benchmarks and print the tables."""
     given = parser().parse_args()
     if given.worker:
-        from .worker import serve
+        from .versus.worker import serve
 
         serve(given.worker)
         return
-    from . import harness, report
+    from . import records
     from .failure import FailureError
+    from .versus import harness, tables
 
     try:
         result = harness.run(options(given))
     except FailureError as failure:
         sys.exit(f"{harness.OURS}: {failure}")
-    print(report.tables(result))
+    print(tables.tables(result))
     whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
-    report.write(result, given.output or (report.path(result) if whole else None))
+    records.write(result, given.output or (records.path(result) if whole else None))
 
 
 if __name__ == "__main__":

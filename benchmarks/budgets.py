@@ -13,13 +13,13 @@ from torch import Tensor
 import torchio_gpu as tio
 from torchio_gpu import functional as F
 
-from . import harness
-from .cases import affine_and_elastic, bias, gamma, noise
 from .failure import FailureError
-from .inputs import labels_of, patches
-from .peers import torchio_gpu as ours
-from .worker import Runner
-from .workloads import WORKLOADS
+from .static.cases import affine_and_elastic, bias, gamma, noise
+from .versus import harness
+from .versus.inputs import labels_of, patches
+from .versus.peers import torchio_gpu as ours
+from .versus.worker import Runner
+from .versus.workloads import WORKLOADS
 
 #: Something to be timed.
 Call = Callable[[], Any]

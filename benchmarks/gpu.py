@@ -22,9 +22,10 @@ MEMORY = 1.5
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, and write one JSON file."""
-    from . import harness, report
+    from . import records
     from .__main__ import options, parser
     from .failure import FailureError
+    from .versus import harness, tables
 
     given = parser("benchmarks.gpu").parse_args(arguments)
     import torch
@@ -46,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FailureError as failure:
         sys.exit(f"{harness.OURS}: {failure}")
     result["budgets"] = found
-    print(report.tables(result))
-    report.write(result, given.output or (None if given.quick else report.path(result)))
+    print(tables.tables(result))
+    records.write(result, given.output or (None if given.quick else records.path(result)))
 
 
 def text(found: Result) -> str:

@@ -7,47 +7,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from . import gpu, machine, static
-from .markdown import line, number
-from .workloads import OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
-
-OURS = "torchio_gpu"
-#: Medians of the same copy over one run may differ by this factor.
-_QUIET = 2
-#: Marks what a note has a remark on.
-_DAGGER = "†"
-
-Result = dict[str, Any]
-Row = dict[str, Any]
-
-
-def path(result: Result) -> Path:
-    """Where a result is kept."""
-    where = machine.slug(result["machine"]), machine.device_slug(result["machine"])
-    return machine.RESULTS / f"{result['suite']}--{'--'.join(where)}.json"
-
-
-def write(result: Result, file: Path | None) -> None:
-    """Keep a result, if there is a file for it."""
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def tables(result: Result) -> str:
-    """A result as markdown: one table per workload, and what a reader must know about them."""
-    names = dict.fromkeys(row["workload"] for row in result["rows"])
-    parts = [_table(result, name) for name in names]
-    if "budgets" in result:
-        parts.insert(0, gpu.text(result["budgets"]))
-    parts += [part for part in (_rates(result), _memory(result), _notes(result)) if part]
-    return "\n\n".join(parts)
+from . import machine, records, static
+from .markdown import line
+from .versus import tables
 
 
 def transforms() -> str:
@@ -94,176 +60,14 @@ def renew(readme: Path, section: str, text: str) -> bool:
     return True
 
 
-def title(result: Result, contender: str) -> str:
-    """A contender's name and version."""
-    facts = result["contenders"].get(contender, {})
-    return f"{facts.get('name', contender)} {facts.get('version', '')}".strip()
-
-
-def _table(result: Result, workload: str) -> str:
-    rows = [row for row in result["rows"] if row["workload"] == workload]
-    cells = {(row["op"], row["contender"]): row for row in rows}
-    order = [c for c in result["contenders"] if any(row["contender"] == c for row in rows)]
-    host = workload in WORKLOADS and WORKLOADS[workload].host
-    scale, unit = (1000, "µs") if host else (1, "ms")
-    what = "host time of a call" if host else "time of a call"
-    floors = "" if host else "x copy"
-    lines = [
-        f"**{WORKLOADS.get(workload, workload)}**, {what}, {unit}",
-        "",
-        line(["", title(result, OURS), *filter(None, [floors]), *_titles(result, order)]),
-    ]
-    lines.append("|---" * (lines[-1].count("|") - 1) + "|")
-    for op in dict.fromkeys(row["op"] for row in rows):
-        ours = cells.get((op, OURS), {})
-        entries = [op.replace("_", " "), _cell(ours, scale)]
-        if floors:
-            entries.append(number(ours["copies"]) if "copies" in ours else "-")
-        entries += [_cell(cells.get((op, c), {}), scale, ours) for c in order if c != OURS]
-        lines.append(line(entries))
-    return "\n".join(lines)
-
-
-def _titles(result: Result, order: Iterable[str]) -> list[str]:
-    return [title(result, contender) for contender in order if contender != OURS]
-
-
-def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
-    """Median (quartiles) and, of a peer, how many times ours; bold where the peer is ahead.
-
-    A dagger stands where there is a remark.
-    """
-    if not row:
-        return "-"
-    if "failure" in row:
-        return "failed"
-    median, q1, q3 = (number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
-    cell = f"{median} ({q1}-{q3})" + _DAGGER * ("remark" in row)
-    if ours is None or "median_ms" not in ours:
-        return cell
-    ratio = row["median_ms"] / ours["median_ms"]
-    times = f"{number(ratio)}x"
-    return f"{cell} {times}" if ratio >= 1 else f"{cell} **{times} ahead of us**"
-
-
-def _rates(result: Result) -> str:
-    """How many patches contenders make in a second: one line for each operation."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in result["rows"]:
-        count = WORK.get(row["op"], Work()).patches
-        if count and "median_ms" in row and row["contender"] != "copy":
-            rate = number(1000 * count / row["median_ms"])
-            rates = found.setdefault((row["op"], row["workload"]), [])
-            rates.append(f"{title(result, row['contender'])} {rate}")
-    return "\n\n".join(
-        f"Patches per second, {op.replace('_', ' ')} of a volume on {workload}: {', '.join(rates)}."
-        for (op, workload), rates in found.items()
-    )
-
-
-def _memory(result: Result) -> str:
-    """One line for each operation."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in result["memory"]:
-        amount = row.get("failure") or f"{row['batches']:.1f}x"
-        amounts = found.setdefault((row["op"], row["workload"]), [])
-        amounts.append(f"{title(result, row['contender'])} {amount}")
-    return "\n\n".join(
-        f"Peak extra memory of {op.replace('_', ' ')} on {workload}, its result included, "
-        f"in multiples of the batch: {', '.join(amounts)}."
-        for (op, workload), amounts in found.items()
-    )
-
-
-def _notes(result: Result) -> str:
-    """Machine, versions, and whatever a table cannot show."""
-    m, ours = result["machine"], result["contenders"][OURS]
-    threads = f"{result['threads']} thread" + "s" * (result["threads"] != 1)
-    dirty = " with changes not committed" if result["dirty"] else ""
-    where = [m["gpu"], m["cpu"], f"{m['cores']} cores", f"{m['ram_gb']} GB", m["os"]]
-    notes = [
-        f"Measured {result['date'][:10]} at commit {result['commit']}{dirty} on "
-        f"{', '.join(filter(None, where))}; {threads}, Python {ours['python']}, "
-        f"torch {ours['torch']}.",
-        "Median (quartiles); a peer's x is its time over ours. "
-        f"A copy is `clone` of the batch, timed in the same run{_floor(result)}.",
-    ]
-    notes += [
-        f"{op.replace('_', ' ')} is of {OWN[WORK[op].given]}, whatever the batch."
-        for op in dict.fromkeys(row["op"] for row in result["rows"])
-        if has_own_input(op)
-    ]
-    notes += [
-        f"{op.replace('_', ' ')} {PATCH_OPS[op]}."
-        for op in dict.fromkeys(row["op"] for row in result["rows"])
-        if op in PATCH_OPS
-    ]
-    notes += [
-        f"{title(result, c)} runs on Python {facts['python']}, torch {facts['torch']}."
-        for c, facts in result["contenders"].items()
-        if "torch" in facts and (facts["python"], facts["torch"]) != (ours["python"], ours["torch"])
-    ]
-    notes.append(f"Timed calls: {_calls(result)}.")
-    notes += [
-        f"{title(result, row['contender'])} {row['op'].replace('_', ' ')} on {row['workload']} "
-        f"failed: {row['failure']}."
-        for row in result["rows"]
-        if "failure" in row
-    ]
-    notes += [
-        f"{_DAGGER} {title(result, row['contender'])} {row['op'].replace('_', ' ')} on "
-        f"{row['workload']}: {row['remark']}."
-        for row in result["rows"]
-        if "remark" in row
-    ]
-    notes += [
-        f"{contender}: {facts['failure']}."
-        for contender, facts in result["contenders"].items()
-        if "failure" in facts
-    ]
-    return "\n".join(f"- {note}" for note in notes)
-
-
-def _floor(result: Result) -> str:
-    """How long a copy took in each workload where that says something."""
-    found: dict[str, list[float]] = {}
-    for row in result["rows"]:
-        host = row["workload"] in WORKLOADS and WORKLOADS[row["workload"]].host
-        if row["contender"] == "copy" and "median_ms" in row and not host:
-            found.setdefault(row["workload"], []).append(row["median_ms"])
-    texts = []
-    for name, copies in found.items():
-        low, high = min(copies), max(copies)
-        # Copies are timed with every operation: were they not alike, something else was running.
-        busy = ": the machine was not quiet" if high > _QUIET * low else ""
-        texts.append(f"{number(low)}-{number(high)} ms on {name}{busy}")
-    return f" ({', '.join(texts)})" if texts else ""
-
-
-def _calls(result: Result) -> str:
-    """Number of timed calls, and who got fewer."""
-    texts = []
-    for workload in dict.fromkeys(row["workload"] for row in result["rows"]):
-        rows = [r for r in result["rows"] if r["workload"] == workload and "repeats" in r]
-        most = max((row["repeats"] for row in rows), default=0)
-        fewest: dict[str, int] = {}
-        for row in sorted(rows, key=lambda row: -row["repeats"]):
-            if row["repeats"] < most:
-                fewest[row["contender"]] = row["repeats"]
-        slow = ", ".join(f"{title(result, c)} {n}" for c, n in fewest.items())
-        texts.append(f"{most} on {workload}" + (f" (fewer where slow: {slow})" if slow else ""))
-    return "; ".join(texts)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables of all results, and put them and that of transforms into the README."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     p.add_argument("results", nargs="*", type=Path, help="JSON files; by default all that are kept")
     p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
     given = p.parse_args(arguments)
-    files = given.results or sorted(machine.RESULTS.glob("*.json"))
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    measured = [tables(result) for result in results if result["suite"] != static.SUITE]
+    results = records.read(given.results)
+    measured = [tables.tables(result) for result in results if result["suite"] != static.SUITE]
     # of predictions, those for the newest GPU
     predicted = [static.brief(result) for result in results if result["suite"] == static.SUITE]
     for section, texts in ("benchmarks", measured), ("static", predicted[-1:]):

@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import harness, inputs, machine, remote, report
-from benchmarks import workloads as w
+from benchmarks import machine, records, report
 from benchmarks.failure import FailureError
-from benchmarks.peers import by_size
-from benchmarks.worker import Runner
+from benchmarks.versus import harness, inputs, remote, tables
+from benchmarks.versus import workloads as w
+from benchmarks.versus.peers import by_size
+from benchmarks.versus.worker import Runner
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Peers that may be installed beside this library, itself first.
@@ -344,7 +345,7 @@ def test_every_operation_of_a_peer_runs(peer: str) -> None:
 _RESULTS = """
 import importlib, sys
 import torch
-from benchmarks import inputs, worker, workloads
+from benchmarks.versus import inputs, worker, workloads
 workloads.PREP6_SHAPE = (16, 20, 16)
 inputs.MADE["normals"] = lambda x: (inputs.normals(20),)
 inputs.MADE["subject"] = lambda x: inputs.subject((24, 28, 20))
@@ -354,7 +355,7 @@ if peer == "monai":  # whose own generators would else, once in a hundred runs, 
     import monai.utils
     monai.utils.set_determinism(0)
 try:
-    ops = importlib.import_module(f"benchmarks.peers.{peer}").OPS
+    ops = importlib.import_module(f"benchmarks.versus.peers.{peer}").OPS
 except ImportError as error:
     sys.exit(f"not installed: {error}")
 runner = worker.Runner(ops, torch.rand(2, 1, 16, 16, 24))
@@ -459,9 +460,8 @@ def test_slugs_name_no_trademark() -> None:
 
 
 def test_workers_do_not_import_this_library() -> None:
-    code = (
-        "import sys, benchmarks.worker, benchmarks.peers; assert 'torchio_gpu' not in sys.modules"
-    )
+    modules = "sys, benchmarks.versus.worker, benchmarks.versus.peers"
+    code = f"import {modules}; assert 'torchio_gpu' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -476,7 +476,7 @@ def test_absent_peer_is_noted() -> None:
     result = harness.run(options)
     assert result["contenders"]["monai"]["failure"].startswith("interpreter does not start")
     assert [row["contender"] for row in result["rows"]] == ["copy", harness.OURS]
-    assert "monai: interpreter does not start" in report.tables(result)
+    assert "monai: interpreter does not start" in tables.tables(result)
 
 
 def test_worker_that_dies_is_a_failure() -> None:
@@ -507,7 +507,7 @@ def test_command_line_writes_a_valid_result(tmp_path: Path) -> None:
     text = output.read_text(encoding="utf-8")
     assert str(ROOT) not in text
     result = json.loads(text)
-    keys = {"suite", "date", "commit", "dirty", "threads", "device", "machine"}
+    keys = {"suite", "date", "commit", "dirty", "threads", "device", "machine", "python", "torch"}
     assert set(result) == keys | {"contenders", "rows", "memory"}
     assert set(result["machine"]) == {"cpu", "cores", "ram_gb", "os", "gpu"}
     assert set(result["contenders"][harness.OURS]) == {"name", "version", "python", "torch"}
@@ -560,7 +560,7 @@ def made_up() -> dict[str, Any]:
 
 
 def test_table_shows_ratios_losses_and_failures(made_up: dict[str, Any]) -> None:
-    text = report.tables(made_up)
+    text = tables.tables(made_up)
     lines = text.splitlines()
     assert "| flip | 10.0 (10.0-10.0) | 5.00 | 40.0 (40.0-40.0) 4.00x |" in lines
     assert "| noise | 10.0 (10.0-10.0) | 1.25 | 5.00 (5.00-5.00) **0.500x ahead of us** |" in lines
@@ -616,6 +616,6 @@ def test_transforms_in_the_readme_are_those_of_the_code() -> None:
 
 
 def test_results_that_are_kept_can_be_shown() -> None:
-    for file in machine.RESULTS.glob("transforms--*.json"):
-        text = report.tables(json.loads(file.read_text(encoding="utf-8")))
+    for file in records.FOLDER.glob("transforms--*.json"):
+        text = tables.tables(json.loads(file.read_text(encoding="utf-8")))
         assert "Patches per second" in text

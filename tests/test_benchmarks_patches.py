@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import torchio_gpu as tio
-from benchmarks import harness, inputs, report
-from benchmarks import workloads as w
 from benchmarks.failure import FailureError
-from benchmarks.peers import four_by_four
-from benchmarks.worker import Runner
+from benchmarks.versus import harness, inputs, tables
+from benchmarks.versus import workloads as w
+from benchmarks.versus.peers import four_by_four
+from benchmarks.versus.worker import Runner
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -216,7 +216,7 @@ def test_tables_say_what_is_wrong_and_how_many_patches_there_are() -> None:
             {"workload": "P", "op": "aggregate", "contender": "torchio_gpu", "batches": 1.04}
         ],
     }
-    text = report.tables(made_up)
+    text = tables.tables(made_up)
     for line in (
         "**P: 1x2x256³ float32**, time of a call, ms",
         "|  | torchio_gpu 9.9 | x copy | Rival 9.9 |",

@@ -13,7 +13,8 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import report, sass, static
+from benchmarks import records, report, static
+from benchmarks.static import sass
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Two loops, one within the other, of lines 3 and 5; a function that a slow path calls; padding.
@@ -130,7 +131,7 @@ def test_unrolled_loops_share_their_trips() -> None:
 
 _PLANTED = """
 import json
-from benchmarks import predict
+from benchmarks.static import predict
 from torchio_gpu_kernels import tiles
 tiles.OPTIONS["maxnreg"] = 32
 found = predict.look(90, "warp, affine and elastic", "warp_kernel")
@@ -163,7 +164,7 @@ def test_tables_show_budgets_and_spills() -> None:
 
 
 def test_the_readme_shows_what_was_predicted() -> None:
-    result = json.loads((report.machine.RESULTS / "static--sm_90.json").read_text(encoding="utf-8"))
+    result = json.loads((records.FOLDER / "static--sm_90.json").read_text(encoding="utf-8"))
     start, end = report.markers("static")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{start}\n{static.brief(result)}\n{end}" in readme, "run: python -m benchmarks.report"

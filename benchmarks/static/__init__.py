@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import machine
-from .markdown import number, table
+from .. import machine, records
+from ..markdown import number, table
 
 SUITE = "static"
 ARCHITECTURES = (90, 80)
@@ -37,14 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder for JSON files; a run that leaves nothing out writes to benchmarks/results",
     )
     given = p.parse_args(arguments)
-    from . import report  # which shows these results too
-
     whole = not (given.kernel or given.case)
-    folder = given.output or (machine.RESULTS if whole else None)
+    folder = given.output or (records.FOLDER if whole else None)
     results = run(given.arch, given.kernel, given.case)
     print("\n\n".join(text(result) for result in results))
     for result in results:
-        report.write(result, folder and folder / f"{SUITE}--{result['arch']}.json")
+        records.write(result, folder and folder / f"{SUITE}--{result['arch']}.json")
 
 
 def run(architectures: Sequence[int], kernel: str = "", case: str = "") -> list[Result]:

@@ -1,9 +1,9 @@
 """One module per contender, this library among them.
 
 A module has ``NAME`` and ``VERSION``, and ``OPS``: for each operation of
-:data:`benchmarks.workloads.WORK` that the peer offers, a function from what that table says, most
-often a batch (B, C, I, J, K), to a new tensor. It raises ImportError where its library is not
-installed. It imports torch, numpy and its own library only, since it may run in another
+:data:`benchmarks.versus.workloads.WORK` that the peer offers, a function from what that table
+says, most often a batch (B, C, I, J, K), to a new tensor. It raises ImportError where its library
+is not installed. It imports torch, numpy and its own library only, since it may run in another
 interpreter than the rest.
 """
 

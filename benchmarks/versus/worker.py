@@ -2,7 +2,7 @@
 
 Every contender runs like this, whatever its interpreter, so that none shares an allocator, a
 thread pool or a warm cache with another. Requests and replies are lines of JSON on stdin and
-stdout; see :mod:`benchmarks.remote` for the other end.
+stdout; see :mod:`benchmarks.versus.remote` for the other end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .failure import FailureError
+from ..failure import FailureError
 from .inputs import inputs
 from .workloads import WORK, WORKLOADS, Work, Workload
 
@@ -33,8 +33,9 @@ class Runner:
     """Checks and times operations on one batch.
 
     Args:
-        ops: Functions by name, of what :data:`benchmarks.workloads.WORK` says that they are given;
-            of the batch, where it says nothing. One more, 'copy', clones the batch: the floor.
+        ops: Functions by name, of what :data:`benchmarks.versus.workloads.WORK` says that they are
+            given; of the batch, where it says nothing. One more, 'copy', clones the batch: the
+            floor.
         x: The batch.
         host: Time until a call returns, rather than until its work is done.
         clock: Seconds.
@@ -188,7 +189,7 @@ class _Requests:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = device
         try:
-            module = importlib.import_module(f"benchmarks.peers.{self.peer}")
+            module = importlib.import_module(f"benchmarks.versus.peers.{self.peer}")
         except ImportError as error:
             missing = isinstance(error, ModuleNotFoundError) or "is asked for" in str(error)
             raise FailureError(f"not installed: {error}") if missing else error from None

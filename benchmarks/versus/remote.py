@@ -6,19 +6,20 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from .failure import FailureError
+from ..failure import FailureError
+from ..machine import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 #: Interpreters of peers that need another one: "NAME=PYTHON,NAME=PYTHON".
 VARIABLE = "TORCHIO_GPU_BENCH_PEERS"
 
 
 def peers() -> list[str]:
     """Contenders that there are modules for; this library is the first."""
-    names = sorted(path.stem for path in (ROOT / "benchmarks" / "peers").glob("[!_]*.py"))
+    names = sorted(
+        path.stem for path in (ROOT / "benchmarks" / "versus" / "peers").glob("[!_]*.py")
+    )
     return sorted(names, key=lambda name: name != "torchio_gpu")
 
 
@@ -35,10 +36,10 @@ def interpreters(given: list[str], environment: Mapping[str, str] = os.environ) 
 
 
 class Remote:
-    """A contender in another process; has the methods of :class:`benchmarks.worker.Runner`.
+    """A contender in another process; has the methods of :class:`benchmarks.versus.worker.Runner`.
 
     Args:
-        peer: Name of its module in :mod:`benchmarks.peers`.
+        peer: Name of its module in :mod:`benchmarks.versus.peers`.
         python: Its interpreter.
         threads: How many threads it may use.
         device: 'cpu', 'cuda', or 'auto' for a GPU if there is one.
@@ -74,16 +75,16 @@ class Remote:
         self._ask("load", workload=workload)
 
     def check(self, op: str) -> str | None:
-        """As :meth:`benchmarks.worker.Runner.check`."""
+        """As :meth:`benchmarks.versus.worker.Runner.check`."""
         remark: str | None = self._ask("check", op=op)
         return remark
 
     def turn(self, op: str, calls: int) -> list[float]:
-        """As :meth:`benchmarks.worker.Runner.turn`."""
+        """As :meth:`benchmarks.versus.worker.Runner.turn`."""
         return list(self._ask("turn", op=op, calls=calls))
 
     def memory(self, op: str) -> float:
-        """As :meth:`benchmarks.worker.Runner.memory`."""
+        """As :meth:`benchmarks.versus.worker.Runner.memory`."""
         return float(self._ask("memory", op=op))
 
     def close(self) -> None:

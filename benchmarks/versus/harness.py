@@ -6,12 +6,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from statistics import quantiles
 from typing import Any, Protocol
 
-from . import machine
-from .failure import FailureError
+from .. import machine, records
+from ..failure import FailureError
 from .remote import Remote
 from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS, has_own_input
 
@@ -136,15 +135,7 @@ def run(options: Options) -> dict[str, Any]:
     Raises:
         FailureError: This library itself cannot be started.
     """
-    result: dict[str, Any] = {
-        "suite": options.suite,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **machine.commit(),
-        "threads": options.threads,
-        "contenders": {},
-        "rows": [],
-        "memory": [],
-    }
+    result: dict[str, Any] = {"contenders": {}, "rows": [], "memory": []}
     device = options.device
     with ExitStack() as stack:
         contenders: dict[str, Remote] = {}
@@ -164,7 +155,8 @@ def run(options: Options) -> dict[str, Any]:
             result["contenders"][peer] = facts
             log(f"{peer}: {facts['name']} {facts['version']}")
             if peer == OURS:
-                result["machine"], result["device"] = machine.describe(gpu), device
+                stamp = records.stamp(options.suite, device, gpu, options.threads)
+                result = {**stamp, **result}
         workloads = options.workloads or DEFAULT[device]
         for name in workloads:
             result["rows"] += _workload(contenders, name, options)

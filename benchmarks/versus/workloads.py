@@ -80,7 +80,7 @@ class Work:
         given: Name of its input: 'batch', 'labels' for a label map made of the batch, (B, 1, I, J,
             K) uint8, 'volume' for an image, (1, I, J, K), and its label map, both of the first
             sample, 'patches' for all those of a grid, (N, C, i, j, k), and where they lie, (N, 6),
-            or one of :data:`OWN`. See :mod:`benchmarks.inputs`.
+            or one of :data:`OWN`. See :mod:`benchmarks.versus.inputs`.
         shape: From the shape of the input, the first where there are two, to that of the result.
         dtype: Of the result.
         identity: The result must be the batch again, whatever the input. Where it differs by more

@@ -18,8 +18,8 @@ from torchio_gpu import functional as F
 from torchio_gpu.functional import program as p
 from torchio_gpu.functional.spatial import Frame
 
-from . import workloads as w
-from .peers.torchio_gpu import PIPE6
+from ..versus import workloads as w
+from ..versus.peers.torchio_gpu import PIPE6
 
 _RANDOM = np.random.default_rng(0)
 

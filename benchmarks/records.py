@@ -1,0 +1,73 @@
+"""Results as they are kept: a JSON file for each suite, machine and device, and who measured when.
+
+A result is a plain dict. What all of them begin with is made by :func:`stamp`.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from . import machine
+
+Result = dict[str, Any]
+FOLDER = machine.ROOT / "benchmarks" / "results"
+
+
+def stamp(suite: str, device: str, gpu: str | None, threads: int) -> Result:
+    """When, of what and where something is measured.
+
+    Args:
+        suite: Name of the suite, the first part of the file's name.
+        device: 'cpu' or 'cuda'.
+        gpu: Name of the GPU that is used.
+        threads: How many the work may use.
+    """
+    import torch  # tables are made without it
+
+    return {
+        "suite": suite,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **machine.commit(),
+        "threads": threads,
+        "machine": machine.describe(gpu),
+        "device": device,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def origin(result: Result) -> str:
+    """Date, commit, machine and versions of a result, as a sentence."""
+    m = result["machine"]
+    threads = f"{result['threads']} thread" + "s" * (result["threads"] != 1)
+    dirty = " with changes not committed" if result["dirty"] else ""
+    where = [m["gpu"], m["cpu"], f"{m['cores']} cores", f"{m['ram_gb']} GB", m["os"]]
+    return (
+        f"Measured {result['date'][:10]} at commit {result['commit']}{dirty} on "
+        f"{', '.join(filter(None, where))}; {threads}, Python {result['python']}, "
+        f"torch {result['torch']}."
+    )
+
+
+def path(result: Result) -> Path:
+    """Where a result is kept."""
+    where = machine.slug(result["machine"]), machine.device_slug(result["machine"])
+    return FOLDER / f"{result['suite']}--{'--'.join(where)}.json"
+
+
+def write(result: Result, file: Path | None) -> None:
+    """Keep a result, if there is a file for it."""
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def read(files: Iterable[Path] = ()) -> list[Result]:
+    """Results in files, by default in all that are kept."""
+    chosen = list(files) or sorted(FOLDER.glob("*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in chosen]

@@ -1,0 +1,1 @@
+"""Side by side: this library and its peers take turns on the same work."""
