@@ -66,54 +66,6 @@ def test_uniforms_are_uniform():
     assert abs(np.corrcoef(u[:, :-1].ravel(), u[:, 1:].ravel())[0, 1]) < 0.01
 
 
-def test_normals_are_normal():
-    n = rng.normals(np.arange(4), 250_000).double()
-    assert abs(n.mean()) < 4 / 1e3  # four standard errors of a million numbers
-    assert abs(n.std() - 1) < 4 / 1.4e3
-    assert abs((n**3).mean()) < 4 * 15**0.5 / 1e3
-    assert abs((n**4).mean() - 3) < 4 * 96**0.5 / 1e3
-    corr = torch.corrcoef(n)
-    assert (corr - torch.eye(4)).abs().max() < 0.01
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 5, 1000])
-def test_few_and_many_normals_are_the_same_numbers(count, monkeypatch):
-    """Small requests run in numpy, large ones in torch; nobody may notice."""
-    seeds = np.array([5, -9])
-    whole = rng.normals(seeds, count)
-    monkeypatch.setattr(rng, "_FEW", 0)
-    blocks = rng.normals(seeds, count)
-    assert whole.shape == (2, count)
-    assert torch.equal(whole, blocks)
-    assert torch.equal(rng.normals(seeds[1:], count)[0], blocks[1])
-    assert len(set(whole[0].tolist())) == count
-
-
-@pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 10])
-def test_normals_can_begin_anywhere(start):
-    whole = rng.normals(np.array([5, -9]), 20)
-    assert torch.equal(rng.normals(np.array([5, -9]), 9, start=start), whole[:, start : start + 9])
-
-
-def test_normals_follow_from_the_words_of_their_counter():
-    """Lanes 0 and 1 are Box and Muller's pair from the first two words, 2 and 3 from the others."""
-    seed = np.array([77])
-    zero = np.zeros(1, dtype=np.int64)
-    a, b, c, d = (w.item() for w in rng.philox((zero + 3, zero, zero, zero), seed))
-    expected = []
-    for first, second in ((a, b), (c, d)):
-        radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))
-        angle = 2 * np.pi * second / 2**32
-        expected += [radius * np.cos(angle), radius * np.sin(angle)]
-    np.testing.assert_allclose(
-        rng.normals(seed, 16)[0, 12:].numpy(), expected, rtol=1e-4, atol=1e-5
-    )
-
-
-def test_normals_run_on_meta():
-    assert rng.normals(np.array([1]), 10, "meta").shape == (1, 10)
-
-
 def test_sample_seeds_differ_by_base_epoch_and_index():
     seeds = [
         rng.sample_seeds(base, epoch, [index]).item()

@@ -11,7 +11,6 @@ the few host-side parameters of a pipeline, and for the noise voxels on a device
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,17 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .arrays import Array
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_MASK = 0xFFFFFFFF
-#: Up to this many counters are handled in numpy: its calls cost a third of torch's and start no
-#: threads.
-_FEW = 8192
+MASK = 0xFFFFFFFF
 
 Words = tuple[Any, Any, Any, Any]
 
@@ -51,11 +46,11 @@ def philox(counter: Words, seeds: Array) -> Words:
     >>> [hex(word.item()) for word in philox((zero, zero, zero, zero), zero)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    first, second = _philox(counter, seeds)
+    first, second = philox_pairs(counter, seeds)
     return first[0], second[0], first[1], second[1]
 
 
-def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
+def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
     """Philox as two stacks of words: [first and third], [second and fourth]."""
     xp: Any = np if isinstance(seeds, np.ndarray) else torch
     shift = np.right_shift if xp is np else torch.bitwise_right_shift
@@ -69,7 +64,7 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
     # the products, which become the latter.
     odd, even, product = xp.empty((3, 2, *shape), dtype=xp.int64, **where)
     odd[0], even[0], odd[1], even[1] = counter
-    key = xp.stack((seeds & _MASK, (seeds >> 32) & _MASK))
+    key = xp.stack((seeds & MASK, (seeds >> 32) & MASK))
     for each in _round_keys(key):
         # 64-bit products; only their two halves matter, so wrapping into the sign bit is
         # harmless, and the junk above bit 31 of products and keys is masked off. Each product
@@ -82,9 +77,9 @@ def _philox(counter: Words, seeds: Array) -> tuple[Any, Any]:
         shift(product, 32, out=odd)
         odd ^= even
         odd ^= each
-        odd &= _MASK
+        odd &= MASK
         even, product = product, even
-    even &= _MASK
+    even &= MASK
     return odd, even
 
 
@@ -161,44 +156,6 @@ def to_seeds(draws: np.ndarray) -> np.ndarray:
     """64-bit seeds [...] from pairs of uniform draws [..., 2]: a stream of its own for each."""
     words = (draws * 2.0**32).astype(np.int64)
     return words[..., 0] | words[..., 1] << 32
-
-
-def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start: int = 0) -> Tensor:
-    """Standard normal numbers, [B, count] float32: Philox words through Box and Muller (1958).
-
-    Number n of a sample is lane n % 4 of counter n // 4 under the sample's seed.
-
-    Args:
-        seeds: int64 seeds, [B].
-        count: How many numbers each sample gets.
-        device: Where to compute.
-        start: The number to begin with.
-
-    >>> bool((normals(np.array([1]), 3, start=5) == normals(np.array([1]), 8)[:, 5:]).all())
-    True
-    """
-    device = torch.device(device)
-    batch, first, last = len(seeds), start // 4, -(-(start + count) // 4)
-    in_numpy = device.type == "cpu" and (last - first) * batch <= _FEW
-    xp: Any = np if in_numpy else torch
-    where = {} if in_numpy else {"device": device}
-    keys: Any = (
-        np.asarray(seeds) if in_numpy else torch.as_tensor(seeds).to(device, non_blocking=True)
-    )
-    zero = xp.zeros((1, 1), dtype=xp.int64, **where)
-    number = xp.arange(first, last, dtype=xp.int64, **where)[None]
-    words = _philox((number & _MASK, number >> 32, zero, zero), keys[:, None])
-    one, two = (w.astype(np.float32) if in_numpy else w.float() for w in words)  # [2, B, N]
-    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
-    one += 0.5
-    one *= 2.0**-32
-    two *= np.float32(2 * math.pi * 2.0**-32) if in_numpy else 2 * math.pi * 2.0**-32
-    radius, angle = (torch.from_numpy(w) if in_numpy else w for w in (one, two))
-    radius = radius.log_().mul_(-2).sqrt_()
-    out = torch.empty(batch, last - first, 2, 2, dtype=torch.float32, device=device)
-    torch.mul(radius, angle.cos(), out=out[..., 0].movedim(-1, 0))
-    torch.mul(radius, angle.sin_(), out=out[..., 1].movedim(-1, 0))
-    return out.flatten(1)[:, start - 4 * first :][:, :count]
 
 
 class Streams:
@@ -278,6 +235,6 @@ def sample_seeds(base: int, epoch: int, indices: list[int]) -> np.ndarray:
     """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index."""
     index = np.array(indices, dtype=np.int64)
     epochs = np.full_like(index, epoch)
-    words = (index & _MASK, index >> 32 & _MASK, epochs & _MASK, epochs >> 32)
+    words = (index & MASK, index >> 32 & MASK, epochs & MASK, epochs >> 32)
     a, b, _, _ = philox(words, np.array([base], dtype=np.int64))
     return a | b << 32

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, host, on_host
+from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels, spatial
 from .arguments import as_given, real
@@ -93,7 +94,7 @@ def resample(
             parts.append((at, _along(x[at], size, some, mode, few, axes)))
         else:
             parts.append((at, spatial.warp(x[at], some, size=size, mode=mode, frames=few)))
-    out = torch.empty((*x.shape[:2], *size), dtype=parts[0][1].dtype, device=x.device)
+    out = empty((*x.shape[:2], *size), parts[0][1].dtype, x.device)
     for at, part in parts:
         out[at] = part
     return out

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..arrays import Array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
+from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels
 from .backend import use_kernel
@@ -213,7 +214,7 @@ def warp(
         out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
         out = fill_along_axes(out, host(matrix), frames)
         return pointwise(out, operations, view) if operations else out
-    out = torch.empty((*x.shape[:2], *size), dtype=out_dtype, device=x.device)
+    out = empty((*x.shape[:2], *size), out_dtype, x.device)
     for key, rows in groups.items():
         at = rows_at(rows, x.device)
         part = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)

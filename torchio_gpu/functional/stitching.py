@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchio_gpu_kernels import load
 
+from ..memory import zeros
 from ..shapes import Triple, Volume, spatial_shape
 from .backend import use_kernel
 from .kernels import DTYPES, MOST
@@ -153,7 +154,7 @@ class Stitcher:
     def _weight(self, first: np.ndarray, size: Triple, like: Tensor) -> Tensor:
         """The sum of weights of any patches, [1, I, J, K]; 1 where there is none."""
         assert self.size is not None
-        total = torch.zeros((1, *size), dtype=like.real.dtype, device=like.device)
+        total = zeros((1, *size), like.real.dtype, like.device)
         one = torch.ones((1, 1, 1, 1, 1), device=like.device)
         where = _reference.places(first, self.size, size)
         self.put(total, one.expand(len(where), 1, *self.size), where)
@@ -180,7 +181,7 @@ class Stitcher:
                 weights = to_device(device, *self.profiles)
                 weights = weights if self.kernel else [_reference.cube(weights)]
                 self.weights = [each.to(work) for each in weights]
-            self.total = torch.zeros(shape, dtype=work, device=device)
+            self.total = zeros(shape, work, device)
 
     def _kept(self, dtype: torch.dtype) -> torch.dtype:
         """The type of the output for patches of a type."""

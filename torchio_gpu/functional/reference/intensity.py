@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import rng
 from ...arrays import Array, common
+from ...gaussian import normals
 from ...shapes import PerItem, Volume
 from .separable import Factors, expand
 
@@ -137,7 +137,7 @@ def noise(
     mean, std = mean.to(x.dtype)[:, None], std.to(x.dtype)[:, None]
 
     def part(start: int) -> Tensor:
-        drawn = rng.normals(seeds, slab * per_row, x.device, start).to(x.dtype)
+        drawn = normals(seeds, slab * per_row, x.device, start).to(x.dtype)
         drawn = torch.addcmul(mean, drawn, std)
         return drawn.view(batch, slab, channels, across, padded)[..., :along].transpose(1, 2)
 

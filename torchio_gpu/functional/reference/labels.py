@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as nn
 from torch import Tensor
 
+from ...memory import empty
 from ...shapes import Volume
 
 #: Labels of these types are looked up in a table of all that there can be.
@@ -23,8 +24,15 @@ def one_hot(x: Volume, num_classes: int) -> Volume:
     # compared in the type of the labels, which is several times as quick, if it can tell them apart
     dtype = x.dtype if num_classes <= _countable(x.dtype) else torch.float64
     labels = torch.arange(num_classes, device=x.device).to(dtype)
-    members = x == labels.view(1, -1, 1, 1, 1)
-    return members.view(x.dtype) if x.element_size() == 1 else members.to(x.dtype)
+    labels = labels.view(1, -1, 1, 1, 1)
+    if x.element_size() > 1:
+        return (x == labels).to(x.dtype)
+    if x.device.type != "cpu":
+        return (x == labels).view(x.dtype)
+    # torch compares bytes one by one, but combines many at once: equal ones differ in no bit
+    out = empty((len(x), num_classes, *x.shape[2:]), torch.uint8, x.device)
+    torch.bitwise_xor(x.view(torch.uint8), labels.view(torch.uint8), out=out)
+    return out.clamp_(max=1).bitwise_xor_(1).view(x.dtype)
 
 
 def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:

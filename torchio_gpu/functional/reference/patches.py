@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ...memory import empty, zeros
 from ...shapes import Triple, Volume
 from .slabs import slab_rows
 
@@ -148,8 +149,8 @@ def gather(sample: np.ndarray, where: Places, size: Triple, *volumes: Volume) ->
     known = [(volume, n) for volume in volumes for n in range(len(volume))]
     whole = (where.high - where.low == size).all()
     first = volumes[0]
-    out = first.new_empty if whole else first.new_zeros
-    patches: Tensor = out((len(where), first.shape[1], *size))
+    new = empty if whole else zeros
+    patches = new((len(where), first.shape[1], *size), first.dtype, first.device)
     for patch, n, place in zip(patches, sample.tolist(), where, strict=True):
         volume, item = known[n]
         place.of(patch).copy_(place.on(volume[item]))
@@ -187,7 +188,7 @@ class Spread(Function):
         ctx: Any, patches: Volume, sample: np.ndarray, where: Places, shape: Sequence[int]
     ) -> Volume:
         ctx.sample, ctx.where, ctx.size = sample, where, patches.shape[2:]
-        out = torch.zeros(shape, dtype=patches.dtype, device=patches.device)
+        out = zeros(shape, patches.dtype, patches.device)
         for patch, n, place in zip(patches, sample.tolist(), where, strict=True):
             place.on(out[n]).add_(place.of(patch))
         return out

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.fft import irfft, rfft, rfftn
 
 from ...arrays import Array, common
+from ...memory import empty
 from ...shapes import Volume
 from .intensity import root
 from .separable import expand, full_precision, product_dtype
@@ -168,7 +169,7 @@ def _together(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
     """Some samples of each of several tensors of one shape."""
     if len(parts) == 1:
         return parts[0][1]
-    out = torch.empty(parts[0][1].shape, dtype=parts[0][1].dtype, device=parts[0][1].device)
+    out = empty(parts[0][1].shape, parts[0][1].dtype, parts[0][1].device)
     for at, part in parts:
         out[at] = part[at]
     return out

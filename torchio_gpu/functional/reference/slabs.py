@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...memory import empty
+
 #: Voxels of a slab: a few MB in float32.
 VOXELS = 524288
 
@@ -54,7 +56,7 @@ def join(slabs: Iterator[Tensor], rows: int, turned: Turned = AS_THEY_ARE) -> Te
             return turn(part, [turned[0][1].index(axis) for axis in range(3)]).contiguous()
     size = (rows, *part.shape[3:])
     natural = [size[turned[0][1].index(axis)] for axis in range(3)]
-    out = torch.empty((*part.shape[:2], *natural), dtype=part.dtype, device=part.device)
+    out = empty((*part.shape[:2], *natural), part.dtype, part.device)
     first = 0
     for slab in chain([part], slabs):
         for at, order in turned:

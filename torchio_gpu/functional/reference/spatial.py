@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arrays import Array, common
+from ...memory import empty, zeros
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .frames import Frame, fill_at, on_grid
 from .interpolation import label_reader, spline_reader
@@ -350,9 +351,9 @@ def copy_voxels(
         return y[window].contiguous()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
     if isinstance(value, Tensor) or value != 0:
-        out = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
+        out = empty((*x.shape[:2], *size), x.dtype, x.device)
         out[:] = value
-    else:  # memory that is new is zero already
-        out = torch.zeros((*x.shape[:2], *size), dtype=x.dtype, device=x.device)
+    else:
+        out = zeros((*x.shape[:2], *size), x.dtype, x.device)
     out[place] = y[window]
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ... import rng
 from ...arrays import Array
+from ...gaussian import normals
 from ...shapes import Volume
 from .intensity import root
 from .separable import full_precision
@@ -71,7 +71,7 @@ def mixture(
             means, stds, missing = of_shares(some.to(mean.dtype), mean, std)
         else:
             means, stds, missing = of_labels(some, mean, std, known)
-        drawn = rng.normals(seeds, means[0].numel(), means.device, first * per_row)
+        drawn = normals(seeds, means[0].numel(), means.device, first * per_row)
         out = torch.addcmul(means, drawn.to(mean.dtype).view(means.shape), stds)
         if background is None:
             return out

@@ -1,0 +1,108 @@
+"""Normal numbers: from numpy's words on a CPU, from those of the kernels elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from torchio_gpu import gaussian, rng
+from torchio_gpu.gaussian import normals
+
+
+@pytest.fixture(params=["numpy", "kernels"])
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where random words come from; on a CPU the second is what a GPU computes."""
+    if request.param == "kernels":
+        monkeypatch.setattr(gaussian, "HOST", ())
+    return request.param
+
+
+@pytest.mark.usefixtures("source")
+def test_normals_are_normal():
+    n = normals(np.arange(4), 250_000).double()
+    assert abs(n.mean()) < 4 / 1e3  # four standard errors of a million numbers
+    assert abs(n.std() - 1) < 4 / 1.4e3
+    assert abs((n**3).mean()) < 4 * 15**0.5 / 1e3
+    assert abs((n**4).mean() - 3) < 4 * 96**0.5 / 1e3
+    corr = torch.corrcoef(n)
+    assert (corr - torch.eye(4)).abs().max() < 0.01
+    for lag in (1, 2, 4, 64, 128, 256):
+        assert abs((n[:, lag:] * n[:, :-lag]).mean()) < 4 / 1e3
+        assert abs((n[:, lag:] ** 2 * n[:, :-lag] ** 2).mean() - 1) < 4 * 8**0.5 / 1e3
+
+
+@pytest.mark.usefixtures("source")
+def test_tails_are_those_of_a_normal_distribution():
+    n = normals(np.array([3, 2**40]), 4_000_000)
+    above = int((n.abs() > 4).sum())  # expected: 8e6 times 6.33e-5
+    assert abs(above - 507) < 4 * 507**0.5
+    assert n.abs().max() > 4.8
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 255, 256, 257, 1000, 70_000])
+def test_a_number_does_not_depend_on_others(count, monkeypatch):
+    seeds = np.array([5, -9])
+    whole = normals(seeds, count)
+    assert whole.shape == (2, count)
+    assert torch.equal(normals(seeds[1:], count)[0], whole[1])
+    assert torch.equal(normals(seeds, 2 * count + 1)[:, :count], whole)
+    assert len(set(whole[0].tolist())) > 0.999 * count
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(normals(seeds, count), whole)
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 128, 255, 256, 300, 66_000])
+def test_normals_can_begin_anywhere(start):
+    seeds = np.array([5, -9])
+    whole = normals(seeds, start + 11)
+    assert torch.equal(normals(seeds, 9, start=start), whole[:, start : start + 9])
+
+
+@pytest.mark.usefixtures("source")
+def test_all_bits_of_a_seed_count():
+    seeds = np.array([0, 1, -1, 2**32, -(2**63), 2**63 - 1], dtype=np.int64)
+    assert len({tuple(row) for row in normals(seeds, 2).tolist()}) == len(seeds)
+
+
+def test_on_a_cpu_they_follow_from_the_words_of_numpy():
+    """Numbers p and p + 128 of a block of 256 are a pair, of words p and p + 128."""
+    seed = -77
+    generator = np.random.Philox(key=seed % 2**64, counter=32)  # the second block
+    words = generator.random_raw(128).view(np.uint32)
+    radius = np.sqrt(-2 * np.log(((words[:128] & 0x7FFFFFFF) + 0.5) / 2**31))
+    angle = 2 * np.pi * words[128:].view(np.int32) / 2**32
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    found = normals(np.array([seed]), 256, start=256)[0].numpy()
+    # float32 in logarithm, root, sine and cosine
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_elsewhere_they_follow_from_the_words_of_their_counter(monkeypatch):
+    """Lanes 0 and 1 are Box and Muller's pair from the first two words, 2 and 3 from the others."""
+    monkeypatch.setattr(gaussian, "HOST", ())
+    seed = np.array([77])
+    zero = np.zeros(1, dtype=np.int64)
+    a, b, c, d = (w.item() for w in rng.philox((zero + 3, zero, zero, zero), seed))
+    expected = []
+    for first, second in ((a, b), (c, d)):
+        radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))
+        angle = 2 * np.pi * second / 2**32
+        expected += [radius * np.cos(angle), radius * np.sin(angle)]
+    found = normals(seed, 16)[0, 12:].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_extreme_words_give_finite_numbers(monkeypatch):
+    words = np.array([0, 1, 2**31 - 1, -1, -(2**31), -(2**31) + 1, 2**30, -(2**30)], np.int32)
+    pairs = np.stack(np.meshgrid(words, words)).reshape(2, 64).repeat(2, 1)  # [2, 128]
+    monkeypatch.setattr(gaussian, "_words", lambda *_: pairs[None, None])
+    found = normals(np.array([1]), 256)
+    assert torch.isfinite(found).all()
+    assert found.abs().max() == pytest.approx((2 * 32 * np.log(2)) ** 0.5, rel=1e-3)
+
+
+def test_normals_run_on_meta():
+    assert normals(np.array([1]), 10, "meta").shape == (1, 10)

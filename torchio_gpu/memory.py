@@ -1,0 +1,38 @@
+"""New memory for whole volumes.
+
+The first touch of a page of new memory costs more than writing it. Where Linux gives pages of 2 MB
+to those who ask, numpy does ask, and torch does not: there a new volume is 3 to 6 times as quick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Bytes from which numpy asks for large pages.
+_LARGE = 2**22
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A contiguous tensor of any values.
+
+    >>> empty((2, 3), torch.bfloat16, torch.device("cpu")).shape
+    torch.Size([2, 3])
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < _LARGE:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(_large(size)).view(dtype).view(shape)
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A contiguous tensor of zeros."""
+    return empty(shape, dtype, device).zero_()
+
+
+def _large(size: int) -> np.ndarray:
+    return np.empty(size, np.uint8)
