@@ -1,0 +1,125 @@
+"""The gate: does it notice what became slower, and nothing else?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import check, records
+from benchmarks.versus.workloads import OPS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Clock:
+    """Calls take what they are said to take, in seconds, times a noise that repeats itself."""
+
+    def __init__(self, costs: dict[str, float]) -> None:
+        self.costs, self.n = costs, 0
+
+    def turn(self, op: str, calls: int) -> list[float]:
+        self.n += 1
+        return [self.costs[op] * (1 + 0.05 * (self.n % 3))] * calls
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What each operation costs on a machine that does not exist."""
+    found = {"copy": 1.0, "exponential": 2.0, "sampling": 4.0, "flip": 1.0, "gamma": 6.0}
+    found["pipe6"] = 50.0
+    clock = Clock(found)
+    monkeypatch.setattr(check.Runner, "check", lambda self, op: None)
+    monkeypatch.setattr(check.Runner, "turn", lambda self, op, calls: clock.turn(op, calls))
+    return found
+
+
+OURS = dict.fromkeys(("flip", "gamma", "pipe6"), torch.clone)
+
+
+def verdicts(stored: dict[str, Any]) -> dict[tuple[str, str], str]:
+    rows = check.compare(stored, OURS, "cpu")
+    return {(row["batch"], row["op"]): row["verdict"] for row in rows}
+
+
+def test_a_slowdown_is_noticed_where_it_is(costs):
+    stored = check.store(OURS, "cpu", 1)
+    assert set(verdicts(stored).values()) == {"same"}
+    costs["gamma"] *= 1.5
+    found = verdicts(stored)
+    assert found.pop(("96³", "gamma")) == "slower"
+    assert set(found.values()) == {"same"}
+    costs["gamma"] /= 4.5
+    assert verdicts(stored)["96³", "gamma"] == "faster"
+
+
+def test_a_slower_machine_is_none(costs):
+    """All times double: no ratio changes."""
+    stored = check.store(OURS, "cpu", 1)
+    for op in costs:
+        costs[op] *= 2
+    assert set(verdicts(stored).values()) == {"same"}
+
+
+def test_a_ratio_is_of_the_geometric_mean_of_the_pace(costs):
+    stored = check.store(OURS, "cpu", 1)
+    ratio = {row["op"]: row["ratio"] for row in stored["rows"] if row["batch"] == "96³"}
+    assert ratio["gamma"] == pytest.approx(6 / 2, rel=0.1)
+    assert ratio["flip"] == pytest.approx(1 / 2, rel=0.1)
+
+
+def test_bands_are_as_wide_as_the_passes_were_apart(costs, monkeypatch):
+    passes = iter([{"flip": r, "gamma": 1.0} for r in (1.0, 1.1, 1.0, 1.6, 0.8)] * 2)
+    monkeypatch.setattr(check, "ratios", lambda *_: next(passes))
+    monkeypatch.setattr(check, "SETTINGS", {"96³": check.SETTINGS["96³"]})
+    rows = check.store(dict.fromkeys(("flip", "gamma"), torch.clone), "cpu", 1)["rows"]
+    assert rows[0] == {"batch": "96³", "op": "flip", "ratio": 1.0, "band": 2.3}
+    assert rows[1] == {"batch": "96³", "op": "gamma", "ratio": 1.0, "band": check.LEAST}
+
+
+def test_one_bad_moment_is_measured_again(costs, monkeypatch):
+    stored = check.store(OURS, "cpu", 1)
+    bad = iter([3.0])
+    once = check.ratios
+
+    def disturbed(ops, setting, device):
+        factor = next(bad, 1.0)
+        return {op: factor * ratio for op, ratio in once(ops, setting, device).items()}
+
+    monkeypatch.setattr(check, "ratios", disturbed)
+    assert set(verdicts(stored).values()) == {"same"}
+
+
+def test_all_that_is_checked_exists():
+    for setting in check.SETTINGS.values():
+        assert set(setting.ops) <= set(OPS)
+        assert setting.ops
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.check", "--device", "cpu", *options],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+
+def test_a_planted_slowdown_fails_the_command(tmp_path):
+    """The real thing. A planted operation is called twice; its band is set by hand, since the
+    machine that runs tests is not quiet."""
+    file = tmp_path / "stored.json"
+    done = run("--store", "--ops", "gamma", "bias_field", "--against", str(file))
+    assert done.returncode == 0, done.stderr
+    stored = records.read([file])[0]
+    stored["rows"] = [row for row in stored["rows"] if row["batch"] == "96³"]
+    for row in stored["rows"]:
+        row["band"] = 1.6
+    records.write(stored, file)
+    done = run("--ops", "gamma", "bias_field", "--plant", "gamma", "--against", str(file))
+    assert done.returncode == 1
+    assert "slower than what was stored: gamma on 96³" in done.stderr

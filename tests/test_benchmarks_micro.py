@@ -1,0 +1,34 @@
+"""The small pieces run, and their result can be shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import micro
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_pieces_run_and_their_times_are_told():
+    """All of them once, one of them timed: pytest-benchmark wants a process of its own."""
+    code = "from benchmarks import micro; status, result = micro.run({options}); "
+    every = code.format(options=["--benchmark-disable"]) + "assert status == 0, status"
+    one = code.format(options=["-k", "seeds_of_a_batch"]) + (
+        "(row,) = result['rows']; assert row['piece'] == 'seeds of a batch', row; "
+        "assert row['room'] == 'ground'; assert 0 < row['q1_us'] <= row['median_us'], row; "
+        "assert '| ground | seeds of a batch |' in micro.text(result)"
+    )
+    for each in (every, one):
+        done = subprocess.run(
+            [sys.executable, "-c", each], cwd=ROOT, capture_output=True, encoding="utf-8"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_file_is_found():
+    files = sorted(micro.HERE.glob("bench_*.py"))
+    assert len(files) == 5
+    for file in files:
+        assert "def bench_" in file.read_text(encoding="utf-8")
