@@ -25,7 +25,7 @@ def one_hot(x: Volume, num_classes: int) -> Volume:
     dtype = x.dtype if num_classes <= _countable(x.dtype) else torch.float64
     labels = torch.arange(num_classes, device=x.device).to(dtype)
     labels = labels.view(1, -1, 1, 1, 1)
-    if x.element_size() > 1:
+    if labels.element_size() > 1:
         return (x == labels).to(x.dtype)
     if x.device.type != "cpu":
         return (x == labels).view(x.dtype)
