@@ -174,3 +174,38 @@ def test_entry_point(monkeypatch, capsys):
         cli.main()
     assert end.value.code == 0
     assert capsys.readouterr().out == f"{tio.__version__}\n"
+
+
+def test_bench_times_what_is_asked_for():
+    result = run("bench", "RandomFlip", "pipeline", "--shape", 9, 10, 11, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "2x1x9x10x11 float32" in lines[1]
+    assert [line.split()[0] for line in lines[2:]] == ["RandomFlip", "pipeline"]
+    assert all(float(line.split()[1]) > 0 and line.endswith("x copy") for line in lines[2:])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("RandomNothing",), "got 'RandomNothing'"),
+        (("RandomFlip", "--shape", 8, 0, 8), "shape must be integers > 0"),
+        (("RandomFlip", "--device", "abacus"), "device must be one that torch can use"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_do(words, said):
+    result = run("bench", *words)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_bench_measures_every_random_transform():
+    from torchio_gpu import bench
+
+    random = [name for name in tio.transforms.__all__ if name.startswith("Random")]
+    assert set(random) < set(bench.names())
+    costs = list(bench.measure((9, 8, 7), batch=1))
+    assert [cost.name for cost in costs] == bench.names()
+    for cost in costs:
+        assert 0 < cost.low <= cost.median <= cost.high
+        assert cost.copies > 0

@@ -1,4 +1,4 @@
-"""The command line: ``torchio-gpu demo``, ``info`` and ``transform``.
+"""The command line: ``torchio-gpu demo``, ``info``, ``transform`` and ``bench``.
 
 What takes long to import is imported by the command that needs it.
 """
@@ -148,6 +148,47 @@ def transform(
             torch.manual_seed(seed)
         image = (LabelMap if label else ScalarImage)(source)
         made(image).save(target)
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Transforms, such as RandomAffine; or all."),
+    ] = None,
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels along I, J and K.")] = (
+        128,
+        128,
+        128,
+    ),
+    batch: Annotated[int, typer.Option(min=1, help="Samples.")] = 2,
+    channels: Annotated[int, typer.Option(min=1, help="Of the image.")] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute; the GPU if there is one, else the CPU.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="On a CPU; all by default.")] = None,
+) -> None:
+    """Time transforms on this machine: a batch of random images with their label maps.
+
+    Parameters are the defaults, p is 1. A copy of the batch is the floor.
+    """
+    with _mistakes_in_a_sentence():
+        import torch
+
+        from .bench import measure
+        from .demo import find_device
+        from .shapes import check_triple
+
+        where = find_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        name = torch.cuda.get_device_name(where) if where.type == "cuda" else str(where)
+        typer.echo(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+        size = "x".join(map(str, (batch, channels, *shape)))
+        typer.echo(f"{size} float32 with uint8 labels, ms a call: median (quartiles), copies")
+        for cost in measure(check_triple(shape, "shape"), batch, channels, where, names or None):
+            times = f"{cost.median:9.2f} ({cost.low:.2f}-{cost.high:.2f})"
+            typer.echo(f"{cost.name:32} {times:28} {cost.copies:8.1f} x copy")
 
 
 def _known() -> dict[str, type[Transform]]:

@@ -1,0 +1,121 @@
+"""What each transform costs on this machine, for volumes of one's own shape."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from . import transforms as tr
+from .data import LABEL, ImagesBatch, SubjectsBatch
+from .shapes import Triple
+
+#: Timed calls, and seconds after which there are no more.
+CALLS, SECONDS = 20, 2.0
+#: Transforms that need an argument, and what they are given here.
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Resample": {"target": 1.5},
+    "RandomLabelsToImage": {"label_key": "label"},
+    "OneHot": {"num_classes": 4},
+}
+_PREPROCESSING = ("ToCanonical", "Resample", "RescaleIntensity", "ZNormalization", "OneHot")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call, on a batch of images with their label maps.
+
+    Args:
+        name: The transform.
+        median, low, high: Milliseconds; the last two are quartiles.
+        copies: How many copies of the images and label maps the median is worth.
+    """
+
+    name: str
+    median: float
+    low: float
+    high: float
+    copies: float
+
+
+def names() -> list[str]:
+    """Transforms that can be measured: all random ones, and some of preprocessing."""
+    random = [name for name in tr.__all__ if name.startswith("Random")]
+    return ["pipeline", *random, *_PREPROCESSING]
+
+
+def measure(
+    shape: Triple,
+    batch: int = 2,
+    channels: int = 1,
+    device: str | torch.device = "cpu",
+    wanted: Sequence[str] | None = None,
+) -> Iterator[Cost]:
+    """Time transforms with their default parameters, each with p = 1.
+
+    Args:
+        shape: Voxels along I, J, K, of 1 mm.
+        batch: Samples.
+        channels: Of the image.
+        device: Where to compute.
+        wanted: Some of :func:`names`; all by default. 'pipeline' is an affine and an
+            elastic motion, a flip, a bias field, gamma and noise, as one pipeline.
+
+    Yields:
+        The costs, one after another.
+
+    Raises:
+        ValueError: A name is not known.
+
+    >>> [cost.name for cost in measure((8, 8, 8), wanted=["RandomFlip"])]
+    ['RandomFlip']
+    """
+    known = names()
+    chosen = known if wanted is None else list(wanted)
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"transforms to measure are {', '.join(known)}; got {name!r}")
+    device = torch.empty(0, device=device).device
+    voxels = torch.rand(batch, channels, *shape, device=device)
+    labels = (4 * voxels[:, :1]).byte()
+    images = {"image": ImagesBatch(voxels), "label": ImagesBatch(labels, kind=LABEL)}
+    floor = _times(lambda: (voxels.clone(), labels.clone()), device)[1]
+    for name in chosen:
+        step = _build(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
+            low, median, high = _times(lambda: step(SubjectsBatch(dict(images))), device)  # noqa: B023
+        yield Cost(name, median, low, high, median / floor)
+
+
+def _build(name: str) -> Any:
+    if name == "pipeline":
+        steps = ("RandomAffine", "RandomElasticDeformation", "RandomFlip", "RandomBiasField")
+        return tr.Compose([_build(step) for step in (*steps, "RandomGamma", "RandomNoise")])
+    cls = getattr(tr, name)
+    given = dict(_ARGUMENTS.get(name, {}))
+    if "flip_probability" in inspect.signature(cls).parameters:
+        given["flip_probability"] = 1
+    return cls(**given)
+
+
+def _times(call: Any, device: torch.device) -> tuple[float, float, float]:
+    """First quartile, median and third quartile, in ms, until the device is done."""
+
+    def once() -> float:
+        start = perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 1000 * (perf_counter() - start)
+
+    first = min(once(), once())  # warms up
+    calls = max(3, min(CALLS, int(1000 * SECONDS / max(first, 1e-3))))
+    low, median, high = quantiles([once() for _ in range(calls)], n=4, method="inclusive")
+    return low, median, high
