@@ -87,21 +87,23 @@ def measure(
     images = {"image": ImagesBatch(voxels), "label": ImagesBatch(labels, kind=LABEL)}
     floor = _times(lambda: (voxels.clone(), labels.clone()), device)[1]
     for name in chosen:
-        step = _build(name)
+        step = _build(name, shape)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
             low, median, high = _times(lambda: step(SubjectsBatch(dict(images))), device)  # noqa: B023
         yield Cost(name, median, low, high, median / floor)
 
 
-def _build(name: str) -> Any:
+def _build(name: str, shape: Triple) -> Any:
     if name == "pipeline":
         steps = ("RandomAffine", "RandomElasticDeformation", "RandomFlip", "RandomBiasField")
-        return tr.Compose([_build(step) for step in (*steps, "RandomGamma", "RandomNoise")])
+        return tr.Compose([_build(step, shape) for step in (*steps, "RandomGamma", "RandomNoise")])
     cls = getattr(tr, name)
     given = dict(_ARGUMENTS.get(name, {}))
     if "flip_probability" in inspect.signature(cls).parameters:
         given["flip_probability"] = 1
+    if name == "RandomSwap":  # two patches must find room
+        given["patch_size"] = max(1, min(15, min(shape) // 2))
     return cls(**given)
 
 
