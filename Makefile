@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench bench-check bench-peers lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -33,8 +33,26 @@ test: lint
 	TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
 	    $(BIN)/python -m pytest
 
+# This library alone: growth and small pieces are kept, and what bench-check compares with.
 bench: $(VENV)/ready
+	$(BIN)/python -m benchmarks --no-peers --repeats 7
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.micro
+	$(BIN)/python -m benchmarks.check --store
+	$(BIN)/python -m benchmarks.report
+
+# Ratios, not times, against those that are kept: fails where one has left its noise band.
+bench-check: $(VENV)/ready
+	$(BIN)/python -m benchmarks.check
+
+# With all peers, each in an environment of its own; what was interrupted goes on where it stopped.
+bench-peers: $(VENV)/ready
+	$(BIN)/python -m benchmarks.versus.environments
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.profiles
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

@@ -1,6 +1,7 @@
-"""Results as tables, losses included: ``python -m benchmarks.report`` also renews the README.
+"""Results as pages, losses included: ``python -m benchmarks.report``.
 
-The README's other table, of the transforms there are, is made here too.
+What a reader of ten minutes wants goes into the README, all the rest into RESULTS.md, and pictures
+beside the results. The list of the transforms that there are, in GUIDE.md, is made here too.
 """
 
 from __future__ import annotations
@@ -8,12 +9,104 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from . import machine, records, static
-from .markdown import line
+from . import features, gpu, machine, micro, profiles, records, scaling, static, targets, training
+from .markdown import line, table
 from .versus import tables
+
+#: Suites, and what they are about. All are kept by machine and device; features and predictions
+#: have no machine.
+SUITES = {
+    "versus": "side by side with other libraries",
+    scaling.SUITE: "growth with the work",
+    training.SUITE: "training, end to end",
+    profiles.SUITE: "where the time of missed targets goes",
+    micro.SUITE: "small pieces",
+    "ratios": "what `make bench-check` compares with",
+}
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
+Result = dict[str, Any]
+Kept = Mapping[tuple[str, str], list[Result]]  # by suite and device
+
+
+def kept(results: Sequence[Result]) -> Kept:
+    """Results by suite and device."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        found.setdefault((result["suite"], result.get("device", "")), []).append(result)
+    return found
+
+
+def sections(found: Kept) -> dict[str, str]:
+    """Text of each section of the README, by name, for those that there are results of."""
+    made = {}
+    versus = found.get(("versus", "cpu"), [])
+    if versus:
+        explained: dict[tuple[str, str], str] = {}
+        for result in found.get((profiles.SUITE, "cpu"), []):
+            explained |= profiles.sentences(result)
+        made["speed"] = "\n\n".join(map(tables.brief, versus))
+        made["targets"] = targets.text(versus[-1], explained)
+        behind = [one for result in versus for one in tables.ahead(result)]
+        made["behind"] = f"{'; '.join(behind) or 'nowhere'}."
+    measured = found.get(("versus", "cuda"), [])
+    parts = [gpu.text(result["budgets"]) for result in measured if "budgets" in result]
+    parts += map(tables.brief, measured)
+    made["gpu"] = "\n\n".join(parts) or "**Nothing has been measured on a GPU yet.**"
+    for suite, text in ((training.SUITE, training.text), (scaling.SUITE, scaling.brief)):
+        rows = [text(r) for device in DEVICES for r in found.get((suite, device), [])]
+        if rows:
+            made[suite] = "\n\n".join(rows)
+    for result in found.get((features.SUITE, ""), []):
+        made["features"] = features.brief(result)
+    predicted = [static.brief(result) for result in found.get((static.SUITE, ""), [])]
+    if predicted:
+        made["static"] = predicted[-1]  # of the newest GPU
+    return made
+
+
+def page(found: Kept) -> str:
+    """RESULTS.md: all that is kept, in full, and what was never measured."""
+    index = []
+    for suite, what in SUITES.items():
+        cells = []
+        for device in DEVICES:
+            results = found.get((suite, device), [])
+            cells.append("; ".join(map(_when, results)) or "never measured")
+        index.append([f"{suite}: {what}", *cells])
+    parts = [
+        "# Results",
+        "Made by `python -m benchmarks.report` of the JSON files in `results/`.",
+        table(["", *DEVICES.values()], index),
+    ]
+    for result in found.get((features.SUITE, ""), []):
+        parts += ["## What others can do", features.text(result), features.asked()]
+    for device, title in DEVICES.items():
+        texts = {
+            "versus": tables.tables,
+            scaling.SUITE: scaling.text,
+            training.SUITE: training.text,
+            profiles.SUITE: profiles.text,
+            micro.SUITE: micro.text,
+        }
+        for suite, text in texts.items():
+            for result in found.get((suite, device), []):
+                parts += [f"## {SUITES[suite]}: {title}", *_picture(result), text(result)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _when(result: Result) -> str:
+    m = result["machine"]
+    return f"{result['date'][:10]}, {result['commit']}, {m['gpu'] or m['cpu']}"
+
+
+def _picture(result: Result) -> list[str]:
+    file = records.path(result).with_suffix(".png")
+    return [f"![{result['suite']}](results/{file.name})"] if file.exists() else []
 
 
 def transforms() -> str:
@@ -61,20 +154,24 @@ def renew(readme: Path, section: str, text: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables of all results, and put them and that of transforms into the README."""
+    """Renew the pages and pictures."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     p.add_argument("results", nargs="*", type=Path, help="JSON files; by default all that are kept")
-    p.add_argument("--readme", type=Path, default=machine.ROOT / "README.md")
+    p.add_argument("--folder", type=Path, default=machine.ROOT, help="where the pages are")
+    p.add_argument("--no-pictures", action="store_true")
     given = p.parse_args(arguments)
-    results = records.read(given.results)
-    measured = [tables.tables(result) for result in results if result["suite"] != static.SUITE]
-    # of predictions, those for the newest GPU
-    predicted = [static.brief(result) for result in results if result["suite"] == static.SUITE]
-    for section, texts in ("benchmarks", measured), ("static", predicted[-1:]):
-        print("\n\n".join(texts))
-        if texts:
-            renew(given.readme, section, "\n\n".join(texts))
-    renew(given.readme, "transforms", transforms())
+    found = kept(records.read(given.results))
+    if not given.no_pictures:
+        from . import plots  # which need matplotlib
+
+        for file in plots.draw(found):
+            print(file.name)
+    (given.folder / "benchmarks" / "RESULTS.md").write_text(page(found), encoding="utf-8")
+    made = {"README.md": sections(found), "GUIDE.md": {"transforms": transforms()}}
+    for name, texts in made.items():
+        for section, text in texts.items():
+            if not renew(given.folder / name, section, text):
+                print(f"{name} has no section {section}")
 
 
 if __name__ == "__main__":

@@ -237,6 +237,26 @@ def too_steep(result: dict[str, Any]) -> list[str]:
     return found
 
 
+def brief(result: dict[str, Any]) -> str:
+    """Exponents as two sentences."""
+    grown = [row for row in exponents(result) if row["time"] is not None and row["op"] != "copy"]
+    said = []
+    for sweep in SWEEPS:
+        rows = sorted((row for row in grown if row["sweep"] == sweep), key=lambda row: row["time"])
+        if rows:
+            most = rows[-1]
+            middle = rows[len(rows) // 2]["time"]
+            said.append(
+                f"{sweep} {middle:.2f} (at most {most['time']:.2f}, {most['op'].replace('_', ' ')})"
+            )
+    steep = too_steep(result)
+    verdict = f"Too steep: {'; '.join(steep)}." if steep else "Nothing grows faster than its work."
+    return (
+        f"Time grows as work to the power of, as the median: {'; '.join(said)}. {verdict}\n\n"
+        + (f"- {records.origin(result)}")
+    )
+
+
 def text(result: dict[str, Any]) -> str:
     """Exponents as markdown."""
     head = ("", "grows with", "time ~ work to the", "memory", "at the end, ms", "x copy", "batches")

@@ -111,17 +111,18 @@ def blocks(path: Path) -> list[str]:
     )
 
 
-def test_readme_code_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "GUIDE.md"])
+def test_code_of_pages_runs(tmp_path, monkeypatch, page):
     """All blocks in order, as one session, in a folder with the files that they name."""
     monkeypatch.chdir(tmp_path)
     x = torch.rand(1, 32, 32, 32)
     tio.ScalarImage(x).save("t1.nii.gz")
     tio.LabelMap((x > 0.5).byte()).save("seg.nii.gz")
-    found = blocks(ROOT / "README.md")
+    found = blocks(ROOT / page)
     assert found
     scope: dict = {}
     for n, block in enumerate(found):
-        exec(compile(block, f"README.md block {n}", "exec"), scope)
+        exec(compile(block, f"{page} block {n}", "exec"), scope)
 
 
 def test_nothing_names_this_machine():

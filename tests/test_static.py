@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import records, report, static
+from benchmarks import static
 from benchmarks.static import sass
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,10 +161,3 @@ def test_tables_show_budgets_and_spills() -> None:
     for part in ("2.00 of 1.5 x copy: **missed**", "**4**", "3x32 1x128", "instructions", "abc"):
         assert part in text, part
     assert text.index("PREDICTION") > 0
-
-
-def test_the_readme_shows_what_was_predicted() -> None:
-    result = json.loads((records.FOLDER / "static--sm_90.json").read_text(encoding="utf-8"))
-    start, end = report.markers("static")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"{start}\n{static.brief(result)}\n{end}" in readme, "run: python -m benchmarks.report"

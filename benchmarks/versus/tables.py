@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import gpu, records
 from ..markdown import line, number
-from .workloads import OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
+from .workloads import MEANING, OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
 
 OURS = "torchio_gpu"
 #: Medians of the same copy over one run may differ by this factor.
@@ -27,6 +27,69 @@ def tables(result: Result) -> str:
         parts.insert(0, gpu.text(result["budgets"]))
     parts += [part for part in (_rates(result), _memory(result), _notes(result)) if part]
     return "\n\n".join(parts)
+
+
+#: Contenders that are yardsticks, not libraries to choose between: not in the short table.
+YARDSTICKS = ("numpy", "scipy", "torchio_gpu_whole")
+
+
+def brief(result: Result) -> str:
+    """Our times and how many times those of others are: one table, without quartiles."""
+    peers = [c for c in result["contenders"] if c not in (OURS, *YARDSTICKS)]
+    peers = [c for c in peers if any(row["contender"] == c for row in result["rows"])]
+    cells = {(row["workload"], row["op"], row["contender"]): row for row in result["rows"]}
+    lines = [line(["time of a call", title(result, OURS), *(title(result, c) for c in peers)])]
+    lines.append("|---" * (len(peers) + 2) + "|")
+    for workload, op in dict.fromkeys((row["workload"], row["op"]) for row in result["rows"]):
+        host = WORKLOADS[workload].host if workload in WORKLOADS else False
+        ours = cells.get((workload, op, OURS), {})
+        if host and op != "pipe6":
+            continue
+        name = op.replace("_", " ") + (", host time of 8x8³" if host else "")
+        median = ours.get("median_ms")
+        entries = [name, "failed" if median is None else f"{number(median)} ms"]
+        lines.append(line([*entries, *(_times(cells.get((workload, op, c)), ours) for c in peers)]))
+    shapes = [str(WORKLOADS[w]) for w in dict.fromkeys(row["workload"] for row in result["rows"])]
+    absent = [f"{c} ({facts['failure']})" for c, facts in result["contenders"].items()
+              if "failure" in facts]  # fmt: skip
+    notes = [
+        records.origin({**result["contenders"][OURS], **result}),
+        f"{'; '.join(shapes)}; patches are of P. {_DAGGER}: the result is another than it should "
+        "be. What each row is, quartiles, remarks, plain numpy and scipy, all of W0, memory: "
+        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+    ]
+    if absent:
+        notes.append(f"Not measured: {', '.join(absent)}.")
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+
+
+def _times(row: Row | None, ours: Row) -> str:
+    """A peer's time over ours; bold where the peer is ahead."""
+    if row is None:
+        return "-"
+    if "median_ms" not in row or "median_ms" not in ours:
+        return "failed"
+    ratio = row["median_ms"] / ours["median_ms"]
+    times = f"{number(ratio)}x"
+    return (times if ratio >= 1 else f"**{times}**") + _DAGGER * ("remark" in row)
+
+
+def ahead(result: Result) -> list[str]:
+    """Where others are ahead of us, as words."""
+    ours = {(r["workload"], r["op"]): r for r in result["rows"] if r["contender"] == OURS}
+    found = []
+    for row in result["rows"]:
+        mine = ours.get((row["workload"], row["op"]), {})
+        if row["contender"] in (OURS, "copy") or not ("median_ms" in row and "median_ms" in mine):
+            continue
+        ratio = row["median_ms"] / mine["median_ms"]
+        if ratio < 1:
+            mark = _DAGGER * ("remark" in row)
+            found.append(
+                f"{row['op'].replace('_', ' ')} on {row['workload']}: "
+                f"{title(result, row['contender'])}{mark} {number(ratio)}x"
+            )
+    return found
 
 
 def title(result: Result, contender: str) -> str:
@@ -123,10 +186,11 @@ def _notes(result: Result) -> str:
         for op in dict.fromkeys(row["op"] for row in result["rows"])
         if has_own_input(op)
     ]
+    words = {**MEANING, **PATCH_OPS}
     notes += [
-        f"{op.replace('_', ' ')} {PATCH_OPS[op]}."
+        f"{op.replace('_', ' ')} {words[op]}."
         for op in dict.fromkeys(row["op"] for row in result["rows"])
-        if op in PATCH_OPS
+        if op in words
     ]
     notes += [
         f"{title(result, c)} runs on Python {facts['python']}, torch {facts['torch']}."

@@ -1,0 +1,1 @@
+"""One module per library: a probe for each question that it can be asked."""

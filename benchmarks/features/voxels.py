@@ -1,0 +1,194 @@
+"""Checks of intensities, artifacts, labels and patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .answers import Answer, no, partly, yes
+from .space import blob, centroid
+from .tensors import noise
+
+Call = Callable[[Tensor], Tensor]  # (1, I, J, K) to the same
+
+
+def bias(call: Call) -> Answer:
+    """A smooth factor, of a constant image."""
+    y = call(torch.ones(1, 16, 16, 16))
+    if not (y > 0).all():
+        return no("the field is not positive")
+    steps = [y.log().diff(dim=axis).abs().max() for axis in (1, 2, 3)]
+    if y.std() < 0.01:
+        raise AssertionError("the field is constant")
+    return yes() if max(steps) < 0.5 else no("the field jumps from voxel to voxel")
+
+
+def spectrum(x: Tensor) -> Tensor:
+    """k-space of (1, I, J, K), its centre in the middle."""
+    return torch.fft.fftshift(torch.fft.fftn(x[0].double()))
+
+
+def motion(call: Call) -> Answer:
+    """Poses differ within k-space: the magnitudes of some parts of it change, others do not.
+
+    A rigid motion of the image would move its energy; here, the blob is cut into echoes.
+    """
+    x = blob(np.eye(4), (24, 24, 24), np.array([12.0, 12, 12]), 2.0)
+    y = call(x.clone())
+    if not torch.isfinite(y).all() or y.shape != x.shape:
+        return no("the result is not an image")
+    # after any rigid motion the blob, round and inside, would have the same norm and peak
+    norm, peak = y.norm() / x.norm(), y.max() / x.max()
+    return yes() if abs(norm - 1) > 0.005 or abs(peak - 1) > 0.02 else no("a rigid motion")
+
+
+def ghosting(call: Call) -> Answer:
+    """Some planes of k-space are changed, and others are left."""
+    x = noise(1, 16, 16, 16)
+    change = (spectrum(call(x.clone())) - spectrum(x)).abs()
+    changed = change > 1e-3 * change.max()
+    for axis in range(3):
+        planes = changed.float().mean([other for other in range(3) if other != axis])
+        if planes.max() > 0.5 and (planes < 0.05).any():
+            return yes()
+    return no("k-space is changed everywhere")
+
+
+def spikes(call: Call) -> Answer:
+    """A few points of k-space are changed."""
+    x = noise(1, 16, 16, 16)
+    change = (spectrum(call(x.clone())) - spectrum(x)).abs()
+    if change.max() == 0:
+        raise AssertionError("nothing happened")
+    count = int((change > 1e-3 * change.max()).sum())
+    return yes() if count <= 8 else no(f"{count} points of k-space are changed")
+
+
+def gibbs(call: Call) -> Answer:
+    """The corner of k-space is emptied, and its centre is kept."""
+    x = noise(1, 16, 16, 16)
+    before, after = spectrum(x).abs(), spectrum(call(x.clone())).abs()
+    centre, corner = (slice(7, 10),) * 3, (slice(0, 3),) * 3
+    kept = after[centre].norm() / before[centre].norm()
+    lost = after[corner].norm() / before[corner].norm()
+    return yes() if abs(kept - 1) < 0.05 and lost < 0.2 else no("high frequencies remain")
+
+
+def anisotropy(call: Call) -> Answer:
+    """Neighbours become more alike along one axis than along another."""
+    x = noise(1, 24, 24, 24)
+    y = call(x.clone())
+    rough = [y.diff(dim=axis).std() / x.diff(dim=axis).std() for axis in (1, 2, 3)]
+    return yes() if min(rough) < 0.7 * max(rough) else no("no axis is smoother than another")
+
+
+def synthesis(call: Call) -> Answer:
+    """An image of label maps has a mean for each label, other ones at each call."""
+    x = torch.zeros(1, 16, 16, 16, dtype=torch.uint8)
+    x[:, :8, 2:14], x[:, 8:, 2:14] = 1, 2
+    images = [call(x).float().reshape(x.shape) for _ in range(3)]
+    means = [[y[x == label].mean() for label in (0, 1, 2)] for y in images]
+    spread = torch.tensor(means)
+    inside = torch.stack([y[x == label].std() for y in images for label in (1, 2)]).mean()
+    if spread.std(0).mean() == 0 or spread.std(1).mean() == 0:
+        return no("labels do not differ, or not at random")
+    return yes() if spread.std() > inside / 4 else no("labels cannot be told apart")
+
+
+def dropout(call: Call) -> Answer:
+    """Boxes are changed, all else is left."""
+    x = noise(1, 24, 24, 24) + 1
+    share = (call(x.clone()) != x).float().mean()
+    if share == 0:
+        raise AssertionError("nothing happened")
+    return yes() if share < 0.9 else no("all voxels are changed")
+
+
+def mixing(call: Call) -> Answer:
+    """call: Batch (2, 1, I, J, K) of zeros and of ones to a mixture."""
+    x = torch.stack([torch.zeros(1, 8, 8, 8), torch.ones(1, 8, 8, 8)])
+    for _ in range(5):  # which may draw that nothing is mixed
+        y = call(x.clone()).flatten(1).mean(1)
+        if ((y > 0.01) & (y < 0.99)).any():
+            return yes()
+    return no("samples are not mixed")
+
+
+#: Posterior, superior, left; 1.5, 1 and 2 mm.
+RAW = np.array([[0, 0, -2, 40], [-1.5, 0, 0, 30], [0, 1, 0, -5], [0, 0, 0, 1.0]])
+
+
+def regrid(call: Callable[[Tensor, np.ndarray], tuple[Tensor, Any]]) -> Answer:
+    """call: Image and affine to both, in RAS and at 1 mm."""
+    place = RAW[:3, :3] @ [8, 13, 6] + RAW[:3, 3]
+    x = blob(RAW, (18, 24, 12), place, 3.0)
+    y, affine = call(x, RAW)
+    affine = np.asarray(affine, dtype=float)
+    if not np.allclose(affine[:3, :3], np.eye(3), atol=1e-6):
+        return no(f"the axes become {affine[:3, :3].round(3).tolist()}")
+    apart = np.linalg.norm(centroid(y, affine) - place)
+    return yes() if apart < 0.3 else no(f"the blob is {apart:.1f} mm from its place")
+
+
+def landmarks(call: Callable[[list[Tensor]], list[Tensor]]) -> Answer:
+    """call: Images to the same, standardized by what was learnt from all of them."""
+    x = noise(1, 12, 12, 12)
+    y, z = call([x, 3 * x + 5])
+    apart, spread = (y - z).abs().mean(), y.std()
+    return yes() if apart < 0.05 * spread else no(f"they differ by {apart / spread:.2f} sd")
+
+
+def component(call: Call) -> Answer:
+    """The larger of two cubes is left."""
+    x = torch.zeros(1, 12, 12, 12, dtype=torch.uint8)
+    x[:, :2, :2, :2], truth = 1, torch.zeros(1, 12, 12, 12)
+    x[:, 5:9, 5:9, 5:9] = truth[:, 5:9, 5:9, 5:9] = 1
+    return yes() if torch.equal(call(x).float(), truth) else no("another one is left")
+
+
+#: Side of the patches that samplers give, of volumes of 20 voxels a side.
+SIDE = 5
+
+
+def samplers(calls: Mapping[str, Callable[[Tensor], Tensor]]) -> Answer:
+    """calls: 'uniform', 'weighted' and 'label', a map (1, I, J, K) to a patch of it.
+
+    The map is 1 in a small cube, and the middle voxel of a patch must be so too, if probabilities
+    are followed; a label map is 1 there as well.
+    """
+    x = torch.zeros(1, 20, 20, 20)
+    x[:, 12:15, 6:8, 9:12] = 1
+    right = []
+    for name, call in calls.items():
+        patches = [call(x) for _ in range(4)]
+        if any(tuple(p.shape[-3:]) != (SIDE,) * 3 for p in patches):
+            return no(f"patches of {name} are {list(patches[0].shape)}")
+        if name == "uniform" or all(p.reshape((SIDE,) * 3)[2, 2, 2] == 1 for p in patches):
+            right.append(name)
+    if len(right) == 3:
+        return yes()
+    return partly(f"{' and '.join(right)} only") if right else no("patches are not centred")
+
+
+def blending(call: Callable[[Tensor, int, int], Tensor], note: str) -> Answer:
+    """call: Ones (1, I, J, K), patch size and overlap to what the patches add up to."""
+    x = torch.ones(1, 20, 20, 20)
+    y = call(x, 8, 4)
+    wrong = (y.reshape(x.shape) - x).abs()
+    # sums and quotients of a few weights: tens of roundings
+    if wrong.max() < 1e-5:
+        return yes(note)
+    share = (wrong > 1e-5).float().mean()
+    return partly(f"{note}, but {100 * share:.0f} % of ones are wrong, by up to {wrong.max():.2g}")
+
+
+def queue(patches: Iterable[Tensor]) -> Answer:
+    """patches: Of subjects whose voxels are all 0, all 1 and all 2, four of each."""
+    numbers = [int(patch.flatten()[0]) for patch in patches]
+    if sorted(numbers) != sorted([0, 1, 2] * 4):
+        return no(f"patches come from subjects {numbers}")
+    return yes() if numbers != sorted(numbers) else no("they come subject by subject")
