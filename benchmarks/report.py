@@ -61,7 +61,7 @@ def sections(found: Kept) -> dict[str, str]:
         rows = [text(r) for device in DEVICES for r in found.get((suite, device), [])]
         if rows:
             made[suite] = "\n\n".join(rows)
-    for result in found.get((features.SUITE, ""), []):
+    for result in found.get((features.SUITE, "cpu"), []):
         made["features"] = features.brief(result)
     predicted = [static.brief(result) for result in found.get((static.SUITE, ""), [])]
     if predicted:
@@ -83,7 +83,7 @@ def page(found: Kept) -> str:
         "Made by `python -m benchmarks.report` of the JSON files in `results/`.",
         table(["", *DEVICES.values()], index),
     ]
-    for result in found.get((features.SUITE, ""), []):
+    for result in found.get((features.SUITE, "cpu"), []):
         parts += ["## What others can do", features.text(result), features.asked()]
     for device, title in DEVICES.items():
         texts = {

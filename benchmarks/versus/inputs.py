@@ -80,6 +80,7 @@ def subject(size: tuple[int, int, int] = (256, 256, 170)) -> tuple[Tensor, Tenso
 MADE: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {
     "batch": lambda x: (x,),
     "labels": lambda x: (labels_of(x),),
+    "pair": lambda x: (x, labels_of(x)),
     "volume": lambda x: (x[0, :1], labels_of(x)[0]),
     "patches": patches,
     "mask": lambda x: (mask(),),

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..failure import FailureError
+from . import probes
 from .inputs import inputs
 from .workloads import WORK, WORKLOADS, Work, Workload
 
@@ -39,6 +40,8 @@ class Runner:
         x: The batch.
         host: Time until a call returns, rather than until its work is done.
         clock: Seconds.
+        remarks: What probes said of operations, which do not depend on the batch; by default
+            nothing is known yet.
     """
 
     def __init__(
@@ -47,20 +50,24 @@ class Runner:
         x: Tensor,
         host: bool = False,
         clock: Callable[[], float] = perf_counter,
+        remarks: dict[str, str | None] | None = None,
     ) -> None:
         self.ops = {"copy": torch.clone, **ops}
         self.x, self.host, self.clock = x, host, clock
+        self.remarks = {} if remarks is None else remarks
         self._inputs: dict[str, tuple[Tensor, ...]] = {}
 
     def check(self, op: str) -> str | None:
-        """Call once and look at the result; serves as the first warm-up.
+        """Probe what is computed, call once and look at the result: the first warm-up.
 
         Returns:
-            How the result is wrong, where it may be.
+            What is computed instead, or how the result is wrong, where it may be.
 
         Raises:
             FailureError: The call fails, or its result cannot be right.
         """
+        if op not in self.remarks:  # first, so that nothing of another size was called since
+            self.remarks[op] = probes.remark(op, self.ops[op], self.x.device)
         given, work = self._given(op), _work(op)
         before = [x.clone() for x in given]
         y = self._call(op)
@@ -82,7 +89,7 @@ class Runner:
             return _difference(y, self.x)
         if y.shape == x.shape and op != "copy":
             _refuse(y == x, "leaves", "as they were")
-        return None
+        return self.remarks[op]
 
     def turn(self, op: str, calls: int) -> list[float]:
         """Seconds of each of some calls in a row."""
@@ -182,6 +189,7 @@ class _Requests:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.runner: Runner
+        self.remarks: dict[str, str | None] = {}
 
     def hello(self, threads: int, device: str) -> dict[str, Any]:
         torch.set_num_threads(threads)
@@ -208,7 +216,7 @@ class _Requests:
         chosen: Workload = WORKLOADS[workload]
         torch.manual_seed(0)
         x = torch.rand(chosen.shape).to(self.device)
-        self.runner = Runner(self.ops, x, chosen.host)
+        self.runner = Runner(self.ops, x, chosen.host, remarks=self.remarks)
 
     def check(self, op: str) -> str | None:
         return self.runner.check(op)

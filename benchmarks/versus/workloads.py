@@ -78,9 +78,9 @@ class Work:
 
     Args:
         given: Name of its input: 'batch', 'labels' for a label map made of the batch, (B, 1, I, J,
-            K) uint8, 'volume' for an image, (1, I, J, K), and its label map, both of the first
-            sample, 'patches' for all those of a grid, (N, C, i, j, k), and where they lie, (N, 6),
-            or one of :data:`OWN`. See :mod:`benchmarks.versus.inputs`.
+            K) uint8, 'pair' for both, 'volume' for an image, (1, I, J, K), and its label map, both
+            of the first sample, 'patches' for all those of a grid, (N, C, i, j, k), and where they
+            lie, (N, 6), or one of :data:`OWN`. See :mod:`benchmarks.versus.inputs`.
         shape: From the shape of the input, the first where there are two, to that of the result.
         dtype: Of the result.
         identity: The result must be the batch again, whatever the input. Where it differs by more
@@ -145,7 +145,9 @@ def _patches(number: int) -> Work:
 #: Operations, in the order of the tables. Every one is applied to every sample (p = 1), linearly
 #: interpolated; random ones have parameters of their own for each sample.
 WORK: dict[str, Work] = {
-    **dict.fromkeys(("affine", "elastic", "affine_elastic", "flip"), Work()),
+    **dict.fromkeys(("affine", "elastic", "affine_elastic"), Work()),
+    "with_labels": Work("pair"),
+    "flip": Work(),
     **dict.fromkeys(("bias_field", "gamma", "noise"), Work()),
     **dict.fromkeys(("motion", "ghosting", "spike", "blur", "anisotropy", "swap"), Work()),
     "labels_to_image": Work("labels"),
@@ -164,6 +166,8 @@ WORK: dict[str, Work] = {
     "four_patches": _patches(4),
 }
 OPS = tuple(WORK)
+#: What needs more words than its name.
+MEANING = {"with_labels": "is affine elastic of the batch and its label map, nearest for labels"}
 #: Operations on patches, and what they do, for those who read the tables.
 PATCH_OPS = {
     "aggregate": "puts 125 patches of 64³ voxels that overlap by 16 together, 4 at a time, with "

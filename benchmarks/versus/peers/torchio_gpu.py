@@ -35,6 +35,15 @@ STEPS = {
     "z_normalization": tio.ZNormalization(),
     "rescale": tio.RescaleIntensity(**w.RESCALE),
 }
+
+
+def with_labels(x: Tensor, labels: Tensor) -> Tensor:
+    """The image of a batch that moves with its label map."""
+    images = {"image": tio.ImagesBatch(x), "label": tio.ImagesBatch(labels, kind=tio.LABEL)}
+    result: Tensor = STEPS["affine_elastic"](tio.SubjectsBatch(images)).image.data
+    return result
+
+
 LABELS_TO_IMAGE = tio.RandomLabelsToImage(**w.LABELS_TO_IMAGE)
 
 
@@ -135,6 +144,7 @@ def from_queue(number: int) -> Op:
 
 OPS: dict[str, Op] = {
     **STEPS,
+    "with_labels": with_labels,
     "ghosting": by_size(lambda size: tio.RandomGhosting(**w.ghosting(size))),
     "swap": by_size(lambda size: tio.RandomSwap(**w.swap(size))),
     "labels_to_image": labels_to_image,
