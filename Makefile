@@ -55,4 +55,4 @@ bench-peers: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output
+	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

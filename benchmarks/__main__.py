@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .versus.workloads import OPS, WORKLOADS
 
@@ -69,15 +69,23 @@ def main() -> None:
         return
     from . import records
     from .failure import FailureError
-    from .versus import harness, tables
+    from .versus import harness, resume, tables
+
+    whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
+
+    def where(result: dict[str, Any]) -> Path | None:
+        return given.output or (records.path(result) if whole else None)
 
     try:
-        result = harness.run(options(given))
+        result = harness.run(options(given), where)
     except FailureError as failure:
         sys.exit(f"{harness.OURS}: {failure}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     print(tables.tables(result))
-    whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
-    records.write(result, given.output or (records.path(result) if whole else None))
+    if file := where(result):
+        records.write(result, file)
+        resume.done(file)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from statistics import quantiles
+from time import perf_counter
 from typing import Any, Protocol
 
 from .. import machine, records
 from ..failure import FailureError
+from . import resume
 from .remote import Remote
 from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS, has_own_input
 
@@ -129,74 +133,130 @@ def measure(
     return rows
 
 
-def run(options: Options) -> dict[str, Any]:
+def run(
+    options: Options, where: Callable[[dict[str, Any]], Path | None] = lambda result: None
+) -> dict[str, Any]:
     """Measure everything; returns the result as a plain dict.
+
+    Args:
+        options: What to measure.
+        where: From the stamp of the result to the file that it is to be in, if to any. Beside it
+            is kept what is measured so far: see :mod:`benchmarks.versus.resume`.
 
     Raises:
         FailureError: This library itself cannot be started.
     """
-    result: dict[str, Any] = {"contenders": {}, "rows": [], "memory": []}
-    device = options.device
     with ExitStack() as stack:
-        contenders: dict[str, Remote] = {}
-        for peer, python in options.pythons.items():
-            try:
-                remote = stack.enter_context(Remote(peer, python, options.threads, device))
-            except FailureError as failure:
-                if peer == OURS:
-                    raise
-                result["contenders"][peer] = {"failure": str(failure)}
-                log(f"{peer}: {failure}")
-                continue
-            contenders[peer], facts = remote, dict(remote.facts)
-            device = facts.pop("device")  # all go where this library goes
-            gpu = facts.pop("gpu")
-            del facts["ops"]
-            result["contenders"][peer] = facts
-            log(f"{peer}: {facts['name']} {facts['version']}")
-            if peer == OURS:
-                stamp = records.stamp(options.suite, device, gpu, options.threads)
-                result = {**stamp, **result}
-        workloads = options.workloads or DEFAULT[device]
-        for name in workloads:
-            result["rows"] += _workload(contenders, name, options)
-    for name in MEMORY[device]:
-        takes = WORKLOADS[name].takes
-        for op in MEMORY_OPS if name in workloads else ():
-            for peer, contender in contenders.items():
-                if takes(op) and op in contender.ops and op in (options.ops or MEMORY_OPS):
-                    result["memory"].append(_memory(peer, op, name, options, device))
+        contenders, result = _start(options, stack)
+        workloads = options.workloads or DEFAULT[result["device"]]
+        wishes = {"workloads": workloads, "ops": options.ops, "repeats": options.repeats}
+        file, conditions = where(result), resume.conditions(result, wishes)
+        if file is not None:
+            result, remark = resume.go_on(file, result, conditions)
+            log(remark or f"{resume.part(file).name} keeps what is measured so far")
+        there = {(row["workload"], row["op"]) for row in result["rows"]}
+        ops = {
+            name: [op for op in chosen(name, options) if (name, op) not in there]
+            for name in workloads
+        }
+        known = {(row["workload"], row["op"], row["contender"]) for row in result["memory"]}
+        peaks = [
+            job
+            for job in _peaks(contenders, workloads, options, result["device"])
+            if job not in known
+        ]
+        jobs, begun = sum(map(len, ops.values())) + len(peaks), perf_counter()
+        finished = count(1)
+
+        def save() -> None:
+            if file is not None:
+                resume.keep(file, result, conditions)
+            number = next(finished)
+            minutes = (perf_counter() - begun) / number * (jobs - number) / 60
+            log(f"{number} of {jobs} done, some {minutes:.0f} min left")
+
+        for name, wanted in ops.items():
+            for rows in _workload(contenders, name, wanted, options):
+                result["rows"] += rows
+                save()
+        for name, op, peer in peaks:
+            result["memory"].append(_memory(peer, op, name, options, result["device"]))
+            save()
     return result
 
 
-def _workload(
-    contenders: Mapping[str, Remote], name: str, options: Options
-) -> list[dict[str, Any]]:
+def _start(options: Options, stack: ExitStack) -> tuple[dict[str, Remote], dict[str, Any]]:
+    """Contenders that could be started, and a result in which nothing is measured."""
+    result: dict[str, Any] = {"contenders": {}, "rows": [], "memory": []}
+    device = options.device
+    contenders: dict[str, Remote] = {}
+    for peer, python in options.pythons.items():
+        try:
+            remote = stack.enter_context(Remote(peer, python, options.threads, device))
+        except FailureError as failure:
+            if peer == OURS:
+                raise
+            result["contenders"][peer] = {"failure": str(failure)}
+            log(f"{peer}: {failure}")
+            continue
+        contenders[peer], facts = remote, dict(remote.facts)
+        device = facts.pop("device")  # all go where this library goes
+        gpu = facts.pop("gpu")
+        del facts["ops"]
+        result["contenders"][peer] = facts
+        log(f"{peer}: {facts['name']} {facts['version']}")
+        if peer == OURS:
+            stamp = records.stamp(options.suite, device, gpu, options.threads)
+            result = {**stamp, **result}
+    return contenders, result
+
+
+def chosen(name: str, options: Options) -> list[str]:
+    """Operations that are measured on a workload."""
     workload = WORKLOADS[name]
-    chosen = options.ops or (HOST_OPS if workload.host else OPS)
-    ops = [op for op in chosen if workload.takes(op)]
-    if options.ops and len(ops) < len(chosen):
-        log(f"{name}: {', '.join(op for op in chosen if op not in ops)} are measured elsewhere")
+    wanted = options.ops or (HOST_OPS if workload.host else OPS)
+    ops = [op for op in wanted if workload.takes(op)]
+    if options.ops and len(ops) < len(wanted):
+        log(f"{name}: {', '.join(op for op in wanted if op not in ops)} are measured elsewhere")
+    return ops
+
+
+def _peaks(
+    contenders: Mapping[str, Remote], workloads: Sequence[str], options: Options, device: str
+) -> Iterator[tuple[str, str, str]]:
+    """Where peak memory is measured: workload, operation, contender."""
+    for name in MEMORY[device]:
+        for op in MEMORY_OPS if name in workloads else ():
+            for peer, contender in contenders.items():
+                takes = WORKLOADS[name].takes(op) and op in contender.ops
+                if takes and op in (options.ops or MEMORY_OPS):
+                    yield name, op, peer
+
+
+def _workload(
+    contenders: Mapping[str, Remote], name: str, ops: Sequence[str], options: Options
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one operation after another."""
     if not ops:
-        return []
+        return
     loaded: dict[str, Contender] = {}
-    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     for peer, contender in contenders.items():
         try:
             contender.load(name)
             loaded[peer] = contender
         except FailureError as failure:  # no memory for the batch, no such device
             log(f"{peer}: {failure}")
-            facts = {"workload": name, "contender": peer, "failure": str(failure)}
-            rows += [{**facts, "op": op} for op in ops]
+            failed.append({"workload": name, "contender": peer, "failure": str(failure)})
     for op in ops:
-        for row in measure(loaded, op, options.repeats or workload.repeats):
+        rows = [{**facts, "op": op} for facts in failed]
+        for row in measure(loaded, op, options.repeats or WORKLOADS[name].repeats):
             if has_own_input(op):
                 row.pop("copies", None)  # the copy is that of the batch
             rows.append({"workload": name, **row})
             what = row.get("failure") or f"{row['median_ms']:10.3f} ms"
             log(f"{name:4} {op:15} {row['contender']:12} {what}")
-    return rows
+        yield rows
 
 
 def _memory(peer: str, op: str, workload: str, options: Options, device: str) -> dict[str, Any]:

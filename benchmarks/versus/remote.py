@@ -10,8 +10,9 @@ from typing import Any
 
 from ..failure import FailureError
 from ..machine import ROOT
+from . import environments
 
-#: Interpreters of peers that need another one: "NAME=PYTHON,NAME=PYTHON".
+#: Interpreters of peers, instead of those in :mod:`environments`: "NAME=PYTHON,NAME=PYTHON".
 VARIABLE = "TORCHIO_GPU_BENCH_PEERS"
 
 
@@ -24,8 +25,8 @@ def peers() -> list[str]:
 
 
 def interpreters(given: list[str], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Interpreters by peer, from the variable and then from options "NAME=PYTHON"."""
-    found = {}
+    """Interpreters by peer: those built, then of the variable, then of options "NAME=PYTHON"."""
+    found = environments.built()
     for item in [*filter(None, environment.get(VARIABLE, "").split(",")), *given]:
         name, equals, python = (part.strip() for part in item.partition("="))
         if not equals or name not in peers():
@@ -60,6 +61,7 @@ class Remote:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for the near end, whose end is that of all
             )
         except OSError as error:
             raise FailureError(f"interpreter does not start: {error.strerror}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import cornucopia as cc
 import torch
+from torch import Tensor
 
 from .. import workloads as w
 from . import Op, by_size, per_sample
@@ -64,7 +65,16 @@ STEPS: dict[str, Any] = {
     "one_hot": cc.OneHotTransform(dtype=torch.uint8),
 }
 STEPS["pipe6"] = cc.SequentialTransform([STEPS[name] for name in w.PIPE6])
+PAIR = cc.RandomAffineElasticTransform(**BEND, **MOTION, **SAMPLING, nearest_if_label=True)
+
+
+def with_labels(x: Tensor, labels: Tensor) -> Tensor:
+    """The images of a batch that move with their label maps."""
+    return torch.stack([PAIR(*pair)[0] for pair in zip(x, labels, strict=True)])
+
+
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
+    "with_labels": with_labels,
     "crop_or_pad": by_size(lambda size: per_sample(cc.PatchTransform(w.crop_or_pad(size)))),
 }

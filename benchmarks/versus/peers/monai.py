@@ -13,7 +13,8 @@ scikit-image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from math import exp, log, prod, radians
 from typing import Any
@@ -37,8 +38,8 @@ MOTION: dict[str, Any] = {
     "translate_range": [w.AFFINE["translation"]] * 3,
     "scale_range": [w.AFFINE["scales"]] * 3,
 }
-# Displacements have the standard deviation of the spline's, about 1.4 voxels.
-BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (200, 350)}
+# Displacements have the standard deviation of the spline's, which ends at the borders: 0.94 voxels.
+BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (130, 230)}
 SAMPLING: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros"}
 WIDTHS = ("sigma_x", "sigma_y", "sigma_z")
 COEFFICIENT = w.BIAS_FIELD["coefficients"]
@@ -85,16 +86,14 @@ CANONICAL = m.Orientation("RAS")
 LPI, RAW = torch.tensor(w.LPI), torch.tensor(w.RAW)
 BOTH = ("image", "label")
 NEAREST = ("bilinear", "nearest")
-PREP6 = m.Compose(
-    [
-        m.Orientationd(BOTH, "RAS"),
-        m.Spacingd(BOTH, (1, 1, 1), mode=NEAREST, dtype=torch.float32),
-        m.ResizeWithPadOrCropd(BOTH, w.PREP6_SHAPE),
-        m.NormalizeIntensityd("image", nonzero=True),
-        m.RandAffined(BOTH, prob=1, **MOTION, mode=NEAREST, padding_mode="zeros"),
-        m.Rand3DElasticd(BOTH, **BEND, prob=1, mode=NEAREST, padding_mode="zeros"),
-    ]
-)
+PREP6 = [
+    m.Orientationd(BOTH, "RAS"),
+    m.Spacingd(BOTH, (1, 1, 1), mode=NEAREST, dtype=torch.float32),
+    m.ResizeWithPadOrCropd(BOTH, w.PREP6_SHAPE),
+    m.NormalizeIntensityd("image", nonzero=True),
+    m.RandAffined(BOTH, prob=1, **MOTION, mode=NEAREST, padding_mode="zeros"),
+    m.Rand3DElasticd(BOTH, **BEND, prob=1, mode=NEAREST, padding_mode="zeros"),
+]
 
 
 def to_canonical(x: Tensor) -> Tensor:
@@ -103,16 +102,27 @@ def to_canonical(x: Tensor) -> Tensor:
     return result
 
 
-def prep6(image: Tensor, labels: Tensor) -> Tensor:
-    """The image of a raw subject, prepared and augmented."""
-    monai.data.set_track_meta(True)  # or the first step would lose the affine
+@contextmanager
+def metadata() -> Iterator[None]:
+    """Tensors keep their affines, without which some steps know nothing of the world."""
+    monai.data.set_track_meta(True)
     try:
-        raw = {"image": image, "label": labels}
-        raw = {name: monai.data.MetaTensor(x, affine=RAW) for name, x in raw.items()}
-        result: Tensor = PREP6(raw)["image"].as_tensor()
+        yield
     finally:
         monai.data.set_track_meta(False)
-    return result
+
+
+def prep6(steps: m.Compose) -> Op:
+    """The image of a raw subject, prepared and augmented."""
+
+    def op(image: Tensor, labels: Tensor) -> Tensor:
+        with metadata():
+            raw = {"image": image, "label": labels}
+            raw = {name: monai.data.MetaTensor(x, affine=RAW) for name, x in raw.items()}
+            result: Tensor = steps(raw)["image"].as_tensor()
+        return result
+
+    return op
 
 
 def infer_gaussian(x: Tensor) -> Tensor:
@@ -140,6 +150,15 @@ VOLUMES: dict[str, Any] = {
 }
 
 
+PAIR = m.Rand3DElasticd(BOTH, **BEND, prob=1, **MOTION, mode=NEAREST, padding_mode="zeros")
+
+
+def with_labels(x: Tensor, labels: Tensor) -> Tensor:
+    """The images of a batch that move with their label maps."""
+    pairs = zip(x, labels, strict=True)
+    return torch.stack([PAIR({"image": image, "label": label})["image"] for image, label in pairs])
+
+
 def from_volume(number: int) -> Op:
     """Patches of one volume, augmented once."""
 
@@ -157,11 +176,12 @@ def from_volume(number: int) -> Op:
 
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
+    "with_labels": with_labels,
     "spike": by_size(spike),
     "resample": by_size(resample),
     "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
     "to_canonical": per_sample(to_canonical),
-    "prep6": prep6,
+    "prep6": prep6(m.Compose(PREP6)),
     "infer_gaussian": infer_gaussian,
     "one_patch": from_volume(1),
     "four_patches": from_volume(4),

@@ -48,6 +48,16 @@ def labels_to_image(labels: Tensor) -> Tensor:
     return result
 
 
+def with_labels(x: Tensor, labels: Tensor) -> Tensor:
+    """The images of a batch that move with their label maps."""
+    pairs = (
+        tio.Subject(image=tio.ScalarImage(tensor=image), label=tio.LabelMap(tensor=label))
+        for image, label in zip(x.cpu(), labels.cpu(), strict=True)
+    )
+    moved = [STEPS["affine_elastic"](pair).image.data for pair in pairs]
+    return torch.stack(moved).to(x.device)
+
+
 def of_labels(transform: Any) -> Op:
     """From label maps to others."""
     return per_sample(lambda labels: transform(tio.LabelMap(tensor=labels)).data)
@@ -125,6 +135,7 @@ def from_volume(number: int) -> Op:
 
 OPS: dict[str, Op] = {
     **{name: per_sample(step) for name, step in STEPS.items()},
+    "with_labels": with_labels,
     "ghosting": by_size(lambda size: per_sample(tio.RandomGhosting(**w.ghosting(size)))),
     "swap": by_size(lambda size: per_sample(tio.RandomSwap(**w.swap(size)))),
     "labels_to_image": per_sample(labels_to_image),

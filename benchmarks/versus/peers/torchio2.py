@@ -81,6 +81,15 @@ def labels_to_image(labels: Tensor) -> Tensor:
     return result
 
 
+def with_labels(x: Tensor, labels: Tensor) -> Tensor:
+    """The images of a batch that move with their label maps."""
+    images = tio.ImagesBatch(x, [tio.AffineMatrix() for _ in x])
+    maps = tio.ImagesBatch(labels, [tio.AffineMatrix() for _ in x], image_class=tio.LabelMap)
+    batch = tio.SubjectsBatch({"image": images, "label": maps})
+    result: Tensor = STEPS["affine_elastic"](batch).image.data
+    return result
+
+
 def of_labels(transform: Any) -> Op:
     """From a batch of label maps to another."""
 
@@ -153,6 +162,7 @@ def from_volume(number: int) -> Op:
 
 OPS: dict[str, Op] = {
     **{name: batched(step) for name, step in STEPS.items()},
+    "with_labels": with_labels,
     "ghosting": by_size(lambda size: batched(tio.Ghosting(**w.ghosting(size)))),
     "swap": by_size(lambda size: batched(tio.Swap(**w.swap(size)))),
     "labels_to_image": labels_to_image,
