@@ -34,7 +34,9 @@ def sample(chain: Chain, images: ImagesBatch, program: Sequence[Operation]) -> I
     frames = chain.frames(images)
     if chain.exact and chain.outer_box is not None:
         rule, frames = chain.outer_box.rule, []
-    fill = 0.0 if frames else images.fill_value(rule)
+    # What is outside costs a look at all voxels, which a mere permutation can do without.
+    unseen = chain.exact and _stays_inside(host(matrix), chain.space.shape, chain.source.shape)
+    fill = 0.0 if frames or unseen else images.fill_value(rule)
     parallel = not chain.turned and not chain.exact and F.is_parallel(matrix)
     region = None if chain.view is None else _region(chain, matrix, points, mode)
     if region is None:
@@ -105,6 +107,14 @@ def sample_pair(
     chain.exact = other.exact = False
     affines = chain.space.affine, other.space.affine
     return images.with_data(data, affines[0]), labels.with_data(moved, affines[1])
+
+
+def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
+    """Whether all voxels of an output of this size are voxels of the source."""
+    last = matrix[:, :3, :3] * (np.array(size) - 1)  # [B, 3, 3]: what each output axis adds
+    low = matrix[:, :3, 3] + np.minimum(last, 0).sum(-1)
+    high = matrix[:, :3, 3] + np.maximum(last, 0).sum(-1)
+    return bool((low > -0.5).all() and (high < np.array(source) - 0.5).all())
 
 
 def _region(

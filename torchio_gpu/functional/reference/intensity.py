@@ -138,13 +138,13 @@ def noise(
 
     def part(start: int) -> Tensor:
         drawn = normals(seeds, slab * per_row, x.device, start).to(x.dtype)
-        drawn = torch.addcmul(mean, drawn, std)
+        drawn = drawn.mul_(std).add_(mean)
         return drawn.view(batch, slab, channels, across, padded)[..., :along].transpose(1, 2)
 
     change = part(first * per_row)
     if not rician:
         # mean + std n is 0 for a sample left out, so it needs no mask
-        return x.add_(change) if owns else x + change
+        return x.add_(change) if owns else change.add_(x)
     out = torch.hypot(x + change, part((rows + first) * per_row))
     return out if active is None else torch.where(active[:, None, None, None, None], out, x)
 

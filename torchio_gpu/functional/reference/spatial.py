@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arrays import Array, common
-from ...memory import empty, zeros
+from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .frames import Frame, fill_at, on_grid
 from .interpolation import label_reader, spline_reader
@@ -350,10 +350,10 @@ def copy_voxels(
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
         return y[window].contiguous()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
-    if isinstance(value, Tensor) or value != 0:
-        out = empty((*x.shape[:2], *size), x.dtype, x.device)
-        out[:] = value
-    else:
-        out = zeros((*x.shape[:2], *size), x.dtype, x.device)
+    out = empty((*x.shape[:2], *size), x.dtype, x.device)
+    for axis, (inside, n) in enumerate(zip(target, size, strict=True)):
+        for outside in (slice(0, inside.start), slice(inside.stop, n)):
+            if outside.start < outside.stop:
+                out.movedim(2 + axis, -1)[..., outside] = value
     out[place] = y[window]
     return out
