@@ -102,11 +102,10 @@ def control_points(quick: bool) -> Iterator[Point]:
 def patches(quick: bool) -> Iterator[Point]:
     """Patches that a queue cuts out of one volume and augments, and patches put together."""
     size = 32 if quick else 192
-    patch = size // 4
     for n in (1, 2) if quick else (1, 2, 4, 8, 16):
 
         def queue(x: Tensor, n: int = n) -> Tensor:
-            sampler = tio.UniformSampler(patch)
+            sampler = tio.UniformSampler(x.shape[2] // 4)
             queue = tio.DeviceQueue(
                 [tio.Subject(image=tio.ScalarImage(x[0]))],
                 sampler,
@@ -117,6 +116,7 @@ def patches(quick: bool) -> Iterator[Point]:
             return torch.cat([batch.image.data for batch in queue])
 
         def stitch(x: Tensor, n: int = n) -> Tensor:
+            patch = x.shape[2] // 4
             aggregator = tio.PatchAggregator((n * patch, patch, patch), overlap_mode="hann")
             cut = x[:, :, :patch, :patch, :patch]
             for first in range(n):
@@ -125,7 +125,7 @@ def patches(quick: bool) -> Iterator[Point]:
             return aggregator.get_output()[None]
 
         ops = {"patches of a queue": queue, "patches put together": stitch}
-        yield Point(n, (1, 1, size, size, size), ops, n * patch**3)
+        yield Point(n, (1, 1, size, size, size), ops, n * (size // 4) ** 3)
 
 
 #: By name: the points, and what the axis of the plot says.

@@ -8,6 +8,7 @@ import torch
 from tests.close import assert_close
 from tests.volumes import smooth
 from torchio_gpu import functional as F
+from torchio_gpu.functional.reference import filters
 
 SPACING = (1.0, 2.0, 5.0)
 
@@ -58,6 +59,55 @@ def test_no_width_is_the_identity_and_a_large_one_the_mean():
     torch.testing.assert_close(F.blur(x, 60.0), mean, atol=1e-5, rtol=0)
     on_device = torch.full((2, 3), 60.0, requires_grad=True)  # whose width the host does not ask
     torch.testing.assert_close(F.blur(x, on_device), mean, atol=1e-5, rtol=0)
+
+
+ROUNDING = "sums in another order"
+
+
+@pytest.mark.parametrize("size", [(140, 3, 2), (3, 150, 2), (2, 3, 129)])
+def test_blur_of_long_axes_is_that_of_scipy(size):
+    """Where the Gaussian is far shorter than the axis, its matrix is multiplied in parts."""
+    x = torch.rand(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    std = torch.tensor([[0.5, 1, 2], [3, 0, 1], [40, 9, 0.3]], dtype=torch.float64)
+    expected = [
+        [scipy.ndimage.gaussian_filter(channel.numpy(), s.numpy(), mode="reflect") for channel in y]
+        for y, s in zip(x, std, strict=True)
+    ]
+    assert_close(F.blur(x, std), torch.tensor(np.array(expected)), share=1e-12, reason=ROUNDING)
+    assert_close(
+        F.blur(x[:1], std[0]), torch.tensor(np.array(expected[:1])), share=1e-12, reason=ROUNDING
+    )
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("rows", [40, 200])
+def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
+    random = torch.Generator().manual_seed(0)
+    place = torch.linspace(0, 139, rows)[:, None] - torch.arange(140.0)
+    matrix = torch.rand(2, rows, 140, generator=random) * (place.abs() < 3)
+    matrix[:, 5] = 0  # a row of which nothing is left
+    matrix[1, 32:64] = 0
+    parts = filters.bands(matrix)
+    assert len(parts) == -(-rows // filters._ROWS)
+    if rows == 200:
+        assert max(at.stop - at.start for _, at in parts) < 40
+    x = torch.rand(2, 3, *[140 if a == axis else 4 for a in range(3)], generator=random)
+    x.requires_grad_()
+    for y in (x, x.detach()):
+        out = filters.along_axis(y, matrix, axis)
+        letters = "ijk".replace("ijk"[axis], "n"), "ijk".replace("ijk"[axis], "m")
+        expected = torch.einsum(f"bmn,bx{letters[0]}->bx{letters[1]}", matrix, y)
+        assert_close(out, expected, share=1e-6, reason=ROUNDING)
+    filters.along_axis(x, matrix, axis).square().sum().backward()
+    (expected_grad,) = torch.autograd.grad(
+        torch.einsum(f"bmn,bx{letters[0]}->bx{letters[1]}", matrix, x).square().sum(), x
+    )
+    assert_close(x.grad, expected_grad, share=1e-6, reason=ROUNDING)
+
+
+def test_matrices_that_the_host_cannot_see_are_one_part():
+    assert filters.bands(torch.zeros(1, 300, 300, device="meta")) == [(slice(0, 300),) * 2]
+    assert filters.bands(torch.zeros(1, 20, 20)) == [(slice(0, 20),) * 2]
 
 
 def test_blur_with_a_gradient_is_the_same():

@@ -31,7 +31,8 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
         spacing: Distance of voxels along I, J, K in mm, shaped likewise.
 
     Returns:
-        Volume; integers become float32. What is not finite spreads through its channel.
+        Volume; integers become float32. What is not finite spreads at least
+        as far as the Gaussian reaches, on short axes through the whole channel.
 
     Raises:
         ValueError: ``std`` is negative, ``spacing`` not positive, or the volume complex.
@@ -76,7 +77,7 @@ def anisotropy(
 
     Returns:
         Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. What is
-        not finite spreads along its line.
+        not finite spreads along its line, on long axes no farther than slices reach.
 
     Raises:
         ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the

@@ -8,7 +8,8 @@ product's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ...arrays import Array, common, host, on_host
+from ...memory import empty
 from ...shapes import Triple, Volume
 from .separable import full_precision, product_dtype, ramp
 
@@ -29,6 +31,8 @@ _TINY = 1e-6  # voxels: a Gaussian of this width is the identity
 _TIE = 1e-6  # voxels
 #: So many indices of voxels are made at once: they should stay in a cache.
 _INDICES = 2**16
+#: Rows of a banded matrix that are multiplied at once.
+_ROWS = 32
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
@@ -87,25 +91,66 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     with full_precision(x.device):
         for axis in (2, 1, 0):
             matrix = convolution(kernels[axis].to(work))
+            blocks = bands(matrix)
             matrix = matrix.expand(batch, -1, -1).repeat_interleave(channels, 0)
-            y = torch.bmm(matrix, y.reshape(batch * channels, -1, size[axis]).mT)
+            y = y.reshape(batch * channels, -1, size[axis]).mT
+            y = _together((matrix[:, to, at] @ y[:, at] for to, at in blocks), 1, size[axis])
     return y.view(x.shape).to(x.dtype)
 
 
 def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
     """Multiply the voxels along one axis by a matrix per sample, [B, N out, N in]."""
     work = product_dtype(x.device, x.dtype)
+    blocks = bands(matrix)
     y, matrix = x.to(work), matrix.to(work)[:, None]
-    with full_precision(x.device):
+
+    def product(to: slice, at: slice) -> Tensor:
         if axis == 0:
-            out = matrix @ y.flatten(3)
-        elif axis == 1:
-            out = matrix[:, :, None] @ y
-        else:
-            out = y.flatten(2, 3) @ matrix.mT
+            return matrix[:, :, to, at] @ y[:, :, at].flatten(3)
+        if axis == 1:
+            return matrix[:, :, None, to, at] @ y[:, :, :, at]
+        return y[..., at].flatten(2, 3) @ matrix[:, :, to, at].mT
+
+    with full_precision(x.device):
+        parts = (product(to, at) for to, at in blocks)
+        out = _together(parts, (2, 3, 3)[axis], matrix.shape[2])
     size = list(x.shape)
     size[2 + axis] = matrix.shape[2]
     return out.view(size).to(x.dtype)
+
+
+def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
+    """Rows and columns of the parts of matrices [B, M, N] that hold all but zeros.
+
+    What a filter of some width costs a voxel must not depend on the size of the volume. Where the
+    host cannot look at the matrices without waiting, and where they are small, all is one part.
+    """
+    rows, columns = matrix.shape[1:]
+    if matrix.device.type != "cpu" or columns < 4 * _ROWS:
+        return [(slice(0, rows), slice(0, columns))]
+    used = (matrix.detach() != 0).any(0).numpy()
+    found = []
+    for first in range(0, rows, _ROWS):
+        at = used[first : first + _ROWS].any(0).nonzero()[0]
+        low, high = (at[0], at[-1] + 1) if len(at) else (0, 1)
+        found.append((slice(first, min(first + _ROWS, rows)), slice(int(low), int(high))))
+    return found
+
+
+def _together(parts: Iterator[Tensor], dim: int, size: int) -> Tensor:
+    """Parts of a product that follow each other along an axis of this size as one tensor."""
+    part = next(parts)
+    if part.shape[dim] == size:
+        return part
+    if part.requires_grad:
+        return torch.cat([part, *parts], dim)
+    shape = list(part.shape)
+    shape[dim] = size
+    out, first = empty(shape, part.dtype, part.device), 0
+    for each in chain([part], parts):
+        out.narrow(dim, first, each.shape[dim]).copy_(each)
+        first += each.shape[dim]
+    return out
 
 
 class Slices(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...memory import empty
 from ...shapes import Volume
+from .slabs import slab_rows
 
 #: Labels of these types are looked up in a table of all that there can be.
 _SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16)
@@ -49,8 +50,12 @@ def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:
         table = torch.arange(first, _countable(x.dtype), device=x.device).to(x.dtype)
         table = table.repeat(len(old), 1).scatter(1, old.long() - first, new)  # [1 or B, labels]
         start = torch.arange(len(old), device=x.device, dtype=torch.int32) * table.shape[1] - first
-        at = rows.int() + start[:, None]
-        return table.flatten().index_select(0, at.flatten()).view(x.shape)
+        slab, table = slab_rows(rows.shape[1], len(rows), x.device), table.flatten()
+        out = empty(rows.shape, x.dtype, x.device)
+        for some, place in zip(rows.split(slab, 1), out.split(slab, 1), strict=True):
+            at = some.int() + start[:, None]
+            place.copy_(table.index_select(0, at.flatten()).view(at.shape))
+        return out.view(x.shape)
     old, order = old.sort(1)
     new = new.gather(1, order)
     old, new = (labels.expand(len(x), -1).contiguous() for labels in (old, new))
