@@ -96,7 +96,9 @@ class TestWhereMeasured:
 
         contenders: Any = {"a": Unloaded(1)}
         options = harness.Options(pythons={}, ops=["aggregate"], repeats=2)
-        assert harness._workload(contenders, "CPU", options) == []
+        ops = harness.chosen("CPU", options)
+        assert ops == []
+        assert list(harness._workload(contenders, "CPU", ops, options)) == []
 
     def test_every_operation_says_what_it_returns(self) -> None:
         size = (1, 256, 256, 256)

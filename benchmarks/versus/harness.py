@@ -64,7 +64,7 @@ class Options:
     ops: Sequence[str] | None = None
     repeats: int | None = None
     threads: int = field(default_factory=machine.threads)
-    suite: str = "transforms"
+    suite: str = "versus"
 
 
 def statistics(times: Sequence[float]) -> dict[str, Any]:

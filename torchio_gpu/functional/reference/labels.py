@@ -52,7 +52,7 @@ def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:
         start = torch.arange(len(old), device=x.device, dtype=torch.int32) * table.shape[1] - first
         slab, table = slab_rows(rows.shape[1], len(rows), x.device), table.flatten()
         out = empty(rows.shape, x.dtype, x.device)
-        for some, place in zip(rows.split(slab, 1), out.split(slab, 1), strict=True):
+        for some, place in zip(torch.split(rows, slab, 1), torch.split(out, slab, 1), strict=True):
             at = some.int() + start[:, None]
             place.copy_(table.index_select(0, at.flatten()).view(at.shape))
         return out.view(x.shape)
