@@ -4,10 +4,11 @@
 #   bash benchmarks/gpu.sh [OPTION ...]
 #
 # Options are those of `python -m benchmarks`: --output FILE, --workload W1, --no-peers, ... By
-# default the result goes to benchmarks/results. Needs torch, triton, numpy, pytest and
-# pytest-benchmark, and nothing installed of this repository; tests and peers that need more are
-# left out, and said so. Stops at the first red test: a fast wrong number is none. PYTHON names
-# another interpreter.
+# default the result goes to benchmarks/results, and so do those of the suites after it: growth with
+# the work, training from end to end, and what `make bench-check` compares with. Needs torch,
+# triton, numpy, pytest and pytest-benchmark, and nothing installed of this repository; tests and
+# peers that need more are left out, and said so. Stops at the first red test: a fast wrong number
+# is none. PYTHON names another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
@@ -21,3 +22,6 @@ if not torch.cuda.is_available():
 print(torch.cuda.get_device_name(0), "torch", torch.__version__, "triton", triton.__version__)'
 "$python" -m pytest -q -p benchmarks.bare -p no:cacheprovider -m gpu tests
 "$python" -m benchmarks.gpu --device cuda "$@"
+"$python" -m benchmarks.scaling --device cuda
+"$python" -m benchmarks.training --device cuda
+"$python" -m benchmarks.check --device cuda --store
