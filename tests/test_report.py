@@ -174,16 +174,16 @@ QUICK = {
     ],
     "make bench-peers": None,  # tests/test_versus_environments.py and test_versus_resume.py
     "make bench-check": None,  # tests/test_benchmarks_check.py
-    "python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
+    ".venv/bin/python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
     "bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
-    "python -m benchmarks.features": ["-m", "benchmarks.features", "--help"],
+    ".venv/bin/python -m benchmarks.features": ["-m", "benchmarks.features", "--help"],
 }
 
 
 def test_commands_of_the_readme_exist() -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`((?:make|bash|python -m) [^`]+)`", README)
+    lines += re.findall(r"`((?:make|bash|[.]venv/bin/python) [^`]+)`", README)
     commands = {" ".join(shlex.split(line, comments=True)) for line in lines if line}
     assert commands == set(QUICK)
     for command in commands:
