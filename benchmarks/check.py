@@ -47,7 +47,11 @@ class Setting:
     ops: tuple[str, ...]
 
 
-_BATCHED = tuple(op for op, work in w.WORK.items() if work.given in ("batch", "labels"))
+_BATCHED = tuple(
+    op
+    for op, work in w.WORK.items()
+    if work.given in ("batch", "labels", "pair") and op not in w.PATCH_OPS
+)
 SETTINGS = {
     "96³": Setting((2, 1, 96, 96, 96), 1, _BATCHED),
     # where only what a call costs the host counts
