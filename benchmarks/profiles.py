@@ -77,17 +77,19 @@ def sentences(result: Result) -> dict[tuple[str, str], str]:
     for row in result["rows"]:
         most = ", ".join(f"`{name}` {100 * share:.0f} %" for name, share in row["most"].items())
         found[row["workload"], row["op"]] = (
-            f"{number(row['median_ms'])} ms: {100 * row['within']:.0f} % within "
-            f"{row['calls']} calls of torch's operators ({most}), the rest in Python, numpy and memory"
+            f"{100 * row['within']:.0f} % within {row['calls']} calls of torch's operators "
+            f"({most}), the rest in Python, numpy and memory"
         )
     return found
 
 
 def text(result: Result) -> str:
     """As markdown."""
+    told = sentences(result)
     lines = [
-        f"- {op.replace('_', ' ')} on {workload}: {what}."
-        for (workload, op), what in sentences(result).items()
+        f"- {row['op'].replace('_', ' ')} on {row['workload']}, {number(row['median_ms'])} ms: "
+        f"{told[row['workload'], row['op']]}."
+        for row in result["rows"]
     ]
     return "\n".join([*lines, f"- {records.origin(result)}"])
 

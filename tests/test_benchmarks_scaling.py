@@ -62,7 +62,7 @@ def test_a_profile_becomes_a_sentence() -> None:
     row |= {"within": 0.4, "most": {"mul": 0.25}}
     text = profiles.sentences({"rows": [row]})["W0", "pipe6"]
     assert text == (
-        "1.30 ms: 40 % within 99 calls of torch's operators (`mul` 25 %), the rest in Python, "
+        "40 % within 99 calls of torch's operators (`mul` 25 %), the rest in Python, "
         "numpy and memory"
     )
 
