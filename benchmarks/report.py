@@ -52,7 +52,7 @@ def sections(found: Kept) -> dict[str, str]:
         made["speed"] = "\n\n".join(map(tables.brief, versus))
         made["targets"] = targets.text(versus[-1], explained)
         behind = [one for result in versus for one in tables.ahead(result)]
-        made["behind"] = f"{'; '.join(behind) or 'nowhere'}."
+        made["behind"] = "\n".join(f"- {one}" for one in behind) or "Nowhere."
     measured = found.get(("versus", "cuda"), [])
     parts = [gpu.text(result["budgets"]) for result in measured if "budgets" in result]
     parts += map(tables.brief, measured)
@@ -85,6 +85,8 @@ def page(found: Kept) -> str:
     ]
     for result in found.get((features.SUITE, "cpu"), []):
         parts += ["## What others can do", features.text(result), features.asked()]
+    for result in found.get((static.SUITE, ""), [])[-1:]:  # of the newest GPU
+        parts += ["## Kernels, predicted without a GPU", static.text(result)]
     for device, title in DEVICES.items():
         texts = {
             "versus": tables.tables,

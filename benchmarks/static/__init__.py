@@ -101,31 +101,35 @@ def _look(arch: int, name: str, kernel: str) -> dict[str, Any]:
 def text(result: Result) -> str:
     """A result as markdown: calls, then kernels, then how the numbers came about."""
     kernels = [f"**{result['arch']}, kernels**", table(_COLUMNS, _kernels(_launching(result)))]
-    return "\n\n".join([_calls(result), *kernels, _notes(result)])
+    notes = f"- {result['how']}\n- {_origin(result)}"
+    return "\n\n".join([_calls(result, _launching(result)), *kernels, notes])
 
 
 def brief(result: Result) -> str:
-    """The same without the kernels."""
-    return f"{_calls(result)}\n\n{_notes(result)}"
+    """Calls that there is a budget for, and when they were compiled."""
+    cases = [case for case in _launching(result) if "budget" in case]
+    how = (
+        "PREDICTION, not a measurement: no GPU was used. How it is made, and all other calls: "
+        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
+    )
+    return f"{_calls(result, cases)}\n\n- {how}\n- {_origin(result)}"
 
 
-def _calls(result: Result) -> str:
+def _calls(result: Result, cases: Sequence[dict[str, Any]]) -> str:
     head = ("call", "launches", "predicted, µs", "x copy", "budget")
-    return f"**{result['arch']}, calls**\n\n{table(head, map(_call, _launching(result)))}"
+    return f"**{result['arch']}, calls**\n\n{table(head, map(_call, cases))}"
 
 
 def _launching(result: Result) -> list[dict[str, Any]]:
     return [case for case in result["cases"] if case["kernels"]]
 
 
-def _notes(result: Result) -> str:
-    notes = [
-        f"{result['how']}",
+def _origin(result: Result) -> str:
+    return (
         f"Compiled {result['date'][:10]} for {result['arch']} at commit {result['commit']}"
         f"{' with changes not committed' * bool(result['dirty'])} by Triton {result['triton']}; "
-        "a call of W1 where it does not say otherwise.",
-    ]
-    return "\n".join(f"- {note}" for note in notes)
+        "a call of W1 where it does not say otherwise."
+    )
 
 
 def _call(case: dict[str, Any]) -> list[str]:

@@ -75,9 +75,9 @@ def _times(row: Row | None, ours: Row) -> str:
 
 
 def ahead(result: Result) -> list[str]:
-    """Where others are ahead of us, as words."""
+    """Where others are ahead of us, as words: one line for each operation."""
     ours = {(r["workload"], r["op"]): r for r in result["rows"] if r["contender"] == OURS}
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}
     for row in result["rows"]:
         mine = ours.get((row["workload"], row["op"]), {})
         if row["contender"] in (OURS, "copy") or not ("median_ms" in row and "median_ms" in mine):
@@ -85,11 +85,12 @@ def ahead(result: Result) -> list[str]:
         ratio = row["median_ms"] / mine["median_ms"]
         if ratio < 1:
             mark = _DAGGER * ("remark" in row)
-            found.append(
-                f"{row['op'].replace('_', ' ')} on {row['workload']}: "
-                f"{title(result, row['contender'])}{mark} {number(ratio)}x"
-            )
-    return found
+            peers = found.setdefault((row["op"], row["workload"]), [])
+            peers.append(f"{title(result, row['contender'])}{mark} {number(ratio)}x")
+    return [
+        f"{op.replace('_', ' ')} on {workload}: {', '.join(peers)}"
+        for (op, workload), peers in found.items()
+    ]
 
 
 def title(result: Result, contender: str) -> str:
