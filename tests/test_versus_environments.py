@@ -105,7 +105,7 @@ def test_failures_are_said_and_the_others_built(
     assert "torchio2: failed, and is left out: No matching distribution found" in said.err
     assert "batchaug: failed, and is left out: unable to access 'somewhere'" in said.err
     names = [line.partition("=")[0] for line in said.out.splitlines()]
-    assert names == ["cornucopia", "batchgeneratorsv2", "kornia"]
+    assert names == ["monai", "cornucopia", "batchgeneratorsv2", "kornia"]
     assert set(remote.interpreters([])) == set(names)
     # They are tried again the next time.
     shell.absent.clear()

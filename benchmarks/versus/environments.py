@@ -22,6 +22,7 @@ from ..machine import ROOT
 FOLDER = ROOT / ".venv-peers"
 #: What is installed for each peer. The others come with this library's extra 'parity'.
 PEERS = {
+    "monai": "monai[skimage,pydicom]==1.6.1",  # which some of its transforms need
     "torchio2": "torchio==2.0.0a2",
     "cornucopia": "cornucopia==0.5.1",
     "batchgeneratorsv2": "batchgeneratorsv2==0.3.6",
