@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .markdown import number, table
+from .versus.tables import title
 from .versus.workloads import PATCH_OPS, WORKLOADS
 
 OURS = "torchio_gpu"
@@ -22,7 +23,7 @@ LEVEL = 0.95
 #: Operations that are several.
 _PIPELINES = ("pipe6", "prep6", "with_labels")
 
-Result = Mapping[str, Any]
+Result = dict[str, Any]
 
 
 class Target(NamedTuple):
@@ -49,15 +50,14 @@ def targets(result: Result) -> list[Target]:
         for row in result["rows"]
         if "median_ms" in row
     }
-    names = {c: facts.get("name", c) for c, facts in result["contenders"].items()}
-    names = {c: f"{names[c]} {result['contenders'][c].get('version', '')}" for c in names}
+    names = {contender: title(result, contender) for contender in result["contenders"]}
     found = [_warp(cells, names)]
     for peer, times in AHEAD.items():
         ours, theirs = (cells.get(("CPU", "pipe6", c)) for c in (OURS, peer))
         ratio = theirs / ours if ours and theirs else None
         found.append(
             Target(
-                f"pipe6 against {names.get(peer, peer).strip()}",
+                f"pipe6 against {names.get(peer, peer)}",
                 f">= {times:g}x",
                 "not measured" if ratio is None else f"{number(ratio)}x",
                 None if ratio is None else ratio >= times,
@@ -102,7 +102,7 @@ def _warp(cells: Mapping[tuple[str, str, str], float], names: Mapping[str, str])
     return Target(
         "affine and elastic warp with its label map against the quickest affine alone",
         "ahead",
-        f"{number(ours)} ms against {number(peers[best])} of {names[best].strip()}"
+        f"{number(ours)} ms against {number(peers[best])} of {names[best]}"
         if known
         else "not measured",
         ours < peers[best] if known else None,
@@ -126,7 +126,7 @@ def _single(
             continue
         best = min(peers, key=peers.__getitem__)
         ratio = peers[best] / ours
-        name = f"{op.replace('_', ' ')} against {names[best].strip()}"
+        name = f"{op.replace('_', ' ')} against {names[best]}"
         wanted, kept = ("ahead", ratio > 1) if op in PATCH_OPS else ("level", ratio >= LEVEL)
         yield Target(name, wanted, f"{number(ratio)}x", kept, (workload, op))
 
