@@ -31,7 +31,7 @@ SUITE = "ratios"
 #: else a machine does makes calls slower, not quicker.
 ROUNDS = 9
 #: Measurements that a stored ratio is the median of, and how often a check measures at most.
-PASSES, TRIES = 5, 3
+PASSES, TRIES = 3, 3
 #: A band is what the passes were apart, and so much more; never narrower than the second number.
 MARGIN, LEAST = 1.15, 1.25
 

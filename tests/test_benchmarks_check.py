@@ -75,6 +75,7 @@ def test_a_ratio_is_of_the_geometric_mean_of_the_pace(costs):
 def test_bands_are_as_wide_as_the_passes_were_apart(costs, monkeypatch):
     passes = iter([{"flip": r, "gamma": 1.0} for r in (1.0, 1.1, 1.0, 1.6, 0.8)] * 2)
     monkeypatch.setattr(check, "ratios", lambda *_: next(passes))
+    monkeypatch.setattr(check, "PASSES", 5)
     monkeypatch.setattr(check, "SETTINGS", {"96³": check.SETTINGS["96³"]})
     rows = check.store(dict.fromkeys(("flip", "gamma"), torch.clone), "cpu", 1)["rows"]
     assert rows[0] == {"batch": "96³", "op": "flip", "ratio": 1.0, "band": 2.3}

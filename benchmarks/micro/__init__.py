@@ -32,7 +32,7 @@ def run(options: Sequence[str]) -> tuple[int, dict[str, Any]]:
             + [
                 "-W",
                 "ignore:max_displacement:RuntimeWarning",
-                "--benchmark-max-time=0.5",
+                "--benchmark-max-time=0.3",
                 f"--benchmark-json={file}",
                 *options,
             ]
