@@ -105,6 +105,13 @@ def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
     assert_close(x.grad, expected_grad, share=1e-6, reason=ROUNDING)
 
 
+def test_zeros_of_a_matrix_have_gradients_too():
+    x = torch.rand(1, 1, 140, 1, 1)
+    matrix = torch.eye(140)[None].requires_grad_()
+    filters.along_axis(x, matrix, 0).sum().backward()
+    assert_close(matrix.grad[0], x.flatten().expand(140, 140), share=1e-6, reason=ROUNDING)
+
+
 def test_matrices_that_the_host_cannot_see_are_one_part():
     assert filters.bands(torch.zeros(1, 300, 300, device="meta")) == [(slice(0, 300),) * 2]
     assert filters.bands(torch.zeros(1, 20, 20)) == [(slice(0, 20),) * 2]

@@ -123,12 +123,13 @@ def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
     """Rows and columns of the parts of matrices [B, M, N] that hold all but zeros.
 
     What a filter of some width costs a voxel must not depend on the size of the volume. Where the
-    host cannot look at the matrices without waiting, and where they are small, all is one part.
+    host cannot look at the matrices without waiting, and where they are small, all is one part; so
+    it is where they want a gradient, which zeros have, too.
     """
     rows, columns = matrix.shape[1:]
-    if matrix.device.type != "cpu" or columns < 4 * _ROWS:
+    if matrix.device.type != "cpu" or matrix.requires_grad or columns < 4 * _ROWS:
         return [(slice(0, rows), slice(0, columns))]
-    used = (matrix.detach() != 0).any(0).numpy()
+    used = (matrix != 0).any(0).numpy()
     found = []
     for first in range(0, rows, _ROWS):
         at = used[first : first + _ROWS].any(0).nonzero()[0]
