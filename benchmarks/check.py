@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from . import machine, records
+from .failure import FailureError
 from .versus import workloads as w
 from .versus.worker import Runner
 
@@ -107,8 +108,7 @@ def planted(ops: Ops, slow: Sequence[str]) -> dict[str, Callable[..., Tensor]]:
 
 def store(ops: Ops, device: str, threads: int) -> dict[str, Any]:
     """Measure what later checks compare with."""
-    gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    result = {**records.stamp(SUITE, device, gpu, threads), "rows": []}
+    result = {**records.stamp(SUITE, device, threads), "rows": []}
     for name, setting in SETTINGS.items():
         chosen = {op: ops[op] for op in setting.ops if op in ops}
         passes = [ratios(chosen, setting, device) for _ in range(PASSES)]
@@ -144,9 +144,9 @@ def compare(stored: Mapping[str, Any], ops: Ops, device: str) -> list[dict[str, 
     return rows
 
 
-def kept(device: str, gpu: str | None) -> dict[str, Any] | None:
+def kept(device: str) -> dict[str, Any] | None:
     """What was stored on a machine like this one, if anything was."""
-    here = records.path({"suite": SUITE, "machine": machine.describe(gpu), "device": device})
+    here = records.path({"suite": SUITE, "machine": machine.describe(device), "device": device})
     return records.read([here])[0] if here.exists() else None
 
 
@@ -169,10 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = p.parse_args(arguments)
     from .versus.peers.torchio_gpu import OPS
 
-    device = given.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    try:
+        device = machine.device(given.device)
+    except FailureError as failure:
+        sys.exit(f"benchmarks.check: {failure}")
     torch.set_num_threads(given.threads)
     ops = planted({op: OPS[op] for op in given.ops}, given.plant)
     if given.store:
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{row['batch']:4} {row['op']:20} {row['ratio']:8.3f} x pace, "
                   f"band {row['band']:.2f}")  # fmt: skip
         return
-    stored = records.read([given.against])[0] if given.against else kept(device, gpu)
+    stored = records.read([given.against])[0] if given.against else kept(device)
     if stored is None:
         sys.exit("benchmarks.check: nothing was stored on a machine like this; use --store first")
     print(records.origin(stored))

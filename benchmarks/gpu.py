@@ -22,7 +22,7 @@ MEMORY = 1.5
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, and write one JSON file."""
-    from . import records
+    from . import machine, records
     from .__main__ import options, parser
     from .failure import FailureError
     from .versus import harness, tables
@@ -32,11 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from . import budgets
 
-    device = given.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        sys.exit("benchmarks.gpu: there is no GPU that torch can use")
+    try:
+        device = machine.device(given.device)
+    except FailureError as failure:
+        sys.exit(f"benchmarks.gpu: {failure}")
     repeats = given.repeats or (2 if given.quick else None)
     found = budgets.measure(device, given.quick, repeats)
     print(text(found), flush=True)

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .failure import FailureError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -19,12 +21,31 @@ def threads() -> int:
     return os.cpu_count() or 1
 
 
-def describe(gpu: str | None = None) -> dict[str, Any]:
+def device(wanted: str) -> str:
+    """'cpu' or 'cuda'; for 'auto', the GPU if torch can use one.
+
+    Raises:
+        FailureError: A GPU is wanted, and there is none.
+    """
+    import torch  # tables are made without it
+
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise FailureError("there is no GPU that torch can use")
+    return wanted if wanted != "auto" else "cuda" if there else "cpu"
+
+
+def describe(device: str = "cpu") -> dict[str, Any]:
     """The machine, for a result.
 
     Args:
-        gpu: Name of the GPU that was used.
+        device: 'cpu' or 'cuda': whether its GPU was used.
     """
+    gpu = None
+    if device == "cuda":
+        import torch
+
+        gpu = torch.cuda.get_device_name()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": _cpu(),

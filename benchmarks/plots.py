@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 
 from . import records, scaling
 from .versus import tables
-from .versus.workloads import WORKLOADS
+from .versus.workloads import OURS, SUITE, WORKLOADS
 
 Result = Mapping[str, Any]
-OURS = "torchio_gpu"
 _SMALL = 8  # points, of letters
 
 
@@ -40,8 +39,7 @@ def save(figure: Figure, result: Result) -> Path:
 
 def speed(result: Result) -> Figure:
     """Times of libraries over ours, one row an operation: right of 1 we are ahead."""
-    peers = [c for c in result["contenders"] if c not in (OURS, *tables.YARDSTICKS)]
-    peers = [c for c in peers if any(row["contender"] == c for row in result["rows"])]
+    peers = tables.rivals(dict(result))
     cells = {
         (row["workload"], row["op"], row["contender"]): row["median_ms"]
         for row in result["rows"]
@@ -137,7 +135,7 @@ def _log(axes: Axes, x: str, y: str) -> None:
 
 
 #: Suites that have a picture.
-DRAWN = {"versus": speed, scaling.SUITE: growth}
+DRAWN = {SUITE: speed, scaling.SUITE: growth}
 
 
 def _sign(figure: Figure, result: Result) -> None:

@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from . import machine, records, targets
 from .markdown import number
+from .versus import workloads
 from .versus.inputs import inputs
 from .versus.workloads import WORK, WORKLOADS, Work
 
@@ -33,7 +34,7 @@ def run(wanted: Sequence[tuple[str, str]], threads: int) -> Result:
     from .versus.peers.torchio_gpu import OPS
 
     torch.set_num_threads(threads)
-    result = {**records.stamp(SUITE, "cpu", None, threads), "rows": []}
+    result = {**records.stamp(SUITE, "cpu", threads), "rows": []}
     for workload, op in wanted:
         torch.manual_seed(0)
         given = inputs(WORK.get(op, Work()).given, torch.rand(WORKLOADS[workload].shape))
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--threads", type=int, default=machine.threads(), help="default: all cores")
     p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
     given = p.parse_args(arguments)
-    here = {"suite": "versus", "machine": machine.describe(), "device": "cpu"}
+    here = {"suite": workloads.SUITE, "machine": machine.describe(), "device": "cpu"}
     (versus,) = records.read([given.of or records.path(here)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes

@@ -18,13 +18,12 @@ Result = dict[str, Any]
 FOLDER = machine.ROOT / "benchmarks" / "results"
 
 
-def stamp(suite: str, device: str, gpu: str | None, threads: int) -> Result:
+def stamp(suite: str, device: str, threads: int) -> Result:
     """When, of what and where something is measured.
 
     Args:
         suite: Name of the suite, the first part of the file's name.
         device: 'cpu' or 'cuda'.
-        gpu: Name of the GPU that is used.
         threads: How many the work may use.
     """
     import torch  # tables are made without it
@@ -34,7 +33,7 @@ def stamp(suite: str, device: str, gpu: str | None, threads: int) -> Result:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **machine.commit(),
         "threads": threads,
-        "machine": machine.describe(gpu),
+        "machine": machine.describe(device),
         "device": device,
         "python": platform.python_version(),
         "torch": torch.__version__,

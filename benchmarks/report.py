@@ -13,19 +13,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import features, gpu, machine, micro, profiles, records, scaling, static, targets, training
+from . import (
+    check,
+    features,
+    gpu,
+    machine,
+    micro,
+    profiles,
+    records,
+    scaling,
+    static,
+    targets,
+    training,
+)
 from .markdown import line, table
 from .versus import tables
+from .versus.workloads import SUITE
 
 #: Suites, and what they are about. All are kept by machine and device; features and predictions
 #: have no machine.
 SUITES = {
-    "versus": "side by side with other libraries",
+    SUITE: "side by side with other libraries",
     scaling.SUITE: "growth with the work",
     training.SUITE: "training, end to end",
     profiles.SUITE: "where the time of missed targets goes",
     micro.SUITE: "small pieces",
-    "ratios": "what `make bench-check` compares with",
+    check.SUITE: "what `make bench-check` compares with",
 }
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
@@ -44,7 +57,7 @@ def kept(results: Sequence[Result]) -> Kept:
 def sections(found: Kept) -> dict[str, str]:
     """Text of each section of the README, by name, for those that there are results of."""
     made = {}
-    versus = found.get(("versus", "cpu"), [])
+    versus = found.get((SUITE, "cpu"), [])
     if versus:
         explained: dict[tuple[str, str], str] = {}
         for result in found.get((profiles.SUITE, "cpu"), []):
@@ -53,7 +66,7 @@ def sections(found: Kept) -> dict[str, str]:
         made["targets"] = targets.text(versus[-1], explained)
         behind = [one for result in versus for one in tables.ahead(result)]
         made["behind"] = "\n".join(f"- {one}" for one in behind) or "Nowhere."
-    measured = found.get(("versus", "cuda"), [])
+    measured = found.get((SUITE, "cuda"), [])
     parts = [gpu.text(result["budgets"]) for result in measured if "budgets" in result]
     parts += map(tables.brief, measured)
     made["gpu"] = "\n\n".join(parts) or "**Nothing has been measured on a GPU yet.**"
@@ -89,7 +102,7 @@ def page(found: Kept) -> str:
         parts += ["## Kernels, predicted without a GPU", static.text(result)]
     for device, title in DEVICES.items():
         texts = {
-            "versus": tables.tables,
+            SUITE: tables.tables,
             scaling.SUITE: scaling.text,
             training.SUITE: training.text,
             profiles.SUITE: profiles.text,

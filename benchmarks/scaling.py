@@ -152,8 +152,7 @@ def run(
         quick: Tiny volumes: shows that all of this runs.
     """
     torch.set_num_threads(threads)
-    gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    result = {**records.stamp(SUITE, device, gpu, threads), "rows": []}
+    result = {**records.stamp(SUITE, device, threads), "rows": []}
     for sweep in sweeps:
         for point in SWEEPS[sweep][0](quick):
             torch.manual_seed(0)
@@ -302,9 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--quick", action="store_true", help="tiny volumes; the numbers mean nothing")
     p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
     given = p.parse_args(arguments)
-    device = given.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = machine.device(given.device)
+    except FailureError as failure:
+        sys.exit(f"benchmarks.scaling: {failure}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
         result = run(device, given.threads, given.sweep, given.ops, given.quick)

@@ -6,12 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .markdown import number, table
-from .versus.tables import title
-from .versus.workloads import PATCH_OPS, WORKLOADS
+from .versus.tables import rivals, title
+from .versus.workloads import OURS, PATCH_OPS, WORKLOADS
 
-OURS = "torchio_gpu"
-#: Some lines of plain numpy or scipy are no library, and one contender is this one.
-YARDSTICKS = ("copy", "numpy", "scipy", "torchio_gpu_whole", OURS)
 #: How many times as quick as a peer pipe6 is to be.
 AHEAD = {"torchio2": 8.0, "torchio1": 25.0, "monai": 6.0}
 #: Milliseconds that a call of pipe6 may take the host.
@@ -50,7 +47,7 @@ def targets(result: Result) -> list[Target]:
         for row in result["rows"]
         if "median_ms" in row
     }
-    names = {contender: title(result, contender) for contender in result["contenders"]}
+    names = {peer: title(result, peer) for peer in rivals(result)}
     found = [_warp(cells, names)]
     for peer, times in AHEAD.items():
         ours, theirs = (cells.get(("CPU", "pipe6", c)) for c in (OURS, peer))
@@ -95,7 +92,7 @@ def _warp(cells: Mapping[tuple[str, str, str], float], names: Mapping[str, str])
     peers = {
         peer: ms
         for (workload, op, peer), ms in cells.items()
-        if (workload, op) == ("CPU", "affine") and peer not in YARDSTICKS
+        if (workload, op) == ("CPU", "affine") and peer in names
     }
     best = min(peers, key=peers.__getitem__, default=None)
     known = ours is not None and best is not None
@@ -120,7 +117,7 @@ def _single(
         peers = {
             peer: ms
             for (w, o, peer), ms in cells.items()
-            if (w, o) == (workload, op) and peer not in YARDSTICKS
+            if (w, o) == (workload, op) and peer in names
         }
         if op in _PIPELINES or host or ours is None or not peers:
             continue

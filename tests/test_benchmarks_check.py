@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import check, records
+from benchmarks import check, machine, records
+from benchmarks.failure import FailureError
 from benchmarks.versus.workloads import OPS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -99,6 +100,15 @@ def test_all_that_is_checked_exists():
     for setting in check.SETTINGS.values():
         assert set(setting.ops) <= set(OPS)
         assert setting.ops
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [machine.device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(FailureError, match="there is no GPU that torch can use"):
+        machine.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [machine.device(name) for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

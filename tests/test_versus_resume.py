@@ -26,7 +26,7 @@ class Stub(AbstractContextManager["Stub"]):
         self.peer, self.workload = peer, ""
         self.ops = ["copy", *OPS]
         facts = {"name": peer, "version": self.versions[peer], "python": "3", "torch": "2"}
-        self.facts = {**facts, "ops": list(OPS), "device": "cpu", "gpu": None}
+        self.facts = {**facts, "ops": list(OPS), "device": "cpu"}
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -60,7 +60,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
     return Stub
 
 
-def _stamp(suite: str, device: str, gpu: str | None, threads: int) -> dict[str, Any]:
+def _stamp(suite: str, device: str, threads: int) -> dict[str, Any]:
     stamp = dict.fromkeys(resume.SAME, "some")
     return {**stamp, "suite": suite, "device": device, "threads": threads, "date": "today"}
 

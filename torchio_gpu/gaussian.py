@@ -49,6 +49,7 @@ def _on_host(seeds: np.ndarray, start: int, stop: int) -> Tensor:
     """Numbers ``start`` to ``stop`` of torch's generator."""
     first, last = start // _BLOCK, -(-stop // _BLOCK)
     blocks, zero = np.arange(first, last, dtype=np.int64)[None], np.zeros((1, 1), dtype=np.int64)
+    # the last word names the purpose: 0 is that of parameters, 1 of the seeds of patches
     keys, *_ = philox((blocks & MASK, blocks >> 32, zero, zero + 2), seeds[:, None])  # [B, N]
     out = torch.empty(len(seeds), -(-stop // _AT_ONCE) * _AT_ONCE - first * _BLOCK)
     generator = torch.Generator()

@@ -49,7 +49,7 @@ def run(names: Sequence[str] = LIBRARIES, given: Sequence[str] = ()) -> dict[str
         given: Interpreters, "NAME=PYTHON", over those that are found.
     """
     pythons = interpreters(given)
-    result = {**records.stamp(SUITE, "cpu", None, 1), "libraries": [], "missing": {}}
+    result = {**records.stamp(SUITE, "cpu", 1), "libraries": [], "missing": {}}
     for name in names:
         column = one(name, pythons.get(name, sys.executable))
         if "failure" in column:

@@ -38,7 +38,7 @@ def run(options: Sequence[str]) -> tuple[int, dict[str, Any]]:
             ]
         )
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    result = records.stamp(SUITE, "cpu", None, torch.get_num_threads())
+    result = records.stamp(SUITE, "cpu", torch.get_num_threads())
     return int(status), {**result, "rows": [_row(each) for each in found.get("benchmarks", [])]}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from .. import machine, records
+from ..failure import FailureError
 from . import text
 from .sources import CONTENDERS
 
@@ -28,21 +30,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the contenders and print the table."""
-    p = parser()
-    given = p.parse_args()
+    given = parser().parse_args()
     from .harness import run, serve
 
     if given.worker:
         serve(given.worker)
         return
-    import torch
-
     from .setup import QUICK, Setup
 
-    there = torch.cuda.is_available()
-    if given.device == "cuda" and not there:
-        p.error("--device cuda needs a GPU, and torch finds none")
-    device = given.device if given.device != "auto" else "cuda" if there else "cpu"
+    try:
+        device = machine.device(given.device)
+    except FailureError as failure:
+        sys.exit(f"benchmarks.training: {failure}")
     changed = {"threads": machine.threads(), **(QUICK if given.quick else {})}
     if given.seconds is not None:
         changed["seconds"] = given.seconds

@@ -22,10 +22,7 @@ from .table import SUITE
 
 def run(setup: Setup, names: Sequence[str]) -> dict[str, Any]:
     """Measure contenders; those that cannot be have a row that says why."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if setup.device == "cuda" else None
-    result = records.stamp(SUITE, setup.device, gpu, setup.threads)
+    result = records.stamp(SUITE, setup.device, setup.threads)
     result |= {"setup": asdict(setup), "rows": []}
     for name in names:
         contender = CONTENDERS[name]

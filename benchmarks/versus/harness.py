@@ -16,9 +16,18 @@ from .. import machine, records
 from ..failure import FailureError
 from . import resume
 from .remote import Remote
-from .workloads import DEFAULT, HOST_OPS, MEMORY, MEMORY_OPS, OPS, WORKLOADS, has_own_input
+from .workloads import (
+    DEFAULT,
+    HOST_OPS,
+    MEMORY,
+    MEMORY_OPS,
+    OPS,
+    OURS,
+    SUITE,
+    WORKLOADS,
+    has_own_input,
+)
 
-OURS = "torchio_gpu"
 #: Contenders take at most so many turns with one operation; a turn may be several calls.
 ROUNDS = 15
 #: A slow contender gets no more calls than fit in so many seconds, but a few in any case: one, if
@@ -64,7 +73,6 @@ class Options:
     ops: Sequence[str] | None = None
     repeats: int | None = None
     threads: int = field(default_factory=machine.threads)
-    suite: str = "versus"
 
 
 def statistics(times: Sequence[float]) -> dict[str, Any]:
@@ -201,12 +209,11 @@ def _start(options: Options, stack: ExitStack) -> tuple[dict[str, Remote], dict[
             continue
         contenders[peer], facts = remote, dict(remote.facts)
         device = facts.pop("device")  # all go where this library goes
-        gpu = facts.pop("gpu")
         del facts["ops"]
         result["contenders"][peer] = facts
         log(f"{peer}: {facts['name']} {facts['version']}")
         if peer == OURS:
-            stamp = records.stamp(options.suite, device, gpu, options.threads)
+            stamp = records.stamp(SUITE, device, options.threads)
             result = {**stamp, **result}
     return contenders, result
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from .. import gpu, records
 from ..markdown import line, number
-from .workloads import MEANING, OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
+from .workloads import MEANING, OURS, OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
 
-OURS = "torchio_gpu"
 #: Medians of the same copy over one run may differ by this factor.
 _QUIET = 2
 #: Marks what a note has a remark on.
@@ -33,10 +32,15 @@ def tables(result: Result) -> str:
 YARDSTICKS = ("numpy", "scipy", "torchio_gpu_whole")
 
 
+def rivals(result: Result) -> list[str]:
+    """Other libraries that were measured."""
+    there = {row["contender"] for row in result["rows"]} - {OURS, *YARDSTICKS}
+    return [contender for contender in result["contenders"] if contender in there]
+
+
 def brief(result: Result) -> str:
     """Our times and how many times those of others are: one table, without quartiles."""
-    peers = [c for c in result["contenders"] if c not in (OURS, *YARDSTICKS)]
-    peers = [c for c in peers if any(row["contender"] == c for row in result["rows"])]
+    peers = rivals(result)
     cells = {(row["workload"], row["op"], row["contender"]): row for row in result["rows"]}
     lines = [line(["time of a call", title(result, OURS), *(title(result, c) for c in peers)])]
     lines.append("|---" * (len(peers) + 2) + "|")

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import machine
 from ..failure import FailureError
 from . import probes
 from .inputs import inputs
@@ -193,9 +194,7 @@ class _Requests:
 
     def hello(self, threads: int, device: str) -> dict[str, Any]:
         torch.set_num_threads(threads)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = device
+        self.device = device = machine.device(device)
         try:
             module = importlib.import_module(f"benchmarks.versus.peers.{self.peer}")
         except ImportError as error:
@@ -209,7 +208,6 @@ class _Requests:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "device": device,
-            "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         }
 
     def load(self, workload: str) -> None:

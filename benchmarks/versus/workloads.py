@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Name of the suite among the results, and of this library among the contenders.
+SUITE, OURS = "versus", "torchio_gpu"
+
 Shape = tuple[int, ...]
 Triple = tuple[int, int, int]
 
