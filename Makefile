@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench bench-check bench-peers lint clean
+.PHONY: demo test bench bench-check bench-peers static lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -28,10 +28,12 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Kernels run on the GPU where there is one, else in Triton's interpreter.
+# Kernels run on the GPU where there is one, else in Triton's interpreter. Tests run in WORKERS
+# processes of one thread each.
+WORKERS := 2
 test: lint
-	TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
-	    $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
+	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # This library alone: growth and small pieces are kept, and what bench-check compares with.
 bench: $(VENV)/ready
@@ -54,5 +56,10 @@ bench-peers: $(VENV)/ready
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.report
 
+# Registers and instructions of every kernel under every Triton that a supported torch pins; no GPU.
+static: $(VENV)/ready
+	$(BIN)/python -m benchmarks.static --triton all
+	$(BIN)/python -m benchmarks.report --no-pictures
+
 clean:
-	rm -rf $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output
+	rm -rf $(VENV) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

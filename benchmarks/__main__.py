@@ -24,6 +24,9 @@ def parser(module: str = "benchmarks") -> argparse.ArgumentParser:
     p.add_argument("--quick", action="store_true", help="a few calls on the smallest batch")
     p.add_argument("--no-peers", action="store_true", help="this library only")
     p.add_argument(
+        "--contenders", nargs="+", metavar="NAME", help="beside this library; default: all"
+    )
+    p.add_argument(
         "--peer",
         action="append",
         default=[],
@@ -49,6 +52,12 @@ def options(given: argparse.Namespace) -> Options:
     except ValueError as error:
         sys.exit(str(error))
     names = [harness.OURS] if given.no_peers else remote.peers()
+    if given.contenders:
+        if unknown := set(given.contenders) - set(names):
+            sys.exit(
+                f"--contenders must be of {', '.join(names)}; got {', '.join(sorted(unknown))}"
+            )
+        names = [name for name in names if name in (harness.OURS, *given.contenders)]
     return harness.Options(
         pythons={name: special.get(name, sys.executable) for name in names},
         device=given.device,
@@ -71,7 +80,14 @@ def main() -> None:
     from .failure import FailureError
     from .versus import harness, resume, tables
 
-    whole = not (given.quick or given.no_peers or given.workload or given.ops or given.repeats)
+    whole = not (
+        given.quick
+        or given.no_peers
+        or given.contenders
+        or given.workload
+        or given.ops
+        or given.repeats
+    )
 
     def where(result: dict[str, Any]) -> Path | None:
         return given.output or (records.path(result) if whole else None)

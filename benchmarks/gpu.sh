@@ -1,27 +1,128 @@
 #!/usr/bin/env bash
-# Everything that a machine with a GPU is asked for, as one command: correctness first, then speed.
+# Measure this library on a machine with a GPU: correctness first, then speed, then the reasons.
 #
-#   bash benchmarks/gpu.sh [OPTION ...]
+#   OUT=folder bash benchmarks/gpu.sh              the first call, at most 8 minutes
+#   OUT=folder bash benchmarks/gpu.sh --long       growth, training, and the ratios of bench-check
+#   OUT=folder bash benchmarks/gpu.sh --rehearse   the same steps on a few voxels, without a GPU
 #
-# Options are those of `python -m benchmarks`: --output FILE, --workload W1, --no-peers, ... By
-# default the result goes to benchmarks/results, and so do those of the suites after it: growth with
-# the work, training from end to end, and what `make bench-check` compares with. Needs torch,
-# triton, numpy, pytest and pytest-benchmark, and nothing installed of this repository; tests and
-# peers that need more are left out, and said so. Stops at the first red test: a fast wrong number
-# is none. PYTHON names another interpreter.
-set -euo pipefail
+# Every step writes its result to $OUT as soon as it is known, and no step stops another: steps.tsv
+# has the exit status and the seconds of each. Numbers are marked as long as a test is red.
+# `python -m benchmarks.gpu.collect $OUT && python -m benchmarks.report` then keeps the results.
+#
+# Needs torch, triton, numpy, pytest and pytest-xdist, and nothing installed of this repository.
+# Peers are measured where they are there: wheels in .peers/*.whl, and sources in .peers/NAME/, are
+# installed beside the machine's packages. PYTHON names another interpreter; SECONDS_IN_ALL, 470 by
+# default, is when the last step must have ended.
+set -uo pipefail
 cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
-export PYTHONPATH=".:kernels${PYTHONPATH:+:$PYTHONPATH}"
-unset TRITON_INTERPRET
+out="$(mkdir -p "${OUT:-gpu-results}" && cd "${OUT:-gpu-results}" && pwd)"
+last="${SECONDS_IN_ALL:-470}"
+what="${1:-first}"
+export PYTHONPATH=".:kernels${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+# cuBLAS is deterministic with this alone, and torch refuses it otherwise where it is asked to be
+export CUBLAS_WORKSPACE_CONFIG=:4096:8
+SECONDS=0
+failed=""
+rm -f "$out/steps.tsv"
 
-"$python" -c '
-import sys, torch, triton
-if not torch.cuda.is_available():
-    sys.exit("benchmarks/gpu.sh needs a GPU that torch can use, there is none")
-print(torch.cuda.get_device_name(0), "torch", torch.__version__, "triton", triton.__version__)'
-"$python" -m pytest -q -p benchmarks.bare -p no:cacheprovider -m gpu tests
-"$python" -m benchmarks.gpu --device cuda "$@"
-"$python" -m benchmarks.scaling --device cuda
-"$python" -m benchmarks.training --device cuda
-"$python" -m benchmarks.check --device cuda --store
+# step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, or what is left of the time
+step() {
+    local name="$1" limit="$2" begun="$SECONDS" left=$((last - SECONDS))
+    shift 2
+    if ((left < 5)); then
+        echo "$name: left out, no time is left"
+        failed="$failed $name"
+        printf '%s\tleft out\t0\n' "$name" >> "$out/steps.tsv"
+        return
+    fi
+    timeout --kill-after=5 "$((limit < left ? limit : left))" "$@" > "$out/$name.log" 2>&1
+    local status=$?
+    printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - begun))" >> "$out/steps.tsv"
+    ((status == 0)) || failed="$failed $name"
+    echo "== $name: exit status $status, $((SECONDS - begun)) s"
+    tail -n 40 "$out/$name.log"
+}
+
+gpu() { # gpu NAME LIMIT MODULE OPTION...: one part of the result
+    local name="$1" limit="$2" module="$3"
+    shift 3
+    step "$name" "$limit" "$python" -m "benchmarks.gpu.$module" --device "$device" $tiny \
+        --output "$out/$name.json" "$@"
+}
+
+tests() { # tests LIMIT OPTION...
+    local limit="$1"
+    shift
+    step tests "$limit" "$python" -m pytest -q -p benchmarks.bare -p no:cacheprovider \
+        --junitxml "$out/tests.xml" -o junit_duration_report=call "$@"
+}
+
+peers() { # peers LIMIT OPTION...
+    local limit="$1" given each site
+    shift
+    site="$(mktemp -d)"
+    for given in .peers/*.whl .peers/*/pyproject.toml .peers/*/setup.py; do
+        [ -e "$given" ] || continue
+        each="$given"
+        [ -d "$(dirname "$given")" ] && [[ "$given" != *.whl ]] && each="$(dirname "$given")"
+        step "install-$(basename "$each" | cut -d- -f1)" 60 "$python" -m pip install -q --no-deps \
+            --no-index --no-build-isolation --no-compile --target "$site" "$each"
+    done
+    export PYTHONPATH="$PYTHONPATH:$site"
+    step peers "$limit" "$python" -m benchmarks --device "$device" --output "$out/peers.json" "$@"
+}
+
+case "$what" in
+first | --long)
+    device=cuda tiny=""
+    unset TRITON_INTERPRET
+    "$python" -c 'import sys, torch; torch.cuda.is_available() or sys.exit(1)' || {
+        echo "benchmarks/gpu.sh needs a GPU that torch can use, there is none" >&2
+        exit 1
+    }
+    ;;
+--rehearse)
+    device=cpu tiny=--tiny
+    export TRITON_INTERPRET=1 OMP_NUM_THREADS=1
+    ;;
+*)
+    echo "benchmarks/gpu.sh takes --rehearse or --long, got $what" >&2
+    exit 2
+    ;;
+esac
+
+case "$what" in
+first)
+    gpu versions 40 versions
+    gpu smoke 60 smoke
+    tests 170 -n 12 -m gpu tests
+    for workload in W1 W2 W3; do gpu "budgets-$workload" 45 budgets --workload "$workload"; done
+    gpu host 20 budgets --workload W0
+    gpu budgets-P 30 budgets --workload P
+    gpu counters 60 counters
+    peers 75 --workload W1 --contenders monai batchaug kornia torchio_gpu_whole \
+        --ops pipe6 affine elastic noise bias_field gamma blur motion
+    gpu sanitizer 60 sanitizer
+    ;;
+--long)
+    step scaling 200 "$python" -m benchmarks.scaling --device cuda --output "$out/scaling.json"
+    step training 200 "$python" -m benchmarks.training --device cuda --output "$out/training.json"
+    step ratios 200 "$python" -m benchmarks.check --device cuda --store --against "$out/ratios.json"
+    ;;
+--rehearse)
+    gpu versions 40 versions
+    gpu smoke 40 smoke
+    tests 40 -n 2 tests/kernels/test_pair.py -k "cpu-dtype0-affine or cuda"
+    gpu budgets-W1 40 budgets --workload W1
+    gpu host 20 budgets --workload W0 --repeats 2
+    gpu counters 20 counters
+    peers 40 --workload W0 --contenders monai batchaug --ops affine --repeats 1 --threads 1
+    gpu sanitizer 20 sanitizer
+    ;;
+esac
+echo "$SECONDS s in all; results are in $out"
+if [ -n "$failed" ]; then
+    echo "steps that failed:$failed"
+    exit 1
+fi

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if there else "cpu"
 
 
+def version(package: str) -> str | None:
+    """Return the version of a package that is installed; None without it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def describe(device: str = "cpu") -> dict[str, Any]:
     """The machine, for a result.
 
@@ -46,11 +55,13 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         import torch
 
         gpu = torch.cuda.get_device_name()
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ram = None  # Windows does not tell
+    if hasattr(os, "sysconf"):
+        ram = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
     return {
         "cpu": _cpu(),
         "cores": threads(),
-        "ram_gb": round(pages / 2**30),
+        "ram_gb": ram,
         "os": _os(),
         "gpu": gpu,
     }

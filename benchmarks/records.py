@@ -37,6 +37,7 @@ def stamp(suite: str, device: str, threads: int) -> Result:
         "device": device,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "triton": machine.version("triton"),
     }
 
 
@@ -45,11 +46,12 @@ def origin(result: Result) -> str:
     m = result["machine"]
     threads = f"{result['threads']} thread" + "s" * (result["threads"] != 1)
     dirty = " with changes not committed" if result["dirty"] else ""
-    where = [m["gpu"], m["cpu"], f"{m['cores']} cores", f"{m['ram_gb']} GB", m["os"]]
+    triton = f", Triton {result['triton']}" if result.get("triton") else ""
+    where = [m["gpu"], m["cpu"], f"{m['cores']} cores", f"{m['ram_gb'] or '?'} GB", m["os"]]
     return (
         f"Measured {result['date'][:10]} at commit {result['commit']}{dirty} on "
         f"{', '.join(filter(None, where))}; {threads}, Python {result['python']}, "
-        f"torch {result['torch']}."
+        f"torch {result['torch']}{triton}."
     )
 
 
@@ -63,7 +65,9 @@ def write(result: Result, file: Path | None) -> None:
     """Keep a result, if there is a file for it."""
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        part = file.with_name(f".{file.name}")  # which takes the place of the file when whole
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        part.replace(file)
 
 
 def read(files: Iterable[Path] = ()) -> list[Result]:

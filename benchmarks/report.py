@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from . import (
     targets,
     training,
 )
+from .gpu import junit
+from .gpu import tables as gpu_tables
 from .markdown import line, table
 from .versus import tables
 from .versus.workloads import SUITE
@@ -33,6 +35,7 @@ from .versus.workloads import SUITE
 #: Suites, and what they are about. All are kept by machine and device; features and predictions
 #: have no machine.
 SUITES = {
+    gpu.SUITE: "budgets on a GPU",
     SUITE: "side by side with other libraries",
     scaling.SUITE: "growth with the work",
     training.SUITE: "training, end to end",
@@ -66,12 +69,11 @@ def sections(found: Kept) -> dict[str, str]:
         made["targets"] = targets.text(versus[-1], explained)
         behind = [one for result in versus for one in tables.ahead(result)]
         made["behind"] = "\n".join(f"- {one}" for one in behind) or "Nowhere."
-    measured = found.get((SUITE, "cuda"), [])
-    parts = [gpu.text(result["budgets"]) for result in measured if "budgets" in result]
-    parts += map(tables.brief, measured)
+    parts = [gpu_tables.text(result) for result in by_card(found.get((gpu.SUITE, "cuda"), []))]
+    parts += map(_marked(tables.brief), by_card(found.get((SUITE, "cuda"), [])))
     made["gpu"] = "\n\n".join(parts) or "**Nothing has been measured on a GPU yet.**"
     for suite, text in ((training.SUITE, training.text), (scaling.SUITE, scaling.brief)):
-        rows = [text(r) for device in DEVICES for r in found.get((suite, device), [])]
+        rows = [_marked(text)(r) for device in DEVICES for r in found.get((suite, device), [])]
         if rows:
             made[suite] = "\n\n".join(rows)
     for result in found.get((features.SUITE, "cpu"), []):
@@ -80,6 +82,25 @@ def sections(found: Kept) -> dict[str, str]:
     if predicted:
         made["static"] = predicted[-1]  # of the newest GPU
     return made
+
+
+def by_card(results: Sequence[Result]) -> list[Result]:
+    """Return results side by side that are of one card; each is of one machine."""
+    return sorted(
+        results, key=lambda result: str([result["machine"]["gpu"], result["machine"]["cpu"]])
+    )
+
+
+def _marked(text: Callable[[Result], str]) -> Callable[[Result], str]:
+    """Mark the numbers of a result of a GPU whose tests are not green."""
+
+    def mark(result: Result) -> str:
+        if result["device"] != "cuda":
+            return text(result)
+        said = f"At that commit: {junit.sentence(result.get('tests'))}."
+        return f"{junit.marked(text(result), result.get('tests'))}\n\n{said}"
+
+    return mark
 
 
 def page(found: Kept) -> str:
@@ -102,6 +123,7 @@ def page(found: Kept) -> str:
         parts += ["## Kernels, predicted without a GPU", static.text(result)]
     for device, title in DEVICES.items():
         texts = {
+            gpu.SUITE: gpu_tables.text,
             SUITE: tables.tables,
             scaling.SUITE: scaling.text,
             training.SUITE: training.text,
@@ -109,8 +131,9 @@ def page(found: Kept) -> str:
             micro.SUITE: micro.text,
         }
         for suite, text in texts.items():
-            for result in found.get((suite, device), []):
-                parts += [f"## {SUITES[suite]}: {title}", *_picture(result), text(result)]
+            for result in by_card(found.get((suite, device), [])):
+                shown = text(result) if suite == gpu.SUITE else _marked(text)(result)
+                parts += [f"## {SUITES[suite]}: {title}", *_picture(result), shown]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: poisoned memory and a seed."""
+"""Fixtures of all tests: poisoned memory, a seed, and the device on which kernels run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from torchio_gpu import memory
+from tests.devices import interpreted, needs_gpu
+from torchio_gpu import gaussian, memory
+from torchio_gpu.functional import backend
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +30,29 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("cpu", marks=interpreted),
+        pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu]),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where kernels run: on a GPU, or on a CPU in Triton's interpreter."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def noise_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let plain torch make the noise of kernels on a CPU, too, where it makes other noise."""
+    monkeypatch.setattr(gaussian, "HOST", ())
+
+
+@pytest.fixture
+def gpu_like(
+    device: torch.device, noise_of_kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> torch.device:
+    """A device on which 'auto' launches kernels: a GPU, or a CPU in its place."""
+    monkeypatch.setattr(backend, "AUTOMATIC", (device.type,))
+    return device

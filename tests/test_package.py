@@ -1,5 +1,6 @@
 """The package as users meet it: imports, the README, and the seeds' spelling."""
 
+import os
 import re
 import subprocess
 import sys
@@ -137,3 +138,53 @@ def test_nothing_names_this_machine():
         if (ROOT / name).is_file():
             content = (ROOT / name).read_bytes()
             assert not [path for path in paths if path in content], name
+
+
+#: Attributes of os and modules that Windows or macOS lacks.
+_ABSENT = {
+    "Windows": ["register_at_fork", "fork", "sched_getaffinity", "sysconf", "mkfifo", "killpg",
+                "resource", "fcntl", "termios", "triton"],
+    "macOS": ["sched_getaffinity", "memfd_create", "posix_fadvise", "triton"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("system", _ABSENT)
+def test_other_systems_import_and_run_in_plain_torch(system, tmp_path):
+    """What Linux alone has is guarded: files, loaders, transforms and the command line work."""
+    code = f"""
+import os, sys
+import torch, nibabel, SimpleITK  # which look at the system by themselves
+for name in {_ABSENT[system]}:
+    if hasattr(os, name):
+        delattr(os, name)
+    else:
+        sys.modules[name] = None
+os.environ.pop("TRITON_INTERPRET", None)
+import torchio_gpu as tio
+from benchmarks import machine
+x = torch.rand(1, 8, 8, 8)
+s = tio.Subject(t1=tio.ScalarImage(x), seg=tio.LabelMap((x > 0.5).byte()))
+s.t1.save("t1.nii.gz")
+s = tio.Subject(t1=tio.ScalarImage("t1.nii.gz"), seg=s.seg)
+augment = tio.Compose([tio.RandomAffine(), tio.RandomElasticDeformation(max_displacement=0.2),
+                       tio.RandomMotion(), tio.RandomNoise(), tio.ZNormalization()])
+for batch in tio.SubjectsLoader(tio.SubjectsDataset([s] * 2, augment), batch_size=2):
+    print(tuple(batch.t1.data.shape))
+try:
+    with tio.backend("triton"):
+        augment(s)
+except RuntimeError as error:
+    print(error)
+print(machine.describe()["cores"] > 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(2, 1, 8, 8, 8)" in done.stdout
+    assert "backend 'triton' cannot run" in done.stdout
+    assert done.stdout.strip().endswith("True")

@@ -13,10 +13,12 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import static
-from benchmarks.static import sass
+from benchmarks import records, static
+from benchmarks.static import sass, versions
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Committed predictions, by architecture.
+_KEPT = [result for result in records.read() if result["suite"] == static.SUITE]
 #: Two loops, one within the other, of lines 3 and 5; a function that a slow path calls; padding.
 TEXT = """
 	//## File "/a/kernel.py", line 2
@@ -83,25 +85,65 @@ def _compiled(*command: str) -> str:
     return done.stdout
 
 
-def test_kernels_fit_into_registers_and_move_wide(tmp_path: Path) -> None:
-    _compiled("-m", "benchmarks.static", "--output", str(tmp_path))
-    for arch in ("sm_90", "sm_80"):
-        result = json.loads((tmp_path / f"static--{arch}.json").read_text(encoding="utf-8"))
-        rows = [
-            (f"{row['kernel']} in {case['case']!r} for {arch}", row)
-            for case in result["cases"]
-            for row in case["kernels"]
-        ]
-        seen = {row["kernel"] for _, row in rows}
+#: A gather reads one voxel at a time: of these bits, or the few numbers of a table.
+_GATHERS = {"warp, channels last": {"32"}, "warp of int64 labels": {"32", "64"}}
+
+
+def _is_as_promised(result: dict[str, Any]) -> None:
+    """No kernel spills or takes too many registers, and loads are as wide as they may be."""
+    assert static.excesses(result) == []
+    for cases in result["cases"].values():
+        seen = {row["kernel"] for case in cases for row in case["kernels"]}
         assert {"warp_kernel", "warp_backward_kernel", "columns_kernel"} <= seen
-        assert {"pointwise_kernel", "pointwise_backward_kernel"} <= seen
-        spilled = [name for name, row in rows if static.spills(row)]
-        assert not spilled
-        # four float32 at once, in and out
-        wide = {case["case"]: case["kernels"] for case in result["cases"]}["bias, gamma, noise"]
-        for row in wide:
+        assert {"pointwise_kernel", "pointwise_backward_kernel", "scatter_kernel"} <= seen
+        kernels = {case["case"]: case["kernels"] for case in cases}
+        for row in kernels["bias, gamma, noise"]:  # four float32 at once, in and out
             assert {"128"} == set(row["stores"])
             assert row["loads"]["128"] == row["stores"]["128"]
+        for case, widths in _GATHERS.items():
+            rows = [row for row in kernels[case] if row["kernel"] == "warp_kernel"]
+            assert [set(row["loads"]) for row in rows] == [widths]
+
+
+def test_kernels_fit_into_registers_under_the_installed_triton(tmp_path: Path) -> None:
+    _compiled("-m", "benchmarks.static", "--arch", "90", "--output", str(tmp_path))
+    _is_as_promised(json.loads((tmp_path / "static--sm_90.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("result", _KEPT, ids=[result["arch"] for result in _KEPT])
+def test_kept_predictions_are_of_these_kernels_under_all_versions(result: dict[str, Any]) -> None:
+    assert result["kernels"] == static.digest(), "kernels have changed: run make static"
+    assert list(result["cases"]) == [*versions.SUPPORTED, *versions.FOR_INFORMATION]
+    _is_as_promised(result)
+    main = {case["case"]: case["kernels"] for case in result["cases"]["3.6.0"]}
+    if result["arch"] == "sm_90":
+        assert max(row["registers"] for row in main["pipe6, with its label map"]) <= 100
+
+
+def test_excesses_are_told() -> None:
+    result = json.loads(json.dumps(_KEPT[0]))
+    result["cases"]["3.7.0"][0]["kernels"][0]["registers"] = 129
+    result["cases"]["3.8.0"][1]["kernels"][0]["local_loads"] = {"32": 1}
+    result["cases"]["3.9.0"][0]["kernels"][0]["registers"] = 255  # which no torch pins
+    first, second = static.excesses(result)
+    assert "Triton 3.7.0: " in first
+    assert "takes 129 registers" in first
+    assert "Triton 3.8.0: " in second
+    assert second.endswith("and spills")
+
+
+def test_results_of_versions_are_joined() -> None:
+    one, other = ({"arch": "sm_90", "cases": {v: [v]}} for v in ("3.6.0", "3.8.0"))
+    assert static.merged([[one], [other]]) == [
+        {"arch": "sm_90", "cases": {"3.6.0": ["3.6.0"], "3.8.0": ["3.8.0"]}}
+    ]
+
+
+def test_an_unknown_version_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(versions, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match=r"triton 0\.0\.0 cannot be installed"):
+        static.main(["--triton", "0.0.0"])
+    assert not (tmp_path / "0.0.0" / "ready").exists()
 
 
 def test_instructions_are_counted() -> None:
@@ -156,8 +198,13 @@ def test_tables_show_budgets_and_spills() -> None:
     row |= {"memory_us": 30, "issue_us": 60, "predicted_us": 60, "copies": 2}
     case = {"case": "a call", "workload": "W1", "launches": 1, "predicted_us": 60, "copies": 2}
     case |= {"budget": {"most": 1.5, "of": "copy", "is": 2}, "kernels": [row]}
+    case["torch"] = [{"op": "amin", "predicted_us": 12, "copies": 0.4}]
     result = {"arch": "sm_90", "how": "PREDICTION", "date": "2025-01-01T00:00", "commit": "abc"}
-    text = static.text({**result, "dirty": True, "triton": "3", "cases": [case]})
-    for part in ("2.00 of 1.5 x copy: **missed**", "**4**", "3x32 1x128", "instructions", "abc"):
+    cases = {"3.6.0": [case], "3.8.0": [{**case, "kernels": [{**row, "registers": 8}]}]}
+    text = static.text({**result, "dirty": True, "cases": cases})
+    for part in (
+        *("60.0 (2.00x): **missed**", "amin 0.400x", "1.5 x copy", "**4**", "3x32 1x128"),
+        *("| 9, 10.0 **spills** | 8, 10.0 **spills** |", "Triton 3.6.0, 3.8.0", "abc"),
+    ):
         assert part in text, part
     assert text.index("PREDICTION") > 0

@@ -33,8 +33,18 @@ def common(*arrays: Array) -> tuple[Any, ...]:
     tensors = [a for a in arrays if isinstance(a, Tensor)]
     device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
     # arrays may be views that numpy will not let anybody write to, which torch does not know
-    copies = (a if isinstance(a, Tensor) else np.array(a) for a in arrays)
-    return (torch, *(torch.as_tensor(a, dtype=torch.float64, device=device) for a in copies))
+    copies = (a if isinstance(a, Tensor) else torch.from_numpy(np.array(a)) for a in arrays)
+    return (torch, *(send(a, device, torch.float64) for a in copies))
+
+
+def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Move a tensor to a device, and to a dtype if there is one; no wait if it comes from the host.
+
+    >>> send(torch.ones(2), torch.device("cpu"), torch.float64).dtype
+    torch.float64
+    """
+    # the other way, values could be read before they have arrived
+    return tensor.to(device, dtype, non_blocking=tensor.device.type == "cpu")
 
 
 def on_host(array: Array) -> bool:

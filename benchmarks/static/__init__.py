@@ -1,13 +1,19 @@
 """Kernels compiled without a GPU, and their predicted times: ``python -m benchmarks.static``.
 
-Everything here is a prediction until a GPU has spoken.
+Everything here is a prediction until a GPU has spoken. A result holds what each version of Triton
+makes of the kernels; ``--triton all``, which is ``make static``, compiles with all that users have.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import multiprocessing
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
@@ -15,16 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from .. import machine, records
-from ..markdown import number, table
+from ..failure import FailureError
+from . import versions
+from .tables import brief, registers_over, spills, text
 
 SUITE = "static"
 ARCHITECTURES = (90, 80)
+#: Registers that a kernel may take of each thread: of more, too few warps fit on a multiprocessor.
+REGISTERS = 128
 
 Result = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Compile, print tables and write results."""
+    """Compile, print tables and write results; exit with 1 if a kernel takes too much."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.static", description=__doc__)
     p.add_argument(
         "--arch", nargs="+", type=int, choices=ARCHITECTURES, default=ARCHITECTURES, metavar="N"
@@ -32,29 +42,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--kernel", default="", help="only kernels with this in their name")
     p.add_argument("--case", default="", help="only calls with this in their name")
     p.add_argument(
+        "--triton", nargs="+", metavar="VERSION", help="by default the installed one; or 'all'"
+    )
+    p.add_argument(
         "--output",
         type=Path,
-        help="folder for JSON files; a run that leaves nothing out writes to benchmarks/results",
+        help="folder for JSON files; with all of Triton's versions and nothing left out, "
+        "benchmarks/results by default",
     )
     given = p.parse_args(arguments)
-    whole = not (given.kernel or given.case)
+    every = [*versions.SUPPORTED, *versions.FOR_INFORMATION]
+    wanted = every if given.triton == ["all"] else given.triton
+    whole = wanted == every and not (given.kernel or given.case)
     folder = given.output or (records.FOLDER if whole else None)
-    results = run(given.arch, given.kernel, given.case)
+    choice = given.arch, given.kernel, given.case
+    try:
+        results = run(*choice) if wanted is None else merged([_apart(v, *choice) for v in wanted])
+    except FailureError as failure:
+        sys.exit(f"benchmarks.static: {failure}")
     print("\n\n".join(text(result) for result in results))
     for result in results:
         records.write(result, folder and folder / f"{SUITE}--{result['arch']}.json")
+    if bad := [line for result in results for line in excesses(result)]:
+        sys.exit("\n".join(["benchmarks.static: kernels take too much", *bad]))
 
 
 def run(architectures: Sequence[int], kernel: str = "", case: str = "") -> list[Result]:
-    """Compile the kernels of all calls, on all cores.
+    """Compile the kernels of all calls with the installed Triton, on all cores.
 
     Args:
-        architectures: What to compile for: 90 for sm_90.
-        kernel, case: What names of kernels and calls must hold.
+        architectures: Targets: 90 for sm_90.
+        kernel, case: Parts that names of kernels and calls must have.
+
+    Returns:
+        One result for each architecture.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(machine.threads(), spawn, initializer=_compile) as pool:
-        names, versions, how = pool.submit(_about).result()
+        names, torch, triton, how = pool.submit(_about).result()
         wanted = [(arch, name) for arch in architectures for name in names if case in name]
         looks = [pool.submit(_look, arch, name, kernel) for arch, name in wanted]
         cases = [look.result() for look in looks]
@@ -62,17 +87,65 @@ def run(architectures: Sequence[int], kernel: str = "", case: str = "") -> list[
         "suite": SUITE,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **machine.commit(),
-        **versions,
+        "torch": torch,
+        "kernels": digest(),
+    }
+    found = {
+        arch: [row for (to, _), row in zip(wanted, cases, strict=True) if to == arch]
+        for arch in architectures
     }
     return [
-        {
-            **about,
-            "arch": f"sm_{arch}",
-            "how": how[arch],
-            "cases": [row for (to, _), row in zip(wanted, cases, strict=True) if to == arch],
-        }
+        {**about, "arch": f"sm_{arch}", "how": how[arch], "cases": {triton: found[arch]}}
         for arch in architectures
     ]
+
+
+def merged(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """Join the results of several versions of Triton, by architecture."""
+    return [
+        {**same[0], "cases": {k: v for result in same for k, v in result["cases"].items()}}
+        for same in zip(*runs, strict=True)
+    ]
+
+
+def excesses(result: Result) -> list[str]:
+    """Return a line for each kernel that spills or takes more than :data:`REGISTERS`.
+
+    Versions that no torch pins do not count.
+    """
+    return [
+        f"{result['arch']}, Triton {triton}: {row['kernel']} in {case['case']!r} takes "
+        f"{row['registers']} registers" + (" and spills" if spills(row) else "")
+        for triton, cases in result["cases"].items()
+        if triton not in versions.FOR_INFORMATION
+        for case in cases
+        for row in case["kernels"]
+        if registers_over(row, REGISTERS) or spills(row)
+    ]
+
+
+def digest() -> str:
+    """Return a hash of the kernels' sources, by which a result shows what it was made of."""
+    found = hashlib.sha256()
+    for file in sorted((machine.ROOT / "kernels").rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _apart(version: str, architectures: Sequence[int], kernel: str, case: str) -> list[Result]:
+    """Run in a process of its own, whose Triton is of another version."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.static", "--output", folder]
+        command += ["--kernel", kernel, "--case", case, "--arch", *map(str, architectures)]
+        environment = versions.environment(version)
+        done = subprocess.run(
+            command, cwd=machine.ROOT, env=environment, capture_output=True, encoding="utf-8"
+        )
+        files = [Path(folder) / f"{SUITE}--sm_{arch}.json" for arch in architectures]
+        if not all(file.exists() for file in files):
+            raise FailureError(f"triton {version}: {done.stderr.strip()[-2000:]}")
+        print(f"compiled with Triton {version}", file=sys.stderr, flush=True)
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def _compile() -> None:
@@ -80,16 +153,16 @@ def _compile() -> None:
     os.environ.pop("TRITON_INTERPRET", None)
 
 
-def _about() -> tuple[list[str], dict[str, str], dict[int, str]]:
-    """Names of the calls; versions; what predictions rest on, by architecture."""
+def _about() -> tuple[list[str], str, str, dict[int, str]]:
+    """Return names of calls, versions of torch and Triton, and the method by architecture."""
     import torch
     import triton
 
     from .cases import CASES
     from .predict import GPUS
 
-    versions = {"torch": torch.__version__, "triton": triton.__version__}
-    return list(CASES), versions, {arch: gpu.how() for arch, gpu in GPUS.items()}
+    how = {arch: gpu.how() for arch, gpu in GPUS.items()}
+    return list(CASES), torch.__version__, triton.__version__, how
 
 
 def _look(arch: int, name: str, kernel: str) -> dict[str, Any]:
@@ -98,83 +171,7 @@ def _look(arch: int, name: str, kernel: str) -> dict[str, Any]:
     return look(arch, name, kernel)
 
 
-def text(result: Result) -> str:
-    """A result as markdown: calls, then kernels, then how the numbers came about."""
-    kernels = [f"**{result['arch']}, kernels**", table(_COLUMNS, _kernels(_launching(result)))]
-    notes = f"- {result['how']}\n- {_origin(result)}"
-    return "\n\n".join([_calls(result, _launching(result)), *kernels, notes])
-
-
-def brief(result: Result) -> str:
-    """Calls that there is a budget for, and when they were compiled."""
-    cases = [case for case in _launching(result) if "budget" in case]
-    how = (
-        "PREDICTION, not a measurement: no GPU was used. How it is made, and all other calls: "
-        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md)."
-    )
-    return f"{_calls(result, cases)}\n\n- {how}\n- {_origin(result)}"
-
-
-def _calls(result: Result, cases: Sequence[dict[str, Any]]) -> str:
-    head = ("call", "launches", "predicted, µs", "x copy", "budget")
-    return f"**{result['arch']}, calls**\n\n{table(head, map(_call, cases))}"
-
-
-def _launching(result: Result) -> list[dict[str, Any]]:
-    return [case for case in result["cases"] if case["kernels"]]
-
-
-def _origin(result: Result) -> str:
-    return (
-        f"Compiled {result['date'][:10]} for {result['arch']} at commit {result['commit']}"
-        f"{' with changes not committed' * bool(result['dirty'])} by Triton {result['triton']}; "
-        "a call of W1 where it does not say otherwise."
-    )
-
-
-def _call(case: dict[str, Any]) -> list[str]:
-    name = case["case"] + ("" if case["workload"] == "W1" else f" ({case['workload']})")
-    budget = "-"
-    if "budget" in case:
-        most, of, found = (case["budget"][key] for key in ("most", "of", "is"))
-        verdict = "kept" if found <= most else "**missed**"
-        budget = f"{found:.2f} of {most} x {of}: {verdict}"
-    times = number(case["predicted_us"]), number(case["copies"])
-    return [name, str(case["launches"]), *times, budget]
-
-
-_COLUMNS = (
-    *("kernel", "first in", "registers", "spilled, B", "shared, B"),
-    *("loads of bits", "stores of bits", "atomics", "barriers"),
-    *("instructions a voxel", "bytes a voxel", "predicted, µs", "bound by", "x copy"),
-)
-
-
-def _kernels(calls: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """One row for each form of a kernel, with the first call that launches it."""
-    rows: dict[str, list[str]] = {}
-    for case in calls:
-        for row in case["kernels"]:
-            bound = "memory" if row["memory_us"] >= row["issue_us"] else "instructions"
-            cells = [row["kernel"].removesuffix("_kernel"), case["case"]]
-            spilled = f"**{row['stack']}**" if spills(row) else "0"
-            cells += [str(row["registers"]), spilled, str(row["shared"])]
-            cells += [_widths(row[name]) for name in ("loads", "stores", "atomics")]
-            cells += [str(row["barriers"])]
-            cells += [number(row[f"{name}_per_voxel"]) for name in ("instructions", "bytes")]
-            cells += [number(row["predicted_us"]), bound, number(row["copies"])]
-            rows.setdefault(row["form"], cells)
-    return list(rows.values())
-
-
-def spills(row: dict[str, Any]) -> bool:
-    """Whether a kernel keeps in memory what does not fit into registers."""
-    return any(row[name] for name in ("stack", "local", "local_loads", "local_stores"))
-
-
-def _widths(counts: dict[int, int]) -> str:
-    """How many of how many bits: '29x32 2x128'."""
-    return " ".join(f"{count}x{bits}" for bits, count in counts.items()) or "-"
+__all__ = ["brief", "digest", "excesses", "main", "merged", "run", "spills", "text"]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import linecache
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,8 @@ from unittest import mock
 import numpy as np
 import triton
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
@@ -123,6 +125,33 @@ def recorded(arch: int, kernel: str = "") -> Iterator[list[Launch]]:
             yield found
     finally:
         driver._active = before
+
+
+class Passes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Operators of torch, but for those that make tensors or launch this library's kernels."""
+
+    _FREE = ("empty", "new_empty", "new_empty_strided", "empty_like", "detach", "alias")
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._found: list[tuple[str, list[Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        space, _, name = func._schema.name.partition("::")
+        if space == "aten" and name not in self._FREE and not func.is_view:
+            values = tree_flatten((args, kwargs, out))[0]
+            self._found.append((name, [v for v in values if isinstance(v, Tensor)]))
+        return out
+
+    def over(self, volumes: Sequence[Tensor]) -> list[tuple[str, int]]:
+        """Name and bytes of each operator that reads or writes as much as one of the volumes."""
+        least = min(x.numel() for x in volumes)
+        return [
+            (name, sum(t.numel() * t.element_size() for t in tensors))
+            for name, tensors in self._found
+            if any(t.numel() >= least for t in tensors)
+        ]
 
 
 class _Driver:

@@ -19,8 +19,9 @@ HOW = (
     "times. The predicted time of a kernel is the longer of two: for these bytes at {bandwidth} "
     "TB/s, read and written, and for these instructions at {sms} x 4 warps a clock of {clock} GHz: "
     "an {name}. Left out are latency, reads that caches do not catch, lanes with nothing to do, "
-    "instructions that take more than one clock, what launches themselves cost, and what torch "
-    "does by kernels of its own. A copy reads and writes the batch."
+    "instructions that take more than one clock, and what launches themselves cost. Torch's "
+    "own operators that go through a volume, as the minimum that is the fill, take the time of "
+    "their bytes. A copy reads and writes the batch."
 )
 
 
@@ -72,14 +73,15 @@ def look(arch: int, name: str, kernel: str = "") -> dict[str, Any]:
         Of the case as a whole, and under 'kernels' of each launch.
     """
     case, gpu = CASES[name], GPUS[arch]
-    with launches.recorded(arch, kernel) as found:
+    with launches.recorded(arch, kernel) as found, launches.Passes() as passes:
         floor = case.run()
     size = sum(x.numel() * x.element_size() for x in floor)
     copy = gpu.moves(2 * size)
     rows = [_row(gpu, launch, floor[0].numel(), copy) for launch in found]
     forward = [row for row in rows if not _is_backward(row)]
     counted = [row for row in rows if _is_backward(row)] if case.backward else rows
-    total = _time(counted)
+    torch = [_pass(gpu, name, size, copy) for name, size in passes.over(floor)]
+    total = _time([*counted, *torch])
     unit = _time(forward) if case.backward else copy
     facts: dict[str, Any] = {"case": name, "workload": case.workload, "launches": len(counted)}
     facts |= {"predicted_us": total, "copy_us": _round(copy), "copies": _round(total / copy)}
@@ -87,7 +89,13 @@ def look(arch: int, name: str, kernel: str = "") -> dict[str, Any]:
         of = "forward" if case.backward else "copy"
         ratio = _round(total / unit)
         facts["budget"] = {"most": case.budget, "of": of, "is": ratio}
-    return {**facts, "kernels": rows}
+    return {**facts, "torch": torch, "kernels": rows}
+
+
+def _pass(gpu: Gpu, name: str, size: int, copy: float) -> dict[str, Any]:
+    """One operator of torch."""
+    time = gpu.moves(size)
+    return {"op": name, "predicted_us": _round(time), "copies": _round(time / copy)}
 
 
 def _is_backward(row: dict[str, Any]) -> bool:
@@ -120,7 +128,6 @@ def _row(gpu: Gpu, launch: Launch, voxels: int, copy: float) -> dict[str, Any]:
         **code.memory(),
         "barriers": mix["BAR"],
         "instructions": sum(mix.values()),
-        "mix": dict(mix.most_common(16)),
         "instructions_per_voxel": _round(executed / voxels),
         "bytes_per_voxel": _round(launch.bytes() / voxels),
         "memory_us": _round(memory),

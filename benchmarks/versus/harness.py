@@ -34,6 +34,8 @@ ROUNDS = 15
 #: not even that fits.
 BUDGET = 8.0
 FEWEST = 3
+#: Calls of each contender that are timed from end to end, on a GPU.
+ENDS = 5
 
 
 class Contender(Protocol):
@@ -52,6 +54,9 @@ class Contender(Protocol):
 
     def turn(self, op: str, calls: int) -> list[float]:
         """Seconds of each of some calls."""
+
+    def end_to_end(self, op: str, calls: int) -> list[float]:
+        """Seconds of each of some calls, those of the host included."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,11 @@ def statistics(times: Sequence[float]) -> dict[str, Any]:
 
 
 def measure(
-    contenders: Mapping[str, Contender], op: str, repeats: int, budget: float = BUDGET
+    contenders: Mapping[str, Contender],
+    op: str,
+    repeats: int,
+    budget: float = BUDGET,
+    ends: int = 0,
 ) -> list[dict[str, Any]]:
     """Time one operation: A B C A B C ..., so that what slows the machine slows all alike.
 
@@ -93,6 +102,7 @@ def measure(
         op: The operation. The first contender also times 'copy', the floor, in turn.
         repeats: Timed calls of each.
         budget: Seconds that the timed calls of one contender may take in all.
+        ends: Calls of each that are timed from end to end as well, for times of a device.
 
     Returns:
         One row per contender: statistics, how many copies the median is worth, and a remark if
@@ -133,6 +143,10 @@ def measure(
         facts = {"failure": failures[name]} if name in failures else statistics(times[name])
         if name in remarks and name not in failures:
             facts["remark"] = remarks[name]
+        if ends and name not in failures:
+            contender, job = players[name]
+            found = statistics(contender.end_to_end(job, min(ends, wanted[name])))
+            facts["end_to_end_ms"] = found["median_ms"]
         rows.append({"op": op, "contender": name, **facts})
     floor = rows[0].get("median_ms") if rows else None
     for row in rows:
@@ -184,7 +198,8 @@ def run(
             log(f"{number} of {jobs} done, some {minutes:.0f} min left")
 
         for name, wanted in ops.items():
-            for rows in _workload(contenders, name, wanted, options):
+            ends = ENDS if result["device"] == "cuda" and not WORKLOADS[name].host else 0
+            for rows in _workload(contenders, name, wanted, options, ends):
                 result["rows"] += rows
                 save()
         for name, op, peer in peaks:
@@ -241,7 +256,11 @@ def _peaks(
 
 
 def _workload(
-    contenders: Mapping[str, Remote], name: str, ops: Sequence[str], options: Options
+    contenders: Mapping[str, Remote],
+    name: str,
+    ops: Sequence[str],
+    options: Options,
+    ends: int = 0,
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of one operation after another."""
     if not ops:
@@ -257,7 +276,8 @@ def _workload(
             failed.append({"workload": name, "contender": peer, "failure": str(failure)})
     for op in ops:
         rows = [{**facts, "op": op} for facts in failed]
-        for row in measure(loaded, op, options.repeats or WORKLOADS[name].repeats):
+        repeats = options.repeats or WORKLOADS[name].repeats
+        for row in measure(loaded, op, repeats, ends=ends):
             if has_own_input(op):
                 row.pop("copies", None)  # the copy is that of the batch
             rows.append({"workload": name, **row})

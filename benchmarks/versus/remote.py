@@ -85,6 +85,10 @@ class Remote:
         """As :meth:`benchmarks.versus.worker.Runner.turn`."""
         return list(self._ask("turn", op=op, calls=calls))
 
+    def end_to_end(self, op: str, calls: int) -> list[float]:
+        """As :meth:`benchmarks.versus.worker.Runner.end_to_end`."""
+        return list(self._ask("end_to_end", op=op, calls=calls))
+
     def memory(self, op: str) -> float:
         """As :meth:`benchmarks.versus.worker.Runner.memory`."""
         return float(self._ask("memory", op=op))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import gpu, records
+from .. import records
 from ..markdown import line, number
 from .workloads import MEANING, OURS, OWN, PATCH_OPS, WORK, WORKLOADS, Work, has_own_input
 
@@ -22,8 +22,6 @@ def tables(result: Result) -> str:
     """A result as markdown: one table per workload, and what a reader must know about them."""
     names = dict.fromkeys(row["workload"] for row in result["rows"])
     parts = [_table(result, name) for name in names]
-    if "budgets" in result:
-        parts.insert(0, gpu.text(result["budgets"]))
     parts += [part for part in (_rates(result), _memory(result), _notes(result)) if part]
     return "\n\n".join(parts)
 
@@ -142,6 +140,8 @@ def _cell(row: Row, scale: float, ours: Row | None = None) -> str:
         return "failed"
     median, q1, q3 = (number(row[name] * scale) for name in ("median_ms", "q1_ms", "q3_ms"))
     cell = f"{median} ({q1}-{q3})" + _DAGGER * ("remark" in row)
+    if "end_to_end_ms" in row:  # of a GPU, where the median is the time of the device
+        cell += f", end to end {number(row['end_to_end_ms'] * scale)}"
     if ours is None or "median_ms" not in ours:
         return cell
     ratio = row["median_ms"] / ours["median_ms"]

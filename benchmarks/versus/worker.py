@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import machine
+from .. import clock, machine
 from ..failure import FailureError
 from . import probes
 from .inputs import inputs
@@ -39,7 +39,8 @@ class Runner:
             given; of the batch, where it says nothing. One more, 'copy', clones the batch: the
             floor.
         x: The batch.
-        host: Time until a call returns, rather than until its work is done.
+        host: Time until a call returns, rather than until its work is done. On a GPU the latter
+            is the time of the device: see :mod:`benchmarks.clock`.
         clock: Seconds.
         remarks: What probes said of operations, which do not depend on the batch; by default
             nothing is known yet.
@@ -56,7 +57,8 @@ class Runner:
         self.ops = {"copy": torch.clone, **ops}
         self.x, self.host, self.clock = x, host, clock
         self.remarks = {} if remarks is None else remarks
-        self._inputs: dict[str, tuple[Tensor, ...]] = {}
+        self._inputs: dict[str, list[tuple[Tensor, ...]]] = {}
+        self._calls = 0
 
     def check(self, op: str) -> str | None:
         """Probe what is computed, call once and look at the result: the first warm-up.
@@ -101,6 +103,11 @@ class Runner:
             times.append(self._time(op))
         return times
 
+    def end_to_end(self, op: str, calls: int) -> list[float]:
+        """Seconds of each of some calls until their work is done, the host's part included."""
+        self._given(op)
+        return [clock.end_to_end(lambda: self._call(op), self.x.is_cuda) for _ in range(calls)]
+
     def memory(self, op: str) -> float:
         """Largest memory in use during a first call, result included, in batches."""
         small = torch.rand(*self.x.shape[:2], 8, 8, 8, device=self.x.device)
@@ -122,38 +129,35 @@ class Runner:
         self._call(op)
         return (_resident("VmHWM") - before) / size
 
-    def _given(self, op: str) -> tuple[Tensor, ...]:
-        """What an operation is called with; made once."""
+    def _given(self, op: str, turn: int = 0) -> tuple[Tensor, ...]:
+        """Arguments of an operation; on a GPU there are copies, so that no cache has the next."""
         name = _work(op).given
         if name not in self._inputs:
-            self._inputs[name] = inputs(name, self.x)
-        return self._inputs[name]
+            first = inputs(name, self.x)
+            size = sum(x.numel() * x.element_size() for x in first)
+            more = clock.rotations(size, self.x.device.type) - 1
+            copies = [tuple(x.clone() for x in first) for _ in range(more)]
+            self._inputs[name] = [first, *copies]
+        return self._inputs[name][turn % len(self._inputs[name])]
 
-    def _call(self, op: str) -> Any:
+    def _call(self, op: str, turn: int = 0) -> Any:
         try:
-            return self.ops[op](*self._given(op))
+            return self.ops[op](*self._given(op, turn))
         except Exception as error:
             raise FailureError.of(error) from error
 
     def _time(self, op: str) -> float:
         self._given(op)  # before any clock runs
-        if not self.x.is_cuda:
-            start = self.clock()
-            result = self._call(op)
-            stop = self.clock()
-            del result  # after the clock has stopped
-            return stop - start
-        torch.cuda.synchronize()
-        if self.host:
-            start = self.clock()
-            self._call(op)
-            return self.clock() - start
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        first.record()
-        self._call(op)
-        last.record()
-        last.synchronize()
-        return float(first.elapsed_time(last)) / 1000
+        if self.x.is_cuda and not self.host:
+            self._calls += 1
+            return clock.on_device([lambda: self._call(op, self._calls)], 1).seconds[0]
+        if self.x.is_cuda:
+            torch.cuda.synchronize()
+        start = self.clock()
+        result = self._call(op)
+        stop = self.clock()
+        del result  # after the clock has stopped
+        return stop - start
 
 
 def _work(op: str) -> Work:
@@ -221,6 +225,9 @@ class _Requests:
 
     def turn(self, op: str, calls: int) -> list[float]:
         return self.runner.turn(op, calls)
+
+    def end_to_end(self, op: str, calls: int) -> list[float]:
+        return self.runner.end_to_end(op, calls)
 
     def memory(self, op: str) -> float:
         return self.runner.memory(op)

@@ -22,7 +22,7 @@ _LEAST, _MOST = 16, 64
 _TAPS = tl.constexpr(TAPS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["I", "KB"])
 def columns_kernel(
     points,
     along_i,

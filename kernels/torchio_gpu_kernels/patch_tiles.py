@@ -79,9 +79,9 @@ class PatchTiles(NamedTuple):
         BJ = min(triton.next_power_of_2(J), _VOXELS // (BI * BK))
         return PatchTiles(BI, BJ, BK, -(-J // BJ), -(-K // BK))
 
-    def options(self, work: Any) -> dict[str, Any]:
+    def options(self, work: Any, per_thread: int = _PER_THREAD) -> dict[str, Any]:
         """How to launch."""
-        warps = max(1, self.BI * self.BJ * self.BK // (32 * _PER_THREAD))
+        warps = max(1, self.BI * self.BJ * self.BK // (32 * per_thread))
         return {"BJ": self.BJ, "BK": self.BK, "WORK": work, "num_warps": warps, **OPTIONS}
 
 

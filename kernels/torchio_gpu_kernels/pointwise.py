@@ -12,10 +12,10 @@ from torch import Tensor
 
 from . import program
 from .library import differentiate, has_no_gradient, register
-from .tiles import OPTIONS, Tiles, is_wide, locate, readable, strides
+from .tiles import OPTIONS, Tiles, is_wide, locate, readable, strides, within
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["I", "V", "S"])
 def pointwise_kernel(
     x,
     out,
@@ -50,12 +50,12 @@ def pointwise_kernel(
     for step in range(steps):
         j = first + step * BJ + tl.arange(0, BJ)
         inside = (j < J)[:, None] & (k < K)[None, :]
-        y = tl.load(x + _within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
+        y = tl.load(x + within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
         y = program.run(y, ready, values, (c, i, j, k0), (C, I, J, K), PROGRAM)
-        tl.store(out + _within(j, k, K, 1, WIDE), y, mask=inside)
+        tl.store(out + within(j, k, K, 1, WIDE), y, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["I", "V", "S"])
 def pointwise_backward_kernel(
     grad,
     x,
@@ -92,9 +92,9 @@ def pointwise_backward_kernel(
     j, k = j0 + tl.arange(0, BJ), k0 + tl.arange(0, BK)
     inside = (j < J)[:, None] & (k < K)[None, :]
     source = x + b.to(tl.int64) * sb + c.to(tl.int64) * sc + i.to(tl.int64) * si
-    y = tl.load(source + _within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
+    y = tl.load(source + within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
     source = grad + b.to(tl.int64) * gb + c.to(tl.int64) * gc + i.to(tl.int64) * gi
-    g = tl.load(source + _within(j, k, gj, gk, WIDE), mask=inside, other=0).to(tl.float32)
+    g = tl.load(source + within(j, k, gj, gk, WIDE), mask=inside, other=0).to(tl.float32)
     if WANTS:
         number = (volume.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
         partial += number * V
@@ -103,15 +103,7 @@ def pointwise_backward_kernel(
     ready = program.prepare(values, seeds, i, k, PROGRAM)
     g = program.run_back(g, y, ready, values, partial, place, shape, k, inside, PROGRAM, WANTS)
     plane = (volume.to(tl.int64) * I + i) * (tl.cast(J, tl.int64) * K)
-    tl.store(out + plane + _within(j, k, K, 1, WIDE), g, mask=inside)
-
-
-@triton.jit
-def _within(j, k, sj, sk, WIDE: tl.constexpr):
-    """Offsets of a tile in its plane, [BJ, BK]."""
-    if WIDE:
-        j, k = j.to(tl.int64), k.to(tl.int64)
-    return j[:, None] * sj + k[None, :] * sk
+    tl.store(out + plane + within(j, k, K, 1, WIDE), g, mask=inside)
 
 
 def pointwise(

@@ -221,7 +221,7 @@ def scatter(
         FRESH=fresh,
         WIDE=wide(volume, *patches),
         BI=tiles.BI,
-        **tiles.options(kind),
+        **tiles.options(kind, per_thread=8),
     )
 
 

@@ -26,6 +26,25 @@ _LANES = 32
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 
 
+#: Registers that a kernel may take of each thread: of more, too few warps fit on a multiprocessor.
+REGISTERS = 128
+
+
+def capped(large: bool) -> dict[str, int]:
+    """Return the launch option that keeps a kernel within :data:`REGISTERS`.
+
+    A cap also lets the compiler take all that it allows, so it is only for what would take more.
+    """
+    return {"maxnreg": REGISTERS} if large else {}
+
+
+def before_hopper() -> bool:
+    """Return whether kernels are for a GPU before Hopper, where they take more registers."""
+    if triton.knobs.runtime.interpret:
+        return False
+    return bool(triton.runtime.driver.active.get_current_target().arch < 90)
+
+
 class Tiles(NamedTuple):
     """Tiles of a plane; they count along K first."""
 
@@ -87,3 +106,11 @@ def locate(KB, steps, BJ: tl.constexpr, BK: tl.constexpr):
     """Where a program begins: first row, and first voxel along K."""
     tile = tl.program_id(0)
     return (tile // KB) * (BJ * steps), (tile % KB) * BK
+
+
+@triton.jit
+def within(j, k, sj, sk, WIDE: tl.constexpr):
+    """Offsets of a tile in its plane, [BJ, BK]: int64 where they may not fit 32 bits."""
+    if WIDE:
+        j, k = j.to(tl.int64), k.to(tl.int64)
+    return j[:, None] * sj + k[None, :] * sk

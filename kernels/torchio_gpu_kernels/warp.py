@@ -12,8 +12,19 @@ from torch import Tensor
 
 from . import program
 from .coordinates import column, coordinates
-from .sampling import between, blend, common_label, framed, moved, neighbours, plane
-from .tiles import BJ, OPTIONS, Tiles, is_wide, locate, readable, strides
+from .sampling import between, blend, common_label, framed, moved, neighbours, places, plane
+from .tiles import (
+    BJ,
+    OPTIONS,
+    Tiles,
+    before_hopper,
+    capped,
+    is_wide,
+    locate,
+    readable,
+    strides,
+    within,
+)
 
 LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
@@ -21,7 +32,9 @@ LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
 
 
-@triton.jit
+# what is specialised makes another form for 1, and for multiples of 16: of sizes and strides, only
+# those are that spare a loop or registers
+@triton.jit(do_not_specialize="B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 rows V S".split())  # noqa: SIM905
 def warp_kernel(
     x,
     out,
@@ -92,9 +105,9 @@ def warp_kernel(
             start, columns, along_j, lowest, b, i, j0, k, I, rows, K, shared, N, TAPS, BJ
         )
         inside = (j < J)[:, None] & (k < K)[None, :]
-        # without the hint, neighbours would go to one thread, which suits the store but not the
-        # loads: neighbouring threads are to read neighbouring voxels
-        place = tl.max_contiguous(j[:, None] * K + k[None, :], [1, 1])
+        # without the hints on addresses, neighbours would go to one thread, which suits the store
+        # but not the loads: neighbouring threads are to read neighbouring voxels
+        place = tl.multiple_of(within(j, k, K, 1, WIDE), [1, 1])
         if MODE == LINEAR:
             x0, fx, wx = between(cx, S0)
             y0, fy, wy = between(cy, S1)
@@ -102,7 +115,7 @@ def warp_kernel(
             content = wx * wy * wz
             if WIDE:
                 x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
-            at = x0 * s0 + y0 * s1 + z0 * s2
+            at = places(x0, y0, z0, s0, s1, s2)
         if MODE == LABEL:
             if WIDE:
                 s0, s1, s2 = tl.cast(s0, tl.int64), tl.cast(s1, tl.int64), tl.cast(s2, tl.int64)
@@ -223,8 +236,9 @@ def warp(
     I, J, K = size
     out = torch.empty((B, C, I, J, K), dtype=dtype, device=x.device)
     # what is known of a place is kept for the next channel, if there is one, and takes registers;
-    # so do the eight labels around it
-    tiles = Tiles.of(J, K, most=BJ if C == 1 and mode != "label" else BJ // 2)
+    # the eight labels around it take more
+    most = BJ // 4 if mode == "label" else BJ if C == 1 else BJ // 2
+    tiles = Tiles.of(J, K, most=most)
     source, target = readable(x), readable(out)
     source_steps = strides(source)
     labels_out, others, others_out, D, others_steps = None, source, target, 0, [0] * 5
@@ -272,6 +286,7 @@ def warp(
         BJ=tiles.BJ,
         BK=tiles.BK,
         num_warps=tiles.warps,
+        **capped(len(program) > 0 and (C > 1 or J % 16 > 0 or before_hopper())),
         **OPTIONS,
     )
     return out, labels_out

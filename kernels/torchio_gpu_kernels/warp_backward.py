@@ -8,11 +8,12 @@ import triton.language as tl
 from torch import Tensor
 
 from .coordinates import column, coordinates, taps
-from .sampling import between, beyond, blend, nearest
-from .tiles import OPTIONS, ROWS, Tiles, is_wide, locate, readable, strides
+from .sampling import between, beyond, blend, nearest, places
+from .tiles import OPTIONS, ROWS, Tiles, before_hopper, capped, is_wide, locate, readable, strides
 from .warp import LINEAR, MODES, Map
 
-#: Rows of a tile: of more, not all that a gradient takes would stay in registers.
+#: Rows of a tile: of more, not all that a gradient takes would stay in registers. Gradients of the
+#: volume and of where it is read, together, take twice as many.
 _BJ = 4
 
 
@@ -63,7 +64,8 @@ def _add(target, value, inside, EXACT: tl.constexpr):
     tl.atomic_add(target, value, mask=inside, sem="relaxed")
 
 
-@triton.jit
+# as in the warp itself
+@triton.jit(do_not_specialize="B S0 S1 S2 I K gb gc gi sb sc s0 s1 rows".split())  # noqa: SIM905
 def warp_backward_kernel(
     grad,
     x,
@@ -142,7 +144,7 @@ def warp_backward_kernel(
         )
         inside = (j < J)[:, None] & (k < K)[None, :]
         place = j[:, None].to(tl.int64) * gj + k[None, :].to(tl.int64) * gk
-        place = tl.max_contiguous(place, [1, 1])  # as in the warp itself
+        place = tl.multiple_of(place, [1, 1])  # as in the warp itself
         if MODE == LINEAR:
             x0, fx, wx = between(cx, S0)
             y0, fy, wy = between(cy, S1)
@@ -153,8 +155,9 @@ def warp_backward_kernel(
             z0, in_z = nearest(cz, S2)
         if WIDE:
             x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
-        into = (x0 * S1 + y0) * S2 + z0
-        step_0 = tl.where(S0 > 1, S1 * S2, 0)
+        plane = tl.cast(S1, tl.int64) * S2 if WIDE else S1 * S2
+        into = places(x0, y0, z0, plane, S2, 1)
+        step_0 = tl.where(S0 > 1, plane, 0)
         step_1, step_2 = tl.where(S1 > 1, S2, 0), tl.where(S2 > 1, 1, 0)
         if POINTS:
             up_x, end_x = slope(cx, S0)
@@ -180,7 +183,7 @@ def warp_backward_kernel(
                     known = inside & in_x & in_y & in_z if FRAMES == 0 else inside
                     _add(target + into, amount, known, EXACT)
             if POINTS:
-                source = x + tl.cast(c, tl.int64) * sc + (x0 * s0 + y0 * s1 + z0 * s2)
+                source = x + tl.cast(c, tl.int64) * sc + places(x0, y0, z0, s0, s1, s2)
                 v, by_x, by_y, by_z = derivative(source, s0, s1, s2, fx, fy, fz)
                 if FRAMES == 0:
                     content = wx * wy * wz
@@ -265,7 +268,7 @@ def warp_backward(
     device = x.device
     exact = voxels and torch.are_deterministic_algorithms_enabled()
     # a program that adds to columns works through all of their rows
-    tiles = Tiles.of(J, K, J if points else ROWS, _BJ)
+    tiles = Tiles.of(J, K, J if points else ROWS, _BJ // 2 if points and voxels else _BJ)
     g_x, g_matrix, g_columns, scale = (torch.zeros(0, device=device) for _ in range(4))
     if voxels:
         dtype = torch.int64 if exact else torch.float32
@@ -314,6 +317,7 @@ def warp_backward(
         BJ=tiles.BJ,
         BK=tiles.BK,
         num_warps=tiles.warps,
+        **capped(points and before_hopper()),
         **OPTIONS,
     )
     if exact:

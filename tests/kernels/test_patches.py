@@ -8,8 +8,9 @@ from torch.library import opcheck
 from torchio_gpu_kernels import patches as kernels
 
 import torchio_gpu as tio
+from benchmarks import waits
+from tests.devices import needs_gpu
 from tests.kernels.cases import agree, hold, volume
-from tests.kernels.conftest import INTERPRETED
 from torchio_gpu.functional import aggregate_patches, extract_patches
 from torchio_gpu.functional.reference.patches import places
 from torchio_gpu.functional.stitching import Stitcher, stream, table
@@ -298,17 +299,11 @@ def test_operators_are_well_formed(name, device):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(
-    INTERPRETED or not torch.cuda.is_available(),
-    reason="needs a GPU, and TRITON_INTERPRET not to be set",
-)
+@needs_gpu
 def test_nothing_is_waited_for():
     x = torch.rand(1, 2, *VOLUME, device="cuda")
-    try:
-        torch.cuda.set_sync_debug_mode("error")
+    with waits.refused():
         for mode in MODES:
             patches = extract_patches(x, FIRST, SIZE).requires_grad_()
             aggregate_patches(patches.detach(), FIRST, VOLUME, mode=mode)
             aggregate_patches(patches, FIRST, VOLUME, mode=mode).sum().backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import torch
 
 import torchio_gpu as tio
+from tests.devices import interpreted, needs_gpu
 from torchio_gpu.functional.launch import Tape
 from torchio_gpu.transforms.captured import joined, rehearse
-
-interpreted = pytest.mark.skipif(
-    os.environ.get("TRITON_INTERPRET") != "1", reason="kernels run under TRITON_INTERPRET=1 only"
-)
 
 
 def _pipeline(p: float = 1.0) -> tio.Compose:
@@ -125,7 +120,7 @@ def test_voxels_on_the_host_are_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_replays_equal_calls(p):
     augment = _pipeline(p)

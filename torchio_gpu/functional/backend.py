@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,8 @@ import torch
 import torchio_gpu_kernels
 
 BACKENDS = ("auto", "reference", "triton")
+#: Kinds of device on which 'auto' launches kernels.
+AUTOMATIC = ("cuda",)
 
 
 class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled is
@@ -23,7 +26,8 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
     Args:
         name: 'reference' for plain torch, which defines what an operation means; 'triton' for the
             kernel; 'auto', the default, for the kernel on GPUs where it can do what is asked for,
-            else plain torch. Operations without a kernel are not concerned.
+            else plain torch; where Triton is missing or older than 3.6, a warning says so once.
+            Operations without a kernel are not concerned.
 
     Raises:
         ValueError: There is no such backend.
@@ -74,9 +78,12 @@ def use_kernel(device: torch.device, obstacle: str | None = None) -> bool:
         RuntimeError: It was asked for by name and cannot run.
     """
     name, device = backend.current(), _rehearsed.get() or device
-    if name == "reference" or (name == "auto" and device.type != "cuda"):
+    if name == "reference" or (name == "auto" and device.type not in AUTOMATIC):
         return False
-    obstacle = _missing(device.type) or obstacle
+    missing = _missing(device.type)
+    if missing is not None and name == "auto":
+        _say_once(missing)
+    obstacle = missing or obstacle
     if obstacle is not None and name == "triton":
         raise RuntimeError(f"backend 'triton' cannot run: {obstacle}")
     return obstacle is None
@@ -93,6 +100,13 @@ def rehearsing(device: torch.device) -> Iterator[None]:
         yield
     finally:
         _rehearsed.reset(token)
+
+
+@lru_cache
+def _say_once(missing: str) -> None:
+    """Warn that GPUs run operations in plain torch; say nothing at the next call."""
+    message = f"operations run in plain torch, which is slower than kernels: {missing}"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..arrays import Array, as_array, common, host, on_host
+from ..arrays import Array, as_array, common, host, on_host, send
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .arguments import as_given, at_least, per_item, real
 from .launch import indices, to_device
@@ -154,7 +154,7 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
         if (np.abs(known[:, :, 0] - known[:, :, 1]) < patch).all(-1).any():
             raise ValueError("locations must be of patches that do not overlap their partners")
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
-    index = index.to(x.device)
+    index = send(index, x.device)
     return _reference.swap(x, index.expand(len(x), -1, -1, -1), patch)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchio_gpu_kernels import load
 
-from ..arrays import Array, common, host
+from ..arrays import Array, common, host, send
 from ..shapes import Triple, Volume, spatial_shape
 from .launch import packed
 from .reference.frames import EDGE, Frame
@@ -263,10 +263,11 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
                 table[:, start : start + width] = column
                 start += width
         return table
-    device = next((c.device for c in columns if isinstance(c, Tensor) and c.is_cuda), None)
+    devices = [c.device for c in columns if isinstance(c, Tensor)]
+    device = next((d for d in devices if d.type != "cpu"), devices[0])
     kind = torch.int64 if dtype == np.int64 else torch.float32
     tensors = [
-        torch.as_tensor(c if isinstance(c, Tensor) else np.array(c)).to(device, kind)
+        send(torch.as_tensor(c if isinstance(c, Tensor) else np.array(c)), device, kind)
         for c in columns
     ]
     return torch.cat([t.expand(batch, -1) for t in tensors], 1)
@@ -283,7 +284,7 @@ def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
     moved: list[Any] = []
     for a in arrays:
         if isinstance(a, Tensor):
-            moved.append(a.to(device, torch.float32) if a.is_floating_point() else a.to(device))
+            moved.append(send(a, device, torch.float32 if a.is_floating_point() else None))
         else:
             moved.append(None if a is None else next(parts))
     return moved

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
+from ..arrays import Array, send
 
 #: Each array of a packed copy begins at a multiple of so many bytes, as wide loads want it.
 _ALIGNED = 16
@@ -30,7 +30,7 @@ def to_device(device: torch.device, *arrays: Array) -> list[Tensor]:
     plain = [a.astype(np.float64, copy=False) for a in arrays if isinstance(a, np.ndarray)]
     parts = iter(packed(device, plain))
     return [
-        next(parts) if isinstance(a, np.ndarray) else a.to(device, torch.float64) for a in arrays
+        next(parts) if isinstance(a, np.ndarray) else send(a, device, torch.float64) for a in arrays
     ]
 
 
@@ -48,12 +48,16 @@ def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         end += -(-a.nbytes // _ALIGNED) * _ALIGNED
     if not end:
         return [torch.empty(a.shape, dtype=_DTYPES[a.dtype], device=device) for a in arrays]
-    buffer = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    view = buffer.numpy()
-    view.fill(0)  # by numpy, which wakes no threads for so few bytes
-    for a, start in zip(arrays, starts, strict=True):
-        view[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
-    moved = buffer.to(device, non_blocking=True) if tape is None else tape.move(buffer, device)
+    served = None if tape is None else tape.next(end)
+    if served is not None:  # while a graph is captured, no host memory can be pinned
+        moved = served
+    else:
+        buffer = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        view = buffer.numpy()
+        view.fill(0)  # by numpy, which wakes no threads for so few bytes
+        for a, start in zip(arrays, starts, strict=True):
+            view[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+        moved = send(buffer, device) if tape is None else tape.move(buffer, device)
     return [
         moved[start : start + a.nbytes].view(_DTYPES[a.dtype]).view(a.shape)
         for a, start in zip(arrays, starts, strict=True)
@@ -72,14 +76,26 @@ class Tape:
         self.buffers: list[Tensor] = []
         self._served = None if served is None else iter(served)
 
+    def next(self, size: int) -> Tensor | None:
+        """Return the bytes that are handed out in place of the next packed copy, if any are.
+
+        Raises:
+            RuntimeError: They are not as many as this copy has.
+        """
+        if self._served is None:
+            return None
+        served = next(self._served, None)
+        if served is None or len(served) != size:
+            given = "none are left" if served is None else f"there are {len(served)}"
+            raise RuntimeError(f"a call brings {size} bytes to the device where {given}")
+        return served
+
     def move(self, buffer: Tensor, device: torch.device) -> Tensor:
-        """The bytes of a packed copy, on the device."""
-        if self._served is not None:
-            return next(self._served)
+        """Write a packed copy down, and return its bytes on the device."""
         self.buffers.append(buffer)
         if device.type == "meta":
             return torch.empty(buffer.shape, dtype=torch.uint8, device=device)
-        return buffer.to(device, non_blocking=True)
+        return send(buffer, device)
 
     @contextmanager
     def running(self) -> Iterator[Tape]:

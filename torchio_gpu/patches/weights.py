@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arrays import send
 from ..functional.reference.slabs import slab_rows
 
 #: Weights of some voxels, in float64.
@@ -76,7 +77,7 @@ class Weights(NamedTuple):
         """Voxels of the volume, [N, 3], one for each seed."""
         u = rng.uniforms(seeds, _LAYOUT)[:, :2]
         words = np.floor(u * 2.0**32)
-        share = torch.from_numpy((words[:, 0] + u[:, 1]) * 2.0**-32).to(self.rows.device)
+        share = send(torch.from_numpy((words[:, 0] + u[:, 1]) * 2.0**-32), self.rows.device)
         seen = voxels[self.box]
         at = (share * self.rows[-1]).clamp(max=_below(self.rows[-1]))
         row = torch.searchsorted(self.rows, at, right=True)  # [N], one whose sum is above 0

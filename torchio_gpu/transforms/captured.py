@@ -31,8 +31,8 @@ class Captured:
     :class:`OneOf`), a graph is captured for each case that occurs.
 
     The result of a call is that of calling the transform: same types, same random numbers, same
-    history. But its voxels are those of the graph: the next call overwrites them, so clone what is
-    to be kept. There are no gradients.
+    history. But its voxels are those of the graph: the next call on the same stream overwrites
+    them, so clone what is to be kept. Each stream has graphs of its own. There are no gradients.
 
     Args:
         transform: The transform.
@@ -56,7 +56,9 @@ class Captured:
         """Transform anything that transforms take, on a CUDA device."""
         transform = self.transform
         batch, restore = to_batch(x, transform.include, transform.label_keys)
+        device = torch.device("cuda")
         for name, images in batch.images.items():
+            device = images.data.device
             if not images.data.is_cuda:
                 raise ValueError(
                     "voxels must be on a CUDA device to be captured in a graph, "
@@ -69,6 +71,8 @@ class Captured:
         batch = batch.replace(dict(batch.images))
         batch.streams = streams
         key, numbers, out = rehearse(transform, batch)
+        # what one stream reads of the buffers of a graph, a call on another must not overwrite
+        key = key, torch.cuda.current_stream(device).cuda_stream
         graph = self._graphs.get(key)
         if graph is None:
             if len(self._graphs) == _MOST:
@@ -153,7 +157,8 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         run()  # compiles kernels and makes plans, which cannot be captured
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(device), torch.cuda.graph(graph):
+    # other threads, as one that pins memory for a loader, may go on
+    with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         out = run()
     outputs = {name: each.data for name, each in out.images.items()}
     return _Graph(graph, held, inputs, outputs)

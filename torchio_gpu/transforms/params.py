@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, common, per_sample
+from ..arrays import Array, common, per_sample, send
 from ..functional.rows import pick
 
 P = TypeVar("P", bound="Params")
@@ -45,7 +45,7 @@ class Params:
             mask = active.reshape(-1, *(1,) * (value.ndim - 1))
             neutral = self.neutral[name]
             if isinstance(value, Tensor):
-                return torch.where(torch.from_numpy(mask).to(value.device), value, neutral)
+                return torch.where(send(torch.from_numpy(mask), value.device), value, neutral)
             return np.where(mask, value, np.array(neutral, dtype=value.dtype))
 
         return self.change(neutralise)

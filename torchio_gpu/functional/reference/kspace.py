@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
-from ...arrays import host
+from ...arrays import host, send
 from ...shapes import Volume
 from .phase_encode import SPACE, Planes, spike_frequencies
 
@@ -32,7 +32,7 @@ def along(values: Tensor, axis: int) -> Tensor:
 def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
     """Periodic weakening of k-space along the phase-encode axis: copies of the content along it."""
     lines = x.shape[2 + axis]
-    missing = torch.as_tensor(planes.missing(frequencies(lines), lines)).to(x)
+    missing = send(torch.as_tensor(planes.missing(frequencies(lines), lines)), x.device, x.dtype)
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     spectrum = spectrum * (1 - along(missing, axis))[:, None]
     return ifftn(ifftshift(spectrum, dim=SPACE), dim=SPACE).real.to(x.dtype)
@@ -48,12 +48,12 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
     """
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     peak = spectrum.abs().amax(SPACE)  # [B, C]
-    at = torch.from_numpy(spike_frequencies(x.shape[2:], host(positions))).to(x.device)
+    at = send(torch.from_numpy(spike_frequencies(x.shape[2:], host(positions))), x.device)
     added = 0.0
     for p in range(positions.shape[1]):
         here = torch.ones((), dtype=torch.bool, device=x.device)
         for axis in range(3):
-            line = torch.from_numpy(frequencies(x.shape[2 + axis])).to(x.device)
+            line = send(torch.from_numpy(frequencies(x.shape[2 + axis])), x.device)
             hit = line == at[:, p, axis, None]  # [B, N]
             here = here & along(hit, axis)
         added = added + here[:, None] * (intensity[:, p, None] * peak)[:, :, None, None, None]

@@ -271,7 +271,9 @@ def _displaced(
     # last ones evaluate the spline itself, which removes the error of the linear reading.
     dense = displacement(start)
     table = dense.mT.reshape(-1, 3, *size)
-    scale = torch.as_tensor(_to_grid_sample(size, torch.eye(4).to(start)))
+    scale = torch.as_tensor(
+        _to_grid_sample(size, torch.eye(4, dtype=start.dtype, device=start.device))
+    )
     points = start
     for _ in range(_INVERSE_STEPS):
         at = (points @ scale[:3, :3].mT + scale[:3, 3])[:, None, None]

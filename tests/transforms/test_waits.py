@@ -1,0 +1,90 @@
+"""A dry run of all transforms as on a GPU: does the host ever wait for the device?
+
+Voxels are on ``meta``, which has none, and everything is decided as on a GPU. A look at a value, or
+a result whose size only the device knows, raises by itself; copies that block are listed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+import torchio_gpu as tio
+from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
+from tests.volumes import subject
+from torchio_gpu.functional import backend
+from torchio_gpu.functional.launch import Tape
+
+
+class Waits(TorchDispatchMode):
+    """List operators that would make the host wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        given, made = (_tensors(each) for each in ((args, kwargs), out))
+        name = func._schema.name.partition("::")[2]
+        if any(t.is_meta for t in (*given, *made)):
+            for t in given:
+                if t.device.type == "cpu" and name in ("_to_copy", "copy_"):
+                    if not (len(args) > 2 and args[2]) and not (kwargs or {}).get("non_blocking"):
+                        self.found.append(f"{name} blocks")
+                elif t.device.type == "cpu" and t.ndim and func.namespace == "aten":
+                    self.found.append(f"{name} mixes host and device")
+        return out
+
+
+def _tensors(values) -> list[Tensor]:
+    return [v for v in tree_flatten(values)[0] if isinstance(v, Tensor)]
+
+
+def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
+    """List what a call would wait for."""
+    reason = None if kernels else "kernels are left out"
+    monkeypatch.setattr(backend, "_missing", lambda device: reason)
+    monkeypatch.setattr(backend, "_say_once", lambda missing: None)
+    batch = batch_of([subject(seed=n) for n in range(3)], [1, 2, 3]).to("meta")
+    with backend.rehearsing(torch.device("cuda")), Tape().running():
+        transform(batch)  # constants are brought to the device once
+        batch.streams = tio.rng.Streams(np.array([1, 2, 3]))
+        with Waits() as mode:
+            transform(batch)
+    return mode.found
+
+
+@pytest.mark.filterwarnings("ignore:max_displacement should stay below")
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain torch"])
+@pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])
+def test_nothing_waits(name, kernels, monkeypatch):
+    make = {**TRANSFORMS, **REGRIDS}[name]
+    assert waits_of(make(), monkeypatch, kernels) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda x: x + torch.arange(x.shape[-1]).to(x.device), "_to_copy blocks"),
+        (lambda x: x.clone().copy_(torch.zeros(x.shape)), "copy_ blocks"),
+    ],
+)
+def test_planted_waits_are_seen(function, found, monkeypatch):
+    assert found in waits_of(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * x.mean().item(),
+        lambda x: x + torch.nonzero(x > 0).sum(),
+    ],
+)
+def test_planted_looks_raise(function, monkeypatch):
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item"):
+        waits_of(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
