@@ -176,7 +176,11 @@ QUICK = {
     "make bench-peers": None,  # tests/test_versus_environments.py and test_versus_resume.py
     "make bench-check": None,  # tests/test_benchmarks_check.py
     ".venv/bin/python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
-    "bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
+    "make static": None,  # tests/test_static.py
+    "OUT=gpu-results bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
+    ".venv/bin/python -m benchmarks.gpu.collect gpu-results": [
+        *("-m", "benchmarks.gpu.collect", "--help")
+    ],
     ".venv/bin/python -m benchmarks.features": ["-m", "benchmarks.features", "--help"],
 }
 

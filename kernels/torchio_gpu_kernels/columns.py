@@ -22,7 +22,7 @@ _LEAST, _MOST = 16, 64
 _TAPS = tl.constexpr(TAPS)
 
 
-@triton.jit(do_not_specialize=["I", "KB"])
+@triton.jit(do_not_specialize=["I", "shared", "KB"])
 def columns_kernel(
     points,
     along_i,

@@ -30,11 +30,13 @@ LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
 LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
+#: Arguments that kernels are compiled for whatever their value. What is specialised makes another
+#: form for 1, and for multiples of 16: of sizes and strides, only those are that spare a loop or
+#: registers.
+_GENERAL = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 rows shared V S".split()  # noqa: SIM905
 
 
-# what is specialised makes another form for 1, and for multiples of 16: of sizes and strides, only
-# those are that spare a loop or registers
-@triton.jit(do_not_specialize="B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 rows V S".split())  # noqa: SIM905
+@triton.jit(do_not_specialize=_GENERAL)
 def warp_kernel(
     x,
     out,

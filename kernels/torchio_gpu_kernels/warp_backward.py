@@ -15,6 +15,8 @@ from .warp import LINEAR, MODES, Map
 #: Rows of a tile: of more, not all that a gradient takes would stay in registers. Gradients of the
 #: volume and of where it is read, together, take twice as many.
 _BJ = 4
+#: Arguments that the kernel is compiled for whatever their value: see :mod:`.warp`.
+_GENERAL = "B S0 S1 S2 I K gb gc gi sb sc s0 s1 rows shared".split()  # noqa: SIM905
 
 
 @triton.jit
@@ -64,8 +66,7 @@ def _add(target, value, inside, EXACT: tl.constexpr):
     tl.atomic_add(target, value, mask=inside, sem="relaxed")
 
 
-# as in the warp itself
-@triton.jit(do_not_specialize="B S0 S1 S2 I K gb gc gi sb sc s0 s1 rows".split())  # noqa: SIM905
+@triton.jit(do_not_specialize=_GENERAL)
 def warp_backward_kernel(
     grad,
     x,
