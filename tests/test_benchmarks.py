@@ -514,7 +514,8 @@ def test_command_line_writes_a_valid_result(tmp_path: Path) -> None:
     text = output.read_text(encoding="utf-8")
     assert str(ROOT) not in text
     result = json.loads(text)
-    keys = {"suite", "date", "commit", "dirty", "threads", "device", "machine", "python", "torch"}
+    keys = {"suite", "date", "commit", "dirty", "threads", "device", "machine", "python"}
+    keys |= {"torch", "triton"}
     assert set(result) == keys | {"contenders", "rows", "memory"}
     assert set(result["machine"]) == {"cpu", "cores", "ram_gb", "os", "gpu"}
     assert set(result["contenders"][harness.OURS]) == {"name", "version", "python", "torch"}
