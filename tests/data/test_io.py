@@ -624,7 +624,7 @@ def test_missing_and_broken_files(tmp_path):
             io.read_header(tmp_path / name)
     io.write(volume(), PLAIN, tmp_path / "x.mhd")
     (tmp_path / "x.raw").unlink()
-    with pytest.raises(OSError, match=r"x\.mhd' should hold voxels"):
+    with pytest.raises(OSError, match=r"x\.mhd' should be an image .*'x\.raw' does not"):
         io.read(tmp_path / "x.mhd")
 
 

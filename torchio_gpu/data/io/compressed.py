@@ -42,7 +42,11 @@ def capacity(path: Path) -> float:
 
 
 def inflate(
-    path: Path, kind: str, start: int = 0, length: int | None = None, size: int | None = None,
+    path: Path,
+    kind: str,
+    start: int = 0,
+    length: int | None = None,
+    size: int | None = None,
     keep: bool = True,
 ) -> bytearray:
     """Inflate part of a file, and check that it ends as it should.

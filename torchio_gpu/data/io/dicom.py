@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,13 @@ def _check_length(path: Path, known: dicom_tags.Dataset, header: Header) -> None
         raise ValueError(f"its voxels take {needed} bytes, of which {held} are there")
 
 
-def _frames(known: dicom_tags.Dataset, header: Header, load: object, count: int) -> Source:
+def _frames(
+    known: dicom_tags.Dataset, header: Header, load: Callable[[Box], Tensor], count: int
+) -> Source:
     """An enhanced multi-frame image whose frames are slices, in any order."""
     elements = known.elements
-    shared = elements.get(dicom_tags.SHARED)
-    shared = shared[0] if isinstance(shared, list) and shared else {}
-    per_frame = elements.get(dicom_tags.PER_FRAME)
-    per_frame = per_frame if isinstance(per_frame, list) else []
+    shared = (_sequence(elements, dicom_tags.SHARED) or [{}])[0]
+    per_frame = _sequence(elements, dicom_tags.PER_FRAME)
 
     def values(tag: dicom_tags.Tag, size: int) -> np.ndarray | None:
         found = [
@@ -104,10 +105,15 @@ def _frames(known: dicom_tags.Dataset, header: Header, load: object, count: int)
     def load_frames(box: Box) -> Tensor:
         wanted = order[box[2]]
         first, last = int(wanted.min()), int(wanted.max()) + 1
-        whole = load((*box[:2], slice(first, last, 1)))  # type: ignore[operator]
+        whole = load((*box[:2], slice(first, last, 1)))
         return whole[..., torch.from_numpy(wanted - first)].contiguous()
 
     return Header((channels, i, j, count), affine, header.dtype), load_frames
+
+
+def _sequence(elements: dicom_tags.Elements, tag: dicom_tags.Tag) -> list[dicom_tags.Elements]:
+    found = elements.get(tag)
+    return found if isinstance(found, list) else []
 
 
 def open_series(folder: Path) -> Source:
@@ -123,9 +129,7 @@ def open_series(folder: Path) -> Source:
     if not ids:
         if suspects:
             raise ValueError(f"DICOM files must be whole: '{suspects[0].name}' cannot be parsed")
-        raise FileNotFoundError(
-            f"folder must hold a DICOM series: '{shown(folder)}' holds none"
-        )
+        raise FileNotFoundError(f"folder must hold a DICOM series: '{shown(folder)}' holds none")
     if len(ids) > 1:
         raise ValueError(f"folder must hold one DICOM series: got {', '.join(ids)}")
     names = series.GetGDCMSeriesFileNames(str(folder), ids[0])  # sorted by position
@@ -181,8 +185,13 @@ def _check_complete(files: list[Path], suspects: list[Path], read: set[str]) -> 
     patterns = {_pattern(name) for name in read}
     for file in files:
         hidden = file.name.startswith(".")
-        if file.name not in read and not hidden and (
-            file in suspects or (re.search(r"\d", file.name) and _pattern(file.name) in patterns)
+        if (
+            file.name not in read
+            and not hidden
+            and (
+                file in suspects
+                or (re.search(r"\d", file.name) and _pattern(file.name) in patterns)
+            )
         ):
             raise ValueError(
                 f"all slices must be whole DICOM files: '{shown(file.name)}' cannot be parsed"

@@ -109,7 +109,7 @@ def _elements(
             yield tag, items, at
             continue
         if not explicit and size >= 8 and content[at : at + 4] == b"\xfe\xff\x00\xe0":
-            items, after = _items(content, at, size, end, explicit, order, depth)
+            items, _ = _items(content, at, size, end, explicit, order, depth)
             yield tag, items, at + size
             at += size
             continue

@@ -15,7 +15,9 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # no such user
-        raise ValueError(f"path must have a home folder for its '~': got '{shown(path)}'") from error
+        raise ValueError(
+            f"path must have a home folder for its '~': got '{shown(path)}'"
+        ) from error
 
 
 def check_exists(path: Path) -> None:
@@ -80,7 +82,10 @@ def data_files(header: Path, names: Iterable[str]) -> list[Path]:
         if not name or not beside or ".." in pure.parts:
             raise ValueError(f"data file must lie beside or below its header: got '{name}'")
         path = header.parent / name
-        check_exists(path)
+        try:
+            check_exists(path)
+        except FileNotFoundError:
+            raise ValueError(f"data file must exist: '{name}' does not") from None
         check_name(path)
         if path.is_dir():
             raise ValueError(f"data file must be a file: '{name}' is a folder")

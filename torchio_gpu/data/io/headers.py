@@ -114,9 +114,10 @@ def meta_image(path: Path) -> Payload:
     skip = _integer(fields, "HeaderSize", -1, 1 << 62, "0")
     name = fields["ElementDataFile"]
     words = name.split()
+    parts: tuple[tuple[Path, int, int | None], ...]
     if name in ("LOCAL", "Local", "local"):
         parts = ((path, end, length or None),)
-    elif words and words[0] == "LIST" or "%" in name:
+    elif (words and words[0] == "LIST") or "%" in name:
         rest = path.read_bytes()[end:].decode("utf-8", "surrogateescape") if "%" not in name else ""
         names = [line.strip() for line in rest.splitlines() if line.strip()]
         if not names or compressed:

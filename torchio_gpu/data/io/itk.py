@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +42,7 @@ _MOST = {**dict.fromkeys(TIFF, 1 << 17), ".jp2": 1 << 17}
 def open_itk(path: Path) -> Source:
     """Header and voxels of a file that SimpleITK knows by its suffix or content."""
     check_name(path)
-    with failing_as(f"'{shown(path)}' should be an image that SimpleITK knows, but is none"):
+    with failing_as(f"'{shown(path)}' should be an image with a right header, but is not"):
         with path.open("rb") as file:
             start = file.read(4)
         payload = _payload(path, start)

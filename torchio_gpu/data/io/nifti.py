@@ -40,15 +40,15 @@ _SECONDS = {"msec": 1e-3, "usec": 1e-6}
 
 def open_nifti(path: Path) -> Source:
     """Header and voxels of a NIfTI-1, NIfTI-2 or Analyze file or pair, compressed or not."""
-    with failing_as(f"'{shown(path)}' should start with a NIfTI header, but reading it failed"):
-        parts = _parts(path)
-        with opened(parts["header"]) as file:
-            start = file.read(540)
-        cls = _image_class(start, single=len(parts) == 1)
-        with ExitStack() as stack:
-            header, _ = source(_image(cls, parts, stack))
-
+    parts = _parts(path)
     data = parts.get("image", path)
+    with ExitStack() as stack:
+        with failing_as(f"'{shown(path)}' should start with a NIfTI header, but reading it failed"):
+            with opened(parts["header"]) as file:
+                start = file.read(540)
+            cls = _image_class(start, single=len(parts) == 1)
+            image = _image(cls, parts, stack)
+        header, _ = source(image)
 
     def load(box: Box) -> Tensor:
         with ExitStack() as stack:
@@ -82,11 +82,15 @@ def _parts(path: Path) -> dict[str, Path]:
     names = [stem[: -len(suffix)] + twin + end for end in dict.fromkeys((packed, "", ".gz"))]
     found = [path.parent / name for name in names]
     other = next((one for one in found if one.exists()), found[0])
+    if not other.exists():
+        raise FileNotFoundError(
+            f"'{shown(path)}' should start with a NIfTI header, or be the voxels of one, and have "
+            f"'{shown(other.name)}' beside it, which does not exist"
+        )
     check_exists(other)
-    return {"header": other, "image": path} if twin == ".hdr" or twin == ".HDR" else {
-        "header": path,
-        "image": other,
-    }
+    if twin.lower() == ".hdr":
+        return {"header": other, "image": path}
+    return {"header": path, "image": other}
 
 
 def _image_class(start: bytes, single: bool) -> Any:
@@ -121,7 +125,9 @@ def _flat_end(shape: tuple[int, ...], box: Box) -> int:
 
 def open_other(path: Path) -> Source:
     """Header and voxels of a file that NiBabel knows and SimpleITK does not."""
-    with failing_as(f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"):
+    with failing_as(
+        f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
+    ):
         image: Any = nibabel().load(path)
         header, load = source(image)
 
@@ -151,13 +157,13 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
     array: The voxels as stored, by default what the image itself reads.
     """
     proxy = image.dataobj
-    if not isinstance(proxy, np.ndarray) and type(proxy) is not nibabel().arrayproxy.ArrayProxy:
-        # AFNI, PAR/REC and MINC scale each slice or volume, by factors of their own
-        stored_dtype = np.dtype(np.float32)
-    else:
-        stored_dtype = proxy.dtype
-    colours = stored_dtype.names or ()  # NIfTI's RGB voxels are records
-    stored = stored_dtype[0] if colours else stored_dtype
+    stored: np.dtype = np.dtype(np.float32)
+    # AFNI, PAR/REC and MINC scale each slice or volume, by factors of their own
+    if isinstance(proxy, np.ndarray) or type(proxy) is nibabel().arrayproxy.ArrayProxy:
+        stored = proxy.dtype
+    colours = stored.names or ()  # NIfTI's RGB voxels are records
+    if colours:
+        stored = stored.fields[colours[0]][0]  # type: ignore[index]
     scale = (getattr(proxy, "slope", 1), getattr(proxy, "inter", 0))
     scaled = scale != (1, 0)
     dtype = torch.float32 if scaled and stored.kind in "iu" else torch_dtype(stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def _open(path: str | os.PathLike[str]) -> Source:
     return header, load
 
 
-def _opener(path: Path):  # type: ignore[no-untyped-def]
+def _opener(path: Path) -> Callable[[Path], Source]:
     name = path.name.lower()
     if path.is_dir():
         return dicom.open_series
