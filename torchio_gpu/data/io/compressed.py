@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
+import os
 import zlib
 from pathlib import Path
 from typing import IO, Any, cast
@@ -27,12 +29,21 @@ def compression(path: Path) -> str:
     return "gzip" if start[:2] == GZIP_MAGIC else "bzip2" if start == BZIP2_MAGIC else ""
 
 
+class _Reader(io.BufferedReader):
+    """File that takes memory for the bytes that are there, not for those that are asked for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, os.fstat(self.fileno()).st_size)
+        return super().read(size)
+
+
 def opened(path: Path) -> IO[bytes]:
     """Open a file for reading its content, inflated if it is compressed, whatever its name."""
     kind = compression(path)
     if kind == "gzip":
         return cast(IO[bytes], gzip.open(path))
-    return bz2.open(path) if kind == "bzip2" else path.open("rb")
+    return bz2.open(path) if kind == "bzip2" else _Reader(io.FileIO(path))
 
 
 def capacity(path: Path) -> float:
