@@ -16,17 +16,16 @@ from .guards import check_name
 from .itk import open_itk
 from .voxels import LPS, Box, Header, Source, failing_as, shown, sitk
 
-_SUFFIXES = (".dcm", ".dicom", ".ima")
+SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def open_file(path: Path) -> Source:
     """Header and voxels of one DICOM file; frames lie where their functional groups say."""
-    header, load = open_itk(path)
-    with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
-        known = dicom_tags.dataset(path)
-        if known is not None:
-            _check_length(path, known, header)
-    if known is None:
+    header, load = _open_slice(path)
+    known = dicom_tags.dataset(path)
+    if known is None:  # GDCM knows files that end early, or with wrong lengths
+        if header.shape[3] > 1:
+            raise ValueError("frames must say where they lie: the elements cannot be parsed")
         return header, load
     frames = dicom_tags.find(known.elements, dicom_tags.FRAMES) or b"1"
     count = int((dicom_tags.decimals(frames, 1) or [1])[0])
@@ -44,7 +43,7 @@ def open_file(path: Path) -> Source:
     return header, load
 
 
-def _check_length(path: Path, known: dicom_tags.Dataset, header: Header) -> None:
+def _check_length(path: Path, known: dicom_tags.Dataset) -> None:
     if known.voxels is None:
         raise ValueError("it has no voxels")
     if known.syntax not in dicom_tags.PLAIN:
@@ -134,7 +133,8 @@ def open_series(folder: Path) -> Source:
         raise ValueError(f"folder must hold one DICOM series: got {', '.join(ids)}")
     names = series.GetGDCMSeriesFileNames(str(folder), ids[0])  # sorted by position
     _check_complete(files, suspects, {Path(name).name for name in names})
-    headers, loads = zip(*(_open_slice(Path(name), len(names)) for name in names), strict=True)
+    opener = open_file if len(names) == 1 else _open_slice
+    headers, loads = zip(*(opener(Path(name)) for name in names), strict=True)
     if len(names) == 1:
         return headers[0], loads[0]
 
@@ -158,14 +158,13 @@ def open_series(folder: Path) -> Source:
     return Header((channels, i, j, len(names)), affine, dtype), load
 
 
-def _open_slice(path: Path, count: int) -> Source:
-    if count == 1:
-        return open_file(path)
+def _open_slice(path: Path) -> Source:
+    """Header and voxels of a file, which has all its voxels."""
     header, load = open_itk(path)
     known = dicom_tags.dataset(path)
     if known is not None:
-        with failing_as(f"'{shown(path)}' should be a whole slice, but is not"):
-            _check_length(path, known, header)
+        with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
+            _check_length(path, known)
     return header, load
 
 
@@ -173,7 +172,7 @@ def _must_be_slice(path: Path) -> bool:
     """Tell whether a file in a folder claims to be DICOM, by its magic or its suffix."""
     if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
         return False
-    return path.suffix.lower() in _SUFFIXES or dicom_tags.is_dicom(path)
+    return path.suffix.lower() in SUFFIXES or dicom_tags.is_dicom(path)
 
 
 def _check_complete(files: list[Path], suspects: list[Path], read: set[str]) -> None:

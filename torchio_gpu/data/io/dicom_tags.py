@@ -6,6 +6,7 @@ part05.html. Voxels are not read here.
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -48,25 +49,37 @@ class Dataset:
         return int(struct.unpack(">H" if self.big else "<H", value)[0])
 
 
+#: First elements, little endian, of files without preamble, which scanners wrote before 1993.
+_FIRST = tuple(
+    struct.pack("<HH", group, element)
+    for group, elements in ((2, (0, 1)), (8, (0, 1, 5, 8, 0x12, 0x13, 0x14, 0x16, 0x18)))
+    for element in elements
+)
+
+
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins with DICOM's preamble and magic."""
+    """Tell whether a file begins with DICOM's magic or, without preamble, its first elements."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(132)
+    return start[128:] == b"DICM" or start.startswith(_FIRST)
 
 
 def dataset(path: Path) -> Dataset | None:
-    """Elements of a DICOM file with preamble, up to its voxels; None if it has no preamble.
-
-    Raises ValueError for a file that cannot be parsed so far.
-    """
-    with path.open("rb") as file:
-        content = file.read()
-    if content[128:132] != b"DICM":
+    """Elements of a DICOM file up to its voxels; None if they cannot be parsed so far."""
+    if path.stat().st_size == 0:
         return None
+    # mapped, so that a series can be looked at without its voxels being read
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _dataset(content)
+
+
+def _dataset(content: bytes | mmap.mmap) -> Dataset | None:
     try:
-        at, syntax = 132, IMPLICIT
+        at = 132 if content[128:132] == b"DICM" else 0
+        explicit = content[at + 4 : at + 6].isalpha()
+        syntax = _EXPLICIT if explicit and content[at : at + 2] != b"\2\0" else IMPLICIT
         while content[at : at + 2] == b"\2\0":
-            tag, value, at = next(_elements(content, at, len(content), True, "<"))
+            tag, value, at = next(_elements(content, at, len(content), explicit, "<"))
             if tag == (2, 0x10) and isinstance(value, bytes):
                 syntax = value.rstrip(b"\0 ").decode("ascii")
         if syntax == DEFLATED:
@@ -79,12 +92,12 @@ def dataset(path: Path) -> Dataset | None:
             if tag == _PIXELS:
                 voxels = after
     except (struct.error, StopIteration, UnicodeDecodeError, zlib.error, RecursionError):
-        raise ValueError("DICOM elements must be whole: the file is cut or damaged") from None
+        return None
     return Dataset(found, syntax, order == ">", voxels)
 
 
 def _elements(
-    content: bytes, at: int, end: int, explicit: bool, order: str, depth: int = 0
+    content: bytes | mmap.mmap, at: int, end: int, explicit: bool, order: str, depth: int = 0
 ) -> Iterator[tuple[Tag, bytes | list[Elements], int]]:
     """Elements of a part of a file, each with the position after it; the last is the voxels'."""
     if depth > 32:
@@ -120,7 +133,7 @@ def _elements(
 
 
 def _items(
-    content: bytes, at: int, size: int, end: int, explicit: bool, order: str, depth: int
+    content: bytes | mmap.mmap, at: int, size: int, end: int, explicit: bool, order: str, depth: int
 ) -> tuple[list[Elements], int]:
     """Items of a sequence, and the position after it."""
     items: list[Elements] = []

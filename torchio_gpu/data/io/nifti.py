@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def open_nifti(path: Path) -> Source:
             image = _image(cls, parts, stack)
             proxy = image.dataobj
             offset, stored = int(proxy.offset), proxy.dtype
-            end = offset + stored.itemsize * _flat_end(proxy.shape, box)
+            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], box)
             check_size(end, capacity(data), f"file '{shown(data.name)}'")
             if offset < 0:
                 raise ValueError(f"voxels must start within the file: got offset {offset}")
@@ -117,7 +118,7 @@ def _image(cls: Any, parts: dict[str, Path], stack: ExitStack) -> Any:
     return cls.from_file_map(holders)
 
 
-def _flat_end(shape: tuple[int, ...], box: Box) -> int:
+def _flat_end(shape: Sequence[int], box: Box) -> int:
     """Number of stored voxels up to and including the last of a box."""
     last = [(part.stop - 1) for part in box[: len(shape)]] + [n - 1 for n in shape[3:]]
     return 1 + sum(at * math.prod(shape[:axis]) for axis, at in enumerate(last))
@@ -136,7 +137,7 @@ def open_other(path: Path) -> Source:
         if hasattr(proxy, "offset"):
             data = Path(getattr(proxy.file_like, "name", proxy.file_like))
             if data.is_file():
-                needed = proxy.offset + proxy.dtype.itemsize * math.prod(proxy.shape)
+                needed = proxy.offset + proxy.dtype.itemsize * math.prod(map(int, proxy.shape))
                 check_size(needed, capacity(data))
         for holder in image.file_map.values():
             name = holder.filename and Path(holder.filename)
@@ -167,7 +168,7 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
     scale = (getattr(proxy, "slope", 1), getattr(proxy, "inter", 0))
     scaled = scale != (1, 0)
     dtype = torch.float32 if scaled and stored.kind in "iu" else torch_dtype(stored)
-    shape = shape_of(proxy.shape, max(1, len(colours)))
+    shape = shape_of([int(n) for n in proxy.shape], max(1, len(colours)))
 
     def load(box: Box) -> Tensor:
         part = box[: len(proxy.shape)]

@@ -98,7 +98,7 @@ def _opener(path: Path) -> Callable[[Path], Source]:
         return open_nifti
     if name.endswith(FALLBACK):
         return open_other
-    if dicom_tags.is_dicom(path):
+    if path.suffix.lower() in dicom.SUFFIXES or dicom_tags.is_dicom(path):
         return dicom.open_file
     return open_itk
 

@@ -200,9 +200,8 @@ def _join(target: Path, offset: int, first: Path, second: Path) -> None:
 
 def _point(header: Path, target: Path, offset: int) -> None:
     """Copy a NIfTI header, with another offset of its voxels."""
-    library = nibabel()
     with header.open("rb") as file:
-        fields = library.Nifti1PairHeader.from_fileobj(file)
+        fields = nibabel().Nifti1Pair.header_class.from_fileobj(file)
         rest = file.read()
     fields.set_data_offset(offset)
     target.write_bytes(fields.binaryblock + rest)
