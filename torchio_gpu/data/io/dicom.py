@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import dicom_tags
-from .guards import check_name
+from .guards import check_exists, check_name
 from .itk import open_itk
 from .voxels import LPS, Box, Header, Source, failing_as, shown, sitk
 
@@ -120,9 +120,12 @@ def open_series(folder: Path) -> Source:
     check_name(folder)
     series = sitk().ImageSeriesReader
     with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
-        files = [entry for entry in sorted(folder.iterdir()) if entry.is_file()]
-        for file in files:
-            check_name(file)
+        entries = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir()]
+    files = [entry for entry in entries if not entry.name.startswith(".")]
+    for file in files:
+        check_name(file)
+        check_exists(file)  # a link to a slice that is not there is a slice that is missing
+    with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
         ids = series.GetGDCMSeriesIDs(str(folder))
     suspects = [file for file in files if _must_be_slice(file)]
     if not ids:
@@ -170,7 +173,7 @@ def _open_slice(path: Path) -> Source:
 
 def _must_be_slice(path: Path) -> bool:
     """Tell whether a file in a folder claims to be DICOM, by its magic or its suffix."""
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+    if path.name.upper() == "DICOMDIR":
         return False
     return path.suffix.lower() in SUFFIXES or dicom_tags.is_dicom(path)
 
@@ -183,15 +186,8 @@ def _check_complete(files: list[Path], suspects: list[Path], read: set[str]) -> 
     """
     patterns = {_pattern(name) for name in read}
     for file in files:
-        hidden = file.name.startswith(".")
-        if (
-            file.name not in read
-            and not hidden
-            and (
-                file in suspects
-                or (re.search(r"\d", file.name) and _pattern(file.name) in patterns)
-            )
-        ):
+        alike = re.search(r"\d", file.name) and _pattern(file.name) in patterns
+        if file.name not in read and (file in suspects or alike):
             raise ValueError(
                 f"all slices must be whole DICOM files: '{shown(file.name)}' cannot be parsed"
             )
