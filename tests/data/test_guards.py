@@ -239,7 +239,7 @@ def test_names_that_are_not_utf8(tmp_path, suffix):
             io.write(X, AFFINE, path)
             assert torch.equal(io.read(path)[0], X)
         else:
-            with pytest.raises(ValueError, match="name must be UTF-8 for this format: got '.*caf"):
+            with pytest.raises(ValueError, match=r"name must be UTF-8 for this format: got '.*caf"):
                 io.write(X, AFFINE, path)
 
 
@@ -255,7 +255,7 @@ def test_folders_that_are_not_utf8(tmp_path):
 def test_names_that_no_file_can_have(tmp_path):
     for name in ("x\0.nii", "x" * 5000 + ".nii"):
         for make in (io.read, tio.ScalarImage):
-            with pytest.raises(ValueError, match="path must name a file or folder: .*cannot"):
+            with pytest.raises(ValueError, match=r"path must name a file or folder: .*cannot"):
                 make(tmp_path / name)
 
 

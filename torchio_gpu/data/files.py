@@ -100,8 +100,9 @@ def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
         wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(data.dtype.name)
         native = data.astype(wider or data.dtype.newbyteorder("="), copy=False)
         data = torch.from_numpy(np.ascontiguousarray(native))
+    shape = tuple(getattr(data, "shape", ()))
     if not isinstance(data, Tensor) or data.ndim != 4 or 0 in data.shape:
-        raise TypeError(f"{name}: got {getattr(data, 'shape', type(data).__name__)}")
+        raise TypeError(f"{name}: got {shape or type(data).__name__}")
     try:
         matrix = geometry.check_affine(np.eye(4) if affine is None else affine)
     except (TypeError, ValueError) as error:

@@ -32,22 +32,25 @@ from .voxels import (
 )
 
 PAIR = {".hdr": ".img", ".img": ".hdr"}
-#: Suffixes of what NiBabel alone reads: FreeSurfer, MINC, Philips and AFNI.
-FALLBACK = (".mgz", ".mgh", ".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
+FREESURFER = (".mgh", ".mgz")
+#: Suffixes of what else NiBabel alone reads: MINC, Philips and AFNI.
+FALLBACK = (".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
 
 _MM = {"meter": 1e3, "micron": 1e-3}  # millimetres in a unit; unknown is taken as mm
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}
 
 
 def open_nifti(path: Path) -> Source:
-    """Header and voxels of a NIfTI-1, NIfTI-2 or Analyze file or pair, compressed or not."""
+    """Header and voxels of NIfTI-1, NIfTI-2, Analyze and FreeSurfer's MGH, compressed or not."""
+    surfer = path.name.lower().endswith(FREESURFER)
+    wish = f"should start with a{'n MGH' if surfer else ' NIfTI'} header, but reading it failed"
     parts = _parts(path)
     data = parts.get("image", path)
     with ExitStack() as stack:
-        with failing_as(f"'{shown(path)}' should start with a NIfTI header, but reading it failed"):
+        with failing_as(f"'{shown(path)}' {wish}"):
             with opened(parts["header"]) as file:
                 start = file.read(540)
-            cls = _image_class(start, single=len(parts) == 1)
+            cls = nibabel().MGHImage if surfer else _image_class(start, single=len(parts) == 1)
             image = _image(cls, parts, stack)
         header, _ = source(image)
 
@@ -129,7 +132,12 @@ def open_other(path: Path) -> Source:
     with failing_as(
         f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
     ):
-        image: Any = nibabel().load(path)
+        try:
+            image: Any = nibabel().load(path)
+        except ModuleNotFoundError as error:  # MINC 2 lies in HDF5
+            if error.name == "nibabel":
+                raise
+            raise OSError(f"{error.name} is needed for it: pip install {error.name}") from error
         header, load = source(image)
 
     def checked(box: Box) -> Tensor:

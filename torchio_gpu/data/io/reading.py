@@ -13,7 +13,7 @@ from torch import Tensor
 from . import dicom, dicom_tags
 from .guards import check_exists, expanded
 from .itk import open_itk
-from .nifti import FALLBACK, open_nifti, open_other
+from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
 from .voxels import Box, Header, Source, box_of, checked_affine, failing_as, shown
 
 #: Suffixes of NIfTI and Analyze, which are read by NiBabel.
@@ -94,7 +94,7 @@ def _opener(path: Path) -> Callable[[Path], Source]:
     name = path.name.lower()
     if path.is_dir():
         return dicom.open_series
-    if name.endswith(NIFTI_READ):
+    if name.endswith((*NIFTI_READ, *FREESURFER)):
         return open_nifti
     if name.endswith(FALLBACK):
         return open_other
