@@ -102,7 +102,8 @@ def _add_dicom(folder: Path) -> None:
     assert spec.submodule_search_locations
     samples = Path(spec.submodule_search_locations[0], "data", "test_files")
     for path in sorted(samples.glob("*.dcm")):
-        if path.stat().st_size < 50_000:
+        # GDCM takes seconds and gigabytes for the one whose syntax is another than it says
+        if path.stat().st_size < 50_000 and path.name != "SC_rgb_jpeg.dcm":
             try:
                 voxels, affine = io.read(path)
             except ALLOWED:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT = 20  # seconds for one case, on a busy machine
@@ -43,7 +44,7 @@ class Worker:
     def __init__(self, fuzzer: str, seed: int) -> None:
         self._command = [sys.executable, "-m", "tests.robustness.worker", fuzzer, str(seed)]
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log: Any = None
 
     def run(self, number: int) -> tuple[str, str]:
         """Outcome and details of one case."""
@@ -53,16 +54,18 @@ class Worker:
         process.stdin.flush()
         line = self._line(TIMEOUT)
         if line is None:
+            tail = self._tail()
             self.close()
-            return "bad: hang", f"no answer in {TIMEOUT} s\n{self._tail()}"
+            return "bad: hang", f"no answer in {TIMEOUT} s\n{tail}"
         if not line:
-            code = process.wait()
+            code, tail = process.wait(), self._tail()
             self.close()
-            return "bad: crash", f"the process ended with {code}\n{self._tail()}"
+            return "bad: crash", f"the process ended with {code}\n{tail}"
         outcome, detail = json.loads(line)
         return outcome, detail
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -96,6 +99,7 @@ class Worker:
             for stream in (self._process.stdin, self._process.stdout):
                 assert stream is not None
                 stream.close()
+            self._log.close()
             self._process = None
 
 

@@ -125,9 +125,12 @@ def open_series(folder: Path) -> Source:
     for file in files:
         check_name(file)
         check_exists(file)  # a link to a slice that is not there is a slice that is missing
+    suspects = [file for file in files if _must_be_slice(file)]
+    for file in suspects:  # before GDCM takes memory for what they claim
+        with failing_as(f"'{shown(file)}' should be a whole DICOM file, but is not"):
+            dicom_tags.dataset(file)
     with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
         ids = series.GetGDCMSeriesIDs(str(folder))
-    suspects = [file for file in files if _must_be_slice(file)]
     if not ids:
         if suspects:
             raise ValueError(f"DICOM files must be whole: '{suspects[0].name}' cannot be parsed")
@@ -163,8 +166,9 @@ def open_series(folder: Path) -> Source:
 
 def _open_slice(path: Path) -> Source:
     """Header and voxels of a file, which has all its voxels."""
+    with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
+        known = dicom_tags.dataset(path)
     header, load = open_itk(path)
-    known = dicom_tags.dataset(path)
     if known is not None:
         with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
             _check_length(path, known)

@@ -19,6 +19,7 @@ _EXPLICIT = "1.2.840.10008.1.2.1"
 PLAIN = (IMPLICIT, _EXPLICIT, BIG)
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _UNDEFINED = 0xFFFFFFFF
+_LARGE = 1 << 24  # bytes
 _PIXELS = (0x7FE0, 0x0010)
 _ITEM, _ITEM_END, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 
@@ -65,7 +66,10 @@ def is_dicom(path: Path) -> bool:
 
 
 def dataset(path: Path) -> Dataset | None:
-    """Elements of a DICOM file up to its voxels; None if they cannot be parsed so far."""
+    """Elements of a DICOM file up to its voxels; None if they cannot be parsed so far.
+
+    Raises OSError for an element that claims megabytes that the file does not have.
+    """
     if path.stat().st_size == 0:
         return None
     # mapped, so that a series can be looked at without its voxels being read
@@ -85,9 +89,10 @@ def _dataset(content: bytes | mmap.mmap) -> Dataset | None:
         if syntax == DEFLATED:
             content, at = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at:]), 0
         order = ">" if syntax == BIG else "<"
+        explicit = syntax != IMPLICIT and content[at + 4 : at + 6].isalpha()  # some name it wrongly
         found: Elements = {}
         voxels = None
-        for tag, value, after in _elements(content, at, len(content), syntax != IMPLICIT, order):
+        for tag, value, after in _elements(content, at, len(content), explicit, order):
             found[tag] = value
             if tag == _PIXELS:
                 voxels = after
@@ -115,6 +120,15 @@ def _elements(
             return
         if tag == _PIXELS and depth == 0:
             yield tag, b"", at
+            if size != _UNDEFINED:
+                _check_claim(tag, size, end - at)
+                return
+            while content[at : at + 4] == b"\xfe\xff\x00\xe0":  # fragments
+                size = struct.unpack_from("<I", content, at + 4)[0]
+                _check_claim(tag, size, end - at - 8)
+                at += 8 + size
+            if at + 8 <= end and content[at : at + 4] != b"\xfe\xff\xdd\xe0":
+                raise OSError("the voxels must be fragments up to a delimiter: other bytes follow")
             return
         if kind == b"SQ" or size == _UNDEFINED or (not explicit and tag in (SHARED, PER_FRAME)):
             nested = explicit and kind != b"UN"  # unknown sequences are written implicitly
@@ -126,10 +140,20 @@ def _elements(
             yield tag, items, at + size
             at += size
             continue
-        if at + size > end:
-            raise struct.error
+        _check_claim(tag, size, end - at)
         yield tag, content[at : at + size], at + size
         at += size
+
+
+def _check_claim(tag: Tag, size: int, left: int) -> None:
+    """Raise unless an element lies within the file.
+
+    GDCM makes do with some wrong lengths, so they may pass; but it takes memory for large ones.
+    """
+    if size > left and size > _LARGE:
+        raise OSError(f"element ({tag[0]:04x},{tag[1]:04x}) claims {size} bytes, {left} are left")
+    if size > left:
+        raise struct.error
 
 
 def _items(
@@ -138,8 +162,7 @@ def _items(
     """Items of a sequence, and the position after it."""
     items: list[Elements] = []
     stop = end if size == _UNDEFINED else at + size
-    if stop > end:
-        raise struct.error
+    _check_claim(_ITEM, stop - at, end - at)
     while at < stop:
         group, element, length = struct.unpack_from(order + "HHI", content, at)
         at += 8
@@ -148,8 +171,7 @@ def _items(
         if (group, element) != _ITEM:
             raise struct.error
         last = stop if length == _UNDEFINED else at + length
-        if last > stop:
-            raise struct.error
+        _check_claim(_ITEM, last - at, stop - at)
         item: Elements = {}
         for tag, value, after in _elements(content, at, last, explicit, order, depth + 1):
             at = after
