@@ -147,7 +147,7 @@ def test_saves_and_reads_back(tmp_path):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: tio.ScalarImage("missing.nii"), FileNotFoundError, "missing.nii' does not exist"),
+        (lambda: tio.ScalarImage("missing.nii"), FileNotFoundError, "missing.nii does not exist"),
         (lambda: tio.ScalarImage(), ValueError, "exactly one of source, path and tensor, got 0"),
         (lambda: tio.ScalarImage(torch.zeros(2, 2, 2)), ValueError, r"\(C, I, J, K\).*\(2, 2, 2\)"),
         (lambda: tio.ScalarImage(torch.zeros(1, 0, 2, 2)), ValueError, "no empty axis"),

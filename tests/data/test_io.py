@@ -608,7 +608,7 @@ def test_singular_meta_image(tmp_path):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.nii' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.nii does not exist"):
         io.read(tmp_path / "gone.nii")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "readme.txt").write_text("no image")

@@ -104,7 +104,7 @@ def test_nans_are_warned_of_when_asked(tmp_path):
 
 def test_paths_need_not_exist_yet(tmp_path):
     image = tio.ScalarImage(tmp_path / "x.nii", verify_path=False)
-    with pytest.raises(FileNotFoundError, match=r"x\.nii' does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"x\.nii does not exist"):
         image.load()
     tio.ScalarImage(X).save(tmp_path / "x.nii")
     assert torch.equal(image.data, X)

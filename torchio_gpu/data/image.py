@@ -35,17 +35,15 @@ class Image:
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
     them come from the header alone.
 
-    NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, TIFF, and through NiBabel .mgz, .mgh, MINC, PAR/REC
-    and AFNI can be read. Units are converted to millimetres. The time step of a 4D NIfTI file, and
-    its sform and qform codes while the affine is the file's, are kept until :meth:`save`. Metadata
-    do not turn with the image: b-vectors, for example, stay as they were given.
-
-    A changed image keeps the ``path`` that its voxels were read from, as in TorchIO 1, so
-    ``image.save(image.path)`` overwrites that file.
+    Units become millimetres. The time step of a 4D NIfTI file, and its sform and qform codes while
+    the affine is the file's, are kept until :meth:`save`. Metadata do not turn with the image:
+    b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
+    voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
     Args:
-        source: Path of a file or DICOM folder, list of paths whose channels are stacked, tensor or
-            array (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
+        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF; by NiBabel
+            MGH, MINC, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
+            (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
         path, tensor: ``source`` by the name of what it is.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
         spacing: Of a tensor or array, distance between voxels in mm, as a short way to an affine
@@ -86,7 +84,7 @@ class Image:
     ) -> None:
         given = [s for s in (source, path, tensor) if s is not None]
         reserved = [name for name in metadata if hasattr(self.__class__, name)]
-        check_arguments(self._name(), len(given), type, self.kind, reserved)
+        check_arguments(self.__class__.__name__, len(given), type, self.kind, reserved)
         check_reading(reader, check_nans=check_nans, verify_path=verify_path)
         if spacing is not None:
             affine = from_spacing(spacing, affine, given[0])
@@ -122,12 +120,8 @@ class Image:
         self._data = self._check_data(source)
         self._affine = geometry.check_affine(affine)
 
-    @classmethod
-    def _name(cls) -> str:
-        return cls.__name__
-
     def _check_data(self, data: Any) -> Tensor:
-        owner = self._name() if self.path is None else files.shown(self.path)
+        owner = self.__class__.__name__ if self.path is None else files.shown(self.path)
         return check_voxels(data, owner, self.check_nans)
 
     # Voxels
@@ -227,8 +221,7 @@ class Image:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(C, I, J, K)."""
-        shape = self._peek().shape if self._data is None else tuple(self._data.shape)
-        c, i, j, k = shape
+        c, i, j, k = self._peek().shape if self._data is None else self._data.shape
         return c, i, j, k
 
     @property
@@ -332,7 +325,7 @@ class Image:
 
     def as_sitk(self) -> SimpleITK.Image:
         """As a SimpleITK image; channels become vector components."""
-        return io.to_sitk(self.data.detach().cpu(), torch.from_numpy(self.affine))
+        return io.to_sitk(*self._on_host())
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> Image:
@@ -342,19 +335,18 @@ class Image:
     def save(self, path: str | Path) -> None:
         """Write the image in the format that the path's suffix names.
 
-        An interruption leaves what was there before or the new image. Permissions of a file that is
-        replaced are kept, and links are followed. NIfTI keeps the time step of the file that the
-        voxels came from, and its sform and qform codes if the affine is still the same; else both
-        codes are 1, 'scanner'. ``path`` may be the image's own :attr:`path`, which is then
-        overwritten.
+        An interruption leaves the former file or the new one. Permissions are kept, links are
+        followed. NIfTI keeps the time step of the file that the voxels came from, and its sform and
+        qform codes if the affine is still the same; else both are 1, 'scanner'.
         """
         image = self._in_memory()
-        data, affine = image.data.detach().cpu(), torch.from_numpy(image.affine)
-        io.write(data, affine, path, image._nifti)
+        io.write(*image._on_host(), path, image._nifti)
 
     def _as_nibabel(self) -> Any:
-        data, affine = self.data.detach().cpu(), torch.from_numpy(self.affine.copy())
-        return io.to_nibabel(data, affine, self._nifti)
+        return io.to_nibabel(*self._on_host(), self._nifti)
+
+    def _on_host(self) -> tuple[Tensor, Tensor]:
+        return self.data.detach().cpu(), torch.tensor(self.affine)
 
     def plot(self, **kwargs: Any) -> Figure:
         """Draw the three middle planes; see :func:`torchio_gpu.plot.plot_image`."""
@@ -371,10 +363,10 @@ class Image:
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else f"path={files.shown(self.path)}"
         if self._data is None and self._header is None:
-            return f"{self._name()}({where}, not read)"
+            return f"{self.__class__.__name__}({where}, not read)"
         spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
         return (
-            f"{self._name()}(shape={self.shape}, spacing=({spacing}), "
+            f"{self.__class__.__name__}(shape={self.shape}, spacing=({spacing}), "
             f"orientation={self.orientation_str}+, dtype={self.dtype}, {where})"
         )
 

@@ -30,7 +30,7 @@ def check_exists(path: Path) -> None:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
-            f"path must name a file or folder: '{shown(path)}' does not exist"
+            f"path must name a file or folder, {shown(path)} does not exist"
         ) from None
     except PermissionError as error:
         raise PermissionError(
