@@ -321,8 +321,6 @@ class Image:
         affine[:, 3] = affine @ start
         return self._with(data, affine)
 
-    # Elsewhere
-
     def as_sitk(self) -> SimpleITK.Image:
         """As a SimpleITK image; channels become vector components."""
         return io.to_sitk(*self._on_host())
