@@ -21,14 +21,13 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 
 def open_file(path: Path) -> Source:
     """Header and voxels of one DICOM file; frames lie where their functional groups say."""
-    header, load = _open_slice(path)
-    known = dicom_tags.dataset(path)
+    known = _dataset(path)
+    header, load = _open_slice(path, known)
     if known is None:  # GDCM knows files that end early, or with wrong lengths
         if header.shape[3] > 1:
             raise ValueError("frames must say where they lie: the elements cannot be parsed")
         return header, load
-    frames = dicom_tags.find(known.elements, dicom_tags.FRAMES) or b"1"
-    count = int((dicom_tags.decimals(frames, 1) or [1])[0])
+    count = dicom_tags.frames(known)
     if count < 2:
         return header, load
     if dicom_tags.PER_FRAME in known.elements or dicom_tags.SHARED in known.elements:
@@ -49,11 +48,11 @@ def _check_length(path: Path, known: dicom_tags.Dataset) -> None:
     if known.syntax not in dicom_tags.PLAIN:
         return
     bits = known.number((0x0028, 0x0100))  # bits allocated; the type may be wider, by the scale
-    photometric = dicom_tags.find(known.elements, (0x0028, 0x0004)) or b""
+    colours = known.elements.get((0x0028, 0x0004))
+    photometric = colours if isinstance(colours, bytes) else b""
     samples = known.number((0x0028, 0x0002), 1)
     rows, columns = known.number((0x0028, 0x0010)), known.number((0x0028, 0x0011))
-    frames = dicom_tags.decimals(dicom_tags.find(known.elements, dicom_tags.FRAMES), 1) or [1]
-    needed = rows * columns * samples * int(frames[0]) * bits // 8
+    needed = rows * columns * samples * dicom_tags.frames(known) * bits // 8
     if b"422" in photometric or b"420" in photometric:
         needed = needed * 2 // 3 if b"422" in photometric else needed // 2
     held = path.stat().st_size - known.voxels
@@ -126,9 +125,7 @@ def open_series(folder: Path) -> Source:
         check_name(file)
         check_exists(file)  # a link to a slice that is not there is a slice that is missing
     suspects = [file for file in files if _must_be_slice(file)]
-    for file in suspects:  # before GDCM takes memory for what they claim
-        with failing_as(f"'{shown(file)}' should be a whole DICOM file, but is not"):
-            dicom_tags.dataset(file)
+    known = {file.name: _dataset(file) for file in suspects}  # before GDCM trusts their lengths
     with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
         ids = series.GetGDCMSeriesIDs(str(folder))
     if not ids:
@@ -139,10 +136,10 @@ def open_series(folder: Path) -> Source:
         raise ValueError(f"folder must hold one DICOM series: got {', '.join(ids)}")
     names = series.GetGDCMSeriesFileNames(str(folder), ids[0])  # sorted by position
     _check_complete(files, suspects, {Path(name).name for name in names})
-    opener = open_file if len(names) == 1 else _open_slice
-    headers, loads = zip(*(opener(Path(name)) for name in names), strict=True)
     if len(names) == 1:
-        return headers[0], loads[0]
+        return open_file(Path(names[0]))
+    slices = (_open_slice(path, known.get(path.name)) for path in map(Path, names))
+    headers, loads = zip(*slices, strict=True)
 
     channels, i, j, _ = shape = (*headers[0].shape[:3], 1)
     for name, header in zip(names, headers, strict=True):
@@ -164,10 +161,13 @@ def open_series(folder: Path) -> Source:
     return Header((channels, i, j, len(names)), affine, dtype), load
 
 
-def _open_slice(path: Path) -> Source:
-    """Header and voxels of a file, which has all its voxels."""
+def _dataset(path: Path) -> dicom_tags.Dataset | None:
     with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
-        known = dicom_tags.dataset(path)
+        return dicom_tags.dataset(path)
+
+
+def _open_slice(path: Path, known: dicom_tags.Dataset | None) -> Source:
+    """Header and voxels of a file, which has all its voxels."""
     header, load = open_itk(path)
     if known is not None:
         with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):

@@ -6,6 +6,7 @@ part05.html. Voxels are not read here.
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 import zlib
@@ -56,6 +57,13 @@ _FIRST = tuple(
     for group, elements in ((2, (0, 1)), (8, (0, 1, 5, 8, 0x12, 0x13, 0x14, 0x16, 0x18)))
     for element in elements
 )
+
+
+def frames(known: Dataset) -> int:
+    """Number of frames that a file says it has."""
+    value = known.elements.get(FRAMES)
+    number = (decimals(value, 1) or [1.0])[0] if isinstance(value, bytes) else 1.0
+    return int(number) if 0 < number < 1 << 31 else 1
 
 
 def is_dicom(path: Path) -> bool:
@@ -204,4 +212,5 @@ def decimals(value: bytes | None, count: int | None = None) -> list[float] | Non
         numbers = [float(text) for text in value.decode("ascii").strip("\0 ").split("\\")]
     except (ValueError, UnicodeDecodeError):
         return None
-    return numbers if count in (None, len(numbers)) else None
+    right = count in (None, len(numbers)) and all(map(math.isfinite, numbers))
+    return numbers if right else None
