@@ -176,6 +176,17 @@ def test_frames_without_position_are_an_error(tmp_path):
         io.read(tmp_path / "x.dcm")
 
 
+def test_frames_of_several_scales_are_an_error(tmp_path):
+    write_frames(tmp_path / "x.dcm", [0, 3, 6, 9])
+    whole = pydicom.dcmread(tmp_path / "x.dcm")
+    for n, frame in enumerate(whole.PerFrameFunctionalGroupsSequence):
+        scale = dataset(RescaleIntercept=0, RescaleSlope=1 + n // 3, RescaleType="US")
+        frame.PixelValueTransformationSequence = [scale]
+    whole.save_as(tmp_path / "x.dcm")
+    with pytest.raises(ValueError, match=r"x\.dcm' cannot be read: frames must share one rescale"):
+        io.read(tmp_path / "x.dcm")
+
+
 def test_frames_that_cannot_know_are_taken_as_slices_with_a_warning(tmp_path):
     capture = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grayscale word secondary capture
     x = write_frames(tmp_path / "x.dcm", [0, 3], groups=False, SOPClassUID=capture)

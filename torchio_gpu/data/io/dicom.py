@@ -86,6 +86,13 @@ def _frames(
             f"frames must say where they lie: of {count} frames not all have a position, "
             "an orientation and a spacing"
         )
+    scales = {tuple(dicom_tags.find(frame, tag) for tag in dicom_tags.SCALE) for frame in per_frame}
+    if len(scales) > 1:
+        raise ValueError(
+            "frames must share one rescale slope and intercept: GDCM applies the first"
+        )
+    if header.shape[3] != count:
+        raise ValueError(f"frames must be as many as the file says: {count}, not {header.shape[3]}")
     affines = np.tile(np.eye(4), (count, 1, 1))
     affines[:, :3, 0] = directions[:, :3] * spacings[:, 1:]  # columns lie along the rows
     affines[:, :3, 1] = directions[:, 3:] * spacings[:, :1]
