@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench bench-check bench-peers static lint clean
+.PHONY: demo test fuzz bench bench-check bench-peers static lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -34,6 +34,11 @@ WORKERS := 2
 test: lint
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
 	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Damaged files in worker processes that survive crashes, counted by outcome; fails where one is bad.
+FUZZ := --files 5000
+fuzz: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.robustness $(FUZZ)
 
 # This library alone: growth and small pieces are kept, and what bench-check compares with.
 bench: $(VENV)/ready

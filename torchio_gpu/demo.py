@@ -89,7 +89,7 @@ def run(
     place = find_device(device)
     # Made before the work, which would be lost without matplotlib.
     curve = new_figure(5, 3, layout="constrained")
-    output = Path(output)
+    output = Path(output).expanduser()
     (output / "subjects").mkdir(parents=True, exist_ok=True)
 
     with torch.random.fork_rng(devices=[]), Progress() as progress:

@@ -14,7 +14,8 @@ from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume
-from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
+from .given import usable
+from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class
 from .subject import Subject
 
 _IDENTITY = np.eye(4)[None]
@@ -53,7 +54,11 @@ class ImagesBatch:
 
     @classmethod
     def from_images(cls, images: Sequence[Image], name: str = "image") -> ImagesBatch:
-        """Stack the voxels of images, one per sample, that share shape and type."""
+        """Stack the voxels of images, one per sample, that share shape and type.
+
+        Voxels that have to be read for it are not kept in the images.
+        """
+        images = [image._in_memory() for image in images]
         first = images[0]
         for n, image in enumerate(images):
             if image.shape != first.shape:

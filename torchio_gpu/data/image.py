@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .. import geometry
 from ..shapes import Triple
-from . import io
+from . import files, io
+from .given import check_arguments, check_reading, check_voxels, from_spacing, region_of
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -27,8 +28,6 @@ LABEL = "label"
 #: Key of a patch's location in a patch and in a batch of patches.
 LOCATION = "location"
 
-Region = tuple[slice, slice, slice]
-
 
 class Image:
     """A 3D image with channels; 2D images have one slice, time and diffusion are channels.
@@ -36,14 +35,24 @@ class Image:
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
     them come from the header alone.
 
+    Units become millimetres. The time step of a 4D NIfTI file, and its sform and qform codes while
+    the affine is the file's, are kept until :meth:`save`. Metadata do not turn with the image:
+    b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
+    voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
+
     Args:
-        source: Path of a file or DICOM folder, tensor or array (C, I, J, K), SimpleITK image,
-            NiBabel image, or another :class:`Image`.
+        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF; by NiBabel
+            MGH, MINC, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
+            (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
         path, tensor: ``source`` by the name of what it is.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
         spacing: Of a tensor or array, distance between voxels in mm, as a short way to an affine
             without rotation.
         type: 'intensity' or 'label', as older code spells it; must be the class's own.
+        reader: Function that takes a path and returns voxels (C, I, J, K) and an affine (4, 4), or
+            None for the identity; by default, the file's format decides.
+        check_nans: Warn if there are NaN among the voxels that are read or given.
+        verify_path: Raise at once if there is no such file; otherwise when it is read.
         metadata: Anything else, kept and returned by ``image[name]``.
 
     Raises:
@@ -63,75 +72,57 @@ class Image:
         self,
         source: Any = None,
         *,
-        path: str | Path | None = None,
+        path: str | Path | Sequence[str | Path] | None = None,
         tensor: Tensor | np.ndarray | None = None,
         affine: Any = None,
         spacing: Sequence[float] | None = None,
         type: str | None = None,
+        reader: files.Reader | None = None,
+        check_nans: bool = False,
+        verify_path: bool = True,
         **metadata: Any,
     ) -> None:
         given = [s for s in (source, path, tensor) if s is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"{self._name()} takes exactly one of source, path and tensor, got {len(given)}"
-            )
-        if type is not None and type != self.kind:
-            raise ValueError(f"type of {self._name()} must be {self.kind!r}, got {type!r}")
         reserved = [name for name in metadata if hasattr(self.__class__, name)]
-        if reserved:
-            raise ValueError(
-                f"names of metadata must not be {reserved}, which an image uses itself"
-            )
+        check_arguments(self.__class__.__name__, len(given), type, self.kind, reserved)
+        check_reading(reader, check_nans=check_nans, verify_path=verify_path)
         if spacing is not None:
-            affine = _from_spacing(spacing, affine, given[0])
-        self.path: Path | None = None
+            affine = from_spacing(spacing, affine, given[0])
+        self.path: files.Paths | None = None
+        self.reader = reader
+        self.check_nans = check_nans
         self.metadata: dict[str, Any] = metadata
         self._data: Tensor | None = None
         self._affine: np.ndarray | None = None
         self._header: io.Header | None = None
-        self._read(given[0])
+        self._nifti: io.NiftiFields | None = None
+        self._read(given[0], verify_path)
         if affine is not None:
             self._affine = geometry.check_affine(affine)
 
-    def _read(self, source: Any) -> None:
+    def _read(self, source: Any, verify_path: bool) -> None:
         affine: Any = np.eye(4)
-        if isinstance(source, (str, Path)):
-            self.path = Path(source)
-            if not self.path.exists():
-                raise FileNotFoundError(f"path must name a file or folder, {source} does not exist")
+        if files.is_path(source):
+            self.path = files.parse(source, verify_path)
             return
         if isinstance(source, Image):
             self.path, self._data, self._header = source.path, source._data, source._header
-            self._affine = source._affine
+            self._affine, self._nifti = source._affine, source._nifti
+            self.reader = self.reader or source.reader
+            self.check_nans = self.check_nans or source.check_nans
             self.metadata = {**source.metadata, **self.metadata}
             return
         if io.is_sitk(source):
             source, affine = io.from_sitk(source)
         elif io.is_nibabel(source):
+            self._nifti = io.nifti_fields(source)
             source, affine = io.from_nibabel(source)
         self._data = self._check_data(source)
         self._affine = geometry.check_affine(affine)
 
-    @classmethod
-    def _name(cls) -> str:
-        return cls.__name__
-
     def _check_data(self, data: Any) -> Tensor:
-        if isinstance(data, np.ndarray):
-            native = data.astype(data.dtype.newbyteorder("="), copy=False)
-            data = torch.from_numpy(np.ascontiguousarray(native))
-        if not isinstance(data, Tensor):
-            raise TypeError(
-                f"{self._name()} takes a path, tensor, array, SimpleITK or NiBabel image, "
-                f"got {data.__class__.__name__}"
-            )
-        data = usable(data)
-        if data.ndim != 4 or 0 in data.shape:
-            raise ValueError(
-                f"tensor of {self._name()} must have shape (C, I, J, K) with no empty axis, "
-                f"got {tuple(data.shape)}"
-            )
-        return data
+        owner = self.__class__.__name__ if self.path is None else files.shown(self.path)
+        return check_voxels(data, owner, self.check_nans)
 
     # Voxels
 
@@ -162,10 +153,22 @@ class Image:
         if self._data is not None:
             return
         assert self.path is not None
-        data, affine = io.read(self.path)
-        self._data = self._check_data(data)
+        volume = files.volume(self.path, self.reader)
+        self._data = self._check_data(volume.data)
+        self._know(volume.header)
+
+    def _know(self, header: io.Header) -> None:
+        self._header, self._nifti = header, header.nifti
         if self._affine is None:
-            self._affine = affine.numpy()
+            self._affine = header.affine.numpy()
+
+    def _in_memory(self) -> Image:
+        """This image if its voxels are in memory, else a copy that has read them."""
+        if self._data is not None:
+            return self
+        new = copy.copy(self)
+        new.load()
+        return new
 
     @property
     def loaded(self) -> bool:
@@ -196,14 +199,19 @@ class Image:
     def _peek(self) -> io.Header:
         if self._header is None:
             assert self.path is not None
-            self._header = io.read_header(self.path)
+            if self.reader is None:
+                self._know(files.header(self.path))
+            else:
+                self.load()  # such a reader knows voxels alone
+        assert self._header is not None
         return self._header
 
     @property
     def affine(self) -> np.ndarray:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
         if self._affine is None:
-            self._affine = self._peek().affine.numpy()
+            self._peek()
+        assert self._affine is not None
         return self._affine
 
     @affine.setter
@@ -213,8 +221,7 @@ class Image:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(C, I, J, K)."""
-        shape = self._peek().shape if self._data is None else tuple(self._data.shape)
-        c, i, j, k = shape
+        c, i, j, k = self._peek().shape if self._data is None else self._data.shape
         return c, i, j, k
 
     @property
@@ -298,12 +305,14 @@ class Image:
 
     def _crop(self, item: Any) -> Image:
         """The part within up to three spatial slices; of a file, only that part is read."""
-        region = _region(item, self.spatial_shape)
+        region = region_of(item, self.spatial_shape)
         if self._data is None:
             assert self.path is not None
-            data, affine = io.read(self.path, region)
+            data, affine, header = files.volume(self.path, self.reader, region)
             if self._affine is None:
-                return self._with(data, affine.numpy())
+                new = self._with(data, affine.numpy())
+                new._nifti = header.nifti
+                return new
         else:
             i, j, k = region
             data = self._data[:, i, j, k]
@@ -312,11 +321,9 @@ class Image:
         affine[:, 3] = affine @ start
         return self._with(data, affine)
 
-    # Elsewhere
-
     def as_sitk(self) -> SimpleITK.Image:
         """As a SimpleITK image; channels become vector components."""
-        return io.to_sitk(self.data.detach().cpu(), torch.from_numpy(self.affine))
+        return io.to_sitk(*self._on_host())
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> Image:
@@ -324,8 +331,20 @@ class Image:
         return cls(image)
 
     def save(self, path: str | Path) -> None:
-        """Write the image in the format that the path's suffix names."""
-        io.write(self.data.detach().cpu(), torch.from_numpy(self.affine), Path(path))
+        """Write the image in the format that the path's suffix names.
+
+        An interruption leaves the former file or the new one. Permissions are kept, links are
+        followed. NIfTI keeps the time step of the file that the voxels came from, and its sform and
+        qform codes if the affine is still the same; else both are 1, 'scanner'.
+        """
+        image = self._in_memory()
+        io.write(*image._on_host(), path, image._nifti)
+
+    def _as_nibabel(self) -> Any:
+        return io.to_nibabel(*self._on_host(), self._nifti)
+
+    def _on_host(self) -> tuple[Tensor, Tensor]:
+        return self.data.detach().cpu(), torch.tensor(self.affine)
 
     def plot(self, **kwargs: Any) -> Figure:
         """Draw the three middle planes; see :func:`torchio_gpu.plot.plot_image`."""
@@ -340,12 +359,12 @@ class Image:
         return new
 
     def __repr__(self) -> str:
-        where = f"path={str(self.path)!r}" if self.path is not None else "in memory"
+        where = "in memory" if self.path is None else f"path={files.shown(self.path)}"
         if self._data is None and self._header is None:
-            return f"{self._name()}({where}, not read)"
+            return f"{self.__class__.__name__}({where}, not read)"
         spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
         return (
-            f"{self._name()}(shape={self.shape}, spacing=({spacing}), "
+            f"{self.__class__.__name__}(shape={self.shape}, spacing=({spacing}), "
             f"orientation={self.orientation_str}+, dtype={self.dtype}, {where})"
         )
 
@@ -375,51 +394,6 @@ class LabelMap(Image):
     kind = LABEL
 
 
-#: Types that torch can store but hardly compute with, and the next larger ones that it can.
-_LARGER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
-
-
-def usable(data: Tensor) -> Tensor:
-    """Voxels in a type that torch can compute with: uint16 and larger become signed and wider."""
-    larger = _LARGER.get(data.dtype)
-    return data if larger is None else data.to(larger)
-
-
 def image_class(kind: str) -> type[Image]:
     """The class of images of a kind, 'intensity' or 'label'."""
     return {INTENSITY: ScalarImage, LABEL: LabelMap}[kind]
-
-
-def _from_spacing(spacing: Sequence[float], affine: Any, source: Any) -> np.ndarray:
-    """The affine without rotation of a spacing, for voxels that have none of their own."""
-    values = np.asarray(spacing, dtype=np.float64)
-    if values.shape != (3,) or not (np.isfinite(values) & (values > 0)).all():
-        raise ValueError(f"spacing must be three numbers > 0, got {spacing!r}")
-    if affine is not None or not isinstance(source, (Tensor, np.ndarray)):
-        raise ValueError("spacing must be given for a tensor or array without affine only")
-    return np.diag([*values, 1.0])
-
-
-def _region(item: Any, shape: Triple) -> Region:
-    """Up to three ints, slices and an ellipsis as three slices with step 1 and real bounds."""
-    items = list(item) if isinstance(item, tuple) else [item]
-    if Ellipsis in items:
-        at = items.index(Ellipsis)
-        items[at : at + 1] = [slice(None)] * (4 - len(items))
-    if len(items) > 3 or Ellipsis in items:
-        raise IndexError(f"an image takes at most three spatial indices, got {item!r}")
-    region = []
-    for axis, (n, index) in enumerate(
-        zip(shape, items + [slice(None)] * (3 - len(items)), strict=True)
-    ):
-        if isinstance(index, int):
-            first = index + n if index < 0 else index
-            index = slice(first, first + 1)
-        start, stop, step = index.indices(n)
-        if step != 1 or stop <= start or (index.start is not None and index.start >= n):
-            raise IndexError(
-                f"index {axis} of an image must select voxels of 0..{n - 1} with step 1, "
-                f"got {index}"
-            )
-        region.append(slice(start, stop))
-    return region[0], region[1], region[2]

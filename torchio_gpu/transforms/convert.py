@@ -94,7 +94,7 @@ def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Callable[[Im
 
 
 def _to_nibabel(images: ImagesBatch) -> Any:
-    return io.to_nibabel(images.data[0].detach().cpu(), torch.tensor(images.affine[0]))
+    return images.unbatch()[0]._as_nibabel()
 
 
 def _is_pil(x: Any) -> bool:

@@ -247,7 +247,7 @@ def _check_spacing(target: Any) -> np.ndarray:
 
 def _space_at(target: str | Path, scene: Scene) -> Space:
     """The grid of the image in a file; its header is all that is read."""
-    if not Path(target).exists():
+    if not Path(target).expanduser().exists():
         raise ValueError(
             f"target must name an image of the subject, which has {list(scene.images)}, or be a "
             f"path, {str(target)!r} is neither"

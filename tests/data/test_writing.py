@@ -1,0 +1,168 @@
+"""Writing: no file of another image is touched, and interruptions lose nothing."""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import nibabel
+import pytest
+import SimpleITK as sitk
+import torch
+
+import torchio_gpu as tio
+from torchio_gpu.data import io
+
+AFFINE = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))
+OLD = torch.arange(120, dtype=torch.int16).reshape(1, 4, 5, 6)
+NEW = OLD.flip(1) + 1000
+WRITABLE = [".nii", ".nii.gz", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd"]
+posix = pytest.mark.skipif(os.name != "posix", reason="permissions and links of POSIX")
+
+
+@pytest.mark.parametrize("first", [".mhd", ".nhdr", ".hdr", ".img"])
+@pytest.mark.parametrize("second", [".mhd", ".nhdr", ".mha", ".nrrd"])
+def test_pairs_of_one_name_do_not_meet(tmp_path, first, second):
+    if first == second:
+        pytest.skip("the same file")
+    (tmp_path / "x.raw").write_bytes(b"of someone else")
+    io.write(OLD, AFFINE, tmp_path / f"x{first}")
+    io.write(NEW, AFFINE, tmp_path / f"x{second}")
+    io.write(NEW, AFFINE, tmp_path / f"x{second}")
+    assert torch.equal(io.read(tmp_path / f"x{first}")[0], OLD)
+    assert torch.equal(io.read(tmp_path / f"x{second}")[0], NEW)
+    assert (tmp_path / "x.raw").read_bytes() == b"of someone else"
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_data_files_do_not_pile_up(tmp_path, suffix):
+    for n in range(5):
+        io.write(OLD + n, AFFINE, tmp_path / f"x{suffix}")
+        assert torch.equal(io.read(tmp_path / f"x{suffix}")[0], OLD + n)
+        # any other program follows the header's name
+        image = sitk.ReadImage(str(tmp_path / f"x{suffix}"))
+        assert torch.equal(io.from_sitk(image)[0], OLD + n)
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+INTERRUPTED = """
+import os, pathlib, shutil, sys, torch
+from torchio_gpu.data import io
+import nibabel, SimpleITK
+
+def end_at(n):
+    count = 0
+    def wrap(owner, name):
+        plain = getattr(owner, name)
+        def step(*args, **kwargs):
+            nonlocal count
+            if count == n:
+                os._exit(7)
+            count += 1
+            return plain(*args, **kwargs)
+        setattr(owner, name, step)
+    for owner, name in ((os, "replace"), (pathlib.Path, "unlink"), (pathlib.Path, "touch"),
+                        (shutil, "rmtree")):
+        wrap(owner, name)
+
+for line in sys.stdin:
+    n, new, path = line.split()
+    child = os.fork()
+    if child == 0:
+        end_at(int(n))
+        io.write(torch.load(new), torch.eye(4), path)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+STEPS = 10  # more changes of names than any format needs
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_end_at_any_step_leaves_one_of_the_two_states(tmp_path):
+    """The process ends without clean-up before its n-th change of a name, for every n."""
+    news = {"larger": torch.cat([NEW] * 3, 3), "smaller": NEW[:, :2].clone()}
+    cases = []
+    for size, new in news.items():
+        torch.save(new, tmp_path / f"{size}.pt")
+        for suffix in (".nii", ".hdr", ".img", ".mhd", ".nhdr"):
+            for n in range(STEPS):
+                path = tmp_path / f"{size}{suffix}-{n}" / f"x{suffix}"
+                path.parent.mkdir()
+                io.write(OLD, AFFINE, path)
+                cases.append((n, tmp_path / f"{size}.pt", path))
+    given = "\n".join(" ".join(map(str, case)) for case in cases)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INTERRUPTED],
+        input=given, capture_output=True, text=True,
+    )  # fmt: skip
+    codes = list(map(int, result.stdout.split()))
+    assert len(codes) == len(cases), result.stderr
+    for code, (n, new, path) in zip(codes, cases, strict=True):
+        y, matrix = io.read(path)
+        x = torch.load(new)
+        old = torch.equal(y, OLD) and torch.equal(matrix, AFFINE)
+        assert old or (torch.equal(y, x) and torch.equal(matrix, torch.eye(4).double())), path
+        assert code in (0, 7)
+        if n in (0, STEPS - 1):
+            assert (code == 7) == old == (n == 0)
+
+
+def test_a_pair_without_its_twin_is_replaced(tmp_path):
+    for lost in (".hdr", ".img"):
+        io.write(OLD, AFFINE, tmp_path / "x.img")
+        (tmp_path / f"x{lost}").unlink()
+        io.write(NEW, AFFINE, tmp_path / "x.img")
+        assert torch.equal(io.read(tmp_path / "x.hdr")[0], NEW)
+        assert nibabel.load(tmp_path / "x.hdr").dataobj.offset == 0
+
+
+@posix
+@pytest.mark.parametrize("suffix", [*WRITABLE, ".png"])
+def test_permissions_and_links_survive(tmp_path, suffix):
+    x = (OLD[..., :1] if suffix == ".png" else OLD).to(torch.uint8)
+    (tmp_path / "real").mkdir()
+    io.write(x, AFFINE, tmp_path / "real" / f"x{suffix}")
+    for file in (tmp_path / "real").iterdir():
+        file.chmod(0o640)
+        (tmp_path / file.name).symlink_to(file)
+    io.write(x + 1, AFFINE, tmp_path / f"x{suffix}")
+    assert (tmp_path / f"x{suffix}").is_symlink()
+    assert torch.equal(io.read(tmp_path / "real" / f"x{suffix}")[0], x + 1)
+    for file in (tmp_path / "real").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+@posix
+def test_new_files_have_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").touch()
+    usual = stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    for suffix in WRITABLE:
+        io.write(OLD, AFFINE, tmp_path / f"x{suffix}")
+    for file in tmp_path.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == usual
+
+
+def test_what_dead_writers_left_is_removed_after_a_day(tmp_path):
+    old, fresh = tmp_path / ".torchio_gpu-a", tmp_path / ".torchio_gpu-b"
+    for folder in (old, fresh):
+        folder.mkdir()
+        (folder / "x.nii").write_bytes(b"half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    io.write(OLD, AFFINE, tmp_path / "x.nii")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, "x.nii"]
+
+
+def test_folders_are_not_replaced(tmp_path):
+    (tmp_path / "x.nii").mkdir()
+    with pytest.raises(ValueError, match=r"x\.nii' is neither"):
+        io.write(OLD, AFFINE, tmp_path / "x.nii")
+
+
+def test_a_changed_image_keeps_its_path(tmp_path):
+    tio.ScalarImage(OLD).save(tmp_path / "x.nii")
+    image = tio.RandomFlip(axes=(0,), flip_probability=1)(tio.ScalarImage(tmp_path / "x.nii"))
+    assert image.path == tmp_path / "x.nii"
+    image.save(image.path)
+    assert torch.equal(tio.ScalarImage(tmp_path / "x.nii").data, OLD.flip(1))

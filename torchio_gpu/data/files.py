@@ -1,0 +1,118 @@
+"""Voxels and headers of an image's file or files, by the library's readers or the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import reduce
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import geometry
+from . import io
+
+Paths = Path | list[Path]
+#: Returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
+Reader = Callable[[Path], "tuple[Tensor | np.ndarray, Any]"]
+Region = tuple[slice, slice, slice]
+
+
+def is_path(source: object) -> bool:
+    """Tell whether a source of an image is a path, or a list or tuple of paths."""
+    if isinstance(source, (list, tuple)):
+        return len(source) > 0 and all(isinstance(one, (str, os.PathLike)) for one in source)
+    return isinstance(source, (str, os.PathLike))
+
+
+def parse(source: Any, verify: bool) -> Paths:
+    """Paths with `~` expanded; if `verify`, raise unless each names a file or folder."""
+    if isinstance(source, (list, tuple)):
+        return [parse(one, verify) for one in source]  # type: ignore[misc]
+    path = io.expanded(source)
+    if verify:
+        io.check_exists(path)
+    return path
+
+
+def shown(paths: Paths) -> str:
+    """Paths for a sentence."""
+    return ", ".join(map(shown, paths)) if isinstance(paths, list) else f"'{io.shown(paths)}'"
+
+
+def header(paths: Paths) -> io.Header:
+    """Header of a file, or of several whose channels are stacked; no voxels are read."""
+    if isinstance(paths, Path):
+        return io.read_header(paths)
+    return _stacked_header(paths, [io.read_header(path) for path in paths])
+
+
+def volume(paths: Paths, reader: Reader | None, region: Region | None = None) -> io.Volume:
+    """Voxels, affine and header of a file, or of several whose channels are stacked.
+
+    Args:
+        paths: The file or files.
+        reader: Reads one file, all of it; by default the library's readers do.
+        region: Slices along I, J, K of what to return.
+    """
+    if isinstance(paths, Path):
+        if reader is None:
+            return io.read_volume(paths, region)
+        return _read_by(reader, paths, region)
+    parts = [volume(path, reader, region) for path in paths]
+    header = _stacked_header(paths, [part.header for part in parts])
+    data = torch.cat([part.data.to(header.dtype) for part in parts])
+    return io.Volume(data, parts[0].affine, header)
+
+
+def _stacked_header(paths: Sequence[Path], headers: Sequence[io.Header]) -> io.Header:
+    from .subject import check_same_space
+
+    first = headers[0]
+    check_same_space(
+        {
+            io.shown(path): SimpleNamespace(
+                spatial_shape=one.shape[1:],
+                space=geometry.Space(one.shape[1:], one.affine.numpy()[None]),
+            )
+            for path, one in zip(paths, headers, strict=True)
+        }
+    )
+    channels = sum(one.shape[0] for one in headers)
+    dtype = reduce(torch.promote_types, (one.dtype for one in headers))
+    return io.Header((channels, *first.shape[1:]), first.affine, dtype, first.nifti)
+
+
+def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
+    name = f"reader must return voxels (C, I, J, K) and an affine for {shown(path)}"
+    try:
+        result = reader(path)
+    except Exception as error:
+        raise OSError(f"{name}, but raised {type(error).__name__}: {error}") from error
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(f"{name}: got {type(result).__name__}")
+    data, affine = result
+    if isinstance(data, np.ndarray):
+        wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(data.dtype.name)
+        native = data.astype(wider or data.dtype.newbyteorder("="), copy=False)
+        data = torch.from_numpy(np.ascontiguousarray(native))
+    shape = tuple(getattr(data, "shape", ()))
+    if not isinstance(data, Tensor) or data.ndim != 4 or 0 in data.shape:
+        raise TypeError(f"{name}: got {shape or type(data).__name__}")
+    try:
+        matrix = geometry.check_affine(np.eye(4) if affine is None else affine)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    c, i, j, k = data.shape
+    header = io.Header((c, i, j, k), torch.from_numpy(matrix), data.dtype)
+    if region is None:
+        return io.Volume(data, header.affine, header)
+    moved = header.affine.clone()
+    start = torch.tensor([part.start or 0 for part in region], dtype=torch.float64)
+    moved[:3, 3] += header.affine[:3, :3] @ start
+    rows, columns, slices = region
+    return io.Volume(data[:, rows, columns, slices].clone(), moved, header)

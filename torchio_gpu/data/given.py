@@ -1,0 +1,107 @@
+"""Checks of what is given to an image: voxels, spacing, indices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..shapes import Triple
+from .files import Region
+
+#: Types that torch can store but hardly compute with, and the next larger ones that it can.
+_LARGER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
+
+def usable(data: Tensor) -> Tensor:
+    """Voxels in a type that torch can compute with: uint16 and larger become signed and wider."""
+    larger = _LARGER.get(data.dtype)
+    return data if larger is None else data.to(larger)
+
+
+def check_arguments(
+    owner: str, sources: int, type: str | None, kind: str, reserved: Sequence[str]
+) -> None:
+    """Raise unless an image has one source, its class's type, and metadata of other names."""
+    if sources != 1:
+        raise ValueError(f"{owner} takes exactly one of source, path and tensor, got {sources}")
+    if type is not None and type != kind:
+        raise ValueError(f"type of {owner} must be {kind!r}, got {type!r}")
+    if reserved:
+        raise ValueError(f"names of metadata must not be {reserved}, which an image uses itself")
+
+
+def check_reading(reader: object, **flags: object) -> None:
+    """Raise unless a reader is a function or None, and flags are bools."""
+    if reader is not None and not callable(reader):
+        raise TypeError(f"reader must be a function of a path, got {reader!r}")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+
+
+def check_voxels(data: Any, owner: str, check_nans: bool) -> Tensor:
+    """Voxels (C, I, J, K) as a tensor of a type that torch can compute with.
+
+    Args:
+        data: Tensor or array.
+        owner: Name of the image or file, for errors.
+        check_nans: Warn if there are NaN.
+    """
+    if isinstance(data, np.ndarray):
+        native = data.astype(data.dtype.newbyteorder("="), copy=False)
+        data = torch.from_numpy(np.ascontiguousarray(native))
+    if not isinstance(data, Tensor):
+        raise TypeError(
+            f"{owner} takes a path, tensor, array, SimpleITK or NiBabel image, "
+            f"got {data.__class__.__name__}"
+        )
+    data = usable(data)
+    if data.ndim != 4 or 0 in data.shape:
+        raise ValueError(
+            f"tensor of {owner} must have shape (C, I, J, K) with no empty axis, "
+            f"got {tuple(data.shape)}"
+        )
+    floating = data.is_floating_point() or data.is_complex()
+    if check_nans and floating and bool(data.isnan().any()):
+        warnings.warn(f"there are NaN among the voxels of {owner}", RuntimeWarning, stacklevel=4)
+    return data
+
+
+def from_spacing(spacing: Sequence[float], affine: Any, source: Any) -> np.ndarray:
+    """The affine without rotation of a spacing, for voxels that have none of their own."""
+    values = np.asarray(spacing, dtype=np.float64)
+    if values.shape != (3,) or not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"spacing must be three numbers > 0, got {spacing!r}")
+    if affine is not None or not isinstance(source, (Tensor, np.ndarray)):
+        raise ValueError("spacing must be given for a tensor or array without affine only")
+    return np.diag([*values, 1.0])
+
+
+def region_of(item: Any, shape: Triple) -> Region:
+    """Up to three ints, slices and an ellipsis as three slices with step 1 and real bounds."""
+    items = list(item) if isinstance(item, tuple) else [item]
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items[at : at + 1] = [slice(None)] * (4 - len(items))
+    if len(items) > 3 or Ellipsis in items:
+        raise IndexError(f"an image takes at most three spatial indices, got {item!r}")
+    region = []
+    for axis, (n, index) in enumerate(
+        zip(shape, items + [slice(None)] * (3 - len(items)), strict=True)
+    ):
+        if isinstance(index, int):
+            first = index + n if index < 0 else index
+            index = slice(first, first + 1)
+        start, stop, step = index.indices(n)
+        if step != 1 or stop <= start or (index.start is not None and index.start >= n):
+            raise IndexError(
+                f"index {axis} of an image must select voxels of 0..{n - 1} with step 1, "
+                f"got {index}"
+            )
+        region.append(slice(start, stop))
+    return region[0], region[1], region[2]

@@ -1,0 +1,60 @@
+"""Image files, SimpleITK images and NiBabel images to tensors, and back.
+
+A volume is a tensor (C, I, J, K) with an affine (4, 4), float64, voxel (i, j, k) to world RAS+ mm.
+A 2D image has K = 1. Colours, vector components, time points and directions are channels.
+
+Voxels keep the type they are stored in, except: torch can do little with wide unsigned integers,
+so uint16 is read as int32, uint32 and uint64 as int64 (a uint64 voxel that does not fit is an
+error), and scaled NIfTI integers become float32.
+
+SimpleITK and NiBabel are imported here alone, when first needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .guards import check_exists, expanded
+from .itk import PICTURES, from_sitk, to_sitk
+from .nifti import from_nibabel, nifti_fields, to_nibabel
+from .reading import Volume, read, read_header, read_volume
+from .voxels import Header, NiftiFields, failing_as, shown
+from .writing import NIFTI, WRITABLE, write
+
+
+def is_sitk(x: object) -> bool:
+    """Whether x is a SimpleITK image, found out without importing SimpleITK."""
+    library: Any = sys.modules.get("SimpleITK")
+    return library is not None and isinstance(x, library.Image)
+
+
+def is_nibabel(x: object) -> bool:
+    """Whether x is a spatial NiBabel image, found out without importing NiBabel."""
+    library: Any = sys.modules.get("nibabel")
+    return library is not None and isinstance(x, library.spatialimages.SpatialImage)
+
+
+__all__ = [
+    "NIFTI",
+    "PICTURES",
+    "WRITABLE",
+    "Header",
+    "NiftiFields",
+    "Volume",
+    "check_exists",
+    "expanded",
+    "failing_as",
+    "from_nibabel",
+    "from_sitk",
+    "is_nibabel",
+    "is_sitk",
+    "nifti_fields",
+    "read",
+    "read_header",
+    "read_volume",
+    "shown",
+    "to_nibabel",
+    "to_sitk",
+    "write",
+]

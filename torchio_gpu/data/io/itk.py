@@ -1,0 +1,156 @@
+"""Files that SimpleITK reads, and SimpleITK images in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import headers
+from .compressed import GZIP_MAGIC, MOST_INFLATED, inflate
+from .guards import check_name, check_size
+from .voxels import (
+    LPS,
+    Box,
+    Header,
+    Source,
+    box_of,
+    checked_affine,
+    failing_as,
+    is_whole,
+    shape_of,
+    shown,
+    sitk,
+    tensor_of,
+    torch_dtype,
+    writable_array,
+)
+
+TIFF = (".tif", ".tiff")
+PICTURES = {  # what each can hold
+    ".png": ("uint8", "uint16"),
+    **dict.fromkeys((".jpg", ".jpeg"), ("uint8",)),
+    **dict.fromkeys(TIFF, ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")),
+}
+#: Bytes of voxels that a byte of a file can become at most, where that is more than deflate's.
+_MOST = {**dict.fromkeys(TIFF, 1 << 17), ".jp2": 1 << 17}
+
+
+def open_itk(path: Path) -> Source:
+    """Header and voxels of a file that SimpleITK knows by its suffix or content."""
+    check_name(path)
+    with failing_as(f"'{shown(path)}' should be an image with a right header, but is not"):
+        with path.open("rb") as file:
+            start = file.read(4)
+        payload = _payload(path, start)
+        reader = sitk().ImageFileReader()
+        reader.SetFileName(str(path))
+    with failing_as(
+        f"'{shown(path)}' should be an image that SimpleITK knows, but has no such header"
+    ):
+        reader.ReadImageInformation()
+    header, sizes = _header(reader, reader.GetNumberOfComponents()), reader.GetSize()
+    if payload is not None and payload.scale != 1:
+        header.affine[:3] *= payload.scale
+    needed = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    most = _MOST.get(path.suffix.lower(), MOST_INFLATED)
+
+    def load(box: Box) -> Tensor:
+        whole = is_whole(box, header.shape[1:])
+        if payload is not None and whole:
+            payload.check_size()
+            payload.verify()
+        elif payload is None:
+            check_size(needed, path.stat().st_size * most)
+            if start[:2] == GZIP_MAGIC:
+                inflate(path, "gzip", keep=False)
+        spans = [(part.start, part.stop - part.start) for part in box[: len(sizes)]]
+        starts, extents = zip(*spans, *((0, size) for size in sizes[3:]), strict=True)
+        reader.SetExtractIndex(starts)
+        reader.SetExtractSize(extents)
+        i, j, k = (slice(0, part.stop - part.start, part.step) for part in box)
+        return image_tensor(reader.Execute(), (i, j, k), header.dtype)
+
+    return header, load
+
+
+def _payload(path: Path, start: bytes) -> headers.Payload | None:
+    suffix = path.suffix.lower()
+    if suffix in (".mha", ".mhd"):
+        return headers.meta_image(path)
+    if suffix in (".nrrd", ".nhdr") or start == b"NRRD":
+        return headers.nrrd(path)
+    return None
+
+
+def _header(source: Any, components: int) -> Header:
+    """Header of a SimpleITK image, or of a reader that has read its file's header."""
+    twin = sitk().Image([1, 1], source.GetPixelID())
+    dtype = torch_dtype(sitk().GetArrayViewFromImage(twin).dtype)
+    sizes = source.GetSize()
+    n, dims = len(sizes), min(3, len(sizes))
+    affine = np.eye(4)
+    direction = np.reshape(source.GetDirection(), (n, n)) * source.GetSpacing()
+    affine[:dims, :dims] = direction[:dims, :dims]
+    affine[:dims, 3] = source.GetOrigin()[:dims]
+    shape = shape_of(sizes, 1 if dtype.is_complex else components)  # a reader counts two in complex
+    return Header(shape, torch.from_numpy(LPS @ affine), dtype)
+
+
+def image_tensor(image: Any, box: Box, dtype: torch.dtype) -> Tensor:
+    """Voxels (C, I, J, K) of a box of a SimpleITK image."""
+    array = sitk().GetArrayViewFromImage(image).T  # ([C,] I, J[, K[, T]])
+    if array.ndim > image.GetDimension():
+        array = np.moveaxis(array, 0, -1)
+    return tensor_of(array[box[: image.GetDimension()]], box, dtype)
+
+
+# ---- Images in memory
+
+
+def from_sitk(image: Any) -> tuple[Tensor, Tensor]:
+    """Voxels (C, I, J, K), copied, and affine (4, 4) of a SimpleITK image with 2 to 4 axes."""
+    header = _header(image, image.GetNumberOfComponentsPerPixel())
+    affine = checked_affine(header.affine, "SimpleITK image")
+    return image_tensor(image, box_of(None, header.shape[1:]), header.dtype), affine
+
+
+def to_sitk(tensor: Tensor, affine: Tensor) -> Any:
+    """3D SimpleITK image, of vectors if C > 1, of a volume (C, I, J, K) and its affine (4, 4).
+
+    A sheared affine is kept exactly: SimpleITK holds and uses directions that are not orthogonal.
+    Complex voxels raise ValueError: most of SimpleITK's formats lose them.
+    """
+    array = writable_array(tensor)
+    if array.dtype.kind == "c":
+        raise ValueError(f"tensor must be real for SimpleITK: got {tensor.dtype}")
+    matrix = LPS @ checked_affine(affine, "affine").numpy()
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    vectors = len(array) > 1
+    image = sitk().GetImageFromArray(array.T if vectors else array[0].T, isVector=vectors)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    return image
+
+
+def picture(tensor: Tensor, affine: Tensor, suffix: str) -> Any:
+    """SimpleITK image that a format for pictures can hold; ValueError if it cannot."""
+    array = writable_array(tensor)
+    channels, *_, slices = array.shape
+    if channels not in (1, 3) or (slices > 1 and suffix not in TIFF):
+        allowed = "1 or 3 channels" if suffix in TIFF else "1 or 3 channels and one slice, K = 1,"
+        raise ValueError(f"tensor must have {allowed} for {suffix}: got shape {array.shape}")
+    integer = array.dtype.kind in "iu" and array.dtype != np.uint8
+    if suffix == ".png" and integer and array.min() >= 0 and array.max() < 2**16:
+        array = array.astype(np.uint16)  # what was read from such a PNG is int32
+    if array.dtype.name not in PICTURES[suffix]:
+        types = " or ".join(PICTURES[suffix])
+        raise ValueError(f"tensor must fit {types} for {suffix}: got {tensor.dtype}; convert it")
+    spacing = checked_affine(affine, "affine")[:3, :3].norm(dim=0)
+    plain = torch.from_numpy(LPS) * torch.cat([spacing, torch.ones(1)])
+    image = to_sitk(torch.from_numpy(array), plain)
+    return image if slices > 1 else image[:, :, 0]

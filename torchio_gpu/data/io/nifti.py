@@ -1,0 +1,269 @@
+"""NIfTI and Analyze files, and other files that NiBabel alone reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .compressed import capacity, compression, inflate, opened
+from .guards import check_exists, check_size
+from .voxels import (
+    Box,
+    Header,
+    NiftiFields,
+    Source,
+    checked_affine,
+    failing_as,
+    is_whole,
+    nibabel,
+    shape_of,
+    shown,
+    tensor_of,
+    torch_dtype,
+    writable_array,
+)
+
+PAIR = {".hdr": ".img", ".img": ".hdr"}
+FREESURFER = (".mgh", ".mgz")
+#: Suffixes of what else NiBabel alone reads: MINC, Philips and AFNI.
+FALLBACK = (".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
+
+_MM = {"meter": 1e3, "micron": 1e-3}  # millimetres in a unit; unknown is taken as mm
+_SECONDS = {"msec": 1e-3, "usec": 1e-6}
+
+
+def open_nifti(path: Path) -> Source:
+    """Header and voxels of NIfTI-1, NIfTI-2, Analyze and FreeSurfer's MGH, compressed or not."""
+    surfer = path.name.lower().endswith(FREESURFER)
+    wish = f"should start with a{'n MGH' if surfer else ' NIfTI'} header, but reading it failed"
+    parts = _parts(path)
+    data = parts.get("image", path)
+    with ExitStack() as stack:
+        with failing_as(f"'{shown(path)}' {wish}"):
+            with opened(parts["header"]) as file:
+                start = file.read(540)
+            cls = nibabel().MGHImage if surfer else _image_class(start, single=len(parts) == 1)
+            image = _image(cls, parts, stack)
+        header, _ = source(image)
+
+    def load(box: Box) -> Tensor:
+        with ExitStack() as stack:
+            image = _image(cls, parts, stack)
+            proxy = image.dataobj
+            offset, stored = int(proxy.offset), proxy.dtype
+            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], box)
+            check_size(end, capacity(data), f"file '{shown(data.name)}'")
+            if offset < 0:
+                raise ValueError(f"voxels must start within the file: got offset {offset}")
+            kind = compression(data)
+            if not kind or not is_whole(box, header.shape[1:]):
+                return source(image)[1](box)
+        content = inflate(data, kind, size=end)
+        array = np.ndarray(proxy.shape, stored, content, offset, order="F")
+        return source(image, array)[1](box)
+
+    return header, load
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """Files of an image: 'header' alone, or 'header' and 'image'."""
+    lower = path.name.lower()
+    packed = next((suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
+    stem = path.name[: len(path.name) - len(packed)]
+    suffix = Path(stem).suffix
+    if suffix.lower() not in PAIR:
+        return {"header": path}
+    twin = PAIR[suffix.lower()]
+    twin = twin.upper() if suffix.isupper() else twin
+    names = [stem[: -len(suffix)] + twin + end for end in dict.fromkeys((packed, "", ".gz"))]
+    found = [path.parent / name for name in names]
+    other = next((one for one in found if one.exists()), found[0])
+    if not other.exists():
+        raise FileNotFoundError(
+            f"'{shown(path)}' should start with a NIfTI header, or be the voxels of one, and have "
+            f"'{shown(other.name)}' beside it, which does not exist"
+        )
+    check_exists(other)
+    if twin.lower() == ".hdr":
+        return {"header": other, "image": path}
+    return {"header": path, "image": other}
+
+
+def _image_class(start: bytes, single: bool) -> Any:
+    library = nibabel()
+    if single:
+        classes = [library.Nifti1Image, library.Nifti2Image]
+    else:
+        names = ("Spm2AnalyzeImage", "Spm99AnalyzeImage", "AnalyzeImage")
+        classes = [library.Nifti1Pair, library.Nifti2Pair, *(getattr(library, n) for n in names)]
+    for cls in classes:
+        if cls.header_class.may_contain_header(start):
+            return cls
+    raise ValueError("neither NIfTI nor Analyze is there")
+
+
+def _image(cls: Any, parts: dict[str, Path], stack: ExitStack) -> Any:
+    """NiBabel image whose voxels can be read while the stack is open."""
+    library = nibabel()
+    files = {name: stack.enter_context(opened(path)) for name, path in parts.items()}
+    files.setdefault("image", files["header"])
+    if len(parts) == 1:
+        del files["header"]
+    holders = {name: library.FileHolder(fileobj=file) for name, file in files.items()}
+    return cls.from_file_map(holders)
+
+
+def _flat_end(shape: Sequence[int], box: Box) -> int:
+    """Number of stored voxels up to and including the last of a box."""
+    last = [(part.stop - 1) for part in box[: len(shape)]] + [n - 1 for n in shape[3:]]
+    return 1 + sum(at * math.prod(shape[:axis]) for axis, at in enumerate(last))
+
+
+def open_other(path: Path) -> Source:
+    """Header and voxels of a file that NiBabel knows and SimpleITK does not."""
+    with failing_as(
+        f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
+    ):
+        try:
+            image: Any = nibabel().load(path)
+        except ModuleNotFoundError as error:  # MINC 2 lies in HDF5
+            if error.name == "nibabel":
+                raise
+            raise OSError(f"{error.name} is needed for it: pip install {error.name}") from error
+        header, load = source(image)
+
+    def checked(box: Box) -> Tensor:
+        proxy = image.dataobj
+        if hasattr(proxy, "offset"):
+            data = Path(getattr(proxy.file_like, "name", proxy.file_like))
+            if data.is_file():
+                needed = proxy.offset + proxy.dtype.itemsize * math.prod(map(int, proxy.shape))
+                check_size(needed, capacity(data))
+        for holder in image.file_map.values():
+            name = holder.filename and Path(holder.filename)
+            kind = name and name.is_file() and compression(name)
+            if kind:
+                inflate(name, kind)  # for its checksum
+        return load(box)
+
+    return header, checked
+
+
+# ---- Images in memory
+
+
+def source(image: Any, array: np.ndarray | None = None) -> Source:
+    """Header and voxels of a NiBabel image.
+
+    array: The voxels as stored, by default what the image itself reads.
+    """
+    proxy = image.dataobj
+    stored: np.dtype = np.dtype(np.float32)
+    # AFNI, PAR/REC and MINC scale each slice or volume, by factors of their own
+    if isinstance(proxy, np.ndarray) or type(proxy) is nibabel().arrayproxy.ArrayProxy:
+        stored = proxy.dtype
+    colours = stored.names or ()  # NIfTI's RGB voxels are records
+    if colours:
+        stored = stored.fields[colours[0]][0]  # type: ignore[index]
+    scale = (getattr(proxy, "slope", 1), getattr(proxy, "inter", 0))
+    scaled = scale != (1, 0)
+    dtype = torch.float32 if scaled and stored.kind in "iu" else torch_dtype(stored)
+    shape = shape_of([int(n) for n in proxy.shape], max(1, len(colours)))
+
+    def load(box: Box) -> Tensor:
+        part = box[: len(proxy.shape)]
+        if array is None:
+            voxels = np.asanyarray(proxy[part])
+        else:
+            voxels = array[part]
+            if scaled:
+                voxels = nibabel().volumeutils.apply_read_scaling(voxels, *scale)
+        if colours:
+            voxels = np.stack([voxels[colour] for colour in colours], axis=-1)
+        return tensor_of(voxels, box, dtype)
+
+    affine = np.array(image.affine, dtype=np.float64)  # a copy: the image's own stays as it is
+    header = Header(shape, torch.from_numpy(affine), dtype)
+    return _with_fields(header, image.header), load
+
+
+def _with_fields(header: Header, nifti: Any) -> Header:
+    """Header in millimetres, and with the fields of a NIfTI header."""
+    if not hasattr(nifti, "get_xyzt_units"):
+        return header
+    try:
+        space, time = nifti.get_xyzt_units()
+    except KeyError:  # codes that NIfTI does not define
+        space = time = "unknown"
+    affine = header.affine
+    affine[:3] *= _MM.get(space, 1.0)
+    zooms = nifti.get_zooms()
+    step = float(zooms[3]) if len(zooms) > 3 else 1.0
+    step, time = step * _SECONDS.get(time, 1.0), "sec" if time in _SECONDS else time
+    codes = int(nifti["sform_code"]), int(nifti["qform_code"])
+    return replace(header, nifti=NiftiFields(*codes, affine.numpy().copy(), step, time))
+
+
+def from_nibabel(image: Any) -> tuple[Tensor, Tensor]:
+    """Voxels (C, I, J, K), copied, and affine (4, 4), in mm, of a NiBabel image.
+
+    The affine is NiBabel's choice: the sform if it has a code, else the qform, else voxel sizes.
+    """
+    header, load = source(image)
+    i, j, k = header.shape[1:]
+    box = slice(0, i, 1), slice(0, j, 1), slice(0, k, 1)
+    return load(box), checked_affine(header.affine, "NiBabel image")
+
+
+def nifti_fields(image: Any) -> NiftiFields | None:
+    """Fields of a NiBabel image's NIfTI header; None if it has another."""
+    return source(image)[0].nifti
+
+
+def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None) -> Any:
+    """NIfTI-1 image of a volume (C, I, J, K) and its affine (4, 4); if C > 1, the fourth axis is C.
+
+    The sform holds the affine in float32. The qform cannot hold a shear, and then has no code, so
+    that programs which prefer it do not go wrong. int64 voxels become int32 if all of them fit.
+    Image and tensor may share memory.
+
+    fields: Of the file that the image was read from. The step along the fourth axis and its unit
+    are kept if there is such an axis, and the codes of sform and qform where the affine is still
+    the file's. Otherwise both codes are 1, 'scanner'.
+    """
+    array = writable_array(tensor)
+    if max(array.shape) > 32767:
+        raise ValueError(f"tensor must be at most 32767 along each axis for NIfTI: {array.shape}")
+    if array.dtype == np.int64 and array.min() >= -(2**31) and array.max() < 2**31:
+        array = array.astype(np.int32)
+    matrix = checked_affine(affine, "affine").numpy()
+    array = array.transpose(1, 2, 3, 0) if len(array) > 1 else array[0]
+    image = nibabel().Nifti1Image(array, matrix, dtype=array.dtype)
+    header = image.header
+    direction = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    sheared = np.abs(direction.T @ direction - np.eye(3)).max() > 1e-6  # float32 rounds, too
+    header.set_sform(matrix, "scanner")
+    header.set_qform(matrix, "unknown" if sheared else "scanner")
+    header.set_xyzt_units("mm")
+    if fields is None:
+        return image
+    if array.ndim > 3:
+        if fields.step > 0 and math.isfinite(fields.step):
+            header["pixdim"][4] = fields.step
+        header.set_xyzt_units("mm", fields.step_unit)
+    # float32 rounds to 1 part in 2^24 of the largest entry
+    same = np.allclose(fields.affine, matrix, rtol=0, atol=1e-6 * np.abs(matrix).max())
+    if same and (fields.sform_code or fields.qform_code):
+        header["sform_code"] = fields.sform_code
+        header["qform_code"] = 0 if sheared else fields.qform_code
+        if not (fields.sform_code or int(header["qform_code"])):
+            header["sform_code"] = 1
+    return image

@@ -1,0 +1,106 @@
+"""Reading of files and folders of any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import dicom, dicom_tags
+from .guards import check_exists, expanded
+from .itk import open_itk
+from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
+from .voxels import Box, Header, Source, box_of, checked_affine, failing_as, shown
+
+#: Suffixes of NIfTI and Analyze, which are read by NiBabel.
+NIFTI_READ = tuple(
+    suffix + packed for suffix in (".nii", ".hdr", ".img") for packed in ("", ".gz", ".bz2")
+)
+
+
+class Volume(NamedTuple):
+    """Voxels (C, I, J, K), affine (4, 4), and the header of the whole file."""
+
+    data: Tensor
+    affine: Tensor
+    header: Header
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Shape, affine and type of an image file or DICOM folder, without reading its voxels.
+
+    Raises FileNotFoundError if no image is there, PermissionError if it may not be read, OSError
+    if its format is unknown or broken, ValueError if its affine is singular or not finite, if it
+    has too many axes, or if it is no file or folder.
+    """
+    return _open(path)[0]
+
+
+def read(
+    path: str | os.PathLike[str], region: tuple[slice, slice, slice] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Voxels (C, I, J, K) and affine (4, 4) of an image file, or of a folder with one DICOM series.
+
+    region: slices along i, j and k, within the volume, with positive steps; the affine is then the
+    region's own. NIfTI, MHA, MHD and folders read little more than the region (gzip: nothing after
+    it); other formats read everything and keep the region.
+
+    Whole reads of gzip and bzip2 files and of compressed MetaImage and NRRD check the checksums of
+    all compressed bytes. Reads of a region do not: a damaged file can give wrong voxels there.
+    Neither DICOM, TIFF and JPEG nor anything uncompressed has checksums.
+
+    A MetaImage or NRRD header may only name data files that lie beside or below it. Sizes that a
+    header claims are compared with the file before memory is taken for them. Units of NIfTI, NRRD
+    and MetaImage headers are converted to millimetres; a unit that is unknown or not given is
+    taken as mm.
+
+    Raises what `read_header` does, ValueError for a region that is empty or leaves the volume,
+    OSError for voxels that are missing or corrupt, and MemoryError, naming the file, if they are
+    too many.
+    """
+    data, affine, _ = read_volume(path, region)
+    return data, affine
+
+
+def read_volume(
+    path: str | os.PathLike[str], region: tuple[slice, slice, slice] | None = None
+) -> Volume:
+    """Return what :func:`read` does, and the header."""
+    header, load = _open(path)
+    box = box_of(region, header.shape[1:])
+    whole = torch.diag(torch.tensor([*(part.step for part in box), 1], dtype=torch.float64))
+    whole[:3, 3] = torch.tensor([part.start for part in box])  # voxel of the region -> of the whole
+    expected = f"voxels {header.shape} of {header.dtype}"
+    with failing_as(f"'{shown(path)}' should hold {expected}, but reading them failed"):
+        return Volume(load(box), header.affine @ whole, header)
+
+
+def _open(path: str | os.PathLike[str]) -> Source:
+    path = expanded(path)
+    check_exists(path)
+    try:
+        header, load = _opener(path)(path)
+        checked_affine(header.affine, "header")
+    except ValueError as error:
+        raise ValueError(f"'{shown(path)}' cannot be read: {shown(str(error))}") from error
+    return header, load
+
+
+def _opener(path: Path) -> Callable[[Path], Source]:
+    name = path.name.lower()
+    if path.is_dir():
+        return dicom.open_series
+    if name.endswith((*NIFTI_READ, *FREESURFER)):
+        return open_nifti
+    if name.endswith(FALLBACK):
+        return open_other
+    if path.suffix.lower() in dicom.SUFFIXES or dicom_tags.is_dicom(path):
+        return dicom.open_file
+    return open_itk
+
+
+__all__ = ["Box", "Volume", "read", "read_header", "read_volume"]

@@ -1,0 +1,207 @@
+"""Writing of images so that a file is never half there, nor another file's data overwritten."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from torch import Tensor
+
+from .guards import check_name, expanded
+from .itk import PICTURES, picture, to_sitk
+from .nifti import PAIR, to_nibabel
+from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
+
+NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
+DETACHED = (".nhdr", ".mhd")
+WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", *PICTURES)
+
+_PREFIX = ".torchio_gpu-"  # of folders that are being written into
+_DAY = 24 * 3600  # seconds, after which a writer is taken as dead
+
+
+def suffix_of(path: Path) -> str:
+    """Suffix in lower case if files that end so can be written, else ''."""
+    return next((suffix for suffix in WRITABLE if path.name.lower().endswith(suffix)), "")
+
+
+def write(
+    tensor: Tensor,
+    affine: Tensor,
+    path: str | os.PathLike[str],
+    fields: NiftiFields | None = None,
+) -> None:
+    """Write a volume (C, I, J, K) and its affine (4, 4) in the format that the suffix names.
+
+    NIfTI keeps the affine to float32, shears included; NRRD, MHA and MHD keep it to float64. PNG,
+    JPEG and TIFF keep the pixel spacing at most, and hold 1 or 3 channels of the types in
+    `PICTURES`; only TIFF holds more than one slice, and JPEG loses detail. bool becomes uint8,
+    float16 and bfloat16 float32, int64 that fits int32 in NIfTI, and integers from 0 to 65535
+    uint16 in PNG; nothing else is converted. Units are millimetres.
+
+    The file appears whole or not at all: wherever writing is interrupted, what was there before or
+    what was to be written can be read under the name. This holds for pairs, too. The data file of
+    a .mhd or .nhdr is new (`x.raw`, or `x.2.raw` and so on where that exists) until the header
+    names it; then the data file of the former header is removed. The .img of a .hdr is for a
+    moment followed by the new voxels, to which the new header points. An interruption may leave
+    an unused data file or a hidden folder `.torchio_gpu-…`; such folders are removed by the next
+    write into the same folder once they are a day old.
+
+    The target of a symbolic link is replaced, not the link, and permission bits are kept.
+
+    fields: See :func:`to_nibabel`; other formats have no place for them.
+
+    Raises ValueError for an unknown suffix or for what the format cannot hold, FileNotFoundError
+    for a missing folder, OSError if writing fails.
+    """
+    path = expanded(path)
+    suffix = suffix_of(path)
+    if not suffix:
+        raise ValueError(f"path must end in one of {', '.join(WRITABLE)}: got '{shown(path)}'")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must be in an existing folder: '{shown(path.parent)}' is none"
+        )
+    if path.exists() and not path.is_file():
+        raise ValueError(f"path must be a file to replace, or new: '{shown(path)}' is neither")
+    if suffix in NIFTI:
+        image, save = to_nibabel(tensor, affine, fields), nibabel().save
+    else:
+        check_name(path)
+        convert = picture if suffix in PICTURES else None
+        image = convert(tensor, affine, suffix) if convert else to_sitk(tensor, affine)
+        save = sitk().WriteImage
+    real = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with failing_as(f"'{shown(path)}' could not be written"):
+        _remove_stale(real.parent)
+        # In the target's folder, so that the last step is a rename within one disk.
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=real.parent) as folder:
+            # SimpleITK and NiBabel choose the format by the name.
+            draft = Path(folder, path.name)
+            save(image, str(draft))
+            if suffix in DETACHED:
+                _replace_detached(draft, real)
+            elif suffix in PAIR:
+                _replace_pair(draft, path)
+            else:
+                _replace(draft, real)
+
+
+def _replace(draft: Path, target: Path) -> None:
+    """Put a file in the place of another, whose permissions it takes over."""
+    with suppress(FileNotFoundError):
+        draft.chmod(stat.S_IMODE(target.stat().st_mode))
+    os.replace(draft, target)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what writers left that ended more than a day ago."""
+    with suppress(OSError):  # someone else's, or already gone
+        for entry in folder.glob(_PREFIX + "*"):
+            if time.time() - entry.stat().st_mtime > _DAY:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _replace_detached(draft: Path, target: Path) -> None:
+    """Put a header in the place of another, with a data file that no other header names."""
+    (voxels,) = (file for file in draft.parent.iterdir() if file != draft)
+    former = _data_name(target)
+    data = _reserved(target.parent, target.stem)
+    try:
+        if former is not None:
+            with suppress(FileNotFoundError):
+                voxels.chmod(stat.S_IMODE((target.parent / former).stat().st_mode))
+        os.replace(voxels, data)
+        names = rf"(?m)^(ElementDataFile = |data file: ){re.escape(voxels.name)}$"
+        text = draft.read_text(encoding="utf-8", errors="surrogateescape")
+        text, count = re.subn(names, lambda match: match[1] + data.name, text)
+        if count != 1:
+            raise OSError(f"the header should name '{voxels.name}' once, but does {count} times")
+        draft.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+        _replace(draft, target)
+    except BaseException:
+        data.unlink(missing_ok=True)
+        raise
+    others = {_data_name(target.with_suffix(suffix)) for suffix in DETACHED}
+    if former is not None and former not in others:
+        (target.parent / former).unlink(missing_ok=True)
+
+
+def _reserved(folder: Path, stem: str) -> Path:
+    """A data file that did not exist, created empty."""
+    number = 1
+    while True:
+        path = folder / (f"{stem}.raw" if number == 1 else f"{stem}.{number}.raw")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _data_name(header: Path) -> str | None:
+    """Data file of a header, if it is one of those that :func:`write` makes."""
+    try:
+        with header.open("rb") as file:
+            text = file.read(1 << 16).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    match = re.search(r"(?m)^(?:ElementDataFile = |data file: )([^\r\n]+)$", text)
+    ours = rf"{re.escape(header.stem)}(\.\d+)?\.raw"
+    return match[1] if match and re.fullmatch(ours, match[1]) else None
+
+
+def _replace_pair(draft: Path, path: Path) -> None:
+    """Put a .hdr and its .img in the place of others, so that at any time one pair can be read.
+
+    Two files cannot be renamed at once, but a header says at which offset of its .img the voxels
+    begin. So for a moment the .img has both, the former at the start and the new ones after them.
+    """
+    new = {part.suffix.lower(): part for part in draft.parent.iterdir()}
+    old = {
+        suffix: Path(os.path.realpath(path.with_name(part.name))) for suffix, part in new.items()
+    }
+    header, voxels = old[".hdr"], old[".img"]
+    if header.exists() and voxels.exists():
+        offset = max(voxels.stat().st_size, new[".img"].stat().st_size)
+        step = 1 << max(4, offset.bit_length() - 20)  # NIfTI stores offsets as float32
+        offset = math.ceil(offset / step) * step
+        both = draft.with_suffix(".both")
+        pointing = draft.with_suffix(".pointing")
+        _join(both, offset, voxels, new[".img"])
+        _replace(both, voxels)
+        _point(new[".hdr"], pointing, offset)
+        _replace(pointing, header)
+        _join(both, offset, new[".img"], new[".img"])
+        _replace(both, voxels)
+        _replace(new[".hdr"], header)
+        _replace(new[".img"], voxels)
+    else:
+        _replace(new[".img"], voxels)
+        _replace(new[".hdr"], header)
+
+
+def _join(target: Path, offset: int, first: Path, second: Path) -> None:
+    """Write one file at the start of another, and a second one at an offset."""
+    with target.open("wb") as file:
+        for start, part in ((0, first), (offset, second)):
+            file.seek(start)
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+
+
+def _point(header: Path, target: Path, offset: int) -> None:
+    """Copy a NIfTI header, with another offset of its voxels."""
+    with header.open("rb") as file:
+        fields = nibabel().Nifti1Pair.header_class.from_fileobj(file)
+        rest = file.read()
+    fields.set_data_offset(offset)
+    target.write_bytes(fields.binaryblock + rest)
