@@ -113,7 +113,18 @@ def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(monkeypatch):
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.check", "--device", "cpu", "--threads", "1", *options],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.check",
+            "--device",
+            "cpu",
+            "--threads",
+            "1",
+            *options,
+        ],
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",

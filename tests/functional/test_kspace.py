@@ -14,6 +14,7 @@ from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.reference import kspace as definition
 from torchio_gpu.functional.reference import phase_encode, slabs
+from torchio_gpu.functional.reference.frames import Frame
 from torchio_gpu.functional.reference.slabs import last
 from torchio_gpu.functional.reference.spatial import reader, separable
 
@@ -202,7 +203,7 @@ def test_one_pose_over_all_lines_is_a_rigid_warp():
         owner = np.ones((2, size[2]), dtype=int)
         halves = [torch.from_numpy(half) for half in phase_encode.halves(owner, 1)]
         factors = [torch.from_numpy(factor) for factor in factors]
-        read = reader(x, "linear", 0.0)
+        read = reader(x, "linear", [Frame.whole((10, 12, 14), 2, 0.0)])
         out = phase_encode.motion(x, factors, halves[0], None, [(slice(None), order)], read)
         expected = F.affine_warp(x, matrix[:, 0])
         torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)

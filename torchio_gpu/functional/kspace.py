@@ -21,6 +21,7 @@ from ..shapes import Triple, Volume, spatial_shape
 from .arguments import as_given, at_least, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
+from .reference.frames import Frame
 from .reference.slabs import Turned, last
 from .reference.spatial import reader, separable
 from .rows import rows_by_axis, with_axis_last
@@ -193,7 +194,8 @@ def motion(
         assert factors is not None  # as an affine map always is
         halves = _reference.halves(motion_owner(times, size[2]), poses)
         *moved, even, odd = to_device(x.device, *factors, *halves)
-        read = reader(part, mode, edge if isinstance(edge, Tensor) else float(edge[0]))
+        value = edge if isinstance(edge, Tensor) else float(edge[0])
+        read = reader(part, mode, [Frame.whole(part.shape[2:], len(part), value)])
         return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
 
     matrix = _from_turned(matrix, rows_by_axis(axis, len(x)))

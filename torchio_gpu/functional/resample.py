@@ -72,8 +72,7 @@ def resample(
     if mode == "label" or spatial.is_exact(matrix):
         return spatial.warp(x, matrix, size=size, mode=mode, fill=fill, frames=frames)
     if not frames:
-        ends = np.broadcast_to(np.array(spatial_shape(x)) - 0.5, (len(x), 3))
-        frames = [Frame(np.full((len(x), 3), -0.5), ends, fill)]
+        frames = [Frame.whole(spatial_shape(x), len(x), fill)]
     frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
     exact = spatial.exact_rows(matrix)
     if use_kernel(x.device, kernels.warp_obstacle(x, size, mode, 0.0, frames, None, False)):

@@ -73,7 +73,9 @@ def affine_warp(
         mode: 'linear'; 'nearest'; 'bspline', the cubic B-spline through all voxels (quick where
             axes stay parallel, see :func:`resample`; else 64 voxels are looked at for each); or
             'label', the label whose membership, interpolated linearly, is largest.
-        fill: Value outside the input: a number, one per sample (B), or per channel (B, C).
+        fill: Value outside the input: a number, one per sample (B), or per channel (B, C). As in
+            ITK, the input ends half a voxel beyond the outermost voxel centres; up to there the
+            outermost voxels go on.
 
     Returns:
         Volume (B, C, \\*size). Floats keep their dtype; integers become float32 where they are
@@ -151,8 +153,7 @@ def warp(
         operations: Pointwise operations to apply to the result, in the same pass where samples
             are interpolated linearly; see :func:`torchio_gpu.functional.pointwise`.
         frames: Boxes of the input, oldest first, each with the value of what is read from outside
-            it. They take the place of ``fill``: the outermost voxels go on as far as a frame lets
-            them.
+            it, in place of ``fill``, whose box is the whole input.
         view: Where in a larger volume the output lies, if it is a window of one, for operations
             that depend on the place.
 
@@ -174,11 +175,11 @@ def warp(
     batch = len(x)
     matrix, control_points, lattice, size = check_maps(x, matrix, control_points, lattice, size)
     fill = check_fill(fill, x, mode)
-    frames = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
+    boxes = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
     out_dtype = x.dtype if moving or x.is_floating_point() else torch.float32
     check_operations(x, operations)
     exact = exact_rows(matrix, control_points)
-    obstacle = kernels.warp_obstacle(x, size, mode, fill, frames, lattice, inverse)
+    obstacle = kernels.warp_obstacle(x, size, mode, fill, boxes, lattice, inverse)
     if use_kernel(x.device, obstacle):
         if len(exact) == batch and x.is_floating_point() and not moving:
             mode = "nearest"
@@ -191,7 +192,7 @@ def warp(
             size,
             mode,
             fill,
-            frames,
+            boxes,
             together,
             view,
             out_dtype,
@@ -200,10 +201,11 @@ def warp(
         return pointwise(out, operations, view) if operations and not together else out
     if not x.is_floating_point() and not moving:
         x = x.to(torch.float32)
+    own = boxes or [Frame.whole(x.shape[2:], batch, fill)]
     if not exact:
         together = operations if mode == "linear" else ()
         out = _sample(
-            x, matrix, control_points, lattice, size, mode, fill, inverse, frames, together, view
+            x, matrix, control_points, lattice, size, mode, own, inverse, together, view
         ).to(out_dtype)
         return pointwise(out, operations, view) if operations and not together else out
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -212,20 +214,20 @@ def warp(
     rest = [row for row in range(batch) if row not in exact]
     if len(groups) == 1 and not rest:
         out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
-        out = fill_along_axes(out, host(matrix), frames)
+        out = fill_along_axes(out, host(matrix), boxes)
         return pointwise(out, operations, view) if operations else out
     out = empty((*x.shape[:2], *size), out_dtype, x.device)
     for key, rows in groups.items():
         at = rows_at(rows, x.device)
         part = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
-        few = [frame.rows(rows) for frame in frames]
+        few = [frame.rows(rows) for frame in boxes]
         out[at] = fill_along_axes(part, host(matrix)[rows], few)
     if rest:
         at = rows_at(rest, x.device)
         points = None if control_points is None else control_points[rest]
         places = None if lattice is None else lattice[rest]
-        fills, few = _pick(fill, at), [frame.rows(rest) for frame in frames]
-        part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse, few)
+        few = [frame.rows(rest) for frame in own]
+        part = _sample(x[at], matrix[rest], points, places, size, mode, few, inverse)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations, view) if operations else out
 
@@ -292,9 +294,8 @@ def _sample(
     lattice: Array | None,
     size: Triple,
     mode: str,
-    fill: float | Tensor,
+    frames: Sequence[Frame],
     inverse: bool,
-    frames: Sequence[Frame] = (),
     operations: Sequence[Operation] = (),
     view: View | None = None,
 ) -> Volume:
@@ -312,10 +313,10 @@ def _sample(
         matrix_, points, places = to_device(x.device, matrix, control_points, lattice)
         source = x.shape[2:]
         grid = _reference.displaced_grid(source, matrix_, points, places, size, mode, inverse)
-        out = _reference.sample(x, grid, mode, fill, frames)
+        out = _reference.sample(x, grid, mode, frames)
         return out if finish is None else finish(out, 0)
     moved = to_device(x.device, *factors)
-    return _reference.sample_separable(x, moved, mode, fill, finish, frames)
+    return _reference.sample_separable(x, moved, mode, frames, finish)
 
 
 def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
