@@ -97,7 +97,8 @@ class GridParams(Params):
         header = self.header[:, m]
         moved = bool((header != np.eye(4)).any())
         after = Space(_triple(self.shape[0, m]), self.affine[:, m])
-        if after.shape == space.shape and np.array_equal(after.affine, space.affine):
+        same = after.shape == space.shape and np.array_equal(after.affine, space.affine)
+        if same and not moved:
             return Move()  # stays where it is
         return Move(header if moved else None, space=after)
 
