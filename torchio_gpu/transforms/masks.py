@@ -14,7 +14,7 @@ from .. import geometry
 from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.launch import indices
-from ..geometry import SPACE_TOLERANCE_MM, Space
+from ..geometry import Space
 
 #: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
 Masking = None | str | Callable[[Tensor], Tensor]
@@ -107,7 +107,7 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
         mask = data != 0
     else:
         mask = torch.isin(data, indices(held(labels, data.dtype), data.device).to(data.dtype))
-    if not images.space.distance_mm(space) <= SPACE_TOLERANCE_MM:
+    if not images.space.is_same(space):
         matrix = images.space.to_voxel @ space.affine
         mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)
     return mask if mask.shape[1] == 1 else mask.any(1, keepdim=True)

@@ -15,7 +15,6 @@ from ..arrays import Array
 from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..geometry import (
-    SPACE_TOLERANCE_MM,
     Space,
 )
 from .reading import sample
@@ -170,7 +169,7 @@ def check_spaces(spaces: dict[str, Space], transform: str) -> None:
     for name, space in spaces.items():
         if space is first or space.shape == first.shape:
             continue
-        if np.abs(space.affine - first.affine).max() < SPACE_TOLERANCE_MM:
+        if space.is_aligned(first):
             raise ValueError(
                 f"images of a subject must share a shape under {transform} when they share "
                 f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"

@@ -15,7 +15,6 @@ from ..arrays import Array, as_array, per_sample
 from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.arguments import at_least
-from ..geometry import SPACE_TOLERANCE_MM
 from ..shapes import Volume
 from .base import Scene, Transform
 from .intensity import given_seeds
@@ -117,7 +116,7 @@ class _FromLabels(Transform):
         kinds = tuple((each, images[each].kind) for each in images)
         source = self._source(kinds)
         apart = existing.space.distance_mm(images[source].space)
-        if apart > SPACE_TOLERANCE_MM or existing.data.shape[1] != 1:
+        if not existing.space.is_same(images[source].space) or existing.data.shape[1] != 1:
             raise ValueError(
                 f"{self.name} needs {name!r} to be an image of one channel in the space of "
                 f"{source!r}: it has {existing.data.shape[1]}, and their corners are {apart:.3g} "
