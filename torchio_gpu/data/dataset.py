@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from .batch import SubjectsBatch
 from .subject import Subject
@@ -68,8 +68,14 @@ class SubjectsDataset(Dataset[Any]):
         return list(self._subjects)
 
 
-def collate(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
-    """Batch subjects: what a DataLoader does with them, with or without our help."""
+def collate(samples: Sequence[Any]) -> Any:
+    """Batch samples: subjects as a :class:`SubjectsBatch`, all else as torch does."""
+    if all(isinstance(sample, Subject) for sample in samples):
+        return SubjectsBatch.from_subjects(samples)
+    return default_collate(list(samples))
+
+
+def _collate_subjects(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
     return SubjectsBatch.from_subjects(subjects)
 
 
@@ -77,7 +83,7 @@ def _teach_torch() -> None:
     """Let torch's default collate function, which a plain DataLoader uses, batch subjects."""
     from torch.utils.data._utils.collate import default_collate_fn_map
 
-    default_collate_fn_map[Subject] = collate
+    default_collate_fn_map[Subject] = _collate_subjects
 
 
 _teach_torch()
