@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from . import rng
-from .data.dataset import collate
+from .data.dataset import SubjectsDataset, collate
 from .data.subject import Subject
 
 _Seeded = tuple[int, int]  # (index, seed)
@@ -128,7 +128,7 @@ class SeededDataset(Dataset[Any]):
     def __getitem__(self, pair: _Seeded) -> Any:
         index, seed = pair
         with rng.use_seed(seed) as streams:
-            subject = self._dataset[index]
+            subject = self._stored(index)
             if isinstance(subject, Subject):
                 subject = copy.copy(subject)  # which may be one that the dataset keeps
             if self._transform is not None:
@@ -136,6 +136,15 @@ class SeededDataset(Dataset[Any]):
         if isinstance(subject, Subject):
             subject.streams = streams
         return subject
+
+    def _stored(self, index: int) -> Any:
+        """Return a sample; its voxels may be those that are kept, if nobody writes to them."""
+        dataset: Any = self._dataset
+        plain = type(dataset).__getitem__ is SubjectsDataset.__getitem__
+        keeps = self._transform is None or getattr(self._transform, "keeps_input", False)
+        if plain and keeps and dataset.transform is None:
+            return dataset.stored(index)
+        return dataset[index]
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -15,6 +15,7 @@ from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume
 from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
+from .meta_tensor import is_meta_tensor, split
 from .subject import Subject
 
 _IDENTITY = np.eye(4)[None]
@@ -41,6 +42,9 @@ class ImagesBatch:
         kind: str = INTENSITY,
         images: Sequence[Image] | None = None,
     ) -> None:
+        if is_meta_tensor(data):
+            data, own = split(data)
+            affine = np.broadcast_to(own, (len(data), 4, 4)).copy() if affine is None else affine
         self.data = usable(check_volume(data, "data"))
         batch = data.shape[0]
         if affine is None:
@@ -52,8 +56,16 @@ class ImagesBatch:
         self._images = images  # as templates: without their voxels
 
     @classmethod
-    def from_images(cls, images: Sequence[Image], name: str = "image") -> ImagesBatch:
-        """Stack the voxels of images, one per sample, that share shape and type."""
+    def from_images(
+        cls, images: Sequence[Image], name: str = "image", view: bool = False
+    ) -> ImagesBatch:
+        """Stack the voxels of images, one per sample, that share shape and type.
+
+        Args:
+            images: The images.
+            name: Their name, for errors.
+            view: Let the voxels of a single image be those of the batch, rather than a copy.
+        """
         first = images[0]
         for n, image in enumerate(images):
             if image.shape != first.shape:
@@ -67,7 +79,8 @@ class ImagesBatch:
                     f"images {name!r} of a batch must be of one type: sample 0 is {first.kind}, "
                     f"sample {n} is {image.kind}"
                 )
-        data = first.data[None] if len(images) == 1 else torch.stack([i.data for i in images])
+        view = view and len(images) == 1
+        data = first.data[None] if view else torch.stack([i.data for i in images])
         affine = np.stack([image.affine for image in images])
         return cls(data, affine, first.kind, [image._with(None) for image in images])
 
@@ -217,8 +230,13 @@ class SubjectsBatch:
         self._class: type[Subject] = Subject
 
     @classmethod
-    def from_subjects(cls, subjects: Sequence[Subject]) -> SubjectsBatch:
-        """Batch subjects that have the same images, of the same shapes."""
+    def from_subjects(cls, subjects: Sequence[Subject], view: bool = False) -> SubjectsBatch:
+        """Batch subjects that have the same images, of the same shapes.
+
+        Args:
+            subjects: The subjects.
+            view: Let the voxels of a single subject be those of the batch, rather than a copy.
+        """
         if not subjects:
             raise ValueError("a batch needs at least one subject, got none")
         first = subjects[0]
@@ -229,7 +247,7 @@ class SubjectsBatch:
                     f"sample {n} has {list(subject)}"
                 )
         images = {
-            name: ImagesBatch.from_images([subject[name] for subject in subjects], name)
+            name: ImagesBatch.from_images([subject[name] for subject in subjects], name, view)
             for name in first
         }
         names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
@@ -333,6 +351,29 @@ class SubjectsBatch:
             if name in values:
                 return values[name]
         raise AttributeError(f"batch has no attribute or value {name!r}")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set an image of all samples, or one value for each."""
+        if isinstance(value, ImagesBatch) or name in self.images:
+            if not isinstance(value, ImagesBatch):
+                raise TypeError(f"{name!r} must be an ImagesBatch, got {type(value).__name__}")
+            if len(value) != self.batch_size:
+                raise ValueError(
+                    f"{name!r} must have the {self.batch_size} samples of the batch, "
+                    f"got {len(value)}"
+                )
+            self.metadata = {n: v for n, v in self.metadata.items() if n != name}
+            self.images[name] = value
+        else:
+            self.metadata = {**self.metadata, name: value}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # one truth: what is read as an attribute is an item
+        known = self.__dict__.get("images", {}), self.__dict__.get("metadata", {})
+        if any(name in values for values in known) or isinstance(value, ImagesBatch):
+            self[name] = value
+        else:
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         values = [f"{name}={value!r}" for name, value in self.images.items()]

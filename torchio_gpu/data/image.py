@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import geometry
 from ..shapes import Triple
-from . import io
+from . import io, meta_tensor
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -105,7 +105,9 @@ class Image:
             self._affine = source._affine
             self.metadata = {**source.metadata, **self.metadata}
             return
-        if io.is_sitk(source):
+        if meta_tensor.is_meta_tensor(source):
+            source, affine = meta_tensor.split(source)
+        elif io.is_sitk(source):
             source, affine = io.from_sitk(source)
         elif io.is_nibabel(source):
             source, affine = io.from_nibabel(source)
@@ -204,7 +206,7 @@ class Image:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
         if self._affine is None:
             self._affine = self._peek().affine.numpy()
-        return self._affine
+        return self._affine.copy()
 
     @affine.setter
     def affine(self, affine: Any) -> None:

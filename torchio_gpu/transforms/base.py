@@ -67,6 +67,10 @@ class Transform(nn.Module, ABC):
     #: Of a volume transform: whether it is one increasing linear map of the intensities of each
     #: sample, so that it may be carried out before the voxels are interpolated.
     commutes: bool = False
+    #: Whether voxels that are given stay as they are: a dataset need not copy them.
+    keeps_input: ClassVar[bool] = True
+    #: Whether it calls a function of the user, of which nothing is known.
+    foreign: ClassVar[bool] = False
 
     def __init__(
         self,

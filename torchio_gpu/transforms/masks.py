@@ -79,7 +79,8 @@ def mask_of(
         return None
     target = images[name]
     if not isinstance(masking_method, str):
-        masks = [torch.as_tensor(masking_method(voxels)).bool() for voxels in target.data]
+        # a function of the user may write to what it is given
+        masks = [torch.as_tensor(masking_method(v.clone())).bool() for v in target.data]
         mask = torch.stack([m.to(target.device) for m in masks])
         wanted = tuple(target.shape)
         if mask.shape[2:] != wanted[2:] or mask.shape[1:2] not in ((1,), wanted[1:2]):

@@ -315,7 +315,10 @@ def copy_voxels(
     window: Any = (..., *source)
     place: Any = (..., *target)
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
-        return y[window].contiguous()
+        part = y[window].contiguous()
+        # a part that lies in one piece would keep all of the memory, and let it be written to
+        owned = part.numel() == x.numel() or part.data_ptr() != y[window].data_ptr()
+        return part if owned else part.clone()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
     out = empty((*x.shape[:2], *size), x.dtype, x.device)
     for axis, (inside, n) in enumerate(zip(target, size, strict=True)):
