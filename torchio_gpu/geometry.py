@@ -30,6 +30,10 @@ from .shapes import Triple
 DOMAIN_MARGIN = 0.625
 SPLINE_ORDER = 3
 CODES = (("L", "R"), ("P", "A"), ("I", "S"))
+_AXIS_NAMES = frozenset(
+    [*"lrpais", "lr", "rl", "pa", "ap", "is", "si"]
+    + ["left", "right", "posterior", "anterior", "inferior", "superior"]
+)
 #: Two grids are the same space when their corners agree within this share of a voxel.
 SPACE_TOLERANCE = 0.01
 #: Rounding of a number of voxels that may be whole.
@@ -164,7 +168,7 @@ def check_axis(axis: int) -> int:
 
 def check_axis_name(axis: str) -> str:
     """Return an anatomical axis name, or raise."""
-    if not isinstance(axis, str) or axis[:1].upper() not in "LRAPIS" or not axis:
+    if not isinstance(axis, str) or axis.lower() not in _AXIS_NAMES:
         raise ValueError(
             f"axes must be 0, 1, 2 or anatomical names such as 'LR', 'Anterior' or 'S', "
             f"got {axis!r}"

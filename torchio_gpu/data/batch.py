@@ -14,7 +14,7 @@ from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume
-from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class, usable
+from .image import AFFINE, DATA, INTENSITY, LABEL, LOCATION, TYPE, Image, image_class, usable
 from .meta_tensor import is_meta_tensor, split
 from .subject import Subject
 
@@ -49,8 +49,12 @@ class ImagesBatch:
         batch = data.shape[0]
         if affine is None:
             affine = _IDENTITY.repeat(batch, 0)
-        elif affine.shape != (batch, 4, 4):
-            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {affine.shape}")
+        elif np.shape(affine) != (batch, 4, 4):
+            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
+        elif not np.isfinite(affine).all():
+            raise ValueError(f"affine must be finite, got {affine}")
+        if kind not in (INTENSITY, LABEL):
+            raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
         self.affine = affine
         self.kind = kind
         self._images = images  # as templates: without their voxels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache, wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,6 +72,29 @@ class Transform(nn.Module, ABC):
     keeps_input: ClassVar[bool] = True
     #: Whether it calls a function of the user, of which nothing is known.
     foreign: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the outermost constructor say that an instance is made: its arguments are fixed."""
+        super().__init_subclass__(**kwargs)
+        construct = cls.__dict__.get("__init__")
+        if construct is None:
+            return
+
+        @wraps(construct)
+        def made(self: Transform, *args: Any, **kwargs: Any) -> None:
+            construct(self, *args, **kwargs)
+            if type(self).__init__ is made:
+                self.__dict__["_made"] = True
+
+        cls.__init__ = made  # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_made" in self.__dict__ and name in _fixed(type(self)):
+            raise AttributeError(
+                f"{name} of {self.name} cannot be changed, since ranges and plans are made of it: "
+                f"make another one, {self.name}({name}=...)"
+            )
+        super().__setattr__(name, value)
 
     def __init__(
         self,
@@ -349,8 +373,8 @@ class Transform(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        state.pop("_plan", None)
-        state.pop("number")
+        for name in ("_plan", "_portable", "number"):
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -360,6 +384,13 @@ class Transform(nn.Module, ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
         return f"{self.name}({arguments})"
+
+
+@cache
+def _fixed(cls: type[Transform]) -> frozenset[str]:
+    """Names of arguments of a class that are not common to all transforms."""
+    named = inspect.signature(cls.__init__).parameters
+    return frozenset(named) - frozenset(inspect.signature(Transform.__init__).parameters)
 
 
 def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None:

@@ -169,12 +169,16 @@ class ZNormalization(Normalization):
         x = images[name].data
         known = moments(x, mask_of(self.masking_method, images, name))
         if x.device.type == "cpu":
-            wrong = (known.std == 0) | ~known.std.isfinite()
-            if wrong.any():
-                raise RuntimeError(
-                    f"standard deviation is 0 or not finite, or there are no voxels to take it "
-                    f"of, in {which(images, name, wrong)}"
-                )
+            for wrong, fact in (
+                (known.std == 0, "becomes 0: all of its voxels are the same"),
+                (known.mean.isnan(), "stays as it is: its mask is empty, or has NaN in it"),
+            ):
+                if wrong.any():
+                    warnings.warn(
+                        f"ZNormalization: {which(images, name, wrong)} {fact}",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
         return F.standardize(x, known=known)
 
 

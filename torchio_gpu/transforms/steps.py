@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,6 +91,43 @@ class Outline:
         return len(self.gates) - 1
 
 
+class StandIn:
+    """A transform that could not be pickled, as the history of another process shows it.
+
+    It can be looked at and not applied: the function that it held stayed behind.
+    """
+
+    is_invertible = False
+
+    def __init__(self, transform: Transform) -> None:
+        self.name, self.role, self.text = transform.name, transform.role, repr(transform)
+        self.regrids, self.foreign = transform.regrids, transform.foreign
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("name", "text"):
+            raise AttributeError(name)
+        raise RuntimeError(
+            f"{self.name} cannot be applied again: it holds a function that cannot be pickled, as "
+            "a lambda, which stayed in the process where it was applied"
+        )
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _portable(transform: Transform) -> Transform | StandIn:
+    """Return a transform that can be pickled: itself, or what stands in for it."""
+    known: Any = transform.__dict__.get("_portable")
+    if known is None:
+        try:
+            pickle.dumps(transform)
+            known = True
+        except Exception:  # whatever a class of the user raises
+            known = StandIn(transform)
+        transform.__dict__["_portable"] = known
+    return transform if known is True else known  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Record:
     """What was applied: a transform, its parameters, to which images of which samples.
@@ -102,6 +141,13 @@ class Record:
     names: tuple[str, ...]
     untouched: tuple[str, ...] = ()
     active: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a batch of a worker travels with its history, and one that cannot would never arrive
+        return {**self.__dict__, "transform": _portable(self.transform)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Record:
+        return replace(self, params=copy.deepcopy(self.params, memo))
 
     def row(self, sample: int) -> Record | None:
         """The record of one sample, or None if the transform left it out."""
