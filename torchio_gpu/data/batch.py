@@ -114,7 +114,8 @@ class ImagesBatch:
 
     def floating(self) -> ImagesBatch:
         """These images with voxels to compute with: integers as float32."""
-        return self if self.dtype.is_floating_point else self.with_data(self.data.float())
+        floats = self.dtype.is_floating_point or self.dtype.is_complex
+        return self if floats else self.with_data(self.data.float())
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         """Some of the voxels of each sample.

@@ -206,7 +206,8 @@ class Image:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
         if self._affine is None:
             self._affine = self._peek().affine.numpy()
-        return self._affine.copy()
+        self._affine.flags.writeable = False  # to be set, so that it is checked, and not written to
+        return self._affine
 
     @affine.setter
     def affine(self, affine: Any) -> None:
@@ -318,7 +319,7 @@ class Image:
 
     def as_sitk(self) -> SimpleITK.Image:
         """As a SimpleITK image; channels become vector components."""
-        return io.to_sitk(self.data.detach().cpu(), torch.from_numpy(self.affine))
+        return io.to_sitk(self.data.detach().cpu(), torch.tensor(self.affine))
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> Image:
@@ -327,7 +328,7 @@ class Image:
 
     def save(self, path: str | Path) -> None:
         """Write the image in the format that the path's suffix names."""
-        io.write(self.data.detach().cpu(), torch.from_numpy(self.affine), Path(path))
+        io.write(self.data.detach().cpu(), torch.tensor(self.affine), Path(path))
 
     def plot(self, **kwargs: Any) -> Figure:
         """Draw the three middle planes; see :func:`torchio_gpu.plot.plot_image`."""

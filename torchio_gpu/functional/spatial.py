@@ -7,6 +7,7 @@ coordinates, and parameters that speak of the content, belong to the transforms.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels
+from .arguments import by_parts
 from .backend import use_kernel
 from .launch import to_device
 from .program import Operation, Program, View, check_operations, pointwise
@@ -170,8 +172,12 @@ def warp(
     check_volume(x)
     check_mode(mode, known=MODES)
     moving = mode in MOVING
-    if not moving and x.is_complex():
-        raise ValueError(f"x must be real for mode {mode!r}, got {x.dtype}")
+    if x.is_complex() and not moving:
+        options: dict[str, Any] = {"lattice": lattice, "size": size, "mode": mode}
+        options |= {"inverse": inverse, "fill": parts_of(fill, x)}
+        options["frames"] = [f._replace(fill=parts_of(f.fill, x)) for f in frames]
+        out = by_parts(lambda parts: warp(parts, matrix, control_points, **options), x)
+        return pointwise(out, operations, view) if operations else out
     batch = len(x)
     matrix, control_points, lattice, size = check_maps(x, matrix, control_points, lattice, size)
     fill = check_fill(fill, x, mode)
@@ -389,9 +395,18 @@ def _check_control_points(points: Array, batch: int) -> Array:
     return _widen(points, batch)
 
 
+def parts_of(fill: float | Tensor, x: Volume) -> Tensor:
+    """A fill of complex voxels for their parts, [B, 2 C]: see :func:`.arguments.by_parts`."""
+    value = check_fill(fill, x, "nearest")
+    if not isinstance(value, Tensor):
+        value = torch.full(x.shape[:2], value, dtype=x.dtype, device=x.device)
+    value = value.to(x.dtype)
+    return torch.cat([value.real, value.imag], 1)
+
+
 def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
     if not isinstance(fill, Tensor):
-        whole = not x.is_floating_point() and mode in MOVING
+        whole = not (x.is_floating_point() or x.is_complex()) and mode in MOVING
         if whole and x.dtype != torch.bool:
             limits = torch.iinfo(x.dtype)
             if fill != int(fill) or not limits.min <= fill <= limits.max:

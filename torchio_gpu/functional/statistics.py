@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
+from .arguments import check_real
 from .launch import to_device
 from .reference import statistics as _reference
 from .reference.statistics import Moments
@@ -47,6 +48,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     if not isinstance(rule, str):
         return rule
     check_volume(x)
+    if x.is_complex():  # among which none is the least
+        return 0.0
     if rule == "minimum":
         least = x.amin((2, 3, 4))
         return least.nan_to_num() if x.is_floating_point() else least
@@ -150,9 +153,7 @@ def check_mask(mask: Tensor | None, x: Volume) -> Tensor | None:
         TypeError: The mask is no tensor of truth values.
         ValueError: It is of another shape or on another device, or the volume is complex.
     """
-    check_volume(x)
-    if x.is_complex():
-        raise ValueError(f"x must be real, got {x.dtype}")
+    check_real(x)
     if mask is None:
         return None
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
