@@ -70,7 +70,7 @@ def test_a_lambda_travels_with_workers(name, method):
         else:
             batches = list(torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=2))
     assert sum(batch.batch_size for batch in batches) in (4, 8)
-    history = batches[0].history(0)
+    history = batches[0].history[0]
     assert any("lambda" in repr(record.transform) for record in history)
     lost = next(record for record in history if "lambda" in repr(record.transform))
     again = batches[0].unbatch()[0].get_composed_history()

@@ -35,6 +35,9 @@ class ImagesBatch:
     (True, (2, 4, 4))
     """
 
+    #: Whether it is only there for a transform to fill in, and holds nothing yet.
+    placeholder: bool = False
+
     def __init__(
         self,
         data: Volume,
@@ -104,7 +107,9 @@ class ImagesBatch:
         """The images of some samples."""
         images = None if self._images is None else [self._images[n] for n in samples]
         data = self.data[rows_at(samples, self.device)]
-        return ImagesBatch(data, self.affine[list(samples)], self.kind, images)
+        some = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
+        some.placeholder = self.placeholder
+        return some
 
     def metadata(self, key: str) -> list[Any]:
         """A value of the metadata of the images that were batched; None where one has none."""
@@ -275,15 +280,19 @@ class SubjectsBatch:
             subject = self._class.__new__(self._class)
             items: dict[str, Any] = {name: images[n] for name, images in columns.items()}
             items.update({name: values[n] for name, values in self.metadata.items()})
-            subject.__dict__.update(_items=items, history=self.history(n), streams=None)
+            subject.__dict__.update(_items=items, history=self._history(n), streams=None)
             if self.streams is not None:
                 one = slice(n, n + 1)
                 subject.streams = Streams(self.streams.seeds[one], self.streams.used[one])
             subjects.append(subject)
         return subjects
 
-    def history(self, sample: int) -> list[Any]:
-        """What was applied to one sample, oldest first."""
+    @property
+    def history(self) -> list[list[Any]]:
+        """Records of what was applied to each sample, oldest first."""
+        return [self._history(sample) for sample in range(self.batch_size)]
+
+    def _history(self, sample: int) -> list[Any]:
         before = self.histories[sample] if self.histories else []
         rows = (record.row(sample) for record in self.records)
         return [*before, *(record for record in rows if record is not None)]

@@ -35,7 +35,7 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        rule: 'minimum' of the channel (0 if it holds NaN); 'mean' of its border voxels; 'otsu',
+        rule: 'minimum' of the channel (0 if that is not finite); 'mean' of its border voxels; 'otsu',
             the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
             doi:10.1109/TSMC.1979.4310076); or a number, returned as it is.
 
@@ -52,7 +52,7 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
         return 0.0
     if rule == "minimum":
         least = x.amin((2, 3, 4))
-        return least.nan_to_num() if x.is_floating_point() else least
+        return torch.where(least.isfinite(), least, 0) if x.is_floating_point() else least
     border = border_values(x)
     if rule == "mean":
         return border.mean(-1)

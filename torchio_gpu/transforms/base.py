@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache, wraps
@@ -220,7 +222,10 @@ class Transform(nn.Module, ABC):
         if torch.compiler.is_compiling():
             return compiled.call(self, x)
         batch, restore = to_batch(x, self._only(), self.label_keys)
-        return self._finish(x, restore(self.plan().run(batch)))
+        plan = self.plan()
+        if batch.metadata or isinstance(x, dict):
+            _warn_of_points(x if isinstance(x, dict) else batch.metadata, plan)
+        return self._finish(x, restore(plan.run(batch)))
 
     def sample(self, batch: SubjectsBatch, u: np.ndarray | None = None) -> Params:
         """Draw parameters for a batch, without applying them.
@@ -382,8 +387,45 @@ class Transform(nn.Module, ABC):
         self.number = compiled.register(self)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
+        arguments = ", ".join(f"{name}={_brief(v)}" for name, v in self.arguments().items())
         return f"{self.name}({arguments})"
+
+
+def _brief(value: Any) -> str:
+    """A value in one line: of large arrays, their shape."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        large = math.prod(value.shape) > 16
+        return f"<{' x '.join(map(str, value.shape))}>" if large else repr(value.tolist())
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_brief, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_brief(each)}' for key, each in value.items())}}}"
+    return " ".join(repr(value).split())
+
+
+def _warn_of_points(values: Mapping[str, Any], plan: Plan) -> None:
+    """Warn, once for each name, of what looks like landmarks and stays while content moves."""
+    movers = [s.transform for s in plan.steps if s.transform.role == "spatial"]
+    movers = [transform for transform in movers if not transform.regrids]
+    for name, value in values.items() if movers else ():
+        one = value[0] if isinstance(value, list) and value else value
+        if not isinstance(one, (torch.Tensor, np.ndarray)) or one.ndim != 2 or name in _POINTS:
+            continue
+        if one.shape[1] == 3:
+            _POINTS.add(name)
+            warnings.warn(
+                f"{name!r} has shape {tuple(one.shape)}, as landmarks have, and stays as it is: "
+                f"{movers[0].name} moves images alone",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+#: Names that were warned of.
+_POINTS: set[str] = set()
 
 
 @cache

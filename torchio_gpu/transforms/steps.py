@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..geometry import Space
 from .params import Params
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Step:
         keep: Images to keep as they are before the step, with the names to keep them under.
         untouched: Images to leave alone whatever the transform says.
         fuse: Whether the step may share a pass.
+        spaces: Of what is recorded, where the images lay that it moved.
     """
 
     transform: Transform
@@ -57,6 +59,7 @@ class Step:
     keep: dict[str, str] | None = None
     untouched: tuple[str, ...] = ()
     fuse: bool = True
+    spaces: tuple[Space, ...] = ()
 
     @property
     def pads(self) -> bool:
@@ -133,7 +136,8 @@ class Record:
     """What was applied: a transform, its parameters, to which images of which samples.
 
     ``untouched`` are the images that were there and were left alone; an image that is added later,
-    such as a prediction, follows the others when the record is replayed or undone.
+    such as a prediction, follows the others when the record is replayed or undone. ``spaces`` are
+    those of the images that were moved, by which is seen whether one that was added lies there.
     """
 
     transform: Transform
@@ -141,6 +145,7 @@ class Record:
     names: tuple[str, ...]
     untouched: tuple[str, ...] = ()
     active: np.ndarray | None = None
+    spaces: tuple[Space, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         # a batch of a worker travels with its history, and one that cannot would never arrive
@@ -153,9 +158,27 @@ class Record:
         """The record of one sample, or None if the transform left it out."""
         if self.active is not None and not bool(self.active[sample]):
             return None
-        return Record(self.transform, self.params.row(sample), self.names, self.untouched)
+        one = slice(sample, sample + 1)
+        spaces = tuple(Space(space.shape, space.affine[one]) for space in self.spaces)
+        params = self.params.row(sample)
+        return Record(self.transform, params, self.names, self.untouched, None, spaces)
+
+    def __call__(self, x: Any) -> Any:
+        """Apply the transform again, with the same parameters."""
+        return self._recorded()(x)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts; see :meth:`Recorded.to_dict`."""
+        return self._recorded().to_dict()  # type: ignore[no-any-return]
+
+    def _recorded(self) -> Any:
+        from .history import Recorded  # which holds steps
+
+        return Recorded(self.transform, self.params, self.names, self.untouched, self.spaces)
 
     def __repr__(self) -> str:
+        if isinstance(self.transform, StandIn) or not self.transform.draws:
+            return repr(self.transform)
         return f"{self.transform.name}({self.params})"
 
 
