@@ -91,7 +91,8 @@ def test_a_masked_head_keeps_what_is_inside():
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (40, 44, 36)), indexing="ij")
     inside = sum(a**2 for a in axes) < 0.6
     x = torch.where(inside, 100.0, NAN)[None]
-    for transform in (tio.Resample(1.5), tio.Resize(30), tio.Blur(1.0), tio.Affine(degrees=10)):
+    turned = tio.Affine(degrees=10, default_pad_value=NAN)
+    for transform in (tio.Resample(1.5), tio.Resize(30), tio.Blur(1.0), turned):
         out = transform(x)
         share = out.isfinite().double().mean() / inside.double().mean()
         assert 0.1 < share < 1.05  # a Gaussian reaches four voxels into a head of fifteen

@@ -93,9 +93,14 @@ def damage(record, chance):
 
 def looks_right(recorded) -> bool:
     """Whether all numbers of what was accepted are finite and of as many samples."""
-    arrays = [v for v in vars(recorded.params).values() if isinstance(v, np.ndarray)]
-    finite = all(np.isfinite(a).all() for a in arrays if a.dtype.kind == "f")
-    return finite and len({len(a) for a in arrays}) <= 1
+    arrays = {n: v for n, v in vars(recorded.params).items() if isinstance(v, np.ndarray)}
+    ends = ("low", "high")  # of Clamp, infinite for none
+    finite = all(
+        np.isfinite(a).all() or (n in ends and not np.isnan(a).any())
+        for n, a in arrays.items()
+        if a.dtype.kind == "f"
+    )
+    return finite and len({len(a) for a in arrays.values()}) <= 1
 
 
 def check_damaged_records(number: int, seed: int = 0) -> dict[str, int]:

@@ -35,8 +35,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        rule: 'minimum' of the channel (0 if that is not finite); 'mean' of its border voxels; 'otsu',
-            the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
+        rule: 'minimum' of the channel (0 if that is not finite); 'mean' of its border voxels;
+            'otsu', the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
             doi:10.1109/TSMC.1979.4310076); or a number, returned as it is.
 
     Returns:

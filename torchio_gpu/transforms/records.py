@@ -57,15 +57,25 @@ def check(record: Any) -> Checked:
 
 
 def check_rows(params: Params) -> None:
-    """Raise unless all parameters are of as many samples, finite, and one of each."""
+    """Raise unless all parameters are of as many samples, finite, and one of each.
+
+    Those whose neutral value is infinite, as the ends of a range are, may be so too.
+    """
     arrays = {n: v for n, v in vars(params).items() if isinstance(v, (np.ndarray, Tensor))}
     rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if len(set(rows.values())) > 1 or 0 in rows.values():
         raise ValueError(f"parameters must be of as many samples, got {rows}")
+    for name, array in arrays.items():
+        values = np.asarray(array.detach() if isinstance(array, Tensor) else array)
+        usable = (
+            ~np.isnan(values) if math.isinf(params.neutral.get(name, 0)) else np.isfinite(values)
+        )
+        if values.dtype.kind == "f" and not usable.all():
+            raise ValueError(f"{name} must be finite, got {_brief(values.tolist())}")
 
 
 def _param(name: str, value: Any) -> Any:
-    """A parameter: a number, a flag, a name, or a rectangular list of finite numbers."""
+    """A parameter: a number, a flag, a name, or a rectangular list of numbers."""
     if isinstance(value, Mapping) and value and "shape" not in value:  # parameters within others
         if not all(isinstance(key, str) for key in value):
             raise ValueError(f"{name} must be a dict by name, got {_brief(value)}")
@@ -88,9 +98,7 @@ def _param(name: str, value: Any) -> Any:
             raise ValueError(f"{name} must be a rectangular list, got {_brief(value)}") from error
         if array.dtype.kind not in "biuf" or array.size > _MOST:
             raise ValueError(f"{name} must be a list of numbers, got {_brief(value)}")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite, got {_brief(value)}")
-        return value
+        return value  # whether it is finite: see check_rows
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):
