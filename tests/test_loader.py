@@ -175,3 +175,57 @@ def test_what_mates_have_used_up_does_not_matter():
     together = noise(tio.SubjectsBatch.from_subjects([worn, subjects[1]])).t1.data
     for n in range(2):
         torch.testing.assert_close(together[n], alone[n])
+
+
+class TestRepeatedSamples:
+    """A sampler with replacement draws a sample several times: each time it is another one."""
+
+    def fields(self, order, **options):
+        subject = tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 4, 4, 4)))
+        dataset = tio.SubjectsDataset([subject] * 3, tio.RandomNoise(std=(1, 1)))
+        loader = tio.SubjectsLoader(dataset, sampler=order, seed=5, **options)
+        return torch.cat([batch.t1.data for batch in loader])
+
+    def test_each_draw_is_its_own(self):
+        fields = self.fields([0] * 6, batch_size=2)
+        assert len({field.sum().item() for field in fields}) == 6
+
+    @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 6, "num_workers": 2}])
+    def test_and_independent_of_batches_and_workers(self, options):
+        order = [0, 2, 0, 1, 0, 2]
+        expected = self.fields(order, batch_size=4)
+        assert torch.equal(self.fields(order, **options), expected)
+
+    def test_and_of_what_comes_between(self):
+        one, other = self.fields([0, 1, 0], batch_size=3), self.fields([1, 0, 0, 2], batch_size=2)
+        assert torch.equal(one[[0, 2, 1]], other[[1, 2, 0]])
+
+    def test_ordinary_sampling_has_the_seeds_of_ever(self):
+        seeds = tio.rng.sample_seeds(5, 0, [0, 1, 2])
+        dataset = tio.SubjectsDataset(
+            [tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 2, 2, 2)))] * 3
+        )
+        (batch,) = tio.SubjectsLoader(dataset, batch_size=3, seed=5)
+        assert batch.streams.seeds.tolist() == seeds.tolist()
+
+    def test_weighted_sampling_with_replacement(self):
+        weights = torch.utils.data.WeightedRandomSampler([1.0, 0, 0], 5, replacement=True)
+        fields = self.fields(weights, batch_size=5)
+        assert len({field.sum().item() for field in fields}) == 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "make", [lambda s: {"x": s.t1.data, "age": 3}, lambda s: s.t1.data, lambda s: (s.t1.data, 1)]
+)
+def test_what_is_no_subject_is_collated_as_torch_does(make, workers):
+    subjects = [
+        tio.Subject(t1=tio.ScalarImage(torch.full((1, 2, 2, 2), float(n)))) for n in range(4)
+    ]
+    dataset = tio.SubjectsDataset(subjects, make)
+    expected = list(torch.utils.data.DataLoader(dataset, batch_size=2))
+    for loader in (tio.SubjectsLoader(dataset, batch_size=2, num_workers=workers),):
+        for batch, wish in zip(loader, expected, strict=True):
+            flat, other = (torch.utils._pytree.tree_leaves(each) for each in (batch, wish))
+            assert all(torch.equal(a, b) for a, b in zip(flat, other, strict=True))
+            assert type(batch) is type(wish)

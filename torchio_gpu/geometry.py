@@ -30,8 +30,12 @@ from .shapes import Triple
 DOMAIN_MARGIN = 0.625
 SPLINE_ORDER = 3
 CODES = (("L", "R"), ("P", "A"), ("I", "S"))
-#: Two grids are the same space when their corners agree within this distance.
-SPACE_TOLERANCE_MM = 1e-3
+_AXIS_NAMES = frozenset(
+    [*"lrpais", "lr", "rl", "pa", "ap", "is", "si"]
+    + ["left", "right", "posterior", "anterior", "inferior", "superior"]
+)
+#: Two grids are the same space when their corners agree within this share of a voxel.
+SPACE_TOLERANCE = 0.01
 #: Rounding of a number of voxels that may be whole.
 _WHOLE = 1e-6
 
@@ -71,6 +75,22 @@ class Space:
         if np.array_equal(self.affine, other.affine):
             return 0.0
         return float(np.linalg.norm(self.corners - other.corners, axis=-1).max())
+
+    def is_same(self, other: Space) -> bool:
+        """Return whether both are one space: corners agree within 1 % of the smallest voxel side.
+
+        The limit is relative, so that it holds for micrometres and for metres.
+        """
+        return self.distance_mm(other) <= SPACE_TOLERANCE * self._side(other)
+
+    def is_aligned(self, other: Space) -> bool:
+        """Return whether affines agree as those of one space do, whatever the shapes."""
+        shape = tuple(min(pair) for pair in zip(self.shape, other.shape, strict=True))
+        i, j, k = shape
+        return Space((i, j, k), self.affine).is_same(Space((i, j, k), other.affine))
+
+    def _side(self, other: Space) -> float:
+        return float(min(spacing(self.affine).min(), spacing(other.affine).min()))
 
 
 @lru_cache(maxsize=64)
@@ -148,7 +168,7 @@ def check_axis(axis: int) -> int:
 
 def check_axis_name(axis: str) -> str:
     """Return an anatomical axis name, or raise."""
-    if not isinstance(axis, str) or axis[:1].upper() not in "LRAPIS" or not axis:
+    if not isinstance(axis, str) or axis.lower() not in _AXIS_NAMES:
         raise ValueError(
             f"axes must be 0, 1, 2 or anatomical names such as 'LR', 'Anterior' or 'S', "
             f"got {axis!r}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from . import rng
-from .data.dataset import collate
+from .data.dataset import SubjectsDataset, collate
 from .data.subject import Subject
 
 _Seeded = tuple[int, int]  # (index, seed)
@@ -19,13 +20,14 @@ class SubjectsLoader(DataLoader[Any]):
     """Batches of subjects whose augmentation depends on the sample alone.
 
     A :class:`torch.utils.data.DataLoader` that yields :class:`SubjectsBatch` and gives each sample
-    a seed made from (base seed, epoch, index in the dataset). Transforms inside the dataset and
-    transforms applied to the batch later both draw from it, so that a sample is augmented alike
-    for any batch size, order of samples or number of workers.
+    a seed made from (base seed, epoch, index in the dataset, how often the index came before in
+    the epoch): a sampler with replacement gets another augmentation each time. Transforms inside
+    the dataset and transforms applied to the batch later both draw from it, so that a sample is
+    augmented alike for any batch size, order of samples or number of workers.
 
     Args:
-        dataset: Map-style dataset of subjects. Of an iterable dataset, whose samples have no
-            index, the seeds are drawn when they are needed.
+        dataset: Map-style dataset of subjects; what is none is collated as torch does. Of an
+            iterable dataset, whose samples have no index, the seeds are drawn when they are needed.
         seed: Base seed; drawn from torch's CPU generator at the first epoch by default.
         kwargs: As for DataLoader (``batch_size``, ``shuffle``, ``num_workers``, ...).
 
@@ -101,9 +103,11 @@ class _SeededBatches(BatchSampler):
         self.__dict__.update(other.__dict__)
 
     def __iter__(self) -> Iterator[list[_Seeded]]:  # type: ignore[override]
+        times: Counter[int] = Counter()
         for indices in self._batches:
             numbers = [int(index) for index in indices]
-            seeds = rng.sample_seeds(self._seed, self._epoch, numbers).tolist()
+            visits = rng.visits(numbers, times)
+            seeds = rng.sample_seeds(self._seed, self._epoch, visits).tolist()
             yield list(zip(numbers, seeds, strict=True))
 
     def __len__(self) -> int:
@@ -124,7 +128,7 @@ class SeededDataset(Dataset[Any]):
     def __getitem__(self, pair: _Seeded) -> Any:
         index, seed = pair
         with rng.use_seed(seed) as streams:
-            subject = self._dataset[index]
+            subject = self._stored(index)
             if isinstance(subject, Subject):
                 subject = copy.copy(subject)  # which may be one that the dataset keeps
             if self._transform is not None:
@@ -132,6 +136,15 @@ class SeededDataset(Dataset[Any]):
         if isinstance(subject, Subject):
             subject.streams = streams
         return subject
+
+    def _stored(self, index: int) -> Any:
+        """Return a sample; its voxels may be those that are kept, if nobody writes to them."""
+        dataset: Any = self._dataset
+        plain = type(dataset).__getitem__ is SubjectsDataset.__getitem__
+        keeps = self._transform is None or getattr(self._transform, "keeps_input", False)
+        if plain and keeps and dataset.transform is None:
+            return dataset.stored(index)
+        return dataset[index]
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data import Image, LabelMap, Subject
-from .geometry import CODES, SPACE_TOLERANCE_MM
+from .geometry import CODES
 from .shapes import Triple
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
 
 
 def _same_grid(a: Image, b: Image) -> bool:
-    return a.space.distance_mm(b.space) <= SPACE_TOLERANCE_MM
+    return a.space.is_same(b.space)
 
 
 def _rows(subject: Subject, **kwargs: Any) -> dict[str, list[_View]]:

@@ -11,7 +11,8 @@ the few host-side parameters of a pipeline, and for the noise voxels on a device
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -231,8 +232,29 @@ def streams_for(batch: int) -> Streams:
     return streams
 
 
+def visits(order: Iterable[int], times: Counter[int]) -> list[int]:
+    """Number each visit of a sample: by its index, and by another number each time it comes again.
+
+    Args:
+        order: Indices of samples, in the order in which they come.
+        times: How often each came before; it is counted on.
+
+    >>> from collections import Counter
+    >>> visits([3, 1, 3], Counter()) == [3, 1, 3 + 2**32]
+    True
+    """
+    numbers = []
+    for index in order:
+        numbers.append(index + (times[index] << 32))
+        times[index] += 1
+    return numbers
+
+
 def sample_seeds(base: int, epoch: int, indices: list[int]) -> np.ndarray:
-    """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index."""
+    """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index.
+
+    Of samples that come several times in an epoch, ``indices`` are those of :func:`visits`.
+    """
     index = np.array(indices, dtype=np.int64)
     epochs = np.full_like(index, epoch)
     words = (index & MASK, index >> 32 & MASK, epochs & MASK, epochs >> 32)

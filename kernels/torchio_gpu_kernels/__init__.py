@@ -13,7 +13,7 @@ from typing import Any
 
 #: The oldest Triton that kernels are compiled with and looked at: what torch 2.11 pins.
 OLDEST = (3, 6)
-_MODULES = ("columns", "patches", "pointwise", "warp_operator")
+_MODULES = ("bands", "columns", "patches", "pointwise", "warp_operator")
 
 
 def obstacle() -> str | None:

@@ -5,22 +5,31 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-#: A position so many voxels short of halfway between two counts as there: of a regular grid that
-#: meets voxels halfway, all are then the second one's, however they are rounded.
-HALFWAY = tl.constexpr(1e-4)
+#: A coordinate so many voxels short of halfway between two voxels, or of an end of the volume, half
+#: a voxel beyond its outermost centres, counts as there: of a regular grid that meets voxels
+#: halfway, all then belong to the voxel that begins there, however they are rounded.
+TIE = tl.constexpr(1e-4)
 #: Shares of labels this close count as the same.
-_TIE = tl.constexpr(1e-6)
+_SAME = tl.constexpr(1e-6)
 
 
 @triton.jit
 def between(x, n):
-    """Along one axis of n voxels: the lower of two to read, the share of the upper one, and how
-    much of what is read is content, which ends a voxel outside: the rest is fill.
-    """
+    """Along one axis of n voxels: the lower of two to read, and the share of the upper one."""
     near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))
-    content = tl.maximum(1.0 - tl.abs(x - near), 0.0)
     low = tl.minimum(near.to(tl.int32), tl.maximum(n - 2, 0))
-    return low, near - low.to(tl.float32), content
+    return low, near - low.to(tl.float32)
+
+
+@triton.jit
+def in_view(x, y, z, S0, S1, S2):
+    """Whether points are in a volume, up to half a voxel beyond its centres; NaN is not."""
+    return _along(x, S0) & _along(y, S1) & _along(z, S2)
+
+
+@triton.jit
+def _along(x, n):
+    return (x >= -0.5 - TIE) & (x < n.to(tl.float32) - (0.5 + TIE))
 
 
 @triton.jit
@@ -28,7 +37,7 @@ def nearest(x, n):
     """Along one axis of n voxels: the voxel to read, of two that are as near the second, and
     whether there is content.
     """
-    up = tl.floor(x + (0.5 + HALFWAY))
+    up = tl.floor(x + (0.5 + TIE))
     near = tl.minimum(tl.maximum(up, 0.0), (n - 1).to(tl.float32))
     return near.to(tl.int32), up == near
 
@@ -73,18 +82,6 @@ def moved(
 
 
 @triton.jit
-def neighbours(x, n):
-    """Along one axis of n voxels: the two voxels around a point, kept within, whether they are,
-    and the share of the upper one.
-    """
-    low = tl.floor(x)
-    last = (n - 1).to(tl.float32)
-    one = tl.minimum(tl.maximum(low, 0.0), last)
-    two = tl.minimum(tl.maximum(low + 1.0, 0.0), last)
-    return one.to(tl.int32), two.to(tl.int32), one == low, two == low + 1.0, x - low
-
-
-@triton.jit
 def blend(a, b, share):
     """From a to b; both ends are met exactly."""
     return share * b + (a - share * a)
@@ -119,32 +116,29 @@ def framed(y, cx, cy, cz, boxes, fill, stride, b, B, C, FRAMES: tl.constexpr):
 @triton.jit
 def beyond(cx, cy, cz, box):
     """Whether points are outside a box."""
-    x = (cx >= tl.load(box)) & (cx <= tl.load(box + 3))
-    y = (cy >= tl.load(box + 1)) & (cy <= tl.load(box + 4))
-    z = (cz >= tl.load(box + 2)) & (cz <= tl.load(box + 5))
+    x = (cx >= tl.load(box)) & (cx < tl.load(box + 3))
+    y = (cy >= tl.load(box + 1)) & (cy < tl.load(box + 4))
+    z = (cz >= tl.load(box + 2)) & (cz < tl.load(box + 5))
     return (x & y & z) == 0  # so that NaN is outside
 
 
 @triton.jit
-def common_label(source, outside, x, y, z, s0, s1, s2, FRAMES: tl.constexpr):
+def common_label(source, at, fx, fy, fz, s0, s1, s2):
     """The label with the largest share of the eight voxels around a point; of several, the least.
 
     Args:
-        source, outside: Where the volume begins, and the label of what is outside.
-        x, y, z: From :func:`neighbours`.
+        source: Where the volume begins.
+        at: Offsets of the lowest of the eight.
+        fx, fy, fz: Shares of the upper voxels along each axis.
     """
     labels = ()
     shares = ()
     for corner in tl.static_range(8):
-        at = x[corner // 4] * s0 + y[corner // 2 % 2] * s1 + z[corner % 2] * s2
-        label = tl.load(source + at)
-        if FRAMES == 0:
-            there = x[2 + corner // 4] & y[2 + corner // 2 % 2] & z[2 + corner % 2]
-            label = tl.where(there, label, outside)
-        share_x = x[4] if corner // 4 == 1 else 1.0 - x[4]
-        share_y = y[4] if corner // 2 % 2 == 1 else 1.0 - y[4]
-        share_z = z[4] if corner % 2 == 1 else 1.0 - z[4]
-        labels = labels + (label,)
+        step = (corner // 4) * s0 + (corner // 2 % 2) * s1 + (corner % 2) * s2
+        share_x = fx if corner // 4 == 1 else 1.0 - fx
+        share_y = fy if corner // 2 % 2 == 1 else 1.0 - fy
+        share_z = fz if corner % 2 == 1 else 1.0 - fz
+        labels = labels + (tl.load(source + (at + step)),)
         shares = shares + (share_x * share_y * share_z,)
     for one in tl.static_range(8):
         total = shares[one]
@@ -154,7 +148,7 @@ def common_label(source, outside, x, y, z, s0, s1, s2, FRAMES: tl.constexpr):
         if one == 0:
             best, most = labels[0], total
         else:
-            wins = (total > most + _TIE) | ((total >= most - _TIE) & (labels[one] < best))
+            wins = (total > most + _SAME) | ((total >= most - _SAME) & (labels[one] < best))
             best = tl.where(wins, labels[one], best)
             most = tl.where(wins, total, most)
     return best

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import program
 from .coordinates import column, coordinates
-from .sampling import between, blend, common_label, framed, moved, neighbours, places, plane
+from .sampling import between, blend, common_label, framed, in_view, moved, places, plane
 from .tiles import (
     BJ,
     OPTIONS,
@@ -110,22 +110,14 @@ def warp_kernel(
         # without the hints on addresses, neighbours would go to one thread, which suits the store
         # but not the loads: neighbouring threads are to read neighbouring voxels
         place = tl.multiple_of(within(j, k, K, 1, WIDE), [1, 1])
-        if MODE == LINEAR:
-            x0, fx, wx = between(cx, S0)
-            y0, fy, wy = between(cy, S1)
-            z0, fz, wz = between(cz, S2)
-            content = wx * wy * wz
+        if MODE != NEAREST:
+            x0, fx = between(cx, S0)
+            y0, fy = between(cy, S1)
+            z0, fz = between(cz, S2)
             if WIDE:
                 x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
             at = places(x0, y0, z0, s0, s1, s2)
-        if MODE == LABEL:
-            if WIDE:
-                s0, s1, s2 = tl.cast(s0, tl.int64), tl.cast(s1, tl.int64), tl.cast(s2, tl.int64)
-            around_x, around_y, around_z = (
-                neighbours(cx, S0),
-                neighbours(cy, S1),
-                neighbours(cz, S2),
-            )
+            known = in_view(cx, cy, cz, S0, S1, S2)
         for c in range(C):
             source = x + tl.cast(c, tl.int64) * sc
             outside = tl.load(fill + b * C + c)
@@ -136,15 +128,16 @@ def warp_kernel(
                 high = plane(source, at + s0, s1, s2, fy, fz)
                 y = blend(low, high, fx)
                 if FRAMES == 0:
-                    # a voxel that has no share must not count, not even if it is NaN
-                    y = tl.where(content > 0.0, blend(outside, y, content), outside)
+                    y = tl.where(known, y, outside)
                 if COPIES:
                     if tl.load(copies + b) != 0:
                         y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
             elif MODE == NEAREST:
                 y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
             else:
-                y = common_label(source, outside, around_x, around_y, around_z, s0, s1, s2, FRAMES)
+                y = common_label(source, at, fx, fy, fz, s0, s1, s2)
+                if FRAMES == 0:
+                    y = tl.where(known, y, outside)
             y = framed(y, cx, cy, cz, boxes, fill + b * C + c, B * C, b, B, C, FRAMES)
             if len(PROGRAM) > 0:
                 y = y.to(tl.float32)

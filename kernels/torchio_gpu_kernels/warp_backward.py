@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .coordinates import column, coordinates, taps
-from .sampling import between, beyond, blend, nearest, places
+from .sampling import between, beyond, blend, in_view, nearest, places
 from .tiles import OPTIONS, ROWS, Tiles, before_hopper, capped, is_wide, locate, readable, strides
 from .warp import LINEAR, MODES, Map
 
@@ -21,19 +21,13 @@ _GENERAL = "B S0 S1 S2 I K gb gc gi sb sc s0 s1 rows shared".split()  # noqa: SI
 
 @triton.jit
 def slope(x, n):
-    """Along one axis of n voxels: how the share of the upper voxel and the content of
-    :func:`between` change with the position.
-    """
-    last = (n - 1).to(tl.float32)
-    within = (x >= 0.0) & (x <= last)
-    content = tl.where((x < 0.0) & (x > -1.0), 1.0, 0.0)
-    content = tl.where((x > last) & (x < last + 1.0), -1.0, content)
-    return tl.where(within, 1.0, 0.0), content
+    """How the share of the upper voxel of :func:`between` changes with the coordinate: 1 or 0."""
+    return tl.where((x >= 0.0) & (x <= (n - 1).to(tl.float32)), 1.0, 0.0)
 
 
 @triton.jit
 def derivative(source, s0, s1, s2, fx, fy, fz):
-    """Between eight voxels, and how that changes along each axis."""
+    """How what is read between eight voxels changes along each axis."""
     a, b = _two(source, s2)
     c, d = _two(source + s1, s2)
     e, f = _two(source + s0, s2)
@@ -41,7 +35,7 @@ def derivative(source, s0, s1, s2, fx, fy, fz):
     p, q, r, s = blend(a, b, fz), blend(c, d, fz), blend(e, f, fz), blend(g, h, fz)
     low, high = blend(p, q, fy), blend(r, s, fy)
     by_z = blend(blend(b - a, d - c, fy), blend(f - e, h - g, fy), fx)
-    return blend(low, high, fx), high - low, blend(q - p, s - r, fx), by_z
+    return high - low, blend(q - p, s - r, fx), by_z
 
 
 @triton.jit
@@ -77,7 +71,6 @@ def warp_backward_kernel(
     columns,
     along_j,
     lowest,
-    fill,
     boxes,
     scale,
     B,
@@ -147,13 +140,15 @@ def warp_backward_kernel(
         place = j[:, None].to(tl.int64) * gj + k[None, :].to(tl.int64) * gk
         place = tl.multiple_of(place, [1, 1])  # as in the warp itself
         if MODE == LINEAR:
-            x0, fx, wx = between(cx, S0)
-            y0, fy, wy = between(cy, S1)
-            z0, fz, wz = between(cz, S2)
+            x0, fx = between(cx, S0)
+            y0, fy = between(cy, S1)
+            z0, fz = between(cz, S2)
+            known = inside & in_view(cx, cy, cz, S0, S1, S2) if FRAMES == 0 else inside
         else:
             x0, in_x = nearest(cx, S0)
             y0, in_y = nearest(cy, S1)
             z0, in_z = nearest(cz, S2)
+            known = inside & in_x & in_y & in_z if FRAMES == 0 else inside
         if WIDE:
             x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
         plane = tl.cast(S1, tl.int64) * S2 if WIDE else S1 * S2
@@ -161,9 +156,7 @@ def warp_backward_kernel(
         step_0 = tl.where(S0 > 1, plane, 0)
         step_1, step_2 = tl.where(S1 > 1, S2, 0), tl.where(S2 > 1, 1, 0)
         if POINTS:
-            up_x, end_x = slope(cx, S0)
-            up_y, end_y = slope(cy, S1)
-            up_z, end_z = slope(cz, S2)
+            up_x, up_y, up_z = slope(cx, S0), slope(cy, S1), slope(cz, S2)
         g_cx, g_cy, g_cz = cx * 0.0, cx * 0.0, cx * 0.0
         for c in range(C):
             g = tl.load(grad + tl.cast(c, tl.int64) * gc + place, mask=inside, other=0).to(
@@ -175,27 +168,18 @@ def warp_backward_kernel(
                 target = g_x + tl.cast(c, tl.int64) * size
                 amount = g * tl.load(scale) if EXACT else g
                 if MODE == LINEAR:
-                    if FRAMES == 0:
-                        amount = amount * (wx * wy * wz)
                     low, high = amount * (1.0 - fx), amount * fx
-                    _scatter(target, into, step_1, step_2, low, fy, fz, inside, EXACT)
-                    _scatter(target, into + step_0, step_1, step_2, high, fy, fz, inside, EXACT)
+                    _scatter(target, into, step_1, step_2, low, fy, fz, known, EXACT)
+                    _scatter(target, into + step_0, step_1, step_2, high, fy, fz, known, EXACT)
                 else:
-                    known = inside & in_x & in_y & in_z if FRAMES == 0 else inside
                     _add(target + into, amount, known, EXACT)
             if POINTS:
                 source = x + tl.cast(c, tl.int64) * sc + places(x0, y0, z0, s0, s1, s2)
-                v, by_x, by_y, by_z = derivative(source, s0, s1, s2, fx, fy, fz)
-                if FRAMES == 0:
-                    content = wx * wy * wz
-                    over = v - tl.load(fill + b * C + c)
-                    g_cx += g * (content * up_x * by_x + over * end_x * wy * wz)
-                    g_cy += g * (content * up_y * by_y + over * end_y * wx * wz)
-                    g_cz += g * (content * up_z * by_z + over * end_z * wx * wy)
-                else:
-                    g_cx += g * up_x * by_x
-                    g_cy += g * up_y * by_y
-                    g_cz += g * up_z * by_z
+                by_x, by_y, by_z = derivative(source, s0, s1, s2, fx, fy, fz)
+                # selected, so that a voxel that is NaN beside the view does not count
+                g_cx += tl.where(known, g * up_x * by_x, 0.0)
+                g_cy += tl.where(known, g * up_y * by_y, 0.0)
+                g_cz += tl.where(known, g * up_z * by_z, 0.0)
         if POINTS:
             row = j.to(tl.float32)[:, None]
             sum_x += tl.sum(g_cx, 0)
@@ -244,7 +228,6 @@ def warp_backward(
     columns: Tensor | None,
     along_j: Tensor | None,
     lowest: Tensor | None,
-    fill: Tensor,
     boxes: Tensor | None,
     taps: int,
     mode: str,
@@ -294,7 +277,6 @@ def warp_backward(
         g_matrix,
         g_columns,
         *where.arguments(),
-        fill,
         matrix if boxes is None else boxes,
         scale,
         B,

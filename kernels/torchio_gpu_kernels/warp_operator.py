@@ -72,7 +72,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     g_x = g_matrix = g_columns = None
     if voxels or points:
         g_x, g_matrix, g_columns = backward_operator(
-            grad, x, matrix, columns, along_j, lowest, fill, boxes, taps, mode, voxels, points
+            grad, x, matrix, columns, along_j, lowest, boxes, taps, mode, voxels, points
         )
     return (
         g_x if voxels else None,
@@ -93,7 +93,7 @@ operator = register(
 )
 backward_operator = register(
     "warp_backward(Tensor grad, Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, "
-    "Tensor? lowest, Tensor fill, Tensor? boxes, int taps, str mode, bool voxels, bool points) "
+    "Tensor? lowest, Tensor? boxes, int taps, str mode, bool voxels, bool points) "
     "-> (Tensor, Tensor, Tensor)",
     warp_backward,
     _fake_backward,

@@ -14,6 +14,7 @@ from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.reference import kspace as definition
 from torchio_gpu.functional.reference import phase_encode, slabs
+from torchio_gpu.functional.reference.frames import Frame
 from torchio_gpu.functional.reference.slabs import last
 from torchio_gpu.functional.reference.spatial import reader, separable
 
@@ -202,7 +203,7 @@ def test_one_pose_over_all_lines_is_a_rigid_warp():
         owner = np.ones((2, size[2]), dtype=int)
         halves = [torch.from_numpy(half) for half in phase_encode.halves(owner, 1)]
         factors = [torch.from_numpy(factor) for factor in factors]
-        read = reader(x, "linear", 0.0)
+        read = reader(x, "linear", [Frame.whole((10, 12, 14), 2, 0.0)])
         out = phase_encode.motion(x, factors, halves[0], None, [(slice(None), order)], read)
         expected = F.affine_warp(x, matrix[:, 0])
         torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
@@ -348,13 +349,12 @@ def test_the_magnitude_of_nothing_has_a_gradient():
         (lambda x: F.ghosting(x, 2, axis=3), "axis must be 0, 1 or 2, or one of them per sample"),
         (lambda x: F.ghosting(x, 2, axis=[0, 1, 2]), "axis must be 0, 1 or 2, or one of them"),
         (lambda x: F.ghosting(x, torch.full((3,), 2.0)), "num_ghosts must hold one value per"),
-        (lambda x: F.ghosting(x + 1j), "x must be real, got torch.complex64"),
         (lambda x: F.ghosting(x, 2, axis=[0.0, 1.0]), "axis must be 0, 1 or 2, or one of them"),
         (lambda x: F.ghosting(x, 2, float("nan")), "intensity must be finite"),
-        (lambda x: F.spike(x + 1j, np.zeros((1, 3))), "x must be real, got torch.complex64"),
+        (lambda x: F.spike(x + 1j, np.zeros((1, 3))), "x must be real: for complex voxels"),
         (lambda x: F.spike(x, np.zeros(3)), r"positions must have shape \(P, 3\) or \(B, P, 3\)"),
         (lambda x: F.spike(x, np.full((1, 3), 1.5)), "positions must be between 0 and 1"),
-        (lambda x: F.motion(x + 1j, 1, 1, np.array([0.5])), "x must be real, got torch.complex64"),
+        (lambda x: F.motion(x + 1j, 1, 1, np.array([0.5])), "x must be real: for complex voxels"),
         (lambda x: F.motion(x, 1, 1, np.array([0.6, 0.4])), "times must increase and lie strictly"),
         (lambda x: F.motion(x, 1, 1, np.array([0.4, 0.4])), "times must increase and lie strictly"),
         (lambda x: F.motion(x, 1, 1, np.array([0.0, 0.4])), "times must increase and lie strictly"),

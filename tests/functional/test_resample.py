@@ -177,7 +177,6 @@ def test_no_look_at_voxels():
                 geometry.rotation(np.array([5.0, 0, 0])), np.zeros(3))),
             "matrix must keep axes parallel",
         ),
-        (lambda x: F.resample(x.to(torch.complex64), (2, 2, 2)), "x must be real"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_named(call, message):

@@ -97,19 +97,80 @@ def test_an_impulse_moves_along_its_axis_alone(axis):
         assert_close(F.affine_warp(x, matrix), expected, share=1e-5, reason=ROUNDING)
 
 
-def test_fill_never_blends_with_zero():
-    """A CT in Hounsfield units, filled with air: nothing between air and tissue's 40 but mixes."""
+def test_fill_is_selected():
+    """A CT in Hounsfield units, filled with air: nothing but tissue's 40 and air."""
     x = torch.full((2, 1, 10, 10, 10), -1000.0)
     x[1] = 40
     matrix = torch.eye(4)
     matrix[0, 3] = 3.5
     out = F.affine_warp(x, matrix, fill=torch.tensor([-1000.0, 40.0]))
-    assert torch.equal(out, x)
+    torch.testing.assert_close(out, x, rtol=3e-7, atol=0)  # shares of voxels add up to 1, rounded
     fixed = F.affine_warp(x, matrix, fill=-1000.0)
-    assert fixed.min() == -1000
-    expected = [40.0] * 6 + [-480.0] + [-1000.0] * 3
-    # one rounding of the 1040 between the two values
-    assert fixed[1, 0, :, 0, 0].tolist() == pytest.approx(expected, abs=1.3e-4)
+    # 9.5 is where the volume ends
+    assert fixed[1, 0, :, 0, 0].tolist() == pytest.approx([40.0] * 6 + [-1000.0] * 4, rel=3e-7)
+
+
+#: Shifts of a ramp 11 ... 16 and what ITK makes of them: up to half a voxel beyond the outermost
+#: centres these go on; at -0.5 the ramp begins, and at n - 0.5 it has ended.
+RAMPS = {
+    0.25: [11, 11.75, 12.75, 13.75, 14.75, 15.75],
+    0.5: [11, 11.5, 12.5, 13.5, 14.5, 15.5],
+    -0.5: [11.5, 12.5, 13.5, 14.5, 15.5, -9],
+    -0.25: [11.25, 12.25, 13.25, 14.25, 15.25, 16],
+    1.75: [-9, -9, 11.25, 12.25, 13.25, 14.25],
+}
+
+
+@pytest.mark.parametrize("shift", RAMPS)
+@pytest.mark.parametrize("mode", ["linear", "nearest", "label", "bspline"])
+@pytest.mark.parametrize("how", ["warp", "bent", "turned", "frame", "resample"])
+def test_where_a_volume_ends(shift, mode, how):
+    """One rule on all paths, at ties too, as SimpleITK has it."""
+    x = torch.arange(11.0, 17).view(1, 1, 6, 1, 1).expand(1, 1, 6, 5, 5).contiguous()
+    matrix = np.eye(4)
+    matrix[0, 3] = -shift
+    bent = {"control_points": torch.zeros(3, 4, 4, 4)}
+    options = {"mode": mode, "fill": -9.0}
+    if how == "frame":
+        low = np.full((1, 3), -0.5)
+        options = {"mode": mode, "frames": [F.spatial.Frame(low, low + (6, 5, 5), -9.0)]}
+    if how == "turned":
+        turned = np.eye(4)[[1, 0, 2, 3]]
+        bent["lattice"] = turned
+    if how == "resample":
+        out = F.resample(x, (6, 5, 5), matrix, **options)
+    else:
+        out = F.warp(x, matrix, **(bent if how in ("bent", "turned") else {}), **options)
+    image = sitk.GetImageFromArray(x[0, 0].permute(2, 1, 0).numpy())
+    known = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}.get(mode, sitk.sitkLinear)
+    move = sitk.TranslationTransform(3, (-shift, 0.0, 0.0))
+    theirs = sitk.GetArrayFromImage(sitk.Resample(image, move, known, -9.0))[2, 2]
+    expected = torch.from_numpy(theirs)
+    if mode == "linear":
+        assert theirs.tolist() == RAMPS[shift]
+    row = out[0, 0, :, 2, 2]
+    assert torch.equal(row == -9, expected == -9)
+    if mode in ("linear", "bspline"):
+        assert_close(row, expected, share=1e-5, reason="float32")
+    else:
+        assert set(row.tolist()) <= {-9.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0}
+
+
+@pytest.mark.parametrize("how", ["warp", "bent", "frame"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_fill_that_is_not_finite_stays_outside(value, how):
+    x = smooth((1, 1, 12, 12, 12)).float()
+    matrix = np.eye(4)
+    matrix[0, 3] = -1.5
+    options = {"fill": value}
+    if how == "frame":
+        low = np.full((1, 3), -0.5)
+        options = {"frames": [F.spatial.Frame(low, low + 12, value)]}
+    if how == "bent":
+        options["control_points"] = torch.zeros(3, 4, 4, 4)
+    out = F.warp(x, matrix, **options)
+    assert (~out.isfinite()).sum() == 144
+    assert (~out[:, :, 0].isfinite()).all()
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
@@ -148,7 +209,8 @@ def test_every_way_to_evaluate_the_spline_agrees():
     lattice = torch.from_numpy(lattice).repeat(2, 1, 1)
     size = (12, 14, 16)
     grid = reference.displaced_grid(size, matrix, points, lattice, size, "linear", False)
-    slow = reference.sample(x, grid, "linear", 0.0)
+    whole = F.spatial.Frame.whole(size, 2, 0.0)
+    slow = reference.sample(x, grid, "linear", [whole])
     assert_close(quick, slow, share=1e-9, reason="float64, another order of sums")
 
 
@@ -381,7 +443,6 @@ def test_runs_without_looking_at_voxels(mode, inverse):
         (lambda x: F.warp(x, control_points=torch.zeros(3, 3, 4, 4)), "at least 4 points"),
         (lambda x: F.warp(x, size=(4, 0, 4)), "size must be three positive integers"),
         (lambda x: F.warp(x, fill=torch.zeros(5)), r"fill must be a number, \[2\] or \[2, 1\]"),
-        (lambda x: F.warp(x.to(torch.complex64)), "x must be real"),
         (lambda x: F.flip(x, (3,)), "axes must be among 0, 1, 2, got 3"),
         (lambda x: F.flip(x, torch.zeros(1, 3)), r"axes must be a mask \(2, 3\)"),
         (lambda x: F.fill_value(x, "median"), "one of minimum, mean, otsu, got 'median'"),

@@ -200,7 +200,7 @@ class TestAnEpoch:
 
     def test_history_says_what_was_done(self):
         batch = next(iter(queue(PIPELINE, batch_size=2)))
-        names = [record.transform.name for record in batch.history(1)]
+        names = [record.transform.name for record in batch.history[1]]
         assert names == [transform.name for transform in PIPELINE]
 
     def test_history_does_the_same_to_the_volume(self):
@@ -283,7 +283,7 @@ class TestWhole:
             assert batch.t1.data.std() > 0
         blurred = {}
         for batch in queue(tio.RandomBlur(std=(0.5, 4)), patches_per_volume=40):
-            record = batch.history(0)[0]
+            record = batch.history[0][0]
             blurred.setdefault(batch.number[0], set()).add(str(record.params))
         assert all(len(params) == 1 for params in blurred.values())
         assert len(set.union(*blurred.values())) == 5

@@ -51,7 +51,7 @@ def test_the_seed_s_own_example():
     transform = tio.Compose([tio.OneOf(spatial, p=0.5), tio.RandomBlur()])
     batch = tio.SubjectsBatch.from_subjects([subject(seed=n) for n in range(60)])
     out = transform(batch)
-    names = [tuple(record.transform.name for record in out.history(n)) for n in range(60)]
+    names = [tuple(record.transform.name for record in out.history[n]) for n in range(60)]
     found = shares([" ".join(n) for n in names])
     close(found, {"RandomBlur": 0.5, "RandomAffine RandomBlur": 0.4,
                   "RandomElasticDeformation RandomBlur": 0.1}, 60)  # fmt: skip

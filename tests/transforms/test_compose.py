@@ -121,7 +121,7 @@ def test_coins_are_tossed_per_sample_also_for_inner_compositions():
     pipeline = tio.Compose([inner, tio.Noise(std=1, p=0.5)])
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(400, 1, 2, 2, 2))})
     out = pipeline(batch)
-    names = [[record.transform.name for record in out.history(n)] for n in range(400)]
+    names = [[record.transform.name for record in out.history[n]] for n in range(400)]
     flips = np.array([row.count("Flip") for row in names])
     noise = np.array([row.count("Noise") for row in names])
     assert set(flips) == {0, 2}  # both or none

@@ -287,7 +287,7 @@ def test_p_zero_is_the_identity_and_p_decides_per_sample(make):
     assert out.records == []
     half = make(p=0.5)(batch_of(subjects))
     same = (half.t1.data == original.t1.data).flatten(1).all(1)
-    changed = [len(half.history(n)) > 0 for n in range(40)]
+    changed = [len(half.history[n]) > 0 for n in range(40)]
     assert 5 < sum(changed) < 36
     for n in range(40):
         if not changed[n]:

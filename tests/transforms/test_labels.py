@@ -168,7 +168,7 @@ def test_p_decides_per_sample(make):
         return
     out = make(p=0.5)(batch_of(subjects))
     always = make()(batch_of(subjects))
-    changed = [len(out.history(n)) > 0 for n in range(30)]
+    changed = [len(out.history[n]) > 0 for n in range(30)]
     assert 4 < sum(changed) < 26
     for n, each in enumerate(subjects):
         expected = always.seg.data[n] if changed[n] else each.seg.data

@@ -116,7 +116,9 @@ def test_resample_onto_another_grid_agrees_with_torchio(kind, tmp_path):
     turn = np.eye(4)
     turn[:3, :3] = tio.geometry.rotation(np.array([5.0, -8, 10]))
     other = image((20, 28, 24), turn @ oblique_affine((2, 1.6, 3)) @ np.diag([1, -1, 1, 1]))
-    other.affine[:3, 3] += x.space.centre[0] - other.space.centre[0]
+    affine = other.affine.copy()
+    affine[:3, 3] += x.space.centre[0] - other.space.centre[0]
+    other.affine = affine
     path = tmp_path / "other.nii.gz"
     other.save(path)
     target = {"image": other, "path": str(path), "name": "other",

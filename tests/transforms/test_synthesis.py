@@ -1,5 +1,7 @@
 """Labels to image: which labels, which image, in batches and pipelines."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,7 @@ def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
     subjects = [labelled(n) for n in range(40)]
     out = tio.RandomLabelsToImage(p=0.5)(batch_of(subjects))
     assert out.image_from_labels.data.shape == (40, 1, 20, 18, 16)
-    made = [out.history(n)[0].params.made.item() for n in range(40)]
+    made = [out.history[n][0].params.made.item() for n in range(40)]
     assert 8 < sum(made) < 32
     for n, (before, after) in enumerate(zip(subjects, out.unbatch(), strict=True)):
         assert bool((after.image_from_labels.data != 0).any()) == made[n]
@@ -126,7 +128,7 @@ def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
         assert torch.equal(again.image_from_labels.data, after.image_from_labels.data)
     never = tio.RandomLabelsToImage(p=0)(batch_of(subjects))
     assert not never.image_from_labels.data.any()
-    assert not never.history(0)[0].params.made
+    assert not never.history[0][0].params.made
 
 
 def test_an_image_takes_the_place_of_none_and_of_nothing_else():
@@ -251,3 +253,43 @@ def test_a_missing_label_map_is_named():
         tio.RandomLabelsToImage("brain")(subject())
     with pytest.raises(TypeError, match="label_key must be a name"):
         tio.RandomLabelsToImage(4)
+
+
+class TestShares:
+    """Partial volumes without an image to show through: what is missing counts as 0."""
+
+    MEANS: ClassVar = {"mean": [10.0, 100.0], "std": [0.0, 0.0]}
+    SHARES = torch.tensor([[1, 0.75, 0.25, 0], [0, 0.25, 0.15, 0.1]]).view(2, 1, 1, 4)
+
+    def image(self, shares, p=1, batch=1, **options):
+        subject = tio.Subject(seg=tio.LabelMap(shares))
+        return tio.LabelsToImage("seg", **{**self.MEANS, **options}, p=p)(subject)
+
+    def test_of_several_labels(self):
+        out = self.image(self.SHARES).image_from_labels.data.flatten()
+        assert out.tolist() == pytest.approx([10, 32.5, 17.5, 10])
+
+    def test_of_several_samples_of_which_some_are_left_out(self):
+        batch = tio.SubjectsBatch.from_subjects([tio.Subject(seg=tio.LabelMap(self.SHARES))] * 8)
+        out = tio.LabelsToImage("seg", **self.MEANS, p=0.5)(batch).image_from_labels.data
+        sums = {round(each.sum().item(), 3) for each in out}
+        assert sums == {0.0, 70.0}
+
+    def test_of_one_label(self):
+        shares = torch.tensor([0.9, 0.75, 0.25, 0.1]).view(1, 1, 1, 4)
+        out = self.image(shares, mean=[10.0], std=[0.0]).image_from_labels.data.flatten()
+        assert out.tolist() == pytest.approx([9, 7.5, 2.5, 1])
+        out = tio.RandomLabelsToImage("seg", default_mean=10.0, default_std=0.0)(
+            tio.Subject(seg=tio.LabelMap(shares))
+        )
+        assert out.image_from_labels.data.flatten().tolist() == pytest.approx([9, 7.5, 2.5, 1])
+
+    def test_an_image_shows_through_where_less_than_half_is_known(self):
+        below = tio.ScalarImage(torch.full((1, 1, 1, 4), 7.0))
+        subject = tio.Subject(seg=tio.LabelMap(self.SHARES), image_from_labels=below)
+        out = tio.LabelsToImage("seg", **self.MEANS)(subject).image_from_labels.data.flatten()
+        assert out.tolist() == pytest.approx([10, 32.5, 7, 7])
+
+    def test_labels_that_a_file_stores_as_floats_stay_labels(self):
+        labels = torch.tensor([0.0, 1, 1, 0]).view(1, 1, 1, 4)
+        assert self.image(labels).image_from_labels.data.flatten().tolist() == [10, 100, 100, 10]

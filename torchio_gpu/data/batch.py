@@ -15,7 +15,8 @@ from ..geometry import Space
 from ..rng import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume
 from .given import usable
-from .image import AFFINE, DATA, INTENSITY, LOCATION, TYPE, Image, image_class
+from .image import AFFINE, DATA, INTENSITY, LABEL, LOCATION, TYPE, Image, image_class
+from .meta_tensor import is_meta_tensor, split
 from .subject import Subject
 
 _IDENTITY = np.eye(4)[None]
@@ -35,6 +36,9 @@ class ImagesBatch:
     (True, (2, 4, 4))
     """
 
+    #: Whether it is only there for a transform to fill in, and holds nothing yet.
+    placeholder: bool = False
+
     def __init__(
         self,
         data: Volume,
@@ -42,21 +46,35 @@ class ImagesBatch:
         kind: str = INTENSITY,
         images: Sequence[Image] | None = None,
     ) -> None:
+        if is_meta_tensor(data):
+            data, own = split(data)
+            affine = np.broadcast_to(own, (len(data), 4, 4)).copy() if affine is None else affine
         self.data = usable(check_volume(data, "data"))
         batch = data.shape[0]
         if affine is None:
             affine = _IDENTITY.repeat(batch, 0)
-        elif affine.shape != (batch, 4, 4):
-            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {affine.shape}")
+        elif np.shape(affine) != (batch, 4, 4):
+            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
+        elif not np.isfinite(affine).all():
+            raise ValueError(f"affine must be finite, got {affine}")
+        if kind not in (INTENSITY, LABEL):
+            raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
         self.affine = affine
         self.kind = kind
         self._images = images  # as templates: without their voxels
 
     @classmethod
-    def from_images(cls, images: Sequence[Image], name: str = "image") -> ImagesBatch:
+    def from_images(
+        cls, images: Sequence[Image], name: str = "image", view: bool = False
+    ) -> ImagesBatch:
         """Stack the voxels of images, one per sample, that share shape and type.
 
         Voxels that have to be read for it are not kept in the images.
+
+        Args:
+            images: The images.
+            name: Their name, for errors.
+            view: Let the voxels of a single image be those of the batch, rather than a copy.
         """
         images = [image._in_memory() for image in images]
         first = images[0]
@@ -72,7 +90,8 @@ class ImagesBatch:
                     f"images {name!r} of a batch must be of one type: sample 0 is {first.kind}, "
                     f"sample {n} is {image.kind}"
                 )
-        data = first.data[None] if len(images) == 1 else torch.stack([i.data for i in images])
+        view = view and len(images) == 1
+        data = first.data[None] if view else torch.stack([i.data for i in images])
         affine = np.stack([image.affine for image in images])
         return cls(data, affine, first.kind, [image._with(None) for image in images])
 
@@ -92,7 +111,9 @@ class ImagesBatch:
         """The images of some samples."""
         images = None if self._images is None else [self._images[n] for n in samples]
         data = self.data[rows_at(samples, self.device)]
-        return ImagesBatch(data, self.affine[list(samples)], self.kind, images)
+        some = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
+        some.placeholder = self.placeholder
+        return some
 
     def metadata(self, key: str) -> list[Any]:
         """A value of the metadata of the images that were batched; None where one has none."""
@@ -102,7 +123,8 @@ class ImagesBatch:
 
     def floating(self) -> ImagesBatch:
         """These images with voxels to compute with: integers as float32."""
-        return self if self.dtype.is_floating_point else self.with_data(self.data.float())
+        floats = self.dtype.is_floating_point or self.dtype.is_complex
+        return self if floats else self.with_data(self.data.float())
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         """Some of the voxels of each sample.
@@ -222,8 +244,13 @@ class SubjectsBatch:
         self._class: type[Subject] = Subject
 
     @classmethod
-    def from_subjects(cls, subjects: Sequence[Subject]) -> SubjectsBatch:
-        """Batch subjects that have the same images, of the same shapes."""
+    def from_subjects(cls, subjects: Sequence[Subject], view: bool = False) -> SubjectsBatch:
+        """Batch subjects that have the same images, of the same shapes.
+
+        Args:
+            subjects: The subjects.
+            view: Let the voxels of a single subject be those of the batch, rather than a copy.
+        """
         if not subjects:
             raise ValueError("a batch needs at least one subject, got none")
         first = subjects[0]
@@ -234,7 +261,7 @@ class SubjectsBatch:
                     f"sample {n} has {list(subject)}"
                 )
         images = {
-            name: ImagesBatch.from_images([subject[name] for subject in subjects], name)
+            name: ImagesBatch.from_images([subject[name] for subject in subjects], name, view)
             for name in first
         }
         names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
@@ -257,15 +284,19 @@ class SubjectsBatch:
             subject = self._class.__new__(self._class)
             items: dict[str, Any] = {name: images[n] for name, images in columns.items()}
             items.update({name: values[n] for name, values in self.metadata.items()})
-            subject.__dict__.update(_items=items, history=self.history(n), streams=None)
+            subject.__dict__.update(_items=items, history=self._history(n), streams=None)
             if self.streams is not None:
                 one = slice(n, n + 1)
                 subject.streams = Streams(self.streams.seeds[one], self.streams.used[one])
             subjects.append(subject)
         return subjects
 
-    def history(self, sample: int) -> list[Any]:
-        """What was applied to one sample, oldest first."""
+    @property
+    def history(self) -> list[list[Any]]:
+        """Records of what was applied to each sample, oldest first."""
+        return [self._history(sample) for sample in range(self.batch_size)]
+
+    def _history(self, sample: int) -> list[Any]:
         before = self.histories[sample] if self.histories else []
         rows = (record.row(sample) for record in self.records)
         return [*before, *(record for record in rows if record is not None)]
@@ -338,6 +369,29 @@ class SubjectsBatch:
             if name in values:
                 return values[name]
         raise AttributeError(f"batch has no attribute or value {name!r}")
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set an image of all samples, or one value for each."""
+        if isinstance(value, ImagesBatch) or name in self.images:
+            if not isinstance(value, ImagesBatch):
+                raise TypeError(f"{name!r} must be an ImagesBatch, got {type(value).__name__}")
+            if len(value) != self.batch_size:
+                raise ValueError(
+                    f"{name!r} must have the {self.batch_size} samples of the batch, "
+                    f"got {len(value)}"
+                )
+            self.metadata = {n: v for n, v in self.metadata.items() if n != name}
+            self.images[name] = value
+        else:
+            self.metadata = {**self.metadata, name: value}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # one truth: what is read as an attribute is an item
+        known = self.__dict__.get("images", {}), self.__dict__.get("metadata", {})
+        if any(name in values for values in known) or isinstance(value, ImagesBatch):
+            self[name] = value
+        else:
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         values = [f"{name}={value!r}" for name, value in self.images.items()]

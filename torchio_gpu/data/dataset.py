@@ -6,8 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from .batch import SubjectsBatch
 from .subject import Subject
@@ -17,7 +16,8 @@ class SubjectsDataset(Dataset[Any]):
     """Subjects that are read, and transformed, one at a time when asked for.
 
     The subjects given are never changed: voxels are read into a copy, so memory does not grow
-    with the number of samples seen.
+    with the number of samples seen, and voxels that are in memory are copied for whoever asks, but
+    for the transforms of this library, which do not write to what they are given.
 
     Args:
         subjects: The subjects.
@@ -51,11 +51,19 @@ class SubjectsDataset(Dataset[Any]):
         return len(self._subjects)
 
     def __getitem__(self, index: int) -> Any:
-        if isinstance(index, torch.Tensor):
-            index = int(index)
-        subject = copy.copy(self._subjects[index])
-        subject.load()
+        subject = self.stored(index)
+        if self.transform is not None and getattr(self.transform, "keeps_input", False):
+            return self.transform(subject)
+        for name, image in subject.get_images_dict().items():
+            if self._subjects[int(index)][name].loaded:  # whoever gets it may write to it
+                subject.add_image(image._with(image.data.clone()), name)
         return subject if self.transform is None else self.transform(subject)
+
+    def stored(self, index: int) -> Subject:
+        """Return a subject, read but not transformed; voxels may be those that are kept."""
+        subject = copy.copy(self._subjects[int(index)])
+        subject.load()
+        return subject
 
     def set_transform(self, transform: Callable[[Subject], Any] | None) -> None:
         """Replace the transform; ``None`` removes it."""
@@ -68,8 +76,14 @@ class SubjectsDataset(Dataset[Any]):
         return list(self._subjects)
 
 
-def collate(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
-    """Batch subjects: what a DataLoader does with them, with or without our help."""
+def collate(samples: Sequence[Any]) -> Any:
+    """Batch samples: subjects as a :class:`SubjectsBatch`, all else as torch does."""
+    if all(isinstance(sample, Subject) for sample in samples):
+        return _collate_subjects(samples)
+    return default_collate(list(samples))
+
+
+def _collate_subjects(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
     return SubjectsBatch.from_subjects(subjects)
 
 
@@ -77,7 +91,7 @@ def _teach_torch() -> None:
     """Let torch's default collate function, which a plain DataLoader uses, batch subjects."""
     from torch.utils.data._utils.collate import default_collate_fn_map
 
-    default_collate_fn_map[Subject] = collate
+    default_collate_fn_map[Subject] = _collate_subjects
 
 
 _teach_torch()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import geometry
 from ..shapes import Triple
-from . import files, io
+from . import files, io, meta_tensor
 from .given import check_arguments, check_reading, check_voxels, from_spacing, region_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ class Image:
             self.check_nans = self.check_nans or source.check_nans
             self.metadata = {**source.metadata, **self.metadata}
             return
-        if io.is_sitk(source):
+        if meta_tensor.is_meta_tensor(source):
+            source, affine = meta_tensor.split(source)
+        elif io.is_sitk(source):
             source, affine = io.from_sitk(source)
         elif io.is_nibabel(source):
             self._nifti = io.nifti_fields(source)
@@ -212,6 +214,7 @@ class Image:
         if self._affine is None:
             self._peek()
         assert self._affine is not None
+        self._affine.flags.writeable = False  # to be set, so that it is checked, and not written to
         return self._affine
 
     @affine.setter
@@ -315,7 +318,7 @@ class Image:
                 return new
         else:
             i, j, k = region
-            data = self._data[:, i, j, k]
+            data = self._data[:, i, j, k].clone()  # not a view: else it holds the whole image
         start = [s.start for s in region] + [1]
         affine = self.affine.copy()
         affine[:, 3] = affine @ start

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..geometry import SPACE_TOLERANCE_MM
 from ..rng import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
@@ -261,7 +260,7 @@ def check_same_space(images: Mapping[str, Any]) -> None:
                 f"{first.spatial_shape}, {name!r} has {image.spatial_shape}"
             )
         distance = first.space.distance_mm(image.space)
-        if distance > SPACE_TOLERANCE_MM:
+        if not first.space.is_same(image.space):
             raise ValueError(
                 f"images must share a space: corners of {first_name!r} and {name!r} are up "
                 f"to {distance:.3g} mm apart"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,34 @@ def within(array: Array, low: float, high: float, name: str) -> Array:
     return array
 
 
+def check_real(x: Volume) -> Volume:
+    """Return ``x`` if it is a volume of real voxels, else raise."""
+    check_volume(x)
+    if x.is_complex():
+        raise ValueError(f"x must be real: for complex voxels this has no meaning, got {x.dtype}")
+    return x
+
+
 def real(x: Volume) -> Volume:
     """A volume to compute with: in float64 if it is, else in float32.
 
     Raises:
         ValueError: It is complex; its imaginary part would be lost.
     """
-    check_volume(x)
-    if x.is_complex():
-        raise ValueError(f"x must be real, got {x.dtype}")
+    check_real(x)
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def by_parts(function: Callable[[Volume], Volume], x: Volume) -> Volume:
+    """Apply a linear function to complex voxels: to their parts, which are channels of their own.
+
+    Args:
+        function: From (B, 2 C, I, J, K), real parts before imaginary ones.
+        x: Complex voxels.
+    """
+    parts = function(torch.cat([x.real, x.imag], 1))
+    one, other = parts.chunk(2, 1)
+    return torch.complex(one.contiguous(), other.contiguous())
 
 
 def as_given(out: Volume, x: Volume) -> Volume:
@@ -71,4 +90,13 @@ def check_seeds(seeds: Array | None, x: Volume) -> Array:
     return seeds
 
 
-__all__ = ["as_given", "at_least", "check_seeds", "per_item", "real", "within"]
+__all__ = [
+    "as_given",
+    "at_least",
+    "by_parts",
+    "check_real",
+    "check_seeds",
+    "per_item",
+    "real",
+    "within",
+]

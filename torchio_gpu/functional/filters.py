@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, common, host, on_host, send
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from .arguments import as_given, at_least, per_item, real
+from .arguments import as_given, at_least, by_parts, per_item, real
 from .launch import indices, to_device
 from .reference import filters as _reference
 from .rows import by_axis
@@ -31,17 +31,19 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
         spacing: Distance of voxels along I, J, K in mm, shaped likewise.
 
     Returns:
-        Volume; integers become float32. What is not finite spreads at least
-        as far as the Gaussian reaches, on short axes through the whole channel.
+        Volume; integers become float32. What is not finite spreads as far as the Gaussian, which is
+        cut off at four standard deviations, and no farther.
 
     Raises:
-        ValueError: ``std`` is negative, ``spacing`` not positive, or the volume complex.
+        ValueError: ``std`` is negative, or ``spacing`` not positive.
 
     >>> x = torch.zeros(1, 1, 1, 1, 5)
     >>> x[..., 2] = 1
     >>> blur(x, std=1.0, spacing=2.0).round(decimals=3).flatten()
     tensor([0.0000, 0.1060, 0.7870, 0.1060, 0.0000])
     """
+    if x.is_complex():
+        return by_parts(lambda parts: blur(parts, std, spacing), x)
     y = real(x)
     width = at_least(per_item(std, x, "std", (3,)), 0, "std")
     size = per_item(spacing, x, "spacing", (3,))
@@ -77,7 +79,7 @@ def anisotropy(
 
     Returns:
         Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. What is
-        not finite spreads along its line, on long axes no farther than slices reach.
+        not finite spreads as far as the slices that it is part of.
 
     Raises:
         ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the
@@ -90,6 +92,9 @@ def anisotropy(
     check_mode(mode)
     if antialias and mode == "nearest":
         raise ValueError("antialias must be False in 'nearest' mode, which does not mix voxels")
+    if x.is_complex() and mode != "nearest":
+        options: dict[str, Any] = {"mode": mode, "antialias": antialias}
+        return by_parts(lambda parts: anisotropy(parts, factor, axis, **options), x)
     y = check_volume(x) if mode == "nearest" else real(x)
     thickness = at_least(per_item(factor, x, "factor"), 1, "factor")
 

@@ -16,7 +16,7 @@ from torchio_gpu_kernels import load
 from ..arrays import Array, common, host, send
 from ..shapes import Triple, Volume, spatial_shape
 from .launch import packed
-from .reference.frames import EDGE, Frame
+from .reference.frames import TIE, Frame
 from .reference.separable import cubic_bspline
 from .reference.spatial import is_diagonal
 
@@ -301,10 +301,10 @@ def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
 
 
 def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:
-    """Ends of frames, [F, B, 2, 3]; positions on an edge are within, however rounded."""
+    """Ends of frames for the coordinates of a kernel, [F, B, 2, 3]."""
     if not frames:
         return None
-    return np.stack([np.stack((low - EDGE, high + EDGE), 1) for low, high, _ in frames])
+    return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in frames])
 
 
 def _vectors(matrix: Array, control_points: Array) -> Array:

@@ -18,9 +18,10 @@ from .. import geometry
 from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
 from ..shapes import Triple, Volume, spatial_shape
-from .arguments import as_given, at_least, per_item, real, within
+from .arguments import as_given, at_least, by_parts, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
+from .reference.frames import Frame
 from .reference.slabs import Turned, last
 from .reference.spatial import reader, separable
 from .rows import rows_by_axis, with_axis_last
@@ -76,6 +77,9 @@ def ghosting(
     >>> ghosting(x, num_ghosts=2, axis=1).round().flatten().tolist()
     [1.0, 5.0, 1.0, 1.0, 1.0, -3.0, 1.0, 1.0]
     """
+    if x.is_complex():  # the planes that are scaled lie symmetrically, which keeps parts apart
+        options: dict[str, Any] = {"restore": restore, "axis": axis}
+        return by_parts(lambda parts: ghosting(parts, num_ghosts, intensity, **options), x)
     y = real(x)
     ghosts = check_ghosts(per_item(num_ghosts, x, "num_ghosts"))
     strength = at_least(per_item(intensity, x, "intensity"), 0, "intensity")
@@ -193,7 +197,8 @@ def motion(
         assert factors is not None  # as an affine map always is
         halves = _reference.halves(motion_owner(times, size[2]), poses)
         *moved, even, odd = to_device(x.device, *factors, *halves)
-        read = reader(part, mode, edge if isinstance(edge, Tensor) else float(edge[0]))
+        value = edge if isinstance(edge, Tensor) else float(edge[0])
+        read = reader(part, mode, [Frame.whole(part.shape[2:], len(part), value)])
         return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
 
     matrix = _from_turned(matrix, rows_by_axis(axis, len(x)))

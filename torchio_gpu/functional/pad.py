@@ -10,6 +10,7 @@ import torch
 from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import spatial
+from .arguments import check_real
 from .launch import indices
 from .reference import resample as _reference
 from .statistics import percentile
@@ -95,7 +96,8 @@ def _statistic(x: Volume, mode: str) -> torch.Tensor:
         return percentile(x, 50.0)
     flat = x.flatten(1)
     if mode == "mean":
-        return flat.double().mean(1) if not x.is_floating_point() else flat.mean(1)
+        return flat.mean(1) if x.is_floating_point() or x.is_complex() else flat.double().mean(1)
+    check_real(x)
     return flat.amin(1) if mode == "minimum" else flat.amax(1)
 
 

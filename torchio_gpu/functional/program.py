@@ -19,6 +19,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels
+from .arguments import by_parts, check_real
 from .backend import use_kernel
 from .launch import to_device
 from .reference import intensity as _reference
@@ -180,6 +181,8 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     """
     check_volume(x)
     check_operations(x, operations)
+    if x.is_complex():
+        return by_parts(lambda parts: pointwise(parts, operations, view), x)
     size = spatial_shape(x)
     if use_kernel(x.device, kernels.obstacle(x, size)):
         return kernels.pointwise(x, operations, view)
@@ -193,11 +196,13 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
 
 
 def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
-    """Raise if a volume is complex, or a parameter has no entry for each of its samples."""
-    if x.is_complex():
-        raise ValueError(f"x must be real, got {x.dtype}")
+    """Raise if voxels are complex where that has no meaning, or a parameter fits no sample."""
     batch, channels = x.shape[:2]
     for operation in operations:
+        apart = isinstance(operation, BiasField)
+        apart |= isinstance(operation, Noise) and not operation.rician
+        if not apart:  # real and imaginary parts go through by themselves
+            check_real(x)
         for parameter in vars(operation).values():
             if isinstance(parameter, (np.ndarray, Tensor)) and len(parameter) not in (1, batch):
                 raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels, spatial
-from .arguments import as_given, real
+from .arguments import as_given, by_parts, real
 from .backend import use_kernel
 from .launch import indices, to_device
 from .reference import interpolation
@@ -71,9 +72,12 @@ def resample(
     spatial.check_mode(mode, known=spatial.MODES)
     if mode == "label" or spatial.is_exact(matrix):
         return spatial.warp(x, matrix, size=size, mode=mode, fill=fill, frames=frames)
+    if x.is_complex() and mode not in spatial.MOVING:
+        options: dict[str, Any] = {"mode": mode, "fill": spatial.parts_of(fill, x)}
+        options["frames"] = [f._replace(fill=spatial.parts_of(f.fill, x)) for f in frames]
+        return by_parts(lambda parts: resample(parts, size, matrix, **options), x)
     if not frames:
-        ends = np.broadcast_to(np.array(spatial_shape(x)) - 0.5, (len(x), 3))
-        frames = [Frame(np.full((len(x), 3), -0.5), ends, fill)]
+        frames = [Frame.whole(spatial_shape(x), len(x), fill)]
     frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
     exact = spatial.exact_rows(matrix)
     if use_kernel(x.device, kernels.warp_obstacle(x, size, mode, 0.0, frames, None, False)):

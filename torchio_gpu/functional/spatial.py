@@ -7,6 +7,7 @@ coordinates, and parameters that speak of the content, belong to the transforms.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from . import kernels
+from .arguments import by_parts
 from .backend import use_kernel
 from .launch import to_device
 from .program import Operation, Program, View, check_operations, pointwise
@@ -73,7 +75,9 @@ def affine_warp(
         mode: 'linear'; 'nearest'; 'bspline', the cubic B-spline through all voxels (quick where
             axes stay parallel, see :func:`resample`; else 64 voxels are looked at for each); or
             'label', the label whose membership, interpolated linearly, is largest.
-        fill: Value outside the input: a number, one per sample (B), or per channel (B, C).
+        fill: Value outside the input: a number, one per sample (B), or per channel (B, C). As in
+            ITK, the input ends half a voxel beyond the outermost voxel centres; up to there the
+            outermost voxels go on.
 
     Returns:
         Volume (B, C, \\*size). Floats keep their dtype; integers become float32 where they are
@@ -151,8 +155,7 @@ def warp(
         operations: Pointwise operations to apply to the result, in the same pass where samples
             are interpolated linearly; see :func:`torchio_gpu.functional.pointwise`.
         frames: Boxes of the input, oldest first, each with the value of what is read from outside
-            it. They take the place of ``fill``: the outermost voxels go on as far as a frame lets
-            them.
+            it, in place of ``fill``, whose box is the whole input.
         view: Where in a larger volume the output lies, if it is a window of one, for operations
             that depend on the place.
 
@@ -169,16 +172,20 @@ def warp(
     check_volume(x)
     check_mode(mode, known=MODES)
     moving = mode in MOVING
-    if not moving and x.is_complex():
-        raise ValueError(f"x must be real for mode {mode!r}, got {x.dtype}")
+    if x.is_complex() and not moving:
+        options: dict[str, Any] = {"lattice": lattice, "size": size, "mode": mode}
+        options |= {"inverse": inverse, "fill": parts_of(fill, x)}
+        options["frames"] = [f._replace(fill=parts_of(f.fill, x)) for f in frames]
+        out = by_parts(lambda parts: warp(parts, matrix, control_points, **options), x)
+        return pointwise(out, operations, view) if operations else out
     batch = len(x)
     matrix, control_points, lattice, size = check_maps(x, matrix, control_points, lattice, size)
     fill = check_fill(fill, x, mode)
-    frames = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
+    boxes = [frame._replace(fill=check_fill(frame.fill, x, mode)) for frame in frames]
     out_dtype = x.dtype if moving or x.is_floating_point() else torch.float32
     check_operations(x, operations)
     exact = exact_rows(matrix, control_points)
-    obstacle = kernels.warp_obstacle(x, size, mode, fill, frames, lattice, inverse)
+    obstacle = kernels.warp_obstacle(x, size, mode, fill, boxes, lattice, inverse)
     if use_kernel(x.device, obstacle):
         if len(exact) == batch and x.is_floating_point() and not moving:
             mode = "nearest"
@@ -191,7 +198,7 @@ def warp(
             size,
             mode,
             fill,
-            frames,
+            boxes,
             together,
             view,
             out_dtype,
@@ -200,10 +207,11 @@ def warp(
         return pointwise(out, operations, view) if operations and not together else out
     if not x.is_floating_point() and not moving:
         x = x.to(torch.float32)
+    own = boxes or [Frame.whole(x.shape[2:], batch, fill)]
     if not exact:
         together = operations if mode == "linear" else ()
         out = _sample(
-            x, matrix, control_points, lattice, size, mode, fill, inverse, frames, together, view
+            x, matrix, control_points, lattice, size, mode, own, inverse, together, view
         ).to(out_dtype)
         return pointwise(out, operations, view) if operations and not together else out
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -212,20 +220,20 @@ def warp(
     rest = [row for row in range(batch) if row not in exact]
     if len(groups) == 1 and not rest:
         out = _copy(x, next(iter(groups)), size, fill).to(out_dtype)
-        out = fill_along_axes(out, host(matrix), frames)
+        out = fill_along_axes(out, host(matrix), boxes)
         return pointwise(out, operations, view) if operations else out
     out = empty((*x.shape[:2], *size), out_dtype, x.device)
     for key, rows in groups.items():
         at = rows_at(rows, x.device)
         part = _copy(x[at], key, size, _pick(fill, at)).to(out_dtype)
-        few = [frame.rows(rows) for frame in frames]
+        few = [frame.rows(rows) for frame in boxes]
         out[at] = fill_along_axes(part, host(matrix)[rows], few)
     if rest:
         at = rows_at(rest, x.device)
         points = None if control_points is None else control_points[rest]
         places = None if lattice is None else lattice[rest]
-        fills, few = _pick(fill, at), [frame.rows(rest) for frame in frames]
-        part = _sample(x[at], matrix[rest], points, places, size, mode, fills, inverse, few)
+        few = [frame.rows(rest) for frame in own]
+        part = _sample(x[at], matrix[rest], points, places, size, mode, few, inverse)
         out[at] = part.to(out_dtype)
     return pointwise(out, operations, view) if operations else out
 
@@ -292,9 +300,8 @@ def _sample(
     lattice: Array | None,
     size: Triple,
     mode: str,
-    fill: float | Tensor,
+    frames: Sequence[Frame],
     inverse: bool,
-    frames: Sequence[Frame] = (),
     operations: Sequence[Operation] = (),
     view: View | None = None,
 ) -> Volume:
@@ -312,10 +319,10 @@ def _sample(
         matrix_, points, places = to_device(x.device, matrix, control_points, lattice)
         source = x.shape[2:]
         grid = _reference.displaced_grid(source, matrix_, points, places, size, mode, inverse)
-        out = _reference.sample(x, grid, mode, fill, frames)
+        out = _reference.sample(x, grid, mode, frames)
         return out if finish is None else finish(out, 0)
     moved = to_device(x.device, *factors)
-    return _reference.sample_separable(x, moved, mode, fill, finish, frames)
+    return _reference.sample_separable(x, moved, mode, frames, finish)
 
 
 def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
@@ -388,9 +395,18 @@ def _check_control_points(points: Array, batch: int) -> Array:
     return _widen(points, batch)
 
 
+def parts_of(fill: float | Tensor, x: Volume) -> Tensor:
+    """A fill of complex voxels for their parts, [B, 2 C]: see :func:`.arguments.by_parts`."""
+    value = check_fill(fill, x, "nearest")
+    if not isinstance(value, Tensor):
+        value = torch.full(x.shape[:2], value, dtype=x.dtype, device=x.device)
+    value = value.to(x.dtype)
+    return torch.cat([value.real, value.imag], 1)
+
+
 def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
     if not isinstance(fill, Tensor):
-        whole = not x.is_floating_point() and mode in MOVING
+        whole = not (x.is_floating_point() or x.is_complex()) and mode in MOVING
         if whole and x.dtype != torch.bool:
             limits = torch.iinfo(x.dtype)
             if fill != int(fill) or not limits.min <= fill <= limits.max:

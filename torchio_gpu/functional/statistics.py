@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
+from .arguments import check_real
 from .launch import to_device
 from .reference import statistics as _reference
 from .reference.statistics import Moments
@@ -34,8 +35,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        rule: 'minimum' of the channel (0 if it holds NaN); 'mean' of its border voxels; 'otsu',
-            the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
+        rule: 'minimum' of the channel (0 if that is not finite); 'mean' of its border voxels;
+            'otsu', the mean of those border voxels that lie under their Otsu threshold (Otsu 1979,
             doi:10.1109/TSMC.1979.4310076); or a number, returned as it is.
 
     Returns:
@@ -47,9 +48,11 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     if not isinstance(rule, str):
         return rule
     check_volume(x)
+    if x.is_complex():  # among which none is the least
+        return 0.0
     if rule == "minimum":
         least = x.amin((2, 3, 4))
-        return least.nan_to_num() if x.is_floating_point() else least
+        return torch.where(least.isfinite(), least, 0) if x.is_floating_point() else least
     border = border_values(x)
     if rule == "mean":
         return border.mean(-1)
@@ -150,9 +153,7 @@ def check_mask(mask: Tensor | None, x: Volume) -> Tensor | None:
         TypeError: The mask is no tensor of truth values.
         ValueError: It is of another shape or on another device, or the volume is complex.
     """
-    check_volume(x)
-    if x.is_complex():
-        raise ValueError(f"x must be real, got {x.dtype}")
+    check_real(x)
     if mask is None:
         return None
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:

@@ -125,7 +125,7 @@ def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
     images: dict[str, ImagesBatch] = {name: _Images(subjects, name) for name in first.images}
     names = dict.fromkeys(name for each in batches for name in each.metadata)
     metadata = {name: [each.metadata.get(name, [None])[0] for each in batches] for name in names}
-    histories = [each.history(0) for each in batches]
+    histories = [each.history[0] for each in batches]
     used = np.ones(len(seeds), dtype=np.int64)
     batch = SubjectsBatch(
         images, metadata, Streams(seeds, used), histories if any(histories) else None

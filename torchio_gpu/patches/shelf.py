@@ -108,7 +108,7 @@ class Shelf:
             if not isinstance(subject, Subject):
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)
-            return Resident(SubjectsBatch.from_subjects([subject]))
+            return Resident(SubjectsBatch.from_subjects([subject], view=True))
         except Exception as error:
             what = f"subject {index}{describe(self.subjects, index)} could not be loaded"
             raise RuntimeError(f"{what}: {type(error).__name__}: {error}") from error

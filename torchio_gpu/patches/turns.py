@@ -92,20 +92,11 @@ class Turns:
                 generator = torch.Generator().manual_seed(mixed)
                 order = torch.randperm(len(order), generator=generator).tolist()
             order = order[rank::ranks]
-        seeds = rng.sample_seeds(base, self.epoch, [*_visits(order), -1]).tolist()
+        numbers = rng.visits(order, Counter())
+        seeds = rng.sample_seeds(base, self.epoch, [*numbers, -1]).tolist()
         self.epoch += 1
         share = slice(None) if worker is None else slice(worker.id, None, worker.num_workers)
         return Epoch(order[share], seeds[:-1][share], seeds[-1])
-
-
-def _visits(order: list[int]) -> list[int]:
-    """A number for each visit: that of the subject, and another one if it comes again."""
-    times: Counter[int] = Counter()
-    numbers = []
-    for index in order:
-        numbers.append(index + (times[index] << 32))
-        times[index] += 1
-    return numbers
 
 
 def unread(subjects: Any, index: int) -> Subject | None:

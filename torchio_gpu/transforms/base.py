@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache, wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,6 +70,33 @@ class Transform(nn.Module, ABC):
     #: Of a volume transform: whether it is one increasing linear map of the intensities of each
     #: sample, so that it may be carried out before the voxels are interpolated.
     commutes: bool = False
+    #: Whether voxels that are given stay as they are: a dataset need not copy them.
+    keeps_input: ClassVar[bool] = True
+    #: Whether it calls a function of the user, of which nothing is known.
+    foreign: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the outermost constructor say that an instance is made: its arguments are fixed."""
+        super().__init_subclass__(**kwargs)
+        construct = cls.__dict__.get("__init__")
+        if construct is None:
+            return
+
+        @wraps(construct)
+        def made(self: Transform, *args: Any, **kwargs: Any) -> None:
+            construct(self, *args, **kwargs)
+            if type(self).__init__ is made:
+                self.__dict__["_made"] = True
+
+        cls.__init__ = made  # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_made" in self.__dict__ and name in _fixed(type(self)):
+            raise AttributeError(
+                f"{name} of {self.name} cannot be changed, since ranges and plans are made of it: "
+                f"make another one, {self.name}({name}=...)"
+            )
+        super().__setattr__(name, value)
 
     def __init__(
         self,
@@ -192,7 +222,10 @@ class Transform(nn.Module, ABC):
         if torch.compiler.is_compiling():
             return compiled.call(self, x)
         batch, restore = to_batch(x, self._only(), self.label_keys)
-        return self._finish(x, restore(self.plan().run(batch)))
+        plan = self.plan()
+        if batch.metadata or isinstance(x, dict):
+            _warn_of_points(x if isinstance(x, dict) else batch.metadata, plan)
+        return self._finish(x, restore(plan.run(batch)))
 
     def sample(self, batch: SubjectsBatch, u: np.ndarray | None = None) -> Params:
         """Draw parameters for a batch, without applying them.
@@ -345,8 +378,8 @@ class Transform(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        state.pop("_plan", None)
-        state.pop("number")
+        for name in ("_plan", "_portable", "number"):
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -354,8 +387,52 @@ class Transform(nn.Module, ABC):
         self.number = compiled.register(self)
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
+        arguments = ", ".join(f"{name}={_brief(v)}" for name, v in self.arguments().items())
         return f"{self.name}({arguments})"
+
+
+def _brief(value: Any) -> str:
+    """A value in one line: of large arrays, their shape."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        large = math.prod(value.shape) > 16
+        return f"<{' x '.join(map(str, value.shape))}>" if large else repr(value.tolist())
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_brief, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_brief(each)}' for key, each in value.items())}}}"
+    return " ".join(repr(value).split())
+
+
+def _warn_of_points(values: Mapping[str, Any], plan: Plan) -> None:
+    """Warn, once for each name, of what looks like landmarks and stays while content moves."""
+    movers = [s.transform for s in plan.steps if s.transform.role == "spatial"]
+    movers = [transform for transform in movers if not transform.regrids]
+    for name, value in values.items() if movers else ():
+        one = value[0] if isinstance(value, list) and value else value
+        if not isinstance(one, (torch.Tensor, np.ndarray)) or one.ndim != 2 or name in _POINTS:
+            continue
+        if one.shape[1] == 3:
+            _POINTS.add(name)
+            warnings.warn(
+                f"{name!r} has shape {tuple(one.shape)}, as landmarks have, and stays as it is: "
+                f"{movers[0].name} moves images alone",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+#: Names that were warned of.
+_POINTS: set[str] = set()
+
+
+@cache
+def _fixed(cls: type[Transform]) -> frozenset[str]:
+    """Names of arguments of a class that are not common to all transforms."""
+    named = inspect.signature(cls.__init__).parameters
+    return frozenset(named) - frozenset(inspect.signature(Transform.__init__).parameters)
 
 
 def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None:

@@ -13,9 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch, io
+from ..data import (
+    Image,
+    ImagesBatch,
+    LabelMap,
+    ScalarImage,
+    Subject,
+    SubjectsBatch,
+    io,
+    meta_tensor,
+)
 
 Restore = Callable[[SubjectsBatch], Any]
+#: Back from a batch of one image to the form that came in, told which transforms moved voxels.
+Back = Callable[[ImagesBatch, Sequence[str]], Any]
 #: Name of the image when it comes without one.
 NAME = "image"
 
@@ -41,7 +52,7 @@ def to_batch(
     if isinstance(x, SubjectsBatch):
         return x, lambda batch: batch
     if isinstance(x, Subject):
-        return SubjectsBatch.from_subjects([x]), lambda batch: batch.unbatch()[0]
+        return SubjectsBatch.from_subjects([x], view=True), lambda batch: batch.unbatch()[0]
     if not isinstance(x, Tensor) and isinstance(x, Mapping):  # which takes its time to say no
         return _from_dict(x, include, label_keys)
     images, restore = _to_images(x, ScalarImage)
@@ -53,28 +64,43 @@ def to_batch(
                 f"what was added as {', '.join(map(repr, more))} does not fit into one image: "
                 "transform a Subject, a batch or a dict"
             )
-        return restore(batch.images[NAME])
+        return restore(batch.images[NAME], _movers(batch))
 
     return SubjectsBatch({NAME: images}), alone
 
 
-def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+def _movers(batch: SubjectsBatch) -> list[str]:
+    """Names of the transforms that may have moved voxels of a batch."""
+    return [
+        record.transform.name
+        for record in batch.records
+        if record.transform.role == "spatial"
+        or record.transform.regrids
+        or record.transform.foreign
+    ]
+
+
+def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     """One image, in any form, as a batch."""
     if isinstance(x, ImagesBatch):
-        return x, lambda images: images
+        return x, lambda images, _: images
+    if meta_tensor.is_meta_tensor(x):
+        return _from_meta_tensor(x, cls)
     if isinstance(x, Tensor):
         return _from_tensor(x, cls)
     if isinstance(x, np.ndarray):
         if x.ndim not in (4, 5):
             raise ValueError(f"an array must have shape (C, I, J, K), got {x.shape}")
         images, restore = _from_tensor(torch.from_numpy(np.ascontiguousarray(x)), cls)
-        return images, lambda images: restore(images).cpu().numpy()
+        return images, lambda images, moved: restore(images, moved).cpu().numpy()
     if isinstance(x, Image):
-        return ImagesBatch.from_images([x]), lambda images: images.unbatch()[0]
+        return ImagesBatch.from_images([x], view=True), lambda images, _: images.unbatch()[0]
     if io.is_sitk(x):
-        return ImagesBatch.from_images([cls(x)]), lambda images: images.unbatch()[0].as_sitk()
+        return ImagesBatch.from_images([cls(x)], view=True), lambda images, _: images.unbatch()[
+            0
+        ].as_sitk()
     if io.is_nibabel(x):
-        return ImagesBatch.from_images([cls(x)]), _to_nibabel
+        return ImagesBatch.from_images([cls(x)], view=True), _to_nibabel
     if _is_pil(x):
         return _from_pil(x, cls)
     raise TypeError(
@@ -83,17 +109,28 @@ def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesB
     )
 
 
-def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+def _from_meta_tensor(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
+    voxels, affine = meta_tensor.split(x)
+    images, restore = _from_tensor(voxels, cls)
+    images.affine = np.broadcast_to(affine, images.affine.shape).copy()
+
+    def back(images: ImagesBatch, moved: Sequence[str]) -> Any:
+        return meta_tensor.join(restore(images, moved), images.affine, x, moved)
+
+    return images, back
+
+
+def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     if x.ndim == 5:
-        return ImagesBatch(x, kind=cls.kind), lambda images: images.data
+        return ImagesBatch(x, kind=cls.kind), lambda images, _: images.data
     if x.ndim == 4:
-        return ImagesBatch(x[None], kind=cls.kind), lambda images: images.data[0]
+        return ImagesBatch(x[None], kind=cls.kind), lambda images, _: images.data[0]
     raise ValueError(
         f"a tensor must have shape (C, I, J, K) or (B, C, I, J, K), got {tuple(x.shape)}"
     )
 
 
-def _to_nibabel(images: ImagesBatch) -> Any:
+def _to_nibabel(images: ImagesBatch, _: Sequence[str]) -> Any:
     return images.unbatch()[0]._as_nibabel()
 
 
@@ -102,13 +139,13 @@ def _is_pil(x: Any) -> bool:
     return pil is not None and isinstance(x, pil.Image)
 
 
-def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Callable[[ImagesBatch], Any]]:
+def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     """A picture: I runs along its width, J down its height; colours are channels."""
     array = np.asarray(x)
     array = array[:, :, None] if array.ndim == 2 else array  # (height, width, channels)
     voxels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 1, 0)[..., None]))
 
-    def restore(images: ImagesBatch) -> Any:
+    def restore(images: ImagesBatch, _: Sequence[str]) -> Any:
         import PIL.Image
 
         out = images.data[0, ..., 0].detach().cpu().numpy().transpose(2, 1, 0)
@@ -130,7 +167,7 @@ def _from_dict(
             raise KeyError(f"include and label_keys must name keys of the dict, {key!r} is none")
     wanted = set(x) if include is None else {*include, *labels}
     found: dict[str, ImagesBatch] = {}
-    back: dict[str, Callable[[ImagesBatch], Any]] = {}
+    back: dict[str, Back] = {}
     for key, value in x.items():
         if key in wanted and _holds_image(value):
             cls = LabelMap if key in labels else ScalarImage
@@ -140,7 +177,9 @@ def _from_dict(
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
         form = next(iter(back.values()))  # that of the first image, for those that are new
-        return {**x, **{key: back.get(key, form)(each) for key, each in batch.images.items()}}
+        moved = _movers(batch)
+        images = batch.images.items()
+        return {**x, **{key: back.get(key, form)(each, moved) for key, each in images}}
 
     return SubjectsBatch(found), restore
 

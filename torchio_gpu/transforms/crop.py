@@ -230,7 +230,7 @@ class CropOrPad(_Window):
         """The shape wished for, [3]."""
         if self._target is None:
             assert box is not None
-            if box.space.distance_mm(space) > geometry.SPACE_TOLERANCE_MM:
+            if not box.space.is_same(space):
                 raise ValueError(
                     f"target_shape must be given where images are on other grids than the mask "
                     f"{self.mask_name!r}"

@@ -34,8 +34,8 @@ class Lambda(Transform):
             treats each sample by itself.
         kwargs: See :class:`Transform`.
 
-    The function should keep the dtype, and where ``p`` is below 1 must keep the shape. It gets the
-    voxels themselves, and must not write to them.
+    The function should keep the dtype, and where ``p`` is below 1 must keep the shape. It gets a
+    copy of the voxels, and may write to it.
 
     Raises:
         TypeError: ``function`` cannot be called, or, when called, does not return a tensor.
@@ -49,6 +49,7 @@ class Lambda(Transform):
     role = "volume"
     shares = True
     computes = False
+    foreign = True
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Lambda(Transform):
         return torch.stack([self._call(sample) for sample in x])
 
     def _call(self, x: Tensor) -> Tensor:
-        y = self.function(x)
+        y = self.function(x.clone())  # which may write to it
         if not isinstance(y, Tensor):
             raise TypeError(f"function must return a tensor, got {type(y).__name__}")
         if y.ndim != x.ndim or (self.batched and len(y) != len(x)):

@@ -169,7 +169,7 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
 
 def _triple(value: Any, name: str) -> np.ndarray:
     triple = host(as_array(value, name))
-    if triple.shape not in ((), (3,)) or not (triple >= 0).all():
+    if triple.shape not in ((), (3,)) or not ((triple >= 0) & np.isfinite(triple)).all():
         raise ValueError(f"{name} must be a number or three numbers >= 0, got {value!r}")
     return np.broadcast_to(triple, (3,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .. import geometry
@@ -82,7 +83,9 @@ class ToReferenceSpace(_Header):
         super().__init__(**kwargs)
         if not isinstance(reference, Image):
             raise TypeError(f"reference must be an Image, got {type(reference).__name__}")
-        self.reference = reference
+        # the grid is needed, and histories hold no volumes
+        empty = torch.empty(reference.shape, dtype=reference.dtype, device="meta")
+        self.reference = type(reference)(tensor=empty, affine=reference.affine)
 
     def grid_for(self, space: Space, scene: Scene) -> Space:
         affine = geometry.resized(self.reference.space, space.shape).affine

@@ -234,7 +234,7 @@ def _mask(data: Tensor, source: Any, function: Any, number: int) -> Tensor | Non
     if source is not None:
         mask = LabelMap(source).data > 0
     elif function is not None:
-        mask = torch.as_tensor(function(data)).bool()
+        mask = torch.as_tensor(function(data.clone())).bool()
     else:
         return None
     if mask.shape[1:] != data.shape[1:] or mask.shape[0] not in (1, data.shape[0]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..data import Subject
+from ..geometry import Space
+from . import records
 from .affine import Resampling
 from .base import Branches, Scene, Transform
 from .compose import Compose
 from .params import Params
 from .ranges import Choice
 from .steps import Outline, Record, Step
+
+#: Where the classes live that records may name.
+_LIBRARY = "torchio_gpu."
 
 
 class Recorded(Transform):
@@ -28,6 +34,7 @@ class Recorded(Transform):
         params: Its parameters, of one sample or of a batch.
         names: The images that the parameters are for.
         untouched: Images to leave alone; others are transformed as the transform would.
+        spaces: Where the images lay that it moved, if that is known.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -42,10 +49,11 @@ class Recorded(Transform):
         params: Params,
         names: tuple[str, ...],
         untouched: tuple[str, ...] = (),
+        spaces: tuple[Space, ...] = (),
     ) -> None:
         super().__init__()
         self.transform, self.params, self.names = transform, params, names
-        self.untouched = untouched
+        self.untouched, self.spaces = untouched, spaces
 
     @property
     def role(self) -> str:  # type: ignore[override]
@@ -64,7 +72,7 @@ class Recorded(Transform):
         gates = self._coin(outline, through)
         step = Step(
             self.transform, outline.position, self.params, self.names, gates,
-            untouched=self.untouched,
+            untouched=self.untouched, spaces=self.spaces,
         )  # fmt: skip
         outline.steps.append(step)
 
@@ -75,7 +83,7 @@ class Recorded(Transform):
     def inverse(self) -> Recorded:
         """The transform that undoes this one."""
         params = self.transform.invert(self.params)
-        return Recorded(self.transform, params, self.names, self.untouched)
+        return Recorded(self.transform, params, self.names, self.untouched, self.spaces)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, strings, lists and dicts, which JSON can hold.
@@ -99,14 +107,22 @@ class Recorded(Transform):
             "params_type": type(self.params).__name__,
             "names": list(self.names),
             "untouched": list(self.untouched),
+            "spaces": [[list(s.shape), s.affine.tolist()] for s in self.spaces],
         }
 
     def __repr__(self) -> str:
         return f"Recorded({self.transform.name}({self.params}))"
 
 
-def from_dict(record: dict[str, Any]) -> Recorded:
+def from_dict(record: Mapping[str, Any], allow: Sequence[type[Transform]] = ()) -> Recorded:
     """The inverse of :meth:`Recorded.to_dict`.
+
+    Args:
+        record: What was written down.
+        allow: Classes of transforms that may be named, beside those of this library.
+
+    Raises:
+        ValueError: The record is damaged, or names a class that is not allowed.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -115,15 +131,27 @@ def from_dict(record: dict[str, Any]) -> Recorded:
     >>> bool((again(batch).t1.data == recorded(batch).t1.data).all())
     True
     """
-    kinds: dict[str, Any] = {cls.__name__: cls for cls in _leaves(Transform)}
-    params: dict[str, Any] = {cls.__name__: cls for cls in _leaves(Params)}
-    for name, known in ((record["transform"], kinds), (record["params_type"], params)):
+    checked = records.check(record)
+    library = [cls for cls in _leaves(Transform) if cls.__module__.startswith(_LIBRARY)]
+    kinds: dict[str, Any] = {cls.__name__: cls for cls in (*library, *allow)}
+    rooms = {_LIBRARY, *(cls.__module__ for cls in allow)}
+    leaves = [cls for cls in _leaves(Params) if cls.__module__.startswith(tuple(rooms))]
+    params: dict[str, Any] = {cls.__name__: cls for cls in leaves}
+    for name, known in ((checked.transform, kinds), (checked.params_type, params)):
         if name not in known:
             raise ValueError(f"record names an unknown {name!r}; known are {sorted(known)}")
-    arguments = {n: tuple(v) if isinstance(v, list) else v for n, v in record["arguments"].items()}
-    transform = kinds[record["transform"]](**arguments)
-    values = params[record["params_type"]].from_dict(record["params"])
-    return Recorded(transform, values, tuple(record["names"]), tuple(record["untouched"]))
+    try:
+        transform = kinds[checked.transform](**checked.arguments)
+        expected = {field.name for field in fields(params[checked.params_type])}
+        if expected - {"undone"} - set(checked.params) or set(checked.params) - expected:
+            raise ValueError(f"params must be {sorted(expected)}, got {sorted(checked.params)}")
+        values = params[checked.params_type].from_dict(checked.params)
+        records.check_rows(values)
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"record of {checked.transform!r} does not fit it: {type(error).__name__}: {error}"
+        ) from error
+    return Recorded(transform, values, checked.names, checked.untouched, checked.spaces)
 
 
 def compose_history(
@@ -139,7 +167,8 @@ def compose_history(
             continue
         if image_interpolation is not None and isinstance(transform, Resampling):
             transform = transform.interpolating(image_interpolation)
-        steps.append(Recorded(transform, record.params, record.names, record.untouched))
+        how = record.params, record.names, record.untouched, record.spaces
+        steps.append(Recorded(transform, *how))
     return Compose(steps)
 
 

@@ -14,7 +14,7 @@ from .. import geometry
 from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.launch import indices
-from ..geometry import SPACE_TOLERANCE_MM, Space
+from ..geometry import Space
 
 #: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
 Masking = None | str | Callable[[Tensor], Tensor]
@@ -79,7 +79,8 @@ def mask_of(
         return None
     target = images[name]
     if not isinstance(masking_method, str):
-        masks = [torch.as_tensor(masking_method(voxels)).bool() for voxels in target.data]
+        # a function of the user may write to what it is given
+        masks = [torch.as_tensor(masking_method(v.clone())).bool() for v in target.data]
         mask = torch.stack([m.to(target.device) for m in masks])
         wanted = tuple(target.shape)
         if mask.shape[2:] != wanted[2:] or mask.shape[1:2] not in ((1,), wanted[1:2]):
@@ -107,7 +108,7 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
         mask = data != 0
     else:
         mask = torch.isin(data, indices(held(labels, data.dtype), data.device).to(data.dtype))
-    if not images.space.distance_mm(space) <= SPACE_TOLERANCE_MM:
+    if not images.space.is_same(space):
         matrix = images.space.to_voxel @ space.affine
         mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)
     return mask if mask.shape[1] == 1 else mask.any(1, keepdim=True)

@@ -6,7 +6,8 @@ turns them into a map between its own voxels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,14 +15,12 @@ import numpy as np
 from ..arrays import Array
 from ..data import ImagesBatch
 from ..data.image import INTENSITY
-from ..geometry import (
-    SPACE_TOLERANCE_MM,
-    Space,
-)
+from ..geometry import Space, orientation, spacing
 from .reading import sample
 
 if TYPE_CHECKING:
     from .chain import Chain
+    from .steps import Step
 
 
 class Present(Mapping[str, ImagesBatch]):
@@ -170,8 +169,34 @@ def check_spaces(spaces: dict[str, Space], transform: str) -> None:
     for name, space in spaces.items():
         if space is first or space.shape == first.shape:
             continue
-        if np.abs(space.affine - first.affine).max() < SPACE_TOLERANCE_MM:
+        if space.is_aligned(first):
             raise ValueError(
                 f"images of a subject must share a shape under {transform} when they share "
                 f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"
             )
+
+
+def check_places(step: Step, names: Sequence[str], spaces: Sequence[Space]) -> None:
+    """Warn of images that were added since a motion was recorded, and lie elsewhere.
+
+    They lie where the others did if their middle is within a voxel of that of one of them, and
+    their axes point the same way: a prediction may be of another spacing.
+    """
+    for name, space in zip(names, spaces, strict=True):
+        if name in step.names or not step.spaces:
+            continue
+        if not any(_is_there(space, known) for known in step.spaces):
+            warnings.warn(
+                f"{name!r} was added after {step.transform.name} was applied, and lies elsewhere: "
+                f"it is moved wrongly. Its affine is {space.affine[0].tolist()}, that of "
+                f"{step.names[0]!r} was {step.spaces[0].affine[0].tolist()}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _is_there(space: Space, known: Space) -> bool:
+    codes = {orientation(affine) for affine in (*space.affine, *known.affine)}
+    apart = np.linalg.norm(space.centre - known.centre, axis=-1).max()
+    side = max(spacing(space.affine).max(), spacing(known.affine).max())
+    return len(codes) == 1 and bool(apart <= side)

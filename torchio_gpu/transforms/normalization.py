@@ -140,8 +140,8 @@ class ZNormalization(Normalization):
         masking_method: Of which voxels both are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
-    On a GPU, where asking would make the host wait, a standard deviation of 0 is no error but
-    counts as 1: a constant sample becomes 0. One with an empty mask is left as it is.
+    A standard deviation of 0 counts as 1: a constant sample becomes 0. One with an empty mask is
+    left as it is. TorchIO raises for both, which would make a GPU's host wait.
 
     Between spatial steps of a pipeline, one of which interpolates afterwards, it is carried out
     on the voxels before they are sampled: mean and standard deviation are those of what is in view
@@ -149,7 +149,10 @@ class ZNormalization(Normalization):
 
     Raises:
         KeyError: ``masking_method`` is a name that stands for nothing.
-        RuntimeError: The standard deviation is 0 or not finite, or the mask empty.
+
+    Warns:
+        RuntimeWarning: A sample has a standard deviation of 0, or an empty mask. On the CPU only:
+            on a GPU the host would wait for the statistics.
 
     >>> ZNormalization()(torch.tensor([2., 3, 4]).view(1, 1, 1, 3)).flatten()
     tensor([-1.,  0.,  1.])
@@ -169,12 +172,16 @@ class ZNormalization(Normalization):
         x = images[name].data
         known = moments(x, mask_of(self.masking_method, images, name))
         if x.device.type == "cpu":
-            wrong = (known.std == 0) | ~known.std.isfinite()
-            if wrong.any():
-                raise RuntimeError(
-                    f"standard deviation is 0 or not finite, or there are no voxels to take it "
-                    f"of, in {which(images, name, wrong)}"
-                )
+            for wrong, fact in (
+                (known.std == 0, "becomes 0: all of its voxels are the same"),
+                (known.mean.isnan(), "stays as it is: its mask is empty, or has NaN in it"),
+            ):
+                if wrong.any():
+                    warnings.warn(
+                        f"ZNormalization: {which(images, name, wrong)} {fact}",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
         return F.standardize(x, known=known)
 
 

@@ -25,11 +25,14 @@ from .. import rng
 from ..data import SubjectsBatch
 from .draws import Draws, Prepared, prepare
 from .grouping import Group, grouped
-from .moves import NOTHING, Present, Scene, check_spaces
+from .moves import NOTHING, Present, Scene, check_places, check_spaces
 from .params import Params
 from .steps import Outline, Record
 from .volumes import Change, add_made
 from .waiting import Waiting, Window
+
+#: Kinds of batches, by the names in them, that a plan remembers.
+_KNOWN = 64
 
 
 class Plan:
@@ -92,6 +95,8 @@ class Plan:
         key = batch.kinds, tuple(batch.metadata)
         known = self._prepared.get(key)
         if known is None:
+            if len(self._prepared) >= _KNOWN:  # names that never come again must not add up
+                self._prepared.clear()
             known = self._prepared[key] = prepare(self.outline, *key)
         return known
 
@@ -133,7 +138,9 @@ class Plan:
         names = step.names or scene.names
         untouched = tuple([name for name in batch.images if name not in scene.names])
         whom = None if for_all else active
-        batch.records.append(Record(step.transform, params, names, untouched, whom))
+        moved = step.transform.role == "spatial" and not step.transform.regrids
+        spaces = step.spaces or (scene.spaces if moved else ())
+        batch.records.append(Record(step.transform, params, names, untouched, whom, spaces))
         return params, active
 
     def _keep(self, number: int, waiting: Waiting) -> None:
@@ -179,6 +186,8 @@ class Plan:
             if len(names) > 1 and getattr(transform, "check_shape", True):
                 check_spaces(dict(zip(names, spaces, strict=True)), transform.name)
             scene = Scene(names, spaces, present)
+            if step.params is not None:
+                check_places(step, names, spaces)
             decided = self._decide(number, draws, waiting.batch, scene)
             for chain in chains:
                 chain.mode = chain.mode or wish.of(chain.kind)[0]

@@ -14,9 +14,10 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
+
+from .quantiles import Quantile
 
 Part = Callable[[np.ndarray], np.ndarray]
 
@@ -39,12 +40,13 @@ class Choice:
         self, values: Sequence[float], probabilities: Sequence[float] | None = None
     ) -> None:
         self.values = tuple(float(value) for value in values)
-        if not self.values:
-            raise ValueError("values of a Choice must not be empty")
+        if not self.values or not all(map(math.isfinite, self.values)):
+            raise ValueError(f"values of a Choice must be finite numbers, got {list(values)}")
         if probabilities is None:
             probabilities = [1.0] * len(self.values)
         total = math.fsum(probabilities)
-        if len(probabilities) != len(self.values) or min(probabilities) < 0 or total <= 0:
+        usable = len(probabilities) == len(self.values) and min(probabilities) >= 0
+        if not usable or not 0 < total < math.inf:  # NaN neither
             raise ValueError(
                 f"probabilities must be {len(self.values)} numbers >= 0 that do not sum to 0, "
                 f"got {list(probabilities)}"
@@ -58,36 +60,6 @@ class Choice:
 
     def __repr__(self) -> str:
         return f"Choice({list(self.values)}, probabilities={list(self.probabilities)})"
-
-
-class _Drawn:
-    """A distribution as a function of uniform numbers."""
-
-    def __init__(self, distribution: Distribution) -> None:
-        if distribution.batch_shape or distribution.event_shape:
-            raise ValueError(
-                f"a distribution of a range must have scalar parameters, got {distribution}"
-            )
-        self.distribution = distribution
-
-    def __call__(self, u: np.ndarray) -> np.ndarray:
-        try:
-            return self.distribution.icdf(torch.from_numpy(u)).double().numpy()
-        except NotImplementedError:
-            return self._sample(u)
-
-    def _sample(self, u: np.ndarray) -> np.ndarray:
-        # No inverse to be had: let torch's own sampler draw, seeded by the uniform number.
-        values = []
-        with torch.random.fork_rng(devices=[]):
-            for number in u.ravel().tolist():
-                # all the bits that a draw has; torch.manual_seed would seed GPUs as well
-                torch.default_generator.manual_seed(int(number * 2**32))
-                values.append(float(self.distribution.sample()))
-        return np.array(values).reshape(u.shape)
-
-    def __repr__(self) -> str:
-        return repr(self.distribution)
 
 
 class Range:
@@ -124,7 +96,7 @@ class Range:
         low, high = [], []
         for part in parts:
             if isinstance(part, Distribution):
-                part = _Drawn(part)
+                part = Quantile(part)
             if isinstance(part, Choice):
                 self._check(min(part.values), max(part.values), value)
             interval = self._interval(part, value) if not callable(part) else (0.0, 0.0)

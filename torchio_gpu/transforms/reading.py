@@ -31,8 +31,9 @@ def sample(chain: Chain, images: ImagesBatch, program: Sequence[Operation]) -> I
     chain.exact = not chain.turned and F.is_exact(matrix)
     if chain.exact:
         mode = "nearest"  # values are moved, whatever was asked for
-    frames = chain.frames(images)
-    if chain.exact and chain.outer_box is not None:
+    if chain.outer_box is None:
+        frames = chain.frames(images)
+    else:
         rule, frames = chain.outer_box.rule, []
     # What is outside costs a look at all voxels, which a mere permutation can do without.
     unseen = chain.exact and _stays_inside(host(matrix), chain.space.shape, chain.source.shape)

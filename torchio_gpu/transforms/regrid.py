@@ -16,7 +16,7 @@ import numpy as np
 from .. import functional as F
 from ..data import ImagesBatch
 from ..data.image import INTENSITY, LABEL
-from ..geometry import SPACE_TOLERANCE_MM, Space
+from ..geometry import Space
 from ..shapes import Triple
 from .base import Scene, Transform
 from .moves import Move
@@ -77,7 +77,7 @@ class GridParams(Params):
         every = range(self.shape.shape[1])
         for m in every if column is None else (column, *every):
             known = Space(_triple(self.before_shape[0, m]), self.before[:, m])
-            if known.distance_mm(space) <= SPACE_TOLERANCE_MM:
+            if known.is_same(space):
                 return m
         return None
 
@@ -97,7 +97,8 @@ class GridParams(Params):
         header = self.header[:, m]
         moved = bool((header != np.eye(4)).any())
         after = Space(_triple(self.shape[0, m]), self.affine[:, m])
-        if after.shape == space.shape and np.array_equal(after.affine, space.affine):
+        same = after.shape == space.shape and np.array_equal(after.affine, space.affine)
+        if same and not moved:
             return Move()  # stays where it is
         return Move(header if moved else None, space=after)
 

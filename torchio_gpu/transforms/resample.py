@@ -84,8 +84,9 @@ class Resample(_Resampled):
         self._spacing = self._space = None
         if isinstance(target, Path) and not target.exists():
             raise ValueError(f"target must be the path of an image, {target} does not exist")
-        if isinstance(target, Image):
+        if isinstance(target, Image):  # of which the grid is needed: histories hold no volumes
             self._space = target.space
+            self.target = (target.spatial_shape, target.affine)
         elif _is_pair(target):
             self._space = _given_space(*target)
         elif not isinstance(target, (str, Path)):
@@ -126,9 +127,7 @@ class Resample(_Resampled):
 
     def arguments(self) -> dict[str, Any]:
         found = super().arguments()
-        if isinstance(self.target, Image):  # all that is needed of it
-            found["target"] = (self.target.spatial_shape, self.target.affine)
-        elif isinstance(self.target, Path):
+        if isinstance(self.target, Path):
             found["target"] = str(self.target)
         return found
 

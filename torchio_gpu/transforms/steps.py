@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..geometry import Space
 from .params import Params
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Step:
         keep: Images to keep as they are before the step, with the names to keep them under.
         untouched: Images to leave alone whatever the transform says.
         fuse: Whether the step may share a pass.
+        spaces: Of what is recorded, where the images lay that it moved.
     """
 
     transform: Transform
@@ -55,6 +59,7 @@ class Step:
     keep: dict[str, str] | None = None
     untouched: tuple[str, ...] = ()
     fuse: bool = True
+    spaces: tuple[Space, ...] = ()
 
     @property
     def pads(self) -> bool:
@@ -89,12 +94,50 @@ class Outline:
         return len(self.gates) - 1
 
 
+class StandIn:
+    """A transform that could not be pickled, as the history of another process shows it.
+
+    It can be looked at and not applied: the function that it held stayed behind.
+    """
+
+    is_invertible = False
+
+    def __init__(self, transform: Transform) -> None:
+        self.name, self.role, self.text = transform.name, transform.role, repr(transform)
+        self.regrids, self.foreign = transform.regrids, transform.foreign
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("name", "text"):
+            raise AttributeError(name)
+        raise RuntimeError(
+            f"{self.name} cannot be applied again: it holds a function that cannot be pickled, as "
+            "a lambda, which stayed in the process where it was applied"
+        )
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _portable(transform: Transform) -> Transform | StandIn:
+    """Return a transform that can be pickled: itself, or what stands in for it."""
+    known: Any = transform.__dict__.get("_portable")
+    if known is None:
+        try:
+            pickle.dumps(transform)
+            known = True
+        except Exception:  # whatever a class of the user raises
+            known = StandIn(transform)
+        transform.__dict__["_portable"] = known
+    return transform if known is True else known  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Record:
     """What was applied: a transform, its parameters, to which images of which samples.
 
     ``untouched`` are the images that were there and were left alone; an image that is added later,
-    such as a prediction, follows the others when the record is replayed or undone.
+    such as a prediction, follows the others when the record is replayed or undone. ``spaces`` are
+    those of the images that were moved, by which is seen whether one that was added lies there.
     """
 
     transform: Transform
@@ -102,14 +145,40 @@ class Record:
     names: tuple[str, ...]
     untouched: tuple[str, ...] = ()
     active: np.ndarray | None = None
+    spaces: tuple[Space, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a batch of a worker travels with its history, and one that cannot would never arrive
+        return {**self.__dict__, "transform": _portable(self.transform)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Record:
+        return replace(self, params=copy.deepcopy(self.params, memo))
 
     def row(self, sample: int) -> Record | None:
         """The record of one sample, or None if the transform left it out."""
         if self.active is not None and not bool(self.active[sample]):
             return None
-        return Record(self.transform, self.params.row(sample), self.names, self.untouched)
+        one = slice(sample, sample + 1)
+        spaces = tuple(Space(space.shape, space.affine[one]) for space in self.spaces)
+        params = self.params.row(sample)
+        return Record(self.transform, params, self.names, self.untouched, None, spaces)
+
+    def __call__(self, x: Any) -> Any:
+        """Apply the transform again, with the same parameters."""
+        return self._recorded()(x)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts; see :meth:`Recorded.to_dict`."""
+        return self._recorded().to_dict()  # type: ignore[no-any-return]
+
+    def _recorded(self) -> Any:
+        from .history import Recorded  # which holds steps
+
+        return Recorded(self.transform, self.params, self.names, self.untouched, self.spaces)
 
     def __repr__(self) -> str:
+        if isinstance(self.transform, StandIn) or not self.transform.draws:
+            return repr(self.transform)
         return f"{self.transform.name}({self.params})"
 
 

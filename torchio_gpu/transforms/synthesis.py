@@ -15,7 +15,6 @@ from ..arrays import Array, as_array, per_sample
 from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.arguments import at_least
-from ..geometry import SPACE_TOLERANCE_MM
 from ..shapes import Volume
 from .base import Scene, Transform
 from .intensity import given_seeds
@@ -91,7 +90,8 @@ class _FromLabels(Transform):
             labels = np.array(self.used_labels, dtype=np.int64)
         else:
             maps = self._maps(images)
-            labels = np.arange(maps.shape[1]) if maps.shape[1] > 1 else _present(maps)
+            shares = maps.shape[1] > 1 or maps.is_floating_point()
+            labels = np.arange(maps.shape[1]) if shares else _present(maps)
         return labels[labels != 0] if self.ignore_background else labels
 
     def _maps(self, images: Mapping[str, ImagesBatch]) -> Volume:
@@ -102,6 +102,8 @@ class _FromLabels(Transform):
             share, label = maps.max(1, keepdim=True)
             return torch.where(share > 0, label, -1)
         if maps.shape[1] == 1 and maps.is_floating_point():
+            if _holds_shares(maps):
+                return maps
             # labels that a file stores as floats; what is none counts as no label
             whole = maps.round()
             return torch.where(whole == maps, whole, -1).long()
@@ -117,15 +119,22 @@ class _FromLabels(Transform):
         kinds = tuple((each, images[each].kind) for each in images)
         source = self._source(kinds)
         apart = existing.space.distance_mm(images[source].space)
-        if apart > SPACE_TOLERANCE_MM or existing.data.shape[1] != 1:
+        if not existing.space.is_same(images[source].space) or existing.data.shape[1] != 1:
             raise ValueError(
                 f"{self.name} needs {name!r} to be an image of one channel in the space of "
                 f"{source!r}: it has {existing.data.shape[1]}, and their corners are {apart:.3g} "
                 "mm apart"
             )
+        background = None if existing.placeholder else existing.data
         return F.labels_to_image(
-            self._maps(images), params.mean, params.std, params.seed, labels, existing.data
+            self._maps(images), params.mean, params.std, params.seed, labels, background
         ).to(existing.data.dtype)
+
+
+def _holds_shares(maps: Volume) -> bool:
+    """Whether a map of floats holds shares of one label, from 0 to 1, rather than labels."""
+    low, high = (float(end) for end in maps.aminmax())
+    return low >= 0 and high <= 1 and bool((maps != maps.round()).any())
 
 
 def _present(maps: Volume) -> np.ndarray:
@@ -147,13 +156,15 @@ class LabelsToImage(_FromLabels):
     doi:10.1007/978-3-030-59728-3_18, for shares of labels.
 
     Args:
-        label_key: Name of the label map: one channel of labels, or several that hold the share
-            of each label. None for the first there is.
+        label_key: Name of the label map: one channel of labels; several that hold the share of
+            each label; or one of the shares of a single label, numbers from 0 to 1 that are not
+            all whole. None for the first there is.
         mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
             (L,), or (B, L) for one set per sample. Tensors may require a gradient.
         image_key: Name of the image to make. Where there is one of this name, of one channel and
-            in the space of the label map, it shows through where no label is used; otherwise
-            these voxels, and samples left out, are 0.
+            in the space of the label map, it shows through where no label is used, or shares sum
+            to less than a half; otherwise shares that are missing count as 0, and samples left out
+            are 0.
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU.
         ignore_background: Do not use label 0.

@@ -30,7 +30,9 @@ def with_made(transform: Transform, images: Mapping[str, ImagesBatch]) -> dict[s
         return dict(images)
     source = images[made.like]
     voxels = torch.zeros(len(source), 1, *source.spatial_shape, device=source.device)
-    return {**images, made.name: ImagesBatch(voxels, source.affine.copy())}
+    empty = ImagesBatch(voxels, source.affine.copy())
+    empty.placeholder = True
+    return {**images, made.name: empty}
 
 
 def add_made(transform: Transform, batch: SubjectsBatch) -> bool:

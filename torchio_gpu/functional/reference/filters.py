@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
+from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 
 #: Where the Gaussian is cut off, in standard deviations, as by scipy.ndimage.
@@ -88,35 +89,38 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     batch, channels, *size = x.shape
     work = product_dtype(x.device, x.dtype)
     y = x.to(work).flatten(0, 1)  # [B C, I, J, K]
+
+    def product(y: Tensor, matrix: Tensor) -> Tensor:
+        blocks, n = bands(matrix), matrix.shape[1]
+        each = matrix.expand(batch, -1, -1).repeat_interleave(channels, 0)
+        return _together((each[:, to, at] @ y[:, at] for to, at in blocks), 1, n)
+
     with full_precision(x.device):
         for axis in (2, 1, 0):
-            matrix = convolution(kernels[axis].to(work))
-            blocks = bands(matrix)
-            matrix = matrix.expand(batch, -1, -1).repeat_interleave(channels, 0)
             y = y.reshape(batch * channels, -1, size[axis]).mT
-            y = _together((matrix[:, to, at] @ y[:, at] for to, at in blocks), 1, size[axis])
+            y = local_product(product, y, convolution(kernels[axis].to(work)), 1)
     return y.view(x.shape).to(x.dtype)
 
 
 def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
     """Multiply the voxels along one axis by a matrix per sample, [B, N out, N in]."""
     work = product_dtype(x.device, x.dtype)
-    blocks = bands(matrix)
-    y, matrix = x.to(work), matrix.to(work)[:, None]
 
-    def product(to: slice, at: slice) -> Tensor:
+    def part(y: Tensor, matrix: Tensor, to: slice, at: slice) -> Tensor:
         if axis == 0:
             return matrix[:, :, to, at] @ y[:, :, at].flatten(3)
         if axis == 1:
             return matrix[:, :, None, to, at] @ y[:, :, :, at]
         return y[..., at].flatten(2, 3) @ matrix[:, :, to, at].mT
 
+    def product(y: Tensor, matrix: Tensor) -> Tensor:
+        size = list(y.shape)
+        size[2 + axis] = matrix.shape[1]
+        parts = (part(y, matrix[:, None], to, at) for to, at in bands(matrix))
+        return _together(parts, (2, 3, 3)[axis], matrix.shape[1]).view(size)
+
     with full_precision(x.device):
-        parts = (product(to, at) for to, at in blocks)
-        out = _together(parts, (2, 3, 3)[axis], matrix.shape[2])
-    size = list(x.shape)
-    size[2 + axis] = matrix.shape[2]
-    return out.view(size).to(x.dtype)
+        return local_product(product, x.to(work), matrix.to(work), 2 + axis).to(x.dtype)
 
 
 def bands(matrix: Tensor) -> list[tuple[slice, slice]]:

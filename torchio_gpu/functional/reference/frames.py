@@ -1,4 +1,9 @@
-"""What is in view: boxes of the volume that is read, and values for what lies outside them."""
+"""Fields of view: boxes of the volume that is read, and values for all that lies outside them.
+
+A point is within a box up to half a voxel beyond the outermost voxel centres, as in ITK; there its
+coordinates are clamped to these. Everything else is fill, which is selected and never blended, so
+that neither a fill nor a voxel that is NaN spreads.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,15 @@ from torch import Tensor
 
 from ...shapes import Grid, Volume
 
-#: An edge is moved outwards by so many voxels: positions on it are in view, however rounded.
-EDGE = 1e-4
+#: A coordinate c along an axis of n voxels is within for -0.5 <= c + TIE < n - 0.5, in voxels: one
+#: that lies on an end, however it is rounded, belongs to the voxel that begins there, as one
+#: halfway between two voxels does when the nearest is taken.
+TIE = 1e-4
 
 
-#: A frame in the coordinates of a grid: its ends, [B, 1, 1, 1, 3] each, and the value.
-OnGrid = tuple[Tensor, Tensor, float | Tensor]
+#: A frame in the coordinates of a grid: its ends along each component, [B or 1, 1, 1, 1], and the
+#: value.
+OnGrid = tuple[tuple[Tensor, ...], tuple[Tensor, ...], float | Tensor]
 
 
 class Frame(NamedTuple):
@@ -31,6 +39,12 @@ class Frame(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     fill: float | Tensor
+
+    @staticmethod
+    def whole(size: Sequence[int], batch: int, fill: float | Tensor) -> Frame:
+        """Return the frame that is all of a volume of a size."""
+        low = np.full((batch, 3), -0.5)
+        return Frame(low, low + np.array(size), fill)
 
     def rows(self, rows: Sequence[int]) -> Frame:
         """The frame of some samples."""
@@ -56,7 +70,7 @@ def fill_along_axes(out: Volume, matrix: np.ndarray, frames: Sequence[Frame]) ->
                 np.take_along_axis(each, row, 1) for each in (offset, frame.low, frame.high)
             )
             at = scale * np.arange(n) + start  # [B, N]
-            inside = (at >= low - EDGE) & (at <= high + EDGE)
+            inside = (at + TIE >= low) & (at + TIE < high)
             if not inside.all():
                 shape = [len(inside), 1, 1, 1, 1]
                 shape[2 + axis] = n
@@ -71,13 +85,20 @@ def fill_at(out: Volume, grid: Grid, frames: Sequence[OnGrid]) -> Volume:
     """Fill what was read from outside, point by point.
 
     Args:
-        out: What was read, [B, C, I, J, K].
+        out: What was read, [B, C, I, J, K]; it may be written over.
         grid: Where, [B, I, J, K, 3].
         frames: As made by :func:`on_grid`.
     """
+    components = grid.unbind(-1)
     for low, high, fill in frames:
-        inside = ((grid >= low) & (grid <= high)).all(-1)[:, None]
-        out = _fill(out, inside, fill)
+        inside = torch.ones(1, dtype=torch.bool, device=out.device)
+        for at, first, last in zip(components, low, high, strict=True):
+            inside = inside & (at >= first) & (at < last)
+        inside = inside[:, None]
+        if isinstance(fill, Tensor):
+            out = _fill(out, inside, fill)
+        else:
+            out = out.masked_fill_(~inside, fill)  # which is nobody else's
     return out
 
 
@@ -94,12 +115,14 @@ def on_grid(
     """
     out: list[OnGrid] = []
     for low, high, fill in frames:
-        ends = np.stack((low - EDGE, high + EDGE), 1)  # [B, 2, 3]
+        ends = np.stack((low, high)) - TIE  # [2, B, 3]
         if mode == "linear":
             ends = ((2 * ends + 1) / np.array(source) - 1)[..., ::-1]
+        if (ends == ends[:, :1]).all():
+            ends = ends[:, :1]
         tensor = torch.from_numpy(np.ascontiguousarray(ends)).to(like, non_blocking=True)
-        first, last = tensor[:, :, None, None, None].unbind(1)
-        out.append((first, last, fill))
+        first, last = tensor[:, :, None, None, None]  # [B or 1, 1, 1, 1, 3]
+        out.append((first.unbind(-1), last.unbind(-1), fill))
     return out
 
 

@@ -1,13 +1,13 @@
 """Reading between voxels: weights along one axis, and readers that look at many voxels at once.
 
-Content ends half a voxel beyond the outermost voxel centres, as in ITK: up to there the outermost
-voxels go on (linear) or are mirrored (B-spline); further out there is none.
+Beyond the outermost voxel centres, the outermost voxels go on; a B-spline is mirrored there, as in
+ITK. What lies outside a field of view is filled by :mod:`.frames`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -17,20 +17,16 @@ from torch import Tensor
 
 from ...shapes import Grid, Volume
 from .filters import along_axis
+from .frames import TIE
 from .separable import cubic_bspline
 
-#: Positions this close, in voxels, to where something changes count as being there.
-TIE = 1e-6
-
-
-def inside(position: Any, size: int) -> Any:
-    """Whether positions along an axis, in voxels, are where there is content."""
-    return (position >= -0.5 - TIE) & (position <= size - 0.5 + TIE)
+#: Shares of labels this close count as the same.
+_SAME = 1e-6
 
 
 def nearest_voxel(position: np.ndarray, size: int) -> np.ndarray:
     """The voxel nearest to positions along an axis; of two, the second."""
-    return np.floor(position + 0.5 + TIE).clip(0, size - 1)  # type: ignore[no-any-return]
+    return np.floor(position + (0.5 + TIE)).clip(0, size - 1)  # type: ignore[no-any-return]
 
 
 def linear_weights(position: np.ndarray, size: int) -> np.ndarray:
@@ -50,7 +46,12 @@ def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
         at = voxels[..., tap : tap + 1]
         old = np.take_along_axis(weights, at, -1)
         np.put_along_axis(weights, at, old + share[..., tap : tap + 1], -1)
-    return weights @ spline_prefilter(size)  # type: ignore[no-any-return]
+    return _without_tails(weights @ spline_prefilter(size))
+
+
+def _without_tails(weights: np.ndarray) -> np.ndarray:
+    """Leave out shares too small for float32, so that a voxel reaches some 16 others each way."""
+    return np.where(abs(weights) < 1e-9, 0, weights)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
@@ -63,7 +64,7 @@ def spline_prefilter(size: int) -> np.ndarray:
     for tap, weight in ((-1, 1 / 6), (0, 2 / 3), (1, 1 / 6)):
         voxels = np.arange(size)
         np.add.at(matrix, (voxels, _mirror(voxels + tap, size).astype(np.int64)), weight)
-    return np.linalg.inv(matrix)
+    return _without_tails(np.linalg.inv(matrix))
 
 
 def _mirror(voxel: Any, size: int) -> Any:
@@ -83,13 +84,8 @@ def spline_coefficients(x: Volume) -> Volume:
     return x
 
 
-def spline_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Volume]:
-    """What reads a volume in float32 or float64 through its cubic B-spline, 64 taps a point.
-
-    Args:
-        x: Volume.
-        fill: Value where there is no content, a number or [B, C, 1, 1, 1]; None to go on.
-    """
+def spline_reader(x: Volume) -> Callable[[Grid], Volume]:
+    """Return a function that reads a float32 or float64 volume by its B-spline, 64 taps a point."""
     size = x.shape[2:]
     table = spline_coefficients(x).flatten(2)  # [B, C, N]
 
@@ -105,21 +101,16 @@ def spline_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Vo
             at = (index[0][..., i] * size[1] + index[1][..., j]) * size[2] + index[2][..., k]
             share = weight[0][..., i] * weight[1][..., j] * weight[2][..., k]
             out = out + _look_up(table, at) * share[:, None]
-        return out if fill is None else _fill_outside(out, grid, size, fill)
+        return out
 
     return read
 
 
-def label_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Volume]:
-    """What reads labels: the one with the largest share of the eight voxels around a point.
+def label_reader(x: Volume) -> Callable[[Grid], Volume]:
+    """Return a function that reads the labels with the largest share of the eight voxels around.
 
     That is the label whose membership, interpolated linearly, is largest; of several, the
     smallest. Memberships are never made into volumes: eight shares are compared with one another.
-
-    Args:
-        x: Labels of any dtype.
-        fill: The label where there is no content, a number or [B, C, 1, 1, 1]; None for that of
-            the nearest voxel.
     """
     size = x.shape[2:]
     table = x.flatten(2)
@@ -130,15 +121,13 @@ def label_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Vol
         labels, shares = [], []
         for corner in itertools.product((0, 1), repeat=3):
             at: Any = 0
-            known: Any = True
             share: Any = 1
             for axis, step in enumerate(corner):
                 voxel = first[..., axis] + step
-                known = known & (voxel >= 0) & (voxel < size[axis])
                 at = at * size[axis] + voxel.clamp(0, size[axis] - 1).long()
                 share = share * (above[..., axis] if step else 1 - above[..., axis])
             label = _look_up(table, at)
-            labels.append(label if fill is None else _where(known, label, fill))
+            labels.append(label)
             shares.append(share[:, None].expand(label.shape))
         totals = [share.clone() for share in shares]
         for (one, a), (other, b) in itertools.combinations(enumerate(labels), 2):
@@ -147,7 +136,7 @@ def label_reader(x: Volume, fill: float | Tensor | None) -> Callable[[Grid], Vol
             totals[other] += shares[one] * same
         best, most = labels[0], totals[0]
         for label, total in zip(labels[1:], totals[1:], strict=True):
-            wins = (total > most + TIE) | ((total >= most - TIE) & (label < best))
+            wins = (total > most + _SAME) | ((total >= most - _SAME) & (label < best))
             best, most = torch.where(wins, label, best), torch.where(wins, total, most)
         return best
 
@@ -158,16 +147,3 @@ def _look_up(table: Tensor, at: Tensor) -> Tensor:
     """Values [B, C, I, J, K] of a table [B, C, N] at places [B, I, J, K]."""
     places = at.flatten(1)[:, None].expand(-1, table.shape[1], -1)
     return table.gather(2, places).view(*table.shape[:2], *at.shape[1:])
-
-
-def _fill_outside(out: Volume, grid: Grid, size: Sequence[int], fill: float | Tensor) -> Volume:
-    known = True
-    for axis, n in enumerate(size):
-        known = known & inside(grid[..., axis], n)
-    return _where(known, out, fill)
-
-
-def _where(known: Any, out: Volume, fill: float | Tensor) -> Volume:
-    if isinstance(fill, Tensor):
-        return torch.where(known[:, None], out, fill.to(out))
-    return out.masked_fill(~known[:, None], fill)

@@ -15,16 +15,13 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
-from .frames import Frame, fill_at, on_grid
+from .frames import TIE, Frame, fill_at, on_grid
 from .interpolation import label_reader, spline_reader
 from .separable import Factors, blocks, cubic_bspline, expand, ramp
 from .slabs import join, slab_rows
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
-#: A position so many voxels short of halfway between two counts as there: of a regular grid that
-#: meets voxels halfway, all are then the second one's, however they are rounded.
-_HALFWAY = 1e-4
 
 
 def separable(
@@ -120,16 +117,15 @@ def sample_separable(
     x: Volume,
     factors: Sequence[Tensor],
     mode: str,
-    fill: float | Tensor,
+    frames: Sequence[Frame],
     finish: Callable[[Volume, int], Volume] | None = None,
-    frames: Sequence[Frame] = (),
 ) -> Volume:
     """Read a volume through the map of :func:`separable`, whose factors are on its device.
 
     Coordinates are made and used slab by slab: the whole grid would be three times the volume.
 
     Args:
-        x, mode, fill, frames: As for :func:`sample`.
+        x, mode, frames: As for :func:`sample`.
         factors: The map.
         finish: Applied to each slab while it is in the cache, with its first row.
     """
@@ -137,7 +133,7 @@ def sample_separable(
     coefficients, along_i, along_j, along_k = factors
     rows, per_row = along_i.shape[1], x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
     slab = slab_rows(rows, per_row, x.device)
-    read = reader(x, mode, fill, frames)
+    read = reader(x, mode, frames)
 
     def part(first: int) -> Volume:
         some = along_i[:, first : first + slab]
@@ -169,57 +165,36 @@ def displaced_grid(
     return grid.view(-1, *size, 3)
 
 
-def sample(
-    x: Volume, grid: Grid, mode: str, fill: float | Tensor, frames: Sequence[Frame] = ()
-) -> Volume:
+def sample(x: Volume, grid: Grid, mode: str, frames: Sequence[Frame]) -> Volume:
     """Read a volume at the coordinates of a grid.
 
     Args:
         x: Volume.
         grid: [B, I, J, K, 3], as made by :func:`displaced_grid` for the same mode.
         mode: 'linear', 'nearest', 'bspline' or 'label'.
-        fill: Value outside the input: a number or [B, C].
-        frames: Boxes and values outside them, in place of ``fill``: the outermost voxels go on.
+        frames: Boxes, and values outside them: a number or [B, C].
     """
-    return reader(x, mode, fill, frames)(grid.to(_work(x)))
+    return reader(x, mode, frames)(grid.to(_work(x)))
 
 
-def reader(
-    x: Volume, mode: str, fill: float | Tensor, frames: Sequence[Frame] = ()
-) -> Callable[[Grid], Volume]:
-    """What reads a volume at a grid: all that can be done once for several grids is done."""
-    if frames:
-        like = torch.empty(0, dtype=_work(x), device=x.device)
-        boxes = on_grid(frames, x.shape[2:], mode, like)
-        read = _clamped(x, mode)
-        return lambda grid: fill_at(read(grid), grid, boxes)
-    if isinstance(fill, Tensor):
-        fill = fill[:, :, None, None, None]
-    if mode == "nearest":
-        return lambda grid: _sample_nearest(x, grid, fill)
-    if mode == "label":
-        return label_reader(x, fill)
-    y = x.to(_work(x))
-    if mode == "bspline":
-        return spline_reader(y, fill)
-    filled = isinstance(fill, Tensor) or fill != 0
-    if isinstance(fill, Tensor):
-        fill = fill.to(y)
-    if filled:
-        y = y - fill  # zero outside, plus fill afterwards: no blend with zero at the edge
-    return lambda grid: _sample_linear(y, grid).add_(fill) if filled else _sample_linear(y, grid)
+def reader(x: Volume, mode: str, frames: Sequence[Frame]) -> Callable[[Grid], Volume]:
+    """Return a function that reads a volume at a grid, with all done once that serves all grids."""
+    like = torch.empty(0, dtype=_work(x), device=x.device)
+    boxes = on_grid(frames, x.shape[2:], mode, like)
+    read = _clamped(x, mode)
+    return lambda grid: fill_at(read(grid), grid, boxes)
 
 
 def _clamped(x: Volume, mode: str) -> Callable[[Grid], Volume]:
-    """What reads a volume whose outermost voxels go on for ever."""
+    """Return a function that reads a volume whose outermost voxels go on for ever."""
     if mode == "nearest":
-        return lambda grid: _sample_nearest(x, grid, None)
+        return lambda grid: _sample_nearest(x, grid)
     if mode == "label":
-        return label_reader(x, None)
+        return label_reader(x)
     y = x.to(_work(x))
     if mode == "bspline":
-        return spline_reader(y, None)
-    return lambda grid: _sample_linear(y, grid, "border")
+        return spline_reader(y)
+    return lambda grid: _sample_linear(y, grid)
 
 
 def voxel_grid(size: Triple, device: torch.device) -> Tensor:
@@ -284,14 +259,14 @@ def _displaced(
     return points
 
 
-def _sample_linear(y: Volume, grid: Grid, padding: str = "zeros") -> Volume:
-    """Trilinear interpolation; zero outside, or as ``grid_sample`` pads."""
+def _sample_linear(y: Volume, grid: Grid) -> Volume:
+    """Trilinear interpolation; coordinates outside are clamped."""
     batch, parts = y.shape[0], _parts(y, grid)
     if parts > 1:
         # grid_sample works on one sample per thread: cut the output of a small batch along I.
         y = y.expand(parts, -1, -1, -1, -1)
         grid = grid.view(parts, -1, *grid.shape[2:])
-    out = F.grid_sample(y, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    out = F.grid_sample(y, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if parts > 1:
         out = out.transpose(0, 1).reshape(batch, out.shape[1], -1, *out.shape[3:])
     return out
@@ -303,25 +278,15 @@ def _parts(y: Tensor, grid: Grid) -> int:
     return threads if splits else 1
 
 
-def _sample_nearest(x: Volume, grid: Grid, fill: float | Tensor | None) -> Volume:
-    """The voxel whose centre is nearest, outside too if there is no value for that."""
-    size = x.shape[2:]
+def _sample_nearest(x: Volume, grid: Grid) -> Volume:
+    """Return the voxels whose centres are nearest, outside too."""
     flat = x.flatten(2)  # [B, C, N]
     index = torch.zeros(grid.shape[:-1], dtype=torch.int64, device=x.device)
-    inside = torch.ones(grid.shape[:-1], dtype=torch.bool, device=x.device)
-    nearest = (grid + (0.5 + _HALFWAY)).floor_().to(torch.int32)
-    for axis, n in enumerate(size):
-        at = nearest[..., axis]
-        inside &= (at >= 0) & (at < n)
-        index.mul_(n).add_(at.clamp(0, n - 1))
+    nearest = (grid + (0.5 + TIE)).floor_().to(torch.int32)
+    for axis, n in enumerate(x.shape[2:]):
+        index.mul_(n).add_(nearest[..., axis].clamp(0, n - 1))
     shape = (*x.shape[:2], *grid.shape[1:4])
-    out = flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
-    if fill is None:
-        return out
-    outside = ~inside[:, None]
-    if isinstance(fill, Tensor):
-        return torch.where(outside, fill.to(x), out)
-    return out.masked_fill(outside, fill)
+    return flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
 
 
 def copy_voxels(
@@ -350,7 +315,10 @@ def copy_voxels(
     window: Any = (..., *source)
     place: Any = (..., *target)
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
-        return y[window].contiguous()
+        part = y[window].contiguous()
+        # a part that lies in one piece would keep all of the memory, and let it be written to
+        owned = part.numel() == x.numel() or part.data_ptr() != y[window].data_ptr()
+        return part if owned else part.clone()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
     out = empty((*x.shape[:2], *size), x.dtype, x.device)
     for axis, (inside, n) in enumerate(zip(target, size, strict=True)):

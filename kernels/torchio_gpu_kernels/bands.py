@@ -1,0 +1,94 @@
+"""Products with banded matrices that a voxel which is not finite has spoilt, done again.
+
+A dense product multiplies a voxel that is NaN by the zeros of a matrix, too. Where all voxels are
+finite, which only the device knows, the launch does nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .library import register
+from .tiles import OPTIONS
+
+_BLOCK = 256
+
+
+@triton.jit
+def bands_kernel(
+    out,
+    x,
+    matrix,
+    doubt,
+    total,
+    B,
+    G,
+    A1,
+    A2,
+    M,
+    N,
+    og,
+    o1,
+    o2,
+    om,
+    xg,
+    x1,
+    x2,
+    xn,
+    BLOCK: tl.constexpr,
+):
+    if tl.load(doubt) != 0:
+        number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        inside = number < total
+        m, rest = number % M, number // M
+        a2, rest = rest % A2, rest // A2
+        a1, g = rest % A1, rest // A1
+        row = matrix + ((g * B // G) * M + m) * N
+        source = x + g * xg + a1 * x1 + a2 * x2
+        sums = tl.zeros((BLOCK,), out.dtype.element_ty)
+        for n in range(N):
+            weight = tl.load(row + n, mask=inside, other=0)
+            value = tl.load(source + tl.cast(n, tl.int64) * xn, mask=inside, other=0)
+            sums += weight * tl.where(weight != 0, value, 0)
+        tl.store(out + g * og + a1 * o1 + a2 * o2 + m * om, sums, mask=inside)
+
+
+def mend_bands(out: Tensor, x: Tensor, matrix: Tensor, doubt: Tensor) -> None:
+    """Multiply again, by weights that are not 0 alone, where there is doubt.
+
+    Args:
+        out: The product, which is written over, [G, A1, A2, M], any strides.
+        x: What was multiplied, [G, A1, A2, N], of the same dtype, any strides.
+        matrix: [B, M, N], contiguous; G is a multiple of B, and samples come first.
+        doubt: Whether there is a voxel that is not finite, bool [].
+    """
+    G, A1, A2, M = out.shape
+    B, _, N = matrix.shape
+    bands_kernel[(triton.cdiv(out.numel(), _BLOCK),)](
+        out,
+        x,
+        matrix,
+        doubt.view(torch.uint8),
+        out.numel(),
+        B,
+        G,
+        A1,
+        A2,
+        M,
+        N,
+        *out.stride(),
+        *x.stride(),
+        BLOCK=_BLOCK,
+        num_warps=4,
+        **OPTIONS,
+    )
+
+
+register(
+    "mend_bands_(Tensor(a!) out, Tensor x, Tensor matrix, Tensor doubt) -> ()",
+    mend_bands,
+    lambda out, x, matrix, doubt: None,
+)

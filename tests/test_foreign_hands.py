@@ -1,0 +1,134 @@
+"""Functions and hands that write to voxels: what is stored elsewhere stays as it is."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import torchio_gpu as tio
+
+
+def stored() -> tio.Subject:
+    ones = torch.ones(1, 16, 16, 16)
+    return tio.Subject(t1=tio.ScalarImage(ones), seg=tio.LabelMap(ones.byte()))
+
+
+def doubles(subject):
+    subject.t1.data.mul_(2)
+    subject.seg.data.mul_(2)
+    return subject
+
+
+def everything(batches):
+    for batch in batches:
+        doubles(batch)
+
+
+PATCH = (8, 16, 16)  # neighbours in memory: a view of it would be contiguous
+SAMPLERS = {
+    "uniform": tio.UniformSampler(PATCH),
+    "whole": tio.UniformSampler(16),
+    "weighted": tio.WeightedSampler(PATCH, "t1"),
+    "label": tio.LabelSampler(PATCH, "seg"),
+}
+HANDS = {
+    "item": lambda s: doubles(tio.SubjectsDataset([s])[0]),
+    "transform": lambda s: tio.SubjectsDataset([s], doubles)[0],
+    "loader of one": lambda s: everything(tio.SubjectsLoader(tio.SubjectsDataset([s]))),
+    "loader of two": lambda s: everything(
+        tio.SubjectsLoader(tio.SubjectsDataset([s] * 2), batch_size=2)
+    ),
+    "torch's loader": lambda s: everything(DataLoader(tio.SubjectsDataset([s]))),
+    "loader with a function": lambda s: list(tio.SubjectsLoader(tio.SubjectsDataset([s], doubles))),
+    "batch of one": lambda s: doubles(tio.SubjectsBatch.from_subjects([s])),
+    "images of one": lambda s: tio.ImagesBatch.from_images([s.t1]).data.mul_(2),
+    "Lambda": lambda s: tio.Lambda(lambda v: v.mul_(2))(s),
+    "Lambda, batched": lambda s: tio.Lambda(lambda v: v.mul_(2), batched=True)(s),
+    "Lambda in a pipeline": lambda s: tio.Compose(
+        [tio.RandomNoise(p=0), tio.Lambda(lambda v: v.mul_(2))]
+    )(s),
+    "masking method": lambda s: tio.Mask(lambda v: v.mul_(2) > 0)(s),
+    "masking method of statistics": lambda s: tio.RescaleIntensity(
+        masking_method=lambda v: v.mul_(2) > -1
+    )(s),
+    "queue": lambda s: everything(
+        tio.Queue(tio.SubjectsDataset([s]), 4, 2, tio.UniformSampler(PATCH), num_workers=0)
+    ),
+    "queue with a function": lambda s: list(
+        tio.Queue(
+            tio.SubjectsDataset([s]), 4, 2, tio.UniformSampler(PATCH), transform=doubles
+        )
+    ),
+    "device queue": lambda s: everything(
+        tio.DeviceQueue([s], tio.UniformSampler(PATCH), device="cpu")
+    ),
+    "grid": lambda s: doubles(tio.GridSampler(s, PATCH)[0]),
+    "grid of one patch": lambda s: doubles(tio.GridSampler(s, 16)[0]),
+    "crop": lambda s: doubles(tio.Crop((4, 0, 0, 0, 0, 0))(s)),
+    **{
+        f"{name} sampler": lambda s, sampler=sampler: doubles(sampler(s))
+        for name, sampler in SAMPLERS.items()
+    },
+    **{
+        f"{name} sampler, several": lambda s, sampler=sampler: everything(sampler(s, 2))
+        for name, sampler in SAMPLERS.items()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*are all the same")
+@pytest.mark.parametrize("name", HANDS)
+def test_stored_voxels_stay_as_they_are(name):
+    subject = stored()
+    before = [image.data.data_ptr() for image in subject.get_images_dict().values()]
+    HANDS[name](subject)
+    assert (subject.t1.data == 1).all()
+    assert (subject.seg.data == 1).all()
+    assert [i.data.data_ptr() for i in subject.get_images_dict().values()] == before
+
+
+def test_a_function_of_the_user_sees_the_same_at_every_read():
+    dataset = tio.SubjectsDataset([stored()], doubles)
+    assert [dataset[0].t1.data.mean().item() for _ in range(3)] == [2, 2, 2]
+
+
+def test_the_affine_of_an_image_is_its_own():
+    image = tio.ScalarImage(torch.ones(1, 4, 4, 4))
+    with pytest.raises(ValueError, match="read-only"):
+        image.affine[0, 3] = 7
+    np.testing.assert_array_equal(image.affine, np.eye(4))
+    image.affine = np.diag([2.0, 2, 2, 1])
+    assert image.spacing == (2, 2, 2)
+
+
+def test_transforms_of_the_library_are_given_the_voxels_themselves():
+    """No copy is made where nobody writes: memory and time of such pipelines stay as they are."""
+    seen = []
+
+    class Spy(tio.RandomNoise):
+        def forward(self, x):
+            seen.append(x.t1.data.data_ptr())
+            return super().forward(x)
+
+    subject = stored()
+    tio.SubjectsDataset([subject], Spy())[0]
+    assert seen == [subject.t1.data.data_ptr()]
+    list(tio.SubjectsLoader(tio.SubjectsDataset([subject] * 2, Spy()), batch_size=2))
+    assert set(seen) == {subject.t1.data.data_ptr()}
+
+
+def test_a_batch_has_one_truth():
+    batch = tio.SubjectsBatch.from_subjects([stored(), stored()])
+    other = tio.ImagesBatch(torch.zeros(2, 1, 16, 16, 16))
+    batch.t1 = other
+    assert batch["t1"] is batch.t1 is batch.images["t1"] is other
+    assert (tio.Lambda(lambda v: v + 1)(batch).t1.data == 1).all()
+    batch["t2"] = other
+    assert batch.t2 is batch["t2"] is other
+    batch["age"] = [1, 2]
+    batch.age = [3, 4]
+    assert batch.age == batch["age"] == batch.metadata["age"] == [3, 4]
+    with pytest.raises(TypeError, match="'t1' must be an ImagesBatch, got Tensor"):
+        batch.t1 = torch.zeros(2, 1, 4, 4, 4)
+    with pytest.raises(ValueError, match="must have the 2 samples of the batch, got 3"):
+        batch.t1 = tio.ImagesBatch(torch.zeros(3, 1, 4, 4, 4))

@@ -1,0 +1,197 @@
+"""Histories: applied again, written down, checked when read, and small."""
+
+import copy
+import json
+import math
+import pickle
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import torchio_gpu as tio
+from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.volumes import subject
+from torchio_gpu.transforms import base
+from torchio_gpu.transforms.base import Transform
+
+WRITABLE = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}
+pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
+
+
+def records(name):
+    torch.manual_seed(2)
+    return WRITABLE[name]()(subject()).history
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_an_entry_is_applied_written_down_and_shown(name):
+    s = subject()
+    for record in records(name)[:1]:
+        assert record.transform.name in repr(record)
+        assert "\n" not in repr(record)
+        plain = json.loads(json.dumps(record.to_dict()))
+        if len(records(name)) == 1:
+            torch.manual_seed(2)
+            expected = WRITABLE[name]()(s)
+            for again in (record(s), tio.from_dict(plain)(s)):
+                assert torch.equal(again.t1.data, expected.t1.data)
+
+
+def test_entries_of_given_transforms_show_their_arguments():
+    s = tio.Pad((4, 4, 1, 0, 3, 3))(subject())
+    assert repr(s.history) == "[Pad(padding=(4, 4, 1, 0, 3, 3))]"
+    batch = tio.Pad((4, 4, 1, 0, 3, 3))(tio.SubjectsBatch.from_subjects([subject()] * 2))
+    assert repr(batch.history) == f"[{s.history!r}, {s.history!r}]"
+
+
+def holders():
+    large = torch.rand(1, 40, 40, 40)
+    return {
+        "Resample": lambda: tio.Resample(tio.ScalarImage(large)),
+        "ToReferenceSpace": lambda: tio.ToReferenceSpace(tio.ScalarImage(large)),
+    }
+
+
+@pytest.mark.parametrize("name", ["Resample", "ToReferenceSpace"])
+def test_histories_hold_grids_and_no_volumes(name):
+    out = holders()[name]()(tio.ScalarImage(torch.rand(1, 40, 40, 40)))
+    s = holders()[name]()(tio.Subject(t1=tio.ScalarImage(torch.rand(1, 40, 40, 40))))
+    assert out.spatial_shape == (40, 40, 40)
+    assert len(pickle.dumps(s.history)) < 20_000
+
+
+def damage(record, chance):
+    """A record with one part of it changed, left out or of another type."""
+    record = copy.deepcopy(record)
+    spots = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            spots.extend((value, key) for key in value)
+            for each in value.values():
+                walk(each)
+        elif isinstance(value, list):
+            spots.extend((value, n) for n in range(len(value)))
+            for each in value:
+                walk(each)
+
+    walk(record)
+    container, key = chance.choice(spots)
+    kind = chance.randrange(8)
+    if kind == 0 and isinstance(container, dict):
+        del container[key]
+    else:
+        container[key] = [
+            None, "x", math.nan, math.inf, [], {}, {"shape": [2**20, 2**20]}, [[1, 2], [3]],
+            -1, 2**70, "Transform", ["a", 1], True, [math.nan],
+        ][chance.randrange(14)]  # fmt: skip
+    return record
+
+
+def looks_right(recorded) -> bool:
+    """Whether all numbers of what was accepted are finite and of as many samples."""
+    arrays = {n: v for n, v in vars(recorded.params).items() if isinstance(v, np.ndarray)}
+    ends = ("low", "high")  # of Clamp, infinite for none
+    finite = all(
+        np.isfinite(a).all() or (n in ends and not np.isnan(a).any())
+        for n, a in arrays.items()
+        if a.dtype.kind == "f"
+    )
+    return finite and len({len(a) for a in arrays.values()}) <= 1
+
+
+def check_damaged_records(number: int, seed: int = 0) -> dict[str, int]:
+    """Read damaged records: each is right, or raises ValueError."""
+    chance = random.Random(seed)
+    originals = [json.loads(json.dumps(r.to_dict())) for n in WRITABLE for r in records(n)[:1]]
+    found = {"refused": 0, "read": 0}
+    for _ in range(number):
+        record = damage(chance.choice(originals), chance)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                recorded = tio.from_dict(record)
+        except ValueError:
+            found["refused"] += 1
+        else:
+            assert looks_right(recorded), record
+            found["read"] += 1
+    return found
+
+
+def test_damaged_records_raise_a_sentence():
+    found = check_damaged_records(1500)
+    assert found["refused"] > 500
+
+
+class Foreign(tio.RandomNoise):
+    """A class that a user might have."""
+
+
+def test_only_classes_of_the_library_or_allowed_ones_are_named():
+    record = Foreign()(subject()).history[0].to_dict()
+    with pytest.raises(ValueError, match="unknown 'Foreign'"):
+        tio.from_dict(record)
+    assert type(tio.from_dict(record, allow=[Foreign]).transform) is Foreign
+
+
+class TestPlaces:
+    """What was added after a motion is undone only where the others were."""
+
+    def moved(self):
+        torch.manual_seed(0)
+        return tio.RandomAffine(degrees=20, translation=5)(subject())
+
+    def test_an_image_that_lies_elsewhere_is_warned_of(self):
+        out = self.moved()
+        out.add_image(tio.LabelMap(out.seg.data), "prediction")  # identity
+        with pytest.warns(RuntimeWarning, match=r"'prediction' was added .* lies elsewhere"):
+            out.apply_inverse_transform()
+        with pytest.warns(RuntimeWarning, match=r"'prediction' was added .* lies elsewhere"):
+            out.get_composed_history()(tio.Subject(prediction=out.prediction))
+        again = tio.from_dict(json.loads(json.dumps(out.history[0].to_dict())))
+        with pytest.warns(RuntimeWarning, match=r"'prediction' was added .* lies elsewhere"):
+            again(out)
+
+    def test_one_that_lies_there_is_not_even_of_another_spacing(self):
+        out = self.moved()
+        out.add_image(tio.LabelMap(out.seg.data, affine=out.seg.affine), "prediction")
+        coarse = tio.Resample(4)(tio.LabelMap(out.seg.data, affine=out.seg.affine))
+        out.add_image(coarse, "coarse")
+        out.apply_inverse_transform()
+
+
+@pytest.mark.parametrize(
+    "make", ["Affine", "RandomAffine", "RandomElasticDeformation", "RandomFlip"]
+)
+@pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
+def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
+    monkeypatch.setattr(base, "_POINTS", set())
+    s = subject()
+    s["landmarks"], s["vector"] = kind((5, 3)), kind((3,))
+    options = {"Affine": {"translation": 1}, "Flip": {"axes": 0}}.get(make, {})
+    transform = getattr(tio, make)(**options)
+    with pytest.warns(RuntimeWarning, match=r"'landmarks' has shape \(5, 3\)"):
+        transform(s)
+    transform(s)
+    monkeypatch.setattr(base, "_POINTS", set())
+    with pytest.warns(RuntimeWarning, match="'landmarks'"):
+        transform({"x": s.t1.data, "landmarks": kind((5, 3))})
+    monkeypatch.setattr(base, "_POINTS", set())
+    tio.RandomNoise()(s)
+    tio.Crop(1)(s)  # landmarks in the world stay where they are
+
+
+@pytest.mark.parametrize("name", [n for n in WRITABLE if n not in ("Compose",)])
+def test_arguments_are_fixed_once_a_transform_is_made(name):
+    transform = WRITABLE[name]()
+    own = set(base._fixed(type(transform))) - {"self", "kwargs"}
+    for argument in own:
+        with pytest.raises(AttributeError, match=f"{argument} of .* cannot be changed"):
+            setattr(transform, argument, 0)
+    for argument, value in {"p": 0.5, "include": ("t1",), "exclude": None, "copy": False}.items():
+        setattr(transform, argument, value)
+    assert isinstance(transform, Transform)

@@ -1,0 +1,79 @@
+"""Tensors that carry an affine, as those of MONAI do.
+
+MONAI is not imported: such a tensor is known by its class, if MONAI was. Its affine is voxel to
+world in RAS+ mm, as ours, (4, 4) or one for each sample of a batch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def is_meta_tensor(x: object) -> bool:
+    """Return whether a value is a MetaTensor of MONAI."""
+    module: Any = sys.modules.get("monai.data.meta_tensor")
+    return module is not None and isinstance(x, module.MetaTensor)
+
+
+def split(x: Any) -> tuple[Tensor, np.ndarray]:
+    """Return the voxels as a plain tensor, and the affine, (4, 4) or (B, 4, 4).
+
+    Raises:
+        ValueError: Operations are pending that MONAI has not carried out.
+    """
+    if x.pending_operations:
+        raise ValueError(
+            "a MetaTensor must have no pending operations: let MONAI carry them out first, with "
+            f"apply_pending or lazy=False, got {len(x.pending_operations)}"
+        )
+    affine = x.affine
+    affine = affine.detach().cpu().numpy() if isinstance(affine, Tensor) else np.asarray(affine)
+    return x.as_tensor(), _four(np.asarray(affine, dtype=np.float64))
+
+
+def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) -> Any:
+    """Return a MetaTensor with other voxels and another affine.
+
+    Args:
+        voxels: As many dimensions as ``like`` has.
+        affine: [B, 4, 4].
+        like: A MetaTensor that the rest comes from.
+        moved: Names of transforms that moved voxels. MONAI cannot undo these, and must not undo
+            what it did before: its list of what was applied then holds one of them alone, at which
+            its inverses raise.
+    """
+    out = type(like)(voxels)
+    out.copy_meta_from(like)
+    one = like.affine.ndim == 2 and bool((affine == affine[:1]).all())
+    matrix = torch.from_numpy(np.array(affine[0] if one else affine))
+    out.affine = matrix
+    if moved:
+        record = {
+            "class": f"torchio_gpu.{moved[-1]}",
+            "id": 0,
+            "orig_size": tuple(like.shape[-3:]),
+            "extra_info": {
+                "warn": f"torchio_gpu.{moved[-1]} moved voxels, which MONAI cannot undo"
+            },
+            "tracing": True,
+            "do_transforms": True,
+        }
+        several = out.is_batch and like.ndim == 5
+        out.applied_operations = [[dict(record)] for _ in voxels] if several else [record]
+    return out
+
+
+def _four(affine: np.ndarray) -> np.ndarray:
+    """Affines of pictures, (3, 3), as (4, 4)."""
+    if affine.shape[-1] == 4:
+        return affine
+    out = np.broadcast_to(np.eye(4), (*affine.shape[:-2], 4, 4)).copy()
+    n = affine.shape[-1] - 1
+    out[..., :n, :n], out[..., :n, 3] = affine[..., :n, :n], affine[..., :n, n]
+    return out

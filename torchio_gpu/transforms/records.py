@@ -1,0 +1,144 @@
+"""Checks of records that come from a file: what is damaged raises one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from ..geometry import Space, check_affine
+from .params import Params
+
+#: Numbers that a record may hold: far more than control points of any lattice in use.
+_MOST = 10_000_000
+_PARTS = ("transform", "arguments", "params", "params_type", "names", "untouched")
+
+
+class Checked(NamedTuple):
+    """The parts of a record, of the types that they should have."""
+
+    transform: str
+    arguments: dict[str, Any]
+    params: dict[str, Any]
+    params_type: str
+    names: tuple[str, ...]
+    untouched: tuple[str, ...]
+    spaces: tuple[Space, ...]
+
+
+def check(record: Any) -> Checked:
+    """Return the parts of a record.
+
+    Raises:
+        ValueError: One is missing, or is not what it should be.
+    """
+    if not isinstance(record, Mapping):
+        raise ValueError(f"record must be a dict, got {type(record).__name__}")
+    missing = [name for name in _PARTS if name not in record]
+    if missing:
+        raise ValueError(f"record must have {', '.join(_PARTS)}; {', '.join(missing)} is missing")
+    for name in ("transform", "params_type"):
+        if not isinstance(record[name], str):
+            raise ValueError(f"{name} of a record must be a name, got {_brief(record[name])}")
+    for name in ("arguments", "params"):
+        value = record[name]
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{name} of a record must be a dict by name, got {_brief(value)}")
+    params = {name: _param(name, value) for name, value in record["params"].items()}
+    arguments = {name: _argument(value) for name, value in record["arguments"].items()}
+    names, untouched = (_names(record[name], name) for name in ("names", "untouched"))
+    spaces = tuple(_space(value) for value in _list(record.get("spaces", []), "spaces"))
+    return Checked(
+        record["transform"], arguments, params, record["params_type"], names, untouched, spaces
+    )
+
+
+def check_rows(params: Params) -> None:
+    """Raise unless all parameters are of as many samples, finite, and one of each.
+
+    Those whose neutral value is infinite, as the ends of a range are, may be so too.
+    """
+    arrays = {n: v for n, v in vars(params).items() if isinstance(v, (np.ndarray, Tensor))}
+    rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(rows.values())) > 1 or 0 in rows.values():
+        raise ValueError(f"parameters must be of as many samples, got {rows}")
+    for name, array in arrays.items():
+        values = np.asarray(array.detach() if isinstance(array, Tensor) else array)
+        usable = (
+            ~np.isnan(values) if math.isinf(params.neutral.get(name, 0)) else np.isfinite(values)
+        )
+        if values.dtype.kind == "f" and not usable.all():
+            raise ValueError(f"{name} must be finite, got {_brief(values.tolist())}")
+
+
+def _param(name: str, value: Any) -> Any:
+    """A parameter: a number, a flag, a name, or a rectangular list of numbers."""
+    if isinstance(value, Mapping) and value and "shape" not in value:  # parameters within others
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{name} must be a dict by name, got {_brief(value)}")
+        return {key: _param(key, each) for key, each in value.items()}
+    if isinstance(value, Mapping):  # an array without entries
+        shape = _list(value.get("shape"), f"shape of {name}")
+        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
+        if (
+            not whole
+            or 0 not in shape
+            or len(shape) > 8
+            or math.prod(n or 1 for n in shape) > _MOST
+        ):
+            raise ValueError(f"{name} must have a shape with no entries, got {_brief(value)}")
+        return {"shape": shape}
+    if isinstance(value, list):
+        try:
+            array = np.array(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be a rectangular list, got {_brief(value)}") from error
+        if array.dtype.kind not in "biuf" or array.size > _MOST:
+            raise ValueError(f"{name} must be a list of numbers, got {_brief(value)}")
+        return value  # whether it is finite: see check_rows
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise ValueError(f"{name} must be numbers, flags or a name, got {_brief(value)}")
+
+
+def _argument(value: Any) -> Any:
+    """An argument as constructors take it: sequences as tuples, as they were before."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(value: Any, name: str) -> tuple[str, ...]:
+    names = _list(value, name)
+    if not all(isinstance(each, str) for each in names):
+        raise ValueError(f"{name} of a record must be names of images, got {_brief(value)}")
+    return tuple(names)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} of a record must be a list, got {_brief(value)}")
+    return list(value)
+
+
+def _space(value: Any) -> Space:
+    pair = _list(value, "spaces")
+    if len(pair) != 2:
+        raise ValueError(f"spaces of a record must be pairs, got {_brief(value)}")
+    shape, affines = _list(pair[0], "spaces"), _list(pair[1], "spaces")
+    whole = len(shape) == 3 and all(isinstance(n, int) and 0 < n < 2**31 for n in shape)
+    if not whole or not affines:
+        raise ValueError(f"spaces of a record must be a shape and affines, got {_brief(value)}")
+    try:
+        matrices = [check_affine(affine, "an affine of a record") for affine in affines]
+    except TypeError as error:
+        raise ValueError(f"spaces of a record must hold affines, got {_brief(value)}") from error
+    return Space((shape[0], shape[1], shape[2]), np.stack(matrices))
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
