@@ -56,7 +56,7 @@ def mean_of_labels(batch: tio.SubjectsBatch, name: str) -> torch.Tensor:
 
 
 def test_a_new_image_is_made_and_the_others_are_kept(result, batch):
-    assert set(result.get_images_dict()) == {"t1", "seg", "synthetic"}
+    assert set(result.get_images_dict(intensity_only=False)) == {"t1", "seg", "synthetic"}
     synthetic = result.synthetic.data
     assert synthetic.dtype == torch.float32
     assert synthetic.shape == batch.t1.data.shape

@@ -80,7 +80,7 @@ def test_loading(subject, subjects):
 def test_resampling(subject):
     resampled = tio.Resample(target=1.0)(subject)
     assert resampled.t1.shape == (1, 28, 30, 26)
-    for image in resampled.get_images():
+    for image in resampled.get_images(intensity_only=False):
         np.testing.assert_allclose(image.spacing, (1, 1, 1))
     assert subject.t1.shape == (1, 24, 28, 20)
 
@@ -203,7 +203,7 @@ def test_quality_control(subject, subjects):
     for each in subjects:
         out = pipeline()(each)
         shapes = set()
-        for image in out.get_images_dict().values():
+        for image in out.get_images_dict(intensity_only=False).values():
             assert not torch.isnan(image.data).any()
             assert not torch.isinf(image.data).any()
             shapes.add(image.shape)
@@ -215,7 +215,7 @@ def preprocess(subject, transform, output_dir):
     transformed = transform(subject)
     folder = Path(output_dir) / f"sub-{subject.subject_id}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, image in transformed.get_images_dict().items():
+    for name, image in transformed.get_images_dict(intensity_only=False).items():
         image.save(folder / f"{name}.nii.gz")
     return subject.subject_id
 

@@ -60,9 +60,14 @@ def as_array(value: Any, name: str = "value") -> Array:
     TypeError: scales must be made of numbers, got 'a'
     """
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise TypeError(f"{name} must be made of real numbers, got {value!r}")
         return value
     try:
-        return np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
+        if array.dtype.kind in "bc":
+            raise TypeError("neither flags nor complex numbers are meant")
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be made of numbers, got {value!r}") from error
 

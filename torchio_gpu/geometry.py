@@ -20,9 +20,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from .arrays import Array, common, host
+from .arrays import Array, as_array, common, host
 from .shapes import Triple
 
 #: How far outside the outermost voxel centres ITK places the domain of a B-spline, in voxels
@@ -109,7 +108,7 @@ def _middle(shape: Triple) -> np.ndarray:
 
 def check_affine(affine: Any, name: str = "affine") -> np.ndarray:
     """An affine as a (4, 4) float64 array; raises when it cannot place voxels in the world."""
-    matrix = np.array(host(affine) if isinstance(affine, Tensor) else affine, dtype=np.float64)
+    matrix = np.array(host(as_array(affine, name)), dtype=np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f"{name} must have shape (4, 4), got {matrix.shape}")
     if not np.isfinite(matrix).all():
@@ -161,16 +160,16 @@ def axis_index(axis: int | str, affine: np.ndarray) -> int:
 
 def check_axis(axis: int) -> int:
     """Return an integer voxel axis, or raise."""
-    if isinstance(axis, bool) or axis not in (0, 1, 2):
+    if isinstance(axis, bool) or not isinstance(axis, int) or axis not in (0, 1, 2):
         raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axis!r}")
     return axis
 
 
-def check_axis_name(axis: str) -> str:
+def check_axis_name(axis: str, name: str = "axes") -> str:
     """Return an anatomical axis name, or raise."""
     if not isinstance(axis, str) or axis.lower() not in _AXIS_NAMES:
         raise ValueError(
-            f"axes must be 0, 1, 2 or anatomical names such as 'LR', 'Anterior' or 'S', "
+            f"{name} must be 0, 1, 2 or anatomical names such as 'LR', 'Anterior' or 'S', "
             f"got {axis!r}"
         )
     return axis

@@ -138,8 +138,8 @@ def _same_grid(a: Image, b: Image) -> bool:
 
 def _rows(subject: Subject, **kwargs: Any) -> dict[str, list[_View]]:
     """Scalar images with the label maps on their grids, then label maps that are on none."""
-    scalars = subject.get_images_dict(intensity_only=True)
-    maps = subject.get_images_dict(exclude=list(scalars))
+    scalars = subject.get_images_dict()
+    maps = subject.get_images_dict(intensity_only=False, exclude=list(scalars))
     rows = {}
     for name, image in scalars.items():
         rows[name] = _views(image, [m for m in maps.values() if _same_grid(image, m)], **kwargs)

@@ -19,6 +19,8 @@ ControlPoints: TypeAlias = Tensor  # [B, 3, N0, N1, N2], displacement vectors on
 Triple: TypeAlias = tuple[int, int, int]  # (I, J, K)
 
 VOLUME = "(B, C, I, J, K)"
+#: Voxels along an axis at most, in arguments: more of them are a mistake.
+LONGEST = 2**20
 
 
 def check_volume(x: Tensor, name: str = "x") -> Tensor:
@@ -38,19 +40,31 @@ def spatial_shape(x: Tensor) -> Triple:
     return i, j, k
 
 
+def rectangular(value: Any, name: str) -> np.ndarray:
+    """What was given as an array; raise if it is nested unevenly."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be numbers in an even shape, got {value!r}") from error
+
+
 def check_triple(value: Any, name: str, least: int = 1) -> Triple:
-    """Three whole numbers, of one or three."""
-    numbers = np.asarray(value)
+    """Three whole numbers of voxels, of one or three."""
+    numbers = rectangular(value, name)
     whole = numbers.shape in ((), (3,)) and np.issubdtype(numbers.dtype, np.integer)
     if not whole or not (numbers >= least).all():
         wish = "> 0" if least == 1 else f">= {least}"
         raise ValueError(f"{name} must be integers {wish}, one or three, got {value!r}")
+    if (numbers > LONGEST).any():
+        raise ValueError(f"{name} must be <= {LONGEST} voxels, got {value!r}")
     i, j, k = np.broadcast_to(numbers, (3,)).tolist()
     return i, j, k
 
 
-def check_count(value: Any, name: str, least: int) -> int:
-    """Return a whole number that is large enough, else raise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def check_count(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return a whole number that is large enough, and not absurdly large, else raise."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-    return value
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be <= {most}, got {value!r}")
+    return int(value)

@@ -36,9 +36,13 @@ def test_values_by_item_and_attribute():
 
 def test_images_are_selected():
     s = subject()
-    assert list(s.get_images_dict()) == ["t1", "seg"]
-    assert list(s.get_images_dict(intensity_only=True)) == ["t1"]
-    assert list(s.get_images_dict(exclude=["t1"])) == ["seg"]
+    assert list(s.get_images_dict(intensity_only=False)) == s.get_images_names() == ["t1", "seg"]
+    assert list(s.get_images_dict()) == ["t1"]
+    assert s.get_images() == [s.t1]
+    assert list(s.get_images_dict(False, exclude=["t1"])) == ["seg"]
+    batch = tio.SubjectsBatch.from_subjects([s])
+    assert list(batch.get_images_dict()) == ["t1"]
+    assert list(batch.get_images_dict(intensity_only=False)) == ["t1", "seg"]
     assert s.get_first_image() is s.t1
     s.add_image(s.t1, "copy")
     s.remove_image("t1")

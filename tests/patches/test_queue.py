@@ -292,7 +292,7 @@ class TestEpoch:
             )
         ]
         queue = tio.Queue(subjects, tio.UniformSampler((4, 5, 6)), 30, 30)
-        sizes = [image.data.nbytes for patch in queue for image in patch.get_images()]
+        sizes = [i.data.nbytes for patch in queue for i in patch.get_images(intensity_only=False)]
         assert queue.max_memory == sum(sizes) == 30 * 120 * 9
         assert queue.max_memory_pretty == "31.6 KiB"
         assert tio.Queue(numbered(3), PATCHES, 8, 3, subject_sampler=[1, 1]).num_subjects == 2

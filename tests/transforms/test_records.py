@@ -1,23 +1,20 @@
 """Histories: applied again, written down, checked when read, and small."""
 
-import copy
 import json
-import math
 import pickle
-import random
-import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.robustness import records as robustness
+from tests.robustness.records import WRITABLE
 from tests.volumes import subject
 from torchio_gpu.transforms import base
 from torchio_gpu.transforms.base import Transform
 
-WRITABLE = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 
 
@@ -63,67 +60,10 @@ def test_histories_hold_grids_and_no_volumes(name):
     assert len(pickle.dumps(s.history)) < 20_000
 
 
-def damage(record, chance):
-    """A record with one part of it changed, left out or of another type."""
-    record = copy.deepcopy(record)
-    spots = []
-
-    def walk(value):
-        if isinstance(value, dict):
-            spots.extend((value, key) for key in value)
-            for each in value.values():
-                walk(each)
-        elif isinstance(value, list):
-            spots.extend((value, n) for n in range(len(value)))
-            for each in value:
-                walk(each)
-
-    walk(record)
-    container, key = chance.choice(spots)
-    kind = chance.randrange(8)
-    if kind == 0 and isinstance(container, dict):
-        del container[key]
-    else:
-        container[key] = [
-            None, "x", math.nan, math.inf, [], {}, {"shape": [2**20, 2**20]}, [[1, 2], [3]],
-            -1, 2**70, "Transform", ["a", 1], True, [math.nan],
-        ][chance.randrange(14)]  # fmt: skip
-    return record
-
-
-def looks_right(recorded) -> bool:
-    """Whether all numbers of what was accepted are finite and of as many samples."""
-    arrays = {n: v for n, v in vars(recorded.params).items() if isinstance(v, np.ndarray)}
-    ends = ("low", "high")  # of Clamp, infinite for none
-    finite = all(
-        np.isfinite(a).all() or (n in ends and not np.isnan(a).any())
-        for n, a in arrays.items()
-        if a.dtype.kind == "f"
-    )
-    return finite and len({len(a) for a in arrays.values()}) <= 1
-
-
-def check_damaged_records(number: int, seed: int = 0) -> dict[str, int]:
-    """Read damaged records: each is right, or raises ValueError."""
-    chance = random.Random(seed)
-    originals = [json.loads(json.dumps(r.to_dict())) for n in WRITABLE for r in records(n)[:1]]
-    found = {"refused": 0, "read": 0}
-    for _ in range(number):
-        record = damage(chance.choice(originals), chance)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                recorded = tio.from_dict(record)
-        except ValueError:
-            found["refused"] += 1
-        else:
-            assert looks_right(recorded), record
-            found["read"] += 1
-    return found
-
-
 def test_damaged_records_raise_a_sentence():
-    found = check_damaged_records(1500)
+    robustness.prepare()
+    found = Counter(robustness.run(number, seed=0)[0] for number in range(1500))
+    assert set(found) == {"refused", "read"}
     assert found["refused"] > 500
 
 

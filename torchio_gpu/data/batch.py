@@ -339,9 +339,9 @@ class SubjectsBatch:
         """This batch with its voxels in page-locked memory."""
         return self.replace({n: b.pin_memory() for n, b in self.images.items()})
 
-    def get_images_dict(self) -> dict[str, ImagesBatch]:
-        """Batches of images by name."""
-        return dict(self.images)
+    def get_images_dict(self, intensity_only: bool = True) -> dict[str, ImagesBatch]:
+        """Batches of images by name, by default without label maps."""
+        return {n: i for n, i in self.images.items() if not intensity_only or i.kind == INTENSITY}
 
     def keys(self) -> list[str]:
         """Names of all values."""

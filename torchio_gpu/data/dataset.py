@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset, default_collate
 
+from ..signature import checked
 from .batch import SubjectsBatch
 from .subject import Subject
 
@@ -34,6 +35,7 @@ class SubjectsDataset(Dataset[Any]):
     torch.Size([2, 1, 4, 4, 4])
     """
 
+    @checked
     def __init__(
         self, subjects: Iterable[Subject], transform: Callable[[Subject], Any] | None = None
     ) -> None:
@@ -54,7 +56,7 @@ class SubjectsDataset(Dataset[Any]):
         subject = self.stored(index)
         if self.transform is not None and getattr(self.transform, "keeps_input", False):
             return self.transform(subject)
-        for name, image in subject.get_images_dict().items():
+        for name, image in subject.get_images_dict(intensity_only=False).items():
             if self._subjects[int(index)][name].loaded:  # whoever gets it may write to it
                 subject.add_image(image._with(image.data.clone()), name)
         return subject if self.transform is None else self.transform(subject)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arrays import as_array, host
 from ..shapes import Triple
 from .files import Region
 
@@ -29,7 +30,7 @@ def check_arguments(
     """Raise unless an image has one source, its class's type, and metadata of other names."""
     if sources != 1:
         raise ValueError(f"{owner} takes exactly one of source, path and tensor, got {sources}")
-    if type is not None and type != kind:
+    if type is not None and not (isinstance(type, str) and type == kind):
         raise ValueError(f"type of {owner} must be {kind!r}, got {type!r}")
     if reserved:
         raise ValueError(f"names of metadata must not be {reserved}, which an image uses itself")
@@ -74,7 +75,7 @@ def check_voxels(data: Any, owner: str, check_nans: bool) -> Tensor:
 
 def from_spacing(spacing: Sequence[float], affine: Any, source: Any) -> np.ndarray:
     """The affine without rotation of a spacing, for voxels that have none of their own."""
-    values = np.asarray(spacing, dtype=np.float64)
+    values = host(as_array(spacing, "spacing"))
     if values.shape != (3,) or not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"spacing must be three numbers > 0, got {spacing!r}")
     if affine is not None or not isinstance(source, (Tensor, np.ndarray)):

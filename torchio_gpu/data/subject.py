@@ -47,7 +47,7 @@ class Subject:
         for name in self._items:
             if not isinstance(name, str):
                 raise TypeError(f"names of a Subject must be strings, got {name!r}")
-        if not self.get_images_dict():
+        if not self.get_images_dict(intensity_only=False):
             raise ValueError(
                 f"Subject must have at least one image, got {sorted(self._items) or 'nothing'}"
             )
@@ -56,11 +56,11 @@ class Subject:
 
     def get_images_dict(
         self,
-        intensity_only: bool = False,
+        intensity_only: bool = True,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
     ) -> dict[str, Image]:
-        """Images by name, in the order given.
+        """Images by name, in the order given; as in TorchIO 1, without label maps by default.
 
         Args:
             intensity_only: Leave label maps out.
@@ -75,17 +75,17 @@ class Subject:
             and (exclude is None or name not in exclude)
         }
 
-    def get_images(self, intensity_only: bool = False, **kwargs: Any) -> list[Image]:
+    def get_images(self, intensity_only: bool = True, **kwargs: Any) -> list[Image]:
         """Images in the order given; arguments as for :meth:`get_images_dict`."""
         return list(self.get_images_dict(intensity_only, **kwargs).values())
 
     def get_images_names(self) -> list[str]:
-        """Names of the images."""
-        return list(self.get_images_dict())
+        """Names of the images, label maps among them."""
+        return list(self)
 
     def get_first_image(self) -> Image:
-        """The image named first."""
-        return self.get_images()[0]
+        """The image named first, be it a label map."""
+        return self.get_images(intensity_only=False)[0]
 
     def add_image(self, image: Image, name: str) -> None:
         """Add or replace an image."""
@@ -135,10 +135,10 @@ class Subject:
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.get_images_dict())
+        return iter(self.get_images_dict(intensity_only=False))
 
     def __len__(self) -> int:
-        return len(self.get_images_dict())
+        return len(self.get_images_dict(intensity_only=False))
 
     def __getattr__(self, name: str) -> Any:
         # Only asked for names that are no attribute of the class or the instance.
@@ -157,10 +157,10 @@ class Subject:
 
     def check_consistent_space(self) -> None:
         """Raise unless all images have the same shape and corners."""
-        check_same_space(self.get_images_dict())
+        check_same_space(self.get_images_dict(intensity_only=False))
 
     def _shared(self, attribute: str) -> Any:
-        values = {name: getattr(image, attribute) for name, image in self.get_images_dict().items()}
+        values = {name: getattr(self[name], attribute) for name in self}
         if len(set(values.values())) > 1:
             raise ValueError(f"images must share {attribute}, got {values}")
         return next(iter(values.values()))
@@ -187,13 +187,13 @@ class Subject:
 
     def load(self) -> None:
         """Read the voxels of all images that have not been read."""
-        for image in self.get_images():
+        for image in self.get_images(intensity_only=False):
             image.load()
 
     def to(self, *args: Any, **kwargs: Any) -> Subject:
         """A copy whose images are on another device or of another dtype, as ``Tensor.to``."""
         new = copy.copy(self)
-        for name, image in self.get_images_dict().items():
+        for name, image in self.get_images_dict(intensity_only=False).items():
             new._items[name] = image.to(*args, **kwargs)
         return new
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import rng
 from ..arrays import Array, host, on_host, per_sample
@@ -82,6 +83,8 @@ def check_seeds(seeds: Array | None, x: Volume) -> Array:
     batch = len(x)
     if seeds is None:
         return rng.fresh_seeds(batch)
+    if not isinstance(seeds, (np.ndarray, Tensor)):
+        raise TypeError(f"seeds must be an array or tensor of int64, got {seeds!r}")
     if tuple(seeds.shape) != (batch,) or seeds.dtype not in (torch.int64, np.int64):
         raise ValueError(
             f"seeds must be int64 and hold one value per sample: expected [{batch}], "

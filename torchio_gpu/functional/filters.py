@@ -9,16 +9,18 @@ import numpy as np
 from torch import Tensor
 
 from ..arrays import Array, as_array, common, host, on_host, send
-from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..shapes import Volume, check_triple, check_volume, spatial_shape
+from ..signature import checked
 from .arguments import as_given, at_least, by_parts, per_item, real
 from .launch import indices, to_device
 from .reference import filters as _reference
 from .rows import by_axis
 from .spatial import check_mode
 
-__all__ = ["anisotropy", "blur", "check_patch", "swap"]
+__all__ = ["anisotropy", "blur", "swap"]
 
 
+@checked
 def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     """Convolve with a Gaussian whose width is in millimetres.
 
@@ -42,6 +44,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     >>> blur(x, std=1.0, spacing=2.0).round(decimals=3).flatten()
     tensor([0.0000, 0.1060, 0.7870, 0.1060, 0.0000])
     """
+    check_volume(x)
     if x.is_complex():
         return by_parts(lambda parts: blur(parts, std, spacing), x)
     y = real(x)
@@ -55,6 +58,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     return as_given(_reference.blur(y, to_device(x.device, *kernels)), x)
 
 
+@checked
 def anisotropy(
     x: Volume,
     factor: float | Array,
@@ -92,6 +96,7 @@ def anisotropy(
     check_mode(mode)
     if antialias and mode == "nearest":
         raise ValueError("antialias must be False in 'nearest' mode, which does not mix voxels")
+    check_volume(x)
     if x.is_complex() and mode != "nearest":
         options: dict[str, Any] = {"mode": mode, "antialias": antialias}
         return by_parts(lambda parts: anisotropy(parts, factor, axis, **options), x)
@@ -117,6 +122,7 @@ def anisotropy(
     return as_given(by_axis(y, axis, run, thickness), x)
 
 
+@checked
 def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> Volume:
     """Exchange pairs of patches, one pair after another (Chen et al. 2019, context restoration).
 
@@ -136,7 +142,7 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
     tensor([4, 5, 2, 3, 0, 1])
     """
     check_volume(x)
-    patch = check_patch(patch_size)
+    patch = check_triple(patch_size, "patch_size")
     size = spatial_shape(x)
     if any(n > whole for n, whole in zip(patch, size, strict=True)):
         raise ValueError(f"patch_size must leave room for a patch in the image {size}, got {patch}")
@@ -161,11 +167,3 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
     index = send(index, x.device)
     return _reference.swap(x, index.expand(len(x), -1, -1, -1), patch)
-
-
-def check_patch(patch_size: Any) -> Triple:
-    """Voxels of a patch along I, J, K from one number or three."""
-    sizes = tuple(patch_size) if np.ndim(patch_size) else (patch_size,) * 3
-    if len(sizes) != 3 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in sizes):
-        raise ValueError(f"patch_size must be one or three positive integers, got {patch_size!r}")
-    return int(sizes[0]), int(sizes[1]), int(sizes[2])

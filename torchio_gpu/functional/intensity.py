@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ..arrays import Array, host, on_host
-from ..shapes import Volume, check_volume
+from ..arrays import Array, as_array, host, on_host
+from ..shapes import Volume, check_count, check_volume
+from ..signature import checked
 from . import program
 from .arguments import check_seeds, per_item
 from .program import pointwise
@@ -14,6 +15,7 @@ from .program import pointwise
 __all__ = ["bias_field", "check_bounds", "clamp", "gamma", "noise", "rician_noise"]
 
 
+@checked
 def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     """Multiply by the exponential of a polynomial: the intensity drift of an MRI coil.
 
@@ -36,11 +38,14 @@ def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     tensor([0.3679, 1.0000, 2.7183])
     """
     check_volume(x)
+    check_count(order, "order", 0, 30)
+    coefficients = as_array(coefficients, "coefficients")
     if coefficients.ndim == 1:
         coefficients = coefficients[None]
     return pointwise(x, [program.BiasField(coefficients, order)])
 
 
+@checked
 def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     """Change the contrast: ``sign(x) |x| ** exp(log_gamma)``.
 
@@ -61,6 +66,7 @@ def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     return pointwise(x, [program.Gamma(log_gamma)])
 
 
+@checked
 def clamp(x: Volume, low: float | Array | None = None, high: float | Array | None = None) -> Volume:
     """Keep values within a range: those outside become its nearer end.
 
@@ -95,6 +101,7 @@ def check_bounds(low: Array, high: Array, name_low: str, name_high: str) -> None
         )
 
 
+@checked
 def noise(
     x: Volume,
     mean: float | Array = 0.0,
@@ -115,6 +122,7 @@ def noise(
     return _noise(x, mean, std, seeds, rician=False)
 
 
+@checked
 def rician_noise(
     x: Volume,
     std: float | Array = 1.0,

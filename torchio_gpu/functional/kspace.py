@@ -17,7 +17,8 @@ from torch import Tensor
 from .. import geometry
 from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
-from ..shapes import Triple, Volume, spatial_shape
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
 from .arguments import as_given, at_least, by_parts, per_item, real, within
 from .launch import to_device
 from .reference import phase_encode as _reference
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+@checked
 def ghosting(
     x: Volume,
     num_ghosts: float | Array = 4,
@@ -77,6 +79,7 @@ def ghosting(
     >>> ghosting(x, num_ghosts=2, axis=1).round().flatten().tolist()
     [1.0, 5.0, 1.0, 1.0, 1.0, -3.0, 1.0, 1.0]
     """
+    check_volume(x)
     if x.is_complex():  # the planes that are scaled lie symmetrically, which keeps parts apart
         options: dict[str, Any] = {"restore": restore, "axis": axis}
         return by_parts(lambda parts: ghosting(parts, num_ghosts, intensity, **options), x)
@@ -95,6 +98,7 @@ def ghosting(
     return as_given(with_axis_last(y, axis, run, ghosts, strength, kept), x)
 
 
+@checked
 def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume:
     """Add bright points to k-space: stripes across the image.
 
@@ -130,6 +134,7 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     return as_given(_reference.spike(y, moved, height), x)
 
 
+@checked
 def motion(
     x: Volume,
     degrees: float | Array,
@@ -186,6 +191,8 @@ def motion(
     angles = per_item(degrees, x, "degrees", (poses, 3))
     shifts = per_item(translation, x, "translation", (poses, 3))
     affines = host(per_item(np.eye(4) if affine is None else affine, x, "affine", (4, 4)))
+    for each in affines:
+        geometry.check_affine(each)
     matrix = _poses(spatial_shape(x), len(x), affines, angles, shifts)  # [B, P, 4, 4]
     outside = fill_value(y, fill)
     edge = outside if isinstance(outside, Tensor) else np.full(1, outside)

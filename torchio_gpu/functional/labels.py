@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import Volume, check_volume
+from ..signature import checked
 from .launch import indices, to_device
 from .reference import labels as _reference
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@checked
 def one_hot(x: Volume, num_classes: int = -1) -> Volume:
     """One channel per label, 1 where a voxel has it and 0 elsewhere.
 
@@ -66,6 +68,7 @@ def one_hot(x: Volume, num_classes: int = -1) -> Volume:
     return _reference.one_hot(x, num_classes)
 
 
+@checked
 def remap_labels(
     x: Volume,
     remapping: Mapping[int, int] | tuple[Any, Any],
@@ -118,6 +121,7 @@ def remap_labels(
     return out if mask is None else torch.where(mask, out, x)
 
 
+@checked
 def contour(x: Volume) -> Volume:
     """Keep the borders of regions: the voxels with another label beside one of their six faces.
 
@@ -140,6 +144,7 @@ def contour(x: Volume) -> Volume:
     return _reference.contour(_single(x))
 
 
+@checked
 def connected_components(x: Volume) -> Tensor:
     """Number the components of each sample: what voxels other than 0 make up by sharing faces.
 
@@ -165,6 +170,7 @@ def connected_components(x: Volume) -> Tensor:
     return _reference.connected_components(x)
 
 
+@checked
 def largest_component(x: Volume) -> Volume:
     """Keep the largest component of each sample, see :func:`connected_components`; 0 elsewhere.
 
@@ -193,8 +199,8 @@ def check_num_classes(num_classes: Any) -> int:
     """Return a number of labels, or -1 for as many as there are, or raise."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int):
         raise TypeError(f"num_classes must be an integer, got {num_classes!r}")
-    if num_classes != -1 and num_classes < 1:
-        raise ValueError(f"num_classes must be -1 or at least 1, got {num_classes}")
+    if num_classes != -1 and not 1 <= num_classes <= 2**16:
+        raise ValueError(f"num_classes must be -1, or from 1 to {2**16}, got {num_classes}")
     return num_classes
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host
 from ..shapes import PerItem, Volume
+from ..signature import checked
 from .arguments import as_given, real
 from .launch import to_device
 from .reference import normalization as _reference
@@ -70,7 +71,7 @@ def check_range(
         if d < 0:
             raise ValueError(f"{name} as a single number must be >= 0, got {value!r}")
         ends = np.array((0.0 if around is None else around - d, (around or 0.0) + d))
-    if ends.shape != (2,) or not np.isfinite(ends).all():
+    if ends.shape != (2,) or not (np.abs(ends) <= torch.finfo(torch.float32).max).all():
         raise ValueError(f"{name} must be a number or a pair of finite numbers, got {value!r}")
     low, high = (float(end) for end in ends)
     if low > high or (proper and low == high):
@@ -97,6 +98,7 @@ def cutoffs(
     return low.where(fine, torch.nan), high.where(fine, torch.nan)
 
 
+@checked
 def rescale(
     x: Volume,
     out_min_max: float | Sequence[float] = (0, 1),
@@ -146,6 +148,7 @@ def rescale(
     return _reference.rescale(x, bounds, (start, end), out)
 
 
+@checked
 def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None = None) -> Volume:
     """Subtract the mean of each sample and divide by its standard deviation.
 
@@ -176,11 +179,12 @@ def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:
     if values.shape != (count,) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
         raise ValueError(
             f"landmarks must be {count} finite numbers, none below the one before, "
-            f"got {np.array2string(values, precision=4, threshold=20)} of shape {values.shape}"
+            f"got {values.tolist()} of shape {values.shape}"
         )
     return values
 
 
+@checked
 def match_landmarks(
     x: Volume, landmarks: Array | Sequence[float], mask: Tensor | None = None
 ) -> Volume:
@@ -214,6 +218,7 @@ def match_landmarks(
     return _reference.map_pieces(x, _reference.pieces(found, wanted, LEAST_WIDTH))
 
 
+@checked
 def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
     """Set voxels outside a mask to a value; the dtype is kept.
 
@@ -246,6 +251,7 @@ def check_outside(value: float, dtype: torch.dtype) -> float:
     return int(value)
 
 
+@checked
 def principal_components(
     x: Volume,
     num_components: int = 3,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
-from ..arrays import host
+from ..arrays import as_array, host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
 from . import spatial
 from .arguments import check_real
 from .launch import indices
@@ -33,12 +32,13 @@ PADDINGS = ("constant", *_CONTINUED, "linear_ramp", *_STATISTICS, "empty")
 
 def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
     """Return a padding: a number, or the name of one of the ways of numpy.pad."""
-    number = isinstance(mode, (int, float)) and not isinstance(mode, bool) and math.isfinite(mode)
-    if not number and mode not in PADDINGS:
+    number = isinstance(mode, (int, float)) and not isinstance(mode, bool)
+    if not number and not (isinstance(mode, str) and mode in PADDINGS):
         raise ValueError(f"{name} must be a number or one of {', '.join(PADDINGS)}, got {mode!r}")
     return mode
 
 
+@checked
 def window(
     x: Volume, first: np.ndarray, size: Triple, mode: str | float = 0, *, channels: bool = True
 ) -> Volume:
@@ -67,7 +67,10 @@ def window(
     check_volume(x)
     check_padding(mode, "mode")
     size = spatial.check_size(size)
-    corner = np.broadcast_to(np.rint(host(np.asarray(first, dtype=np.float64))), (len(x), 3))
+    corner = host(as_array(first, "first"))
+    if corner.shape not in ((3,), (1, 3), (len(x), 3)) or not np.isfinite(corner).all():
+        raise ValueError(f"first must be whole numbers (3,) or ({len(x)}, 3), got {first!r}")
+    corner = np.broadcast_to(np.rint(corner), (len(x), 3))
     if mode in _CONTINUED:
         places = []
         for axis, n in enumerate(spatial_shape(x)):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..arrays import Array, host
 from ..shapes import Triple, Volume, check_volume
+from ..signature import checked
 from . import kernels
 from .backend import use_kernel
 from .program import Operation, View, check_operations
@@ -17,6 +18,7 @@ from .spatial import check_fill, check_maps, exact_rows, warp
 __all__ = ["warp_pair"]
 
 
+@checked
 def warp_pair(
     x: Volume,
     labels: Volume,

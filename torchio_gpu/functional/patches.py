@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torchio_gpu_kernels import load
 
 from ..arrays import host
-from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..shapes import Triple, Volume, check_volume, rectangular, spatial_shape
+from ..signature import checked
 from .backend import use_kernel
 from .reference import patches as _reference
 from .spatial import check_mode, check_size
@@ -18,6 +20,7 @@ from .stitching import OVERLAPS, Stitcher, check_overlap, obstacle, table
 __all__ = ["aggregate_patches", "extract_patches"]
 
 
+@checked
 def extract_patches(
     x: Volume | Sequence[Volume],
     first: np.ndarray | Tensor | Sequence[Sequence[int]],
@@ -48,7 +51,7 @@ def extract_patches(
             [2., 3.],
             [3., 0.]])
     """
-    volumes = [x] if isinstance(x, Tensor) else list(x)
+    volumes: list[Any] = list(x) if isinstance(x, (tuple, list)) else [x]
     for volume in volumes:
         check_volume(volume)
     kinds = {(volume.shape[1], volume.dtype, volume.device) for volume in volumes}
@@ -76,6 +79,7 @@ def extract_patches(
     return _reference.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 
 
+@checked
 def aggregate_patches(
     patches: Volume,
     first: np.ndarray | Tensor | Sequence[Sequence[int]],
@@ -122,7 +126,7 @@ def aggregate_patches(
 
 
 def _check_first(first: np.ndarray | Tensor | Sequence[Sequence[int]]) -> np.ndarray:
-    corner = host(first) if isinstance(first, Tensor) else np.asarray(first)
+    corner = host(first) if isinstance(first, Tensor) else rectangular(first, "first")
     if corner.ndim != 2 or corner.shape[1] != 3 or not len(corner):
         raise ValueError(f"first must be whole numbers (N, 3), got shape {corner.shape}")
     if not (np.isfinite(corner) & (corner == np.rint(corner))).all():

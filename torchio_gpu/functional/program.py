@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
 from . import kernels
 from .arguments import by_parts, check_real
 from .backend import use_kernel
@@ -160,6 +161,7 @@ class Clamp:
 Operation = BiasField | Gamma | Noise | Clamp
 
 
+@checked
 def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = None) -> Volume:
     """Apply pointwise operations one after another.
 

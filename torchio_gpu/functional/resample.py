@@ -13,6 +13,7 @@ from torch import Tensor
 from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
 from . import kernels, spatial
 from .arguments import as_given, by_parts, real
 from .backend import use_kernel
@@ -28,6 +29,7 @@ __all__ = ["is_parallel", "resample"]
 _PARALLEL = 1e-6
 
 
+@checked
 def resample(
     x: Volume,
     size: Triple,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
+from ..shapes import rectangular
 from .launch import indices
 from .reference.slabs import last
 
@@ -41,7 +42,7 @@ def rows_by_axis(axis: int | Sequence[int] | Array, batch: int) -> dict[int, lis
     Raises:
         ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
     """
-    axes = np.asarray(axis)
+    axes = rectangular(axis, "axis")
     known = np.issubdtype(axes.dtype, np.integer) and np.isin(axes, (0, 1, 2)).all()
     if not known or axes.shape not in ((), (1,), (batch,)):
         raise ValueError(f"axis must be 0, 1 or 2, or one of them per sample, got {axis!r}")

@@ -6,6 +6,7 @@ coordinates, and parameters that speak of the content, belong to the transforms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, host, on_host
+from ..arrays import Array, as_array, host, on_host
 from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
 from . import kernels
 from .arguments import by_parts
 from .backend import use_kernel
@@ -52,11 +54,12 @@ __all__ = [
 
 def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) -> str:
     """Return the name of an interpolation, or raise listing the known ones."""
-    if mode not in known:
+    if not isinstance(mode, str) or mode not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {mode!r}")
     return mode
 
 
+@checked
 def affine_warp(
     x: Volume,
     matrix: Array,
@@ -97,6 +100,7 @@ def affine_warp(
     return warp(x, matrix, size=size, mode=mode, fill=fill)
 
 
+@checked
 def bspline_warp(
     x: Volume,
     control_points: Array,
@@ -125,6 +129,7 @@ def bspline_warp(
     return warp(x, control_points=control_points, mode=mode, fill=fill, inverse=inverse)
 
 
+@checked
 def warp(
     x: Volume,
     matrix: Array | None = None,
@@ -249,7 +254,7 @@ def check_maps(
     size = spatial_shape(x) if size is None else check_size(size)
     matrix = check_matrix(matrix, len(x), "matrix")
     if control_points is None:
-        return matrix, None, lattice, size
+        return matrix, None, None, size  # there is nothing to which a lattice would lead
     control_points = _check_control_points(control_points, len(x))
     if lattice is None:
         a, b, c = control_points.shape[2:]
@@ -267,6 +272,7 @@ def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
     return len(exact_rows(matrix, control_points)) == matrix.shape[0]
 
 
+@checked
 def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
     """Mirror volumes along voxel axes: an exact permutation of voxels.
 
@@ -368,23 +374,27 @@ def check_size(size: Triple) -> Triple:
 def check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
     if matrix is None:
         return np.eye(4)[None].repeat(batch, 0)
+    matrix = as_array(matrix, name)
     matrix = matrix[None] if matrix.ndim == 2 else matrix
     if tuple(matrix.shape) not in ((batch, 4, 4), (1, 4, 4)):
         raise ValueError(
             f"{name} must have shape (4, 4) or ({batch}, 4, 4), got {tuple(matrix.shape)}"
         )
-    return _widen(matrix, batch)
+    return _widen(matrix, batch, name)
 
 
-def _widen(array: Array, batch: int) -> Array:
-    """For all samples and in float64; host tensors without gradient as numpy arrays."""
+def _widen(array: Array, batch: int, name: str) -> Array:
+    """For all samples and in float64; host tensors without gradient as finite numpy arrays."""
     if isinstance(array, Tensor) and not on_host(array):
         return array.expand(batch, *array.shape[1:]).to(torch.float64)
     array = host(array).astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array.tolist()}")
     return array if len(array) == batch else array.repeat(batch, 0)
 
 
 def _check_control_points(points: Array, batch: int) -> Array:
+    points = as_array(points, "control_points")
     points = points[None] if points.ndim == 4 else points
     enough = points.ndim == 5 and all(n > SPLINE_ORDER for n in points.shape[2:])
     if not enough or points.shape[1] != 3 or points.shape[0] not in (1, batch):
@@ -392,7 +402,7 @@ def _check_control_points(points: Array, batch: int) -> Array:
             f"control_points must have shape ({batch}, 3, N0, N1, N2) with at least 4 points "
             f"along each axis, got {tuple(points.shape)}"
         )
-    return _widen(points, batch)
+    return _widen(points, batch, "control_points")
 
 
 def parts_of(fill: float | Tensor, x: Volume) -> Tensor:
@@ -409,8 +419,11 @@ def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
         whole = not (x.is_floating_point() or x.is_complex()) and mode in MOVING
         if whole and x.dtype != torch.bool:
             limits = torch.iinfo(x.dtype)
-            if fill != int(fill) or not limits.min <= fill <= limits.max:
+            if not limits.min <= fill <= limits.max or fill != int(fill):  # NaN neither
                 raise ValueError(f"fill must be a value that {x.dtype} can hold, got {fill!r}")
+        computed = x.dtype if x.dtype == torch.float64 else torch.float32
+        if not whole and torch.finfo(computed).max < abs(fill) < math.inf:
+            raise ValueError(f"fill must be a value that {computed} can hold, got {fill!r}")
         return fill if whole else float(fill)
     batch, channels = x.shape[:2]
     if fill.shape in ((), (batch,), (batch, 1), (batch, channels)):

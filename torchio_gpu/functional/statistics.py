@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
+from ..signature import checked
 from .arguments import check_real
 from .launch import to_device
 from .reference import statistics as _reference
@@ -30,6 +32,7 @@ FILLS = ("minimum", "mean", "otsu")
 _OTSU_BINS = 128
 
 
+@checked
 def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     """What to write outside the field of view of each sample.
 
@@ -46,6 +49,8 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     tensor([[3.5000]])
     """
     if not isinstance(rule, str):
+        if torch.finfo(torch.float32).max < abs(rule) < math.inf:
+            raise ValueError(f"fill must be a value that float32 can hold, got {rule!r}")
         return rule
     check_volume(x)
     if x.is_complex():  # among which none is the least
@@ -93,6 +98,7 @@ def otsu_threshold(values: Tensor) -> Tensor:
     return (low + width * (best + 1))[..., 0]
 
 
+@checked
 def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | None = None) -> Tensor:
     """Percentiles of the voxels of each sample, all channels together.
 
@@ -124,6 +130,7 @@ def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | Non
     return values if wanted.ndim else values[:, 0]
 
 
+@checked
 def moments(x: Volume, mask: Tensor | None = None) -> Moments:
     """Number, mean and standard deviation of the voxels of each sample, all channels together.
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..arrays import Array
-from ..shapes import Volume, check_volume
+from ..arrays import Array, as_array
+from ..shapes import Volume, check_volume, rectangular
+from ..signature import checked
 from .arguments import at_least, check_seeds, per_item
 from .launch import indices, to_device
 from .reference import synthesis as _reference
@@ -20,6 +21,7 @@ _MANY = 2**16
 __all__ = ["labels_to_image"]
 
 
+@checked
 def labels_to_image(
     labels: Volume,
     mean: Array,
@@ -54,6 +56,7 @@ def labels_to_image(
     tensor([ 0., 10., 20.,  0.])
     """
     check_volume(labels, "labels")
+    mean, std = as_array(mean, "mean"), as_array(std, "std")
     count = np.shape(mean)[-1] if np.ndim(mean) else 0
     if count < 1:
         raise ValueError(f"mean must have shape (L,) or (B, L), got {tuple(np.shape(mean))}")
@@ -70,7 +73,9 @@ def labels_to_image(
             f"background must have shape {(len(labels), 1, *labels.shape[2:])}, "
             f"got {tuple(background.shape)}"
         )
-    columns = list(range(count)) if values is None else list(values)
+    columns = (
+        list(range(count)) if values is None else rectangular(values, "values").ravel().tolist()
+    )
     if len(columns) != count or len(set(columns)) != count or min(columns) < 0:
         raise ValueError(f"values must be {count} different whole numbers >= 0, got {columns}")
     if labels.is_complex():

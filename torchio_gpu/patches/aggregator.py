@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..functional.stitching import OVERLAPS, Rows, Stitcher, stream
 from ..shapes import Triple, Volume, check_triple
+from ..signature import checked
 from .grid import GridSampler
 from .location import check_locations
 
@@ -64,6 +65,7 @@ class PatchAggregator:
     True
     """
 
+    @checked
     def __init__(
         self,
         spatial_shape: Any,
@@ -210,6 +212,7 @@ class GridAggregator(PatchAggregator):
     True
     """
 
+    @checked
     def __init__(
         self,
         sampler: GridSampler,

@@ -99,10 +99,8 @@ class PatchSampler:
             slice(first, first + n)
             for first, n in zip((corner + before).tolist(), self.patch_size, strict=True)
         )
-        for name, image in patch.get_images_dict().items():
-            part = image[i, j, k]
-            # of its own: a view would keep, and send to other processes, the whole volume
-            patch.add_image(part._with(part.data.clone()), name)
+        for name, image in patch.get_images_dict(intensity_only=False).items():
+            patch.add_image(image[i, j, k], name)
         a, b, c = corner.tolist()
         location = PatchLocation((a, b, c), self.patch_size)
         patch[LOCATION], patch["patch_location"] = location.to_tensor(), location
@@ -133,7 +131,7 @@ def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
 
 def space_of(x: Subject | SubjectsBatch) -> Space:
     """Where the voxels of the first image lie."""
-    images: Mapping[str, Any] = x.get_images_dict()
+    images: Mapping[str, Any] = x.get_images_dict(intensity_only=False)
     space: Space = next(iter(images.values())).space
     return space
 
@@ -144,7 +142,7 @@ def check_space(x: Subject | SubjectsBatch) -> Space:
     Raises:
         ValueError: It is not.
     """
-    check_same_space(x.get_images_dict())
+    check_same_space(x.get_images_dict(intensity_only=False))
     return space_of(x)
 
 

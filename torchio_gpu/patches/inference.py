@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import INTENSITY, Image, ScalarImage, Subject
+from ..data import Image, ScalarImage, Subject
 from ..progress import progress as shown
 from ..shapes import Volume, check_count
+from ..signature import checked
 from .aggregator import PatchAggregator
 from .grid import GridSampler
 from .location import PatchLocation
@@ -19,6 +20,7 @@ from .location import PatchLocation
 __all__ = ["predict_by_patches"]
 
 
+@checked
 def predict_by_patches(
     model: Callable[[Volume], Any],
     subject: Subject | Image | Tensor,
@@ -115,10 +117,10 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
         raise TypeError(f"subject must be a Subject, an Image or a tensor, got {kind}")
     names = [image] if isinstance(image, str) else image
     if names is None:
-        names = [n for n, i in subject.get_images_dict().items() if i.kind == INTENSITY]
+        names = list(subject.get_images_dict())
         if len(names) != 1:
             raise ValueError(f"image must name those of {list(subject)} to predict from, got None")
-    missing = [name for name in names if name not in subject.get_images_dict()]
+    missing = [name for name in names if name not in list(subject)]
     if missing or not names:
         raise KeyError(f"image must name images of {list(subject)}, got {image!r}")
     images = [subject[name] for name in names]

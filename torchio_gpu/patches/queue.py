@@ -20,6 +20,7 @@ from ..data import Subject, SubjectsDataset
 from ..loader import SeededDataset
 from ..progress import progress
 from ..shapes import check_count
+from ..signature import checked
 from .cutting import PatchSampler
 from .turns import Turns, describe, unread
 
@@ -115,6 +116,7 @@ class Queue(IterableDataset[Any]):
     (12, [6, 6])
     """
 
+    @checked
     def __init__(
         self,
         subjects: Sequence[Subject] | Dataset[Any] | None = None,
@@ -182,8 +184,8 @@ class Queue(IterableDataset[Any]):
             check_count(getattr(self, name), name, low)
         if self.patches_per_volume > self.max_length:
             raise ValueError(
-                f"max_length must have room for the patches of a subject, "
-                f"{self.patches_per_volume}, got {self.max_length}"
+                f"max_length must have room for the patches of a subject: expected at least "
+                f"patches_per_volume, {self.patches_per_volume}, got {self.max_length}"
             )
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {self.on_error!r}")
@@ -211,7 +213,8 @@ class Queue(IterableDataset[Any]):
         if not isinstance(self.patch_sampler, PatchSampler):
             raise TypeError("max_memory is known for samplers of this library only")
         subject = unread(self.subjects, 0) or self.subjects[0]
-        voxel = sum(i.num_channels * i.dtype.itemsize for i in subject.get_images())
+        images = subject.get_images(intensity_only=False)
+        voxel = sum(i.num_channels * i.dtype.itemsize for i in images)
         return self.max_length * prod(self.patch_sampler.patch_size) * int(voxel)
 
     @property

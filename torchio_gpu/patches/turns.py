@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 from torch.utils.data import get_worker_info
 
 from .. import rng
 from ..data import Subject, SubjectsDataset
+from ..shapes import check_count
 
 
 class Epoch(NamedTuple):
@@ -45,11 +47,15 @@ class Turns:
             raise ValueError(
                 "shuffle_subjects must not be True with a subject_sampler, which decides the order"
             )
+        scalar = isinstance(sampler, Tensor) and not sampler.ndim
+        if sampler is not None and (scalar or not isinstance(sampler, Iterable)):
+            raise TypeError(f"subject_sampler must be an iterable of indices, got {sampler!r}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise TypeError(f"seed must be an integer or None, got {seed!r}")
         if seed is not None and not -(2**63) <= seed < 2**63:
             raise ValueError(f"seed must have 64 bits, got {seed}")
-        self.subjects, self.sampler, self.shuffle, self.seed = subjects, sampler, shuffle, seed
+        self.subjects, self.shuffle, self.seed = subjects, shuffle, seed
+        self.sampler: Any = sampler
         #: Number of the next epoch.
         self.epoch = 0
         self._rank_known = (0, 1)
@@ -85,7 +91,8 @@ class Turns:
             with torch.random.fork_rng(devices=[], enabled=fixed):
                 if fixed:  # or each worker would see another order
                     torch.manual_seed(mixed)
-                order = [int(index) for index in self.sampler]
+                indices = (i.item() if isinstance(i, Tensor) else i for i in self.sampler)
+                order = [check_count(i, "indices of subject_sampler", 0) for i in indices]
         else:
             order = list(range(len(self.subjects)))
             if self.shuffle:
@@ -114,7 +121,8 @@ def describe(subjects: Any, index: int) -> str:
         return ""
     names = (subject.get(key) for key in ("name", "subject_id", "id"))
     parts = [str(name) for name in names if name is not None][:1]
-    parts += [str(image.path) for image in subject.get_images() if image.path is not None]
+    images = subject.get_images(intensity_only=False)
+    parts += [str(image.path) for image in images if image.path is not None]
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -88,7 +88,7 @@ class WeightedSampler(RandomSampler):
 
     def finder(self, x: Any) -> Finder:
         half = np.array(self.patch_size) // 2
-        images: Mapping[str, Any] = x.get_images_dict()
+        images: Mapping[str, Any] = x.get_images_dict(intensity_only=False)
         data = images[self.map_name(images)].data
         if isinstance(x, Subject):
             weights = self.weights(data)

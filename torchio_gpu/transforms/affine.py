@@ -8,6 +8,7 @@ of the first, so images of different spacing or field of view stay aligned.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -79,8 +80,8 @@ class Resampling(Transform):
                 f"default_pad_value must be a number or one of {', '.join(FILLS)}, "
                 f"got {default_pad_value!r}"
             )
-        if not isinstance(default_pad_label, (int, float)):
-            raise ValueError(f"default_pad_label must be a number, got {default_pad_label!r}")
+        if not math.isfinite(default_pad_label):  # which no label map could hold
+            raise ValueError(f"default_pad_label must be finite, got {default_pad_label!r}")
         self.default_pad_value = default_pad_value
         self.default_pad_label = default_pad_label
 

@@ -80,7 +80,10 @@ class AffineElasticDeformation(Resampling):
         self.affine_first = affine_first
         self.affine_params, self.elastic_params = affine_params, elastic_params
         self.affine = Affine(**_own("affine_params", affine_params))
-        self.elastic = ElasticDeformation(**_own("elastic_params", elastic_params))
+        elastic = _own("elastic_params", elastic_params)
+        if "control_points" not in elastic:
+            raise ValueError(f"elastic_params must hold control_points, got {elastic_params!r}")
+        self.elastic = ElasticDeformation(**elastic)
 
     def sampling(self) -> Sampling:
         return self.affine.sampling()

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .. import geometry
 from ..geometry import Space
+from ..shapes import rectangular
 
 Axes = tuple[int | str, ...]
 
 
 def check_axes(axes: Any) -> Axes:
     """Axes as a tuple of 0, 1, 2 and anatomical names, one or several."""
-    axes = (axes,) if isinstance(axes, (int, str)) else tuple(axes)
+    if isinstance(axes, (np.ndarray, Tensor, np.integer)):
+        axes = axes.tolist()
+    axes = (axes,) if isinstance(axes, (int, str)) else axes
+    if not isinstance(axes, Collection) or not axes:
+        raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axes!r}")
+    axes = tuple(axes)
     for axis in axes:
         if isinstance(axis, str):
             geometry.check_axis_name(axis)
@@ -27,8 +34,8 @@ def check_axes(axes: Any) -> Axes:
 def check_axis(axis: Any) -> Any:
     """Return an axis: 0, 1, 2 or an anatomical name, or one of 0, 1, 2 for each sample."""
     if isinstance(axis, str):
-        return geometry.check_axis_name(axis)
-    each = np.asarray(axis)
+        return geometry.check_axis_name(axis, "axis")
+    each = rectangular(axis, "axis")
     if (
         each.ndim > 1
         or not np.issubdtype(each.dtype, np.integer)

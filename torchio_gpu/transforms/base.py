@@ -6,19 +6,20 @@ import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, wraps
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.image import INTENSITY, LABEL
 from ..functional.program import Operation
 from ..geometry import Space
 from ..shapes import Volume
+from ..signature import check_arguments, is_number
 from . import compiled
 from .convert import to_batch
 from .moves import Move, Present, Sampling, Scene
@@ -27,6 +28,7 @@ from .plan import Plan
 from .steps import Outline, Step
 from .volumes import Made, with_made
 
+_LIBRARY = __name__.partition(".")[0] + "."
 #: Decisions that a step hangs on: the number of each, and which branch of it.
 Branches = tuple[tuple[int, int], ...]
 
@@ -84,6 +86,8 @@ class Transform(nn.Module, ABC):
 
         @wraps(construct)
         def made(self: Transform, *args: Any, **kwargs: Any) -> None:
+            if cls.__module__.startswith(_LIBRARY):
+                check_arguments(construct, (self, *args), kwargs)
             construct(self, *args, **kwargs)
             if type(self).__init__ is made:
                 self.__dict__["_made"] = True
@@ -108,8 +112,12 @@ class Transform(nn.Module, ABC):
         label_keys: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
+        if not is_number(p) or not 0 <= p <= 1:
             raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
+        if not isinstance(copy, bool):
+            raise TypeError(f"copy must be True or False, got {copy!r}")
+        if keep is not None and not isinstance(keep, Mapping):
+            raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
         self.p = float(p)
         self.copy = copy
         self.include = _names(include, "include")
@@ -438,8 +446,9 @@ def _fixed(cls: type[Transform]) -> frozenset[str]:
 def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None:
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{argument} must be a sequence of names, got {names!r}")
+    usable = isinstance(names, Iterable) and not isinstance(names, (str, Tensor))
+    if not usable or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{argument} must be a sequence of names or None, got {names!r}")
     return tuple(names)
 
 

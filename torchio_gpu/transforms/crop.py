@@ -15,7 +15,7 @@ from ..data import ImagesBatch
 from ..data.image import INTENSITY
 from ..functional.pad import check_padding
 from ..geometry import Space
-from ..shapes import Volume, check_triple
+from ..shapes import LONGEST, Volume, check_triple, rectangular
 from .base import Scene
 from .masks import check_labels, mask_of
 from .moves import Sampling
@@ -358,12 +358,14 @@ def _centred(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def _check_bounds(value: Any, name: str) -> np.ndarray:
     """Voxels at the two ends of each axis, [3, 2]."""
-    numbers = np.asarray(value)
+    numbers = rectangular(value, name)
     if numbers.shape in ((), (3,)):
         numbers = np.repeat(np.broadcast_to(numbers, (3,)), 2)
     whole = numbers.shape == (6,) and np.issubdtype(numbers.dtype, np.integer)
-    if not whole or (numbers < 0).any():
-        raise ValueError(f"{name} must be whole numbers >= 0: one, three or six, got {value!r}")
+    if not whole or (numbers < 0).any() or (numbers > LONGEST).any():
+        raise ValueError(
+            f"{name} must be whole numbers from 0 to {LONGEST}: one, three or six, got {value!r}"
+        )
     return numbers.reshape(3, 2)
 
 
@@ -374,7 +376,8 @@ def _check_target(value: Any, units: str) -> list[float | None]:
     values = [value] * 3 if single else list(value) if isinstance(value, Sequence) else []
     for n in values:
         number = isinstance(n, (int, float, np.integer)) and not isinstance(n, bool)
-        if n is not None and (not number or n <= 0 or (units == "voxels" and n != int(n))):
+        usable = number and 0 < n <= LONGEST and (units != "voxels" or n == int(n))
+        if n is not None and not usable:
             values = []
             break
     if len(values) != 3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,16 @@ class Lambda(Transform):
         if not callable(function):
             raise TypeError(f"function must be callable, got {type(function).__name__}")
         types = (types_to_apply,) if isinstance(types_to_apply, str) else types_to_apply
-        for kind in types or ():
-            if kind not in (INTENSITY, LABEL):
-                raise ValueError(
-                    f"types_to_apply must be made of {INTENSITY!r} and {LABEL!r}, got {kind!r}"
-                )
+        known = types is None or (
+            isinstance(types, Collection)
+            and not isinstance(types, Tensor)
+            and all(str(kind) in (INTENSITY, LABEL) for kind in types)
+        )
+        if not known:
+            raise ValueError(
+                f"types_to_apply must be made of {INTENSITY!r} and {LABEL!r}, "
+                f"got {types_to_apply!r}"
+            )
         self.function, self.batched = function, batched
         self.types_to_apply = None if types is None else tuple(types)
 

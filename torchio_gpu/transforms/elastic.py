@@ -19,7 +19,7 @@ from .. import geometry
 from ..arrays import Array, as_array, host, on_host
 from ..functional.reference.spatial import spline_at, voxel_grid
 from ..geometry import Space
-from ..shapes import Triple
+from ..shapes import Triple, check_triple
 from .affine import Resampling
 from .base import Scene
 from .moves import Elastic, Move
@@ -169,7 +169,8 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
 
 def _triple(value: Any, name: str) -> np.ndarray:
     triple = host(as_array(value, name))
-    if triple.shape not in ((), (3,)) or not ((triple >= 0) & np.isfinite(triple)).all():
+    usable = triple.dtype.kind in "fiu" and triple.shape in ((), (3,))
+    if not usable or not ((triple >= 0) & np.isfinite(triple)).all():
         raise ValueError(f"{name} must be a number or three numbers >= 0, got {value!r}")
     return np.broadcast_to(triple, (3,))
 
@@ -178,17 +179,9 @@ class _Lattice:
     """Random control points: counts, range and locked borders."""
 
     def __init__(self, num_control_points: Any, max_displacement: Any, locked_borders: int) -> None:
-        counts = (
-            (num_control_points,) * 3
-            if isinstance(num_control_points, int)
-            else tuple(num_control_points)
-        )
-        if len(counts) != 3 or any(not isinstance(n, int) or n < 4 for n in counts):
-            raise ValueError(
-                f"num_control_points must be an integer >= 4 or three of them, "
-                f"got {num_control_points!r}"
-            )
-        self.counts: Triple = (counts[0], counts[1], counts[2])
+        self.counts = check_triple(num_control_points, "num_control_points", 4)
+        if max(self.counts) > 1000:
+            raise ValueError(f"num_control_points must be <= 1000, got {num_control_points!r}")
         self.along = _triple(max_displacement, "max_displacement")
         self.largest = float(self.along.max())
         if locked_borders not in (0, 1, 2):

@@ -13,10 +13,9 @@ from ..arrays import Array, as_array, host, per_sample
 from ..data import ImagesBatch
 from ..data.image import INTENSITY, LABEL
 from ..functional.arguments import at_least
-from ..functional.filters import check_patch
 from ..functional.spatial import check_mode
 from ..geometry import spacing
-from ..shapes import Triple, Volume
+from ..shapes import Triple, Volume, check_count, check_triple
 from .axes import check_axes, check_axis, draw_axis, voxel_axis
 from .base import Scene, Transform
 from .params import Params, per_image, values_of
@@ -235,7 +234,7 @@ class _Exchange(Transform):
     computes = False
 
     def _set_patch(self, patch_size: Any) -> None:
-        self.patch_size, self._patch = patch_size, check_patch(patch_size)
+        self.patch_size, self._patch = patch_size, check_triple(patch_size, "patch_size")
 
     def voxels(self, images: Images, name: str, params: SwapParams) -> Volume:
         return F.swap(images[name].data, params.locations, self._patch)
@@ -265,7 +264,7 @@ class Swap(_Exchange):
         super().__init__(**kwargs)
         self._set_patch(patch_size)
         self.locations = locations
-        for value in values_of(locations):
+        for value in values_of(locations) or [()]:
             shape = tuple(as_array(value, "locations").shape)
             if len(shape) not in (3, 4) or shape[-2:] != (2, 3):
                 raise ValueError(
@@ -302,9 +301,7 @@ class RandomSwap(_Exchange):
     def __init__(self, patch_size: Any = 15, num_iterations: int = 100, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._set_patch(patch_size)
-        self.num_iterations = num_iterations
-        if not isinstance(num_iterations, int) or num_iterations < 0:
-            raise ValueError(f"num_iterations must be an integer >= 0, got {num_iterations!r}")
+        self.num_iterations = check_count(num_iterations, "num_iterations", 0, 10**6)
 
     @property
     def draws(self) -> int:

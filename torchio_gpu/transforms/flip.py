@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import geometry
 from ..geometry import Space
+from ..signature import is_number
 from .axes import axis_mask, check_axes
 from .base import Scene, Transform
 from .moves import Move
@@ -88,7 +89,7 @@ class RandomFlip(Transform):
     def __init__(self, axes: Any = 0, flip_probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axes = check_axes(axes)
-        if not 0 <= flip_probability <= 1:
+        if not is_number(flip_probability) or not 0 <= flip_probability <= 1:
             raise ValueError(f"flip_probability must be in [0, 1], got {flip_probability!r}")
         self.flip_probability = flip_probability
 

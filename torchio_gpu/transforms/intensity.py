@@ -12,6 +12,7 @@ from .. import rng
 from ..arrays import Array, as_array, common, host, on_host, per_sample
 from ..functional import program
 from ..functional.reference.intensity import monomials
+from ..shapes import check_count, rectangular
 from .base import Scene, Transform
 from .params import Params, by_name, per_image, side_by_side, values_of
 from .ranges import Range
@@ -45,16 +46,14 @@ class NoiseParams(Params):
 
 def given_seeds(seed: Any, batch: int) -> np.ndarray:
     """Seeds [B] int64 from one for all samples or one for each."""
-    seeds = host(seed) if isinstance(seed, Tensor) else np.asarray(seed)
+    seeds = host(seed) if isinstance(seed, Tensor) else rectangular(seed, "seed")
     if not np.issubdtype(seeds.dtype, np.integer) or seeds.shape not in ((), (1,), (batch,)):
         raise ValueError(f"seed must be an integer, or one per sample ({batch}), got {seed!r}")
     return np.array(np.broadcast_to(seeds.astype(np.int64), (batch,)))
 
 
 def _check_order(order: int) -> int:
-    if not isinstance(order, int) or isinstance(order, bool) or order < 0:
-        raise ValueError(f"order must be an integer >= 0, got {order!r}")
-    return order
+    return check_count(order, "order", 0, 30)
 
 
 class BiasField(Transform):

@@ -17,7 +17,7 @@ from ..data import ImagesBatch
 from ..functional.arguments import at_least, within
 from ..functional.kspace import check_ghosts, check_output, check_positions, check_times
 from ..functional.spatial import check_mode
-from ..shapes import Volume
+from ..shapes import Volume, check_count
 from .axes import check_axes, check_axis, draw_axis, voxel_axis
 from .base import Scene, Transform
 from .params import Params, by_name, per_image, side_by_side, values_of
@@ -182,9 +182,8 @@ class RandomMotion(Transform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if type(num_transforms) is not int or num_transforms < 1:
-            raise ValueError(f"num_transforms must be an integer >= 1, got {num_transforms!r}")
-        self.degrees, self.translation, self.num_transforms = degrees, translation, num_transforms
+        self.degrees, self.translation = degrees, translation
+        self.num_transforms = check_count(num_transforms, "num_transforms", 1, 10**4)
         self._degrees = Range(degrees, "degrees", axes=3)
         self._translation = Range(translation, "translation", axes=3)
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
@@ -386,7 +385,7 @@ class RandomSpike(Transform):
         self.num_spikes, self.intensity = num_spikes, intensity
         self._num_spikes = Range(num_spikes, "num_spikes", around=None, minimum=0, whole=True)
         self._intensity = Range(intensity, "intensity")
-        if not np.isfinite(self._num_spikes.greatest):
+        if not self._num_spikes.greatest <= 10**4:
             raise ValueError(
                 f"num_spikes must have an upper end: a number, a pair or a Choice, "
                 f"got {num_spikes!r}"

@@ -15,6 +15,7 @@ from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.launch import indices
 from ..geometry import Space
+from ..shapes import rectangular
 
 #: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
 Masking = None | str | Callable[[Tensor], Tensor]
@@ -36,7 +37,7 @@ def check_labels(labels: Any) -> tuple[int, ...] | None:
     if labels is None:
         return None
     whole = isinstance(labels, (Sequence, np.ndarray)) and not isinstance(labels, str)
-    numbers = np.asarray(labels) if whole else np.empty((0, 0))
+    numbers = rectangular(labels, "labels") if whole else np.empty((0, 0))
     if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
         raise ValueError(f"labels must be whole numbers in a sequence, got {labels!r}")
     return tuple(numbers.tolist())

@@ -256,8 +256,6 @@ class Mask(Normalization):
     ) -> None:
         super().__init__(**kwargs)
         self.masking_method = check_masking(masking_method)
-        if isinstance(outside_value, bool) or not isinstance(outside_value, (int, float)):
-            raise TypeError(f"outside_value must be a number, got {outside_value!r}")
         self.outside_value = outside_value
         self.labels = check_labels(labels)
         if labels is not None and not isinstance(masking_method, str):

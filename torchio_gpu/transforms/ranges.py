@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..arrays import as_array, host
+from ..signature import checked, is_number
 from .quantiles import Quantile
 
+#: The largest number that float32 can hold.
+_LARGEST = float(np.finfo(np.float32).max)
 Part = Callable[[np.ndarray], np.ndarray]
 
 
@@ -36,14 +39,16 @@ class Choice:
     [0.0, 180.0]
     """
 
+    @checked
     def __init__(
         self, values: Sequence[float], probabilities: Sequence[float] | None = None
     ) -> None:
-        self.values = tuple(float(value) for value in values)
+        self.values = tuple(host(as_array(values, "values")).ravel().tolist())
         if not self.values or not all(map(math.isfinite, self.values)):
             raise ValueError(f"values of a Choice must be finite numbers, got {list(values)}")
         if probabilities is None:
             probabilities = [1.0] * len(self.values)
+        probabilities = host(as_array(probabilities, "probabilities")).ravel().tolist()
         total = math.fsum(probabilities)
         usable = len(probabilities) == len(self.values) and min(probabilities) >= 0
         if not usable or not 0 < total < math.inf:  # NaN neither
@@ -111,7 +116,7 @@ class Range:
         """One range for each axis."""
         if isinstance(value, Tensor):
             value = value.tolist()
-        if isinstance(value, (Real, Choice, Distribution)) and not isinstance(value, bool):
+        if is_number(value) or isinstance(value, (Choice, Distribution)):
             return [value] * self.axes
         if isinstance(value, Sequence) and not isinstance(value, str):
             if len(value) == 2:
@@ -124,7 +129,7 @@ class Range:
         raise ValueError(f"{self.name} must be {wish}, a Choice or a distribution, got {value!r}")
 
     def _interval(self, part: Any, value: Any) -> tuple[float, float]:
-        if isinstance(part, Real):
+        if is_number(part):
             d = float(part)
             if self.around is None:
                 part = (self.minimum or 0.0, d)
@@ -132,10 +137,11 @@ class Range:
                 raise ValueError(f"{self.name} as a single number must be >= 0, got {value!r}")
             else:
                 part = (self.around - d, self.around + d)
-        if len(part) != 2 or not all(isinstance(end, Real) for end in part):
+        usable = isinstance(part, Sequence) and len(part) == 2
+        if not usable or not all(map(is_number, part)):
             raise ValueError(f"{self.name} must be made of pairs of numbers, got {value!r}")
         low, high = float(part[0]), float(part[1])
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):  # NaN neither
             raise ValueError(f"{self.name} must be finite, got {value!r}")
         self._check(low, high, value)
         if low > high:

@@ -11,10 +11,11 @@ import numpy as np
 
 from .. import functional as F
 from .. import geometry
+from ..arrays import as_array, host
 from ..data import Image, ImagesBatch, ScalarImage
 from ..data.image import INTENSITY, LABEL
 from ..geometry import Space
-from ..shapes import Volume
+from ..shapes import LONGEST, Volume, check_triple, rectangular
 from .affine import Resampling
 from .base import Scene
 from .moves import Sampling
@@ -202,12 +203,13 @@ class Resize(_Resampled):
         super().__init__(**kwargs)
         self._set_modes(image_interpolation, label_interpolation)
         self.target_shape = target_shape
-        shape = np.asarray(target_shape)
+        shape = rectangular(target_shape, "target_shape")
         whole = shape.shape in ((), (3,)) and np.issubdtype(shape.dtype, np.integer)
         self._shape = np.broadcast_to(shape, (3,)).tolist() if whole else []
-        if not whole or not all(n > 0 or n == -1 for n in self._shape):
+        if not whole or not all(0 < n <= LONGEST or n == -1 for n in self._shape):
             raise ValueError(
-                f"target_shape must be numbers of voxels > 0, or -1 to keep one, got {target_shape}"
+                f"target_shape must be numbers of voxels from 1 to {LONGEST}, or -1 to keep one, "
+                f"got {target_shape!r}"
             )
 
     looks = False
@@ -223,11 +225,12 @@ def _is_pair(target: Any) -> bool:
 
 def _given_space(shape: Any, affine: Any) -> Space:
     numbers = np.asarray(shape)
-    whole = numbers.shape == (3,) and np.issubdtype(numbers.dtype, np.integer)
-    if not whole or not (numbers > 0).all():
+    if numbers.shape != (3,):
         raise ValueError(f"target must have a shape of three integers > 0, got {shape!r}")
-    i, j, k = numbers.tolist()
-    return Space((i, j, k), geometry.check_affine(affine, "the affine of target")[None])
+    return Space(
+        check_triple(shape, "the shape of target"),
+        geometry.check_affine(affine, "the affine of target")[None],
+    )
 
 
 def _check_spacing(target: Any) -> np.ndarray:
@@ -236,7 +239,7 @@ def _check_spacing(target: Any) -> np.ndarray:
         f"image, or (shape, affine), got {target!r}"
     )
     try:
-        values = np.broadcast_to(np.asarray(target, dtype=np.float64), (3,))
+        values = np.broadcast_to(host(as_array(target, "target")), (3,))
     except (TypeError, ValueError) as error:
         raise ValueError(wish) from error
     if isinstance(target, bool) or not (np.isfinite(values) & (values > 0)).all():

@@ -16,6 +16,7 @@ from ..data import ImagesBatch
 from ..data.image import LABEL
 from ..functional.arguments import at_least
 from ..shapes import Volume
+from ..signature import is_number
 from .base import Scene, Transform
 from .intensity import given_seeds
 from .params import Params
@@ -202,7 +203,9 @@ class LabelsToImage(_FromLabels):
             raise ValueError(f"mean must have one entry per label, got {mean!r}")
         _check_length(shape[0], self.used_labels, "mean")
         if tuple(as_array(std, "std").shape)[-1:] not in ((), shape):
-            raise ValueError(f"std must have one entry per label, {shape[0]}, got {std!r}")
+            raise ValueError(
+                f"mean and std must have one entry per label, got {mean!r} and {std!r}"
+            )
         self._mean = per_sample(mean, shape, "mean")
         self._std = at_least(per_sample(std, shape, "std"), 0, "std")
 
@@ -306,7 +309,7 @@ class _LabelRanges:
             _check_length(len(given), used, name)
         values = [default] if given is None else list(given)
         title = f"default_{name}" if given is None else name
-        pairs = [(v, v) if isinstance(v, (int, float)) else v for v in values]
+        pairs = [(v, v) if is_number(v) else v for v in values]
         self.ranges = [Range(v, title, minimum=minimum) for v in pairs]
         self.shared = given is None
 

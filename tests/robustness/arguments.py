@@ -1,0 +1,287 @@
+"""Bad arguments of all that is public: each is refused in a sentence that names it, or has a use.
+
+A case is a call that is right but for one argument. What is allowed: an error of a usual type whose
+message names the argument, or a result without NaN where all that was given is finite.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import random
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import torchio_gpu as tio
+from torchio_gpu import functional as F
+
+NAN, INF = float("nan"), float("inf")
+SECONDS = 10
+#: Values that hardly any argument takes, by name.
+VALUES: dict[str, Any] = {
+    "NaN": NAN, "inf": INF, "-inf": -INF, "flag": True, "flags": (True,) * 3, "name": "x",
+    "names": ["a", "b", "c"], "bytes": b"x", "empty": [], "dict": {}, "object": object(),
+    "None": None, "complex": 1j, "-1": -1, "2": 2, "0.5": 0.5, "huge": 10**12,
+    "overflow": 1e300, "NaNs": (NAN,) * 3,
+    "two": (1, 2), "seven": (1,) * 7, "array": np.full(3, NAN), "scalar tensor": torch.tensor(NAN),
+    "complex tensor": torch.zeros(3, dtype=torch.complex64), "nested": [[1, 2], [3]],
+    "matrix": np.full((4, 4), NAN),
+}  # fmt: skip
+#: Other words for arguments in errors of what they are handed to.
+WORDS = {
+    "default_pad_value": ["fill"], "default_pad_label": ["fill"], "mode": ["fill"],
+    "padding_mode": ["padding", "fill"], "rule": ["fill"], "labels_fill": ["fill"],
+    "outside_value": ["value"], "out_min": ["low must"], "out_max": ["high must"],
+    "label_key": ["label map"], "log_gamma": ["gamma", "parameters"], "values": ["labels"],
+    "tensor": ["path must name", "Image"], "subject": ["tensor of ScalarImage", "given once"],
+    "subject_sampler": ["could not be loaded"],
+    "output_shape": ["batch must hold"],
+}  # fmt: skip
+#: What may stand outside of an image, or end a range, need not be finite.
+UNBOUNDED = {
+    "default_pad_value", "padding_mode", "outside_value", "fill", "mode", "low", "high", "out_min",
+    "out_max", "labels_fill", "x", "rule",
+}  # fmt: skip
+
+
+#: Arguments by which the library's own steps hand on what they have made.
+INTERNAL = {"known", "frames", "operations", "view"}
+
+
+class Call(NamedTuple):
+    """Something to call, arguments that are right, and what to do with the result."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    use: Callable[[Any], Any] = lambda result: result
+
+
+def subject() -> tio.Subject:
+    chance = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (1, 9, 10, 8), generator=chance).to(torch.uint8)
+    t1 = torch.rand(1, 9, 10, 8, generator=chance)
+    return tio.Subject(t1=tio.ScalarImage(t1), seg=tio.LabelMap(labels))
+
+
+def volume() -> torch.Tensor:
+    return torch.rand(1, 1, 9, 10, 8, generator=torch.Generator().manual_seed(0))
+
+
+def transforms() -> dict[str, Call]:
+    """All transforms, with arguments for those that need some."""
+    points = np.zeros((5, 5, 5, 3))
+    needed: dict[str, dict[str, Any]] = {
+        "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
+        "AffineElasticDeformation": {
+            "affine_params": {"degrees": (5, -10, 15)},
+            "elastic_params": {"control_points": points},
+        },
+        "Anisotropy": {"axis": 1, "downsampling": 2.5},
+        "BiasField": {"coefficients": np.linspace(-0.3, 0.4, 20)},
+        "Blur": {"std": (1, 2, 3)},
+        "Compose": {"transforms": [tio.RandomNoise()]},
+        "CopyAffine": {"target": "t1"},
+        "Crop": {"cropping": 1},
+        "CropOrPad": {"target_shape": 8},
+        "ElasticDeformation": {"control_points": points},
+        "EnsureShapeMultiple": {"target_multiple": 4},
+        "Gamma": {"gamma": 1.3},
+        "Ghosting": {"num_ghosts": 3, "axis": 1, "intensity": 0.7},
+        "HistogramStandardization": {"landmarks": {"t1": np.linspace(0, 100, 13)}},
+        "LabelsToImage": {"label_key": "seg", "mean": [0.0, 1, 2, 3], "std": [0.1] * 4},
+        "Lambda": {"function": torch.neg, "types_to_apply": ["intensity"]},
+        "Mask": {"masking_method": "seg"},
+        "Motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": (0.3,)},
+        "Noise": {"mean": 0.1, "std": 0.5, "seed": 7},
+        "OneOf": {"transforms": [tio.RandomNoise()]},
+        "Pad": {"padding": 1},
+        "RandomElasticDeformation": {"num_control_points": 5, "max_displacement": 1},
+        "RandomLabelsToImage": {"label_key": "seg"},
+        "RandomSwap": {"patch_size": 2, "num_iterations": 3},
+        "RemapLabels": {"remapping": {1: 2}},
+        "RemoveLabels": {"labels": [1]},
+        "Resample": {"target": 2},
+        "Resize": {"target_shape": 7},
+        "SomeOf": {"transforms": [tio.RandomNoise()]},
+        "Spike": {"spikes_positions": [(0.3, 0.6, 0.7)], "intensity": (0.2,)},
+        "Swap": {"patch_size": 1, "locations": [[(0, 0, 0), (1, 2, 0)]]},
+        "To": {"target": "cpu"},
+        "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
+    }
+    others = {"Choice", "Recorded", "Transform", "from_dict", "PCA"}
+    names = [name for name in tio.transforms.__all__ if name not in others]
+    calls = {n: Call(getattr(tio, n), needed.get(n, {}), lambda t: t(subject())) for n in names}
+    channels = tio.ScalarImage(volume()[0].expand(4, -1, -1, -1) * torch.rand(4, 1, 1, 1))
+    calls["PCA"] = Call(tio.PCA, {"num_components": 2}, lambda t: t(channels))
+    return calls
+
+
+def functions() -> dict[str, Call]:
+    """All functions of volumes."""
+    x, labels = volume(), subject().seg.data[None]
+    shift = torch.eye(4)[None].clone()
+    shift[:, 0, 3] = 0.5
+    points = torch.zeros(1, 3, 5, 5, 5)
+    needed: dict[str, dict[str, Any]] = {
+        "affine_warp": {"matrix": shift},
+        "aggregate_patches": {"x": None, "patches": x, "first": [[0, 0, 0]], "size": (9, 10, 8)},
+        "anisotropy": {"factor": 2},
+        "bias_field": {"coefficients": np.linspace(-0.3, 0.4, 20)},
+        "blur": {"std": 1},
+        "bspline_warp": {"control_points": points},
+        "clamp": {"low": 0.2, "high": 0.8},
+        "contour": {"x": labels},
+        "connected_components": {"x": labels > 1},
+        "extract_patches": {"first": [[0, 0, 0]], "size": (4, 4, 4)},
+        "fill_value": {"rule": "mean"},
+        "flip": {"axes": (0,)},
+        "gamma": {"log_gamma": 0.2},
+        "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
+                            "std": np.ones((1, 4))},
+        "largest_component": {"x": labels},
+        "mask_voxels": {"mask": x > 0.5},
+        "match_landmarks": {"landmarks": np.linspace(0, 100, 13)},
+        "motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": [0.3]},
+        "one_hot": {"x": labels},
+        "percentile": {"q": 50},
+        "principal_components": {"x": torch.rand(1, 4, 5, 6, 4), "num_components": 2},
+        "remap_labels": {"x": labels, "remapping": {1: 2}},
+        "resample": {"size": (5, 5, 5)},
+        "spike": {"positions": [(0.3, 0.6, 0.7)]},
+        "swap": {"locations": [[[0, 0, 0], [4, 4, 4]]], "patch_size": 2},
+        "warp": {"matrix": shift},
+        "warp_pair": {"labels": labels, "matrix": shift},
+        "window": {"first": (0, 0, 0), "size": (4, 4, 4)},
+    }  # fmt: skip
+    others = {"is_exact", "is_parallel", "motion_owner", "pointwise", "moments"}
+    calls = {}
+    for name in F.__all__:
+        if name not in others:
+            arguments = {"x": x, **needed.get(name, {})}
+            calls[f"F.{name}"] = Call(
+                getattr(F, name), {n: v for n, v in arguments.items() if v is not None}
+            )
+    return calls
+
+
+def containers() -> dict[str, Call]:
+    """Images, datasets, loaders, samplers, queues and aggregators."""
+    subjects = [subject(), subject()]
+    grid = tio.GridSampler(subject(), 4, 2)
+    size = {"patch_size": 4}
+
+    def draw(sampler: Any) -> Any:
+        return next(iter(sampler(subject())))
+
+    return {
+        "ScalarImage": Call(tio.ScalarImage, {"tensor": volume()[0]}, lambda i: i.data),
+        "LabelMap": Call(tio.LabelMap, {"tensor": volume()[0] > 0.5}, lambda i: i.data),
+        "Choice": Call(tio.Choice, {"values": [1, 2]}),
+        "UniformSampler": Call(tio.UniformSampler, size, draw),
+        "LabelSampler": Call(tio.LabelSampler, {**size, "label_name": "seg"}, draw),
+        "WeightedSampler": Call(tio.WeightedSampler, {**size, "probability_map": "t1"}, draw),
+        "GridSampler": Call(tio.GridSampler, {"subject": subject(), **size}, lambda s: s[0]),
+        "GridAggregator": Call(tio.GridAggregator, {"sampler": grid}),
+        "PatchAggregator": Call(
+            tio.PatchAggregator, {"spatial_shape": (9, 10, 8), "patch_overlap": 2}
+        ),
+        "SubjectsDataset": Call(tio.SubjectsDataset, {"subjects": subjects}, lambda d: d[0]),
+        "Queue": Call(
+            tio.Queue,
+            {"subjects": subjects, "patch_sampler": tio.UniformSampler(4), "max_length": 4,
+             "patches_per_volume": 2},
+            lambda q: next(iter(q), None),
+        ),
+        "predict_by_patches": Call(
+            tio.predict_by_patches, {"model": torch.neg, "subject": volume()[0], "patch_size": 4}
+        ),
+    }  # fmt: skip
+
+
+class LateError(Exception):
+    """Raised after so many seconds."""
+
+
+def is_finite(out: Any) -> bool:
+    """Whether the voxels of a result have no NaN and are not infinite."""
+    if isinstance(out, tio.Subject):
+        return all(is_finite(i.data) for i in out.get_images(intensity_only=False))
+    if isinstance(out, tio.Image):
+        return is_finite(out.data)
+    return not isinstance(out, torch.Tensor) or bool(out.isfinite().all())
+
+
+def names_of(call: Call) -> list[str]:
+    """Names of the arguments of a call that bad values are given to."""
+    known = inspect.signature(call.function).parameters
+    names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    transform = inspect.isclass(call.function) and issubclass(call.function, tio.Transform)
+    if transform and "kwargs" in known:
+        names += [n for n in inspect.signature(tio.Transform.__init__).parameters if n != "self"]
+    return [n for n in dict.fromkeys(names) if n not in INTERNAL]
+
+
+def trial(call: Call, bad: dict[str, Any]) -> tuple[str, str]:
+    """Outcome and details of a call with some arguments replaced."""
+
+    def alarm(*_: Any) -> None:
+        raise LateError
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            out = call.use(call.function(**{**call.arguments, **bad}))
+    except LateError:
+        return "bad: late", f"no answer in {SECONDS} s"
+    except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:
+        words = [w for name in bad for w in (name, *WORDS.get(name, ()))]
+        text = f"{type(error).__name__}: {error}"[:300]
+        own = str(error)
+        for value in bad.values():
+            own = own.replace(repr(value), "")
+        if "\n" in own or not any(word in str(error) for word in words):
+            return "bad: unnamed", text
+        return "refused", text
+    except Exception as error:
+        return "bad: error", f"{type(error).__name__}: {error}"[:300]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    large = any(value is VALUES[name] for value in bad.values() for name in ("huge", "overflow"))
+    if is_finite(out) or large or set(bad) & UNBOUNDED:  # large numbers may overflow
+        return "used", ""
+    return "bad: not finite", ""
+
+
+CALLS: dict[str, Call] = {}
+
+
+def prepare(_: Path | None = None) -> None:
+    """Make the calls."""
+    if not CALLS:
+        CALLS.update({**transforms(), **functions(), **containers()})
+
+
+def run(number: int, seed: int) -> tuple[str, str]:
+    """One case: first each value for each argument in turn, then two at a time."""
+    chance = random.Random(f"{number} {seed}")
+    table = [(n, a) for n, call in CALLS.items() for a in names_of(call)]
+    places = list(itertools.product(table, VALUES))
+    if number < len(places):
+        (name, argument), value = places[number]
+        bad = {argument: value}
+    else:
+        name = chance.choice(list(CALLS))
+        known = names_of(CALLS[name])
+        bad = {a: chance.choice(list(VALUES)) for a in chance.sample(known, min(2, len(known)))}
+    outcome, detail = trial(CALLS[name], {a: VALUES[v] for a, v in bad.items()})
+    return outcome, f"{name}({bad}): {detail}"

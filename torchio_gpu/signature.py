@@ -1,0 +1,130 @@
+"""Checks that arguments are of the kinds that a signature names: numbers, flags, arrays, names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Check = Callable[[Any], bool]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, and no flag."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_sequence(value: Any) -> bool:
+    """Whether a value holds others in an order."""
+    if isinstance(value, (np.ndarray, Tensor)):
+        return value.ndim > 0
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+
+
+def _is_triple(value: Any) -> bool:
+    """Whether a value has three whole numbers above 0."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return isinstance(value, (tuple, list)) and len(value) == 3 and all(
+        _is_whole(n) and n > 0 for n in value
+    )  # fmt: skip
+
+
+def _is_device(value: Any) -> bool:
+    try:
+        torch.device(value)
+    except (TypeError, RuntimeError):
+        return False
+    return not isinstance(value, (bool, Tensor))
+
+
+_DICT: tuple[Check, str] = (lambda v: isinstance(v, Mapping), "a dict")
+#: Annotations, without their brackets and their None, with what they ask for.
+_KINDS: dict[str, tuple[Check, str]] = {
+    "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+    "int": (_is_whole, "an integer"),
+    "float": (is_number, "a number"),
+    "str": (lambda v: isinstance(v, str), "a string"),
+    "str | float": (lambda v: isinstance(v, str) or is_number(v), "a number or a string"),
+    "float | Tensor": (lambda v: isinstance(v, Tensor) or is_number(v), "a number or a tensor"),
+    "Mapping": _DICT,
+    "dict": _DICT,
+    "Sequence": (_is_sequence, "a sequence"),
+    "Iterable": (_is_sequence, "a sequence"),
+    "Callable": (callable, "a function"),
+    "np.ndarray": (_is_sequence, "an array"),
+    "Tensor": (lambda v: isinstance(v, Tensor), "a tensor"),
+    "Volume": (lambda v: isinstance(v, Tensor), "a tensor of shape (B, C, I, J, K)"),
+    "Triple": (_is_triple, "three positive integers"),
+    "Moments": (lambda v: isinstance(v, tuple) and hasattr(v, "std"), "what moments() returned"),
+    "tuple": (lambda v: isinstance(v, tuple), "a tuple"),
+    "Sequence[int] | Tensor": (_is_sequence, "a sequence or a tensor"),
+    "torch.dtype": (lambda v: isinstance(v, torch.dtype), "a dtype"),
+    "torch.device | str": (_is_device, "a device or the name of one"),
+}
+
+
+@cache
+def _checks(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]:
+    """Names of the parameters in order; and of those whose annotations are known: check, wish,
+    default and whether None is right."""
+    parameters = inspect.signature(function).parameters
+    checks: dict[str, tuple[Any, ...]] = {}
+    for name, parameter in parameters.items():
+        annotation = str(parameter.annotation)
+        kind = annotation.removesuffix(" | None")
+        found = _KINDS.get(kind) or _KINDS.get(kind.partition("[")[0] if "|" not in kind else "")
+        if found is not None and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        ):
+            checks[name] = (*found, parameter.default, kind != annotation)
+    positional = [n for n, p in parameters.items() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+    return tuple(positional), checks
+
+
+def check_arguments(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Raise unless arguments are of the kinds that the annotations of a function name.
+
+    Defaults are right, and so are arguments of other annotations; those that the function does
+    not take are left to it.
+
+    Raises:
+        TypeError: An argument is of another kind.
+    """
+    names, checks = _checks(function)
+    for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+        if name not in checks:
+            continue
+        check, wish, default, optional = checks[name]
+        if value is default or (optional and value is None) or check(value):
+            continue
+        raise TypeError(f"{name} must be {wish}{' or None' if optional else ''}, got {value!r}")
+
+
+def checked(function: Function) -> Function:
+    """A function that checks its arguments by :func:`check_arguments` before it runs."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_compiling():
+            check_arguments(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+__all__ = ["check_arguments", "checked", "is_number"]
