@@ -281,8 +281,11 @@ def test_gradients_reach_volume_and_parameters():
         (lambda x: F.swap(x, [[[0, 0, 0.5], [2, 2, 2]]], 2), "locations must be whole numbers"),
         (lambda x: F.blur(x, float("inf")), "std must be finite"),
         (lambda x: F.swap(x, [[0, 0, 0]], 2), r"locations must have shape \(T, 2, 3\) or \(2, T"),
-        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 0), "patch_size must be one or three posit"),
-        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], (1, 2)), "patch_size must be one or three"),
+        (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 0), "patch_size must be integers > 0"),
+        (
+            lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], (1, 2)),
+            "patch_size must be integers > 0, one or three",
+        ),
     ],
 )
 def test_bad_arguments_are_named(run, message):

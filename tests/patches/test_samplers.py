@@ -421,7 +421,7 @@ class TestInput:
         assert list(tio.UniformSampler(simple(), 3, num_patches=0)) == []
         assert list(tio.UniformSampler(3)(simple(), 0)) == []
 
-    @pytest.mark.parametrize("padding", ["mirror", float("nan"), True])
+    @pytest.mark.parametrize("padding", ["mirror", True])
     def test_paddings(self, padding):
         with pytest.raises(ValueError, match="padding_mode must be"):
             tio.UniformSampler(3, padding_mode=padding)

@@ -144,7 +144,7 @@ def test_compositions_show_what_they_hold():
         (lambda: tio.SomeOf({add(1): 1, add(2): 0}, 2), ValueError, "within 0 and 1, got 2"),
         (lambda: tio.SomeOf([add(1)], (1, 0)), ValueError, "num_transforms must be a number or a"),
         (lambda: tio.SomeOf([add(1)], 0.5), ValueError, "a number or a range .* got 0.5"),
-        (lambda: tio.Lambda(3), TypeError, "function must be callable, got int"),
+        (lambda: tio.Lambda(3), TypeError, "function must be a function, got 3"),
         (lambda: tio.Lambda(torch.sin, "image"), ValueError, "types_to_apply must be made of"),
     ],
 )

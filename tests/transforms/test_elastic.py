@@ -145,7 +145,7 @@ def test_affine_and_elastic_at_once_are_one_after_the_other(affine_first):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_control_points": 3}, "num_control_points must be an integer >= 4"),
+        ({"num_control_points": 3}, "num_control_points must be integers >= 4"),
         ({"num_control_points": (7, 7)}, "num_control_points must be"),
         ({"max_displacement": -1}, "max_displacement must be a number or three numbers >= 0"),
         ({"locked_borders": 3}, "locked_borders must be 0, 1 or 2, got 3"),

@@ -143,7 +143,7 @@ def test_gradients_reach_the_parameters():
         (lambda: tio.RandomNoise(mean=(2, 1)), "mean must be a range"),
         (lambda: tio.RandomNoise(std=tio.Choice([-1, 1])), "std must be >= 0"),
         (lambda: tio.Noise(std=-0.1), "std must be >= 0, got -0.1"),
-        (lambda: tio.RandomBiasField(order=-1), "order must be an integer >= 0, got -1"),
+        (lambda: tio.RandomBiasField(order=-1), "order must be a whole number >= 0, got -1"),
         (lambda: tio.BiasField(np.zeros(19)), "coefficients must hold 20 numbers for order 3"),
         (lambda: tio.Gamma(0), "gamma must be > 0, got 0"),
         (lambda: tio.RandomGamma((1, 0)), "log_gamma must be a range"),

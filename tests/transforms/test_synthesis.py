@@ -223,7 +223,10 @@ def test_gradients_reach_the_parameters():
     ("run", "message"),
     [
         (lambda s: tio.LabelsToImage("seg"), "mean must have one entry per label"),
-        (lambda s: tio.LabelsToImage("seg", [1, 2], [1]), "std must have one entry per label, 2"),
+        (
+            lambda s: tio.LabelsToImage("seg", [1, 2], [1]),
+            "mean and std must have one entry per label",
+        ),
         (lambda s: tio.LabelsToImage("seg", [1], [-1]), "std must be >= 0"),
         (lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]), "expected 2, got 1"),
         (lambda s: tio.LabelsToImage("seg", [1], [1])(s), r"labels \[1, 2\] have no mean or std"),
@@ -251,7 +254,7 @@ def test_bad_arguments_are_named(run, message):
 def test_a_missing_label_map_is_named():
     with pytest.raises(KeyError, match="needs the label map 'brain'"):
         tio.RandomLabelsToImage("brain")(subject())
-    with pytest.raises(TypeError, match="label_key must be a name"):
+    with pytest.raises(TypeError, match="label_key must be a string"):
         tio.RandomLabelsToImage(4)
 
 

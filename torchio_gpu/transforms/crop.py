@@ -163,8 +163,6 @@ class CropOrPad(_Window):
         super().__init__(**kwargs)
         if target_shape is None and mask_name is None:
             raise ValueError("target_shape must be given where mask_name is not")
-        if mask_name is not None and not isinstance(mask_name, str):
-            raise TypeError(f"mask_name must be the name of a label map, got {mask_name!r}")
         if labels is not None and mask_name is None:
             raise ValueError(f"labels must be None where mask_name is, got {labels!r}")
         if only_crop and only_pad:

@@ -59,8 +59,6 @@ class Lambda(Transform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not callable(function):
-            raise TypeError(f"function must be callable, got {type(function).__name__}")
         types = (types_to_apply,) if isinstance(types_to_apply, str) else types_to_apply
         known = types is None or (
             isinstance(types, Collection)

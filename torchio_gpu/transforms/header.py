@@ -49,8 +49,6 @@ class CopyAffine(_Header):
 
     def __init__(self, target: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(target, str):
-            raise TypeError(f"target must be the name of an image, got {target!r}")
         self.target = target
 
     def grid_for(self, space: Space, scene: Scene) -> Space:

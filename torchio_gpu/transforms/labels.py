@@ -145,8 +145,6 @@ class RemapLabels(_Remap):
         self, remapping: Mapping[int, int], masking_method: Masking = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(remapping, Mapping):
-            raise TypeError(f"remapping must be a dict, got {type(remapping).__name__}")
         self.remapping = {_key(old): _label(new, "remapping") for old, new in remapping.items()}
         self.masking_method = check_masking(masking_method)
 
@@ -187,8 +185,6 @@ class RemoveLabels(_Remap):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(labels, str) or not hasattr(labels, "__iter__"):
-            raise TypeError(f"labels must be a sequence of integers, got {labels!r}")
         self.labels = tuple(_label(label, "labels") for label in labels)
         self.background_label = _label(background_label, "background_label")
         self.masking_method = check_masking(masking_method)

@@ -78,8 +78,6 @@ class Resample(_Resampled):
     ) -> None:
         super().__init__(**kwargs)
         self._set_modes(image_interpolation, label_interpolation)
-        if pre_affine_name is not None and not isinstance(pre_affine_name, str):
-            raise TypeError(f"pre_affine_name must be a name or None, got {pre_affine_name!r}")
         self.target, self.pre_affine_name = target, pre_affine_name
         self.scalars_only, self.antialias = scalars_only, antialias
         self._spacing = self._space = None

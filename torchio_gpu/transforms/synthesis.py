@@ -54,10 +54,6 @@ class _FromLabels(Transform):
         ignore_background: bool,
         discretize: bool,
     ) -> None:
-        if label_key is not None and not isinstance(label_key, str):
-            raise TypeError(f"label_key must be a name or None, got {label_key!r}")
-        if not isinstance(image_key, str):
-            raise TypeError(f"image_key must be a name, got {image_key!r}")
         self.label_key, self.image_key = label_key, image_key
         self.ignore_background, self.discretize = ignore_background, discretize
         self.used_labels = None if used_labels is None else tuple(used_labels)
