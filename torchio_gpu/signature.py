@@ -18,6 +18,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def is_number(value: Any) -> bool:
     """Whether a value is one real number, and no flag."""
+    if type(value) in (int, float):  # without the slower question below
+        return True
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -27,6 +29,8 @@ def _is_whole(value: Any) -> bool:
 
 def _is_sequence(value: Any) -> bool:
     """Whether a value holds others in an order."""
+    if type(value) in (tuple, list):  # without the slower questions below
+        return True
     if isinstance(value, (np.ndarray, Tensor)):
         return value.ndim > 0
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))

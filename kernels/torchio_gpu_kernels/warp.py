@@ -281,7 +281,10 @@ def warp(
         BJ=tiles.BJ,
         BK=tiles.BK,
         num_warps=tiles.warps,
-        **capped(len(program) > 0 and (C > 1 or J % 16 > 0 or before_hopper())),
+        **capped(
+            (len(program) > 0 and (C > 1 or J % 16 > 0 or before_hopper()))
+            or (C > 1 and J % 16 > 0 and before_hopper())
+        ),
         **OPTIONS,
     )
     return out, labels_out

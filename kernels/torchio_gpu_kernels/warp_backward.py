@@ -300,7 +300,7 @@ def warp_backward(
         BJ=tiles.BJ,
         BK=tiles.BK,
         num_warps=tiles.warps,
-        **capped(points and before_hopper()),
+        **capped(points and (exact or before_hopper())),
         **OPTIONS,
     )
     if exact:

@@ -524,9 +524,7 @@ def test_a_number_of_voxels_that_is_whole_is_not_rounded_down():
 def test_padding_may_be_nan_where_voxels_can_hold_it():
     out = tio.Pad(1, padding_mode=float("nan"))(torch.rand(1, 2, 2, 2))
     assert int(out.isnan().sum()) == 64 - 8
-    with pytest.raises(
-        ValueError, match=r"fill must be a value that torch.int16"
-    ):
+    with pytest.raises(ValueError, match=r"fill must be a value that torch.int16"):
         tio.Pad(1, padding_mode=float("nan"))(torch.ones(1, 2, 2, 2, dtype=torch.int16))
 
 

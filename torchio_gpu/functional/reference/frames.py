@@ -22,8 +22,8 @@ from ...shapes import Grid, Volume
 TIE = 1e-4
 
 
-#: A frame in the coordinates of a grid: its ends along each component, [B or 1, 1, 1, 1], and the
-#: value.
+#: A frame in the coordinates of a grid: its middle and half its length along each component,
+#: [B or 1, 1, 1, 1], and the value.
 OnGrid = tuple[tuple[Tensor, ...], tuple[Tensor, ...], float | Tensor]
 
 
@@ -90,11 +90,13 @@ def fill_at(out: Volume, grid: Grid, frames: Sequence[OnGrid]) -> Volume:
         frames: As made by :func:`on_grid`.
     """
     components = grid.unbind(-1)
-    for low, high, fill in frames:
-        inside = torch.ones(1, dtype=torch.bool, device=out.device)
-        for at, first, last in zip(components, low, high, strict=True):
-            inside = inside & (at >= first) & (at < last)
-        inside = inside[:, None]
+    for middle, half, fill in frames:
+        excess = None  # beyond the nearest end, the largest of the three; few passes, each in line
+        for at, centre, length in zip(components, middle, half, strict=True):
+            along = (at - centre).abs_().sub_(length)
+            excess = along if excess is None else torch.maximum(excess, along)
+        assert excess is not None
+        inside = (excess < 0)[:, None]  # NaN is not
         if isinstance(fill, Tensor):
             out = _fill(out, inside, fill)
         else:
@@ -120,9 +122,10 @@ def on_grid(
             ends = ((2 * ends + 1) / np.array(source) - 1)[..., ::-1]
         if (ends == ends[:, :1]).all():
             ends = ends[:, :1]
-        tensor = torch.from_numpy(np.ascontiguousarray(ends)).to(like, non_blocking=True)
-        first, last = tensor[:, :, None, None, None]  # [B or 1, 1, 1, 1, 3]
-        out.append((first.unbind(-1), last.unbind(-1), fill))
+        parts = np.stack((ends.sum(0) / 2, (ends[1] - ends[0]) / 2))
+        tensor = torch.from_numpy(parts).to(like, non_blocking=True)
+        middle, half = tensor[:, :, None, None, None]  # [B or 1, 1, 1, 1, 3]
+        out.append((middle.unbind(-1), half.unbind(-1), fill))
     return out
 
 
