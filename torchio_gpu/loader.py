@@ -72,7 +72,7 @@ class SubjectsLoader(DataLoader[Any]):
         if inner is None:
             newer = {name: getattr(self, name) for name in ("in_order",) if hasattr(self, name)}
             inner = DataLoader(
-                SeededDataset(self.dataset),
+                SeededDataset(self.dataset, shares=self.collate_fn is collate),
                 batch_sampler=batches,  # type: ignore[arg-type]
                 pin_memory_device=self.pin_memory_device,
                 **newer,
@@ -120,10 +120,17 @@ class SeededDataset(Dataset[Any]):
     Args:
         dataset: The samples.
         transform: Applied to each, after what the dataset does.
+        shares: Whether nobody writes to the voxels of a sample, so that they may be those that
+            the dataset keeps.
     """
 
-    def __init__(self, dataset: Any, transform: Callable[[Any], Any] | None = None) -> None:
-        self._dataset, self._transform = dataset, transform
+    def __init__(
+        self,
+        dataset: Any,
+        transform: Callable[[Any], Any] | None = None,
+        shares: bool = False,
+    ) -> None:
+        self._dataset, self._transform, self._shares = dataset, transform, shares
 
     def __getitem__(self, pair: _Seeded) -> Any:
         index, seed = pair
@@ -142,9 +149,7 @@ class SeededDataset(Dataset[Any]):
         dataset: Any = self._dataset
         plain = type(dataset).__getitem__ is SubjectsDataset.__getitem__
         keeps = self._transform is None or getattr(self._transform, "keeps_input", False)
-        if plain and keeps and dataset.transform is None:
-            return dataset.stored(index)
-        return dataset[index]
+        return dataset.shared(index) if plain and keeps and self._shares else dataset[index]
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -41,7 +41,7 @@ def spatial_shape(x: Tensor) -> Triple:
 
 
 def rectangular(value: Any, name: str) -> np.ndarray:
-    """What was given as an array; raise if it is nested unevenly."""
+    """Return what was given as an array; raise if it is nested unevenly."""
     try:
         return np.asarray(value)
     except ValueError as error:

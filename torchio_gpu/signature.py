@@ -17,10 +17,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one real number, and no flag."""
-    if type(value) in (int, float):  # without the slower question below
+    """Return whether a value is one real number, and no flag."""
+    if type(value) in (int, float):  # without the slower questions below
         return True
+    if isinstance(value, (np.ndarray, Tensor)):
+        return value.ndim == 0 and is_number(value.item())
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_flag(value: Any) -> bool:
+    """Return whether a value is True or False."""
+    return isinstance(value, (bool, np.bool_))
 
 
 def _is_whole(value: Any) -> bool:
@@ -28,7 +35,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_sequence(value: Any) -> bool:
-    """Whether a value holds others in an order."""
+    """Return whether a value holds others in an order."""
     if type(value) in (tuple, list):  # without the slower questions below
         return True
     if isinstance(value, (np.ndarray, Tensor)):
@@ -37,12 +44,10 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_triple(value: Any) -> bool:
-    """Whether a value has three whole numbers above 0."""
-    if isinstance(value, np.ndarray):
+    """Return whether a value has three whole numbers."""
+    if isinstance(value, (np.ndarray, Tensor)):
         value = value.tolist()
-    return isinstance(value, (tuple, list)) and len(value) == 3 and all(
-        _is_whole(n) and n > 0 for n in value
-    )  # fmt: skip
+    return isinstance(value, (tuple, list)) and len(value) == 3 and all(map(_is_whole, value))
 
 
 def _is_device(value: Any) -> bool:
@@ -56,12 +61,15 @@ def _is_device(value: Any) -> bool:
 _DICT: tuple[Check, str] = (lambda v: isinstance(v, Mapping), "a dict")
 #: Annotations, without their brackets and their None, with what they ask for.
 _KINDS: dict[str, tuple[Check, str]] = {
-    "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+    "bool": (is_flag, "True or False"),
     "int": (_is_whole, "an integer"),
     "float": (is_number, "a number"),
     "str": (lambda v: isinstance(v, str), "a string"),
     "str | float": (lambda v: isinstance(v, str) or is_number(v), "a number or a string"),
-    "float | Tensor": (lambda v: isinstance(v, Tensor) or is_number(v), "a number or a tensor"),
+    "float | Tensor": (
+        lambda v: isinstance(v, Tensor) or is_number(v) or is_flag(v),  # a flag fills a mask
+        "a number or a tensor",
+    ),
     "Mapping": _DICT,
     "dict": _DICT,
     "Sequence": (_is_sequence, "a sequence"),
@@ -70,7 +78,7 @@ _KINDS: dict[str, tuple[Check, str]] = {
     "np.ndarray": (_is_sequence, "an array"),
     "Tensor": (lambda v: isinstance(v, Tensor), "a tensor"),
     "Volume": (lambda v: isinstance(v, Tensor), "a tensor of shape (B, C, I, J, K)"),
-    "Triple": (_is_triple, "three positive integers"),
+    "Triple": (_is_triple, "three integers"),
     "Moments": (lambda v: isinstance(v, tuple) and hasattr(v, "std"), "what moments() returned"),
     "tuple": (lambda v: isinstance(v, tuple), "a tuple"),
     "Sequence[int] | Tensor": (_is_sequence, "a sequence or a tensor"),
@@ -131,4 +139,4 @@ def checked(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
-__all__ = ["check_arguments", "checked", "is_number"]
+__all__ = ["check_arguments", "checked", "is_flag", "is_number"]

@@ -30,12 +30,12 @@ OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 REGISTERS = 128
 
 
-def capped(large: bool) -> dict[str, int]:
+def capped(large: bool, registers: int = REGISTERS) -> dict[str, int]:
     """Return the launch option that keeps a kernel within :data:`REGISTERS`.
 
     A cap also lets the compiler take all that it allows, so it is only for what would take more.
     """
-    return {"maxnreg": REGISTERS} if large else {}
+    return {"maxnreg": registers} if large else {}
 
 
 def before_hopper() -> bool:

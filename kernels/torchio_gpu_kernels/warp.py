@@ -281,10 +281,16 @@ def warp(
         BJ=tiles.BJ,
         BK=tiles.BK,
         num_warps=tiles.warps,
-        **capped(
-            (len(program) > 0 and (C > 1 or J % 16 > 0 or before_hopper()))
-            or (C > 1 and J % 16 > 0 and before_hopper())
-        ),
+        **_registers(len(program) > 0, C, J),
         **OPTIONS,
     )
     return out, labels_out
+
+
+def _registers(program: bool, C: int, J: int) -> dict[str, int]:
+    """Return the launch option that caps registers, found by compiling; see :func:`.capped`."""
+    if before_hopper():
+        return capped(program or (C > 1 and J % 16 > 0))
+    if program and C == 1 and J % 16 == 0:
+        return capped(True, 112)
+    return capped(program)

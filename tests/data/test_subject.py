@@ -164,7 +164,7 @@ def test_history_goes_through_batches():
 def test_bad_datasets_are_named(subjects):
     with pytest.raises((ValueError, TypeError), match="subjects must"):
         tio.SubjectsDataset(subjects)
-    with pytest.raises(TypeError, match="transform must be callable"):
+    with pytest.raises(TypeError, match="transform must be a function"):
         tio.SubjectsDataset([subject()], transform=3)
 
 

@@ -200,12 +200,16 @@ class TestSpellings:
             ({"max_length": 0}, ValueError, "max_length must be a whole number >= 1, got 0"),
             ({"max_length": 3, "patches_per_volume": 4}, ValueError, "room for the patches of a"),
             ({"patches_per_volume": 0}, ValueError, "patches_per_volume must be"),
-            ({"patches_per_volume": 1.5}, ValueError, "patches_per_volume must be"),
+            ({"patches_per_volume": 1.5}, TypeError, "patches_per_volume must be"),
             ({"num_workers": -1}, ValueError, "num_workers must be a whole number >= 0"),
-            ({"num_workers": True}, ValueError, "num_workers must be a whole number >= 0"),
+            ({"num_workers": True}, TypeError, "num_workers must be an integer"),
             ({"on_error": "ignore"}, ValueError, "on_error must be 'raise' or 'skip'"),
-            ({"transform": 3}, TypeError, "transform must be callable or None, got 3"),
-            ({"patch_sampler": "t1"}, TypeError, "patch_sampler must be a sampler, got 't1'"),
+            ({"transform": 3}, TypeError, "transform must be a function or None, got 3"),
+            (
+                {"patch_sampler": "t1"},
+                TypeError,
+                "patch_sampler must be a function or None",
+            ),
             ({"patch_sampler": None}, TypeError, "patch_sampler must be a sampler, got None"),
             ({"subjects": None}, ValueError, "subjects must be given, got None"),
             ({"subjects": []}, ValueError, "at least one Subject"),
@@ -434,6 +438,16 @@ class TestFailures:
             patches = list(queue)
         assert Counter(numbers(patches)) == dict.fromkeys((0, 1, 3, 4), 2)
         assert (queue.statistics.subjects, queue.statistics.skipped) == (4, 1)
+
+    @threads
+    def test_of_samplers_that_do_not_end_are_as_many_as_asked_for(self, number, tmp_path):
+        def endless(subject, _):
+            while True:
+                yield from tio.UniformSampler(2)(subject, 1)
+
+        queue = tio.Queue(stored(tmp_path)[:2], endless, 4, 2, number)
+        assert len(list(queue)) == len(queue) == 4
+        assert queue.statistics.length <= 4
 
     @pytest.mark.filterwarnings("ignore:subject .* left out:RuntimeWarning")
     def test_are_skipped_by_workers_and_where_nothing_is_left(self, tmp_path):

@@ -209,7 +209,7 @@ class LateError(Exception):
 
 
 def is_finite(out: Any) -> bool:
-    """Whether the voxels of a result have no NaN and are not infinite."""
+    """Return whether the voxels of a result have no NaN and are not infinite."""
     if isinstance(out, tio.Subject):
         return all(is_finite(i.data) for i in out.get_images(intensity_only=False))
     if isinstance(out, tio.Image):

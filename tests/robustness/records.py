@@ -60,7 +60,7 @@ def damage(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
 
 
 def looks_right(recorded: Any) -> bool:
-    """Whether all numbers of what was accepted are finite and of as many samples."""
+    """Return whether all numbers of what was accepted are finite and of as many samples."""
     arrays = {n: v for n, v in vars(recorded.params).items() if isinstance(v, np.ndarray)}
     ends = ("low", "high")  # of Clamp, infinite for none
     finite = all(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..arrays import as_array, host
 from ..functional.patches import extract_patches
 from ..functional.rows import rows_at
 from ..functional.statistics import fill_value
@@ -20,6 +21,8 @@ from .meta_tensor import is_meta_tensor, split
 from .subject import Subject
 
 _IDENTITY = np.eye(4)[None]
+#: Attributes of a SubjectsBatch itself; all others are values of the samples.
+_OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
 
 
 class ImagesBatch:
@@ -51,11 +54,11 @@ class ImagesBatch:
             affine = np.broadcast_to(own, (len(data), 4, 4)).copy() if affine is None else affine
         self.data = usable(check_volume(data, "data"))
         batch = data.shape[0]
-        if affine is None:
-            affine = _IDENTITY.repeat(batch, 0)
-        elif np.shape(affine) != (batch, 4, 4):
+        affine = _IDENTITY.repeat(batch, 0) if affine is None else host(as_array(affine, "affine"))
+        affine = affine.astype(np.float64, copy=False)
+        if np.shape(affine) != (batch, 4, 4):
             raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
-        elif not np.isfinite(affine).all():
+        if not np.isfinite(affine).all():
             raise ValueError(f"affine must be finite, got {affine}")
         if kind not in (INTENSITY, LABEL):
             raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
@@ -383,15 +386,19 @@ class SubjectsBatch:
             self.metadata = {n: v for n, v in self.metadata.items() if n != name}
             self.images[name] = value
         else:
-            self.metadata = {**self.metadata, name: value}
+            if not isinstance(value, Sized) or len(value) != self.batch_size:
+                raise ValueError(
+                    f"{name!r} must hold one value for each of {self.batch_size} samples, "
+                    f"got {value!r}"
+                )
+            self.metadata = {**self.metadata, name: value}  # type: ignore[dict-item]
 
     def __setattr__(self, name: str, value: Any) -> None:
         # one truth: what is read as an attribute is an item
-        known = self.__dict__.get("images", {}), self.__dict__.get("metadata", {})
-        if any(name in values for values in known) or isinstance(value, ImagesBatch):
-            self[name] = value
-        else:
+        if name in _OWN or hasattr(type(self), name):
             object.__setattr__(self, name, value)
+        else:
+            self[name] = value
 
     def __repr__(self) -> str:
         values = [f"{name}={value!r}" for name, value in self.images.items()]

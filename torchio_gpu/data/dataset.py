@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ..signature import checked
 from .batch import SubjectsBatch
+from .image import Image
 from .subject import Subject
 
 
@@ -53,19 +54,28 @@ class SubjectsDataset(Dataset[Any]):
         return len(self._subjects)
 
     def __getitem__(self, index: int) -> Any:
-        subject = self.stored(index)
-        if self.transform is not None and getattr(self.transform, "keeps_input", False):
-            return self.transform(subject)
-        for name, image in subject.get_images_dict(intensity_only=False).items():
-            if self._subjects[int(index)][name].loaded:  # whoever gets it may write to it
-                subject.add_image(image._with(image.data.clone()), name)
-        return subject if self.transform is None else self.transform(subject)
+        return self._apart(self.shared(index), index)  # whoever gets it may write to it
 
-    def stored(self, index: int) -> Subject:
-        """Return a subject, read but not transformed; voxels may be those that are kept."""
+    def shared(self, index: int) -> Any:
+        """Return a sample whose voxels may be those that are kept: nobody must write to them."""
         subject = copy.copy(self._subjects[int(index)])
         subject.load()
-        return subject
+        if self.transform is None:
+            return subject
+        if not getattr(self.transform, "keeps_input", False):
+            subject = self._apart(subject, index)
+        return self.transform(subject)
+
+    def _apart(self, sample: Any, index: int) -> Any:
+        """Return a sample with copies of those voxels that are kept."""
+        if not isinstance(sample, Subject):
+            return sample
+        kept = self._subjects[int(index)].get_images(intensity_only=False)
+        places = {_storage(image) for image in kept if image.loaded}
+        for name, image in sample.get_images_dict(intensity_only=False).items():
+            if _storage(image) in places:
+                sample.add_image(image._with(image.data.clone()), name)
+        return sample
 
     def set_transform(self, transform: Callable[[Subject], Any] | None) -> None:
         """Replace the transform; ``None`` removes it."""
@@ -97,3 +107,8 @@ def _teach_torch() -> None:
 
 
 _teach_torch()
+
+
+def _storage(image: Image) -> int:
+    """Where the memory of an image begins."""
+    return image.data.untyped_storage().data_ptr()

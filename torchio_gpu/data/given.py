@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..arrays import as_array, host
 from ..shapes import Triple
+from ..signature import is_flag
 from .files import Region
 
 #: Types that torch can store but hardly compute with, and the next larger ones that it can.
@@ -41,7 +42,7 @@ def check_reading(reader: object, **flags: object) -> None:
     if reader is not None and not callable(reader):
         raise TypeError(f"reader must be a function of a path, got {reader!r}")
     for name, flag in flags.items():
-        if not isinstance(flag, bool):
+        if not is_flag(flag):
             raise TypeError(f"{name} must be True or False, got {flag!r}")
 
 
@@ -95,7 +96,8 @@ def region_of(item: Any, shape: Triple) -> Region:
     for axis, (n, index) in enumerate(
         zip(shape, items + [slice(None)] * (3 - len(items)), strict=True)
     ):
-        if isinstance(index, int):
+        if isinstance(index, (int, np.integer)):
+            index = int(index)
             first = index + n if index < 0 else index
             index = slice(first, first + 1)
         start, stop, step = index.indices(n)

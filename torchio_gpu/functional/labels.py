@@ -197,11 +197,11 @@ def largest_component(x: Volume) -> Volume:
 
 def check_num_classes(num_classes: Any) -> int:
     """Return a number of labels, or -1 for as many as there are, or raise."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int):
+    if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
         raise TypeError(f"num_classes must be an integer, got {num_classes!r}")
     if num_classes != -1 and not 1 <= num_classes <= 2**16:
         raise ValueError(f"num_classes must be -1, or from 1 to {2**16}, got {num_classes}")
-    return num_classes
+    return int(num_classes)
 
 
 def check_held(labels: np.ndarray, dtype: torch.dtype, name: str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from ..arrays import as_array, host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from ..signature import checked
+from ..signature import checked, is_number
 from . import spatial
 from .arguments import check_real
 from .launch import indices
@@ -32,8 +32,7 @@ PADDINGS = ("constant", *_CONTINUED, "linear_ramp", *_STATISTICS, "empty")
 
 def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
     """Return a padding: a number, or the name of one of the ways of numpy.pad."""
-    number = isinstance(mode, (int, float)) and not isinstance(mode, bool)
-    if not number and not (isinstance(mode, str) and mode in PADDINGS):
+    if not is_number(mode) and not (isinstance(mode, str) and mode in PADDINGS):
         raise ValueError(f"{name} must be a number or one of {', '.join(PADDINGS)}, got {mode!r}")
     return mode
 

@@ -380,16 +380,14 @@ def check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
         raise ValueError(
             f"{name} must have shape (4, 4) or ({batch}, 4, 4), got {tuple(matrix.shape)}"
         )
-    return _widen(matrix, batch, name)
+    return _widen(matrix, batch)
 
 
-def _widen(array: Array, batch: int, name: str) -> Array:
-    """For all samples and in float64; host tensors without gradient as finite numpy arrays."""
+def _widen(array: Array, batch: int) -> Array:
+    """For all samples and in float64; host tensors without gradient as numpy arrays."""
     if isinstance(array, Tensor) and not on_host(array):
         return array.expand(batch, *array.shape[1:]).to(torch.float64)
     array = host(array).astype(np.float64, copy=False)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got {array.tolist()}")
     return array if len(array) == batch else array.repeat(batch, 0)
 
 
@@ -402,7 +400,7 @@ def _check_control_points(points: Array, batch: int) -> Array:
             f"control_points must have shape ({batch}, 3, N0, N1, N2) with at least 4 points "
             f"along each axis, got {tuple(points.shape)}"
         )
-    return _widen(points, batch, "control_points")
+    return _widen(points, batch)
 
 
 def parts_of(fill: float | Tensor, x: Volume) -> Tensor:

@@ -17,6 +17,7 @@ from ..data.subject import check_same_space
 from ..functional.pad import check_padding
 from ..geometry import Space, windowed
 from ..shapes import Triple, check_triple
+from ..signature import is_number
 from ..transforms import Pad
 from .location import PatchLocation
 
@@ -41,7 +42,7 @@ class PatchSampler:
         self.padding_mode, self.fill = padding_mode, fill
         if padding_mode is not None:
             check_padding(padding_mode)
-        if isinstance(fill, bool) or not isinstance(fill, (int, float)) or not math.isfinite(fill):
+        if not is_number(fill) or not math.isfinite(fill):
             raise ValueError(f"fill must be a number, got {fill!r}")
         if padding_mode != "constant" and fill != 0:
             raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -174,6 +175,8 @@ class Queue(IterableDataset[Any]):
             if self.subjects is None:
                 raise ValueError("subjects must be given, got None")
             self.subjects = SubjectsDataset(self.subjects)
+        # samplers of this library cut patches out, as copies
+        self._shares = isinstance(self.patch_sampler, PatchSampler)
         self._turns = Turns(self.subjects, self.subject_sampler, self.shuffle_subjects, seed)
 
     def _check(self) -> None:
@@ -201,7 +204,10 @@ class Queue(IterableDataset[Any]):
 
     @property
     def patches_per_epoch(self) -> int:
-        """Patches of an epoch, of this rank. A GridSampler may have fewer."""
+        """Patches of an epoch, of this rank, at most.
+
+        A GridSampler may have fewer, and those of subjects that turn out to be skipped are counted.
+        """
         return self.num_subjects * self.patches_per_volume
 
     def __len__(self) -> int:
@@ -311,11 +317,12 @@ class Queue(IterableDataset[Any]):
     def _load(self, pair: tuple[int, int]) -> tuple[list[Subject], float]:
         """The patches of a subject, and how many seconds they took."""
         start = time.perf_counter()
-        subject = SeededDataset(self.subjects, self.transform)[pair]
+        subject = SeededDataset(self.subjects, self.transform, self._shares)[pair]
         if not isinstance(subject, Subject):
             raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
         assert self.patch_sampler is not None
-        patches = list(self.patch_sampler(subject, self.patches_per_volume))
+        drawn = self.patch_sampler(subject, self.patches_per_volume)
+        patches = list(islice(drawn, self.patches_per_volume))  # others' samplers may not end
         return patches, time.perf_counter() - start
 
     def _result(

@@ -104,7 +104,7 @@ class Shelf:
         """A subject, read and as the dataset makes it, in host memory."""
         try:
             seed = int(rng.sample_seeds(self._seed, 0, [index])[0])
-            subject = SeededDataset(self.subjects)[index, seed]
+            subject = SeededDataset(self.subjects, shares=True)[index, seed]
             if not isinstance(subject, Subject):
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)

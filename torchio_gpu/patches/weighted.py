@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import LABEL, Subject
+from ..signature import is_number
 from .samplers import Finder, RandomSampler, sorted_out
 from .weights import Weigh, Weights
 
@@ -193,7 +194,7 @@ def _check_probabilities(given: Mapping[int, float] | None) -> dict[int, float] 
         return None
     if not isinstance(given, Mapping):
         raise TypeError(f"label_probabilities must be a dict, got {given!r}")
-    numbers = all(isinstance(n, (int, float)) for pair in given.items() for n in pair)
+    numbers = all(is_number(n) for pair in given.items() for n in pair)
     if not given or not numbers or not all(0 <= p < math.inf for p in given.values()):
         raise ValueError(f"label_probabilities must be numbers >= 0 by label, got {given!r}")
     known = {label: float(p) for label, p in given.items()}

@@ -20,6 +20,7 @@ from ..arrays import Array, host, on_host, per_sample
 from ..functional.spatial import check_mode
 from ..functional.statistics import FILLS
 from ..geometry import Space
+from ..signature import is_number
 from .base import Scene, Transform
 from .moves import Move, Sampling
 from .params import Params
@@ -74,8 +75,7 @@ class Resampling(Transform):
         self.label_interpolation = check_mode(
             label_interpolation, "label_interpolation", LABEL_MODES
         )
-        number = isinstance(default_pad_value, (int, float))
-        if not number and default_pad_value not in FILLS:
+        if not is_number(default_pad_value) and default_pad_value not in FILLS:
             raise ValueError(
                 f"default_pad_value must be a number or one of {', '.join(FILLS)}, "
                 f"got {default_pad_value!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ def check_axes(axes: Any) -> Axes:
     """Axes as a tuple of 0, 1, 2 and anatomical names, one or several."""
     if isinstance(axes, (np.ndarray, Tensor, np.integer)):
         axes = axes.tolist()
-    axes = (axes,) if isinstance(axes, (int, str)) else axes
-    if not isinstance(axes, Collection) or not axes:
+    known = (axes,) if isinstance(axes, (int, str)) else axes
+    known = tuple(known) if isinstance(known, Iterable) else ()
+    if not known:
         raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axes!r}")
-    axes = tuple(axes)
+    axes = known
     for axis in axes:
         if isinstance(axis, str):
             geometry.check_axis_name(axis)

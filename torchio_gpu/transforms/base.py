@@ -19,7 +19,7 @@ from ..data.image import INTENSITY, LABEL
 from ..functional.program import Operation
 from ..geometry import Space
 from ..shapes import Volume
-from ..signature import check_arguments, is_number
+from ..signature import check_arguments, is_flag, is_number
 from . import compiled
 from .convert import to_batch
 from .moves import Move, Present, Sampling, Scene
@@ -80,13 +80,15 @@ class Transform(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the outermost constructor say that an instance is made: its arguments are fixed."""
         super().__init_subclass__(**kwargs)
+        if not _is_own(cls) and "keeps_input" not in cls.__dict__:
+            cls.keeps_input = False  # of others' classes nobody knows
         construct = cls.__dict__.get("__init__")
         if construct is None:
             return
 
         @wraps(construct)
         def made(self: Transform, *args: Any, **kwargs: Any) -> None:
-            if cls.__module__.startswith(_LIBRARY):
+            if _is_own(cls):
                 check_arguments(construct, (self, *args), kwargs)
             construct(self, *args, **kwargs)
             if type(self).__init__ is made:
@@ -114,7 +116,7 @@ class Transform(nn.Module, ABC):
         super().__init__()
         if not is_number(p) or not 0 <= p <= 1:
             raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
-        if not isinstance(copy, bool):
+        if not is_flag(copy):
             raise TypeError(f"copy must be True or False, got {copy!r}")
         if keep is not None and not isinstance(keep, Mapping):
             raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
@@ -438,18 +440,28 @@ _POINTS: set[str] = set()
 
 @cache
 def _fixed(cls: type[Transform]) -> frozenset[str]:
-    """Names of arguments of a class that are not common to all transforms."""
-    named = inspect.signature(cls.__init__).parameters
-    return frozenset(named) - frozenset(inspect.signature(Transform.__init__).parameters)
+    """Names of arguments of this library's constructors that are not common to all transforms."""
+    common = frozenset(inspect.signature(Transform.__init__).parameters)
+    own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if _is_own(c)]
+    named = (inspect.signature(each).parameters for each in own if each is not None)
+    return frozenset(name for names in named for name in names) - common
+
+
+def _is_own(cls: type) -> bool:
+    """Return whether a class is one of this library."""
+    return cls.__module__.startswith(_LIBRARY)
 
 
 def _names(names: Sequence[str] | None, argument: str) -> tuple[str, ...] | None:
     if names is None:
         return None
     usable = isinstance(names, Iterable) and not isinstance(names, (str, Tensor))
-    if not usable or not all(isinstance(name, str) for name in names):
+    known: tuple[Any, ...] = (
+        tuple(names) if usable else (names,)
+    )  # once: a generator is then at its end
+    if not usable or not all(isinstance(name, str) for name in known):
         raise TypeError(f"{argument} must be a sequence of names or None, got {names!r}")
-    return tuple(names)
+    return known
 
 
 __all__ = ["Branches", "Scene", "Transform"]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..signature import is_number
 from .base import Branches, Scene, Transform
 from .convert import to_batch
 from .params import Params
@@ -257,7 +258,7 @@ def _weights(transforms: Any) -> tuple[float, ...]:
             f"transforms must be a sequence or a dict that is not empty, got {transforms!r}"
         )
     values = list(transforms.values()) if isinstance(transforms, Mapping) else [1] * len(transforms)
-    if not all(isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in values):
+    if not all(is_number(w) and math.isfinite(w) and w >= 0 for w in values):
         raise ValueError(f"weights must be numbers >= 0, got {values}")
     if not sum(values) > 0:
         raise ValueError(f"weights must sum to more than 0, got {values}")

@@ -114,7 +114,9 @@ class Recorded(Transform):
         return f"Recorded({self.transform.name}({self.params}))"
 
 
-def from_dict(record: Mapping[str, Any], allow: Sequence[type[Transform]] = ()) -> Recorded:
+def from_dict(
+    record: Mapping[str, Any], allow: type[Transform] | Sequence[type[Transform]] = ()
+) -> Recorded:
     """The inverse of :meth:`Recorded.to_dict`.
 
     Args:
@@ -133,6 +135,7 @@ def from_dict(record: Mapping[str, Any], allow: Sequence[type[Transform]] = ()) 
     """
     checked = records.check(record)
     library = [cls for cls in _leaves(Transform) if cls.__module__.startswith(_LIBRARY)]
+    allow = (allow,) if isinstance(allow, type) else allow
     kinds: dict[str, Any] = {cls.__name__: cls for cls in (*library, *allow)}
     rooms = {_LIBRARY, *(cls.__module__ for cls in allow)}
     leaves = [cls for cls in _leaves(Params) if cls.__module__.startswith(tuple(rooms))]
@@ -201,8 +204,10 @@ def _plain(values: dict[str, Any], transform: str) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, (tuple, list)):
-            value = [v.tolist() if isinstance(v, (np.ndarray, Tensor)) else v for v in value]
-        if isinstance(value, (np.ndarray, Tensor)):
+            value = [
+                v.tolist() if isinstance(v, (np.ndarray, np.generic, Tensor)) else v for v in value
+            ]
+        if isinstance(value, (np.ndarray, np.generic, Tensor)):
             out[name] = value.tolist()
         elif isinstance(value, dict):
             out[name] = _plain(value, transform)

@@ -36,7 +36,8 @@ class Quantile:
         half = torch.tensor([0.5], dtype=torch.float64)
         self._table: np.ndarray | None = None
         self._how = "icdf" if _has(distribution.icdf, half) else "cdf"
-        if self._how == "cdf" and not _has(self._cumulative, half):
+        outside = torch.tensor([-1, 0.5, 1], dtype=torch.float64)  # of some supports
+        if self._how == "cdf" and not _has(self._cumulative, outside):
             self._how = "draws"
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(0)

@@ -114,7 +114,7 @@ class Range:
 
     def _split(self, value: Any) -> list[Any]:
         """One range for each axis."""
-        if isinstance(value, Tensor):
+        if isinstance(value, (np.ndarray, Tensor)):
             value = value.tolist()
         if is_number(value) or isinstance(value, (Choice, Distribution)):
             return [value] * self.axes

@@ -129,7 +129,7 @@ class _FromLabels(Transform):
 
 
 def _holds_shares(maps: Volume) -> bool:
-    """Whether a map of floats holds shares of one label, from 0 to 1, rather than labels."""
+    """Return whether a map of floats holds shares of one label, from 0 to 1, rather than labels."""
     low, high = (float(end) for end in maps.aminmax())
     return low >= 0 and high <= 1 and bool((maps != maps.round()).any())
 

@@ -24,13 +24,13 @@ from .writing import NIFTI, WRITABLE, write
 
 
 def is_sitk(x: object) -> bool:
-    """Whether x is a SimpleITK image, found out without importing SimpleITK."""
+    """Return whether x is a SimpleITK image, found out without importing SimpleITK."""
     library: Any = sys.modules.get("SimpleITK")
     return library is not None and isinstance(x, library.Image)
 
 
 def is_nibabel(x: object) -> bool:
-    """Whether x is a spatial NiBabel image, found out without importing NiBabel."""
+    """Return whether x is a spatial NiBabel image, found out without importing NiBabel."""
     library: Any = sys.modules.get("nibabel")
     return library is not None and isinstance(x, library.spatialimages.SpatialImage)
 

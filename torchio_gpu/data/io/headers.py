@@ -51,7 +51,7 @@ _NRRD_UNITS = {
 
 @dataclass(frozen=True)
 class Payload:
-    """Where the voxels lie that a header describes.
+    """Return where the voxels lie that a header describes.
 
     parts: Each file with the position of its first byte, and the number of bytes, None being up to
     the end. kind: 'gzip', 'zlib' or ''. bytes: Fewest that all voxels take. scale: Millimetres in

@@ -33,9 +33,7 @@ def local_product(product: Product, x: Tensor, matrix: Tensor, dim: int) -> Tens
     """
     if x.device.type == "cpu":
         # a sum is a fifth of what a comparison of all voxels costs; one that overflows costs time
-        if x.detach().sum().isfinite():
-            return product(x, matrix)
-        return _by_masks(product, x, matrix)
+        return product(x, matrix) if _is_finite(x) else _by_masks(product, x, matrix)
     if not use_kernel(x.device):
         return _by_masks(product, x, matrix)
     out = product(x, matrix)
@@ -44,6 +42,16 @@ def local_product(product: Product, x: Tensor, matrix: Tensor, dim: int) -> Tens
         parts = (_spread(out.detach(), dim), _spread(x.detach(), dim))
         load().mend_bands_(*parts, matrix.detach().contiguous(), doubt)
     return out
+
+
+def _is_finite(x: Tensor) -> bool:
+    """Return whether all voxels are surely finite; where nobody can say, as under vmap, not."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(x.detach().sum().isfinite())
+    except RuntimeError:
+        return False
 
 
 def _spread(x: Tensor, dim: int) -> Tensor:
