@@ -106,6 +106,8 @@ def test_transforms_of_the_library_are_given_the_voxels_themselves():
     seen = []
 
     class Spy(tio.RandomNoise):
+        keeps_input = True  # of others' classes it is not believed unless they say so
+
         def forward(self, x):
             seen.append(x.t1.data.data_ptr())
             return super().forward(x)
@@ -132,3 +134,49 @@ def test_a_batch_has_one_truth():
         batch.t1 = torch.zeros(2, 1, 4, 4, 4)
     with pytest.raises(ValueError, match="must have the 2 samples of the batch, got 3"):
         batch.t1 = tio.ImagesBatch(torch.zeros(3, 1, 4, 4, 4))
+
+
+def idle():
+    """Transforms that may hand back what they are given."""
+    return {
+        "none": None,
+        "p": tio.RandomNoise(std=(1, 1), p=0.0),
+        "Compose": tio.Compose([]),
+        "RandomFlip": tio.RandomFlip(flip_probability=0),
+        "ToCanonical": tio.ToCanonical(),
+        "CropOrPad": tio.CropOrPad(4),
+        "OneOf": tio.OneOf([tio.RandomNoise()], p=0),
+        "Writing": Writing(),
+    }
+
+
+class Writing(tio.Transform):
+    """A class of others that writes to its input."""
+
+    def draw(self, scene, u):
+        raise NotImplementedError
+
+    def forward(self, data):
+        data.t1.data.add_(1)
+        return data
+
+
+@pytest.mark.parametrize("name", idle())
+def test_samples_of_a_dataset_are_nobodys_own(name):
+    ones = torch.ones(1, 4, 4, 4)
+    dataset = tio.SubjectsDataset([tio.Subject(t1=tio.ScalarImage(ones))] * 2, idle()[name])
+    for _ in range(2):
+        dataset[0].t1.data.sub_(7)
+    for batch in tio.SubjectsLoader(dataset, batch_size=1, collate_fn=list):
+        batch[0].t1.data.sub_(7)
+    for batch in tio.SubjectsLoader(dataset, batch_size=1):
+        batch.t1.data.sub_(7)
+    assert (ones == 1).all()
+
+
+def test_values_of_a_batch_are_one_for_each_sample():
+    batch = tio.SubjectsBatch.from_subjects([stored()] * 2)
+    batch.age = [40, 50]
+    assert [s.age for s in batch.unbatch()] == batch["age"] == [40, 50]
+    with pytest.raises(ValueError, match="'age' must hold one value for each of 2 samples, got 5"):
+        batch.age = 5

@@ -14,7 +14,9 @@ import torch
 from torch.distributions import (
     Beta,
     Categorical,
+    Exponential,
     Gamma,
+    InverseGamma,
     MixtureSameFamily,
     Normal,
     Poisson,
@@ -129,6 +131,11 @@ DISTRIBUTIONS = {
     "Beta": Beta(2.0, 0.7),
     "StudentT": StudentT(5.0),
     "mixture": MIXTURE,
+    # whose distribution functions know no numbers below 0
+    "InverseGamma": InverseGamma(torch.tensor(8.0), torch.tensor(2.0)),
+    "mixture of Exponential": MixtureSameFamily(
+        Categorical(torch.ones(2)), Exponential(torch.tensor([1.0, 2.0]))
+    ),
 }
 
 

@@ -116,3 +116,26 @@ def test_gradients_of_what_is_finite():
     (grad,) = torch.autograd.grad(out[out.isfinite()].sum(), x)
     assert grad.isfinite().all()
     assert grad[0].abs().sum() > 0
+
+
+FILTERS = {
+    "blur": lambda x: F.blur(x, 1.0),
+    "anisotropy": lambda x: F.anisotropy(x, 2.0),
+    "resample": lambda x: F.resample(x, (4, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_where_nobody_can_say_what_is_finite(name):
+    """Under vmap and export, there is no asking."""
+    x = torch.rand(2, 1, 8, 8, 8)
+    expected = FILTERS[name](x)
+    out = torch.vmap(lambda v: FILTERS[name](v[None])[0])(x)
+    torch.testing.assert_close(out, expected)
+
+    class Module(torch.nn.Module):
+        def forward(self, v):
+            return FILTERS[name](v)
+
+    exported = torch.export.export(Module(), (x,)).module()
+    torch.testing.assert_close(exported(x), expected)

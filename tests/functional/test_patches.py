@@ -278,13 +278,13 @@ class TestAggregate:
             ({"mode": "max"}, "mode must be one of crop, average, hann, gaussian, got 'max'"),
             ({"mode": "crop", "overlap": (3, 0, 0)}, "overlap must be >= 0 and smaller than"),
             ({"mode": "crop", "overlap": (0, -1, 0)}, "overlap must be >= 0 and smaller than"),
-            ({"size": (5, 6)}, "size must be three positive integers"),
+            ({"size": (5, 6)}, "size must be three integers"),
             ({"patches": torch.zeros(6, *SIZE)}, "patches must have shape"),
         ],
     )
     def test_errors(self, kwargs, error):
         arguments = {"patches": torch.zeros(6, 1, *SIZE), "first": PLACES, "size": VOLUME, **kwargs}
-        with pytest.raises(ValueError, match=error):
+        with pytest.raises((TypeError, ValueError), match=error):
             aggregate_patches(**arguments)
 
 

@@ -1,14 +1,17 @@
 """Bad values for each argument of all that is public; see :mod:`tests.robustness.arguments`."""
 
+import json
 import os
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
 import torchio_gpu as tio
+import torchio_gpu.functional as F
 from tests.robustness import arguments
-from tests.robustness.arguments import CALLS, VALUES, Call, names_of, run, trial
+from tests.robustness.arguments import CALLS, VALUES, Call, names_of, run, subject, trial
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs alarms")
 arguments.prepare()
@@ -44,6 +47,39 @@ def test_flags_numbers_and_names_are_told_apart():
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             make()
+
+
+X = torch.rand(2, 1, 6, 6, 6)
+TAKEN = {
+    "size as a tensor": lambda: F.resample(X, torch.tensor([4, 4, 4])),
+    "size as a list": lambda: F.resample(X, [4, 4, 4]),
+    "size as torch.Size": lambda: F.window(X, (0, 0, 0), torch.Size([4, 4, 4])),
+    "value as a tensor": lambda: F.mask_voxels(X, X > 0.5, torch.tensor(0.0)),
+    "fill as a tensor": lambda: F.fill_value(X, torch.tensor(1.0)),
+    "flag of numpy": lambda: tio.RandomNoise(copy=np.bool_(True))(X),
+    "p as a tensor": lambda: tio.RandomFlip(p=torch.tensor(0.5))(X),
+    "axes of a generator": lambda: tio.RandomFlip(axes=(n for n in range(3)))(X),
+    "names of a generator": lambda: tio.RandomNoise(include=(n for n in ["t1"]))(subject()).t1.data,
+    "padding of numpy": lambda: tio.Pad(1, padding_mode=np.float32(3))(X),
+    "fill of numpy": lambda: tio.RandomAffine(default_pad_value=np.float32(1))(X),
+    "count of numpy": lambda: tio.OneHot(num_classes=np.int64(2))(tio.LabelMap(X[0] > 0.5)).data,
+    "range as an array": lambda: tio.RandomGamma(log_gamma=np.array([-0.3, 0.3]))(X),
+    "weight of numpy": lambda: tio.OneOf({tio.RandomNoise(): np.float32(0.5)})(X),
+    "index of numpy": lambda: tio.ScalarImage(X[0])[:, :, np.int64(2)].data,
+    "affine as a list": lambda: tio.ImagesBatch(X[:1], [np.eye(4).tolist()]).data,
+    "affine as a tensor": lambda: tio.Crop(1)(tio.ImagesBatch(X[:1], torch.eye(4)[None])).data,
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_scalars_and_sequences_of_all_kinds_are_taken(name):
+    assert TAKEN[name]().isfinite().all()
+
+
+def test_arguments_of_numpy_are_written_down():
+    for transform in (tio.CropOrPad(np.int64(5)), tio.Clamp(np.float32(0.25), np.float32(0.5))):
+        record = json.loads(json.dumps(transform(subject()).history[0].to_dict()))
+        assert torch.equal(tio.from_dict(record)(subject()).t1.data, transform(subject()).t1.data)
 
 
 def test_values_on_a_device_are_not_looked_at():

@@ -76,6 +76,23 @@ def test_only_classes_of_the_library_or_allowed_ones_are_named():
     with pytest.raises(ValueError, match="unknown 'Foreign'"):
         tio.from_dict(record)
     assert type(tio.from_dict(record, allow=[Foreign]).transform) is Foreign
+    assert type(tio.from_dict(record, allow=Foreign).transform) is Foreign
+
+
+class Scheduled(tio.RandomNoise):
+    """A class of others with an argument of its own."""
+
+    def __init__(self, alpha, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha = alpha
+
+
+def test_arguments_of_others_classes_may_be_changed():
+    transform = Scheduled(3)
+    transform.alpha = 4
+    assert transform.alpha == 4
+    with pytest.raises(AttributeError, match="std of Scheduled cannot be changed"):
+        transform.std = 1
 
 
 class TestPlaces:

@@ -195,7 +195,8 @@ def motion(
         geometry.check_affine(each)
     matrix = _poses(spatial_shape(x), len(x), affines, angles, shifts)  # [B, P, 4, 4]
     outside = fill_value(y, fill)
-    edge = outside if isinstance(outside, Tensor) else np.full(1, outside)
+    alone = not isinstance(outside, Tensor) or outside.ndim == 0
+    edge: Any = np.full(1, float(outside)) if alone else outside
 
     def run(part: Volume, turned: Turned, matrix: Array, times: np.ndarray, edge: Array) -> Volume:
         order = turned[0][1]
