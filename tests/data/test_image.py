@@ -186,3 +186,11 @@ def test_a_truncated_file_is_named(tmp_path):
 def test_a_folder_without_images_is_named(tmp_path):
     with pytest.raises((OSError, ValueError), match=str(tmp_path.name)):
         tio.ScalarImage(tmp_path).load()
+
+
+def test_a_slice_holds_no_more_than_itself():
+    image = tio.ScalarImage(torch.zeros(1, 40, 40, 40))
+    part = image[2:4, :, 3]
+    assert len(pickle.dumps(part)) < 4 * part.data.numel() + 4000
+    part.data.fill_(1)
+    assert image.data.sum() == 0

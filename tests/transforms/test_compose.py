@@ -1,5 +1,7 @@
 """Composition: what is fused, that fusing changes nothing but blur, and who is transformed."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu import functional as F
+from torchio_gpu.transforms.plan import Plan
 
 SPATIAL = {
     "affine": lambda: tio.RandomAffine(0.05, 8, 2),
@@ -314,3 +317,13 @@ def test_transforms_draw_alike_in_a_composition_and_one_after_another():
     for step in steps:
         apart = step(apart)
     assert_close(together.t1.data, apart.t1.data, share=1e-6, reason="passes that are shared")
+
+
+def test_what_is_known_of_batches_does_not_add_up():
+    pipeline = tio.Compose([tio.RandomNoise(), tio.RandomGamma()])
+    for number in range(200):
+        subject = tio.Subject({f"image{number}": tio.ScalarImage(torch.ones(1, 2, 2, 2))})
+        pipeline(subject)
+    plans = [plan for plan in gc.get_objects() if type(plan) is Plan]
+    assert plans
+    assert max(len(plan._prepared) for plan in plans) < 100

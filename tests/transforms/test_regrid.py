@@ -158,6 +158,29 @@ def test_resample_moves_images_by_a_registration_first():
         tio.Resample(target, pre_affine_name="to_nowhere")(x)
 
 
+@pytest.mark.parametrize("kind", ["name", "image", "path", "grid", "spacing"])
+def test_a_matrix_moves_content_on_the_grid_that_there_is_already(kind, tmp_path):
+    ramp = torch.arange(10.0).view(1, 10, 1, 1).expand(1, 10, 4, 4).contiguous()
+    shift = np.eye(4)
+    shift[0, 3] = 3
+    reference = tio.ScalarImage(torch.zeros_like(ramp))
+    reference.save(tmp_path / "r.nii")
+    s = tio.Subject(t1=tio.ScalarImage(ramp, matrix=shift), r=tio.ScalarImage(reference.data))
+    target = {
+        "name": "r",
+        "image": reference,
+        "path": tmp_path / "r.nii",
+        "grid": ((10, 4, 4), np.eye(4)),
+        "spacing": 1,
+    }[kind]
+    out = tio.Resample(target, pre_affine_name="matrix")(s).t1
+    if kind == "spacing":  # the grid goes with the content
+        assert torch.equal(out.data, ramp)
+        assert out.affine[0, 3] == 3
+    else:
+        assert out.data[0, :, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+
+
 def test_resample_antialiased_loses_no_intensity_and_smooths():
     x = torch.zeros(1, 40, 40, 40)
     x[0, 20, 20, 20] = 1
