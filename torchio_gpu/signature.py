@@ -20,8 +20,10 @@ def is_number(value: Any) -> bool:
     """Return whether a value is one real number, and no flag."""
     if type(value) in (int, float):  # without the slower questions below
         return True
-    if isinstance(value, (np.ndarray, Tensor)):
-        return value.ndim == 0 and is_number(value.item())
+    if isinstance(value, Tensor):  # by its dtype: a value on a device is not looked at
+        return value.ndim == 0 and value.dtype != torch.bool and not value.is_complex()
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "iuf"
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -29,7 +29,8 @@ def in_view(x, y, z, S0, S1, S2):
 
 @triton.jit
 def _along(x, n):
-    return (x >= -0.5 - TIE) & (x < n.to(tl.float32) - (0.5 + TIE))
+    near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))  # known from `between`
+    return tl.abs(x - near + TIE) < 0.5
 
 
 @triton.jit

@@ -12,6 +12,7 @@ import torchio_gpu as tio
 import torchio_gpu.functional as F
 from tests.robustness import arguments
 from tests.robustness.arguments import CALLS, VALUES, Call, names_of, run, subject, trial
+from torchio_gpu.signature import is_number
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs alarms")
 arguments.prepare()
@@ -86,6 +87,9 @@ def test_values_on_a_device_are_not_looked_at():
     x = torch.zeros(2, 1, 4, 4, 4, device="meta")
     out = tio.functional.gamma(x, torch.full((2,), float("nan"), device="meta"))
     assert out.is_meta
+    assert is_number(torch.zeros((), device="meta"))  # which has no value
+    assert not is_number(torch.zeros((), dtype=torch.bool))
+    assert not is_number(torch.zeros((), dtype=torch.complex64))
 
 
 def late(number: int) -> None:

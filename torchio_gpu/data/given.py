@@ -25,7 +25,7 @@ def usable(data: Tensor) -> Tensor:
     return data if larger is None else data.to(larger)
 
 
-def check_arguments(
+def check_source(
     owner: str, sources: int, type: str | None, kind: str, reserved: Sequence[str]
 ) -> None:
     """Raise unless an image has one source, its class's type, and metadata of other names."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import geometry
 from ..shapes import Triple
 from . import files, io, meta_tensor
-from .given import check_arguments, check_reading, check_voxels, from_spacing, region_of
+from .given import check_reading, check_source, check_voxels, from_spacing, region_of
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -84,7 +84,7 @@ class Image:
     ) -> None:
         given = [s for s in (source, path, tensor) if s is not None]
         reserved = [name for name in metadata if hasattr(self.__class__, name)]
-        check_arguments(self.__class__.__name__, len(given), type, self.kind, reserved)
+        check_source(self.__class__.__name__, len(given), type, self.kind, reserved)
         check_reading(reader, check_nans=check_nans, verify_path=verify_path)
         if spacing is not None:
             affine = from_spacing(spacing, affine, given[0])
