@@ -14,7 +14,7 @@ from torch import Tensor
 Volume: TypeAlias = Tensor  # [B, C, I, J, K], voxels on any device
 PerItem: TypeAlias = Tensor  # [B], one number per sample
 Affine: TypeAlias = Tensor  # [B, 4, 4], homogeneous matrices
-Grid: TypeAlias = Tensor  # [B, I, J, K, 3], one coordinate triple per output voxel
+Grid: TypeAlias = Tensor  # [B, I, 3, J, K], the coordinates of each output voxel
 ControlPoints: TypeAlias = Tensor  # [B, 3, N0, N1, N2], displacement vectors on a lattice
 Triple: TypeAlias = tuple[int, int, int]  # (I, J, K)
 

@@ -273,7 +273,7 @@ def test_inverse_of_the_displacement_undoes_it():
     lattice = torch.from_numpy(geometry.control_lattice(Space(shape, np.eye(4)[None]), (7, 7, 7)))
     identity = torch.eye(4, dtype=torch.float64)[None]
     back = reference.displaced_grid(shape, identity, points, lattice, shape, "nearest", True)
-    at = back.view(1, -1, 3)
+    at = back.movedim(2, -1).reshape(1, -1, 3)
     coordinates = geometry.apply_affine(lattice, at)
     forward = at + reference.spline_at(points, coordinates)
     start = reference.voxel_grid(shape, points.device)[None]

@@ -65,7 +65,8 @@ def places(source, matrix: Tensor, control_points=None, size=None, lattice=None)
             lattice = lattice.repeat(len(matrix), 0)
     factors = separable(source, matrix.numpy(), control_points, lattice, size, "nearest")
     assert factors is not None
-    return expand([torch.from_numpy(np.ascontiguousarray(f)) for f in factors], torch.float64)
+    tensors = [torch.from_numpy(np.ascontiguousarray(f)) for f in factors]
+    return expand(tensors, torch.float64).movedim(2, -1)
 
 
 def near_change(at: Tensor, mode: str, width: float = 1e-4) -> Tensor:

@@ -22,9 +22,9 @@ from ...shapes import Grid, Volume
 TIE = 1e-4
 
 
-#: A frame in the coordinates of a grid: its middle and half its length along each component,
-#: [B or 1, 1, 1, 1], and the value.
-OnGrid = tuple[tuple[Tensor, ...], tuple[Tensor, ...], float | Tensor]
+#: A frame in the coordinates of a grid: its middle, [B or 1, 1, 3, 1, 1], half its length, for each
+#: axis or for all, [B or 1, 1, 3 or 1, 1, 1], and the value.
+OnGrid = tuple[Tensor, Tensor, float | Tensor]
 
 
 class Frame(NamedTuple):
@@ -86,17 +86,18 @@ def fill_at(out: Volume, grid: Grid, frames: Sequence[OnGrid]) -> Volume:
 
     Args:
         out: What was read, [B, C, I, J, K]; it may be written over.
-        grid: Where, [B, I, J, K, 3].
+        grid: Where, [B, I, 3, J, K]; it may be written over too.
         frames: As made by :func:`on_grid`.
     """
-    components = grid.unbind(-1)
-    for middle, half, fill in frames:
-        excess = None  # beyond the nearest end, the largest of the three; few passes, each in line
-        for at, centre, length in zip(components, middle, half, strict=True):
-            along = (at - centre).abs_().sub_(length)
-            excess = along if excess is None else torch.maximum(excess, along)
-        assert excess is not None
-        inside = (excess < 0)[:, None]  # NaN is not
+    for number, (middle, half, fill) in enumerate(frames, 1):
+        # a backward pass and further frames look at the grid again
+        spare = number == len(frames) and not (out.requires_grad or grid.requires_grad)
+        distance = (grid.sub_(middle) if spare else grid - middle).abs_()
+        if half.shape[2] == 1:
+            inside = distance.amax(2) < half[:, :, 0]
+        else:  # comparisons are slow: one for all axes
+            inside = distance.sub_(half).amax(2) < 0
+        inside = inside[:, None]  # NaN is not
         if isinstance(fill, Tensor):
             out = _fill(out, inside, fill)
         else:
@@ -117,15 +118,18 @@ def on_grid(
     """
     out: list[OnGrid] = []
     for low, high, fill in frames:
-        ends = np.stack((low, high)) - TIE  # [2, B, 3]
+        parts = np.stack((low + high, high - low)) / 2  # [2, B, 3]
+        parts[0] -= TIE
         if mode == "linear":
-            ends = ((2 * ends + 1) / np.array(source) - 1)[..., ::-1]
-        if (ends == ends[:, :1]).all():
-            ends = ends[:, :1]
-        parts = np.stack((ends.sum(0) / 2, (ends[1] - ends[0]) / 2))
-        tensor = torch.from_numpy(parts).to(like, non_blocking=True)
-        middle, half = tensor[:, :, None, None, None]  # [B or 1, 1, 1, 1, 3]
-        out.append((middle.unbind(-1), half.unbind(-1), fill))
+            parts = (2 * parts / source)[..., ::-1]
+            parts[0] += 1 / np.array(source[::-1]) - 1
+        if (parts == parts[:, :1]).all():
+            parts = parts[:, :1]
+        tensor = torch.from_numpy(np.ascontiguousarray(parts)).to(like, non_blocking=True)
+        middle, half = tensor[:, :, None, :, None, None]  # [B or 1, 1, 3, 1, 1]
+        if (parts[1] == parts[1, :, :1]).all():
+            half = half[:, :, :1]
+        out.append((middle, half, fill))
     return out
 
 

@@ -58,18 +58,18 @@ def bias_factors(
     xp, coefficients = common(coefficients)
     where = {} if xp is np else {"device": coefficients.device}
     n = order + 1
-    dense = xp.zeros((coefficients.shape[0], n, n, n, 1), dtype=xp.float64, **where)
+    dense = xp.zeros((coefficients.shape[0], n, 1, n, n), dtype=xp.float64, **where)
     i, j, k = monomials(order)
-    dense[:, i, j, k, 0] = coefficients
+    dense[:, i, 0, j, k] = coefficients
     along_i, along_j, along_k = (_powers(length, order) for length in whole)
     if first is not None:
         rows = (first[:, axis, None] + np.arange(n) for axis, n in enumerate(size))  # [B, n] each
         along = zip((along_i, along_j, along_k), rows, strict=True)
         along_i, along_j, along_k = (powers[0, row] for powers, row in along)
         dense = (
-            dense if len(dense) == len(first) else xp.broadcast_to(dense, (len(first), n, n, n, 1))
+            dense if len(dense) == len(first) else xp.broadcast_to(dense, (len(first), n, 1, n, n))
         )
-    return Factors(dense, along_i, along_j, along_k.swapaxes(1, 2))
+    return Factors(dense, along_i, along_j, along_k)
 
 
 def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> Volume:
@@ -83,8 +83,9 @@ def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> 
     """
     coefficients, along_i, along_j, along_k = factors
     along_i = along_i[:, first : first + x.shape[2]]
-    field = expand((coefficients, along_i, along_j, along_k), x.dtype).exp_()[..., 0]
-    return x.mul_(field[:, None]) if owns else x * field[:, None]
+    field = expand((coefficients, along_i, along_j, along_k), x.dtype).exp_()
+    field = field.movedim(2, 1)  # [B, 1, I, J, K]
+    return x.mul_(field) if owns else x * field
 
 
 def gamma(x: Volume, log_gamma: Tensor) -> Volume:

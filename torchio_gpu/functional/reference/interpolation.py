@@ -93,10 +93,10 @@ def spline_reader(x: Volume) -> Callable[[Grid], Volume]:
         first = grid.detach().floor() - 1
         index, weight = [], []  # of each axis: [B, I, J, K, 4]
         for axis, n in enumerate(size):
-            taps = first[..., axis, None] + torch.arange(4, device=x.device, dtype=grid.dtype)
-            weight.append(cubic_bspline(grid[..., axis, None] - taps))
+            taps = first[:, :, axis, ..., None] + torch.arange(4, device=x.device, dtype=grid.dtype)
+            weight.append(cubic_bspline(grid[:, :, axis, ..., None] - taps))
             index.append(_mirror(taps, n).long())
-        out = x.new_zeros(*x.shape[:2], *grid.shape[1:4])
+        out = x.new_zeros(*x.shape[:2], grid.shape[1], *grid.shape[3:])
         for i, j, k in itertools.product(range(4), repeat=3):
             at = (index[0][..., i] * size[1] + index[1][..., j]) * size[2] + index[2][..., k]
             share = weight[0][..., i] * weight[1][..., j] * weight[2][..., k]
@@ -117,15 +117,15 @@ def label_reader(x: Volume) -> Callable[[Grid], Volume]:
 
     def read(grid: Grid) -> Volume:
         first = grid.floor()
-        above = grid - first  # [B, I, J, K, 3], the share of the upper voxel along each axis
+        above = grid - first  # [B, I, 3, J, K], the share of the upper voxel along each axis
         labels, shares = [], []
         for corner in itertools.product((0, 1), repeat=3):
             at: Any = 0
             share: Any = 1
             for axis, step in enumerate(corner):
-                voxel = first[..., axis] + step
+                voxel = first[:, :, axis] + step
                 at = at * size[axis] + voxel.clamp(0, size[axis] - 1).long()
-                share = share * (above[..., axis] if step else 1 - above[..., axis])
+                share = share * (above[:, :, axis] if step else 1 - above[:, :, axis])
             label = _look_up(table, at)
             labels.append(label)
             shares.append(share[:, None].expand(label.shape))

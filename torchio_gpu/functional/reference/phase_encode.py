@@ -23,7 +23,7 @@ from ...arrays import Array, common
 from ...memory import empty
 from ...shapes import Volume
 from .intensity import root
-from .separable import expand, full_precision, product_dtype
+from .separable import Expansion, full_precision, product_dtype
 from .slabs import Turned, join, slab_rows, turn
 
 SPACE = (2, 3, 4)
@@ -145,15 +145,13 @@ def motion(
     even = even.to(x.dtype)[:, None, :, None, None]  # [B, 1, P, 1, 1, F]
     if odd is not None:
         odd = (odd.to(x.dtype) * -1j)[:, None, :, None, None]
-    coefficients, along_i, along_j, along_k = factors
+    grid = Expansion(factors, x.dtype)
     # coordinates and spectra take more room than the poses themselves
-    slab = slab_rows(rows, 2 * len(coefficients) * columns * lines * channels, x.device)
+    slab = slab_rows(rows, 2 * len(factors[0]) * columns * lines * channels, x.device)
 
     def part(first: int) -> Volume:
-        some = along_i[:, first : first + slab]
-        grid = expand((coefficients, some, along_j, along_k), x.dtype)  # [B P, slab, ...]
         # the poses of a sample are further rows of one output, so that it is not copied for each
-        moved = read(grid.view(batch, -1, columns, lines, 3))
+        moved = read(grid.rows(first, first + slab).view(batch, -1, 3, columns, lines))
         here = _together([(at, y[:, :, first : first + slab]) for at, y in still])
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)

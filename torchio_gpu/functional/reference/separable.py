@@ -1,8 +1,8 @@
 """Fields that are sums of products of one function per axis, evaluated on a whole voxel grid.
 
 Affine coordinates, B-spline displacements and polynomial bias fields are all of this form. The
-three axes are contracted one after another by small matrix products, so the only array of the
-grid's size is the result.
+three axes are contracted one after another by matrix products, I last, so that a slab of rows along
+I costs one product. The components of a vector lie apart, each in line along J and K.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,48 +20,48 @@ from ...arrays import Array
 class Factors(NamedTuple):
     """What a separable field is made of, in float64: the products keep its precision.
 
-    ``field[b,i,j,k,d] = sum_lmn c[b,l,m,n,d] i[b,i,l] j[b,j,m] k[b,k,n]``
+    ``field[b,i,d,j,k] = sum_lmn c[b,l,d,m,n] i[b,i,l] j[b,j,m] k[b,k,n]``
     """
 
-    coefficients: Array  # [B, N0, N1, N2, D]
+    coefficients: Array  # [B, N0, D, N1, N2]
     along_i: Array  # [B or 1, I, N0]
     along_j: Array  # [B or 1, J, N1]
-    along_k: Array  # [B or 1, N2 D, K D], made by :func:`blocks`
+    along_k: Array  # [B or 1, K, N2]
 
 
-def blocks(basis: np.ndarray, depth: int) -> np.ndarray:
-    """A basis [B, K, N] for each of D components: block diagonal, [B, N D, K D]."""
-    batch, size, count = basis.shape
-    out = np.zeros((batch, count, depth, size, depth))
-    for d in range(depth):
-        out[:, :, d, :, d] = basis.swapaxes(1, 2)
-    return out.reshape(batch, count * depth, size * depth)
-
-
-def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """The field of some :class:`Factors` at every voxel, [B, I, J, K, D].
+class Expansion:
+    """A field of :class:`Factors`, contracted along J and K already.
 
     Args:
         factors: The four tensors, on the device.
-        dtype: Of the result.
+        dtype: Of the field.
     """
-    with full_precision(factors[0].device):
-        return _expand(factors, dtype)
+
+    def __init__(self, factors: Sequence[Tensor], dtype: torch.dtype) -> None:
+        c, along_i, along_j, along_k = factors
+        batch, n0, depth, n1, _ = c.shape
+        along_i, along_j, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_j, along_k))
+        columns, lines = along_j.shape[1], along_k.shape[1]
+        work = product_dtype(c.device, dtype)
+        with full_precision(c.device):
+            c = torch.bmm(c.reshape(batch, n0 * depth * n1, -1), along_k.mT)
+            along_j = along_j.repeat_interleave(n0 * depth, 0)
+            c = torch.bmm(along_j, c.view(-1, n1, lines))
+        self._coefficients = c.to(work).view(batch, n0, -1)
+        self._along_i = along_i.to(work)
+        self._size, self._dtype = (depth, columns, lines), dtype
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Return the field at the rows ``first`` to ``last`` along I, [B, rows, D, J, K]."""
+        along_i = self._along_i[:, first:last]
+        with full_precision(along_i.device):
+            field = torch.bmm(along_i, self._coefficients)
+        return field.view(*along_i.shape[:2], *self._size).to(self._dtype)
 
 
-def _expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    c, along_i, along_j, along_k = factors
-    batch, n0, n1, _, depth = c.shape
-    rows, columns = along_i.shape[1], along_j.shape[1]
-    if along_i.shape[0] != batch:
-        along_i, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_k))
-    # J is the last to be contracted: its basis has no zeros between components as that along K
-    # has, and in this order nothing needs to be transposed.
-    c = torch.bmm(c.reshape(batch, n0 * n1, -1), along_k)
-    c = torch.bmm(along_i, c.view(batch, n0, -1)).view(batch * rows, n1, -1)
-    work = product_dtype(c.device, dtype)
-    along_j = along_j.to(work)[:, None].expand(batch, rows, -1, -1).reshape(-1, columns, n1)
-    return torch.bmm(along_j, c.to(work)).view(batch, rows, columns, -1, depth).to(dtype)
+def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Return the field of some :class:`Factors` at every voxel, [B, I, D, J, K]."""
+    return Expansion(factors, dtype).rows(0, factors[1].shape[1])
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ...memory import empty
 
-#: Voxels of a slab: a few MB in float32.
-VOXELS = 524288
+#: Voxels of a slab: 1 MB in float32.
+VOXELS = 262144
 
 
 def slab_rows(rows: int, voxels_per_row: int, device: torch.device) -> int:

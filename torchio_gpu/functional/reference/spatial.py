@@ -17,7 +17,7 @@ from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from .frames import TIE, Frame, fill_at, on_grid
 from .interpolation import label_reader, spline_reader
-from .separable import Factors, blocks, cubic_bspline, expand, ramp
+from .separable import Expansion, Factors, cubic_bspline, ramp
 from .slabs import join, slab_rows
 
 _INVERSE_STEPS = 10
@@ -58,18 +58,17 @@ def separable(
         matrix = _to_grid_sample(source, matrix)
     xp, matrix, *points = common(matrix, *([] if control_points is None else [control_points]))
     where = {} if xp is np else {"device": matrix.device}
-    shape = (matrix.shape[0], n0 + 2, n1 + 2, n2 + 2, 3)
+    shape = (matrix.shape[0], n0 + 2, 3, n1 + 2, n2 + 2)
     coefficients = xp.zeros(shape, dtype=xp.float64, **where)
-    coefficients[:, n0, n1, n2] = matrix[:, :3, 3]
-    coefficients[:, n0 + 1, n1, n2] = matrix[:, :3, 0]
-    coefficients[:, n0, n1 + 1, n2] = matrix[:, :3, 1]
-    coefficients[:, n0, n1, n2 + 1] = matrix[:, :3, 2]
+    coefficients[:, n0, :, n1, n2] = matrix[:, :3, 3]
+    coefficients[:, n0 + 1, :, n1, n2] = matrix[:, :3, 0]
+    coefficients[:, n0, :, n1 + 1, n2] = matrix[:, :3, 1]
+    coefficients[:, n0, :, n1, n2 + 1] = matrix[:, :3, 2]
     for p in points:
         moved = matrix[:, :3, :3] @ p.reshape(*p.shape[:2], -1)  # [B, 3, N0 N1 N2]
-        vectors = moved.swapaxes(1, 2).reshape(-1, n0, n1, n2, 3)
-        coefficients[:, :n0, :n1, :n2] = vectors
-    along_i, along_j, along_k = _bases(size, (n0, n1, n2), lattice)
-    return Factors(coefficients, along_i, along_j, blocks(along_k, 3))
+        vectors = moved.reshape(-1, 3, n0, n1, n2).swapaxes(1, 2)
+        coefficients[:, :n0, :, :n1, :n2] = vectors
+    return Factors(coefficients, *_bases(size, (n0, n1, n2), lattice))
 
 
 def _bases(size: Triple, counts: Sequence[int], lattice: Array | None) -> list[np.ndarray]:
@@ -130,14 +129,12 @@ def sample_separable(
         finish: Applied to each slab while it is in the cache, with its first row.
     """
     work = _work(x)
-    coefficients, along_i, along_j, along_k = factors
-    rows, per_row = along_i.shape[1], x.shape[0] * along_j.shape[1] * along_k.shape[2] // 3
-    slab = slab_rows(rows, per_row, x.device)
-    read = reader(x, mode, frames)
+    rows, columns, lines = (along.shape[1] for along in factors[1:])
+    slab = slab_rows(rows, x.shape[0] * columns * lines, x.device)
+    read, grid = reader(x, mode, frames), Expansion(factors, work)
 
     def part(first: int) -> Volume:
-        some = along_i[:, first : first + slab]
-        out = read(expand((coefficients, some, along_j, along_k), work))
+        out = read(grid.rows(first, first + slab))
         return out if finish is None else finish(out, first)
 
     return join((part(first) for first in range(0, rows, slab)), rows)
@@ -162,7 +159,7 @@ def displaced_grid(
         matrix = torch.as_tensor(_to_grid_sample(source, matrix))
     points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
     grid = points @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
-    return grid.view(-1, *size, 3)
+    return grid.view(-1, *size, 3).movedim(-1, 2)
 
 
 def sample(x: Volume, grid: Grid, mode: str, frames: Sequence[Frame]) -> Volume:
@@ -170,7 +167,7 @@ def sample(x: Volume, grid: Grid, mode: str, frames: Sequence[Frame]) -> Volume:
 
     Args:
         x: Volume.
-        grid: [B, I, J, K, 3], as made by :func:`displaced_grid` for the same mode.
+        grid: [B, I, 3, J, K], as made by :func:`displaced_grid` for the same mode.
         mode: 'linear', 'nearest', 'bspline' or 'label'.
         frames: Boxes, and values outside them: a number or [B, C].
     """
@@ -266,7 +263,8 @@ def _sample_linear(y: Volume, grid: Grid) -> Volume:
         # grid_sample works on one sample per thread: cut the output of a small batch along I.
         y = y.expand(parts, -1, -1, -1, -1)
         grid = grid.view(parts, -1, *grid.shape[2:])
-    out = F.grid_sample(y, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    at = grid.movedim(2, -1)
+    out = F.grid_sample(y, at, mode="bilinear", padding_mode="border", align_corners=False)
     if parts > 1:
         out = out.transpose(0, 1).reshape(batch, out.shape[1], -1, *out.shape[3:])
     return out
@@ -281,11 +279,11 @@ def _parts(y: Tensor, grid: Grid) -> int:
 def _sample_nearest(x: Volume, grid: Grid) -> Volume:
     """Return the voxels whose centres are nearest, outside too."""
     flat = x.flatten(2)  # [B, C, N]
-    index = torch.zeros(grid.shape[:-1], dtype=torch.int64, device=x.device)
+    shape = (*x.shape[:2], grid.shape[1], *grid.shape[3:])
+    index = torch.zeros((len(grid), *shape[2:]), dtype=torch.int64, device=x.device)
     nearest = (grid + (0.5 + TIE)).floor_().to(torch.int32)
     for axis, n in enumerate(x.shape[2:]):
-        index.mul_(n).add_(nearest[..., axis].clamp(0, n - 1))
-    shape = (*x.shape[:2], *grid.shape[1:4])
+        index.mul_(n).add_(nearest[:, :, axis].clamp(0, n - 1))
     return flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
 
 
