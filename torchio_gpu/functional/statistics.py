@@ -57,7 +57,7 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
         return 0.0
     if rule == "minimum":
         least = x.amin((2, 3, 4))
-        return torch.where(least.isfinite(), least, 0) if x.is_floating_point() else least
+        return least.nan_to_num(0.0, 0.0, 0.0) if x.is_floating_point() else least
     border = border_values(x)
     if rule == "mean":
         return border.mean(-1)

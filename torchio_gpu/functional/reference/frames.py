@@ -8,6 +8,7 @@ that neither a fill nor a voxel that is NaN spreads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -118,19 +119,34 @@ def on_grid(
     """
     out: list[OnGrid] = []
     for low, high, fill in frames:
-        parts = np.stack((low + high, high - low)) / 2  # [2, B, 3]
-        parts[0] -= TIE
-        if mode == "linear":
-            parts = (2 * parts / source)[..., ::-1]
-            parts[0] += 1 / np.array(source[::-1]) - 1
-        if (parts == parts[:, :1]).all():
-            parts = parts[:, :1]
-        tensor = torch.from_numpy(np.ascontiguousarray(parts)).to(like, non_blocking=True)
+        ends = (np.asarray(end, np.float64).tobytes() for end in (low, high))
+        parts, same = _middle_and_half(*ends, tuple(source), mode == "linear")
+        tensor = torch.from_numpy(parts).to(like, non_blocking=True)
         middle, half = tensor[:, :, None, :, None, None]  # [B or 1, 1, 3, 1, 1]
-        if (parts[1] == parts[1, :, :1]).all():
-            half = half[:, :, :1]
-        out.append((middle, half, fill))
+        out.append((middle, half[:, :, :1] if same else half, fill))
     return out
+
+
+@lru_cache(maxsize=64)
+def _middle_and_half(
+    low: bytes, high: bytes, source: Sequence[int], normalised: bool
+) -> tuple[np.ndarray, bool]:
+    """Return :data:`OnGrid` on the host, [2, B or 1, 3], and whether halves are equal.
+
+    Args:
+        low, high: Ends in voxels, the bytes of [B, 3] float64.
+        source: Voxels of the volume that is read.
+        normalised: Whether coordinates are those of ``F.grid_sample``.
+    """
+    ends = np.stack([np.frombuffer(end).reshape(-1, 3) for end in (low, high)])
+    parts = np.stack((ends.sum(0), ends[1] - ends[0])) / 2
+    parts[0] -= TIE
+    if normalised:
+        parts = (2 * parts / source)[..., ::-1].copy()
+        parts[0] += 1 / np.array(source[::-1]) - 1
+    if (parts == parts[:, :1]).all():
+        parts = parts[:, :1]
+    return parts, bool((parts[1] == parts[1, :, :1]).all())
 
 
 def _fill(out: Volume, inside: Tensor, fill: float | Tensor) -> Volume:

@@ -40,13 +40,14 @@ class Expansion:
     def __init__(self, factors: Sequence[Tensor], dtype: torch.dtype) -> None:
         c, along_i, along_j, along_k = factors
         batch, n0, depth, n1, _ = c.shape
-        along_i, along_j, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_j, along_k))
+        along_i, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_k))
         columns, lines = along_j.shape[1], along_k.shape[1]
         work = product_dtype(c.device, dtype)
         with full_precision(c.device):
             c = torch.bmm(c.reshape(batch, n0 * depth * n1, -1), along_k.mT)
-            along_j = along_j.repeat_interleave(n0 * depth, 0)
-            c = torch.bmm(along_j, c.view(-1, n1, lines))
+            c = c.view(-1, n1, lines)
+            along_j = along_j[:, None].expand(-1, len(c) // len(along_j), -1, -1)
+            c = torch.bmm(along_j.reshape(len(c), columns, n1), c)
         self._coefficients = c.to(work).view(batch, n0, -1)
         self._along_i = along_i.to(work)
         self._size, self._dtype = (depth, columns, lines), dtype
