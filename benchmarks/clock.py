@@ -112,7 +112,7 @@ def replayed(calls: Sequence[Call], repeats: int) -> DeviceTime:
     Raises:
         FailureError: The calls cannot be captured.
     """
-    from torchio_gpu.functional.launch import Tape
+    from torchio_gpu.functional.dispatch.launch import Tape
 
     def run() -> list[Any]:
         return [call() for call in calls]

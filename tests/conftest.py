@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.devices import interpreted, needs_gpu
-from torchio_gpu import gaussian, memory
-from torchio_gpu.functional import backend
+from torchio_gpu import memory
+from torchio_gpu.functional.dispatch import backend
+from torchio_gpu.random import gaussian
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from torchio_gpu import gaussian, rng
-from torchio_gpu.gaussian import normals
+from torchio_gpu import random
+from torchio_gpu.random import gaussian, normals
 
 
 @pytest.fixture(params=["torch", "kernels"])
@@ -70,7 +70,7 @@ def test_on_a_cpu_each_block_has_a_generator_of_its_own():
     zero = np.zeros(1, dtype=np.int64)
     found = normals(seed, 3 * size)[0]
     for block in range(3):
-        key = rng.philox((zero + block, zero, zero, zero + 2), seed)[0].item()
+        key = random.philox((zero + block, zero, zero, zero + 2), seed)[0].item()
         expected = torch.randn(size, generator=torch.Generator().manual_seed(key))
         assert torch.equal(found[block * size : (block + 1) * size], expected)
 
@@ -80,7 +80,7 @@ def test_elsewhere_they_follow_from_the_words_of_their_counter(monkeypatch):
     monkeypatch.setattr(gaussian, "HOST", ())
     seed = np.array([77])
     zero = np.zeros(1, dtype=np.int64)
-    a, b, c, d = (w.item() for w in rng.philox((zero + 3, zero, zero, zero), seed))
+    a, b, c, d = (w.item() for w in random.philox((zero + 3, zero, zero, zero), seed))
     expected = []
     for first, second in ((a, b), (c, d)):
         radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))

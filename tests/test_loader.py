@@ -169,7 +169,7 @@ def test_what_mates_have_used_up_does_not_matter():
     noise = tio.RandomNoise()
     subjects = [subject((4, 4, 4), seed=n) for n in range(2)]
     for n, s in enumerate(subjects):
-        s.streams = tio.rng.Streams(np.array([n + 5]))
+        s.streams = tio.random.Streams(np.array([n + 5]))
     worn = noise(noise(subjects[0]))  # two positions further than the other
     alone = [noise(copy.deepcopy(s)).t1.data for s in (worn, subjects[1])]
     together = noise(tio.SubjectsBatch.from_subjects([worn, subjects[1]])).t1.data
@@ -201,7 +201,7 @@ class TestRepeatedSamples:
         assert torch.equal(one[[0, 2, 1]], other[[1, 2, 0]])
 
     def test_ordinary_sampling_has_the_seeds_of_ever(self):
-        seeds = tio.rng.sample_seeds(5, 0, [0, 1, 2])
+        seeds = tio.random.sample_seeds(5, 0, [0, 1, 2])
         dataset = tio.SubjectsDataset(
             [tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 2, 2, 2)))] * 3
         )

@@ -24,7 +24,7 @@ from torch.distributions import (
 )
 
 import torchio_gpu as tio
-from torchio_gpu.transforms.quantiles import Quantile
+from torchio_gpu.transforms.parameters.quantiles import Quantile
 
 linux = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

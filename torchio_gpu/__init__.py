@@ -4,7 +4,7 @@ import os as _os
 
 import torch as _torch
 
-from . import functional, geometry, rng, transforms
+from . import functional, geometry, random, transforms
 from .data import (
     AFFINE,
     DATA,
@@ -20,7 +20,7 @@ from .data import (
     SubjectsBatch,
     SubjectsDataset,
 )
-from .functional.backend import backend
+from .functional.dispatch.backend import backend
 from .loader import SubjectsLoader
 from .patches import *  # noqa: F403
 from .patches import __all__ as _patches
@@ -53,7 +53,7 @@ __all__ = [
     "backend",
     "functional",
     "geometry",
-    "rng",
+    "random",
     "transforms",
     *_patches,
     *_transforms,

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from . import rng
+from . import random
 from .data.dataset import SubjectsDataset, collate
 from .data.subject import Subject
 
@@ -61,7 +61,7 @@ class SubjectsLoader(DataLoader[Any]):
         if self.batch_sampler is None:
             raise ValueError("SubjectsLoader makes batches: batch_size must be given, got None")
         if self.seed is None:
-            self.seed = int(rng.fresh_seeds(1, self.generator)[0])
+            self.seed = int(random.fresh_seeds(1, self.generator)[0])
         seeded = _SeededBatches(self.batch_sampler, self.seed, self.epoch)
         self.epoch += 1
         return iter(self._inner(seeded))
@@ -106,8 +106,8 @@ class _SeededBatches(BatchSampler):
         times: Counter[int] = Counter()
         for indices in self._batches:
             numbers = [int(index) for index in indices]
-            visits = rng.visits(numbers, times)
-            seeds = rng.sample_seeds(self._seed, self._epoch, visits).tolist()
+            visits = random.visits(numbers, times)
+            seeds = random.sample_seeds(self._seed, self._epoch, visits).tolist()
             yield list(zip(numbers, seeds, strict=True))
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class SeededDataset(Dataset[Any]):
 
     def __getitem__(self, pair: _Seeded) -> Any:
         index, seed = pair
-        with rng.use_seed(seed) as streams:
+        with random.use_seed(seed) as streams:
             subject = self._stored(index)
             if isinstance(subject, Subject):
                 subject = copy.copy(subject)  # which may be one that the dataset keeps

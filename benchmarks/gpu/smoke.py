@@ -19,7 +19,7 @@ from torch import Tensor
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
-from torchio_gpu import gaussian
+from torchio_gpu.random import gaussian
 
 from .. import clock, machine
 from ..failure import FailureError

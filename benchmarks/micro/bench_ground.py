@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from torchio_gpu import rng
-from torchio_gpu.gaussian import normals
+from torchio_gpu import random
+from torchio_gpu.random import normals
 
 SEEDS = np.arange(8)
 
 
 def bench_uniforms_of_a_pipeline(benchmark):
     """Six transforms, eight samples."""
-    layout = rng.Layout(tuple((position, 0, 8) for position in range(6)))
-    assert benchmark(rng.uniforms, SEEDS, layout).shape == (8, 48)
+    layout = random.Layout(tuple((position, 0, 8) for position in range(6)))
+    assert benchmark(random.uniforms, SEEDS, layout).shape == (8, 48)
 
 
 def bench_seeds_of_a_batch(benchmark):
-    assert len(benchmark(rng.fresh_seeds, 8)) == 8
+    assert len(benchmark(random.fresh_seeds, 8)) == 8
 
 
 def bench_normals_of_small_volumes(benchmark):

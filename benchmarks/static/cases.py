@@ -15,7 +15,7 @@ from torch import Tensor
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
-from torchio_gpu.functional import program as p
+from torchio_gpu.functional import operations as p
 from torchio_gpu.functional.spatial import Frame
 
 from ..versus import workloads as w

@@ -8,7 +8,7 @@ import torch
 from tests.close import assert_close
 from tests.volumes import smooth
 from torchio_gpu import functional as F
-from torchio_gpu.functional.reference import filters
+from torchio_gpu.functional.eager import filters
 
 SPACING = (1.0, 2.0, 5.0)
 

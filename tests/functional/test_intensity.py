@@ -10,7 +10,7 @@ import torchio
 from tests.close import assert_close
 from tests.volumes import smooth
 from torchio_gpu import functional as F
-from torchio_gpu.functional import program
+from torchio_gpu.functional import operations as ops
 
 
 @pytest.mark.parametrize("shape", [(10, 11, 12), (9, 1, 8), (65, 4, 5)])
@@ -106,7 +106,7 @@ def test_noise_leaves_inactive_samples_bit_equal(rician):
     x = torch.randn(3, 1, 4, 4, 4)
     active = np.array([True, False, True])
     std = np.where(active, 0.5, 0.0)
-    operation = program.Noise(np.zeros(3), std, np.arange(3), rician, active)
+    operation = ops.Noise(np.zeros(3), std, np.arange(3), rician, active)
     out = F.pointwise(x, [operation])
     assert torch.equal(out[1], x[1])
     assert not torch.equal(out[0], x[0])
@@ -164,8 +164,8 @@ def test_a_program_is_its_operations_one_after_another():
     coefficients, log_gamma = torch.rand(2, 20), torch.rand(2)
     mean, std, seeds = torch.rand(2), torch.rand(2), torch.tensor([5, 6])
     together = F.pointwise(x, [
-        program.BiasField(coefficients, 3), program.Gamma(log_gamma),
-        program.Noise(mean, std, seeds),
+        ops.BiasField(coefficients, 3), ops.Gamma(log_gamma),
+        ops.Noise(mean, std, seeds),
     ])  # fmt: skip
     before = x.clone()
     apart = F.noise(F.gamma(F.bias_field(x, coefficients), log_gamma), mean, std, seeds)
@@ -181,7 +181,7 @@ def test_gradients_flow_through_a_program():
     seeds = torch.tensor([1])
     assert torch.autograd.gradcheck(
         lambda x, c, g, s: F.pointwise(
-            x, [program.BiasField(c, 1), program.Gamma(g), program.Noise(s, s, seeds)]
+            x, [ops.BiasField(c, 1), ops.Gamma(g), ops.Noise(s, s, seeds)]
         ),
         (x, c, g, s),
     )
@@ -208,15 +208,15 @@ def test_bad_arguments_are_named(call, message):
 @pytest.mark.parametrize("shape", [(1, 1, 9, 5, 7), (2, 3, 8, 5, 7)])
 def test_slab_by_slab_is_the_same_as_at_once(shape, monkeypatch):
     """Slabs are a matter of speed: no voxel may notice which one it was in."""
-    from torchio_gpu.functional.reference import slabs
+    from torchio_gpu.functional.eager import slabs
 
     batch = shape[0]
     x = torch.rand(shape) + 0.1
     operations = [
-        program.BiasField(torch.rand(batch, 20), 3),
-        program.Gamma(torch.rand(batch, shape[1])),
-        program.Noise(torch.rand(batch), torch.rand(batch), torch.arange(batch)),
-        program.Noise(torch.rand(batch), torch.rand(batch), torch.arange(batch), rician=True),
+        ops.BiasField(torch.rand(batch, 20), 3),
+        ops.Gamma(torch.rand(batch, shape[1])),
+        ops.Noise(torch.rand(batch), torch.rand(batch), torch.arange(batch)),
+        ops.Noise(torch.rand(batch), torch.rand(batch), torch.arange(batch), rician=True),
     ]
     matrix = torch.eye(4).repeat(batch, 1, 1)
     matrix[:, :3] += 0.1 * torch.rand(batch, 3, 4)

@@ -12,11 +12,11 @@ from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
-from torchio_gpu.functional.reference import kspace as definition
-from torchio_gpu.functional.reference import phase_encode, slabs
-from torchio_gpu.functional.reference.frames import Frame
-from torchio_gpu.functional.reference.slabs import last
-from torchio_gpu.functional.reference.spatial import reader, separable
+from torchio_gpu.functional.eager import kspace as definition
+from torchio_gpu.functional.eager import phase_encode, slabs
+from torchio_gpu.functional.eager.frames import Frame
+from torchio_gpu.functional.eager.slabs import last
+from torchio_gpu.functional.eager.spatial import reader, separable
 
 SHAPES = [(3, 2, 12, 9, 7), (3, 1, 8, 8, 8), (3, 1, 1, 6, 5), (3, 1, 2, 1, 4)]
 DEGREES = [[12.0, -7.0, 5.0], [-4.0, 9.0, -15.0]]

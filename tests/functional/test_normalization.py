@@ -10,11 +10,11 @@ from torchio.transforms.preprocessing.intensity import (
 from tests.close import assert_close
 from tests.volumes import smooth
 from torchio_gpu.functional import normalization as F
-from torchio_gpu.functional import program
+from torchio_gpu.functional import operations as ops
+from torchio_gpu.functional.eager import normalization as reference
+from torchio_gpu.functional.eager import slabs
 from torchio_gpu.functional.intensity import clamp
-from torchio_gpu.functional.program import pointwise
-from torchio_gpu.functional.reference import normalization as reference
-from torchio_gpu.functional.reference import slabs
+from torchio_gpu.functional.pointwise import pointwise
 
 LANDMARKS = np.array([0, 8, 15, 20, 24, 31, 40, 52, 60, 70, 75, 88, 100.0])
 
@@ -307,8 +307,8 @@ def test_clamp_within_a_program():
     x = torch.randn(2, 1, 3, 4, 5)
     ends = np.array([-0.5, -np.inf]), np.array([0.5, np.inf])
     log_gamma = torch.tensor([0.3, 0.3])
-    out = pointwise(x, [program.Gamma(log_gamma), program.Clamp(*ends)])
-    expected = pointwise(x, [program.Gamma(log_gamma)])
+    out = pointwise(x, [ops.Gamma(log_gamma), ops.Clamp(*ends)])
+    expected = pointwise(x, [ops.Gamma(log_gamma)])
     expected[0].clamp_(-0.5, 0.5)
     assert torch.equal(out, expected)
 

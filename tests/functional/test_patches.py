@@ -9,7 +9,7 @@ from scipy.signal import windows
 from torch.autograd import gradcheck, gradgradcheck
 
 from torchio_gpu.functional import aggregate_patches, extract_patches
-from torchio_gpu.functional.reference.patches import profile
+from torchio_gpu.functional.eager.patches import profile
 
 VOLUME, SIZE = (5, 6, 4), (3, 4, 2)
 #: Within, over every end, the whole of an axis outside, twice the same place.

@@ -9,7 +9,7 @@ from tests.close import assert_close, interior
 from tests.volumes import smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
-from torchio_gpu.functional.reference import spatial as reference
+from torchio_gpu.functional.eager import spatial as reference
 from torchio_gpu.geometry import Space
 
 ROUNDING = "coordinates in float32: 1e-5 voxel times the steepest slope"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchio_gpu.functional.reference import slabs, statistics
+from torchio_gpu.functional.eager import slabs, statistics
 from torchio_gpu.functional.statistics import moments, percentile
 
 SHAPES = [(1, 1, 1), (5, 1, 7), (9, 10, 11)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from torchio_gpu import functional as F
-from torchio_gpu.functional.reference import slabs
+from torchio_gpu.functional.eager import slabs
 
 
 def test_each_label_has_its_mean_and_spread_in_each_sample():

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
-from torchio_gpu.functional.reference.separable import expand
-from torchio_gpu.functional.reference.spatial import separable
+from torchio_gpu.functional.eager.separable import expand
+from torchio_gpu.functional.eager.spatial import separable
 from torchio_gpu.geometry import Space, control_lattice
 
 #: Nothing cubic, more than one of everything, and small: interpreted tiles take long.

@@ -5,7 +5,7 @@ import torch
 from torch.library import opcheck
 from torchio_gpu_kernels import load
 
-from torchio_gpu.functional.reference.local import _by_masks, _spread
+from torchio_gpu.functional.eager.local import _by_masks, _spread
 
 NAN, INF = float("nan"), float("inf")
 

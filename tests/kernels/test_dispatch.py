@@ -16,8 +16,8 @@ from tests.devices import INTERPRETED
 from tests.kernels.cases import matrices, points, volume
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
-from torchio_gpu.functional import backend as backend_room
-from torchio_gpu.functional.backend import use_kernel
+from torchio_gpu.functional.dispatch import backend as backend_room
+from torchio_gpu.functional.dispatch.backend import use_kernel
 
 backend = tio.backend
 
@@ -72,7 +72,7 @@ def forbid(monkeypatch, *names):
     def refuse(*arguments, **options):
         raise AssertionError("an operator was asked for")
 
-    from torchio_gpu.functional import kernels
+    from torchio_gpu.functional.dispatch import kernels
 
     for name in names or ("warp", "pointwise"):
         monkeypatch.setattr(kernels, name, refuse)

@@ -1,7 +1,7 @@
 """Noise: which number a voxel gets, and that the numbers are normal.
 
 Philox is written here once more, in plain Python integers, and checked against the vectors that its
-authors publish: neither the kernel nor :mod:`torchio_gpu.rng` is its own judge.
+authors publish: neither the kernel nor :mod:`torchio_gpu.random` is its own judge.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torchio_gpu_kernels import noise as kernel_noise
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
-from torchio_gpu import rng
-from torchio_gpu.gaussian import normals
+from torchio_gpu import random
+from torchio_gpu.random import normals
 
 #: Counter, key and result of philox4x32-10 among the known answers of Random123 1.14,
 #: tests/kat_vectors.
@@ -120,7 +120,7 @@ def test_published_vectors(counter, key, expected):
     assert philox(counter, key) == expected
     both = np.array([key[0] | key[1] << 32], dtype=np.uint64).astype(np.int64)
     arrays = tuple(np.array([word]) for word in counter)
-    assert [word.item() for word in rng.philox(arrays, both)] == list(expected)
+    assert [word.item() for word in random.philox(arrays, both)] == list(expected)
 
 
 def test_words_of_the_kernel(device):

@@ -15,7 +15,7 @@ from torchio_gpu_kernels import tiles
 from torchio_gpu_kernels.tiles import Tiles
 
 from tests.kernels.cases import matrices, points, volume
-from torchio_gpu.functional import kernels
+from torchio_gpu.functional.dispatch import kernels
 from torchio_gpu.geometry import Space, control_lattice
 
 SHAPE = (2, 1, 1, 2, 5)
@@ -221,7 +221,7 @@ def test_flags_are_read_as_bytes():
 def test_numbers_of_monomials():
     from torchio_gpu_kernels.program import _monomial
 
-    from torchio_gpu.functional.reference.intensity import monomials
+    from torchio_gpu.functional.eager.intensity import monomials
 
     for order in range(6):
         terms = list(zip(*monomials(order), strict=True))

@@ -11,8 +11,8 @@ import torch
 import torchio_gpu as tio
 from tests.close import assert_close
 from torchio_gpu import functional as F
-from torchio_gpu.functional import kernels
-from torchio_gpu.functional.program import Gamma
+from torchio_gpu.functional.dispatch import kernels
+from torchio_gpu.functional.operations import Gamma
 
 SHAPE = (2, 2, 5, 9, 6)
 
@@ -121,7 +121,7 @@ def _subjects(device, **more) -> tio.SubjectsBatch:
     x, labels = _images(device)
     images = {"t1": tio.ImagesBatch(x), "seg": tio.ImagesBatch(labels, kind="label")}
     batch = tio.SubjectsBatch({**images, **more})
-    batch.streams = tio.rng.Streams(np.array([5, 6]))
+    batch.streams = tio.random.Streams(np.array([5, 6]))
     return batch
 
 

@@ -12,7 +12,7 @@ from benchmarks import waits
 from tests.devices import needs_gpu
 from tests.kernels.cases import agree, hold, volume
 from torchio_gpu.functional import aggregate_patches, extract_patches
-from torchio_gpu.functional.reference.patches import places
+from torchio_gpu.functional.eager.patches import places
 from torchio_gpu.functional.stitching import Stitcher, stream, table
 
 MODES = ("crop", "average", "hann", "gaussian")

@@ -11,8 +11,8 @@ import torch
 import torchio_gpu as tio
 from tests.kernels.cases import agree, hold, run, volume
 from torchio_gpu import functional as F
-from torchio_gpu.functional import program
-from torchio_gpu.functional.program import View
+from torchio_gpu.functional import operations as ops
+from torchio_gpu.functional.operations import View
 
 SEEDS = np.array([5, -(2**62) - 7])
 #: Of the exponents, polynomials and sums in float32 instead of float64.
@@ -32,37 +32,37 @@ def coefficients(order: int = 3) -> torch.Tensor:
 
 
 def bias(x, c):
-    return program.pointwise(x, [program.BiasField(c, 3)])
+    return F.pointwise(x, [ops.BiasField(c, 3)])
 
 
 def gamma(x, g):
-    return program.pointwise(x, [program.Gamma(g)])
+    return F.pointwise(x, [ops.Gamma(g)])
 
 
 def noise(x, mean, std):
-    return program.pointwise(x, [program.Noise(mean, std, SEEDS)])
+    return F.pointwise(x, [ops.Noise(mean, std, SEEDS)])
 
 
 def rician(x, mean, std):
     active = np.array([False, True])
-    return program.pointwise(x, [program.Noise(mean, std, SEEDS, True, active)])
+    return F.pointwise(x, [ops.Noise(mean, std, SEEDS, True, active)])
 
 
 def clamp(x, low, high):
-    return program.pointwise(x, [program.Clamp(low, high)])
+    return F.pointwise(x, [ops.Clamp(low, high)])
 
 
 def everything(x, c, g, mean, std, low, high):
     """All operations, two of a kind, in an order in which each meets what others have done."""
-    return program.pointwise(
+    return F.pointwise(
         x,
         [
-            program.Clamp(low, high),
-            program.BiasField(c, 1),
-            program.Noise(mean, std, SEEDS),
-            program.Gamma(g),
-            program.Noise(std, mean, SEEDS + 1, rician=True),
-            program.Gamma(-g),
+            ops.Clamp(low, high),
+            ops.BiasField(c, 1),
+            ops.Noise(mean, std, SEEDS),
+            ops.Gamma(g),
+            ops.Noise(std, mean, SEEDS + 1, rician=True),
+            ops.Gamma(-g),
         ],
     )
 
@@ -133,8 +133,8 @@ def test_odd_shapes(shape, device):
     batch = shape[0]
 
     def f(x, c, g):
-        operations = [program.Gamma(g), program.BiasField(c, 2)]
-        return program.pointwise(x, operations)
+        operations = [ops.Gamma(g), ops.BiasField(c, 2)]
+        return F.pointwise(x, operations)
 
     x = volume(shape).requires_grad_()
     c, g = coefficients(2)[:batch], per_item(0.4, -0.7)[:batch]
@@ -155,7 +155,7 @@ def test_a_parameter_of_one_sample_is_for_all(device):
     one, two = (p.detach().clone().requires_grad_() for p in (coefficients(1), per_item(0.3, 0)))
 
     def f(x, c, g):
-        return program.pointwise(x, [program.BiasField(c, 1), program.Gamma(g)])
+        return F.pointwise(x, [ops.BiasField(c, 1), ops.Gamma(g)])
 
     shared = one[:1].detach().requires_grad_(), two[:1].detach().requires_grad_()
     hold(f, x.requires_grad_(), *shared, device=device, slack=SLACK, reason=ROUNDING)
@@ -178,7 +178,7 @@ def test_bias_of_a_window(device):
     view = View((6, 9, 10), np.array(first))
 
     def f(x, c):
-        return program.pointwise(x, [program.BiasField(c, 2)], view)
+        return F.pointwise(x, [ops.BiasField(c, 2)], view)
 
     x = volume().requires_grad_()
     c = coefficients(2)
@@ -198,22 +198,22 @@ def test_samples_that_operations_leave_alone_keep_all_their_bits(device):
     x[:, 0, 0, 0] = torch.tensor(special)
     off = np.array([0.0, 1.0])
     operations = [
-        program.BiasField(off[:, None] * np.full((1, 4), 0.2), 1),
-        program.Gamma(off * 0.3),
-        program.Noise(off * 0.1, off, SEEDS),
-        program.Noise(off * 0.1, off, SEEDS, rician=True, active=off > 0),
-        program.Clamp(np.array([-np.inf, -2]), np.array([np.inf, 2])),
+        ops.BiasField(off[:, None] * np.full((1, 4), 0.2), 1),
+        ops.Gamma(off * 0.3),
+        ops.Noise(off * 0.1, off, SEEDS),
+        ops.Noise(off * 0.1, off, SEEDS, rician=True, active=off > 0),
+        ops.Clamp(np.array([-np.inf, -2]), np.array([np.inf, 2])),
     ]
     with tio.backend("triton"), np.errstate(over="ignore"):
         for operation in operations:
-            out = program.pointwise(x.to(device), [operation]).cpu()
+            out = F.pointwise(x.to(device), [operation]).cpu()
             assert torch.equal(out[0].view(torch.int32), x[0].view(torch.int32)) or isinstance(
-                operation, program.Noise
+                operation, ops.Noise
             )
             # x + 0 turns -0 into 0, which no comparison tells apart
             assert torch.equal(out[0], x[0])
             assert not torch.equal(out[1], x[1])
-        together = program.pointwise(x.to(device), operations).cpu()
+        together = F.pointwise(x.to(device), operations).cpu()
         assert torch.equal(together[0], x[0])
 
 
@@ -255,7 +255,7 @@ def test_clamp_of_special_values(device):
     x = torch.tensor([-inf, inf, nan, -0.5, 0.5, 0.25]).view(1, 1, 1, 1, 6).repeat(2, 1, 1, 1, 1)
 
     def f(x, low, high):
-        return program.pointwise(x, [program.Clamp(low, high)])
+        return F.pointwise(x, [ops.Clamp(low, high)])
 
     out = agree(
         *(f, x, torch.tensor([-inf, -0.5]), torch.tensor([inf, 0.25])), device=device
@@ -297,7 +297,7 @@ def test_rician_gradient_where_there_is_no_magnitude(device):
     case = x, per_item(0.0), per_item(0.0)
 
     def f(x, mean, std):
-        return program.pointwise(x, [program.Noise(mean, std, SEEDS[:1], rician=True)])
+        return F.pointwise(x, [ops.Noise(mean, std, SEEDS[:1], rician=True)])
 
     _, *grads = run(f, *case, name="triton", device=device, cotangent=torch.ones(x.shape))
     assert all((g == 0).all() for g in grads)
@@ -326,7 +326,7 @@ def test_volumes_are_left_as_they_are(device):
     x = volume().to(device)
     before = x.clone()
     with tio.backend("triton"):
-        out = program.pointwise(x, [])
+        out = F.pointwise(x, [])
         everything(x, coefficients(1), *(per_item(0.5, 0.25) for _ in range(5)))
     assert torch.equal(x, before)
     assert torch.equal(out, x)

@@ -90,7 +90,7 @@ def test_gradient(device):
 
 
 def test_images_that_bend_alike_share_their_columns(device, monkeypatch):
-    from torchio_gpu.functional import kernels
+    from torchio_gpu.functional.dispatch import kernels
 
     real, made = kernels.load(), []
 

@@ -26,7 +26,7 @@ from tests.kernels.cases import (
     warp,
 )
 from torchio_gpu import functional as F
-from torchio_gpu.functional import kernels
+from torchio_gpu.functional.dispatch import kernels
 from torchio_gpu.functional.spatial import Frame
 
 SHAPE = (2, 2, 2, 4, 5)

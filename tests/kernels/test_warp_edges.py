@@ -14,8 +14,8 @@ import torch
 import torchio_gpu as tio
 from tests.kernels.cases import agree, hold, matrices, near_change, places, points, run, volume
 from torchio_gpu import functional as F
-from torchio_gpu.functional import program
-from torchio_gpu.functional.program import View
+from torchio_gpu.functional import operations as ops
+from torchio_gpu.functional.operations import View
 from torchio_gpu.functional.spatial import Frame
 
 SHAPE = (2, 2, 2, 4, 5)
@@ -231,10 +231,10 @@ def test_second_derivatives_are_refused(device):
 
 def operations(c, g, low):
     return [
-        program.BiasField(c, 1),
-        program.Noise(np.array([0.1, 0.2]), np.array([0.3, 0.4]), SEEDS),
-        program.Gamma(g),
-        program.Clamp(low, np.array([np.inf])),
+        ops.BiasField(c, 1),
+        ops.Noise(np.array([0.1, 0.2]), np.array([0.3, 0.4]), SEEDS),
+        ops.Gamma(g),
+        ops.Clamp(low, np.array([np.inf])),
     ]
 
 
@@ -272,7 +272,7 @@ def test_a_warp_with_a_program_is_one_after_the_other(mode, device):
         x = volume(SHAPE, dtype).to(device)
         with tio.backend("triton"):
             together = F.warp(x, matrix, operations=operations(*p), mode=mode, view=VIEW)
-            apart = program.pointwise(F.warp(x, matrix, mode=mode), operations(*p), VIEW)
+            apart = F.pointwise(F.warp(x, matrix, mode=mode), operations(*p), VIEW)
         # one compiler may fuse a product and a sum where the other does not
         torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
         if device.type == "cpu":
@@ -282,13 +282,13 @@ def test_a_warp_with_a_program_is_one_after_the_other(mode, device):
 def test_a_program_in_many_tiles(device):
     shape = (1, 2, 1, 9, 70)
     steps = [
-        program.BiasField(np.full((1, 4), 0.2), 1),
-        program.Noise(np.zeros(1), np.ones(1), SEEDS[:1], rician=True),
+        ops.BiasField(np.full((1, 4), 0.2), 1),
+        ops.Noise(np.zeros(1), np.ones(1), SEEDS[:1], rician=True),
     ]
     x, matrix = volume(shape).to(device), matrices(shape[2:], batch=1).numpy()
     with tio.backend("triton"):
         together = F.warp(x, matrix, operations=steps)
-        apart = program.pointwise(F.warp(x, matrix), steps)
+        apart = F.pointwise(F.warp(x, matrix), steps)
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
 
 
@@ -300,7 +300,7 @@ def test_an_exact_map_with_a_program(device):
         with tio.backend("triton"):
             together = F.warp(x, matrix, operations=operations(*p), fill=2)
             moved = F.warp(x, matrix, fill=2)
-            apart = program.pointwise(moved, operations(*p))
+            apart = F.pointwise(moved, operations(*p))
         assert together.dtype == apart.dtype
         torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
 
@@ -341,11 +341,11 @@ def test_samples_that_nothing_happens_to_keep_their_bits(device):
     moves[0] = 0
     on = np.array([0.0, 1.0])
     steps = [
-        program.BiasField(on[:, None] * np.full((1, 4), 0.2), 1),
-        program.Noise(on, on, SEEDS),
-        program.Noise(on, on, SEEDS, rician=True, active=on > 0),
-        program.Gamma(on * 0.3),
-        program.Clamp(np.array([-np.inf, 0]), np.array([np.inf, 2])),
+        ops.BiasField(on[:, None] * np.full((1, 4), 0.2), 1),
+        ops.Noise(on, on, SEEDS),
+        ops.Noise(on, on, SEEDS, rician=True, active=on > 0),
+        ops.Gamma(on * 0.3),
+        ops.Clamp(np.array([-np.inf, 0]), np.array([np.inf, 2])),
     ]
     with tio.backend("triton"), np.errstate(over="ignore"):
         out = F.warp(x.to(device), matrix.numpy(), moves.numpy(), operations=steps).cpu()

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import torchio_gpu as tio
 from tests.functional.test_patches import mean
 from torchio_gpu.functional import extract_patches
-from torchio_gpu.functional.reference import patches as reference
+from torchio_gpu.functional.eager import patches as reference
 from torchio_gpu.functional.stitching import Stitcher
 
 MODES = ("crop", "average", "hann", "gaussian")

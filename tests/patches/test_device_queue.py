@@ -11,8 +11,8 @@ import torch
 
 import torchio_gpu as tio
 from tests.volumes import smooth, subject
-from torchio_gpu.patches.resident import Resident
-from torchio_gpu.patches.shelf import Shelf
+from torchio_gpu.patches.training.cache import Shelf
+from torchio_gpu.patches.training.resident import Resident
 
 SHAPE, SIZE = (14, 16, 18), (6, 5, 4)
 PIPELINE = tio.Compose(
@@ -164,7 +164,7 @@ class TestAnEpoch:
     @pytest.mark.parametrize("first", [[], [tio.CropOrPad(12)], [tio.Pad(2)], [tio.Resample(2)]])
     def test_volumes_are_not_put_together(self, first, fill, monkeypatch):
         """Nothing touches whole volumes for each patch; for values outside, once for each."""
-        from torchio_gpu.patches import resident
+        from torchio_gpu.patches.training import resident
 
         wanted = []
         data = resident._Images.data

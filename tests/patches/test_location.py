@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from torchio_gpu.patches.location import check_locations
+from torchio_gpu.patches.sampling.location import check_locations
 
 PLACE = tio.PatchLocation((2, 0, 3), (4, 5, 1))
 OTHER = tio.PatchLocation((-2, 1, 0), (4, 5, 1))

@@ -24,7 +24,7 @@ class TestSeeds:
     def test_row_is_item(self, make, padding):
         subjects, seeds = [simple(seed=n, number=n) for n in range(3)], np.array([5, -7, 2**62])
         for n, s in enumerate(subjects):
-            s.streams = tio.rng.Streams(seeds[n : n + 1])
+            s.streams = tio.random.Streams(seeds[n : n + 1])
         batch = tio.SubjectsBatch.from_subjects(subjects)
         sampler = make((3, 4, 2), padding_mode=padding)
         for number in (None, 2):
@@ -61,7 +61,7 @@ class TestSeeds:
 
     def test_one_seeded_subject_gives_other_patches_at_each_call(self):
         s = simple((30, 30, 30))
-        s.streams = tio.rng.Streams(np.array([3]))
+        s.streams = tio.random.Streams(np.array([3]))
         sampler = tio.UniformSampler(2)
         found = indices([sampler(s), sampler(s), *sampler(s, 2), *sampler(s, 2)])
         assert len(set(found)) == len(found)

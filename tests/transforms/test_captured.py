@@ -8,7 +8,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.devices import interpreted, needs_gpu
-from torchio_gpu.functional.launch import Tape
+from torchio_gpu.functional.dispatch.launch import Tape
 from torchio_gpu.transforms.captured import joined, rehearse
 
 
@@ -34,7 +34,7 @@ def _batch(seed: int, size: int = 2, device: str = "cpu", dtype=torch.float32) -
         "seg": tio.ImagesBatch(labels.to(device), kind="label"),
     }
     batch = tio.SubjectsBatch(images)
-    batch.streams = tio.rng.Streams(np.arange(seed, seed + size))
+    batch.streams = tio.random.Streams(np.arange(seed, seed + size))
     return batch
 
 

@@ -87,7 +87,7 @@ def test_a_sample_s_choice_is_a_matter_of_its_seed():
 
     def run(order):
         batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(zeros(len(order)))})
-        batch.streams = tio.rng.Streams(seeds[order])
+        batch.streams = tio.random.Streams(seeds[order])
         return transform(batch).t1.data[:, 0, 0, 0, 0]
 
     together = run(np.arange(50))

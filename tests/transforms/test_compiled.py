@@ -60,7 +60,7 @@ def test_same_as_the_transform_with_the_seeds_that_the_graph_draws():
     torch.manual_seed(5)
     words = torch.randint(0, 2**32, (2, 2))
     batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
-    batch.streams = tio.rng.Streams((words[0] | (words[1] << 32)).numpy())
+    batch.streams = tio.random.Streams((words[0] | (words[1] << 32)).numpy())
     assert torch.equal(got, augment(batch)["image"].data)
 
 
@@ -74,7 +74,7 @@ def test_gradients_reach_the_voxels():
     torch.set_rng_state(state)
     words = torch.randint(0, 2**32, (2, 2))
     batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
-    batch.streams = tio.rng.Streams((words[0] | (words[1] << 32)).numpy())
+    batch.streams = tio.random.Streams((words[0] | (words[1] << 32)).numpy())
     (augment(batch)["image"].data * weight).sum().backward()
     assert got.abs().sum() > 0
     torch.testing.assert_close(got, x.grad)

@@ -10,7 +10,7 @@ import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu import functional as F
-from torchio_gpu.transforms.plan import Plan
+from torchio_gpu.transforms.pipeline.plan import Plan
 
 SPATIAL = {
     "affine": lambda: tio.RandomAffine(0.05, 8, 2),
@@ -91,7 +91,7 @@ def test_fused_and_step_by_step_agree_within_interpolation(names):
     transforms = [SPATIAL[name]() for name in names]
     results = []
     for fuse in (True, False):
-        batch.streams = tio.rng.Streams(np.array([1, 2]))
+        batch.streams = tio.random.Streams(np.array([1, 2]))
         results.append(tio.Compose(transforms, fuse=fuse)(batch))
     fused, apart = results
     assert [str(r) for r in fused.records] == [str(r) for r in apart.records]
@@ -230,7 +230,7 @@ def test_maps_after_a_bending_one_keep_their_order():
     results = []
     for fuse in (True, False):
         pipeline = tio.Compose(steps, fuse=fuse)
-        batch.streams = tio.rng.Streams(np.array([1]))
+        batch.streams = tio.random.Streams(np.array([1]))
         results.append(pipeline(batch).t1.data)
     assert len(tio.Compose(steps).plan().groups) == 1
     difference = interior((results[0] - results[1]).abs(), 12).mean() / (x.max() - x.min())
@@ -310,10 +310,10 @@ def test_transforms_draw_alike_in_a_composition_and_one_after_another():
     steps = [tio.RandomNoise(p=0.7), tio.OneOf([tio.RandomGamma(), tio.RandomBlur()]),
              tio.Compose([tio.RandomBiasField()], p=0.9), tio.RandomNoise()]  # fmt: skip
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(9, 1, 5, 5, 5))})
-    batch.streams = tio.rng.Streams(np.arange(9))
+    batch.streams = tio.random.Streams(np.arange(9))
     together = tio.Compose(steps)(batch)
     apart = batch
-    apart.streams = tio.rng.Streams(np.arange(9))
+    apart.streams = tio.random.Streams(np.arange(9))
     for step in steps:
         apart = step(apart)
     assert_close(together.t1.data, apart.t1.data, share=1e-6, reason="passes that are shared")

@@ -11,7 +11,7 @@ import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import geometry
-from torchio_gpu.transforms.elastic import smallest_jacobian
+from torchio_gpu.transforms.spatial.elastic import smallest_jacobian
 
 SHAPE = (24, 28, 32)
 LPS = np.array([-1.0, -1.0, 1.0])

@@ -138,7 +138,7 @@ def voxels(batch):
 def batch_of(subjects, seeds=None):
     batch = tio.SubjectsBatch.from_subjects(subjects)
     if seeds is not None:
-        batch.streams = tio.rng.Streams(np.array(seeds))
+        batch.streams = tio.random.Streams(np.array(seeds))
     return batch
 
 
@@ -390,7 +390,7 @@ def test_kernels_without_waiting_and_as_plain_torch(make, gpu_like):
     batch = batch_of(subjects, [1, 2]).to(gpu_like)
     if gpu_like.type == "cuda":
         make()(batch)  # warm-up: allocations, cached constants
-        batch.streams = tio.rng.Streams(np.array([1, 2]))
+        batch.streams = tio.random.Streams(np.array([1, 2]))
     with waits.refused():
         out = make()(batch)
     assert out.t1.data.device.type == gpu_like.type

@@ -12,7 +12,7 @@ import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
-from torchio_gpu.functional.reference import spatial as reference
+from torchio_gpu.functional.eager import spatial as reference
 from torchio_gpu.geometry import apply_affine
 
 SHAPE = (28, 30, 32)

@@ -15,14 +15,9 @@ import torchio_gpu as tio
 from benchmarks import waits
 from tests.devices import needs_gpu
 from tests.volumes import oblique_affine, smooth, subject
-from torchio_gpu.transforms.labels import (
-    Contour,
-    KeepLargestComponent,
-    OneHot,
-    RemapLabels,
-    RemoveLabels,
-    SequentialLabels,
-)
+from torchio_gpu.transforms.labels.one_hot import OneHot
+from torchio_gpu.transforms.labels.regions import Contour, KeepLargestComponent
+from torchio_gpu.transforms.labels.remap import RemapLabels, RemoveLabels, SequentialLabels
 
 TRANSFORMS = {
     "OneHot": lambda **k: OneHot(12, **k),

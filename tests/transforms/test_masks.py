@@ -6,7 +6,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.volumes import smooth
-from torchio_gpu.transforms.masks import HALVES, check_masking, mask_of
+from torchio_gpu.transforms.parameters.masks import HALVES, check_masking, mask_of
 
 
 @pytest.mark.parametrize("half", HALVES)

@@ -13,16 +13,14 @@ import torchio
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import smooth, subject
-from torchio_gpu.transforms.histogram import HistogramStandardization
 from torchio_gpu.transforms.history import from_dict
-from torchio_gpu.transforms.normalization import (
-    PCA,
-    Clamp,
-    Mask,
-    RescaleIntensity,
-    To,
-    ZNormalization,
-)
+from torchio_gpu.transforms.normalization.clamp import Clamp
+from torchio_gpu.transforms.normalization.histogram import HistogramStandardization
+from torchio_gpu.transforms.normalization.mask import Mask
+from torchio_gpu.transforms.normalization.pca import PCA
+from torchio_gpu.transforms.normalization.rescale import RescaleIntensity
+from torchio_gpu.transforms.normalization.to import To
+from torchio_gpu.transforms.normalization.z_normalization import ZNormalization
 
 LANDMARKS = np.array([0, 8, 15, 20, 24, 31, 40, 52, 60, 70, 75, 88, 100.0])
 LABELS = {"t1": LANDMARKS.tolist()}

@@ -7,8 +7,8 @@ import torch
 import torchio_gpu as tio
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu.data import ImagesBatch
-from torchio_gpu.transforms.patchwise import Patchwise
-from torchio_gpu.transforms.plan import Window
+from torchio_gpu.transforms.pipeline.patchwise import Patchwise
+from torchio_gpu.transforms.pipeline.plan import Window
 
 SHAPE, SIZE, ROWS = (30, 36, 40), (12, 14, 10), 3
 PIPELINES = {
@@ -52,7 +52,7 @@ def batch(shape=SHAPE, dtype=torch.float32):
             "t1": ImagesBatch(image.repeat(ROWS, 1, 1, 1, 1), affine),
             "seg": ImagesBatch(labels.repeat(ROWS, 1, 1, 1, 1), affine, "label"),
         },
-        streams=tio.rng.Streams(np.arange(ROWS) + 5),
+        streams=tio.random.Streams(np.arange(ROWS) + 5),
     )
 
 
@@ -80,7 +80,7 @@ def patches(transform, given, size=SIZE):
         return first
 
     whole = transform(given.replace(given.images))
-    given.streams = tio.rng.Streams(np.arange(ROWS) + 5)
+    given.streams = tio.random.Streams(np.arange(ROWS) + 5)
     halves = Patchwise(transform)
     given, decisions = halves.whole(given)
     given.streams.used[:] = 0  # both halves draw at the positions that they have in the whole
@@ -177,9 +177,11 @@ def test_a_decision_holds_for_both_halves():
     seen = set()
     for seed in range(6):
         given = batch()
-        given.streams = tio.rng.Streams(np.arange(ROWS) + 100 * seed)
+        given.streams = tio.random.Streams(np.arange(ROWS) + 100 * seed)
         whole, decisions = halves.whole(given)
-        whole.streams = tio.rng.Streams(np.arange(ROWS) + 7000 + seed)  # patches have other seeds
+        whole.streams = tio.random.Streams(
+            np.arange(ROWS) + 7000 + seed
+        )  # patches have other seeds
         out = halves.patches(whole, decisions, Window(SHAPE, lambda _: np.zeros((ROWS, 3), int)))
         for n in range(ROWS):
             blurred = not torch.equal(whole.t1.data[n], given.t1.data[n])
@@ -221,7 +223,7 @@ class TestWhere:
             image[n, 0] = torch.exp(-ball)
         affine = oblique_affine((1, 1.2, 1.5))[None].repeat(ROWS, 0)  # as of what was recorded
         given = tio.SubjectsBatch(
-            {"t1": ImagesBatch(image, affine)}, streams=tio.rng.Streams(np.arange(ROWS))
+            {"t1": ImagesBatch(image, affine)}, streams=tio.random.Streams(np.arange(ROWS))
         )
         found = np.empty(0)
 
@@ -232,7 +234,7 @@ class TestWhere:
 
         transform = pipeline(name)
         whole = transform(given.replace(given.images)).t1.data
-        given.streams = tio.rng.Streams(np.arange(ROWS))
+        given.streams = tio.random.Streams(np.arange(ROWS))
         Patchwise(transform).patches(given, np.empty((ROWS, 0)), Window((4, 4, 4), place))
         weight = (whole - whole.amin((2, 3, 4), keepdim=True))[:, 0].double() ** 4
         grids = torch.meshgrid(*[torch.arange(float(n)) for n in whole.shape[2:]], indexing="ij")

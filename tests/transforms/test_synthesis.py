@@ -20,7 +20,7 @@ def labelled(seed=0, top=4, shape=(20, 18, 16), dtype=torch.uint8):
 def batch_of(subjects, seeds=None):
     batch = tio.SubjectsBatch.from_subjects(subjects)
     if seeds is not None:
-        batch.streams = tio.rng.Streams(np.array(seeds))
+        batch.streams = tio.random.Streams(np.array(seeds))
     return batch
 
 

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_flatten
 import torchio_gpu as tio
 from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
 from tests.volumes import subject
-from torchio_gpu.functional import backend
-from torchio_gpu.functional.launch import Tape
+from torchio_gpu.functional.dispatch import backend
+from torchio_gpu.functional.dispatch.launch import Tape
 
 
 class Waits(TorchDispatchMode):
@@ -53,7 +53,7 @@ def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
     batch = batch_of([subject(seed=n) for n in range(3)], [1, 2, 3]).to("meta")
     with backend.rehearsing(torch.device("cuda")), Tape().running():
         transform(batch)  # constants are brought to the device once
-        batch.streams = tio.rng.Streams(np.array([1, 2, 3]))
+        batch.streams = tio.random.Streams(np.array([1, 2, 3]))
         with Waits() as mode:
             transform(batch)
     return mode.found

@@ -13,7 +13,7 @@ from ..functional.patches import extract_patches
 from ..functional.rows import rows_at
 from ..functional.statistics import fill_value
 from ..geometry import Space
-from ..rng import Streams, fresh_seeds
+from ..random import Streams, fresh_seeds
 from ..shapes import Triple, Volume, check_volume
 from .given import usable
 from .image import AFFINE, DATA, INTENSITY, LABEL, LOCATION, TYPE, Image, image_class

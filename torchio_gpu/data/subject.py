@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..rng import Streams
+from ..random import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
 

@@ -24,7 +24,7 @@ from .normalization import (
 from .pad import window
 from .pair import warp_pair
 from .patches import aggregate_patches, extract_patches
-from .program import pointwise
+from .pointwise import pointwise
 from .resample import is_parallel, resample
 from .spatial import affine_warp, bspline_warp, flip, is_exact, warp
 from .statistics import fill_value, moments, percentile

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..arrays import Array, as_array, common, host, on_host, send
 from ..shapes import Volume, check_triple, check_volume, spatial_shape
 from ..signature import checked
-from .arguments import as_given, at_least, by_parts, per_item, real
-from .launch import indices, to_device
-from .reference import filters as _reference
+from .dispatch.arguments import as_given, at_least, by_parts, per_item, real
+from .dispatch.launch import indices, to_device
+from .eager import filters as _reference
 from .rows import by_axis
 from .spatial import check_mode
 

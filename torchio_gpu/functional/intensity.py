@@ -8,9 +8,9 @@ from torch import Tensor
 from ..arrays import Array, as_array, host, on_host
 from ..shapes import Volume, check_count, check_volume
 from ..signature import checked
-from . import program
-from .arguments import check_seeds, per_item
-from .program import pointwise
+from .dispatch.arguments import check_seeds, per_item
+from .operations import BiasField, Clamp, Gamma, Noise
+from .pointwise import pointwise
 
 __all__ = ["bias_field", "check_bounds", "clamp", "gamma", "noise", "rician_noise"]
 
@@ -42,7 +42,7 @@ def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     coefficients = as_array(coefficients, "coefficients")
     if coefficients.ndim == 1:
         coefficients = coefficients[None]
-    return pointwise(x, [program.BiasField(coefficients, order)])
+    return pointwise(x, [BiasField(coefficients, order)])
 
 
 @checked
@@ -63,7 +63,7 @@ def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     check_volume(x)
     if not (isinstance(log_gamma, (Tensor, np.ndarray)) and log_gamma.ndim == 2):
         log_gamma = per_item(log_gamma, x, "log_gamma")
-    return pointwise(x, [program.Gamma(log_gamma)])
+    return pointwise(x, [Gamma(log_gamma)])
 
 
 @checked
@@ -89,7 +89,7 @@ def clamp(x: Volume, low: float | Array | None = None, high: float | Array | Non
     least = np.full(1, -np.inf) if low is None else per_item(low, x, "low")
     greatest = np.full(1, np.inf) if high is None else per_item(high, x, "high")
     check_bounds(least, greatest, "low", "high")
-    return pointwise(x, [program.Clamp(least, greatest)])
+    return pointwise(x, [Clamp(least, greatest)])
 
 
 def check_bounds(low: Array, high: Array, name_low: str, name_high: str) -> None:
@@ -156,4 +156,4 @@ def _noise(
     seeds = check_seeds(seeds, x)
     mean = per_item(mean, x, "mean")
     std = per_item(std, x, "std")
-    return pointwise(x, [program.Noise(mean, std, seeds, rician)])
+    return pointwise(x, [Noise(mean, std, seeds, rician)])

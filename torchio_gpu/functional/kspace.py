@@ -19,12 +19,12 @@ from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
-from .arguments import as_given, at_least, by_parts, per_item, real, within
-from .launch import to_device
-from .reference import phase_encode as _reference
-from .reference.frames import Frame
-from .reference.slabs import Turned, last
-from .reference.spatial import reader, separable
+from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
+from .dispatch.launch import to_device
+from .eager import phase_encode as _reference
+from .eager.frames import Frame
+from .eager.slabs import Turned, last
+from .eager.spatial import reader, separable
 from .rows import rows_by_axis, with_axis_last
 from .spatial import check_mode
 from .statistics import fill_value

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..shapes import Volume, check_volume
 from ..signature import checked
-from .launch import indices, to_device
-from .reference import labels as _reference
+from .dispatch.launch import indices, to_device
+from .eager import labels as _reference
 
 __all__ = [
     "check_held",

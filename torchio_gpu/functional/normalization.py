@@ -15,10 +15,10 @@ from torch import Tensor
 from ..arrays import Array, as_array, host
 from ..shapes import PerItem, Volume
 from ..signature import checked
-from .arguments import as_given, real
-from .launch import to_device
-from .reference import normalization as _reference
-from .reference.statistics import extremes
+from .dispatch.arguments import as_given, real
+from .dispatch.launch import to_device
+from .eager import normalization as _reference
+from .eager.statistics import extremes
 from .statistics import Moments, check_mask, moments, percentile
 
 __all__ = [

@@ -9,9 +9,9 @@ from ..arrays import as_array, host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked, is_number
 from . import spatial
-from .arguments import check_real
-from .launch import indices
-from .reference import resample as _reference
+from .dispatch.arguments import check_real
+from .dispatch.launch import indices
+from .eager import resample as _reference
 from .statistics import percentile
 
 __all__ = ["PADDINGS", "check_padding", "window"]

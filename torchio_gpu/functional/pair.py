@@ -10,9 +10,10 @@ from torch import Tensor
 from ..arrays import Array, host
 from ..shapes import Triple, Volume, check_volume
 from ..signature import checked
-from . import kernels
-from .backend import use_kernel
-from .program import Operation, View, check_operations
+from .dispatch import kernels
+from .dispatch.backend import use_kernel
+from .operations import Operation, View
+from .pointwise import check_operations
 from .spatial import check_fill, check_maps, exact_rows, warp
 
 __all__ = ["warp_pair"]

@@ -12,8 +12,8 @@ from torchio_gpu_kernels import load
 from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, rectangular, spatial_shape
 from ..signature import checked
-from .backend import use_kernel
-from .reference import patches as _reference
+from .dispatch.backend import use_kernel
+from .eager import patches as _reference
 from .spatial import check_mode, check_size
 from .stitching import OVERLAPS, Stitcher, check_overlap, obstacle, table
 

@@ -14,13 +14,14 @@ from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
-from . import kernels, spatial
-from .arguments import as_given, by_parts, real
-from .backend import use_kernel
-from .launch import indices, to_device
-from .reference import interpolation
-from .reference import resample as _reference
-from .reference.frames import Frame, fill_along_axes
+from . import spatial
+from .dispatch import kernels
+from .dispatch.arguments import as_given, by_parts, real
+from .dispatch.backend import use_kernel
+from .dispatch.launch import indices, to_device
+from .eager import interpolation
+from .eager import resample as _reference
+from .eager.frames import Frame, fill_along_axes
 from .rows import rows_at
 
 __all__ = ["is_parallel", "resample"]

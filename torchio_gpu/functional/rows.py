@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..shapes import rectangular
-from .launch import indices
-from .reference.slabs import last
+from .dispatch.launch import indices
+from .eager.slabs import last
 
 Rows = slice | Tensor
 

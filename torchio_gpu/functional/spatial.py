@@ -19,13 +19,14 @@ from ..geometry import SPLINE_ORDER, Space, control_lattice, reflection
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
-from . import kernels
-from .arguments import by_parts
-from .backend import use_kernel
-from .launch import to_device
-from .program import Operation, Program, View, check_operations, pointwise
-from .reference import spatial as _reference
-from .reference.frames import Frame, fill_along_axes
+from .dispatch import kernels
+from .dispatch.arguments import by_parts
+from .dispatch.backend import use_kernel
+from .dispatch.launch import to_device
+from .eager import spatial as _reference
+from .eager.frames import Frame, fill_along_axes
+from .operations import Operation, View
+from .pointwise import Program, check_operations, pointwise
 from .rows import Rows, rows_at
 
 MODES = ("linear", "nearest", "bspline", "label")
@@ -112,7 +113,7 @@ def bspline_warp(
     """Sample a volume through a smooth displacement: ``out(v) = x(v + u(v))``.
 
     The displacement u is a cubic B-spline of control points laid over the volume as ITK's
-    BSplineTransform does (:func:`torchio_gpu.geometry.control_lattice`).
+    BSplineTransform does (:func:`torchio_gpu._g.bspline.control_lattice`).
 
     Args:
         x: Volume, (B, C, I, J, K).

@@ -12,10 +12,10 @@ from torch import Tensor
 from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
 from ..signature import checked
-from .arguments import check_real
-from .launch import to_device
-from .reference import statistics as _reference
-from .reference.statistics import Moments
+from .dispatch.arguments import check_real
+from .dispatch.launch import to_device
+from .eager import statistics as _reference
+from .eager.statistics import Moments
 
 __all__ = [
     "FILLS",

@@ -13,11 +13,11 @@ from torchio_gpu_kernels import load
 
 from ..memory import zeros
 from ..shapes import Triple, Volume, spatial_shape
-from .backend import use_kernel
-from .kernels import DTYPES, MOST
-from .launch import to_device
-from .reference import patches as _reference
-from .reference.patches import Places
+from .dispatch.backend import use_kernel
+from .dispatch.kernels import DTYPES, MOST
+from .dispatch.launch import to_device
+from .eager import patches as _reference
+from .eager.patches import Places
 
 __all__ = [
     "OVERLAPS",

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from ..arrays import Array, as_array
 from ..shapes import Volume, check_volume, rectangular
 from ..signature import checked
-from .arguments import at_least, check_seeds, per_item
-from .launch import indices, to_device
-from .reference import synthesis as _reference
+from .dispatch.arguments import at_least, check_seeds, per_item
+from .dispatch.launch import indices, to_device
+from .eager import synthesis as _reference
 
 #: A table with an entry for each label up to this one is no burden.
 _MANY = 2**16

@@ -1,14 +1,14 @@
 """Patches: cutting them out of volumes, and putting together what a network makes of them."""
 
-from .aggregator import GridAggregator, PatchAggregator, Slab
-from .cutting import PatchSampler
-from .device_queue import DeviceQueue
-from .grid import GridSampler
-from .inference import predict_by_patches
-from .location import PatchLocation
-from .queue import Queue, QueueStatistics
-from .samplers import UniformSampler
-from .weighted import LabelSampler, WeightedSampler
+from .inference.aggregator import GridAggregator, PatchAggregator, Slab
+from .inference.predict import predict_by_patches
+from .sampling.cutting import PatchSampler
+from .sampling.grid import GridSampler
+from .sampling.location import PatchLocation
+from .sampling.samplers import UniformSampler
+from .sampling.weighted import LabelSampler, WeightedSampler
+from .training.device_queue import DeviceQueue
+from .training.queue import Queue, QueueStatistics
 
 __all__ = [
     "DeviceQueue",

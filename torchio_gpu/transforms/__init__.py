@@ -1,39 +1,39 @@
 """Transforms: random ones draw parameters for every sample, deterministic ones are given them."""
 
-from .affine import Affine, RandomAffine
-from .affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
 from .base import Transform
 from .compose import Compose, OneOf, SomeOf
-from .crop import Crop, CropOrPad, EnsureShapeMultiple, Pad
 from .custom import Lambda
-from .elastic import ElasticDeformation, RandomElasticDeformation
-from .filters import Anisotropy, Blur, RandomAnisotropy, RandomBlur, RandomSwap, Swap
-from .flip import Flip, RandomFlip
-from .header import CopyAffine, ToReferenceSpace
-from .histogram import HistogramStandardization
+from .grid.crop import Crop, Pad
+from .grid.crop_or_pad import CropOrPad, EnsureShapeMultiple
+from .grid.header import CopyAffine, ToReferenceSpace
+from .grid.orientation import ToCanonical, ToOrientation, Transpose
+from .grid.resample import Resample, Resize
 from .history import Recorded, from_dict
-from .intensity import BiasField, Gamma, Noise, RandomBiasField, RandomGamma, RandomNoise
-from .kspace import Ghosting, Motion, RandomGhosting, RandomMotion, RandomSpike, Spike
-from .labels import (
-    Contour,
-    KeepLargestComponent,
-    OneHot,
-    RemapLabels,
-    RemoveLabels,
-    SequentialLabels,
-)
-from .normalization import (
-    PCA,
-    Clamp,
-    Mask,
-    RescaleIntensity,
-    To,
-    ZNormalization,
-)
-from .orientation import ToCanonical, ToOrientation, Transpose
-from .ranges import Choice
-from .resample import Resample, Resize
-from .synthesis import LabelsToImage, RandomLabelsToImage
+from .intensity.anisotropy import Anisotropy, RandomAnisotropy
+from .intensity.bias_field import BiasField, RandomBiasField
+from .intensity.blur import Blur, RandomBlur
+from .intensity.gamma import Gamma, RandomGamma
+from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
+from .intensity.noise import Noise, RandomNoise
+from .intensity.swap import RandomSwap, Swap
+from .kspace.ghosting import Ghosting, RandomGhosting
+from .kspace.motion import Motion, RandomMotion
+from .kspace.spike import RandomSpike, Spike
+from .labels.one_hot import OneHot
+from .labels.regions import Contour, KeepLargestComponent
+from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
+from .normalization.clamp import Clamp
+from .normalization.histogram import HistogramStandardization
+from .normalization.mask import Mask
+from .normalization.pca import PCA
+from .normalization.rescale import RescaleIntensity
+from .normalization.to import To
+from .normalization.z_normalization import ZNormalization
+from .parameters.ranges import Choice
+from .spatial.affine import Affine, RandomAffine
+from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
+from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
+from .spatial.flip import Flip, RandomFlip
 
 __all__ = [
     "PCA",

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.image import INTENSITY, LABEL
-from ..functional.program import Operation
+from ..functional.operations import Operation
 from ..geometry import Space
 from ..shapes import Volume
 from ..signature import check_arguments, is_flag, is_number
 from . import compiled
 from .convert import to_batch
-from .moves import Move, Present, Sampling, Scene
-from .params import Params
-from .plan import Plan
-from .steps import Outline, Step
-from .volumes import Made, with_made
+from .parameters.params import Params
+from .pipeline.moves import Move, Present, Sampling, Scene
+from .pipeline.plan import Plan
+from .pipeline.steps import Outline, Step
+from .pipeline.volumes import Made, with_made
 
 _LIBRARY = __name__.partition(".")[0] + "."
 #: Decisions that a step hangs on: the number of each, and which branch of it.

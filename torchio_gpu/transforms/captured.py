@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from .. import rng
+from .. import random
 from ..data import SubjectsBatch
-from ..functional.backend import rehearsing
-from ..functional.launch import Tape
+from ..functional.dispatch.backend import rehearsing
+from ..functional.dispatch.launch import Tape
 from .base import Transform
 from .convert import to_batch
 
@@ -66,8 +66,8 @@ class Captured:
                 )
             if images.data.requires_grad:
                 raise ValueError(f"voxels must not want a gradient in a graph, {name!r} does")
-        streams = batch.streams or rng.streams_for(batch.batch_size)
-        before = rng.Streams(streams.seeds, streams.used.copy())
+        streams = batch.streams or random.streams_for(batch.batch_size)
+        before = random.Streams(streams.seeds, streams.used.copy())
         batch = batch.replace(dict(batch.images))
         batch.streams = streams
         key, numbers, out = rehearse(transform, batch)
@@ -146,7 +146,7 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
             name: each.with_data(inputs[name], each.affine) for name, each in batch.images.items()
         }
         again = batch.replace(images)
-        again.streams = rng.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
+        again.streams = random.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
         parts = torch.split(held, [len(n) for n in numbers])
         with Tape(parts).running():
             return transform.plan().run(again)

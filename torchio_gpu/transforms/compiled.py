@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from .. import rng
+from .. import random
 from .convert import to_batch
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _run(voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[st
     transform = _transforms[number]
     x = dict(zip(keys, voxels, strict=True)) if keys else voxels[0]
     batch, restore = to_batch(x, transform.include, transform.label_keys)
-    batch.streams = rng.Streams(seeds.numpy())
+    batch.streams = random.Streams(seeds.numpy())
     out = restore(transform.plan().run(batch))
     if not keys:
         return [out]

@@ -12,8 +12,8 @@ import numpy as np
 from ..signature import is_number
 from .base import Branches, Scene, Transform
 from .convert import to_batch
-from .params import Params
-from .steps import Outline
+from .parameters.params import Params
+from .pipeline.steps import Outline
 
 
 class Composition(Transform):

@@ -14,7 +14,7 @@ from ..data import ImagesBatch
 from ..data.image import INTENSITY, LABEL
 from ..shapes import Volume
 from .base import Scene, Transform
-from .params import Params
+from .parameters.params import Params
 
 
 @dataclass(frozen=True)

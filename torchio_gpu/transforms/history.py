@@ -15,12 +15,12 @@ from torch.distributions import Distribution
 from ..data import Subject
 from ..geometry import Space
 from . import records
-from .affine import Resampling
 from .base import Branches, Scene, Transform
 from .compose import Compose
-from .params import Params
-from .ranges import Choice
-from .steps import Outline, Record, Step
+from .parameters.params import Params
+from .parameters.ranges import Choice
+from .pipeline.steps import Outline, Record, Step
+from .spatial.affine import Resampling
 
 #: Where the classes live that records may name.
 _LIBRARY = "torchio_gpu."

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..geometry import Space, check_affine
-from .params import Params
+from .parameters.params import Params
 
 #: Numbers that a record may hold: far more than control points of any lattice in use.
 _MOST = 10_000_000

@@ -1,0 +1,1 @@
+"""Choice of the backend, checks of arguments, and calls of the kernels."""

@@ -1,0 +1,105 @@
+"""Checks that functions on volumes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import random
+from ...arrays import Array, host, on_host, per_sample
+from ...shapes import Volume, check_volume
+
+
+def per_item(value: Any, x: Volume, name: str, shape: tuple[int, ...] = ()) -> Array:
+    """A parameter as [1 or B, \\*shape]: what broadcasts to ``shape`` stands for all samples.
+
+    Raises:
+        ValueError: It has neither the shape nor one entry for each sample of ``x``.
+    """
+    array = per_sample(value, shape, name)
+    if len(array) not in (1, len(x)):
+        raise ValueError(
+            f"{name} must hold one value per sample: expected {[len(x), *shape]} on {x.device}, "
+            f"got {list(array.shape)}"
+        )
+    return array
+
+
+def at_least(array: Array, least: float, name: str) -> Array:
+    """Return an array if all of its values, where the host knows them, are large enough."""
+    if on_host(array) and not (host(array) >= least).all():
+        raise ValueError(f"{name} must be >= {least:g}, got {host(array).tolist()}")
+    return array
+
+
+def within(array: Array, low: float, high: float, name: str) -> Array:
+    """Return an array if its values, where the host knows them, lie in [low, high]."""
+    if on_host(array) and not ((host(array) >= low) & (host(array) <= high)).all():
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, got {host(array).tolist()}")
+    return array
+
+
+def check_real(x: Volume) -> Volume:
+    """Return ``x`` if it is a volume of real voxels, else raise."""
+    check_volume(x)
+    if x.is_complex():
+        raise ValueError(f"x must be real: for complex voxels this has no meaning, got {x.dtype}")
+    return x
+
+
+def real(x: Volume) -> Volume:
+    """A volume to compute with: in float64 if it is, else in float32.
+
+    Raises:
+        ValueError: It is complex; its imaginary part would be lost.
+    """
+    check_real(x)
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def by_parts(function: Callable[[Volume], Volume], x: Volume) -> Volume:
+    """Apply a linear function to complex voxels: to their parts, which are channels of their own.
+
+    Args:
+        function: From (B, 2 C, I, J, K), real parts before imaginary ones.
+        x: Complex voxels.
+    """
+    parts = function(torch.cat([x.real, x.imag], 1))
+    one, other = parts.chunk(2, 1)
+    return torch.complex(one.contiguous(), other.contiguous())
+
+
+def as_given(out: Volume, x: Volume) -> Volume:
+    """A result in the dtype of the volume it was made of; of integers, as it is."""
+    return out.to(x.dtype) if x.is_floating_point() else out
+
+
+def check_seeds(seeds: Array | None, x: Volume) -> Array:
+    """Seeds, [B] int64; by default drawn from torch's CPU generator."""
+    batch = len(x)
+    if seeds is None:
+        return random.fresh_seeds(batch)
+    if not isinstance(seeds, (np.ndarray, Tensor)):
+        raise TypeError(f"seeds must be an array or tensor of int64, got {seeds!r}")
+    if tuple(seeds.shape) != (batch,) or seeds.dtype not in (torch.int64, np.int64):
+        raise ValueError(
+            f"seeds must be int64 and hold one value per sample: expected [{batch}], "
+            f"got {list(seeds.shape)} {seeds.dtype}"
+        )
+    return seeds
+
+
+__all__ = [
+    "as_given",
+    "at_least",
+    "by_parts",
+    "check_real",
+    "check_seeds",
+    "per_item",
+    "real",
+    "within",
+]

@@ -1,0 +1,353 @@
+"""From the arguments of functions to those of Triton kernels, and what kernels cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchio_gpu_kernels import load
+
+from ...arrays import Array, common, host, send
+from ...shapes import Triple, Volume, spatial_shape
+from ..eager.frames import TIE, Frame
+from ..eager.separable import cubic_bspline
+from ..eager.spatial import is_diagonal
+from .launch import packed
+
+if TYPE_CHECKING:
+    from ..operations import Operation, View
+
+#: What kernels read; they compute in float32.
+DTYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+)
+#: Volumes, and planes of a volume, that a launch can count.
+MOST = 65535
+
+
+def obstacle(x: Volume, size: Triple) -> str | None:
+    """Why kernels cannot work on a volume, or make one of a size of it; None if they can."""
+    if x.dtype not in DTYPES:
+        return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
+    if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
+        return f"there must be at most {MOST} volumes and planes, got {[*x.shape[:2], *size]}"
+    return None
+
+
+def warp_obstacle(
+    x: Volume,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    frames: Sequence[Frame],
+    lattice: Array | None,
+    inverse: bool,
+) -> str | None:
+    """Why the kernel cannot do what :func:`torchio_gpu.functional.warp` is asked for."""
+    if mode == "bspline":
+        return "mode 'bspline' has no kernel"
+    if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
+        return "control points must lie along the voxel axes, on a lattice that the host knows"
+    if lattice is not None and inverse:
+        return "the inverse of a bending map has no kernel"
+    fills = [fill, *(frame.fill for frame in frames)]
+    if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
+        return "fill must have no gradient"
+    if mode == "label" and x.requires_grad:
+        return "mode 'label' has no gradient"
+    return obstacle(x, size)
+
+
+def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
+    """:func:`torchio_gpu.functional.pointwise` by a kernel."""
+    program = _Program.of(operations, spatial_shape(x), view)
+    values, seeds = _move(x.device, *program.tables(len(x)))
+    dtype = x.dtype if x.is_floating_point() else torch.float32
+    return load().pointwise(x, program.codes, values, seeds, dtype)  # type: ignore[no-any-return]
+
+
+def warp(
+    x: Volume,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    mode: str,
+    fill: float | Tensor,
+    frames: Sequence[Frame],
+    operations: Sequence[Operation],
+    view: View | None,
+    dtype: torch.dtype,
+    exact: Sequence[int] = (),
+) -> Volume:
+    """:func:`torchio_gpu.functional.warp` by a kernel.
+
+    Args:
+        dtype: Of the result.
+        exact: Samples whose map takes voxel centres to voxel centres.
+    """
+    copies = None
+    if exact:
+        rounded = host(matrix).copy()
+        rounded[list(exact)] = np.rint(rounded[list(exact)])
+        matrix = rounded
+        if mode == "linear":
+            copies = np.zeros(len(x), dtype=np.int32)
+            copies[list(exact)] = 1
+    program = _Program.of(operations, size, view)
+    values, seeds = program.tables(len(x)) if operations else (None, None)
+    fills: list[Any] = [frame.fill for frame in frames] or [fill]
+    outside: list[Any] = [_fill_table(f, x, mode) for f in fills]
+    rows, splines, (boxes, copies, values, seeds, *outside) = _placed(
+        *(x.device, matrix, control_points, lattice, size),
+        *(_boxes(frames), copies, values, seeds, *outside),
+    )
+    value = torch.stack(outside) if frames else outside[0]
+    tables = (value.contiguous(), boxes, copies, values, seeds)
+    how = (size, splines.taps, mode, program.codes, dtype)
+    return load().warp(x, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+
+
+def warp_pair(
+    x: Volume,
+    labels: Volume,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    fill: float | Tensor,
+    labels_fill: float | Tensor,
+    operations: Sequence[Operation],
+    view: View | None,
+    dtype: torch.dtype,
+) -> tuple[Volume, Volume]:
+    """:func:`torchio_gpu.functional.warp_pair` by a kernel.
+
+    Args:
+        dtype: Of the first result.
+    """
+    program = _Program.of(operations, size, view)
+    values, seeds = program.tables(len(x)) if operations else (None, None)
+    fills = _fill_table(fill, x, "linear"), _fill_table(labels_fill, labels, "nearest")
+    rows, splines, (values, seeds, *outside) = _placed(
+        *(x.device, matrix, control_points, lattice, size), *(values, seeds, *fills)
+    )
+    tables = (*(value.contiguous() for value in outside), values, seeds)
+    how = (size, splines.taps, program.codes, dtype)
+    return load().warp_pair(x, labels, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+
+
+def _placed(
+    device: torch.device,
+    matrix: Array,
+    control_points: Array | None,
+    lattice: np.ndarray | None,
+    size: Triple,
+    *tables: Array | None,
+) -> tuple[Tensor, _Splines, list[Any]]:
+    """Bring a map to a device, and with it, in the same copy, the tables of a call.
+
+    Returns:
+        Matrices, float32 [B, 3, 4]; what the control points become; the tables.
+    """
+    splines, key, taps, known = _Splines(None, None, None, 0), None, 0, _shared.get()
+    new: list[Any] = []  # what the splines are made of, where they are not known
+    if control_points is not None:
+        assert lattice is not None
+        points = _vectors(matrix, control_points)
+        key = None if known is None else _key(device, size, points, lattice)
+        if known is not None and key in known:
+            splines = known[key]
+        else:
+            weights, taps = _spline(control_points.shape[2:], lattice, size)
+            new = [points, *weights]
+    rows, *moved = _move(device, matrix[:, :3], *tables, *new)
+    moved, new = moved[: len(tables)], moved[len(tables) :]
+    if new:
+        points, along_i, lowest_i, along_j, lowest_j, along_k = new
+        columns = load().columns(points, along_i, lowest_i, along_k)
+        splines = _Splines(columns, along_j, lowest_j, taps)
+        if known is not None and key is not None:
+            known[key] = splines
+    return rows.contiguous(), splines, moved
+
+
+class _Splines(NamedTuple):
+    """The displacement as the warp wants it; see ``torchio_gpu_kernels.warp.Map``."""
+
+    columns: Tensor | None
+    along_j: Tensor | None
+    lowest: Tensor | None
+    taps: int
+
+
+_shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Within, images that bend alike share what is made of their control points."""
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _key(device: torch.device, size: Triple, points: Array, lattice: np.ndarray) -> Hashable:
+    """What columns depend on; None where the host does not know it."""
+    if isinstance(points, Tensor):
+        return None
+    return device, size, points.shape, points.tobytes(), lattice.tobytes()
+
+
+class _Program(NamedTuple):
+    """Pointwise operations as a kernel wants them: see ``torchio_gpu_kernels.program``."""
+
+    codes: list[int]
+    values: list[Array]  # of each operation, [1 or B, n]
+    seeds: list[Array]  # [B] int64
+
+    @staticmethod
+    def of(operations: Sequence[Operation], size: Triple, view: View | None) -> _Program:
+        """Lay the numbers of operations side by side.
+
+        Args:
+            operations: What to do, in order.
+            size, view: As for :class:`.pointwise.Program`.
+        """
+        from torchio_gpu_kernels import program
+
+        codes: list[int] = []
+        values: list[Array] = []
+        seeds: list[Array] = []
+        at = 0
+        for operation in operations:
+            kind, columns = operation.packed(size, view)
+            code = getattr(program, operation.code).value
+            codes += [code, at, kind, len(seeds)]
+            values += columns
+            at += sum(column.shape[1] for column in columns)
+            if operation.seeds is not None:
+                seeds.append(operation.seeds)
+        return _Program(codes, values, seeds)
+
+    def tables(self, batch: int) -> tuple[Array, Array]:
+        """Numbers [B, V] and seeds [B, S], as tensors where some of them are."""
+        seeds = side_by_side([s[:, None] for s in self.seeds], batch, np.int64)
+        return side_by_side(self.values, batch, np.float32), seeds
+
+
+def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
+    """Columns [1 or B, n] of all samples in one table, on a device or with a gradient if any is."""
+    widths = [column.shape[1] for column in columns] or [1]
+    if not any(isinstance(column, Tensor) for column in columns):
+        table = np.zeros((batch, sum(widths)), dtype=dtype)
+        start = 0
+        with np.errstate(over="ignore"):  # becomes infinite, as in torch
+            for column, width in zip(columns, widths, strict=False):
+                table[:, start : start + width] = column
+                start += width
+        return table
+    devices = [c.device for c in columns if isinstance(c, Tensor)]
+    device = next((d for d in devices if d.type != "cpu"), devices[0])
+    kind = torch.int64 if dtype == np.int64 else torch.float32
+    tensors = [
+        send(torch.as_tensor(c if isinstance(c, Tensor) else np.array(c)), device, kind)
+        for c in columns
+    ]
+    return torch.cat([t.expand(batch, -1) for t in tensors], 1)
+
+
+def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
+    """Bring arrays to a device in one copy, float64 as float32; tensors are moved by torch."""
+    plain = [
+        a.astype(np.float32) if a.dtype == np.float64 else a
+        for a in arrays
+        if isinstance(a, np.ndarray)
+    ]
+    parts = iter(packed(device, plain))
+    moved: list[Any] = []
+    for a in arrays:
+        if isinstance(a, Tensor):
+            moved.append(send(a, device, torch.float32 if a.is_floating_point() else None))
+        else:
+            moved.append(None if a is None else next(parts))
+    return moved
+
+
+def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
+    """Values outside, [B, C]: float32, or int64 where whole numbers are moved."""
+    whole = mode != "linear" and not x.is_floating_point()
+    if isinstance(fill, Tensor):
+        return fill.to(x.dtype).to(torch.int64) if whole else fill.to(torch.float32)
+    # whatever is not 0 is true
+    value = bool(fill) if whole and x.dtype == torch.bool else fill
+    return np.full(x.shape[:2], value, dtype=np.int64 if whole else np.float32)
+
+
+def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:
+    """Ends of frames for the coordinates of a kernel, [F, B, 2, 3]."""
+    if not frames:
+        return None
+    return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in frames])
+
+
+def _vectors(matrix: Array, control_points: Array) -> Array:
+    """Control points in input voxels, [B, 3, N0, N1, N2]."""
+    _, matrix, points = common(matrix, control_points)
+    moved = matrix[:, :3, :3] @ points.reshape(*points.shape[:2], -1)
+    return moved.reshape(points.shape)  # type: ignore[no-any-return]
+
+
+def _spline(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple
+) -> tuple[list[np.ndarray], int]:
+    """Weights of the control points along each axis, and which of them a voxel depends on.
+
+    Returns:
+        Weights [1 or B, I, N0] and lowest control point [1 or B, I] along I; the same along J, with
+        more rows than there are, so that every tile finds its own; weights [1 or B, N2, K] along
+        K. Second, how many neighbouring control points the rows of a tile can depend on.
+    """
+    from torchio_gpu_kernels.tiles import ROWS, TAPS, reach
+
+    if (lattice == lattice[:1]).all():
+        lattice = lattice[:1]
+    voxel, axis, (j, k) = _voxels(size, ROWS)
+    at = lattice[:, axis, axis] * voxel + lattice[:, axis, 3]  # [1 or B, I + J' + K]
+    weights = cubic_bspline(at[..., None] - np.arange(max(counts)))
+    lowest = np.floor(at) - 1
+    lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
+    n0, n1, n2 = counts
+    along_k = weights[:, k:, :n2].swapaxes(1, 2)
+    tables = [weights[:, :j, :n0], lowest[:, :j], weights[:, j:k, :n1], lowest[:, j:k], along_k]
+    step = abs(lattice[:, 1, 1]).max()
+    return [np.ascontiguousarray(table) for table in tables], reach(step)
+
+
+@lru_cache(maxsize=256)
+def _voxels(size: Triple, rows: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Voxels along I, J and K one after another, which axis each is of, and where J and K begin.
+
+    Those along J are followed by copies of the last one, up to a multiple of ``rows``.
+    """
+    i, j, k = size
+    more = -(-j // rows) * rows
+    along_j = np.minimum(np.arange(more), j - 1)
+    voxel = np.concatenate([np.arange(i), along_j, np.arange(k)]).astype(np.float64)
+    return voxel, np.repeat((0, 1, 2), (i, more, k)), (i, i + more)

@@ -1,0 +1,149 @@
+"""Pointwise operations as data: what is done to each voxel, with parameters of each sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array
+from ..shapes import Triple, Volume
+from .eager import intensity as _reference
+
+
+class View(NamedTuple):
+    """Of a volume that is a window of a larger one: which voxels of that it holds.
+
+    Operations that depend on the place of a voxel see its place in the larger volume.
+    """
+
+    whole: Triple  # voxels of the larger volume along I, J, K
+    first: np.ndarray  # the voxel of it that is the first here, [B, 3]
+
+
+class Slab(NamedTuple):
+    """Which part of a volume an operation is given: some rows along I."""
+
+    first: int
+    rows: int  # of the whole volume
+
+
+@dataclass(frozen=True)
+class BiasField:
+    """Multiply by a smooth field; see :func:`torchio_gpu.functional.bias_field`."""
+
+    coefficients: Array  # [B, M]
+    order: int
+    code: ClassVar[str] = "BIAS"
+    seeds: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        expected = len(_reference.monomials(self.order)[0])
+        if self.coefficients.ndim != 2 or self.coefficients.shape[1] != expected:
+            raise ValueError(
+                f"coefficients must have shape (B, {expected}) for order {self.order}, "
+                f"got {tuple(self.coefficients.shape)}"
+            )
+
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
+        whole, first = (size, None) if view is None else view
+        return _reference.bias_factors(size, self.coefficients, self.order, whole, first)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        places = _places(size) if view is None else _places(view.whole, view.first)
+        return self.order, [places, self.coefficients]
+
+    def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
+        return _reference.bias_field(x, factors, slab.first, owns)
+
+
+@lru_cache(maxsize=64)
+def _ends(whole: Triple) -> np.ndarray:
+    """Scale and offset from voxel to [-1, 1] along each axis, [1, 6]; a lone voxel is at 0."""
+    last = np.array(whole) - 1
+    ends = np.stack((np.full(3, 2.0), -last), -1) / np.maximum(last, 1)[:, None]
+    return ends.reshape(1, 6)
+
+
+def _places(whole: Triple, first: np.ndarray | None = None) -> np.ndarray:
+    """The same for a window that begins with a voxel [B, 3] of the volume, [B, 6]."""
+    ends = _ends(whole)
+    if first is None:
+        return ends
+    places = ends.repeat(len(first), 0)
+    places[:, 1::2] += ends[:, ::2] * first
+    return places
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Raise to a power; see :func:`torchio_gpu.functional.gamma`."""
+
+    log_gamma: Array  # [B] or [B, C]
+    code: ClassVar[str] = "GAMMA"
+    seeds: ClassVar[None] = None
+
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
+        return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        (log_gamma,) = self.parameters(size, view)
+        return log_gamma.shape[1], [log_gamma]
+
+    def apply(self, x: Volume, slab: Slab, owns: bool, log_gamma: Tensor) -> Volume:
+        return _reference.gamma(x, log_gamma)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Add noise; see :func:`torchio_gpu.functional.noise`."""
+
+    mean: Array  # [B]
+    std: Array  # [B]
+    seeds: Array  # [B] int64
+    rician: bool = False
+    active: np.ndarray | None = None
+
+    @property
+    def code(self) -> str:
+        return "RICIAN" if self.rician else "NOISE"
+
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
+        return (self.mean, self.std)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        active = np.ones(1) if self.active is None else self.active.astype(np.float64)
+        return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
+
+    def apply(self, x: Volume, slab: Slab, owns: bool, mean: Tensor, std: Tensor) -> Volume:
+        active = None
+        if self.active is not None:
+            active = torch.from_numpy(self.active).to(x.device, non_blocking=True)
+        where = slab.first, slab.rows
+        return _reference.noise(x, mean, std, self.seeds, self.rician, active, *where, owns)
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """Keep values within a range; see :func:`torchio_gpu.functional.clamp`."""
+
+    low: Array  # [B], -inf for no bound
+    high: Array  # [B], inf for no bound
+    code: ClassVar[str] = "CLAMP"
+    seeds: ClassVar[None] = None
+
+    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
+        return (self.low, self.high)
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        return 0, [self.low[:, None], self.high[:, None]]
+
+    def apply(self, x: Volume, slab: Slab, owns: bool, low: Tensor, high: Tensor) -> Volume:
+        return _reference.clamp(x, low, high, owns)
+
+
+Operation = BiasField | Gamma | Noise | Clamp

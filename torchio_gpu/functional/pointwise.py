@@ -1,0 +1,121 @@
+"""Lists of pointwise operations: each voxel is read once, changed by all, written once.
+
+The functions of :mod:`torchio_gpu.functional.intensity` are lists of one operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..signature import checked
+from .dispatch import kernels
+from .dispatch.arguments import by_parts, check_real
+from .dispatch.backend import use_kernel
+from .dispatch.launch import to_device
+from .eager.slabs import join, slab_rows
+from .operations import BiasField, Gamma, Noise, Operation, Slab, View
+
+
+@checked
+def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = None) -> Volume:
+    """Apply pointwise operations one after another.
+
+    Args:
+        x: Volume, (B, C, I, J, K). Floats keep their dtype and are computed with in float32 or
+            better; integers become float32.
+        operations: What to do, in order; their tensors hold one entry per sample.
+        view: Where in a larger volume ``x`` lies, if it is a window of one. Noise is that of a
+            volume of the size of the window.
+
+    Returns:
+        A new volume; ``x`` is left as it is. Gradients flow to ``x`` and to the parameters.
+
+    >>> from torchio_gpu.functional.operations import BiasField, Gamma
+    >>> x = torch.ones(2, 1, 4, 4, 4)
+    >>> program = [Gamma(torch.zeros(2)), BiasField(torch.zeros(2, 4), order=1)]
+    >>> bool((pointwise(x, program) == x).all())
+    True
+    """
+    check_volume(x)
+    check_operations(x, operations)
+    if x.is_complex():
+        return by_parts(lambda parts: pointwise(parts, operations, view), x)
+    size = spatial_shape(x)
+    if use_kernel(x.device, kernels.obstacle(x, size)):
+        return kernels.pointwise(x, operations, view)
+    program = Program(operations, x, size, view)
+    y = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    rows = y.shape[2]
+    slab = slab_rows(rows, x.numel() // rows, x.device)
+    starts = range(0, rows, slab)
+    out = join((program(y[:, :, n : n + slab], n, owns=False) for n in starts), rows)
+    return out.to(x.dtype) if x.is_floating_point() else out
+
+
+def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
+    """Raise if voxels are complex where that has no meaning, or a parameter fits no sample."""
+    batch, channels = x.shape[:2]
+    for operation in operations:
+        apart = isinstance(operation, BiasField)
+        apart |= isinstance(operation, Noise) and not operation.rician
+        if not apart:  # real and imaginary parts go through by themselves
+            check_real(x)
+        for parameter in vars(operation).values():
+            if isinstance(parameter, (np.ndarray, Tensor)) and len(parameter) not in (1, batch):
+                raise ValueError(
+                    f"parameters must hold one entry per sample: expected {batch}, "
+                    f"got {len(parameter)}"
+                )
+        if isinstance(operation, Gamma) and operation.log_gamma.ndim == 2:
+            given = list(operation.log_gamma.shape)
+            if given[1] not in (1, channels):
+                raise ValueError(
+                    f"log_gamma must hold one value per sample [{batch}] or per channel "
+                    f"[{batch}, {channels}], got {given}"
+                )
+
+
+class Program:
+    """Operations made ready for a volume: with their parameters on its device.
+
+    Args:
+        operations: What to do, in order.
+        x: The volume, or one of its batch, channels, dtype and device.
+        size: Voxels along I, J, K of what the operations are applied to.
+        view: As for :func:`pointwise`.
+    """
+
+    def __init__(
+        self, operations: Sequence[Operation], x: Volume, size: Triple, view: View | None = None
+    ) -> None:
+        parameters = [operation.parameters(size, view) for operation in operations]
+        flat = [parameter for group in parameters for parameter in group]
+        self.differentiable = torch.is_grad_enabled() and any(
+            isinstance(t, Tensor) and t.requires_grad for t in (x, *flat)
+        )
+        moved = iter(to_device(x.device, *flat))
+        self.rows = size[0]
+        self.steps = [
+            (operation, [next(moved) for _ in group])
+            for operation, group in zip(operations, parameters, strict=True)
+        ]
+
+    def __call__(self, x: Volume, first: int, owns: bool) -> Volume:
+        """Apply the operations to a slab that begins with row ``first``.
+
+        Args:
+            x: Slab in float32 or float64.
+            first: Its first row along I, in the whole volume.
+            owns: Whether it may be overwritten.
+        """
+        slab = Slab(first, self.rows)
+        for operation, values in self.steps:
+            mine = owns and not (self.differentiable or x.requires_grad)
+            x = operation.apply(x, slab, mine, *values)  # type: ignore[arg-type]
+            owns = True
+        return x

@@ -1,0 +1,50 @@
+"""Lattices of control points of cubic B-splines, laid out as ITK's BSplineTransform does."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, common
+from ..shapes import Triple
+from .space import Space, spacing
+
+#: How far outside the outermost voxel centres ITK places the domain of a B-spline, in voxels
+#: (half a voxel to the image's edge and an eighth beyond: BSplineTransformInitializer).
+DOMAIN_MARGIN = 0.625
+SPLINE_ORDER = 3
+
+
+def control_lattice(space: Space, counts: Triple) -> np.ndarray:
+    """World to control-point coordinates, [B, 4, 4], for a cubic B-spline over a space.
+
+    The lattice runs along the voxel axes and is laid out as ITK's BSplineTransform does over an
+    image: ``counts - 3`` mesh cells cover the image and a margin of 0.625 voxel beyond the outer
+    voxel centres, and one further control point stands outside each end. In control-point
+    coordinates, point m of the lattice sits at m, and the image lies within [1, counts - 2].
+    """
+    return voxel_lattice(space.shape, counts) @ space.to_voxel
+
+
+@lru_cache(maxsize=256)
+def voxel_lattice(shape: Triple, counts: Triple) -> np.ndarray:
+    lattice = np.diag((0.0, 0.0, 0.0, 1.0))
+    for axis, (n, count) in enumerate(zip(shape, counts, strict=True)):
+        cells_per_voxel = (count - SPLINE_ORDER) / (n - 1 + 2 * DOMAIN_MARGIN)
+        lattice[axis, axis] = cells_per_voxel
+        lattice[axis, 3] = 1 + DOMAIN_MARGIN * cells_per_voxel
+    return lattice
+
+
+def control_spacing(space: Space, counts: Triple) -> np.ndarray:
+    """Distance between neighbouring control points along I, J, K in mm, [B, 3]."""
+    cells_per_voxel = voxel_lattice(space.shape, counts).diagonal()[:3]
+    return spacing(space.affine) / cells_per_voxel
+
+
+def displace(control_points: Array, linear: Array) -> Any:
+    """Express displacement vectors [B, 3, N0, N1, N2] in other axes, by ``linear`` [B, 3, 3]."""
+    _, points, linear = common(control_points, linear)
+    return (linear @ points.reshape(*points.shape[:2], -1)).reshape(points.shape)

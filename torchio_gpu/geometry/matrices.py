@@ -1,0 +1,49 @@
+"""4x4 matrices in float64, for numpy arrays and tensors alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, common
+
+
+def apply_affine(matrix: Array, points: Array) -> Any:
+    """Map points [..., N, 3] by matrices [..., 4, 4]."""
+    return points @ matrix[..., :3, :3].swapaxes(-1, -2) + matrix[..., None, :3, 3]
+
+
+def invert(matrix: Array) -> Any:
+    """Inverse of affine matrices [..., 4, 4].
+
+    On tensors by cofactors: differentiable, and without LAPACK's question to the device whether
+    the matrix is singular.
+    """
+    if isinstance(matrix, np.ndarray):
+        return np.linalg.inv(matrix)
+    m = matrix[..., :3, :3]
+    one, two = [1, 2, 0], [2, 0, 1]
+    cofactors = (
+        m[..., one, :][..., one] * m[..., two, :][..., two]
+        - m[..., one, :][..., two] * m[..., two, :][..., one]
+    )
+    determinant = (m[..., 0, :] * cofactors[..., 0, :]).sum(-1)
+    linear = cofactors.swapaxes(-1, -2) / determinant[..., None, None]
+    return affine_from(linear, -(linear @ matrix[..., :3, 3:])[..., 0])
+
+
+def pull_back(motion: Array) -> Any:
+    """From where the content goes to where an output point comes from."""
+    return invert(motion)
+
+
+def affine_from(linear: Array, offset: Array) -> Any:
+    """Homogeneous matrices [..., 4, 4] from their linear part [..., 3, 3] and offset [..., 3]."""
+    xp, linear, offset = common(linear, offset)
+    where = {} if xp is np else {"device": linear.device}
+    matrix = xp.zeros((*linear.shape[:-2], 4, 4), dtype=xp.float64, **where)
+    matrix[..., :3, :3] = linear
+    matrix[..., :3, 3] = offset
+    matrix[..., 3, 3] = 1
+    return matrix

@@ -1,0 +1,138 @@
+"""Motion of the content: rotation, scale, translation, reflection, as matrices of the world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, common, host
+from ..shapes import Triple
+from .matrices import affine_from
+from .space import Space, middle, spacing
+
+# E, C, S with R_axis(t) = E[axis] + C[axis] cos t + S[axis] sin t (Rodrigues), [3, 3, 3]
+_KEEP = np.einsum("ai,aj->aij", np.eye(3), np.eye(3))
+_COSINE = np.eye(3) - _KEEP
+_SINE = np.zeros((3, 3, 3))
+for _a, _b, _c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+    _SINE[_a, _c, _b], _SINE[_a, _b, _c] = 1, -1
+
+
+def rotation(degrees: Array) -> Any:
+    """Rotation matrices [..., 3, 3] from angles about x, y, z in degrees, [..., 3].
+
+    Right-handed in RAS+; applied about y first, then x, then z, as SimpleITK's Euler3DTransform
+    does: R = Rz Rx Ry.
+    """
+    xp, degrees, keep, cosine, sine = common(degrees, _KEEP, _COSINE, _SINE)
+    radians = xp.deg2rad(degrees)[..., None, None]
+    about = keep + cosine * xp.cos(radians) + sine * xp.sin(radians)
+    return about[..., 2, :, :] @ about[..., 0, :, :] @ about[..., 1, :, :]
+
+
+def affine_motion(
+    scales: Array, degrees: Array, translation: Array, centre: Array, inverse: bool = False
+) -> Any:
+    """Motion of the content in the world: rotate, move, then scale about a centre.
+
+    ``x -> centre + S (R (x - centre) + t)``, the order of TorchIO 1.x, in which the scale applies
+    to the translation too.
+
+    Args:
+        scales: Size of the result relative to the original along x, y, z, [B, 3].
+        degrees: Angles about x, y, z, [B, 3]; see :func:`rotation`.
+        translation: Millimetres along x, y, z, [B, 3].
+        centre: World position that scaling and rotation leave in place, [B, 3] in mm.
+        inverse: Return the inverse, the pull-back, which is as easily written down.
+
+    Returns:
+        Matrices [B, 4, 4].
+    """
+    _, scales, degrees, translation, centre = common(scales, degrees, translation, centre)
+    turn = rotation(degrees)  # [B, 3, 3]
+    if inverse:  # y -> centre + R' ((y - centre) / S - t)
+        back = turn.swapaxes(-1, -2)
+        shift = centre / scales + translation
+        return affine_from(back / scales[..., None, :], centre - (back @ shift[..., None])[..., 0])
+    linear = scales[..., None] * turn
+    offset = centre + scales * translation - (linear @ centre[..., None])[..., 0]
+    return affine_from(linear, offset)
+
+
+def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
+    """World map that mirrors a space in the middle of the chosen voxel axes.
+
+    Args:
+        space: The grid whose middle stays in place.
+        axes: Which of I, J, K to mirror, [B, 3] bool.
+
+    Returns:
+        Matrices [B, 4, 4]; each is its own inverse.
+    """
+    mirror = np.zeros((len(axes), 4, 4))
+    mirror.reshape(-1, 16)[:, :11:5] = 1 - 2 * axes  # the diagonal
+    mirror[:, :3, 3] = axes * (2 * middle(space.shape)[:3])
+    mirror[:, 3, 3] = 1
+    return space.affine @ mirror @ space.to_voxel
+
+
+def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
+    """For single-slice images, the world axes that the slice's plane holds, else ``None``.
+
+    Returns:
+        (in_plane, about): two [B, 3] masks over the world axes x, y, z. Translation and scale are
+        allowed where ``in_plane`` is 1, rotation where ``about`` is 1: about the slice's normal.
+    """
+    if 1 not in space.shape:
+        return None
+    thin = [axis for axis, n in enumerate(space.shape) if n == 1]
+    cosines = np.abs(space.affine[:, :3, :3]) / spacing(space.affine)[:, None]  # world, voxel
+    normal = np.zeros((len(cosines), 3))
+    for axis in thin:
+        normal[range(len(normal)), cosines[:, :, axis].argmax(1)] = 1
+    # A line or a point of voxels has no plane to rotate in.
+    about = normal if len(thin) == 1 else np.zeros_like(normal)
+    return 1 - normal, about
+
+
+def motion_in(
+    space: Space,
+    scales: Array,
+    degrees: Array,
+    translation: Array,
+    centre: Array,
+    inverse: bool = False,
+) -> Any:
+    """:func:`affine_motion` of the content of a space; a single slice stays in its plane."""
+    plane = slice_axis(space)
+    if plane is not None:
+        _, scales, degrees, translation, inside, about = common(
+            scales, degrees, translation, *plane
+        )
+        scales, translation = 1 + (scales - 1) * inside, translation * inside
+        degrees = degrees * about
+    return affine_motion(scales, degrees, translation, centre, inverse)
+
+
+def within_slice(
+    matrix: Array, source: Triple, target: Triple, offset: np.ndarray | None = None
+) -> Any:
+    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
+
+    A single slice that becomes a single slice is neither turned nor scaled nor moved across. Where
+    the grid itself moved, by an ``offset`` in voxels of the source, [B, 3], it may have become
+    another slice: one at least half a slice away stays away.
+    """
+    linear = np.abs(host(matrix))[0, :3, :3]
+    mask, unit, away = np.ones((4, 4)), np.zeros((4, 4)), np.zeros((len(matrix), 4, 4))
+    for a in range(3):
+        b = int(linear[a].argmax())  # the target's axis that runs along it
+        if source[a] == 1 and target[b] == 1:
+            mask[a, :] = 0
+            mask[:, b] = 0
+            unit[a, b] = 1
+            if offset is not None:
+                away[:, a, 3] = np.where(abs(offset[:, a]) > 0.5, offset[:, a], 0)
+    _, matrix, mask, unit, away = common(matrix, mask, unit, away)
+    return matrix * mask + unit + away

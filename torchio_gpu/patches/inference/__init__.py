@@ -1,0 +1,1 @@
+"""Volumes put together from predictions for patches."""

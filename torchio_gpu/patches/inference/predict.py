@@ -1,0 +1,138 @@
+"""A network's prediction of a whole volume, made patch by patch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...data import Image, ScalarImage, Subject
+from ...progress import progress as shown
+from ...shapes import Volume, check_count
+from ...signature import checked
+from ..sampling.grid import GridSampler
+from ..sampling.location import PatchLocation
+from .aggregator import PatchAggregator
+
+__all__ = ["predict_by_patches"]
+
+
+@checked
+def predict_by_patches(
+    model: Callable[[Volume], Any],
+    subject: Subject | Image | Tensor,
+    patch_size: Any,
+    patch_overlap: Any = 0,
+    *,
+    image: str | Sequence[str] | None = None,
+    overlap_mode: str = "hann",
+    batch_size: int = 4,
+    padding_mode: str | float | None = None,
+    fill: float = 0,
+    output_shape: Any = None,
+    device: torch.device | str | None = None,
+    output_device: torch.device | str | None = None,
+    autocast: torch.dtype | None = None,
+    reduction: Callable[[Tensor], Tensor] | None = None,
+    progress: bool = False,
+) -> Any:
+    """Predict a volume by patches on a regular grid, without gradients.
+
+    Args:
+        model: Called with patches (B, C, i, j, k); returns predictions (B, N, i, j, k), or a dict
+            of them. Put a module into evaluation mode before.
+        subject: A Subject; or an Image or tensor (C, I, J, K).
+        patch_size, patch_overlap, padding_mode, fill: See :class:`GridSampler`.
+        image: Of a Subject, the image that the model is given, or several, whose channels are
+            joined; by default its only scalar image.
+        overlap_mode, output_shape: See :class:`PatchAggregator`.
+        batch_size: Patches that the model is given at once; the last ones may be fewer.
+        device: Where the model runs; by default where its first parameter is, or else the image.
+        output_device: Where to put predictions together; by default where they are.
+        autocast: Let torch compute in this dtype where that is safe.
+        reduction: Applied to (N, rows, J, K) of the output as soon as some rows are done, for
+            outputs that do not fit into memory: ``lambda slab: slab.argmax(0)``. It must keep the
+            last three axes.
+        progress: Show a progress bar of the patches.
+
+    Returns:
+        The prediction, (N, I, J, K), or a dict of predictions; with a ``reduction``, the slabs that
+        it made, joined.
+
+    Raises:
+        TypeError: ``subject`` is none of these, or the model returns something else.
+        ValueError: An argument is not as above, or the image to predict from is not clear.
+        KeyError: The subject has no such image.
+
+    >>> image = ScalarImage(torch.rand(1, 20, 20, 20))
+    >>> threshold = predict_by_patches(lambda x: x > 0.5, image, 8, 2, overlap_mode="crop")
+    >>> bool((threshold == (image.data > 0.5)).all())
+    True
+    """
+    check_count(batch_size, "batch_size", 1)
+    joined = _joined(subject, image)
+    sampler = GridSampler(Subject(image=joined), patch_size, patch_overlap, padding_mode, fill)
+    where = _device_of(model, sampler) if device is None else torch.device(device)
+    aggregator = PatchAggregator(
+        joined.spatial_shape, overlap_mode, sampler.patch_overlap, output_shape, output_device
+    )
+
+    def predictions(advance: Callable[[int], None]) -> Iterator[tuple[Any, list[PatchLocation]]]:
+        locations = sampler.patch_locations
+        for n in range(0, len(locations), batch_size):
+            some = locations[n : n + batch_size]
+            batch = sampler.tensor("image", some).to(where, non_blocking=True)
+            batch = batch if batch.is_floating_point() else batch.float()
+            with torch.autocast(where.type, autocast, enabled=autocast is not None):
+                output = model(batch)
+            yield output, some
+            advance(len(some))
+
+    with torch.no_grad(), shown("patches", len(sampler), progress) as advance:
+        pairs = predictions(advance)
+        if reduction is not None:
+            return torch.cat([slab.data for slab in aggregator.stream(pairs, reduction)], -3)
+        names: list[str] | None = None
+        for output, locations in pairs:
+            names = list(output) if isinstance(output, dict) else None
+            aggregator.add_batch(output, locations)
+        if names is None:
+            return aggregator.get_output()
+        return {name: aggregator.get_output(name) for name in names}
+
+
+def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
+    """The image that the model is given."""
+    if isinstance(subject, Tensor):
+        subject = ScalarImage(subject)
+    if isinstance(subject, Image):
+        if image is not None:
+            raise ValueError(f"image must be None unless there is a Subject, got {image!r}")
+        return subject
+    if not isinstance(subject, Subject):
+        kind = type(subject).__name__
+        raise TypeError(f"subject must be a Subject, an Image or a tensor, got {kind}")
+    names = [image] if isinstance(image, str) else image
+    if names is None:
+        names = list(subject.get_images_dict())
+        if len(names) != 1:
+            raise ValueError(f"image must name those of {list(subject)} to predict from, got None")
+    missing = [name for name in names if name not in list(subject)]
+    if missing or not names:
+        raise KeyError(f"image must name images of {list(subject)}, got {image!r}")
+    images = [subject[name] for name in names]
+    if len(images) == 1:
+        return images[0]
+    Subject(dict(zip(names, images, strict=True))).check_consistent_space()
+    data = torch.cat([copy.copy(each).data for each in images])  # read into the copies
+    return ScalarImage(data, affine=images[0].affine)
+
+
+def _device_of(model: Any, sampler: GridSampler) -> torch.device:
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if parameter is not None:
+        return parameter.device
+    return sampler.tensor("image", sampler.patch_locations[:1]).device

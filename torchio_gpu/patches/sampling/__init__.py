@@ -1,0 +1,1 @@
+"""Locations of patches, and patches cut out of volumes."""

@@ -1,0 +1,150 @@
+"""Cutting patches out of subjects and batches: what all samplers share."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import functional as F
+from ... import random
+from ...data import LOCATION, Subject, SubjectsBatch
+from ...data.subject import check_same_space
+from ...functional.pad import check_padding
+from ...geometry import Space, windowed
+from ...shapes import Triple, check_triple
+from ...signature import is_number
+from ...transforms import Pad
+from .location import PatchLocation
+
+
+class PatchSampler:
+    """What samplers of patches share. Not for use by itself.
+
+    Called with a Subject, a sampler returns one patch of it, a Subject as well; with a Subject and
+    a number, it iterates over so many. Of a SubjectsBatch it takes one patch of each sample.
+
+    Args:
+        patch_size: Voxels of a patch along I, J, K; one number stands for three.
+        padding_mode: None for patches that lie within the volume. Otherwise what stands outside:
+            'constant' for ``fill``, or as for :class:`Pad`.
+        fill: Value outside for padding 'constant'; label maps get 0.
+    """
+
+    def __init__(
+        self, patch_size: Any, padding_mode: str | float | None = None, fill: float = 0
+    ) -> None:
+        self.patch_size = check_triple(patch_size, "patch_size")
+        self.padding_mode, self.fill = padding_mode, fill
+        if padding_mode is not None:
+            check_padding(padding_mode)
+        if not is_number(fill) or not math.isfinite(fill):
+            raise ValueError(f"fill must be a number, got {fill!r}")
+        if padding_mode != "constant" and fill != 0:
+            raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")
+
+    # Where patches may lie
+
+    def margins(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
+        """How many voxels patches may leave a volume by, before and after it, [3] each."""
+        raise NotImplementedError
+
+    def room(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last voxel at which a patch may begin, [3] each.
+
+        Raises:
+            ValueError: A patch is larger than the volume, and there is no padding.
+        """
+        before, after = self.margins(shape)
+        last = np.array(shape) + after - self.patch_size
+        if (last < -before).any():
+            flat = ", with 1 along the axis of a single slice" if 1 in shape else ""
+            raise ValueError(
+                f"patch_size must be at most the shape of the volume, {shape}, or padding_mode be "
+                f"given{flat}, got {self.patch_size}"
+            )
+        return -before, last
+
+    def padded(self, x: Any) -> tuple[Any, np.ndarray]:
+        """A subject or batch with its margins, and how many voxels were added before it, [3]."""
+        space = check_space(x)
+        self.room(space.shape)
+        before, after = self.margins(space.shape)
+        if not (before.any() or after.any()):
+            return x, before
+        mode: Any = self.fill if self.padding_mode == "constant" else self.padding_mode
+        bounds = np.stack([before, after], 1).ravel().tolist()
+        pad = Pad(bounds, padding_mode=mode)
+        streams, x = x.streams, pad(x)
+        (x.history if isinstance(x, Subject) else x.records).pop()  # a patch is not padded itself
+        x.streams = streams
+        return x, before
+
+    # Cutting
+
+    def cut(self, padded: Subject, before: np.ndarray, corner: np.ndarray, seed: int) -> Subject:
+        """A patch of a subject.
+
+        Args:
+            padded: The subject with its margins.
+            before: How wide they are before it, [3].
+            corner: First voxel of the patch, in those of the subject without margins, [3].
+            seed: Of whatever happens to the patch at random.
+        """
+        patch = copy.copy(padded)
+        i, j, k = (
+            slice(first, first + n)
+            for first, n in zip((corner + before).tolist(), self.patch_size, strict=True)
+        )
+        for name, image in patch.get_images_dict(intensity_only=False).items():
+            patch.add_image(image[i, j, k], name)
+        a, b, c = corner.tolist()
+        location = PatchLocation((a, b, c), self.patch_size)
+        patch[LOCATION], patch["patch_location"] = location.to_tensor(), location
+        patch.streams = random.Streams(np.array([seed]), np.ones(1, dtype=np.int64))
+        return patch
+
+    def cut_batch(
+        self, padded: SubjectsBatch, before: np.ndarray, corner: np.ndarray, seeds: np.ndarray
+    ) -> SubjectsBatch:
+        """One patch of each sample; arguments as for :meth:`cut`, [B, 3] and [B]."""
+        size = self.patch_size
+        images = {}
+        for name, each in padded.images.items():
+            data = F.extract_patches(each.data, corner + before, size)
+            space = windowed(each.space, corner + before, size)
+            images[name] = each.with_data(data, space.affine)
+        batch = padded.replace(images)
+        batch.metadata = {**batch.metadata, **located(corner, size)}
+        batch.streams = random.Streams(seeds, np.ones(len(seeds), dtype=np.int64))
+        return batch
+
+
+def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
+    """What a batch of patches says of where they lie, of first voxels [B, 3]."""
+    places = [PatchLocation((a, b, c), size) for a, b, c in corner.tolist()]
+    return {LOCATION: torch.stack([p.to_tensor() for p in places]), "patch_location": places}
+
+
+def space_of(x: Subject | SubjectsBatch) -> Space:
+    """Where the voxels of the first image lie."""
+    images: Mapping[str, Any] = x.get_images_dict(intensity_only=False)
+    space: Space = next(iter(images.values())).space
+    return space
+
+
+def check_space(x: Subject | SubjectsBatch) -> Space:
+    """Where the voxels of all images lie, which must be the same.
+
+    Raises:
+        ValueError: It is not.
+    """
+    check_same_space(x.get_images_dict(intensity_only=False))
+    return space_of(x)
+
+
+__all__ = ["PatchSampler", "check_space", "located", "space_of"]

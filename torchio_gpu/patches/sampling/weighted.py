@@ -1,0 +1,206 @@
+"""Patches at random places: where a map or labels say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data import LABEL, Subject
+from ...signature import is_number
+from ..inference.weights import Weigh, Weights
+from .samplers import Finder, RandomSampler, sorted_out
+
+
+class WeightedSampler(RandomSampler):
+    """Patches whose middle voxel is drawn with the probability that a map gives to it.
+
+    The middle voxel of n is number n // 2. Only voxels around which a patch fits are drawn, unless
+    there is padding; one whose weight is 0 never is.
+
+    Args:
+        subject, patch_size, num_patches, padding_mode, fill: As for :class:`UniformSampler`.
+        probability_map: Name of the image, of one channel, that holds the weights; they need not
+            sum to 1.
+
+    As in TorchIO 1.x, ``WeightedSampler(64, "weights")`` names the patch size and the map.
+
+    Raises:
+        ValueError: An argument is not as above; or, when a patch is cut, a weight is negative or
+            not finite, or all of them are 0.
+        KeyError: The subject has no such image.
+
+    The map on a GPU, choosing waits for it: where a patch lies is known on the host.
+
+    >>> weights = torch.zeros(1, 12, 12, 12)
+    >>> weights[0, 5, 6, 7] = 1
+    >>> subject = Subject(t1=ScalarImage(torch.rand(1, 12, 12, 12)), w=ScalarImage(weights))
+    >>> WeightedSampler(patch_size=4, probability_map="w")(subject).patch_location.index
+    (3, 4, 5)
+    """
+
+    def __init__(
+        self,
+        subject: Any = None,
+        patch_size: Any = None,
+        probability_map: str | None = None,
+        num_patches: int | None = None,
+        padding_mode: str | float | None = None,
+        fill: float = 0,
+    ) -> None:
+        subject, patch_size, probability_map = sorted_out(
+            subject, patch_size, probability_map, "probability_map"
+        )
+        super().__init__(subject, patch_size, num_patches, padding_mode, fill)
+        if not isinstance(probability_map, str):
+            raise TypeError(f"probability_map must name an image, got {probability_map!r}")
+        self.probability_map = probability_map
+
+    def map_name(self, images: Mapping[str, Any]) -> str:
+        """Name of the image that says where to look, among those of a subject or batch."""
+        return _named(images, self.probability_map, "probability_map")
+
+    def weigher(self, seen: Tensor) -> Weigh:
+        """What weighs voxels, given all that may be drawn."""
+        return Tensor.double
+
+    def weights(self, voxels: Tensor, box: np.ndarray | None = None) -> Weights:
+        """The weights of the voxels of a map (1, I, J, K).
+
+        Args:
+            voxels: The map.
+            box: The first and the last voxel that may be drawn, [2, 3]; by default those around
+                which a patch fits.
+        """
+        if voxels.shape[0] != 1:
+            raise ValueError(f"{self._what()} must have one channel, got {voxels.shape[0]}")
+        if box is None:
+            i, j, k = voxels.shape[1:]
+            box = np.stack(self.room((i, j, k))) + np.array(self.patch_size) // 2
+        first, last = box
+        return Weights.of(voxels[0], first, last, self.weigher, self._what())
+
+    def _what(self) -> str:
+        return f"the probability map {self.probability_map!r}"
+
+    def finder(self, x: Any) -> Finder:
+        half = np.array(self.patch_size) // 2
+        images: Mapping[str, Any] = x.get_images_dict(intensity_only=False)
+        data = images[self.map_name(images)].data
+        if isinstance(x, Subject):
+            weights = self.weights(data)
+            return lambda seeds: weights.draw(data[0], seeds) - half
+        each = [self.weights(voxels) for voxels in data]
+
+        def find(seeds: np.ndarray) -> np.ndarray:
+            rows = zip(each, data, seeds[:, None], strict=True)
+            return np.concatenate([w.draw(voxels[0], seed) for w, voxels, seed in rows]) - half
+
+        return find
+
+
+class LabelSampler(WeightedSampler):
+    """Patches whose middle voxel has a label that is drawn first.
+
+    Args:
+        subject, patch_size, num_patches, padding_mode, fill: As for :class:`UniformSampler`.
+        label_name: Name of the label map; by default the first one.
+        label_probabilities: How likely the labels are; they need not sum to 1, and a label that is
+            not listed is never in the middle. Each is shared by all voxels of the label around
+            which a patch fits; of a label without any, the others take over. By default, all
+            voxels with a label > 0 are equally likely.
+
+    Raises:
+        ValueError: An argument is not as above; or, when a patch is cut, there is none of the
+            labels.
+        KeyError: The subject has no such image.
+
+    >>> labels = torch.zeros(1, 12, 12, 12, dtype=torch.uint8)
+    >>> labels[0, 5, 6, 7] = 3
+    >>> subject = Subject(seg=LabelMap(labels))
+    >>> sampler = LabelSampler(subject, 4, "seg", {0: 0.5, 3: 0.5}, num_patches=20)
+    >>> sum(patch.seg.data[0, 2, 2, 2].item() == 3 for patch in sampler) > 0
+    True
+    """
+
+    def __init__(
+        self,
+        subject: Any = None,
+        patch_size: Any = None,
+        label_name: Any = None,
+        label_probabilities: Mapping[int, float] | None = None,
+        num_patches: int | None = None,
+        padding_mode: str | float | None = None,
+        fill: float = 0,
+    ) -> None:
+        if not (subject is None or isinstance(subject, Subject)):
+            if isinstance(label_name, Mapping):
+                if label_probabilities is not None:
+                    raise ValueError("label_probabilities must be given once, got it twice")
+                label_name, label_probabilities = None, label_name
+            subject, patch_size, label_name = sorted_out(
+                subject, patch_size, label_name, "label_name"
+            )
+        if label_name is not None and not isinstance(label_name, str):
+            raise TypeError(f"label_name must name an image, got {label_name!r}")
+        super().__init__(subject, patch_size, label_name or "", num_patches, padding_mode, fill)
+        self.label_name = label_name
+        self.label_probabilities = _check_probabilities(label_probabilities)
+
+    def map_name(self, images: Mapping[str, Any]) -> str:
+        if self.label_name is not None:
+            return _named(images, self.label_name, "label_name")
+        for name, image in images.items():
+            if image.kind == LABEL:
+                return name
+        raise ValueError(f"subject must have a label map, it has {list(images)}")
+
+    def weigher(self, seen: Tensor) -> Weigh:
+        if self.label_probabilities is None:
+            return lambda voxels: (voxels > 0).double()
+        shares = {
+            label: probability / (seen == label).sum().clamp(min=1).double()
+            for label, probability in self.label_probabilities.items()
+        }
+
+        def weigh(voxels: Tensor) -> Tensor:
+            weights = torch.zeros(voxels.shape, dtype=torch.float64, device=voxels.device)
+            for label, share in shares.items():
+                weights += (voxels == label) * share
+            return weights
+
+        return weigh
+
+    def _what(self) -> str:
+        labels = list(self.label_probabilities) if self.label_probabilities else "above 0"
+        name = "" if self.label_name is None else f" {self.label_name!r}"
+        return f"the label map{name}, for the labels {labels},"
+
+
+def _named(images: Mapping[str, Any], name: str, argument: str) -> str:
+    if name not in images:
+        raise KeyError(
+            f"{argument} must name an image of the subject, {name!r} is none of {list(images)}"
+        )
+    return name
+
+
+def _check_probabilities(given: Mapping[int, float] | None) -> dict[int, float] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise TypeError(f"label_probabilities must be a dict, got {given!r}")
+    numbers = all(is_number(n) for pair in given.items() for n in pair)
+    if not given or not numbers or not all(0 <= p < math.inf for p in given.values()):
+        raise ValueError(f"label_probabilities must be numbers >= 0 by label, got {given!r}")
+    known = {label: float(p) for label, p in given.items()}
+    if not sum(known.values()) > 0:
+        raise ValueError(f"label_probabilities must sum to more than 0, got {given!r}")
+    return known
+
+
+__all__ = ["LabelSampler", "WeightedSampler"]

@@ -1,0 +1,1 @@
+"""Queues of patches for training, on the host and on a device."""

@@ -1,0 +1,237 @@
+"""Patches of volumes that stay on the device: drawn, augmented and batched there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ... import random
+from ...data import Subject, SubjectsBatch, SubjectsDataset
+from ...shapes import check_count
+from ...transforms import Transform
+from ...transforms.pipeline.chain import Chain
+from ...transforms.pipeline.patchwise import Patchwise
+from ...transforms.pipeline.plan import Window
+from ..sampling.cutting import check_space, located
+from ..sampling.samplers import RandomSampler, UniformSampler
+from ..sampling.weighted import WeightedSampler
+from .cache import Shelf
+from .epochs import Turns
+from .resident import Resident, together
+
+
+class DeviceQueue:
+    """Batches of augmented patches of volumes that are kept on the device.
+
+    Subjects are read once and stay on the device in the dtype that they are stored in. For each
+    patch, its place and its augmentation are drawn, and only its own voxels are computed: cutting
+    it out is the last map of the spatial transforms, in the same sampling. Bias fields and
+    deformations are those of the whole volume, in which the patch has its place.
+
+    Where a transform needs the whole volume (those of k-space, blur, normalization, ...), it and
+    all transforms before it are applied to the volume, as are those before the last run of spatial
+    ones; see :meth:`explain`. That is done once for the ``patches_per_volume`` patches that are
+    then cut out of it, each with its own parameters for the transforms that follow. So transforms
+    that need the volume belong to the front of a pipeline, and if they are not random, into the
+    ``transform`` of a :class:`SubjectsDataset`, whose results are kept.
+
+    Args:
+        subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset; what the
+            dataset does to a subject is done once. The images of a subject must lie in one space.
+        patch_sampler: A UniformSampler, WeightedSampler or LabelSampler without padding. Weighted
+            patches lie about the place to which the transforms move the voxel drawn. Where these
+            only flip volumes or change their grid, voxels are drawn around which a patch fits in
+            the end; where they move the content, all voxels are, and patches stay in the volume.
+        transform: The augmentation.
+        batch_size: Patches of a batch, each of another subject.
+        patches_per_volume: Patches of each subject and epoch.
+        device: Where to keep volumes; by default the GPU if there is one, else the CPU.
+        memory: Bytes of volumes to keep on the device; by default half of what is free on a GPU.
+            Others wait in host memory, pinned, and are copied ahead of their use. On a CPU the two
+            are one.
+        num_workers: Threads that read the subjects of the next batches ahead.
+        shuffle_subjects: Take subjects in random order; by default, unless there is a
+            ``subject_sampler``.
+        subject_sampler: Indices of the subjects to take, in order. It shares out subjects between
+            ranks itself; else ranks of ``torch.distributed`` share them out, of which one may have
+            a subject more than another.
+        drop_last: Leave out the last subjects of an epoch if they do not fill a batch.
+        seed: Decides all that is random, together with the number of the epoch; by default drawn
+            from torch's CPU generator at each epoch.
+
+    Yields:
+        :class:`SubjectsBatch` on the device, whose samples know their place:
+        ``batch.patch_location[n]``. Where the sizes of volumes differ, so do the passes they share,
+        not the results. The history of a patch is what was done to its volume.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: A number is out of range; or, in an epoch, a patch is larger than its volume, or
+            the images of a subject do not lie in one space.
+        RuntimeError: A subject cannot be loaded; it is named.
+
+    >>> subjects = [Subject(t1=ScalarImage(torch.rand(1, 32, 32, 32))) for _ in range(4)]
+    >>> augment = Compose([RandomMotion(), RandomAffine(), RandomBiasField(), RandomNoise()])
+    >>> queue = DeviceQueue(subjects, UniformSampler(16), augment, 2, 3, device="cpu")
+    >>> [tuple(batch.t1.shape) for batch in queue] == [(2, 1, 16, 16, 16)] * 6
+    True
+    >>> print(queue.explain())
+    for each volume:
+    volume: RandomMotion  (ends: end of the pipeline)
+    for each patch:
+    spatial: RandomAffine  (ends: RandomBiasField is pointwise)
+    pointwise: RandomBiasField -> RandomNoise  (ends: end of the pipeline)
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject] | Dataset[Any],
+        patch_sampler: RandomSampler,
+        transform: Transform | None = None,
+        batch_size: int = 1,
+        patches_per_volume: int = 1,
+        *,
+        device: torch.device | str | None = None,
+        memory: int | None = None,
+        num_workers: int = 0,
+        shuffle_subjects: bool | None = None,
+        subject_sampler: Any = None,
+        drop_last: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(patch_sampler, (UniformSampler, WeightedSampler)):
+            raise TypeError(
+                "patch_sampler must be a UniformSampler, WeightedSampler or LabelSampler, got "
+                f"{patch_sampler!r}"
+            )
+        if patch_sampler.padding_mode is not None:
+            raise ValueError(
+                "patch_sampler must be without padding: pad the volumes in the transform of a "
+                f"SubjectsDataset, got padding_mode {patch_sampler.padding_mode!r}"
+            )
+        if transform is not None and not isinstance(transform, Transform):
+            raise TypeError(f"transform must be a Transform or None, got {transform!r}")
+        check_count(batch_size, "batch_size", 1)
+        check_count(patches_per_volume, "patches_per_volume", 1)
+        check_count(num_workers, "num_workers", 0)
+        if memory is not None:
+            check_count(memory, "memory", 0)
+        self.patch_sampler, self.transform = patch_sampler, transform
+        self.batch_size, self.patches_per_volume = batch_size, patches_per_volume
+        self.num_workers, self.drop_last = num_workers, drop_last
+        if not isinstance(subjects, Dataset):
+            subjects = SubjectsDataset(subjects)
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.empty(0, device=device).device
+        shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
+        self._turns = Turns(subjects, subject_sampler, shuffle, seed)
+        self.shelf = Shelf(subjects, self.device, memory, seed)
+        self._pipeline = Patchwise(transform)
+
+    def __len__(self) -> int:
+        """Batches of an epoch, of this rank."""
+        whole, rest = divmod(len(self._turns), self.batch_size)
+        return (whole + (rest > 0 and not self.drop_last)) * self.patches_per_volume
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the number of the next epoch; it goes up by itself."""
+        self._turns.epoch = epoch
+
+    def explain(self) -> str:
+        """What is done for each volume, and what for each patch."""
+        return str(self._pipeline)
+
+    def __iter__(self) -> Iterator[SubjectsBatch]:
+        epoch = self._turns.next()
+        pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
+        groups = [pairs[n : n + self.batch_size] for n in range(0, len(pairs), self.batch_size)]
+        if self.drop_last and groups and len(groups[-1]) < self.batch_size:
+            groups.pop()
+        with self.shelf.ahead(self.num_workers) as take:
+            for n, group in enumerate(groups):
+                ahead = [index for later in groups[n + 1 :][:1] for index, _ in later]
+                residents = take([index for index, _ in group], ahead)
+                seeds = np.array([seed for _, seed in group])
+                yield from self._patches(residents, seeds)
+
+    def _patches(self, residents: list[Resident], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
+        """Batches with one patch of each subject."""
+        children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
+        if self._pipeline.before.steps:
+            residents = [
+                self._whole(resident, seed) for resident, seed in zip(residents, seeds, strict=True)
+            ]
+        for n in range(self.patches_per_volume):
+            yield self._batch(residents, children[:, n])
+
+    def _whole(self, resident: Resident, seed: int) -> Resident:
+        """A subject after what is done for each volume."""
+        batch = resident.batch.replace(dict(resident.batch.images))
+        batch.streams = random.Streams(np.array([seed]))
+        out, decisions = self._pipeline.whole(batch)
+        check_space(out)
+        return Resident(out, decisions)
+
+    def _batch(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
+        """One patch of each subject, those of one shape in one go."""
+        shapes: dict[Any, list[int]] = {}
+        for n, resident in enumerate(residents):
+            images = resident.batch.images.items()
+            alike = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
+            shapes.setdefault(alike, []).append(n)
+        parts = [self._alike([residents[n] for n in rows], seeds[rows]) for rows in shapes.values()]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort([n for rows in shapes.values() for n in rows])
+        samples = [sample for part in parts for sample in part.unbatch()]
+        return SubjectsBatch.from_subjects([samples[n] for n in order])
+
+    def _alike(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
+        sampler = self.patch_sampler
+        size, corners = sampler.patch_size, []
+
+        def place(chains: Mapping[str, Chain]) -> np.ndarray:
+            first = self._corners(residents, seeds, chains)
+            corners.append(first)
+            return first
+
+        decisions = np.concatenate([resident.decisions for resident in residents])
+        batch = together(residents, seeds)
+        out = self._pipeline.patches(batch, decisions, Window(size, place))
+        out.metadata = {**out.metadata, **located(corners[0], size)}
+        return out
+
+    def _corners(
+        self, residents: list[Resident], seeds: np.ndarray, chains: Mapping[str, Chain]
+    ) -> np.ndarray:
+        """First voxels of the patches, [B, 3], in the volumes as they are after the maps."""
+        sampler = self.patch_sampler
+        shapes = {name: chain.space.shape for name, chain in chains.items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"images must share a spatial shape to be cut, got {shapes}")
+        first, last = sampler.room(next(iter(shapes.values())))
+        if isinstance(sampler, UniformSampler):
+            return sampler.corners_between(first, last, seeds)
+        assert isinstance(sampler, WeightedSampler)
+        name = sampler.map_name(residents[0].batch.images)
+        chain, half = chains[name], np.array(sampler.patch_size) // 2
+        boxes = chain.origin_of(first + half, last + half)
+        if boxes is None:  # a motion, other for each patch: of all voxels, where there is room
+            ends = np.array([(0, 0, 0), chain.source.shape]) - [[0], [1]]
+            boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
+        voxels = []
+        for resident, box, seed in zip(residents, boxes, seeds, strict=True):
+            known, key = resident.batch.images[name].data[0], box.tobytes()
+            if key not in resident.weights:
+                resident.weights[key] = sampler.weights(known, box)
+            voxels.append(resident.weights[key].draw(known[0], np.array([seed])))
+        middle = np.rint(chain.where(np.concatenate(voxels).astype(np.float64)))
+        return (middle.astype(np.int64) - half).clip(first, last)
+
+
+__all__ = ["DeviceQueue"]

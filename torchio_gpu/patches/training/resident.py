@@ -1,0 +1,137 @@
+"""Volumes that stay where they are, and batches that are made of them without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data import ImagesBatch, SubjectsBatch
+from ...functional.patches import extract_patches
+from ...random import Streams
+from ...shapes import Triple, Volume
+from ..inference.weights import Weights
+
+
+class Resident:
+    """One subject on the device, with what is known of its voxels.
+
+    Args:
+        batch: The subject, as a batch of one.
+        decisions: Random numbers of decisions that its patches are bound to, [1, N].
+    """
+
+    def __init__(self, batch: SubjectsBatch, decisions: np.ndarray | None = None) -> None:
+        self.batch = batch
+        self.decisions = np.empty((1, 0)) if decisions is None else decisions
+        #: Weights of the map to draw from, by the box that is drawn from.
+        self.weights: dict[bytes, Weights] = {}
+        #: Values outside the field of view, by image and what they depend on.
+        self.fills: dict[tuple[str, str | bytes], Tensor] = {}
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the voxels take."""
+        return sum(each.data.nbytes for each in self.batch.images.values())
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Resident:
+        """The subject on another device; itself, if it is there."""
+        if self.batch.device == device:
+            return self
+        moved = Resident(self.batch.to(device, non_blocking=non_blocking), self.decisions)
+        moved.weights, moved.fills = self.weights, self.fills  # what is found out once stays known
+        return moved
+
+
+class _Images(ImagesBatch):
+    """An image of each of several resident subjects, of one shape. A subject may occur repeatedly.
+
+    Only the parts that are asked for are put together.
+    """
+
+    def __init__(
+        self, subjects: Sequence[Resident], name: str, dtype: torch.dtype | None = None
+    ) -> None:
+        each = [subject.batch.images[name] for subject in subjects]
+        self._subjects, self._name, self._each = subjects, name, each
+        self._dtype = each[0].dtype if dtype is None else dtype
+        self.affine = np.concatenate([images.affine for images in each])
+        self.kind = each[0].kind
+        known = [images._images for images in each]
+        self._images = None if None in known else list(chain.from_iterable(k or () for k in known))
+
+    @property
+    def data(self) -> Volume:  # type: ignore[override]
+        """Voxels, (B, C, I, J, K): a copy of all volumes."""
+        return torch.cat([images.data for images in self._each]).to(self._dtype)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self._each), *self._each[0].shape[1:]))
+
+    @property
+    def device(self) -> torch.device:
+        return self._each[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    def floating(self) -> ImagesBatch:
+        if self.dtype.is_floating_point:
+            return self
+        return _Images(self._subjects, self._name, torch.float32)
+
+    def part(self, first: np.ndarray, size: Triple) -> Volume:
+        volumes = [images.data for images in self._each]
+        return extract_patches(volumes, first, size).to(self._dtype)
+
+    def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
+        pairs = list(zip(self._subjects, keys, strict=True))
+        values = [subject.fills.get((self._name, key)) for subject, key in pairs]
+        found = [value for value in values if value is not None]
+        if len(found) == len(values):
+            return torch.cat(found)
+        computed: Tensor = compute()
+        for n, (subject, key) in enumerate(pairs):
+            subject.fills[self._name, key] = computed[n : n + 1]
+        return computed
+
+    def fill_value(self, rule: str | float) -> Any:
+        if not isinstance(rule, str):
+            return rule
+        values = []
+        for subject, images in zip(self._subjects, self._each, strict=True):
+            known = subject.fills.get((self._name, rule))
+            if known is None:
+                known = subject.fills[self._name, rule] = images.fill_value(rule)
+            values.append(known)
+        return torch.cat(values)
+
+
+def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
+    """A batch of resident subjects, whose images share their kinds, dtypes and shapes.
+
+    Args:
+        subjects: The subjects; the same one may occur several times.
+        seeds: Of the samples, [B]; their first position is used up.
+    """
+    batches = [subject.batch for subject in subjects]
+    first = batches[0]
+    images: dict[str, ImagesBatch] = {name: _Images(subjects, name) for name in first.images}
+    names = dict.fromkeys(name for each in batches for name in each.metadata)
+    metadata = {name: [each.metadata.get(name, [None])[0] for each in batches] for name in names}
+    histories = [each.history[0] for each in batches]
+    used = np.ones(len(seeds), dtype=np.int64)
+    batch = SubjectsBatch(
+        images, metadata, Streams(seeds, used), histories if any(histories) else None
+    )
+    batch._class = first._class
+    return batch
+
+
+__all__ = ["Resident", "together"]

@@ -1,0 +1,33 @@
+"""Random numbers of samples: the generator, seeds and uniform numbers, normal numbers."""
+
+from .gaussian import normals
+from .philox import MASK, philox, philox_pairs
+from .streams import (
+    Layout,
+    Streams,
+    fresh_seeds,
+    offspring,
+    sample_seeds,
+    streams_for,
+    to_seeds,
+    uniforms,
+    use_seed,
+    visits,
+)
+
+__all__ = [
+    "MASK",
+    "Layout",
+    "Streams",
+    "fresh_seeds",
+    "normals",
+    "offspring",
+    "philox",
+    "philox_pairs",
+    "sample_seeds",
+    "streams_for",
+    "to_seeds",
+    "uniforms",
+    "use_seed",
+    "visits",
+]

@@ -1,0 +1,1 @@
+"""Transforms that give images another grid."""

@@ -1,0 +1,136 @@
+"""Voxels cut off the ends of axes, or added to them. Nothing is interpolated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F
+from ... import geometry
+from ...data import ImagesBatch
+from ...data.image import INTENSITY
+from ...functional.pad import check_padding
+from ...geometry import Space
+from ...shapes import LONGEST, Volume, rectangular
+from ..base import Scene
+from ..pipeline.moves import Sampling
+from .regrid import GridParams, Regrid, after_of
+
+
+class _Window(Regrid):
+    """What cuts off and adds whole voxels."""
+
+    padding_mode: str | float = 0
+
+    @property
+    def _constant(self) -> bool:
+        return self.padding_mode == "constant" or not isinstance(self.padding_mode, str)
+
+    @property
+    def role(self) -> str:  # type: ignore[override]
+        """'volume' where what is added depends on the voxels there are."""
+        return "spatial" if self._constant or not self.pads else "volume"
+
+    def sampling(self) -> Sampling:
+        value = self.padding_mode
+        return Sampling(None, None, 0 if isinstance(value, str) else value, 0)
+
+    def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
+        source, after = self.known(images[name], params), after_of(params)
+        first = (source.space.to_voxel @ after.affine)[:, :3, 3]
+        mode = self.padding_mode
+        moved = mode in ("edge", "wrap", "symmetric", "reflect")
+        if source.kind != INTENSITY and not moved:
+            mode = 0  # a statistic of labels is no label
+        return F.window(source.data, first, after.shape, mode)
+
+
+class Crop(_Window):
+    """Cut voxels off the ends of each axis.
+
+    Args:
+        cropping: Voxels to cut off: one number for all ends; three, for both ends of I, J, K; or
+            six, for the first and the last of I, of J, of K.
+        kwargs: See :class:`Transform`.
+
+    Undone, it pads with zeros what was cut off.
+
+    Raises:
+        ValueError: A number is negative or not whole; or, when called, nothing would be left.
+
+    >>> Crop((1, 0, 0, 2, 0, 0))(torch.rand(1, 4, 5, 6)).shape
+    torch.Size([1, 3, 3, 6])
+    """
+
+    cuts = True
+    looks = False
+
+    def __init__(self, cropping: int | Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cropping = cropping
+        self._bounds = _check_bounds(cropping, "cropping")
+
+    def grid_for(self, space: Space, scene: Scene) -> Space:
+        shape = np.array(space.shape) - self._bounds.sum(1)
+        if (shape < 1).any():
+            raise ValueError(
+                f"cropping must leave at least one voxel along each axis of {space.shape}, "
+                f"got {self.cropping!r}"
+            )
+        return _window(space, self._bounds[:, 0], shape)
+
+
+class Pad(_Window):
+    """Add voxels to the ends of each axis.
+
+    Args:
+        padding: Voxels to add; see ``cropping`` of :class:`Crop`.
+        padding_mode: What they hold: a number; 'edge', 'reflect', 'symmetric', 'wrap' or
+            'linear_ramp' as in ``numpy.pad``; 'minimum', 'maximum', 'mean' or 'median' of the
+            image; 'constant' and 'empty' are 0. Label maps get 0 where others get a number.
+        kwargs: See :class:`Transform`.
+
+    A number lets the transform share the sampling of its neighbours; other modes need the voxels.
+
+    Raises:
+        ValueError: A number is negative or not whole, or the mode unknown.
+
+    >>> Pad(1, padding_mode=7)(torch.zeros(1, 1, 1, 1)).sum()
+    tensor(182.)
+    """
+
+    pads = True
+    looks = False
+
+    def __init__(
+        self, padding: int | Sequence[int], padding_mode: str | float = 0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.padding = padding
+        self._bounds = _check_bounds(padding, "padding")
+        self.padding_mode = check_padding(padding_mode)
+
+    def grid_for(self, space: Space, scene: Scene) -> Space:
+        return _window(space, -self._bounds[:, 0], np.array(space.shape) + self._bounds.sum(1))
+
+
+def _window(space: Space, first: np.ndarray, shape: Any) -> Space:
+    i, j, k = (int(n) for n in shape)
+    if (i, j, k) == space.shape and not np.any(first):
+        return space
+    return geometry.windowed(space, first, (i, j, k))
+
+
+def _check_bounds(value: Any, name: str) -> np.ndarray:
+    """Voxels at the two ends of each axis, [3, 2]."""
+    numbers = rectangular(value, name)
+    if numbers.shape in ((), (3,)):
+        numbers = np.repeat(np.broadcast_to(numbers, (3,)), 2)
+    whole = numbers.shape == (6,) and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or (numbers < 0).any() or (numbers > LONGEST).any():
+        raise ValueError(
+            f"{name} must be whole numbers from 0 to {LONGEST}: one, three or six, got {value!r}"
+        )
+    return numbers.reshape(3, 2)

@@ -1,0 +1,100 @@
+"""What headers say of where images lie, put right: no voxel is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import geometry
+from ...data import Image
+from ...geometry import Space
+from ..base import Scene
+from .regrid import GridParams, Regrid
+
+
+class _Header(Regrid):
+    """Replaces affines. The world moves with them: voxels keep their values."""
+
+    def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
+        after = [self.grid_for(space, scene) for space in scene.spaces]
+        pairs = zip(scene.spaces, after, strict=True)
+        header = [old.affine @ new.to_voxel for old, new in pairs]
+        return GridParams.of(scene.spaces, after, np.stack(header, 1))
+
+
+class CopyAffine(_Header):
+    """Give all images the affine of one of them.
+
+    For images that share a grid but for rounding, such as a segmentation saved by another program.
+    It moves images in the world: use it only where they are known to belong together.
+
+    Args:
+        target: Name of the image whose affine is copied.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        TypeError: ``target`` is not a name.
+        KeyError: There is no image of that name.
+
+    >>> subject = Subject(
+    ...     t1=ScalarImage(torch.rand(1, 4, 4, 4), affine=np.diag([2.0, 2, 2, 1])),
+    ...     seg=LabelMap(torch.ones(1, 4, 4, 4)),
+    ... )
+    >>> CopyAffine("t1")(subject).seg.spacing
+    (2.0, 2.0, 2.0)
+    """
+
+    def __init__(self, target: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+
+    def grid_for(self, space: Space, scene: Scene) -> Space:
+        if self.target not in scene.images:
+            raise KeyError(
+                f"target must name an image of the subject, {self.target!r} is none of "
+                f"{list(scene.images)}"
+            )
+        return Space(space.shape, scene.images.space(self.target).affine)
+
+
+class ToReferenceSpace(_Header):
+    """Place images over the field of view of another, whatever their numbers of voxels.
+
+    For what a network makes of an image, such as an embedding, whose place in the world is lost.
+
+    Args:
+        reference: The image.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        TypeError: The reference is not an :class:`Image`.
+
+    >>> image = ScalarImage(torch.rand(1, 8, 8, 8))
+    >>> ToReferenceSpace(image)(ScalarImage(torch.rand(16, 2, 2, 4))).spacing
+    (4.0, 4.0, 2.0)
+    """
+
+    def __init__(self, reference: Image, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(reference, Image):
+            raise TypeError(f"reference must be an Image, got {type(reference).__name__}")
+        # the grid is needed, and histories hold no volumes
+        empty = torch.empty(reference.shape, dtype=reference.dtype, device="meta")
+        self.reference = type(reference)(tensor=empty, affine=reference.affine)
+
+    def grid_for(self, space: Space, scene: Scene) -> Space:
+        affine = geometry.resized(self.reference.space, space.shape).affine
+        return Space(space.shape, affine.repeat(scene.batch, 0))
+
+    @staticmethod
+    def from_tensor(tensor: Tensor, reference: Image) -> Image:
+        """An image of the reference's type, made of voxels (C, I, J, K) over its field of view."""
+        image = type(reference)(tensor=tensor)
+        placed: Image = ToReferenceSpace(reference)(image)
+        return placed
+
+
+__all__ = ["CopyAffine", "ToReferenceSpace"]

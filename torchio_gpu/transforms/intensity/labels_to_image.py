@@ -1,0 +1,341 @@
+"""Images made of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from ... import functional as F
+from ... import random
+from ...arrays import Array, as_array, per_sample
+from ...data import ImagesBatch
+from ...data.image import LABEL
+from ...functional.dispatch.arguments import at_least
+from ...shapes import Volume
+from ...signature import is_number
+from ..base import Scene, Transform
+from ..parameters.params import Params
+from ..parameters.ranges import Range
+from ..pipeline.volumes import Made
+from .noise import given_seeds
+
+#: More counters than this take more memory than a volume.
+_MANY = 2**20
+Kinds = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class LabelsToImageParams(Params):
+    """The components of the mixture, for each sample; the one image that is made has M = 1."""
+
+    neutral: ClassVar[dict[str, float]] = {"made": False}
+    labels: np.ndarray  # [B, M, L] int64, the same for all samples
+    mean: Array  # [B, M, L]
+    std: Array  # [B, M, L]
+    seed: np.ndarray  # [B, M] int64
+    made: np.ndarray  # [B, M] bool: whether anything was drawn
+
+
+class _FromLabels(Transform):
+    """What both transforms share: which labels of which image become which image."""
+
+    role = "volume"
+    shares = True
+
+    def _set_images(
+        self,
+        label_key: str | None,
+        image_key: str,
+        used_labels: Sequence[int] | None,
+        ignore_background: bool,
+        discretize: bool,
+    ) -> None:
+        self.label_key, self.image_key = label_key, image_key
+        self.ignore_background, self.discretize = ignore_background, discretize
+        self.used_labels = None if used_labels is None else tuple(used_labels)
+        for label in self.used_labels or ():
+            if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+                raise ValueError(f"used_labels must be integers >= 0, got {used_labels!r}")
+        if self.used_labels is not None and len(set(self.used_labels)) != len(self.used_labels):
+            raise ValueError(f"used_labels must differ from each other, got {used_labels!r}")
+
+    def _source(self, kinds: Kinds) -> str:
+        """Name of the label map."""
+        maps = [name for name, kind in kinds if kind == LABEL]
+        if self.label_key is None and maps:
+            return maps[0]
+        if self.label_key not in maps:
+            wish = "a label map" if self.label_key is None else f"the label map {self.label_key!r}"
+            raise KeyError(f"{self.name} needs {wish}; the label maps are {maps}")
+        return self.label_key
+
+    def makes(self, kinds: Kinds) -> Made:
+        if dict(kinds).get(self.image_key) == LABEL:
+            raise ValueError(f"image_key must not name a label map, {self.image_key!r} is one")
+        return Made(self.image_key, self._source(kinds))
+
+    def select(self, kinds: Kinds, others: Sequence[str] | None = None) -> tuple[str, ...]:
+        return tuple(name for name in super().select(kinds, others) if name == self.image_key)
+
+    def _labels(self, images: Mapping[str, ImagesBatch]) -> np.ndarray:
+        """The labels to make the image of, [L]; looks at the voxels unless it is told which."""
+        if self.used_labels is not None:
+            labels = np.array(self.used_labels, dtype=np.int64)
+        else:
+            maps = self._maps(images)
+            shares = maps.shape[1] > 1 or maps.is_floating_point()
+            labels = np.arange(maps.shape[1]) if shares else _present(maps)
+        return labels[labels != 0] if self.ignore_background else labels
+
+    def _maps(self, images: Mapping[str, ImagesBatch]) -> Volume:
+        """The label map, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares."""
+        kinds = tuple((name, each.kind) for name, each in images.items())
+        maps = images[self._source(kinds)].data
+        if maps.shape[1] > 1 and self.discretize:
+            share, label = maps.max(1, keepdim=True)
+            return torch.where(share > 0, label, -1)
+        if maps.shape[1] == 1 and maps.is_floating_point():
+            if _holds_shares(maps):
+                return maps
+            # labels that a file stores as floats; what is none counts as no label
+            whole = maps.round()
+            return torch.where(whole == maps, whole, -1).long()
+        return maps
+
+    def voxels(
+        self, images: Mapping[str, ImagesBatch], name: str, params: LabelsToImageParams
+    ) -> Volume:
+        labels: list[int] = params.labels[0].tolist()
+        existing = images[name]
+        if not labels or not params.made.all():
+            return existing.data
+        kinds = tuple((each, images[each].kind) for each in images)
+        source = self._source(kinds)
+        apart = existing.space.distance_mm(images[source].space)
+        if not existing.space.is_same(images[source].space) or existing.data.shape[1] != 1:
+            raise ValueError(
+                f"{self.name} needs {name!r} to be an image of one channel in the space of "
+                f"{source!r}: it has {existing.data.shape[1]}, and their corners are {apart:.3g} "
+                "mm apart"
+            )
+        background = None if existing.placeholder else existing.data
+        return F.labels_to_image(
+            self._maps(images), params.mean, params.std, params.seed, labels, background
+        ).to(existing.data.dtype)
+
+
+def _holds_shares(maps: Volume) -> bool:
+    """Return whether a map of floats holds shares of one label, from 0 to 1, rather than labels."""
+    low, high = (float(end) for end in maps.aminmax())
+    return low >= 0 and high <= 1 and bool((maps != maps.round()).any())
+
+
+def _present(maps: Volume) -> np.ndarray:
+    """Labels from 0 up that a map holds."""
+    maps = maps.byte() if maps.dtype == torch.bool else maps
+    low, high = (int(end) for end in maps.aminmax())
+    if low >= 0 and high < _MANY:  # counting is thirty times as quick as sorting
+        held = torch.bincount(maps.flatten()).nonzero()[:, 0]
+    else:
+        held = torch.unique(maps)
+        held = held[held >= 0]
+    return held.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
+class LabelsToImage(_FromLabels):
+    """Make an image of a label map: each label a Gaussian of given mean and spread (SynthSeg).
+
+    See Billot et al. 2020, http://proceedings.mlr.press/v121/billot20a.html, and 2020,
+    doi:10.1007/978-3-030-59728-3_18, for shares of labels.
+
+    Args:
+        label_key: Name of the label map: one channel of labels; several that hold the share of
+            each label; or one of the shares of a single label, numbers from 0 to 1 that are not
+            all whole. None for the first there is.
+        mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
+            (L,), or (B, L) for one set per sample. Tensors may require a gradient.
+        image_key: Name of the image to make. Where there is one of this name, of one channel and
+            in the space of the label map, it shows through where no label is used, or shares sum
+            to less than a half; otherwise shares that are missing count as 0, and samples left out
+            are 0.
+        used_labels: Labels to use. By default all there are, for which the voxels are looked at:
+            that waits for a GPU.
+        ignore_background: Do not use label 0.
+        discretize: Of shares, take the largest as the voxel's label.
+        seed: Integer that decides the noise, or one per sample (B,).
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        ValueError: ``mean`` and ``std`` differ in length or do not fit ``used_labels``, ``std`` is
+            negative, or, when called, a label has no mean.
+        KeyError: When called, the subject does not have the label map.
+
+    >>> s = Subject(seg=LabelMap(torch.tensor([0, 1, 1, 2]).view(1, 1, 1, 4)))
+    >>> LabelsToImage("seg", mean=[0, 5, 7], std=[0, 0, 0])(s).image_from_labels.data.flatten()
+    tensor([0., 5., 5., 7.])
+    """
+
+    def __init__(
+        self,
+        label_key: str | None = None,
+        mean: Any = (),
+        std: Any = (),
+        image_key: str = "image_from_labels",
+        used_labels: Sequence[int] | None = None,
+        ignore_background: bool = False,
+        discretize: bool = False,
+        seed: Any = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._set_images(label_key, image_key, used_labels, ignore_background, discretize)
+        self.mean, self.std, self.seed = mean, std, seed
+        shape = tuple(as_array(mean, "mean").shape)[-1:]
+        if not shape or shape == (0,):
+            raise ValueError(f"mean must have one entry per label, got {mean!r}")
+        _check_length(shape[0], self.used_labels, "mean")
+        if tuple(as_array(std, "std").shape)[-1:] not in ((), shape):
+            raise ValueError(
+                f"mean and std must have one entry per label, got {mean!r} and {std!r}"
+            )
+        self._mean = per_sample(mean, shape, "mean")
+        self._std = at_least(per_sample(std, shape, "std"), 0, "std")
+
+    def draw(self, scene: Scene, u: np.ndarray) -> LabelsToImageParams:
+        labels = self._labels(scene.images)
+        columns = _entries(labels, self._mean.shape[1], self.used_labels, "mean or std")
+        return LabelsToImageParams(
+            labels[None, None],
+            self._mean[:, None, columns],
+            self._std[:, None, columns],
+            given_seeds(self.seed, scene.batch)[:, None],
+            np.ones((1, 1), dtype=bool),
+        ).expand(scene.batch)
+
+
+class RandomLabelsToImage(_FromLabels):
+    """Make an image of random contrast of a label map: SynthSeg; see :class:`LabelsToImage`.
+
+    Args:
+        label_key, image_key, used_labels, ignore_background, discretize: See
+            :class:`LabelsToImage`.
+        mean, std: Ranges for each label: entry n, a number or a pair, is for label n, or for the
+            n-th of ``used_labels``. None for the defaults.
+        default_mean, default_std: Range for every label; a number is that number.
+        kwargs: See :class:`Transform`.
+
+    What a label gets depends on the sample's seed and the label, not on which others there are.
+    Blur the image, or use :class:`RandomAnisotropy`, for partial volumes at the borders.
+
+    Raises:
+        ValueError: A range is empty, ``std`` negative, their lengths do not fit, or, when called,
+            a label has no mean.
+        KeyError: When called, the subject does not have the label map.
+
+    >>> s = Subject(seg=LabelMap(torch.randint(0, 4, (1, 8, 8, 8))))
+    >>> RandomLabelsToImage(label_key="seg", image_key="t1")(s).t1.shape
+    (1, 8, 8, 8)
+    """
+
+    def __init__(
+        self,
+        label_key: str | None = None,
+        used_labels: Sequence[int] | None = None,
+        image_key: str = "image_from_labels",
+        mean: Sequence[Any] | None = None,
+        std: Sequence[Any] | None = None,
+        default_mean: Any = (0.1, 0.9),
+        default_std: Any = (0.01, 0.1),
+        discretize: bool = False,
+        ignore_background: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._set_images(label_key, image_key, used_labels, ignore_background, discretize)
+        self.mean, self.std = mean, std
+        self.default_mean, self.default_std = default_mean, default_std
+        self._ranges = (
+            _LabelRanges(mean, default_mean, "mean", self.used_labels, None),
+            _LabelRanges(std, default_std, "std", self.used_labels, 0),
+        )
+
+    @property
+    def draws(self) -> int:
+        return 4
+
+    def draw(self, scene: Scene, u: np.ndarray) -> LabelsToImageParams:
+        labels = self._labels(scene.images)
+        # two numbers for each label, whose stream is the label
+        layout = random.Layout(tuple((0, label, 2) for label in labels.tolist()))
+        drawn = random.uniforms(random.to_seeds(u[:, :2]), layout)[:, : 4 * len(labels)]
+        pair = drawn.reshape(len(u), -1, 4)[..., :2]  # [B, L, 2]; Philox makes four at a time
+        mean, std = (ranges(labels, pair[..., n]) for n, ranges in enumerate(self._ranges))
+        seeds = random.to_seeds(u[:, 2:])
+        return LabelsToImageParams(
+            labels[None, None].repeat(len(u), 0), mean[:, None], std[:, None], seeds[:, None],
+            np.ones((len(u), 1), dtype=bool),
+        )  # fmt: skip
+
+
+class _LabelRanges:
+    """A range for each label, or one for all.
+
+    Args:
+        given: For each label; or None.
+        default: For all labels.
+        name: What they are of.
+        used: The labels that they are given for; 0, 1, ... if None.
+        minimum: Least value allowed.
+    """
+
+    def __init__(
+        self,
+        given: Sequence[Any] | None,
+        default: Any,
+        name: str,
+        used: tuple[int, ...] | None,
+        minimum: float | None,
+    ) -> None:
+        self.name, self.used = name, used
+        if given is not None:
+            _check_length(len(given), used, name)
+        values = [default] if given is None else list(given)
+        title = f"default_{name}" if given is None else name
+        pairs = [(v, v) if is_number(v) else v for v in values]
+        self.ranges = [Range(v, title, minimum=minimum) for v in pairs]
+        self.shared = given is None
+
+    def __call__(self, labels: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Values [B, L] for labels [L] from uniform numbers [B, L]."""
+        if self.shared:
+            return self.ranges[0](u[..., None])[..., 0]
+        columns = _entries(labels, len(self.ranges), self.used, self.name)
+        values = [self.ranges[c](u[:, n, None]) for n, c in enumerate(columns)]
+        return np.concatenate(values, 1) if values else u
+
+
+def _check_length(count: int, used: tuple[int, ...] | None, name: str) -> None:
+    if used is not None and count != len(used):
+        raise ValueError(
+            f"{name} must have one entry for each of used_labels: expected {len(used)}, got {count}"
+        )
+
+
+def _entries(labels: np.ndarray, count: int, used: tuple[int, ...] | None, name: str) -> list[int]:
+    """Which of ``count`` entries is that of each label."""
+    if used is not None:
+        return [used.index(label) for label in labels.tolist()]
+    missing = labels[labels >= count].tolist()
+    if missing:
+        raise ValueError(
+            f"labels {missing} have no {name}, which has entries for labels 0 to {count - 1}; "
+            "give more, or say with used_labels which labels the entries are for"
+        )
+    return labels.tolist()  # type: ignore[no-any-return]
+
+
+__all__ = ["LabelsToImage", "RandomLabelsToImage"]

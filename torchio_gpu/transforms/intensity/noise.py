@@ -1,0 +1,126 @@
+"""Gaussian and Rician noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from ... import random
+from ...arrays import Array, as_array, host, on_host
+from ...functional import operations
+from ...shapes import rectangular
+from ..base import Scene, Transform
+from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.ranges import Range
+
+
+@dataclass(frozen=True)
+class NoiseParams(Params):
+    """Distribution and seed of the noise, for each sample and image."""
+
+    neutral: ClassVar[dict[str, float]] = {"mean": 0.0, "std": 0.0}
+    mean: Array  # [B, M]
+    std: Array  # [B, M]
+    seed: np.ndarray  # [B, M] int64
+
+
+def given_seeds(seed: Any, batch: int) -> np.ndarray:
+    """Seeds [B] int64 from one for all samples or one for each."""
+    seeds = host(seed) if isinstance(seed, Tensor) else rectangular(seed, "seed")
+    if not np.issubdtype(seeds.dtype, np.integer) or seeds.shape not in ((), (1,), (batch,)):
+        raise ValueError(f"seed must be an integer, or one per sample ({batch}), got {seed!r}")
+    return np.array(np.broadcast_to(seeds.astype(np.int64), (batch,)))
+
+
+class Noise(Transform):
+    """Add noise of a given distribution and seed.
+
+    Args:
+        mean, std: In the image's own units: a number, or one per sample (B,); or a dict with one
+            entry per image name. Tensors may require a gradient.
+        seed: Integer that decides the noise, or one per sample (B,), or a dict.
+        rician: Noise of a magnitude image, ``sqrt((x + n1)^2 + n2^2)`` (Gudbjartsson & Patz 1995,
+            doi:10.1002/mrm.1910340618), instead of Gaussian noise ``x + n``.
+        kwargs: See :class:`Transform`.
+
+    Gaussian noise can be undone, Rician noise cannot.
+
+    Raises:
+        ValueError: ``std`` is negative.
+
+    >>> Noise(mean=0, std=1, seed=42)(torch.zeros(1, 4, 4, 4)).shape
+    torch.Size([1, 4, 4, 4])
+    """
+
+    role = "pointwise"
+
+    def __init__(
+        self, mean: Any = 0.0, std: Any = 1.0, seed: Any = 0, rician: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.mean, self.std, self.seed, self.rician = mean, std, seed, rician
+        for value in values_of(std):
+            array = as_array(value, "std")
+            if on_host(array) and not (host(array) >= 0).all():
+                raise ValueError(f"std must be >= 0, got {value!r}")
+
+    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
+        names, batch = scene.names, scene.batch
+        mean = per_image(self.mean, (), "mean", names)
+        std = per_image(self.std, (), "std", names)
+        seeds = [given_seeds(value, batch) for value in by_name(self.seed, "seed", names)]
+        return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
+
+    def operation(self, params: NoiseParams, active: np.ndarray | None) -> operations.Operation:
+        return operations.Noise(params.mean, params.std, params.seed, self.rician, active)
+
+    @property
+    def is_invertible(self) -> bool:
+        return not self.rician
+
+    def invert(self, params: NoiseParams) -> NoiseParams:
+        if self.rician:
+            raise NotImplementedError("Rician noise cannot be undone")
+        return NoiseParams(-params.mean, -params.std, params.seed)
+
+
+class RandomNoise(Transform):
+    """Add noise whose mean and standard deviation are random.
+
+    Args:
+        mean: Range of the mean, in the image's own units; d means (-d, d).
+        std: Range of the standard deviation; d means (0, d).
+        rician: See :class:`Noise`.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        ValueError: A range is empty, or a standard deviation negative.
+
+    >>> RandomNoise(std=(0, 0.1))(torch.zeros(1, 4, 4, 4)).shape
+    torch.Size([1, 4, 4, 4])
+    """
+
+    role = "pointwise"
+
+    def __init__(
+        self, mean: Any = 0.0, std: Any = (0, 0.25), rician: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.mean, self.std, self.rician = mean, std, rician
+        self._mean = Range(mean, "mean")
+        self._std = Range(std, "std", around=None, minimum=0)
+
+    @property
+    def draws(self) -> int:
+        return 4
+
+    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
+        mean, std = self._mean(u[..., :1]), self._std(u[..., 1:2])
+        return NoiseParams(mean[..., 0], std[..., 0], random.to_seeds(u[..., 2:]))
+
+    operation = Noise.operation
+    is_invertible = Noise.is_invertible
+    invert = Noise.invert

@@ -1,0 +1,1 @@
+"""MRI artifacts of k-space. Each image of a subject is acquired by itself."""

@@ -1,0 +1,140 @@
+"""Ghosts along the phase-encode axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F
+from ...arrays import Array, as_array, per_sample
+from ...functional.dispatch.arguments import at_least, within
+from ...functional.kspace import check_ghosts
+from ...shapes import Volume
+from ..base import Scene, Transform
+from ..parameters.axes import check_axes
+from ..parameters.params import Params, by_name, per_image, side_by_side, values_of
+from ..parameters.ranges import Range
+from .phase_encoding import Images, _axes_of, _check_axis, _drawn_axes
+
+
+@dataclass(frozen=True)
+class GhostingParams(Params):
+    """Ghosts for each sample and image."""
+
+    num_ghosts: Array  # [B, M]
+    axis: np.ndarray  # [B, M]
+    intensity: Array  # [B, M]
+    restore: Array  # [B, M]
+
+
+class Ghosting(Transform):
+    """Weaken every n-th plane of k-space, as given: n copies of the content along an axis.
+
+    Args:
+        num_ghosts: Number n of copies, the content included; a whole number >= 2.
+        axis: Axis along which they stand: 0, 1, 2 or an anatomical name.
+        intensity: How much is missing of each n-th plane: 0 for nothing, 1 for all of it; above 1
+            the planes change their sign.
+        restore: Share of k-space, about its centre, that is kept, from 0 to 1; None, as 0, keeps
+            the central plane alone.
+        kwargs: See :class:`Transform`.
+
+    Each may also be given for every sample, (B,), or as a dict with one entry per image name.
+    Planes are counted from the central one, so the image's mean is kept; TorchIO 1.x counts from
+    the edge and restores half of what is asked for.
+
+    Raises:
+        ValueError: A value is not as above.
+
+    >>> ghosting = Ghosting(num_ghosts=4, axis=1, intensity=0.5, restore=0.02)
+    >>> ghosting(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    """
+
+    role = "volume"
+
+    def __init__(
+        self,
+        num_ghosts: Any,
+        axis: Any,
+        intensity: Any,
+        restore: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
+        self.axis = _check_axis(axis)
+        for value in values_of(num_ghosts):
+            check_ghosts(value)
+        for value in values_of(intensity):
+            at_least(as_array(value, "intensity"), 0, "intensity")
+        for value in values_of(restore):
+            within(as_array(0.0 if value is None else value, "restore"), 0, 1, "restore")
+
+    def draw(self, scene: Scene, u: np.ndarray) -> GhostingParams:
+        names = scene.names
+        given = by_name(self.restore, "restore", names)
+        restore = [0.0 if value is None else value for value in given]
+        return GhostingParams(
+            per_image(self.num_ghosts, (), "num_ghosts", names),
+            _axes_of(self.axis, scene),
+            per_image(self.intensity, (), "intensity", names),
+            side_by_side([per_sample(value, (), "restore") for value in restore]),
+        ).expand(scene.batch)
+
+    def voxels(self, images: Images, name: str, params: GhostingParams) -> Volume:
+        data = images[name].data
+        return F.ghosting(data, params.num_ghosts, params.intensity, params.restore, params.axis)
+
+
+class RandomGhosting(Transform):
+    """Weaken every n-th plane of k-space at random: see :class:`Ghosting`.
+
+    Args:
+        num_ghosts: Range of the number of copies, ends included; d means (2, d).
+        axes: Axes to choose from: voxel axes or anatomical names.
+        intensity: Range of what is missing of each n-th plane; d means (0, d).
+        restore: Range of the share of k-space that is kept; d means (0, d). None keeps the
+            central plane alone.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        ValueError: A range is empty or leaves its bounds, or an axis is unknown.
+
+    >>> RandomGhosting(num_ghosts=(4, 10), axes=("AP",))(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    """
+
+    role = "volume"
+
+    def __init__(
+        self,
+        num_ghosts: Any = (4, 10),
+        axes: Any = (0, 1, 2),
+        intensity: Any = (0.5, 1),
+        restore: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
+        self.axes = check_axes(axes)
+        self._num_ghosts = Range(num_ghosts, "num_ghosts", around=None, minimum=2, whole=True)
+        self._intensity = Range(intensity, "intensity", around=None, minimum=0)
+        kept = (0, 0) if restore is None else restore
+        self._restore = Range(kept, "restore", around=None, minimum=0, maximum=1)
+
+    @property
+    def draws(self) -> int:
+        return 4
+
+    def draw(self, scene: Scene, u: np.ndarray) -> GhostingParams:
+        return GhostingParams(
+            self._num_ghosts(u[..., :1])[..., 0],
+            _drawn_axes(self.axes, u[..., 1], scene),
+            self._intensity(u[..., 2:3])[..., 0],
+            self._restore(u[..., 3:])[..., 0],
+        )
+
+    voxels = Ghosting.voxels

@@ -1,0 +1,195 @@
+"""New labels for old."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...functional import labels as F
+from ...shapes import Volume
+from ..base import Scene
+from ..parameters.masks import Masking, check_masking, mask_of
+from ..parameters.params import Params
+from .base import Images, _LabelTransform
+
+
+@dataclass(frozen=True)
+class RemapParams(Params):
+    """New labels for old, for each sample and image; the end of a row may repeat an entry."""
+
+    old: np.ndarray  # [B, M, N]
+    new: np.ndarray  # [B, M, N]
+
+
+class _Remap(_LabelTransform):
+    """What the transforms that replace labels share."""
+
+    masking_method: Masking
+
+    def _labels(self, images: Images, name: str, params: RemapParams) -> Volume:
+        mask = mask_of(self.masking_method, images, name)
+        return F.remap_labels(images[name].data, (params.old, params.new), mask)
+
+    def _given(self, remapping: Mapping[int, int], scene: Scene) -> RemapParams:
+        """One table for all samples and images."""
+        table = np.array([[*remapping.keys()], [*remapping.values()]], dtype=np.int64)
+        shape = (scene.batch, len(scene.names), table.shape[1])
+        return RemapParams(*(np.broadcast_to(labels, shape).copy() for labels in table))
+
+
+class RemapLabels(_Remap):
+    """Replace labels by others, all of them at once: two labels may change places.
+
+    Args:
+        remapping: The new label of each label to change.
+        masking_method: Where to change labels: None for everywhere, the name of a label map, a
+            half such as 'Left', or a function; see
+            :func:`torchio_gpu.transforms.parameters.masks.mask_of`.
+        kwargs: See :class:`Transform`.
+
+    Where no two labels become one, the inverse gives new labels back their old ones. It cannot
+    know them from voxels that had the new label before: to merge and split again left and right
+    structures, say, mask the half that is to change.
+
+    Raises:
+        TypeError: ``remapping`` is not a dict, or has labels that are not integers.
+        ValueError: When called, the type of a label map cannot hold a new label.
+
+    >>> labels = LabelMap(torch.arange(5).view(1, 1, 1, 5))
+    >>> RemapLabels({1: 2, 2: 1, 3: 1, 4: 7})(labels).data.flatten()
+    tensor([0, 2, 1, 1, 7])
+    """
+
+    def __init__(
+        self, remapping: Mapping[int, int], masking_method: Masking = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.remapping = {_key(old): _label(new, "remapping") for old, new in remapping.items()}
+        self.masking_method = check_masking(masking_method)
+
+    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
+        return self._given(self.remapping, scene)
+
+    @property
+    def is_invertible(self) -> bool:
+        return len(set(self.remapping.values())) == len(self.remapping)
+
+    def invert(self, params: RemapParams) -> Params:
+        return _swapped(params) if self.is_invertible else super().invert(params)
+
+
+class RemoveLabels(_Remap):
+    """Make labels background.
+
+    Args:
+        labels: Labels to remove.
+        background_label: What voxels that have one of them get.
+        masking_method: Where to do so; see :class:`RemapLabels`.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        TypeError: A label is not an integer.
+        ValueError: When called, the type of a label map cannot hold the background label.
+
+    >>> labels = LabelMap(torch.arange(5).view(1, 1, 1, 5))
+    >>> RemoveLabels([2, 4])(labels).data.flatten()
+    tensor([0, 1, 0, 3, 0])
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[int],
+        background_label: int = 0,
+        masking_method: Masking = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.labels = tuple(_label(label, "labels") for label in labels)
+        self.background_label = _label(background_label, "background_label")
+        self.masking_method = check_masking(masking_method)
+
+    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
+        return self._given(dict.fromkeys(self.labels, self.background_label), scene)
+
+    def _labels(self, images: Images, name: str, params: RemapParams) -> Volume:
+        F.check_held(params.new, images[name].data.dtype, "background_label")
+        return super()._labels(images, name, params)
+
+
+class SequentialLabels(_Remap):
+    """Make the labels of each label map 0, 1, 2 and so on, in ascending order.
+
+    Args:
+        masking_method: Where to change labels; see :class:`RemapLabels`.
+        kwargs: See :class:`Transform`.
+
+    The smallest label that a sample has becomes 0, be it background or not. Which labels there
+    are is looked up, which waits for the device, and noted: the inverse brings them back.
+
+    Raises:
+        ValueError: When called, the type of a label map cannot hold as many labels: 256 of them in
+            int8.
+
+    >>> labels = LabelMap(torch.tensor([0, 10, 5]).view(1, 1, 1, 3))
+    >>> SequentialLabels()(labels).data.flatten()
+    tensor([0, 2, 1])
+    """
+
+    shares = False
+
+    def __init__(self, masking_method: Masking = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.masking_method = check_masking(masking_method)
+
+    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
+        known = [_present(scene.images[name].data) for name in scene.names]
+        width = max(int(has.sum(1).max(initial=0)) for _, has in known)
+        columns = []
+        for labels, has in known:
+            order = np.argsort(~has, axis=1, kind="stable")  # the labels of a sample come first
+            rank = np.minimum(np.arange(width), has.sum(1, keepdims=True) - 1)  # [B, N]
+            columns.append((labels[np.take_along_axis(order, rank, 1)], rank))
+        old, new = (np.stack(column, 1) for column in zip(*columns, strict=True))
+        return RemapParams(old, new)
+
+    def invert(self, params: RemapParams) -> RemapParams:
+        return _swapped(params)
+
+
+def _swapped(params: RemapParams) -> RemapParams:
+    return RemapParams(params.new, params.old)
+
+
+def _key(value: Any) -> int:
+    """A label that is a key of a dict, of which JSON makes a string."""
+    whole = isinstance(value, str) and value.removeprefix("-").isdecimal()
+    return _label(int(value) if whole else value, "remapping")
+
+
+def _label(value: Any, argument: str) -> int:
+    """A label as an integer, or raise."""
+    if not isinstance(value, (bool, np.bool_)):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{argument} must be made of labels that are integers, got {value!r}")
+
+
+def _present(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that any sample has, [N], ascending, and whether each sample has them, [B, N]."""
+    if x.is_meta:  # where nobody can know
+        return np.zeros(0, dtype=np.int64), np.zeros((len(x), 0), dtype=bool)
+    labels, number = torch.unique(x, return_inverse=True)
+    has = torch.zeros(len(x), len(labels), dtype=torch.bool, device=x.device)
+    has.scatter_(1, number.flatten(1), True)
+    found = labels.cpu().double() if labels.is_floating_point() else labels.cpu().long()
+    if found.is_floating_point() and bool((found % 1 == 0).all()):
+        found = found.long()  # as they are in most label maps that a file stores as floats
+    return found.numpy(), has.cpu().numpy()

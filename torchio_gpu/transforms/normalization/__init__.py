@@ -1,0 +1,1 @@
+"""Intensity preprocessing of scalar images."""

@@ -1,0 +1,1 @@
+"""Parameters of transforms: values of samples, ranges, axes, masks."""

@@ -1,0 +1,87 @@
+"""Axes of a transform: voxel axes, or anatomical names that each sample's orientation resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ... import geometry
+from ...geometry import Space
+from ...shapes import rectangular
+
+Axes = tuple[int | str, ...]
+
+
+def check_axes(axes: Any) -> Axes:
+    """Axes as a tuple of 0, 1, 2 and anatomical names, one or several."""
+    if isinstance(axes, (np.ndarray, Tensor, np.integer)):
+        axes = axes.tolist()
+    known = (axes,) if isinstance(axes, (int, str)) else axes
+    known = tuple(known) if isinstance(known, Iterable) else ()
+    if not known:
+        raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axes!r}")
+    axes = known
+    for axis in axes:
+        if isinstance(axis, str):
+            geometry.check_axis_name(axis)
+        else:
+            geometry.check_axis(axis)
+    return axes
+
+
+def check_axis(axis: Any) -> Any:
+    """Return an axis: 0, 1, 2 or an anatomical name, or one of 0, 1, 2 for each sample."""
+    if isinstance(axis, str):
+        return geometry.check_axis_name(axis, "axis")
+    each = rectangular(axis, "axis")
+    if (
+        each.ndim > 1
+        or not np.issubdtype(each.dtype, np.integer)
+        or not np.isin(each, (0, 1, 2)).all()
+    ):
+        raise ValueError(
+            f"axis must be 0, 1, 2, an anatomical name such as 'LR', or one of 0, 1, 2 for each "
+            f"sample, got {axis!r}"
+        )
+    return axis
+
+
+def voxel_axis(axis: int | str | Sequence[int], space: Space) -> np.ndarray:
+    """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
+    batch = len(space.affine)
+    if isinstance(axis, str):
+        return np.array([geometry.axis_index(axis, affine) for affine in space.affine])
+    found = np.asarray(axis)
+    if found.shape not in ((), (1,), (batch,)):
+        raise ValueError(f"axis must be one, or one per sample [{batch}], got {axis!r}")
+    return np.broadcast_to(found, batch)
+
+
+def axis_mask(axes: Axes, space: Space) -> np.ndarray:
+    """Which voxel axes are meant, for each sample: [B, 3] bool."""
+    mask = np.zeros((len(space.affine), 3), dtype=bool)
+    for axis in axes:
+        if isinstance(axis, int):
+            mask[:, axis] = True
+        else:
+            mask[range(len(mask)), voxel_axis(axis, space)] = True
+    return mask
+
+
+def draw_axis(axes: Axes, u: np.ndarray, space: Space) -> np.ndarray:
+    """One of some axes for each sample, [B], from uniform numbers [B].
+
+    Axes of a single voxel are not chosen while there are others: nothing happens along them.
+    """
+    candidates = np.stack([voxel_axis(axis, space) for axis in axes], 1)  # [B, N]
+    usable = np.array(space.shape)[candidates] > 1
+    usable |= ~usable.any(1, keepdims=True)
+    rank = (u * usable.sum(1)).astype(int)
+    position = (usable.cumsum(1) > rank[:, None]).argmax(1)
+    return candidates[range(len(u)), position]
+
+
+__all__ = ["Axes", "axis_mask", "check_axes", "check_axis", "draw_axis", "voxel_axis"]

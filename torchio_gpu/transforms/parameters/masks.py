@@ -1,0 +1,133 @@
+"""Masks: which voxels a transform looks at or changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import functional as F
+from ... import geometry
+from ...data import ImagesBatch
+from ...data.image import LABEL
+from ...functional.dispatch.launch import indices
+from ...geometry import Space
+from ...shapes import rectangular
+
+#: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
+Masking = None | str | Callable[[Tensor], Tensor]
+HALVES = ("Left", "Right", "Posterior", "Anterior", "Inferior", "Superior")
+
+
+def check_masking(masking_method: Any) -> Masking:
+    """Return a masking method, or raise."""
+    if masking_method is None or isinstance(masking_method, str) or callable(masking_method):
+        return masking_method  # type: ignore[no-any-return]
+    raise TypeError(
+        "masking_method must be None, the name of a label map, one of "
+        f"{', '.join(HALVES)}, or a function, got {masking_method!r}"
+    )
+
+
+def check_labels(labels: Any) -> tuple[int, ...] | None:
+    """Return labels as whole numbers, or None for none given."""
+    if labels is None:
+        return None
+    whole = isinstance(labels, (Sequence, np.ndarray)) and not isinstance(labels, str)
+    numbers = rectangular(labels, "labels") if whole else np.empty((0, 0))
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"labels must be whole numbers in a sequence, got {labels!r}")
+    return tuple(numbers.tolist())
+
+
+def held(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
+    """Those of some labels that a type can hold."""
+    numbers = np.asarray(labels, dtype=np.int64)
+    if dtype == torch.bool:
+        return numbers[(numbers >= 0) & (numbers <= 1)]
+    if dtype.is_floating_point:
+        return numbers
+    limits = torch.iinfo(dtype)
+    return numbers[(numbers >= limits.min) & (numbers <= limits.max)]
+
+
+def mask_of(
+    masking_method: Masking,
+    images: Mapping[str, ImagesBatch],
+    name: str,
+    labels: Sequence[int] | None = None,
+) -> Tensor | None:
+    """The mask for the voxels of an image, [B, 1 or C, I, J, K] bool; None for all of them.
+
+    Args:
+        masking_method: None for all voxels; the name of a label map, whose voxels other than 0
+            are meant (those nearest, where its grid is another); one of 'Left', 'Right',
+            'Posterior', 'Anterior', 'Inferior', 'Superior' for that half of the image, resolved
+            through each sample's orientation (TorchIO 1.x takes every image to be in RAS+); or a
+            function from the voxels of one sample, (C, I, J, K), to such a mask.
+        images: All images.
+        name: The image.
+        labels: Of a label map, the values that are meant.
+
+    Raises:
+        KeyError: There is no such label map.
+        ValueError: A function returns a mask of another shape.
+    """
+    if masking_method is None:
+        return None
+    target = images[name]
+    if not isinstance(masking_method, str):
+        # a function of the user may write to what it is given
+        masks = [torch.as_tensor(masking_method(v.clone())).bool() for v in target.data]
+        mask = torch.stack([m.to(target.device) for m in masks])
+        wanted = tuple(target.shape)
+        if mask.shape[2:] != wanted[2:] or mask.shape[1:2] not in ((1,), wanted[1:2]):
+            raise ValueError(
+                f"masking_method must return a mask of shape (1 or {wanted[1]}, {wanted[2]}, "
+                f"{wanted[3]}, {wanted[4]}) for {name!r}, got {tuple(mask.shape[1:])}"
+            )
+        return mask
+    if masking_method in images and images[masking_method].kind == LABEL:
+        return _from_labels(images[masking_method], target.space, labels)
+    half = masking_method.capitalize()
+    if half in HALVES:
+        return _half(half[0], target)
+    known = [n for n, each in images.items() if each.kind == LABEL]
+    what = "is a scalar image" if masking_method in images else "is none of these"
+    raise KeyError(
+        f"masking_method must name a label map of the subject, which has {known}, or one of "
+        f"{', '.join(HALVES)}; {masking_method!r} {what}"
+    )
+
+
+def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None) -> Tensor:
+    data = images.data
+    if labels is None:
+        mask = data != 0
+    else:
+        mask = torch.isin(data, indices(held(labels, data.dtype), data.device).to(data.dtype))
+    if not images.space.is_same(space):
+        matrix = images.space.to_voxel @ space.affine
+        mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)
+    return mask if mask.shape[1] == 1 else mask.any(1, keepdim=True)
+
+
+def _half(letter: str, images: ImagesBatch) -> Tensor:
+    """The half of each sample on one side of its middle; a middle plane is on the R, A, S side."""
+    size = images.spatial_shape
+    inside = np.zeros((len(images), *size), dtype=bool)
+    for row, affine in enumerate(images.affine):
+        axis = geometry.axis_index(letter, affine)
+        codes = geometry.orientation(affine)
+        n = size[axis]
+        middle = n // 2 if codes[axis] in "RAS" else n - n // 2  # where the other half begins
+        upper = codes[axis] == letter
+        along = np.moveaxis(inside[row], axis, 0)
+        along[slice(middle, n) if upper else slice(0, middle)] = True
+    return torch.from_numpy(inside)[:, None].to(images.device, non_blocking=True)
+
+
+__all__ = ["HALVES", "Masking", "check_labels", "check_masking", "mask_of"]

@@ -1,0 +1,145 @@
+"""Parameters of a transform as a value: one entry per sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...arrays import Array, common, per_sample, send
+from ...functional.rows import pick
+
+P = TypeVar("P", bound="Params")
+
+
+@dataclass(frozen=True)
+class Params:
+    """Base of all parameters. Fields are arrays with one entry per sample, or plain flags; tensors
+    where the user gave tensors.
+
+    ``neutral`` names, for each array that decides something, the value that leaves a sample as
+    it is. Arrays not named there (a centre, a seed) matter only beside the others.
+    """
+
+    neutral: ClassVar[dict[str, float]] = {}
+
+    def change(self: P, function: Callable[[str, Array], Array]) -> P:
+        """The same parameters with each array replaced."""
+        new = object.__new__(type(self))  # a frozen class lets its instances be filled here alone
+        for name, value in vars(self).items():
+            array = isinstance(value, (np.ndarray, Tensor))
+            vars(new)[name] = function(name, value) if array else value
+        return new
+
+    def gate(self: P, active: np.ndarray) -> P:
+        """Leave the samples that are not active as they are."""
+
+        def neutralise(name: str, value: Array) -> Array:
+            if name not in self.neutral:
+                return value
+            mask = active.reshape(-1, *(1,) * (value.ndim - 1))
+            neutral = self.neutral[name]
+            if isinstance(value, Tensor):
+                return torch.where(send(torch.from_numpy(mask), value.device), value, neutral)
+            return np.where(mask, value, np.array(neutral, dtype=value.dtype))
+
+        return self.change(neutralise)
+
+    def row(self: P, sample: int) -> P:
+        """The parameters of one sample, as a batch of one."""
+        return self.change(lambda _, value: value[sample : sample + 1])
+
+    def rows(self: P, samples: Sequence[int]) -> P:
+        """The parameters of some samples."""
+        return self.change(lambda _, value: pick(value, samples))
+
+    def column(self: P, image: int) -> P:
+        """Of parameters with one entry per sample and image, those of one image."""
+        return self.change(lambda _, value: value[:, image])
+
+    def expand(self: P, batch: int) -> P:
+        """Let the parameters of a single sample hold for ``batch`` samples."""
+
+        def widen(name: str, value: Array) -> Array:
+            if value.shape[0] not in (1, batch):
+                raise ValueError(
+                    f"{name} must hold one entry per sample: expected {batch}, got {value.shape[0]}"
+                )
+            if len(value) == batch:
+                return value
+            if isinstance(value, Tensor):
+                return value.expand(batch, *value.shape[1:])
+            return value.repeat(batch, 0)
+
+        return self.change(widen)
+
+    def __str__(self) -> str:
+        """Values of small tensors, shapes of large ones."""
+
+        def brief(value: Any) -> str:
+            if not isinstance(value, (np.ndarray, Tensor)):
+                return str(value)
+            large = math.prod(value.shape) > 16
+            return f"<{' x '.join(map(str, value.shape))}>" if large else str(value.tolist())
+
+        return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As lists, numbers and flags; arrays without entries as their shape."""
+
+        def plain(value: Any) -> Any:
+            if not isinstance(value, (np.ndarray, Tensor)):
+                return value
+            return value.tolist() if 0 not in value.shape else {"shape": list(value.shape)}
+
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls: type[P], values: dict[str, Any]) -> P:
+        """The inverse of :meth:`to_dict`."""
+
+        def array(value: Any) -> Any:
+            if isinstance(value, dict):
+                return np.zeros(value["shape"])
+            return np.array(value) if isinstance(value, list) else value
+
+        return cls(**{name: array(value) for name, value in values.items()})
+
+
+def per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:
+    """An argument of a deterministic transform for all images, or one by name: [B, M, *shape].
+
+    Args:
+        value: See :func:`torchio_gpu.arrays.per_sample`; or a dict of such, by image.
+        shape: Of one sample's values.
+        name: Of the argument, for errors.
+        names: The images.
+    """
+    return side_by_side([per_sample(v, shape, name) for v in by_name(value, name, names)])
+
+
+def by_name(value: Any, name: str, names: tuple[str, ...]) -> list[Any]:
+    """The value of an argument for each image: one for all, or a dict by name."""
+    if not isinstance(value, Mapping):
+        return [value] * len(names)
+    missing = [image for image in names if image not in value]
+    if missing:
+        raise ValueError(f"{name} must have an entry for each image, none for {missing}")
+    return [value[image] for image in names]
+
+
+def values_of(value: Any) -> list[Any]:
+    """The values of an argument that may be a dict by image."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def side_by_side(columns: Sequence[Array]) -> Any:
+    """Columns of the images side by side, [B, M, ...]."""
+    xp, *columns = common(*columns)
+    batch = max(len(column) for column in columns)
+    return xp.stack([xp.broadcast_to(c, (batch, *c.shape[1:])) for c in columns], 1)

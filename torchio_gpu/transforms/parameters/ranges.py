@@ -1,0 +1,178 @@
+"""What may be drawn: an interval, a choice among values, a distribution.
+
+Spellings follow TorchIO 1.x. A number d means U(-d, d), or U(1 - d, 1 + d) for scales, or U(0, d)
+for quantities that are not negative; a pair (a, b) means U(a, b). For quantities with one value
+per axis, three entries are one range per axis and six numbers are three pairs. Wherever a range
+is taken, a :class:`torch.distributions.Distribution` or a :class:`Choice` may stand instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ...arrays import as_array, host
+from ...signature import checked, is_number
+from .quantiles import Quantile
+
+#: The largest number that float32 can hold.
+_LARGEST = float(np.finfo(np.float32).max)
+Part = Callable[[np.ndarray], np.ndarray]
+
+
+class Choice:
+    """One of some values.
+
+    Args:
+        values: The values to choose from.
+        probabilities: How likely each is; equally by default. Need not sum to 1.
+
+    Raises:
+        ValueError: There are no values, or the probabilities do not fit them.
+
+    >>> Choice([0, 90, 180])(np.array([0.1, 0.9])).tolist()
+    [0.0, 180.0]
+    """
+
+    @checked
+    def __init__(
+        self, values: Sequence[float], probabilities: Sequence[float] | None = None
+    ) -> None:
+        self.values = tuple(host(as_array(values, "values")).ravel().tolist())
+        if not self.values or not all(map(math.isfinite, self.values)):
+            raise ValueError(f"values of a Choice must be finite numbers, got {list(values)}")
+        if probabilities is None:
+            probabilities = [1.0] * len(self.values)
+        probabilities = host(as_array(probabilities, "probabilities")).ravel().tolist()
+        total = math.fsum(probabilities)
+        usable = len(probabilities) == len(self.values) and min(probabilities) >= 0
+        if not usable or not 0 < total < math.inf:  # NaN neither
+            raise ValueError(
+                f"probabilities must be {len(self.values)} numbers >= 0 that do not sum to 0, "
+                f"got {list(probabilities)}"
+            )
+        self.probabilities = tuple(float(p) / total for p in probabilities)
+
+    def __call__(self, u: np.ndarray) -> np.ndarray:
+        """Values for uniform numbers in (0, 1), by inverting the cumulative distribution."""
+        edges = np.cumsum(self.probabilities)[:-1]
+        return np.array(self.values)[np.searchsorted(edges, u, side="right")]
+
+    def __repr__(self) -> str:
+        return f"Choice({list(self.values)}, probabilities={list(self.probabilities)})"
+
+
+class Range:
+    """Turns uniform numbers into values: one range, or one for each axis.
+
+    Args:
+        value: A spelling of a range; see the module.
+        name: What it is, for error messages.
+        axes: 1, or 3 for one value per axis.
+        around: Centre of the interval that a single number d stands for; ``None`` for one from
+            the least value allowed to d.
+        minimum: Least value allowed.
+        exclusive: Whether the least value itself is forbidden.
+        maximum: Greatest value allowed.
+        whole: Draw whole numbers, both ends included.
+    """
+
+    def __init__(
+        self,
+        value: Any,
+        name: str,
+        *,
+        axes: int = 1,
+        around: float | None = 0.0,
+        minimum: float | None = None,
+        exclusive: bool = False,
+        maximum: float | None = None,
+        whole: bool = False,
+    ) -> None:
+        self.name, self.axes, self.around, self.whole = name, axes, around, whole
+        self.minimum, self.exclusive, self.maximum = minimum, exclusive, maximum
+        parts = self._split(value)
+        self.parts: list[Part | None] = []
+        low, high = [], []
+        for part in parts:
+            if isinstance(part, Distribution):
+                part = Quantile(part)
+            if isinstance(part, Choice):
+                self._check(min(part.values), max(part.values), value)
+            interval = self._interval(part, value) if not callable(part) else (0.0, 0.0)
+            low.append(interval[0])
+            high.append(interval[1])
+            self.parts.append(part if callable(part) else None)
+        self.low = np.array(low)
+        self.span = np.array(high) - self.low
+        self._drawn = [(axis, part) for axis, part in enumerate(self.parts) if part is not None]
+
+    def _split(self, value: Any) -> list[Any]:
+        """One range for each axis."""
+        if isinstance(value, (np.ndarray, Tensor)):
+            value = value.tolist()
+        if is_number(value) or isinstance(value, (Choice, Distribution)):
+            return [value] * self.axes
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            if len(value) == 2:
+                return [tuple(value)] * self.axes
+            if self.axes == 3 and len(value) == 3:
+                return list(value)
+            if self.axes == 3 and len(value) == 6:
+                return [tuple(value[n : n + 2]) for n in (0, 2, 4)]
+        wish = "a number or a pair" if self.axes == 1 else "a number, 2, 3 or 6 numbers"
+        raise ValueError(f"{self.name} must be {wish}, a Choice or a distribution, got {value!r}")
+
+    def _interval(self, part: Any, value: Any) -> tuple[float, float]:
+        if is_number(part):
+            d = float(part)
+            if self.around is None:
+                part = (self.minimum or 0.0, d)
+            elif d < 0:
+                raise ValueError(f"{self.name} as a single number must be >= 0, got {value!r}")
+            else:
+                part = (self.around - d, self.around + d)
+        usable = isinstance(part, Sequence) and len(part) == 2
+        if not usable or not all(map(is_number, part)):
+            raise ValueError(f"{self.name} must be made of pairs of numbers, got {value!r}")
+        low, high = float(part[0]), float(part[1])
+        if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):  # NaN neither
+            raise ValueError(f"{self.name} must be finite, got {value!r}")
+        self._check(low, high, value)
+        if low > high:
+            raise ValueError(f"{self.name} must be a range (a, b) with a <= b, got {value!r}")
+        return low, high
+
+    def _check(self, least: float, greatest: float, value: Any) -> None:
+        if self.whole and (least % 1 or greatest % 1):
+            raise ValueError(f"{self.name} must be made of whole numbers, got {value!r}")
+        low, high = self.minimum, self.maximum
+        if low is not None and (least < low or (self.exclusive and least == low)):
+            sign = ">" if self.exclusive else ">="
+            raise ValueError(f"{self.name} must be {sign} {low:g}, got {value!r}")
+        if high is not None and greatest > high:
+            raise ValueError(f"{self.name} must be <= {high:g}, got {value!r}")
+
+    @property
+    def greatest(self) -> float:
+        """The greatest value that can be drawn; infinite for distributions."""
+        ends = [
+            max(part.values) if isinstance(part, Choice) else math.inf if part else end
+            for part, end in zip(self.parts, self.low + self.span, strict=True)
+        ]
+        return float(max(ends))
+
+    def __call__(self, u: np.ndarray) -> np.ndarray:
+        """Values [..., axes] for uniform numbers [..., axes]."""
+        values: np.ndarray = np.floor(u * (self.span + 1)) if self.whole else u * self.span
+        values += self.low
+        for axis, part in self._drawn:
+            drawn = part(u[..., axis])
+            self._check(float(drawn.min()), float(drawn.max()), part)
+            values[..., axis] = drawn
+        return values

@@ -1,0 +1,159 @@
+"""An affine and an elastic motion in one sampling."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..base import Scene, Transform
+from ..parameters.params import Params
+from ..pipeline.moves import Move, Sampling
+from .affine import Affine, AffineParams, RandomAffine, Resampling
+from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
+
+
+@dataclass(frozen=True)
+class AffineElasticParams(Params):
+    """Both motions."""
+
+    affine: AffineParams
+    bend: ElasticParams
+
+    def change(self, function: Any) -> AffineElasticParams:
+        return AffineElasticParams(self.affine.change(function), self.bend.change(function))
+
+    def gate(self, active: np.ndarray) -> AffineElasticParams:
+        return AffineElasticParams(self.affine.gate(active), self.bend.gate(active))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"affine": self.affine.to_dict(), "bend": self.bend.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AffineElasticParams:
+        return cls(
+            AffineParams.from_dict(values["affine"]), ElasticParams.from_dict(values["bend"])
+        )
+
+
+def _own(argument: str, values: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments of one of the two motions, without those that are about both."""
+    values = dict(values or {})
+    common = inspect.signature(Transform.__init__).parameters
+    wrong = [name for name in values if name in common]
+    if wrong:
+        raise ValueError(f"{argument} must not hold {wrong}: give them to the transform itself")
+    return values
+
+
+class AffineElasticDeformation(Resampling):
+    """An affine and an elastic motion by given amounts, in one sampling.
+
+    Args:
+        affine_first: Whether the content first follows the affine motion, which is also the
+            quicker order: the elastic map is then evaluated axis by axis.
+        affine_params: Arguments of :class:`Affine`.
+        elastic_params: Arguments of :class:`ElasticDeformation`. Interpolation and padding are
+            those of ``affine_params``.
+        kwargs: See :class:`Transform`.
+
+    >>> transform = AffineElasticDeformation(
+    ...     affine_params={"degrees": (0, 0, 10)},
+    ...     elastic_params={"control_points": torch.zeros(5, 5, 5, 3)},
+    ... )
+    >>> transform(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    """
+
+    bends = True
+
+    def __init__(
+        self,
+        affine_first: bool = True,
+        affine_params: dict[str, Any] | None = None,
+        elastic_params: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.affine_first = affine_first
+        self.affine_params, self.elastic_params = affine_params, elastic_params
+        self.affine = Affine(**_own("affine_params", affine_params))
+        elastic = _own("elastic_params", elastic_params)
+        if "control_points" not in elastic:
+            raise ValueError(f"elastic_params must hold control_points, got {elastic_params!r}")
+        self.elastic = ElasticDeformation(**elastic)
+
+    def sampling(self) -> Sampling:
+        return self.affine.sampling()
+
+    def interpolating(self, mode: str) -> Any:
+        new = Resampling.interpolating(self, mode)
+        new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
+        return new
+
+    @property
+    def check_shape(self) -> bool:
+        """Whether images that share an affine but not a shape are refused."""
+        return self.affine.check_shape
+
+    def draw(self, scene: Scene, u: np.ndarray) -> AffineElasticParams:
+        return AffineElasticParams(self.affine.draw(scene, u), self.elastic.draw(scene, u))
+
+    def moves(self, params: AffineElasticParams, scene: Scene) -> tuple[Move, ...]:
+        matrix, elastic = params.affine.pull_back(scene.space), params.bend.elastic()
+        # Undoing goes through the two motions in the opposite order.
+        if self.affine_first != params.affine.inverse:
+            return (Move(matrix, elastic),)
+        return Move(elastic=elastic), Move(matrix)
+
+    def invert(self, params: AffineElasticParams) -> AffineElasticParams:
+        return AffineElasticParams(
+            self.affine.invert(params.affine), self.elastic.invert(params.bend)
+        )
+
+
+class RandomAffineElasticDeformation(Resampling):
+    """A random affine and a random elastic motion in one sampling.
+
+    Args:
+        affine_first: See :class:`AffineElasticDeformation`.
+        affine_kwargs: Arguments of :class:`RandomAffine`.
+        elastic_kwargs: Arguments of :class:`RandomElasticDeformation`. Interpolation and padding
+            are those of ``affine_kwargs``.
+        kwargs: See :class:`Transform`.
+
+    >>> transform = RandomAffineElasticDeformation(elastic_kwargs={"max_displacement": 0.5})
+    >>> transform(torch.rand(1, 16, 16, 16)).shape
+    torch.Size([1, 16, 16, 16])
+    """
+
+    bends = True
+
+    def __init__(
+        self,
+        affine_first: bool = True,
+        affine_kwargs: dict[str, Any] | None = None,
+        elastic_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.affine_first = affine_first
+        self.affine_kwargs, self.elastic_kwargs = affine_kwargs, elastic_kwargs
+        self.affine = RandomAffine(**_own("affine_kwargs", affine_kwargs))
+        self.elastic = RandomElasticDeformation(**_own("elastic_kwargs", elastic_kwargs))
+
+    sampling = AffineElasticDeformation.sampling
+    interpolating = AffineElasticDeformation.interpolating
+    check_shape = AffineElasticDeformation.check_shape
+    moves = AffineElasticDeformation.moves
+    invert = AffineElasticDeformation.invert
+
+    @property
+    def draws(self) -> int:
+        return self.affine.draws + self.elastic.draws
+
+    def draw(self, scene: Scene, u: np.ndarray) -> AffineElasticParams:
+        affine, bend = u[:, : self.affine.draws], u[:, self.affine.draws :]
+        return AffineElasticParams(self.affine.draw(scene, affine), self.elastic.draw(scene, bend))

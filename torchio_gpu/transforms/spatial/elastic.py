@@ -1,0 +1,272 @@
+"""Elastic augmentation: bend the content smoothly, alone or together with an affine motion.
+
+The bending map is a cubic B-spline of control points, as in ITK; lattices are laid over the first
+image of a subject, and all its images follow.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import geometry
+from ...arrays import Array, as_array, host, on_host
+from ...functional.eager.spatial import spline_at, voxel_grid
+from ...geometry import Space
+from ...shapes import Triple, check_triple
+from ..base import Scene
+from ..parameters.params import Params
+from ..pipeline.moves import Elastic, Move
+from .affine import Resampling
+
+#: Displacements below this share of the control-point spacing cannot fold a cubic B-spline
+#: (Choi & Lee 2000, doi:10.1016/S0097-8493(00)00047-8: 0.4 for three dimensions).
+FOLDING_BOUND = 0.4
+
+
+@dataclass(frozen=True)
+class ElasticParams(Params):
+    """Displacement of the pull-back: an output point p shows what lies at p + d(p)."""
+
+    neutral: ClassVar[dict[str, float]] = {"control_points": 0.0}
+    control_points: Array  # [B, N0, N1, N2, 3], mm along RAS+
+    lattice: np.ndarray  # [B, 4, 4], world to control-point coordinates
+    inverse: bool = False
+
+    def elastic(self) -> Elastic:
+        points, first = self.control_points, (0, 4, 1, 2, 3)
+        moved = points.permute(first) if isinstance(points, Tensor) else points.transpose(first)
+        return Elastic(moved, self.lattice, self.inverse)
+
+
+class ElasticDeformation(Resampling):
+    """Bend the content smoothly by given control points.
+
+    An output point p shows what lies at p + d(p), where d is the cubic B-spline of the control
+    points, laid over the first image along its voxel axes as ITK's BSplineTransform is. Its
+    inverse is the inverse of that map.
+
+    Args:
+        control_points: Displacements in mm along RAS+, (N0, N1, N2, 3), or (B, N0, N1, N2, 3)
+            for one set per sample; at least 4 along each axis. Tensors may require a gradient.
+        max_displacement: Largest displacement, for the warning about folding; taken from the
+            control points by default.
+        image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
+            :class:`Affine`.
+        kwargs: See :class:`Transform`.
+
+    Raises:
+        ValueError: The control points have another shape.
+
+    >>> transform = ElasticDeformation(torch.zeros(5, 5, 5, 3))
+    >>> transform(torch.rand(1, 8, 8, 8)).shape
+    torch.Size([1, 8, 8, 8])
+    """
+
+    bends = True
+
+    def __init__(
+        self,
+        control_points: Any,
+        max_displacement: Any = None,
+        image_interpolation: str = "linear",
+        label_interpolation: str = "nearest",
+        default_pad_value: str | float = "minimum",
+        default_pad_label: float = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.control_points, self.max_displacement = control_points, max_displacement
+        points = as_array(control_points, "control_points")
+        points = points[None] if points.ndim == 4 else points
+        if points.ndim != 5 or points.shape[-1] != 3 or min(points.shape[1:4]) < 4:
+            raise ValueError(
+                "control_points must have shape (N0, N1, N2, 3) or (B, N0, N1, N2, 3) with at "
+                f"least 4 points along each axis, got {tuple(as_array(control_points).shape)}"
+            )
+        self._points = points
+        self._largest: float | None = None
+        if max_displacement is not None:
+            self._largest = float(_triple(max_displacement, "max_displacement").max())
+        elif on_host(points):
+            self._largest = float(np.abs(host(points)).max())
+        self._set_sampling(
+            image_interpolation, label_interpolation, default_pad_value, default_pad_label
+        )
+
+    def draw(self, scene: Scene, u: np.ndarray) -> ElasticParams:
+        params = _elastic_params(self._points, scene.space, self._largest)
+        return params.expand(scene.batch)
+
+    def moves(self, params: ElasticParams, scene: Scene) -> tuple[Move, ...]:
+        return (Move(elastic=params.elastic()),)
+
+    def invert(self, params: ElasticParams) -> ElasticParams:
+        return ElasticParams(**{**vars(params), "inverse": not params.inverse})
+
+
+def _elastic_params(points: Array, space: Space, largest: float | None) -> ElasticParams:
+    """Lay control points over a space; warn when they may fold it."""
+    a, b, c = points.shape[1:4]
+    lattice = geometry.control_lattice(space, (a, b, c))
+    if largest is not None:
+        _warn_of_folding(space.shape, (a, b, c), space.affine.tobytes(), largest)
+    return ElasticParams(points, lattice)
+
+
+@lru_cache(maxsize=1024)
+def _warn_of_folding(shape: Triple, counts: Triple, affine: bytes, largest: float) -> None:
+    """Warn, once for each geometry, of displacements so large that the map may fold.
+
+    Args:
+        shape: Voxels that the lattice covers.
+        counts: Control points along each voxel axis.
+        affine: The samples' affines, as bytes to be remembered by.
+        largest: Largest displacement in mm.
+    """
+    space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
+    thick = [axis for axis, n in enumerate(shape) if n > 1] or [0, 1, 2]
+    bound = FOLDING_BOUND * float(geometry.control_spacing(space, counts)[:, thick].min())
+    if largest > bound:
+        warnings.warn(
+            f"max_displacement should stay below {bound:.1f} mm, 0.4 of the control-point "
+            f"spacing, to rule out folding; got {largest:.1f} mm",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
+    """Smallest Jacobian determinant of the elastic map over a grid, [B]; below 0 it folds.
+
+    Args:
+        params: As drawn by :class:`RandomElasticDeformation`.
+        space: Grid on which to look, by finite differences between neighbouring voxels.
+
+    >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(1, 1, 16, 16, 16))})
+    >>> params = RandomElasticDeformation(max_displacement=0).sample(batch)
+    >>> smallest_jacobian(params, batch.t1.space)
+    array([1.])
+    """
+    elastic = params.elastic()
+    linear = space.to_voxel[:, :3, :3]
+    points = torch.as_tensor(geometry.displace(host(elastic.control_points), linear))
+    lattice = torch.as_tensor(params.lattice @ space.affine)
+    voxels = voxel_grid(space.shape, points.device)
+    moved = voxels + spline_at(points, geometry.apply_affine(lattice, voxels))
+    moved = moved.view(-1, *space.shape, 3)
+    i, j, k = (n - 1 for n in space.shape)
+    columns = [moved.diff(dim=1 + axis)[:, :i, :j, :k] for axis in range(3)]
+    smallest: np.ndarray = torch.linalg.det(torch.stack(columns, -1)).flatten(1).amin(1).numpy()
+    return smallest
+
+
+def _triple(value: Any, name: str) -> np.ndarray:
+    triple = host(as_array(value, name))
+    usable = triple.dtype.kind in "fiu" and triple.shape in ((), (3,))
+    if not usable or not ((triple >= 0) & np.isfinite(triple)).all():
+        raise ValueError(f"{name} must be a number or three numbers >= 0, got {value!r}")
+    return np.broadcast_to(triple, (3,))
+
+
+class _Lattice:
+    """Random control points: counts, range and locked borders."""
+
+    def __init__(self, num_control_points: Any, max_displacement: Any, locked_borders: int) -> None:
+        self.counts = check_triple(num_control_points, "num_control_points", 4)
+        if max(self.counts) > 1000:
+            raise ValueError(f"num_control_points must be <= 1000, got {num_control_points!r}")
+        self.along = _triple(max_displacement, "max_displacement")
+        self.largest = float(self.along.max())
+        if locked_borders not in (0, 1, 2):
+            raise ValueError(f"locked_borders must be 0, 1 or 2, got {locked_borders!r}")
+        if locked_borders == 2 and 4 in self.counts:
+            raise ValueError(
+                "locked_borders must be 0 or 1 with 4 control points along an axis: locking 2 "
+                "rings would lock them all"
+            )
+        # The displacement of the outer rings is zero: numbers are drawn for the inside only.
+        a, b, c = (n - 2 * locked_borders for n in self.counts)
+        self.free: Triple = (a, b, c)
+        self.inside = slice(locked_borders, -locked_borders or None)
+
+    @property
+    def draws(self) -> int:
+        a, b, c = self.free
+        return 3 * a * b * c
+
+    def control_points(self, u: np.ndarray) -> np.ndarray:
+        """Uniform in (-along, along), zero in the locked rings; [B, N0, N1, N2, 3] in mm."""
+        drawn = 2 * u
+        drawn -= 1
+        # Components are first in memory, as they are in what is done with them next.
+        points = np.zeros((len(u), 3, *self.counts)).transpose(0, 2, 3, 4, 1)
+        inside = points[:, self.inside, self.inside, self.inside]
+        np.multiply(drawn.reshape(inside.shape), self.along, out=inside)
+        return points
+
+
+class RandomElasticDeformation(Resampling):
+    """Bend the content smoothly and at random.
+
+    Each control point is displaced uniformly within the largest displacement; see
+    :class:`ElasticDeformation` for the map. No voxel moves further than that, and the mean
+    displacement is 0.
+
+    Args:
+        num_control_points: Control points along each voxel axis, at least 4: a number or three.
+        max_displacement: Largest displacement along each axis of the world, mm: a number or
+            three.
+        locked_borders: How many outer rings of control points stay in place: 0, 1 or 2. With 2,
+            the border of the image moves by a sixth of the largest displacement at most.
+        image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
+            :class:`Affine`.
+        kwargs: See :class:`Transform`.
+
+    Warns:
+        RuntimeWarning: Displacements exceed 0.4 of the control-point spacing, the bound below
+            which the map cannot fold (Choi & Lee 2000, doi:10.1016/S0097-8493(00)00047-8).
+
+    >>> transform = RandomElasticDeformation(num_control_points=5, max_displacement=1)
+    >>> transform(torch.rand(1, 16, 16, 16)).shape
+    torch.Size([1, 16, 16, 16])
+    """
+
+    bends = True
+
+    def __init__(
+        self,
+        num_control_points: Any = 7,
+        max_displacement: Any = 7.5,
+        locked_borders: int = 2,
+        image_interpolation: str = "linear",
+        label_interpolation: str = "nearest",
+        default_pad_value: str | float = "minimum",
+        default_pad_label: float = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_control_points = num_control_points
+        self.max_displacement = max_displacement
+        self.locked_borders = locked_borders
+        self._lattice = _Lattice(num_control_points, max_displacement, locked_borders)
+        self._set_sampling(
+            image_interpolation, label_interpolation, default_pad_value, default_pad_label
+        )
+
+    @property
+    def draws(self) -> int:
+        return self._lattice.draws
+
+    def draw(self, scene: Scene, u: np.ndarray) -> ElasticParams:
+        lattice = self._lattice
+        return _elastic_params(lattice.control_points(u), scene.space, lattice.largest)
+
+    moves = ElasticDeformation.moves
+    invert = ElasticDeformation.invert
