@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
-from .data import Image, LabelMap, Subject
-from .geometry import CODES
+from .geometry import CODES, Space
 from .shapes import Triple
 
 if TYPE_CHECKING:
@@ -24,6 +24,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Window = tuple[float, float]  # values drawn black and white
+_LABEL = "label"
+
+
+class ImageLike(Protocol):
+    """Members of an image that are looked at to draw it."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def data(self) -> Tensor: ...
+    @property
+    def space(self) -> Space: ...
+    @property
+    def orientation(self) -> tuple[str, str, str]: ...
+    @property
+    def spacing(self) -> tuple[float, float, float]: ...
+    @property
+    def spatial_shape(self) -> Triple: ...
+    @property
+    def num_channels(self) -> int: ...
+
+
+class SubjectLike(Protocol):
+    """Members of a subject that are looked at to draw it."""
+
+    def get_images_dict(
+        self, intensity_only: bool = True, *, exclude: Sequence[str] = ()
+    ) -> Mapping[str, ImageLike]: ...
+
 
 #: Colours of labels 1, 2, ..., then from the start again: distinct on grey, and to colour-blind
 #: eyes (Okabe & Ito 2008).
@@ -48,7 +77,11 @@ class _View:
 
 
 def plot_image(
-    image: Image, *, labels: LabelMap | None = None, window: Window | None = None, **kwargs: Any
+    image: ImageLike,
+    *,
+    labels: ImageLike | None = None,
+    window: Window | None = None,
+    **kwargs: Any,
 ) -> Figure:
     """Draw three planes of an image, with the letters of the directions at their edges.
 
@@ -75,7 +108,7 @@ def plot_image(
     return _sheet([("", views, window)], width=9)
 
 
-def plot_subject(subject: Subject, *, window: Window | None = None, **kwargs: Any) -> Figure:
+def plot_subject(subject: SubjectLike, *, window: Window | None = None, **kwargs: Any) -> Figure:
     """Draw three planes of each scalar image of a subject, with the contours of its label maps.
 
     Label maps are drawn over the scalar images on the same grid; one that is on no such grid gets
@@ -85,7 +118,7 @@ def plot_subject(subject: Subject, *, window: Window | None = None, **kwargs: An
 
 
 def plot_gallery(
-    rows: Mapping[str, Subject] | Iterable[tuple[str, Subject]],
+    rows: Mapping[str, SubjectLike] | Iterable[tuple[str, SubjectLike]],
     path: str | Path | None = None,
     *,
     columns: int = 2,
@@ -132,11 +165,11 @@ def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
     return figure
 
 
-def _same_grid(a: Image, b: Image) -> bool:
+def _same_grid(a: ImageLike, b: ImageLike) -> bool:
     return a.space.is_same(b.space)
 
 
-def _rows(subject: Subject, **kwargs: Any) -> dict[str, list[_View]]:
+def _rows(subject: SubjectLike, **kwargs: Any) -> dict[str, list[_View]]:
     """Scalar images with the label maps on their grids, then label maps that are on none."""
     scalars = subject.get_images_dict()
     maps = subject.get_images_dict(intensity_only=False, exclude=list(scalars))
@@ -150,8 +183,8 @@ def _rows(subject: Subject, **kwargs: Any) -> dict[str, list[_View]]:
 
 
 def _views(
-    image: Image,
-    maps: Sequence[Image],
+    image: ImageLike,
+    maps: Sequence[ImageLike],
     indices: Triple | None = None,
     channel: int = 0,
     radiological: bool = True,
@@ -168,13 +201,13 @@ def _views(
     backward = [codes[axis] == pair[0] for axis, pair in zip(axes, CODES, strict=True)]
     extent = [shape[axis] * image.spacing[axis] for axis in axes]
 
-    def picture(image: Image, cut: int, across: int, up: int) -> np.ndarray:
+    def picture(image: ImageLike, cut: int, across: int, up: int) -> np.ndarray:
         volume = image.data.permute(0, *(1 + axis for axis in axes))  # [C, X, Y, Z]
         plane = volume.select(1 + cut, at[axes[cut]]).detach().cpu().mT  # [C, up, across]
         pixels = (plane.abs() if plane.is_complex() else plane.double()).numpy()
         pixels = pixels[:, ::-1] if backward[up] else pixels
         pixels = pixels[:, :, ::-1] if backward[across] != radiological else pixels
-        if not isinstance(image, LabelMap):
+        if image.kind != _LABEL:
             return pixels[channel]
         return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
@@ -185,7 +218,7 @@ def _views(
         pictures = [picture(each, cut, across, up) for each in (image, *maps)]
         ends = CODES[across][::-1] if radiological else CODES[across]
         size = extent[across], extent[up]
-        painted = isinstance(image, LabelMap)
+        painted = image.kind == _LABEL
         views.append(_View(name, pictures[0], painted, pictures[1:], size, (*ends, *CODES[up])))
     return views
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,15 +69,10 @@ def volume(paths: Paths, reader: Reader | None, region: Region | None = None) ->
 
 
 def _stacked_header(paths: Sequence[Path], headers: Sequence[io.Header]) -> io.Header:
-    from .subject import check_same_space
-
     first = headers[0]
-    check_same_space(
+    geometry.check_same_space(
         {
-            io.shown(path): SimpleNamespace(
-                spatial_shape=one.shape[1:],
-                space=geometry.Space(one.shape[1:], one.affine.numpy()[None]),
-            )
+            io.shown(path): geometry.Space(one.shape[1:], one.affine.numpy()[None])
             for path, one in zip(paths, headers, strict=True)
         }
     )

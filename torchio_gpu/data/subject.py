@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
@@ -157,7 +158,8 @@ class Subject:
 
     def check_consistent_space(self) -> None:
         """Raise unless all images have the same shape and corners."""
-        check_same_space(self.get_images_dict(intensity_only=False))
+        images = self.get_images_dict(intensity_only=False)
+        check_same_space({name: image.space for name, image in images.items()})
 
     def _shared(self, attribute: str) -> Any:
         values = {name: getattr(self[name], attribute) for name in self}
@@ -248,20 +250,3 @@ class Subject:
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
         return f"{self.__class__.__name__}({values})"
-
-
-def check_same_space(images: Mapping[str, Any]) -> None:
-    """Raise unless images, or batches of them, have the same shape and corners."""
-    first_name, first = next(iter(images.items()))
-    for name, image in images.items():
-        if image.spatial_shape != first.spatial_shape:
-            raise ValueError(
-                f"images must share a spatial shape: {first_name!r} has "
-                f"{first.spatial_shape}, {name!r} has {image.spatial_shape}"
-            )
-        distance = first.space.distance_mm(image.space)
-        if not first.space.is_same(image.space):
-            raise ValueError(
-                f"images must share a space: corners of {first_name!r} and {name!r} are up "
-                f"to {distance:.3g} mm apart"
-            )

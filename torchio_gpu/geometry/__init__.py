@@ -19,6 +19,7 @@ from .space import (
     check_affine,
     check_axis,
     check_axis_name,
+    check_same_space,
     orientation,
     spacing,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "check_affine",
     "check_axis",
     "check_axis_name",
+    "check_same_space",
     "control_lattice",
     "control_spacing",
     "displace",

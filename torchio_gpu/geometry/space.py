@@ -6,6 +6,7 @@ coordinates, an affine maps voxels to RAS+ millimetres.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -161,3 +162,19 @@ def check_axis_name(axis: str, name: str = "axes") -> str:
             f"got {axis!r}"
         )
     return axis
+
+
+def check_same_space(spaces: Mapping[str, Space]) -> None:
+    """Raise unless images of some names have the same shape and corners."""
+    first_name, first = next(iter(spaces.items()))
+    for name, space in spaces.items():
+        if space.shape != first.shape:
+            raise ValueError(
+                f"images must share a spatial shape: {first_name!r} has {first.shape}, "
+                f"{name!r} has {space.shape}"
+            )
+        if not first.is_same(space):
+            raise ValueError(
+                f"images must share a space: corners of {first_name!r} and {name!r} are up "
+                f"to {first.distance_mm(space):.3g} mm apart"
+            )

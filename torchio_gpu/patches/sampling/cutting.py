@@ -13,9 +13,8 @@ import torch
 from ... import functional as F
 from ... import random
 from ...data import LOCATION, Subject, SubjectsBatch
-from ...data.subject import check_same_space
 from ...functional.pad import check_padding
-from ...geometry import Space, windowed
+from ...geometry import Space, check_same_space, windowed
 from ...shapes import Triple, check_triple
 from ...signature import is_number
 from ...transforms import Pad
@@ -143,7 +142,8 @@ def check_space(x: Subject | SubjectsBatch) -> Space:
     Raises:
         ValueError: It is not.
     """
-    check_same_space(x.get_images_dict(intensity_only=False))
+    images = x.get_images_dict(intensity_only=False)
+    check_same_space({name: image.space for name, image in images.items()})
     return space_of(x)
 
 
