@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import torchio_gpu as tio
+from torchio_gpu.transforms.parameters.params import Params
 
 
 def stored() -> tio.Subject:
@@ -150,15 +151,14 @@ def idle():
     }
 
 
-class Writing(tio.Transform):
+class Writing(tio.VolumeTransform):
     """A class of others that writes to its input."""
 
-    def draw(self, scene, u):
-        raise NotImplementedError
+    def draw(self, context, u):
+        return Params()
 
-    def forward(self, data):
-        data.t1.data.add_(1)
-        return data
+    def voxels(self, images, name, params):
+        return images[name].data.add_(1)
 
 
 @pytest.mark.parametrize("name", idle())

@@ -86,9 +86,9 @@ def test_rotation_keeps_lengths_on_anisotropic_voxels():
     """Points 20 mm apart stay so: a rotation in voxels would shear them."""
     affine = np.diag([1.0, 2.0, 4.0, 1.0])
     space = geometry.Space((40, 20, 10), affine[None])
-    scene = tio.transforms.base.Scene(("t1",), (space,))
+    context = tio.transforms.base.Context(("t1",), (space,))
     transform = tio.Affine(degrees=(20, 30, 40))
-    pull = transform.draw(scene, np.empty((1, 0))).pull_back(space)[0]
+    pull = transform.draw(context, np.empty((1, 0))).pull_back(space)[0]
     voxel = np.linalg.inv(affine) @ pull @ affine
     points = np.array([[0, 0, 0, 1], [20, 0, 0, 1], [0, 10, 0, 1], [0, 0, 5, 1]])
     moved = (affine @ voxel @ points.T)[:3]
@@ -187,7 +187,7 @@ def test_drawn_parameters_lie_in_their_ranges():
         scales=(0.9, 1.2), degrees=(-5, 5, 0, 0, 10, 20), translation=(1, 2, 3)
     )
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.zeros(500, 1, 2, 2, 2))})
-    params = transform.sample(batch)
+    params = transform.sample_params(batch)
     for values, low, high in (
         (params.scales, [0.9] * 3, [1.2] * 3),
         (params.degrees, [-5, 0, 10], [5, 0, 20]),
@@ -202,7 +202,7 @@ def test_drawn_parameters_lie_in_their_ranges():
 
 def test_isotropic_scales():
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.zeros(4, 1, 2, 2, 2))})
-    scales = tio.RandomAffine(isotropic=True).sample(batch).scales
+    scales = tio.RandomAffine(isotropic=True).sample_params(batch).scales
     assert (scales == scales[:, :1]).all()
     assert len(np.unique(scales)) == 4
 

@@ -10,6 +10,7 @@ import torchio_gpu as tio
 from tests.devices import interpreted, needs_gpu
 from torchio_gpu.functional.dispatch.launch import Tape
 from torchio_gpu.transforms.captured import joined, rehearse
+from torchio_gpu.transforms.pipeline.executor import run as run_plan
 
 
 def _pipeline(p: float = 1.0) -> tio.Compose:
@@ -50,7 +51,7 @@ def test_rehearsal_brings_what_the_call_brings(p):
         _, numbers, out = rehearse(augment, _batch(1))
         tape = Tape()
         with tape.running():
-            run = augment.plan().run(_batch(1))
+            run = run_plan(augment.plan(), _batch(1))
     assert len(numbers) == len(tape.buffers) > 0
     assert all(map(torch.equal, numbers, tape.buffers))
     assert len(out.records) == len(run.records)
@@ -71,7 +72,7 @@ def test_other_numbers_in_the_same_launches_are_another_augmentation():
         wish = augment(_batch(1))
         assert not _same(augment(_batch(alike[0])), wish)
         with Tape(numbers).running():
-            replayed = augment.plan().run(_batch(alike[0]))
+            replayed = run_plan(augment.plan(), _batch(alike[0]))
     assert _same(replayed, wish)
 
 

@@ -127,7 +127,7 @@ def test_copies_outlive_what_they_were_copied_from():
     for copied in (copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))):
         first = tio.RandomNoise(std=(1, 1))
         other = copied(first)
-        assert other.number != first.number
+        assert other._number != first._number
         del first
         assert _compiled(other)(x).any()
 
@@ -143,5 +143,5 @@ def test_seeds_are_drawn_on_the_host_whatever_the_default_device_is():
 def test_operator_is_well_formed():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
     voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]
-    arguments = voxels, torch.tensor([1, 2]), augment.number, []
+    arguments = voxels, torch.tensor([1, 2]), augment._number, []
     torch.library.opcheck(torch.ops.torchio_gpu.transform.default, arguments)

@@ -10,6 +10,8 @@ import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu import functional as F
+from torchio_gpu.transforms.parameters.params import Params
+from torchio_gpu.transforms.pipeline.maps import SpatialMap, SpatialTraits
 from torchio_gpu.transforms.pipeline.plan import Plan
 
 SPATIAL = {
@@ -24,7 +26,7 @@ SPATIAL = {
 
 def groups(*transforms, **kwargs):
     plan = tio.Compose(transforms, **kwargs).plan()
-    return [[plan.steps[n].transform.name for n in group.steps] for group in plan.groups]
+    return [[plan.steps[n].transform.name for n in stage.steps] for stage in plan.stages]
 
 
 def test_neighbours_share_a_pass():
@@ -53,7 +55,7 @@ def test_neighbours_share_a_pass():
 )
 def test_a_run_ends_for_a_reason_that_is_told(second, reason):
     pipeline = tio.Compose([tio.RandomElasticDeformation(), second])
-    assert len(pipeline.plan().groups) == 2
+    assert len(pipeline.plan().stages) == 2
     assert reason in pipeline.explain()
 
 
@@ -112,7 +114,7 @@ def test_fused_affines_are_sharper_than_apart():
     x = smooth((1, 1, 32, 32, 32), seed=5)
     there = tio.Affine(degrees=(10, 20, 30), translation=(1.3, 0.4, -0.7), default_pad_value=0)
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(x)})
-    back = tio.Recorded(there, there.invert(there.sample(batch)), ("t1",))
+    back = tio.Recorded(there, there.invert(there.sample_params(batch)), ("t1",))
     once = tio.Compose([there, back])(batch).t1.data
     twice = tio.Compose([there, back], fuse=False)(batch).t1.data
     assert torch.equal(once, x)  # the maps cancel before any voxel is read
@@ -198,23 +200,25 @@ def test_an_image_added_later_follows_the_inverse():
     assert torch.equal(back.seg.data, s.seg.data)
 
 
-class Slide(tio.Transform):
+class Slide(tio.SpatialTransform):
     """A map that keeps axes parallel, as cropping and resampling will: p -> scale p + shift."""
 
-    role = "spatial"
-    parallel = True
+    traits = SpatialTraits(parallel=True)
 
     def __init__(self, scale, shift, **kwargs):
         super().__init__(**kwargs)
         self.scale, self.shift = scale, shift
 
-    def draw(self, scene, u):
-        return tio.transforms.params.Params()
+    def draw(self, context, u):
+        return Params()
 
-    def moves(self, params, scene):
+    def maps(self, params, context):
         matrix = np.diag([*self.scale, 1.0])
         matrix[:3, 3] = self.shift
-        return (tio.transforms.moves.Move(matrix[None].repeat(scene.batch, 0)),)
+        return (SpatialMap(matrix[None].repeat(context.batch, 0)),)
+
+    def interpolation(self):
+        return None
 
 
 def test_maps_after_a_bending_one_keep_their_order():
@@ -232,7 +236,7 @@ def test_maps_after_a_bending_one_keep_their_order():
         pipeline = tio.Compose(steps, fuse=fuse)
         batch.streams = tio.random.Streams(np.array([1]))
         results.append(pipeline(batch).t1.data)
-    assert len(tio.Compose(steps).plan().groups) == 1
+    assert len(tio.Compose(steps).plan().stages) == 1
     difference = interior((results[0] - results[1]).abs(), 12).mean() / (x.max() - x.min())
     assert difference < 0.02  # four interpolations instead of one
 
@@ -326,4 +330,4 @@ def test_what_is_known_of_batches_does_not_add_up():
         pipeline(subject)
     plans = [plan for plan in gc.get_objects() if type(plan) is Plan]
     assert plans
-    assert max(len(plan._prepared) for plan in plans) < 100
+    assert max(len(plan._layouts) for plan in plans) < 100

@@ -57,7 +57,7 @@ def batch_of(shape, affine=None, size=1):
 
 def test_displacements_are_bounded_and_have_mean_zero():
     transform = tio.RandomElasticDeformation(7, (1, 2, 3), locked_borders=0)
-    points = transform.sample(batch_of((64, 64, 64), size=50)).control_points
+    points = transform.sample_params(batch_of((64, 64, 64), size=50)).control_points
     assert points.shape == (50, 7, 7, 7, 3)
     for axis, largest in enumerate((1, 2, 3)):
         values = points[..., axis]
@@ -69,7 +69,7 @@ def test_displacements_are_bounded_and_have_mean_zero():
 @pytest.mark.parametrize("locked", [0, 1, 2])
 def test_locked_borders_stay_in_place(locked):
     transform = tio.RandomElasticDeformation(7, 1, locked)
-    points = transform.sample(batch_of((64, 64, 64))).control_points[0]
+    points = transform.sample_params(batch_of((64, 64, 64))).control_points[0]
     inside = slice(locked, -locked or None)
     free = np.zeros(points.shape[:3], dtype=bool)
     free[inside, inside, inside] = True
@@ -91,7 +91,7 @@ def test_smallest_jacobian_tells_folding():
     affine = oblique_affine((1, 1, 1))
     space = geometry.Space((20, 20, 20), affine[None])
     batch = batch_of((20, 20, 20), affine)
-    calm = tio.RandomElasticDeformation(5, 1, 0).sample(batch)
+    calm = tio.RandomElasticDeformation(5, 1, 0).sample_params(batch)
     wild = calm.change(lambda name, a: a * 20 if name == "control_points" else a)
     assert 0 < smallest_jacobian(calm, space)[0] < 1
     assert smallest_jacobian(wild, space)[0] < 0

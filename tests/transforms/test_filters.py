@@ -30,14 +30,14 @@ def test_blur_is_in_millimetres_of_each_image():
 
 def test_spellings_of_widths():
     batch = batch_of(2000)
-    std = tio.RandomBlur((1, 3)).sample(batch).std
+    std = tio.RandomBlur((1, 3)).sample_params(batch).std
     assert std.shape == (2000, 1, 3)
     assert 1 <= std.min() < 1.01 < 2.99 < std.max() <= 3
     assert np.abs(np.corrcoef(std[:, 0].T) - np.eye(3)).max() < 0.1  # axes apart
-    assert 0 <= tio.RandomBlur(2).sample(batch).std.min() < 0.01
-    three = tio.RandomBlur((1, 2, 3)).sample(batch).std.max((0, 1))
+    assert 0 <= tio.RandomBlur(2).sample_params(batch).std.min() < 0.01
+    three = tio.RandomBlur((1, 2, 3)).sample_params(batch).std.max((0, 1))
     np.testing.assert_allclose(three, (1, 2, 3), rtol=0.01)
-    six = tio.RandomBlur((0, 1, 1, 2, 5, 5)).sample(batch).std
+    six = tio.RandomBlur((0, 1, 1, 2, 5, 5)).sample_params(batch).std
     np.testing.assert_allclose(six.min((0, 1)), (0, 1, 5), atol=0.01)
 
 
@@ -73,7 +73,7 @@ def test_integers_stay_integers_where_voxels_are_only_moved():
 
 
 def test_drawn_downsampling():
-    drawn = tio.RandomAnisotropy(axes=("IS", 0), downsampling=3).sample(batch_of(2000))
+    drawn = tio.RandomAnisotropy(axes=("IS", 0), downsampling=3).sample_params(batch_of(2000))
     assert set(np.unique(drawn.axis)) == {0, 2}
     assert 1 <= drawn.downsampling.min() < 1.01 < 2.99 < drawn.downsampling.max() <= 3
 
@@ -83,7 +83,7 @@ def test_drawn_downsampling():
 )
 def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
     transform = tio.RandomSwap(patch, num_iterations=50)
-    places = transform.sample(batch_of(200, shape)).locations
+    places = transform.sample_params(batch_of(200, shape)).locations
     size = np.broadcast_to(patch, 3)
     assert places.shape == (200, 1, 50, 2, 3)
     assert places.min() >= 0
@@ -94,7 +94,7 @@ def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
 
 def test_every_place_for_a_partner_is_equally_likely():
     shape, patch = (7, 5, 4), 2
-    places = tio.RandomSwap(patch, num_iterations=500).sample(batch_of(400, shape)).locations
+    places = tio.RandomSwap(patch, num_iterations=500).sample_params(batch_of(400, shape)).locations
     pairs = places.reshape(-1, 2, 3)
     one = pairs[(pairs[:, 0] == (2, 1, 1)).all(1)][:, 1]
     every = np.stack(np.meshgrid(*(range(n - 1) for n in shape), indexing="ij"), -1).reshape(-1, 3)

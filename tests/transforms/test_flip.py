@@ -42,7 +42,7 @@ def test_samples_of_other_orientation_flip_along_their_own_axis():
 def test_probability_is_that_of_each_axis():
     transform = tio.RandomFlip((0, 2), flip_probability=0.25)
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.zeros(2000, 1, 2, 2, 2))})
-    axes = transform.sample(batch).axes
+    axes = transform.sample_params(batch).axes
     assert not axes[:, 1].any()
     assert axes[:, 0].mean() == pytest.approx(0.25, abs=0.04)  # four standard errors
     assert axes[:, 2].mean() == pytest.approx(0.25, abs=0.04)
@@ -52,7 +52,7 @@ def test_probability_is_that_of_each_axis():
 def test_flip_stays_exact_in_a_run_whose_other_steps_leave_the_sample_alone():
     s = subject()
     pipeline = tio.Compose([tio.RandomAffine(p=0), tio.Flip((0, 1)), tio.Affine()])
-    assert len(pipeline.plan().groups) == 1
+    assert len(pipeline.plan().stages) == 1
     assert torch.equal(pipeline(s).t1.data, s.t1.data.flip((1, 2)))
 
 

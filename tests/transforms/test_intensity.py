@@ -38,7 +38,7 @@ def test_label_maps_are_left_alone():
 
 
 def test_images_get_parameters_of_their_own():
-    params = tio.RandomBiasField().sample(batch_of(3, ("t1", "t2")))
+    params = tio.RandomBiasField().sample_params(batch_of(3, ("t1", "t2")))
     assert params.coefficients.shape == (3, 2, 20)
     assert len(np.unique(params.coefficients)) == 120
 
@@ -57,29 +57,29 @@ def test_parameters_of_an_image_do_not_depend_on_which_others_there_are():
 
 def test_drawn_parameters_lie_in_their_ranges():
     batch = batch_of(2000)
-    gamma = tio.RandomGamma((-0.1, 0.3)).sample(batch).log_gamma
+    gamma = tio.RandomGamma((-0.1, 0.3)).sample_params(batch).log_gamma
     assert -0.1 <= gamma.min() < -0.09
     assert 0.29 < gamma.max() <= 0.3
-    noise = tio.RandomNoise(mean=2, std=(0.1, 0.5)).sample(batch)
+    noise = tio.RandomNoise(mean=2, std=(0.1, 0.5)).sample_params(batch)
     assert -2 <= noise.mean.min() < -1.9 < 1.9 < noise.mean.max() <= 2
     assert 0.1 <= noise.std.min() < 0.11 < 0.49 < noise.std.max() <= 0.5
     assert len(np.unique(noise.seed)) == 2000
-    single = tio.RandomNoise(std=0.2).sample(batch).std
+    single = tio.RandomNoise(std=0.2).sample_params(batch).std
     assert 0 <= single.min() < 0.01 < 0.19 < single.max() <= 0.2
 
 
 def test_distributions_and_choices_are_ranges():
     batch = batch_of(4000)
     normal = torch.distributions.Normal(0.0, 0.3)
-    drawn = tio.RandomGamma(normal).sample(batch).log_gamma
+    drawn = tio.RandomGamma(normal).sample_params(batch).log_gamma
     assert drawn.mean() == pytest.approx(0, abs=4 * 0.3 / 63)
     assert drawn.std() == pytest.approx(0.3, rel=0.05)
     beta = torch.distributions.Beta(2.0, 2.0)  # has no inverse of its distribution function
     few = batch_of(300)
-    drawn = tio.RandomNoise(std=beta).sample(few).std
+    drawn = tio.RandomNoise(std=beta).sample_params(few).std
     assert drawn.mean() == pytest.approx(0.5, abs=4 * 0.224 / 17)
     choice = tio.Choice([0.0, math.log(2)], probabilities=[1, 3])
-    drawn = tio.RandomGamma(choice).sample(batch).log_gamma
+    drawn = tio.RandomGamma(choice).sample_params(batch).log_gamma
     assert set(np.unique(drawn)) == {0.0, math.log(2)}
     assert (drawn > 0).mean() == pytest.approx(0.75, abs=0.03)
 
@@ -88,10 +88,10 @@ def test_a_distribution_without_inverse_is_reproducible_and_leaves_torch_alone()
     transform = tio.RandomNoise(std=torch.distributions.Beta(2.0, 2.0))
     batch = batch_of(3)
     torch.manual_seed(1)
-    first = transform.sample(batch).std
+    first = transform.sample_params(batch).std
     after = torch.rand(1)
     torch.manual_seed(1)
-    np.testing.assert_array_equal(first, transform.sample(batch).std)
+    np.testing.assert_array_equal(first, transform.sample_params(batch).std)
     assert torch.equal(after, torch.rand(1))
 
 
@@ -122,7 +122,7 @@ def test_noise_is_rician_when_asked():
     assert gaussian(x).min() < 0
     assert rician(x).min() >= 0
     with pytest.raises(NotImplementedError, match="Rician noise cannot be undone"):
-        rician.invert(rician.sample(batch_of(1)))
+        rician.invert(rician.sample_params(batch_of(1)))
 
 
 def test_gradients_reach_the_parameters():

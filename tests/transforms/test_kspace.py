@@ -48,23 +48,23 @@ def test_what_was_done_can_be_read_back():
 
 def test_drawn_parameters_lie_in_their_ranges():
     batch = batch_of(3000)
-    motion = tio.RandomMotion(degrees=(2, 5), translation=3, num_transforms=2).sample(batch)
+    motion = tio.RandomMotion(degrees=(2, 5), translation=3, num_transforms=2).sample_params(batch)
     assert 2 <= motion.degrees.min() < 2.01 < 4.99 < motion.degrees.max() <= 5
     assert -3 <= motion.translation.min() < -2.99 < 2.99 < motion.translation.max() <= 3
     for n, middle in enumerate((1 / 3, 2 / 3)):
         times = motion.times[..., n]
         assert middle - 0.1 <= times.min() < middle - 0.09 < middle + 0.09 < times.max()
         assert times.max() <= middle + 0.1
-    ghosting = tio.RandomGhosting(num_ghosts=(4, 6), axes=(0, 2), restore=0.3).sample(batch)
+    ghosting = tio.RandomGhosting(num_ghosts=(4, 6), axes=(0, 2), restore=0.3).sample_params(batch)
     for values, expected in ((ghosting.num_ghosts, [4, 5, 6]), (ghosting.axis, [0, 2])):
         found, counts = np.unique(values, return_counts=True)
         assert found.tolist() == expected
         assert counts.min() > 3000 / len(expected) - 4 * np.sqrt(3000 / len(expected))
     assert 0 <= ghosting.restore.min() < 0.01 < 0.29 < ghosting.restore.max() <= 0.3
-    assert (tio.RandomGhosting().sample(batch).restore == 0).all()
-    single = tio.RandomGhosting(num_ghosts=3).sample(batch).num_ghosts
+    assert (tio.RandomGhosting().sample_params(batch).restore == 0).all()
+    single = tio.RandomGhosting(num_ghosts=3).sample_params(batch).num_ghosts
     assert set(np.unique(single)) == {2, 3}
-    spike = tio.RandomSpike(num_spikes=(1, 3), intensity=2).sample(batch)
+    spike = tio.RandomSpike(num_spikes=(1, 3), intensity=2).sample_params(batch)
     found, counts = np.unique((spike.intensity != 0).sum(-1), return_counts=True)
     assert found.tolist() == [1, 2, 3]
     assert counts.min() > 850
@@ -99,7 +99,7 @@ def test_anatomical_axes_are_resolved_in_each_image():
 def test_axes_of_one_voxel_are_not_chosen():
     batch = batch_of(200, shape=(6, 7, 1))
     for transform in (tio.RandomMotion(), tio.RandomGhosting()):
-        assert set(np.unique(transform.sample(batch).axis)) == {0, 1}
+        assert set(np.unique(transform.sample_params(batch).axis)) == {0, 1}
     x = torch.rand(1, 1, 1, 1)
     assert torch.equal(tio.RandomGhosting()(x), x)
 

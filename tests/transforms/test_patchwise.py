@@ -8,7 +8,6 @@ import torchio_gpu as tio
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu.data import ImagesBatch
 from torchio_gpu.transforms.pipeline.patchwise import Patchwise
-from torchio_gpu.transforms.pipeline.plan import Window
 
 SHAPE, SIZE, ROWS = (30, 36, 40), (12, 14, 10), 3
 PIPELINES = {
@@ -68,23 +67,22 @@ def pipeline(name):
     return undone(3) if PIPELINES[name] is None else PIPELINES[name]
 
 
+def in_halves(transform):
+    return Patchwise(transform.plan().pipeline)
+
+
 def patches(transform, given, size=SIZE):
     """Patches of a batch at places of their own, and the parts of the transformed batch there."""
-    first = np.empty(0)
-
-    def place(chains):
-        nonlocal first
-        shape = next(iter(chains.values())).space.shape
-        u = np.random.RandomState(0).rand(ROWS, 3)
-        first = np.floor(u * (np.array(shape) - size + 1)).astype(int)
-        return first
-
     whole = transform(given.replace(given.images))
     given.streams = tio.random.Streams(np.arange(ROWS) + 5)
-    halves = Patchwise(transform)
+    halves = in_halves(transform)
     given, decisions = halves.whole(given)
     given.streams.used[:] = 0  # both halves draw at the positions that they have in the whole
-    out = halves.patches(given, decisions, Window(size, place))
+    patch = halves.patches(given, decisions)
+    shape = next(iter(patch.final_maps().values())).space.shape
+    u = np.random.RandomState(0).rand(ROWS, 3)
+    first = np.floor(u * (np.array(shape) - size + 1)).astype(int)
+    out = patch.finish_patch(first, size)
     parts = {
         name: tio.functional.extract_patches(images.data, first, size)
         for name, images in whole.images.items()
@@ -149,7 +147,7 @@ def test_what_needs_the_volume_comes_first():
     transform = tio.Compose(
         [tio.RandomAffine(), tio.RandomBlur(), tio.RandomFlip(), tio.RandomNoise()]
     )
-    pipeline = Patchwise(transform)
+    pipeline = in_halves(transform)
     assert [s.transform.name for s in pipeline.before.steps] == ["RandomAffine", "RandomBlur"]
     assert [s.transform.name for s in pipeline.after.steps] == ["RandomFlip", "RandomNoise"]
 
@@ -167,22 +165,21 @@ def test_what_needs_the_volume_comes_first():
     ],
 )
 def test_the_split(steps, before):
-    assert len(Patchwise(tio.Compose(steps)).before.steps) == before
+    assert len(in_halves(tio.Compose(steps)).before.steps) == before
 
 
 def test_a_decision_holds_for_both_halves():
     """A patch is changed by the second half if its volume was by the first, and only then."""
-    halves = Patchwise(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
+    halves = in_halves(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
     assert (len(halves.before.steps), len(halves.after.steps)) == (1, 1)
     seen = set()
     for seed in range(6):
         given = batch()
         given.streams = tio.random.Streams(np.arange(ROWS) + 100 * seed)
         whole, decisions = halves.whole(given)
-        whole.streams = tio.random.Streams(
-            np.arange(ROWS) + 7000 + seed
-        )  # patches have other seeds
-        out = halves.patches(whole, decisions, Window(SHAPE, lambda _: np.zeros((ROWS, 3), int)))
+        # patches have other seeds
+        whole.streams = tio.random.Streams(np.arange(ROWS) + 7000 + seed)
+        out = halves.patches(whole, decisions).finish_patch(np.zeros((ROWS, 3), int), SHAPE)
         for n in range(ROWS):
             blurred = not torch.equal(whole.t1.data[n], given.t1.data[n])
             raised = not torch.equal(out.t1.data[n], whole.t1.data[n])
@@ -208,7 +205,7 @@ def test_only_what_is_needed_is_read(monkeypatch):
 
 
 class TestWhere:
-    """Where the maps of a chain take a voxel."""
+    """Where pending maps take a voxel."""
 
     @pytest.mark.parametrize(
         "name",
@@ -225,17 +222,11 @@ class TestWhere:
         given = tio.SubjectsBatch(
             {"t1": ImagesBatch(image, affine)}, streams=tio.random.Streams(np.arange(ROWS))
         )
-        found = np.empty(0)
-
-        def place(chains):
-            nonlocal found
-            found = chains["t1"].where(voxel)
-            return np.zeros((ROWS, 3), dtype=int)
-
         transform = pipeline(name)
         whole = transform(given.replace(given.images)).t1.data
         given.streams = tio.random.Streams(np.arange(ROWS))
-        Patchwise(transform).patches(given, np.empty((ROWS, 0)), Window((4, 4, 4), place))
+        patch = in_halves(transform).patches(given, np.empty((ROWS, 0)))
+        found = patch.final_maps()["t1"].where(voxel)
         weight = (whole - whole.amin((2, 3, 4), keepdim=True))[:, 0].double() ** 4
         grids = torch.meshgrid(*[torch.arange(float(n)) for n in whole.shape[2:]], indexing="ij")
         total = weight.sum((1, 2, 3))

@@ -12,8 +12,9 @@ import torchio_gpu as tio
 from tests.robustness import records as robustness
 from tests.robustness.records import WRITABLE
 from tests.volumes import subject
-from torchio_gpu.transforms import base
+from torchio_gpu.transforms import naming
 from torchio_gpu.transforms.base import Transform
+from torchio_gpu.transforms.pipeline import points
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 
@@ -126,7 +127,7 @@ class TestPlaces:
 )
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
 def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
-    monkeypatch.setattr(base, "_POINTS", set())
+    monkeypatch.setattr(points, "_KNOWN", set())
     s = subject()
     s["landmarks"], s["vector"] = kind((5, 3)), kind((3,))
     options = {"Affine": {"translation": 1}, "Flip": {"axes": 0}}.get(make, {})
@@ -134,10 +135,10 @@ def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"'landmarks' has shape \(5, 3\)"):
         transform(s)
     transform(s)
-    monkeypatch.setattr(base, "_POINTS", set())
+    monkeypatch.setattr(points, "_KNOWN", set())
     with pytest.warns(RuntimeWarning, match="'landmarks'"):
         transform({"x": s.t1.data, "landmarks": kind((5, 3))})
-    monkeypatch.setattr(base, "_POINTS", set())
+    monkeypatch.setattr(points, "_KNOWN", set())
     tio.RandomNoise()(s)
     tio.Crop(1)(s)  # landmarks in the world stay where they are
 
@@ -145,7 +146,7 @@ def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
 @pytest.mark.parametrize("name", [n for n in WRITABLE if n not in ("Compose",)])
 def test_arguments_are_fixed_once_a_transform_is_made(name):
     transform = WRITABLE[name]()
-    own = set(base._fixed(type(transform))) - {"self", "kwargs"}
+    own = set(naming.fixed(type(transform))) - {"self", "kwargs"}
     for argument in own:
         with pytest.raises(AttributeError, match=f"{argument} of .* cannot be changed"):
             setattr(transform, argument, 0)

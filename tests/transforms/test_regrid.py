@@ -358,7 +358,7 @@ def test_the_inverse_leads_back_to_the_grid(make):
     for name in ("t1", "seg"):
         assert back[name].shape == s[name].shape
         np.testing.assert_allclose(back[name].affine, s[name].affine, atol=1e-9)
-    if "Crop" not in type(make()).__name__ and make().sampling() is None:
+    if "Crop" not in type(make()).__name__ and make().interpolation() is None:
         assert torch.equal(back.t1.data, s.t1.data)
     prediction = tio.Subject(prediction=tio.LabelMap(out.seg.data, affine=out.seg.affine))
     undone = out.get_inverse_transform()(prediction).prediction
@@ -408,7 +408,7 @@ def test_small_and_flat_volumes(make, shape):
     out = transform(x)
     assert out.shape[:2] == (2, 3)
     assert torch.isfinite(out).all()
-    if not transform.pads:
+    if not transform.traits.pads:
         assert out.max() <= x.max() * 1.5
 
 

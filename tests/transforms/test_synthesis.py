@@ -88,16 +88,18 @@ def test_row_is_item_and_samples_differ():
 
 def test_ranges_of_each_label():
     batch = batch_of([labelled(top=3)] * 500)
-    drawn = tio.RandomLabelsToImage("seg", mean=[0, (5, 6), (-2, -1)], std=[1, (0, 1), 2]).sample(
-        batch
-    )
+    drawn = tio.RandomLabelsToImage(
+        "seg", mean=[0, (5, 6), (-2, -1)], std=[1, (0, 1), 2]
+    ).sample_params(batch)
     assert drawn.labels[0, 0].tolist() == [0, 1, 2]
     for column, (low, high) in enumerate(((0, 0), (5, 6), (-2, -1))):
         values = drawn.mean[:, 0, column]
         assert low <= values.min() <= low + 0.02
         assert high - 0.02 <= values.max() <= high
     assert (drawn.std[:, 0, 0] == 1).all()
-    drawn = tio.RandomLabelsToImage("seg", [2, 0], mean=[7, 9], default_std=0.5).sample(batch)
+    drawn = tio.RandomLabelsToImage("seg", [2, 0], mean=[7, 9], default_std=0.5).sample_params(
+        batch
+    )
     assert drawn.labels[0, 0].tolist() == [2, 0]
     assert (drawn.mean == [7, 9]).all()
     assert (drawn.std == 0.5).all()

@@ -16,6 +16,14 @@ from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
 from .intensity.noise import Noise, RandomNoise
 from .intensity.swap import RandomSwap, Swap
+from .kinds import (
+    IntensityTransform,
+    LabelTransform,
+    PointwiseTransform,
+    RandomTransform,
+    SpatialTransform,
+    VolumeTransform,
+)
 from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.motion import Motion, RandomMotion
 from .kspace.spike import RandomSpike, Spike
@@ -55,7 +63,9 @@ __all__ = [
     "Gamma",
     "Ghosting",
     "HistogramStandardization",
+    "IntensityTransform",
     "KeepLargestComponent",
+    "LabelTransform",
     "LabelsToImage",
     "Lambda",
     "Mask",
@@ -64,6 +74,7 @@ __all__ = [
     "OneHot",
     "OneOf",
     "Pad",
+    "PointwiseTransform",
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
@@ -78,6 +89,7 @@ __all__ = [
     "RandomNoise",
     "RandomSpike",
     "RandomSwap",
+    "RandomTransform",
     "Recorded",
     "RemapLabels",
     "RemoveLabels",
@@ -86,6 +98,7 @@ __all__ = [
     "Resize",
     "SequentialLabels",
     "SomeOf",
+    "SpatialTransform",
     "Spike",
     "Swap",
     "To",
@@ -94,6 +107,7 @@ __all__ = [
     "ToReferenceSpace",
     "Transform",
     "Transpose",
+    "VolumeTransform",
     "ZNormalization",
     "from_dict",
 ]

@@ -17,6 +17,7 @@ from ..functional.dispatch.backend import rehearsing
 from ..functional.dispatch.launch import Tape
 from .base import Transform
 from .convert import to_batch
+from .pipeline.executor import run
 
 #: How many graphs one transform may need.
 _MOST = 16
@@ -124,7 +125,7 @@ def rehearse(
     device = next(iter(batch.images.values())).data.device
     tape, script = Tape(), _Script()
     with rehearsing(device), tape.running(), script:
-        out = transform.plan().run(empty)
+        out = run(transform.plan(), empty)
     # images that nothing is launched for are no part of the script, but of the graph all the same
     given = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
     sizes = tuple(len(buffer) for buffer in tape.buffers)
@@ -141,7 +142,7 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
     inputs = {name: each.data.clone() for name, each in batch.images.items()}
     held = joined(numbers).to(device)
 
-    def run() -> SubjectsBatch:
+    def call() -> SubjectsBatch:
         images = {
             name: each.with_data(inputs[name], each.affine) for name, each in batch.images.items()
         }
@@ -149,17 +150,17 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         again.streams = random.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
         parts = torch.split(held, [len(n) for n in numbers])
         with Tape(parts).running():
-            return transform.plan().run(again)
+            return run(transform.plan(), again)
 
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        run()  # compiles kernels and makes plans, which cannot be captured
+        call()  # compiles kernels and makes plans, which cannot be captured
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     # other threads, as one that pins memory for a loader, may go on
     with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        out = run()
+        out = call()
     outputs = {name: each.data for name, each in out.images.items()}
     return _Graph(graph, held, inputs, outputs)
 

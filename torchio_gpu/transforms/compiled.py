@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,23 +17,21 @@ from torch import Tensor
 
 from .. import random
 from .convert import to_batch
-
-if TYPE_CHECKING:
-    from .base import Transform
+from .pipeline.executor import run
 
 #: Transforms by number: what a node knows of its transform.
-_transforms: WeakValueDictionary[int, Transform] = WeakValueDictionary()
+_transforms: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _numbers = count()
 
 
-def register(transform: Transform) -> int:
+def register(transform: Any) -> int:
     """A number by which a node of a graph can name a transform."""
     number = next(_numbers)
     _transforms[number] = transform
     return number
 
 
-def call(transform: Transform, x: Any) -> Any:
+def call(transform: Any, x: Any) -> Any:
     """Call a transform as one node of the graph that is being made.
 
     Args:
@@ -57,7 +55,7 @@ def call(transform: Transform, x: Any) -> Any:
     batch = voxels[0].shape[0] if voxels[0].ndim == 5 else 1
     words = torch.randint(0, 2**32, (2, batch), device="cpu")  # whatever the default device is
     seeds = words[0] | (words[1] << 32)
-    out = torch.ops.torchio_gpu.transform(voxels, seeds, transform.number, keys)
+    out = torch.ops.torchio_gpu.transform(voxels, seeds, transform._number, keys)
     return {**x, **dict(zip(keys, out, strict=True))} if isinstance(x, dict) else out[0]
 
 
@@ -66,7 +64,7 @@ def _run(voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[st
     x = dict(zip(keys, voxels, strict=True)) if keys else voxels[0]
     batch, restore = to_batch(x, transform.include, transform.label_keys)
     batch.streams = random.Streams(seeds.numpy())
-    out = restore(transform.plan().run(batch))
+    out = restore(run(transform.plan(), batch))
     if not keys:
         return [out]
     if list(out) != list(keys):
@@ -105,7 +103,7 @@ def _fake(
     return [torch.empty(shape, dtype=dtype, device=device) for shape, dtype in kinds]
 
 
-def _check_parameters(transform: Transform) -> None:
+def _check_parameters(transform: Any) -> None:
     """Raise if a parameter waits for a gradient, which would not reach it."""
     for module in transform.modules():
         for name, value in vars(module).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,20 +11,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..signature import is_number
-from .base import Branches, Scene, Transform
+from .base import Branches, Context, Transform
 from .convert import to_batch
+from .kinds import RandomTransform
 from .parameters.params import Params
-from .pipeline.steps import Outline
+from .pipeline.executor import explain
+from .pipeline.steps import Steps
 
 
 class Composition(Transform):
-    """What compositions share. Not for use by itself."""
+    """Several transforms as one. Not for use by itself."""
 
     role = "composition"
-    #: Whether a sample never meets two of the transforms.
+    #: True if a sample never meets two of the transforms.
     excludes: ClassVar[bool] = False
     #: How likely the transforms are, where that is for the composition to decide.
     weights: tuple[float, ...] = ()
+    #: True if its steps may share passes.
+    fuse: bool = True
 
     def _hold(self, transforms: Sequence[Transform]) -> None:
         for number, transform in enumerate(transforms):
@@ -37,37 +42,35 @@ class Composition(Transform):
         labels = [t.label_keys or () for t in (self, *transforms)]
         self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
 
-    def draw(self, scene: Scene, u: np.ndarray) -> Params:
+    def draw(self, context: Context, u: np.ndarray) -> Params:
         raise TypeError(
             f"{type(self).__name__} has no parameters of its own; sample its transforms"
         )
 
-    def outline(self, outline: Outline, through: Branches = ()) -> None:
-        first, begins = len(outline.steps), []
-        for transform, branches in self._branches(outline, self._coin(outline, through)):
-            begins.append(len(outline.steps) - first)
-            transform.outline(outline, branches)
-        steps = outline.steps[first:]
+    def _add_to(self, pipeline: Steps, through: Branches = ()) -> None:
+        first, begins = len(pipeline.steps), []
+        for transform, branches in self._branches(pipeline, self._coin(pipeline, through)):
+            begins.append(len(pipeline.steps) - first)
+            transform._add_to(pipeline, branches)
+        own = pipeline.steps[first:]
         if self.include is not None or self.exclude is not None:
-            steps = [replace(step, within=(*step.within, self)) for step in steps]
+            own = [replace(step, within=(*step.within, self)) for step in own]
         if not self.fuse:
-            steps = [replace(step, fuse=False) for step in steps]
+            own = [replace(step, fuse=False) for step in own]
         keep = dict(self.keep or {})
         # What a branch keeps is what there was before the choice, whichever is carried out first.
         for n in begins if self.excludes else begins[:1]:
-            if n < len(steps) and steps[n].keep:
-                keep |= steps[n].keep or {}
-                steps[n] = replace(steps[n], keep=None)
-        if keep and steps:
+            if n < len(own) and own[n].keep:
+                keep |= own[n].keep or {}
+                own[n] = replace(own[n], keep=None)
+        if keep and own:
             kept = tuple((keep if self.excludes else self.keep or {}).values())
-            steps = [replace(step, untouched=(*step.untouched, *kept)) for step in steps]
-            steps[0] = replace(steps[0], keep=keep)
-        outline.steps[first:] = steps
+            own = [replace(step, untouched=(*step.untouched, *kept)) for step in own]
+            own[0] = replace(own[0], keep=keep)
+        pipeline.steps[first:] = own
 
-    def _branches(
-        self, outline: Outline, through: Branches
-    ) -> Sequence[tuple[Transform, Branches]]:
-        """The transforms in the order of their steps, each with the decisions it hangs on."""
+    def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
+        """Return the transforms in the order of their steps, with the decisions they hang on."""
         raise NotImplementedError
 
     def explain(self, x: Any = None) -> str:
@@ -80,7 +83,7 @@ class Composition(Transform):
         """
         if x is None:
             return str(self.plan())
-        return self.plan().explain(to_batch(x, self._only(), self.label_keys)[0])
+        return explain(self.plan(), to_batch(x, self._only(), self.label_keys)[0])
 
     def _listed(self) -> str:
         """The transforms as they were given."""
@@ -131,9 +134,7 @@ class Compose(Composition):
         self._hold(transforms)
         self.fuse = fuse
 
-    def _branches(
-        self, outline: Outline, through: Branches
-    ) -> Sequence[tuple[Transform, Branches]]:
+    def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
         return [(transform, through) for transform in self.transforms]
 
     def inverse(self, warn: bool = True) -> Compose:
@@ -142,12 +143,27 @@ class Compose(Composition):
         Args:
             warn: Warn of transforms that cannot be undone; they are left out.
         """
-        from .history import inverse
+        steps = []
+        for transform in reversed(self.transforms):
+            undo = getattr(transform, "inverse", None)
+            if undo is None or isinstance(transform, Composition):
+                raise TypeError(
+                    f"only what was applied can be undone: {transform.name} holds no parameters "
+                    "yet; take the inverse from the history of a subject"
+                )
+            if transform.is_invertible:
+                steps.append(undo())
+            elif warn:
+                applied = getattr(transform, "transform", transform)
+                warnings.warn(
+                    f"{applied.name} cannot be undone and is skipped",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return Compose(steps)
 
-        return inverse(self, warn)
 
-
-class OneOf(Composition):
+class OneOf(RandomTransform, Composition):
     """Apply one of several transforms, chosen for each sample.
 
     Samples with the same choice are transformed together. Since no sample meets two of them, the
@@ -176,11 +192,9 @@ class OneOf(Composition):
         self.weights = _weights(transforms)
         self._hold(tuple(transforms))
 
-    def _branches(
-        self, outline: Outline, through: Branches
-    ) -> Sequence[tuple[Transform, Branches]]:
-        gate = outline.gate(1, self._choose)
-        found = [(t, (*through, (gate, branch))) for branch, t in enumerate(self.transforms)]
+    def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
+        decision = pipeline.decide(1, self._choose)
+        found = [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
         # They exclude each other, so their order is free: this one makes the fewest passes.
         return sorted(found, key=lambda pair: _rank(pair[0]))
 
@@ -191,7 +205,7 @@ class OneOf(Composition):
         return chosen == np.arange(len(edges))  # type: ignore[no-any-return]
 
 
-class SomeOf(Composition):
+class SomeOf(RandomTransform, Composition):
     """Apply some of several transforms, chosen for each sample, in the order given.
 
     Args:
@@ -230,11 +244,9 @@ class SomeOf(Composition):
             )
         self._range = pair[0], pair[1]
 
-    def _branches(
-        self, outline: Outline, through: Branches
-    ) -> Sequence[tuple[Transform, Branches]]:
-        gate = outline.gate(1 + len(self.transforms), self._choose)
-        return [(t, (*through, (gate, branch))) for branch, t in enumerate(self.transforms)]
+    def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
+        decision = pipeline.decide(1 + len(self.transforms), self._choose)
+        return [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
 
     def _choose(self, u: np.ndarray) -> np.ndarray:
         """Which transforms a sample gets, [B, N] bool, from numbers [B, 1 + N].
@@ -268,7 +280,9 @@ def _weights(transforms: Any) -> tuple[float, ...]:
 def _rank(transform: Transform) -> int:
     """Which of transforms that exclude each other to list first, so that most share a pass."""
     if transform.role == "spatial":
-        return int(transform.bends)  # a map that bends may follow another, not the other way round
+        traits = transform.traits
+        # a map that bends may follow another, not the other way round
+        return int(traits is not None and traits.bends)
     return {"pointwise": 2, "volume": 3}.get(transform.role, 4)
 
 

@@ -23,6 +23,7 @@ from ..data import (
     io,
     meta_tensor,
 )
+from .pipeline.record import moving_transforms
 
 Restore = Callable[[SubjectsBatch], Any]
 #: Back from a batch of one image to the form that came in, told which transforms moved voxels.
@@ -64,20 +65,9 @@ def to_batch(
                 f"what was added as {', '.join(map(repr, more))} does not fit into one image: "
                 "transform a Subject, a batch or a dict"
             )
-        return restore(batch.images[NAME], _movers(batch))
+        return restore(batch.images[NAME], moving_transforms(batch.records))
 
     return SubjectsBatch({NAME: images}), alone
-
-
-def _movers(batch: SubjectsBatch) -> list[str]:
-    """Names of the transforms that may have moved voxels of a batch."""
-    return [
-        record.transform.name
-        for record in batch.records
-        if record.transform.role == "spatial"
-        or record.transform.regrids
-        or record.transform.foreign
-    ]
 
 
 def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
@@ -177,7 +167,7 @@ def _from_dict(
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
         form = next(iter(back.values()))  # that of the first image, for those that are new
-        moved = _movers(batch)
+        moved = moving_transforms(batch.records)
         images = batch.images.items()
         return {**x, **{key: back.get(key, form)(each, moved) for key, each in images}}
 

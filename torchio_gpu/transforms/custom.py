@@ -13,8 +13,10 @@ from torch import Tensor
 from ..data import ImagesBatch
 from ..data.image import INTENSITY, LABEL
 from ..shapes import Volume
-from .base import Scene, Transform
+from .base import Context
+from .kinds import WholeVolume
 from .parameters.params import Params
+from .pipeline.maps import SpatialTraits
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class LambdaParams(Params):
     """Nothing: a function has no parameters that this library knows."""
 
 
-class Lambda(Transform):
+class Lambda(WholeVolume):
     """Apply a function to the voxels of images.
 
     Args:
@@ -46,10 +48,7 @@ class Lambda(Transform):
     tensor([-1.])
     """
 
-    role = "volume"
-    shares = True
-    computes = False
-    foreign = True
+    traits = SpatialTraits()  # a function may move content
 
     def __init__(
         self,
@@ -74,10 +73,18 @@ class Lambda(Transform):
         self.types_to_apply = None if types is None else tuple(types)
 
     @property
+    def shares(self) -> bool:
+        return True
+
+    @property
+    def computes(self) -> bool:
+        return False
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return (INTENSITY, LABEL) if self.types_to_apply is None else self.types_to_apply
 
-    def draw(self, scene: Scene, u: np.ndarray) -> LambdaParams:
+    def draw(self, context: Context, u: np.ndarray) -> LambdaParams:
         return LambdaParams()
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: LambdaParams) -> Volume:

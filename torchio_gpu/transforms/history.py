@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -15,11 +14,13 @@ from torch.distributions import Distribution
 from ..data import Subject
 from ..geometry import Space
 from . import records
-from .base import Branches, Scene, Transform
+from .base import Branches, Context, Transform
 from .compose import Compose
 from .parameters.params import Params
 from .parameters.ranges import Choice
-from .pipeline.steps import Outline, Record, Step
+from .pipeline.maps import SpatialTraits
+from .pipeline.record import Record
+from .pipeline.steps import Step, Steps
 from .spatial.affine import Resampling
 
 #: Where the classes live that records may name.
@@ -38,7 +39,7 @@ class Recorded(Transform):
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
-    >>> again = Recorded(noise, noise.sample(batch), ("t1",))
+    >>> again = Recorded(noise, noise.sample_params(batch), ("t1",))
     >>> bool((again(batch).t1.data == again(batch).t1.data).all())
     True
     """
@@ -57,10 +58,15 @@ class Recorded(Transform):
 
     @property
     def role(self) -> str:  # type: ignore[override]
-        """That of the transform."""
+        """Role of the transform."""
         return self.transform.role
 
-    def draw(self, scene: Scene, u: np.ndarray) -> Params:
+    @property
+    def traits(self) -> SpatialTraits | None:  # type: ignore[override]
+        """Traits of the transform."""
+        return self.transform.traits
+
+    def draw(self, context: Context, u: np.ndarray) -> Params:
         return self.params
 
     def select(
@@ -68,13 +74,13 @@ class Recorded(Transform):
     ) -> tuple[str, ...]:
         return self.transform.select(kinds)
 
-    def outline(self, outline: Outline, through: Branches = ()) -> None:
-        gates = self._coin(outline, through)
+    def _add_to(self, steps: Steps, through: Branches = ()) -> None:
+        branches = self._coin(steps, through)
         step = Step(
-            self.transform, outline.position, self.params, self.names, gates,
+            self.transform, steps.position, self.params, self.names, branches,
             untouched=self.untouched, spaces=self.spaces,
         )  # fmt: skip
-        outline.steps.append(step)
+        steps.steps.append(step)
 
     @property
     def is_invertible(self) -> bool:
@@ -128,7 +134,7 @@ def from_dict(
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
-    >>> recorded = Recorded(noise, noise.sample(batch), ("t1",))
+    >>> recorded = Recorded(noise, noise.sample_params(batch), ("t1",))
     >>> again = from_dict(recorded.to_dict())
     >>> bool((again(batch).t1.data == recorded(batch).t1.data).all())
     True
@@ -175,26 +181,6 @@ def compose_history(
     return Compose(steps)
 
 
-def inverse(history: Compose, warn: bool = True) -> Compose:
-    """Undo the recorded transforms of a composition, last first."""
-    steps = []
-    for transform in reversed(history.transforms):
-        if not isinstance(transform, Recorded):
-            raise TypeError(
-                f"only what was applied can be undone: {transform.name} holds no parameters yet; "
-                "take the inverse from the history of a subject"
-            )
-        if transform.is_invertible:
-            steps.append(transform.inverse())
-        elif warn:
-            warnings.warn(
-                f"{transform.transform.name} cannot be undone and is skipped",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-    return Compose(steps)
-
-
 def _leaves(cls: Any) -> list[Any]:
     return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_leaves(sub))]
 
@@ -237,4 +223,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+def _recorded(record: Record) -> Recorded:
+    how = record.params, record.names, record.untouched, record.spaces
+    return Recorded(record.transform, *how)
+
+
 Subject._compose = staticmethod(compose_history)
+Record.as_transform = staticmethod(_recorded)

@@ -13,9 +13,9 @@ from ... import random
 from ...data import Subject, SubjectsBatch, SubjectsDataset
 from ...shapes import check_count
 from ...transforms import Transform
-from ...transforms.pipeline.chain import Chain
 from ...transforms.pipeline.patchwise import Patchwise
-from ...transforms.pipeline.plan import Window
+from ...transforms.pipeline.steps import Steps
+from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
@@ -131,7 +131,7 @@ class DeviceQueue:
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
         self._turns = Turns(subjects, subject_sampler, shuffle, seed)
         self.shelf = Shelf(subjects, self.device, memory, seed)
-        self._pipeline = Patchwise(transform)
+        self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
 
     def __len__(self) -> int:
         """Batches of an epoch, of this rank."""
@@ -192,26 +192,20 @@ class DeviceQueue:
         return SubjectsBatch.from_subjects([samples[n] for n in order])
 
     def _alike(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
-        sampler = self.patch_sampler
-        size, corners = sampler.patch_size, []
-
-        def place(chains: Mapping[str, Chain]) -> np.ndarray:
-            first = self._corners(residents, seeds, chains)
-            corners.append(first)
-            return first
-
+        size = self.patch_sampler.patch_size
         decisions = np.concatenate([resident.decisions for resident in residents])
-        batch = together(residents, seeds)
-        out = self._pipeline.patches(batch, decisions, Window(size, place))
-        out.metadata = {**out.metadata, **located(corners[0], size)}
+        patch = self._pipeline.patches(together(residents, seeds), decisions)
+        first = self._corners(residents, seeds, patch.final_maps())
+        out = patch.finish_patch(first, size)
+        out.metadata = {**out.metadata, **located(first, size)}
         return out
 
     def _corners(
-        self, residents: list[Resident], seeds: np.ndarray, chains: Mapping[str, Chain]
+        self, residents: list[Resident], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
     ) -> np.ndarray:
         """First voxels of the patches, [B, 3], in the volumes as they are after the maps."""
         sampler = self.patch_sampler
-        shapes = {name: chain.space.shape for name, chain in chains.items()}
+        shapes = {name: warp.space.shape for name, warp in warps.items()}
         if len(set(shapes.values())) > 1:
             raise ValueError(f"images must share a spatial shape to be cut, got {shapes}")
         first, last = sampler.room(next(iter(shapes.values())))
@@ -219,10 +213,10 @@ class DeviceQueue:
             return sampler.corners_between(first, last, seeds)
         assert isinstance(sampler, WeightedSampler)
         name = sampler.map_name(residents[0].batch.images)
-        chain, half = chains[name], np.array(sampler.patch_size) // 2
-        boxes = chain.origin_of(first + half, last + half)
+        warp, half = warps[name], np.array(sampler.patch_size) // 2
+        boxes = warp.origin_of(first + half, last + half)
         if boxes is None:  # a motion, other for each patch: of all voxels, where there is room
-            ends = np.array([(0, 0, 0), chain.source.shape]) - [[0], [1]]
+            ends = np.array([(0, 0, 0), warp.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         voxels = []
         for resident, box, seed in zip(residents, boxes, seeds, strict=True):
@@ -230,7 +224,7 @@ class DeviceQueue:
             if key not in resident.weights:
                 resident.weights[key] = sampler.weights(known, box)
             voxels.append(resident.weights[key].draw(known[0], np.array([seed])))
-        middle = np.rint(chain.where(np.concatenate(voxels).astype(np.float64)))
+        middle = np.rint(warp.where(np.concatenate(voxels).astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 
 

@@ -14,12 +14,12 @@ from ...data.image import INTENSITY
 from ...functional.pad import check_padding
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, rectangular
-from ..base import Scene
-from ..pipeline.moves import Sampling
-from .regrid import GridParams, Regrid, after_of
+from ..base import Context
+from ..pipeline.maps import Interpolation, SpatialTraits
+from .base import GridParams, GridTransform, after_of
 
 
-class _Window(Regrid):
+class _Window(GridTransform):
     """What cuts off and adds whole voxels."""
 
     padding_mode: str | float = 0
@@ -31,11 +31,11 @@ class _Window(Regrid):
     @property
     def role(self) -> str:  # type: ignore[override]
         """'volume' where what is added depends on the voxels there are."""
-        return "spatial" if self._constant or not self.pads else "volume"
+        return "spatial" if self._constant or not self.traits.pads else "volume"
 
-    def sampling(self) -> Sampling:
+    def interpolation(self) -> Interpolation:
         value = self.padding_mode
-        return Sampling(None, None, 0 if isinstance(value, str) else value, 0)
+        return Interpolation(None, None, 0 if isinstance(value, str) else value, 0)
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
         source, after = self.known(images[name], params), after_of(params)
@@ -64,7 +64,7 @@ class Crop(_Window):
     torch.Size([1, 3, 3, 6])
     """
 
-    cuts = True
+    traits = SpatialTraits(parallel=True, regrids=True, cuts=True)
     looks = False
 
     def __init__(self, cropping: int | Sequence[int], **kwargs: Any) -> None:
@@ -72,7 +72,7 @@ class Crop(_Window):
         self.cropping = cropping
         self._bounds = _check_bounds(cropping, "cropping")
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         shape = np.array(space.shape) - self._bounds.sum(1)
         if (shape < 1).any():
             raise ValueError(
@@ -101,7 +101,7 @@ class Pad(_Window):
     tensor(182.)
     """
 
-    pads = True
+    traits = SpatialTraits(parallel=True, regrids=True, pads=True)
     looks = False
 
     def __init__(
@@ -112,7 +112,7 @@ class Pad(_Window):
         self._bounds = _check_bounds(padding, "padding")
         self.padding_mode = check_padding(padding_mode)
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         return _window(space, -self._bounds[:, 0], np.array(space.shape) + self._bounds.sum(1))
 
 

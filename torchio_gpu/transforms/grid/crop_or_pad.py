@@ -14,10 +14,11 @@ from ...data.image import INTENSITY
 from ...functional.pad import check_padding
 from ...geometry import Space
 from ...shapes import LONGEST, check_triple
-from ..base import Scene
+from ..base import Context
 from ..parameters.masks import check_labels, mask_of
+from ..pipeline.maps import SpatialTraits
+from .base import GridParams
 from .crop import _Window, _window
-from .regrid import GridParams
 
 _MM = {"mm": 1.0, "cm": 10.0}
 
@@ -82,30 +83,26 @@ class CropOrPad(_Window):
         self._target = None if target_shape is None else _check_target(target_shape, units)
 
     @property
-    def pads(self) -> bool:  # type: ignore[override]
-        """Whether voxels may be added."""
-        return not self.only_crop
-
-    @property
-    def cuts(self) -> bool:  # type: ignore[override]
-        """Whether voxels may be cut off."""
-        return not self.only_pad
+    def traits(self) -> SpatialTraits:  # type: ignore[override]
+        return SpatialTraits(
+            parallel=True, regrids=True, pads=not self.only_crop, cuts=not self.only_pad
+        )
 
     @property
     def looks(self) -> bool:
         return self.mask_name is not None or self.location == "random"
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
-        return self._window_of(space, None, np.empty((scene.batch, 0)))
+    def grid_for(self, space: Space, context: Context) -> Space:
+        return self._window_of(space, None, np.empty((context.batch, 0)))
 
     @property
     def draws(self) -> int:
         return 3 if self.location == "random" else 0
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
-        box = None if self.mask_name is None else self._box(scene)
-        after = [self._window_of(space, box, u) for space in scene.spaces]
-        return GridParams.of(scene.spaces, after)
+    def draw(self, context: Context, u: np.ndarray) -> GridParams:
+        box = None if self.mask_name is None else self._box(context)
+        after = [self._window_of(space, box, u) for space in context.spaces]
+        return GridParams.of(context.spaces, after)
 
     def _window_of(self, space: Space, box: Box | None, u: np.ndarray) -> Space:
         shape = np.array(space.shape)
@@ -149,11 +146,11 @@ class CropOrPad(_Window):
             )
         return size
 
-    def _box(self, scene: Scene) -> Box:
+    def _box(self, context: Context) -> Box:
         name = str(self.mask_name)
-        if name not in scene.images or scene.images.kind(name) == INTENSITY:
+        if name not in context.images or context.images.kind(name) == INTENSITY:
             raise KeyError(f"mask_name must name a label map of the subject, {name!r} is none")
-        images = {name: scene.images[name]}
+        images = {name: context.images[name]}
         mask = mask_of(name, images, name, self.labels)
         assert mask is not None
         return Box.of(mask, images[name].space, name)
@@ -223,18 +220,14 @@ class EnsureShapeMultiple(_Window):
             raise ValueError(f"method must be 'crop' or 'pad', got {method!r}")
 
     @property
-    def pads(self) -> bool:  # type: ignore[override]
-        """Whether voxels may be added."""
-        return self.method == "pad"
-
-    @property
-    def cuts(self) -> bool:  # type: ignore[override]
-        """Whether voxels may be cut off."""
-        return self.method == "crop"
+    def traits(self) -> SpatialTraits:  # type: ignore[override]
+        return SpatialTraits(
+            parallel=True, regrids=True, pads=self.method == "pad", cuts=self.method == "crop"
+        )
 
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         shape = np.array(space.shape)
         parts = shape / self._multiple
         count = np.floor(parts) if self.method == "crop" else np.ceil(parts)

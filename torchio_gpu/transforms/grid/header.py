@@ -11,18 +11,18 @@ from torch import Tensor
 from ... import geometry
 from ...data import Image
 from ...geometry import Space
-from ..base import Scene
-from .regrid import GridParams, Regrid
+from ..base import Context
+from .base import GridParams, GridTransform
 
 
-class _Header(Regrid):
+class _Header(GridTransform):
     """Replaces affines. The world moves with them: voxels keep their values."""
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
-        after = [self.grid_for(space, scene) for space in scene.spaces]
-        pairs = zip(scene.spaces, after, strict=True)
+    def draw(self, context: Context, u: np.ndarray) -> GridParams:
+        after = [self.grid_for(space, context) for space in context.spaces]
+        pairs = zip(context.spaces, after, strict=True)
         header = [old.affine @ new.to_voxel for old, new in pairs]
-        return GridParams.of(scene.spaces, after, np.stack(header, 1))
+        return GridParams.of(context.spaces, after, np.stack(header, 1))
 
 
 class CopyAffine(_Header):
@@ -51,13 +51,13 @@ class CopyAffine(_Header):
         super().__init__(**kwargs)
         self.target = target
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
-        if self.target not in scene.images:
+    def grid_for(self, space: Space, context: Context) -> Space:
+        if self.target not in context.images:
             raise KeyError(
                 f"target must name an image of the subject, {self.target!r} is none of "
-                f"{list(scene.images)}"
+                f"{list(context.images)}"
             )
-        return Space(space.shape, scene.images.space(self.target).affine)
+        return Space(space.shape, context.images.space(self.target).affine)
 
 
 class ToReferenceSpace(_Header):
@@ -85,9 +85,9 @@ class ToReferenceSpace(_Header):
         empty = torch.empty(reference.shape, dtype=reference.dtype, device="meta")
         self.reference = type(reference)(tensor=empty, affine=reference.affine)
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         affine = geometry.resized(self.reference.space, space.shape).affine
-        return Space(space.shape, affine.repeat(scene.batch, 0))
+        return Space(space.shape, affine.repeat(context.batch, 0))
 
     @staticmethod
     def from_tensor(tensor: Tensor, reference: Image) -> Image:

@@ -6,11 +6,12 @@ from typing import Any
 
 from ... import geometry
 from ...geometry import CODES, Space
-from ..base import Scene
-from .regrid import Regrid
+from ..base import Context
+from ..pipeline.maps import SpatialTraits
+from .base import GridTransform
 
 
-class ToOrientation(Regrid):
+class ToOrientation(GridTransform):
     """Reorder voxels so that I, J and K grow in given directions: an exact permutation.
 
     What lies where in the world is kept, and so is every value.
@@ -29,7 +30,7 @@ class ToOrientation(Regrid):
     ('SPL', (6, 5, 4))
     """
 
-    permutes = True
+    traits = SpatialTraits(parallel=True, regrids=True, permutes=True)
     looks = False
 
     def __init__(self, orientation: str = "RAS", **kwargs: Any) -> None:
@@ -43,7 +44,7 @@ class ToOrientation(Regrid):
             )
         self.orientation = letters
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         return geometry.reoriented(space, self.orientation)
 
 
@@ -64,7 +65,7 @@ class ToCanonical(ToOrientation):
         super().__init__(**kwargs)
 
 
-class Transpose(Regrid):
+class Transpose(GridTransform):
     """Let I and K change places: an exact permutation.
 
     What lies where in the world is kept. Unlike in TorchIO 1.x, oblique images are reordered the
@@ -77,10 +78,10 @@ class Transpose(Regrid):
     torch.Size([1, 6, 5, 4])
     """
 
-    permutes = True
+    traits = SpatialTraits(parallel=True, regrids=True, permutes=True)
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         i, j, k = space.shape
         return Space((k, j, i), space.affine[..., [2, 1, 0, 3]])
 

@@ -16,23 +16,23 @@ from ...data import Image, ImagesBatch, ScalarImage
 from ...data.image import INTENSITY, LABEL
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, check_triple, rectangular
-from ..base import Scene
-from ..pipeline.moves import Sampling
+from ..base import Context
+from ..pipeline.maps import Interpolation, SpatialTraits
 from ..spatial.affine import Resampling
-from .regrid import GridParams, Regrid, after_of, sample_on
+from .base import GridParams, GridTransform, after_of, sample_on
 
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
-class _Resampled(Regrid, Resampling):
-    """What reads between voxels of one grid to fill another."""
+class _Resampled(GridTransform, Resampling):
+    """Grid whose voxels are interpolated."""
 
     def _set_modes(self, image_interpolation: str, label_interpolation: str) -> None:
-        self._set_sampling(image_interpolation, label_interpolation, 0, 0)
+        self._set_interpolation(image_interpolation, label_interpolation, 0, 0)
 
-    def sampling(self) -> Sampling:
-        return Sampling(self.image_interpolation, self.label_interpolation, None, None)
+    def interpolation(self) -> Interpolation:
+        return Interpolation(self.image_interpolation, self.label_interpolation, None, None)
 
 
 class Resample(_Resampled):
@@ -97,20 +97,18 @@ class Resample(_Resampled):
         return "volume" if self.antialias else "spatial"
 
     @property
-    def parallel(self) -> bool:  # type: ignore[override]
-        """By spacing, voxel axes stay parallel."""
+    def traits(self) -> SpatialTraits:  # type: ignore[override]
+        # by spacing, voxel axes stay parallel; another image may have another field of view
+        same = self._keeps_axes
+        return SpatialTraits(parallel=same, regrids=True, pads=not same, cuts=not same)
+
+    @property
+    def _keeps_axes(self) -> bool:
         return self._spacing is not None and self.pre_affine_name is None
 
     @property
-    def pads(self) -> bool:  # type: ignore[override]
-        """Another image's field of view may be larger, or smaller."""
-        return not self.parallel
-
-    cuts = pads
-
-    @property
     def looks(self) -> bool:
-        return not self.parallel
+        return not self._keeps_axes
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -120,9 +118,9 @@ class Resample(_Resampled):
     def computes(self) -> bool:
         return True
 
-    def sampling(self) -> Sampling:
-        fill = None if self.parallel else 0
-        return Sampling(self.image_interpolation, self.label_interpolation, fill, fill)
+    def interpolation(self) -> Interpolation:
+        fill = None if self._keeps_axes else 0
+        return Interpolation(self.image_interpolation, self.label_interpolation, fill, fill)
 
     def arguments(self) -> dict[str, Any]:
         found = super().arguments()
@@ -130,35 +128,35 @@ class Resample(_Resampled):
             found["target"] = str(self.target)
         return found
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
+    def draw(self, context: Context, u: np.ndarray) -> GridParams:
         if self.pre_affine_name is None:
-            return super().draw(scene, u)
-        headers = [self._pre_affines(scene, name) for name in scene.names]
+            return super().draw(context, u)
+        headers = [self._pre_affines(context, name) for name in context.names]
         if all(header is None for header in headers):
             raise ValueError(
                 f"pre_affine_name must name metadata of an image, none has {self.pre_affine_name!r}"
             )
-        batch = scene.batch
+        batch = context.batch
         each = [np.eye(4)[None].repeat(batch, 0) if h is None else h for h in headers]
-        pairs = zip(scene.spaces, each, strict=True)
+        pairs = zip(context.spaces, each, strict=True)
         moved = tuple(Space(space.shape, header @ space.affine) for space, header in pairs)
-        after = [self.grid_for(space, scene) for space in moved]
-        return GridParams.of(scene.spaces, after, np.linalg.inv(np.stack(each, 1)))
+        after = [self.grid_for(space, context) for space in moved]
+        return GridParams.of(context.spaces, after, np.linalg.inv(np.stack(each, 1)))
 
-    def _pre_affines(self, scene: Scene, name: str) -> np.ndarray | None:
-        found = scene.images.metadata(name, str(self.pre_affine_name))
+    def _pre_affines(self, context: Context, name: str) -> np.ndarray | None:
+        found = context.images.metadata(name, str(self.pre_affine_name))
         if all(matrix is None for matrix in found):
             return None
         matrices = [np.eye(4) if matrix is None else matrix for matrix in found]
         return np.stack([geometry.check_affine(m, f"{self.pre_affine_name}") for m in matrices])
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         if self._spacing is not None:
             return geometry.respaced(space, self._spacing)
-        if isinstance(self.target, str) and self.target in scene.images:
-            return scene.images.space(self.target)
-        reference = self._space or _space_at(self.target, scene)
-        return Space(reference.shape, reference.affine.repeat(scene.batch, 0))
+        if isinstance(self.target, str) and self.target in context.images:
+            return context.images.space(self.target)
+        reference = self._space or _space_at(self.target, context)
+        return Space(reference.shape, reference.affine.repeat(context.batch, 0))
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
         source, after = self.known(images[name], params), after_of(params)
@@ -212,7 +210,7 @@ class Resize(_Resampled):
 
     looks = False
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         i, j, k = (old if n == -1 else n for n, old in zip(self._shape, space.shape, strict=True))
         return geometry.resized(space, (i, j, k))
 
@@ -245,11 +243,11 @@ def _check_spacing(target: Any) -> np.ndarray:
     return values
 
 
-def _space_at(target: str | Path, scene: Scene) -> Space:
+def _space_at(target: str | Path, context: Context) -> Space:
     """The grid of the image in a file; its header is all that is read."""
     if not Path(target).expanduser().exists():
         raise ValueError(
-            f"target must name an image of the subject, which has {list(scene.images)}, or be a "
+            f"target must name an image of the subject, which has {list(context.images)}, or be a "
             f"path, {str(target)!r} is neither"
         )
     return ScalarImage(target).space

@@ -13,11 +13,11 @@ from ...data.image import INTENSITY, LABEL
 from ...functional.dispatch.arguments import at_least
 from ...functional.spatial import check_mode
 from ...shapes import Volume
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, WholeVolume
 from ..parameters.axes import check_axes, check_axis, draw_axis, voxel_axis
 from ..parameters.params import Params, per_image
 from ..parameters.ranges import Range
-from .blur import Images
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class AnisotropyParams(Params):
     downsampling: Array  # [B, M]
 
 
-class _ThickSlices(Transform):
-    """What both anisotropy transforms share."""
+class _Anisotropy(WholeVolume):
+    """Thick slices."""
 
-    role = "volume"
-    shares = True
+    @property
+    def shares(self) -> bool:
+        return True
 
     def _set_reading(self, mode: str, scalars_only: bool, antialias: bool) -> None:
         self.image_interpolation = check_mode(mode, "image_interpolation")
@@ -63,7 +64,7 @@ class _ThickSlices(Transform):
         )
 
 
-class Anisotropy(_ThickSlices):
+class Anisotropy(_Anisotropy):
     """Acquire given thick slices along an axis, and interpolate back to the voxels there were.
 
     Args:
@@ -102,13 +103,13 @@ class Anisotropy(_ThickSlices):
         at_least(per_sample(downsampling, (), "downsampling"), 1, "downsampling")
         self._set_reading(image_interpolation, scalars_only, antialias)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> AnisotropyParams:
-        downsampling = per_image(self.downsampling, (), "downsampling", scene.names)
-        axis = np.stack([voxel_axis(self.axis, space) for space in scene.spaces], 1)
-        return AnisotropyParams(axis, downsampling).expand(scene.batch)
+    def draw(self, context: Context, u: np.ndarray) -> AnisotropyParams:
+        downsampling = per_image(self.downsampling, (), "downsampling", context.names)
+        axis = np.stack([voxel_axis(self.axis, space) for space in context.spaces], 1)
+        return AnisotropyParams(axis, downsampling).expand(context.batch)
 
 
-class RandomAnisotropy(_ThickSlices):
+class RandomAnisotropy(RandomTransform, _Anisotropy):
     """Acquire thick slices along a random axis, and interpolate back: see :class:`Anisotropy`.
 
     Args:
@@ -142,6 +143,6 @@ class RandomAnisotropy(_ThickSlices):
     def draws(self) -> int:
         return 2
 
-    def draw(self, scene: Scene, u: np.ndarray) -> AnisotropyParams:
-        axis = np.stack([draw_axis(self.axes, u[:, 0], space) for space in scene.spaces], 1)
+    def draw(self, context: Context, u: np.ndarray) -> AnisotropyParams:
+        axis = np.stack([draw_axis(self.axes, u[:, 0], space) for space in context.spaces], 1)
         return AnisotropyParams(axis, self._downsampling(u[:, 1:]).repeat(axis.shape[1], 1))

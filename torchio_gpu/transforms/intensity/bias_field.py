@@ -11,7 +11,8 @@ from ...arrays import Array, as_array
 from ...functional import operations
 from ...functional.eager.intensity import monomials
 from ...shapes import check_count
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
 
@@ -28,7 +29,19 @@ def _check_order(order: int) -> int:
     return check_count(order, "order", 0, 30)
 
 
-class BiasField(Transform):
+class _BiasField(PointwiseTransform):
+    """Smooth multiplicative field."""
+
+    order: int
+
+    def operation(self, params: BiasFieldParams, active: np.ndarray | None) -> operations.Operation:
+        return operations.BiasField(params.coefficients, self.order)
+
+    def invert(self, params: BiasFieldParams) -> BiasFieldParams:
+        return BiasFieldParams(-params.coefficients)
+
+
+class BiasField(_BiasField):
     """Multiply by a given smooth field, as an MRI coil does.
 
     ``x exp(sum c_ijk X^i Y^j Z^k)`` over i + j + k <= order, with X, Y, Z running from -1 to 1
@@ -47,8 +60,6 @@ class BiasField(Transform):
     tensor([1.])
     """
 
-    role = "pointwise"
-
     def __init__(self, coefficients: Any, order: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficients, self.order = coefficients, _check_order(order)
@@ -56,16 +67,10 @@ class BiasField(Transform):
         for value in values_of(coefficients):
             _check_count(value, shape[0], order)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> BiasFieldParams:
+    def draw(self, context: Context, u: np.ndarray) -> BiasFieldParams:
         shape = (len(monomials(self.order)[0]),)
-        values = per_image(self.coefficients, shape, "coefficients", scene.names)
-        return BiasFieldParams(values).expand(scene.batch)
-
-    def operation(self, params: BiasFieldParams, active: np.ndarray | None) -> operations.Operation:
-        return operations.BiasField(params.coefficients, self.order)
-
-    def invert(self, params: BiasFieldParams) -> BiasFieldParams:
-        return BiasFieldParams(-params.coefficients)
+        values = per_image(self.coefficients, shape, "coefficients", context.names)
+        return BiasFieldParams(values).expand(context.batch)
 
 
 def _check_count(coefficients: Any, count: int, order: int) -> None:
@@ -76,7 +81,7 @@ def _check_count(coefficients: Any, count: int, order: int) -> None:
         )
 
 
-class RandomBiasField(Transform):
+class RandomBiasField(RandomTransform, _BiasField):
     """Multiply by a smooth random field, as an MRI coil does.
 
     Args:
@@ -91,8 +96,6 @@ class RandomBiasField(Transform):
     torch.Size([1, 4, 4, 4])
     """
 
-    role = "pointwise"
-
     def __init__(self, coefficients: Any = 0.5, order: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficients, self.order = coefficients, _check_order(order)
@@ -102,8 +105,5 @@ class RandomBiasField(Transform):
     def draws(self) -> int:
         return len(monomials(self.order)[0])
 
-    def draw(self, scene: Scene, u: np.ndarray) -> BiasFieldParams:
+    def draw(self, context: Context, u: np.ndarray) -> BiasFieldParams:
         return BiasFieldParams(self._coefficients(u[..., None])[..., 0])
-
-    operation = BiasField.operation
-    invert = BiasField.invert

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +9,13 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, per_sample
-from ...data import ImagesBatch
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
-
-Images = Mapping[str, ImagesBatch]
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,14 @@ class BlurParams(Params):
     std: Array  # [B, M, 3], mm along I, J, K
 
 
-class Blur(Transform):
+class _Blur(VolumeTransform):
+    """Gaussian blur."""
+
+    def voxels(self, images: Images, name: str, params: BlurParams) -> Volume:
+        return F.blur(images[name].data, params.std, spacing(images[name].affine))
+
+
+class Blur(_Blur):
     """Blur scalar images by a Gaussian of given width.
 
     Args:
@@ -43,22 +47,17 @@ class Blur(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(self, std: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.std = std
         for value in values_of(std):
             at_least(per_sample(value, (3,), "std"), 0, "std")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> BlurParams:
-        return BlurParams(per_image(self.std, (3,), "std", scene.names)).expand(scene.batch)
-
-    def voxels(self, images: Images, name: str, params: BlurParams) -> Volume:
-        return F.blur(images[name].data, params.std, spacing(images[name].affine))
+    def draw(self, context: Context, u: np.ndarray) -> BlurParams:
+        return BlurParams(per_image(self.std, (3,), "std", context.names)).expand(context.batch)
 
 
-class RandomBlur(Transform):
+class RandomBlur(RandomTransform, _Blur):
     """Blur scalar images by a Gaussian of random width.
 
     Args:
@@ -73,8 +72,6 @@ class RandomBlur(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(self, std: Any = (0, 2), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.std = std
@@ -84,7 +81,5 @@ class RandomBlur(Transform):
     def draws(self) -> int:
         return 3
 
-    def draw(self, scene: Scene, u: np.ndarray) -> BlurParams:
+    def draw(self, context: Context, u: np.ndarray) -> BlurParams:
         return BlurParams(self._std(u))
-
-    voxels = Blur.voxels

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...arrays import Array, as_array, common, host, on_host, per_sample
 from ...functional import operations
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, by_name, side_by_side, values_of
 from ..parameters.ranges import Range
 
@@ -22,7 +23,17 @@ class GammaParams(Params):
     log_gamma: Array  # [B, M, 1 or C]
 
 
-class Gamma(Transform):
+class _Gamma(PointwiseTransform):
+    """Power of the intensity."""
+
+    def operation(self, params: GammaParams, active: np.ndarray | None) -> operations.Operation:
+        return operations.Gamma(params.log_gamma)
+
+    def invert(self, params: GammaParams) -> GammaParams:
+        return GammaParams(-params.log_gamma)
+
+
+class Gamma(_Gamma):
     """Change the contrast by a given exponent: ``sign(x) |x| ** gamma``.
 
     Args:
@@ -37,8 +48,6 @@ class Gamma(Transform):
     -9.0
     """
 
-    role = "pointwise"
-
     def __init__(self, gamma: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gamma = gamma
@@ -49,24 +58,18 @@ class Gamma(Transform):
             if on_host(array) and not (host(array) > 0).all():
                 raise ValueError(f"gamma must be > 0, got {value!r}")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GammaParams:
+    def draw(self, context: Context, u: np.ndarray) -> GammaParams:
         def log(value: Any) -> Any:
             array = as_array(value, "gamma")
             channels = array.shape[-1] if array.ndim else 1
             xp, gamma = common(per_sample(array, (channels,), "gamma"))
             return xp.log(gamma)
 
-        values = [log(value) for value in by_name(self.gamma, "gamma", scene.names)]
-        return GammaParams(side_by_side(values)).expand(scene.batch)
-
-    def operation(self, params: GammaParams, active: np.ndarray | None) -> operations.Operation:
-        return operations.Gamma(params.log_gamma)
-
-    def invert(self, params: GammaParams) -> GammaParams:
-        return GammaParams(-params.log_gamma)
+        values = [log(value) for value in by_name(self.gamma, "gamma", context.names)]
+        return GammaParams(side_by_side(values)).expand(context.batch)
 
 
-class RandomGamma(Transform):
+class RandomGamma(RandomTransform, _Gamma):
     """Change the contrast at random: ``sign(x) |x| ** exp(log_gamma)``.
 
     Args:
@@ -83,8 +86,6 @@ class RandomGamma(Transform):
     torch.Size([1, 4, 4, 4])
     """
 
-    role = "pointwise"
-
     def __init__(self, log_gamma: Any = (-0.3, 0.3), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.log_gamma = log_gamma
@@ -94,8 +95,5 @@ class RandomGamma(Transform):
     def draws(self) -> int:
         return 1
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GammaParams:
+    def draw(self, context: Context, u: np.ndarray) -> GammaParams:
         return GammaParams(self._log_gamma(u))
-
-    operation = Gamma.operation
-    invert = Gamma.invert

@@ -17,10 +17,11 @@ from ...data.image import LABEL
 from ...functional.dispatch.arguments import at_least
 from ...shapes import Volume
 from ...signature import is_number
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import RandomTransform, VolumeTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
-from ..pipeline.volumes import Made
+from ..pipeline.protocol import CreatedImage
 from .noise import given_seeds
 
 #: More counters than this take more memory than a volume.
@@ -40,11 +41,12 @@ class LabelsToImageParams(Params):
     made: np.ndarray  # [B, M] bool: whether anything was drawn
 
 
-class _FromLabels(Transform):
-    """What both transforms share: which labels of which image become which image."""
+class _LabelsToImage(VolumeTransform):
+    """Image made of the labels of another one."""
 
-    role = "volume"
-    shares = True
+    @property
+    def shares(self) -> bool:
+        return True
 
     def _set_images(
         self,
@@ -73,10 +75,10 @@ class _FromLabels(Transform):
             raise KeyError(f"{self.name} needs {wish}; the label maps are {maps}")
         return self.label_key
 
-    def makes(self, kinds: Kinds) -> Made:
+    def creates(self, kinds: Kinds) -> CreatedImage:
         if dict(kinds).get(self.image_key) == LABEL:
             raise ValueError(f"image_key must not name a label map, {self.image_key!r} is one")
-        return Made(self.image_key, self._source(kinds))
+        return CreatedImage(self.image_key, self._source(kinds))
 
     def select(self, kinds: Kinds, others: Sequence[str] | None = None) -> tuple[str, ...]:
         return tuple(name for name in super().select(kinds, others) if name == self.image_key)
@@ -146,7 +148,7 @@ def _present(maps: Volume) -> np.ndarray:
     return held.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-class LabelsToImage(_FromLabels):
+class LabelsToImage(_LabelsToImage):
     """Make an image of a label map: each label a Gaussian of given mean and spread (SynthSeg).
 
     See Billot et al. 2020, http://proceedings.mlr.press/v121/billot20a.html, and 2020,
@@ -205,19 +207,19 @@ class LabelsToImage(_FromLabels):
         self._mean = per_sample(mean, shape, "mean")
         self._std = at_least(per_sample(std, shape, "std"), 0, "std")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> LabelsToImageParams:
-        labels = self._labels(scene.images)
+    def draw(self, context: Context, u: np.ndarray) -> LabelsToImageParams:
+        labels = self._labels(context.images)
         columns = _entries(labels, self._mean.shape[1], self.used_labels, "mean or std")
         return LabelsToImageParams(
             labels[None, None],
             self._mean[:, None, columns],
             self._std[:, None, columns],
-            given_seeds(self.seed, scene.batch)[:, None],
+            given_seeds(self.seed, context.batch)[:, None],
             np.ones((1, 1), dtype=bool),
-        ).expand(scene.batch)
+        ).expand(context.batch)
 
 
-class RandomLabelsToImage(_FromLabels):
+class RandomLabelsToImage(RandomTransform, _LabelsToImage):
     """Make an image of random contrast of a label map: SynthSeg; see :class:`LabelsToImage`.
 
     Args:
@@ -267,8 +269,8 @@ class RandomLabelsToImage(_FromLabels):
     def draws(self) -> int:
         return 4
 
-    def draw(self, scene: Scene, u: np.ndarray) -> LabelsToImageParams:
-        labels = self._labels(scene.images)
+    def draw(self, context: Context, u: np.ndarray) -> LabelsToImageParams:
+        labels = self._labels(context.images)
         # two numbers for each label, whose stream is the label
         layout = random.Layout(tuple((0, label, 2) for label in labels.tolist()))
         drawn = random.uniforms(random.to_seeds(u[:, :2]), layout)[:, : 4 * len(labels)]

@@ -12,7 +12,8 @@ from ... import random
 from ...arrays import Array, as_array, host, on_host
 from ...functional import operations
 from ...shapes import rectangular
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
 
@@ -35,7 +36,25 @@ def given_seeds(seed: Any, batch: int) -> np.ndarray:
     return np.array(np.broadcast_to(seeds.astype(np.int64), (batch,)))
 
 
-class Noise(Transform):
+class _Noise(PointwiseTransform):
+    """Gaussian or Rician noise."""
+
+    rician: bool
+
+    def operation(self, params: NoiseParams, active: np.ndarray | None) -> operations.Operation:
+        return operations.Noise(params.mean, params.std, params.seed, self.rician, active)
+
+    @property
+    def is_invertible(self) -> bool:
+        return not self.rician
+
+    def invert(self, params: NoiseParams) -> NoiseParams:
+        if self.rician:
+            raise NotImplementedError("Rician noise cannot be undone")
+        return NoiseParams(-params.mean, -params.std, params.seed)
+
+
+class Noise(_Noise):
     """Add noise of a given distribution and seed.
 
     Args:
@@ -55,8 +74,6 @@ class Noise(Transform):
     torch.Size([1, 4, 4, 4])
     """
 
-    role = "pointwise"
-
     def __init__(
         self, mean: Any = 0.0, std: Any = 1.0, seed: Any = 0, rician: bool = False, **kwargs: Any
     ) -> None:
@@ -67,27 +84,15 @@ class Noise(Transform):
             if on_host(array) and not (host(array) >= 0).all():
                 raise ValueError(f"std must be >= 0, got {value!r}")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
-        names, batch = scene.names, scene.batch
+    def draw(self, context: Context, u: np.ndarray) -> NoiseParams:
+        names, batch = context.names, context.batch
         mean = per_image(self.mean, (), "mean", names)
         std = per_image(self.std, (), "std", names)
         seeds = [given_seeds(value, batch) for value in by_name(self.seed, "seed", names)]
         return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
-    def operation(self, params: NoiseParams, active: np.ndarray | None) -> operations.Operation:
-        return operations.Noise(params.mean, params.std, params.seed, self.rician, active)
 
-    @property
-    def is_invertible(self) -> bool:
-        return not self.rician
-
-    def invert(self, params: NoiseParams) -> NoiseParams:
-        if self.rician:
-            raise NotImplementedError("Rician noise cannot be undone")
-        return NoiseParams(-params.mean, -params.std, params.seed)
-
-
-class RandomNoise(Transform):
+class RandomNoise(RandomTransform, _Noise):
     """Add noise whose mean and standard deviation are random.
 
     Args:
@@ -103,8 +108,6 @@ class RandomNoise(Transform):
     torch.Size([1, 4, 4, 4])
     """
 
-    role = "pointwise"
-
     def __init__(
         self, mean: Any = 0.0, std: Any = (0, 0.25), rician: bool = False, **kwargs: Any
     ) -> None:
@@ -117,10 +120,6 @@ class RandomNoise(Transform):
     def draws(self) -> int:
         return 4
 
-    def draw(self, scene: Scene, u: np.ndarray) -> NoiseParams:
+    def draw(self, context: Context, u: np.ndarray) -> NoiseParams:
         mean, std = self._mean(u[..., :1]), self._std(u[..., 1:2])
         return NoiseParams(mean[..., 0], std[..., 0], random.to_seeds(u[..., 2:]))
-
-    operation = Noise.operation
-    is_invertible = Noise.is_invertible
-    invert = Noise.invert

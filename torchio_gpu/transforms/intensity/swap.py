@@ -10,9 +10,9 @@ import numpy as np
 from ... import functional as F
 from ...arrays import as_array, host
 from ...shapes import Triple, Volume, check_count, check_triple
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
-from .blur import Images
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class SwapParams(Params):
     locations: np.ndarray  # [B, M, T, 2, 3] int64
 
 
-class _Exchange(Transform):
-    """What both swap transforms share."""
+class _Swap(VolumeTransform):
+    """Exchange of patches."""
 
-    role = "volume"
-    computes = False
+    @property
+    def computes(self) -> bool:
+        return False
 
     def _set_patch(self, patch_size: Any) -> None:
         self.patch_size, self._patch = patch_size, check_triple(patch_size, "patch_size")
@@ -38,7 +39,7 @@ class _Exchange(Transform):
         return SwapParams(params.locations[:, :, ::-1])
 
 
-class Swap(_Exchange):
+class Swap(_Swap):
     """Exchange given pairs of patches, one pair after another. Values are moved, not changed.
 
     Args:
@@ -66,14 +67,14 @@ class Swap(_Exchange):
                     f"locations must have shape (T, 2, 3) or (B, T, 2, 3), got {shape}"
                 )
 
-    def draw(self, scene: Scene, u: np.ndarray) -> SwapParams:
+    def draw(self, context: Context, u: np.ndarray) -> SwapParams:
         first = values_of(self.locations)[0]
         shape = tuple(as_array(first, "locations").shape[-3:])
-        known = per_image(self.locations, shape, "locations", scene.names)
-        return SwapParams(host(known).astype(np.int64)).expand(scene.batch)
+        known = per_image(self.locations, shape, "locations", context.names)
+        return SwapParams(host(known).astype(np.int64)).expand(context.batch)
 
 
-class RandomSwap(_Exchange):
+class RandomSwap(RandomTransform, _Swap):
     """Exchange pairs of patches at random places, as for context restoration (Chen et al. 2019).
 
     See https://doi.org/10.1016/j.media.2019.101539. Values are moved, not changed.
@@ -102,9 +103,9 @@ class RandomSwap(_Exchange):
     def draws(self) -> int:
         return 4 * self.num_iterations
 
-    def draw(self, scene: Scene, u: np.ndarray) -> SwapParams:
+    def draw(self, context: Context, u: np.ndarray) -> SwapParams:
         pairs = u.reshape(*u.shape[:2], -1, 4)
-        columns = [_pairs(pairs[:, m], s.shape, self._patch) for m, s in enumerate(scene.spaces)]
+        columns = [_pairs(pairs[:, m], s.shape, self._patch) for m, s in enumerate(context.spaces)]
         return SwapParams(np.stack(columns, 1))
 
 

@@ -12,11 +12,12 @@ from ...arrays import Array, as_array, per_sample
 from ...functional.dispatch.arguments import at_least, within
 from ...functional.kspace import check_ghosts
 from ...shapes import Volume
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, by_name, per_image, side_by_side, values_of
 from ..parameters.ranges import Range
-from .phase_encoding import Images, _axes_of, _check_axis, _drawn_axes
+from .phase_encoding import axes_of, check_axes_given, drawn_axes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,15 @@ class GhostingParams(Params):
     restore: Array  # [B, M]
 
 
-class Ghosting(Transform):
+class _Ghosting(VolumeTransform):
+    """Ghosts along the phase-encode axis."""
+
+    def voxels(self, images: Images, name: str, params: GhostingParams) -> Volume:
+        data = images[name].data
+        return F.ghosting(data, params.num_ghosts, params.intensity, params.restore, params.axis)
+
+
+class Ghosting(_Ghosting):
     """Weaken every n-th plane of k-space, as given: n copies of the content along an axis.
 
     Args:
@@ -53,8 +62,6 @@ class Ghosting(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(
         self,
         num_ghosts: Any,
@@ -65,7 +72,7 @@ class Ghosting(Transform):
     ) -> None:
         super().__init__(**kwargs)
         self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
-        self.axis = _check_axis(axis)
+        self.axis = check_axes_given(axis)
         for value in values_of(num_ghosts):
             check_ghosts(value)
         for value in values_of(intensity):
@@ -73,23 +80,19 @@ class Ghosting(Transform):
         for value in values_of(restore):
             within(as_array(0.0 if value is None else value, "restore"), 0, 1, "restore")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GhostingParams:
-        names = scene.names
+    def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
+        names = context.names
         given = by_name(self.restore, "restore", names)
         restore = [0.0 if value is None else value for value in given]
         return GhostingParams(
             per_image(self.num_ghosts, (), "num_ghosts", names),
-            _axes_of(self.axis, scene),
+            axes_of(self.axis, context),
             per_image(self.intensity, (), "intensity", names),
             side_by_side([per_sample(value, (), "restore") for value in restore]),
-        ).expand(scene.batch)
-
-    def voxels(self, images: Images, name: str, params: GhostingParams) -> Volume:
-        data = images[name].data
-        return F.ghosting(data, params.num_ghosts, params.intensity, params.restore, params.axis)
+        ).expand(context.batch)
 
 
-class RandomGhosting(Transform):
+class RandomGhosting(RandomTransform, _Ghosting):
     """Weaken every n-th plane of k-space at random: see :class:`Ghosting`.
 
     Args:
@@ -106,8 +109,6 @@ class RandomGhosting(Transform):
     >>> RandomGhosting(num_ghosts=(4, 10), axes=("AP",))(torch.rand(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
     """
-
-    role = "volume"
 
     def __init__(
         self,
@@ -129,12 +130,10 @@ class RandomGhosting(Transform):
     def draws(self) -> int:
         return 4
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GhostingParams:
+    def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
         return GhostingParams(
             self._num_ghosts(u[..., :1])[..., 0],
-            _drawn_axes(self.axes, u[..., 1], scene),
+            drawn_axes(self.axes, u[..., 1], context),
             self._intensity(u[..., 2:3])[..., 0],
             self._restore(u[..., 3:])[..., 0],
         )
-
-    voxels = Ghosting.voxels

@@ -12,11 +12,12 @@ from ...arrays import Array, as_array, per_sample
 from ...functional.kspace import check_output, check_times
 from ...functional.spatial import check_mode
 from ...shapes import Volume, check_count
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
-from .phase_encoding import Images, _axes_of, _check_axis, _drawn_axes
+from .phase_encoding import axes_of, check_axes_given, drawn_axes
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,25 @@ class MotionParams(Params):
     output: str
 
 
-class Motion(Transform):
+class _Motion(VolumeTransform):
+    """Motion of the content between lines of k-space."""
+
+    image_interpolation: str
+
+    def voxels(self, images: Images, name: str, params: MotionParams) -> Volume:
+        return F.motion(
+            images[name].data,
+            params.degrees,
+            params.translation,
+            params.times,
+            params.axis,
+            affine=images[name].affine,
+            output=params.output,
+            mode=self.image_interpolation,
+        )
+
+
+class Motion(_Motion):
     """Let the content move during the acquisition, as given: Shaw et al. 2019.
 
     k-space is filled line by line along the phase-encode axis; at each of the times the content
@@ -58,8 +77,6 @@ class Motion(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(
         self,
         degrees: Any,
@@ -72,7 +89,7 @@ class Motion(Transform):
     ) -> None:
         super().__init__(**kwargs)
         self.degrees, self.translation, self.times = degrees, translation, times
-        self.axis, self.output = _check_axis(axis), check_output(output)
+        self.axis, self.output = check_axes_given(axis), check_output(output)
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
         for value in values_of(times):
             moments = check_times(value)
@@ -80,32 +97,20 @@ class Motion(Transform):
                 for poses in values_of(other):
                     per_sample(poses, (moments.shape[-1], 3), name)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> MotionParams:
-        names = scene.names
+    def draw(self, context: Context, u: np.ndarray) -> MotionParams:
+        names = context.names
         first = as_array(by_name(self.times, "times", names)[0], "times")
         poses = first.shape[-1]
         return MotionParams(
             per_image(self.degrees, (poses, 3), "degrees", names),
             per_image(self.translation, (poses, 3), "translation", names),
             per_image(self.times, (poses,), "times", names),
-            _axes_of(self.axis, scene),
+            axes_of(self.axis, context),
             self.output,
-        ).expand(scene.batch)
-
-    def voxels(self, images: Images, name: str, params: MotionParams) -> Volume:
-        return F.motion(
-            images[name].data,
-            params.degrees,
-            params.translation,
-            params.times,
-            params.axis,
-            affine=images[name].affine,
-            output=params.output,
-            mode=self.image_interpolation,
-        )
+        ).expand(context.batch)
 
 
-class RandomMotion(Transform):
+class RandomMotion(RandomTransform, _Motion):
     """Let the content move at random during the acquisition: see :class:`Motion`.
 
     Args:
@@ -125,8 +130,6 @@ class RandomMotion(Transform):
     >>> RandomMotion(degrees=5, num_transforms=3)(torch.rand(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
     """
-
-    role = "volume"
 
     def __init__(
         self,
@@ -150,7 +153,7 @@ class RandomMotion(Transform):
     def draws(self) -> int:
         return 1 + 7 * self.num_transforms
 
-    def draw(self, scene: Scene, u: np.ndarray) -> MotionParams:
+    def draw(self, context: Context, u: np.ndarray) -> MotionParams:
         poses = self.num_transforms
         triples = u[..., 1 + poses :].reshape(*u.shape[:2], 2, poses, 3)
         moved = np.arange(1, poses + 1) + 0.3 * (2 * u[..., 1 : 1 + poses] - 1)
@@ -158,8 +161,6 @@ class RandomMotion(Transform):
             self._degrees(triples[:, :, 0]),
             self._translation(triples[:, :, 1]),
             moved / (poses + 1),
-            _drawn_axes(self.axes, u[..., 0], scene),
+            drawn_axes(self.axes, u[..., 0], context),
             self.output,
         )
-
-    voxels = Motion.voxels

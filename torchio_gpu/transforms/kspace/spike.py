@@ -11,10 +11,10 @@ from ... import functional as F
 from ...arrays import Array, as_array, per_sample
 from ...functional.kspace import check_positions
 from ...shapes import Volume
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
-from .phase_encoding import Images
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,14 @@ class SpikeParams(Params):
     intensity: Array  # [B, M, P]
 
 
-class Spike(Transform):
+class _Spike(VolumeTransform):
+    """Spikes in k-space."""
+
+    def voxels(self, images: Images, name: str, params: SpikeParams) -> Volume:
+        return F.spike(images[name].data, params.positions, params.intensity)
+
+
+class Spike(_Spike):
     """Add given bright points to k-space: stripes across the image.
 
     Args:
@@ -45,8 +52,6 @@ class Spike(Transform):
     torch.Size([1, 8, 8, 8])
     """
 
-    role = "volume"
-
     def __init__(self, spikes_positions: Any, intensity: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spikes_positions, self.intensity = spikes_positions, intensity
@@ -55,20 +60,17 @@ class Spike(Transform):
             for heights in values_of(intensity):
                 per_sample(heights, (count,), "intensity")
 
-    def draw(self, scene: Scene, u: np.ndarray) -> SpikeParams:
-        names = scene.names
+    def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
+        names = context.names
         first = as_array(by_name(self.spikes_positions, "spikes_positions", names)[0])
         count = first.shape[-2]
         return SpikeParams(
             per_image(self.spikes_positions, (count, 3), "spikes_positions", names),
             per_image(self.intensity, (count,), "intensity", names),
-        ).expand(scene.batch)
-
-    def voxels(self, images: Images, name: str, params: SpikeParams) -> Volume:
-        return F.spike(images[name].data, params.positions, params.intensity)
+        ).expand(context.batch)
 
 
-class RandomSpike(Transform):
+class RandomSpike(RandomTransform, _Spike):
     """Add bright points to k-space at random: see :class:`Spike`.
 
     Args:
@@ -83,8 +85,6 @@ class RandomSpike(Transform):
     >>> RandomSpike(num_spikes=(1, 3), intensity=(0.5, 1))(torch.rand(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
     """
-
-    role = "volume"
 
     def __init__(self, num_spikes: Any = (1, 1), intensity: Any = (1, 3), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -105,9 +105,7 @@ class RandomSpike(Transform):
     def draws(self) -> int:
         return 2 + 3 * self._most
 
-    def draw(self, scene: Scene, u: np.ndarray) -> SpikeParams:
+    def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
         number, intensity = self._num_spikes(u[..., :1]), self._intensity(u[..., 1:2])
         there = np.arange(self._most) < number
         return SpikeParams(u[..., 2:].reshape(*u.shape[:2], -1, 3), intensity * there)
-
-    voxels = Spike.voxels

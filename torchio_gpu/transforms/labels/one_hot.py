@@ -10,9 +10,10 @@ import torch
 
 from ...functional import labels as F
 from ...shapes import Volume
-from ..base import Scene
+from ..base import Context
+from ..kinds import Images
 from ..parameters.params import Params
-from .base import Images, _LabelTransform
+from .base import NewLabels
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class OneHotParams(Params):
     back: bool = False
 
 
-class OneHot(_LabelTransform):
+class OneHot(NewLabels):
     """Give each label a channel of its own, 1 where a voxel has it and 0 elsewhere.
 
     Args:
@@ -48,10 +49,10 @@ class OneHot(_LabelTransform):
         super().__init__(**kwargs)
         self.num_classes = F.check_num_classes(num_classes)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> OneHotParams:
+    def draw(self, context: Context, u: np.ndarray) -> OneHotParams:
         return OneHotParams()
 
-    def _labels(self, images: Images, name: str, params: OneHotParams) -> Volume:
+    def new_labels(self, images: Images, name: str, params: OneHotParams) -> Volume:
         x = images[name].data
         if not params.back:
             return F.one_hot(x, self.num_classes)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ...functional import labels as F
 from ...shapes import Volume
-from .base import Images, LabelParams, _LabelTransform
+from ..kinds import Images
+from .base import LabelParams, NewLabels
 
 
-class KeepLargestComponent(_LabelTransform):
+class KeepLargestComponent(NewLabels):
     """Keep the largest component of each label map, and make all else 0.
 
     Voxels other than 0 are of one component if they share faces, directly or through others. Those
@@ -26,11 +27,11 @@ class KeepLargestComponent(_LabelTransform):
     tensor([0, 0, 1, 1])
     """
 
-    def _labels(self, images: Images, name: str, params: LabelParams) -> Volume:
+    def new_labels(self, images: Images, name: str, params: LabelParams) -> Volume:
         return F.largest_component(images[name].data)
 
 
-class Contour(_LabelTransform):
+class Contour(NewLabels):
     """Keep the borders of regions: the voxels with another label beside one of their six faces.
 
     A region is open where it leaves the image. Voxels that are kept keep their labels, and each
@@ -48,5 +49,5 @@ class Contour(_LabelTransform):
     tensor([0, 1, 0, 1, 0])
     """
 
-    def _labels(self, images: Images, name: str, params: LabelParams) -> Volume:
+    def new_labels(self, images: Images, name: str, params: LabelParams) -> Volume:
         return F.contour(images[name].data)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ...functional import labels as F
 from ...shapes import Volume
-from ..base import Scene
+from ..base import Context
+from ..kinds import Images
 from ..parameters.masks import Masking, check_masking, mask_of
 from ..parameters.params import Params
-from .base import Images, _LabelTransform
+from .base import NewLabels
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,19 @@ class RemapParams(Params):
     new: np.ndarray  # [B, M, N]
 
 
-class _Remap(_LabelTransform):
-    """What the transforms that replace labels share."""
+class _Remap(NewLabels):
+    """Labels replaced by others."""
 
     masking_method: Masking
 
-    def _labels(self, images: Images, name: str, params: RemapParams) -> Volume:
+    def new_labels(self, images: Images, name: str, params: RemapParams) -> Volume:
         mask = mask_of(self.masking_method, images, name)
         return F.remap_labels(images[name].data, (params.old, params.new), mask)
 
-    def _given(self, remapping: Mapping[int, int], scene: Scene) -> RemapParams:
+    def _given(self, remapping: Mapping[int, int], context: Context) -> RemapParams:
         """One table for all samples and images."""
         table = np.array([[*remapping.keys()], [*remapping.values()]], dtype=np.int64)
-        shape = (scene.batch, len(scene.names), table.shape[1])
+        shape = (context.batch, len(context.names), table.shape[1])
         return RemapParams(*(np.broadcast_to(labels, shape).copy() for labels in table))
 
 
@@ -73,8 +74,8 @@ class RemapLabels(_Remap):
         self.remapping = {_key(old): _label(new, "remapping") for old, new in remapping.items()}
         self.masking_method = check_masking(masking_method)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
-        return self._given(self.remapping, scene)
+    def draw(self, context: Context, u: np.ndarray) -> RemapParams:
+        return self._given(self.remapping, context)
 
     @property
     def is_invertible(self) -> bool:
@@ -114,12 +115,12 @@ class RemoveLabels(_Remap):
         self.background_label = _label(background_label, "background_label")
         self.masking_method = check_masking(masking_method)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
-        return self._given(dict.fromkeys(self.labels, self.background_label), scene)
+    def draw(self, context: Context, u: np.ndarray) -> RemapParams:
+        return self._given(dict.fromkeys(self.labels, self.background_label), context)
 
-    def _labels(self, images: Images, name: str, params: RemapParams) -> Volume:
+    def new_labels(self, images: Images, name: str, params: RemapParams) -> Volume:
         F.check_held(params.new, images[name].data.dtype, "background_label")
-        return super()._labels(images, name, params)
+        return super().new_labels(images, name, params)
 
 
 class SequentialLabels(_Remap):
@@ -141,14 +142,16 @@ class SequentialLabels(_Remap):
     tensor([0, 2, 1])
     """
 
-    shares = False
+    @property
+    def shares(self) -> bool:
+        return False
 
     def __init__(self, masking_method: Masking = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.masking_method = check_masking(masking_method)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> RemapParams:
-        known = [_present(scene.images[name].data) for name in scene.names]
+    def draw(self, context: Context, u: np.ndarray) -> RemapParams:
+        known = [_present(context.images[name].data) for name in context.names]
         width = max(int(has.sum(1).max(initial=0)) for _, has in known)
         columns = []
         for labels, has in known:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from ...data import ImagesBatch
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import Images, VolumeTransform
 from ..parameters.params import Params
-
-Images = Mapping[str, ImagesBatch]
 
 
 @dataclass(frozen=True)
@@ -21,12 +19,10 @@ class NormalizationParams(Params):
     """Nothing: what is done follows from the voxels."""
 
 
-class Normalization(Transform):
-    """What transforms share whose parameters are the voxels themselves."""
+class Normalization(VolumeTransform):
+    """Transform whose parameters are the voxels themselves. Not for use by itself."""
 
-    role = "volume"
-
-    def draw(self, scene: Scene, u: np.ndarray) -> NormalizationParams:
+    def draw(self, context: Context, u: np.ndarray) -> NormalizationParams:
         return NormalizationParams()
 
 

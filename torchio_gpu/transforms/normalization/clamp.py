@@ -11,7 +11,8 @@ import numpy as np
 from ...arrays import Array
 from ...functional import operations
 from ...functional.intensity import check_bounds
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import PointwiseTransform
 from ..parameters.params import Params, per_image
 
 
@@ -24,7 +25,7 @@ class ClampParams(Params):
     high: Array  # [B, M]
 
 
-class Clamp(Transform):
+class Clamp(PointwiseTransform):
     """Keep intensities within a range: those outside become its nearer end.
 
     Args:
@@ -39,8 +40,6 @@ class Clamp(Transform):
     >>> Clamp(out_min=-1000, out_max=1000)(torch.tensor([-3e3, 7, 3e3]).view(1, 1, 1, 3)).flatten()
     tensor([-1000.,     7.,  1000.])
     """
-
-    role = "pointwise"
 
     def __init__(self, out_min: Any = None, out_max: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -59,8 +58,8 @@ class Clamp(Transform):
         check_bounds(low, high, "out_min", "out_max")
         return low, high
 
-    def draw(self, scene: Scene, u: np.ndarray) -> ClampParams:
-        return ClampParams(*self._ends(scene.names)).expand(scene.batch)
+    def draw(self, context: Context, u: np.ndarray) -> ClampParams:
+        return ClampParams(*self._ends(context.names)).expand(context.batch)
 
     def operation(self, params: ClampParams, active: np.ndarray | None) -> operations.Operation:
         return operations.Clamp(params.low, params.high)

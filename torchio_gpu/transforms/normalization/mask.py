@@ -29,7 +29,9 @@ class Mask(Normalization):
     tensor([-1, -1, -1,  3,  4])
     """
 
-    computes = False
+    @property
+    def computes(self) -> bool:
+        return False
 
     def __init__(
         self,

@@ -27,7 +27,9 @@ class To(Normalization):
     tensor([1, 3], dtype=torch.uint8)
     """
 
-    computes = False
+    @property
+    def computes(self) -> bool:
+        return False
 
     def __init__(
         self,

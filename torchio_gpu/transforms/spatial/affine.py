@@ -21,10 +21,11 @@ from ...functional.spatial import check_mode
 from ...functional.statistics import FILLS
 from ...geometry import Space
 from ...signature import is_number
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
-from ..pipeline.moves import Move, Sampling
+from ..pipeline.maps import Interpolation, SpatialMap
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,10 @@ IMAGE_MODES = ("linear", "nearest", "bspline")
 LABEL_MODES = ("nearest", "label")
 
 
-class Resampling(Transform):
-    """What affine and elastic transforms share: how voxels are read. Not for use by itself."""
+class Resampling(SpatialTransform):
+    """Spatial transform that interpolates. Not for use by itself."""
 
-    role = "spatial"
-
-    def _set_sampling(
+    def _set_interpolation(
         self,
         image_interpolation: str,
         label_interpolation: str,
@@ -88,11 +87,12 @@ class Resampling(Transform):
     def interpolating(self, mode: str) -> Any:
         """A copy that reads scalar images otherwise."""
         new = copy.copy(self)
+        new.__dict__.pop("_plan", None)
         new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation", IMAGE_MODES)
         return new
 
-    def sampling(self) -> Sampling:
-        return Sampling(
+    def interpolation(self) -> Interpolation:
+        return Interpolation(
             self.image_interpolation,
             self.label_interpolation,
             self.default_pad_value,
@@ -106,7 +106,17 @@ def _check_center(center: str) -> str:
     return center
 
 
-class Affine(Resampling):
+class _Affine(Resampling):
+    """Affine motion of the content."""
+
+    def maps(self, params: AffineParams, context: Context) -> tuple[SpatialMap, ...]:
+        return (SpatialMap(params.pull_back(context.space)),)
+
+    def invert(self, params: AffineParams) -> AffineParams:
+        return AffineParams(**{**vars(params), "inverse": not params.inverse})
+
+
+class Affine(_Affine):
     """Scale, rotate and move the content by given amounts.
 
     The content is rotated about the centre, moved, then scaled about the centre, as in TorchIO
@@ -160,22 +170,16 @@ class Affine(Resampling):
             raise ValueError(f"scales must be > 0, got {scales!r}")
         self.center = _check_center(center)
         self.check_shape = check_shape
-        self._set_sampling(
+        self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
-    def draw(self, scene: Scene, u: np.ndarray) -> AffineParams:
-        params = _affine_params(**self._values, center=self.center, space=scene.space)
-        return params.expand(scene.batch)
-
-    def moves(self, params: AffineParams, scene: Scene) -> tuple[Move, ...]:
-        return (Move(params.pull_back(scene.space)),)
-
-    def invert(self, params: AffineParams) -> AffineParams:
-        return AffineParams(**{**vars(params), "inverse": not params.inverse})
+    def draw(self, context: Context, u: np.ndarray) -> AffineParams:
+        params = _affine_params(**self._values, center=self.center, space=context.space)
+        return params.expand(context.batch)
 
 
-class RandomAffine(Resampling):
+class RandomAffine(RandomTransform, _Affine):
     """Scale, rotate and move the content by random amounts.
 
     Args:
@@ -224,7 +228,7 @@ class RandomAffine(Resampling):
         self._translation = Range(translation, "translation", axes=3)
         self.center = _check_center(center)
         self.check_shape = check_shape
-        self._set_sampling(
+        self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
@@ -232,15 +236,12 @@ class RandomAffine(Resampling):
     def draws(self) -> int:
         return 9
 
-    def draw(self, scene: Scene, u: np.ndarray) -> AffineParams:
+    def draw(self, context: Context, u: np.ndarray) -> AffineParams:
         first = u[:, [0, 0, 0]] if self.isotropic else u[:, :3]
         return _affine_params(
             self._scales(first),
             self._degrees(u[:, 3:6]),
             self._translation(u[:, 6:9]),
             self.center,
-            scene.space,
+            context.space,
         )
-
-    moves = Affine.moves
-    invert = Affine.invert

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Scene, Transform
+from ..base import Context, Transform
+from ..kinds import RandomTransform
 from ..parameters.params import Params
-from ..pipeline.moves import Move, Sampling
+from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
 from .affine import Affine, AffineParams, RandomAffine, Resampling
 from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
 
@@ -48,7 +49,41 @@ def _own(argument: str, values: dict[str, Any] | None) -> dict[str, Any]:
     return values
 
 
-class AffineElasticDeformation(Resampling):
+class _AffineElastic(Resampling):
+    """Affine and elastic motion in one sampling."""
+
+    traits = SpatialTraits(bends=True)
+    affine: Affine | RandomAffine
+    elastic: ElasticDeformation | RandomElasticDeformation
+    affine_first: bool
+
+    def interpolation(self) -> Interpolation:
+        return self.affine.interpolation()
+
+    def interpolating(self, mode: str) -> Any:
+        new = Resampling.interpolating(self, mode)
+        new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
+        return new
+
+    @property
+    def check_shape(self) -> bool:
+        """Whether images that share an affine but not a shape are refused."""
+        return self.affine.check_shape
+
+    def maps(self, params: AffineElasticParams, context: Context) -> tuple[SpatialMap, ...]:
+        matrix, elastic = params.affine.pull_back(context.space), params.bend.elastic()
+        # Undoing goes through the two motions in the opposite order.
+        if self.affine_first != params.affine.inverse:
+            return (SpatialMap(matrix, elastic),)
+        return SpatialMap(elastic=elastic), SpatialMap(matrix)
+
+    def invert(self, params: AffineElasticParams) -> AffineElasticParams:
+        return AffineElasticParams(
+            self.affine.invert(params.affine), self.elastic.invert(params.bend)
+        )
+
+
+class AffineElasticDeformation(_AffineElastic):
     """An affine and an elastic motion by given amounts, in one sampling.
 
     Args:
@@ -67,8 +102,6 @@ class AffineElasticDeformation(Resampling):
     torch.Size([1, 8, 8, 8])
     """
 
-    bends = True
-
     def __init__(
         self,
         affine_first: bool = True,
@@ -85,36 +118,11 @@ class AffineElasticDeformation(Resampling):
             raise ValueError(f"elastic_params must hold control_points, got {elastic_params!r}")
         self.elastic = ElasticDeformation(**elastic)
 
-    def sampling(self) -> Sampling:
-        return self.affine.sampling()
-
-    def interpolating(self, mode: str) -> Any:
-        new = Resampling.interpolating(self, mode)
-        new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
-        return new
-
-    @property
-    def check_shape(self) -> bool:
-        """Whether images that share an affine but not a shape are refused."""
-        return self.affine.check_shape
-
-    def draw(self, scene: Scene, u: np.ndarray) -> AffineElasticParams:
-        return AffineElasticParams(self.affine.draw(scene, u), self.elastic.draw(scene, u))
-
-    def moves(self, params: AffineElasticParams, scene: Scene) -> tuple[Move, ...]:
-        matrix, elastic = params.affine.pull_back(scene.space), params.bend.elastic()
-        # Undoing goes through the two motions in the opposite order.
-        if self.affine_first != params.affine.inverse:
-            return (Move(matrix, elastic),)
-        return Move(elastic=elastic), Move(matrix)
-
-    def invert(self, params: AffineElasticParams) -> AffineElasticParams:
-        return AffineElasticParams(
-            self.affine.invert(params.affine), self.elastic.invert(params.bend)
-        )
+    def draw(self, context: Context, u: np.ndarray) -> AffineElasticParams:
+        return AffineElasticParams(self.affine.draw(context, u), self.elastic.draw(context, u))
 
 
-class RandomAffineElasticDeformation(Resampling):
+class RandomAffineElasticDeformation(RandomTransform, _AffineElastic):
     """A random affine and a random elastic motion in one sampling.
 
     Args:
@@ -129,8 +137,6 @@ class RandomAffineElasticDeformation(Resampling):
     torch.Size([1, 16, 16, 16])
     """
 
-    bends = True
-
     def __init__(
         self,
         affine_first: bool = True,
@@ -144,16 +150,12 @@ class RandomAffineElasticDeformation(Resampling):
         self.affine = RandomAffine(**_own("affine_kwargs", affine_kwargs))
         self.elastic = RandomElasticDeformation(**_own("elastic_kwargs", elastic_kwargs))
 
-    sampling = AffineElasticDeformation.sampling
-    interpolating = AffineElasticDeformation.interpolating
-    check_shape = AffineElasticDeformation.check_shape
-    moves = AffineElasticDeformation.moves
-    invert = AffineElasticDeformation.invert
-
     @property
     def draws(self) -> int:
         return self.affine.draws + self.elastic.draws
 
-    def draw(self, scene: Scene, u: np.ndarray) -> AffineElasticParams:
+    def draw(self, context: Context, u: np.ndarray) -> AffineElasticParams:
         affine, bend = u[:, : self.affine.draws], u[:, self.affine.draws :]
-        return AffineElasticParams(self.affine.draw(scene, affine), self.elastic.draw(scene, bend))
+        return AffineElasticParams(
+            self.affine.draw(context, affine), self.elastic.draw(context, bend)
+        )

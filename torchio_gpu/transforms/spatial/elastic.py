@@ -20,9 +20,10 @@ from ...arrays import Array, as_array, host, on_host
 from ...functional.eager.spatial import spline_at, voxel_grid
 from ...geometry import Space
 from ...shapes import Triple, check_triple
-from ..base import Scene
+from ..base import Context
+from ..kinds import RandomTransform
 from ..parameters.params import Params
-from ..pipeline.moves import Elastic, Move
+from ..pipeline.maps import BSplineField, SpatialMap, SpatialTraits
 from .affine import Resampling
 
 #: Displacements below this share of the control-point spacing cannot fold a cubic B-spline
@@ -39,13 +40,25 @@ class ElasticParams(Params):
     lattice: np.ndarray  # [B, 4, 4], world to control-point coordinates
     inverse: bool = False
 
-    def elastic(self) -> Elastic:
+    def elastic(self) -> BSplineField:
         points, first = self.control_points, (0, 4, 1, 2, 3)
         moved = points.permute(first) if isinstance(points, Tensor) else points.transpose(first)
-        return Elastic(moved, self.lattice, self.inverse)
+        return BSplineField(moved, self.lattice, self.inverse)
 
 
-class ElasticDeformation(Resampling):
+class _Elastic(Resampling):
+    """Cubic B-spline deformation of the content."""
+
+    traits = SpatialTraits(bends=True)
+
+    def maps(self, params: ElasticParams, context: Context) -> tuple[SpatialMap, ...]:
+        return (SpatialMap(elastic=params.elastic()),)
+
+    def invert(self, params: ElasticParams) -> ElasticParams:
+        return ElasticParams(**{**vars(params), "inverse": not params.inverse})
+
+
+class ElasticDeformation(_Elastic):
     """Bend the content smoothly by given control points.
 
     An output point p shows what lies at p + d(p), where d is the cubic B-spline of the control
@@ -68,8 +81,6 @@ class ElasticDeformation(Resampling):
     >>> transform(torch.rand(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
     """
-
-    bends = True
 
     def __init__(
         self,
@@ -96,19 +107,13 @@ class ElasticDeformation(Resampling):
             self._largest = float(_triple(max_displacement, "max_displacement").max())
         elif on_host(points):
             self._largest = float(np.abs(host(points)).max())
-        self._set_sampling(
+        self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
-    def draw(self, scene: Scene, u: np.ndarray) -> ElasticParams:
-        params = _elastic_params(self._points, scene.space, self._largest)
-        return params.expand(scene.batch)
-
-    def moves(self, params: ElasticParams, scene: Scene) -> tuple[Move, ...]:
-        return (Move(elastic=params.elastic()),)
-
-    def invert(self, params: ElasticParams) -> ElasticParams:
-        return ElasticParams(**{**vars(params), "inverse": not params.inverse})
+    def draw(self, context: Context, u: np.ndarray) -> ElasticParams:
+        params = _elastic_params(self._points, context.space, self._largest)
+        return params.expand(context.batch)
 
 
 def _elastic_params(points: Array, space: Space, largest: float | None) -> ElasticParams:
@@ -150,7 +155,7 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
         space: Grid on which to look, by finite differences between neighbouring voxels.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(1, 1, 16, 16, 16))})
-    >>> params = RandomElasticDeformation(max_displacement=0).sample(batch)
+    >>> params = RandomElasticDeformation(max_displacement=0).sample_params(batch)
     >>> smallest_jacobian(params, batch.t1.space)
     array([1.])
     """
@@ -212,7 +217,7 @@ class _Lattice:
         return points
 
 
-class RandomElasticDeformation(Resampling):
+class RandomElasticDeformation(RandomTransform, _Elastic):
     """Bend the content smoothly and at random.
 
     Each control point is displaced uniformly within the largest displacement; see
@@ -238,8 +243,6 @@ class RandomElasticDeformation(Resampling):
     torch.Size([1, 16, 16, 16])
     """
 
-    bends = True
-
     def __init__(
         self,
         num_control_points: Any = 7,
@@ -256,7 +259,7 @@ class RandomElasticDeformation(Resampling):
         self.max_displacement = max_displacement
         self.locked_borders = locked_borders
         self._lattice = _Lattice(num_control_points, max_displacement, locked_borders)
-        self._set_sampling(
+        self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
@@ -264,9 +267,6 @@ class RandomElasticDeformation(Resampling):
     def draws(self) -> int:
         return self._lattice.draws
 
-    def draw(self, scene: Scene, u: np.ndarray) -> ElasticParams:
+    def draw(self, context: Context, u: np.ndarray) -> ElasticParams:
         lattice = self._lattice
-        return _elastic_params(lattice.control_points(u), scene.space, lattice.largest)
-
-    moves = ElasticDeformation.moves
-    invert = ElasticDeformation.invert
+        return _elastic_params(lattice.control_points(u), context.space, lattice.largest)

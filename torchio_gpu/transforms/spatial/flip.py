@@ -10,10 +10,11 @@ import numpy as np
 from ... import geometry
 from ...geometry import Space
 from ...signature import is_number
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.axes import axis_mask, check_axes
 from ..parameters.params import Params
-from ..pipeline.moves import Move
+from ..pipeline.maps import SpatialMap, SpatialTraits
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,22 @@ def _flip_params(axes: np.ndarray, space: Space) -> FlipParams:
     return FlipParams(axes, geometry.reflection(space, axes))
 
 
-class Flip(Transform):
+class _Flip(SpatialTransform):
+    """Mirror images: an exact permutation of voxels."""
+
+    traits = SpatialTraits(parallel=True)
+
+    def interpolation(self) -> None:
+        return None  # voxels are moved
+
+    def maps(self, params: FlipParams, context: Context) -> tuple[SpatialMap, ...]:
+        return (SpatialMap(params.mirror, inverse=params.mirror),)
+
+    def invert(self, params: FlipParams) -> FlipParams:
+        return params
+
+
+class Flip(_Flip):
     """Mirror images in their middle: an exact permutation of voxels.
 
     Args:
@@ -51,24 +67,15 @@ class Flip(Transform):
     tensor([2., 1.])
     """
 
-    role = "spatial"
-    parallel = True
-
     def __init__(self, axes: Any = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axes = check_axes(axes)
 
-    def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
-        return _flip_params(axis_mask(self.axes, scene.space), scene.space)
-
-    def moves(self, params: FlipParams, scene: Scene) -> tuple[Move, ...]:
-        return (Move(params.mirror, inverse=params.mirror),)
-
-    def invert(self, params: FlipParams) -> FlipParams:
-        return params
+    def draw(self, context: Context, u: np.ndarray) -> FlipParams:
+        return _flip_params(axis_mask(self.axes, context.space), context.space)
 
 
-class RandomFlip(Transform):
+class RandomFlip(RandomTransform, _Flip):
     """Mirror images along axes chosen at random: an exact permutation of voxels.
 
     Args:
@@ -83,9 +90,6 @@ class RandomFlip(Transform):
     torch.Size([1, 4, 4, 4])
     """
 
-    role = "spatial"
-    parallel = True
-
     def __init__(self, axes: Any = 0, flip_probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axes = check_axes(axes)
@@ -97,9 +101,6 @@ class RandomFlip(Transform):
     def draws(self) -> int:
         return 3
 
-    def draw(self, scene: Scene, u: np.ndarray) -> FlipParams:
+    def draw(self, context: Context, u: np.ndarray) -> FlipParams:
         chosen = u < self.flip_probability
-        return _flip_params(chosen & axis_mask(self.axes, scene.space), scene.space)
-
-    moves = Flip.moves
-    invert = Flip.invert
+        return _flip_params(chosen & axis_mask(self.axes, context.space), context.space)

@@ -1,4 +1,4 @@
-"""Maps of one image that wait to be sampled, composed as they come, and what of it is in view."""
+"""Pending maps of one image, composed as they come, and its field of view."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ...functional.operations import View
 from ...functional.spatial import Frame
 from ...geometry import Space, apply_affine, displace, invert, windowed, within_slice
 from ...shapes import Triple
-from .moves import Elastic, Move, Sampling
+from .maps import BSplineField, Interpolation, SpatialMap, SpatialTraits
 
-_DEFAULT = Sampling()
+_DEFAULT = Interpolation()
 #: Rounding of where a box ends, in voxels.
 _EDGE = 1e-4
 #: As a share of the field of view, how far off whole voxels may be for statistics.
@@ -40,7 +40,7 @@ class Box(NamedTuple):
 
 
 @dataclass
-class Chain:
+class PendingWarp:
     """The maps of one image that wait to be sampled.
 
     Until a step turns them, voxel axes of source and output are parallel, and what is in view is a
@@ -53,7 +53,7 @@ class Chain:
     space: Space  # of the output so far
     kind: str
     matrix: Array | None = None  # towards the source, from where the elastic map is evaluated
-    elastic: Elastic | None = None
+    elastic: BSplineField | None = None
     after: Array | None = None  # from the output to where the elastic map is evaluated
     before: Array | None = None  # the inverse of that
     mode: str | None = None  # interpolation, where a step asked for one
@@ -63,11 +63,11 @@ class Chain:
     regridded: bool = False  # whether a step may have changed the grid
     slid: bool = False  # whether content may have moved on the grid of the source
     turned: bool = False  # whether a step may have turned voxel axes
-    exact: bool = False  # whether voxels were only moved when the chain was sampled
+    exact: bool = False  # whether voxels were only moved when the warp was sampled
     view: View | None = None  # which voxels of the output are wanted, where not all are
 
-    def add(self, move: Move) -> None:
-        """Follow one more map: outputs of the chain become its inputs."""
+    def add(self, move: SpatialMap) -> None:
+        """Follow one more map: outputs of the warp become its inputs."""
         if move.elastic is not None:
             assert self.elastic is None  # a run holds one bending map: the plan sees to it
             self.elastic = move.elastic
@@ -84,6 +84,12 @@ class Chain:
             if move.matrix is not None:
                 self.header = _times(self.header, move.matrix)
 
+    def follow(self, wish: Interpolation, traits: SpatialTraits) -> None:
+        """Note how a step reads voxels and what it may do to the grid, whether it maps or not."""
+        self.mode = self.mode or wish.of(self.kind)[0]
+        self.turned = self.turned or not traits.parallel
+        self.regridded = self.regridded or traits.regrids
+
     @property
     def moved(self) -> bool:
         """Whether any map was added."""
@@ -99,7 +105,7 @@ class Chain:
                 only content moves, the source is all that there is, and blends with the value.
 
         Returns:
-            False if it is no box: the chain must be sampled first.
+            False if it is no box: the warp must be sampled first.
         """
         default = _DEFAULT.of(self.kind)[1]
         before, self.rule = self.rule, rule if self.rule is None else self.rule
@@ -169,7 +175,7 @@ class Chain:
         i, j, k = whole[0].astype(int).tolist()
         return turn, (i, j, k)
 
-    def frame(self, images: ImagesBatch) -> ImagesBatch:
+    def cut_to_view(self, images: ImagesBatch) -> ImagesBatch:
         """Cut the source to :meth:`whole_view`, and add to it what was added.
 
         For statistics of what is in view, before it is sampled.
@@ -241,7 +247,7 @@ class Chain:
         Returns:
             The first and the last, [B, 2, 3], or None if they may be no box.
         """
-        maps = self.maps()
+        maps = self.voxel_map()
         if self.turned or maps.points is not None or not F.is_parallel(maps.matrix):
             return None
         ends = np.sort(apply_affine(host(maps.matrix), np.stack([low, high])), axis=1)
@@ -250,7 +256,7 @@ class Chain:
 
     def where(self, voxel: np.ndarray) -> np.ndarray:
         """Where a voxel of the source ends up in the output, [B, 3]."""
-        maps = self.maps()
+        maps = self.voxel_map()
         at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
         if self.elastic is None or maps.points is None or maps.lattice is None:
             return at[:, 0]
@@ -273,7 +279,7 @@ class Chain:
             out, last = at - displacement(out), out
         return out[:, 0]
 
-    def maps(self) -> Maps:
+    def voxel_map(self) -> VoxelMap:
         """All maps as one, between voxels."""
         grid = _times(self.after, self.space.affine)
         matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
@@ -287,10 +293,10 @@ class Chain:
                 free = np.array([n > 1 for n in self._whole], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
-        return Maps(matrix, points, lattice)
+        return VoxelMap(matrix, points, lattice)
 
 
-class Maps(NamedTuple):
+class VoxelMap(NamedTuple):
     """What one sampling takes, between voxels."""
 
     matrix: Array  # [B, 4, 4]

@@ -16,7 +16,7 @@ from ...geometry import apply_affine
 from ...shapes import Triple
 
 if TYPE_CHECKING:
-    from .chain import Chain
+    from .warp import PendingWarp
 
 #: Voxels around those that coordinates fall on which are looked at as well.
 _MARGIN = 1
@@ -24,22 +24,22 @@ _MARGIN = 1
 _WORTH = 0.7
 
 
-def sample(chain: Chain, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
+def sample(warp: PendingWarp, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
     """Read the voxels through all maps at once, and apply what follows to each."""
-    matrix, points, lattice = chain.maps()
-    mode, rule = chain.reads
-    chain.exact = not chain.turned and F.is_exact(matrix)
-    if chain.exact:
+    matrix, points, lattice = warp.voxel_map()
+    mode, rule = warp.reads
+    warp.exact = not warp.turned and F.is_exact(matrix)
+    if warp.exact:
         mode = "nearest"  # values are moved, whatever was asked for
-    if chain.outer_box is None:
-        frames = chain.frames(images)
+    if warp.outer_box is None:
+        frames = warp.frames(images)
     else:
-        rule, frames = chain.outer_box.rule, []
+        rule, frames = warp.outer_box.rule, []
     # What is outside costs a look at all voxels, which a mere permutation can do without.
-    unseen = chain.exact and _stays_inside(host(matrix), chain.space.shape, chain.source.shape)
+    unseen = warp.exact and _stays_inside(host(matrix), warp.space.shape, warp.source.shape)
     fill = 0.0 if frames or unseen else images.fill_value(rule)
-    parallel = not chain.turned and not chain.exact and F.is_parallel(matrix)
-    region = None if chain.view is None else _region(chain, matrix, points, mode)
+    parallel = not warp.turned and not warp.exact and F.is_parallel(matrix)
+    region = None if warp.view is None else _region(warp, matrix, points, mode)
     if region is None:
         data = images.data
     else:
@@ -47,30 +47,30 @@ def sample(chain: Chain, images: ImagesBatch, program: Sequence[Operation]) -> I
         frames = [Frame(low - first, high - first, value) for low, high, value in frames]
         data, matrix = images.part(first, size), _shift(-first) @ matrix
     if parallel:
-        data = F.resample(data, chain.space.shape, matrix, mode=mode, fill=fill, frames=frames)
-        data = F.pointwise(data, program, chain.view) if program else data
-        return images.with_data(data, chain.space.affine)
+        data = F.resample(data, warp.space.shape, matrix, mode=mode, fill=fill, frames=frames)
+        data = F.pointwise(data, program, warp.view) if program else data
+        return images.with_data(data, warp.space.affine)
     data = F.warp(
         data,
         matrix,
         points,
         lattice=lattice,
-        size=chain.space.shape,
+        size=warp.space.shape,
         mode=mode,
         fill=fill,
-        inverse=chain.elastic is not None and chain.elastic.inverse,
+        inverse=warp.elastic is not None and warp.elastic.inverse,
         operations=program,
         frames=frames,
-        view=chain.view,
+        view=warp.view,
     )
-    return images.with_data(data, chain.space.affine)
+    return images.with_data(data, warp.space.affine)
 
 
 def sample_pair(
-    chain: Chain,
+    warp: PendingWarp,
     images: ImagesBatch,
     program: Sequence[Operation],
-    other: Chain,
+    other: PendingWarp,
     labels: ImagesBatch,
 ) -> tuple[ImagesBatch, ImagesBatch] | None:
     """:func:`sample` of an image and of a label map that moves with it, in one pass.
@@ -84,15 +84,15 @@ def sample_pair(
     Returns:
         Both; None where they do not move alike, or are read in another way.
     """
-    maps = chain.maps()
-    grids = (chain.source.shape, chain.space.shape), (other.source.shape, other.space.shape)
-    special = [c.boxes or c.view or (c.elastic and c.elastic.inverse) for c in (chain, other)]
-    modes, rules = zip(chain.reads, other.reads, strict=True)
+    maps = warp.voxel_map()
+    grids = (warp.source.shape, warp.space.shape), (other.source.shape, other.space.shape)
+    special = [c.boxes or c.view or (c.elastic and c.elastic.inverse) for c in (warp, other)]
+    modes, rules = zip(warp.reads, other.reads, strict=True)
     if any(special) or modes != ("linear", "nearest") or grids[0] != grids[1]:
         return None
-    if not chain.turned and (F.is_exact(maps.matrix) or F.is_parallel(maps.matrix)):
+    if not warp.turned and (F.is_exact(maps.matrix) or F.is_parallel(maps.matrix)):
         return None
-    if not all(map(_equal, maps, other.maps())):
+    if not all(map(_equal, maps, other.voxel_map())):
         return None
     data, moved = F.warp_pair(
         images.data,
@@ -100,13 +100,13 @@ def sample_pair(
         maps.matrix,
         maps.points,
         lattice=maps.lattice,
-        size=chain.space.shape,
+        size=warp.space.shape,
         fill=images.fill_value(rules[0]),
         labels_fill=labels.fill_value(rules[1]),
         operations=program,
     )
-    chain.exact = other.exact = False
-    affines = chain.space.affine, other.space.affine
+    warp.exact = other.exact = False
+    affines = warp.space.affine, other.space.affine
     return images.with_data(data, affines[0]), labels.with_data(moved, affines[1])
 
 
@@ -119,7 +119,7 @@ def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
 
 
 def _region(
-    chain: Chain, matrix: Array, points: Array | None, mode: str
+    warp: PendingWarp, matrix: Array, points: Array | None, mode: str
 ) -> tuple[np.ndarray, Triple] | None:
     """The voxels of the source that are looked at: the first of them, [B, 3], and how many.
 
@@ -129,17 +129,17 @@ def _region(
     if not known or mode == "bspline":  # whose every value depends on all voxels
         return None
     linear = host(matrix)[:, :3, :3]
-    ends = np.meshgrid(*[(0, n - 1) for n in chain.space.shape], indexing="ij")
+    ends = np.meshgrid(*[(0, n - 1) for n in warp.space.shape], indexing="ij")
     corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
     slack = np.zeros_like(corners[:, 0])
     if points is not None:  # a spline stays within the range of its coefficients
         bound = abs(host(points)).max((2, 3, 4))[..., None]  # [B, 3, 1]
         slack = (abs(linear) @ bound)[..., 0]
-    limit = np.array(chain.source.shape) - 1
+    limit = np.array(warp.source.shape) - 1
     low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
     high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
     size = (high - low).max(0) + 1
-    if size.prod() > _WORTH * np.prod(chain.source.shape):
+    if size.prod() > _WORTH * np.prod(warp.source.shape):
         return None
     i, j, k = size.astype(int).tolist()
     return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)

@@ -15,12 +15,12 @@ import numpy as np
 
 from ... import functional as F
 from ...data import ImagesBatch
-from ...data.image import INTENSITY, LABEL
 from ...geometry import Space
 from ...shapes import Triple
-from ..base import Scene, Transform
+from ..base import Context
+from ..kinds import SpatialTransform, WholeVolume
 from ..parameters.params import Params
-from ..pipeline.moves import Move
+from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class GridParams(Params):
                 return m
         return None
 
-    def follow(self, column: int | None, space: Space) -> Move | None:
+    def follow(self, column: int | None, space: Space) -> SpatialMap | None:
         """What happens to an image on a grid: what happened to one on the same grid.
 
         Args:
@@ -99,8 +99,8 @@ class GridParams(Params):
         after = Space(_triple(self.shape[0, m]), self.affine[:, m])
         same = after.shape == space.shape and np.array_equal(after.affine, space.affine)
         if same and not moved:
-            return Move()  # stays where it is
-        return Move(header if moved else None, space=after)
+            return SpatialMap()  # stays where it is
+        return SpatialMap(header if moved else None, space=after)
 
 
 def _triple(shape: np.ndarray) -> Triple:
@@ -108,23 +108,21 @@ def _triple(shape: np.ndarray) -> Triple:
     return int(i), int(j), int(k)
 
 
-class Regrid(Transform):
-    """What these transforms share. Not for use by itself.
+class GridTransform(SpatialTransform, WholeVolume):
+    """Spatial transform that gives each image another grid. Not for use by itself.
 
     Of role 'volume', with voxels of their own, where the new ones are not samples of the old.
     """
 
-    role: str = "spatial"  # type: ignore[misc]
-    parallel = True
-    regrids = True
+    traits = SpatialTraits(parallel=True, regrids=True)
     check_shape = False  # images are regridded one by one
 
-    def grid_for(self, space: Space, scene: Scene) -> Space:
+    def grid_for(self, space: Space, context: Context) -> Space:
         """The new grid of an image.
 
         Args:
             space: The old one.
-            scene: What is known of the samples.
+            context: What is known of the samples.
         """
         raise NotImplementedError
 
@@ -134,20 +132,15 @@ class Regrid(Transform):
         return True
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        return (INTENSITY, LABEL)
-
-    @property
     def computes(self) -> bool:
         return False
 
-    @property
-    def shares(self) -> bool:
-        return True
+    def interpolation(self) -> Interpolation | None:
+        return None
 
-    def draw(self, scene: Scene, u: np.ndarray) -> GridParams:
-        after = [self.grid_for(space, scene) for space in scene.spaces]
-        return GridParams.of(scene.spaces, after)
+    def draw(self, context: Context, u: np.ndarray) -> GridParams:
+        after = [self.grid_for(space, context) for space in context.spaces]
+        return GridParams.of(context.spaces, after)
 
     def column(
         self, params: GridParams, known: Sequence[str], name: str, space: Space
@@ -158,11 +151,11 @@ class Regrid(Transform):
             self._lost(space)
         return found
 
-    def regrid(self, params: GridParams, column: int | None, space: Space) -> Move:
+    def regrid(self, params: GridParams, column: int | None, space: Space) -> SpatialMap:
         move = params.follow(column, space)
         if move is None and not params.undone and not self.looks:
-            scene = Scene((), (space,))
-            move = Move(space=self.grid_for(space, scene))
+            context = Context((), (space,))
+            move = SpatialMap(space=self.grid_for(space, context))
         return move or self._lost(space)
 
     def known(self, images: ImagesBatch, params: GridParams) -> ImagesBatch:
@@ -176,7 +169,7 @@ class Regrid(Transform):
             "can only follow one that was on the same grid"
         )
 
-    def placed(
+    def affine_of(
         self, images: Mapping[str, ImagesBatch], name: str, params: GridParams
     ) -> np.ndarray:
         return params.affine

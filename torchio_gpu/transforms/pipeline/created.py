@@ -1,9 +1,9 @@
-"""Transforms that need whole volumes: on some samples of a batch, and images that they make."""
+"""Images that transforms create, and volume transforms on some samples of a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,35 +12,26 @@ from ...data import ImagesBatch, SubjectsBatch
 from ...functional.rows import rows_at
 from ..parameters.params import Params
 
-if TYPE_CHECKING:
-    from ..base import Transform
 
-
-class Made(NamedTuple):
-    """A scalar image that a transform makes, and the image whose space it takes."""
-
-    name: str
-    like: str
-
-
-def with_made(transform: Transform, images: Mapping[str, ImagesBatch]) -> dict[str, ImagesBatch]:
-    """Images with the one that a transform makes, all zeros as yet, if they lack it."""
-    made = transform.makes(tuple((name, each.kind) for name, each in images.items()))
-    if made is None or made.name in images:
+def with_created(transform: Any, images: Mapping[str, ImagesBatch]) -> dict[str, ImagesBatch]:
+    """Return ``images`` plus the image that ``transform`` creates, filled with zeros."""
+    kinds = tuple((name, each.kind) for name, each in images.items())
+    created = transform.creates(kinds) if transform.role == "volume" else None
+    if created is None or created.name in images:
         return dict(images)
-    source = images[made.like]
+    source = images[created.like]
     voxels = torch.zeros(len(source), 1, *source.spatial_shape, device=source.device)
     empty = ImagesBatch(voxels, source.affine.copy())
     empty.placeholder = True
-    return {**images, made.name: empty}
+    return {**images, created.name: empty}
 
 
-def add_made(transform: Transform, batch: SubjectsBatch) -> bool:
-    """Add the image that a transform makes to a batch; returns whether it was not there yet.
+def add_created(transform: Any, batch: SubjectsBatch) -> bool:
+    """Add the image that a transform creates to a batch; return True if it was not there yet.
 
     It may take the place of a value that is None.
     """
-    images = with_made(transform, batch.images)
+    images = with_created(transform, batch.images)
     if len(images) == len(batch.images):
         return False
     for name in images.keys() - batch.images.keys():
@@ -54,29 +45,29 @@ def add_made(transform: Transform, batch: SubjectsBatch) -> bool:
     return True
 
 
-class Change:
-    """Applies a volume transform to the samples that it is to change, and to no others.
+class SampleSubset:
+    """Samples of a batch to which a volume transform is applied.
 
     Args:
         transform: The transform.
-        images: What it is applied to.
-        active: Which samples to change, [B]; all of them if None.
+        images: Images of all samples.
+        active: Samples to change, [B]; None for all.
     """
 
     def __init__(
-        self, transform: Transform, images: dict[str, ImagesBatch], active: np.ndarray | None
+        self, transform: Any, images: dict[str, ImagesBatch], active: np.ndarray | None
     ) -> None:
         self.transform, self.images = transform, images
         self.rows = None if active is None else active.nonzero()[0].tolist()
         self.some = images if self.rows is None else _Rows(images, self.rows)
 
-    def __call__(self, name: str, params: Params) -> ImagesBatch:
+    def apply(self, name: str, params: Params) -> ImagesBatch:
         images = self.images[name]
         if self.rows == []:
             return images
         params = params if self.rows is None else params.rows(self.rows)
         new = self.transform.voxels(self.some, name, params)
-        affine = self.transform.placed(self.some, name, params)
+        affine = self.transform.affine_of(self.some, name, params)
         if self.rows is None:
             return images.with_data(new, affine)
         if new.shape[1:] != images.shape[1:]:
@@ -110,4 +101,4 @@ class _Rows(Mapping[str, ImagesBatch]):
         return len(self.images)
 
 
-__all__ = ["Change", "Made", "add_made", "with_made"]
+__all__ = ["SampleSubset", "add_created", "with_created"]

@@ -1,4 +1,9 @@
-"""Which neighbouring steps of a pipeline share a pass over the voxels, and why a pass ends."""
+"""Stages of a pipeline: neighbouring steps that share one pass over the voxels.
+
+A spatial stage ends where maps can no longer be composed cheaply: a second bending map, or one that
+turns the grid on which a bending map was to be evaluated axis by axis; where voxels are to be read
+differently; and where content that a turned grid does not hold would come into view again.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .moves import NOTHING
+from .maps import NOTHING
 from .steps import Step
 
 
 @dataclass
-class Group:
-    """Steps that share one pass, and why the pass ends with them."""
+class Stage:
+    """Steps that share one pass.
+
+    Args:
+        role: Role of the steps; steps of the role 'volume' may be within a spatial stage.
+        steps: Their numbers.
+        reason: The end of the pass, explained.
+    """
 
     role: str
     steps: list[int]
@@ -25,7 +36,7 @@ Pair = tuple[Any, Any]
 
 @dataclass
 class _Run:
-    """What is known of a spatial run while it is put together."""
+    """Facts about a spatial stage while it is put together."""
 
     bent: bool = False
     turned: bool = False
@@ -34,32 +45,32 @@ class _Run:
     fills: Pair = (None, None)  # of the steps that turned it
 
     def follow(self, step: Step) -> None:
-        """Take one more step."""
+        """Add a step."""
         transform = step.transform
-        wish = transform.sampling() or NOTHING
-        self.bent = self.bent or transform.bends
+        wish = transform.interpolation() or NOTHING
+        self.bent = self.bent or step.traits.bends
         self.cut = self.cut or (self.turned and step.cuts)
-        self.turned = self.turned or not transform.parallel
+        self.turned = self.turned or not step.traits.parallel
         self.modes = _either(self.modes, wish.modes)
-        if not transform.parallel:
+        if not step.traits.parallel:
             self.fills = _either(self.fills, wish.fills)
 
 
 def _joins(step: Step, run: _Run) -> str | None:
-    """Why a spatial step cannot join a run, or None if it can."""
+    """Return why a spatial step cannot join a run, or None if it can."""
     transform = step.transform
-    wish = transform.sampling() or NOTHING
-    if run.bent and transform.bends:
+    wish = transform.interpolation() or NOTHING
+    if run.bent and step.traits.bends:
         return f"{transform.name} bends the image a second time"
-    if run.bent and (transform.permutes or not transform.parallel):
+    if run.bent and (step.traits.permutes or not step.traits.parallel):
         return f"{transform.name} turns the grid of the bending map before it"
     if run.turned and step.pads:
         return f"{transform.name} adds to a grid that was turned"
-    if run.cut and not (transform.parallel and transform.regrids):
+    if run.cut and not (step.traits.parallel and step.traits.regrids):
         return f"{transform.name} would bring back what was cut off a turned grid"
     if _differ(wish.modes, run.modes):
         return f"{transform.name} reads voxels differently"
-    if not transform.parallel and _differ(wish.fills, run.fills):
+    if not step.traits.parallel and _differ(wish.fills, run.fills):
         return f"{transform.name} fills what is outside differently"
     return None
 
@@ -74,7 +85,7 @@ def _differ(one: Pair, other: Pair) -> bool:
 
 
 def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
-    """Whether a step may be carried out before the run that it interrupts.
+    """Return True if a step may be carried out before the run that it interrupts.
 
     It pays where the run goes on to a step that interpolates anyway. A run whose maps keep axes
     parallel can tell which voxels of the source are in view.
@@ -85,47 +96,47 @@ def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
     for step in steps[number:]:
         if not step.fuse or step.keep:
             return False
-        if step.transform.role == "spatial":
+        if step.role == "spatial":
             if _joins(step, run) is not None:
                 return False
-            if not step.transform.parallel:
+            if not step.traits.parallel:
                 return True
             run.follow(step)
-        elif not step.transform.commutes:
+        elif not step.commutes:
             return False
     return False
 
 
-def grouped(steps: Sequence[Step]) -> list[Group]:
-    """Neighbours that can share a pass."""
-    groups: list[Group] = []
+def stages_of(steps: Sequence[Step]) -> list[Stage]:
+    """Return the stages of a pipeline: neighbours that share a pass."""
+    stages: list[Stage] = []
     run = _Run()
     for number, step in enumerate(steps):
         transform = step.transform
-        spatial = bool(groups) and groups[-1].role == "spatial"
+        spatial = bool(stages) and stages[-1].role == "spatial"
         reason = None
-        if not groups:
+        if not stages:
             reason = ""
         elif not (step.fuse and steps[number - 1].fuse):
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
-        elif transform.role == "volume":
-            if not (spatial and transform.commutes and _commutes(steps, number, run)):
+        elif step.role == "volume":
+            if not (spatial and step.commutes and _commutes(steps, number, run)):
                 reason = f"{transform.name} needs the whole volume"
-        elif transform.role != groups[-1].role:
-            reason = f"{transform.name} is {transform.role}"
-        elif transform.role == "spatial":
+        elif step.role != stages[-1].role:
+            reason = f"{transform.name} is {step.role}"
+        elif step.role == "spatial":
             reason = _joins(step, run)
         if reason is not None:
-            if groups:
-                groups[-1].reason = reason
-            groups.append(Group(transform.role, []))
+            if stages:
+                stages[-1].reason = reason
+            stages.append(Stage(step.role, []))
             run = _Run()
-        groups[-1].steps.append(number)
-        if transform.role == "spatial":
+        stages[-1].steps.append(number)
+        if step.role == "spatial":
             run.follow(step)
-    return groups
+    return stages
 
 
-__all__ = ["Group", "grouped"]
+__all__ = ["Stage", "stages_of"]

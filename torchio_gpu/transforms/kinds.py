@@ -1,0 +1,194 @@
+"""Kinds of transforms: what a class of one's own derives from, with the hooks that it defines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..data import ImagesBatch
+from ..data.image import INTENSITY, LABEL
+from ..functional.operations import Operation
+from ..shapes import Volume
+from .base import Context, Transform
+from .pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from .pipeline.protocol import CreatedImage
+
+Images = Mapping[str, ImagesBatch]
+
+
+class RandomTransform(Transform):
+    """Transform that draws its parameters: define :attr:`draws` and :meth:`draw`.
+
+    Combined with a kind: ``class RandomShift(RandomTransform, SpatialTransform)``.
+    """
+
+
+class SpatialTransform(Transform):
+    """Transform that moves content or changes the grid of voxels, of images and label maps alike.
+
+    Neighbours are composed into one map, in the world, and each image is sampled once.
+
+    >>> class Shift(SpatialTransform):
+    ...     def draw(self, context, u):
+    ...         return Params()
+    ...     def maps(self, params, context):
+    ...         matrix = np.eye(4)
+    ...         matrix[0, 3] = 1  # mm along x: an output point shows what lies 1 mm to its right
+    ...         return (SpatialMap(matrix[None].repeat(context.batch, 0)),)
+    >>> Shift()(torch.arange(3.).view(1, 3, 1, 1)).flatten()
+    tensor([1., 2., 0.])
+    """
+
+    role = "spatial"
+    traits = SpatialTraits()
+
+    @property
+    def shares(self) -> bool:
+        return True
+
+    def maps(self, params: Any, context: Context) -> tuple[SpatialMap, ...]:
+        """Return the maps from output to input, in the world, in the order of the steps.
+
+        Args:
+            params: As drawn.
+            context: The images of the samples.
+        """
+        raise NotImplementedError
+
+    def interpolation(self) -> Interpolation | None:
+        """Return how voxels are read; None if it does not matter."""
+        return Interpolation()
+
+    def _engine_structure(self) -> tuple[Any, ...]:
+        return self.role, self.traits, self.interpolation()
+
+
+class IntensityTransform(Transform):
+    """Transform that changes the intensities of scalar images and leaves label maps alone."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (INTENSITY,)
+
+
+class PointwiseTransform(IntensityTransform):
+    """Transform that changes each voxel by itself, so that neighbours share a pass.
+
+    >>> from torchio_gpu.functional.operations import Gamma
+    >>> class Square(PointwiseTransform):
+    ...     def draw(self, context, u):
+    ...         return Params()
+    ...     def operation(self, params, active):
+    ...         return Gamma(np.full(1, np.log(2.0)))
+    >>> Square()(torch.full((1, 1, 1, 1), 3.)).item()
+    9.0
+    """
+
+    role = "pointwise"
+
+    def operation(self, params: Any, active: np.ndarray | None) -> Operation:
+        """Return the operation on the voxels of one image.
+
+        Args:
+            params: Its parameters; [B] or [B, ...] each, neutral for samples left out.
+            active: Samples to transform, [B]; None for all.
+        """
+        raise NotImplementedError
+
+
+class WholeVolume(Transform):
+    """Hooks of transforms that need whole volumes. Not for use by itself."""
+
+    role = "volume"
+    #: True for one increasing linear map of the intensities of each sample, which may be carried
+    #: out before the voxels are interpolated.
+    commutes: bool = False
+
+    def voxels(self, images: Images, name: str, params: Any) -> Volume:
+        """Return the new voxels of one image.
+
+        Args:
+            images: All images of the samples to transform.
+            name: The image.
+            params: Its parameters; [B] or [B, ...] each.
+        """
+        raise NotImplementedError
+
+    def affine_of(self, images: Images, name: str, params: Any) -> np.ndarray:
+        """Return the affine of the new voxels of one image, [B, 4, 4]."""
+        return images[name].affine
+
+    @property
+    def computes(self) -> bool:
+        """True if voxels are computed with, so that integers become float32."""
+        return True
+
+    def creates(self, kinds: tuple[tuple[str, str], ...]) -> CreatedImage | None:
+        """Return the image that is added to those of some names and kinds, if one is."""
+        return None
+
+    def _engine_structure(self) -> tuple[Any, ...]:
+        return self.role, self.traits, self.commutes
+
+
+class VolumeTransform(WholeVolume, IntensityTransform):
+    """Transform of intensities that needs the whole volume: k-space, filters, statistics.
+
+    >>> class Centre(VolumeTransform):
+    ...     def draw(self, context, u):
+    ...         return Params()
+    ...     def voxels(self, images, name, params):
+    ...         x = images[name].data
+    ...         return x - x.mean((1, 2, 3, 4), keepdim=True)
+    >>> Centre()(torch.tensor([1., 3.]).view(1, 2, 1, 1)).flatten()
+    tensor([-1.,  1.])
+    """
+
+
+class LabelTransform(WholeVolume):
+    """Transform of label maps, which keeps their type and leaves scalar images alone.
+
+    >>> class Binary(LabelTransform):
+    ...     def draw(self, context, u):
+    ...         return Params()
+    ...     def new_labels(self, images, name, params):
+    ...         return (images[name].data > 0).to(images[name].dtype)
+    >>> Binary()(LabelMap(torch.tensor([0, 3]).view(1, 2, 1, 1))).data.flatten()
+    tensor([0, 1])
+    """
+
+    @property
+    def shares(self) -> bool:
+        return True
+
+    @property
+    def computes(self) -> bool:
+        return False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (LABEL,)
+
+    def voxels(self, images: Images, name: str, params: Any) -> Volume:
+        try:
+            return self.new_labels(images, name, params)
+        except ValueError as error:  # which names the argument, and does not know the image
+            raise ValueError(f"{self.name} of {name!r}: {error}") from error
+
+    def new_labels(self, images: Images, name: str, params: Any) -> Volume:
+        """Return the new labels of one image; arguments are those of :meth:`voxels`."""
+        raise NotImplementedError
+
+
+__all__ = [
+    "Images",
+    "IntensityTransform",
+    "LabelTransform",
+    "PointwiseTransform",
+    "RandomTransform",
+    "SpatialTransform",
+    "VolumeTransform",
+    "WholeVolume",
+]

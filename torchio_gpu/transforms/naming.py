@@ -1,0 +1,120 @@
+"""Names of classes and arguments: which may not be used, and how a transform is written down."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+_LIBRARY = __name__.partition(".")[0] + "."
+#: Arguments that every transform takes; a constructor may name them and pass them on.
+COMMON = ("p", "copy", "include", "exclude", "keep", "label_keys", "keys", "parse_input")
+#: Methods that the engine calls and that a kind or a class of one's own may define.
+HOOKS = frozenset(
+    (
+        *("role", "traits", "keeps_input", "draws", "draw", "shares", "kinds", "select", "invert"),
+        *("is_invertible", "maps", "interpolation", "operation", "voxels", "affine_of"),
+        *("computes", "commutes", "creates", "new_labels"),
+    )
+)
+#: Methods of the engine.
+ENGINE = frozenset(
+    (
+        *("forward", "sample_params", "apply_params", "plan", "arguments", "name", "_context"),
+        *("_add_to", "_coin", "_structure", "_engine_structure", "_only", "_finish"),
+    )
+)
+#: Methods that torch calls on every module of a model.
+TORCH = frozenset(("apply", "train", "eval"))
+_MODULE = frozenset(
+    name
+    for name, value in vars(nn.Module).items()
+    if callable(value) and not name.startswith("__") and name != "type"
+)
+
+
+def is_own(cls: type) -> bool:
+    """Return True if a class is one of this library."""
+    return cls.__module__.startswith(_LIBRARY)
+
+
+def check_names(cls: type, own: bool) -> None:
+    """Refuse a class whose members or arguments have names that mean something else.
+
+    Args:
+        cls: Class of a transform.
+        own: True for a class of this library, which may define methods of the engine.
+
+    Raises:
+        TypeError: A member is a method of the engine or of ``torch.nn.Module``, or an argument of
+            the constructor is named like a hook or a method.
+    """
+    for name in () if own else vars(cls):
+        if name in ENGINE or name in TORCH:
+            owner = "the engine" if name in ENGINE else "torch.nn.Module"
+            raise TypeError(
+                f"{cls.__name__} must not define {name!r}, which is a method of {owner}: "
+                "give it another name"
+            )
+    construct = vars(cls).get("__init__")
+    names = () if construct is None else inspect.signature(construct).parameters
+    for name in names:
+        if name == "self" or name in COMMON:
+            continue
+        if name in HOOKS or name in ENGINE or name in _MODULE:
+            raise TypeError(
+                f"{cls.__name__} must not name an argument {name!r}, which is a hook or method of "
+                "a transform: give it another name"
+            )
+
+
+@cache
+def fixed(cls: type) -> frozenset[str]:
+    """Return the arguments of this library's constructors that cannot change afterwards."""
+    own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
+    named = (inspect.signature(each).parameters for each in own if each is not None)
+    return frozenset(name for names in named for name in names) - frozenset(COMMON)
+
+
+def arguments(transform: Any, base: type) -> dict[str, Any]:
+    """Return the constructor arguments of a transform that differ from their defaults.
+
+    Args:
+        transform: The transform, which keeps each argument under its own name.
+        base: Class whose arguments are common to all transforms.
+    """
+    found = {}
+    for cls in (type(transform), base):
+        for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
+            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                continue
+            if name == "self" or name in found:
+                continue
+            value = getattr(transform, name)
+            default = parameter.default
+            same = value is default or (
+                isinstance(value, (int, float, str, tuple)) and value == default
+            )
+            if not same:
+                found[name] = value
+    return found
+
+
+def brief(value: Any) -> str:
+    """Return a value in one line; large arrays by their shape."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        large = math.prod(value.shape) > 16
+        return f"<{' x '.join(map(str, value.shape))}>" if large else repr(value.tolist())
+    if isinstance(value, tuple):
+        inner = ", ".join(map(brief, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(brief, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {brief(each)}' for key, each in value.items())}}}"
+    return " ".join(repr(value).split())

@@ -1,0 +1,119 @@
+"""Spatial behaviour as data: maps, interpolation, and traits by which steps share a sampling.
+
+Maps are pull-backs in the world, in millimetres: one motion for all images of a subject. Each image
+turns them into a map between its own voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...arrays import Array
+from ...data.image import INTENSITY
+from ...geometry import Space
+
+
+@dataclass(frozen=True)
+class SpatialTraits:
+    """Spatial behaviour of a transform, by which the engine decides what shares a sampling.
+
+    Args:
+        bends: The map is not affine.
+        parallel: Voxel axes of input and output are parallel.
+        permutes: Voxel axes may come in another order.
+        regrids: Each image gets a grid of its own, and content stays where it is.
+        pads: The field of view may grow.
+        cuts: The field of view may shrink.
+    """
+
+    bends: bool = False
+    parallel: bool = False
+    permutes: bool = False
+    regrids: bool = False
+    pads: bool = False
+    cuts: bool = False
+
+
+class BSplineField(NamedTuple):
+    """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
+
+    Args:
+        control_points: Displacement d in mm along RAS+, [B, 3, N0, N1, N2].
+        lattice: World to control-point coordinates, [B, 4, 4].
+        inverse: Use the inverse map instead.
+    """
+
+    control_points: Array
+    lattice: np.ndarray
+    inverse: bool = False
+
+
+class SpatialMap(NamedTuple):
+    """One step of a spatial transform, as a pull-back in the world: first bend, then ``matrix``.
+
+    Args:
+        matrix: Output world to input world, [B, 4, 4].
+        elastic: Bending applied to output points before the matrix.
+        space: Grid of the output; that of the input by default.
+        inverse: Of the matrix, where it is known.
+    """
+
+    matrix: Array | None = None
+    elastic: BSplineField | None = None
+    space: Space | None = None
+    inverse: Array | None = None
+
+
+class Interpolation(NamedTuple):
+    """How a spatial transform reads voxels.
+
+    Args:
+        image: Interpolation of scalar images; None where the transform only moves whole voxels.
+        label: Interpolation of label maps, likewise.
+        image_fill: Value outside scalar images: a number or a rule of ``fill_value``; None where
+            nothing from outside is ever read.
+        label_fill: Value outside label maps, likewise.
+    """
+
+    image: str | None = "linear"
+    label: str | None = "nearest"
+    image_fill: str | float | None = "minimum"
+    label_fill: float | None = 0
+
+    @property
+    def modes(self) -> tuple[str | None, str | None]:
+        """Interpolation of scalar images and of label maps."""
+        return self.image, self.label
+
+    @property
+    def fills(self) -> tuple[str | float | None, float | None]:
+        """Values outside scalar images and label maps."""
+        return self.image_fill, self.label_fill
+
+    def of(self, kind: str) -> tuple[Any, Any]:
+        """Interpolation and value outside for images of a kind."""
+        if kind == INTENSITY:
+            return self.image, self.image_fill
+        return self.label, self.label_fill
+
+
+#: Interpolation of a step that asks for nothing.
+NOTHING = Interpolation(None, None, None, None)
+
+
+def check_spaces(spaces: dict[str, Space], transform: str) -> None:
+    """Refuse images that differ in shape while their affines say that they should not."""
+    if len(spaces) < 2:
+        return
+    first_name, first = next(iter(spaces.items()))
+    for name, space in spaces.items():
+        if space is first or space.shape == first.shape:
+            continue
+        if space.is_aligned(first):
+            raise ValueError(
+                f"images of a subject must share a shape under {transform} when they share "
+                f"an affine: {first_name!r} has {first.shape}, {name!r} has {space.shape}"
+            )

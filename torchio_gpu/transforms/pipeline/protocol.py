@@ -1,0 +1,81 @@
+"""Members of a transform that the engine uses; the classes themselves are above the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ...data import ImagesBatch
+from ...functional.operations import Operation
+from ...geometry import Space
+from ...shapes import Volume
+from ..parameters.params import Params
+from .context import Context
+from .maps import Interpolation, SpatialMap, SpatialTraits
+
+Kinds = tuple[tuple[str, str], ...]
+Images = Mapping[str, ImagesBatch]
+
+
+class CreatedImage(NamedTuple):
+    """Scalar image that a transform creates, and the image whose space it takes."""
+
+    name: str
+    like: str
+
+
+class Operator(Protocol):
+    """Transform as the engine sees it.
+
+    Members of one role are used only where :attr:`role` says that they are there.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def traits(self) -> SpatialTraits | None: ...
+    @property
+    def draws(self) -> int: ...
+    @property
+    def shares(self) -> bool: ...
+    @property
+    def is_invertible(self) -> bool: ...
+    def draw(self, context: Context, u: np.ndarray) -> Params: ...
+    def invert(self, params: Any) -> Params: ...
+    def select(self, kinds: Kinds, others: Sequence[str] | None = None) -> tuple[str, ...]: ...
+
+
+class SpatialOperator(Operator, Protocol):
+    """Transform of the role 'spatial'."""
+
+    def maps(self, params: Any, context: Context) -> tuple[SpatialMap, ...]: ...
+    def interpolation(self) -> Interpolation | None: ...
+
+
+class GridOperator(SpatialOperator, Protocol):
+    """Transform of the role 'spatial' that gives each image a grid of its own."""
+
+    def column(self, params: Any, known: Sequence[str], name: str, space: Space) -> int | None: ...
+    def regrid(self, params: Any, column: int | None, space: Space) -> SpatialMap: ...
+
+
+class PointwiseOperator(Operator, Protocol):
+    """Transform of the role 'pointwise'."""
+
+    def operation(self, params: Any, active: np.ndarray | None) -> Operation: ...
+
+
+class VolumeOperator(Operator, Protocol):
+    """Transform of the role 'volume'."""
+
+    @property
+    def commutes(self) -> bool: ...
+    @property
+    def computes(self) -> bool: ...
+    def voxels(self, images: Images, name: str, params: Any) -> Volume: ...
+    def affine_of(self, images: Images, name: str, params: Any) -> np.ndarray: ...
+    def creates(self, kinds: Kinds) -> CreatedImage | None: ...
