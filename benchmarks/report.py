@@ -151,8 +151,13 @@ def transforms() -> str:
     """The public transforms as markdown: random ones with their twins, then all others."""
     import torchio_gpu as tio  # results can be shown without it
 
-    names = [n for n in tio.transforms.__all__ if n not in ("Transform", "Recorded", "from_dict")]
-    names = [n for n in names if isinstance(getattr(tio, n), type) and n != "Choice"]
+    names = [
+        name
+        for name in tio.transforms.__all__
+        if inspect.isclass(found := getattr(tio, name))
+        and issubclass(found, tio.Transform)
+        and not (inspect.isabstract(found) or name == "Recorded")
+    ]
     random = [n for n in names if n.startswith("Random")]
     twins = {n.removeprefix("Random") for n in random}
     lines = [line(["at random", "as given", "what it does"]), "|---|---|---|"]

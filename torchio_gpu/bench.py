@@ -46,7 +46,11 @@ class Cost:
 
 def names() -> list[str]:
     """Transforms that can be measured: all random ones, and some of preprocessing."""
-    random = [name for name in tr.__all__ if name.startswith("Random")]
+    random = [
+        name
+        for name in tr.__all__
+        if name.startswith("Random") and not inspect.isabstract(getattr(tr, name))
+    ]
     return ["pipeline", *random, *_PREPROCESSING]
 
 

@@ -200,7 +200,9 @@ def _known() -> dict[str, type[Transform]]:
     return {
         name: cls
         for name, cls in found.items()
-        if inspect.isclass(cls) and issubclass(cls, transforms.Transform)
+        if inspect.isclass(cls)
+        and issubclass(cls, transforms.Transform)
+        and not inspect.isabstract(cls)
         if not inspect.isabstract(cls) and not issubclass(cls, others)
     }
 

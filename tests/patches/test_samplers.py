@@ -221,7 +221,7 @@ class TestZeroWeights:
             weights[1:3, 1:4, 1:5] = (inner * scale).clamp(min=5e-324)
             with monkeypatch.context() as patched:
                 patched.setattr(
-                    weights_module.rng, "uniforms", lambda seeds, *_: np.full((len(seeds), 4), u)
+                    weights_module.random, "uniforms", lambda seeds, *_: np.full((len(seeds), 4), u)
                 )
                 found = tio.WeightedSampler(1, "w")(mapped(weights)).patch_location.index
             assert found == ((1, 1, 1) if u < 0.5 else (2, 3, 4)) or weights[found] > 0
@@ -234,7 +234,7 @@ class TestZeroWeights:
         for n in range(200):
             with pytest.MonkeyPatch.context() as patched:
                 highest = np.full((1, 4), 1 - 2.0**-33)
-                patched.setattr(weights_module.rng, "uniforms", lambda *_, u=highest: u)
+                patched.setattr(weights_module.random, "uniforms", lambda *_, u=highest: u)
                 s = mapped(weights[n : n + 1])
                 (_, _, k) = tio.WeightedSampler(1, "w")(s).patch_location.index
             assert weights[n, 0, k] > 0
@@ -245,7 +245,7 @@ class TestZeroWeights:
         edge = 0.5 + 0.5 * 2.0**-32
         weights = torch.tensor([edge, 1 - edge], dtype=torch.float64).view(1, 2, 1)
         drawn = np.array([[0.5, second, 0, 0]])
-        monkeypatch.setattr(weights_module.rng, "uniforms", lambda *_: drawn)
+        monkeypatch.setattr(weights_module.random, "uniforms", lambda *_: drawn)
         patch = tio.WeightedSampler(1, "w")(mapped(weights))
         assert patch.patch_location.index == (0, expected, 0)
 

@@ -114,12 +114,21 @@ def transforms() -> dict[str, Call]:
         "To": {"target": "cpu"},
         "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
     }
-    others = {"Choice", "Recorded", "Transform", "from_dict", "PCA"}
-    names = [name for name in tio.transforms.__all__ if name not in others]
+    names = [
+        name
+        for name in tio.transforms.__all__
+        if name not in ("Recorded", "PCA") and is_made(getattr(tio, name))
+    ]
     calls = {n: Call(getattr(tio, n), needed.get(n, {}), lambda t: t(subject())) for n in names}
     channels = tio.ScalarImage(volume()[0].expand(4, -1, -1, -1) * torch.rand(4, 1, 1, 1))
     calls["PCA"] = Call(tio.PCA, {"num_components": 2}, lambda t: t(channels))
     return calls
+
+
+def is_made(what: Any) -> bool:
+    """Return True for a class of transforms that instances are made of."""
+    transform = inspect.isclass(what) and issubclass(what, tio.Transform)
+    return transform and not inspect.isabstract(what)
 
 
 def functions() -> dict[str, Call]:

@@ -37,7 +37,10 @@ from .normalization.pca import PCA
 from .normalization.rescale import RescaleIntensity
 from .normalization.to import To
 from .normalization.z_normalization import ZNormalization
+from .parameters.params import Params
 from .parameters.ranges import Choice
+from .pipeline.context import Context
+from .pipeline.maps import Interpolation, SpatialMap, SpatialTraits
 from .spatial.affine import Affine, RandomAffine
 from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
@@ -53,6 +56,7 @@ __all__ = [
     "Choice",
     "Clamp",
     "Compose",
+    "Context",
     "Contour",
     "CopyAffine",
     "Crop",
@@ -64,6 +68,7 @@ __all__ = [
     "Ghosting",
     "HistogramStandardization",
     "IntensityTransform",
+    "Interpolation",
     "KeepLargestComponent",
     "LabelTransform",
     "LabelsToImage",
@@ -74,6 +79,7 @@ __all__ = [
     "OneHot",
     "OneOf",
     "Pad",
+    "Params",
     "PointwiseTransform",
     "RandomAffine",
     "RandomAffineElasticDeformation",
@@ -98,6 +104,8 @@ __all__ = [
     "Resize",
     "SequentialLabels",
     "SomeOf",
+    "SpatialMap",
+    "SpatialTraits",
     "SpatialTransform",
     "Spike",
     "Swap",

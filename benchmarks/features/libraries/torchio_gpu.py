@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def transforms() -> str:
 
 
 def _is_transform(what: Any, base: type) -> bool:
-    return isinstance(what, type) and issubclass(what, base) and what is not base
+    made = isinstance(what, type) and issubclass(what, base)
+    return made and not inspect.isabstract(what)
 
 
 def batch() -> Answer:
@@ -165,7 +167,7 @@ def inverse() -> Answer:
 
 
 def points() -> Answer:
-    return unnamed(dir(tio), "point", "landmark", "boundingbox")
+    return unnamed(dir(tio), "points", "landmark", "boundingbox")
 
 
 def planes() -> Answer:
