@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Volume: TypeAlias = Tensor  # [B, C, I, J, K], voxels on any device
@@ -68,3 +69,15 @@ def check_count(value: Any, name: str, least: int, most: int | None = None) -> i
     if most is not None and value > most:
         raise ValueError(f"{name} must be <= {most}, got {value!r}")
     return int(value)
+
+
+def converted(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return ``x.to(*args, **kwargs)``; refuse to drop the imaginary part of complex voxels."""
+    kinds = [getattr(each, "dtype", each) for each in (*args, *kwargs.values())]
+    real = [kind for kind in kinds if isinstance(kind, torch.dtype) and not kind.is_complex]
+    if x.is_complex() and real:
+        raise ValueError(
+            f"dtype must be complex for complex voxels, whose imaginary part {real[0]} cannot "
+            "hold: take the magnitude with Lambda(torch.abs)"
+        )
+    return x.to(*args, **kwargs)

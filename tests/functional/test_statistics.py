@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from torchio_gpu.functional.eager import slabs, statistics
-from torchio_gpu.functional.statistics import moments, percentile
+from torchio_gpu.functional.statistics import fill_value, moments, percentile
 
 SHAPES = [(1, 1, 1), (5, 1, 7), (9, 10, 11)]
 Q = (0, 0.5, 13, 50, 99.5, 100, 25)
@@ -211,3 +211,25 @@ def test_runs_without_looking_at_voxels():
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call(torch.zeros(2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e19, 1e30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_spreads_of_any_size(scale, dtype, masked, monkeypatch):
+    monkeypatch.setattr(slabs, "VOXELS", 300)
+    scale = scale**6 if dtype == torch.float64 else scale
+    x = (torch.randn(2, 1, 8, 9, 10, dtype=dtype) + 3) * scale
+    mask = torch.rand(2, 1, 8, 9, 10) > 0.3 if masked else None
+    inside = [x[n][mask[n]] if masked else x[n] for n in range(2)]
+    expected = [(v.double() / scale).std() for v in inside]
+    _, mean, std = statistics.moments(x, mask)
+    torch.testing.assert_close(std / scale, torch.stack(expected), rtol=1e-5, atol=0)
+    expected = [(v.double() / scale).mean() for v in inside]
+    torch.testing.assert_close(mean / scale, torch.stack(expected), rtol=1e-5, atol=0)
+
+
+def test_a_voxel_that_is_infinite_leaves_otsu_finite():
+    x = torch.rand(1, 1, 8, 9, 10)
+    x[0, 0, 0, 0, 0] = torch.inf
+    assert 0 < fill_value(x, "otsu").item() < 1

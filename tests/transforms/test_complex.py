@@ -84,3 +84,32 @@ def test_pipelines():
 def test_gradients_flow():
     x = volume(torch.complex128)[:, :, :4, :4, :3].requires_grad_()
     assert torch.autograd.gradcheck(lambda x: tio.Affine(degrees=(5, 10, 15))(x), x)
+
+
+def test_components_need_real_voxels():
+    with pytest.raises(ValueError, match="must be real: for complex voxels"):
+        tio.PCA(1)(volume()[0].repeat(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+@pytest.mark.parametrize("convert", ["To", "Image", "ImagesBatch", "Subject"])
+def test_no_conversion_drops_the_imaginary_part(convert, dtype):
+    image = tio.ScalarImage(volume()[0])
+    with pytest.raises(ValueError, match="dtype must be complex for complex voxels"):
+        {
+            "To": lambda: tio.To(dtype)(image),
+            "Image": lambda: image.to(dtype),
+            "ImagesBatch": lambda: tio.ImagesBatch(volume()).to("cpu", dtype),
+            "Subject": lambda: tio.Subject(a=image).to(dtype=dtype),
+        }[convert]()
+    assert image.to(torch.complex128).data.dtype == torch.complex128
+
+
+@pytest.mark.parametrize("mode", tio.functional.pad.PADDINGS)
+def test_paddings_keep_both_parts_or_refuse(mode):
+    pad, x = tio.Pad(2, padding_mode=mode), volume()[0]
+    if mode in ("minimum", "maximum", "median"):
+        with pytest.raises(ValueError, match="must be real: for complex voxels"):
+            pad(x)
+        return
+    torch.testing.assert_close(pad(x), torch.complex(pad(x.real), pad(x.imag)))

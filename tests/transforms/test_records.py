@@ -153,3 +153,45 @@ def test_arguments_are_fixed_once_a_transform_is_made(name):
     for argument, value in {"p": 0.5, "include": ("t1",), "exclude": None, "copy": False}.items():
         setattr(transform, argument, value)
     assert isinstance(transform, Transform)
+
+
+GIVEN = {
+    "Affine, translation": lambda w: tio.Affine(1, 0, translation=w[0, :3]),
+    "Affine, degrees": lambda w: tio.Affine(1, degrees=w[0, :3]),
+    "Affine, scales": lambda w: tio.Affine(scales=w[0, :3]),
+    "ElasticDeformation": lambda w: tio.ElasticDeformation(w.reshape(5, 5, 5, 3)),
+    "BiasField": lambda w: tio.BiasField(w[0, :20]),
+    "Gamma": lambda w: tio.Gamma(w[0, :1]),
+    "Noise": lambda w: tio.Noise(std=w[0, :1]),
+    "Blur": lambda w: tio.Blur(w[0, :3]),
+    "Motion": lambda w: tio.Motion(w[:1, :3], w[:1, 3:6], [0.4]),
+    "Ghosting": lambda w: tio.Ghosting(4, 0, w[0, :1]),
+    "Spike": lambda w: tio.Spike(w[:1, :3] / 8, w[0, :1]),
+    "Resample": lambda w: tio.Resample(w[0, :3]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:max_displacement should stay below")
+@pytest.mark.parametrize("kind", ["numpy", "float64", "float32"])
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_was_applied_does_not_change_with_the_array_that_was_given(name, kind):
+    values = np.random.RandomState(1).uniform(1, 2, (5, 75))
+    given = values if kind == "numpy" else torch.tensor(values, dtype=getattr(torch, kind))
+    transform, s = GIVEN[name](given), subject()
+    out = transform(s)
+    given[:] = 0
+    again = out.get_composed_history()(s)
+    assert torch.equal(again.t1.data, out.t1.data)
+    assert torch.equal(transform(s).t1.data, out.t1.data)
+
+
+def test_steps_that_were_not_fused_are_replayed_one_by_one():
+    a = tio.Affine(1, (10, 0, 0), (1, 0, 0))
+    b = tio.Affine(1, (-10, 0, 0), (0, 1, 0))
+    s = subject()
+    for fuse in (False, True):
+        out = tio.Compose([tio.Pad(2), a, b], fuse=fuse)(s)
+        history = out.get_composed_history()
+        assert torch.equal(history(s).t1.data, out.t1.data)
+        written = [tio.from_dict(json.loads(json.dumps(r.to_dict()))) for r in out.history]
+        assert torch.equal(tio.Compose(written)(s).t1.data, out.t1.data)

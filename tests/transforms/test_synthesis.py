@@ -295,6 +295,36 @@ class TestShares:
         out = tio.LabelsToImage("seg", **self.MEANS)(subject).image_from_labels.data.flatten()
         assert out.tolist() == pytest.approx([10, 32.5, 7, 7])
 
+    @pytest.mark.parametrize("odd", [float("nan"), 1.0000001, -1e-9, 1.1])
+    def test_a_share_that_is_no_number_or_just_outside_is_a_share_all_the_same(self, odd):
+        shares = torch.tensor([odd, 0.75, 0.25, 0.1]).view(1, 1, 1, 4)
+        made = tio.LabelsToImage("seg", mean=[10, 100], std=[0, 0])
+        out = made(tio.Subject(seg=tio.LabelMap(shares))).image_from_labels.data.flatten()
+        torch.testing.assert_close(out, 10 * shares.flatten(), equal_nan=True)
+
+    @pytest.mark.parametrize("background", [False, True])
+    def test_a_sample_does_not_depend_on_what_others_hold(self, background):
+        """Shares in one sample, and labels that are stored as floats in another."""
+        maps = [[1.0, 1, 0, 0], [0.9, 0.75, 0.25, 0.1], [0, 0, 0, 0], [0, 1, 0.5, 0]]
+        subjects = []
+        for n, each in enumerate(maps):
+            images = {"seg": tio.LabelMap(torch.tensor(each).view(1, 1, 1, 4))}
+            if background:
+                images["image_from_labels"] = tio.ScalarImage(torch.full((1, 1, 1, 4), 5.0 + n))
+            subjects.append(tio.Subject(images))
+        for made in (
+            tio.LabelsToImage("seg", mean=[10, 100], std=[0, 0]),
+            tio.LabelsToImage("seg", mean=[10, 100], std=[0, 0], ignore_background=True),
+            tio.RandomLabelsToImage("seg"),
+        ):
+            together = tio.SubjectsBatch.from_subjects(subjects)
+            together.streams = tio.random.Streams(np.arange(4))
+            out = made(together).image_from_labels.data
+            for n, one in enumerate(subjects):
+                alone = tio.SubjectsBatch.from_subjects([one])
+                alone.streams = tio.random.Streams(np.array([n]))
+                torch.testing.assert_close(made(alone).image_from_labels.data[0], out[n])
+
     def test_labels_that_a_file_stores_as_floats_stay_labels(self):
         labels = torch.tensor([0.0, 1, 1, 0]).view(1, 1, 1, 4)
         assert self.image(labels).image_from_labels.data.flatten().tolist() == [10, 100, 100, 10]

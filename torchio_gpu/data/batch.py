@@ -14,7 +14,7 @@ from ..functional.rows import rows_at
 from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..random import Streams, fresh_seeds
-from ..shapes import Triple, Volume, check_volume
+from ..shapes import Triple, Volume, check_volume, converted
 from .given import usable
 from .image import AFFINE, DATA, INTENSITY, LABEL, LOCATION, TYPE, Image, image_class
 from .meta_tensor import is_meta_tensor, split
@@ -193,7 +193,7 @@ class ImagesBatch:
 
     def to(self, *args: Any, **kwargs: Any) -> ImagesBatch:
         """These images on another device or of another dtype, as ``Tensor.to``."""
-        return self.with_data(self.data.to(*args, **kwargs))
+        return self.with_data(converted(self.data, *args, **kwargs))
 
     def pin_memory(self) -> ImagesBatch:
         """These images in page-locked memory, from which a copy to a GPU need not be waited for."""

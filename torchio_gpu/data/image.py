@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..shapes import Triple
+from ..shapes import Triple, converted
 from . import files, io, meta_tensor
 from .given import check_reading, check_source, check_voxels, from_spacing, region_of
 
@@ -186,7 +186,7 @@ class Image:
 
     def to(self, *args: Any, **kwargs: Any) -> Image:
         """A copy whose voxels are on another device or of another dtype, as ``Tensor.to``."""
-        return self._with(self.data.to(*args, **kwargs))
+        return self._with(converted(self.data, *args, **kwargs))
 
     def _with(self, data: Tensor | None, affine: np.ndarray | None = None) -> Image:
         """A copy of this image with other voxels, or none, and, if given, another affine."""

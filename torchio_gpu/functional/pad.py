@@ -115,6 +115,7 @@ def _ramp(edges: Volume, corner: np.ndarray, source: Triple) -> Volume:
         shape = [len(at), 1, 1, 1, 1]
         shape[2 + axis] = at.shape[1]
         share = torch.from_numpy(low * high).to(edges.device, non_blocking=True).view(shape)
-        ramped = out * share.to(out.dtype if out.is_floating_point() else torch.float64)
-        out = ramped if edges.is_floating_point() else ramped.floor().to(edges.dtype)
+        whole = not (out.is_floating_point() or out.is_complex())
+        ramped = out * share.to(torch.float64 if whole else out.dtype)
+        out = ramped.floor().to(edges.dtype) if whole else ramped
     return out

@@ -65,7 +65,7 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
         under = border < otsu_threshold(border)[..., None]
         # As many as none may lie under: then, as for a flat border, take them all.
         under |= ~under.any(-1, keepdim=True)
-        return (border * under).sum(-1) / under.sum(-1)
+        return border.where(under, 0).sum(-1) / under.sum(-1)
     raise ValueError(f"fill must be a number or one of {', '.join(FILLS)}, got {rule!r}")
 
 

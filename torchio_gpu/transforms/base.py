@@ -76,6 +76,8 @@ class Transform(nn.Module, ABC):
         def made(self: Transform, *args: Any, **kwargs: Any) -> None:
             if own:
                 check_arguments(construct, (self, *args), kwargs)
+                args = tuple(naming.owned(each) for each in args)
+                kwargs = {name: naming.owned(each) for name, each in kwargs.items()}
             construct(self, *args, **kwargs)
             if type(self).__init__ is made:
                 self.__dict__["_made"] = True

@@ -36,6 +36,7 @@ class Recorded(Transform):
         names: The images that the parameters are for.
         untouched: Images to leave alone; others are transformed as the transform would.
         spaces: Where the images lay that it moved, if that is known.
+        fuse: It may share a pass with its neighbours.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -51,10 +52,11 @@ class Recorded(Transform):
         names: tuple[str, ...],
         untouched: tuple[str, ...] = (),
         spaces: tuple[Space, ...] = (),
+        fuse: bool = True,
     ) -> None:
         super().__init__()
         self.transform, self.params, self.names = transform, params, names
-        self.untouched, self.spaces = untouched, spaces
+        self.untouched, self.spaces, self.fuse = untouched, spaces, fuse
 
     @property
     def role(self) -> str:  # type: ignore[override]
@@ -78,7 +80,7 @@ class Recorded(Transform):
         branches = self._coin(steps, through)
         step = Step(
             self.transform, steps.position, self.params, self.names, branches,
-            untouched=self.untouched, spaces=self.spaces,
+            untouched=self.untouched, spaces=self.spaces, fuse=self.fuse,
         )  # fmt: skip
         steps.steps.append(step)
 
@@ -89,7 +91,7 @@ class Recorded(Transform):
     def inverse(self) -> Recorded:
         """The transform that undoes this one."""
         params = self.transform.invert(self.params)
-        return Recorded(self.transform, params, self.names, self.untouched, self.spaces)
+        return Recorded(self.transform, params, self.names, self.untouched, self.spaces, self.fuse)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, strings, lists and dicts, which JSON can hold.
@@ -114,6 +116,7 @@ class Recorded(Transform):
             "names": list(self.names),
             "untouched": list(self.untouched),
             "spaces": [[list(s.shape), s.affine.tolist()] for s in self.spaces],
+            "fuse": self.fuse,
         }
 
     def __repr__(self) -> str:
@@ -160,7 +163,9 @@ def from_dict(
         raise ValueError(
             f"record of {checked.transform!r} does not fit it: {type(error).__name__}: {error}"
         ) from error
-    return Recorded(transform, values, checked.names, checked.untouched, checked.spaces)
+    return Recorded(
+        transform, values, checked.names, checked.untouched, checked.spaces, checked.fuse
+    )
 
 
 def compose_history(
@@ -176,7 +181,7 @@ def compose_history(
             continue
         if image_interpolation is not None and isinstance(transform, Resampling):
             transform = transform.interpolating(image_interpolation)
-        how = record.params, record.names, record.untouched, record.spaces
+        how = record.params, record.names, record.untouched, record.spaces, record.fuse
         steps.append(Recorded(transform, *how))
     return Compose(steps)
 
@@ -224,7 +229,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _recorded(record: Record) -> Recorded:
-    how = record.params, record.names, record.untouched, record.spaces
+    how = record.params, record.names, record.untouched, record.spaces, record.fuse
     return Recorded(record.transform, *how)
 
 

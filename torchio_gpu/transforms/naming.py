@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..arrays import on_host
+
 _LIBRARY = __name__.partition(".")[0] + "."
 #: Arguments that every transform takes; a constructor may name them and pass them on.
 COMMON = ("p", "copy", "include", "exclude", "keep", "label_keys", "keys", "parse_input")
@@ -79,6 +81,22 @@ def fixed(cls: type) -> frozenset[str]:
     own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
     named = (inspect.signature(each).parameters for each in own if each is not None)
     return frozenset(name for names in named for name in names) - frozenset(COMMON)
+
+
+def owned(value: Any) -> Any:
+    """Return an argument that does not change with the array that was given.
+
+    Tensors with a gradient, or on another device, are those that were given.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.clone() if on_host(value) else value
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(owned, value))
+    if type(value) is dict:
+        return {key: owned(each) for key, each in value.items()}
+    return value
 
 
 def arguments(transform: Any, base: type) -> dict[str, Any]:

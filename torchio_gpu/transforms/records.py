@@ -27,6 +27,7 @@ class Checked(NamedTuple):
     names: tuple[str, ...]
     untouched: tuple[str, ...]
     spaces: tuple[Space, ...]
+    fuse: bool
 
 
 def check(record: Any) -> Checked:
@@ -51,8 +52,12 @@ def check(record: Any) -> Checked:
     arguments = {name: _argument(value) for name, value in record["arguments"].items()}
     names, untouched = (_names(record[name], name) for name in ("names", "untouched"))
     spaces = tuple(_space(value) for value in _list(record.get("spaces", []), "spaces"))
+    fuse = record.get("fuse", True)
+    if not isinstance(fuse, bool):
+        raise ValueError(f"fuse of a record must be True or False, got {_brief(fuse)}")
     return Checked(
-        record["transform"], arguments, params, record["params_type"], names, untouched, spaces
+        *(record["transform"], arguments, params, record["params_type"]),
+        *(names, untouched, spaces, fuse),
     )
 
 

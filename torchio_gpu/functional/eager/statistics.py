@@ -101,7 +101,7 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
     Each slab is centred on its own mean before it is squared, and slabs are put together as by
     Chan et al. 1983, doi:10.1080/00031305.1983.10483115: no digits are lost to a large mean.
     """
-    numbers, means, squares, lows, highs = [], [], [], [], []
+    numbers, means, squares, units, lows, highs = [], [], [], [], [], []
     for values, inside in parts(x, mask):
         with torch.no_grad():
             low, high = _extremes(values, inside)
@@ -117,17 +117,31 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
         left = apart.sum(1).double() / some
         numbers.append(n)
         means.append(centre.double() + left)
+        with torch.no_grad():  # in units of a power of two, so that no square overflows
+            unit = torch.frexp(torch.maximum(high - centre, centre - low)).exponent
+        apart, left = apart * _power(-unit, apart)[:, None], left * _power(-unit, left)
         squares.append((apart * apart).sum(1).double() - n * left * left)
+        units.append(unit)
         lows.append(low)
         highs.append(high)
     n, mean, square = (torch.stack(each, 1) for each in (numbers, means, squares))  # [B, slabs]
     whole = n.sum(1)
     total = (n * mean).sum(1) / whole
-    spread = (square + n * (mean - total[:, None]) ** 2).sum(1).clamp_min(0)
+    unit = torch.stack(units, 1)
+    most = unit.amax(1, keepdim=True)
+    square = square * _power(2 * (unit - most), square)
+    distance = (mean - total[:, None]) * _power(-most, mean)
+    spread = (square + n * distance**2).sum(1).clamp_min(0)
     # exactly 0 for equal voxels, whatever was rounded
     equal = torch.stack(lows, 1).amin(1) == torch.stack(highs, 1).amax(1)
     std = root((spread / (whole - 1).clamp_min(1)).where(~equal, 0))
+    std = std * _power(most[:, 0], std)
     return Moments(whole, total, std.where(whole > 0, torch.nan))
+
+
+def _power(exponent: Tensor, like: Tensor) -> Tensor:
+    """Return 2 to whole exponents; a product with it is differentiable, which ldexp is not."""
+    return torch.ldexp(torch.ones_like(exponent, dtype=like.dtype), exponent)
 
 
 def _number_of(values: Tensor, inside: Tensor | None) -> Tensor:

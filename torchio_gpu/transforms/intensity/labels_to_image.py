@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ... import functional as F
 from ... import random
@@ -15,6 +16,7 @@ from ...arrays import Array, as_array, per_sample
 from ...data import ImagesBatch
 from ...data.image import LABEL
 from ...functional.dispatch.arguments import at_least
+from ...functional.rows import Rows, rows_at
 from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
@@ -26,6 +28,8 @@ from .noise import given_seeds
 
 #: More counters than this take more memory than a volume.
 _MANY = 2**20
+#: Shares may leave [0, 1] by so much.
+_OVERSHOOT = 0.25
 Kinds = tuple[tuple[str, str], ...]
 
 
@@ -84,29 +88,42 @@ class _LabelsToImage(VolumeTransform):
         return tuple(name for name in super().select(kinds, others) if name == self.image_key)
 
     def _labels(self, images: Mapping[str, ImagesBatch]) -> np.ndarray:
-        """The labels to make the image of, [L]; looks at the voxels unless it is told which."""
+        """Return the labels to use, [L]; looks at the voxels unless they are given."""
         if self.used_labels is not None:
             labels = np.array(self.used_labels, dtype=np.int64)
         else:
-            maps = self._maps(images)
-            shares = maps.shape[1] > 1 or maps.is_floating_point()
-            labels = np.arange(maps.shape[1]) if shares else _present(maps)
+            held = [
+                np.arange(maps.shape[1]) if _are_shares(maps) else _present(maps)
+                for _, maps in self._maps(images)
+            ]
+            labels = np.unique(np.concatenate(held))
         return labels[labels != 0] if self.ignore_background else labels
 
-    def _maps(self, images: Mapping[str, ImagesBatch]) -> Volume:
-        """The label map, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares."""
+    def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Rows, Volume]]:
+        """Return label maps, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares, by samples.
+
+        A map of one channel of floats may hold shares of one label in some samples and labels in
+        others: each sample is looked at by itself, whatever else is in the batch.
+        """
         kinds = tuple((name, each.kind) for name, each in images.items())
         maps = images[self._source(kinds)].data
+        everything = slice(None)
         if maps.shape[1] > 1 and self.discretize:
             share, label = maps.max(1, keepdim=True)
-            return torch.where(share > 0, label, -1)
-        if maps.shape[1] == 1 and maps.is_floating_point():
-            if _holds_shares(maps):
-                return maps
+            return [(everything, torch.where(share > 0, label, -1))]
+        if maps.shape[1] > 1 or not maps.is_floating_point():
+            return [(everything, maps)]
+        shares = _hold_shares(maps)
+        parts: list[tuple[Rows, Volume]] = []
+        if shares.any():
+            rows = rows_at(shares.nonzero()[0].tolist(), maps.device)
+            parts.append((rows, maps[rows]))
+        if not shares.all():
+            rows = rows_at((~shares).nonzero()[0].tolist(), maps.device)
             # labels that a file stores as floats; what is none counts as no label
-            whole = maps.round()
-            return torch.where(whole == maps, whole, -1).long()
-        return maps
+            whole = maps[rows].round()
+            parts.append((rows, torch.where(whole == maps[rows], whole, -1).long()))
+        return parts
 
     def voxels(
         self, images: Mapping[str, ImagesBatch], name: str, params: LabelsToImageParams
@@ -125,15 +142,47 @@ class _LabelsToImage(VolumeTransform):
                 "mm apart"
             )
         background = None if existing.placeholder else existing.data
-        return F.labels_to_image(
-            self._maps(images), params.mean, params.std, params.seed, labels, background
-        ).to(existing.data.dtype)
+        out = None
+        for rows, maps in self._maps(images):
+            columns = list(range(len(labels)))
+            if self.used_labels is None and _are_shares(maps):  # others are of other samples
+                columns = [n for n in columns if labels[n] < maps.shape[1]]
+            mean, std = (_of(rows, values)[:, columns] for values in (params.mean, params.std))
+            behind = None if background is None else background[rows]
+            used = [labels[n] for n in columns]
+            part = existing.data[rows]
+            if columns:
+                seeds = _of(rows, params.seed)
+                part = F.labels_to_image(maps, mean, std, seeds, used, behind).to(part.dtype)
+            if len(part) == len(existing):
+                return part
+            out = torch.empty_like(existing.data) if out is None else out
+            out[rows] = part
+        assert out is not None
+        return out
 
 
-def _holds_shares(maps: Volume) -> bool:
-    """Return whether a map of floats holds shares of one label, from 0 to 1, rather than labels."""
-    low, high = (float(end) for end in maps.aminmax())
-    return low >= 0 and high <= 1 and bool((maps != maps.round()).any())
+def _of(rows: Rows, values: Array) -> Array:
+    """Return the parameters of some samples, which may be one for all."""
+    if len(values) == 1 or isinstance(rows, slice):
+        return values if len(values) == 1 else values[rows]
+    return values[rows] if isinstance(values, Tensor) else values[rows.cpu().numpy()]
+
+
+def _are_shares(maps: Volume) -> bool:
+    return maps.shape[1] > 1 or maps.is_floating_point()
+
+
+def _hold_shares(maps: Volume) -> np.ndarray:
+    """Return which maps of floats hold shares of one label, from 0 to 1, rather than labels: [B].
+
+    NaN is passed over, and the ends may be exceeded by rounding or by the overshoot of a spline.
+    """
+    flat = maps.detach().flatten(1)
+    known = flat.isfinite()
+    inside = ((flat >= -_OVERSHOOT) & (flat <= 1 + _OVERSHOOT)) | ~known
+    between = (flat != flat.round()) & known
+    return (inside.all(1) & between.any(1)).cpu().numpy()  # type: ignore[no-any-return]
 
 
 def _present(maps: Volume) -> np.ndarray:
@@ -157,7 +206,7 @@ class LabelsToImage(_LabelsToImage):
     Args:
         label_key: Name of the label map: one channel of labels; several that hold the share of
             each label; or one of the shares of a single label, numbers from 0 to 1 that are not
-            all whole. None for the first there is.
+            all whole (a sample of 0 and 1 alone counts as labels). None for the first there is.
         mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
             (L,), or (B, L) for one set per sample. Tensors may require a gradient.
         image_key: Name of the image to make. Where there is one of this name, of one channel and

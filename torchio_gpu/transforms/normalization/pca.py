@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...functional import normalization as F
-from ...functional.dispatch.arguments import as_given
+from ...functional.dispatch.arguments import as_given, check_real
 from ...functional.intensity import clamp
 from ...shapes import Volume
 from .base import Images, Normalization, NormalizationParams
@@ -64,7 +64,7 @@ class PCA(Normalization):
         self.pca_kwargs = pca_kwargs
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
-        x = images[name].data
+        x = check_real(images[name].data)
         y = F.principal_components(
             x if x.dtype == torch.float64 else x.float(),
             self.num_components,

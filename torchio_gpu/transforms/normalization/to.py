@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...shapes import Volume
+from ...shapes import Volume, converted
 from .base import Images, Normalization, NormalizationParams
 
 
@@ -50,7 +50,7 @@ class To(Normalization):
         return {**super().arguments(), "target": str(self.target)}
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
-        return images[name].data.to(self._target, **(self.to_kwargs or {}))
+        return converted(images[name].data, self._target, **(self.to_kwargs or {}))
 
 
 def _device_or_dtype(target: str | torch.dtype | torch.device) -> torch.dtype | torch.device:

@@ -110,7 +110,8 @@ class Executor:
         whom = None if for_all else active
         moved = step.role == "spatial" and not step.traits.regrids
         spaces = step.spaces or (context.spaces if moved else ())
-        batch.records.append(Record(step.transform, params, names, untouched, whom, spaces))
+        record = Record(step.transform, params, names, untouched, whom, spaces, step.fuse)
+        batch.records.append(record)
         return params, active
 
     def _keep(self, number: int) -> None:

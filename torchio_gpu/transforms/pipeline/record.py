@@ -65,6 +65,7 @@ class Record:
         active: Samples that were transformed, [B]; None for all.
         spaces: Spaces of the images that were moved, by which is seen whether one that was added
             lies there.
+        fuse: It may have shared a pass.
     """
 
     transform: Any
@@ -73,6 +74,7 @@ class Record:
     untouched: tuple[str, ...] = ()
     active: np.ndarray | None = None
     spaces: tuple[Space, ...] = ()
+    fuse: bool = True
 
     #: Makes a transform of a record; set by :mod:`torchio_gpu.transforms.history`.
     as_transform: ClassVar[Callable[[Record], Any]]
@@ -91,7 +93,7 @@ class Record:
         one = slice(sample, sample + 1)
         spaces = tuple(Space(space.shape, space.affine[one]) for space in self.spaces)
         params = self.params.row(sample)
-        return Record(self.transform, params, self.names, self.untouched, None, spaces)
+        return Record(self.transform, params, self.names, self.untouched, None, spaces, self.fuse)
 
     def __call__(self, x: Any) -> Any:
         """Apply the transform again, with the same parameters."""
