@@ -16,7 +16,8 @@ from torch import Tensor
 import torchio_gpu as tio
 from torchio_gpu import functional as F
 from torchio_gpu.functional import operations as p
-from torchio_gpu.functional.spatial import Frame
+from torchio_gpu.functional.fields_of_view import FieldOfView
+from torchio_gpu.functional.warping import warp_volume
 
 from ..versus import workloads as w
 from ..versus.peers.torchio_gpu import PIPE6
@@ -58,10 +59,10 @@ def affine_and_elastic(x: Tensor, bent: bool = True) -> dict[str, Any]:
     return {"matrix": matrix, "control_points": points} if bent else {"matrix": matrix}
 
 
-def _frames(x: Tensor) -> list[Frame]:
+def _fields(x: Tensor) -> list[FieldOfView]:
     size = np.array(x.shape[2:])[None].repeat(len(x), 0)
     low, high = np.zeros_like(size) - 0.5, size - 0.5
-    return [Frame(low, high, 0.0), Frame(low + 8, high - 8, 1.0)]
+    return [FieldOfView(low, high, 0.0), FieldOfView(low + 8, high - 8, 1.0)]
 
 
 def bias(x: Tensor) -> p.BiasField:
@@ -90,10 +91,10 @@ def _warped(
 ) -> Case:
     def run() -> Sequence[Tensor]:
         given = x()
-        F.warp(
+        warp_volume(
             given,
             **affine_and_elastic(given, bent),
-            frames=_frames(given) if framed else (),
+            fields=_fields(given) if framed else (),
             **options,
         )
         return [given]

@@ -14,9 +14,9 @@ from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.eager import kspace as definition
 from torchio_gpu.functional.eager import phase_encode, slabs
-from torchio_gpu.functional.eager.frames import Frame
 from torchio_gpu.functional.eager.slabs import last
-from torchio_gpu.functional.eager.spatial import reader, separable
+from torchio_gpu.functional.eager.spatial import Source, reader, separable
+from torchio_gpu.functional.fields_of_view import FieldOfView
 
 SHAPES = [(3, 2, 12, 9, 7), (3, 1, 8, 8, 8), (3, 1, 1, 6, 5), (3, 1, 2, 1, 4)]
 DEGREES = [[12.0, -7.0, 5.0], [-4.0, 9.0, -15.0]]
@@ -203,7 +203,7 @@ def test_one_pose_over_all_lines_is_a_rigid_warp():
         owner = np.ones((2, size[2]), dtype=int)
         halves = [torch.from_numpy(half) for half in phase_encode.halves(owner, 1)]
         factors = [torch.from_numpy(factor) for factor in factors]
-        read = reader(x, "linear", [Frame.whole((10, 12, 14), 2, 0.0)])
+        read = reader([Source(x, "linear", [FieldOfView.whole((10, 12, 14), 2, 0.0)])])
         out = phase_encode.motion(x, factors, halves[0], None, [(slice(None), order)], read)
         expected = F.affine_warp(x, matrix[:, 0])
         torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)

@@ -10,6 +10,10 @@ from tests.volumes import smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.eager import spatial as reference
+from torchio_gpu.functional.fields_of_view import FieldOfView
+from torchio_gpu.functional.maps import Reading
+from torchio_gpu.functional.resample import resample_volume
+from torchio_gpu.functional.warping import warp_volume
 from torchio_gpu.geometry import Space
 
 ROUNDING = "coordinates in float32: 1e-5 voxel times the steepest slope"
@@ -133,14 +137,14 @@ def test_where_a_volume_ends(shift, mode, how):
     options = {"mode": mode, "fill": -9.0}
     if how == "frame":
         low = np.full((1, 3), -0.5)
-        options = {"mode": mode, "frames": [F.spatial.Frame(low, low + (6, 5, 5), -9.0)]}
+        options = {"mode": mode, "fields": [FieldOfView(low, low + (6, 5, 5), -9.0)]}
     if how == "turned":
         turned = np.eye(4)[[1, 0, 2, 3]]
         bent["lattice"] = turned
     if how == "resample":
-        out = F.resample(x, (6, 5, 5), matrix, **options)
+        out = resample_volume(Reading(x, **options), (6, 5, 5), matrix)
     else:
-        out = F.warp(x, matrix, **(bent if how in ("bent", "turned") else {}), **options)
+        out = warp_volume(x, matrix, **(bent if how in ("bent", "turned") else {}), **options)
     image = sitk.GetImageFromArray(x[0, 0].permute(2, 1, 0).numpy())
     known = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}.get(mode, sitk.sitkLinear)
     move = sitk.TranslationTransform(3, (-shift, 0.0, 0.0))
@@ -165,10 +169,10 @@ def test_a_fill_that_is_not_finite_stays_outside(value, how):
     options = {"fill": value}
     if how == "frame":
         low = np.full((1, 3), -0.5)
-        options = {"frames": [F.spatial.Frame(low, low + 12, value)]}
+        options = {"fields": [FieldOfView(low, low + 12, value)]}
     if how == "bent":
         options["control_points"] = torch.zeros(3, 4, 4, 4)
-    out = F.warp(x, matrix, **options)
+    out = warp_volume(x, matrix, **options)
     assert (~out.isfinite()).sum() == 144
     assert (~out[:, :, 0].isfinite()).all()
 
@@ -209,8 +213,8 @@ def test_every_way_to_evaluate_the_spline_agrees():
     lattice = torch.from_numpy(lattice).repeat(2, 1, 1)
     size = (12, 14, 16)
     grid = reference.displaced_grid(size, matrix, points, lattice, size, "linear", False)
-    whole = F.spatial.Frame.whole(size, 2, 0.0)
-    slow = reference.sample(x, grid, "linear", [whole])
+    whole = FieldOfView.whole(size, 2, 0.0)
+    slow = reference.sample(reference.Source(x, "linear", [whole]), grid)
     assert_close(quick, slow, share=1e-9, reason="float64, another order of sums")
 
 
@@ -272,7 +276,7 @@ def test_inverse_of_the_displacement_undoes_it():
     points = (torch.rand(1, 3, 7, 7, 7, generator=generator, dtype=torch.float64) - 0.5) * 3
     lattice = torch.from_numpy(geometry.control_lattice(Space(shape, np.eye(4)[None]), (7, 7, 7)))
     identity = torch.eye(4, dtype=torch.float64)[None]
-    back = reference.displaced_grid(shape, identity, points, lattice, shape, "nearest", True)
+    back = reference.displaced_grid(shape, identity, points, lattice, shape, "bspline", True)
     at = back.movedim(2, -1).reshape(1, -1, 3)
     coordinates = geometry.apply_affine(lattice, at)
     forward = at + reference.spline_at(points, coordinates)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import torchio_gpu as tio
-from torchio_gpu import functional as F
 from torchio_gpu.functional.eager.separable import expand
 from torchio_gpu.functional.eager.spatial import separable
+from torchio_gpu.functional.warping import warp_volume
 from torchio_gpu.geometry import Space, control_lattice
 
 #: Nothing cubic, more than one of everything, and small: interpreted tiles take long.
@@ -63,7 +63,9 @@ def places(source, matrix: Tensor, control_points=None, size=None, lattice=None)
             counts = control_points.shape[2:]
             lattice = control_lattice(Space(size, np.eye(4)[None]), counts)
             lattice = lattice.repeat(len(matrix), 0)
-    factors = separable(source, matrix.numpy(), control_points, lattice, size, "nearest")
+    factors = separable(
+        source, matrix.numpy(), control_points, lattice, size, "bspline"
+    )  # in voxels
     assert factors is not None
     tensors = [torch.from_numpy(np.ascontiguousarray(f)) for f in factors]
     return expand(tensors, torch.float64).movedim(2, -1)
@@ -163,7 +165,7 @@ def agree(f: Call, *tensors: Tensor, device) -> Tensor:
 def warp(x, rows, control_points=None, **options):
     """By the first three rows of matrices: the last one is always the same."""
     last = torch.tensor([[[0.0, 0, 0, 1]]]).to(rows).expand(len(rows), 1, 4)
-    return F.warp(x, torch.cat((rows[:, :3], last), 1), control_points, **options)
+    return warp_volume(x, torch.cat((rows[:, :3], last), 1), control_points, **options)
 
 
 def leaf(t: torch.Tensor) -> torch.Tensor:

@@ -18,6 +18,8 @@ from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
 from torchio_gpu.functional.dispatch import backend as backend_room
 from torchio_gpu.functional.dispatch.backend import use_kernel
+from torchio_gpu.functional.fields_of_view import FieldOfView
+from torchio_gpu.functional.warping import warp_volume
 
 backend = tio.backend
 
@@ -179,8 +181,8 @@ IMPOSSIBLE = {
     ),
     "fill with a gradient": (lambda x, m: F.warp(x, m, fill=wanting(2)), "fill must have no grad"),
     "frame with a gradient": (
-        lambda x, m: F.warp(
-            x, m, frames=[F.spatial.Frame(np.zeros((2, 3)), np.ones((2, 3)), wanting(2))]
+        lambda x, m: warp_volume(
+            x, m, fields=[FieldOfView(np.zeros((2, 3)), np.ones((2, 3)), wanting(2))]
         ),
         "fill must have no grad",
     ),

@@ -12,7 +12,9 @@ import torchio_gpu as tio
 from tests.close import assert_close
 from torchio_gpu import functional as F
 from torchio_gpu.functional.dispatch import kernels
+from torchio_gpu.functional.maps import Reading
 from torchio_gpu.functional.operations import Gamma
+from torchio_gpu.functional.warping import warp_volume, warp_volumes
 
 SHAPE = (2, 2, 5, 9, 6)
 
@@ -60,9 +62,10 @@ def test_the_same_as_one_after_the_other(device, launched, points, dtype):
     how = {"size": (4, 10, 7), "fill": torch.tensor([3.0, -2.0])}
     program = [Gamma(np.array([0.3, -0.2]))]
     with tio.backend("triton"):
-        pair = F.warp_pair(x, labels, _matrices(), points, operations=program, **how, labels_fill=1)
+        readings = Reading(x, fill=how["fill"], operations=program), Reading(labels, "nearest", 1)
+        pair = warp_volumes(readings, _matrices(), points, size=how["size"])
         assert launched[-1] == "warp_pair"
-        one = F.warp(x, _matrices(), points, operations=program, **how)
+        one = warp_volume(x, _matrices(), points, operations=program, **how)
         two = F.warp(labels, _matrices(), points, size=how["size"], mode="nearest", fill=1)
     assert pair[1].dtype == dtype
     assert torch.equal(pair[0], one)

@@ -27,7 +27,7 @@ from tests.kernels.cases import (
 )
 from torchio_gpu import functional as F
 from torchio_gpu.functional.dispatch import kernels
-from torchio_gpu.functional.spatial import Frame
+from torchio_gpu.functional.fields_of_view import FieldOfView
 
 SHAPE = (2, 2, 2, 4, 5)
 SIZE = SHAPE[2:]
@@ -37,7 +37,7 @@ REASON = "coordinates and sums of float32 instead of float64"
 SLACK = 4e-6
 
 
-def frames(x_shape, fill_one, fill_two):
+def fields(x_shape, fill_one, fill_two):
     """Two boxes that overlap, other ones for each sample: the last rules where both say no."""
     batch, last = x_shape[0], np.array(x_shape[2:]) - 0.5
     near = np.full((batch, 3), -0.5)
@@ -46,7 +46,10 @@ def frames(x_shape, fill_one, fill_two):
     far[-1, 2] -= 1.7
     narrow = np.full((batch, 3), -0.3)
     narrow[0] = 0.2, -0.1, 0.7
-    return [Frame(near, np.tile(last, (batch, 1)), fill_one), Frame(narrow, far, fill_two)]
+    return [
+        FieldOfView(near, np.tile(last, (batch, 1)), fill_one),
+        FieldOfView(narrow, far, fill_two),
+    ]
 
 
 PER_CHANNEL = torch.tensor([[0.3, -0.7], [1.1, 2.0]])
@@ -55,7 +58,7 @@ OUTSIDE = {
     "a number": {"fill": 0.7},
     "per sample": {"fill": torch.tensor([0.4, -0.9])},
     "per channel": {"fill": PER_CHANNEL},
-    "frames": {"frames": frames(SHAPE, 0.5, PER_CHANNEL)},
+    "fields": {"fields": fields(SHAPE, 0.5, PER_CHANNEL)},
 }
 
 
@@ -80,8 +83,8 @@ def test_linear_and_all_gradients(outside, elastic, device):
 def near_edges(at, options):
     """Near a box, rounding decides too."""
     skip = near_change(at, "linear")
-    whole = [Frame.whole(SIZE, len(at), 0.0)]
-    for low, high, _ in options.get("frames", whole):
+    whole = [FieldOfView.whole(SIZE, len(at), 0.0)]
+    for low, high, _ in options.get("fields", whole):
         for end in (low - TIE.value, high - TIE.value):
             difference = (at - torch.from_numpy(end)[:, None, None, None]).abs()
             skip = skip | (difference < 2e-5).any(-1)[:, None]
@@ -90,7 +93,7 @@ def near_edges(at, options):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("outside", ["per channel", "frames"])
+@pytest.mark.parametrize("outside", ["per channel", "fields"])
 def test_linear_in_half_precision(dtype, outside, device):
     matrix, moves = matrices(SIZE, seed=5), points(seed=6)
     at = places(SIZE, matrix, moves)
@@ -157,11 +160,11 @@ def test_what_is_moved_keeps_its_bits(mode, dtype, fill, device):
 
 @pytest.mark.parametrize("mode", ["nearest", "label"])
 def test_frames_of_what_is_moved(mode, device):
-    boxes = frames(SHAPE, 7, torch.tensor([[8, 9], [10, 11]]))
+    boxes = fields(SHAPE, 7, torch.tensor([[8, 9], [10, 11]]))
     matrix = matrices(SIZE, seed=8)
     at = places(SIZE, matrix)
-    skip = near_change(at, mode) | near_edges(at, {"frames": boxes})
-    call = partial(warp, mode=mode, frames=boxes)
+    skip = near_change(at, mode) | near_edges(at, {"fields": boxes})
+    call = partial(warp, mode=mode, fields=boxes)
     for dtype in (torch.uint8, torch.float32):
         x = volume(SHAPE, dtype)
         expected = run(call, x, matrix, name="reference")[0]

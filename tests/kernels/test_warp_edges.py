@@ -15,8 +15,9 @@ import torchio_gpu as tio
 from tests.kernels.cases import agree, hold, matrices, near_change, places, points, run, volume
 from torchio_gpu import functional as F
 from torchio_gpu.functional import operations as ops
+from torchio_gpu.functional.fields_of_view import FieldOfView
 from torchio_gpu.functional.operations import View
-from torchio_gpu.functional.spatial import Frame
+from torchio_gpu.functional.warping import warp_volume
 
 SHAPE = (2, 2, 2, 4, 5)
 SIZE = SHAPE[2:]
@@ -63,8 +64,8 @@ def test_exact_maps_to_another_size_with_other_fills(device):
     out = agree(partial(F.warp, size=(3, 7, 2), fill=fill), volume(SHAPE), matrix, device=device)
     assert all((out[b, c] == fill[b, c]).any() for b in range(2) for c in range(2))
     low, high = np.full((2, 3), -0.5), np.array([[1.5, 1.5, 4.5], [0.5, 3.5, 4.5]])
-    boxes = [Frame(low, high, fill)]
-    agree(partial(F.warp, size=(3, 7, 2), frames=boxes), volume(SHAPE), matrix, device=device)
+    boxes = [FieldOfView(low, high, fill)]
+    agree(partial(warp_volume, size=(3, 7, 2), fields=boxes), volume(SHAPE), matrix, device=device)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,9 @@ def test_places_that_are_none_read_the_fill(mode, framed, device):
     options = {"fill": 9}
     if framed:
         low = np.full((len(FAR), 3), -0.5)
-        options = {"frames": [Frame(low, low + np.array(batch[2:]), 9)]}
+        options = {"fields": [FieldOfView(low, low + np.array(batch[2:]), 9)]}
     with np.errstate(all="ignore"), tio.backend("triton"):
-        out = F.warp(x.to(device), matrix, mode=mode, **options)
+        out = warp_volume(x.to(device), matrix, mode=mode, **options)
     assert (out == 9).all()
 
 
@@ -116,10 +117,10 @@ def test_gradients_of_places_that_are_none(framed, device):
     matrix[:, 2, 3] = torch.tensor(FAR)
     batch = (len(FAR), 1, 2, 3, 4)
     low = np.full((len(FAR), 3), -0.5)
-    boxes = [Frame(low, low + np.array(batch[2:]), 9)] if framed else []
+    boxes = [FieldOfView(low, low + np.array(batch[2:]), 9)] if framed else []
     x = volume(batch).requires_grad_()
     case = x, matrix.requires_grad_()
-    call = partial(F.warp, fill=9, frames=boxes)
+    call = partial(warp_volume, fill=9, fields=boxes)
     with np.errstate(all="ignore"):
         out, g_x, g_matrix = run(
             call, *case, name="triton", device=device, cotangent=volume(batch, seed=2)
@@ -252,7 +253,7 @@ VIEW = View((5, 9, 8), np.array([[1, 2, 3], [0, 4, 1]]))
 @pytest.mark.parametrize("view", [None, VIEW], ids=["whole", "window"])
 def test_a_warp_with_a_program_and_all_gradients(view, device):
     def f(x, matrix, moves, c, g, low):
-        return F.warp(x, matrix, moves, operations=operations(c, g, low), view=view, fill=0.5)
+        return warp_volume(x, matrix, moves, operations=operations(c, g, low), view=view, fill=0.5)
 
     matrix, moves = matrices(SIZE), points()
     hold(
@@ -271,7 +272,7 @@ def test_a_warp_with_a_program_is_one_after_the_other(mode, device):
     for dtype in (torch.float32, torch.uint8):
         x = volume(SHAPE, dtype).to(device)
         with tio.backend("triton"):
-            together = F.warp(x, matrix, operations=operations(*p), mode=mode, view=VIEW)
+            together = warp_volume(x, matrix, operations=operations(*p), mode=mode, view=VIEW)
             apart = F.pointwise(F.warp(x, matrix, mode=mode), operations(*p), VIEW)
         # one compiler may fuse a product and a sum where the other does not
         torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
@@ -287,7 +288,7 @@ def test_a_program_in_many_tiles(device):
     ]
     x, matrix = volume(shape).to(device), matrices(shape[2:], batch=1).numpy()
     with tio.backend("triton"):
-        together = F.warp(x, matrix, operations=steps)
+        together = warp_volume(x, matrix, operations=steps)
         apart = F.pointwise(F.warp(x, matrix), steps)
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
 
@@ -298,7 +299,7 @@ def test_an_exact_map_with_a_program(device):
     for dtype in (torch.float32, torch.float16, torch.uint8):
         x = volume(SHAPE, dtype).to(device)
         with tio.backend("triton"):
-            together = F.warp(x, matrix, operations=operations(*p), fill=2)
+            together = warp_volume(x, matrix, operations=operations(*p), fill=2)
             moved = F.warp(x, matrix, fill=2)
             apart = F.pointwise(moved, operations(*p))
         assert together.dtype == apart.dtype
@@ -307,7 +308,7 @@ def test_an_exact_map_with_a_program(device):
 
 def test_gradients_through_an_exact_map_with_a_program(device):
     def f(x, c, g, low):
-        return F.warp(x, matrix, operations=operations(c, g, low), fill=0.5)
+        return warp_volume(x, matrix, operations=operations(c, g, low), fill=0.5)
 
     matrix = exact_maps()["flips"].numpy()
     hold(
@@ -322,7 +323,7 @@ def test_gradients_of_operations_on_integers(device):
     c, g, low = parameters()
 
     def f(x, c, g, low):
-        return F.warp(x, matrices(SIZE), operations=operations(c, g, low), fill=0.5)
+        return warp_volume(x, matrices(SIZE), operations=operations(c, g, low), fill=0.5)
 
     hold(
         *(f, volume(SHAPE, torch.uint8), c, g, (low.detach() + 2).requires_grad_()),
@@ -348,7 +349,7 @@ def test_samples_that_nothing_happens_to_keep_their_bits(device):
         ops.Clamp(np.array([-np.inf, 0]), np.array([np.inf, 2])),
     ]
     with tio.backend("triton"), np.errstate(over="ignore"):
-        out = F.warp(x.to(device), matrix.numpy(), moves.numpy(), operations=steps).cpu()
+        out = warp_volume(x.to(device), matrix.numpy(), moves.numpy(), operations=steps).cpu()
     assert torch.equal(out[0], x[0])
     assert not torch.isclose(out[1], x[1]).all()
 

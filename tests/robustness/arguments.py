@@ -51,7 +51,7 @@ UNBOUNDED = {
 
 
 #: Arguments by which the library's own steps hand on what they have made.
-INTERNAL = {"known", "frames", "operations", "view"}
+INTERNAL = {"known", "operations", "view"}
 
 
 class Call(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
-from torchio_gpu import functional as F
 from torchio_gpu.transforms.parameters.params import Params
+from torchio_gpu.transforms.pipeline import sampling
 from torchio_gpu.transforms.pipeline.maps import SpatialMap, SpatialTraits
 from torchio_gpu.transforms.pipeline.plan import Plan
 
@@ -68,8 +68,13 @@ def test_a_run_ends_where_voxels_are_read_differently():
 
 def test_an_image_is_sampled_once_per_run(monkeypatch):
     calls = []
-    warp = F.warp
-    monkeypatch.setattr(F, "warp", lambda *a, **k: calls.append(1) or warp(*a, **k))
+    warp = sampling.warp_volumes
+
+    def count(readings, *maps):
+        calls.extend(readings)
+        return warp(readings, *maps)
+
+    monkeypatch.setattr(sampling, "warp_volumes", count)
     pipeline = [make() for name, make in SPATIAL.items() if name != "both"]
     tio.Compose(pipeline)(subject((20, 20, 20)))
     assert len(calls) == 2  # t1 and seg

@@ -14,6 +14,7 @@ from .labels import (
     one_hot,
     remap_labels,
 )
+from .maps import is_exact
 from .normalization import (
     mask_voxels,
     match_landmarks,
@@ -22,11 +23,10 @@ from .normalization import (
     standardize,
 )
 from .pad import window
-from .pair import warp_pair
 from .patches import aggregate_patches, extract_patches
 from .pointwise import pointwise
 from .resample import is_parallel, resample
-from .spatial import affine_warp, bspline_warp, flip, is_exact, warp
+from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
 

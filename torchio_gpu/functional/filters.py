@@ -14,8 +14,8 @@ from ..signature import checked
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real
 from .dispatch.launch import indices, to_device
 from .eager import filters as _reference
+from .maps import check_mode
 from .rows import by_axis
-from .spatial import check_mode
 
 __all__ = ["anisotropy", "blur", "swap"]
 

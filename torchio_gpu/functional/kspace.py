@@ -22,11 +22,11 @@ from ..signature import checked
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
 from .dispatch.launch import to_device
 from .eager import phase_encode as _reference
-from .eager.frames import Frame
 from .eager.slabs import Turned, last
-from .eager.spatial import reader, separable
+from .eager.spatial import Source, reader, separable
+from .fields_of_view import FieldOfView
+from .maps import check_mode
 from .rows import rows_by_axis, with_axis_last
-from .spatial import check_mode
 from .statistics import fill_value
 
 OUTPUTS = ("real", "magnitude")
@@ -206,7 +206,8 @@ def motion(
         halves = _reference.halves(motion_owner(times, size[2]), poses)
         *moved, even, odd = to_device(x.device, *factors, *halves)
         value = edge if isinstance(edge, Tensor) else float(edge[0])
-        read = reader(part, mode, [Frame.whole(part.shape[2:], len(part), value)])
+        whole = FieldOfView.whole(part.shape[2:], len(part), value)
+        read = reader([Source(part, mode, [whole])])
         return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
 
     matrix = _from_turned(matrix, rows_by_axis(axis, len(x)))

@@ -8,11 +8,12 @@ import torch
 from ..arrays import as_array, host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked, is_number
-from . import spatial
 from .dispatch.arguments import check_real
 from .dispatch.launch import indices
 from .eager import resample as _reference
+from .maps import check_size
 from .statistics import percentile
+from .warping import warp_volume
 
 __all__ = ["PADDINGS", "check_padding", "window"]
 
@@ -65,7 +66,7 @@ def window(
     """
     check_volume(x)
     check_padding(mode, "mode")
-    size = spatial.check_size(size)
+    size = check_size(size)
     corner = host(as_array(first, "first"))
     if corner.shape not in ((3,), (1, 3), (len(x), 3)) or not np.isfinite(corner).all():
         raise ValueError(f"first must be whole numbers (3,) or ({len(x)}, 3), got {first!r}")
@@ -89,7 +90,7 @@ def window(
         value = _statistic(x, str(mode))[:, None].expand(len(x), x.shape[1])
     elif not isinstance(mode, str):
         value = mode
-    return spatial.warp(x, shift, size=size, mode="nearest", fill=value)
+    return warp_volume(x, shift, size=size, mode="nearest", fill=value)
 
 
 def _statistic(x: Volume, mode: str) -> torch.Tensor:

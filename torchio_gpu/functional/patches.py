@@ -14,8 +14,8 @@ from ..shapes import Triple, Volume, check_volume, rectangular, spatial_shape
 from ..signature import checked
 from .dispatch.backend import use_kernel
 from .eager import patches as _reference
-from .spatial import check_mode, check_size
-from .stitching import OVERLAPS, Stitcher, check_overlap, obstacle, table
+from .maps import check_mode, check_size
+from .stitching import OVERLAPS, Stitcher, check_overlap, table, why_no_kernel
 
 __all__ = ["aggregate_patches", "extract_patches"]
 
@@ -73,8 +73,8 @@ def extract_patches(
     of = np.array(sample)
     shapes = np.repeat([spatial_shape(volume) for volume in volumes], list(map(len, volumes)), 0)
     where = _reference.places(corner, size, shapes[of])
-    obstacles = (obstacle(volume.dtype, volume.shape) for volume in volumes)
-    if use_kernel(volumes[0].device, next(filter(None, obstacles), None)):
+    reasons = (why_no_kernel(volume.dtype, volume.shape) for volume in volumes)
+    if use_kernel(volumes[0].device, next(filter(None, reasons), None)):
         return load().gather_patches(volumes, table(where, of), [], size)
     return _reference.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
-from . import spatial
 from .dispatch import kernels
 from .dispatch.arguments import as_given, by_parts, real
 from .dispatch.backend import use_kernel
 from .dispatch.launch import indices, to_device
 from .eager import interpolation
 from .eager import resample as _reference
-from .eager.frames import Frame, fill_along_axes
+from .eager.fields import fill_along_axes
+from .fields_of_view import FieldOfView
+from .maps import (
+    MODES,
+    Reading,
+    VoxelMap,
+    check_fill,
+    check_matrix,
+    check_mode,
+    check_size,
+    exact_rows,
+    is_exact,
+    parts_of,
+)
 from .rows import rows_at
+from .warping import warp_volume, warp_volumes
 
 __all__ = ["is_parallel", "resample"]
 
@@ -38,7 +49,6 @@ def resample(
     *,
     mode: str = "linear",
     fill: float | Tensor = 0.0,
-    frames: Sequence[Frame] = (),
 ) -> Volume:
     """Sample a volume on a grid whose axes are parallel to its own: ``out(v) = x(matrix v)``.
 
@@ -52,7 +62,6 @@ def resample(
             follows one output axis. By default, both grids cover the same field of view.
         mode: 'linear', 'nearest', 'bspline' (cubic, through all voxels), or 'label'.
         fill: Value outside the content: a number, one per sample (B), or per channel (B, C).
-        frames: As for :func:`warp`.
 
     Returns:
         Volume (B, C, \\*size). Floats keep their dtype; integers become float32 unless values are
@@ -65,42 +74,47 @@ def resample(
     >>> resample(x, (2, 1, 1)).flatten()
     tensor([1., 5.])
     """
+    return resample_volume(Reading(x, mode, fill), size, matrix)
+
+
+def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None) -> Volume:
+    """Sample a volume as :func:`resample` does, with fields of view and without operations."""
+    x, mode, fill, fields, _ = reading
     check_volume(x)
-    size = spatial.check_size(size)
+    size = check_size(size)
     if matrix is None:
         matrix = _same_view(spatial_shape(x), size)
     elif not on_host(matrix):
         raise ValueError("matrix must be on the host and without gradient: it decides what is done")
-    matrix = host(spatial.check_matrix(matrix, len(x), "matrix"))
-    spatial.check_mode(mode, known=spatial.MODES)
-    if mode == "label" or spatial.is_exact(matrix):
-        return spatial.warp(x, matrix, size=size, mode=mode, fill=fill, frames=frames)
-    if x.is_complex() and mode not in spatial.MOVING:
-        options: dict[str, Any] = {"mode": mode, "fill": spatial.parts_of(fill, x)}
-        options["frames"] = [f._replace(fill=spatial.parts_of(f.fill, x)) for f in frames]
-        return by_parts(lambda parts: resample(parts, size, matrix, **options), x)
-    if not frames:
-        frames = [Frame.whole(spatial_shape(x), len(x), fill)]
-    frames = [frame._replace(fill=spatial.check_fill(frame.fill, x, mode)) for frame in frames]
-    exact = spatial.exact_rows(matrix)
-    if use_kernel(x.device, kernels.warp_obstacle(x, size, mode, 0.0, frames, None, False)):
-        moved = x.is_floating_point() or mode == "nearest"
-        dtype = x.dtype if moved else torch.float32
-        given = (x, matrix, None, None, size, mode, 0.0, frames, (), None, dtype)
-        return kernels.warp(*given, list(exact))
+    matrix = host(check_matrix(matrix, len(x), "matrix"))
+    check_mode(mode, known=MODES)
+    if mode == "label" or is_exact(matrix):
+        return warp_volumes([reading], matrix, size=size)[0]
+    if x.is_complex() and not reading.moves:
+        parted = reading._replace(
+            fill=parts_of(fill, x),
+            fields=[field._replace(fill=parts_of(field.fill, x)) for field in fields],
+        )
+        return by_parts(lambda y: resample_volume(parted._replace(x=y), size, matrix), x)
+    fields = fields or [FieldOfView.whole(spatial_shape(x), len(x), fill)]
+    fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in fields]
+    exact, fills = exact_rows(matrix), [field.fill for field in fields]
+    if use_kernel(x.device, kernels.why_no_warp(x, size, mode, fills, None, False)):
+        voxel_map = VoxelMap(matrix, None, None, size)
+        return kernels.warp(Reading(x, mode, 0.0, fields), voxel_map, list(exact))
     kinds: dict[tuple[int, ...], list[int]] = {}
     for row, axes in enumerate(_source_axes(matrix)):
         kinds.setdefault(() if row in exact else axes, []).append(row)
     if len(kinds) == 1:
-        return _along(x, size, matrix, mode, frames, next(iter(kinds)))
+        return _along(x, size, matrix, mode, fields, next(iter(kinds)))
     parts = []
     for axes, rows in kinds.items():
         at = rows_at(rows, x.device)
-        some, few = matrix[rows], [frame.rows(rows) for frame in frames]
+        some, few = matrix[rows], [field.rows(rows) for field in fields]
         if axes:
             parts.append((at, _along(x[at], size, some, mode, few, axes)))
         else:
-            parts.append((at, spatial.warp(x[at], some, size=size, mode=mode, frames=few)))
+            parts.append((at, warp_volume(x[at], some, size=size, mode=mode, fields=few)))
     out = empty((*x.shape[:2], *size), parts[0][1].dtype, x.device)
     for at, part in parts:
         out[at] = part
@@ -117,7 +131,7 @@ def _along(
     size: Triple,
     matrix: np.ndarray,
     mode: str,
-    frames: Sequence[Frame],
+    fields: Sequence[FieldOfView],
     axes: tuple[int, ...],
 ) -> Volume:
     """Sample along each axis; ``axes`` are the input axes that the output axes follow."""
@@ -133,14 +147,14 @@ def _along(
         places = [_unless_same(interpolation.nearest_voxel(p, n), n) for p, n in pairs]
         move = partial(indices, device=x.device)
         out = _reference.by_index(x, [None if p is None else move(p) for p in places])
-        return fill_along_axes(out, matrix, frames)
+        return fill_along_axes(out, matrix, fields)
     weigh = {"linear": interpolation.linear_weights, "bspline": interpolation.bspline_weights}
     voxels = [np.arange(n) for n in x.shape[2:]]
     needed = [a for a in range(3) if not np.array_equal(positions[a], voxels[a][None])]
     weights = to_device(x.device, *(weigh[mode](*pairs[a]) for a in needed))
     matrices = dict(zip(needed, weights, strict=True))
     out = _reference.by_weights(real(x), [matrices.get(a) for a in range(3)])
-    return as_given(fill_along_axes(out, matrix, frames), x)
+    return as_given(fill_along_axes(out, matrix, fields), x)
 
 
 def _unless_same(place: np.ndarray, size: int) -> np.ndarray | None:

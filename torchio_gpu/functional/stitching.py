@@ -24,9 +24,9 @@ __all__ = [
     "Rows",
     "Stitcher",
     "check_overlap",
-    "obstacle",
     "stream",
     "table",
+    "why_no_kernel",
 ]
 
 #: What to do where patches overlap.
@@ -172,7 +172,7 @@ class Stitcher:
         half = dtype.is_floating_point and dtype.itemsize < 4 and self.mode != "crop"
         work = torch.float32 if half else dtype
         device = self.device or patches.device
-        self.kernel = use_kernel(device, obstacle(patches.dtype, shape))
+        self.kernel = use_kernel(device, why_no_kernel(patches.dtype, shape))
         self.size, self.dtype = spatial_shape(patches), dtype
         self.profiles = [_reference.profile(self.mode, n) for n in self.size]
         alike = self.mode == "crop" or (self.kernel and self.mode == "average")
@@ -257,7 +257,7 @@ def check_overlap(overlap: Triple, size: Triple, name: str = "patch_overlap") ->
     return overlap
 
 
-def obstacle(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
+def why_no_kernel(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
     """Why kernels cannot cut or add patches; None if they can.
 
     Args:

@@ -67,12 +67,12 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
         return backend._current
 
 
-def use_kernel(device: torch.device, obstacle: str | None = None) -> bool:
+def use_kernel(device: torch.device, why_not: str | None = None) -> bool:
     """Whether to launch a kernel.
 
     Args:
         device: Where the voxels are.
-        obstacle: Why the kernel cannot do what is asked for, if it cannot.
+        why_not: Reason why the kernel cannot do what is asked for, if it cannot.
 
     Raises:
         RuntimeError: It was asked for by name and cannot run.
@@ -83,10 +83,10 @@ def use_kernel(device: torch.device, obstacle: str | None = None) -> bool:
     missing = _missing(device.type)
     if missing is not None and name == "auto":
         _say_once(missing)
-    obstacle = missing or obstacle
-    if obstacle is not None and name == "triton":
-        raise RuntimeError(f"backend 'triton' cannot run: {obstacle}")
-    return obstacle is None
+    why_not = missing or why_not
+    if why_not is not None and name == "triton":
+        raise RuntimeError(f"backend 'triton' cannot run: {why_not}")
+    return why_not is None
 
 
 _rehearsed: ContextVar[torch.device | None] = ContextVar("rehearsed", default=None)

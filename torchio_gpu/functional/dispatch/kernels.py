@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from torchio_gpu_kernels import load
 
 from ...arrays import Array, common, host, send
 from ...shapes import Triple, Volume, spatial_shape
-from ..eager.frames import TIE, Frame
 from ..eager.separable import cubic_bspline
 from ..eager.spatial import is_diagonal
+from ..fields_of_view import TIE, FieldOfView
+from ..maps import Reading, VoxelMap
+from ..operations import Operation, View
 from .launch import packed
-
-if TYPE_CHECKING:
-    from ..operations import Operation, View
 
 #: What kernels read; they compute in float32.
 DTYPES = (
@@ -39,8 +38,8 @@ DTYPES = (
 MOST = 65535
 
 
-def obstacle(x: Volume, size: Triple) -> str | None:
-    """Why kernels cannot work on a volume, or make one of a size of it; None if they can."""
+def why_no_kernel(x: Volume, size: Triple) -> str | None:
+    """Return why kernels cannot make a volume of a size from another, or None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
     if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
@@ -48,28 +47,26 @@ def obstacle(x: Volume, size: Triple) -> str | None:
     return None
 
 
-def warp_obstacle(
+def why_no_warp(
     x: Volume,
     size: Triple,
     mode: str,
-    fill: float | Tensor,
-    frames: Sequence[Frame],
+    fills: Sequence[float | Tensor],
     lattice: Array | None,
     inverse: bool,
 ) -> str | None:
-    """Why the kernel cannot do what :func:`torchio_gpu.functional.warp` is asked for."""
+    """Return why the kernel cannot read a volume through a map, or None if it can."""
     if mode == "bspline":
         return "mode 'bspline' has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
         return "control points must lie along the voxel axes, on a lattice that the host knows"
     if lattice is not None and inverse:
         return "the inverse of a bending map has no kernel"
-    fills = [fill, *(frame.fill for frame in frames)]
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
         return "fill must have no gradient"
     if mode == "label" and x.requires_grad:
         return "mode 'label' has no gradient"
-    return obstacle(x, size)
+    return why_no_kernel(x, size)
 
 
 def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
@@ -81,89 +78,62 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> 
 
 
 def warp(
-    x: Volume,
-    matrix: Array,
-    control_points: Array | None,
-    lattice: np.ndarray | None,
-    size: Triple,
-    mode: str,
-    fill: float | Tensor,
-    frames: Sequence[Frame],
-    operations: Sequence[Operation],
-    view: View | None,
-    dtype: torch.dtype,
-    exact: Sequence[int] = (),
+    reading: Reading, voxel_map: VoxelMap, exact: Sequence[int] = (), view: View | None = None
 ) -> Volume:
-    """:func:`torchio_gpu.functional.warp` by a kernel.
+    """Read a volume through a map by a kernel.
 
     Args:
-        dtype: Of the result.
+        reading: The volume; its operations are applied in the same pass.
+        voxel_map: The map.
         exact: Samples whose map takes voxel centres to voxel centres.
+        view: As for :class:`.pointwise.Program`.
     """
+    x, mode, size = reading.x, reading.mode, voxel_map.size
     copies = None
     if exact:
-        rounded = host(matrix).copy()
+        rounded = host(voxel_map.matrix).copy()
         rounded[list(exact)] = np.rint(rounded[list(exact)])
-        matrix = rounded
+        voxel_map = voxel_map._replace(matrix=rounded)
         if mode == "linear":
             copies = np.zeros(len(x), dtype=np.int32)
             copies[list(exact)] = 1
-    program = _Program.of(operations, size, view)
-    values, seeds = program.tables(len(x)) if operations else (None, None)
-    fills: list[Any] = [frame.fill for frame in frames] or [fill]
-    outside: list[Any] = [_fill_table(f, x, mode) for f in fills]
-    rows, splines, (boxes, copies, values, seeds, *outside) = _placed(
-        *(x.device, matrix, control_points, lattice, size),
-        *(_boxes(frames), copies, values, seeds, *outside),
-    )
-    value = torch.stack(outside) if frames else outside[0]
+    program = _Program.of(reading.operations, size, view)
+    values, seeds = program.tables(len(x)) if reading.operations else (None, None)
+    fills: list[Any] = [field.fill for field in reading.fields] or [reading.fill]
+    outside: list[Any] = [_fill_table(fill, x, mode) for fill in fills]
+    tables = (_boxes(reading.fields), copies, values, seeds, *outside)
+    rows, splines, (boxes, copies, values, seeds, *outside) = _placed(x.device, voxel_map, tables)
+    value = torch.stack(outside) if reading.fields else outside[0]
     tables = (value.contiguous(), boxes, copies, values, seeds)
-    how = (size, splines.taps, mode, program.codes, dtype)
+    how = (size, splines.taps, mode, program.codes, reading.dtype)
     return load().warp(x, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
 
 
 def warp_pair(
-    x: Volume,
-    labels: Volume,
-    matrix: Array,
-    control_points: Array | None,
-    lattice: np.ndarray | None,
-    size: Triple,
-    fill: float | Tensor,
-    labels_fill: float | Tensor,
-    operations: Sequence[Operation],
-    view: View | None,
-    dtype: torch.dtype,
+    reading: Reading, labels: Reading, voxel_map: VoxelMap, view: View | None = None
 ) -> tuple[Volume, Volume]:
-    """:func:`torchio_gpu.functional.warp_pair` by a kernel.
-
-    Args:
-        dtype: Of the first result.
-    """
-    program = _Program.of(operations, size, view)
-    values, seeds = program.tables(len(x)) if operations else (None, None)
-    fills = _fill_table(fill, x, "linear"), _fill_table(labels_fill, labels, "nearest")
-    rows, splines, (values, seeds, *outside) = _placed(
-        *(x.device, matrix, control_points, lattice, size), *(values, seeds, *fills)
-    )
-    tables = (*(value.contiguous() for value in outside), values, seeds)
-    how = (size, splines.taps, program.codes, dtype)
-    return load().warp_pair(x, labels, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+    """Read a volume linearly and labels on its grid through a map, by one kernel."""
+    x, size = reading.x, voxel_map.size
+    program = _Program.of(reading.operations, size, view)
+    values, seeds = program.tables(len(x)) if reading.operations else (None, None)
+    fills = _fill_table(reading.fill, x, "linear"), _fill_table(labels.fill, labels.x, "nearest")
+    tables = (values, seeds, *fills)
+    rows, splines, (values, seeds, *outside) = _placed(x.device, voxel_map, tables)
+    moved = (*(value.contiguous() for value in outside), values, seeds)
+    how = (size, splines.taps, program.codes, reading.dtype)
+    return load().warp_pair(x, labels.x, rows, *splines[:3], *moved, *how)  # type: ignore[no-any-return]
 
 
 def _placed(
-    device: torch.device,
-    matrix: Array,
-    control_points: Array | None,
-    lattice: np.ndarray | None,
-    size: Triple,
-    *tables: Array | None,
+    device: torch.device, voxel_map: VoxelMap, tables: Sequence[Array | None]
 ) -> tuple[Tensor, _Splines, list[Any]]:
     """Bring a map to a device, and with it, in the same copy, the tables of a call.
 
     Returns:
         Matrices, float32 [B, 3, 4]; what the control points become; the tables.
     """
+    matrix, control_points, bent, size, _ = voxel_map
+    lattice = None if bent is None else host(bent)
     splines, key, taps, known = _Splines(None, None, None, 0), None, 0, _shared.get()
     new: list[Any] = []  # what the splines are made of, where they are not known
     if control_points is not None:
@@ -300,11 +270,11 @@ def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
     return np.full(x.shape[:2], value, dtype=np.int64 if whole else np.float32)
 
 
-def _boxes(frames: Sequence[Frame]) -> np.ndarray | None:
-    """Ends of frames for the coordinates of a kernel, [F, B, 2, 3]."""
-    if not frames:
+def _boxes(fields: Sequence[FieldOfView]) -> np.ndarray | None:
+    """Ends of fields for the coordinates of a kernel, [F, B, 2, 3]."""
+    if not fields:
         return None
-    return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in frames])
+    return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in fields])
 
 
 def _vectors(matrix: Array, control_points: Array) -> Array:

@@ -1,7 +1,7 @@
 """Reading between voxels: weights along one axis, and readers that look at many voxels at once.
 
 Beyond the outermost voxel centres, the outermost voxels go on; a B-spline is mirrored there, as in
-ITK. What lies outside a field of view is filled by :mod:`.frames`.
+ITK. What lies outside a field of view is filled by :mod:`.fields`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ...shapes import Grid, Volume
+from ..fields_of_view import TIE
 from .filters import along_axis
-from .frames import TIE
 from .separable import cubic_bspline
 
 #: Shares of labels this close count as the same.

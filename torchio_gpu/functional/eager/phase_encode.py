@@ -126,7 +126,7 @@ def motion(
     even: Tensor,
     odd: Tensor | None,
     turned: Turned,
-    read: Callable[[Tensor], Tensor],
+    read: Callable[[Tensor, int], list[Tensor]],
 ) -> Volume:
     """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
 
@@ -151,7 +151,7 @@ def motion(
 
     def part(first: int) -> Volume:
         # the poses of a sample are further rows of one output, so that it is not copied for each
-        moved = read(grid.rows(first, first + slab).view(batch, -1, 3, columns, lines))
+        moved = read(grid.rows(first, first + slab).view(batch, -1, 3, columns, lines), 0)[0]
         here = _together([(at, y[:, :, first : first + slab]) for at, y in still])
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)

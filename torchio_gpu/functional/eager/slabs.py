@@ -65,6 +65,26 @@ def join(slabs: Iterator[Tensor], rows: int, turned: Turned = AS_THEY_ARE) -> Te
     return out
 
 
+def join_each(slabs: Iterator[Sequence[Tensor]], rows: int) -> list[Tensor]:
+    """Join slabs of several volumes, which come together, to volumes of ``rows`` rows.
+
+    Args:
+        slabs: Parts of each volume along dimension 2, in order.
+        rows: Rows that they have together.
+    """
+    first = next(slabs)
+    if any(part.requires_grad for part in first):
+        columns = zip(first, *slabs, strict=True)
+        return [torch.cat(column, 2) for column in columns]
+    out = [empty((*p.shape[:2], rows, *p.shape[3:]), p.dtype, p.device) for p in first]
+    at = 0
+    for parts in chain([first], slabs):
+        for whole, part in zip(out, parts, strict=True):
+            whole[:, :, at : at + part.shape[2]] = part
+        at += parts[0].shape[2]
+    return out
+
+
 def last(axis: int) -> tuple[int, int, int]:
     """The three axes with ``axis`` behind the others, which keep their order."""
     one, two = (a for a in range(3) if a != axis)

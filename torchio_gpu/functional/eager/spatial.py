@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
-from .frames import TIE, Frame, fill_at, on_grid
+from ..fields_of_view import TIE, FieldOfView
+from .fields import boxes_on_grid, fill_outside, inside_boxes
 from .interpolation import label_reader, spline_reader
 from .separable import Expansion, Factors, cubic_bspline, ramp
-from .slabs import join, slab_rows
+from .slabs import join, join_each, slab_rows
 
 _INVERSE_STEPS = 10
 _INVERSE_POLISH = 2
@@ -43,7 +44,7 @@ def separable(
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
         lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
-        mode: 'linear' for the coordinates of ``F.grid_sample``, others for input voxels.
+        mode: Interpolation: see :func:`is_normalised` for the coordinates that it takes.
 
     Returns:
         The map in factors; None if the control points do not lie along the voxel axes.
@@ -54,7 +55,7 @@ def separable(
         if isinstance(lattice, Tensor) or not is_diagonal(lattice):
             return None
         n0, n1, n2 = control_points.shape[2:]
-    if mode == "linear":
+    if is_normalised(mode):
         matrix = _to_grid_sample(source, matrix)
     xp, matrix, *points = common(matrix, *([] if control_points is None else [control_points]))
     where = {} if xp is np else {"device": matrix.device}
@@ -112,37 +113,54 @@ def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
     return left @ right  # type: ignore[no-any-return]
 
 
-def sample_separable(
-    x: Volume,
-    factors: Sequence[Tensor],
-    mode: str,
-    frames: Sequence[Frame],
-    finish: Callable[[Volume, int], Volume] | None = None,
-) -> Volume:
-    """Read a volume through the map of :func:`separable`, whose factors are on its device.
+class Source(NamedTuple):
+    """Volume that is read through a map, and what is done with what was read.
+
+    Args:
+        x: Volume.
+        mode: 'linear', 'nearest', 'bspline' or 'label'.
+        fields: Fields of view, oldest first.
+        finish: Applied to each slab while it is in the cache, with its first row.
+    """
+
+    x: Volume
+    mode: str
+    fields: Sequence[FieldOfView]
+    finish: Callable[[Volume, int], Volume] | None = None
+
+
+def sample_separable(sources: Sequence[Source], factors: Sequence[Tensor]) -> list[Volume]:
+    """Read volumes through the map of :func:`separable`, whose factors are on their device.
 
     Coordinates are made and used slab by slab: the whole grid would be three times the volume.
 
     Args:
-        x, mode, frames: As for :func:`sample`.
+        sources: Volumes on one grid, whose modes take the same coordinates.
         factors: The map.
-        finish: Applied to each slab while it is in the cache, with its first row.
     """
-    work = _work(x)
+    x = sources[0].x
     rows, columns, lines = (along.shape[1] for along in factors[1:])
     slab = slab_rows(rows, x.shape[0] * columns * lines, x.device)
-    read, grid = reader(x, mode, frames), Expansion(factors, work)
+    grid, read = Expansion(factors, work_dtype(sources)), reader(sources)
+    starts = range(0, rows, slab)
 
-    def part(first: int) -> Volume:
-        out = read(grid.rows(first, first + slab))
-        return out if finish is None else finish(out, first)
+    def parts(first: int) -> list[Volume]:
+        return read(grid.rows(first, first + slab), first)
 
-    return join((part(first) for first in range(0, rows, slab)), rows)
+    if len(starts) == 1:
+        return [join(iter([part]), rows) for part in parts(0)]
+    return join_each((parts(first) for first in starts), rows)
 
 
-def _work(x: Volume) -> torch.dtype:
-    """dtype in which coordinates and interpolation of a volume are computed."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+def work_dtype(sources: Sequence[Source]) -> torch.dtype:
+    """Return the dtype in which coordinates and interpolation of volumes are computed."""
+    double = any(source.x.dtype == torch.float64 for source in sources)
+    return torch.float64 if double else torch.float32
+
+
+def is_normalised(mode: str) -> bool:
+    """Return True if a mode takes the coordinates of ``F.grid_sample``, not voxels."""
+    return mode in ("linear", "nearest")
 
 
 def displaced_grid(
@@ -155,40 +173,55 @@ def displaced_grid(
     inverse: bool,
 ) -> Grid:
     """``matrix (v + u(v))`` point by point: for any lattice, and for the inverse of v + u(v)."""
-    if mode == "linear":
+    if is_normalised(mode):
         matrix = torch.as_tensor(_to_grid_sample(source, matrix))
     points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
     grid = points @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
     return grid.view(-1, *size, 3).movedim(-1, 2)
 
 
-def sample(x: Volume, grid: Grid, mode: str, frames: Sequence[Frame]) -> Volume:
+def sample(source: Source, grid: Grid) -> Volume:
     """Read a volume at the coordinates of a grid.
 
     Args:
-        x: Volume.
-        grid: [B, I, 3, J, K], as made by :func:`displaced_grid` for the same mode.
-        mode: 'linear', 'nearest', 'bspline' or 'label'.
-        frames: Boxes, and values outside them: a number or [B, C].
+        source: The volume.
+        grid: [B, I, 3, J, K], as made by :func:`displaced_grid` for the same mode; it may be
+            written over.
     """
-    return reader(x, mode, frames)(grid.to(_work(x)))
+    return reader([source])(grid.to(work_dtype([source])), 0)[0]
 
 
-def reader(x: Volume, mode: str, frames: Sequence[Frame]) -> Callable[[Grid], Volume]:
-    """Return a function that reads a volume at a grid, with all done once that serves all grids."""
-    like = torch.empty(0, dtype=_work(x), device=x.device)
-    boxes = on_grid(frames, x.shape[2:], mode, like)
-    read = _clamped(x, mode)
-    return lambda grid: fill_at(read(grid), grid, boxes)
+def reader(sources: Sequence[Source]) -> Callable[[Grid, int], list[Volume]]:
+    """Return a function that reads volumes at a grid, which begins with a row of the output.
+
+    All is done once that serves all grids.
+    """
+    x, work = sources[0].x, work_dtype(sources)
+    like = torch.empty(0, dtype=work, device=x.device)
+    fields = [field for source in sources for field in source.fields]
+    boxes = boxes_on_grid(fields, x.shape[2:], is_normalised(sources[0].mode), like)
+    readers = [_clamped(source.x, source.mode, work) for source in sources]
+
+    def read(grid: Grid, first: int) -> list[Volume]:
+        parts = [each(grid) for each in readers]
+        saved = grid.requires_grad or any(part.requires_grad for part in parts)
+        inside = inside_boxes(grid, boxes, spare=not saved)
+        out = []
+        for part, source in zip(parts, sources, strict=True):
+            filled = fill_outside(part, source.fields, inside)
+            out.append(filled if source.finish is None else source.finish(filled, first))
+        return out
+
+    return read
 
 
-def _clamped(x: Volume, mode: str) -> Callable[[Grid], Volume]:
+def _clamped(x: Volume, mode: str, work: torch.dtype) -> Callable[[Grid], Volume]:
     """Return a function that reads a volume whose outermost voxels go on for ever."""
     if mode == "nearest":
         return lambda grid: _sample_nearest(x, grid)
     if mode == "label":
         return label_reader(x)
-    y = x.to(_work(x))
+    y = x.to(work)
     if mode == "bspline":
         return spline_reader(y)
     return lambda grid: _sample_linear(y, grid)
@@ -280,10 +313,12 @@ def _sample_nearest(x: Volume, grid: Grid) -> Volume:
     """Return the voxels whose centres are nearest, outside too."""
     flat = x.flatten(2)  # [B, C, N]
     shape = (*x.shape[:2], grid.shape[1], *grid.shape[3:])
-    index = torch.zeros((len(grid), *shape[2:]), dtype=torch.int64, device=x.device)
-    nearest = (grid + (0.5 + TIE)).floor_().to(torch.int32)
+    index: Any = 0
     for axis, n in enumerate(x.shape[2:]):
-        index.mul_(n).add_(nearest[:, :, axis].clamp(0, n - 1))
+        # from (k, j, i) in [-1, 1] to voxels, of two neighbours the second
+        at = grid[:, :, 2 - axis] * (n / 2)
+        nearest = at.add_(n / 2 + TIE).floor_().to(torch.int32).clamp_(0, n - 1)
+        index = nearest.long() if axis == 0 else index.mul_(n).add_(nearest)
     return flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view(shape)
 
 

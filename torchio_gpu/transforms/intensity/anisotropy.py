@@ -11,7 +11,7 @@ from ... import functional as F
 from ...arrays import Array, per_sample
 from ...data.image import INTENSITY, LABEL
 from ...functional.dispatch.arguments import at_least
-from ...functional.spatial import check_mode
+from ...functional.maps import check_mode
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, WholeVolume

@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, as_array, per_sample
 from ...functional.kspace import check_output, check_times
-from ...functional.spatial import check_mode
+from ...functional.maps import check_mode
 from ...shapes import Volume, check_count
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform

@@ -12,11 +12,10 @@ from ... import functional as F
 from ...arrays import Array, host
 from ...data import ImagesBatch, SubjectsBatch
 from ...data.image import INTENSITY
-from ...functional.dispatch.backend import use_kernel
 from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
 from ...geometry import spacing
-from .sampling import sample, sample_pair
+from .sampling import Part, sample, sample_together, together_with
 from .warp import PendingWarp
 
 #: One pass over an image: its name, and a phrase.
@@ -138,42 +137,51 @@ class Pending:
         self.operations.clear()
 
     def _flush_each(self) -> None:
-        done = self._flush_pairs()
+        groups = self._groups()
+        for names in groups:
+            parts = [Part(self.warps[n], self._as_computed(n), self._of(n)) for n in names]
+            if len(parts) > 1:
+                sampled = sample_together(parts)
+            else:
+                sampled = [sample(*parts[0])]
+            for name, part, out in zip(names, parts, sampled, strict=True):
+                self.batch.images[name] = out
+                self._note_sampled(name, names, part, out)
+        done = {name for names in groups for name in names}
         for name in [name for name in self.batch.images if name not in done]:
-            warp, operations = self.warps.get(name), self.operations.get(name, [])
             images = self.batch.images[name] = self._as_computed(name)
-            if warp is not None and warp.moved:
-                out = self.batch.images[name] = sample(warp, images, operations)
-                how = "copied to" if warp.exact else "sampled on"
-                self.note(name, partial(_from_to, images, how, out, len(operations)))
-            elif operations:
+            if operations := self._of(name):
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, operations))
                 self.note(name, lambda: "one pass over its voxels")
 
-    def _flush_pairs(self) -> set[str]:
-        """Sample images and label maps that move alike together, where a kernel does that at once.
-
-        Returns:
-            Names of those that were sampled.
-        """
-        moved = {name: warp for name, warp in self.warps.items() if warp.moved}
-        kinds = {name: self.batch.images[name].kind for name in moved}
-        done: set[str] = set()
-        for name in (name for name, kind in kinds.items() if kind == INTENSITY):
-            if moved[name].view is not None or not use_kernel(self.batch.images[name].device):
-                return done
-            images = self._as_computed(name)
-            for other in (n for n, kind in kinds.items() if kind != INTENSITY and n not in done):
-                labels, operations = self.batch.images[other], self.operations.get(name, [])
-                pair = sample_pair(moved[name], images, operations, moved[other], labels)
-                if pair is not None:
-                    self.batch.images[name], self.batch.images[other] = pair
-                    phrase = partial(_from_to, images, "sampled on", pair[0], len(operations))
-                    self.note(name, phrase)
-                    self.note(other, partial("together with {}".format, name))
-                    done |= {name, other}
+    def _groups(self) -> list[list[str]]:
+        """Return the images to sample, those together whose voxels are read at the same places."""
+        groups: list[list[str]] = []
+        for name in [name for name, warp in self.warps.items() if warp.moved]:
+            for group in groups:
+                if self._moves_with(name, group[0]):
+                    group.append(name)
                     break
-        return done
+            else:
+                groups.append([name])
+        return groups
+
+    def _moves_with(self, name: str, other: str) -> bool:
+        """Return True if two images are sampled at the same places, on the same device."""
+        if not together_with(self.warps[other], self.warps[name]):
+            return False
+        return self.batch.images[name].device == self.batch.images[other].device
+
+    def _note_sampled(self, name: str, names: Sequence[str], part: Part, out: ImagesBatch) -> None:
+        count = len(part.operations)
+        if name != names[0] and not count:
+            self.note(name, partial("together with {}".format, names[0]))
+            return
+        how = "copied to" if part.warp.exact else "sampled on"
+        self.note(name, partial(_from_to, part.images, how, out, count))
+
+    def _of(self, name: str) -> list[Operation]:
+        return self.operations.get(name, [])
 
     def _differ(self) -> bool:
         """Return True if images have different pending maps: their voxels do not correspond."""

@@ -1,22 +1,23 @@
-"""Reading the voxels of an image through all the maps that wait for it."""
+"""Sampling of images through their pending maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, host, on_host
 from ...data import ImagesBatch
+from ...functional.fields_of_view import FieldOfView
+from ...functional.maps import Reading, VoxelMap
 from ...functional.operations import Operation
-from ...functional.spatial import Frame
+from ...functional.resample import resample_volume
+from ...functional.warping import warp_volumes
 from ...geometry import apply_affine
 from ...shapes import Triple
-
-if TYPE_CHECKING:
-    from .warp import PendingWarp
+from .warp import PendingWarp
 
 #: Voxels around those that coordinates fall on which are looked at as well.
 _MARGIN = 1
@@ -24,90 +25,71 @@ _MARGIN = 1
 _WORTH = 0.7
 
 
-def sample(warp: PendingWarp, images: ImagesBatch, program: Sequence[Operation]) -> ImagesBatch:
-    """Read the voxels through all maps at once, and apply what follows to each."""
-    matrix, points, lattice = warp.voxel_map()
-    mode, rule = warp.reads
+class Part(NamedTuple):
+    """Image with its pending maps and operations."""
+
+    warp: PendingWarp
+    images: ImagesBatch
+    operations: Sequence[Operation] = ()
+
+
+def sample(
+    warp: PendingWarp, images: ImagesBatch, operations: Sequence[Operation] = ()
+) -> ImagesBatch:
+    """Sample an image through all its pending maps at once, and apply operations to the result."""
+    voxel_map, (mode, rule) = warp.voxel_map(), warp.reads
+    matrix = voxel_map.matrix
     warp.exact = not warp.turned and F.is_exact(matrix)
     if warp.exact:
         mode = "nearest"  # values are moved, whatever was asked for
     if warp.outer_box is None:
-        frames = warp.frames(images)
+        fields = warp.fields(images)
     else:
-        rule, frames = warp.outer_box.rule, []
+        rule, fields = warp.outer_box.rule, []
     # What is outside costs a look at all voxels, which a mere permutation can do without.
     unseen = warp.exact and _stays_inside(host(matrix), warp.space.shape, warp.source.shape)
-    fill = 0.0 if frames or unseen else images.fill_value(rule)
+    fill = 0.0 if fields or unseen else images.fill_value(rule)
     parallel = not warp.turned and not warp.exact and F.is_parallel(matrix)
-    region = None if warp.view is None else _region(warp, matrix, points, mode)
+    region = None if warp.view is None else _region(warp, voxel_map, mode)
     if region is None:
         data = images.data
     else:
         first, size = region
-        frames = [Frame(low - first, high - first, value) for low, high, value in frames]
+        fields = [FieldOfView(low - first, high - first, value) for low, high, value in fields]
         data, matrix = images.part(first, size), _shift(-first) @ matrix
+        voxel_map = voxel_map._replace(matrix=matrix)
     if parallel:
-        data = F.resample(data, warp.space.shape, matrix, mode=mode, fill=fill, frames=frames)
-        data = F.pointwise(data, program, warp.view) if program else data
-        return images.with_data(data, warp.space.affine)
-    data = F.warp(
-        data,
-        matrix,
-        points,
-        lattice=lattice,
-        size=warp.space.shape,
-        mode=mode,
-        fill=fill,
-        inverse=warp.elastic is not None and warp.elastic.inverse,
-        operations=program,
-        frames=frames,
-        view=warp.view,
-    )
+        data = resample_volume(Reading(data, mode, fill, fields), warp.space.shape, matrix)
+        data = F.pointwise(data, operations, warp.view) if operations else data
+    else:
+        reading = Reading(data, mode, fill, fields, operations)
+        data = warp_volumes([reading], *voxel_map, warp.view)[0]
     return images.with_data(data, warp.space.affine)
 
 
-def sample_pair(
-    warp: PendingWarp,
-    images: ImagesBatch,
-    program: Sequence[Operation],
-    other: PendingWarp,
-    labels: ImagesBatch,
-) -> tuple[ImagesBatch, ImagesBatch] | None:
-    """:func:`sample` of an image and of a label map that moves with it, in one pass.
+def sample_together(parts: Sequence[Part]) -> list[ImagesBatch]:
+    """Sample images that move alike, for which :func:`together_with` is true, in one pass."""
+    readings = [
+        Reading(p.images.data, mode, p.images.fill_value(rule), (), p.operations)
+        for p in parts
+        for mode, rule in [p.warp.reads]
+    ]
+    data = warp_volumes(readings, *parts[0].warp.voxel_map())
+    for part in parts:
+        part.warp.exact = False
+    return [p.images.with_data(x, p.warp.space.affine) for p, x in zip(parts, data, strict=True)]
 
-    Args:
-        images: The image; its maps are these.
-        program: What follows, for the image.
-        other: The maps of the label map.
-        labels: The label map.
 
-    Returns:
-        Both; None where they do not move alike, or are read in another way.
-    """
-    maps = warp.voxel_map()
+def together_with(warp: PendingWarp, other: PendingWarp) -> bool:
+    """Return True if the voxels of two images are read at the same places."""
     grids = (warp.source.shape, warp.space.shape), (other.source.shape, other.space.shape)
-    special = [c.boxes or c.view or (c.elastic and c.elastic.inverse) for c in (warp, other)]
-    modes, rules = zip(warp.reads, other.reads, strict=True)
-    if any(special) or modes != ("linear", "nearest") or grids[0] != grids[1]:
-        return None
-    if not warp.turned and (F.is_exact(maps.matrix) or F.is_parallel(maps.matrix)):
-        return None
-    if not all(map(_equal, maps, other.voxel_map())):
-        return None
-    data, moved = F.warp_pair(
-        images.data,
-        labels.data,
-        maps.matrix,
-        maps.points,
-        lattice=maps.lattice,
-        size=warp.space.shape,
-        fill=images.fill_value(rules[0]),
-        labels_fill=labels.fill_value(rules[1]),
-        operations=program,
-    )
-    warp.exact = other.exact = False
-    affines = warp.space.affine, other.space.affine
-    return images.with_data(data, affines[0]), labels.with_data(moved, affines[1])
+    if grids[0] != grids[1] or any(w.boxes or w.view is not None for w in (warp, other)):
+        return False
+    one = warp.voxel_map()
+    apart = not warp.turned and (F.is_exact(one.matrix) or F.is_parallel(one.matrix))
+    if one.inverse or apart:  # which are not sampled point by point, or with no pass to share
+        return False
+    return all(map(_equal, one[:3], other.voxel_map()[:3]))
 
 
 def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
@@ -118,13 +100,12 @@ def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
     return bool((low > -0.5).all() and (high < np.array(source) - 0.5).all())
 
 
-def _region(
-    warp: PendingWarp, matrix: Array, points: Array | None, mode: str
-) -> tuple[np.ndarray, Triple] | None:
+def _region(warp: PendingWarp, voxel_map: VoxelMap, mode: str) -> tuple[np.ndarray, Triple] | None:
     """The voxels of the source that are looked at: the first of them, [B, 3], and how many.
 
     None where that cannot be told, or where all are.
     """
+    matrix, points = voxel_map.matrix, voxel_map.control_points
     known = on_host(matrix) and (points is None or on_host(points))
     if not known or mode == "bspline":  # whose every value depends on all voxels
         return None
@@ -159,4 +140,4 @@ def _shift(first: np.ndarray) -> np.ndarray:
     return matrix
 
 
-__all__ = ["sample", "sample_pair"]
+__all__ = ["Part", "sample", "sample_together", "together_with"]

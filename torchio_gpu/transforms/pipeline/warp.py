@@ -14,8 +14,10 @@ from ... import functional as F
 from ...arrays import Array, common, host
 from ...data import ImagesBatch
 from ...functional.eager.separable import cubic_bspline
+from ...functional.fields_of_view import FieldOfView
+from ...functional.maps import VoxelMap
 from ...functional.operations import View
-from ...functional.spatial import Frame
+from ...functional.warping import warp_volume
 from ...geometry import Space, apply_affine, displace, invert, windowed, within_slice
 from ...shapes import Triple
 from .maps import BSplineField, Interpolation, SpatialMap, SpatialTraits
@@ -185,8 +187,8 @@ class PendingWarp:
         turn, size = view
         if not self.boxes and size == self.source.shape and (turn == np.eye(4)).all():
             return images
-        frames = self.frames(images)
-        data = F.warp(images.data, turn, size=size, mode="nearest", frames=frames)
+        fields = self.fields(images)
+        data = warp_volume(images.data, turn, size=size, mode="nearest", fields=fields)
         self.source, self.boxes = Space(size, self.source.affine @ turn), []
         return images.with_data(data, self.source.affine)
 
@@ -197,19 +199,19 @@ class PendingWarp:
             return False
         return F.is_exact(self._to_source(_times(self.matrix, self.space.affine)))
 
-    def frames(self, images: ImagesBatch) -> list[Frame]:
+    def fields(self, images: ImagesBatch) -> list[FieldOfView]:
         """The boxes, each with its value for these voxels."""
-        frames: list[Frame] = []
+        fields: list[FieldOfView] = []
         keys = [b""] * len(images)  # of each sample, all that its next value depends on
         for low, high, rule in self.boxes:
             ends = zip(keys, low, high, strict=True)
             keys = [k + str(rule).encode() + a.tobytes() + b.tobytes() for k, a, b in ends]
             value: Any = rule
             if isinstance(rule, str):
-                frame = Frame(low, high, 0.0)
-                value = images.known(keys, partial(_value, images, frame, rule, tuple(frames)))
-            frames.append(Frame(low, high, value))
-        return frames
+                field = FieldOfView(low, high, 0.0)
+                value = images.known(keys, partial(_value, images, field, rule, tuple(fields)))
+            fields.append(FieldOfView(low, high, value))
+        return fields
 
     @property
     def reads(self) -> tuple[str, str | float]:
@@ -248,7 +250,7 @@ class PendingWarp:
             The first and the last, [B, 2, 3], or None if they may be no box.
         """
         maps = self.voxel_map()
-        if self.turned or maps.points is not None or not F.is_parallel(maps.matrix):
+        if self.turned or maps.control_points is not None or not F.is_parallel(maps.matrix):
             return None
         ends = np.sort(apply_affine(host(maps.matrix), np.stack([low, high])), axis=1)
         inside = np.stack([np.ceil(ends[:, 0] - _EDGE), np.floor(ends[:, 1] + _EDGE)], 1)
@@ -258,9 +260,9 @@ class PendingWarp:
         """Where a voxel of the source ends up in the output, [B, 3]."""
         maps = self.voxel_map()
         at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
-        if self.elastic is None or maps.points is None or maps.lattice is None:
+        if self.elastic is None or maps.control_points is None or maps.lattice is None:
             return at[:, 0]
-        points, lattice = host(maps.points), host(maps.lattice)
+        points, lattice = host(maps.control_points), host(maps.lattice)
 
         def displacement(p: np.ndarray) -> np.ndarray:
             along = np.moveaxis(apply_affine(lattice, p), -1, 0)[..., None]  # 3 of [B, 1, 1]
@@ -280,7 +282,7 @@ class PendingWarp:
         return out[:, 0]
 
     def voxel_map(self) -> VoxelMap:
-        """All maps as one, between voxels."""
+        """Return all maps as one, between voxels."""
         grid = _times(self.after, self.space.affine)
         matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
         points = lattice = None
@@ -293,33 +295,28 @@ class PendingWarp:
                 free = np.array([n > 1 for n in self._whole], dtype=np.float64)
                 _, points, free = common(points, free)
                 points = points * free[:, None, None, None]
-        return VoxelMap(matrix, points, lattice)
+        undone = self.elastic is not None and self.elastic.inverse
+        return VoxelMap(matrix, points, lattice, self.space.shape, undone)
 
 
-class VoxelMap(NamedTuple):
-    """What one sampling takes, between voxels."""
-
-    matrix: Array  # [B, 4, 4]
-    points: Array | None
-    lattice: Array | None
-
-
-def _value(images: ImagesBatch, frame: Frame, rule: str, frames: Sequence[Frame]) -> Any:
+def _value(
+    images: ImagesBatch, field: FieldOfView, rule: str, fields: Sequence[FieldOfView]
+) -> Any:
     """The number that a step asks for, of what it saw: the voxels within its box, [B, C]."""
-    first, last = np.ceil(frame.low - _EDGE), np.floor(frame.high + _EDGE)
+    first, last = np.ceil(field.low - _EDGE), np.floor(field.high + _EDGE)
     size = (last - first + 1).clip(1)  # [B, 3]
     if np.ptp(size, axis=0).any():  # one by one, where samples saw different numbers of voxels
         each = []
         for n in range(len(size)):
-            known = [one.rows([n]) for one in frames]
-            each.append(_value(images.rows([n]), frame.rows([n]), rule, known))
+            known = [one.rows([n]) for one in fields]
+            each.append(_value(images.rows([n]), field.rows([n]), rule, known))
         return torch.cat(each)
     i, j, k = size[0].astype(int).tolist()
-    if not frames and not first.any() and (i, j, k) == images.spatial_shape:
+    if not fields and not first.any() and (i, j, k) == images.spatial_shape:
         return images.fill_value(rule)
     shift = np.eye(4)[None].repeat(len(first), 0)
     shift[:, :3, 3] = first
-    seen = F.warp(images.data, shift, size=(i, j, k), mode="nearest", frames=frames)
+    seen = warp_volume(images.data, shift, size=(i, j, k), mode="nearest", fields=fields)
     return F.fill_value(seen, rule)
 
 

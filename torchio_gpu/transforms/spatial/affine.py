@@ -17,7 +17,7 @@ import numpy as np
 
 from ... import geometry
 from ...arrays import Array, host, on_host, per_sample
-from ...functional.spatial import check_mode
+from ...functional.maps import check_mode
 from ...functional.statistics import FILLS
 from ...geometry import Space
 from ...signature import is_number

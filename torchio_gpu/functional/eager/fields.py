@@ -1,0 +1,135 @@
+"""Filling of what was read from outside a field of view; see :mod:`..fields_of_view`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...shapes import Grid, Volume
+from ..fields_of_view import TIE, FieldOfView
+
+#: Ends of a field of view, as bytes of [B, 3] float64 each.
+Ends = tuple[bytes, bytes]
+#: Box in the coordinates of a grid: its middle, [B or 1, 1, 3, 1, 1], and half its length, for each
+#: axis or for all, [B or 1, 1, 3 or 1, 1, 1].
+Box = tuple[Tensor, Tensor]
+
+
+def fill_along_axes(out: Volume, matrix: np.ndarray, fields: Sequence[FieldOfView]) -> Volume:
+    """Fill what was read from outside, where the map keeps axes parallel.
+
+    Args:
+        out: Voxels that were read, [B, C, I, J, K].
+        matrix: From its voxels to those of the source, [B, 4, 4].
+        fields: Fields of view, oldest first.
+    """
+    linear, offset = matrix[:, :3, :3], matrix[:, :3, 3]
+    for field in fields:
+        known, everything = torch.ones(1, dtype=torch.bool, device=out.device), True
+        for axis, n in enumerate(out.shape[2:]):
+            row = abs(linear[:, :, axis]).argmax(1)[:, None]  # [B, 1], the source's axis
+            scale = np.take_along_axis(linear[:, :, axis], row, 1)
+            start, low, high = (
+                np.take_along_axis(each, row, 1) for each in (offset, field.low, field.high)
+            )
+            at = scale * np.arange(n) + start  # [B, N]
+            inside = (at + TIE >= low) & (at + TIE < high)
+            if not inside.all():
+                shape = [len(inside), 1, 1, 1, 1]
+                shape[2 + axis] = n
+                here = torch.from_numpy(inside).to(out.device, non_blocking=True)
+                known, everything = known & here.view(shape), False
+        if not everything:
+            out = _fill(out, known, field.fill)
+    return out
+
+
+def ends_of(field: FieldOfView) -> Ends:
+    """Return the ends of a field of view as bytes, by which equal ones are known."""
+    low, high = (np.asarray(end, np.float64).tobytes() for end in field[:2])
+    return low, high
+
+
+def boxes_on_grid(
+    fields: Sequence[FieldOfView], source: Sequence[int], normalised: bool, like: Tensor
+) -> dict[Ends, Box]:
+    """Return the different boxes of some fields of view, in the coordinates of a grid.
+
+    Args:
+        fields: Fields of view.
+        source: Voxels of the volume that is read.
+        normalised: Coordinates are those of ``F.grid_sample``, not voxels.
+        like: A tensor of the device and dtype of the grid.
+    """
+    boxes: dict[Ends, Box] = {}
+    for field in fields:
+        ends = ends_of(field)
+        if ends not in boxes:
+            parts, same = _middle_and_half(*ends, tuple(source), normalised)
+            tensor = torch.from_numpy(parts).to(like, non_blocking=True)
+            middle, half = tensor[:, :, None, :, None, None]  # [B or 1, 1, 3, 1, 1]
+            boxes[ends] = middle, half[:, :, :1] if same else half
+    return boxes
+
+
+def inside_boxes(grid: Grid, boxes: dict[Ends, Box], spare: bool) -> dict[Ends, Tensor]:
+    """Return which points lie within each box, [B, 1, I, J, K] bool.
+
+    Args:
+        grid: Coordinates, [B, I, 3, J, K].
+        boxes: From :func:`boxes_on_grid`.
+        spare: The grid may be written over.
+    """
+    inside: dict[Ends, Tensor] = {}
+    for number, (ends, (middle, half)) in enumerate(boxes.items(), 1):
+        over = spare and number == len(boxes)  # further boxes look at the grid again
+        distance = (grid.sub_(middle) if over else grid - middle).abs_()
+        if half.shape[2] == 1:
+            within = distance.amax(2) < half[:, :, 0]
+        else:  # comparisons are slow: one for all axes
+            within = distance.sub_(half).amax(2) < 0
+        inside[ends] = within[:, None]  # NaN is not
+    return inside
+
+
+def fill_outside(out: Volume, fields: Sequence[FieldOfView], inside: dict[Ends, Tensor]) -> Volume:
+    """Fill what was read from outside, point by point.
+
+    Args:
+        out: Voxels that were read, [B, C, I, J, K]; it may be written over.
+        fields: Fields of view, oldest first.
+        inside: From :func:`inside_boxes`.
+    """
+    for field in fields:
+        within = inside[ends_of(field)]
+        if isinstance(field.fill, Tensor):
+            out = _fill(out, within, field.fill)
+        else:
+            out = out.masked_fill_(~within, field.fill)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _middle_and_half(
+    low: bytes, high: bytes, source: Sequence[int], normalised: bool
+) -> tuple[np.ndarray, bool]:
+    """Return a :data:`Box` on the host, [2, B or 1, 3], and whether halves are equal."""
+    ends = np.stack([np.frombuffer(end).reshape(-1, 3) for end in (low, high)])
+    parts = np.stack((ends.sum(0), ends[1] - ends[0])) / 2
+    parts[0] -= TIE
+    if normalised:
+        parts = (2 * parts / source)[..., ::-1].copy()
+        parts[0] += 1 / np.array(source[::-1]) - 1
+    if (parts == parts[:, :1]).all():
+        parts = parts[:, :1]
+    return parts, bool((parts[1] == parts[1, :, :1]).all())
+
+
+def _fill(out: Volume, inside: Tensor, fill: float | Tensor) -> Volume:
+    if isinstance(fill, Tensor):
+        return torch.where(inside, out, fill.to(out)[:, :, None, None, None])
+    return out.masked_fill(~inside, fill)

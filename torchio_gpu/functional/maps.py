@@ -1,0 +1,204 @@
+"""Maps between voxels, the volumes that are read through them, and checks of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array, as_array, host, on_host
+from ..geometry import SPLINE_ORDER, Space, control_lattice
+from ..shapes import Triple, Volume, spatial_shape
+from .fields_of_view import FieldOfView
+from .operations import Operation
+
+MODES = ("linear", "nearest", "bspline", "label")
+#: Modes that move values and never compute with them.
+MOVING = ("nearest", "label")
+#: A map counts as one from voxel centres to voxel centres when it misses them by less than this
+#: many voxels: the rounding of a chain of float64 matrices, and far below a visible shift.
+_ON_LATTICE = 1e-6
+
+
+class VoxelMap(NamedTuple):
+    """Map from output voxels to input voxels, ``v -> matrix (v + u(v))``, of all samples.
+
+    Args:
+        matrix: [B, 4, 4].
+        control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
+        lattice: Output voxels to control-point coordinates, [B, 4, 4].
+        size: Voxels of the output along I, J, K.
+        inverse: ``v + u(v)`` is inverted.
+    """
+
+    matrix: Array
+    control_points: Array | None
+    lattice: Array | None
+    size: Triple
+    inverse: bool = False
+
+    def rows(self, rows: Sequence[int]) -> VoxelMap:
+        """Return the maps of some samples."""
+        rest = list(rows)
+        points = None if self.control_points is None else self.control_points[rest]
+        lattice = None if self.lattice is None else self.lattice[rest]
+        return VoxelMap(self.matrix[rest], points, lattice, self.size, self.inverse)
+
+
+class Reading(NamedTuple):
+    """Volume that is read through a map.
+
+    Args:
+        x: Volume.
+        mode: One of :data:`MODES`.
+        fill: Value outside: a number, one per sample (B), or per channel (B, C).
+        fields: Fields of view, oldest first, each with its own value, in place of ``fill``, whose
+            field of view is the whole volume.
+        operations: Pointwise operations on the result, in the same pass where that is linear.
+    """
+
+    x: Volume
+    mode: str = "linear"
+    fill: float | Tensor = 0.0
+    fields: Sequence[FieldOfView] = ()
+    operations: Sequence[Operation] = ()
+
+    @property
+    def moves(self) -> bool:
+        """True if values are moved and never computed with."""
+        return self.mode in MOVING
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """dtype of the result before operations."""
+        kept = self.moves or self.x.is_floating_point() or self.x.is_complex()
+        return self.x.dtype if kept else torch.float32
+
+
+def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) -> str:
+    """Return the name of an interpolation, or raise listing the known ones."""
+    if not isinstance(mode, str) or mode not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {mode!r}")
+    return mode
+
+
+def check_maps(
+    x: Volume,
+    matrix: Array | None,
+    control_points: Array | None,
+    lattice: Array | None,
+    size: Triple | None,
+) -> tuple[Array, Array | None, Array | None, Triple]:
+    """The maps of a warp for all samples, and voxels of the output, with defaults; or raise."""
+    size = spatial_shape(x) if size is None else check_size(size)
+    matrix = check_matrix(matrix, len(x), "matrix")
+    if control_points is None:
+        return matrix, None, None, size  # there is nothing to which a lattice would lead
+    control_points = _check_control_points(control_points, len(x))
+    if lattice is None:
+        a, b, c = control_points.shape[2:]
+        lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
+    return matrix, control_points, check_matrix(lattice, len(x), "lattice"), size
+
+
+def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
+    """Whether a map is known to take voxel centres to voxel centres for every sample.
+
+    Args:
+        matrix: Output voxel to input voxel, (B, 4, 4).
+        control_points: Displacement, (B, 3, N0, N1, N2), or None.
+    """
+    return len(exact_rows(matrix, control_points)) == matrix.shape[0]
+
+
+def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
+    """Samples whose map takes voxel centres to voxel centres, each with its integer map.
+
+    Only maps that the host knows can be told apart; a map on the device, or one with a gradient,
+    is always sampled.
+    """
+    if not on_host(matrix) or (control_points is not None and not on_host(control_points)):
+        return {}
+    matrix = host(matrix)
+    integer = np.rint(matrix)
+    exact = np.abs(matrix - integer).max((1, 2)) < _ON_LATTICE
+    if control_points is not None and exact.any():
+        exact &= ~host(control_points).any((1, 2, 3, 4))
+    if not exact.any():
+        return {}
+    # A signed permutation has a single entry of size one in each row and column.
+    linear = np.abs(integer[:, :3, :3])
+    exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
+    rows = exact.nonzero()[0].tolist()
+    return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
+
+
+def check_size(size: Triple) -> Triple:
+    if len(size) != 3 or any(int(n) != n or n < 1 for n in size):
+        raise ValueError(f"size must be three positive integers, got {size!r}")
+    return int(size[0]), int(size[1]), int(size[2])
+
+
+def check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
+    if matrix is None:
+        return np.eye(4)[None].repeat(batch, 0)
+    matrix = as_array(matrix, name)
+    matrix = matrix[None] if matrix.ndim == 2 else matrix
+    if tuple(matrix.shape) not in ((batch, 4, 4), (1, 4, 4)):
+        raise ValueError(
+            f"{name} must have shape (4, 4) or ({batch}, 4, 4), got {tuple(matrix.shape)}"
+        )
+    return _widen(matrix, batch)
+
+
+def _widen(array: Array, batch: int) -> Array:
+    """For all samples and in float64; host tensors without gradient as numpy arrays."""
+    if isinstance(array, Tensor) and not on_host(array):
+        return array.expand(batch, *array.shape[1:]).to(torch.float64)
+    array = host(array).astype(np.float64, copy=False)
+    return array if len(array) == batch else array.repeat(batch, 0)
+
+
+def _check_control_points(points: Array, batch: int) -> Array:
+    points = as_array(points, "control_points")
+    points = points[None] if points.ndim == 4 else points
+    enough = points.ndim == 5 and all(n > SPLINE_ORDER for n in points.shape[2:])
+    if not enough or points.shape[1] != 3 or points.shape[0] not in (1, batch):
+        raise ValueError(
+            f"control_points must have shape ({batch}, 3, N0, N1, N2) with at least 4 points "
+            f"along each axis, got {tuple(points.shape)}"
+        )
+    return _widen(points, batch)
+
+
+def parts_of(fill: float | Tensor, x: Volume) -> Tensor:
+    """A fill of complex voxels for their parts, [B, 2 C]: see :func:`.arguments.by_parts`."""
+    value = check_fill(fill, x, "nearest")
+    if not isinstance(value, Tensor):
+        value = torch.full(x.shape[:2], value, dtype=x.dtype, device=x.device)
+    value = value.to(x.dtype)
+    return torch.cat([value.real, value.imag], 1)
+
+
+def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
+    if not isinstance(fill, Tensor):
+        whole = not (x.is_floating_point() or x.is_complex()) and mode in MOVING
+        if whole and x.dtype != torch.bool:
+            limits = torch.iinfo(x.dtype)
+            if not limits.min <= fill <= limits.max or fill != int(fill):  # NaN neither
+                raise ValueError(f"fill must be a value that {x.dtype} can hold, got {fill!r}")
+        computed = x.dtype if x.dtype == torch.float64 else torch.float32
+        if not whole and torch.finfo(computed).max < abs(fill) < math.inf:
+            raise ValueError(f"fill must be a value that {computed} can hold, got {fill!r}")
+        return fill if whole else float(fill)
+    batch, channels = x.shape[:2]
+    if fill.shape in ((), (batch,), (batch, 1), (batch, channels)):
+        columns = fill.reshape(-1, 1) if fill.ndim < 2 else fill
+        return columns.expand(batch, channels).to(x.device, non_blocking=True)
+    raise ValueError(
+        f"fill must be a number, [{batch}] or [{batch}, {channels}], got {list(fill.shape)}"
+    )

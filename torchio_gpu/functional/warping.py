@@ -1,0 +1,266 @@
+"""Reading volumes through one map: by a kernel, or slab by slab in plain torch.
+
+The one way of all warps, of the functions and of the engine: maps are pull-backs in voxels, samples
+whose map takes voxel centres to voxel centres are copied, and volumes on one grid share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arrays import Array, host
+from ..memory import empty
+from ..shapes import Triple, Volume, check_volume
+from .dispatch import kernels
+from .dispatch.arguments import by_parts
+from .dispatch.backend import use_kernel
+from .dispatch.launch import to_device
+from .eager import spatial as eager
+from .eager.fields import fill_along_axes
+from .eager.spatial import Source
+from .fields_of_view import FieldOfView
+from .maps import MODES, Reading, VoxelMap, check_fill, check_maps, check_mode, exact_rows, parts_of
+from .operations import View
+from .pointwise import Program, check_operations, pointwise
+from .rows import Rows, rows_at
+
+
+def warp_volumes(
+    readings: Sequence[Reading],
+    matrix: Array | None = None,
+    control_points: Array | None = None,
+    lattice: Array | None = None,
+    size: Triple | None = None,
+    inverse: bool = False,
+    view: View | None = None,
+) -> list[Volume]:
+    """Read volumes on one grid through one map.
+
+    Args:
+        readings: The volumes; all have the samples, spatial shape and device of the first.
+        matrix, control_points, lattice, size, inverse: As for
+            :func:`torchio_gpu.functional.warp`.
+        view: Place of the output in a larger volume, if it is a window of one, for operations that
+            depend on the place.
+    """
+    readings = [_checked(reading) for reading in readings]
+    maps = check_maps(readings[0].x, matrix, control_points, lattice, size)
+    voxel_map = VoxelMap(*maps, inverse)
+    exact = exact_rows(voxel_map.matrix, voxel_map.control_points)
+    out: list[Volume | None] = [None] * len(readings)
+    rest: dict[bool, list[int]] = {}
+    pair = _pair(readings)
+    if pair is not None:
+        both = _pair_by_kernel(readings[pair[0]], readings[pair[1]], voxel_map, exact, view)
+        out[pair[0]], out[pair[1]] = both or (None, None)
+    for n, reading in enumerate(readings):
+        if out[n] is not None:
+            continue
+        if reading.x.is_complex() and not reading.moves:
+            out[n] = _complex(reading, voxel_map, view)
+        elif use_kernel(reading.x.device, _why_no_kernel(reading, voxel_map)):
+            out[n] = _by_kernel(reading, voxel_map, exact, view)
+        else:
+            rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
+    for numbers in rest.values():  # those that take the same coordinates
+        some = [readings[n] for n in numbers]
+        for n, volume in zip(numbers, _in_torch(some, voxel_map, exact, view), strict=True):
+            out[n] = volume
+    return out  # type: ignore[return-value]
+
+
+def warp_volume(
+    x: Volume,
+    matrix: Array | None = None,
+    control_points: Array | None = None,
+    *,
+    lattice: Array | None = None,
+    size: Triple | None = None,
+    inverse: bool = False,
+    view: View | None = None,
+    **reading: Any,
+) -> Volume:
+    """Read one volume through a map; see :class:`Reading` for further arguments."""
+    maps = matrix, control_points, lattice, size, inverse, view
+    return warp_volumes([Reading(x, **reading)], *maps)[0]
+
+
+def _checked(reading: Reading) -> Reading:
+    """Return a reading with values outside for all samples and channels, or raise."""
+    x, mode = reading.x, reading.mode
+    check_volume(x)
+    check_mode(mode, known=MODES)
+    check_operations(x, reading.operations)
+    fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in reading.fields]
+    return reading._replace(fill=check_fill(reading.fill, x, mode), fields=fields)
+
+
+def _complex(reading: Reading, voxel_map: VoxelMap, view: View | None) -> Volume:
+    """Read real and imaginary parts as channels of their own."""
+    x, fields = reading.x, reading.fields
+    fill = parts_of(reading.fill, x)
+    parted = reading._replace(
+        fill=fill,
+        fields=[field._replace(fill=parts_of(field.fill, x)) for field in fields],
+        operations=(),
+    )
+    out = by_parts(lambda parts: warp_volumes([parted._replace(x=parts)], *voxel_map)[0], x)
+    return pointwise(out, reading.operations, view) if reading.operations else out
+
+
+def _why_no_kernel(reading: Reading, voxel_map: VoxelMap) -> str | None:
+    fills = reading.fill, *(field.fill for field in reading.fields)
+    lattice, size, inverse = voxel_map[2:]
+    return kernels.why_no_warp(reading.x, size, reading.mode, fills, lattice, inverse)
+
+
+def _by_kernel(
+    reading: Reading, voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
+) -> Volume:
+    x, mode = reading.x, reading.mode
+    if len(exact) == len(x) and x.is_floating_point() and not reading.moves:
+        mode = "nearest"  # values are moved
+    together = reading.operations if reading.dtype.is_floating_point else ()
+    out = kernels.warp(
+        reading._replace(mode=mode, operations=together), voxel_map, list(exact), view
+    )
+    if reading.operations and not together:
+        return pointwise(out, reading.operations, view)
+    return out
+
+
+def _pair(readings: Sequence[Reading]) -> tuple[int, int] | None:
+    """Return the first volume that is read linearly, and the first whose nearest voxels are."""
+    modes = [reading.mode for reading in readings]
+    if "linear" not in modes or "nearest" not in modes:
+        return None
+    return modes.index("linear"), modes.index("nearest")
+
+
+def _pair_by_kernel(
+    reading: Reading, labels: Reading, voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
+) -> tuple[Volume, Volume] | None:
+    """Read a volume linearly and labels with it, where a kernel does both in one pass."""
+    if labels.operations:
+        return None
+    parameters = [value for op in reading.operations for value in vars(op).values()]
+    maps = voxel_map.matrix, voxel_map.control_points
+    special = exact or reading.fields or labels.fields
+    if (
+        special
+        or reading.x.is_complex()
+        or _wants_gradient(reading.x, labels.x, *maps, *parameters)
+    ):
+        return None
+    if any(_why_no_kernel(each, voxel_map) for each in (reading, labels)):
+        return None
+    if not use_kernel(reading.x.device):
+        return None
+    return kernels.warp_pair(reading, labels, voxel_map, view)
+
+
+def _in_torch(
+    readings: Sequence[Reading], voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
+) -> list[Volume]:
+    if not exact:
+        return _sample(readings, voxel_map, view)
+    out = []
+    for reading in readings:
+        volume = _copied(reading, voxel_map, exact)
+        operations = reading.operations
+        out.append(pointwise(volume, operations, view) if operations else volume)
+    return out
+
+
+def _copied(reading: Reading, voxel_map: VoxelMap, exact: dict[int, tuple[int, ...]]) -> Volume:
+    """Copy the samples whose map takes voxel centres to voxel centres, and sample the others."""
+    x, size = _floating(reading), voxel_map.size
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, key in exact.items():
+        groups.setdefault(key, []).append(row)
+    rest = [row for row in range(len(x)) if row not in exact]
+    matrix = host(voxel_map.matrix)
+    if len(groups) == 1 and not rest:
+        out = _copy(x, next(iter(groups)), size, reading.fill).to(reading.dtype)
+        return fill_along_axes(out, matrix, reading.fields)
+    out = empty((*x.shape[:2], *size), reading.dtype, x.device)
+    for key, rows in groups.items():
+        at = rows_at(rows, x.device)
+        part = _copy(x[at], key, size, _pick(reading.fill, at)).to(reading.dtype)
+        out[at] = fill_along_axes(part, matrix[rows], [f.rows(rows) for f in reading.fields])
+    if rest:
+        at = rows_at(rest, x.device)
+        some = Reading(x[at], reading.mode, _pick(reading.fill, at), _few(reading.fields, rest))
+        out[at] = _sample([some], voxel_map.rows(rest), None)[0]
+    return out
+
+
+def _few(fields: Sequence[FieldOfView], rows: Sequence[int]) -> list[FieldOfView]:
+    return [field.rows(rows) for field in fields]
+
+
+def _sample(readings: Sequence[Reading], voxel_map: VoxelMap, view: View | None) -> list[Volume]:
+    """Sample volumes whose modes take the same coordinates."""
+    sources = [_source(reading, voxel_map.size, view) for reading in readings]
+    x, mode = readings[0].x, readings[0].mode
+    source = x.shape[2:]
+    factors = eager.separable(source, *voxel_map[:4], mode)
+    if factors is None or (voxel_map.inverse and voxel_map.control_points is not None):
+        assert voxel_map.control_points is not None
+        assert voxel_map.lattice is not None
+        arrays = voxel_map.matrix, voxel_map.control_points, voxel_map.lattice
+        matrix, points, lattice = to_device(x.device, *arrays)
+        how = voxel_map.size, mode, voxel_map.inverse
+        grid = eager.displaced_grid(source, matrix, points, lattice, *how)
+        read = eager.reader(sources)
+        out = read(grid.to(eager.work_dtype(sources)), 0)
+    else:
+        out = eager.sample_separable(sources, to_device(x.device, *factors))
+    done = []
+    for reading, volume in zip(readings, out, strict=True):
+        left = reading.mode != "linear" and reading.operations
+        volume = volume.to(reading.dtype)
+        done.append(pointwise(volume, reading.operations, view) if left else volume)
+    return done
+
+
+def _floating(reading: Reading) -> Volume:
+    """Return the voxels to read: integers as float32 where they are computed with."""
+    x = reading.x
+    return x if reading.moves or x.is_floating_point() or x.is_complex() else x.float()
+
+
+def _source(reading: Reading, size: Triple, view: View | None) -> Source:
+    """Return a reading as what is sampled, with its operations where they share the pass."""
+    x = _floating(reading)
+    fields = reading.fields or [FieldOfView.whole(x.shape[2:], len(x), reading.fill)]
+    finish: Callable[[Volume, int], Volume] | None = None
+    if reading.operations and reading.mode == "linear":
+        program = Program(reading.operations, x, size, view)
+
+        def finish(part: Volume, first: int) -> Volume:
+            return program(part, first, owns=True)
+
+    return Source(x, reading.mode, fields, finish)
+
+
+def _wants_gradient(*values: object) -> bool:
+    return torch.is_grad_enabled() and any(
+        isinstance(value, Tensor) and value.requires_grad for value in values
+    )
+
+
+def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:
+    rows = [key[4 * r : 4 * r + 4] for r in range(3)]
+    axes = [next(r for r in range(3) if rows[r][a]) for a in range(3)]
+    signs = [rows[axes[a]][a] for a in range(3)]
+    offset = [row[3] for row in rows]
+    return eager.copy_voxels(x, axes, signs, offset, size, fill)
+
+
+def _pick(fill: float | Tensor, at: Rows) -> float | Tensor:
+    return fill[at] if isinstance(fill, Tensor) else fill
