@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import headers
-from .compressed import GZIP_MAGIC, MOST_INFLATED, inflate
+from .compressed import MOST_INFLATED
 from .guards import check_name, check_size
 from .voxels import (
     LPS,
@@ -28,6 +29,7 @@ from .voxels import (
     torch_dtype,
     writable_array,
 )
+from .whole import check_ending, check_pages
 
 TIFF = (".tif", ".tiff")
 PICTURES = {  # what each can hold
@@ -48,6 +50,7 @@ def open_itk(path: Path) -> Source:
         payload = _payload(path, start)
         reader = sitk().ImageFileReader()
         reader.SetFileName(str(path))
+        check_pages(path)
     with failing_as(
         f"'{shown(path)}' should be an image that SimpleITK knows, but has no such header"
     ):
@@ -55,7 +58,8 @@ def open_itk(path: Path) -> Source:
     header, sizes = _header(reader, reader.GetNumberOfComponents()), reader.GetSize()
     if payload is not None and payload.scale != 1:
         header.affine[:3] *= payload.scale
-    needed = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    needed = math.prod(header.shape) * header.dtype.itemsize
+    itemsize = _stored(reader).itemsize
     most = _MOST.get(path.suffix.lower(), MOST_INFLATED)
 
     def load(box: Box) -> Tensor:
@@ -65,8 +69,7 @@ def open_itk(path: Path) -> Source:
             payload.verify()
         elif payload is None:
             check_size(needed, path.stat().st_size * most)
-            if start[:2] == GZIP_MAGIC:
-                inflate(path, "gzip", keep=False)
+            check_ending(path, math.prod(header.shape), itemsize)
         spans = [(part.start, part.stop - part.start) for part in box[: len(sizes)]]
         starts, extents = zip(*spans, *((0, size) for size in sizes[3:]), strict=True)
         reader.SetExtractIndex(starts)
@@ -86,10 +89,15 @@ def _payload(path: Path, start: bytes) -> headers.Payload | None:
     return None
 
 
+def _stored(source: Any) -> np.dtype:
+    """Type of the voxels of a SimpleITK image, or of a reader that has read its file's header."""
+    twin = sitk().Image([1, 1], source.GetPixelID())
+    return sitk().GetArrayViewFromImage(twin).dtype
+
+
 def _header(source: Any, components: int) -> Header:
     """Header of a SimpleITK image, or of a reader that has read its file's header."""
-    twin = sitk().Image([1, 1], source.GetPixelID())
-    dtype = torch_dtype(sitk().GetArrayViewFromImage(twin).dtype)
+    dtype = torch_dtype(_stored(source))
     sizes = source.GetSize()
     n, dims = len(sizes), min(3, len(sizes))
     affine = np.eye(4)
