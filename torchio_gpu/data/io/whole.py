@@ -17,8 +17,10 @@ from .guards import check_size
 
 #: First bytes of TIFF: the order of its bytes, and whether it is BigTIFF.
 _TIFF = {
-    **{b"II*\0": ("<", False), b"MM\0*": (">", False)},
-    **{b"II+\0": ("<", True), b"MM\0+": (">", True)},
+    b"II*\0": ("<", False),
+    b"MM\0*": (">", False),
+    b"II+\0": ("<", True),
+    b"MM\0+": (">", True),
 }
 _TIFF_SIZES = {
     **dict.fromkeys((1, 2, 6, 7), 1),
@@ -83,7 +85,7 @@ def _check_page(file: BinaryIO, size: int, at: int, order: str, big: bool, numbe
         lengths = values.get(extent) if exact else None
         starts = values.get(place, np.zeros(0, "u1")).tolist()
         ends = [1] * len(starts) if lengths is None else lengths.tolist()
-        for begin, length in zip(starts, ends):  # noqa: B905
+        for begin, length in zip(starts, ends, strict=False):  # libtiff reads those with both
             if length and begin + length > size:
                 piece(begin, length)
     return struct.unpack_from(order + link, table, len(table) - struct.calcsize(order + link))[0]
