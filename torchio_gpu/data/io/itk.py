@@ -39,6 +39,14 @@ PICTURES = {  # what each can hold
 }
 #: Bytes of voxels that a byte of a file can become at most, where that is more than deflate's.
 _MOST = {**dict.fromkeys(TIFF, 1 << 17), ".jp2": 1 << 17}
+#: Suffixes that ITK does not know in capitals, with the readers that can be told to read them, ...
+_CAPITALS = {
+    **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
+    **dict.fromkeys((".jpg", ".jpeg"), "JPEGImageIO"),
+    ".gipl": "GiplImageIO",
+}
+#: ... and those that not even their readers take.
+_SMALL = (".gipl.gz", ".jp2", ".j2k", ".jpt")
 
 
 def open_itk(path: Path) -> Source:
@@ -50,6 +58,12 @@ def open_itk(path: Path) -> Source:
         payload = _payload(path, start)
         reader = sitk().ImageFileReader()
         reader.SetFileName(str(path))
+        suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffix)
+        if suffix != suffix.lower():
+            if suffix.lower() in _SMALL:
+                raise ValueError(f"suffix must be in small letters for SimpleITK: got {suffix}")
+            if not sitk().ImageFileReader.GetImageIOFromFileName(str(path)):
+                reader.SetImageIO(_CAPITALS.get(suffix.lower(), ""))
         check_pages(path)
     with failing_as(
         f"'{shown(path)}' should be an image that SimpleITK knows, but has no such header"

@@ -76,15 +76,14 @@ def open_nifti(path: Path) -> Source:
 def _parts(path: Path) -> dict[str, Path]:
     """Files of an image: 'header' alone, or 'header' and 'image'."""
     lower = path.name.lower()
-    packed = next((suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
-    stem = path.name[: len(path.name) - len(packed)]
-    suffix = Path(stem).suffix
-    if suffix.lower() not in PAIR:
+    packed = next((path.suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
+    plain = path.with_name(path.name[: len(path.name) - len(packed)])
+    suffix = plain.suffix.lower()
+    if suffix not in PAIR:
         return {"header": path}
-    twin = PAIR[suffix.lower()]
-    twin = twin.upper() if suffix.isupper() else twin
-    names = [stem[: -len(suffix)] + twin + end for end in dict.fromkeys((packed, "", ".gz"))]
-    found = [path.parent / name for name in names]
+    ends = dict.fromkeys((packed, "", ".gz"))
+    twins = dict.fromkeys((twin(plain).name, plain.with_suffix(PAIR[suffix]).name))
+    found = [path.parent / (name + end) for name in twins for end in ends]
     other = next((one for one in found if one.exists()), found[0])
     if not other.exists():
         raise FileNotFoundError(
@@ -92,9 +91,15 @@ def _parts(path: Path) -> dict[str, Path]:
             f"'{shown(other.name)}' beside it, which does not exist"
         )
     check_exists(other)
-    if twin.lower() == ".hdr":
+    if suffix == ".img":
         return {"header": other, "image": path}
     return {"header": path, "image": other}
+
+
+def twin(path: Path) -> Path:
+    """Other file of a pair, whose suffix has its capitals where that of the first has them."""
+    letters = zip(PAIR[path.suffix.lower()], path.suffix, strict=True)
+    return path.with_suffix("".join(a.upper() if b.isupper() else a for a, b in letters))
 
 
 def _image_class(start: bytes, single: bool) -> Any:
