@@ -17,6 +17,7 @@ from .voxels import (
     LPS,
     Box,
     Header,
+    NiftiFields,
     Source,
     box_of,
     checked_affine,
@@ -119,7 +120,12 @@ def _header(source: Any, components: int) -> Header:
     affine[:dims, :dims] = direction[:dims, :dims]
     affine[:dims, 3] = source.GetOrigin()[:dims]
     shape = shape_of(sizes, 1 if dtype.is_complex else components)  # a reader counts two in complex
-    return Header(shape, torch.from_numpy(LPS @ affine), dtype)
+    affine = LPS @ affine
+    steps = [
+        step for step, size in zip(source.GetSpacing()[3:], sizes[3:], strict=True) if size > 1
+    ]
+    nifti = NiftiFields(0, 0, affine, steps[0], "sec") if steps else None  # ITK's unit of time
+    return Header(shape, torch.from_numpy(affine.copy()), dtype, nifti)
 
 
 def image_tensor(image: Any, box: Box, dtype: torch.dtype) -> Tensor:
@@ -140,22 +146,51 @@ def from_sitk(image: Any) -> tuple[Tensor, Tensor]:
     return image_tensor(image, box_of(None, header.shape[1:]), header.dtype), affine
 
 
-def to_sitk(tensor: Tensor, affine: Tensor) -> Any:
+def sitk_fields(image: Any) -> NiftiFields | None:
+    """Time step of a SimpleITK image with an axis of time; None if it has none."""
+    return _header(image, image.GetNumberOfComponentsPerPixel()).nifti
+
+
+def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
     """3D SimpleITK image, of vectors if C > 1, of a volume (C, I, J, K) and its affine (4, 4).
 
     A sheared affine is kept exactly: SimpleITK holds and uses directions that are not orthogonal.
     Complex voxels raise ValueError: most of SimpleITK's formats lose them.
+
+    like: SimpleITK image with as many axes as the result shall have. Channels lie along a fourth
+    axis if they do so there, whose step, origin and direction are kept. ValueError if the volume
+    has several slices, or slices that are turned out of their plane, and `like` is 2D.
     """
     array = writable_array(tensor)
     if array.dtype.kind == "c":
         raise ValueError(f"tensor must be real for SimpleITK: got {tensor.dtype}")
     matrix = LPS @ checked_affine(affine, "affine").numpy()
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    axes = 3 if like is None else like.GetDimension()
+    if axes == 2 and (array.shape[3] > 1 or matrix[2, :2].any()):
+        raise ValueError(
+            "volume must have one slice, K = 1, that lies across the third axis, to become a 2D "
+            f"SimpleITK image: got shape {tuple(tensor.shape)} and affine {affine.tolist()}"
+        )
+    more = [] if like is None else list(like.GetSize()[3:])
     vectors = len(array) > 1
-    image = sitk().GetImageFromArray(array.T if vectors else array[0].T, isVector=vectors)
+    if more and like.GetNumberOfComponentsPerPixel() == 1:
+        vectors = False
+        more[next((axis for axis, size in enumerate(more) if size > 1), 0)] = len(array)
+    sizes = (*more[::-1], *array.shape[:0:-1])[-axes:]
+    channels_last = array.T if vectors else array.transpose(0, 3, 2, 1)
+    voxels = channels_last.reshape(*sizes, len(array)) if vectors else channels_last.reshape(sizes)
+    image = sitk().GetImageFromArray(voxels, isVector=vectors)
+    space = min(axes, 3)
+    spacing, origin, direction = np.ones(axes), np.zeros(axes), np.eye(axes)
+    if more:
+        spacing[3:], origin[3:] = like.GetSpacing()[3:], like.GetOrigin()[3:]
+        direction = np.reshape(like.GetDirection(), (axes, axes))
+    spacing[:space] = np.linalg.norm(matrix[:3, :3], axis=0)[:space]
+    origin[:space] = matrix[:space, 3]
+    direction[:space, :space] = matrix[:space, :space] / spacing[:space]
     image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(origin.tolist())
     return image
 
 
