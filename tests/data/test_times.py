@@ -10,6 +10,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.data.test_readers import AFFINE, SAMPLES
+from torchio_gpu.data import io
 
 FILM = np.random.default_rng(0).integers(0, 99, (5, 6, 7, 8)).astype(np.int16)  # (T, K, J, I)
 FLIP = tio.Flip(axes=0)
@@ -124,6 +125,12 @@ def test_flat_images_come_back_flat(vectors):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(got), wanted)
     for name in ("GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(got, name)(), getattr(given, name)())
+    turned = tio.ScalarImage(given)
+    turned.affine = np.diag([1, 2, 3, 1]) + 1e-12 * np.ones((4, 4)) * [[1], [1], [1], [0]]
+    assert io.to_sitk(turned.data, torch.tensor(turned.affine), given).GetDimension() == 2
+    turned.affine = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    with pytest.raises(ValueError, match="across the third axis"):
+        io.to_sitk(turned.data, torch.tensor(turned.affine), given)
     with pytest.raises(ValueError, match=r"one slice, K = 1, .* to become a 2D SimpleITK image"):
         tio.Pad((0, 0, 0, 0, 1, 1))(given)
 

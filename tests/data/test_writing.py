@@ -238,14 +238,16 @@ def test_pairs_whose_names_differ_in_case(tmp_path, one, other):
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".MHD"])
 @pytest.mark.parametrize("other", ["y{}", "z.mha", "a b{}", "x.y{}"])
-@pytest.mark.parametrize("form", ["{}", "./{}"])
+@pytest.mark.parametrize("form", [" {}", " ./{}", "{}"])
 def test_a_data_file_that_another_header_names_stays(tmp_path, suffix, other, form):
+    if form == "{}" and suffix == ".nhdr":
+        pytest.skip("NRRD needs the space")
     path, copied = tmp_path / f"x{suffix}", tmp_path / other.format(suffix)
     if other == "z.mha" and suffix == ".nhdr":
         copied = tmp_path / "z.nrrd"
     (tmp_path / "x.raw").write_bytes(b"of someone else")
     io.write(OLD, AFFINE, path)
-    copied.write_text(path.read_text().replace("x.2.raw", form.format("x.2.raw")))
+    copied.write_text(path.read_text().replace(" x.2.raw", form.format("x.2.raw")))
     for _ in range(2):
         io.write(NEW, AFFINE, path)
         assert torch.equal(io.read(path)[0], NEW)

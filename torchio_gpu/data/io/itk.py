@@ -166,7 +166,8 @@ def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
         raise ValueError(f"tensor must be real for SimpleITK: got {tensor.dtype}")
     matrix = LPS @ checked_affine(affine, "affine").numpy()
     axes = 3 if like is None else like.GetDimension()
-    if axes == 2 and (array.shape[3] > 1 or matrix[2, :2].any()):
+    turned = np.abs(matrix[2, :2]).max() > 1e-6 * np.abs(matrix[:2, :2]).max()
+    if axes == 2 and (array.shape[3] > 1 or turned):
         raise ValueError(
             "volume must have one slice, K = 1, that lies across the third axis, to become a 2D "
             f"SimpleITK image: got shape {tuple(tensor.shape)} and affine {affine.tolist()}"

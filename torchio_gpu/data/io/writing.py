@@ -51,7 +51,8 @@ def write(
     The file appears whole or not at all: wherever writing is interrupted, what was there before or
     what was to be written can be read under the name. This holds for pairs, too. The data file of
     a .mhd or .nhdr is new (`x.raw`, or `x.2.raw` and so on where that exists) until the header
-    names it; then the data file of the former header is removed. The .img of a .hdr is for a
+    names it; then the data file of the former header is removed, unless another header beside it
+    names that, too. The .img of a .hdr is for a
     moment followed by the new voxels, to which the new header points. An interruption may leave
     an unused data file or a hidden folder `.torchio_gpu-…`; such folders are removed by the next
     write into the same folder once they are a day old.
@@ -140,11 +141,12 @@ def _replace_detached(draft: Path, target: Path) -> None:
 
 def _is_named(data: str, header: Path) -> bool:
     """Tell whether a header beside this one has the name of a data file in it."""
-    name = re.compile(rb"(?<![^\s/])" + re.escape(os.fsencode(data)) + rb"(?!\S)")
+    name = re.compile(rb"(?<![^\s/\\=:])" + re.escape(os.fsencode(data)) + rb"(?!\S)")
     for other in header.parent.iterdir():
         if other.suffix.lower() in HEADERS and other.name != header.name and other.is_file():
+            most = _MOST_HEADER if other.suffix.lower() in DETACHED else 1 << 16
             with other.open("rb") as file:
-                if name.search(file.read(_MOST_HEADER)):
+                if name.search(file.read(most)):
                     return True
     return False
 
