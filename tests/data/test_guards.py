@@ -120,19 +120,23 @@ def test_fields_of_nrrd(tmp_path, suffix, field, value, wish):
         ("gone.raw", "data file must exist"),
         ("below", "is a folder"),
         ("LIST", ""),
+        ("LIST_x.raw", "begins not with LIST"),
+        ("LISTEN", "begins not with LIST"),
+        ("LIST\t", ""),
     ],
 )
 def test_detached_headers_name_files_beside_or_below_alone(tmp_path, suffix, name, wish):
     (tmp_path / "here" / "below").mkdir(parents=True)
     path = tmp_path / "here" / f"x{suffix}"
     io.write(X, AFFINE, path)
-    (tmp_path / "x.raw").write_bytes(bytes(240))
+    for each in (tmp_path / "x.raw", path.with_name("LIST_x.raw"), path.with_name("LISTEN")):
+        each.write_bytes(bytes(240))
     replaced(path, b"x.raw", name.encode())
     assert wish in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-@pytest.mark.parametrize("name", ["below/y.raw", "./x.raw", "LIST"])
+@pytest.mark.parametrize("name", ["below/y.raw", "./x.raw", "LIST", "List.raw", "LOCALS", "LOC"])
 def test_data_files_below_the_header_are_read(tmp_path, suffix, name):
     (tmp_path / "below").mkdir()
     path = tmp_path / f"x{suffix}"
@@ -143,7 +147,7 @@ def test_data_files_below_the_header_are_read(tmp_path, suffix, name):
         for k, each in enumerate(names):
             (tmp_path / each).write_bytes(voxels[k * 40 : (k + 1) * 40])
         name = "\n".join(["LIST 2" if suffix == ".nhdr" else "LIST", *names, ""])
-    elif "y" in name:
+    elif name != "./x.raw":
         (tmp_path / "x.raw").rename(tmp_path / name)
     replaced(path, b"x.raw" if "LIST" not in name else b"x.raw\n", name.encode())
     assert torch.equal(io.read(path)[0], X)

@@ -166,3 +166,109 @@ def test_a_changed_image_keeps_its_path(tmp_path):
     assert image.path == tmp_path / "x.nii"
     image.save(image.path)
     assert torch.equal(tio.ScalarImage(tmp_path / "x.nii").data, OLD.flip(1))
+
+
+# Names
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize(
+    "stem",
+    ["LIST", "LIST_x", "LISTEN", "LIST x", "list", "LOCAL", "LOCALS", "p%d", "50%", "%s%s", "LIST%",
+     " x", "x ", "a b", "x 1 2", "a#b", "a:b", "a=b", "'a'", "x.y", "é", "-", "a\nb", "_LIST"],
+)  # fmt: skip
+def test_names_of_headers_that_are_words_of_their_formats(tmp_path, suffix, stem):
+    path = tmp_path / f"{stem}{suffix}"
+    for n in range(3):
+        io.write(OLD + n, AFFINE, path)
+        assert torch.equal(io.read(path)[0], OLD + n)
+        image = sitk.ReadImage(str(path))  # others read it, too
+        assert torch.equal(io.from_sitk(image)[0], OLD + n)
+        assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "y.raw").touch()
+    io.write(NEW, AFFINE, tmp_path / f"y{suffix}")
+    assert torch.equal(io.read(path)[0], OLD + 2)
+
+
+@pytest.mark.parametrize("suffix", [*WRITABLE, ".png", ".jpg", ".jpeg", ".tif", ".tiff"])
+@pytest.mark.parametrize("style", [str.upper, str.title, str.swapcase, str.lower])
+@pytest.mark.parametrize("stem", ["w", "W.x", "p%d", "%"])
+def test_suffixes_in_any_case(tmp_path, suffix, style, stem):
+    x = OLD[:, :, :, :1].to(torch.uint8) if suffix in (".png", ".jpg", ".jpeg") else OLD
+    written = style(suffix) if style is not str.swapcase else suffix[:-1] + suffix[-1].upper()
+    path = tmp_path / f"{stem}{written}"
+    for n in range(2):
+        tio.ScalarImage(x + n, affine=AFFINE).save(path)
+        y = tio.ScalarImage(path).data
+        close = 9 if suffix in (".jpg", ".jpeg") else 0
+        assert (y.int() - x.int() - n).abs().max() <= close
+    pair = (".hdr", ".img", ".mhd", ".nhdr")
+    assert len(list(tmp_path.iterdir())) == (2 if suffix in pair else 1)
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_folders_with_a_percent_sign(tmp_path, suffix):
+    path = tmp_path / "50%d" / f"x{suffix}"
+    path.parent.mkdir()
+    if suffix == ".mhd":
+        with pytest.raises(ValueError, match=r"a folder without % for \.mhd: got '.*x\.mhd'"):
+            io.write(OLD, AFFINE, path)
+        io.write(OLD, AFFINE, tmp_path / "x.mhd")
+        for name in ("x.mhd", "x.raw"):
+            (tmp_path / name).rename(path.with_name(name))
+    else:
+        io.write(OLD, AFFINE, path)
+    assert torch.equal(io.read(path)[0], OLD)
+
+
+@pytest.mark.parametrize(("one", "other"), [(".hdr", ".HDR"), (".img", ".Img"), (".hDr", ".HdR")])
+def test_pairs_whose_names_differ_in_case(tmp_path, one, other):
+    io.write(OLD, AFFINE, tmp_path / f"x{one}")
+    if (tmp_path / f"x{other}").exists():
+        pytest.skip("file names without case")
+    io.write(NEW, AFFINE, tmp_path / f"x{other}")
+    assert torch.equal(io.read(tmp_path / f"x{one}")[0], OLD)
+    assert torch.equal(io.read(tmp_path / f"x{other}")[0], NEW)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+# Data files of several headers
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".MHD"])
+@pytest.mark.parametrize("other", ["y{}", "z.mha", "a b{}", "x.y{}"])
+@pytest.mark.parametrize("form", [" {}", " ./{}", "{}"])
+def test_a_data_file_that_another_header_names_stays(tmp_path, suffix, other, form):
+    if form == "{}" and suffix == ".nhdr":
+        pytest.skip("NRRD needs the space")
+    path, copied = tmp_path / f"x{suffix}", tmp_path / other.format(suffix)
+    if other == "z.mha" and suffix == ".nhdr":
+        copied = tmp_path / "z.nrrd"
+    (tmp_path / "x.raw").write_bytes(b"of someone else")
+    io.write(OLD, AFFINE, path)
+    copied.write_text(path.read_text().replace(" x.2.raw", form.format("x.2.raw")))
+    for _ in range(2):
+        io.write(NEW, AFFINE, path)
+        assert torch.equal(io.read(path)[0], NEW)
+        assert torch.equal(io.read(copied)[0], OLD)
+    copied.unlink()
+    io.write(NEW, AFFINE, path)
+    assert len(list(tmp_path.glob("x.*.raw"))) == 2  # that of the removed header is no one's
+
+
+@pytest.mark.parametrize("listed", ["x.raw\n", "other.raw\nx.raw"])
+def test_a_data_file_in_a_list_of_another_header_stays(tmp_path, listed):
+    io.write(OLD, AFFINE, tmp_path / "x.mhd")
+    text = (tmp_path / "x.mhd").read_text()
+    (tmp_path / "y.mhd").write_text(text.replace("x.raw", "LIST\n" + listed))
+    io.write(NEW, AFFINE, tmp_path / "x.mhd")
+    assert (tmp_path / "x.raw").exists()
+
+
+def test_data_files_of_similar_names_are_removed(tmp_path):
+    for name in ("ax", "x", "x.raw"):
+        io.write(OLD, AFFINE, tmp_path / f"{name}.mhd")
+    io.write(NEW, AFFINE, tmp_path / "x.mhd")
+    io.write(NEW, AFFINE, tmp_path / "x.mhd")
+    assert len(list(tmp_path.iterdir())) == 6

@@ -115,10 +115,9 @@ class Image:
         if meta_tensor.is_meta_tensor(source):
             source, affine = meta_tensor.split(source)
         elif io.is_sitk(source):
-            source, affine = io.from_sitk(source)
+            self._nifti, (source, affine) = io.sitk_fields(source), io.from_sitk(source)
         elif io.is_nibabel(source):
-            self._nifti = io.nifti_fields(source)
-            source, affine = io.from_nibabel(source)
+            self._nifti, (source, affine) = io.nifti_fields(source), io.from_nibabel(source)
         self._data = self._check_data(source)
         self._affine = geometry.check_affine(affine)
 
@@ -336,9 +335,8 @@ class Image:
     def save(self, path: str | Path) -> None:
         """Write the image in the format that the path's suffix names.
 
-        An interruption leaves the former file or the new one. Permissions are kept, links are
-        followed. NIfTI keeps the time step of the file that the voxels came from, and its sform and
-        qform codes if the affine is still the same; else both are 1, 'scanner'.
+        An interruption leaves the former file or the new one. Permissions are kept, links followed.
+        NIfTI keeps the time step that was read, and while the affine is the same qform and codes.
         """
         image = self._in_memory()
         io.write(*image._on_host(), path, image._nifti)

@@ -86,9 +86,8 @@ def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     if isinstance(x, Image):
         return ImagesBatch.from_images([x], view=True), lambda images, _: images.unbatch()[0]
     if io.is_sitk(x):
-        return ImagesBatch.from_images([cls(x)], view=True), lambda images, _: images.unbatch()[
-            0
-        ].as_sitk()
+        first = ImagesBatch.from_images([cls(x)], view=True)
+        return first, lambda images, _: io.to_sitk(*images.unbatch()[0]._on_host(), like=x)
     if io.is_nibabel(x):
         return ImagesBatch.from_images([cls(x)], view=True), _to_nibabel
     if _is_pil(x):

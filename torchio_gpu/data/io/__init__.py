@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from .guards import check_exists, expanded
-from .itk import PICTURES, from_sitk, to_sitk
+from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .reading import Volume, read, read_header, read_volume
 from .voxels import Header, NiftiFields, failing_as, shown
@@ -54,6 +54,7 @@ __all__ = [
     "read_header",
     "read_volume",
     "shown",
+    "sitk_fields",
     "to_nibabel",
     "to_sitk",
     "write",

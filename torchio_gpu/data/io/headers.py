@@ -113,17 +113,16 @@ def meta_image(path: Path) -> Payload:
     length = _integer(fields, "CompressedDataSize", 0, 1 << 62, "0") if compressed else 0
     skip = _integer(fields, "HeaderSize", -1, 1 << 62, "0")
     name = fields["ElementDataFile"]
-    words = name.split()
     parts: tuple[tuple[Path, int, int | None], ...]
     if name in ("LOCAL", "Local", "local"):
         parts = ((path, end, length or None),)
-    elif (words and words[0] == "LIST") or "%" in name:
+    elif name.startswith("LIST") or "%" in name:  # whatever follows, as in MetaIO
         rest = path.read_bytes()[end:].decode("utf-8", "surrogateescape") if "%" not in name else ""
         names = [line.strip() for line in rest.splitlines() if line.strip()]
         if not names or compressed:
             raise ValueError(
-                "ElementDataFile must be LOCAL, one file, or a LIST of files that are not "
-                f"compressed: got '{name}'"
+                "ElementDataFile must be LOCAL, one file, whose name has no % and begins not with "
+                f"LIST, or a LIST of files that are not compressed: got '{name}'"
             )
         parts = tuple((file, max(skip, 0), None) for file in data_files(path, names))
     else:
@@ -168,7 +167,7 @@ def nrrd(path: Path) -> Payload:
             if not separator or key in fields:
                 raise ValueError(f"header must name each field once: got '{line[:60]}'")
             fields[key] = value.strip()
-            if key == "data file" and re.match(r"LIST\b", fields[key]):
+            if key == "data file" and re.fullmatch(r"LIST(\s+\d+)?", fields[key]):
                 listed = []
     axes = _integer(fields, "dimension", 1, MOST_AXES)
     sizes = _integers(fields, "sizes", axes, 1)
@@ -189,8 +188,11 @@ def nrrd(path: Path) -> Payload:
         files, start = [path], end
         if end == path.stat().st_size and not text.endswith("\n"):
             raise ValueError("header must name a data file or end with an empty line")
-    elif listed is None and "%" in name:
-        raise ValueError(f"data file must be one file or a LIST of files: got '{name}'")
+    elif listed is None and ("%" in name or name.startswith("LIST")):
+        raise ValueError(
+            "data file must be one file, whose name has no % and begins not with LIST, or a LIST "
+            f"of files: got '{name}'"
+        )
     else:
         files = data_files(path, [one for one in listed if one] if listed is not None else [name])
         start = 0

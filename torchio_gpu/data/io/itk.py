@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from . import headers
-from .compressed import GZIP_MAGIC, MOST_INFLATED, inflate
+from .compressed import MOST_INFLATED
 from .guards import check_name, check_size
 from .voxels import (
     LPS,
     Box,
     Header,
+    NiftiFields,
     Source,
     box_of,
     checked_affine,
@@ -28,6 +30,7 @@ from .voxels import (
     torch_dtype,
     writable_array,
 )
+from .whole import check_ending, check_pages
 
 TIFF = (".tif", ".tiff")
 PICTURES = {  # what each can hold
@@ -37,6 +40,14 @@ PICTURES = {  # what each can hold
 }
 #: Bytes of voxels that a byte of a file can become at most, where that is more than deflate's.
 _MOST = {**dict.fromkeys(TIFF, 1 << 17), ".jp2": 1 << 17}
+#: Suffixes that ITK does not know in capitals, with the readers that can be told to read them, ...
+_CAPITALS = {
+    **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
+    **dict.fromkeys((".jpg", ".jpeg"), "JPEGImageIO"),
+    ".gipl": "GiplImageIO",
+}
+#: ... and those that not even their readers take.
+_SMALL = (".gipl.gz", ".jp2", ".j2k", ".jpt")
 
 
 def open_itk(path: Path) -> Source:
@@ -48,6 +59,13 @@ def open_itk(path: Path) -> Source:
         payload = _payload(path, start)
         reader = sitk().ImageFileReader()
         reader.SetFileName(str(path))
+        suffix = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffix)
+        if suffix != suffix.lower():
+            if suffix.lower() in _SMALL:
+                raise ValueError(f"suffix must be in small letters for SimpleITK: got {suffix}")
+            if not sitk().ImageFileReader.GetImageIOFromFileName(str(path)):
+                reader.SetImageIO(_CAPITALS.get(suffix.lower(), ""))
+        check_pages(path)
     with failing_as(
         f"'{shown(path)}' should be an image that SimpleITK knows, but has no such header"
     ):
@@ -55,7 +73,8 @@ def open_itk(path: Path) -> Source:
     header, sizes = _header(reader, reader.GetNumberOfComponents()), reader.GetSize()
     if payload is not None and payload.scale != 1:
         header.affine[:3] *= payload.scale
-    needed = int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
+    needed = math.prod(header.shape) * header.dtype.itemsize
+    itemsize = _stored(reader).itemsize
     most = _MOST.get(path.suffix.lower(), MOST_INFLATED)
 
     def load(box: Box) -> Tensor:
@@ -65,8 +84,7 @@ def open_itk(path: Path) -> Source:
             payload.verify()
         elif payload is None:
             check_size(needed, path.stat().st_size * most)
-            if start[:2] == GZIP_MAGIC:
-                inflate(path, "gzip", keep=False)
+            check_ending(path, math.prod(header.shape), itemsize)
         spans = [(part.start, part.stop - part.start) for part in box[: len(sizes)]]
         starts, extents = zip(*spans, *((0, size) for size in sizes[3:]), strict=True)
         reader.SetExtractIndex(starts)
@@ -86,10 +104,15 @@ def _payload(path: Path, start: bytes) -> headers.Payload | None:
     return None
 
 
+def _stored(source: Any) -> np.dtype:
+    """Type of the voxels of a SimpleITK image, or of a reader that has read its file's header."""
+    twin = sitk().Image([1, 1], source.GetPixelID())
+    return sitk().GetArrayViewFromImage(twin).dtype
+
+
 def _header(source: Any, components: int) -> Header:
     """Header of a SimpleITK image, or of a reader that has read its file's header."""
-    twin = sitk().Image([1, 1], source.GetPixelID())
-    dtype = torch_dtype(sitk().GetArrayViewFromImage(twin).dtype)
+    dtype = torch_dtype(_stored(source))
     sizes = source.GetSize()
     n, dims = len(sizes), min(3, len(sizes))
     affine = np.eye(4)
@@ -97,7 +120,12 @@ def _header(source: Any, components: int) -> Header:
     affine[:dims, :dims] = direction[:dims, :dims]
     affine[:dims, 3] = source.GetOrigin()[:dims]
     shape = shape_of(sizes, 1 if dtype.is_complex else components)  # a reader counts two in complex
-    return Header(shape, torch.from_numpy(LPS @ affine), dtype)
+    affine = LPS @ affine
+    steps = [
+        step for step, size in zip(source.GetSpacing()[3:], sizes[3:], strict=True) if size > 1
+    ]
+    nifti = NiftiFields(0, 0, affine, steps[0], "sec") if steps else None  # ITK's unit of time
+    return Header(shape, torch.from_numpy(affine.copy()), dtype, nifti)
 
 
 def image_tensor(image: Any, box: Box, dtype: torch.dtype) -> Tensor:
@@ -118,22 +146,52 @@ def from_sitk(image: Any) -> tuple[Tensor, Tensor]:
     return image_tensor(image, box_of(None, header.shape[1:]), header.dtype), affine
 
 
-def to_sitk(tensor: Tensor, affine: Tensor) -> Any:
+def sitk_fields(image: Any) -> NiftiFields | None:
+    """Time step of a SimpleITK image with an axis of time; None if it has none."""
+    return _header(image, image.GetNumberOfComponentsPerPixel()).nifti
+
+
+def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
     """3D SimpleITK image, of vectors if C > 1, of a volume (C, I, J, K) and its affine (4, 4).
 
     A sheared affine is kept exactly: SimpleITK holds and uses directions that are not orthogonal.
     Complex voxels raise ValueError: most of SimpleITK's formats lose them.
+
+    like: SimpleITK image with as many axes as the result shall have. Channels lie along a fourth
+    axis if they do so there, whose step, origin and direction are kept. ValueError if the volume
+    has several slices, or slices that are turned out of their plane, and `like` is 2D.
     """
     array = writable_array(tensor)
     if array.dtype.kind == "c":
         raise ValueError(f"tensor must be real for SimpleITK: got {tensor.dtype}")
     matrix = LPS @ checked_affine(affine, "affine").numpy()
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    axes = 3 if like is None else like.GetDimension()
+    turned = np.abs(matrix[2, :2]).max() > 1e-6 * np.abs(matrix[:2, :2]).max()
+    if axes == 2 and (array.shape[3] > 1 or turned):
+        raise ValueError(
+            "volume must have one slice, K = 1, that lies across the third axis, to become a 2D "
+            f"SimpleITK image: got shape {tuple(tensor.shape)} and affine {affine.tolist()}"
+        )
+    more = [] if like is None else list(like.GetSize()[3:])
     vectors = len(array) > 1
-    image = sitk().GetImageFromArray(array.T if vectors else array[0].T, isVector=vectors)
+    if more and like.GetNumberOfComponentsPerPixel() == 1:
+        vectors = False
+        more[next((axis for axis, size in enumerate(more) if size > 1), 0)] = len(array)
+    sizes = (*more[::-1], *array.shape[:0:-1])[-axes:]
+    channels_last = array.T if vectors else array.transpose(0, 3, 2, 1)
+    voxels = channels_last.reshape(*sizes, len(array)) if vectors else channels_last.reshape(sizes)
+    image = sitk().GetImageFromArray(voxels, isVector=vectors)
+    space = min(axes, 3)
+    spacing, origin, direction = np.ones(axes), np.zeros(axes), np.eye(axes)
+    if more:
+        spacing[3:], origin[3:] = like.GetSpacing()[3:], like.GetOrigin()[3:]
+        direction = np.reshape(like.GetDirection(), (axes, axes))
+    spacing[:space] = np.linalg.norm(matrix[:3, :3], axis=0)[:space]
+    origin[:space] = matrix[:space, 3]
+    direction[:space, :space] = matrix[:space, :space] / spacing[:space]
     image.SetSpacing(spacing.tolist())
-    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin(origin.tolist())
     return image
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ FALLBACK = (".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
 
 _MM = {"meter": 1e3, "micron": 1e-3}  # millimetres in a unit; unknown is taken as mm
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}
+_AFNI = {77001: 1e-3, 77002: 1.0}  # seconds in a unit of time
 
 
 def open_nifti(path: Path) -> Source:
@@ -74,17 +76,16 @@ def open_nifti(path: Path) -> Source:
 
 
 def _parts(path: Path) -> dict[str, Path]:
-    """Files of an image: 'header' alone, or 'header' and 'image'."""
+    """Files of an image: 'header' alone, or 'header' and 'image', and 'mat' if there is one."""
     lower = path.name.lower()
-    packed = next((suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
-    stem = path.name[: len(path.name) - len(packed)]
-    suffix = Path(stem).suffix
-    if suffix.lower() not in PAIR:
+    packed = next((path.suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
+    plain = path.with_name(path.name[: len(path.name) - len(packed)])
+    suffix = plain.suffix.lower()
+    if suffix not in PAIR:
         return {"header": path}
-    twin = PAIR[suffix.lower()]
-    twin = twin.upper() if suffix.isupper() else twin
-    names = [stem[: -len(suffix)] + twin + end for end in dict.fromkeys((packed, "", ".gz"))]
-    found = [path.parent / name for name in names]
+    ends = dict.fromkeys((packed, "", ".gz"))
+    twins = dict.fromkeys((twin(plain).name, plain.with_suffix(PAIR[suffix]).name))
+    found = [path.parent / (name + end) for name in twins for end in ends]
     other = next((one for one in found if one.exists()), found[0])
     if not other.exists():
         raise FileNotFoundError(
@@ -92,9 +93,19 @@ def _parts(path: Path) -> dict[str, Path]:
             f"'{shown(other.name)}' beside it, which does not exist"
         )
     check_exists(other)
-    if twin.lower() == ".hdr":
-        return {"header": other, "image": path}
-    return {"header": path, "image": other}
+    files = {"header": path, "image": other}
+    if suffix == ".img":
+        files = {"header": other, "image": path}
+    # SPM may have an affine beside them
+    mats = [plain.with_suffix(".mat" + end) for end in ends]
+    found = [mat for mat in mats if mat.is_file()]
+    return files | ({"mat": found[0]} if found else {})
+
+
+def twin(path: Path) -> Path:
+    """Other file of a pair, whose suffix has its capitals where that of the first has them."""
+    letters = zip(PAIR[path.suffix.lower()], path.suffix, strict=True)
+    return path.with_suffix("".join(a.upper() if b.isupper() else a for a, b in letters))
 
 
 def _image_class(start: bytes, single: bool) -> Any:
@@ -117,8 +128,24 @@ def _image(cls: Any, parts: dict[str, Path], stack: ExitStack) -> Any:
     files.setdefault("image", files["header"])
     if len(parts) == 1:
         del files["header"]
+    if "mat" in dict(cls.files_types):
+        files.setdefault("mat", BytesIO())  # NiBabel takes an empty one for none
+    else:
+        files.pop("mat", None)
     holders = {name: library.FileHolder(fileobj=file) for name, file in files.items()}
-    return cls.from_file_map(holders)
+    with _needing():
+        return cls.from_file_map(holders)
+
+
+@contextmanager
+def _needing() -> Iterator[None]:
+    """Turn a missing package that NiBabel wants for a file into an OSError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name == "nibabel":
+            raise
+        raise OSError(f"{error.name} is needed for it: pip install {error.name}") from error
 
 
 def _flat_end(shape: Sequence[int], box: Box) -> int:
@@ -132,12 +159,8 @@ def open_other(path: Path) -> Source:
     with failing_as(
         f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
     ):
-        try:
+        with _needing():  # MINC 2 lies in HDF5
             image: Any = nibabel().load(path)
-        except ModuleNotFoundError as error:  # MINC 2 lies in HDF5
-            if error.name == "nibabel":
-                raise
-            raise OSError(f"{error.name} is needed for it: pip install {error.name}") from error
         header, load = source(image)
 
     def checked(box: Box) -> Tensor:
@@ -195,21 +218,45 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
     return _with_fields(header, image.header), load
 
 
-def _with_fields(header: Header, nifti: Any) -> Header:
-    """Header in millimetres, and with the fields of a NIfTI header."""
-    if not hasattr(nifti, "get_xyzt_units"):
-        return header
+def _with_fields(header: Header, stored: Any) -> Header:
+    """Header in millimetres, and with what NIfTI can hold of a header of NiBabel."""
+    affine = header.affine
+    if not hasattr(stored, "get_xyzt_units"):
+        step = _seconds(stored)
+        if step is None:
+            return header
+        return replace(header, nifti=NiftiFields(0, 0, affine.numpy().copy(), step, "sec"))
     try:
-        space, time = nifti.get_xyzt_units()
+        space, time = stored.get_xyzt_units()
     except KeyError:  # codes that NIfTI does not define
         space = time = "unknown"
-    affine = header.affine
-    affine[:3] *= _MM.get(space, 1.0)
-    zooms = nifti.get_zooms()
+    scale = _MM.get(space, 1.0)
+    affine[:3] *= scale
+    zooms = stored.get_zooms()
     step = float(zooms[3]) if len(zooms) > 3 else 1.0
     step, time = step * _SECONDS.get(time, 1.0), "sec" if time in _SECONDS else time
-    codes = int(nifti["sform_code"]), int(nifti["qform_code"])
-    return replace(header, nifti=NiftiFields(*codes, affine.numpy().copy(), step, time))
+    sform, qform = int(stored["sform_code"]), int(stored["qform_code"])
+    matrix = None
+    if qform:
+        with suppress(Exception):  # quaternions that are none; the sform is used
+            matrix = np.diag([scale, scale, scale, 1.0]) @ stored.get_qform()
+    return replace(
+        header, nifti=NiftiFields(sform, qform, affine.numpy().copy(), step, time, matrix)
+    )
+
+
+def _seconds(stored: Any) -> float | None:
+    """Time between the volumes of a FreeSurfer, Philips or AFNI file, if it says so."""
+    name, zooms, unit = type(stored).__name__, stored.get_zooms(), None
+    if len(zooms) < 4:
+        return None
+    if name == "MGHHeader":
+        unit = 1e-3
+    elif name == "PARRECHeader" and stored.general_info["dyn_scan"]:
+        unit = 1.0
+    elif name == "AFNIHeader":
+        unit = _AFNI.get(stored.info.get("TAXIS_NUMS", [0, 0, 0])[2])
+    return float(zooms[3]) * unit if unit and zooms[3] > 0 else None
 
 
 def from_nibabel(image: Any) -> tuple[Tensor, Tensor]:
@@ -236,8 +283,9 @@ def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None
     Image and tensor may share memory.
 
     fields: Of the file that the image was read from. The step along the fourth axis and its unit
-    are kept if there is such an axis, and the codes of sform and qform where the affine is still
-    the file's. Otherwise both codes are 1, 'scanner'.
+    are kept if there is such an axis. Where the affine is still the file's, the qform is kept, too,
+    and the codes of both. Otherwise both hold the affine with code 1, 'scanner', but the qform has
+    no code if it was another than the sform.
     """
     array = writable_array(tensor)
     if max(array.shape) > 32767:
@@ -263,7 +311,13 @@ def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None
     same = np.allclose(fields.affine, matrix, rtol=0, atol=1e-6 * np.abs(matrix).max())
     if same and (fields.sform_code or fields.qform_code):
         header["sform_code"] = fields.sform_code
-        header["qform_code"] = 0 if sheared else fields.qform_code
-        if not (fields.sform_code or int(header["qform_code"])):
-            header["sform_code"] = 1
+        if fields.qform is None:
+            header["qform_code"] = 0
+        else:
+            header.set_qform(fields.qform, fields.qform_code)
+    elif fields.sform_code and fields.qform is not None:
+        # float32 quaternions of half a turn are off by 3e-4
+        spacing = np.linalg.norm(fields.affine[:3, :3], axis=0).max()
+        if not np.allclose(fields.qform, fields.affine, rtol=0, atol=2e-3 * spacing):
+            header["qform_code"] = 0
     return image

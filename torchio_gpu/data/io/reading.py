@@ -51,7 +51,8 @@ def read(
 
     Whole reads of gzip and bzip2 files and of compressed MetaImage and NRRD check the checksums of
     all compressed bytes. Reads of a region do not: a damaged file can give wrong voxels there.
-    Neither DICOM, TIFF and JPEG nor anything uncompressed has checksums.
+    Neither DICOM, TIFF and JPEG nor anything uncompressed has checksums, but files that are shorter
+    than their headers say are errors.
 
     A MetaImage or NRRD header may only name data files that lie beside or below it. Sizes that a
     header claims are compared with the file before memory is taken for them. Units of NIfTI, NRRD

@@ -23,11 +23,11 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS+ and SimpleITK's world, eit
 
 @dataclass(frozen=True)
 class NiftiFields:
-    """Fields of a NIfTI header that a tensor and its affine cannot hold.
+    """Fields of NIfTI for what a tensor and its affine cannot hold, from a header of any format.
 
     sform_code, qform_code: NIfTI's codes of the two transforms. affine: (4, 4), mm, as read.
     step: Distance of channels along the fourth axis. step_unit: NiBabel's name of its unit, a time
-    always in 'sec'.
+    always in 'sec'. qform: (4, 4), mm, if there is one.
     """
 
     sform_code: int
@@ -35,6 +35,7 @@ class NiftiFields:
     affine: np.ndarray
     step: float
     step_unit: str
+    qform: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Header:
     """Facts about an image that are known before its voxels are read.
 
     shape: (C, I, J, K). affine: (4, 4) float64, voxel to world RAS+ mm. dtype: what `read` returns.
-    nifti: Further fields of a NIfTI header.
+    nifti: Further fields.
     """
 
     shape: tuple[int, int, int, int]

@@ -16,14 +16,16 @@ from torch import Tensor
 
 from .guards import check_name, expanded
 from .itk import PICTURES, picture, to_sitk
-from .nifti import PAIR, to_nibabel
+from .nifti import PAIR, to_nibabel, twin
 from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DETACHED = (".nhdr", ".mhd")
+HEADERS = (*DETACHED, ".nrrd", ".mha")  # what may name a data file
 WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", *PICTURES)
 
 _PREFIX = ".torchio_gpu-"  # of folders that are being written into
+_MOST_HEADER = 1 << 20  # bytes that are looked at
 _DAY = 24 * 3600  # seconds, after which a writer is taken as dead
 
 
@@ -49,7 +51,8 @@ def write(
     The file appears whole or not at all: wherever writing is interrupted, what was there before or
     what was to be written can be read under the name. This holds for pairs, too. The data file of
     a .mhd or .nhdr is new (`x.raw`, or `x.2.raw` and so on where that exists) until the header
-    names it; then the data file of the former header is removed. The .img of a .hdr is for a
+    names it; then the data file of the former header is removed, unless another header beside it
+    names that, too. The .img of a .hdr is for a
     moment followed by the new voxels, to which the new header points. An interruption may leave
     an unused data file or a hidden folder `.torchio_gpu-…`; such folders are removed by the next
     write into the same folder once they are a day old.
@@ -79,12 +82,15 @@ def write(
         image = convert(tensor, affine, suffix) if convert else to_sitk(tensor, affine)
         save = sitk().WriteImage
     real = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if suffix == ".mhd" and "%" in str(real.parent):  # ITK would number the data file
+        raise ValueError(f"path must lie in a folder without % for .mhd: got '{shown(path)}'")
     with failing_as(f"'{shown(path)}' could not be written"):
         _remove_stale(real.parent)
         # In the target's folder, so that the last step is a rename within one disk.
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=real.parent) as folder:
-            # SimpleITK and NiBabel choose the format by the name.
-            draft = Path(folder, path.name)
+            # SimpleITK and NiBabel choose the format by the name, take only some suffixes in
+            # capitals, and a % for a place of numbers.
+            draft = Path(folder, f"image{suffix}")
             save(image, str(draft))
             if suffix in DETACHED:
                 _replace_detached(draft, real)
@@ -113,7 +119,7 @@ def _replace_detached(draft: Path, target: Path) -> None:
     """Put a header in the place of another, with a data file that no other header names."""
     (voxels,) = (file for file in draft.parent.iterdir() if file != draft)
     former = _data_name(target)
-    data = _reserved(target.parent, target.stem)
+    data = _reserved(target.parent, _data_stem(target))
     try:
         if former is not None:
             with suppress(FileNotFoundError):
@@ -129,9 +135,26 @@ def _replace_detached(draft: Path, target: Path) -> None:
     except BaseException:
         data.unlink(missing_ok=True)
         raise
-    others = {_data_name(target.with_suffix(suffix)) for suffix in DETACHED}
-    if former is not None and former not in others:
+    if former is not None and not _is_named(former, target):
         (target.parent / former).unlink(missing_ok=True)
+
+
+def _is_named(data: str, header: Path) -> bool:
+    """Tell whether a header beside this one has the name of a data file in it."""
+    name = re.compile(rb"(?<![^\s/\\=:])" + re.escape(os.fsencode(data)) + rb"(?!\S)")
+    for other in header.parent.iterdir():
+        if other.suffix.lower() in HEADERS and other.name != header.name and other.is_file():
+            most = _MOST_HEADER if other.suffix.lower() in DETACHED else 1 << 16
+            with other.open("rb") as file:
+                if name.search(file.read(most)):
+                    return True
+    return False
+
+
+def _data_stem(header: Path) -> str:
+    """Stem of data files that readers take for a name: no list, place of numbers, or drive."""
+    stem = re.sub(r"[%:\x00-\x1f\x7f]", "_", header.stem.strip())
+    return f"_{stem}" if stem.startswith("LIST") or not stem else stem
 
 
 def _reserved(folder: Path, stem: str) -> Path:
@@ -151,11 +174,11 @@ def _data_name(header: Path) -> str | None:
     """Data file of a header, if it is one of those that :func:`write` makes."""
     try:
         with header.open("rb") as file:
-            text = file.read(1 << 16).decode("utf-8", "surrogateescape")
+            text = file.read(_MOST_HEADER).decode("utf-8", "surrogateescape")
     except OSError:
         return None
     match = re.search(r"(?m)^(?:ElementDataFile = |data file: )([^\r\n]+)$", text)
-    ours = rf"{re.escape(header.stem)}(\.\d+)?\.raw"
+    ours = rf"{re.escape(_data_stem(header))}(\.\d+)?\.raw"
     return match[1] if match and re.fullmatch(ours, match[1]) else None
 
 
@@ -166,9 +189,7 @@ def _replace_pair(draft: Path, path: Path) -> None:
     begin. So for a moment the .img has both, the former at the start and the new ones after them.
     """
     new = {part.suffix.lower(): part for part in draft.parent.iterdir()}
-    old = {
-        suffix: Path(os.path.realpath(path.with_name(part.name))) for suffix, part in new.items()
-    }
+    old = {file.suffix.lower(): Path(os.path.realpath(file)) for file in (path, twin(path))}
     header, voxels = old[".hdr"], old[".img"]
     if header.exists() and voxels.exists():
         offset = max(voxels.stat().st_size, new[".img"].stat().st_size)
