@@ -112,6 +112,9 @@ def test_labels_stay_labels(oblique, tmp_path):
         ("RandomFlip --axes LR,XY", "axes must be .*got 'XY'"),
         ("RandomFlip 3", "look like --degrees 15, got '3'"),
         ("Gamma", "Gamma needs gamma"),
+        ("Resample --target 1e-9", "^torchio-gpu: target must make images of .* got 1e-09"),
+        ("Pad --padding 1000000", "^torchio-gpu: padding must make images of .* got 1000000"),
+        ("Resize --target-shape 4000", "^torchio-gpu: there is not enough memory for .* bytes$"),
     ],
 )
 def test_mistakes_in_arguments(words, message, oblique, tmp_path):
@@ -119,6 +122,17 @@ def test_mistakes_in_arguments(words, message, oblique, tmp_path):
     found = sentence(run("transform", oblique, target, *words.split()))
     assert re.search(message, found.strip())
     assert not target.exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no\nsuch luck"), MemoryError("x")])
+def test_errors_of_libraries_are_sentences(error, oblique, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(tio.Flip, "__call__", fail)
+    words = ("transform", oblique, tmp_path / "out.nii", "Flip", "--axes", 0)
+    said = sentence(run(*words))
+    assert said in ("torchio-gpu: there is not enough memory\n", "torchio-gpu: no\n")
 
 
 def test_mistakes_in_files(oblique, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -259,8 +260,15 @@ def _mistakes_in_a_sentence() -> Iterator[None]:
     """End with exit code 2 and the error's own words: they name what is wrong and the cure."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
+    except (
+        ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError, MemoryError,
+    ) as error:  # fmt: skip
+        message = str(error.args[0] if isinstance(error, KeyError) else error)
+        if isinstance(error, MemoryError) or "allocate memory" in message:  # torch's is no type
+            needed = re.search(r"allocate (\d+ bytes|.*for an array.*)", message)
+            message = f"there is not enough memory{f' for {needed[1]}' if needed else ''}"
+        elif isinstance(error, RuntimeError):  # torch adds where in its sources it happened
+            message = message.partition("\n")[0]
         typer.echo(f"torchio-gpu: {message}", err=True)
         raise typer.Exit(2) from error
 

@@ -41,12 +41,18 @@ def spatial_shape(x: Tensor) -> Triple:
     return i, j, k
 
 
+def brief(value: Any) -> str:
+    """Return a value as a few words on one line, for a sentence."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def rectangular(value: Any, name: str) -> np.ndarray:
     """Return what was given as an array; raise if it is nested unevenly."""
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} must be numbers in an even shape, got {value!r}") from error
+        raise ValueError(f"{name} must be numbers in an even shape, got {brief(value)}") from error
 
 
 def check_triple(value: Any, name: str, least: int = 1) -> Triple:

@@ -11,7 +11,7 @@ from tests.close import assert_close
 from tests.volumes import smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
-from torchio_gpu.functional.spatial import MODES as ALL_MODES
+from torchio_gpu.functional.maps import MODES as ALL_MODES
 
 SIZE = (13, 40, 22)
 MODES = {

@@ -1,4 +1,4 @@
-"""Damaged records of histories: each is read right, or refused by a ValueError."""
+"""Damaged records of histories: each is read right and can be applied, or is refused."""
 
 from __future__ import annotations
 
@@ -49,13 +49,17 @@ def damage(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     walk(record)
     container, key = chance.choice(spots)
     kind = chance.randrange(8)
-    if kind == 0 and isinstance(container, dict):
+    if kind == 0:
         del container[key]
+    elif kind == 1:
+        container[key] = [container[key]]
+    elif kind == 2 and isinstance(container, list):
+        container.insert(key, container[key])
     else:
         container[key] = [
             None, "x", math.nan, math.inf, [], {}, {"shape": [2**20, 2**20]}, [[1, 2], [3]],
-            -1, 2**70, "Transform", ["a", 1], True, [math.nan],
-        ][chance.randrange(14)]  # fmt: skip
+            -1, 2**70, "Transform", ["a", 1], True, [math.nan], 1e308, 2**31, -(2**40), 0,
+        ][chance.randrange(18)]  # fmt: skip
     return record
 
 
@@ -83,4 +87,21 @@ def run(number: int, seed: int) -> tuple[str, str]:
         return "refused", str(error)
     except Exception as error:
         return "bad: error", f"{type(error).__name__}: {error}: {record}"[:1000]
-    return ("read", "") if looks_right(recorded) else ("bad: accepted", str(record)[:1000])
+    if not looks_right(recorded):
+        return "bad: accepted", str(record)[:1000]
+    return applied(recorded, record)
+
+
+def applied(recorded: Any, record: dict[str, Any]) -> tuple[str, str]:
+    """Apply what was accepted, and undo it: it works, or a sentence says why it does not fit."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = recorded(subject())
+            if recorded.is_invertible:
+                recorded.inverse()(out)
+    except (ValueError, KeyError) as error:
+        return "read: does not fit", str(error)
+    except Exception as error:
+        return "bad: applied", f"{type(error).__name__}: {error}: {record}"[:1000]
+    return "read", ""

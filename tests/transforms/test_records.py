@@ -1,8 +1,11 @@
 """Histories: applied again, written down, checked when read, and small."""
 
+import copy
 import json
+import math
 import pickle
 from collections import Counter
+from typing import Annotated, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ from tests.robustness.records import WRITABLE
 from tests.volumes import subject
 from torchio_gpu.transforms import naming
 from torchio_gpu.transforms.base import Transform
+from torchio_gpu.transforms.history import _leaves
+from torchio_gpu.transforms.parameters.params import Params
 from torchio_gpu.transforms.pipeline import points
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
@@ -64,8 +69,59 @@ def test_histories_hold_grids_and_no_volumes(name):
 def test_damaged_records_raise_a_sentence():
     robustness.prepare()
     found = Counter(robustness.run(number, seed=0)[0] for number in range(1500))
-    assert set(found) == {"refused", "read"}
+    assert set(found) == {"refused", "read", "read: does not fit"}
     assert found["refused"] > 500
+    assert found["read"] > 50
+
+
+def set_at(record, value, *keys):
+    """A copy of a record with one of its parameters replaced."""
+    record = copy.deepcopy(record)
+    part = record["params"]
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    return record
+
+
+NOISE, PAD, AFFINE = tio.RandomNoise(), tio.Pad(2), tio.RandomAffineElasticDeformation()
+DAMAGES = [
+    (NOISE, None, ("std",), "std must be a list of numbers, got None"),
+    (NOISE, 3, ("std",), "std must be a list of numbers, got 3"),
+    (NOISE, [-1], ("mean",), r"mean must be of shape \(B, M\), with M=1.* got \(1,\)"),
+    (NOISE, [[1.0, 2.0]], ("mean",), r"mean must be of shape \(B, M\).* got \(1, 2\)"),
+    (NOISE, [[[1.0]]], ("mean",), r"mean must be of shape \(B, M\).* got \(1, 1, 1\)"),
+    (NOISE, {"shape": [1, 0]}, ("mean",), r"mean must be of shape .* got \(1, 0\)"),
+    (NOISE, [[0.5]], ("seed",), r"seed must be made of ints, got \[\[0.5\]\]"),
+    (NOISE, [[True]], ("std",), r"std must be made of numbers, got \[\[True\]\]"),
+    (PAD, True, ("shape",), "shape must be a list of numbers, got True"),
+    (PAD, 1, ("undone",), "undone must be a bool, got 1"),
+    (PAD, [True], ("undone",), "undone must be a bool, got"),
+    (PAD, [2**20] * 3, ("shape", 0, 0), "shape must make images of <= .* in all"),
+    (PAD, [2**40] * 3, ("shape", 0, 0), "shape must be <= 1048576 voxels"),
+    (PAD, [0, 1, 1], ("before_shape", 0, 0), "before_shape must be integers > 0"),
+    (PAD, np.diag([1, 0, 1, 1]).tolist(), ("affine", 0, 0), "affine must be invertible"),
+    (AFFINE, [1.0], ("affine", "scales"), r"scales must be of shape \(B, 3\)"),
+    (AFFINE, [[1.0, math.nan, 1]], ("affine", "scales"), "scales must be finite"),
+    (AFFINE, None, ("bend",), "record of .* does not fit it"),
+    (AFFINE, "x", ("bend", "inverse"), "inverse must be a bool, got 'x'"),
+]
+
+
+@pytest.mark.parametrize(("transform", "value", "keys", "message"), DAMAGES)
+def test_parameters_are_held_against_what_their_class_declares(transform, value, keys, message):
+    record = transform(tio.Subject(t1=subject().t1)).history[0].to_dict()
+    tio.from_dict(record)
+    with pytest.raises(ValueError, match=message):
+        tio.from_dict(set_at(record, value, *keys))
+
+
+def test_all_arrays_of_parameters_declare_their_axes():
+    for cls in _leaves(Params):
+        if cls.__module__.startswith("torchio_gpu"):
+            for name, hint in get_type_hints(cls, include_extras=True).items():
+                plain = name == "neutral" or hint in (bool, str)
+                assert plain or get_origin(hint) is Annotated or issubclass(hint, Params), name
 
 
 class Foreign(tio.RandomNoise):

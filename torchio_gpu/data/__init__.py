@@ -1,6 +1,6 @@
 """The values: images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
 
-from .batch import ImagesBatch, SubjectsBatch
+from .batch import SubjectsBatch
 from .dataset import SubjectsDataset
 from .image import (
     AFFINE,
@@ -13,6 +13,7 @@ from .image import (
     LabelMap,
     ScalarImage,
 )
+from .images_batch import ImagesBatch
 from .subject import Subject
 
 __all__ = [

@@ -2,219 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..arrays import as_array, host
-from ..functional.patches import extract_patches
-from ..functional.rows import rows_at
-from ..functional.statistics import fill_value
-from ..geometry import Space
 from ..random import Streams, fresh_seeds
-from ..shapes import Triple, Volume, check_volume, converted
-from .given import usable
-from .image import AFFINE, DATA, INTENSITY, LABEL, LOCATION, TYPE, Image, image_class
-from .meta_tensor import is_meta_tensor, split
-from .subject import Subject
+from .image import INTENSITY, LOCATION
+from .images_batch import ImagesBatch
+from .subject import Subject, check_names
+from .travel import Traveller
 
-_IDENTITY = np.eye(4)[None]
 #: Attributes of a SubjectsBatch itself; all others are values of the samples.
 _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
 
 
-class ImagesBatch:
-    """One image of each of B samples.
-
-    Args:
-        data: Voxels, (B, C, I, J, K), on any device.
-        affine: Voxel to world of each sample, (B, 4, 4) float64 on the host; identity by default.
-        kind: 'intensity' or 'label'.
-        images: The images the voxels came from, for their paths and metadata.
-
-    >>> images = ImagesBatch(torch.zeros(2, 1, 4, 4, 4))
-    >>> images[DATA] is images.data, images.affine.shape
-    (True, (2, 4, 4))
-    """
-
-    #: Whether it is only there for a transform to fill in, and holds nothing yet.
-    placeholder: bool = False
-
-    def __init__(
-        self,
-        data: Volume,
-        affine: np.ndarray | None = None,
-        kind: str = INTENSITY,
-        images: Sequence[Image] | None = None,
-    ) -> None:
-        if is_meta_tensor(data):
-            data, own = split(data)
-            affine = np.broadcast_to(own, (len(data), 4, 4)).copy() if affine is None else affine
-        self.data = usable(check_volume(data, "data"))
-        batch = data.shape[0]
-        affine = _IDENTITY.repeat(batch, 0) if affine is None else host(as_array(affine, "affine"))
-        affine = affine.astype(np.float64, copy=False)
-        if np.shape(affine) != (batch, 4, 4):
-            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
-        if not np.isfinite(affine).all():
-            raise ValueError(f"affine must be finite, got {affine}")
-        if kind not in (INTENSITY, LABEL):
-            raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
-        self.affine = affine
-        self.kind = kind
-        self._images = images  # as templates: without their voxels
-
-    @classmethod
-    def from_images(
-        cls, images: Sequence[Image], name: str = "image", view: bool = False
-    ) -> ImagesBatch:
-        """Stack the voxels of images, one per sample, that share shape and type.
-
-        Voxels that have to be read for it are not kept in the images.
-
-        Args:
-            images: The images.
-            name: Their name, for errors.
-            view: Let the voxels of a single image be those of the batch, rather than a copy.
-        """
-        images = [image._in_memory() for image in images]
-        first = images[0]
-        for n, image in enumerate(images):
-            if image.shape != first.shape:
-                raise ValueError(
-                    f"images {name!r} of a batch must share a shape: sample 0 has {first.shape}, "
-                    f"sample {n} has {image.shape}; bring them to one shape first, for example "
-                    "with CropOrPad or by sampling patches"
-                )
-            if image.kind != first.kind:
-                raise ValueError(
-                    f"images {name!r} of a batch must be of one type: sample 0 is {first.kind}, "
-                    f"sample {n} is {image.kind}"
-                )
-        view = view and len(images) == 1
-        data = first.data[None] if view else torch.stack([i.data for i in images])
-        affine = np.stack([image.affine for image in images])
-        return cls(data, affine, first.kind, [image._with(None) for image in images])
-
-    def unbatch(self) -> list[Image]:
-        """One image per sample."""
-        if self._images is None:
-            cls = image_class(self.kind)
-            return [cls(tensor=d, affine=a) for d, a in zip(self.data, self.affine, strict=True)]
-        rows = zip(self._images, self.data, self.affine, strict=True)
-        return [image._with(data, affine) for image, data, affine in rows]
-
-    def with_data(self, data: Volume, affine: np.ndarray | None = None) -> ImagesBatch:
-        """These images with other voxels and, if given, other affines."""
-        return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
-
-    def rows(self, samples: Sequence[int]) -> ImagesBatch:
-        """The images of some samples."""
-        images = None if self._images is None else [self._images[n] for n in samples]
-        data = self.data[rows_at(samples, self.device)]
-        some = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
-        some.placeholder = self.placeholder
-        return some
-
-    def metadata(self, key: str) -> list[Any]:
-        """A value of the metadata of the images that were batched; None where one has none."""
-        if self._images is None:
-            return [None] * len(self)
-        return [image.metadata.get(key) for image in self._images]
-
-    def floating(self) -> ImagesBatch:
-        """These images with voxels to compute with: integers as float32."""
-        floats = self.dtype.is_floating_point or self.dtype.is_complex
-        return self if floats else self.with_data(self.data.float())
-
-    def part(self, first: np.ndarray, size: Triple) -> Volume:
-        """Some of the voxels of each sample.
-
-        Args:
-            first: Their first voxels, [B, 3].
-            size: How many along I, J, K.
-        """
-        return extract_patches(self.data, first, size)
-
-    def fill_value(self, rule: str | float) -> Any:
-        """A number for what is outside, or one for each sample and channel, [B, C].
-
-        Args:
-            rule: See :func:`torchio_gpu.functional.fill_value`.
-        """
-        return fill_value(self.data, rule)
-
-    def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
-        """A value for each sample and channel, [B, C], that may be known already.
-
-        Args:
-            keys: What the value of each sample is known by.
-            compute: Computes them.
-        """
-        return compute()
-
-    @property
-    def tensor(self) -> Volume:
-        """:attr:`data` by another name."""
-        return self.data
-
-    @property
-    def type(self) -> str:
-        """'intensity' or 'label'."""
-        return self.kind
-
-    @property
-    def space(self) -> Space:
-        """Where the voxels lie."""
-        return Space(self.spatial_shape, self.affine)
-
-    @property
-    def shape(self) -> torch.Size:
-        """(B, C, I, J, K)."""
-        return self.data.shape
-
-    @property
-    def spatial_shape(self) -> Triple:
-        """(I, J, K)."""
-        _, _, i, j, k = self.shape
-        return i, j, k
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """dtype of the voxels."""
-        return self.data.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the voxels are."""
-        return self.data.device
-
-    def to(self, *args: Any, **kwargs: Any) -> ImagesBatch:
-        """These images on another device or of another dtype, as ``Tensor.to``."""
-        return self.with_data(converted(self.data, *args, **kwargs))
-
-    def pin_memory(self) -> ImagesBatch:
-        """These images in page-locked memory, from which a copy to a GPU need not be waited for."""
-        return self.with_data(self.data.pin_memory())
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in (DATA, AFFINE, TYPE):
-            raise KeyError(f"ImagesBatch has {DATA!r}, {AFFINE!r} and {TYPE!r}, got {name!r}")
-        return getattr(self, name)
-
-    def __len__(self) -> int:
-        return len(self.affine)
-
-    def __repr__(self) -> str:
-        return (
-            f"ImagesBatch(shape={tuple(self.shape)}, dtype={self.dtype}, "
-            f"device={self.device}, type={self.kind!r})"
-        )
-
-
-class SubjectsBatch:
+class SubjectsBatch(Traveller):
     """B subjects: named batches of images, and lists of everything else.
 
     Args:
@@ -240,6 +44,7 @@ class SubjectsBatch:
             raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
         self.images = images
         self.metadata = metadata or {}
+        check_names(self.metadata)
         self.streams = streams
         self.histories = histories
         #: What was applied to the batch as a whole, after ``histories``.
@@ -375,6 +180,7 @@ class SubjectsBatch:
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Set an image of all samples, or one value for each."""
+        check_names((name,))
         if isinstance(value, ImagesBatch) or name in self.images:
             if not isinstance(value, ImagesBatch):
                 raise TypeError(f"{name!r} must be an ImagesBatch, got {type(value).__name__}")
@@ -404,6 +210,10 @@ class SubjectsBatch:
         values = [f"{name}={value!r}" for name, value in self.images.items()]
         values += [f"{name}={value!r}" for name, value in self.metadata.items()]
         return f"SubjectsBatch({', '.join(values)})"
+
+
+# A name is refused before it is in a batch, where it would be too late.
+Subject._reserved |= frozenset(dir(SubjectsBatch)) | _OWN
 
 
 def _column(name: str, values: list[Any]) -> Any:

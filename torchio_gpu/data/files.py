@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from . import io
+from . import io, meta_tensor
 
 Paths = Path | list[Path]
 #: Returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
@@ -90,23 +90,29 @@ def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise TypeError(f"{name}: got {type(result).__name__}")
     data, affine = result
-    if isinstance(data, np.ndarray):
-        wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(data.dtype.name)
-        native = data.astype(wider or data.dtype.newbyteorder("="), copy=False)
-        data = torch.from_numpy(np.ascontiguousarray(native))
+    if meta_tensor.is_meta_tensor(data):
+        data, own = meta_tensor.split(data)
+        affine = own if affine is None else affine
     shape = tuple(getattr(data, "shape", ()))
-    if not isinstance(data, Tensor) or data.ndim != 4 or 0 in data.shape:
+    if not isinstance(data, (Tensor, np.ndarray)) or len(shape) != 4 or 0 in shape:
         raise TypeError(f"{name}: got {shape or type(data).__name__}")
     try:
         matrix = geometry.check_affine(np.eye(4) if affine is None else affine)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    c, i, j, k = data.shape
-    header = io.Header((c, i, j, k), torch.from_numpy(matrix), data.dtype)
-    if region is None:
-        return io.Volume(data, header.affine, header)
+    rows, columns, slices = region or (slice(None),) * 3
+    voxels = _copied(data[:, rows, columns, slices])
+    header = io.Header(shape, torch.from_numpy(matrix), voxels.dtype)
     moved = header.affine.clone()
-    start = torch.tensor([part.start or 0 for part in region], dtype=torch.float64)
+    start = torch.tensor([part.start or 0 for part in (rows, columns, slices)], dtype=torch.float64)
     moved[:3, 3] += header.affine[:3, :3] @ start
-    rows, columns, slices = region
-    return io.Volume(data[:, rows, columns, slices].clone(), moved, header)
+    return io.Volume(voxels, moved, header)
+
+
+def _copied(data: Tensor | np.ndarray) -> Tensor:
+    """Voxels in memory of their own: a reader may keep those that it returns."""
+    if isinstance(data, Tensor):
+        return data.clone(memory_format=torch.contiguous_format)
+    wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(data.dtype.name)
+    native: Any = wider or data.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(data, dtype=native, order="C"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,23 @@ def usable(data: Tensor) -> Tensor:
     return data if larger is None else data.to(larger)
 
 
-def check_source(
-    owner: str, sources: int, type: str | None, kind: str, reserved: Sequence[str]
-) -> None:
-    """Raise unless an image has one source, its class's type, and metadata of other names."""
+def check_source(owner: str, sources: int, type: str | None, kind: str) -> None:
+    """Raise unless an image has one source and its class's type."""
     if sources != 1:
         raise ValueError(f"{owner} takes exactly one of source, path and tensor, got {sources}")
     if type is not None and not (isinstance(type, str) and type == kind):
         raise ValueError(f"type of {owner} must be {kind!r}, got {type!r}")
+
+
+def check_names(owner: type, own: Collection[str], names: Iterable[str]) -> None:
+    """Raise if metadata of an image would have the name of an attribute, which is another value.
+
+    Args:
+        owner: Class of the image.
+        own: Attributes that its instances have.
+        names: Names of the metadata.
+    """
+    reserved = [name for name in names if name in own or hasattr(owner, name)]
     if reserved:
         raise ValueError(f"names of metadata must not be {reserved}, which an image uses itself")
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..shapes import Triple, converted
+from ..shapes import converted
 from . import files, io, meta_tensor
-from .given import check_reading, check_source, check_voxels, from_spacing, region_of
+from .given import check_names, check_reading, check_source, check_voxels, from_spacing, region_of
+from .placed import Placed
+from .travel import Traveller
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -27,9 +29,13 @@ INTENSITY = "intensity"
 LABEL = "label"
 #: Key of a patch's location in a patch and in a batch of patches.
 LOCATION = "location"
+#: Attributes of an image itself, beside those of its class; all others are its metadata.
+_OWN = frozenset(
+    ("path", "reader", "check_nans", "metadata", "_data", "_affine", "_header", "_nifti")
+)
 
 
-class Image:
+class Image(Placed, Traveller):
     """A 3D image with channels; 2D images have one slice, time and diffusion are channels.
 
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
@@ -83,17 +89,17 @@ class Image:
         **metadata: Any,
     ) -> None:
         given = [s for s in (source, path, tensor) if s is not None]
-        reserved = [name for name in metadata if hasattr(self.__class__, name)]
-        check_source(self.__class__.__name__, len(given), type, self.kind, reserved)
+        check_source(self.__class__.__name__, len(given), type, self.kind)
+        check_names(self.__class__, _OWN, metadata)
         check_reading(reader, check_nans=check_nans, verify_path=verify_path)
         if spacing is not None:
             affine = from_spacing(spacing, affine, given[0])
         self.path: files.Paths | None = None
         self.reader = reader
         self.check_nans = check_nans
-        self.metadata: dict[str, Any] = metadata
+        self.metadata: dict[str, Any] = {**self.__dict__.get("metadata", {}), **metadata}
         self._data: Tensor | None = None
-        self._affine: np.ndarray | None = None
+        self._affine: np.ndarray | None = None  # None for that of the file
         self._header: io.Header | None = None
         self._nifti: io.NiftiFields | None = None
         self._read(given[0], verify_path)
@@ -144,10 +150,14 @@ class Image:
         return self.data
 
     def set_data(self, data: Tensor | np.ndarray) -> None:
-        """Replace the voxels; the affine stays."""
-        affine = self.affine
-        self._data = self._check_data(data)
-        self._affine = affine
+        """Replace the voxels; the affine stays.
+
+        Raises:
+            ValueError: They are a MetaTensor that lies elsewhere.
+        """
+        if meta_tensor.is_meta_tensor(data):
+            data = meta_tensor.voxels_at(data, self.affine)
+        self._data, self._affine = self._check_data(data), self.affine
 
     def load(self) -> None:
         """Read the voxels from the file, if that has not been done."""
@@ -159,9 +169,8 @@ class Image:
         self._know(volume.header)
 
     def _know(self, header: io.Header) -> None:
+        # of the latest read, so that voxels have the affine that the file has with them
         self._header, self._nifti = header, header.nifti
-        if self._affine is None:
-            self._affine = header.affine.numpy()
 
     def _in_memory(self) -> Image:
         """This image if its voxels are in memory, else a copy that has read them."""
@@ -210,11 +219,9 @@ class Image:
     @property
     def affine(self) -> np.ndarray:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
-        if self._affine is None:
-            self._peek()
-        assert self._affine is not None
-        self._affine.flags.writeable = False  # to be set, so that it is checked, and not written to
-        return self._affine
+        affine = self._peek().affine.numpy() if self._affine is None else self._affine
+        affine.flags.writeable = False  # to be set, so that it is checked, and not written to
+        return affine
 
     @affine.setter
     def affine(self, affine: Any) -> None:
@@ -227,50 +234,9 @@ class Image:
         return c, i, j, k
 
     @property
-    def spatial_shape(self) -> Triple:
-        """(I, J, K)."""
-        return self.shape[1:]
-
-    @property
     def dtype(self) -> torch.dtype:
         """dtype of the voxels."""
         return self._peek().dtype if self._data is None else self._data.dtype
-
-    @property
-    def num_channels(self) -> int:
-        """Number of channels C."""
-        return self.shape[0]
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distance between voxels along I, J, K in mm."""
-        i, j, k = geometry.spacing(self.affine).tolist()
-        return i, j, k
-
-    @property
-    def origin(self) -> tuple[float, float, float]:
-        """World position of voxel (0, 0, 0) in mm, RAS+."""
-        x, y, z = self.affine[:3, 3].tolist()
-        return x, y, z
-
-    @property
-    def orientation(self) -> tuple[str, str, str]:
-        """Anatomical direction in which I, J, K grow, such as ('R', 'A', 'S')."""
-        return geometry.orientation(self.affine)
-
-    @property
-    def orientation_str(self) -> str:
-        """:attr:`orientation` as one word, such as 'RAS'."""
-        return "".join(self.orientation)
-
-    def is_2d(self) -> bool:
-        """Whether there is a single slice along K."""
-        return self.spatial_shape[2] == 1
-
-    @property
-    def space(self) -> geometry.Space:
-        """Where the voxels lie, as a batch of one."""
-        return geometry.Space(self.spatial_shape, self.affine[None])
 
     # Mapping
 
@@ -290,7 +256,15 @@ class Image:
         if name in (DATA, AFFINE):
             setattr(self, name, value)
         else:
+            check_names(type(self), _OWN, (name,))
             self.metadata[name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # one truth: metadata are the same as attributes and as items
+        if name in _OWN or hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            self.__dict__.setdefault("metadata", {})[name] = value
 
     def __contains__(self, name: object) -> bool:
         return name in (DATA, AFFINE, TYPE) or name in self.metadata
@@ -310,11 +284,11 @@ class Image:
         region = region_of(item, self.spatial_shape)
         if self._data is None:
             assert self.path is not None
-            data, affine, header = files.volume(self.path, self.reader, region)
-            if self._affine is None:
-                new = self._with(data, affine.numpy())
-                new._nifti = header.nifti
-                return new
+            data, _, header = files.volume(self.path, self.reader, region)
+            moved = header.shape != self.shape  # the file has changed since
+            self._know(header)
+            if moved:
+                return self._crop(item)
         else:
             i, j, k = region
             data = self._data[:, i, j, k].clone()  # not a view: else it holds the whole image

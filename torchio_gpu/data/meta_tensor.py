@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..geometry import Space
+
 
 def is_meta_tensor(x: object) -> bool:
     """Return whether a value is a MetaTensor of MONAI."""
@@ -35,6 +37,28 @@ def split(x: Any) -> tuple[Tensor, np.ndarray]:
     affine = x.affine
     affine = affine.detach().cpu().numpy() if isinstance(affine, Tensor) else np.asarray(affine)
     return x.as_tensor(), _four(np.asarray(affine, dtype=np.float64))
+
+
+def voxels_at(x: Any, affine: np.ndarray) -> Tensor:
+    """Return the voxels (C, I, J, K) of a MetaTensor as a plain tensor.
+
+    Args:
+        x: The MetaTensor.
+        affine: Where they are to lie, (4, 4).
+
+    Raises:
+        ValueError: They lie elsewhere.
+    """
+    voxels, own = split(x)
+    i, j, k = voxels.shape[-3:]
+    if voxels.ndim == 4 and not Space((i, j, k), affine[None]).is_aligned(
+        Space((i, j, k), own.reshape(-1, 4, 4))
+    ):
+        raise ValueError(
+            f"data must lie where the image does, at {affine.tolist()}, got a MetaTensor at "
+            f"{own.tolist()}; make an image of it, or give its as_tensor()"
+        )
+    return voxels
 
 
 def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) -> Any:

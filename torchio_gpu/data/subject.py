@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
+from .travel import Traveller
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Attributes of a subject itself; all others are its values.
+_OWN = frozenset(("history", "streams"))
 
-class Subject:
+
+class Subject(Traveller):
     """Images of one person, animal or object, with any other values by name.
 
     Args:
@@ -24,7 +28,8 @@ class Subject:
             for example a modality that was not acquired.
 
     Raises:
-        ValueError: No value is an image.
+        ValueError: No value is an image, or a name is that of an attribute of a subject or of a
+            batch of subjects, such as ``shape`` or ``device``.
 
     >>> subject = Subject(t1=ScalarImage(torch.rand(1, 4, 4, 4)), age=45, t2=None)
     >>> list(subject), subject.age, subject["t1"].shape
@@ -34,20 +39,17 @@ class Subject:
     #: Turns history records into a transform. The transforms room puts its own here, so that
     #: values need not know transforms.
     _compose: Callable[..., Any]
+    #: Names that no value may have, since an attribute of a subject or of a batch has them.
+    _reserved: frozenset[str]
     _items: dict[str, Any]
 
     def __init__(self, mapping: Mapping[str, Any] | None = None, /, **items: Any) -> None:
         self.__dict__["_items"] = {**(mapping or {}), **items}
-        reserved = sorted({"history", "streams"} & set(self._items))
-        if reserved:
-            raise ValueError(f"names of a Subject must not be {reserved}, which it uses itself")
+        check_names(self._items, type(self))
         #: What was applied to this subject, oldest first.
         self.history: list[Any] = []
         #: Seeds that a loader gave this sample, or None.
         self.streams: Streams | None = None
-        for name in self._items:
-            if not isinstance(name, str):
-                raise TypeError(f"names of a Subject must be strings, got {name!r}")
         if not self.get_images_dict(intensity_only=False):
             raise ValueError(
                 f"Subject must have at least one image, got {sorted(self._items) or 'nothing'}"
@@ -92,7 +94,7 @@ class Subject:
         """Add or replace an image."""
         if not isinstance(image, Image):
             raise TypeError(f"image must be an Image, got {type(image).__name__}")
-        self._items[name] = image
+        self[name] = image
 
     def remove_image(self, name: str) -> None:
         """Remove an image."""
@@ -127,6 +129,7 @@ class Subject:
         return self._items[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
+        check_names((name,), type(self))
         self._items[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -149,10 +152,11 @@ class Subject:
         raise AttributeError(f"subject has no attribute or value {name!r}; it has {list(items)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("history", "streams"):
+        own = hasattr(type(self), name) and not hasattr(Subject, name)  # of a class of the user's
+        if name in _OWN or own:
             object.__setattr__(self, name, value)
         else:
-            self._items[name] = value
+            self[name] = value
 
     # Geometry
 
@@ -250,3 +254,24 @@ class Subject:
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
         return f"{self.__class__.__name__}({values})"
+
+
+def check_names(names: Iterable[Any], owner: type = Subject) -> None:
+    """Raise unless names are strings, and no attributes, which are other values.
+
+    Args:
+        names: Names of values.
+        owner: Class of the subject.
+    """
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"names of a Subject must be strings, got {name!r}")
+    reserved = sorted(n for n in names if n in Subject._reserved or hasattr(owner, n))
+    if reserved:
+        raise ValueError(
+            f"names of a Subject must not be {reserved}, which it, or a batch, uses itself"
+        )
+
+
+Subject._reserved = frozenset(dir(Subject)) | _OWN | {"_items"}

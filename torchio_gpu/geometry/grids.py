@@ -46,8 +46,9 @@ def respaced(space: Space, distance: np.ndarray) -> Space:
         space: The grid.
         distance: Distance between voxels along I, J, K in mm, [3].
     """
-    counts = np.floor(np.array(space.shape) * spacing(space.affine) / distance + WHOLE)
-    counts = np.where(np.array(space.shape) == 1, 1, counts.clip(1))
+    with np.errstate(over="ignore"):  # of absurd distances: too many voxels, whatever the number
+        counts = np.floor(np.array(space.shape) * spacing(space.affine) / distance + WHOLE)
+    counts = np.where(np.array(space.shape) == 1, 1, counts.clip(1, 2.0**53))
     return _rescaled(space, one_shape(counts), distance / spacing(space.affine))
 
 

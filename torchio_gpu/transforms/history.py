@@ -158,7 +158,7 @@ def from_dict(
         if expected - {"undone"} - set(checked.params) or set(checked.params) - expected:
             raise ValueError(f"params must be {sorted(expected)}, got {sorted(checked.params)}")
         values = params[checked.params_type].from_dict(checked.params)
-        records.check_rows(values)
+        records.check_fields(values, len(checked.names))
     except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
         raise ValueError(
             f"record of {checked.transform!r} does not fit it: {type(error).__name__}: {error}"

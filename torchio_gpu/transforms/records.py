@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_origin, get_type_hints
 
 import numpy as np
-from torch import Tensor
 
 from ..geometry import Space, check_affine
+from ..shapes import brief
 from .parameters.params import Params
 
 #: Numbers that a record may hold: far more than control points of any lattice in use.
@@ -43,47 +43,90 @@ def check(record: Any) -> Checked:
         raise ValueError(f"record must have {', '.join(_PARTS)}; {', '.join(missing)} is missing")
     for name in ("transform", "params_type"):
         if not isinstance(record[name], str):
-            raise ValueError(f"{name} of a record must be a name, got {_brief(record[name])}")
+            raise ValueError(f"{name} of a record must be a name, got {brief(record[name])}")
     for name in ("arguments", "params"):
         value = record[name]
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{name} of a record must be a dict by name, got {_brief(value)}")
+            raise ValueError(f"{name} of a record must be a dict by name, got {brief(value)}")
     params = {name: _param(name, value) for name, value in record["params"].items()}
     arguments = {name: _argument(value) for name, value in record["arguments"].items()}
     names, untouched = (_names(record[name], name) for name in ("names", "untouched"))
     spaces = tuple(_space(value) for value in _list(record.get("spaces", []), "spaces"))
     fuse = record.get("fuse", True)
     if not isinstance(fuse, bool):
-        raise ValueError(f"fuse of a record must be True or False, got {_brief(fuse)}")
+        raise ValueError(f"fuse of a record must be True or False, got {brief(fuse)}")
     return Checked(
         *(record["transform"], arguments, params, record["params_type"]),
         *(names, untouched, spaces, fuse),
     )
 
 
-def check_rows(params: Params) -> None:
-    """Raise unless all parameters are of as many samples, finite, and one of each.
+def check_fields(params: Params, images: int) -> None:
+    """Raise unless parameters are what their class declares, see :class:`Params`, and finite.
 
     Those whose neutral value is infinite, as the ends of a range are, may be so too.
+
+    Args:
+        params: The parameters.
+        images: How many images they are for.
     """
-    arrays = {n: v for n, v in vars(params).items() if isinstance(v, (np.ndarray, Tensor))}
-    rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
-    if len(set(rows.values())) > 1 or 0 in rows.values():
-        raise ValueError(f"parameters must be of as many samples, got {rows}")
-    for name, array in arrays.items():
-        values = np.asarray(array.detach() if isinstance(array, Tensor) else array)
-        usable = (
-            ~np.isnan(values) if math.isinf(params.neutral.get(name, 0)) else np.isfinite(values)
+    _check_fields(params, {"M": images})
+    params.check()
+
+
+def _check_fields(params: Params, sizes: dict[str, int]) -> None:
+    try:
+        hints = get_type_hints(type(params), include_extras=True)
+    except NameError:  # a class of the user's, whose annotations are for type checkers alone
+        hints = {}
+    for name, value in vars(params).items():
+        hint = hints.get(name)
+        array = get_origin(hint) is Annotated
+        if (array and not isinstance(value, np.ndarray)) or (
+            hint in (bool, str) and type(value) is not hint
+        ):
+            wish = "list of numbers" if array else hint.__name__  # type: ignore[union-attr]
+            raise ValueError(f"{name} must be a {wish}, got {brief(value)}")
+        if isinstance(value, np.ndarray):
+            axes, kind = (*getattr(hint, "__metadata__", ()), None, None)[:2]
+            _check_array(name, value, axes, kind, sizes)
+            _check_finite(name, value, params.neutral.get(name, 0))
+        elif isinstance(value, Params):
+            _check_fields(value, sizes)
+
+
+def _check_array(
+    name: str, value: np.ndarray, axes: str | None, kind: type | None, sizes: dict[str, int]
+) -> None:
+    """Raise unless an array has the axes that were declared, of sizes that fit those of others."""
+    letters = ("B", *("" for _ in value.shape[1:])) if axes is None else axes.split()
+    fits = value.ndim == len(letters)
+    for letter, n in zip(letters, value.shape, strict=False):
+        fits = fits and n == (int(letter) if letter.isdigit() else sizes.setdefault(letter, n))
+        if not letter:
+            del sizes[letter]
+    if not fits or 0 in value.shape[:1]:
+        known = " ".join(f"{letter}={n}" for letter, n in sizes.items())
+        raise ValueError(
+            f"{name} must be of shape ({', '.join(letters)}), with {known}, got {value.shape}"
         )
-        if values.dtype.kind == "f" and not usable.all():
-            raise ValueError(f"{name} must be finite, got {_brief(values.tolist())}")
+    kinds = {int: "i", bool: "b"}.get(kind, "iuf") if axes else "biuf"  # type: ignore[arg-type]
+    if value.size and value.dtype.kind not in kinds:
+        wish = kind.__name__ if kind else "number"
+        raise ValueError(f"{name} must be made of {wish}s, got {brief(value.tolist())}")
+
+
+def _check_finite(name: str, value: np.ndarray, neutral: float) -> None:
+    usable = ~np.isnan(value) if math.isinf(neutral) else np.isfinite(value)
+    if not usable.all():
+        raise ValueError(f"{name} must be finite, got {brief(value.tolist())}")
 
 
 def _param(name: str, value: Any) -> Any:
     """A parameter: a number, a flag, a name, or a rectangular list of numbers."""
     if isinstance(value, Mapping) and value and "shape" not in value:  # parameters within others
         if not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{name} must be a dict by name, got {_brief(value)}")
+            raise ValueError(f"{name} must be a dict by name, got {brief(value)}")
         return {key: _param(key, each) for key, each in value.items()}
     if isinstance(value, Mapping):  # an array without entries
         shape = _list(value.get("shape"), f"shape of {name}")
@@ -94,21 +137,21 @@ def _param(name: str, value: Any) -> Any:
             or len(shape) > 8
             or math.prod(n or 1 for n in shape) > _MOST
         ):
-            raise ValueError(f"{name} must have a shape with no entries, got {_brief(value)}")
+            raise ValueError(f"{name} must have a shape with no entries, got {brief(value)}")
         return {"shape": shape}
     if isinstance(value, list):
         try:
             array = np.array(value)
         except ValueError as error:
-            raise ValueError(f"{name} must be a rectangular list, got {_brief(value)}") from error
+            raise ValueError(f"{name} must be a rectangular list, got {brief(value)}") from error
         if array.dtype.kind not in "biuf" or array.size > _MOST:
-            raise ValueError(f"{name} must be a list of numbers, got {_brief(value)}")
-        return value  # whether it is finite: see check_rows
+            raise ValueError(f"{name} must be a list of numbers, got {brief(value)}")
+        return value  # whether it is finite: see check_fields
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise ValueError(f"{name} must be numbers, flags or a name, got {_brief(value)}")
+    raise ValueError(f"{name} must be numbers, flags or a name, got {brief(value)}")
 
 
 def _argument(value: Any) -> Any:
@@ -119,31 +162,26 @@ def _argument(value: Any) -> Any:
 def _names(value: Any, name: str) -> tuple[str, ...]:
     names = _list(value, name)
     if not all(isinstance(each, str) for each in names):
-        raise ValueError(f"{name} of a record must be names of images, got {_brief(value)}")
+        raise ValueError(f"{name} of a record must be names of images, got {brief(value)}")
     return tuple(names)
 
 
 def _list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{name} of a record must be a list, got {_brief(value)}")
+        raise ValueError(f"{name} of a record must be a list, got {brief(value)}")
     return list(value)
 
 
 def _space(value: Any) -> Space:
     pair = _list(value, "spaces")
     if len(pair) != 2:
-        raise ValueError(f"spaces of a record must be pairs, got {_brief(value)}")
+        raise ValueError(f"spaces of a record must be pairs, got {brief(value)}")
     shape, affines = _list(pair[0], "spaces"), _list(pair[1], "spaces")
     whole = len(shape) == 3 and all(isinstance(n, int) and 0 < n < 2**31 for n in shape)
     if not whole or not affines:
-        raise ValueError(f"spaces of a record must be a shape and affines, got {_brief(value)}")
+        raise ValueError(f"spaces of a record must be a shape and affines, got {brief(value)}")
     try:
         matrices = [check_affine(affine, "an affine of a record") for affine in affines]
     except TypeError as error:
-        raise ValueError(f"spaces of a record must hold affines, got {_brief(value)}") from error
+        raise ValueError(f"spaces of a record must hold affines, got {brief(value)}") from error
     return Space((shape[0], shape[1], shape[2]), np.stack(matrices))
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

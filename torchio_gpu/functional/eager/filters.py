@@ -55,7 +55,7 @@ def gaussian(size: int, std: Array) -> Array:
     where = {} if xp is np else {"device": std.device}
     period = 2 * size
     reach = _TRUNCATE * float(host(std).max()) + 1 if on_host(std) else _REACH
-    mirrors = min(int(reach), _REACH) // period + 1
+    mirrors = int(min(reach, _REACH)) // period + 1
     copies = xp.arange(-mirrors, mirrors + 1, dtype=xp.float64, **where)[:, None] * period
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]

@@ -9,29 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 
 from ... import functional as F
 from ...data import ImagesBatch
-from ...geometry import Space
-from ...shapes import Triple
+from ...geometry import Space, check_affine
+from ...shapes import Triple, check_triple
 from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume
 from ..parameters.params import Params
 from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from .given import check_size
 
 
 @dataclass(frozen=True)
 class GridParams(Params):
     """The grid of each image before and after, and how the world moved under it, if it did."""
 
-    before_shape: np.ndarray  # [B, M, 3]
-    before: np.ndarray  # [B, M, 4, 4]
-    shape: np.ndarray  # [B, M, 3]
-    affine: np.ndarray  # [B, M, 4, 4]
-    header: np.ndarray  # [B, M, 4, 4], world after to world before: identity unless a header lied
+    before_shape: Annotated[np.ndarray, "B M 3", int]
+    before: Annotated[np.ndarray, "B M 4 4"]
+    shape: Annotated[np.ndarray, "B M 3", int]
+    affine: Annotated[np.ndarray, "B M 4 4"]
+    # world after to world before: identity unless a header lied
+    header: Annotated[np.ndarray, "B M 4 4"]
     undone: bool = False
 
     @classmethod
@@ -47,6 +49,16 @@ class GridParams(Params):
 
         identity = np.broadcast_to(np.eye(4), (len(before[0].affine), len(before), 4, 4)).copy()
         return cls(*columns(before), *columns(after), identity if header is None else header)
+
+    def check(self) -> None:
+        pairs = {"before_shape": self.before, "shape": self.affine}
+        for name, affines in pairs.items():
+            for shape in getattr(self, name).reshape(-1, 3):
+                check_triple(shape, name)
+                check_size(Space(_triple(shape), affines), name, shape.tolist())
+        for name in ("before", "affine", "header"):
+            for matrix in getattr(self, name).reshape(-1, 4, 4):
+                check_affine(matrix, name)
 
     def gate(self, active: np.ndarray) -> GridParams:
         change = active.any() and not active.all() and (self.shape != self.before_shape).any()

@@ -17,6 +17,7 @@ from ...shapes import LONGEST, Volume, rectangular
 from ..base import Context
 from ..pipeline.maps import Interpolation, SpatialTraits
 from .base import GridParams, GridTransform, after_of
+from .given import check_size
 
 
 class _Window(GridTransform):
@@ -113,7 +114,8 @@ class Pad(_Window):
         self.padding_mode = check_padding(padding_mode)
 
     def grid_for(self, space: Space, context: Context) -> Space:
-        return _window(space, -self._bounds[:, 0], np.array(space.shape) + self._bounds.sum(1))
+        shape = np.array(space.shape) + self._bounds.sum(1)
+        return check_size(_window(space, -self._bounds[:, 0], shape), "padding", self.padding)
 
 
 def _window(space: Space, first: np.ndarray, shape: Any) -> Space:

@@ -19,6 +19,7 @@ from ..parameters.masks import check_labels, mask_of
 from ..pipeline.maps import SpatialTraits
 from .base import GridParams
 from .crop import _Window, _window
+from .given import check_size
 
 _MM = {"mm": 1.0, "cm": 10.0}
 
@@ -120,7 +121,8 @@ class CropOrPad(_Window):
         if self.only_pad:
             first, last = np.minimum(first, 0), np.maximum(last, shape)
         first, last = np.broadcast_arrays(np.atleast_2d(first), np.atleast_2d(last))
-        return _window(space, first, geometry.one_shape(last - first))
+        window = _window(space, first, geometry.one_shape(last - first))
+        return check_size(window, "target_shape", self.target_shape)
 
     def _size(self, space: Space, box: Box | None) -> np.ndarray:
         """The shape wished for, [3]."""
@@ -232,7 +234,8 @@ class EnsureShapeMultiple(_Window):
         parts = shape / self._multiple
         count = np.floor(parts) if self.method == "crop" else np.ceil(parts)
         size = (count * self._multiple).clip(1)
-        return _window(space, _centred(shape, size), size)
+        window = _window(space, _centred(shape, size), size)
+        return check_size(window, "target_multiple", self.target_multiple)
 
 
 def _centred(shape: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ... import geometry
 from ...data import Image
 from ...geometry import Space
+from ...shapes import brief
 from ..base import Context
 from .base import GridParams, GridTransform
+from .given import given_space
 
 
 class _Header(GridTransform):
@@ -66,27 +67,29 @@ class ToReferenceSpace(_Header):
     For what a network makes of an image, such as an embedding, whose place in the world is lost.
 
     Args:
-        reference: The image.
+        reference: The image, or its grid as a pair (spatial shape, affine).
         kwargs: See :class:`Transform`.
 
     Raises:
-        TypeError: The reference is not an :class:`Image`.
+        TypeError: The reference is not as above.
 
     >>> image = ScalarImage(torch.rand(1, 8, 8, 8))
     >>> ToReferenceSpace(image)(ScalarImage(torch.rand(16, 2, 2, 4))).spacing
     (4.0, 4.0, 2.0)
     """
 
-    def __init__(self, reference: Image, **kwargs: Any) -> None:
+    def __init__(self, reference: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(reference, Image):
-            raise TypeError(f"reference must be an Image, got {type(reference).__name__}")
-        # the grid is needed, and histories hold no volumes
-        empty = torch.empty(reference.shape, dtype=reference.dtype, device="meta")
-        self.reference = type(reference)(tensor=empty, affine=reference.affine)
+        space = given_space(reference, "reference")
+        if space is None:
+            raise TypeError(
+                f"reference must be an Image or a pair (shape, affine), got {brief(reference)}"
+            )
+        self._space = space
+        self.reference = (space.shape, space.affine[0])  # histories hold no volumes
 
     def grid_for(self, space: Space, context: Context) -> Space:
-        affine = geometry.resized(self.reference.space, space.shape).affine
+        affine = geometry.resized(self._space, space.shape).affine
         return Space(space.shape, affine.repeat(context.batch, 0))
 
     @staticmethod

@@ -12,14 +12,15 @@ import numpy as np
 from ... import functional as F
 from ... import geometry
 from ...arrays import as_array, host
-from ...data import Image, ImagesBatch, ScalarImage
+from ...data import ImagesBatch, ScalarImage
 from ...data.image import INTENSITY, LABEL
 from ...geometry import Space
-from ...shapes import LONGEST, Volume, check_triple, rectangular
+from ...shapes import LONGEST, Volume, brief, rectangular
 from ..base import Context
 from ..pipeline.maps import Interpolation, SpatialTraits
 from ..spatial.affine import Resampling
 from .base import GridParams, GridTransform, after_of, sample_on
+from .given import check_size, given_space
 
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
@@ -44,7 +45,7 @@ class Resample(_Resampled):
 
     Args:
         target: Spacing in mm, one number or three; an :class:`Image`, or the path of one; the name
-            of an image of the subject; or a pair (spatial shape, affine).
+            of an image of the subject; or a pair (spatial shape, affine), or MetaTensor.
         image_interpolation, label_interpolation: See :class:`Affine`.
         pre_affine_name: Name of a (4, 4) matrix in the metadata of images, such as the result of a
             registration, that moves them in the world beforehand. Those that lack it are not
@@ -80,14 +81,12 @@ class Resample(_Resampled):
         self._set_modes(image_interpolation, label_interpolation)
         self.target, self.pre_affine_name = target, pre_affine_name
         self.scalars_only, self.antialias = scalars_only, antialias
-        self._spacing = self._space = None
+        self._spacing: np.ndarray | None = None
         if isinstance(target, Path) and not target.exists():
             raise ValueError(f"target must be the path of an image, {target} does not exist")
-        if isinstance(target, Image):  # of which the grid is needed: histories hold no volumes
-            self._space = target.space
-            self.target = (target.spatial_shape, target.affine)
-        elif _is_pair(target):
-            self._space = _given_space(*target)
+        self._space = given_space(target, "target")
+        if self._space is not None:  # of an image the grid is needed: histories hold no volumes
+            self.target = (self._space.shape, self._space.affine[0])
         elif not isinstance(target, (str, Path)):
             self._spacing = _check_spacing(target)
 
@@ -152,11 +151,12 @@ class Resample(_Resampled):
 
     def grid_for(self, space: Space, context: Context) -> Space:
         if self._spacing is not None:
-            return geometry.respaced(space, self._spacing)
+            return check_size(geometry.respaced(space, self._spacing), "target", self.target)
         if isinstance(self.target, str) and self.target in context.images:
             return context.images.space(self.target)
         reference = self._space or _space_at(self.target, context)
-        return Space(reference.shape, reference.affine.repeat(context.batch, 0))
+        after = Space(reference.shape, reference.affine.repeat(context.batch, 0))
+        return check_size(after, "target", self.target)
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
         source, after = self.known(images[name], params), after_of(params)
@@ -212,27 +212,13 @@ class Resize(_Resampled):
 
     def grid_for(self, space: Space, context: Context) -> Space:
         i, j, k = (old if n == -1 else n for n, old in zip(self._shape, space.shape, strict=True))
-        return geometry.resized(space, (i, j, k))
-
-
-def _is_pair(target: Any) -> bool:
-    return isinstance(target, (tuple, list)) and len(target) == 2 and np.ndim(target[1]) == 2
-
-
-def _given_space(shape: Any, affine: Any) -> Space:
-    numbers = np.asarray(shape)
-    if numbers.shape != (3,):
-        raise ValueError(f"target must have a shape of three integers > 0, got {shape!r}")
-    return Space(
-        check_triple(shape, "the shape of target"),
-        geometry.check_affine(affine, "the affine of target")[None],
-    )
+        return check_size(geometry.resized(space, (i, j, k)), "target_shape", self.target_shape)
 
 
 def _check_spacing(target: Any) -> np.ndarray:
     wish = (
         "target must be a spacing in mm, one number > 0 or three, an Image, a path, the name of an "
-        f"image, or (shape, affine), got {target!r}"
+        f"image, or (shape, affine), got {brief(target)}"
     )
     try:
         values = np.broadcast_to(host(as_array(target, "target")), (3,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from ..parameters.ranges import Range
 class AnisotropyParams(Params):
     """Thickness of slices in voxels, and the axis across them, for each sample and image."""
 
-    axis: np.ndarray  # [B, M]
-    downsampling: Array  # [B, M]
+    axis: Annotated[np.ndarray, "B M", int]
+    downsampling: Annotated[Array, "B M"]
 
 
 class _Anisotropy(WholeVolume):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class BiasFieldParams(Params):
     """Coefficients of the monomials, for each sample and image."""
 
     neutral: ClassVar[dict[str, float]] = {"coefficients": 0.0}
-    coefficients: Array  # [B, M, N]
+    coefficients: Annotated[Array, "B M N"]
 
 
 def _check_order(order: int) -> int:

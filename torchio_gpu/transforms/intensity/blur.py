@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from ..parameters.ranges import Range
 class BlurParams(Params):
     """Width of the Gaussian for each sample and image."""
 
-    std: Array  # [B, M, 3], mm along I, J, K
+    std: Annotated[Array, "B M 3"]  # mm along I, J, K
 
 
 class _Blur(VolumeTransform):

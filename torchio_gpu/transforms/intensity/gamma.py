@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class GammaParams(Params):
     """Logarithm of the exponent, for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"log_gamma": 0.0}
-    log_gamma: Array  # [B, M, 1 or C]
+    log_gamma: Annotated[Array, "B M K"]
 
 
 class _Gamma(PointwiseTransform):

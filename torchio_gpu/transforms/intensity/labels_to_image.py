@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,11 +38,11 @@ class LabelsToImageParams(Params):
     """The components of the mixture, for each sample; the one image that is made has M = 1."""
 
     neutral: ClassVar[dict[str, float]] = {"made": False}
-    labels: np.ndarray  # [B, M, L] int64, the same for all samples
-    mean: Array  # [B, M, L]
-    std: Array  # [B, M, L]
-    seed: np.ndarray  # [B, M] int64
-    made: np.ndarray  # [B, M] bool: whether anything was drawn
+    labels: Annotated[np.ndarray, "B M L", int]  # the same for all samples
+    mean: Annotated[Array, "B M L"]
+    std: Annotated[Array, "B M L"]
+    seed: Annotated[np.ndarray, "B M", int]
+    made: Annotated[np.ndarray, "B M", bool]  # whether anything was drawn
 
 
 class _LabelsToImage(VolumeTransform):

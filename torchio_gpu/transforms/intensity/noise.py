@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -23,9 +23,9 @@ class NoiseParams(Params):
     """Distribution and seed of the noise, for each sample and image."""
 
     neutral: ClassVar[dict[str, float]] = {"mean": 0.0, "std": 0.0}
-    mean: Array  # [B, M]
-    std: Array  # [B, M]
-    seed: np.ndarray  # [B, M] int64
+    mean: Annotated[Array, "B M"]
+    std: Annotated[Array, "B M"]
+    seed: Annotated[np.ndarray, "B M", int]
 
 
 def given_seeds(seed: Any, batch: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..parameters.params import Params, per_image, values_of
 class SwapParams(Params):
     """First voxels of both patches of each exchange, for each sample and image."""
 
-    locations: np.ndarray  # [B, M, T, 2, 3] int64
+    locations: Annotated[np.ndarray, "B M T 2 3", int]
 
 
 class _Swap(VolumeTransform):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -24,10 +24,10 @@ from .phase_encoding import axes_of, check_axes_given, drawn_axes
 class GhostingParams(Params):
     """Ghosts for each sample and image."""
 
-    num_ghosts: Array  # [B, M]
-    axis: np.ndarray  # [B, M]
-    intensity: Array  # [B, M]
-    restore: Array  # [B, M]
+    num_ghosts: Annotated[Array, "B M"]
+    axis: Annotated[np.ndarray, "B M", int]
+    intensity: Annotated[Array, "B M"]
+    restore: Annotated[Array, "B M"]
 
 
 class _Ghosting(VolumeTransform):

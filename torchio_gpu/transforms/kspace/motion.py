@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -24,10 +24,10 @@ from .phase_encoding import axes_of, check_axes_given, drawn_axes
 class MotionParams(Params):
     """Poses of the content, when it takes them, and the phase-encode axis."""
 
-    degrees: Array  # [B, M, P, 3]
-    translation: Array  # [B, M, P, 3], mm
-    times: Array  # [B, M, P]
-    axis: np.ndarray  # [B, M]
+    degrees: Annotated[Array, "B M P 3"]
+    translation: Annotated[Array, "B M P 3"]  # mm
+    times: Annotated[Array, "B M P"]
+    axis: Annotated[np.ndarray, "B M", int]
     output: str
 
 

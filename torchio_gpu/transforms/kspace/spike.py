@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from ..parameters.ranges import Range
 class SpikeParams(Params):
     """Spikes for each sample and image; those of intensity 0 are none."""
 
-    positions: Array  # [B, M, P, 3]
-    intensity: Array  # [B, M, P]
+    positions: Annotated[Array, "B M P 3"]
+    intensity: Annotated[Array, "B M P"]
 
 
 class _Spike(VolumeTransform):

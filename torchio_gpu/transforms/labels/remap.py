@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from .base import NewLabels
 class RemapParams(Params):
     """New labels for old, for each sample and image; the end of a row may repeat an entry."""
 
-    old: np.ndarray  # [B, M, N]
-    new: np.ndarray  # [B, M, N]
+    old: Annotated[np.ndarray, "B M N"]
+    new: Annotated[np.ndarray, "B M N"]
 
 
 class _Remap(NewLabels):

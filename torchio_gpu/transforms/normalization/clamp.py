@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -21,8 +21,8 @@ class ClampParams(Params):
     """Ends of the range for each sample and image, infinite for none."""
 
     neutral: ClassVar[dict[str, float]] = {"low": -np.inf, "high": np.inf}
-    low: Array  # [B, M]
-    high: Array  # [B, M]
+    low: Annotated[Array, "B M"]
+    high: Annotated[Array, "B M"]
 
 
 class Clamp(PointwiseTransform):

@@ -22,6 +22,10 @@ class Params:
     """Base of all parameters. Fields are arrays with one entry per sample, or plain flags; tensors
     where the user gave tensors.
 
+    Arrays are annotated with their axes, ``Annotated[Array, "B M 3"]``: B samples, M images, other
+    letters for sizes of the class's own; after these, ``int`` or ``bool`` if they hold such alone.
+    What is read from a file is held against it.
+
     ``neutral`` names, for each array that decides something, the value that leaves a sample as
     it is. Arrays not named there (a centre, a seed) matter only beside the others.
     """
@@ -98,6 +102,9 @@ class Params:
             return value.tolist() if 0 not in value.shape else {"shape": list(value.shape)}
 
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    def check(self) -> None:
+        """Raise a ValueError if values that were read from a file cannot be used."""
 
     @classmethod
     def from_dict(cls: type[P], values: dict[str, Any]) -> P:

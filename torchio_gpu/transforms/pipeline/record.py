@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
+from ...arrays import Array
+from ...data.travel import fault_of
 from ...geometry import Space, orientation, spacing
 from ..parameters.params import Params
 
@@ -43,13 +45,14 @@ def _portable(transform: Any) -> Any:
     """Return a transform that can be pickled: itself, or its stand-in."""
     known: Any = transform.__dict__.get("_portable")
     if known is None:
-        try:
-            pickle.dumps(transform)
-            known = True
-        except Exception:  # whatever a class of the user raises
-            known = Unpicklable(transform)
+        known = True if fault_of(transform) is None else Unpicklable(transform)
         transform.__dict__["_portable"] = known
     return transform if known is True else known
+
+
+def _without_graph(_: str, value: Array) -> Array:
+    """Return a parameter that can be sent: gradients do not leave their process."""
+    return value.detach() if isinstance(value, Tensor) and not value.is_leaf else value
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Record:
 
     def __getstate__(self) -> dict[str, Any]:
         # a batch of a worker travels with its history, and one that cannot would never arrive
-        return {**self.__dict__, "transform": _portable(self.transform)}
+        params = self.params.change(_without_graph)
+        return {**self.__dict__, "transform": _portable(self.transform), "params": params}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Record:
         return replace(self, params=copy.deepcopy(self.params, memo))

@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -33,10 +33,10 @@ class AffineParams(Params):
     """Motion of the content: see :func:`torchio_gpu._g.motion.affine_motion`."""
 
     neutral: ClassVar[dict[str, float]] = {"scales": 1.0, "degrees": 0.0, "translation": 0.0}
-    scales: Array  # [B, 3]
-    degrees: Array  # [B, 3]
-    translation: Array  # [B, 3], mm
-    centre: np.ndarray  # [B, 3], mm
+    scales: Annotated[Array, "B 3"]
+    degrees: Annotated[Array, "B 3"]
+    translation: Annotated[Array, "B 3"]  # mm
+    centre: Annotated[np.ndarray, "B 3"]  # mm
     inverse: bool = False
 
     def pull_back(self, space: Space) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,8 +36,8 @@ class ElasticParams(Params):
     """Displacement of the pull-back: an output point p shows what lies at p + d(p)."""
 
     neutral: ClassVar[dict[str, float]] = {"control_points": 0.0}
-    control_points: Array  # [B, N0, N1, N2, 3], mm along RAS+
-    lattice: np.ndarray  # [B, 4, 4], world to control-point coordinates
+    control_points: Annotated[Array, "B N0 N1 N2 3"]  # mm along RAS+
+    lattice: Annotated[np.ndarray, "B 4 4"]  # world to control-point coordinates
     inverse: bool = False
 
     def elastic(self) -> BSplineField:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class FlipParams(Params):
     """Which voxel axes are mirrored, and the plane of the world in which that happens."""
 
     neutral: ClassVar[dict[str, float]] = {"axes": 0}
-    axes: np.ndarray  # [B, 3] bool
-    mirror: np.ndarray  # [B, 4, 4], world to world
+    axes: Annotated[np.ndarray, "B 3", bool]
+    mirror: Annotated[np.ndarray, "B 4 4"]  # world to world
 
     def gate(self, active: np.ndarray) -> FlipParams:
         mirror = np.where(active[:, None, None], self.mirror, np.eye(4))
