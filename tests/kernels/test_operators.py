@@ -221,7 +221,7 @@ def test_flags_are_read_as_bytes():
 def test_numbers_of_monomials():
     from torchio_gpu_kernels.program import _monomial
 
-    from torchio_gpu.functional.eager.intensity import monomials
+    from torchio_gpu.functional.operations import monomials
 
     for order in range(6):
         terms = list(zip(*monomials(order), strict=True))

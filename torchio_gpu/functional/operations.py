@@ -7,16 +7,13 @@ from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..arrays import Array
-from ..shapes import Triple, Volume
-from .eager import intensity as _reference
+from ..shapes import Triple
 
 
 class View(NamedTuple):
-    """Of a volume that is a window of a larger one: which voxels of that it holds.
+    """Place of a volume in a larger one of which it is a window.
 
     Operations that depend on the place of a voxel see its place in the larger volume.
     """
@@ -25,11 +22,17 @@ class View(NamedTuple):
     first: np.ndarray  # the voxel of it that is the first here, [B, 3]
 
 
-class Slab(NamedTuple):
-    """Which part of a volume an operation is given: some rows along I."""
-
-    first: int
-    rows: int  # of the whole volume
+@lru_cache(maxsize=16)
+def monomials(order: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Exponents (of X, of Y, of Z) of the monomials up to a total order, Z running fastest."""
+    terms = [
+        (i, j, k)
+        for i in range(order + 1)
+        for j in range(order + 1 - i)
+        for k in range(order + 1 - i - j)
+    ]
+    i, j, k = zip(*terms, strict=True)
+    return i, j, k
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,17 @@ class BiasField:
     seeds: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        expected = len(_reference.monomials(self.order)[0])
+        expected = len(monomials(self.order)[0])
         if self.coefficients.ndim != 2 or self.coefficients.shape[1] != expected:
             raise ValueError(
                 f"coefficients must have shape (B, {expected}) for order {self.order}, "
                 f"got {tuple(self.coefficients.shape)}"
             )
 
-    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
-        whole, first = (size, None) if view is None else view
-        return _reference.bias_factors(size, self.coefficients, self.order, whole, first)
-
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
         places = _places(size) if view is None else _places(view.whole, view.first)
         return self.order, [places, self.coefficients]
-
-    def apply(self, x: Volume, slab: Slab, owns: bool, *factors: Tensor) -> Volume:
-        return _reference.bias_field(x, factors, slab.first, owns)
 
 
 @lru_cache(maxsize=64)
@@ -87,15 +84,14 @@ class Gamma:
     code: ClassVar[str] = "GAMMA"
     seeds: ClassVar[None] = None
 
-    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
-        return (self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma,)
+    @property
+    def by_channel(self) -> Array:
+        """Logarithms, [B, 1 or C]."""
+        return self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        (log_gamma,) = self.parameters(size, view)
-        return log_gamma.shape[1], [log_gamma]
-
-    def apply(self, x: Volume, slab: Slab, owns: bool, log_gamma: Tensor) -> Volume:
-        return _reference.gamma(x, log_gamma)
+        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
+        return self.by_channel.shape[1], [self.by_channel]
 
 
 @dataclass(frozen=True)
@@ -112,19 +108,10 @@ class Noise:
     def code(self) -> str:
         return "RICIAN" if self.rician else "NOISE"
 
-    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
-        return (self.mean, self.std)
-
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
         active = np.ones(1) if self.active is None else self.active.astype(np.float64)
         return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
-
-    def apply(self, x: Volume, slab: Slab, owns: bool, mean: Tensor, std: Tensor) -> Volume:
-        active = None
-        if self.active is not None:
-            active = torch.from_numpy(self.active).to(x.device, non_blocking=True)
-        where = slab.first, slab.rows
-        return _reference.noise(x, mean, std, self.seeds, self.rician, active, *where, owns)
 
 
 @dataclass(frozen=True)
@@ -136,14 +123,9 @@ class Clamp:
     code: ClassVar[str] = "CLAMP"
     seeds: ClassVar[None] = None
 
-    def parameters(self, size: Triple, view: View | None) -> tuple[Array, ...]:
-        return (self.low, self.high)
-
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
         return 0, [self.low[:, None], self.high[:, None]]
-
-    def apply(self, x: Volume, slab: Slab, owns: bool, low: Tensor, high: Tensor) -> Volume:
-        return _reference.clamp(x, low, high, owns)
 
 
 Operation = BiasField | Gamma | Noise | Clamp

@@ -17,8 +17,9 @@ from .dispatch import kernels
 from .dispatch.arguments import by_parts, check_real
 from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
+from .eager import operations as eager
 from .eager.slabs import join, slab_rows
-from .operations import BiasField, Gamma, Noise, Operation, Slab, View
+from .operations import BiasField, Gamma, Noise, Operation, View
 
 
 @checked
@@ -93,7 +94,7 @@ class Program:
     def __init__(
         self, operations: Sequence[Operation], x: Volume, size: Triple, view: View | None = None
     ) -> None:
-        parameters = [operation.parameters(size, view) for operation in operations]
+        parameters = [eager.parameters(operation, size, view) for operation in operations]
         flat = [parameter for group in parameters for parameter in group]
         self.differentiable = torch.is_grad_enabled() and any(
             isinstance(t, Tensor) and t.requires_grad for t in (x, *flat)
@@ -113,9 +114,9 @@ class Program:
             first: Its first row along I, in the whole volume.
             owns: Whether it may be overwritten.
         """
-        slab = Slab(first, self.rows)
+        slab = eager.Slab(first, self.rows)
         for operation, values in self.steps:
             mine = owns and not (self.differentiable or x.requires_grad)
-            x = operation.apply(x, slab, mine, *values)  # type: ignore[arg-type]
+            x = eager.apply(operation, x, slab, mine, *values)
             owns = True
         return x

@@ -5,7 +5,9 @@ from .bspline import (
     SPLINE_ORDER,
     control_lattice,
     control_spacing,
+    cubic_bspline,
     displace,
+    is_diagonal,
     voxel_lattice,
 )
 from .grids import one_shape, reoriented, resized, respaced, windowed
@@ -40,8 +42,10 @@ __all__ = [
     "check_same_space",
     "control_lattice",
     "control_spacing",
+    "cubic_bspline",
     "displace",
     "invert",
+    "is_diagonal",
     "motion_in",
     "one_shape",
     "orientation",

@@ -48,3 +48,17 @@ def displace(control_points: Array, linear: Array) -> Any:
     """Express displacement vectors [B, 3, N0, N1, N2] in other axes, by ``linear`` [B, 3, 3]."""
     _, points, linear = common(control_points, linear)
     return (linear @ points.reshape(*points.shape[:2], -1)).reshape(points.shape)
+
+
+def cubic_bspline(distance: Any) -> Any:
+    """Return the cubic B-spline B3 at signed distances from its centre; zero beyond 2."""
+    d = abs(distance)
+    outer, inner = 2 - d, 1 - d
+    outer, inner = outer * (outer > 0), inner * (inner > 0)
+    return (outer * outer * outer - 4 * inner * inner * inner) / 6
+
+
+def is_diagonal(lattice: np.ndarray) -> bool:
+    """Return True if control points lie along the voxel axes, [B, 4, 4]."""
+    linear = np.abs(lattice[:, :3, :3])
+    return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())

@@ -1,4 +1,4 @@
-"""Which of two ways an operation is carried out: plain torch, or a Triton kernel."""
+"""Choice between the two ways of an operation: plain torch, or a Triton kernel."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from types import TracebackType
 import torch
 import torchio_gpu_kernels
 
-BACKENDS = ("auto", "reference", "triton")
+BACKENDS = ("auto", "torch", "triton")
+#: Older names of backends.
+_ALIASES = {"reference": "torch"}
 #: Kinds of device on which 'auto' launches kernels.
 AUTOMATIC = ("cuda",)
 
 
 class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled is
-    """Choose how operations that have a Triton kernel are carried out, in the whole process.
+    """Choose how operations that have a Triton kernel are carried out.
 
-    Called, it is a setting; in a ``with`` statement it holds for what is within.
+    Called, it is a setting of the whole process; in a ``with`` statement it holds for what is
+    within, in this thread.
 
     Args:
-        name: 'reference' for plain torch, which defines what an operation means; 'triton' for the
-            kernel; 'auto', the default, for the kernel on GPUs where it can do what is asked for,
-            else plain torch; where Triton is missing or older than 3.6, a warning says so once.
-            Operations without a kernel are not concerned.
+        name: 'torch' for plain torch; 'triton' for the kernel; 'auto', the default, for the kernel
+            on GPUs where it can do what is asked for, else plain torch; where Triton is missing or
+            older than 3.6, a warning says so once. Operations without a kernel are not concerned.
 
     Raises:
         ValueError: There is no such backend.
@@ -35,22 +37,25 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
             not installed, the voxels are not on a GPU (and ``TRITON_INTERPRET=1`` is not set), or
             the kernel does not know the dtype or mode. The message says which.
 
-    >>> with backend("reference"):
+    >>> with backend("torch"):
     ...     backend.current()
-    'reference'
+    'torch'
     >>> backend.current()
     'auto'
     """
 
-    _current = "auto"
+    _setting = "auto"
 
     def __init__(self, name: str) -> None:
+        name = _ALIASES.get(name, name) if isinstance(name, str) else name
         if name not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}")
-        self._before = backend._current
-        backend._current = name
+        self._name, self._before = name, backend._setting
+        backend._setting = name
 
     def __enter__(self) -> backend:
+        backend._setting = self._before
+        self._token = _within.set(self._name)
         return self
 
     def __exit__(
@@ -59,16 +64,19 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        backend._current = self._before
+        _within.reset(self._token)
 
     @staticmethod
     def current() -> str:
-        """The name of the backend that is set."""
-        return backend._current
+        """Return the name of the backend that holds."""
+        return _within.get() or backend._setting
+
+
+_within: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
 def use_kernel(device: torch.device, why_not: str | None = None) -> bool:
-    """Whether to launch a kernel.
+    """Return True if a kernel is to be launched.
 
     Args:
         device: Where the voxels are.
@@ -78,7 +86,7 @@ def use_kernel(device: torch.device, why_not: str | None = None) -> bool:
         RuntimeError: It was asked for by name and cannot run.
     """
     name, device = backend.current(), _rehearsed.get() or device
-    if name == "reference" or (name == "auto" and device.type not in AUTOMATIC):
+    if name == "torch" or (name == "auto" and device.type not in AUTOMATIC):
         return False
     missing = _missing(device.type)
     if missing is not None and name == "auto":

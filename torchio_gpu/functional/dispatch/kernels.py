@@ -14,9 +14,8 @@ from torch import Tensor
 from torchio_gpu_kernels import load
 
 from ...arrays import Array, common, host, send
+from ...geometry import cubic_bspline, is_diagonal
 from ...shapes import Triple, Volume, spatial_shape
-from ..eager.separable import cubic_bspline
-from ..eager.spatial import is_diagonal
 from ..fields_of_view import TIE, FieldOfView
 from ..maps import Reading, VoxelMap
 from ..operations import Operation, View

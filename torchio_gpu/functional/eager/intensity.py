@@ -16,20 +16,8 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...random import normals
 from ...shapes import PerItem, Volume
+from ..operations import monomials
 from .separable import Factors, expand
-
-
-@lru_cache(maxsize=16)
-def monomials(order: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Exponents (of X, of Y, of Z) of the monomials up to a total order, Z running fastest."""
-    terms = [
-        (i, j, k)
-        for i in range(order + 1)
-        for j in range(order + 1 - i)
-        for k in range(order + 1 - i - j)
-    ]
-    i, j, k = zip(*terms, strict=True)
-    return i, j, k
 
 
 @lru_cache(maxsize=64)

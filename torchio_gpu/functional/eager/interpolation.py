@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...geometry import cubic_bspline
 from ...shapes import Grid, Volume
 from ..fields_of_view import TIE
 from .filters import along_axis
-from .separable import cubic_bspline
 
 #: Shares of labels this close count as the same.
 _SAME = 1e-6

@@ -84,11 +84,3 @@ def product_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
 def ramp(size: int, device: torch.device) -> Tensor:
     """Voxel indices 0 .. size - 1 in float64."""
     return torch.arange(size, dtype=torch.float64, device=device)
-
-
-def cubic_bspline(distance: Any) -> Any:
-    """The cubic B-spline B3 at signed distances from its centre; zero beyond 2."""
-    d = abs(distance)
-    outer, inner = 2 - d, 1 - d
-    outer, inner = outer * (outer > 0), inner * (inner > 0)
-    return (outer * outer * outer - 4 * inner * inner * inner) / 6

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arrays import Array, common
+from ...geometry import cubic_bspline, is_diagonal
 from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from ..fields_of_view import TIE, FieldOfView
 from .fields import boxes_on_grid, fill_outside, inside_boxes
 from .interpolation import label_reader, spline_reader
-from .separable import Expansion, Factors, cubic_bspline, ramp
+from .separable import Expansion, Factors, ramp
 from .slabs import join, join_each, slab_rows
 
 _INVERSE_STEPS = 10
@@ -96,11 +97,6 @@ def _voxels(size: Triple) -> tuple[np.ndarray, np.ndarray]:
     """Voxel indices along I, J and K one after another, and which axis each is of."""
     voxel = np.concatenate([np.arange(n, dtype=np.float64) for n in size])
     return voxel, np.repeat((0, 1, 2), size)
-
-
-def is_diagonal(lattice: np.ndarray) -> bool:
-    linear = np.abs(lattice[:, :3, :3])
-    return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
 
 
 def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:

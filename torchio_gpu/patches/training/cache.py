@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class Shelf:
             if executor is not None:
                 for index in [*now, *later]:
                     if index not in reading and not self._has(index):
-                        reading[index] = executor.submit(self._read, index)
+                        reading[index] = executor.submit(copy_context().run, self._read, index)
             found = [self._get(index, reading, moving) for index in now]
             moving.clear()
             for index in later:  # copied while the device works on those of now

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -299,7 +300,7 @@ class Queue(IterableDataset[Any]):
         def fill() -> None:
             while left and len(ahead) < self.num_workers:
                 pair = left.popleft()
-                ahead.append((pair[0], executor.submit(self._load, pair)))
+                ahead.append((pair[0], executor.submit(copy_context().run, self._load, pair)))
 
         def results() -> Iterator[list[Subject]]:
             fill()

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Array, as_array
 from ...functional import operations
-from ...functional.eager.intensity import monomials
+from ...functional.operations import monomials
 from ...shapes import check_count
 from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform

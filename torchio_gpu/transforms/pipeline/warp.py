@@ -13,12 +13,11 @@ import torch
 from ... import functional as F
 from ...arrays import Array, common, host
 from ...data import ImagesBatch
-from ...functional.eager.separable import cubic_bspline
 from ...functional.fields_of_view import FieldOfView
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
 from ...functional.warping import warp_volume
-from ...geometry import Space, apply_affine, displace, invert, windowed, within_slice
+from ...geometry import Space, apply_affine, cubic_bspline, displace, invert, windowed, within_slice
 from ...shapes import Triple
 from .maps import BSplineField, Interpolation, SpatialMap, SpatialTraits
 

@@ -1,0 +1,94 @@
+"""Pointwise operations in plain torch: parameters on the host, and what is done to a slab."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...arrays import Array
+from ...shapes import Triple, Volume
+from ..operations import BiasField, Clamp, Gamma, Noise, View
+from . import intensity
+
+
+class Slab(NamedTuple):
+    """Rows of a volume along I that an operation is given."""
+
+    first: int
+    rows: int  # of the whole volume
+
+
+@singledispatch
+def parameters(operation: Any, size: Triple, view: View | None) -> tuple[Array, ...]:
+    """Return the arrays that :func:`apply` takes, on the host or where the user gave them.
+
+    Args:
+        operation: Operation on a volume.
+        size: Voxels of the volume along I, J, K.
+        view: Its place in a larger volume, if it is a window of one.
+    """
+    raise TypeError(f"operations must be pointwise operations, got {operation!r}")
+
+
+@singledispatch
+def apply(operation: Any, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    """Apply an operation to a slab.
+
+    Args:
+        operation: The operation.
+        x: The slab, in float32 or float64.
+        slab: Its place in the volume.
+        owns: It may be written over.
+        values: :func:`parameters`, on the device.
+    """
+    raise TypeError(f"operations must be pointwise operations, got {operation!r}")
+
+
+@parameters.register
+def _(operation: BiasField, size: Triple, view: View | None) -> tuple[Array, ...]:
+    whole, first = (size, None) if view is None else view
+    coefficients, order = operation.coefficients, operation.order
+    return intensity.bias_factors(size, coefficients, order, whole, first)
+
+
+@apply.register
+def _(operation: BiasField, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    return intensity.bias_field(x, values, slab.first, owns)
+
+
+@parameters.register
+def _(operation: Gamma, size: Triple, view: View | None) -> tuple[Array, ...]:
+    return (operation.by_channel,)
+
+
+@apply.register
+def _(operation: Gamma, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    return intensity.gamma(x, *values)
+
+
+@parameters.register
+def _(operation: Noise, size: Triple, view: View | None) -> tuple[Array, ...]:
+    return operation.mean, operation.std
+
+
+@apply.register
+def _(operation: Noise, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    active = None
+    if operation.active is not None:
+        active = torch.from_numpy(operation.active).to(x.device, non_blocking=True)
+    (mean, std), how = values, (operation.seeds, operation.rician, active)
+    return intensity.noise(x, mean, std, *how, slab.first, slab.rows, owns)
+
+
+@parameters.register
+def _(operation: Clamp, size: Triple, view: View | None) -> tuple[Array, ...]:
+    return operation.low, operation.high
+
+
+@apply.register
+def _(operation: Clamp, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    low, high = values
+    return intensity.clamp(x, low, high, owns)
