@@ -8,6 +8,7 @@ import torch
 
 import torchio_gpu as tio
 from torchio_gpu import demo
+from torchio_gpu.demo import pictures, script, training
 
 #: A part of the template that is predicted quickly, of no two sides alike.
 PART = slice(60, 132), slice(80, 158), slice(50, 110)
@@ -21,9 +22,11 @@ def short_run(output, **arguments):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for work this small, threads mostly wait for each other
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "SHOWN", demo.SHOWN[3:5])
-        patch.setattr(demo, "BRAIN", PART)
-        patch.setattr(demo, "DRAWN", (30, 40, 20))
+        shown = pictures.SHOWN[3:5]
+        for module in (pictures, script):
+            patch.setattr(module, "SHOWN", shown)
+            patch.setattr(module, "DRAWN", (30, 40, 20))
+        patch.setattr(script, "BRAIN", PART)
         report = demo.run(output, device="cpu", steps=16, size=24, **arguments)
     torch.set_num_threads(threads)
     assert torch.equal(torch.rand(3), expected), "torch's generator must be left as it was"
@@ -48,7 +51,7 @@ def result(request):
 @pytest.fixture(scope="module")
 def head() -> tio.Subject:
     """The whole brain at 4 mm: voxel (0, 0, 0) stays in place."""
-    brain = demo.mni152()
+    brain = script.mni152()
     images = {}
     for name in ("t1", "seg"):
         affine = brain[name].affine.copy()
@@ -121,7 +124,7 @@ def test_crops_lie_where_they_were_cut(crops, head):
         assert (image.affine == seg.affine).all()
         for axis, letter in enumerate(path.name[4:7]):
             middle = image.affine[axis] @ [11.5, 11.5, 11.5, 1]
-            centre = head.t1.affine[axis, 3] + demo.CENTRE[axis]  # the template is RAS
+            centre = head.t1.affine[axis, 3] + script.CENTRE[axis]  # the template is RAS
             assert (middle > centre) == (letter in "RAS")
         i, j, k = ((image.affine @ [0, 0, 0, 1] - head.t1.affine[:, 3])[:3] / 4).astype(int)
         voxel = ((head.t1.affine @ [i + 1, j + 1, k + 1, 1]) - image.affine[:, 3])[:3].astype(int)
@@ -130,7 +133,7 @@ def test_crops_lie_where_they_were_cut(crops, head):
 
 
 def test_patches_are_of_the_whole_head(patches):
-    brain, folder = demo.mni152(), patches[0] / "subjects"
+    brain, folder = script.mni152(), patches[0] / "subjects"
     assert {path.name for path in folder.iterdir()} == {"head_t1.nii.gz", "head_seg.nii.gz"}
     for name in ("t1", "seg"):
         written, expected = type(brain[name])(folder / f"head_{name}.nii.gz"), brain[name][PART]
@@ -139,16 +142,16 @@ def test_patches_are_of_the_whole_head(patches):
 
 
 def test_patches_lie_about_all_tissues_alike(head):
-    queue = demo.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=0, size=8)
+    queue = training.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=0, size=8)
     batches = [batch for _ in range(8) for batch in queue]
     middles = torch.cat([batch.seg.data[:, 0, 4, 4, 4] for batch in batches])
     assert len(middles) == 128
     # A third of the draws each: 4 standard deviations of a binomial. Drawn anywhere, two thirds
     # would be of neither tissue.
-    for label in range(demo.CLASSES):
+    for label in range(training.CLASSES):
         assert abs((middles == label).sum() - 128 / 3) < 4 * (128 * 2 / 9) ** 0.5
-    other = demo.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=1, size=8)
-    again = demo.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=0, size=8)
+    other = training.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=1, size=8)
+    again = training.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=0, size=8)
     first = batches[0].patch_location
     assert next(iter(again)).patch_location == first != next(iter(other)).patch_location
 
@@ -160,9 +163,9 @@ class Thresholds(torch.nn.Module):
         return torch.cat([torch.full_like(x, 0.5), x + 0.2, 2 * x - 0.5], 1)
 
 
-@pytest.mark.parametrize("overlap_mode", demo.OVERLAPS)
+@pytest.mark.parametrize("overlap_mode", training.OVERLAPS)
 def test_a_prediction_is_the_likeliest_tissue_where_the_head_is(overlap_mode, head):
-    found = demo.predict(Thresholds().train(), head, 20, overlap_mode)  # an odd overlap
+    found = training.predict(Thresholds().train(), head, 20, overlap_mode)  # an odd overlap
     t1 = head.t1.data
     assert found.data.dtype == torch.uint8
     # Where classes are as likely but for rounding, either may be found.
@@ -184,7 +187,7 @@ def test_predictions_are_compared_with_the_truth_and_drawn_beside_it():
         "hann": label_map([0, 0, 0, 1, 1, 2, 2, 2]),
         "crop": label_map([1, 0, 0, 1, 0, 2, 0, 2]),
     }
-    report = demo.compare(found, truth)
+    report = training.compare(found, truth)
     # Of grey matter, 2 of 2 found and 3 true voxels are shared, and 1 of 2 and 3; of white, 2 of 3
     # and 2, and 1 of 2 and 2.
     assert report == {
@@ -192,7 +195,7 @@ def test_predictions_are_compared_with_the_truth_and_drawn_beside_it():
         "differing": 3 / 8,
     }
     head = tio.Subject(t1=tio.ScalarImage(torch.rand(1, 2, 2, 2)), seg=truth)
-    rows = demo.prediction(head, found, report, "a book")
+    rows = pictures.prediction(head, found, report, "a book")
     original, hann, contours, tissues, crop, different = rows
     assert "a book" in hann
     assert "grey 0.80, white 0.80" in hann
@@ -212,10 +215,10 @@ def test_the_largest_crops_fit_into_the_template(tmp_path):
     labels = tio.LabelMap(torch.zeros(1, 197, 233, 189, dtype=torch.uint8))
     template = tio.Subject(t1=labels, seg=labels)
     for octant in ((0, 0, 0), (1, 1, 1)):
-        assert demo.save_crop(template, tmp_path, 76, octant).seg.shape == (1, 76, 76, 76)
+        assert script.save_crop(template, tmp_path, 76, octant).seg.shape == (1, 76, 76, 76)
 
 
-@pytest.mark.parametrize("transform", demo.SHOWN, ids=repr)
+@pytest.mark.parametrize("transform", pictures.SHOWN, ids=repr)
 def test_each_augmentation_of_the_gallery_is_seen_and_keeps_labels_aligned(transform, head):
     torch.manual_seed(0)
     out = transform(head)
@@ -231,18 +234,18 @@ def test_each_augmentation_of_the_gallery_is_seen_and_keeps_labels_aligned(trans
 
 
 def test_the_gallery_has_a_row_for_each_augmentation(head):
-    augment = demo.pipeline(24)
-    rows = dict(demo.gallery(head, augment, seed=0))
-    assert len(rows) == len(demo.SHOWN) + 4
+    augment = pictures.pipeline(24)
+    rows = dict(pictures.gallery(head, augment, seed=0))
+    assert len(rows) == len(pictures.SHOWN) + 4
     original, affine, *_ = rows.values()
     assert original is head
     torch.manual_seed(0)
-    expected = demo.SHOWN[0](head)
+    expected = pictures.SHOWN[0](head)
     for name in ("t1", "seg"):
         assert torch.equal(affine[name].data, expected[name].data)
-    assert torch.equal(affine.before.data, (head.seg.data > 0) * demo.BEFORE)
-    assert len({row.t1.data.mean().item() for row in rows.values()}) > len(demo.SHOWN)
-    again = dict(demo.gallery(head, augment, seed=0))
+    assert torch.equal(affine.before.data, (head.seg.data > 0) * pictures.BEFORE)
+    assert len({row.t1.data.mean().item() for row in rows.values()}) > len(pictures.SHOWN)
+    again = dict(pictures.gallery(head, augment, seed=0))
     assert all(torch.equal(again[title].t1.data, row.t1.data) for title, row in rows.items())
 
 

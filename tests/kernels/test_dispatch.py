@@ -37,7 +37,7 @@ def test_auto_is_the_default():
 
 def test_a_setting_holds_until_the_next():
     backend("reference")
-    assert backend.current() == "reference"
+    assert backend.current() == "torch"
     backend("triton")
     assert backend.current() == "triton"
 
@@ -49,7 +49,7 @@ def test_contexts_nest_and_end():
             with backend("auto"):
                 assert backend.current() == "auto"
             assert backend.current() == "triton"
-        assert backend.current() == "reference"
+        assert backend.current() == "torch"
     assert backend.current() == "auto"
 
 
@@ -57,15 +57,15 @@ def test_exceptions_end_contexts():
     backend("reference")
     with pytest.raises(KeyError), backend("triton"):
         raise KeyError
-    assert backend.current() == "reference"
+    assert backend.current() == "torch"
 
 
 @pytest.mark.parametrize("name", ["cuda", "Triton", "", None, 3, ["auto"]])
 def test_unknown_backends(name):
     with backend("reference"):
-        with pytest.raises(ValueError, match=r"one of auto, reference, triton, got"):
+        with pytest.raises(ValueError, match=r"one of auto, torch, triton, got"):
             backend(name)
-        assert backend.current() == "reference"
+        assert backend.current() == "torch"
 
 
 def forbid(monkeypatch, *names):
@@ -318,3 +318,25 @@ def test_auto_on_a_cpu_is_the_reference():
     one, two = augmented(0.5, "auto", "cpu"), augmented(0.5, "reference", "cpu")
     assert torch.equal(one.t1.data, two.t1.data)
     assert torch.equal(one.seg.data, two.seg.data)
+
+
+def test_the_older_name_of_plain_torch():
+    with backend("reference"):
+        assert backend.current() == "torch"
+
+
+def test_threads_of_a_queue_run_with_the_backend_around_it():
+    seen = []
+
+    def look(subject):
+        seen.append(backend.current())
+        return subject
+
+    subjects = [tio.Subject(a=tio.ScalarImage(torch.rand(1, 6, 6, 6))) for _ in range(3)]
+    queue = tio.Queue(
+        tio.SubjectsDataset(subjects, look), 3, 1, tio.UniformSampler(3), num_workers=2
+    )
+    with backend("torch"):
+        list(queue)
+    assert seen == ["torch"] * 3
+    assert backend.current() == "auto"

@@ -9,7 +9,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.volumes import oblique_affine
-from torchio_gpu.patches.inference import weights as weights_module
+from torchio_gpu.patches.sampling import weights as weights_module
 
 #: With fixed seeds a test of frequencies never changes its mind; this says how sure it is.
 LEVEL = 1e-3

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...data import LABEL, Subject
 from ...signature import is_number
-from ..inference.weights import Weigh, Weights
 from .samplers import Finder, RandomSampler, sorted_out
+from .weights import Weigh, Weights
 
 
 class WeightedSampler(RandomSampler):

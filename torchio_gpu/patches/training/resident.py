@@ -14,7 +14,7 @@ from ...data import ImagesBatch, SubjectsBatch
 from ...functional.patches import extract_patches
 from ...random import Streams
 from ...shapes import Triple, Volume
-from ..inference.weights import Weights
+from ..sampling.weights import Weights
 
 
 class Resident:
