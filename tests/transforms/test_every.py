@@ -1,6 +1,7 @@
 """What holds for every transform: a new one is one line in TRANSFORMS."""
 
 import copy
+import inspect
 import json
 import pickle
 import warnings
@@ -113,6 +114,24 @@ NOT_CALLED_ALONE = {
 
 def square(x):
     return x * x
+
+
+def unlisted():
+    """Return transforms that can be made without arguments and have no entry above."""
+    known = {name.partition(",")[0] for name in (*TRANSFORMS, *REGRIDS)} | NOT_CALLED_ALONE
+    found = {}
+    for name in tio.transforms.__all__:
+        cls = getattr(tio, name)
+        if name in known or not (inspect.isclass(cls) and issubclass(cls, Transform)):
+            continue
+        arguments = inspect.signature(cls).parameters.values()
+        needed = [a for a in arguments if a.default is a.empty and a.kind is not a.VAR_KEYWORD]
+        if not needed and not inspect.isabstract(cls):
+            found[name] = cls
+    return found
+
+
+TRANSFORMS |= unlisted()
 
 
 def pytest_generate_tests(metafunc):
