@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import locale
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,14 @@ from tests.devices import interpreted, needs_gpu
 from torchio_gpu import memory
 from torchio_gpu.functional.dispatch import backend
 from torchio_gpu.random import gaussian
+
+
+@pytest.fixture(autouse=True)
+def _locale() -> Iterator[None]:
+    """Writing DICOM by SimpleITK sets it to "C", by which text opened later would be ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.fixture(autouse=True)

@@ -193,3 +193,17 @@ def test_frames_that_cannot_know_are_taken_as_slices_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match=r"x\.dcm' does not say how far its 2 frames lie apart"):
         y, _ = io.read(tmp_path / "x.dcm")
     assert torch.equal(y, x)
+
+
+@pytest.mark.parametrize(
+    "start", [b"II*\0", b"MM\0*", b"II+\0", b"BM", b"\xff\xd8\xff", b"\x1f\x8b", b"# vtk DataFile"]
+)
+def test_a_preamble_that_looks_like_another_format(tmp_path, start):
+    """The 128 bytes before a DICOM's first word are anybody's, such as those of a TIFF."""
+    path = tmp_path / "x.dcm"
+    write_frames(path, [0, 3])
+    raw = path.read_bytes()
+    assert raw[128:132] == b"DICM"
+    expected = io.read(path)[0]
+    path.write_bytes(start.ljust(128, b"\x07") + raw[128:])
+    assert torch.equal(io.read(path)[0], expected)

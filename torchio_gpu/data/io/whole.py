@@ -42,11 +42,11 @@ def check_pages(path: Path) -> None:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(16).ljust(16, b"\0")
-        if start[:4] not in _TIFF:
+        start = file.read(132).ljust(16, b"\0")
+        if start[:4] not in _TIFF or start[128:] == b"DICM":  # whose preamble may look like a TIFF
             return
         order, big = _TIFF[start[:4]]
-        at: int = struct.unpack(order + ("8xQ" if big else "4xI8x"), start)[0]
+        at: int = struct.unpack(order + ("8xQ" if big else "4xI8x"), start[:16])[0]
         seen: set[int] = set()
         while at and at not in seen:
             seen.add(at)
@@ -103,6 +103,8 @@ def check_ending(path: Path, numbers: int, itemsize: int) -> None:
     stored = numbers * itemsize
     with path.open("rb") as file:
         start = file.read(1 << 16)
+    if start[128:132] == b"DICM":  # which may begin like any other format
+        return
     if start[:2] == GZIP_MAGIC:
         inflate(path, "gzip", size=256 + stored if ".gipl" in suffixes else None, keep=False)
     elif start[:3] == b"\xff\xd8\xff":
