@@ -448,3 +448,22 @@ def test_a_flip_moves_the_end_of_an_image_of_another_field_of_view():
     for fuse in (True, False):
         out = tio.Compose(steps, fuse=fuse)(s).t2.data.flatten().tolist()
         assert out == [9, 9, 5, 5, 5, 5]  # 'minimum' is what it leaves behind
+
+
+def test_a_look_at_the_plan_computes_nothing(monkeypatch):
+    devices = []
+    original = torch.nn.functional.grid_sample
+
+    def watched(x, *args, **kwargs):
+        devices.append(x.device.type)
+        return original(x, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", watched)
+    steps = [tio.RandomAffine(), tio.RandomNoise(), tio.RandomBlur(), tio.RandomAffine()]
+    text = tio.Compose(steps).explain(subject())
+    assert text.count("sampled on") == 2
+    assert devices == ["meta"] * 2
+    # a step that looks at voxels is carried out
+    looks = tio.Compose([tio.RandomAffine(), tio.CropOrPad(6, mask_name="seg")])
+    assert "6x6x6" in looks.explain(subject())
+    assert "cpu" in devices

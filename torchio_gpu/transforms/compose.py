@@ -78,8 +78,7 @@ class Composition(Transform):
 
         Args:
             x: Anything that can be transformed, to see as well what is done to each of its images.
-                It is transformed, with parameters like any others, and the result thrown away;
-                seeds are not used up.
+                Nothing is transformed but what a transform looks at; seeds are not used up.
         """
         if x is None:
             return str(self.plan())

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ... import random
-from ...data import SubjectsBatch
+from ...data import ImagesBatch, SubjectsBatch
+from ...functional.dispatch.backend import rehearsing
 from ...shapes import Triple
 from ..parameters.params import Params
 from .context import Context, ContextImages
@@ -232,16 +233,26 @@ def run(plan: Plan, batch: SubjectsBatch, numbers: Numbers | None = None) -> Sub
 def explain(plan: Plan, batch: SubjectsBatch) -> str:
     """Return the stages of a plan, each with the passes over the voxels of a batch that it takes.
 
-    Random numbers are not used up.
+    Nothing is computed where shapes and types say it all; where a transform looks at voxels, the
+    plan is executed and the result thrown away. Random numbers are not used up.
     """
-    notes: list[str] = []
     state = torch.get_rng_state()
-    streams = batch.streams
-    batch = batch.replace(dict(batch.images))
+    try:
+        with rehearsing(batch.device):
+            return _notes(plan, {n: i.to("meta") for n, i in batch.images.items()}, batch)
+    except (NotImplementedError, RuntimeError):  # as torch raises where meta tensors are looked at
+        torch.set_rng_state(state)
+        return _notes(plan, dict(batch.images), batch)
+    finally:
+        torch.set_rng_state(state)
+
+
+def _notes(plan: Plan, images: dict[str, ImagesBatch], like: SubjectsBatch) -> str:
+    batch, streams = like.replace(images), like.streams
     if streams is not None:
         batch.streams = random.Streams(streams.seeds, streams.used.copy())
+    notes: list[str] = []
     Executor(plan, batch, notes=notes).finish()
-    torch.set_rng_state(state)
     return "\n".join(notes)
 
 
