@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth
+from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu import functional as F
 from torchio_gpu.functional.eager import spatial as reference
 from torchio_gpu.geometry import apply_affine
