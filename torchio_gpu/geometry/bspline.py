@@ -62,3 +62,8 @@ def is_diagonal(lattice: np.ndarray) -> bool:
     """Return True if control points lie along the voxel axes, [B, 4, 4]."""
     linear = np.abs(lattice[:, :3, :3])
     return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
+
+
+def spline_weights(at: np.ndarray, count: int) -> np.ndarray:
+    """Return the share of each of ``count`` control points at coordinates [...]: [..., count]."""
+    return cubic_bspline(at[..., None] - np.arange(count))  # type: ignore[no-any-return]

@@ -115,36 +115,58 @@ def spacing(affine: np.ndarray) -> np.ndarray:
     return np.sqrt((affine[..., :3, :3] ** 2).sum(-2))
 
 
-def orientation(affine: np.ndarray) -> tuple[str, str, str]:
-    """Anatomical direction in which I, J and K grow, for example ('R', 'A', 'S').
+def anatomical_axes(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the world axis that each voxel axis runs along most, and if it grows along it.
 
-    Each voxel axis takes the world axis it runs along most; strongest matches are settled first.
+    Strongest matches are settled first, so that each world axis is taken once.
+
+    Args:
+        affine: [B, 4, 4].
+
+    Returns:
+        World axes 0, 1, 2 of I, J, K, [B, 3], and bool [B, 3].
     """
-    cosines = affine[:3, :3] / spacing(affine)  # [world, voxel]
-    codes = ["", "", ""]
-    strength = np.abs(cosines)
+    cosines = affine[:, :3, :3] / spacing(affine)[:, None]  # [B, world, voxel]
+    strength, samples = np.abs(cosines), np.arange(len(affine))
+    world = np.empty((len(affine), 3), dtype=np.int64)
     for _ in range(3):
-        world, voxel = divmod(int(strength.argmax()), 3)
-        codes[voxel] = CODES[world][int(cosines[world, voxel] > 0)]
-        strength[world, :] = -1
-        strength[:, voxel] = -1
-    return codes[0], codes[1], codes[2]
+        along, voxel = np.divmod(strength.reshape(-1, 9).argmax(1), 3)
+        world[samples, voxel] = along
+        strength[samples, along] = strength[samples, :, voxel] = -1
+    return world, cosines[samples[:, None], world, np.arange(3)] > 0
+
+
+def orientation(affine: np.ndarray) -> tuple[str, str, str]:
+    """Return the anatomical directions in which I, J and K grow, for example ('R', 'A', 'S')."""
+    world, forward = anatomical_axes(affine[None])
+    i, j, k = (CODES[axis][int(up)] for axis, up in zip(world[0], forward[0], strict=True))
+    return i, j, k
+
+
+def axis_indices(axis: str, affine: np.ndarray) -> np.ndarray:
+    """Return the voxel axis of each sample that an anatomical name means, [B].
+
+    A name counts by its first letter, one of L, R, A, P, I, S: 'L', 'Left' and 'LR' are the same.
+
+    Args:
+        axis: The name.
+        affine: [B, 4, 4].
+
+    >>> axis_indices("LR", np.eye(4)[None])
+    array([0])
+    """
+    letter = check_axis_name(axis)[0].upper()
+    wanted = next(n for n, pair in enumerate(CODES) if letter in pair)
+    return (anatomical_axes(affine)[0] == wanted).argmax(1)
 
 
 def axis_index(axis: int | str, affine: np.ndarray) -> int:
-    """Voxel axis (0, 1 or 2) meant by an integer or an anatomical name.
-
-    A name counts by its first letter, one of L, R, A, P, I, S: 'L', 'Left' and 'LR' are the same.
+    """Return the voxel axis (0, 1 or 2) that an integer or an anatomical name means.
 
     >>> axis_index("LR", np.eye(4))
     0
     """
-    if isinstance(axis, int):
-        return check_axis(axis)
-    letter = check_axis_name(axis)[0].upper()
-    codes = orientation(affine)
-    pair = next(pair for pair in CODES if letter in pair)
-    return next(n for n, code in enumerate(codes) if code in pair)
+    return check_axis(axis) if isinstance(axis, int) else int(axis_indices(axis, affine[None])[0])
 
 
 def check_axis(axis: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchio_gpu_kernels import load
 
 from ...arrays import Array, common, host, send
-from ...geometry import cubic_bspline, is_diagonal
+from ...geometry import is_diagonal, spline_weights
 from ...shapes import Triple, Volume, spatial_shape
 from ..fields_of_view import TIE, FieldOfView
 from ..maps import Reading, VoxelMap
@@ -299,7 +299,7 @@ def _spline(
         lattice = lattice[:1]
     voxel, axis, (j, k) = _voxels(size, ROWS)
     at = lattice[:, axis, axis] * voxel + lattice[:, axis, 3]  # [1 or B, I + J' + K]
-    weights = cubic_bspline(at[..., None] - np.arange(max(counts)))
+    weights = spline_weights(at, max(counts))
     lowest = np.floor(at) - 1
     lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
     n0, n1, n2 = counts

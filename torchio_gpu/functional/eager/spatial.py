@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...arrays import Array, common
-from ...geometry import cubic_bspline, is_diagonal
+from ...geometry import cubic_bspline, is_diagonal, spline_weights
 from ...memory import empty
 from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
 from ..fields_of_view import TIE, FieldOfView
@@ -80,7 +80,7 @@ def _bases(size: Triple, counts: Sequence[int], lattice: Array | None) -> list[n
     if lattice is not None:
         scale, offset = lattice[:, (0, 1, 2), (0, 1, 2)], lattice[:, :3, 3]
         at = scale[:, axis] * voxel + offset[:, axis]  # [B, I + J + K]
-        splines = cubic_bspline(at[..., None] - np.arange(max(counts)))
+        splines = spline_weights(at, max(counts))
     bases, start = [], 0
     for n, count in zip(size, counts, strict=True):
         basis = np.empty((len(splines), n, count + 2))

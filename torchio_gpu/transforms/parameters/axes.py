@@ -53,7 +53,7 @@ def voxel_axis(axis: int | str | Sequence[int], space: Space) -> np.ndarray:
     """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
     batch = len(space.affine)
     if isinstance(axis, str):
-        return np.array([geometry.axis_index(axis, affine) for affine in space.affine])
+        return geometry.axis_indices(axis, space.affine)
     found = np.asarray(axis)
     if found.shape not in ((), (1,), (batch,)):
         raise ValueError(f"axis must be one, or one per sample [{batch}], got {axis!r}")

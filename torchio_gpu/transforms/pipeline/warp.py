@@ -17,7 +17,15 @@ from ...functional.fields_of_view import FieldOfView
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
 from ...functional.warping import warp_volume
-from ...geometry import Space, apply_affine, cubic_bspline, displace, invert, windowed, within_slice
+from ...geometry import (
+    Space,
+    apply_affine,
+    displace,
+    invert,
+    spline_weights,
+    windowed,
+    within_slice,
+)
 from ...shapes import Triple
 from .maps import BSplineField, Interpolation, SpatialMap, SpatialTraits
 
@@ -66,6 +74,7 @@ class PendingWarp:
     turned: bool = False  # whether a step may have turned voxel axes
     exact: bool = False  # whether voxels were only moved when the warp was sampled
     view: View | None = None  # which voxels of the output are wanted, where not all are
+    _known: tuple[tuple[Any, ...], VoxelMap] | None = None  # the state of the maps, and their map
 
     def add(self, move: SpatialMap) -> None:
         """Follow one more map: outputs of the warp become its inputs."""
@@ -264,11 +273,8 @@ class PendingWarp:
         points, lattice = host(maps.control_points), host(maps.lattice)
 
         def displacement(p: np.ndarray) -> np.ndarray:
-            along = np.moveaxis(apply_affine(lattice, p), -1, 0)[..., None]  # 3 of [B, 1, 1]
-            i, j, k = (
-                cubic_bspline(at - np.arange(n))[:, 0]
-                for at, n in zip(along, points.shape[2:], strict=True)
-            )
+            at = apply_affine(lattice, p)[:, 0]  # [B, 3]
+            i, j, k = (spline_weights(at[:, a], n) for a, n in enumerate(points.shape[2:]))
             return np.einsum("bdijk,bi,bj,bk->bd", points, i, j, k, optimize=True)[:, None]
 
         if self.elastic.inverse:
@@ -281,7 +287,15 @@ class PendingWarp:
         return out[:, 0]
 
     def voxel_map(self) -> VoxelMap:
-        """Return all maps as one, between voxels."""
+        """Return all maps as one, between voxels; computed again when a map was added."""
+        state = (self.matrix, self.elastic, self.after, self.source, self.space, self.view)
+        if self._known is None or any(
+            a is not b for a, b in zip(self._known[0], state, strict=True)
+        ):
+            self._known = state, self._voxel_map()
+        return self._known[1]
+
+    def _voxel_map(self) -> VoxelMap:
         grid = _times(self.after, self.space.affine)
         matrix = self._to_source(grid if self.matrix is None else _times(self.matrix, grid))
         points = lattice = None
