@@ -61,7 +61,7 @@ def test_no_probe_of_ours_is_wrong() -> None:
     """What this library says of itself in the README; what it does not do is said, too."""
     ours = _columns()["torchio_gpu"]["cells"]
     outcomes = {key: ours[key]["outcome"] for key in QUESTIONS}
-    lacking = {"points", "cache", "gibbs", "dropout", "mixing", "networks", "models"}
+    lacking = {"points", "cache", "dropout", "mixing", "networks", "models"}
     assert {key for key, outcome in outcomes.items() if outcome == "no"} <= lacking
     left = {key for key, outcome in outcomes.items() if outcome == "unchecked"}
     assert left == (set() if torch.cuda.is_available() else {"graphs", "kernels"})

@@ -6,7 +6,7 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .filters import anisotropy, blur, swap
 from .intensity import bias_field, clamp, gamma, noise, rician_noise
-from .kspace import ghosting, motion, motion_owner, spike
+from .kspace import ghosting, gibbs, motion, motion_owner, spike
 from .labels import (
     connected_components,
     contour,
@@ -45,6 +45,7 @@ __all__ = [
     "flip",
     "gamma",
     "ghosting",
+    "gibbs",
     "is_exact",
     "is_parallel",
     "labels_to_image",

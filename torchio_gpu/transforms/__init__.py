@@ -25,6 +25,7 @@ from .kinds import (
     VolumeTransform,
 )
 from .kspace.ghosting import Ghosting, RandomGhosting
+from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
 from .kspace.spike import RandomSpike, Spike
 from .labels.one_hot import OneHot
@@ -66,6 +67,7 @@ __all__ = [
     "Flip",
     "Gamma",
     "Ghosting",
+    "Gibbs",
     "HistogramStandardization",
     "IntensityTransform",
     "Interpolation",
@@ -90,6 +92,7 @@ __all__ = [
     "RandomFlip",
     "RandomGamma",
     "RandomGhosting",
+    "RandomGibbs",
     "RandomLabelsToImage",
     "RandomMotion",
     "RandomNoise",

@@ -219,7 +219,7 @@ def ghosting() -> Answer:
 
 
 def gibbs() -> Answer:
-    return unnamed(dir(tio), "gibbs")
+    return v.gibbs(tio.Gibbs(cutoff=0.6, axis=0))
 
 
 def anisotropy() -> Answer:

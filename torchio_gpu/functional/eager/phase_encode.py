@@ -27,6 +27,8 @@ from .separable import Expansion, full_precision, product_dtype
 from .slabs import Turned, join, slab_rows, turn
 
 SPACE = (2, 3, 4)
+#: Lines: 0.29 of 200 lines are 58, though 0.29 as a float is less, and in float32 by more.
+TIE = 1e-4
 
 
 class Planes(NamedTuple):
@@ -48,8 +50,32 @@ class Planes(NamedTuple):
         return intensity[:, None] * (comb & outside)
 
 
-def ghosting(x: Volume, missing: Tensor, turned: Turned) -> Volume:
-    """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it.
+class Truncation(NamedTuple):
+    """Planes of k-space that are kept, for each sample: [1 or B] each.
+
+    The share ``cutoff`` of all planes is, about the central one, which always is; over the share
+    ``softness`` of these their weight falls to 0, unless all are kept.
+    """
+
+    cutoff: Array
+    softness: Array
+
+    def missing(self, frequency: np.ndarray, lines: int) -> Any:
+        """What is missing of the planes of some frequencies [N] >= 0, out of ``lines``: [B, N]."""
+        xp, frequency, cutoff, softness = common(frequency, *self)
+        last = (cutoff * lines / 2)[:, None]  # [B, 1], the last frequency that is kept
+        width = softness[:, None] * last
+        soft = width > 0
+        into = xp.clip((frequency - last + width) / xp.where(soft, width, 1.0), 0, 1)  # [B, N]
+        falling = soft * (0.5 - 0.5 * xp.cos(math.pi * into))
+        weaker = xp.where(frequency > last + TIE, 1.0, falling)
+        return weaker * ((frequency > 0) & (cutoff < 1)[:, None])
+
+
+def weaken(x: Volume, missing: Tensor, turned: Turned) -> Volume:
+    """Return the image minus what the weakened planes hold of it.
+
+    See :func:`kspace.ghosting` and :func:`kspace.gibbs`.
 
     Args:
         x: Volume.
@@ -136,7 +162,7 @@ def motion(
             ordered as ``turned`` says. See :func:`spatial.separable`.
         even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
             image, otherwise its magnitude.
-        turned: As for :func:`ghosting`.
+        turned: As for :func:`weaken`.
         read: What reads ``x`` at a grid; see :func:`spatial.reader`.
     """
     batch, channels = x.shape[:2]
