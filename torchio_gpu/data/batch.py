@@ -35,18 +35,18 @@ class SubjectsBatch(Traveller):
     def __init__(
         self,
         images: dict[str, ImagesBatch],
-        metadata: dict[str, list[Any]] | None = None,
+        metadata: dict[str, list[object]] | None = None,
         streams: Streams | None = None,
-        histories: list[list[Any]] | None = None,
+        histories: Sequence[Sequence[object]] | None = None,
     ) -> None:
         if len({len(batch) for batch in images.values()}) != 1:
             sizes = {name: len(batch) for name, batch in images.items()}
             raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
         self.images = images
-        self.metadata = metadata or {}
+        self.metadata: dict[str, Any] = metadata or {}
         check_names(self.metadata)
         self.streams = streams
-        self.histories = histories
+        self.histories: Sequence[Sequence[Any]] | None = histories
         #: What was applied to the batch as a whole, after ``histories``.
         self.records: list[Any] = []
         self._class: type[Subject] = Subject
