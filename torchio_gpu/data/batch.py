@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..random import Streams, fresh_seeds
 from .image import INTENSITY, LOCATION
@@ -35,7 +36,7 @@ class SubjectsBatch(Traveller):
     def __init__(
         self,
         images: dict[str, ImagesBatch],
-        metadata: dict[str, list[object]] | None = None,
+        metadata: Mapping[str, Sequence[object] | Tensor] | None = None,
         streams: Streams | None = None,
         histories: Sequence[Sequence[object]] | None = None,
     ) -> None:
@@ -43,7 +44,7 @@ class SubjectsBatch(Traveller):
             sizes = {name: len(batch) for name, batch in images.items()}
             raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
         self.images = images
-        self.metadata: dict[str, Any] = metadata or {}
+        self.metadata: dict[str, Any] = metadata or {}  # type: ignore[assignment]
         check_names(self.metadata)
         self.streams = streams
         self.histories: Sequence[Sequence[Any]] | None = histories
