@@ -8,6 +8,7 @@ runs in torch. Formulas use only what both libraries spell alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -16,6 +17,9 @@ import torch
 from torch import Tensor
 
 Array: TypeAlias = np.ndarray | Tensor
+Number: TypeAlias = float | np.integer | np.floating
+#: One number, or several in a row.
+Numbers: TypeAlias = Number | Sequence[Number] | Array
 
 
 def common(*arrays: Array) -> tuple[Any, ...]:

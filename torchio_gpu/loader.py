@@ -36,7 +36,9 @@ class SubjectsLoader(DataLoader[Any]):
     [2, 1]
     """
 
-    def __init__(self, dataset: Dataset[Any], *args: Any, seed: int | None = None, **kwargs: Any):
+    def __init__(
+        self, dataset: Dataset[object], *args: Any, seed: int | None = None, **kwargs: Any
+    ):
         kwargs.setdefault("collate_fn", collate)
         if seed is not None and isinstance(dataset, IterableDataset):
             raise ValueError(

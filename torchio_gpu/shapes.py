@@ -6,6 +6,7 @@ voxel axes. Which way I, J and K point in the world is settled in :mod:`torchio_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,10 @@ Affine: TypeAlias = Tensor  # [B, 4, 4], homogeneous matrices
 Grid: TypeAlias = Tensor  # [B, I, 3, J, K], the coordinates of each output voxel
 ControlPoints: TypeAlias = Tensor  # [B, 3, N0, N1, N2], displacement vectors on a lattice
 Triple: TypeAlias = tuple[int, int, int]  # (I, J, K)
+#: Three whole numbers as they may be given: one stands for three.
+TripleLike: TypeAlias = int | np.integer | Sequence[int] | np.ndarray | Tensor
+#: An affine as it may be given, (4, 4).
+AffineLike: TypeAlias = Sequence[Sequence[float] | np.ndarray | Tensor] | np.ndarray | Tensor
 
 VOLUME = "(B, C, I, J, K)"
 #: Voxels along an axis at most, in arguments: more of them are a mistake.

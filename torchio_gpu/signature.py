@@ -61,7 +61,8 @@ def _is_device(value: Any) -> bool:
 
 
 _DICT: tuple[Check, str] = (lambda v: isinstance(v, Mapping), "a dict")
-#: Annotations, without their brackets and their None, with what they ask for.
+#: Annotations, without their brackets and their None, with what they ask for. Aliases of several
+#: kinds, such as RangeLike or TripleLike, are not among them: whoever takes one checks it.
 _KINDS: dict[str, tuple[Check, str]] = {
     "bool": (is_flag, "True or False"),
     "int": (_is_whole, "an integer"),

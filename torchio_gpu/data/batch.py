@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..random import Streams, fresh_seeds
 from .image import INTENSITY, LOCATION
@@ -35,18 +36,18 @@ class SubjectsBatch(Traveller):
     def __init__(
         self,
         images: dict[str, ImagesBatch],
-        metadata: dict[str, list[Any]] | None = None,
+        metadata: Mapping[str, Sequence[object] | Tensor] | None = None,
         streams: Streams | None = None,
-        histories: list[list[Any]] | None = None,
+        histories: Sequence[Sequence[object]] | None = None,
     ) -> None:
         if len({len(batch) for batch in images.values()}) != 1:
             sizes = {name: len(batch) for name, batch in images.items()}
             raise ValueError(f"images of a batch must have one batch size, got {sizes or 'none'}")
         self.images = images
-        self.metadata = metadata or {}
+        self.metadata: dict[str, Any] = metadata or {}  # type: ignore[assignment]
         check_names(self.metadata)
         self.streams = streams
-        self.histories = histories
+        self.histories: Sequence[Sequence[Any]] | None = histories
         #: What was applied to the batch as a whole, after ``histories``.
         self.records: list[Any] = []
         self._class: type[Subject] = Subject

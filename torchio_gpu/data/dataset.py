@@ -38,7 +38,7 @@ class SubjectsDataset(Dataset[Any]):
 
     @checked
     def __init__(
-        self, subjects: Iterable[Subject], transform: Callable[[Subject], Any] | None = None
+        self, subjects: Iterable[Subject], transform: Callable[[Subject], object] | None = None
     ) -> None:
         self._subjects = list(subjects)
         if not self._subjects:
@@ -77,7 +77,7 @@ class SubjectsDataset(Dataset[Any]):
                 sample.add_image(image._with(image.data.clone()), name)
         return sample
 
-    def set_transform(self, transform: Callable[[Subject], Any] | None) -> None:
+    def set_transform(self, transform: Callable[[Subject], object] | None) -> None:
         """Replace the transform; ``None`` removes it."""
         if transform is not None and not callable(transform):
             raise TypeError(f"transform must be callable or None, got {transform!r}")

@@ -6,18 +6,20 @@ import os
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import geometry
+from ..shapes import AffineLike
 from . import io, meta_tensor
 
+PathLike: TypeAlias = str | os.PathLike[str]
 Paths = Path | list[Path]
 #: Returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
-Reader = Callable[[Path], "tuple[Tensor | np.ndarray, Any]"]
+Reader = Callable[[Path], tuple[Tensor | np.ndarray, AffineLike | None]]
 Region = tuple[slice, slice, slice]
 
 

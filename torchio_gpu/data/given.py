@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +13,31 @@ from torch import Tensor
 from ..arrays import as_array, host
 from ..shapes import Triple
 from ..signature import is_flag
-from .files import Region
+from .files import PathLike, Region
+
+
+class SitkImage(Protocol):
+    """Image of SimpleITK, which is not imported for it."""
+
+    def GetSpacing(self) -> tuple[float, ...]: ...  # noqa: N802
+
+    def GetDirection(self) -> tuple[float, ...]: ...  # noqa: N802
+
+
+class NibabelImage(Protocol):
+    """Spatial image of NiBabel, which is not imported for it."""
+
+    @property
+    def dataobj(self) -> object: ...
+
+    @property
+    def affine(self) -> np.ndarray | None: ...
+
+
+#: Source of an image, beside another image.
+ImageSource: TypeAlias = (
+    PathLike | Sequence[PathLike] | Tensor | np.ndarray | SitkImage | NibabelImage
+)
 
 #: Types that torch can store but hardly compute with, and the next larger ones that it can.
 _LARGER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}

@@ -12,9 +12,17 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..shapes import converted
+from ..shapes import AffineLike, converted
 from . import files, io, meta_tensor
-from .given import check_names, check_reading, check_source, check_voxels, from_spacing, region_of
+from .given import (
+    ImageSource,
+    check_names,
+    check_reading,
+    check_source,
+    check_voxels,
+    from_spacing,
+    region_of,
+)
 from .placed import Placed
 from .travel import Traveller
 
@@ -76,11 +84,11 @@ class Image(Placed, Traveller):
 
     def __init__(
         self,
-        source: Any = None,
+        source: Image | ImageSource | None = None,
         *,
         path: str | Path | Sequence[str | Path] | None = None,
         tensor: Tensor | np.ndarray | None = None,
-        affine: Any = None,
+        affine: AffineLike | None = None,
         spacing: Sequence[float] | None = None,
         type: str | None = None,
         reader: files.Reader | None = None,

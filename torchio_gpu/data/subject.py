@@ -43,7 +43,7 @@ class Subject(Traveller):
     _reserved: frozenset[str]
     _items: dict[str, Any]
 
-    def __init__(self, mapping: Mapping[str, Any] | None = None, /, **items: Any) -> None:
+    def __init__(self, mapping: Mapping[str, object] | None = None, /, **items: Any) -> None:
         self.__dict__["_items"] = {**(mapping or {}), **items}
         check_names(self._items, type(self))
         #: What was applied to this subject, oldest first.

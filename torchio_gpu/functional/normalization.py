@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, as_array, host
+from ..arrays import Array, Numbers, as_array, host
 from ..shapes import PerItem, Volume
 from ..signature import checked
 from .dispatch.arguments import as_given, real
@@ -49,7 +49,7 @@ Pair = tuple[float, float]
 
 
 def check_range(
-    value: float | Sequence[float],
+    value: Numbers,
     name: str,
     around: float | None = 0.0,
     least: float = -np.inf,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...functional.stitching import OVERLAPS, Rows, Stitcher, stream
-from ...shapes import Triple, Volume, check_triple
+from ...shapes import Triple, TripleLike, Volume, check_triple
 from ...signature import checked
 from ..sampling.grid import GridSampler
 from ..sampling.location import check_locations
@@ -68,10 +68,10 @@ class PatchAggregator:
     @checked
     def __init__(
         self,
-        spatial_shape: Any,
+        spatial_shape: TripleLike,
         overlap_mode: str = "crop",
-        patch_overlap: Any = 0,
-        output_shape: Any = None,
+        patch_overlap: TripleLike = 0,
+        output_shape: TripleLike | Mapping[str, TripleLike] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         self.spatial_shape = check_triple(spatial_shape, "spatial_shape")
@@ -217,7 +217,7 @@ class GridAggregator(PatchAggregator):
         self,
         sampler: GridSampler,
         overlap_mode: str = "crop",
-        output_shape: Any = None,
+        output_shape: TripleLike | Mapping[str, TripleLike] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         if not isinstance(sampler, GridSampler) or sampler.subject is None:

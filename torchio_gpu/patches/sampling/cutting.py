@@ -15,7 +15,7 @@ from ... import random
 from ...data import LOCATION, Subject, SubjectsBatch
 from ...functional.pad import check_padding
 from ...geometry import Space, check_same_space, windowed
-from ...shapes import Triple, check_triple
+from ...shapes import Triple, TripleLike, check_triple
 from ...signature import is_number
 from ...transforms import Pad
 from .location import PatchLocation
@@ -35,7 +35,7 @@ class PatchSampler:
     """
 
     def __init__(
-        self, patch_size: Any, padding_mode: str | float | None = None, fill: float = 0
+        self, patch_size: TripleLike, padding_mode: str | float | None = None, fill: float = 0
     ) -> None:
         self.patch_size = check_triple(patch_size, "patch_size")
         self.padding_mode, self.fill = padding_mode, fill

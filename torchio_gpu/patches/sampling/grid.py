@@ -16,7 +16,7 @@ from ... import random
 from ...data import Subject
 from ...functional.patches import extract_patches
 from ...functional.stitching import check_overlap
-from ...shapes import Triple, Volume, check_triple
+from ...shapes import Triple, TripleLike, Volume, check_triple
 from .cutting import PatchSampler, check_space
 from .location import PatchLocation
 
@@ -56,8 +56,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
     def __init__(
         self,
         subject: Subject | None = None,
-        patch_size: Any = None,
-        patch_overlap: Any = 0,
+        patch_size: TripleLike | None = None,
+        patch_overlap: TripleLike = 0,
         padding_mode: str | float | None = None,
         fill: float = 0,
     ) -> None:

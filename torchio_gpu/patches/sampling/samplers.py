@@ -13,7 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ... import random
 from ...data import Subject, SubjectsBatch
-from ...shapes import Triple, check_count
+from ...shapes import Triple, TripleLike, check_count
 from .cutting import PatchSampler, space_of
 
 #: First voxels of patches, [N, 3], given their seeds, [N].
@@ -32,7 +32,7 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
     def __init__(
         self,
         subject: Subject | None,
-        patch_size: Any,
+        patch_size: TripleLike,
         num_patches: int | None,
         padding_mode: str | float | None,
         fill: float,
@@ -148,8 +148,8 @@ class UniformSampler(RandomSampler):
 
     def __init__(
         self,
-        subject: Any = None,
-        patch_size: Any = None,
+        subject: Subject | TripleLike | None = None,
+        patch_size: TripleLike | None = None,
         num_patches: int | None = None,
         padding_mode: str | float | None = None,
         fill: float = 0,
@@ -168,7 +168,7 @@ class UniformSampler(RandomSampler):
 
 def sorted_out(
     subject: Any, patch_size: Any, third: Any = None, name: str | None = None
-) -> tuple[Any, Any, Any]:
+) -> tuple[Subject | None, TripleLike, Any]:
     """Arguments by position in the order of TorchIO 1.x, which has no subject, or in that of 2.
 
     Args:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data import LABEL, Subject
+from ...shapes import TripleLike
 from ...signature import is_number
 from .samplers import Finder, RandomSampler, sorted_out
 from .weights import Weigh, Weights
@@ -45,8 +46,8 @@ class WeightedSampler(RandomSampler):
 
     def __init__(
         self,
-        subject: Any = None,
-        patch_size: Any = None,
+        subject: Subject | TripleLike | None = None,
+        patch_size: TripleLike | str | None = None,
         probability_map: str | None = None,
         num_patches: int | None = None,
         padding_mode: str | float | None = None,
@@ -129,9 +130,9 @@ class LabelSampler(WeightedSampler):
 
     def __init__(
         self,
-        subject: Any = None,
-        patch_size: Any = None,
-        label_name: Any = None,
+        subject: Subject | TripleLike | None = None,
+        patch_size: TripleLike | str | None = None,
+        label_name: str | Mapping[int, float] | None = None,
         label_probabilities: Mapping[int, float] | None = None,
         num_patches: int | None = None,
         padding_mode: str | float | None = None,

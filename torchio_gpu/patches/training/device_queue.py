@@ -20,7 +20,7 @@ from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
 from .cache import Shelf
-from .epochs import Turns
+from .epochs import Indices, Turns
 from .resident import Resident, together
 
 
@@ -89,7 +89,7 @@ class DeviceQueue:
 
     def __init__(
         self,
-        subjects: Sequence[Subject] | Dataset[Any],
+        subjects: Sequence[Subject] | Dataset[Subject],
         patch_sampler: RandomSampler,
         transform: Transform | None = None,
         batch_size: int = 1,
@@ -99,7 +99,7 @@ class DeviceQueue:
         memory: int | None = None,
         num_workers: int = 0,
         shuffle_subjects: bool | None = None,
-        subject_sampler: Any = None,
+        subject_sampler: Indices | None = None,
         drop_last: bool = False,
         seed: int | None = None,
     ) -> None:

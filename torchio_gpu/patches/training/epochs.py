@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, distributed
@@ -13,6 +13,9 @@ from torch.utils.data import get_worker_info
 from ... import random
 from ...data import Subject, SubjectsDataset
 from ...shapes import check_count
+
+#: Indices of subjects in the order in which to take them, as a sampler of torch has them.
+Indices: TypeAlias = Iterable[int]
 
 
 class Epoch(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -24,7 +24,7 @@ from ...progress import progress
 from ...shapes import check_count
 from ...signature import checked
 from ..sampling.cutting import PatchSampler
-from .epochs import Turns, describe, unread
+from .epochs import Indices, Turns, describe, unread
 
 #: Arguments by position after the first, in TorchIO 2 and in 1.x.
 _ORDER = (
@@ -121,24 +121,24 @@ class Queue(IterableDataset[Any]):
     @checked
     def __init__(
         self,
-        subjects: Sequence[Subject] | Dataset[Any] | None = None,
+        subjects: Sequence[Subject] | Dataset[Subject] | None = None,
         *order: Any,
-        patch_sampler: Callable[..., Any] | None = None,
+        patch_sampler: Callable[[Subject, int], Iterable[Subject]] | None = None,
         max_length: int | None = None,
         patches_per_volume: int | None = None,
         num_workers: int | None = None,
         shuffle_subjects: bool | None = None,
         shuffle_patches: bool | None = None,
-        transform: Callable[[Subject], Any] | None = None,
-        subject_sampler: Any = None,
+        transform: Callable[[Subject], Subject] | None = None,
+        subject_sampler: Indices | None = None,
         on_error: str = "raise",
         seed: int | None = None,
         progress: bool = False,
-        subjects_dataset: Any = None,
-        sampler: Callable[..., Any] | None = None,
+        subjects_dataset: Sequence[Subject] | Dataset[Subject] | None = None,
+        sampler: Callable[[Subject, int], Iterable[Subject]] | None = None,
         samples_per_volume: int | None = None,
     ) -> None:
-        given = {
+        given: dict[str, Any] = {
             "subjects": subjects,
             "patch_sampler": patch_sampler,
             "max_length": max_length,

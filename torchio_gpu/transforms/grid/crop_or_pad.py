@@ -16,6 +16,7 @@ from ...geometry import Space
 from ...shapes import LONGEST, check_triple
 from ..base import Context
 from ..parameters.masks import check_labels, mask_of
+from ..parameters.types import ShapeLike
 from ..pipeline.maps import SpatialTraits
 from .base import GridParams
 from .crop import _Window, _window
@@ -53,7 +54,7 @@ class CropOrPad(_Window):
 
     def __init__(
         self,
-        target_shape: Any = None,
+        target_shape: ShapeLike | None = None,
         padding_mode: str | float = 0,
         mask_name: str | None = None,
         labels: Sequence[int] | None = None,

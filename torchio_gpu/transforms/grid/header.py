@@ -12,6 +12,7 @@ from ...data import Image
 from ...geometry import Space
 from ...shapes import brief
 from ..base import Context
+from ..parameters.types import GridLike
 from .base import GridParams, GridTransform
 from .given import given_space
 
@@ -78,7 +79,7 @@ class ToReferenceSpace(_Header):
     (4.0, 4.0, 2.0)
     """
 
-    def __init__(self, reference: Any, **kwargs: Any) -> None:
+    def __init__(self, reference: GridLike, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         space = given_space(reference, "reference")
         if space is None:

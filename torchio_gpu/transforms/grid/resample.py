@@ -11,12 +11,13 @@ import numpy as np
 
 from ... import functional as F
 from ... import geometry
-from ...arrays import as_array, host
+from ...arrays import Numbers, as_array, host
 from ...data import ImagesBatch, ScalarImage
 from ...data.image import INTENSITY, LABEL
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, brief, rectangular
 from ..base import Context
+from ..parameters.types import GridLike
 from ..pipeline.maps import Interpolation, SpatialTraits
 from ..spatial.affine import Resampling
 from .base import GridParams, GridTransform, after_of, sample_on
@@ -69,7 +70,7 @@ class Resample(_Resampled):
 
     def __init__(
         self,
-        target: Any = 1,
+        target: Numbers | GridLike | str | Path = 1,
         image_interpolation: str = "linear",
         label_interpolation: str = "nearest",
         pre_affine_name: str | None = None,
@@ -154,7 +155,7 @@ class Resample(_Resampled):
             return check_size(geometry.respaced(space, self._spacing), "target", self.target)
         if isinstance(self.target, str) and self.target in context.images:
             return context.images.space(self.target)
-        reference = self._space or _space_at(self.target, context)
+        reference = self._space or _space_at(str(self.target), context)
         after = Space(reference.shape, reference.affine.repeat(context.batch, 0))
         return check_size(after, "target", self.target)
 

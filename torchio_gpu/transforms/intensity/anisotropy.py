@@ -18,6 +18,7 @@ from ..kinds import Images, RandomTransform, WholeVolume
 from ..parameters.axes import check_axes, check_axis, draw_axis, voxel_axis
 from ..parameters.params import Params, per_image
 from ..parameters.ranges import Range
+from ..parameters.types import AxesLike, AxisLike, PerSample, RangeLike
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Anisotropy(_Anisotropy):
 
     def __init__(
         self,
-        axis: Any,
-        downsampling: Any,
+        axis: AxisLike,
+        downsampling: PerSample,
         image_interpolation: str = "linear",
         scalars_only: bool = True,
         antialias: bool = False,
@@ -127,8 +128,8 @@ class RandomAnisotropy(RandomTransform, _Anisotropy):
 
     def __init__(
         self,
-        axes: Any = (0, 1, 2),
-        downsampling: Any = (1.5, 5),
+        axes: AxesLike = (0, 1, 2),
+        downsampling: RangeLike = (1.5, 5),
         image_interpolation: str = "linear",
         scalars_only: bool = True,
         antialias: bool = False,

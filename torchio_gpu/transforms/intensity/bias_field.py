@@ -15,6 +15,7 @@ from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import ByImage, PerSample, RangeLike
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class BiasField(_BiasField):
     tensor([1.])
     """
 
-    def __init__(self, coefficients: Any, order: int = 3, **kwargs: Any) -> None:
+    def __init__(self, coefficients: ByImage[PerSample], order: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficients, self.order = coefficients, _check_order(order)
         shape = (len(monomials(order)[0]),)
@@ -96,7 +97,7 @@ class RandomBiasField(RandomTransform, _BiasField):
     torch.Size([1, 4, 4, 4])
     """
 
-    def __init__(self, coefficients: Any = 0.5, order: int = 3, **kwargs: Any) -> None:
+    def __init__(self, coefficients: RangeLike = 0.5, order: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.coefficients, self.order = coefficients, _check_order(order)
         self._coefficients = Range(coefficients, "coefficients")

@@ -16,6 +16,7 @@ from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import ByImage, PerSample, RangesLike
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Blur(_Blur):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, std: Any, **kwargs: Any) -> None:
+    def __init__(self, std: ByImage[PerSample], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.std = std
         for value in values_of(std):
@@ -72,7 +73,7 @@ class RandomBlur(RandomTransform, _Blur):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, std: Any = (0, 2), **kwargs: Any) -> None:
+    def __init__(self, std: RangesLike = (0, 2), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.std = std
         self._std = Range(std, "std", axes=3, around=None, minimum=0)

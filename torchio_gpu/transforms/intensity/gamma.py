@@ -13,6 +13,7 @@ from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, by_name, side_by_side, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import ByImage, PerSample, RangeLike
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Gamma(_Gamma):
     -9.0
     """
 
-    def __init__(self, gamma: Any, **kwargs: Any) -> None:
+    def __init__(self, gamma: ByImage[PerSample], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gamma = gamma
         for value in values_of(gamma):
@@ -86,7 +87,7 @@ class RandomGamma(RandomTransform, _Gamma):
     torch.Size([1, 4, 4, 4])
     """
 
-    def __init__(self, log_gamma: Any = (-0.3, 0.3), **kwargs: Any) -> None:
+    def __init__(self, log_gamma: RangeLike = (-0.3, 0.3), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.log_gamma = log_gamma
         self._log_gamma = Range(log_gamma, "log_gamma")

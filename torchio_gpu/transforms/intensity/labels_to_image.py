@@ -23,6 +23,7 @@ from ..base import Context
 from ..kinds import RandomTransform, VolumeTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
+from ..parameters.types import PerSample, RangeLike, WholePerSample
 from ..pipeline.protocol import CreatedImage
 from .noise import given_seeds
 
@@ -233,13 +234,13 @@ class LabelsToImage(_LabelsToImage):
     def __init__(
         self,
         label_key: str | None = None,
-        mean: Any = (),
-        std: Any = (),
+        mean: PerSample = (),
+        std: PerSample = (),
         image_key: str = "image_from_labels",
         used_labels: Sequence[int] | None = None,
         ignore_background: bool = False,
         discretize: bool = False,
-        seed: Any = 0,
+        seed: WholePerSample = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -297,10 +298,10 @@ class RandomLabelsToImage(RandomTransform, _LabelsToImage):
         label_key: str | None = None,
         used_labels: Sequence[int] | None = None,
         image_key: str = "image_from_labels",
-        mean: Sequence[Any] | None = None,
-        std: Sequence[Any] | None = None,
-        default_mean: Any = (0.1, 0.9),
-        default_std: Any = (0.01, 0.1),
+        mean: Sequence[RangeLike] | None = None,
+        std: Sequence[RangeLike] | None = None,
+        default_mean: RangeLike = (0.1, 0.9),
+        default_std: RangeLike = (0.01, 0.1),
         discretize: bool = False,
         ignore_background: bool = False,
         **kwargs: Any,
@@ -345,8 +346,8 @@ class _LabelRanges:
 
     def __init__(
         self,
-        given: Sequence[Any] | None,
-        default: Any,
+        given: Sequence[RangeLike] | None,
+        default: RangeLike,
         name: str,
         used: tuple[int, ...] | None,
         minimum: float | None,

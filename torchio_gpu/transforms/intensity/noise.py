@@ -16,6 +16,7 @@ from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,12 @@ class Noise(_Noise):
     """
 
     def __init__(
-        self, mean: Any = 0.0, std: Any = 1.0, seed: Any = 0, rician: bool = False, **kwargs: Any
+        self,
+        mean: ByImage[PerSample] = 0.0,
+        std: ByImage[PerSample] = 1.0,
+        seed: ByImage[WholePerSample] = 0,
+        rician: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.mean, self.std, self.seed, self.rician = mean, std, seed, rician
@@ -109,7 +115,11 @@ class RandomNoise(RandomTransform, _Noise):
     """
 
     def __init__(
-        self, mean: Any = 0.0, std: Any = (0, 0.25), rician: bool = False, **kwargs: Any
+        self,
+        mean: RangeLike = 0.0,
+        std: RangeLike = (0, 0.25),
+        rician: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.mean, self.std, self.rician = mean, std, rician

@@ -9,10 +9,11 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import as_array, host
-from ...shapes import Triple, Volume, check_count, check_triple
+from ...shapes import Triple, TripleLike, Volume, check_count, check_triple
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
+from ..parameters.types import ByImage, PointsLike
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class _Swap(VolumeTransform):
     def computes(self) -> bool:
         return False
 
-    def _set_patch(self, patch_size: Any) -> None:
+    def _set_patch(self, patch_size: TripleLike) -> None:
         self.patch_size, self._patch = patch_size, check_triple(patch_size, "patch_size")
 
     def voxels(self, images: Images, name: str, params: SwapParams) -> Volume:
@@ -56,7 +57,9 @@ class Swap(_Swap):
     tensor([4, 5, 2, 3, 0, 1])
     """
 
-    def __init__(self, patch_size: Any, locations: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, patch_size: TripleLike, locations: ByImage[PointsLike], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._set_patch(patch_size)
         self.locations = locations
@@ -94,7 +97,9 @@ class RandomSwap(RandomTransform, _Swap):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, patch_size: Any = 15, num_iterations: int = 100, **kwargs: Any) -> None:
+    def __init__(
+        self, patch_size: TripleLike = 15, num_iterations: int = 100, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._set_patch(patch_size)
         self.num_iterations = check_count(num_iterations, "num_iterations", 0, 10**6)

@@ -17,6 +17,7 @@ from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, by_name, per_image, side_by_side, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike
 from .phase_encoding import axes_of, check_axes_given, drawn_axes
 
 
@@ -64,10 +65,10 @@ class Ghosting(_Ghosting):
 
     def __init__(
         self,
-        num_ghosts: Any,
-        axis: Any,
-        intensity: Any,
-        restore: Any = None,
+        num_ghosts: ByImage[PerSample],
+        axis: ByImage[AxisLike],
+        intensity: ByImage[PerSample],
+        restore: ByImage[PerSample | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -112,10 +113,10 @@ class RandomGhosting(RandomTransform, _Ghosting):
 
     def __init__(
         self,
-        num_ghosts: Any = (4, 10),
-        axes: Any = (0, 1, 2),
-        intensity: Any = (0.5, 1),
-        restore: Any = None,
+        num_ghosts: RangeLike = (4, 10),
+        axes: AxesLike = (0, 1, 2),
+        intensity: RangeLike = (0.5, 1),
+        restore: RangeLike | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

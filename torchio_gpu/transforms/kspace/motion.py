@@ -17,6 +17,7 @@ from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangesLike
 from .phase_encoding import axes_of, check_axes_given, drawn_axes
 
 
@@ -79,11 +80,11 @@ class Motion(_Motion):
 
     def __init__(
         self,
-        degrees: Any,
-        translation: Any,
-        times: Any,
+        degrees: ByImage[PerSample],
+        translation: ByImage[PerSample],
+        times: ByImage[PerSample],
         image_interpolation: str = "linear",
-        axis: Any = 2,
+        axis: ByImage[AxisLike] = 2,
         output: str = "real",
         **kwargs: Any,
     ) -> None:
@@ -133,11 +134,11 @@ class RandomMotion(RandomTransform, _Motion):
 
     def __init__(
         self,
-        degrees: Any = 10,
-        translation: Any = 10,
+        degrees: RangesLike = 10,
+        translation: RangesLike = 10,
         num_transforms: int = 2,
         image_interpolation: str = "linear",
-        axes: Any = (0, 1, 2),
+        axes: AxesLike = (0, 1, 2),
         output: str = "real",
         **kwargs: Any,
     ) -> None:

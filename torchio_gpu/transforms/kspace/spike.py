@@ -15,6 +15,7 @@ from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, by_name, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import ByImage, PerSample, RangeLike
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,12 @@ class Spike(_Spike):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, spikes_positions: Any, intensity: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        spikes_positions: ByImage[PerSample],
+        intensity: ByImage[PerSample],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.spikes_positions, self.intensity = spikes_positions, intensity
         for value in values_of(spikes_positions):
@@ -86,7 +92,9 @@ class RandomSpike(RandomTransform, _Spike):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, num_spikes: Any = (1, 1), intensity: Any = (1, 3), **kwargs: Any) -> None:
+    def __init__(
+        self, num_spikes: RangeLike = (1, 1), intensity: RangeLike = (1, 3), **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_spikes, self.intensity = num_spikes, intensity
         self._num_spikes = Range(num_spikes, "num_spikes", around=None, minimum=0, whole=True)

@@ -14,6 +14,7 @@ from ...functional.intensity import check_bounds
 from ..base import Context
 from ..kinds import PointwiseTransform
 from ..parameters.params import Params, per_image
+from ..parameters.types import ByImage, PerSample
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class Clamp(PointwiseTransform):
     tensor([-1000.,     7.,  1000.])
     """
 
-    def __init__(self, out_min: Any = None, out_max: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        out_min: ByImage[PerSample] | None = None,
+        out_max: ByImage[PerSample] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.out_min, self.out_max = out_min, out_max
         names = {name for end in (out_min, out_max) if isinstance(end, Mapping) for name in end}

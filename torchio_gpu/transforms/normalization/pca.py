@@ -47,7 +47,7 @@ class PCA(Normalization):
         make_skewness_positive: bool = True,
         values_range: Sequence[float] | None = (-2.3, 2.3),
         clip: bool = True,
-        pca_kwargs: Mapping[str, Any] | None = None,
+        pca_kwargs: Mapping[str, object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...arrays import Numbers
 from ...functional import normalization as F
 from ...shapes import Volume
 from ..parameters.masks import Masking, check_masking, mask_of
@@ -45,10 +46,10 @@ class RescaleIntensity(Normalization):
 
     def __init__(
         self,
-        out_min_max: Any = (0, 1),
-        percentiles: Any = (0, 100),
+        out_min_max: Numbers = (0, 1),
+        percentiles: Numbers = (0, 100),
         masking_method: Masking = None,
-        in_min_max: Any = None,
+        in_min_max: Numbers | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

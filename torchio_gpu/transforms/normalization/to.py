@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class To(Normalization):
     def __init__(
         self,
         target: str | torch.dtype | torch.device,
-        to_kwargs: dict[str, Any] | None = None,
+        to_kwargs: Mapping[str, object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

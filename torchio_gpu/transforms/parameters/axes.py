@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from ... import geometry
 from ...geometry import Space
 from ...shapes import rectangular
+from .types import AxisLike
 
 Axes = tuple[int | str, ...]
 
@@ -49,7 +50,7 @@ def check_axis(axis: Any) -> Any:
     return axis
 
 
-def voxel_axis(axis: int | str | Sequence[int], space: Space) -> np.ndarray:
+def voxel_axis(axis: AxisLike, space: Space) -> np.ndarray:
     """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
     batch = len(space.affine)
     if isinstance(axis, str):

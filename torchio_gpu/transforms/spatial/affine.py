@@ -25,6 +25,7 @@ from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
+from ..parameters.types import PerSample, RangesLike
 from ..pipeline.maps import Interpolation, SpatialMap
 
 
@@ -151,9 +152,9 @@ class Affine(_Affine):
 
     def __init__(
         self,
-        scales: Any = 1.0,
-        degrees: Any = 0.0,
-        translation: Any = 0.0,
+        scales: PerSample = 1.0,
+        degrees: PerSample = 0.0,
+        translation: PerSample = 0.0,
         center: str = "image",
         default_pad_value: str | float = "minimum",
         default_pad_label: float = 0,
@@ -204,9 +205,9 @@ class RandomAffine(RandomTransform, _Affine):
 
     def __init__(
         self,
-        scales: Any = 0.1,
-        degrees: Any = 10,
-        translation: Any = 0,
+        scales: RangesLike = 0.1,
+        degrees: RangesLike = 10,
+        translation: RangesLike = 0,
         isotropic: bool = False,
         center: str = "image",
         default_pad_value: str | float = "minimum",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,14 +40,14 @@ class AffineElasticParams(Params):
         )
 
 
-def _own(argument: str, values: dict[str, Any] | None) -> dict[str, Any]:
+def _own(argument: str, values: Mapping[str, object] | None) -> dict[str, Any]:
     """Arguments of one of the two motions, without those that are about both."""
-    values = dict(values or {})
+    own: dict[str, Any] = dict(values or {})
     common = inspect.signature(Transform.__init__).parameters
-    wrong = [name for name in values if name in common]
+    wrong = [name for name in own if name in common]
     if wrong:
         raise ValueError(f"{argument} must not hold {wrong}: give them to the transform itself")
-    return values
+    return own
 
 
 class _AffineElastic(Resampling):
@@ -105,8 +106,8 @@ class AffineElasticDeformation(_AffineElastic):
     def __init__(
         self,
         affine_first: bool = True,
-        affine_params: dict[str, Any] | None = None,
-        elastic_params: dict[str, Any] | None = None,
+        affine_params: Mapping[str, object] | None = None,
+        elastic_params: Mapping[str, object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -140,8 +141,8 @@ class RandomAffineElasticDeformation(RandomTransform, _AffineElastic):
     def __init__(
         self,
         affine_first: bool = True,
-        affine_kwargs: dict[str, Any] | None = None,
-        elastic_kwargs: dict[str, Any] | None = None,
+        affine_kwargs: Mapping[str, object] | None = None,
+        elastic_kwargs: Mapping[str, object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

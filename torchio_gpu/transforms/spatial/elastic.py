@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from ... import geometry
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array, Numbers, as_array, host, on_host
 from ...functional.eager.spatial import spline_at, voxel_grid
 from ...geometry import Space
-from ...shapes import Triple, check_triple
+from ...shapes import Triple, TripleLike, check_triple
 from ..base import Context
 from ..kinds import RandomTransform
 from ..parameters.params import Params
+from ..parameters.types import PointsLike
 from ..pipeline.maps import BSplineField, SpatialMap, SpatialTraits
 from .affine import Resampling
 
@@ -84,8 +85,8 @@ class ElasticDeformation(_Elastic):
 
     def __init__(
         self,
-        control_points: Any,
-        max_displacement: Any = None,
+        control_points: PointsLike,
+        max_displacement: Numbers | None = None,
         image_interpolation: str = "linear",
         label_interpolation: str = "nearest",
         default_pad_value: str | float = "minimum",
@@ -183,7 +184,9 @@ def _triple(value: Any, name: str) -> np.ndarray:
 class _Lattice:
     """Random control points: counts, range and locked borders."""
 
-    def __init__(self, num_control_points: Any, max_displacement: Any, locked_borders: int) -> None:
+    def __init__(
+        self, num_control_points: TripleLike, max_displacement: Numbers, locked_borders: int
+    ) -> None:
         self.counts = check_triple(num_control_points, "num_control_points", 4)
         if max(self.counts) > 1000:
             raise ValueError(f"num_control_points must be <= 1000, got {num_control_points!r}")
@@ -245,8 +248,8 @@ class RandomElasticDeformation(RandomTransform, _Elastic):
 
     def __init__(
         self,
-        num_control_points: Any = 7,
-        max_displacement: Any = 7.5,
+        num_control_points: TripleLike = 7,
+        max_displacement: Numbers = 7.5,
         locked_borders: int = 2,
         image_interpolation: str = "linear",
         label_interpolation: str = "nearest",

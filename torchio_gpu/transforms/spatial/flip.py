@@ -14,6 +14,7 @@ from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.axes import axis_mask, check_axes
 from ..parameters.params import Params
+from ..parameters.types import AxesLike
 from ..pipeline.maps import SpatialMap, SpatialTraits
 
 
@@ -67,7 +68,7 @@ class Flip(_Flip):
     tensor([2., 1.])
     """
 
-    def __init__(self, axes: Any = 0, **kwargs: Any) -> None:
+    def __init__(self, axes: AxesLike = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axes = check_axes(axes)
 
@@ -90,7 +91,7 @@ class RandomFlip(RandomTransform, _Flip):
     torch.Size([1, 4, 4, 4])
     """
 
-    def __init__(self, axes: Any = 0, flip_probability: float = 0.5, **kwargs: Any) -> None:
+    def __init__(self, axes: AxesLike = 0, flip_probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axes = check_axes(axes)
         if not is_number(flip_probability) or not 0 <= flip_probability <= 1:
