@@ -16,6 +16,7 @@ from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike
 from .phase_encoding import axes_of, check_axes_given, drawn_axes
 
 
@@ -61,7 +62,13 @@ class Gibbs(_Gibbs):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, cutoff: Any, axis: Any, softness: Any = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        cutoff: ByImage[PerSample],
+        axis: ByImage[AxisLike],
+        softness: ByImage[PerSample] = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cutoff, self.softness = cutoff, softness
         self.axis = check_axes_given(axis)
@@ -99,9 +106,9 @@ class RandomGibbs(RandomTransform, _Gibbs):
 
     def __init__(
         self,
-        cutoff: Any = (0.5, 0.75),
-        axes: Any = (0, 1, 2),
-        softness: Any = 0.0,
+        cutoff: RangeLike = (0.5, 0.75),
+        axes: AxesLike = (0, 1, 2),
+        softness: RangeLike = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
