@@ -109,7 +109,7 @@ def test_auto_takes_kernels_on_gpus_where_they_can():
     with backend("auto"):
         # the interpreter takes the place of all GPUs
         assert use_kernel(cuda) == (torch.version.hip is None and not INTERPRETED)
-        assert not use_kernel(cuda, "something")
+        assert not use_kernel(cuda, lambda: "something")
         assert not use_kernel(torch.device("cpu"))
         assert not use_kernel(torch.device("meta"))
     with backend("reference"):

@@ -74,7 +74,7 @@ def extract_patches(
     shapes = np.repeat([spatial_shape(volume) for volume in volumes], list(map(len, volumes)), 0)
     where = _reference.places(corner, size, shapes[of])
     reasons = (why_no_kernel(volume.dtype, volume.shape) for volume in volumes)
-    if use_kernel(volumes[0].device, next(filter(None, reasons), None)):
+    if use_kernel(volumes[0].device, lambda: next(filter(None, reasons), None)):
         return load().gather_patches(volumes, table(where, of), [], size)
     return _reference.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 

@@ -47,7 +47,7 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     if x.is_complex():
         return by_parts(lambda parts: pointwise(parts, operations, view), x)
     size = spatial_shape(x)
-    if use_kernel(x.device, kernels.why_no_kernel(x, size)):
+    if use_kernel(x.device, lambda: kernels.why_no_kernel(x, size)):
         return kernels.pointwise(x, operations, view)
     program = Program(operations, x, size, view)
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()

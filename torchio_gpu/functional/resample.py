@@ -99,7 +99,7 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
     fields = fields or [FieldOfView.whole(spatial_shape(x), len(x), fill)]
     fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in fields]
     exact, fills = exact_rows(matrix), [field.fill for field in fields]
-    if use_kernel(x.device, kernels.why_no_warp(x, size, mode, fills, None, False)):
+    if use_kernel(x.device, lambda: kernels.why_no_warp(x, size, mode, fills, None, False)):
         voxel_map = VoxelMap(matrix, None, None, size)
         return kernels.warp(Reading(x, mode, 0.0, fields), voxel_map, list(exact))
     kinds: dict[tuple[int, ...], list[int]] = {}

@@ -172,7 +172,7 @@ class Stitcher:
         half = dtype.is_floating_point and dtype.itemsize < 4 and self.mode != "crop"
         work = torch.float32 if half else dtype
         device = self.device or patches.device
-        self.kernel = use_kernel(device, why_no_kernel(patches.dtype, shape))
+        self.kernel = use_kernel(device, lambda: why_no_kernel(patches.dtype, shape))
         self.size, self.dtype = spatial_shape(patches), dtype
         self.profiles = [_reference.profile(self.mode, n) for n in self.size]
         alike = self.mode == "crop" or (self.kernel and self.mode == "average")

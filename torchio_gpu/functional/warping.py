@@ -7,6 +7,7 @@ whose map takes voxel centres to voxel centres are copied, and volumes on one gr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def warp_volumes(
             continue
         if reading.x.is_complex() and not reading.moves:
             out[n] = _complex(reading, voxel_map, view)
-        elif use_kernel(reading.x.device, _why_no_kernel(reading, voxel_map)):
+        elif use_kernel(reading.x.device, partial(_why_no_kernel, reading, voxel_map)):
             out[n] = _by_kernel(reading, voxel_map, exact, view)
         else:
             rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
@@ -145,20 +146,18 @@ def _pair_by_kernel(
     reading: Reading, labels: Reading, voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
 ) -> tuple[Volume, Volume] | None:
     """Read a volume linearly and labels with it, where a kernel does both in one pass."""
-    if labels.operations:
+    special = exact or reading.fields or labels.fields or labels.operations
+    if special or reading.x.is_complex():
+        return None
+
+    def why_not() -> str | None:
+        reasons = (_why_no_kernel(each, voxel_map) for each in (reading, labels))
+        return next(filter(None, reasons), None)
+
+    if not use_kernel(reading.x.device, why_not):
         return None
     parameters = [value for op in reading.operations for value in vars(op).values()]
-    maps = voxel_map.matrix, voxel_map.control_points
-    special = exact or reading.fields or labels.fields
-    if (
-        special
-        or reading.x.is_complex()
-        or _wants_gradient(reading.x, labels.x, *maps, *parameters)
-    ):
-        return None
-    if any(_why_no_kernel(each, voxel_map) for each in (reading, labels)):
-        return None
-    if not use_kernel(reading.x.device):
+    if _wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
         return None
     return kernels.warp_pair(reading, labels, voxel_map, view)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -75,12 +75,13 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
 _within: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
-def use_kernel(device: torch.device, why_not: str | None = None) -> bool:
+def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda: None) -> bool:
     """Return True if a kernel is to be launched.
 
     Args:
         device: Where the voxels are.
-        why_not: Reason why the kernel cannot do what is asked for, if it cannot.
+        why_not: Returns why the kernel cannot do what is asked for, or None if it can; asked only
+            where one may be launched.
 
     Raises:
         RuntimeError: It was asked for by name and cannot run.
@@ -91,10 +92,10 @@ def use_kernel(device: torch.device, why_not: str | None = None) -> bool:
     missing = _missing(device.type)
     if missing is not None and name == "auto":
         _say_once(missing)
-    why_not = missing or why_not
-    if why_not is not None and name == "triton":
-        raise RuntimeError(f"backend 'triton' cannot run: {why_not}")
-    return why_not is None
+    reason = missing or why_not()
+    if reason is not None and name == "triton":
+        raise RuntimeError(f"backend 'triton' cannot run: {reason}")
+    return reason is None
 
 
 _rehearsed: ContextVar[torch.device | None] = ContextVar("rehearsed", default=None)
