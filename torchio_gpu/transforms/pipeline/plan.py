@@ -20,7 +20,7 @@ from ... import random
 from ...data import SubjectsBatch
 from .numbers import NumberLayout, Numbers, lay_out
 from .stages import Stage, stages_of
-from .steps import Step, Steps
+from .steps import Steps
 
 #: Batches of so many kinds of images are remembered.
 _KNOWN = 64
@@ -34,14 +34,9 @@ class Plan:
     """
 
     def __init__(self, pipeline: Steps) -> None:
-        self.pipeline = pipeline
+        self.pipeline, self.steps = pipeline, pipeline.steps
         self.stages = stages_of(pipeline.steps)
         self._layouts: dict[Any, NumberLayout] = {}
-
-    @property
-    def steps(self) -> list[Step]:
-        """Steps in order."""
-        return self.pipeline.steps
 
     @property
     def positions(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,15 +62,15 @@ class Step:
     fuse: bool = True
     spaces: tuple[Space, ...] = ()
 
-    @property
+    @cached_property
     def role(self) -> str:
-        """Role of the transform."""
+        """Role of the transform, whose change makes another plan."""
         role: str = self.transform.role
         return role
 
-    @property
+    @cached_property
     def traits(self) -> SpatialTraits:
-        """Traits of the transform."""
+        """Traits of the transform, likewise."""
         return self.transform.traits or _STILL
 
     @property
