@@ -47,8 +47,8 @@ def test_neighbours_share_a_pass():
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        (tio.RandomElasticDeformation(), "bends the image a second time"),
-        (tio.RandomAffine(), "turns the grid of the bending map"),
+        (tio.RandomElasticDeformation(), "is a second elastic map"),
+        (tio.RandomAffine(), "reorders or rotates axes after an elastic map"),
         (tio.RandomNoise(), "RandomNoise is pointwise"),
         (tio.RandomFlip(keep={"t1": "t1_before"}), "images are kept as they are before RandomFlip"),
     ],

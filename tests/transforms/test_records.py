@@ -183,7 +183,7 @@ class TestPlaces:
 )
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
 def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     s = subject()
     s["landmarks"], s["vector"] = kind((5, 3)), kind((3,))
     options = {"Affine": {"translation": 1}, "Flip": {"axes": 0}}.get(make, {})
@@ -191,10 +191,10 @@ def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"'landmarks' has shape \(5, 3\)"):
         transform(s)
     transform(s)
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     with pytest.warns(RuntimeWarning, match="'landmarks'"):
         transform({"x": s.t1.data, "landmarks": kind((5, 3))})
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     tio.RandomNoise()(s)
     tio.Crop(1)(s)  # landmarks in the world stay where they are
 

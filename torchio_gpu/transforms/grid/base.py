@@ -21,7 +21,7 @@ from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume
 from ..parameters.params import Params
 from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
-from .given import check_size
+from .spaces import check_size
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ...shapes import LONGEST, Volume, rectangular
 from ..base import Context
 from ..pipeline.maps import Interpolation, SpatialTraits
 from .base import GridParams, GridTransform, after_of
-from .given import check_size
+from .spaces import check_size
 
 
 class _Window(GridTransform):

@@ -19,7 +19,7 @@ from ..parameters.masks import check_labels, mask_of
 from ..pipeline.maps import SpatialTraits
 from .base import GridParams
 from .crop import _Window, _window
-from .given import check_size
+from .spaces import check_size
 
 _MM = {"mm": 1.0, "cm": 10.0}
 

@@ -13,7 +13,7 @@ from ...geometry import Space
 from ...shapes import brief
 from ..base import Context
 from .base import GridParams, GridTransform
-from .given import given_space
+from .spaces import given_space
 
 
 class _Header(GridTransform):

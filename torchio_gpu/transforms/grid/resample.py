@@ -20,7 +20,7 @@ from ..base import Context
 from ..pipeline.maps import Interpolation, SpatialTraits
 from ..spatial.affine import Resampling
 from .base import GridParams, GridTransform, after_of, sample_on
-from .given import check_size, given_space
+from .spaces import check_size, given_space
 
 #: Of a Gaussian of standard deviation 1, the full width at half maximum.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
