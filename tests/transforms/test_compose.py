@@ -177,7 +177,7 @@ def test_only_transforms_compose(bad):
 
 
 def test_what_was_not_applied_cannot_be_undone():
-    with pytest.raises(TypeError, match="RandomFlip holds no parameters yet"):
+    with pytest.raises(TypeError, match="RandomFlip has no parameters yet"):
         tio.Compose([tio.RandomFlip()]).inverse()
 
 

@@ -15,14 +15,14 @@ from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
-from ..parameters.params import Params, by_name, per_image, side_by_side, values_of
+from ..parameters.params import Params, per_image, stack_images, value_per_image, values_of
 from ..parameters.ranges import Range
-from .phase_encoding import axes_of, check_axes_given, drawn_axes
+from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
 
 @dataclass(frozen=True)
 class GhostingParams(Params):
-    """Ghosts for each sample and image."""
+    """Number, axis and strength of ghosts, for each sample and image."""
 
     num_ghosts: Annotated[Array, "B M"]
     axis: Annotated[np.ndarray, "B M", int]
@@ -72,7 +72,7 @@ class Ghosting(_Ghosting):
     ) -> None:
         super().__init__(**kwargs)
         self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
-        self.axis = check_axes_given(axis)
+        self.axis = check_phase_encoding(axis)
         for value in values_of(num_ghosts):
             check_ghosts(value)
         for value in values_of(intensity):
@@ -82,13 +82,13 @@ class Ghosting(_Ghosting):
 
     def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
         names = context.names
-        given = by_name(self.restore, "restore", names)
+        given = value_per_image(self.restore, "restore", names)
         restore = [0.0 if value is None else value for value in given]
         return GhostingParams(
             per_image(self.num_ghosts, (), "num_ghosts", names),
             axes_of(self.axis, context),
             per_image(self.intensity, (), "intensity", names),
-            side_by_side([per_sample(value, (), "restore") for value in restore]),
+            stack_images([per_sample(value, (), "restore") for value in restore]),
         ).expand(context.batch)
 
 
@@ -133,7 +133,7 @@ class RandomGhosting(RandomTransform, _Ghosting):
     def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
         return GhostingParams(
             self._num_ghosts(u[..., :1])[..., 0],
-            drawn_axes(self.axes, u[..., 1], context),
+            draw_axes(self.axes, u[..., 1], context),
             self._intensity(u[..., 2:3])[..., 0],
             self._restore(u[..., 3:])[..., 0],
         )

@@ -15,14 +15,14 @@ from ...shapes import Volume, check_count
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
-from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.params import Params, per_image, value_per_image, values_of
 from ..parameters.ranges import Range
-from .phase_encoding import axes_of, check_axes_given, drawn_axes
+from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
 
 @dataclass(frozen=True)
 class MotionParams(Params):
-    """Poses of the content, when it takes them, and the phase-encode axis."""
+    """Poses of the content, their times, and the phase-encode axis, for each sample and image."""
 
     degrees: Annotated[Array, "B M P 3"]
     translation: Annotated[Array, "B M P 3"]  # mm
@@ -89,7 +89,7 @@ class Motion(_Motion):
     ) -> None:
         super().__init__(**kwargs)
         self.degrees, self.translation, self.times = degrees, translation, times
-        self.axis, self.output = check_axes_given(axis), check_output(output)
+        self.axis, self.output = check_phase_encoding(axis), check_output(output)
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
         for value in values_of(times):
             moments = check_times(value)
@@ -99,7 +99,7 @@ class Motion(_Motion):
 
     def draw(self, context: Context, u: np.ndarray) -> MotionParams:
         names = context.names
-        first = as_array(by_name(self.times, "times", names)[0], "times")
+        first = as_array(value_per_image(self.times, "times", names)[0], "times")
         poses = first.shape[-1]
         return MotionParams(
             per_image(self.degrees, (poses, 3), "degrees", names),
@@ -161,6 +161,6 @@ class RandomMotion(RandomTransform, _Motion):
             self._degrees(triples[:, :, 0]),
             self._translation(triples[:, :, 1]),
             moved / (poses + 1),
-            drawn_axes(self.axes, u[..., 0], context),
+            draw_axes(self.axes, u[..., 0], context),
             self.output,
         )

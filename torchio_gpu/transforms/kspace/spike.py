@@ -1,4 +1,4 @@
-"""Spikes in k-space, which make stripes."""
+"""Spikes in k-space, which appear as stripes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...functional.kspace import check_positions
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
-from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.params import Params, per_image, value_per_image, values_of
 from ..parameters.ranges import Range
 
 
 @dataclass(frozen=True)
 class SpikeParams(Params):
-    """Spikes for each sample and image; those of intensity 0 are none."""
+    """Spikes for each sample and image; a spike of intensity 0 has no effect."""
 
     positions: Annotated[Array, "B M P 3"]
     intensity: Annotated[Array, "B M P"]
@@ -62,7 +62,7 @@ class Spike(_Spike):
 
     def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
         names = context.names
-        first = as_array(by_name(self.spikes_positions, "spikes_positions", names)[0])
+        first = as_array(value_per_image(self.spikes_positions, "spikes_positions", names)[0])
         count = first.shape[-2]
         return SpikeParams(
             per_image(self.spikes_positions, (count, 3), "spikes_positions", names),
@@ -98,14 +98,14 @@ class RandomSpike(RandomTransform, _Spike):
             )
 
     @property
-    def _most(self) -> int:
+    def _max_count(self) -> int:
         return int(self._num_spikes.greatest)
 
     @property
     def draws(self) -> int:
-        return 2 + 3 * self._most
+        return 2 + 3 * self._max_count
 
     def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
         number, intensity = self._num_spikes(u[..., :1]), self._intensity(u[..., 1:2])
-        there = np.arange(self._most) < number
-        return SpikeParams(u[..., 2:].reshape(*u.shape[:2], -1, 3), intensity * there)
+        present = np.arange(self._max_count) < number
+        return SpikeParams(u[..., 2:].reshape(*u.shape[:2], -1, 3), intensity * present)

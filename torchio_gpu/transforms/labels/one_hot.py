@@ -1,4 +1,4 @@
-"""Memberships: a channel for each label."""
+"""One-hot encoding: a channel for each label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import NewLabels
 
 @dataclass(frozen=True)
 class OneHotParams(Params):
-    """Whether channels become labels again."""
+    """Direction: ``back`` is True if channels become labels again."""
 
     back: bool = False
 

@@ -1,4 +1,4 @@
-"""Histogram standardisation: landmarks are learnt from many images, and others matched to them."""
+"""Histogram standardisation: learn landmarks from many images, and match others to them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from ...functional import normalization as F
 from ...functional.statistics import percentile
 from ...shapes import Volume
 from ..parameters.masks import Masking, check_masking, mask_of
-from .base import Images, Normalization, NormalizationParams, which
+from .base import Images, Normalization, NormalizationParams, describe_samples
 
 PathLike = str | Path
-#: Landmarks by image name, or where they are.
+#: Landmarks by image name, or paths of files with them.
 Landmarks = PathLike | Mapping[str, PathLike | Sequence[float] | np.ndarray | Tensor]
-#: What percentile 1 of the training images, and percentile 99, become on average.
+#: Average values, after standardisation, of percentiles 1 and 99 of the training images.
 STANDARD_RANGE = (0.0, 100.0)
 
 
 class _Learn:
-    """``train`` of the class learns landmarks; that of an instance is every torch module's own,
-    which a model calls on its parts."""
+    """Descriptor of ``train``: ``learn`` on the class, ``torch.nn.Module.train`` on an instance."""
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         return owner.learn if instance is None else partial(torch.nn.Module.train, instance)
@@ -86,7 +85,7 @@ class HistogramStandardization(Normalization):
             empty = ~mask.flatten(1).any(1)
             if empty.any():
                 raise RuntimeError(
-                    f"masking_method leaves no voxel of {which(images, name, empty)}"
+                    f"masking_method leaves no voxel of {describe_samples(images, name, empty)}"
                 )
         return F.match_landmarks(x, self.landmarks[name], mask)
 
@@ -168,7 +167,7 @@ class HistogramStandardization(Normalization):
 
 
 def _average(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Landmarks from percentiles [N, 13]: their mean where both ends are mapped to [0, 100]."""
+    """Return landmarks: the mean of percentiles [N, 13] with the ends mapped to 0 and 100."""
     low, width = found[:, :1], found[:, -1:] - found[:, :1]
     flat = width[:, 0] == 0
     left_out = [name for name, each in zip(names, flat, strict=True) if each]
@@ -186,7 +185,7 @@ def _average(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def _check_cutoff(cutoff: Sequence[float] | None) -> tuple[float, ...]:
-    """The percentiles to learn."""
+    """Return the percentiles to learn."""
     low, high = (0.01, 0.99) if cutoff is None else F.check_range(cutoff, "cutoff", None, 0, 1)
     if not (low < 0.1 and high > 0.9):
         raise ValueError(f"cutoff must be below 0.1 and above 0.9, got {cutoff!r}")
@@ -212,13 +211,13 @@ def _check_sources(sources: Sequence[Any], name: str | None) -> None:
             source = source[name]
         if not isinstance(source, (str, Path, Image)):
             raise TypeError(
-                "images_paths must be made of paths, images or subjects, number "
+                "images_paths must hold paths, images or subjects, number "
                 f"{n} is {type(source).__name__}"
             )
 
 
 def _check_masks(mask_path: Any, masking_function: Any, count: int) -> list[Any]:
-    """The mask of each image, or None."""
+    """Return the mask of each image, or None."""
     if mask_path is not None and masking_function is not None:
         raise ValueError("mask_path and masking_function must not be given both")
     if mask_path is None or isinstance(mask_path, (str, Path, Image)):
@@ -230,7 +229,7 @@ def _check_masks(mask_path: Any, masking_function: Any, count: int) -> list[Any]
 
 
 def _mask(data: Tensor, source: Any, function: Any, number: int) -> Tensor | None:
-    """Which voxels (C, I, J, K) to learn from, [1, 1 or C, I, J, K] bool."""
+    """Return the mask of the voxels to learn from, [1, 1 or C, I, J, K] bool; None for all."""
     if source is not None:
         mask = LabelMap(source).data > 0
     elif function is not None:
@@ -254,7 +253,7 @@ def _name(source: Any, number: int) -> str:
 def _save(landmarks: np.ndarray, path: Path) -> None:
     if path.suffix == ".npy":
         np.save(path, landmarks)
-    else:  # the first word is a name, as in files by TorchIO 1.x
+    else:  # the first word is a name, as in files of TorchIO 1.x
         path.write_text(f"image {' '.join(map(str, landmarks.tolist()))}")
 
 

@@ -1,4 +1,4 @@
-"""Voxels outside a mask set to a value."""
+"""Masking: set voxels outside a mask to a value."""
 
 from __future__ import annotations
 

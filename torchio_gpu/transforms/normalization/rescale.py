@@ -1,4 +1,4 @@
-"""Intensities brought to a range."""
+"""Rescaling of intensities to a range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ...functional import normalization as F
 from ...shapes import Volume
 from ..parameters.masks import Masking, check_masking, mask_of
-from .base import Images, Normalization, NormalizationParams, which
+from .base import Images, Normalization, NormalizationParams, describe_samples
 
 
 class RescaleIntensity(Normalization):
@@ -59,7 +59,7 @@ class RescaleIntensity(Normalization):
 
     @property
     def commutes(self) -> bool:  # type: ignore[override]
-        """Whether nothing is clamped: what lies outside a mask may be."""
+        """True if nothing is clamped: no percentiles, and no mask that excludes extremes."""
         return self.percentiles == (0, 100) and self.masking_method is None
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
@@ -81,7 +81,8 @@ class RescaleIntensity(Normalization):
         ):
             if wrong.any():
                 warnings.warn(
-                    f"RescaleIntensity leaves {which(images, name, wrong)} as it is: {fact}",
+                    f"RescaleIntensity leaves {describe_samples(images, name, wrong)} as it is: "
+                    f"{fact}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
