@@ -228,6 +228,6 @@ def _join(streams: Sequence[Streams | None]) -> Streams | None:
     """Return the streams of a batch: the seed of each sample and its positions that are used."""
     if len(streams) == 1 or all(stream is None for stream in streams):
         return streams[0]  # shared with the only sample, so that used positions stay used
-    known = [Streams(fresh_seeds(1)) if stream is None else stream for stream in streams]
-    seeds = np.concatenate([stream.seeds for stream in known])
-    return Streams(seeds, np.concatenate([stream.used for stream in known]))
+    each = [Streams(fresh_seeds(1)) if stream is None else stream for stream in streams]
+    seeds = np.concatenate([stream.seeds for stream in each])
+    return Streams(seeds, np.concatenate([stream.used for stream in each]))

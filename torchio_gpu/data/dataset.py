@@ -110,5 +110,5 @@ _register_collate()
 
 
 def _storage(image: Image) -> int:
-    """Where the memory of an image begins."""
+    """Return the address of the memory of the voxels of an image."""
     return image.data.untyped_storage().data_ptr()

@@ -36,13 +36,13 @@ _OWN = frozenset(
 
 
 class Image(Placed, Transferable):
-    """A 3D image with channels; 2D images have one slice, time and diffusion are channels.
+    """3D image with channels; 2D images have one slice, time and diffusion are channels.
 
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
     them come from the header alone.
 
     Units become millimetres. The time step of a 4D NIfTI file, and its sform and qform codes while
-    the affine is the file's, are kept until :meth:`save`. Metadata do not turn with the image:
+    the affine is the file's, are kept until :meth:`save`. Metadata are not rotated with the image:
     b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
@@ -52,8 +52,8 @@ class Image(Placed, Transferable):
             (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
         path, tensor: ``source`` as a path, or as a tensor or array.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
-        spacing: Of a tensor or array, distance between voxels in mm, as a short way to an affine
-            without rotation.
+        spacing: Distance between voxels of a tensor or array in mm, instead of an affine without
+            rotation.
         type: 'intensity' or 'label', as older code spells it; must be the class's own.
         reader: Function that takes a path and returns voxels (C, I, J, K) and an affine (4, 4), or
             None for the identity; by default, the file's format decides.
@@ -345,7 +345,7 @@ class Image(Placed, Transferable):
 
 
 class ScalarImage(Image):
-    """An image whose voxels measure something: MRI, CT, a probability map.
+    """Image whose voxels measure something: MRI, CT, a probability map.
 
     Takes the arguments of :class:`Image`. Intensity transforms change it, and spatial ones
     interpolate it.
@@ -358,7 +358,7 @@ class ScalarImage(Image):
 
 
 class LabelMap(Image):
-    """An image whose voxels name something: a segmentation.
+    """Image whose voxels are labels: a segmentation.
 
     Takes the arguments of :class:`Image`. Its values are never mixed, and its dtype is kept.
 

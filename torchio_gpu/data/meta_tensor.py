@@ -65,7 +65,7 @@ def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) ->
     """Return a MetaTensor with other voxels and another affine.
 
     Args:
-        voxels: As many dimensions as ``like`` has.
+        voxels: Voxels, with as many dimensions as ``like``.
         affine: [B, 4, 4].
         like: MetaTensor to take all else from.
         moved: Names of transforms that moved voxels. MONAI cannot undo these, and must not undo

@@ -103,7 +103,7 @@ class Subject(Transferable):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Values that are not images, by name."""
+        """Metadata: all values that are not images, by name."""
         return {n: v for n, v in self._items.items() if not isinstance(v, Image)}
 
     def keys(self) -> list[str]:
@@ -227,7 +227,7 @@ class Subject(Transferable):
 
         Args:
             warn: Warn of steps that cannot be undone; they are skipped.
-            ignore_intensity, image_interpolation: As for :meth:`get_composed_history`.
+            ignore_intensity, image_interpolation: See :meth:`get_composed_history`.
         """
         return self._compose(self.history, **kwargs).inverse(warn=warn)
 

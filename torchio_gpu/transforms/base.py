@@ -47,7 +47,7 @@ class Transform(nn.Module, ABC):
         include: Names of the only images to transform.
         exclude: Names of images not to transform.
         keep: Names of images to keep as they were, each with the name to keep it under.
-        label_keys: Of a dict, the keys that hold label maps.
+        label_keys: Keys of a dict that hold label maps.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
@@ -155,12 +155,12 @@ class Transform(nn.Module, ABC):
         selected = tuple(name for name, kind in kinds if kind in self.kinds)
         if others is None:
             return selected
-        known = {name for name, _ in kinds} | set(others)
+        available = {name for name, _ in kinds} | set(others)
         for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in known:
+            if name not in available:
                 raise KeyError(
                     f"include and exclude of {type(self).__name__} must name images of the "
-                    f"subject, {name!r} is none of {sorted(known)}"
+                    f"subject, {name!r} is none of {sorted(available)}"
                 )
         return tuple(
             name

@@ -211,7 +211,7 @@ class SomeOf(RandomTransform, Composition):
     Args:
         transforms: The transforms, equally likely; or a dict from transforms to weights, by which
             they are drawn one after another without being put back.
-        num_transforms: How many: a number, or a range (a, b) of equally likely ones.
+        num_transforms: Number of transforms to apply, or a range (a, b) of equally likely numbers.
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:

@@ -52,8 +52,8 @@ class SpatialTransform(Transform):
         """Return the maps from output to input, in the world, in the order of the steps.
 
         Args:
-            params: As drawn.
-            context: The images of the samples.
+            params: Parameters as drawn.
+            context: Images of the samples.
         """
         raise NotImplementedError
 

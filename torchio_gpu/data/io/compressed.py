@@ -77,8 +77,8 @@ def inflate(
     limit = size or 0
     # A header may claim any size: allocate no more than the compressed bytes can yield.
     compressed_bytes = max(0, path.stat().st_size - start)
-    room = min(limit, compressed_bytes * MOST_INFLATED) if keep and kind != "bzip2" else 0
-    kept = bytearray(room)
+    allocated = min(limit, compressed_bytes * MOST_INFLATED) if keep and kind != "bzip2" else 0
+    kept = bytearray(allocated)
     total = members = 0
     decoder: Any = None
     chunk, pending = b"", False

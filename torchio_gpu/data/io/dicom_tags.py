@@ -31,7 +31,7 @@ SCALE = (0x0028, 0x1052), (0x0028, 0x1053)  # rescale intercept and slope
 BETWEEN, OFFSETS = (0x0018, 0x0088), (0x3004, 0x000C)
 
 Tag = tuple[int, int]
-#: A sequence becomes one such dict for each of its items.
+#: Values of elements by tag; a sequence holds a dict of elements for each of its items.
 Elements = dict[Tag, "bytes | list[Elements]"]
 
 

@@ -159,9 +159,9 @@ class GridTransform(SpatialTransform, WholeVolume):
         return GridParams.of(context.spaces, after)
 
     def column(
-        self, params: GridParams, known: Sequence[str], name: str, space: Space
+        self, params: GridParams, recorded: Sequence[str], name: str, space: Space
     ) -> int | None:
-        own = known.index(name) if name in known else None
+        own = recorded.index(name) if name in recorded else None
         found = params.match(own, space)
         if found is None and self.role == "volume":
             self._refuse_grid(space)

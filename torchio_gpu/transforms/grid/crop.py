@@ -88,7 +88,7 @@ class Pad(_CropsAndPads):
 
     Args:
         padding: Voxels to add; see ``cropping`` of :class:`Crop`.
-        padding_mode: What they hold: a number; 'edge', 'reflect', 'symmetric', 'wrap' or
+        padding_mode: Value of added voxels: a number; 'edge', 'reflect', 'symmetric', 'wrap' or
             'linear_ramp' as in ``numpy.pad``; 'minimum', 'maximum', 'mean' or 'median' of the
             image; 'constant' and 'empty' are 0. Label maps get 0 where others get a number.
         kwargs: See :class:`Transform`.

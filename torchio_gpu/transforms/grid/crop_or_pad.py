@@ -38,7 +38,7 @@ class CropOrPad(_CropsAndPads):
         only_crop, only_pad: Do only the one where both would be needed.
         location: 'center', or 'random' for a window anywhere within the image along axes that are
             cropped.
-        units: Of the target shape: 'voxels', 'mm' or 'cm'.
+        units: Units of the target shape: 'voxels', 'mm' or 'cm'.
         kwargs: See :class:`Transform`.
 
     An odd voxel is cut off at the beginning of an axis and added there, as in TorchIO 1.x.
@@ -198,7 +198,7 @@ class EnsureShapeMultiple(_CropsAndPads):
     For networks that halve their input several times: with a multiple of 2 ** n they can.
 
     Args:
-        target_multiple: Of which the number of voxels along I, J, K becomes a multiple; one number
+        target_multiple: Number of which the shape becomes a multiple along I, J, K; one number
             stands for three.
         method: 'pad' with zeros, or 'crop'.
         kwargs: See :class:`Transform`.

@@ -71,7 +71,7 @@ class Anisotropy(_Anisotropy):
         axis: Axis across the slices: 0, 1, 2 or an anatomical name; or one per sample.
         downsampling: Thickness of a slice in voxels, >= 1; a number, or (B,) for one per sample.
             Tensors may require a gradient.
-        image_interpolation: How voxels are read from slices: 'linear' or 'nearest'.
+        image_interpolation: Interpolation between slices: 'linear' or 'nearest'.
         scalars_only: Leave label maps alone; otherwise theirs are the nearest slices.
         antialias: Let a slice be a Gaussian mean over its thickness (Cardoso et al. 2015,
             doi:10.1007/978-3-319-24571-3_81), as partial volumes are, rather than the voxel

@@ -212,8 +212,8 @@ class LabelsToImage(_LabelsToImage):
         label_key: Name of the label map: one channel of labels; several that hold the share of
             each label; or one of the shares of a single label, numbers from 0 to 1 that are not
             all whole (a sample of 0 and 1 alone counts as labels). None for the first there is.
-        mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
-            (L,), or (B, L) for one set per sample. Tensors may require a gradient.
+        mean, std: Mean and spread of each label: entry n is for label n, or for the n-th of
+            ``used_labels``; (L,), or (B, L) for one set per sample. Tensors may require a gradient.
         image_key: Name of the image to make. Where there is one of this name, of one channel and
             in the space of the label map, it shows through where no label is used, or shares sum
             to less than a half; otherwise shares that are missing count as 0, and samples left out
@@ -221,7 +221,7 @@ class LabelsToImage(_LabelsToImage):
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU.
         ignore_background: Do not use label 0.
-        discretize: Of shares, take the largest as the voxel's label.
+        discretize: Take the label with the largest share as the voxel's label.
         seed: Integer that decides the noise, or one per sample (B,).
         kwargs: See :class:`Transform`.
 

@@ -70,8 +70,8 @@ class Swap(_Swap):
     def draw(self, context: Context, u: np.ndarray) -> SwapParams:
         first = values_of(self.locations)[0]
         shape = tuple(as_array(first, "locations").shape[-3:])
-        known = per_image(self.locations, shape, "locations", context.names)
-        return SwapParams(host(known).astype(np.int64)).expand(context.batch)
+        locations = per_image(self.locations, shape, "locations", context.names)
+        return SwapParams(host(locations).astype(np.int64)).expand(context.batch)
 
 
 class RandomSwap(RandomTransform, _Swap):
@@ -81,7 +81,7 @@ class RandomSwap(RandomTransform, _Swap):
 
     Args:
         patch_size: Voxels of a patch along I, J, K; one number stands for three.
-        num_iterations: How many pairs are exchanged, one after another.
+        num_iterations: Number of pairs that are exchanged, one after another.
         kwargs: See :class:`Transform`.
 
     The patches of a pair never overlap.

@@ -43,8 +43,8 @@ class Ghosting(_Ghosting):
 
     Args:
         num_ghosts: Number n of copies, the content included; a whole number >= 2.
-        axis: Axis along which they stand: 0, 1, 2 or an anatomical name.
-        intensity: How much is missing of each n-th plane: 0 for nothing, 1 for all of it; above 1
+        axis: Axis along which copies are shifted: 0, 1, 2 or an anatomical name.
+        intensity: Share of each n-th plane that is removed: 0 for nothing, 1 for all of it; above 1
             the planes change their sign.
         restore: Share of k-space, about its centre, that is kept, from 0 to 1; None, as 0, keeps
             the central plane alone.
@@ -98,7 +98,7 @@ class RandomGhosting(RandomTransform, _Ghosting):
     Args:
         num_ghosts: Range of the number of copies, ends included; d means (2, d).
         axes: Axes to choose from: voxel axes or anatomical names.
-        intensity: Range of what is missing of each n-th plane; d means (0, d).
+        intensity: Range of the share of each n-th plane that is removed; d means (0, d).
         restore: Range of the share of k-space that is kept; d means (0, d). None keeps the
             central plane alone.
         kwargs: See :class:`Transform`.

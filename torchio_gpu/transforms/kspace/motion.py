@@ -55,13 +55,13 @@ class Motion(_Motion):
     k-space is filled line by line along the phase-encode axis; at each of the times the content
     takes another rigid pose. The pose in which the central line is acquired is that of the input,
     so the image does not drift; the others are given in order of time. Unlike TorchIO 1.x, poses
-    turn about the centre of the image, and lines are of any axis.
+    rotate about the centre of the image, and lines are along any axis.
 
     Args:
         degrees: Angles about x, y, z of the world for each pose, (P, 3).
         translation: Millimetres along x, y, z of the world for each pose, (P, 3).
         times: When the content moves, increasing and between 0 and 1, (P,).
-        image_interpolation: How the poses are read: 'linear' or 'nearest'.
+        image_interpolation: Interpolation of the poses: 'linear' or 'nearest'.
         axis: The phase-encode axis: 0, 1, 2 or an anatomical name.
         output: 'real' for the real part of the image, as TorchIO 1.x, or 'magnitude'.
         kwargs: See :class:`Transform`.
@@ -116,8 +116,8 @@ class RandomMotion(RandomTransform, _Motion):
     Args:
         degrees: Range of the angles; d means (-d, d).
         translation: Range of the translations in mm; d means (-d, d).
-        num_transforms: How often the content moves.
-        image_interpolation: How the poses are read: 'linear' or 'nearest'.
+        num_transforms: Number of times that the content moves.
+        image_interpolation: Interpolation of the poses: 'linear' or 'nearest'.
         axes: Phase-encode axes to choose from; TorchIO 1.x knows the last one only.
         output: 'real' or 'magnitude'; see :class:`Motion`.
         kwargs: See :class:`Transform`.

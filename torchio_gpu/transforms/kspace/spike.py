@@ -36,9 +36,10 @@ class Spike(_Spike):
     """Add given bright points to k-space: stripes across the image.
 
     Args:
-        spikes_positions: Where they are in centred k-space, relative to its size: from 0 to 1,
-            frequency 0 at 1/2; (P, 3).
-        intensity: Of the spikes, relative to the largest magnitude in k-space: a number or (P,).
+        spikes_positions: Positions in centred k-space, relative to its size: from 0 to 1, frequency
+            0 at 1/2; (P, 3).
+        intensity: Intensity of the spikes, relative to the largest magnitude in k-space: a number
+            or (P,).
         kwargs: See :class:`Transform`.
 
     Each may also be given for every sample, with a leading B, or as a dict with one entry per

@@ -49,7 +49,7 @@ class RemapLabels(_Remap):
 
     Args:
         remapping: The new label of each label to change.
-        masking_method: Where to change labels: None for everywhere, the name of a label map, a
+        masking_method: Voxels in which to change labels: None for all, the name of a label map, a
             half such as 'Left', or a function; see
             :func:`torchio_gpu.transforms.parameters.masks.mask_of`.
         kwargs: See :class:`Transform`.
@@ -92,8 +92,8 @@ class RemoveLabels(_Remap):
 
     Args:
         labels: Labels to remove.
-        background_label: What voxels that have one of them get.
-        masking_method: Where to do so; see :class:`RemapLabels`.
+        background_label: Label that replaces them.
+        masking_method: Voxels in which to remove labels; see :class:`RemapLabels`.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -129,7 +129,7 @@ class SequentialLabels(_Remap):
     """Make the labels of each label map 0, 1, 2 and so on, in ascending order.
 
     Args:
-        masking_method: Where to change labels; see :class:`RemapLabels`.
+        masking_method: Voxels in which to change labels; see :class:`RemapLabels`.
         kwargs: See :class:`Transform`.
 
     The smallest label that a sample has becomes 0, be it background or not. Which labels there

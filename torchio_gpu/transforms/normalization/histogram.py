@@ -41,7 +41,7 @@ class HistogramStandardization(Normalization):
     Args:
         landmarks: For each image name 13 landmarks, or the path of a file that holds them (.npy or
             .txt); or the path of a file (.pt, .pth) to which such a dict was saved by torch.
-        masking_method: Of which voxels percentiles are taken; see :class:`RescaleIntensity`.
+        masking_method: Voxels whose percentiles are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
     Scalar images without landmarks are left alone, where TorchIO 1.x raises. Percentiles 1, 10, 20
@@ -70,11 +70,12 @@ class HistogramStandardization(Normalization):
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
     ) -> tuple[str, ...]:
-        known = {name for name, _ in kinds} | set(others or ())
-        missing = sorted(set(self.landmarks) - known)
+        available = {name for name, _ in kinds} | set(others or ())
+        missing = sorted(set(self.landmarks) - available)
         if missing and others is not None:
             raise KeyError(
-                f"landmarks must name images of the subject, {missing} are none of {sorted(known)}"
+                f"landmarks must name images of the subject, {missing} are none of "
+                f"{sorted(available)}"
             )
         return tuple(name for name in super().select(kinds, others) if name in self.landmarks)
 
@@ -115,7 +116,7 @@ class HistogramStandardization(Normalization):
             masking_function: From voxels (C, I, J, K) to a mask of those to learn from.
             output_path: File to save the landmarks to, .npy or .txt.
             progress: Show a progress bar.
-            name: Of subjects, the image to learn from.
+            name: Name of the image of subjects to learn from.
 
         Returns:
             For percentiles c1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, c2: (13) float64. An
@@ -258,7 +259,7 @@ def _save(landmarks: np.ndarray, path: Path) -> None:
 
 
 def _read(value: Any) -> np.ndarray:
-    """Landmarks from what may be the path of a file."""
+    """Return landmarks from numbers or from the path of a file."""
     if isinstance(value, (str, Path)):
         path = Path(value).expanduser()
         if path.suffix == ".npy":
@@ -276,12 +277,12 @@ def _read_all(landmarks: Any) -> dict[str, np.ndarray]:
         path = Path(landmarks).expanduser()
         if path.suffix not in (".pt", ".pth"):
             raise ValueError(f"landmarks must be a dict or a file .pt or .pth, got {str(path)!r}")
-        # arrays are no tensors, but harmless; so are paths
-        known: list[Any] = [
+        # torch refuses arrays and paths by default, but both are harmless
+        allowed: list[Any] = [
             np.empty(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.float64)),
             type(np.dtype(np.float32)), type(Path()),
         ]  # fmt: skip
-        with torch.serialization.safe_globals(known):
+        with torch.serialization.safe_globals(allowed):
             landmarks = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(landmarks, Mapping):
         raise TypeError(

@@ -19,9 +19,9 @@ class RescaleIntensity(Normalization):
 
     Args:
         out_min_max: The range; d means (-d, d).
-        percentiles: What is mapped to its ends, from 0 to 100; d means (0, d). Isensee et al.
+        percentiles: Percentiles that are mapped to its ends; d means (0, d). Isensee et al.
             2018, https://arxiv.org/abs/1809.10486, take (0.5, 99.5).
-        masking_method: Of which voxels percentiles are taken: None for all; the name of a label
+        masking_method: Voxels whose percentiles are taken: None for all; the name of a label
             map; 'Left', 'Right', 'Posterior', 'Anterior', 'Inferior' or 'Superior' for a half; or
             a function from voxels (C, I, J, K) to a mask.
         in_min_max: Intensities that are mapped to the ends of the range, in place of those of the

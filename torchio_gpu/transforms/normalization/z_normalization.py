@@ -16,7 +16,7 @@ class ZNormalization(Normalization):
     """Subtract the mean and divide by the standard deviation (with n - 1).
 
     Args:
-        masking_method: Of which voxels both are taken; see :class:`RescaleIntensity`.
+        masking_method: Voxels whose statistics are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
     A standard deviation of 0 counts as 1: a constant sample becomes 0. One with an empty mask is

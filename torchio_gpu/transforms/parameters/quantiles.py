@@ -21,7 +21,7 @@ _DRAWS = 2**16
 
 
 class Quantile:
-    """Values of a scalar distribution for uniform numbers in (0, 1).
+    """Quantile function of a scalar distribution: values for uniform numbers in (0, 1).
 
     Raises:
         ValueError: Parameters of the distribution are not scalar.

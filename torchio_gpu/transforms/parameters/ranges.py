@@ -26,7 +26,7 @@ Part = Callable[[np.ndarray], np.ndarray]
 
 
 class Choice:
-    """One of some values.
+    """Random choice among values.
 
     Args:
         values: The values to choose from.

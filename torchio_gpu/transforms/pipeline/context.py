@@ -63,7 +63,7 @@ class ContextImages(Mapping[str, ImagesBatch]):
 
 
 class Context(NamedTuple):
-    """Facts about a batch that a transform may use when it draws parameters.
+    """Properties of a batch that a transform may use when it draws parameters.
 
     Args:
         names: Images that the transform will change.

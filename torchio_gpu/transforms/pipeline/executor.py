@@ -22,7 +22,7 @@ from .warp import PendingWarp
 
 
 class Executor:
-    """One call of a plan on a batch; the batch itself is left as it is.
+    """Execution of a plan on a batch; the batch itself is not changed.
 
     Args:
         plan: The plan.
@@ -225,7 +225,7 @@ class Executor:
 
 
 def run(plan: Plan, batch: SubjectsBatch, numbers: Numbers | None = None) -> SubjectsBatch:
-    """Execute a plan on a batch; the batch itself is left as it is."""
+    """Execute a plan on a batch; the batch itself is not changed."""
     return Executor(plan, batch, numbers).finish() if plan.steps else batch
 
 

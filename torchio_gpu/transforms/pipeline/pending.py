@@ -18,7 +18,7 @@ from ...geometry import spacing
 from .sampling import Part, can_sample_together, sample, sample_together
 from .warp import PendingWarp
 
-#: One pass over an image: its name, and a description.
+#: Pass over an image: name of the image, and a description.
 Note = tuple[str, str]
 
 

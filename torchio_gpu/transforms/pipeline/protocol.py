@@ -59,7 +59,9 @@ class SpatialOperator(Operator, Protocol):
 class GridOperator(SpatialOperator, Protocol):
     """Transform of the role 'spatial' that gives each image a grid of its own."""
 
-    def column(self, params: Any, known: Sequence[str], name: str, space: Space) -> int | None: ...
+    def column(
+        self, params: Any, recorded: Sequence[str], name: str, space: Space
+    ) -> int | None: ...
     def regrid(self, params: Any, column: int | None, space: Space) -> SpatialMap: ...
 
 

@@ -1,6 +1,6 @@
-"""Elastic augmentation: bend the content smoothly, alone or together with an affine motion.
+"""Elastic augmentation: deform the content smoothly, alone or together with an affine motion.
 
-The bending map is a cubic B-spline of control points, as in ITK; lattices are laid over the first
+The elastic map is a cubic B-spline of control points, as in ITK; lattices are laid over the first
 image of a subject, and all its images follow.
 """
 
@@ -151,7 +151,7 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
     """Smallest Jacobian determinant of the elastic map over a grid, [B]; below 0 it folds.
 
     Args:
-        params: As drawn by :class:`RandomElasticDeformation`.
+        params: Parameters as drawn by :class:`RandomElasticDeformation`.
         space: Grid of the finite differences between neighbouring voxels.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(1, 1, 16, 16, 16))})
@@ -232,8 +232,8 @@ class RandomElasticDeformation(RandomTransform, _Elastic):
         num_control_points: Control points along each voxel axis, at least 4: a number or three.
         max_displacement: Largest displacement along each axis of the world, mm: a number or
             three.
-        locked_borders: How many outer rings of control points stay in place: 0, 1 or 2. With 2,
-            the border of the image moves by a sixth of the largest displacement at most.
+        locked_borders: Number of outer rings of control points that stay in place: 0, 1 or 2. With
+            2, the border of the image moves by a sixth of the largest displacement at most.
         image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
             :class:`Affine`.
         kwargs: See :class:`Transform`.
