@@ -112,8 +112,8 @@ def test_labels_stay_labels(oblique, tmp_path):
         ("RandomFlip --axes LR,XY", "axes must be .*got 'XY'"),
         ("RandomFlip 3", "look like --degrees 15, got '3'"),
         ("Gamma", "Gamma needs gamma"),
-        ("Resample --target 1e-9", "^torchio-gpu: target must make images of .* got 1e-09"),
-        ("Pad --padding 1000000", "^torchio-gpu: padding must make images of .* got 1000000"),
+        ("Resample --target 1e-9", "^torchio-gpu: target must give images of .* got 1e-09"),
+        ("Pad --padding 1000000", "^torchio-gpu: padding must give images of .* got 1000000"),
         ("Resize --target-shape 4000", "^torchio-gpu: there is not enough memory for .* bytes$"),
     ],
 )

@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 import torchio_gpu as tio
 from torchio_gpu import arrays, shapes
-from torchio_gpu.data import given
+from torchio_gpu.data import checks
 from torchio_gpu.signature import _KINDS
 from torchio_gpu.transforms.parameters import types
 

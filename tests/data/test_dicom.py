@@ -172,7 +172,7 @@ def test_frames_without_position_are_an_error(tmp_path):
     whole = pydicom.dcmread(tmp_path / "x.dcm")
     del whole.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
     whole.save_as(tmp_path / "x.dcm")
-    with pytest.raises(ValueError, match=r"x\.dcm' cannot be read: frames must say where they lie"):
+    with pytest.raises(ValueError, match=r"x\.dcm' cannot be read: frames must have a position"):
         io.read(tmp_path / "x.dcm")
 
 
@@ -190,7 +190,7 @@ def test_frames_of_several_scales_are_an_error(tmp_path):
 def test_frames_that_cannot_know_are_taken_as_slices_with_a_warning(tmp_path):
     capture = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grayscale word secondary capture
     x = write_frames(tmp_path / "x.dcm", [0, 3], groups=False, SOPClassUID=capture)
-    with pytest.warns(UserWarning, match=r"x\.dcm' does not say how far its 2 frames lie apart"):
+    with pytest.warns(UserWarning, match=r"x\.dcm' has no spacing between its 2 frames"):
         y, _ = io.read(tmp_path / "x.dcm")
     assert torch.equal(y, x)
 

@@ -105,7 +105,7 @@ def test_every_batch_arrives(how, case):
     ]
 
 
-def test_stand_ins_say_what_they_stand_for(capfd):
+def test_placeholders_say_what_they_stand_for(capfd):
     s = tio.Subject(
         t1=tio.ScalarImage(__file__, reader=lambda _: (X, None), lock=threading.Lock()),
         bad={"f": lambda: 3},
@@ -116,7 +116,7 @@ def test_stand_ins_say_what_they_stand_for(capfd):
         alone = next(iter(LOADERS["subjects"](s)))
     err = capfd.readouterr().err
     for name in ("SubjectsBatch.metadata['bad'][0]['f']", "ScalarImage.reader", "['lock']"):
-        assert f"{name} arrives in the other process as a stand-in" in err
+        assert f"{name} cannot be pickled, the other process gets a placeholder" in err
     assert batch["good"] == [[1], [1]]
     out = batch.unbatch()[0]
     assert "lambda" in repr(out.bad["f"])

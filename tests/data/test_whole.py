@@ -11,7 +11,7 @@ import torch
 
 import torchio_gpu as tio
 from torchio_gpu.data import io
-from torchio_gpu.data.io.whole import check_pages
+from torchio_gpu.data.io.truncation import check_pages
 
 VOXELS = np.random.default_rng(0).integers(1, 200, (12, 13, 14)).astype(np.uint8)
 STACKS = [".tif", ".tiff", ".lsm", ".gipl", ".gipl.gz", ".vtk", ".mrc"]

@@ -9,7 +9,7 @@ import torch
 import torchio_gpu as tio
 from tests.devices import interpreted, needs_gpu
 from torchio_gpu.functional.dispatch.launch import Tape
-from torchio_gpu.transforms.captured import joined, rehearse
+from torchio_gpu.transforms.captured import concatenated, rehearse
 from torchio_gpu.transforms.pipeline.executor import run as run_plan
 
 
@@ -108,7 +108,7 @@ def test_images_that_nothing_is_launched_for_are_part_of_the_graph():
     still = tio.RandomFlip(p=0)
     key, numbers, _ = rehearse(still, _batch(1))
     assert key == rehearse(still, _batch(2))[0]
-    assert joined(numbers).shape == (0,)
+    assert concatenated(numbers).shape == (0,)
     other, renamed = _batch(1), _batch(1)
     other.images["seg"] = tio.ImagesBatch(torch.zeros(2, 2, 5, 6, 7, dtype=torch.uint8))
     renamed.images["t2"] = renamed.images.pop("t1")

@@ -47,8 +47,8 @@ def test_neighbours_share_a_pass():
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        (tio.RandomElasticDeformation(), "bends the image a second time"),
-        (tio.RandomAffine(), "turns the grid of the bending map"),
+        (tio.RandomElasticDeformation(), "is a second elastic map"),
+        (tio.RandomAffine(), "reorders or rotates axes after an elastic map"),
         (tio.RandomNoise(), "RandomNoise is pointwise"),
         (tio.RandomFlip(keep={"t1": "t1_before"}), "images are kept as they are before RandomFlip"),
     ],
@@ -177,7 +177,7 @@ def test_only_transforms_compose(bad):
 
 
 def test_what_was_not_applied_cannot_be_undone():
-    with pytest.raises(TypeError, match="RandomFlip holds no parameters yet"):
+    with pytest.raises(TypeError, match="RandomFlip has no parameters yet"):
         tio.Compose([tio.RandomFlip()]).inverse()
 
 

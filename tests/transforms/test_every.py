@@ -464,7 +464,7 @@ def test_history_replays_exactly(make):
     for name in ("t1", "seg"):
         assert torch.equal(again[name].data, out[name].data)
     if type(make()) is tio.Lambda:
-        with pytest.raises(TypeError, match="cannot be written down: its argument function is no"):
+        with pytest.raises(TypeError, match="cannot be serialised: its argument function must be"):
             out.get_composed_history()[0].to_dict()
         return
     plain = [recorded.to_dict() for recorded in out.get_composed_history()]

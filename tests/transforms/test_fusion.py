@@ -218,13 +218,16 @@ class TestTheSixSteps:
 @pytest.mark.parametrize(
     ("names", "reasons"),
     [
-        (["affine", "pad"], ["Pad adds to a grid that was turned"]),
-        (["affine", "crop", "affine"], ["Affine would bring back what was cut off a turned grid"]),
+        (["affine", "pad"], ["Pad pads after an off-axis map"]),
+        (
+            ["affine", "crop", "affine"],
+            ["Affine would restore content cropped after an off-axis map"],
+        ),
         (["crop", "affine", "crop", "resample"], []),
-        (["affine", "crop", "flip"], ["Flip would bring back what was cut off a turned grid"]),
-        (["elastic", "orient"], ["ToOrientation turns the grid of the bending map before it"]),
+        (["affine", "crop", "flip"], ["Flip would restore content cropped after an off-axis map"]),
+        (["elastic", "orient"], ["ToOrientation reorders or rotates axes after an elastic map"]),
         (["elastic", "resample", "flip"], []),
-        (["affine", "affine, minimum"], ["Affine fills what is outside differently"]),
+        (["affine", "affine, minimum"], ["Affine has another fill"]),
         (["pad with 3", "affine"], []),
         (["resample", "pad, reflect"], ["Pad needs the whole volume"]),
         (["resample", "z"], ["ZNormalization needs the whole volume"]),
@@ -395,7 +398,7 @@ def test_grids_are_known_without_a_look_at_voxels():
     text = tio.Compose([tio.Resample(0.8), tio.Resample("t1"), tio.Flip(0)]).explain(s)
     assert "for a look" not in text
     cut = tio.Compose([tio.Resample(0.8), tio.CropOrPad(8, mask_name="seg")]).explain(s)
-    assert cut.count("seg: sampled for a look") == 1
+    assert cut.count("seg: sampled early") == 1
 
 
 def test_a_single_slice_beside_a_volume_keeps_its_content():

@@ -97,7 +97,7 @@ ABSURD = {
 @pytest.mark.parametrize(("name", "make"), [(n, m) for n, every in ABSURD.items() for m in every])
 def test_absurd_sizes_are_refused_by_the_name_of_the_argument(name, make):
     x = image((1, 600, 7, 600))
-    message = rf"^{name} must make images of <= 1048576 voxels along an axis"
+    message = rf"^{name} must give images of <= 1048576 voxels along an axis"
     for transform in (make(), tio.Compose([make(), tio.RandomAffine(), tio.RandomNoise()])):
         with pytest.raises(ValueError, match=message):
             transform(x)

@@ -17,7 +17,7 @@ from tests.robustness.records import WRITABLE
 from tests.volumes import subject
 from torchio_gpu.transforms import naming
 from torchio_gpu.transforms.base import Transform
-from torchio_gpu.transforms.history import _leaves
+from torchio_gpu.transforms.history import _subclasses
 from torchio_gpu.transforms.parameters.params import Params
 from torchio_gpu.transforms.pipeline import points
 
@@ -92,12 +92,12 @@ DAMAGES = [
     (NOISE, [[1.0, 2.0]], ("mean",), r"mean must be of shape \(B, M\).* got \(1, 2\)"),
     (NOISE, [[[1.0]]], ("mean",), r"mean must be of shape \(B, M\).* got \(1, 1, 1\)"),
     (NOISE, {"shape": [1, 0]}, ("mean",), r"mean must be of shape .* got \(1, 0\)"),
-    (NOISE, [[0.5]], ("seed",), r"seed must be made of ints, got \[\[0.5\]\]"),
-    (NOISE, [[True]], ("std",), r"std must be made of numbers, got \[\[True\]\]"),
+    (NOISE, [[0.5]], ("seed",), r"seed must hold ints, got \[\[0.5\]\]"),
+    (NOISE, [[True]], ("std",), r"std must hold numbers, got \[\[True\]\]"),
     (PAD, True, ("shape",), "shape must be a list of numbers, got True"),
     (PAD, 1, ("undone",), "undone must be a bool, got 1"),
     (PAD, [True], ("undone",), "undone must be a bool, got"),
-    (PAD, [2**20] * 3, ("shape", 0, 0), "shape must make images of <= .* in all"),
+    (PAD, [2**20] * 3, ("shape", 0, 0), "shape must give images of <= .* in all"),
     (PAD, [2**40] * 3, ("shape", 0, 0), "shape must be <= 1048576 voxels"),
     (PAD, [0, 1, 1], ("before_shape", 0, 0), "before_shape must be integers > 0"),
     (PAD, np.diag([1, 0, 1, 1]).tolist(), ("affine", 0, 0), "affine must be invertible"),
@@ -117,7 +117,7 @@ def test_parameters_are_held_against_what_their_class_declares(transform, value,
 
 
 def test_all_arrays_of_parameters_declare_their_axes():
-    for cls in _leaves(Params):
+    for cls in _subclasses(Params):
         if cls.__module__.startswith("torchio_gpu"):
             for name, hint in get_type_hints(cls, include_extras=True).items():
                 plain = name == "neutral" or hint in (bool, str)
@@ -183,7 +183,7 @@ class TestPlaces:
 )
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
 def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     s = subject()
     s["landmarks"], s["vector"] = kind((5, 3)), kind((3,))
     options = {"Affine": {"translation": 1}, "Flip": {"axes": 0}}.get(make, {})
@@ -191,10 +191,10 @@ def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"'landmarks' has shape \(5, 3\)"):
         transform(s)
     transform(s)
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     with pytest.warns(RuntimeWarning, match="'landmarks'"):
         transform({"x": s.t1.data, "landmarks": kind((5, 3))})
-    monkeypatch.setattr(points, "_KNOWN", set())
+    monkeypatch.setattr(points, "_WARNED", set())
     tio.RandomNoise()(s)
     tio.Crop(1)(s)  # landmarks in the world stay where they are
 
@@ -202,7 +202,7 @@ def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
 @pytest.mark.parametrize("name", [n for n in WRITABLE if n not in ("Compose",)])
 def test_arguments_are_fixed_once_a_transform_is_made(name):
     transform = WRITABLE[name]()
-    own = set(naming.fixed(type(transform))) - {"self", "kwargs"}
+    own = set(naming.frozen_arguments(type(transform))) - {"self", "kwargs"}
     for argument in own:
         with pytest.raises(AttributeError, match=f"{argument} of .* cannot be changed"):
             setattr(transform, argument, 0)

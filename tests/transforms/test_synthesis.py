@@ -136,9 +136,9 @@ def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
 def test_an_image_takes_the_place_of_none_and_of_nothing_else():
     s = tio.Subject(seg=labelled().seg, t1=None, age=4)
     assert tio.RandomLabelsToImage(image_key="t1")(s).t1.shape == s.seg.shape
-    with pytest.raises(ValueError, match="must make an image of a new name, the subject has a val"):
+    with pytest.raises(ValueError, match="must create an image of a new name, the subject has a"):
         tio.RandomLabelsToImage(image_key="age")(s)
-    with pytest.raises(ValueError, match="'image_from_labels' does not fit into one image"):
+    with pytest.raises(ValueError, match="images that were added, 'image_from_labels'"):
         tio.RandomLabelsToImage()(s.seg)
 
 

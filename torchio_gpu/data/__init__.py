@@ -1,4 +1,4 @@
-"""The values: images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
+"""Images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
 
 from .batch import SubjectsBatch
 from .dataset import SubjectsDataset

@@ -1,4 +1,4 @@
-"""Several samples at once: the form in which everything is computed."""
+"""Batches of subjects, on which transforms compute."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 from ..random import Streams, fresh_seeds
 from .image import INTENSITY, LOCATION
 from .images_batch import ImagesBatch
+from .pickling import Transferable
 from .subject import Subject, check_names
-from .travel import Traveller
 
-#: Attributes of a SubjectsBatch itself; all others are values of the samples.
+#: Attributes of a SubjectsBatch instance; all others are values of the samples.
 _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
 
 
-class SubjectsBatch(Traveller):
-    """B subjects: named batches of images, and lists of everything else.
+class SubjectsBatch(Transferable):
+    """Batch of B subjects: batches of images by name, and a list for each other value.
 
     Args:
         images: Batches of images, all of B samples.
         metadata: For each name, one value per sample.
-        streams: Seeds of the samples, when a loader has decided them.
-        histories: What was applied to each sample before it was batched.
+        streams: Seeds of the samples, if a loader has assigned them.
+        histories: Records of the transforms that were applied to each sample before it was batched.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(2, 1, 4, 4, 4))}, {"age": [45, 54]})
     >>> batch.t1.data.shape, batch["t1"]["data"] is batch.t1.data, batch.metadata["age"][1]
@@ -48,7 +48,7 @@ class SubjectsBatch(Traveller):
         check_names(self.metadata)
         self.streams = streams
         self.histories: Sequence[Sequence[Any]] | None = histories
-        #: What was applied to the batch as a whole, after ``histories``.
+        #: Records of the transforms that were applied to the batch, after ``histories``.
         self.records: list[Any] = []
         self._class: type[Subject] = Subject
 
@@ -58,7 +58,7 @@ class SubjectsBatch(Traveller):
 
         Args:
             subjects: The subjects.
-            view: Let the voxels of a single subject be those of the batch, rather than a copy.
+            view: Share the voxels of a single subject with the batch, rather than copy them.
         """
         if not subjects:
             raise ValueError("a batch needs at least one subject, got none")
@@ -86,7 +86,7 @@ class SubjectsBatch(Traveller):
         return batch
 
     def unbatch(self) -> list[Subject]:
-        """The subjects, each with its images, values and history."""
+        """Return the subjects, each with its images, values and history."""
         columns = {name: batch.unbatch() for name, batch in self.images.items()}
         subjects = []
         for n in range(self.batch_size):
@@ -102,23 +102,23 @@ class SubjectsBatch(Traveller):
 
     @property
     def history(self) -> list[list[Any]]:
-        """Records of what was applied to each sample, oldest first."""
+        """Records of the transforms that were applied to each sample, oldest first."""
         return [self._history(sample) for sample in range(self.batch_size)]
 
     def _history(self, sample: int) -> list[Any]:
         before = self.histories[sample] if self.histories else []
-        rows = (record.row(sample) for record in self.records)
-        return [*before, *(record for record in rows if record is not None)]
+        own = (record.of_sample(sample) for record in self.records)
+        return [*before, *(record for record in own if record is not None)]
 
     def replace(self, images: dict[str, ImagesBatch]) -> SubjectsBatch:
-        """This batch with other images; everything else is shared."""
+        """Return a batch with other images; everything else is shared."""
         new = SubjectsBatch(images, self.metadata, self.streams, self.histories)
         new.records = list(self.records)
         new._class = self._class
         return new
 
     def apply_inverse_transform(self, **kwargs: Any) -> SubjectsBatch:
-        """This batch with what was done to each sample undone, and empty histories.
+        """Return this batch with the history of each sample undone, and empty histories.
 
         Arguments as for :meth:`Subject.get_inverse_transform`.
         """
@@ -137,23 +137,23 @@ class SubjectsBatch(Traveller):
 
     @property
     def device(self) -> torch.device:
-        """Where the voxels of the first image are."""
+        """Device of the voxels of the first image."""
         return next(iter(self.images.values())).device
 
     def to(self, *args: Any, **kwargs: Any) -> SubjectsBatch:
-        """This batch with its voxels on another device, as ``Tensor.to``."""
+        """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``."""
         return self.replace({n: b.to(*args, **kwargs) for n, b in self.images.items()})
 
     def pin_memory(self) -> SubjectsBatch:
-        """This batch with its voxels in page-locked memory."""
+        """Return a batch with voxels in page-locked memory."""
         return self.replace({n: b.pin_memory() for n, b in self.images.items()})
 
     def get_images_dict(self, intensity_only: bool = True) -> dict[str, ImagesBatch]:
-        """Batches of images by name, by default without label maps."""
+        """Return batches of images by name, by default without label maps."""
         return {n: i for n, i in self.images.items() if not intensity_only or i.kind == INTENSITY}
 
     def keys(self) -> list[str]:
-        """Names of all values."""
+        """Return the names of all values."""
         return [*self.images, *self.metadata]
 
     def __getitem__(self, name: str) -> Any:
@@ -173,7 +173,7 @@ class SubjectsBatch(Traveller):
         return self.batch_size
 
     def __getattr__(self, name: str) -> Any:
-        # Only asked for names that are no attribute of the class or the instance.
+        # only called for names that are no attribute of the class or the instance
         for values in (self.__dict__.get("images", {}), self.__dict__.get("metadata", {})):
             if name in values:
                 return values[name]
@@ -201,7 +201,7 @@ class SubjectsBatch(Traveller):
             self.metadata = {**self.metadata, name: value}  # type: ignore[dict-item]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # one truth: what is read as an attribute is an item
+        # items are accessible as attributes too, so attributes that are set become items
         if name in _OWN or hasattr(type(self), name):
             object.__setattr__(self, name, value)
         else:
@@ -213,12 +213,12 @@ class SubjectsBatch(Traveller):
         return f"SubjectsBatch({', '.join(values)})"
 
 
-# A name is refused before it is in a batch, where it would be too late.
+# Subjects refuse names that would be attributes of a batch, before they are batched.
 Subject._reserved |= frozenset(dir(SubjectsBatch)) | _OWN
 
 
 def _column(name: str, values: list[Any]) -> Any:
-    """Values of a name, one per sample; locations of patches as one tensor (B, 6)."""
+    """Return the values of a name, one per sample; locations of patches as one tensor (B, 6)."""
     places = [value for value in values if isinstance(value, torch.Tensor)]
     if name != LOCATION or len(places) < len(values) or len({v.shape for v in places}) > 1:
         return values
@@ -226,9 +226,9 @@ def _column(name: str, values: list[Any]) -> Any:
 
 
 def _join(streams: Sequence[Streams | None]) -> Streams | None:
-    """The streams of a batch: each sample's own seed, and how much of it is used up."""
+    """Return the streams of a batch: the seed of each sample and its positions that are used."""
     if len(streams) == 1 or all(stream is None for stream in streams):
-        return streams[0]  # of a single sample the very same: what is used up stays used up
-    known = [Streams(fresh_seeds(1)) if stream is None else stream for stream in streams]
-    seeds = np.concatenate([stream.seeds for stream in known])
-    return Streams(seeds, np.concatenate([stream.used for stream in known]))
+        return streams[0]  # shared with the only sample, so that used positions stay used
+    each = [Streams(fresh_seeds(1)) if stream is None else stream for stream in streams]
+    seeds = np.concatenate([stream.seeds for stream in each])
+    return Streams(seeds, np.concatenate([stream.used for stream in each]))

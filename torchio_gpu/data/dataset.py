@@ -1,4 +1,4 @@
-"""A dataset of subjects."""
+"""Dataset of subjects."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ class SubjectsDataset(Dataset[Any]):
         return len(self._subjects)
 
     def __getitem__(self, index: int) -> Any:
-        return self._apart(self.shared(index), index)  # whoever gets it may write to it
+        return self._unshared(self.shared(index), index)  # the caller may write to it
 
     def shared(self, index: int) -> Any:
-        """Return a sample whose voxels may be those that are kept: nobody must write to them."""
+        """Return a sample that may share voxels with the dataset: they must not be written to."""
         subject = copy.copy(self._subjects[int(index)])
         subject.load()
         if self.transform is None:
             return subject
         if not getattr(self.transform, "keeps_input", False):
-            subject = self._apart(subject, index)
+            subject = self._unshared(subject, index)
         return self.transform(subject)
 
-    def _apart(self, sample: Any, index: int) -> Any:
-        """Return a sample with copies of those voxels that are kept."""
+    def _unshared(self, sample: Any, index: int) -> Any:
+        """Return a sample with copies of those voxels that the dataset keeps."""
         if not isinstance(sample, Subject):
             return sample
         kept = self._subjects[int(index)].get_images(intensity_only=False)
@@ -84,7 +84,7 @@ class SubjectsDataset(Dataset[Any]):
         self.transform = transform
 
     def dry_iter(self) -> Sequence[Subject]:
-        """The subjects themselves, neither read nor transformed."""
+        """Return the subjects, neither read nor transformed."""
         return list(self._subjects)
 
 
@@ -99,16 +99,16 @@ def _collate_subjects(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
     return SubjectsBatch.from_subjects(subjects)
 
 
-def _teach_torch() -> None:
-    """Let torch's default collate function, which a plain DataLoader uses, batch subjects."""
+def _register_collate() -> None:
+    """Register subjects in torch's default collate function, which a plain DataLoader uses."""
     from torch.utils.data._utils.collate import default_collate_fn_map
 
     default_collate_fn_map[Subject] = _collate_subjects
 
 
-_teach_torch()
+_register_collate()
 
 
 def _storage(image: Image) -> int:
-    """Where the memory of an image begins."""
+    """Return the address of the memory of the voxels of an image."""
     return image.data.untyped_storage().data_ptr()

@@ -1,4 +1,4 @@
-"""Voxels and headers of an image's file or files, by the library's readers or the user's."""
+"""Reading of an image's file or files, by the library's readers or a function of the user."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from . import io, meta_tensor
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Paths = Path | list[Path]
-#: Returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
+#: Function that returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
 Reader = Callable[[Path], tuple[Tensor | np.ndarray, AffineLike | None]]
 Region = tuple[slice, slice, slice]
 
 
 def is_path(source: object) -> bool:
-    """Tell whether a source of an image is a path, or a list or tuple of paths."""
+    """Return True if a source of an image is a path, or a list or tuple of paths."""
     if isinstance(source, (list, tuple)):
         return len(source) > 0 and all(isinstance(one, (str, os.PathLike)) for one in source)
     return isinstance(source, (str, os.PathLike))
 
 
 def parse(source: Any, verify: bool) -> Paths:
-    """Paths with `~` expanded; if `verify`, raise unless each names a file or folder."""
+    """Return paths with ``~`` expanded; if ``verify``, raise unless each is a file or folder."""
     if isinstance(source, (list, tuple)):
         return [parse(one, verify) for one in source]  # type: ignore[misc]
     path = io.expanded(source)
@@ -41,24 +41,24 @@ def parse(source: Any, verify: bool) -> Paths:
 
 
 def shown(paths: Paths) -> str:
-    """Paths for a sentence."""
+    """Return paths as text for an error message."""
     return ", ".join(map(shown, paths)) if isinstance(paths, list) else f"'{io.shown(paths)}'"
 
 
 def header(paths: Paths) -> io.Header:
-    """Header of a file, or of several whose channels are stacked; no voxels are read."""
+    """Return the header of a file, or of several whose channels are stacked, without voxels."""
     if isinstance(paths, Path):
         return io.read_header(paths)
     return _stacked_header(paths, [io.read_header(path) for path in paths])
 
 
 def volume(paths: Paths, reader: Reader | None, region: Region | None = None) -> io.Volume:
-    """Voxels, affine and header of a file, or of several whose channels are stacked.
+    """Return voxels, affine and header of a file, or of several whose channels are stacked.
 
     Args:
         paths: The file or files.
-        reader: Reads one file, all of it; by default the library's readers do.
-        region: Slices along I, J, K of what to return.
+        reader: Function that reads one whole file; by default the library's readers.
+        region: Slices along I, J, K to return.
     """
     if isinstance(paths, Path):
         if reader is None:
@@ -102,17 +102,17 @@ def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
         matrix = geometry.check_affine(np.eye(4) if affine is None else affine)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
-    rows, columns, slices = region or (slice(None),) * 3
-    voxels = _copied(data[:, rows, columns, slices])
+    i, j, k = region or (slice(None),) * 3
+    voxels = _copied(data[:, i, j, k])
     header = io.Header(shape, torch.from_numpy(matrix), voxels.dtype)
     moved = header.affine.clone()
-    start = torch.tensor([part.start or 0 for part in (rows, columns, slices)], dtype=torch.float64)
+    start = torch.tensor([part.start or 0 for part in (i, j, k)], dtype=torch.float64)
     moved[:3, 3] += header.affine[:3, :3] @ start
     return io.Volume(voxels, moved, header)
 
 
 def _copied(data: Tensor | np.ndarray) -> Tensor:
-    """Voxels in memory of their own: a reader may keep those that it returns."""
+    """Return a copy of voxels, since a reader may keep those that it returns."""
     if isinstance(data, Tensor):
         return data.clone(memory_format=torch.contiguous_format)
     wider = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}.get(data.dtype.name)

@@ -1,4 +1,4 @@
-"""One image: voxels (C, I, J, K), the affine that places them, and anything else known about it."""
+"""Image: voxels (C, I, J, K), their affine, and metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import geometry
 from ..shapes import AffineLike, converted
 from . import files, io, meta_tensor
-from .given import (
+from .checks import (
     ImageSource,
     check_names,
     check_reading,
@@ -23,8 +23,8 @@ from .given import (
     from_spacing,
     region_of,
 )
+from .pickling import Transferable
 from .placed import Placed
-from .travel import Traveller
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -37,20 +37,20 @@ INTENSITY = "intensity"
 LABEL = "label"
 #: Key of a patch's location in a patch and in a batch of patches.
 LOCATION = "location"
-#: Attributes of an image itself, beside those of its class; all others are its metadata.
+#: Attributes of an image instance; all others are metadata.
 _OWN = frozenset(
     ("path", "reader", "check_nans", "metadata", "_data", "_affine", "_header", "_nifti")
 )
 
 
-class Image(Placed, Traveller):
-    """A 3D image with channels; 2D images have one slice, time and diffusion are channels.
+class Image(Placed, Transferable):
+    """3D image with channels; 2D images have one slice, time and diffusion are channels.
 
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
     them come from the header alone.
 
     Units become millimetres. The time step of a 4D NIfTI file, and its sform and qform codes while
-    the affine is the file's, are kept until :meth:`save`. Metadata do not turn with the image:
+    the affine is the file's, are kept until :meth:`save`. Metadata are not rotated with the image:
     b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
@@ -58,10 +58,10 @@ class Image(Placed, Traveller):
         source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF; by NiBabel
             MGH, MINC, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
             (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
-        path, tensor: ``source`` by the name of what it is.
+        path, tensor: ``source`` as a path, or as a tensor or array.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
-        spacing: Of a tensor or array, distance between voxels in mm, as a short way to an affine
-            without rotation.
+        spacing: Distance between voxels of a tensor or array in mm, instead of an affine without
+            rotation.
         type: 'intensity' or 'label', as older code spells it; must be the class's own.
         reader: Function that takes a path and returns voxels (C, I, J, K) and an affine (4, 4), or
             None for the identity; by default, the file's format decides.
@@ -168,20 +168,20 @@ class Image(Placed, Traveller):
         self._data, self._affine = self._check_data(data), self.affine
 
     def load(self) -> None:
-        """Read the voxels from the file, if that has not been done."""
+        """Read the voxels from the file, if they have not been read yet."""
         if self._data is not None:
             return
         assert self.path is not None
         volume = files.volume(self.path, self.reader)
         self._data = self._check_data(volume.data)
-        self._know(volume.header)
+        self._set_header(volume.header)
 
-    def _know(self, header: io.Header) -> None:
-        # of the latest read, so that voxels have the affine that the file has with them
+    def _set_header(self, header: io.Header) -> None:
+        # from the latest read: the file may have changed, and voxels must match their affine
         self._header, self._nifti = header, header.nifti
 
     def _in_memory(self) -> Image:
-        """This image if its voxels are in memory, else a copy that has read them."""
+        """Return this image if its voxels are in memory, else a copy that has read them."""
         if self._data is not None:
             return self
         new = copy.copy(self)
@@ -190,22 +190,22 @@ class Image(Placed, Traveller):
 
     @property
     def loaded(self) -> bool:
-        """Whether the voxels are in memory."""
+        """True if the voxels are in memory."""
         return self._data is not None
 
     def numpy(self) -> np.ndarray:
-        """Voxels as an array (C, I, J, K)."""
+        """Return the voxels as an array (C, I, J, K)."""
         return self.data.detach().cpu().numpy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype)
 
     def to(self, *args: Any, **kwargs: Any) -> Image:
-        """A copy whose voxels are on another device or of another dtype, as ``Tensor.to``."""
+        """Return a copy with voxels on another device or of another dtype, as ``Tensor.to``."""
         return self._with(converted(self.data, *args, **kwargs))
 
     def _with(self, data: Tensor | None, affine: np.ndarray | None = None) -> Image:
-        """A copy of this image with other voxels, or none, and, if given, another affine."""
+        """Return a copy with other voxels, or none, and, if given, another affine."""
         new = copy.copy(self)
         new.metadata = dict(self.metadata)
         new._affine = self.affine if affine is None else affine
@@ -214,21 +214,21 @@ class Image(Placed, Traveller):
 
     # Geometry
 
-    def _peek(self) -> io.Header:
+    def _read_header(self) -> io.Header:
         if self._header is None:
             assert self.path is not None
             if self.reader is None:
-                self._know(files.header(self.path))
+                self._set_header(files.header(self.path))
             else:
-                self.load()  # such a reader knows voxels alone
+                self.load()  # a reader of the user returns no header without voxels
         assert self._header is not None
         return self._header
 
     @property
     def affine(self) -> np.ndarray:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
-        affine = self._peek().affine.numpy() if self._affine is None else self._affine
-        affine.flags.writeable = False  # to be set, so that it is checked, and not written to
+        affine = self._read_header().affine.numpy() if self._affine is None else self._affine
+        affine.flags.writeable = False  # assignment checks the affine, writing to it would not
         return affine
 
     @affine.setter
@@ -237,14 +237,14 @@ class Image(Placed, Traveller):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(C, I, J, K)."""
-        c, i, j, k = self._peek().shape if self._data is None else self._data.shape
+        """Shape (C, I, J, K)."""
+        c, i, j, k = self._read_header().shape if self._data is None else self._data.shape
         return c, i, j, k
 
     @property
     def dtype(self) -> torch.dtype:
         """dtype of the voxels."""
-        return self._peek().dtype if self._data is None else self._data.dtype
+        return self._read_header().dtype if self._data is None else self._data.dtype
 
     # Mapping
 
@@ -268,7 +268,7 @@ class Image(Placed, Traveller):
             self.metadata[name] = value
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # one truth: metadata are the same as attributes and as items
+        # metadata are accessible both as attributes and as items
         if name in _OWN or hasattr(type(self), name):
             object.__setattr__(self, name, value)
         else:
@@ -281,37 +281,37 @@ class Image(Placed, Traveller):
         return iter((DATA, AFFINE, TYPE, *self.metadata))
 
     def __getattr__(self, name: str) -> Any:
-        # Only asked for names that are no attribute of the class or the instance.
+        # only called for names that are no attribute of the class or the instance
         metadata = self.__dict__.get("metadata", {})
         if name in metadata:
             return metadata[name]
         raise AttributeError(f"{type(self).__name__} has no attribute or metadata {name!r}")
 
     def _crop(self, item: Any) -> Image:
-        """The part within up to three spatial slices; of a file, only that part is read."""
+        """Return the part within up to three spatial slices; of a file, only that part is read."""
         region = region_of(item, self.spatial_shape)
         if self._data is None:
             assert self.path is not None
             data, _, header = files.volume(self.path, self.reader, region)
-            moved = header.shape != self.shape  # the file has changed since
-            self._know(header)
-            if moved:
+            changed = header.shape != self.shape  # the file was replaced in the meantime
+            self._set_header(header)
+            if changed:
                 return self._crop(item)
         else:
             i, j, k = region
-            data = self._data[:, i, j, k].clone()  # not a view: else it holds the whole image
+            data = self._data[:, i, j, k].clone()  # a view would keep the whole image in memory
         start = [s.start for s in region] + [1]
         affine = self.affine.copy()
         affine[:, 3] = affine @ start
         return self._with(data, affine)
 
     def as_sitk(self) -> SimpleITK.Image:
-        """As a SimpleITK image; channels become vector components."""
+        """Return a SimpleITK image; channels become vector components."""
         return io.to_sitk(*self._on_host())
 
     @classmethod
     def from_sitk(cls, image: SimpleITK.Image) -> Image:
-        """From a SimpleITK image."""
+        """Create an image from a SimpleITK image."""
         return cls(image)
 
     def save(self, path: str | Path) -> None:
@@ -353,7 +353,7 @@ class Image(Placed, Traveller):
 
 
 class ScalarImage(Image):
-    """An image whose voxels measure something: MRI, CT, a probability map.
+    """Image whose voxels measure something: MRI, CT, a probability map.
 
     Takes the arguments of :class:`Image`. Intensity transforms change it, and spatial ones
     interpolate it.
@@ -366,7 +366,7 @@ class ScalarImage(Image):
 
 
 class LabelMap(Image):
-    """An image whose voxels name something: a segmentation.
+    """Image whose voxels are labels: a segmentation.
 
     Takes the arguments of :class:`Image`. Its values are never mixed, and its dtype is kept.
 
@@ -378,5 +378,5 @@ class LabelMap(Image):
 
 
 def image_class(kind: str) -> type[Image]:
-    """The class of images of a kind, 'intensity' or 'label'."""
+    """Return the class of images of a kind, 'intensity' or 'label'."""
     return {INTENSITY: ScalarImage, LABEL: LabelMap}[kind]

@@ -1,4 +1,4 @@
-"""One image of each of several samples: the form in which voxels are computed with."""
+"""Batches of images: one image of each of several samples."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..functional.rows import rows_at
 from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, converted
-from .given import usable
+from .checks import usable
 from .image import AFFINE, DATA, INTENSITY, LABEL, TYPE, Image, image_class
 from .meta_tensor import is_meta_tensor, split
-from .travel import Traveller
+from .pickling import Transferable
 
 _IDENTITY = np.eye(4)[None]
 
 
-class ImagesBatch(Traveller):
-    """One image of each of B samples.
+class ImagesBatch(Transferable):
+    """Batch of one image of each of B samples.
 
     Args:
         data: Voxels, (B, C, I, J, K), on any device.
@@ -36,7 +36,7 @@ class ImagesBatch(Traveller):
     (True, (2, 4, 4))
     """
 
-    #: Whether it is only there for a transform to fill in, and holds nothing yet.
+    #: True for an image of zeros that a transform is about to fill in.
     placeholder: bool = False
 
     def __init__(
@@ -61,7 +61,7 @@ class ImagesBatch(Traveller):
             raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
         self.affine = affine
         self.kind = kind
-        self._images = images  # as templates: without their voxels
+        self._images = images  # without voxels: for their paths and metadata
 
     @classmethod
     def from_images(
@@ -69,12 +69,12 @@ class ImagesBatch(Traveller):
     ) -> ImagesBatch:
         """Stack the voxels of images, one per sample, that share shape and type.
 
-        Voxels that have to be read for it are not kept in the images.
+        Images whose voxels have not been read stay without voxels.
 
         Args:
             images: The images.
             name: Their name, for errors.
-            view: Let the voxels of a single image be those of the batch, rather than a copy.
+            view: Share the voxels of a single image with the batch, rather than copy them.
         """
         images = [image._in_memory() for image in images]
         first = images[0]
@@ -96,47 +96,47 @@ class ImagesBatch(Traveller):
         return cls(data, affine, first.kind, [image._with(None) for image in images])
 
     def unbatch(self) -> list[Image]:
-        """One image per sample."""
+        """Return a list of one image per sample."""
         if self._images is None:
             cls = image_class(self.kind)
             return [cls(tensor=d, affine=a) for d, a in zip(self.data, self.affine, strict=True)]
-        rows = zip(self._images, self.data, self.affine, strict=True)
-        return [image._with(data, affine) for image, data, affine in rows]
+        samples = zip(self._images, self.data, self.affine, strict=True)
+        return [image._with(data, affine) for image, data, affine in samples]
 
     def with_data(self, data: Volume, affine: np.ndarray | None = None) -> ImagesBatch:
-        """These images with other voxels and, if given, other affines."""
+        """Return a batch with other voxels and, if given, other affines."""
         return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
 
     def rows(self, samples: Sequence[int]) -> ImagesBatch:
-        """The images of some samples."""
+        """Return the images of some samples."""
         images = None if self._images is None else [self._images[n] for n in samples]
         data = self.data[rows_at(samples, self.device)]
-        some = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
-        some.placeholder = self.placeholder
-        return some
+        selected = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
+        selected.placeholder = self.placeholder
+        return selected
 
     def metadata(self, key: str) -> list[Any]:
-        """A value of the metadata of the images that were batched; None where one has none."""
+        """Return the value of a metadata key for each sample; None if an image has none."""
         if self._images is None:
             return [None] * len(self)
         return [image.metadata.get(key) for image in self._images]
 
     def floating(self) -> ImagesBatch:
-        """These images with voxels to compute with: integers as float32."""
+        """Return a batch with integer voxels converted to float32."""
         floats = self.dtype.is_floating_point or self.dtype.is_complex
         return self if floats else self.with_data(self.data.float())
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
-        """Some of the voxels of each sample.
+        """Return a patch of the voxels of each sample.
 
         Args:
-            first: Their first voxels, [B, 3].
-            size: How many along I, J, K.
+            first: First voxel of the patch of each sample, [B, 3].
+            size: Voxels of a patch along I, J, K.
         """
         return extract_patches(self.data, first, size)
 
     def fill_value(self, rule: str | float) -> Any:
-        """A number for what is outside, or one for each sample and channel, [B, C].
+        """Return the fill that a rule gives: a number, or one per sample and channel, [B, C].
 
         Args:
             rule: See :func:`torchio_gpu.functional.fill_value`.
@@ -144,17 +144,17 @@ class ImagesBatch(Traveller):
         return fill_value(self.data, rule)
 
     def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
-        """A value for each sample and channel, [B, C], that may be known already.
+        """Return values for each sample and channel, [B, C]; a subclass may cache them.
 
         Args:
-            keys: What the value of each sample is known by.
-            compute: Computes them.
+            keys: Cache key of the values of each sample.
+            compute: Function that computes the values of all samples.
         """
         return compute()
 
     @property
     def tensor(self) -> Volume:
-        """:attr:`data` by another name."""
+        """Voxels (B, C, I, J, K): :attr:`data` by another name."""
         return self.data
 
     @property
@@ -164,17 +164,17 @@ class ImagesBatch(Traveller):
 
     @property
     def space(self) -> Space:
-        """Where the voxels lie."""
+        """Space of the voxels: shape and affines."""
         return Space(self.spatial_shape, self.affine)
 
     @property
     def shape(self) -> torch.Size:
-        """(B, C, I, J, K)."""
+        """Shape (B, C, I, J, K)."""
         return self.data.shape
 
     @property
     def spatial_shape(self) -> Triple:
-        """(I, J, K)."""
+        """Spatial shape (I, J, K)."""
         _, _, i, j, k = self.shape
         return i, j, k
 
@@ -185,15 +185,15 @@ class ImagesBatch(Traveller):
 
     @property
     def device(self) -> torch.device:
-        """Where the voxels are."""
+        """Device of the voxels."""
         return self.data.device
 
     def to(self, *args: Any, **kwargs: Any) -> ImagesBatch:
-        """These images on another device or of another dtype, as ``Tensor.to``."""
+        """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``."""
         return self.with_data(converted(self.data, *args, **kwargs))
 
     def pin_memory(self) -> ImagesBatch:
-        """These images in page-locked memory, from which a copy to a GPU need not be waited for."""
+        """Return a batch with voxels in page-locked memory, for asynchronous copies to a GPU."""
         return self.with_data(self.data.pin_memory())
 
     def __getitem__(self, name: str) -> Any:

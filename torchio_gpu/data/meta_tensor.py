@@ -1,7 +1,7 @@
 """Tensors that carry an affine, as those of MONAI do.
 
-MONAI is not imported: such a tensor is known by its class, if MONAI was. Its affine is voxel to
-world in RAS+ mm, as ours, (4, 4) or one for each sample of a batch.
+MONAI is not imported: a tensor can only be a MetaTensor if the user has imported it. Its affine is
+voxel to world in RAS+ mm, as ours, (4, 4) or one for each sample of a batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..geometry import Space
 
 
 def is_meta_tensor(x: object) -> bool:
-    """Return whether a value is a MetaTensor of MONAI."""
+    """Return True if a value is a MetaTensor of MONAI."""
     module: Any = sys.modules.get("monai.data.meta_tensor")
     return module is not None and isinstance(x, module.MetaTensor)
 
@@ -44,10 +44,10 @@ def voxels_at(x: Any, affine: np.ndarray) -> Tensor:
 
     Args:
         x: The MetaTensor.
-        affine: Where they are to lie, (4, 4).
+        affine: Affine that the MetaTensor must have, (4, 4).
 
     Raises:
-        ValueError: They lie elsewhere.
+        ValueError: The MetaTensor lies elsewhere.
     """
     voxels, own = split(x)
     i, j, k = voxels.shape[-3:]
@@ -65,12 +65,12 @@ def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) ->
     """Return a MetaTensor with other voxels and another affine.
 
     Args:
-        voxels: As many dimensions as ``like`` has.
+        voxels: Voxels, with as many dimensions as ``like``.
         affine: [B, 4, 4].
-        like: A MetaTensor that the rest comes from.
+        like: MetaTensor to take all else from.
         moved: Names of transforms that moved voxels. MONAI cannot undo these, and must not undo
-            what it did before: its list of what was applied then holds one of them alone, at which
-            its inverses raise.
+            earlier operations of its own: its list of applied operations is replaced by a single
+            entry for which its inverses raise.
     """
     out = type(like)(voxels)
     out.copy_meta_from(like)
@@ -94,7 +94,7 @@ def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) ->
 
 
 def _four(affine: np.ndarray) -> np.ndarray:
-    """Affines of pictures, (3, 3), as (4, 4)."""
+    """Return affines as (4, 4), also those of 2D images, (3, 3)."""
     if affine.shape[-1] == 4:
         return affine
     out = np.broadcast_to(np.eye(4), (*affine.shape[:-2], 4, 4)).copy()

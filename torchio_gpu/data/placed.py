@@ -9,11 +9,11 @@ from ..shapes import Triple
 
 
 class Placed:
-    """Base of classes with a shape and an affine."""
+    """Base of classes with a shape and an affine, from which all properties here follow."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(C, I, J, K)."""
+        """Shape (C, I, J, K)."""
         raise NotImplementedError
 
     @property
@@ -23,7 +23,7 @@ class Placed:
 
     @property
     def spatial_shape(self) -> Triple:
-        """(I, J, K)."""
+        """Spatial shape (I, J, K)."""
         return self.shape[1:]
 
     @property
@@ -54,7 +54,7 @@ class Placed:
         return "".join(self.orientation)
 
     def is_2d(self) -> bool:
-        """Return whether there is a single slice along K."""
+        """Return True if there is a single slice along K."""
         return self.spatial_shape[2] == 1
 
     @property

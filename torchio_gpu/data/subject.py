@@ -1,4 +1,4 @@
-"""One subject: named images and whatever else is known."""
+"""Subject: named images and metadata."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
-from .travel import Traveller
+from .pickling import Transferable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Attributes of a subject itself; all others are its values.
+#: Attributes of a subject instance; all others are items.
 _OWN = frozenset(("history", "streams"))
 
 
-class Subject(Traveller):
+class Subject(Transferable):
     """Images of one person, animal or object, with any other values by name.
 
     Args:
@@ -36,19 +36,18 @@ class Subject(Traveller):
     (['t1'], 45, (1, 4, 4, 4))
     """
 
-    #: Turns history records into a transform. The transforms room puts its own here, so that
-    #: values need not know transforms.
+    #: Function from history records to a transform; set by ``transforms``, a layer above this one.
     _compose: Callable[..., Any]
-    #: Names that no value may have, since an attribute of a subject or of a batch has them.
+    #: Names that no item may have, since they are attributes of a subject or of a batch.
     _reserved: frozenset[str]
     _items: dict[str, Any]
 
     def __init__(self, mapping: Mapping[str, object] | None = None, /, **items: Any) -> None:
         self.__dict__["_items"] = {**(mapping or {}), **items}
         check_names(self._items, type(self))
-        #: What was applied to this subject, oldest first.
+        #: Records of the transforms that were applied to this subject, oldest first.
         self.history: list[Any] = []
-        #: Seeds that a loader gave this sample, or None.
+        #: Seeds that a loader assigned to this sample, or None.
         self.streams: Streams | None = None
         if not self.get_images_dict(intensity_only=False):
             raise ValueError(
@@ -63,7 +62,7 @@ class Subject(Traveller):
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
     ) -> dict[str, Image]:
-        """Images by name, in the order given; as in TorchIO 1, without label maps by default.
+        """Return images by name, in order; as in TorchIO 1, without label maps by default.
 
         Args:
             intensity_only: Leave label maps out.
@@ -79,15 +78,15 @@ class Subject(Traveller):
         }
 
     def get_images(self, intensity_only: bool = True, **kwargs: Any) -> list[Image]:
-        """Images in the order given; arguments as for :meth:`get_images_dict`."""
+        """Return images in the order given; arguments as for :meth:`get_images_dict`."""
         return list(self.get_images_dict(intensity_only, **kwargs).values())
 
     def get_images_names(self) -> list[str]:
-        """Names of the images, label maps among them."""
+        """Return the names of all images, label maps included."""
         return list(self)
 
     def get_first_image(self) -> Image:
-        """The image named first, be it a label map."""
+        """Return the first image, even if it is a label map."""
         return self.get_images(intensity_only=False)[0]
 
     def add_image(self, image: Image, name: str) -> None:
@@ -104,23 +103,23 @@ class Subject(Traveller):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Everything that is not an image."""
+        """Metadata: all values that are not images, by name."""
         return {n: v for n, v in self._items.items() if not isinstance(v, Image)}
 
     def keys(self) -> list[str]:
-        """Names of all values."""
+        """Return the names of all values."""
         return list(self._items)
 
     def values(self) -> list[Any]:
-        """All values."""
+        """Return all values."""
         return list(self._items.values())
 
     def items(self) -> list[tuple[str, Any]]:
-        """All names with their values."""
+        """Return all names with their values."""
         return list(self._items.items())
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Value of a name, or the default."""
+        """Return the value of a name, or the default."""
         return self._items.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
@@ -145,14 +144,14 @@ class Subject(Traveller):
         return len(self.get_images_dict(intensity_only=False))
 
     def __getattr__(self, name: str) -> Any:
-        # Only asked for names that are no attribute of the class or the instance.
+        # only called for names that are no attribute of the class or the instance
         items = self.__dict__.get("_items", {})
         if name in items:
             return items[name]
         raise AttributeError(f"subject has no attribute or value {name!r}; it has {list(items)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = hasattr(type(self), name) and not hasattr(Subject, name)  # of a class of the user's
+        own = hasattr(type(self), name) and not hasattr(Subject, name)  # of a subclass of the user
         if name in _OWN or own:
             object.__setattr__(self, name, value)
         else:
@@ -173,13 +172,13 @@ class Subject(Traveller):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(C, I, J, K), which all images must share."""
+        """Shape (C, I, J, K), which all images must share."""
         shape: tuple[int, int, int, int] = self._shared("shape")
         return shape
 
     @property
     def spatial_shape(self) -> Triple:
-        """(I, J, K), which all images must share."""
+        """Spatial shape (I, J, K), which all images must share."""
         shape: Triple = self._shared("spatial_shape")
         return shape
 
@@ -197,14 +196,14 @@ class Subject(Traveller):
             image.load()
 
     def to(self, *args: Any, **kwargs: Any) -> Subject:
-        """A copy whose images are on another device or of another dtype, as ``Tensor.to``."""
+        """Return a copy with images on another device or of another dtype, as ``Tensor.to``."""
         new = copy.copy(self)
         for name, image in self.get_images_dict(intensity_only=False).items():
             new._items[name] = image.to(*args, **kwargs)
         return new
 
     def __copy__(self) -> Subject:
-        """A subject of its own with images of their own; voxels in memory are shared."""
+        """Copy the subject and its images; voxels in memory are shared."""
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__)
         items = {n: copy.copy(v) if isinstance(v, Image) else v for n, v in self._items.items()}
@@ -215,25 +214,25 @@ class Subject(Traveller):
     # History
 
     def get_composed_history(self, **kwargs: Any) -> Any:
-        """A transform that does again what was done to this subject, same parameters included.
+        """Return a transform that repeats the history of this subject, with the same parameters.
 
         Args:
             ignore_intensity: Leave intensity transforms out.
-            image_interpolation: Interpolate scalar images so instead.
+            image_interpolation: Interpolation of scalar images to use instead.
         """
         return self._compose(self.history, **kwargs)
 
     def get_inverse_transform(self, warn: bool = True, **kwargs: Any) -> Any:
-        """A transform that undoes what was done to this subject, last step first.
+        """Return a transform that undoes the history of this subject, last step first.
 
         Args:
             warn: Warn of steps that cannot be undone; they are skipped.
-            ignore_intensity, image_interpolation: As for :meth:`get_composed_history`.
+            ignore_intensity, image_interpolation: See :meth:`get_composed_history`.
         """
         return self._compose(self.history, **kwargs).inverse(warn=warn)
 
     def apply_inverse_transform(self, **kwargs: Any) -> Subject:
-        """This subject with what was done to it undone, and an empty history.
+        """Return this subject with its history undone, and an empty history.
 
         Arguments as for :meth:`get_inverse_transform`.
         """
@@ -242,7 +241,7 @@ class Subject(Traveller):
         return result
 
     def clear_history(self) -> None:
-        """Forget what was applied."""
+        """Clear the history."""
         self.history = []
 
     def plot(self, **kwargs: Any) -> Figure:
@@ -257,7 +256,7 @@ class Subject(Traveller):
 
 
 def check_names(names: Iterable[Any], owner: type = Subject) -> None:
-    """Raise unless names are strings, and no attributes, which are other values.
+    """Raise unless names are strings, and are no attributes of a subject or batch.
 
     Args:
         names: Names of values.

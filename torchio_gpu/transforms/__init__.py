@@ -1,4 +1,4 @@
-"""Transforms: random ones draw parameters for every sample, deterministic ones are given them."""
+"""Transforms, random and deterministic, of images, subjects and batches."""
 
 from .base import Transform
 from .compose import Compose, OneOf, SomeOf

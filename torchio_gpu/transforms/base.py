@@ -1,4 +1,4 @@
-"""Base of all transforms: arguments common to all, and the way from input to output."""
+"""Base class of all transforms: common arguments, hooks, and execution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Transform(nn.Module, ABC):
     A class of your own derives from a kind: :class:`SpatialTransform`, :class:`PointwiseTransform`,
     :class:`VolumeTransform` or :class:`LabelTransform`, and from :class:`RandomTransform` if it
     draws. It must not define a method of the engine, nor name an argument of its constructor like a
-    hook or a method: that is refused when the class is made.
+    hook or a method: defining such a class raises a TypeError.
 
     Args:
         p: Probability that a sample is transformed.
@@ -47,7 +47,7 @@ class Transform(nn.Module, ABC):
         include: Names of the only images to transform.
         exclude: Names of images not to transform.
         keep: Names of images to keep as they were, each with the name to keep it under.
-        label_keys: Of a dict, the keys that hold label maps.
+        label_keys: Keys of a dict that hold label maps.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
@@ -62,33 +62,33 @@ class Transform(nn.Module, ABC):
     keeps_input: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Check names, and let the outermost constructor fix the arguments of an instance."""
+        """Check names, and let the outermost constructor freeze the arguments of an instance."""
         super().__init_subclass__(**kwargs)
         own = naming.is_own(cls)
         naming.check_names(cls, own)
         if not own and "keeps_input" not in cls.__dict__:
-            cls.keeps_input = False  # unknown of classes of others
+            cls.keeps_input = False  # a class of the user may write to its input
         construct = cls.__dict__.get("__init__")
         if construct is None:
             return
 
         @wraps(construct)
-        def made(self: Transform, *args: Any, **kwargs: Any) -> None:
+        def construct_and_freeze(self: Transform, *args: Any, **kwargs: Any) -> None:
             if own:
                 check_arguments(construct, (self, *args), kwargs)
-                args = tuple(naming.owned(each) for each in args)
-                kwargs = {name: naming.owned(each) for name, each in kwargs.items()}
+                args = tuple(naming.own_copy(each) for each in args)
+                kwargs = {name: naming.own_copy(each) for name, each in kwargs.items()}
             construct(self, *args, **kwargs)
-            if type(self).__init__ is made:
-                self.__dict__["_made"] = True
+            if type(self).__init__ is construct_and_freeze:
+                self.__dict__["_frozen"] = True
 
-        cls.__init__ = made  # type: ignore[method-assign]
+        cls.__init__ = construct_and_freeze  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_made" in self.__dict__ and name in naming.fixed(type(self)):
+        if "_frozen" in self.__dict__ and name in naming.frozen_arguments(type(self)):
             raise AttributeError(
-                f"{name} of {self.name} cannot be changed, since ranges and plans are made of it: "
-                f"make another one, {self.name}({name}=...)"
+                f"{name} of {self.name} cannot be changed, since ranges and plans depend on it: "
+                f"create another transform, {self.name}({name}=...)"
             )
         if name in _CHECKS:
             value = _CHECKS[name](value)
@@ -119,12 +119,12 @@ class Transform(nn.Module, ABC):
 
     @property
     def draws(self) -> int:
-        """Count of the uniform numbers that one set of parameters takes."""
+        """Number of uniform numbers that one set of parameters takes."""
         return 0
 
     @abstractmethod
     def draw(self, context: Context, u: np.ndarray) -> Params:
-        """Return parameters made from uniform numbers in (0, 1).
+        """Return parameters for uniform numbers in (0, 1).
 
         Args:
             context: The images of the samples.
@@ -149,18 +149,18 @@ class Transform(nn.Module, ABC):
 
         Args:
             kinds: Names of the images with their kinds.
-            others: Names that stand for images a subject does not have. None for what is
-                recorded: names to include and exclude were settled when it was applied.
+            others: Names of images that a subject may lack. None for a recorded transform: names to
+                include and exclude were checked when it was applied.
         """
         selected = tuple(name for name, kind in kinds if kind in self.kinds)
         if others is None:
             return selected
-        known = {name for name, _ in kinds} | set(others)
+        available = {name for name, _ in kinds} | set(others)
         for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in known:
+            if name not in available:
                 raise KeyError(
                     f"include and exclude of {type(self).__name__} must name images of the "
-                    f"subject, {name!r} is none of {sorted(known)}"
+                    f"subject, {name!r} is none of {sorted(available)}"
                 )
         return tuple(
             name
@@ -183,7 +183,7 @@ class Transform(nn.Module, ABC):
     def forward(self, x: Any) -> Any:
         if torch.compiler.is_compiling():
             return compiled.call(self, x)
-        batch, restore = to_batch(x, self._only(), self.label_keys)
+        batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if batch.metadata or isinstance(x, dict):
             warn_of_points(x if isinstance(x, dict) else batch.metadata, plan.steps)
@@ -194,7 +194,7 @@ class Transform(nn.Module, ABC):
 
         Args:
             batch: The samples.
-            u: Uniform numbers to draw from, as for :meth:`draw`; by default made from the
+            u: Uniform numbers to draw from, as for :meth:`draw`; by default derived from the
                 samples' seeds, or from torch's generator.
         """
         context = self._context(batch)
@@ -210,7 +210,7 @@ class Transform(nn.Module, ABC):
             x: Anything that can be transformed.
             params: One entry per sample, or one for all.
         """
-        batch, restore = to_batch(x, self._only(), self.label_keys)
+        batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         names = self._context(batch).names
         untouched = tuple(name for name in batch.images if name not in names)
         step = Step(self, params=params, names=names, untouched=untouched)
@@ -219,10 +219,10 @@ class Transform(nn.Module, ABC):
     def plan(self) -> Plan:
         """Return the steps of the transform and the passes that they share.
 
-        Made at the first call, and when the transform has changed.
+        Cached until a transform changes.
         """
-        known, structure, plan = self.__dict__.get("_plan", (-1, None, None))
-        if known != _changes.number:
+        number, structure, plan = self.__dict__.get("_plan", (-1, None, None))
+        if number != _changes.number:
             new = self._structure()
             if structure != new:
                 steps = Steps()
@@ -256,45 +256,45 @@ class Transform(nn.Module, ABC):
 
         Args:
             steps: The pipeline so far.
-            through: The decisions that the transform hangs on.
+            through: Decisions that the transform depends on.
         """
-        branches = self._coin(steps, through)
+        branches = self._add_decision(steps, through)
         kept = tuple((self.keep or {}).values())
         step = Step(self, steps.position, branches=branches, keep=self.keep, untouched=kept)
         steps.steps.append(step)
 
-    def _coin(self, steps: Steps, through: Branches) -> Branches:
-        """Return ``through`` with the decision by ``p``, if there is one."""
+    def _add_decision(self, steps: Steps, through: Branches) -> Branches:
+        """Return ``through``, extended by a decision with probability ``p`` if it is below 1."""
         return through if self.p == 1 else (*through, (steps.decide(1, lambda u: u < self.p), 0))
 
     def _structure(self) -> tuple[Any, ...]:
-        """Return all that a plan depends on, of the transform and of its modules."""
+        """Return all properties that a plan depends on, of the transform and of its modules."""
         within: Any = self._modules.values()
         return (
             *(self.p == 1, self.include, self.exclude, getattr(self, "fuse", True)),
             self.keep and tuple(self.keep.items()),
             *self._engine_structure(),
-            # quicker to ask for than an instance of an abstract class
+            # faster than isinstance with an abstract class
             *[each._structure() for each in within if hasattr(each, "_structure")],
         )
 
     def _engine_structure(self) -> tuple[Any, ...]:
-        """Return what a plan depends on of the kind of the transform."""
+        """Return the properties of its kind that a plan depends on."""
         return self.role, self.traits
 
-    def _only(self) -> tuple[str, ...] | None:
-        """Return the keys of a dict to take as images."""
+    def _image_keys(self) -> tuple[str, ...] | None:
+        """Return the keys of a dict to treat as images; None for all that hold images."""
         return self.include
 
     def _finish(self, x: Any, result: Any) -> Any:
-        """Return the result, in the container that came in if so asked."""
+        """Return the result, written to the input container if ``copy`` is False."""
         if self.copy or result is x:
             return result
         if isinstance(x, dict):
             x.update(result)
         elif isinstance(x, (Subject, Image, SubjectsBatch, ImagesBatch)):
             x.__dict__.update(result.__dict__)
-        else:  # tensors, arrays and foreign images are values, not containers
+        else:  # tensors, arrays and images of other libraries are no containers
             return result
         return x
 
@@ -316,7 +316,7 @@ class Transform(nn.Module, ABC):
 
 
 class _Changes:
-    """Count of changes to transforms: a plan made since the last one is still right."""
+    """Counter of attribute changes of all transforms; a plan is valid until the next change."""
 
     def __init__(self) -> None:
         self._count = count()
@@ -329,43 +329,43 @@ class _Changes:
 _changes = _Changes()
 
 
-def _probability(p: Any) -> float:
+def _check_probability(p: Any) -> float:
     if not is_number(p) or not 0 <= p <= 1:
         raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
     return float(p)
 
 
-def _flag(copy: Any) -> bool:
+def _check_flag(copy: Any) -> bool:
     if not is_flag(copy):
         raise TypeError(f"copy must be True or False, got {copy!r}")
     return bool(copy)
 
 
-def _kept(keep: Any) -> dict[str, str] | None:
+def _check_keep(keep: Any) -> dict[str, str] | None:
     if keep is not None and not isinstance(keep, Mapping):
         raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
     return dict(keep) if keep else None
 
 
-def _names(argument: str) -> Callable[[Any], tuple[str, ...] | None]:
+def _names_check(argument: str) -> Callable[[Any], tuple[str, ...] | None]:
     def check(names: Any) -> tuple[str, ...] | None:
         if names is None:
             return None
         usable = isinstance(names, Iterable) and not isinstance(names, (str, Tensor))
-        known = tuple(names) if usable else (names,)  # once: a generator is then at its end
-        if not usable or not all(isinstance(name, str) for name in known):
+        names_given = tuple(names) if usable else (names,)  # iterated once: it may be a generator
+        if not usable or not all(isinstance(name, str) for name in names_given):
             raise TypeError(f"{argument} must be a sequence of names or None, got {names!r}")
-        return known
+        return names_given
 
     return check
 
 
-#: Checks of the common arguments, whenever they are set.
+#: Checks of the common arguments, applied whenever they are set.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "p": _probability,
-    "copy": _flag,
-    "keep": _kept,
-    **{name: _names(name) for name in ("include", "exclude", "label_keys")},
+    "p": _check_probability,
+    "copy": _check_flag,
+    "keep": _check_keep,
+    **{name: _names_check(name) for name in ("include", "exclude", "label_keys")},
 }
 
 __all__ = ["Branches", "Context", "Transform"]

@@ -19,29 +19,30 @@ from .base import Transform
 from .convert import to_batch
 from .pipeline.executor import run
 
-#: How many graphs one transform may need.
-_MOST = 16
+#: Graphs that one transform may need, at most.
+_MAX_GRAPHS = 16
 
 
 class Captured:
-    """A transform whose kernels are launched by the replay of a CUDA graph.
+    """Transform whose kernels are launched by the replay of a CUDA graph.
 
-    What is launched depends on the structure of the pipeline and on the shapes of the images, and
-    is captured once; the random numbers, drawn anew at each call, are copied to the device before
-    the graph is replayed. Where coins decide what is launched (``p`` below 1 in small batches,
+    The launches depend on the structure of the pipeline and on the shapes of the images, and are
+    captured once; the random numbers, drawn anew at each call, are copied to the device before the
+    graph is replayed. Where random decisions change the launches (``p`` below 1 in small batches,
     :class:`OneOf`), a graph is captured for each case that occurs.
 
     The result of a call is that of calling the transform: same types, same random numbers, same
     history. But its voxels are those of the graph: the next call on the same stream overwrites
-    them, so clone what is to be kept. Each stream has graphs of its own. There are no gradients.
+    them, so clone results that are to be kept. Each stream has graphs of its own. There are no
+    gradients.
 
     Args:
         transform: The transform.
 
     Raises:
-        ValueError: At a call: the voxels are not on a CUDA device, or want a gradient.
-        RuntimeError: At a call: what is launched depends on the numbers themselves (as in
-            :class:`RandomSwap`), so that no graph can be used again.
+        ValueError: When called, the voxels are not on a CUDA device, or require a gradient.
+        RuntimeError: When called, the launches depend on the numbers themselves (as in
+            :class:`RandomSwap`), so that no graph can be replayed.
 
     >>> augment = Captured(RandomAffine())
     >>> augment(torch.rand(2, 1, 8, 8, 8))
@@ -66,24 +67,24 @@ class Captured:
                     f"got {name!r} on {images.data.device}"
                 )
             if images.data.requires_grad:
-                raise ValueError(f"voxels must not want a gradient in a graph, {name!r} does")
+                raise ValueError(f"voxels must not require a gradient in a graph, {name!r} does")
         streams = batch.streams or random.streams_for(batch.batch_size)
         before = random.Streams(streams.seeds, streams.used.copy())
         batch = batch.replace(dict(batch.images))
         batch.streams = streams
         key, numbers, out = rehearse(transform, batch)
-        # what one stream reads of the buffers of a graph, a call on another must not overwrite
+        # a call on another stream must not overwrite buffers that this stream still reads
         key = key, torch.cuda.current_stream(device).cuda_stream
         graph = self._graphs.get(key)
         if graph is None:
-            if len(self._graphs) == _MOST:
+            if len(self._graphs) == _MAX_GRAPHS:
                 raise RuntimeError(
-                    f"what {transform.name} launches depends on the numbers that are drawn: "
-                    f"{_MOST} calls needed as many graphs, so capturing it is of no use"
+                    f"{transform.name} cannot be captured: its launches depend on random numbers, "
+                    f"{_MAX_GRAPHS} calls needed as many graphs"
                 )
             batch.streams = before
             graph = self._graphs[key] = _capture(transform, batch, numbers)
-        graph.numbers.copy_(joined(numbers).pin_memory(), non_blocking=True)
+        graph.numbers.copy_(concatenated(numbers).pin_memory(), non_blocking=True)
         for name, voxels in graph.inputs.items():
             voxels.copy_(batch.images[name].data)
         graph.graph.replay()
@@ -95,7 +96,7 @@ class Captured:
 @dataclass
 class _Graph:
     graph: torch.cuda.CUDAGraph
-    numbers: Tensor  # all that a call brings to the device, uint8
+    numbers: Tensor  # all numbers that a call copies to the device, as bytes (uint8)
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
 
@@ -103,18 +104,18 @@ class _Graph:
 def rehearse(
     transform: Transform, batch: SubjectsBatch
 ) -> tuple[Hashable, list[Tensor], SubjectsBatch]:
-    """Go through a call without the voxels.
+    """Execute a call on the ``meta`` device, to record its launches.
 
     Args:
         transform: The transform.
-        batch: Images on a device, with streams, which are used.
+        batch: Images on a device, with streams, whose positions are used up.
 
     Returns:
-        The images, and all that is launched but for the numbers in packed copies, as a key; these
-        copies, as bytes on the host; and the batch that results, its voxels on ``meta``.
+        A key of the images and of all launches, without the numbers in packed copies; these copies,
+        as bytes on the host; and the resulting batch, with voxels on ``meta``.
 
     Raises:
-        RuntimeError: Something is brought to the device in another way.
+        RuntimeError: Numbers are copied to the device in another way.
     """
     images = {
         name: each.with_data(each.data.to("meta"), each.affine)
@@ -123,24 +124,24 @@ def rehearse(
     empty = batch.replace(images)
     empty.streams = batch.streams
     device = next(iter(batch.images.values())).data.device
-    tape, script = Tape(), _Script()
-    with rehearsing(device), tape.running(), script:
+    tape, log = Tape(), _LaunchLog()
+    with rehearsing(device), tape.running(), log:
         out = run(transform.plan(), empty)
-    # images that nothing is launched for are no part of the script, but of the graph all the same
-    given = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
+    # images without launches are not in the log, but are inputs of the graph
+    inputs = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
     sizes = tuple(len(buffer) for buffer in tape.buffers)
-    return (device, given, tuple(script.lines), sizes), tape.buffers, out
+    return (device, inputs, tuple(log.lines), sizes), tape.buffers, out
 
 
-def joined(numbers: list[Tensor]) -> Tensor:
-    """Packed copies as one; there may be none."""
+def concatenated(numbers: list[Tensor]) -> Tensor:
+    """Concatenate packed copies; there may be none."""
     return torch.cat([torch.empty(0, dtype=torch.uint8), *numbers])
 
 
 def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) -> _Graph:
     device = next(iter(batch.images.values())).data.device
     inputs = {name: each.data.clone() for name, each in batch.images.items()}
-    held = joined(numbers).to(device)
+    on_device = concatenated(numbers).to(device)
 
     def call() -> SubjectsBatch:
         images = {
@@ -148,49 +149,49 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         }
         again = batch.replace(images)
         again.streams = random.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
-        parts = torch.split(held, [len(n) for n in numbers])
+        parts = torch.split(on_device, [len(n) for n in numbers])
         with Tape(parts).running():
             return run(transform.plan(), again)
 
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        call()  # compiles kernels and makes plans, which cannot be captured
+        call()  # compiles kernels and cuFFT plans, which cannot be captured
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # other threads, as one that pins memory for a loader, may go on
+    # thread_local: other threads, such as one that pins memory for a loader, may use the device
     with torch.cuda.device(device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         out = call()
     outputs = {name: each.data for name, each in out.images.items()}
-    return _Graph(graph, held, inputs, outputs)
+    return _Graph(graph, on_device, inputs, outputs)
 
 
-class _Script(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down which operators are called, on which tensors, with which numbers."""
+class _LaunchLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Log of the operators that are called, with their tensors and numbers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lines: list[Hashable] = []
-        self._met: dict[int, tuple[int, Tensor]] = {}  # kept alive, so that no two share an id
+        self._seen: dict[int, tuple[int, Tensor]] = {}  # kept alive, so that no two share an id
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        given = tree_flatten((args, kwargs))[0]
-        made = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
-        if any(t.device.type == "meta" for t in (*_tensors(given), *made)):
-            if any(t.device.type == "cpu" for t in _tensors(given)):
+        inputs = tree_flatten((args, kwargs))[0]
+        outputs = [t for t in tree_flatten(out)[0] if isinstance(t, Tensor)]
+        if any(t.device.type == "meta" for t in (*_tensors(inputs), *outputs)):
+            if any(t.device.type == "cpu" for t in _tensors(inputs)):
                 raise RuntimeError(
-                    f"{func} brings numbers to the device that no graph could bring anew: this "
-                    "part of the pipeline cannot be captured"
+                    f"{func} copies numbers to the device that a graph could not update: this part "
+                    "of the pipeline cannot be captured"
                 )
-            line = [self._name(each) for each in given]
-            self.lines.append((str(func), *line, *map(self._name, made)))
+            line = [self._name(each) for each in inputs]
+            self.lines.append((str(func), *line, *map(self._name, outputs)))
         return out
 
     def _name(self, value: Any) -> Hashable:
         if not isinstance(value, Tensor):
             return repr(value)
-        number, _ = self._met.setdefault(id(value), (len(self._met), value))
+        number, _ = self._seen.setdefault(id(value), (len(self._seen), value))
         return number, tuple(value.shape), tuple(value.stride()), str(value.dtype)
 
 

@@ -1,8 +1,8 @@
-"""Transforms under ``torch.compile``: each call is one node of the graph, carried out as it is.
+"""Transforms under ``torch.compile``: each call is one opaque node of the graph.
 
-What a transform does is decided on the host, from random numbers and from the structure of the
-pipeline, and there is nothing in it that a compiler could make quicker: its kernels are fused
-already. The node is a function of the voxels and of seeds, which the graph draws.
+Parameters and passes of a transform are decided on the host, from random numbers and from the
+structure of the pipeline, and its kernels are fused already, so a compiler could gain nothing. The
+node is a function of the voxels and of seeds, which the graph draws.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from .. import random
 from .convert import to_batch
 from .pipeline.executor import run
 
-#: Transforms by number: what a node knows of its transform.
+#: Transforms by the number that a node of a graph holds.
 _transforms: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _numbers = count()
 
 
 def register(transform: Any) -> int:
-    """A number by which a node of a graph can name a transform."""
+    """Register a transform, and return the number by which a node of a graph refers to it."""
     number = next(_numbers)
     _transforms[number] = transform
     return number
 
 
 def call(transform: Any, x: Any) -> Any:
-    """Call a transform as one node of the graph that is being made.
+    """Call a transform as one node of the graph that is being traced.
 
     Args:
         transform: The transform.
@@ -40,7 +40,7 @@ def call(transform: Any, x: Any) -> Any:
             passed through.
 
     Raises:
-        TypeError: It is something else, which a compiled function cannot be given.
+        TypeError: ``x`` has another type, which a node of a graph cannot take.
     """
     if isinstance(x, Tensor):
         keys, voxels = [], [x]
@@ -49,8 +49,8 @@ def call(transform: Any, x: Any) -> Any:
         voxels = [x[key] for key in keys]
     else:
         raise TypeError(
-            "under torch.compile a transform takes tensors, or a dict of tensors: transform "
-            f"{type(x).__name__} outside of what is compiled"
+            "under torch.compile a transform takes tensors, or a dict of tensors, got "
+            f"{type(x).__name__}: transform it outside of the compiled function"
         )
     batch = voxels[0].shape[0] if voxels[0].ndim == 5 else 1
     words = torch.randint(0, 2**32, (2, batch), device="cpu")  # whatever the default device is
@@ -69,8 +69,8 @@ def _run(voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[st
         return [out]
     if list(out) != list(keys):
         raise ValueError(
-            f"under torch.compile a transform may add no images: {transform.name} makes "
-            f"{list(out)} of {list(keys)}"
+            f"under torch.compile a transform must not add images: {transform.name} returns "
+            f"{list(out)} for {list(keys)}"
         )
     return list(out.values())
 
@@ -78,16 +78,16 @@ def _run(voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[st
 def _forward(
     voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[str]
 ) -> list[Tensor]:
-    # what a node hands out must be its own
-    given = {x.untyped_storage().data_ptr() for x in voxels}
+    # torch requires that outputs of a node share no memory with its inputs
+    inputs = {x.untyped_storage().data_ptr() for x in voxels}
     out = _run(voxels, seeds, number, keys)
-    return [y.clone() if y.untyped_storage().data_ptr() in given else y for y in out]
+    return [y.clone() if y.untyped_storage().data_ptr() in inputs else y for y in out]
 
 
 def _fake(
     voxels: Sequence[Tensor], seeds: Tensor, number: int, keys: Sequence[str]
 ) -> list[Tensor]:
-    """Empty tensors like those of :func:`_forward`, whose shapes must not depend on the seeds."""
+    """Return empty tensors like those of :func:`_forward`; shapes must not depend on the seeds."""
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     _check_parameters(_transforms[number])
@@ -104,7 +104,7 @@ def _fake(
 
 
 def _check_parameters(transform: Any) -> None:
-    """Raise if a parameter waits for a gradient, which would not reach it."""
+    """Raise a ValueError if a parameter requires a gradient, which the node does not return."""
     for module in transform.modules():
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and value.requires_grad:
@@ -121,7 +121,7 @@ def _backward(
     number: int,
     keys: Sequence[str],
 ) -> list[Tensor]:
-    """Gradients of the voxels: the transform is carried out once more, which needs no memory."""
+    """Return the gradients of the voxels; the transform is executed again to save memory."""
     with torch.enable_grad():
         leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in voxels]
         out = _run(leaves, seeds, number, keys)
@@ -134,7 +134,7 @@ def _backward(
     ]
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Sequence[Tensor]) -> None:
     voxels, seeds, ctx.number, ctx.keys = inputs
     ctx.save_for_backward(seeds, *voxels)
 
@@ -160,7 +160,7 @@ torch.library.register_fake(
     lib=_LIBRARY,
 )
 torch.library.register_autograd(
-    "torchio_gpu::transform", _differentiate, setup_context=_remember, lib=_LIBRARY
+    "torchio_gpu::transform", _differentiate, setup_context=_save_inputs, lib=_LIBRARY
 )
 
 __all__ = ["call", "register"]

@@ -1,4 +1,4 @@
-"""Several transforms as one: all of them, one of them, some of them."""
+"""Compositions: apply all, one or some of several transforms."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .pipeline.steps import Steps
 
 
 class Composition(Transform):
-    """Several transforms as one. Not for use by itself."""
+    """Base of compositions of several transforms. Not for use by itself."""
 
     role = "composition"
-    #: True if a sample never meets two of the transforms.
-    excludes: ClassVar[bool] = False
-    #: How likely the transforms are, where that is for the composition to decide.
+    #: True if at most one of the transforms is applied to a sample.
+    exclusive: ClassVar[bool] = False
+    #: Relative probabilities of the transforms, if the composition chooses among them.
     weights: tuple[float, ...] = ()
     #: True if its steps may share passes.
     fuse: bool = True
 
-    def _hold(self, transforms: Sequence[Transform]) -> None:
+    def _set_transforms(self, transforms: Sequence[Transform]) -> None:
         for number, transform in enumerate(transforms):
             if not isinstance(transform, Transform):
                 raise TypeError(
@@ -48,44 +48,45 @@ class Composition(Transform):
         )
 
     def _add_to(self, pipeline: Steps, through: Branches = ()) -> None:
-        first, begins = len(pipeline.steps), []
-        for transform, branches in self._branches(pipeline, self._coin(pipeline, through)):
-            begins.append(len(pipeline.steps) - first)
+        first, starts = len(pipeline.steps), []
+        for transform, branches in self._branches(pipeline, self._add_decision(pipeline, through)):
+            starts.append(len(pipeline.steps) - first)
             transform._add_to(pipeline, branches)
-        own = pipeline.steps[first:]
+        steps = pipeline.steps[first:]
         if self.include is not None or self.exclude is not None:
-            own = [replace(step, within=(*step.within, self)) for step in own]
+            steps = [replace(step, within=(*step.within, self)) for step in steps]
         if not self.fuse:
-            own = [replace(step, fuse=False) for step in own]
+            steps = [replace(step, fuse=False) for step in steps]
         keep = dict(self.keep or {})
-        # What a branch keeps is what there was before the choice, whichever is carried out first.
-        for n in begins if self.excludes else begins[:1]:
-            if n < len(own) and own[n].keep:
-                keep |= own[n].keep or {}
-                own[n] = replace(own[n], keep=None)
-        if keep and own:
-            kept = tuple((keep if self.excludes else self.keep or {}).values())
-            own = [replace(step, untouched=(*step.untouched, *kept)) for step in own]
-            own[0] = replace(own[0], keep=keep)
-        pipeline.steps[first:] = own
+        # A branch keeps the images as they are before the choice, in whatever order branches run.
+        for n in starts if self.exclusive else starts[:1]:
+            if n < len(steps) and steps[n].keep:
+                keep |= steps[n].keep or {}
+                steps[n] = replace(steps[n], keep=None)
+        if keep and steps:
+            kept = tuple((keep if self.exclusive else self.keep or {}).values())
+            steps = [replace(step, untouched=(*step.untouched, *kept)) for step in steps]
+            steps[0] = replace(steps[0], keep=keep)
+        pipeline.steps[first:] = steps
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
-        """Return the transforms in the order of their steps, with the decisions they hang on."""
+        """Return the transforms in the order of their steps, with the decisions they depend on."""
         raise NotImplementedError
 
     def explain(self, x: Any = None) -> str:
-        """The passes over the voxels: what each holds, and why it ends.
+        """Describe the passes over the voxels: the steps in each, and the reason for its end.
 
         Args:
-            x: Anything that can be transformed, to see as well what is done to each of its images.
-                Nothing is transformed but what a transform looks at; seeds are not used up.
+            x: Anything that can be transformed, to describe as well the passes over each of its
+                images. Voxels are computed only where a transform looks at them, and discarded;
+                the states of random generators are restored.
         """
         if x is None:
             return str(self.plan())
-        return explain(self.plan(), to_batch(x, self._only(), self.label_keys)[0])
+        return explain(self.plan(), to_batch(x, self._image_keys(), self.label_keys)[0])
 
-    def _listed(self) -> str:
-        """The transforms as they were given."""
+    def _transforms_repr(self) -> str:
+        """Return the transforms, with their weights if these differ, as text."""
         if len(set(self.weights)) < 2:
             return f"[{', '.join(map(repr, self.transforms))}]"
         pairs = zip(self.transforms, self.weights, strict=True)
@@ -102,7 +103,7 @@ class Composition(Transform):
 
     def __repr__(self) -> str:
         rest = [f", {n}={v!r}" for n, v in self.arguments().items() if n != "transforms"]
-        return f"{self.name}({self._listed()}{''.join(rest)})"
+        return f"{self.name}({self._transforms_repr()}{''.join(rest)})"
 
 
 class Compose(Composition):
@@ -130,14 +131,14 @@ class Compose(Composition):
 
     def __init__(self, transforms: Sequence[Transform], fuse: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._hold(transforms)
+        self._set_transforms(transforms)
         self.fuse = fuse
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
         return [(transform, through) for transform in self.transforms]
 
     def inverse(self, warn: bool = True) -> Compose:
-        """A transform that undoes recorded transforms, last first; see ``Subject.history``.
+        """Return a transform that undoes recorded transforms, last first; see ``Subject.history``.
 
         Args:
             warn: Warn of transforms that cannot be undone; they are left out.
@@ -147,7 +148,7 @@ class Compose(Composition):
             undo = getattr(transform, "inverse", None)
             if undo is None or isinstance(transform, Composition):
                 raise TypeError(
-                    f"only what was applied can be undone: {transform.name} holds no parameters "
+                    f"only recorded transforms can be undone: {transform.name} has no parameters "
                     "yet; take the inverse from the history of a subject"
                 )
             if transform.is_invertible:
@@ -165,8 +166,8 @@ class Compose(Composition):
 class OneOf(RandomTransform, Composition):
     """Apply one of several transforms, chosen for each sample.
 
-    Samples with the same choice are transformed together. Since no sample meets two of them, the
-    transforms take part in runs with what stands before and after: one sampling serves them all.
+    Samples with the same choice are transformed together. Since at most one is applied to a sample,
+    the transforms can share a pass with those before and after them: each image is sampled once.
 
     Args:
         transforms: The transforms, equally likely; or a dict from transforms to weights, which
@@ -182,23 +183,23 @@ class OneOf(RandomTransform, Composition):
     torch.Size([4, 1, 16, 16, 16])
     """
 
-    excludes = True
+    exclusive = True
 
     def __init__(
         self, transforms: Sequence[Transform] | Mapping[Transform, float], **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.weights = _weights(transforms)
-        self._hold(tuple(transforms))
+        self._set_transforms(tuple(transforms))
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
         decision = pipeline.decide(1, self._choose)
         found = [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
-        # They exclude each other, so their order is free: this one makes the fewest passes.
+        # At most one is applied to a sample, so order is free: this one takes the fewest passes.
         return sorted(found, key=lambda pair: _rank(pair[0]))
 
     def _choose(self, u: np.ndarray) -> np.ndarray:
-        """Which transform a sample gets, [B, N] bool, from numbers [B, 1]."""
+        """Choose a transform for each sample, [B, N] bool, by numbers [B, 1]."""
         edges = np.cumsum(self.weights)
         chosen = np.searchsorted(edges / edges[-1], u, side="right")
         return chosen == np.arange(len(edges))  # type: ignore[no-any-return]
@@ -210,7 +211,7 @@ class SomeOf(RandomTransform, Composition):
     Args:
         transforms: The transforms, equally likely; or a dict from transforms to weights, by which
             they are drawn one after another without being put back.
-        num_transforms: How many: a number, or a range (a, b) of equally likely ones.
+        num_transforms: Number of transforms to apply, or a range (a, b) of equally likely numbers.
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:
@@ -231,7 +232,7 @@ class SomeOf(RandomTransform, Composition):
     ) -> None:
         super().__init__(**kwargs)
         self.weights = _weights(transforms)
-        self._hold(tuple(transforms))
+        self._set_transforms(tuple(transforms))
         self.num_transforms = num_transforms
         pair = num_transforms if isinstance(num_transforms, Sequence) else (num_transforms,) * 2
         possible = sum(weight > 0 for weight in self.weights)
@@ -248,9 +249,9 @@ class SomeOf(RandomTransform, Composition):
         return [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
 
     def _choose(self, u: np.ndarray) -> np.ndarray:
-        """Which transforms a sample gets, [B, N] bool, from numbers [B, 1 + N].
+        """Choose transforms for each sample, [B, N] bool, by numbers [B, 1 + N].
 
-        Drawing without putting back is taking the largest of u ** (1 / weight): Efraimidis &
+        Weighted sampling without replacement takes the largest of u ** (1 / weight): Efraimidis &
         Spirakis 2006, doi:10.1016/j.ipl.2005.11.003.
         """
         low, high = self._range
@@ -263,7 +264,7 @@ class SomeOf(RandomTransform, Composition):
 
 
 def _weights(transforms: Any) -> tuple[float, ...]:
-    """Weights of transforms, given as a dict or all the same."""
+    """Return the weights of transforms: the values of a dict, or 1 for each."""
     if not isinstance(transforms, (Mapping, Sequence)) or len(transforms) == 0:
         raise ValueError(
             f"transforms must be a sequence or a dict that is not empty, got {transforms!r}"
@@ -277,10 +278,10 @@ def _weights(transforms: Any) -> tuple[float, ...]:
 
 
 def _rank(transform: Transform) -> int:
-    """Which of transforms that exclude each other to list first, so that most share a pass."""
+    """Return the position, among exclusive transforms, at which most of them share a pass."""
     if transform.role == "spatial":
         traits = transform.traits
-        # a map that bends may follow another, not the other way round
+        # an elastic map can follow an affine one in a pass, but not precede it
         return int(traits is not None and traits.bends)
     return {"pointwise": 2, "volume": 3}.get(transform.role, 4)
 

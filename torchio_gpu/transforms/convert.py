@@ -1,6 +1,6 @@
-"""What may go into a transform, and how the same comes out again.
+"""Conversion of inputs of transforms to batches, and of results back to the type of the input.
 
-Everything becomes a :class:`SubjectsBatch`; a single item is a batch of one.
+Every input becomes a :class:`SubjectsBatch`; a single item is a batch of one.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from ..data import (
 from .pipeline.record import moving_transforms
 
 Restore = Callable[[SubjectsBatch], Any]
-#: Back from a batch of one image to the form that came in, told which transforms moved voxels.
-Back = Callable[[ImagesBatch, Sequence[str]], Any]
-#: Name of the image when it comes without one.
+#: Function from a batch of one image, and the names of the transforms that moved voxels, to the
+#: type of the input.
+RestoreImage = Callable[[ImagesBatch, Sequence[str]], Any]
+#: Name of the image if the input has no names.
 NAME = "image"
 
 
 def to_batch(
     x: Any, include: Sequence[str] | None = None, label_keys: Sequence[str] | None = None
 ) -> tuple[SubjectsBatch, Restore]:
-    """A batch made of anything that holds images, and the way back.
+    """Convert anything that holds images to a batch, and return a function for the way back.
 
     Args:
         x: Subject, Image, SubjectsBatch, ImagesBatch, tensor or array (C, I, J, K), tensor
             (B, C, I, J, K), SimpleITK, NiBabel or PIL image, or a dict of any of these.
-        include: Of a dict, the only keys to take as images.
-        label_keys: Of a dict, the keys of label maps.
+        include: Keys of a dict to treat as images; all that hold images by default.
+        label_keys: Keys of a dict that hold label maps.
 
     Returns:
-        The batch, and a function that turns a transformed batch into the type of ``x``.
+        The batch, and a function that converts a transformed batch to the type of ``x``.
 
     Raises:
         TypeError: ``x`` holds no images.
@@ -54,24 +55,25 @@ def to_batch(
         return x, lambda batch: batch
     if isinstance(x, Subject):
         return SubjectsBatch.from_subjects([x], view=True), lambda batch: batch.unbatch()[0]
-    if not isinstance(x, Tensor) and isinstance(x, Mapping):  # which takes its time to say no
+    # the test for a Mapping is slow: skip it for tensors
+    if not isinstance(x, Tensor) and isinstance(x, Mapping):
         return _from_dict(x, include, label_keys)
     images, restore = _to_images(x, ScalarImage)
 
-    def alone(batch: SubjectsBatch) -> Any:
-        more = [name for name in batch.images if name != NAME]
-        if more:
+    def restore_single(batch: SubjectsBatch) -> Any:
+        added = [name for name in batch.images if name != NAME]
+        if added:
             raise ValueError(
-                f"what was added as {', '.join(map(repr, more))} does not fit into one image: "
-                "transform a Subject, a batch or a dict"
+                f"an input of one image cannot hold the images that were added, "
+                f"{', '.join(map(repr, added))}: transform a Subject, a batch or a dict"
             )
         return restore(batch.images[NAME], moving_transforms(batch.records))
 
-    return SubjectsBatch({NAME: images}), alone
+    return SubjectsBatch({NAME: images}), restore_single
 
 
-def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
-    """One image, in any form, as a batch."""
+def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
+    """Convert one image, of any type, to a batch."""
     if isinstance(x, ImagesBatch):
         return x, lambda images, _: images
     if meta_tensor.is_meta_tensor(x):
@@ -98,7 +100,7 @@ def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     )
 
 
-def _from_meta_tensor(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
+def _from_meta_tensor(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
     voxels, affine = meta_tensor.split(x)
     images, restore = _from_tensor(voxels, cls)
     images.affine = np.broadcast_to(affine, images.affine.shape).copy()
@@ -109,7 +111,7 @@ def _from_meta_tensor(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
     return images, back
 
 
-def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, Back]:
+def _from_tensor(x: Tensor, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
     if x.ndim == 5:
         return ImagesBatch(x, kind=cls.kind), lambda images, _: images.data
     if x.ndim == 4:
@@ -128,8 +130,8 @@ def _is_pil(x: Any) -> bool:
     return pil is not None and isinstance(x, pil.Image)
 
 
-def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
-    """A picture: I runs along its width, J down its height; colours are channels."""
+def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
+    """Convert a PIL image: I runs along its width, J down its height; colours are channels."""
     array = np.asarray(x)
     array = array[:, :, None] if array.ndim == 2 else array  # (height, width, channels)
     voxels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 1, 0)[..., None]))
@@ -138,7 +140,7 @@ def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
         import PIL.Image
 
         out = images.data[0, ..., 0].detach().cpu().numpy().transpose(2, 1, 0)
-        if array.dtype == np.uint8:  # pictures store whole numbers from 0 to 255
+        if array.dtype == np.uint8:  # uint8 holds whole numbers from 0 to 255
             out = np.clip(np.rint(out), 0, 255)
         out = out.astype(array.dtype)
         return PIL.Image.fromarray(out[:, :, 0] if x.mode in ("L", "I", "F") else out, x.mode)
@@ -149,14 +151,14 @@ def _from_pil(x: Any, cls: type[Image]) -> tuple[ImagesBatch, Back]:
 def _from_dict(
     x: Mapping[str, Any], include: Sequence[str] | None, label_keys: Sequence[str] | None
 ) -> tuple[SubjectsBatch, Restore]:
-    """The values of a dict that are images; the others pass through."""
+    """Convert the values of a dict that hold images; the others pass through."""
     labels = set(label_keys or ())
     for key in (*labels, *(include or ())):
         if key not in x:
             raise KeyError(f"include and label_keys must name keys of the dict, {key!r} is none")
     wanted = set(x) if include is None else {*include, *labels}
     found: dict[str, ImagesBatch] = {}
-    back: dict[str, Back] = {}
+    back: dict[str, RestoreImage] = {}
     for key, value in x.items():
         if key in wanted and _holds_image(value):
             cls = LabelMap if key in labels else ScalarImage
@@ -165,10 +167,10 @@ def _from_dict(
         raise TypeError(f"a dict must hold at least one image, got keys {list(x)}")
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
-        form = next(iter(back.values()))  # that of the first image, for those that are new
+        first = next(iter(back.values()))  # images that were added get the type of the first one
         moved = moving_transforms(batch.records)
         images = batch.images.items()
-        return {**x, **{key: back.get(key, form)(each, moved) for key, each in images}}
+        return {**x, **{key: back.get(key, first)(each, moved) for key, each in images}}
 
     return SubjectsBatch(found), restore
 

@@ -1,4 +1,4 @@
-"""Functions of one's own as transforms."""
+"""Transforms that apply a function of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .pipeline.maps import SpatialTraits
 
 @dataclass(frozen=True)
 class LambdaParams(Params):
-    """Nothing: a function has no parameters that this library knows."""
+    """Empty parameters: a function draws its own, if any."""
 
 
 class Lambda(WholeVolume):
@@ -59,12 +59,12 @@ class Lambda(WholeVolume):
     ) -> None:
         super().__init__(**kwargs)
         types = (types_to_apply,) if isinstance(types_to_apply, str) else types_to_apply
-        known = types is None or (
+        valid = types is None or (
             isinstance(types, Collection)
             and not isinstance(types, Tensor)
             and all(str(kind) in (INTENSITY, LABEL) for kind in types)
         )
-        if not known:
+        if not valid:
             raise ValueError(
                 f"types_to_apply must be made of {INTENSITY!r} and {LABEL!r}, "
                 f"got {types_to_apply!r}"
@@ -94,7 +94,7 @@ class Lambda(WholeVolume):
         return torch.stack([self._call(sample) for sample in x])
 
     def _call(self, x: Tensor) -> Tensor:
-        y = self.function(x.clone())  # which may write to it
+        y = self.function(x.clone())  # the function may write to its argument
         if not isinstance(y, Tensor):
             raise TypeError(f"function must return a tensor, got {type(y).__name__}")
         if y.ndim != x.ndim or (self.batched and len(y) != len(x)):

@@ -1,4 +1,4 @@
-"""What was applied to whom: doing it again, undoing it, writing it down."""
+"""Histories: repeat, undo and serialise recorded transforms."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .pipeline.record import Record
 from .pipeline.steps import Step, Steps
 from .spatial.affine import Resampling
 
-#: Where the classes live that records may name.
+#: Modules of the classes that records may always name.
 _LIBRARY = "torchio_gpu."
 
 
 class Recorded(Transform):
-    """A transform with the parameters that it had.
+    """Transform with recorded parameters.
 
     Args:
         transform: The transform.
         params: Its parameters, of one sample or of a batch.
-        names: The images that the parameters are for.
-        untouched: Images to leave alone; others are transformed as the transform would.
-        spaces: Where the images lay that it moved, if that is known.
-        fuse: It may share a pass with its neighbours.
+        names: Images that the parameters are for.
+        untouched: Images not to transform; others are transformed as the transform selects them.
+        spaces: Spaces of the images that it moved, if they were recorded.
+        fuse: The transform may share a pass with its neighbours.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -77,7 +77,7 @@ class Recorded(Transform):
         return self.transform.select(kinds)
 
     def _add_to(self, steps: Steps, through: Branches = ()) -> None:
-        branches = self._coin(steps, through)
+        branches = self._add_decision(steps, through)
         step = Step(
             self.transform, steps.position, self.params, self.names, branches,
             untouched=self.untouched, spaces=self.spaces, fuse=self.fuse,
@@ -89,25 +89,25 @@ class Recorded(Transform):
         return self.transform.is_invertible
 
     def inverse(self) -> Recorded:
-        """The transform that undoes this one."""
+        """Return the transform that undoes this one."""
         params = self.transform.invert(self.params)
         return Recorded(self.transform, params, self.names, self.untouched, self.spaces, self.fuse)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain numbers, strings, lists and dicts, which JSON can hold.
+        """Return plain numbers, strings, lists and dicts, which JSON can hold.
 
-        Distributions and choices among the transform's arguments are left out: what its ranges
-        were no longer matters once parameters are drawn.
+        Distributions and choices among the transform's arguments are left out: ranges do not matter
+        once parameters are drawn.
 
         Raises:
-            TypeError: The transform cannot be made again without an argument that was left out,
+            TypeError: The transform cannot be constructed without an argument that was left out,
                 such as the function of a Lambda.
         """
         arguments = _plain(self.transform.arguments(), self.transform.name)
         for name, parameter in inspect.signature(type(self.transform).__init__).parameters.items():
             named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
             if named and parameter.default is parameter.empty and name not in arguments:
-                raise _cannot(self.transform.name, name)
+                raise _not_serialisable(self.transform.name, name)
         return {
             "transform": self.transform.name,
             "arguments": arguments,
@@ -126,11 +126,11 @@ class Recorded(Transform):
 def from_dict(
     record: Mapping[str, Any], allow: type[Transform] | Sequence[type[Transform]] = ()
 ) -> Recorded:
-    """The inverse of :meth:`Recorded.to_dict`.
+    """Return the recorded transform of a dict; the inverse of :meth:`Recorded.to_dict`.
 
     Args:
-        record: What was written down.
-        allow: Classes of transforms that may be named, beside those of this library.
+        record: Result of :meth:`Recorded.to_dict`.
+        allow: Classes of transforms that a record may name, besides those of this library.
 
     Raises:
         ValueError: The record is damaged, or names a class that is not allowed.
@@ -143,15 +143,15 @@ def from_dict(
     True
     """
     checked = records.check(record)
-    library = [cls for cls in _leaves(Transform) if cls.__module__.startswith(_LIBRARY)]
+    library = [cls for cls in _subclasses(Transform) if cls.__module__.startswith(_LIBRARY)]
     allow = (allow,) if isinstance(allow, type) else allow
     kinds: dict[str, Any] = {cls.__name__: cls for cls in (*library, *allow)}
-    rooms = {_LIBRARY, *(cls.__module__ for cls in allow)}
-    leaves = [cls for cls in _leaves(Params) if cls.__module__.startswith(tuple(rooms))]
-    params: dict[str, Any] = {cls.__name__: cls for cls in leaves}
-    for name, known in ((checked.transform, kinds), (checked.params_type, params)):
-        if name not in known:
-            raise ValueError(f"record names an unknown {name!r}; known are {sorted(known)}")
+    modules = {_LIBRARY, *(cls.__module__ for cls in allow)}
+    classes = [cls for cls in _subclasses(Params) if cls.__module__.startswith(tuple(modules))]
+    params: dict[str, Any] = {cls.__name__: cls for cls in classes}
+    for name, allowed in ((checked.transform, kinds), (checked.params_type, params)):
+        if name not in allowed:
+            raise ValueError(f"record names an unknown {name!r}; known are {sorted(allowed)}")
     try:
         transform = kinds[checked.transform](**checked.arguments)
         expected = {field.name for field in fields(params[checked.params_type])}
@@ -173,25 +173,25 @@ def compose_history(
     ignore_intensity: bool = False,
     image_interpolation: str | None = None,
 ) -> Compose:
-    """Records of a subject as a transform; see ``Subject.get_composed_history``."""
+    """Return the records of a subject as a transform; see ``Subject.get_composed_history``."""
     steps = []
     for record in records:
         transform = record.transform
         if ignore_intensity and transform.role != "spatial":
             continue
         if image_interpolation is not None and isinstance(transform, Resampling):
-            transform = transform.interpolating(image_interpolation)
-        how = record.params, record.names, record.untouched, record.spaces, record.fuse
-        steps.append(Recorded(transform, *how))
+            transform = transform.with_interpolation(image_interpolation)
+        arguments = record.params, record.names, record.untouched, record.spaces, record.fuse
+        steps.append(Recorded(transform, *arguments))
     return Compose(steps)
 
 
-def _leaves(cls: Any) -> list[Any]:
-    return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_leaves(sub))]
+def _subclasses(cls: Any) -> list[Any]:
+    return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_subclasses(sub))]
 
 
 def _plain(values: dict[str, Any], transform: str) -> dict[str, Any]:
-    """Arguments as what JSON can hold, without ranges that it cannot: they were drawn from."""
+    """Return arguments as JSON types, without distributions, whose parameters are drawn already."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, (tuple, list)):
@@ -205,13 +205,13 @@ def _plain(values: dict[str, Any], transform: str) -> dict[str, Any]:
         elif _is_plain(value):
             out[name] = value
         elif not _is_range(value):
-            raise _cannot(transform, name)
+            raise _not_serialisable(transform, name)
     return out
 
 
-def _cannot(transform: str, argument: str) -> TypeError:
+def _not_serialisable(transform: str, argument: str) -> TypeError:
     return TypeError(
-        f"{transform} cannot be written down: its argument {argument} is no number, string, list "
+        f"{transform} cannot be serialised: its argument {argument} must be a number, string, list "
         "or dict of these"
     )
 
@@ -228,10 +228,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _recorded(record: Record) -> Recorded:
-    how = record.params, record.names, record.untouched, record.spaces, record.fuse
-    return Recorded(record.transform, *how)
+def _as_transform(record: Record) -> Recorded:
+    arguments = record.params, record.names, record.untouched, record.spaces, record.fuse
+    return Recorded(record.transform, *arguments)
 
 
 Subject._compose = staticmethod(compose_history)
-Record.as_transform = staticmethod(_recorded)
+Record.as_transform = staticmethod(_as_transform)

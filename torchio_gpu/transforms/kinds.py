@@ -1,4 +1,4 @@
-"""Kinds of transforms: what a class of one's own derives from, with the hooks that it defines."""
+"""Kinds of transforms: base classes for transforms of the user, and the hooks of each."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class SpatialTransform(Transform):
         """Return the maps from output to input, in the world, in the order of the steps.
 
         Args:
-            params: As drawn.
-            context: The images of the samples.
+            params: Parameters as drawn.
+            context: Images of the samples.
         """
         raise NotImplementedError
 
     def interpolation(self) -> Interpolation | None:
-        """Return how voxels are read; None if it does not matter."""
+        """Return interpolation and fill; None if the transform only moves whole voxels."""
         return Interpolation()
 
     def _engine_structure(self) -> tuple[Any, ...]:
@@ -102,8 +102,8 @@ class WholeVolume(Transform):
     """Hooks of transforms that need whole volumes. Not for use by itself."""
 
     role = "volume"
-    #: True for one increasing linear map of the intensities of each sample, which may be carried
-    #: out before the voxels are interpolated.
+    #: True if the transform is an increasing linear map of the intensities of each sample: it then
+    #: commutes with interpolation.
     commutes: bool = False
 
     def voxels(self, images: Images, name: str, params: Any) -> Volume:
@@ -122,11 +122,11 @@ class WholeVolume(Transform):
 
     @property
     def computes(self) -> bool:
-        """True if voxels are computed with, so that integers become float32."""
+        """True if the transform computes with voxels, so that integers become float32."""
         return True
 
     def creates(self, kinds: tuple[tuple[str, str], ...]) -> CreatedImage | None:
-        """Return the image that is added to those of some names and kinds, if one is."""
+        """Return the image that the transform adds to images of some names and kinds, or None."""
         return None
 
     def _engine_structure(self) -> tuple[Any, ...]:
@@ -174,7 +174,7 @@ class LabelTransform(WholeVolume):
     def voxels(self, images: Images, name: str, params: Any) -> Volume:
         try:
             return self.new_labels(images, name, params)
-        except ValueError as error:  # which names the argument, and does not know the image
+        except ValueError as error:  # names the argument, but not the image
             raise ValueError(f"{self.name} of {name!r}: {error}") from error
 
     def new_labels(self, images: Images, name: str, params: Any) -> Volume:

@@ -1,4 +1,4 @@
-"""Names of classes and arguments: which may not be used, and how a transform is written down."""
+"""Reserved names of transforms, and the arguments and text that represent a transform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..arrays import on_host
 _LIBRARY = __name__.partition(".")[0] + "."
 #: Arguments that every transform takes; a constructor may name them and pass them on.
 COMMON = ("p", "copy", "include", "exclude", "keep", "label_keys", "keys", "parse_input")
-#: Methods that the engine calls and that a kind or a class of one's own may define.
+#: Methods that the engine calls and that a class of the user may define.
 HOOKS = frozenset(
     (
         *("role", "traits", "keeps_input", "draws", "draw", "shares", "kinds", "select", "invert"),
@@ -24,11 +24,11 @@ HOOKS = frozenset(
         *("computes", "commutes", "creates", "new_labels"),
     )
 )
-#: Methods of the engine.
+#: Methods of the engine, which a class of the user must not define.
 ENGINE = frozenset(
     (
         *("forward", "sample_params", "apply_params", "plan", "arguments", "name", "_context"),
-        *("_add_to", "_coin", "_structure", "_engine_structure", "_only", "_finish"),
+        *("_add_to", "_add_decision", "_structure", "_engine_structure", "_image_keys", "_finish"),
     )
 )
 #: Methods that torch calls on every module of a model.
@@ -46,7 +46,7 @@ def is_own(cls: type) -> bool:
 
 
 def check_names(cls: type, own: bool) -> None:
-    """Refuse a class whose members or arguments have names that mean something else.
+    """Raise a TypeError if members or arguments of a class have reserved names.
 
     Args:
         cls: Class of a transform.
@@ -76,26 +76,26 @@ def check_names(cls: type, own: bool) -> None:
 
 
 @cache
-def fixed(cls: type) -> frozenset[str]:
-    """Return the arguments of this library's constructors that cannot change afterwards."""
+def frozen_arguments(cls: type) -> frozenset[str]:
+    """Return the constructor arguments of this library that are frozen after construction."""
     own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
     named = (inspect.signature(each).parameters for each in own if each is not None)
     return frozenset(name for names in named for name in names) - frozenset(COMMON)
 
 
-def owned(value: Any) -> Any:
-    """Return an argument that does not change with the array that was given.
+def own_copy(value: Any) -> Any:
+    """Return a copy of an argument, so that later changes to an array have no effect.
 
-    Tensors with a gradient, or on another device, are those that were given.
+    Tensors that require a gradient, or are on another device, are returned themselves.
     """
     if isinstance(value, torch.Tensor):
         return value.clone() if on_host(value) else value
     if isinstance(value, np.ndarray):
         return value.copy()
     if type(value) in (list, tuple):
-        return type(value)(map(owned, value))
+        return type(value)(map(own_copy, value))
     if type(value) is dict:
-        return {key: owned(each) for key, each in value.items()}
+        return {key: own_copy(each) for key, each in value.items()}
     return value
 
 

@@ -1,4 +1,4 @@
-"""Checks of records that come from a file: what is damaged raises one sentence."""
+"""Validation of records from files: a damaged record raises a ValueError."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..geometry import Space, check_affine
 from ..shapes import brief
 from .parameters.params import Params
 
-#: Numbers that a record may hold: far more than control points of any lattice in use.
-_MOST = 10_000_000
-_PARTS = ("transform", "arguments", "params", "params_type", "names", "untouched")
+#: Numbers in an array of a record, at most: far more than control points of any lattice in use.
+_MAX_NUMBERS = 10_000_000
+_FIELDS = ("transform", "arguments", "params", "params_type", "names", "untouched")
 
 
-class Checked(NamedTuple):
-    """The parts of a record, of the types that they should have."""
+class CheckedRecord(NamedTuple):
+    """Validated fields of a record."""
 
     transform: str
     arguments: dict[str, Any]
@@ -30,17 +30,17 @@ class Checked(NamedTuple):
     fuse: bool
 
 
-def check(record: Any) -> Checked:
-    """Return the parts of a record.
+def check(record: Any) -> CheckedRecord:
+    """Return the validated fields of a record.
 
     Raises:
-        ValueError: One is missing, or is not what it should be.
+        ValueError: A field is missing or has another type.
     """
     if not isinstance(record, Mapping):
         raise ValueError(f"record must be a dict, got {type(record).__name__}")
-    missing = [name for name in _PARTS if name not in record]
+    missing = [name for name in _FIELDS if name not in record]
     if missing:
-        raise ValueError(f"record must have {', '.join(_PARTS)}; {', '.join(missing)} is missing")
+        raise ValueError(f"record must have {', '.join(_FIELDS)}; {', '.join(missing)} is missing")
     for name in ("transform", "params_type"):
         if not isinstance(record[name], str):
             raise ValueError(f"{name} of a record must be a name, got {brief(record[name])}")
@@ -48,27 +48,27 @@ def check(record: Any) -> Checked:
         value = record[name]
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise ValueError(f"{name} of a record must be a dict by name, got {brief(value)}")
-    params = {name: _param(name, value) for name, value in record["params"].items()}
+    params = {name: _check_param(name, value) for name, value in record["params"].items()}
     arguments = {name: _argument(value) for name, value in record["arguments"].items()}
-    names, untouched = (_names(record[name], name) for name in ("names", "untouched"))
-    spaces = tuple(_space(value) for value in _list(record.get("spaces", []), "spaces"))
+    names, untouched = (_check_names(record[name], name) for name in ("names", "untouched"))
+    spaces = tuple(_check_space(value) for value in _check_list(record.get("spaces", []), "spaces"))
     fuse = record.get("fuse", True)
     if not isinstance(fuse, bool):
         raise ValueError(f"fuse of a record must be True or False, got {brief(fuse)}")
-    return Checked(
+    return CheckedRecord(
         *(record["transform"], arguments, params, record["params_type"]),
         *(names, untouched, spaces, fuse),
     )
 
 
 def check_fields(params: Params, images: int) -> None:
-    """Raise unless parameters are what their class declares, see :class:`Params`, and finite.
+    """Raise a ValueError unless parameters match the annotations of their class and are finite.
 
-    Those whose neutral value is infinite, as the ends of a range are, may be so too.
+    Parameters whose neutral value is infinite, as the ends of a range are, may be infinite.
 
     Args:
-        params: The parameters.
-        images: How many images they are for.
+        params: The parameters; see :class:`Params` for the annotations.
+        images: Number of images that they are for.
     """
     _check_fields(params, {"M": images})
     params.check()
@@ -77,7 +77,7 @@ def check_fields(params: Params, images: int) -> None:
 def _check_fields(params: Params, sizes: dict[str, int]) -> None:
     try:
         hints = get_type_hints(type(params), include_extras=True)
-    except NameError:  # a class of the user's, whose annotations are for type checkers alone
+    except NameError:  # annotations of a user's class may be for type checkers only
         hints = {}
     for name, value in vars(params).items():
         hint = hints.get(name)
@@ -98,7 +98,7 @@ def _check_fields(params: Params, sizes: dict[str, int]) -> None:
 def _check_array(
     name: str, value: np.ndarray, axes: str | None, kind: type | None, sizes: dict[str, int]
 ) -> None:
-    """Raise unless an array has the axes that were declared, of sizes that fit those of others."""
+    """Raise a ValueError unless an array has its declared axes and a letter has one size."""
     letters = ("B", *("" for _ in value.shape[1:])) if axes is None else axes.split()
     fits = value.ndim == len(letters)
     for letter, n in zip(letters, value.shape, strict=False):
@@ -106,14 +106,14 @@ def _check_array(
         if not letter:
             del sizes[letter]
     if not fits or 0 in value.shape[:1]:
-        known = " ".join(f"{letter}={n}" for letter, n in sizes.items())
+        expected = " ".join(f"{letter}={n}" for letter, n in sizes.items())
         raise ValueError(
-            f"{name} must be of shape ({', '.join(letters)}), with {known}, got {value.shape}"
+            f"{name} must be of shape ({', '.join(letters)}), with {expected}, got {value.shape}"
         )
     kinds = {int: "i", bool: "b"}.get(kind, "iuf") if axes else "biuf"  # type: ignore[arg-type]
     if value.size and value.dtype.kind not in kinds:
         wish = kind.__name__ if kind else "number"
-        raise ValueError(f"{name} must be made of {wish}s, got {brief(value.tolist())}")
+        raise ValueError(f"{name} must hold {wish}s, got {brief(value.tolist())}")
 
 
 def _check_finite(name: str, value: np.ndarray, neutral: float) -> None:
@@ -122,20 +122,20 @@ def _check_finite(name: str, value: np.ndarray, neutral: float) -> None:
         raise ValueError(f"{name} must be finite, got {brief(value.tolist())}")
 
 
-def _param(name: str, value: Any) -> Any:
-    """A parameter: a number, a flag, a name, or a rectangular list of numbers."""
+def _check_param(name: str, value: Any) -> Any:
+    """Check a parameter: a number, a flag, a name, or a rectangular list of numbers."""
     if isinstance(value, Mapping) and value and "shape" not in value:  # parameters within others
         if not all(isinstance(key, str) for key in value):
             raise ValueError(f"{name} must be a dict by name, got {brief(value)}")
-        return {key: _param(key, each) for key, each in value.items()}
+        return {key: _check_param(key, each) for key, each in value.items()}
     if isinstance(value, Mapping):  # an array without entries
-        shape = _list(value.get("shape"), f"shape of {name}")
+        shape = _check_list(value.get("shape"), f"shape of {name}")
         whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape)
         if (
             not whole
             or 0 not in shape
             or len(shape) > 8
-            or math.prod(n or 1 for n in shape) > _MOST
+            or math.prod(n or 1 for n in shape) > _MAX_NUMBERS
         ):
             raise ValueError(f"{name} must have a shape with no entries, got {brief(value)}")
         return {"shape": shape}
@@ -144,9 +144,9 @@ def _param(name: str, value: Any) -> Any:
             array = np.array(value)
         except ValueError as error:
             raise ValueError(f"{name} must be a rectangular list, got {brief(value)}") from error
-        if array.dtype.kind not in "biuf" or array.size > _MOST:
+        if array.dtype.kind not in "biuf" or array.size > _MAX_NUMBERS:
             raise ValueError(f"{name} must be a list of numbers, got {brief(value)}")
-        return value  # whether it is finite: see check_fields
+        return value  # check_fields checks that it is finite
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -155,28 +155,28 @@ def _param(name: str, value: Any) -> Any:
 
 
 def _argument(value: Any) -> Any:
-    """An argument as constructors take it: sequences as tuples, as they were before."""
+    """Return an argument as constructors take it: JSON has turned tuples into lists."""
     return tuple(value) if isinstance(value, list) else value
 
 
-def _names(value: Any, name: str) -> tuple[str, ...]:
-    names = _list(value, name)
+def _check_names(value: Any, name: str) -> tuple[str, ...]:
+    names = _check_list(value, name)
     if not all(isinstance(each, str) for each in names):
         raise ValueError(f"{name} of a record must be names of images, got {brief(value)}")
     return tuple(names)
 
 
-def _list(value: Any, name: str) -> list[Any]:
+def _check_list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{name} of a record must be a list, got {brief(value)}")
     return list(value)
 
 
-def _space(value: Any) -> Space:
-    pair = _list(value, "spaces")
+def _check_space(value: Any) -> Space:
+    pair = _check_list(value, "spaces")
     if len(pair) != 2:
         raise ValueError(f"spaces of a record must be pairs, got {brief(value)}")
-    shape, affines = _list(pair[0], "spaces"), _list(pair[1], "spaces")
+    shape, affines = _check_list(pair[0], "spaces"), _check_list(pair[1], "spaces")
     whole = len(shape) == 3 and all(isinstance(n, int) and 0 < n < 2**31 for n in shape)
     if not whole or not affines:
         raise ValueError(f"spaces of a record must be a shape and affines, got {brief(value)}")

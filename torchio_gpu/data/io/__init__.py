@@ -7,7 +7,7 @@ Voxels keep the type they are stored in, except: torch can do little with wide u
 so uint16 is read as int32, uint32 and uint64 as int64 (a uint64 voxel that does not fit is an
 error), and scaled NIfTI integers become float32.
 
-SimpleITK and NiBabel are imported here alone, when first needed.
+Only this package imports SimpleITK and NiBabel, when they are first needed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .writing import NIFTI, WRITABLE, write
 
 
 def is_sitk(x: object) -> bool:
-    """Return whether x is a SimpleITK image, found out without importing SimpleITK."""
+    """Return True if x is a SimpleITK image, without importing SimpleITK."""
     library: Any = sys.modules.get("SimpleITK")
     return library is not None and isinstance(x, library.Image)
 
 
 def is_nibabel(x: object) -> bool:
-    """Return whether x is a spatial NiBabel image, found out without importing NiBabel."""
+    """Return True if x is a spatial NiBabel image, without importing NiBabel."""
     library: Any = sys.modules.get("nibabel")
     return library is not None and isinstance(x, library.spatialimages.SpatialImage)
 

@@ -14,57 +14,57 @@ from torch import Tensor
 from . import dicom_tags
 from .guards import check_exists, check_name
 from .itk import open_itk
-from .voxels import LPS, Box, Header, Source, failing_as, shown, sitk
+from .voxels import LPS, Header, Region, Source, failing_as, shown, sitk
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def open_file(path: Path) -> Source:
-    """Header and voxels of one DICOM file; frames lie where their functional groups say."""
-    known = _dataset(path)
-    header, load = _open_slice(path, known)
-    if known is None:  # GDCM knows files that end early, or with wrong lengths
+    """Return header and voxels of one DICOM file; functional groups give the places of frames."""
+    dataset = _dataset(path)
+    header, load = _open_slice(path, dataset)
+    if dataset is None:  # GDCM reads some files that end early, or have wrong lengths
         if header.shape[3] > 1:
-            raise ValueError("frames must say where they lie: the elements cannot be parsed")
+            raise ValueError("frames must have positions: the elements cannot be parsed")
         return header, load
-    count = dicom_tags.frames(known)
+    count = dicom_tags.frames(dataset)
     if count < 2:
         return header, load
-    if dicom_tags.PER_FRAME in known.elements or dicom_tags.SHARED in known.elements:
-        return _frames(known, header, load, count)
-    step = dicom_tags.find(known.elements, dicom_tags.BETWEEN)
-    if step is None and dicom_tags.OFFSETS not in known.elements:
+    if dicom_tags.PER_FRAME in dataset.elements or dicom_tags.SHARED in dataset.elements:
+        return _frames(dataset, header, load, count)
+    step = dicom_tags.find(dataset.elements, dicom_tags.BETWEEN)
+    if step is None and dicom_tags.OFFSETS not in dataset.elements:
         warnings.warn(
-            f"'{shown(path)}' does not say how far its {count} frames lie apart: "
+            f"'{shown(path)}' has no spacing between its {count} frames: "
             "they are taken as slices 1 mm apart",
             stacklevel=2,
         )
     return header, load
 
 
-def _check_length(path: Path, known: dicom_tags.Dataset) -> None:
-    if known.voxels is None:
+def _check_length(path: Path, dataset: dicom_tags.Dataset) -> None:
+    if dataset.voxels is None:
         raise ValueError("it has no voxels")
-    if known.syntax not in dicom_tags.PLAIN:
+    if dataset.syntax not in dicom_tags.PLAIN:
         return
-    bits = known.number((0x0028, 0x0100))  # bits allocated; the type may be wider, by the scale
-    colours = known.elements.get((0x0028, 0x0004))
+    bits = dataset.number((0x0028, 0x0100))  # bits allocated; the type may be wider, by the scale
+    colours = dataset.elements.get((0x0028, 0x0004))
     photometric = colours if isinstance(colours, bytes) else b""
-    samples = known.number((0x0028, 0x0002), 1)
-    rows, columns = known.number((0x0028, 0x0010)), known.number((0x0028, 0x0011))
-    needed = rows * columns * samples * dicom_tags.frames(known) * bits // 8
+    samples = dataset.number((0x0028, 0x0002), 1)
+    rows, columns = dataset.number((0x0028, 0x0010)), dataset.number((0x0028, 0x0011))
+    needed = rows * columns * samples * dicom_tags.frames(dataset) * bits // 8
     if b"422" in photometric or b"420" in photometric:
         needed = needed * 2 // 3 if b"422" in photometric else needed // 2
-    held = path.stat().st_size - known.voxels
+    held = path.stat().st_size - dataset.voxels
     if held < needed:
         raise ValueError(f"its voxels take {needed} bytes, of which {held} are there")
 
 
 def _frames(
-    known: dicom_tags.Dataset, header: Header, load: Callable[[Box], Tensor], count: int
+    dataset: dicom_tags.Dataset, header: Header, load: Callable[[Region], Tensor], count: int
 ) -> Source:
-    """An enhanced multi-frame image whose frames are slices, in any order."""
-    elements = known.elements
+    """Return header and voxels of an enhanced multi-frame image whose frames are slices."""
+    elements = dataset.elements
     shared = (_sequence(elements, dicom_tags.SHARED) or [{}])[0]
     per_frame = _sequence(elements, dicom_tags.PER_FRAME)
 
@@ -83,8 +83,8 @@ def _frames(
     spacings = values(dicom_tags.SPACING, 2)
     if positions is None or directions is None or spacings is None:
         raise ValueError(
-            f"frames must say where they lie: of {count} frames not all have a position, "
-            "an orientation and a spacing"
+            "frames must have a position, an orientation and a spacing: "
+            f"not all of {count} frames do"
         )
     scales = {tuple(dicom_tags.find(frame, tag) for tag in dicom_tags.SCALE) for frame in per_frame}
     if len(scales) > 1:
@@ -94,7 +94,7 @@ def _frames(
     if header.shape[3] != count:
         raise ValueError(f"frames must be as many as the file says: {count}, not {header.shape[3]}")
     affines = np.tile(np.eye(4), (count, 1, 1))
-    affines[:, :3, 0] = directions[:, :3] * spacings[:, 1:]  # columns lie along the rows
+    affines[:, :3, 0] = directions[:, :3] * spacings[:, 1:]  # spacing between columns, along rows
     affines[:, :3, 1] = directions[:, 3:] * spacings[:, :1]
     affines[:, :3, 2] = np.cross(directions[:, :3], directions[:, 3:])
     affines[:, :3, 3] = positions
@@ -107,10 +107,10 @@ def _frames(
     channels, i, j, _ = header.shape
     affine = stacked_affine(placed[order], i, j, "frames")
 
-    def load_frames(box: Box) -> Tensor:
-        wanted = order[box[2]]
+    def load_frames(region: Region) -> Tensor:
+        wanted = order[region[2]]
         first, last = int(wanted.min()), int(wanted.max()) + 1
-        whole = load((*box[:2], slice(first, last, 1)))
+        whole = load((*region[:2], slice(first, last, 1)))
         return whole[..., torch.from_numpy(wanted - first)].contiguous()
 
     return Header((channels, i, j, count), affine, header.dtype), load_frames
@@ -122,7 +122,7 @@ def _sequence(elements: dicom_tags.Elements, tag: dicom_tags.Tag) -> list[dicom_
 
 
 def open_series(folder: Path) -> Source:
-    """Header and voxels of a folder with one DICOM series."""
+    """Return header and voxels of a folder with one DICOM series."""
     check_name(folder)
     series = sitk().ImageSeriesReader
     with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
@@ -130,9 +130,11 @@ def open_series(folder: Path) -> Source:
     files = [entry for entry in entries if not entry.name.startswith(".")]
     for file in files:
         check_name(file)
-        check_exists(file)  # a link to a slice that is not there is a slice that is missing
+        check_exists(file)  # a broken link is a missing slice
     suspects = [file for file in files if _must_be_slice(file)]
-    known = {file.name: _dataset(file) for file in suspects}  # before GDCM trusts their lengths
+    datasets = {
+        file.name: _dataset(file) for file in suspects
+    }  # checked before GDCM allocates what they claim
     with failing_as(f"'{shown(folder)}' should be a folder with a DICOM series, but is none"):
         ids = series.GetGDCMSeriesIDs(str(folder))
     if not ids:
@@ -145,7 +147,7 @@ def open_series(folder: Path) -> Source:
     _check_complete(files, suspects, {Path(name).name for name in names})
     if len(names) == 1:
         return open_file(Path(names[0]))
-    slices = (_open_slice(path, known.get(path.name)) for path in map(Path, names))
+    slices = (_open_slice(path, datasets.get(path.name)) for path in map(Path, names))
     headers, loads = zip(*slices, strict=True)
 
     channels, i, j, _ = shape = (*headers[0].shape[:3], 1)
@@ -154,15 +156,15 @@ def open_series(folder: Path) -> Source:
             raise ValueError(f"slices must all be {shape}: '{shown(name)}' is {header.shape}")
     affine = stacked_affine(torch.stack([header.affine for header in headers]), i, j, "slices")
     dtype = headers[0].dtype
-    for header in headers:  # each slice has a scale of its own, so some may be floats
+    for header in headers:  # each slice has its own scale, so some may be floats
         dtype = torch.promote_types(dtype, header.dtype)
 
-    def load(box: Box) -> Tensor:
+    def load(region: Region) -> Tensor:
         one = slice(0, 1, 1)
         parts = []
-        for k in range(box[2].start, box[2].stop, box[2].step):
+        for k in range(region[2].start, region[2].stop, region[2].step):
             with failing_as(f"slice '{shown(Path(names[k]).name)}' could not be read"):
-                parts.append(loads[k]((*box[:2], one)))
+                parts.append(loads[k]((*region[:2], one)))
         return torch.cat(parts, dim=3).to(dtype)
 
     return Header((channels, i, j, len(names)), affine, dtype), load
@@ -173,27 +175,27 @@ def _dataset(path: Path) -> dicom_tags.Dataset | None:
         return dicom_tags.dataset(path)
 
 
-def _open_slice(path: Path, known: dicom_tags.Dataset | None) -> Source:
-    """Header and voxels of a file, which has all its voxels."""
+def _open_slice(path: Path, dataset: dicom_tags.Dataset | None) -> Source:
+    """Return header and voxels of a file; raise an OSError if voxels are missing."""
     header, load = open_itk(path)
-    if known is not None:
+    if dataset is not None:
         with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
-            _check_length(path, known)
+            _check_length(path, dataset)
     return header, load
 
 
 def _must_be_slice(path: Path) -> bool:
-    """Tell whether a file in a folder claims to be DICOM, by its magic or its suffix."""
+    """Return True if a file is DICOM by its magic or its suffix."""
     if path.name.upper() == "DICOMDIR":
         return False
     return path.suffix.lower() in SUFFIXES or dicom_tags.is_dicom(path)
 
 
 def _check_complete(files: list[Path], suspects: list[Path], read: set[str]) -> None:
-    """Raise unless the series has all slices: GDCM leaves out what it cannot parse.
+    """Raise a ValueError if slices of a series are missing: GDCM omits those that it cannot parse.
 
-    Files without magic and suffix are taken as slices if their names differ from a slice's in
-    digits only.
+    Files without magic and suffix count as slices if their names differ from a slice's in digits
+    only.
     """
     patterns = {_pattern(name) for name in read}
     for file in files:
@@ -209,7 +211,7 @@ def _pattern(name: str) -> str:
 
 
 def stacked_affine(affines: Tensor, i: int, j: int, what: str) -> Tensor:
-    """Affine of slices that have affines [K, 4, 4] and sizes (i, j), in order.
+    """Return the affine of ordered slices with affines [K, 4, 4] and sizes (i, j).
 
     The positions of the slices, not their thickness and normal, give the step between them: gaps
     count, and a tilted gantry is a shear. Uneven slices have no affine: ValueError.

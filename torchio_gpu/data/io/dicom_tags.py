@@ -31,13 +31,13 @@ SCALE = (0x0028, 0x1052), (0x0028, 0x1053)  # rescale intercept and slope
 BETWEEN, OFFSETS = (0x0018, 0x0088), (0x3004, 0x000C)
 
 Tag = tuple[int, int]
-#: A sequence becomes one such dict for each of its items.
+#: Values of elements by tag; a sequence holds a dict of elements for each of its items.
 Elements = dict[Tag, "bytes | list[Elements]"]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Elements before the voxels, the transfer syntax, and where the voxels begin."""
+    """Elements before the voxels, transfer syntax, byte order, and offset of the voxels."""
 
     elements: Elements
     syntax: str
@@ -45,7 +45,7 @@ class Dataset:
     voxels: int | None
 
     def number(self, tag: Tag, default: int = 0) -> int:
-        """Value of an element of type US."""
+        """Return the value of an element of type US."""
         value = self.elements.get(tag)
         if not isinstance(value, bytes) or len(value) != 2:
             return default
@@ -60,28 +60,28 @@ _FIRST = tuple(
 )
 
 
-def frames(known: Dataset) -> int:
-    """Number of frames that a file says it has."""
-    value = known.elements.get(FRAMES)
+def frames(dataset: Dataset) -> int:
+    """Return the number of frames in the header of a file."""
+    value = dataset.elements.get(FRAMES)
     number = (decimals(value, 1) or [1.0])[0] if isinstance(value, bytes) else 1.0
     return int(number) if 0 < number < 1 << 31 else 1
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins with DICOM's magic or, without preamble, its first elements."""
+    """Return True if a file begins with DICOM's magic or, without preamble, its first elements."""
     with path.open("rb") as file:
         start = file.read(132)
     return start[128:] == b"DICM" or start.startswith(_FIRST)
 
 
 def dataset(path: Path) -> Dataset | None:
-    """Elements of a DICOM file up to its voxels; None if they cannot be parsed so far.
+    """Return the elements of a DICOM file up to its voxels; None if they cannot be parsed.
 
     Raises OSError for an element that claims megabytes that the file does not have.
     """
     if path.stat().st_size == 0:
         return None
-    # mapped, so that a series can be looked at without its voxels being read
+    # mapped, so that the headers of a series are read without its voxels
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _dataset(content)
 
@@ -98,7 +98,9 @@ def _dataset(content: bytes | mmap.mmap) -> Dataset | None:
         if syntax == DEFLATED:
             content, at = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at:]), 0
         order = ">" if syntax == BIG else "<"
-        explicit = syntax != IMPLICIT and content[at + 4 : at + 6].isalpha()  # some name it wrongly
+        explicit = (
+            syntax != IMPLICIT and content[at + 4 : at + 6].isalpha()
+        )  # some files name the wrong syntax
         found: Elements = {}
         voxels = None
         for tag, value, after in _elements(content, at, len(content), explicit, order):
@@ -113,7 +115,7 @@ def _dataset(content: bytes | mmap.mmap) -> Dataset | None:
 def _elements(
     content: bytes | mmap.mmap, at: int, end: int, explicit: bool, order: str, depth: int = 0
 ) -> Iterator[tuple[Tag, bytes | list[Elements], int]]:
-    """Elements of a part of a file, each with the position after it; the last is the voxels'."""
+    """Yield the elements of a part of a file, each with the offset after it, up to the voxels."""
     if depth > 32:
         raise RecursionError
     while at < end:
@@ -155,9 +157,9 @@ def _elements(
 
 
 def _check_claim(tag: Tag, size: int, left: int) -> None:
-    """Raise unless an element lies within the file.
+    """Raise an OSError if an element claims megabytes beyond the end of the file.
 
-    GDCM makes do with some wrong lengths, so they may pass; but it takes memory for large ones.
+    GDCM tolerates some wrong lengths, but allocates memory for large ones.
     """
     if size > left and size > _LARGE:
         raise OSError(f"element ({tag[0]:04x},{tag[1]:04x}) claims {size} bytes, {left} are left")
@@ -168,7 +170,7 @@ def _check_claim(tag: Tag, size: int, left: int) -> None:
 def _items(
     content: bytes | mmap.mmap, at: int, size: int, end: int, explicit: bool, order: str, depth: int
 ) -> tuple[list[Elements], int]:
-    """Items of a sequence, and the position after it."""
+    """Return the items of a sequence, and the offset after it."""
     items: list[Elements] = []
     stop = end if size == _UNDEFINED else at + size
     _check_claim(_ITEM, stop - at, end - at)
@@ -193,7 +195,7 @@ def _items(
 
 
 def find(elements: Elements, tag: Tag) -> bytes | None:
-    """Value of a tag, at the top or in any functional group below."""
+    """Return the value of a tag, at the top or in a functional group below; None if missing."""
     value = elements.get(tag)
     if isinstance(value, bytes):
         return value
@@ -206,12 +208,12 @@ def find(elements: Elements, tag: Tag) -> bytes | None:
 
 
 def decimals(value: bytes | None, count: int | None = None) -> list[float] | None:
-    """Numbers of an element of type DS; None unless there are as many as wanted."""
+    """Return the numbers of an element of type DS; None unless there are ``count`` of them."""
     if value is None:
         return None
     try:
         numbers = [float(text) for text in value.decode("ascii").strip("\0 ").split("\\")]
     except (ValueError, UnicodeDecodeError):
         return None
-    right = count in (None, len(numbers)) and all(map(math.isfinite, numbers))
-    return numbers if right else None
+    valid = count in (None, len(numbers)) and all(map(math.isfinite, numbers))
+    return numbers if valid else None

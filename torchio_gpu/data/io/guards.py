@@ -1,4 +1,4 @@
-"""Checks of files before a library sees them."""
+"""Checks of files before a library reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .voxels import shown
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Path with `~` replaced by the home folder."""
+    """Return a path with ``~`` replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # no such user
@@ -21,7 +21,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def check_exists(path: Path) -> None:
-    """Raise unless the path names a file or folder that may be looked at.
+    """Raise unless the path names a file or folder that may be read.
 
     Raises FileNotFoundError, PermissionError, or ValueError for names that no file can have and
     for pipes, sockets and devices, which can keep a reader waiting for ever.
@@ -57,7 +57,7 @@ def check_exists(path: Path) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Raise ValueError for names that SimpleITK, which ends the process over them, cannot take."""
+    """Raise a ValueError for names that are not UTF-8, on which SimpleITK ends the process."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError:
@@ -65,15 +65,15 @@ def check_name(path: Path) -> None:
 
 
 def check_size(needed: int, capacity: float, what: str = "file") -> None:
-    """Raise OSError if the voxels that a header claims cannot lie in the file."""
+    """Raise an OSError if a header claims more bytes of voxels than the file can hold."""
     if needed > capacity:
         raise OSError(f"the header claims {needed} bytes, the {what} can hold {int(capacity)}")
 
 
 def data_files(header: Path, names: Iterable[str]) -> list[Path]:
-    """Files that a detached header names, which must lie beside or below it.
+    """Return the files that a detached header names, which must lie beside or below it.
 
-    A header from elsewhere could otherwise have any file of this machine read.
+    Otherwise a header from elsewhere could make any file of this machine be read.
     """
     paths = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Checks of the text headers of MetaImage and NRRD, before SimpleITK sees them.
+"""Checks of the text headers of MetaImage and NRRD, before SimpleITK reads them.
 
 ITK trusts these headers: some numbers of axes end the process or keep it busy for ever, sizes are
 allocated before the file is looked at, and a header may name any file.
@@ -15,7 +15,7 @@ from pathlib import Path
 from .compressed import inflate
 from .guards import check_size, data_files
 
-#: Axes that a volume with channels and time has at most, and that SimpleITK reads.
+#: Axes of a volume with channels and time, and the most that SimpleITK reads.
 MOST_AXES = 5
 _MOST_HEADER = 1 << 20  # bytes; gradient tables are some kilobytes
 
@@ -51,11 +51,14 @@ _NRRD_UNITS = {
 
 @dataclass(frozen=True)
 class Payload:
-    """Return where the voxels lie that a header describes.
+    """Place and size of the voxels that a header describes.
 
-    parts: Each file with the position of its first byte, and the number of bytes, None being up to
-    the end. kind: 'gzip', 'zlib' or ''. bytes: Fewest that all voxels take. scale: Millimetres in
-    a unit.
+    Args:
+        parts: Each file with the offset of its first byte of voxels, and their number; None for all
+            up to the end.
+        kind: Compression: 'gzip', 'zlib' or ''.
+        bytes: Least size of all voxels in bytes.
+        scale: Millimetres per unit of length.
     """
 
     parts: tuple[tuple[Path, int, int | None], ...]
@@ -64,22 +67,22 @@ class Payload:
     scale: float
 
     def check_size(self) -> None:
-        """Raise OSError if the voxels cannot lie in the files."""
+        """Raise an OSError if the files are too small for the voxels."""
         held = sum(max(0, path.stat().st_size - start) for path, start, _ in self.parts)
         names = "file" if len(self.parts) > 1 else f"file '{self.parts[0][0].name}'"
         check_size(self.bytes, held * (1032 if self.kind else 1), names)
 
     def verify(self) -> None:
-        """Inflate everything, for its checksums; OSError if one is wrong."""
+        """Inflate everything to verify checksums; raise an OSError if one is wrong."""
         for path, start, length in self.parts if self.kind else ():
             size = self.bytes if len(self.parts) == 1 else None
             inflate(path, self.kind, start, length, size, keep=False)
 
 
 def meta_image(path: Path) -> Payload:
-    """Payload of a .mha or .mhd file.
+    """Return the payload of a .mha or .mhd file.
 
-    Raises ValueError for a header that is none, or that names files elsewhere.
+    Raises ValueError for an invalid header, or one that names files elsewhere.
     """
     fields: dict[str, str] = {}
     text, end = _header(path, rb"(?m)^[ \t]*ElementDataFile[ \t]*[=:][^\n]*(\n|\Z)")
@@ -116,7 +119,7 @@ def meta_image(path: Path) -> Payload:
     parts: tuple[tuple[Path, int, int | None], ...]
     if name in ("LOCAL", "Local", "local"):
         parts = ((path, end, length or None),)
-    elif name.startswith("LIST") or "%" in name:  # whatever follows, as in MetaIO
+    elif name.startswith("LIST") or "%" in name:  # a list, whatever follows the word, as in MetaIO
         rest = path.read_bytes()[end:].decode("utf-8", "surrogateescape") if "%" not in name else ""
         names = [line.strip() for line in rest.splitlines() if line.strip()]
         if not names or compressed:
@@ -142,9 +145,9 @@ def meta_image(path: Path) -> Payload:
 
 
 def nrrd(path: Path) -> Payload:
-    """Payload of a .nrrd or .nhdr file.
+    """Return the payload of a .nrrd or .nhdr file.
 
-    Raises ValueError for a header that is none, or that names files elsewhere.
+    Raises ValueError for an invalid header, or one that names files elsewhere.
     """
     fields: dict[str, str] = {}
     text, end = _header(path, rb"\r?\n\r?\n|\Z")
@@ -211,7 +214,7 @@ def nrrd(path: Path) -> Payload:
 
 
 def _nrrd_scale(fields: dict[str, str]) -> float:
-    """Millimetres in the unit of space; of several units, or none that is known, 1."""
+    """Return the millimetres per unit of space; 1 if the unit is unknown or not given."""
     given = fields.get("space units", fields.get("units", ""))
     names = {name.strip().lower() for name in re.findall(r'"([^"]*)"', given)}
     if "space units" not in fields:
@@ -223,7 +226,7 @@ def _nrrd_scale(fields: dict[str, str]) -> float:
 
 
 def _header(path: Path, last: bytes) -> tuple[str, int]:
-    """Text of a header and the position after it; `last` matches its end."""
+    """Return the text of a header and the offset after it; ``last`` matches its end."""
     with path.open("rb") as file:
         start = file.read(_MOST_HEADER)
     match = re.search(last, start)
@@ -237,7 +240,7 @@ def _header(path: Path, last: bytes) -> tuple[str, int]:
 
 
 def _lines(path: Path, start: int, count: int) -> int:
-    """Bytes of the first lines from a position on."""
+    """Return the size in bytes of ``count`` lines from an offset on."""
     with path.open("rb") as file:
         file.seek(start)
         for _ in range(count):

@@ -13,13 +13,14 @@ from torch import Tensor
 from . import headers
 from .compressed import MOST_INFLATED
 from .guards import check_name, check_size
+from .truncation import check_ending, check_pages
 from .voxels import (
     LPS,
-    Box,
     Header,
     NiftiFields,
+    Region,
     Source,
-    box_of,
+    bounded_region,
     checked_affine,
     failing_as,
     is_whole,
@@ -30,28 +31,27 @@ from .voxels import (
     torch_dtype,
     writable_array,
 )
-from .whole import check_ending, check_pages
 
 TIFF = (".tif", ".tiff")
-PICTURES = {  # what each can hold
+PICTURES = {  # dtypes that each format can hold
     ".png": ("uint8", "uint16"),
     **dict.fromkeys((".jpg", ".jpeg"), ("uint8",)),
     **dict.fromkeys(TIFF, ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32")),
 }
-#: Bytes of voxels that a byte of a file can become at most, where that is more than deflate's.
+#: Largest ratio of voxel bytes to file bytes, for formats that compress more than deflate.
 _MOST = {**dict.fromkeys(TIFF, 1 << 17), ".jp2": 1 << 17}
-#: Suffixes that ITK does not know in capitals, with the readers that can be told to read them, ...
+#: Suffixes that ITK does not recognise in capitals, with readers that can be set explicitly, ...
 _CAPITALS = {
     **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
     **dict.fromkeys((".jpg", ".jpeg"), "JPEGImageIO"),
     ".gipl": "GiplImageIO",
 }
-#: ... and those that not even their readers take.
+#: ... and those that even their readers refuse.
 _SMALL = (".gipl.gz", ".jp2", ".j2k", ".jpt")
 
 
 def open_itk(path: Path) -> Source:
-    """Header and voxels of a file that SimpleITK knows by its suffix or content."""
+    """Return header and voxels of a file that SimpleITK recognises by its suffix or content."""
     check_name(path)
     with failing_as(f"'{shown(path)}' should be an image with a right header, but is not"):
         with path.open("rb") as file:
@@ -77,19 +77,19 @@ def open_itk(path: Path) -> Source:
     itemsize = _stored(reader).itemsize
     most = _MOST.get(path.suffix.lower(), MOST_INFLATED)
 
-    def load(box: Box) -> Tensor:
-        whole = is_whole(box, header.shape[1:])
+    def load(region: Region) -> Tensor:
+        whole = is_whole(region, header.shape[1:])
         if payload is not None and whole:
             payload.check_size()
             payload.verify()
         elif payload is None:
             check_size(needed, path.stat().st_size * most)
             check_ending(path, math.prod(header.shape), itemsize)
-        spans = [(part.start, part.stop - part.start) for part in box[: len(sizes)]]
+        spans = [(part.start, part.stop - part.start) for part in region[: len(sizes)]]
         starts, extents = zip(*spans, *((0, size) for size in sizes[3:]), strict=True)
         reader.SetExtractIndex(starts)
         reader.SetExtractSize(extents)
-        i, j, k = (slice(0, part.stop - part.start, part.step) for part in box)
+        i, j, k = (slice(0, part.stop - part.start, part.step) for part in region)
         return image_tensor(reader.Execute(), (i, j, k), header.dtype)
 
     return header, load
@@ -105,13 +105,13 @@ def _payload(path: Path, start: bytes) -> headers.Payload | None:
 
 
 def _stored(source: Any) -> np.dtype:
-    """Type of the voxels of a SimpleITK image, or of a reader that has read its file's header."""
-    twin = sitk().Image([1, 1], source.GetPixelID())
-    return sitk().GetArrayViewFromImage(twin).dtype
+    """Return the voxel type of a SimpleITK image, or of a reader that has read a header."""
+    pixel = sitk().Image([1, 1], source.GetPixelID())
+    return sitk().GetArrayViewFromImage(pixel).dtype
 
 
 def _header(source: Any, components: int) -> Header:
-    """Header of a SimpleITK image, or of a reader that has read its file's header."""
+    """Return the header of a SimpleITK image, or of a reader that has read a header."""
     dtype = torch_dtype(_stored(source))
     sizes = source.GetSize()
     n, dims = len(sizes), min(3, len(sizes))
@@ -119,7 +119,9 @@ def _header(source: Any, components: int) -> Header:
     direction = np.reshape(source.GetDirection(), (n, n)) * source.GetSpacing()
     affine[:dims, :dims] = direction[:dims, :dims]
     affine[:dims, 3] = source.GetOrigin()[:dims]
-    shape = shape_of(sizes, 1 if dtype.is_complex else components)  # a reader counts two in complex
+    shape = shape_of(
+        sizes, 1 if dtype.is_complex else components
+    )  # a reader counts two for complex numbers
     affine = LPS @ affine
     steps = [
         step for step, size in zip(source.GetSpacing()[3:], sizes[3:], strict=True) if size > 1
@@ -128,46 +130,46 @@ def _header(source: Any, components: int) -> Header:
     return Header(shape, torch.from_numpy(affine.copy()), dtype, nifti)
 
 
-def image_tensor(image: Any, box: Box, dtype: torch.dtype) -> Tensor:
-    """Voxels (C, I, J, K) of a box of a SimpleITK image."""
+def image_tensor(image: Any, region: Region, dtype: torch.dtype) -> Tensor:
+    """Return voxels (C, I, J, K) of a region of a SimpleITK image."""
     array = sitk().GetArrayViewFromImage(image).T  # ([C,] I, J[, K[, T]])
     if array.ndim > image.GetDimension():
         array = np.moveaxis(array, 0, -1)
-    return tensor_of(array[box[: image.GetDimension()]], box, dtype)
+    return tensor_of(array[region[: image.GetDimension()]], region, dtype)
 
 
 # ---- Images in memory
 
 
 def from_sitk(image: Any) -> tuple[Tensor, Tensor]:
-    """Voxels (C, I, J, K), copied, and affine (4, 4) of a SimpleITK image with 2 to 4 axes."""
+    """Return copied voxels (C, I, J, K) and affine (4, 4) of a SimpleITK image of 2 to 4 axes."""
     header = _header(image, image.GetNumberOfComponentsPerPixel())
     affine = checked_affine(header.affine, "SimpleITK image")
-    return image_tensor(image, box_of(None, header.shape[1:]), header.dtype), affine
+    return image_tensor(image, bounded_region(None, header.shape[1:]), header.dtype), affine
 
 
 def sitk_fields(image: Any) -> NiftiFields | None:
-    """Time step of a SimpleITK image with an axis of time; None if it has none."""
+    """Return the time step of a SimpleITK image with a time axis; None if it has none."""
     return _header(image, image.GetNumberOfComponentsPerPixel()).nifti
 
 
 def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
-    """3D SimpleITK image, of vectors if C > 1, of a volume (C, I, J, K) and its affine (4, 4).
+    """Return a 3D SimpleITK image, of vectors if C > 1, of a volume (C, I, J, K) and its affine.
 
     A sheared affine is kept exactly: SimpleITK holds and uses directions that are not orthogonal.
     Complex voxels raise ValueError: most of SimpleITK's formats lose them.
 
-    like: SimpleITK image with as many axes as the result shall have. Channels lie along a fourth
-    axis if they do so there, whose step, origin and direction are kept. ValueError if the volume
-    has several slices, or slices that are turned out of their plane, and `like` is 2D.
+    like: SimpleITK image whose number of axes the result gets. If its channels lie along a fourth
+    axis, so do those of the result, with the same step, origin and direction. If ``like`` is 2D,
+    several slices, or a slice that is rotated out of its plane, raise ValueError.
     """
     array = writable_array(tensor)
     if array.dtype.kind == "c":
         raise ValueError(f"tensor must be real for SimpleITK: got {tensor.dtype}")
     matrix = LPS @ checked_affine(affine, "affine").numpy()
     axes = 3 if like is None else like.GetDimension()
-    turned = np.abs(matrix[2, :2]).max() > 1e-6 * np.abs(matrix[:2, :2]).max()
-    if axes == 2 and (array.shape[3] > 1 or turned):
+    tilted = np.abs(matrix[2, :2]).max() > 1e-6 * np.abs(matrix[:2, :2]).max()
+    if axes == 2 and (array.shape[3] > 1 or tilted):
         raise ValueError(
             "volume must have one slice, K = 1, that lies across the third axis, to become a 2D "
             f"SimpleITK image: got shape {tuple(tensor.shape)} and affine {affine.tolist()}"
@@ -196,7 +198,7 @@ def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
 
 
 def picture(tensor: Tensor, affine: Tensor, suffix: str) -> Any:
-    """SimpleITK image that a format for pictures can hold; ValueError if it cannot."""
+    """Return a SimpleITK image for a 2D picture format; raise a ValueError if it cannot hold it."""
     array = writable_array(tensor)
     channels, *_, slices = array.shape
     if channels not in (1, 3) or (slices > 1 and suffix not in TIFF):
@@ -204,7 +206,7 @@ def picture(tensor: Tensor, affine: Tensor, suffix: str) -> Any:
         raise ValueError(f"tensor must have {allowed} for {suffix}: got shape {array.shape}")
     integer = array.dtype.kind in "iu" and array.dtype != np.uint8
     if suffix == ".png" and integer and array.min() >= 0 and array.max() < 2**16:
-        array = array.astype(np.uint16)  # what was read from such a PNG is int32
+        array = array.astype(np.uint16)  # uint16 PNGs are read as int32
     if array.dtype.name not in PICTURES[suffix]:
         types = " or ".join(PICTURES[suffix])
         raise ValueError(f"tensor must fit {types} for {suffix}: got {tensor.dtype}; convert it")

@@ -1,4 +1,4 @@
-"""NIfTI and Analyze files, and other files that NiBabel alone reads."""
+"""NIfTI and Analyze files, and other formats that only NiBabel reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from torch import Tensor
 from .compressed import capacity, compression, inflate, opened
 from .guards import check_exists, check_size
 from .voxels import (
-    Box,
     Header,
     NiftiFields,
+    Region,
     Source,
     checked_affine,
     failing_as,
@@ -34,7 +34,7 @@ from .voxels import (
 
 PAIR = {".hdr": ".img", ".img": ".hdr"}
 FREESURFER = (".mgh", ".mgz")
-#: Suffixes of what else NiBabel alone reads: MINC, Philips and AFNI.
+#: Suffixes of other formats that only NiBabel reads: MINC, Philips and AFNI.
 FALLBACK = (".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
 
 _MM = {"meter": 1e3, "micron": 1e-3}  # millimetres in a unit; unknown is taken as mm
@@ -43,7 +43,7 @@ _AFNI = {77001: 1e-3, 77002: 1.0}  # seconds in a unit of time
 
 
 def open_nifti(path: Path) -> Source:
-    """Header and voxels of NIfTI-1, NIfTI-2, Analyze and FreeSurfer's MGH, compressed or not."""
+    """Return header and voxels of a NIfTI, Analyze or FreeSurfer MGH file, compressed or not."""
     surfer = path.name.lower().endswith(FREESURFER)
     wish = f"should start with a{'n MGH' if surfer else ' NIfTI'} header, but reading it failed"
     parts = _parts(path)
@@ -56,27 +56,27 @@ def open_nifti(path: Path) -> Source:
             image = _image(cls, parts, stack)
         header, _ = source(image)
 
-    def load(box: Box) -> Tensor:
+    def load(region: Region) -> Tensor:
         with ExitStack() as stack:
             image = _image(cls, parts, stack)
             proxy = image.dataobj
             offset, stored = int(proxy.offset), proxy.dtype
-            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], box)
+            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], region)
             check_size(end, capacity(data), f"file '{shown(data.name)}'")
             if offset < 0:
                 raise ValueError(f"voxels must start within the file: got offset {offset}")
             kind = compression(data)
-            if not kind or not is_whole(box, header.shape[1:]):
-                return source(image)[1](box)
+            if not kind or not is_whole(region, header.shape[1:]):
+                return source(image)[1](region)
         content = inflate(data, kind, size=end)
         array = np.ndarray(proxy.shape, stored, content, offset, order="F")
-        return source(image, array)[1](box)
+        return source(image, array)[1](region)
 
     return header, load
 
 
 def _parts(path: Path) -> dict[str, Path]:
-    """Files of an image: 'header' alone, or 'header' and 'image', and 'mat' if there is one."""
+    """Return the files of an image: 'header', and 'image' and 'mat' if they are separate files."""
     lower = path.name.lower()
     packed = next((path.suffix for suffix in (".gz", ".bz2") if lower.endswith(suffix)), "")
     plain = path.with_name(path.name[: len(path.name) - len(packed)])
@@ -96,14 +96,14 @@ def _parts(path: Path) -> dict[str, Path]:
     files = {"header": path, "image": other}
     if suffix == ".img":
         files = {"header": other, "image": path}
-    # SPM may have an affine beside them
+    # SPM stores affines in separate files
     mats = [plain.with_suffix(".mat" + end) for end in ends]
     found = [mat for mat in mats if mat.is_file()]
     return files | ({"mat": found[0]} if found else {})
 
 
 def twin(path: Path) -> Path:
-    """Other file of a pair, whose suffix has its capitals where that of the first has them."""
+    """Return the other file of a pair, with capitals in the suffix where the first has them."""
     letters = zip(PAIR[path.suffix.lower()], path.suffix, strict=True)
     return path.with_suffix("".join(a.upper() if b.isupper() else a for a, b in letters))
 
@@ -118,11 +118,11 @@ def _image_class(start: bytes, single: bool) -> Any:
     for cls in classes:
         if cls.header_class.may_contain_header(start):
             return cls
-    raise ValueError("neither NIfTI nor Analyze is there")
+    raise ValueError("file must start with a NIfTI or Analyze header")
 
 
 def _image(cls: Any, parts: dict[str, Path], stack: ExitStack) -> Any:
-    """NiBabel image whose voxels can be read while the stack is open."""
+    """Return a NiBabel image whose voxels can be read while the stack is open."""
     library = nibabel()
     files = {name: stack.enter_context(opened(path)) for name, path in parts.items()}
     files.setdefault("image", files["header"])
@@ -133,13 +133,13 @@ def _image(cls: Any, parts: dict[str, Path], stack: ExitStack) -> Any:
     else:
         files.pop("mat", None)
     holders = {name: library.FileHolder(fileobj=file) for name, file in files.items()}
-    with _needing():
+    with _missing_packages():
         return cls.from_file_map(holders)
 
 
 @contextmanager
-def _needing() -> Iterator[None]:
-    """Turn a missing package that NiBabel wants for a file into an OSError."""
+def _missing_packages() -> Iterator[None]:
+    """Convert the error of a package that NiBabel lacks for a file into an OSError."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -148,22 +148,22 @@ def _needing() -> Iterator[None]:
         raise OSError(f"{error.name} is needed for it: pip install {error.name}") from error
 
 
-def _flat_end(shape: Sequence[int], box: Box) -> int:
-    """Number of stored voxels up to and including the last of a box."""
-    last = [(part.stop - 1) for part in box[: len(shape)]] + [n - 1 for n in shape[3:]]
+def _flat_end(shape: Sequence[int], region: Region) -> int:
+    """Return the number of stored voxels up to and including the last of a region."""
+    last = [(part.stop - 1) for part in region[: len(shape)]] + [n - 1 for n in shape[3:]]
     return 1 + sum(at * math.prod(shape[:axis]) for axis, at in enumerate(last))
 
 
 def open_other(path: Path) -> Source:
-    """Header and voxels of a file that NiBabel knows and SimpleITK does not."""
+    """Return header and voxels of a file in a format that only NiBabel reads."""
     with failing_as(
         f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
     ):
-        with _needing():  # MINC 2 lies in HDF5
+        with _missing_packages():  # MINC 2 lies in HDF5
             image: Any = nibabel().load(path)
         header, load = source(image)
 
-    def checked(box: Box) -> Tensor:
+    def checked(region: Region) -> Tensor:
         proxy = image.dataobj
         if hasattr(proxy, "offset"):
             data = Path(getattr(proxy.file_like, "name", proxy.file_like))
@@ -175,7 +175,7 @@ def open_other(path: Path) -> Source:
             kind = name and name.is_file() and compression(name)
             if kind:
                 inflate(name, kind)  # for its checksum
-        return load(box)
+        return load(region)
 
     return header, checked
 
@@ -184,9 +184,9 @@ def open_other(path: Path) -> Source:
 
 
 def source(image: Any, array: np.ndarray | None = None) -> Source:
-    """Header and voxels of a NiBabel image.
+    """Return header and voxels of a NiBabel image.
 
-    array: The voxels as stored, by default what the image itself reads.
+    array: Voxels as stored; by default the image reads them.
     """
     proxy = image.dataobj
     stored: np.dtype = np.dtype(np.float32)
@@ -201,8 +201,8 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
     dtype = torch.float32 if scaled and stored.kind in "iu" else torch_dtype(stored)
     shape = shape_of([int(n) for n in proxy.shape], max(1, len(colours)))
 
-    def load(box: Box) -> Tensor:
-        part = box[: len(proxy.shape)]
+    def load(region: Region) -> Tensor:
+        part = region[: len(proxy.shape)]
         if array is None:
             voxels = np.asanyarray(proxy[part])
         else:
@@ -211,15 +211,15 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
                 voxels = nibabel().volumeutils.apply_read_scaling(voxels, *scale)
         if colours:
             voxels = np.stack([voxels[colour] for colour in colours], axis=-1)
-        return tensor_of(voxels, box, dtype)
+        return tensor_of(voxels, region, dtype)
 
-    affine = np.array(image.affine, dtype=np.float64)  # a copy: the image's own stays as it is
+    affine = np.array(image.affine, dtype=np.float64)  # a copy: units are converted in place below
     header = Header(shape, torch.from_numpy(affine), dtype)
     return _with_fields(header, image.header), load
 
 
 def _with_fields(header: Header, stored: Any) -> Header:
-    """Header in millimetres, and with what NIfTI can hold of a header of NiBabel."""
+    """Return a header in millimetres, with the NIfTI fields of a header of NiBabel."""
     affine = header.affine
     if not hasattr(stored, "get_xyzt_units"):
         step = _seconds(stored)
@@ -238,7 +238,7 @@ def _with_fields(header: Header, stored: Any) -> Header:
     sform, qform = int(stored["sform_code"]), int(stored["qform_code"])
     matrix = None
     if qform:
-        with suppress(Exception):  # quaternions that are none; the sform is used
+        with suppress(Exception):  # invalid quaternions; the sform is used
             matrix = np.diag([scale, scale, scale, 1.0]) @ stored.get_qform()
     return replace(
         header, nifti=NiftiFields(sform, qform, affine.numpy().copy(), step, time, matrix)
@@ -246,7 +246,7 @@ def _with_fields(header: Header, stored: Any) -> Header:
 
 
 def _seconds(stored: Any) -> float | None:
-    """Time between the volumes of a FreeSurfer, Philips or AFNI file, if it says so."""
+    """Return the seconds between volumes of a FreeSurfer, Philips or AFNI file; None if unknown."""
     name, zooms, unit = type(stored).__name__, stored.get_zooms(), None
     if len(zooms) < 4:
         return None
@@ -260,32 +260,32 @@ def _seconds(stored: Any) -> float | None:
 
 
 def from_nibabel(image: Any) -> tuple[Tensor, Tensor]:
-    """Voxels (C, I, J, K), copied, and affine (4, 4), in mm, of a NiBabel image.
+    """Return copied voxels (C, I, J, K) and affine (4, 4), in mm, of a NiBabel image.
 
     The affine is NiBabel's choice: the sform if it has a code, else the qform, else voxel sizes.
     """
     header, load = source(image)
     i, j, k = header.shape[1:]
-    box = slice(0, i, 1), slice(0, j, 1), slice(0, k, 1)
-    return load(box), checked_affine(header.affine, "NiBabel image")
+    region = slice(0, i, 1), slice(0, j, 1), slice(0, k, 1)
+    return load(region), checked_affine(header.affine, "NiBabel image")
 
 
 def nifti_fields(image: Any) -> NiftiFields | None:
-    """Fields of a NiBabel image's NIfTI header; None if it has another."""
+    """Return fields of the NIfTI header of a NiBabel image; None if it has another header."""
     return source(image)[0].nifti
 
 
 def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None) -> Any:
-    """NIfTI-1 image of a volume (C, I, J, K) and its affine (4, 4); if C > 1, the fourth axis is C.
+    """Return a NIfTI-1 image of a volume (C, I, J, K) and its affine; C > 1 is the fourth axis.
 
     The sform holds the affine in float32. The qform cannot hold a shear, and then has no code, so
     that programs which prefer it do not go wrong. int64 voxels become int32 if all of them fit.
     Image and tensor may share memory.
 
-    fields: Of the file that the image was read from. The step along the fourth axis and its unit
-    are kept if there is such an axis. Where the affine is still the file's, the qform is kept, too,
-    and the codes of both. Otherwise both hold the affine with code 1, 'scanner', but the qform has
-    no code if it was another than the sform.
+    fields: Fields of the file that the image was read from. The step along the fourth axis and its
+    unit are kept if there is such an axis. If the affine is still the file's, the qform is kept,
+    too, and the codes of both. Otherwise both hold the affine with code 1, 'scanner', but the qform
+    has no code if it differed from the sform.
     """
     array = writable_array(tensor)
     if max(array.shape) > 32767:

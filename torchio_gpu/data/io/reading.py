@@ -1,4 +1,4 @@
-"""Reading of files and folders of any format."""
+"""Reading of image files and folders of any format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import dicom, dicom_tags
 from .guards import check_exists, expanded
 from .itk import open_itk
 from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
-from .voxels import Box, Header, Source, box_of, checked_affine, failing_as, shown
+from .voxels import Header, Region, Source, bounded_region, checked_affine, failing_as, shown
 
 #: Suffixes of NIfTI and Analyze, which are read by NiBabel.
 NIFTI_READ = tuple(
@@ -23,7 +23,7 @@ NIFTI_READ = tuple(
 
 
 class Volume(NamedTuple):
-    """Voxels (C, I, J, K), affine (4, 4), and the header of the whole file."""
+    """Voxels (C, I, J, K), affine (4, 4), and header of the whole file."""
 
     data: Tensor
     affine: Tensor
@@ -31,7 +31,7 @@ class Volume(NamedTuple):
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Shape, affine and type of an image file or DICOM folder, without reading its voxels.
+    """Return shape, affine and dtype of an image file or DICOM folder, without reading voxels.
 
     Raises FileNotFoundError if no image is there, PermissionError if it may not be read, OSError
     if its format is unknown or broken, ValueError if its affine is singular or not finite, if it
@@ -43,7 +43,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 def read(
     path: str | os.PathLike[str], region: tuple[slice, slice, slice] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Voxels (C, I, J, K) and affine (4, 4) of an image file, or of a folder with one DICOM series.
+    """Return voxels (C, I, J, K) and affine (4, 4) of an image file or a DICOM series.
 
     region: slices along i, j and k, within the volume, with positive steps; the affine is then the
     region's own. NIfTI, MHA, MHD and folders read little more than the region (gzip: nothing after
@@ -70,14 +70,16 @@ def read(
 def read_volume(
     path: str | os.PathLike[str], region: tuple[slice, slice, slice] | None = None
 ) -> Volume:
-    """Return what :func:`read` does, and the header."""
+    """Return the result of :func:`read`, and the header of the whole file."""
     header, load = _open(path)
-    box = box_of(region, header.shape[1:])
-    whole = torch.diag(torch.tensor([*(part.step for part in box), 1], dtype=torch.float64))
-    whole[:3, 3] = torch.tensor([part.start for part in box])  # voxel of the region -> of the whole
+    bounds = bounded_region(region, header.shape[1:])
+    whole = torch.diag(torch.tensor([*(part.step for part in bounds), 1], dtype=torch.float64))
+    whole[:3, 3] = torch.tensor(
+        [part.start for part in bounds]
+    )  # voxel of the region -> of the whole
     expected = f"voxels {header.shape} of {header.dtype}"
     with failing_as(f"'{shown(path)}' should hold {expected}, but reading them failed"):
-        return Volume(load(box), header.affine @ whole, header)
+        return Volume(load(bounds), header.affine @ whole, header)
 
 
 def _open(path: str | os.PathLike[str]) -> Source:
@@ -104,4 +106,4 @@ def _opener(path: Path) -> Callable[[Path], Source]:
     return open_itk
 
 
-__all__ = ["Box", "Volume", "read", "read_header", "read_volume"]
+__all__ = ["Region", "Volume", "read", "read_header", "read_volume"]

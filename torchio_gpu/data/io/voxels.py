@@ -1,4 +1,4 @@
-"""Headers, boxes of voxels and conversion to tensors, shared by the readers of all formats."""
+"""Headers, regions of voxels and conversion to tensors, shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Box = tuple[slice, slice, slice]  # start, stop, step all integers, within the volume
+Region = tuple[slice, slice, slice]  # start, stop, step all integers, within the volume
 
 _READ_AS = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS+ and SimpleITK's world, either way
@@ -23,11 +23,14 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS+ and SimpleITK's world, eit
 
 @dataclass(frozen=True)
 class NiftiFields:
-    """Fields of NIfTI for what a tensor and its affine cannot hold, from a header of any format.
+    """NIfTI fields that a tensor and its affine cannot hold, from a header of any format.
 
-    sform_code, qform_code: NIfTI's codes of the two transforms. affine: (4, 4), mm, as read.
-    step: Distance of channels along the fourth axis. step_unit: NiBabel's name of its unit, a time
-    always in 'sec'. qform: (4, 4), mm, if there is one.
+    Args:
+        sform_code, qform_code: NIfTI's codes of the two transforms.
+        affine: Affine (4, 4), mm, as read.
+        step: Distance of channels along the fourth axis.
+        step_unit: NiBabel's name of the unit of ``step``; times are always in 'sec'.
+        qform: The qform, (4, 4), mm, if there is one.
     """
 
     sform_code: int
@@ -40,10 +43,13 @@ class NiftiFields:
 
 @dataclass(frozen=True)
 class Header:
-    """Facts about an image that are known before its voxels are read.
+    """Properties of an image that are known before its voxels are read.
 
-    shape: (C, I, J, K). affine: (4, 4) float64, voxel to world RAS+ mm. dtype: what `read` returns.
-    nifti: Further fields.
+    Args:
+        shape: Shape (C, I, J, K).
+        affine: Voxel to world, RAS+ mm, (4, 4) float64.
+        dtype: Type of the voxels that ``read`` returns.
+        nifti: Further fields.
     """
 
     shape: tuple[int, int, int, int]
@@ -52,24 +58,32 @@ class Header:
     nifti: NiftiFields | None = field(default=None, compare=False)
 
 
-Source = tuple[Header, Callable[[Box], Tensor]]  # and what loads the voxels of a box
+Source = tuple[
+    Header, Callable[[Region], Tensor]
+]  # header, and function that loads the voxels of a region
 
 
 # ---- Voxels
 
 
-def tensor_of(array: np.ndarray, box: Box, dtype: torch.dtype) -> Tensor:
-    """Contiguous tensor (C, I, J, K) of the voxels of a box, whose spatial axes come first."""
+def tensor_of(array: np.ndarray, region: Region, dtype: torch.dtype) -> Tensor:
+    """Return a contiguous tensor (C, I, J, K) of an array with spatial axes first.
+
+    Args:
+        array: Voxels of a region, (I[, J[, K[, C]]]).
+        region: The region.
+        dtype: Type of the tensor.
+    """
     if array.dtype.name == "uint64" and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"uint64 voxels must fit int64: got {array.max()}")
-    volume = array.reshape(*(len(range(part.start, part.stop, part.step)) for part in box), -1)
+    volume = array.reshape(*(len(range(part.start, part.stop, part.step)) for part in region), -1)
     native = torch.empty(0, dtype=dtype).numpy().dtype
-    # One copy for all: type, byte order, layout, and memory that is no file's and no one else's.
+    # One copy changes type, byte order and layout, and detaches from the memory of file and reader.
     return torch.from_numpy(np.array(volume.transpose(3, 0, 1, 2), dtype=native, order="C"))
 
 
 def writable_array(tensor: Tensor) -> np.ndarray:
-    """Array (C, I, J, K) of a type that files can hold: bool as uint8, short floats as float32."""
+    """Return an array (C, I, J, K) of a type that files hold: bool as uint8, float16 as float32."""
     if tensor.ndim != 4 or 0 in tensor.shape:
         raise ValueError(f"tensor must be a volume (C, I, J, K): got shape {tuple(tensor.shape)}")
     if tensor.dtype == torch.bool:
@@ -83,18 +97,18 @@ def writable_array(tensor: Tensor) -> np.ndarray:
 
 
 def checked_affine(affine: Any, owner: str) -> Tensor:
-    """Affine as (4, 4) float64 on the host; ValueError unless finite and invertible."""
+    """Return an affine as (4, 4) float64 on the host; raise a ValueError if it is singular."""
     matrix = torch.as_tensor(affine, dtype=torch.float64, device="cpu").detach()
     proper = matrix.shape == (4, 4) and matrix[3].tolist() == [0, 0, 0, 1]
     valid = proper and matrix.isfinite().all()
-    # With unit columns, how close to singular does not depend on the size of a voxel.
+    # Columns are normalised, so that the tolerance does not depend on the size of a voxel.
     if not valid or torch.nn.functional.normalize(matrix[:3, :3], dim=0).det().abs() < 1e-6:
         raise ValueError(f"{owner} must have an invertible (4, 4) affine: got {matrix.tolist()}")
     return matrix
 
 
 def torch_dtype(stored: np.dtype) -> torch.dtype:
-    """Type of the tensor that voxels of a stored type become."""
+    """Return the dtype of the tensor that voxels of a stored type become."""
     native = np.dtype(_READ_AS.get(stored.name, stored)).newbyteorder("=")
     try:
         return torch.from_numpy(np.empty(0, native)).dtype
@@ -103,7 +117,7 @@ def torch_dtype(stored: np.dtype) -> torch.dtype:
 
 
 def shape_of(sizes: Sequence[int], components: int) -> tuple[int, int, int, int]:
-    """(C, I, J, K) of an image with sizes (I[, J[, K[, ...]]]) and components in each voxel."""
+    """Return (C, I, J, K) of an image with sizes (I[, J[, K[, ...]]]) and components per voxel."""
     i, j, k, *more = (*sizes, *[1] * (3 - len(sizes)))
     channels = [size for size in (*more, components) if size != 1]
     if len(channels) > 1 or min(i, j, k, *channels, 1) < 1:
@@ -114,25 +128,25 @@ def shape_of(sizes: Sequence[int], components: int) -> tuple[int, int, int, int]
     return (channels or [1])[0], i, j, k
 
 
-def box_of(region: tuple[slice, slice, slice] | None, shape: Sequence[int]) -> Box:
-    """Region as slices of integers, within the shape (I, J, K); None is the whole."""
+def bounded_region(region: tuple[slice, slice, slice] | None, shape: Sequence[int]) -> Region:
+    """Return a region as slices of integers within the shape (I, J, K); None is the whole."""
     parts: tuple[slice, ...] = (slice(None),) * 3 if region is None else tuple(region)
     if len(parts) != 3 or not all(isinstance(part, slice) for part in parts):
         raise ValueError(f"region must be three slices, of i, j and k: got {region}")
-    box = []
+    bounds = []
     for axis, part, size in zip("ijk", parts, shape, strict=True):
         ends = ((part.start, 0), (part.stop, size), (part.step, 1))
         start, stop, step = (one if x is None else operator.index(x) for x, one in ends)
         if not 0 <= start < stop <= size or step < 1:
             wish = f"region must take voxels, forwards, from the {size} along {axis}"
             raise ValueError(f"{wish}: got {start}:{stop}:{step}")
-        box.append(slice(start, stop, step))
-    return box[0], box[1], box[2]
+        bounds.append(slice(start, stop, step))
+    return bounds[0], bounds[1], bounds[2]
 
 
-def is_whole(box: Box, shape: Sequence[int]) -> bool:
-    """Tell whether a box is all voxels of a shape (I, J, K)."""
-    return all(part == slice(0, n, 1) for part, n in zip(box, shape, strict=True))
+def is_whole(region: Region, shape: Sequence[int]) -> bool:
+    """Return True if a region is all of a shape (I, J, K)."""
+    return all(part == slice(0, n, 1) for part, n in zip(region, shape, strict=True))
 
 
 # ---- Libraries and their errors
@@ -150,13 +164,13 @@ sitk = partial(_import, "SimpleITK", "to read and write images other than NIfTI"
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Name of a file as text that can be printed, also where the name is not UTF-8."""
+    """Return the name of a file as printable text, even if it is not UTF-8."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager
 def failing_as(message: str) -> Iterator[None]:
-    """Turn whatever a reader or writer throws into one OSError that begins with the message.
+    """Convert any error of a reader or writer into an OSError that begins with the message.
 
     A MemoryError stays one, with the message.
     """

@@ -1,4 +1,4 @@
-"""Writing of images so that a file is never half there, nor another file's data overwritten."""
+"""Writing of image files, atomically, and without overwriting the data of other files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DETACHED = (".nhdr", ".mhd")
-HEADERS = (*DETACHED, ".nrrd", ".mha")  # what may name a data file
+HEADERS = (*DETACHED, ".nrrd", ".mha")  # formats whose header may name a data file
 WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", *PICTURES)
 
-_PREFIX = ".torchio_gpu-"  # of folders that are being written into
-_MOST_HEADER = 1 << 20  # bytes that are looked at
-_DAY = 24 * 3600  # seconds, after which a writer is taken as dead
+_PREFIX = ".torchio_gpu-"  # of temporary folders
+_MOST_HEADER = 1 << 20  # bytes that are searched for the name of a data file
+_DAY = 24 * 3600  # seconds after which a temporary folder is taken as abandoned
 
 
 def suffix_of(path: Path) -> str:
-    """Suffix in lower case if files that end so can be written, else ''."""
+    """Return the suffix in lower case if its format can be written, else ''."""
     return next((suffix for suffix in WRITABLE if path.name.lower().endswith(suffix)), "")
 
 
@@ -88,8 +88,8 @@ def write(
         _remove_stale(real.parent)
         # In the target's folder, so that the last step is a rename within one disk.
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=real.parent) as folder:
-            # SimpleITK and NiBabel choose the format by the name, take only some suffixes in
-            # capitals, and a % for a place of numbers.
+            # SimpleITK and NiBabel choose the format by the name, accept only some suffixes in
+            # capitals, and read a % as a number format.
             draft = Path(folder, f"image{suffix}")
             save(image, str(draft))
             if suffix in DETACHED:
@@ -101,22 +101,22 @@ def write(
 
 
 def _replace(draft: Path, target: Path) -> None:
-    """Put a file in the place of another, whose permissions it takes over."""
+    """Replace a file by another, and keep its permissions."""
     with suppress(FileNotFoundError):
         draft.chmod(stat.S_IMODE(target.stat().st_mode))
     os.replace(draft, target)
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what writers left that ended more than a day ago."""
-    with suppress(OSError):  # someone else's, or already gone
+    """Remove temporary folders of interrupted writers that are more than a day old."""
+    with suppress(OSError):  # owned by someone else, or already removed
         for entry in folder.glob(_PREFIX + "*"):
             if time.time() - entry.stat().st_mtime > _DAY:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
 def _replace_detached(draft: Path, target: Path) -> None:
-    """Put a header in the place of another, with a data file that no other header names."""
+    """Replace a header, with a new data file that no other header names."""
     (voxels,) = (file for file in draft.parent.iterdir() if file != draft)
     former = _data_name(target)
     data = _reserved(target.parent, _data_stem(target))
@@ -140,7 +140,7 @@ def _replace_detached(draft: Path, target: Path) -> None:
 
 
 def _is_named(data: str, header: Path) -> bool:
-    """Tell whether a header beside this one has the name of a data file in it."""
+    """Return True if another header in the folder names a data file."""
     name = re.compile(rb"(?<![^\s/\\=:])" + re.escape(os.fsencode(data)) + rb"(?!\S)")
     for other in header.parent.iterdir():
         if other.suffix.lower() in HEADERS and other.name != header.name and other.is_file():
@@ -152,13 +152,13 @@ def _is_named(data: str, header: Path) -> bool:
 
 
 def _data_stem(header: Path) -> str:
-    """Stem of data files that readers take for a name: no list, place of numbers, or drive."""
+    """Return a stem for data files that no reader takes as a list, a number format or a drive."""
     stem = re.sub(r"[%:\x00-\x1f\x7f]", "_", header.stem.strip())
     return f"_{stem}" if stem.startswith("LIST") or not stem else stem
 
 
 def _reserved(folder: Path, stem: str) -> Path:
-    """A data file that did not exist, created empty."""
+    """Create an empty data file of a new name, and return its path."""
     number = 1
     while True:
         path = folder / (f"{stem}.raw" if number == 1 else f"{stem}.{number}.raw")
@@ -171,7 +171,7 @@ def _reserved(folder: Path, stem: str) -> Path:
 
 
 def _data_name(header: Path) -> str | None:
-    """Data file of a header, if it is one of those that :func:`write` makes."""
+    """Return the data file of a header, if :func:`write` has named it; None otherwise."""
     try:
         with header.open("rb") as file:
             text = file.read(_MOST_HEADER).decode("utf-8", "surrogateescape")
@@ -183,10 +183,10 @@ def _data_name(header: Path) -> str | None:
 
 
 def _replace_pair(draft: Path, path: Path) -> None:
-    """Put a .hdr and its .img in the place of others, so that at any time one pair can be read.
+    """Replace a .hdr and its .img such that a complete pair can be read at any time.
 
-    Two files cannot be renamed at once, but a header says at which offset of its .img the voxels
-    begin. So for a moment the .img has both, the former at the start and the new ones after them.
+    Two files cannot be renamed at once, but a header holds the offset of the voxels in its .img. So
+    for a moment the .img holds both: the former voxels at the start and the new ones after them.
     """
     new = {part.suffix.lower(): part for part in draft.parent.iterdir()}
     old = {file.suffix.lower(): Path(os.path.realpath(file)) for file in (path, twin(path))}

@@ -1,8 +1,7 @@
-"""What transforms share that give each image another grid: orientation, spacing, field of view.
+"""Base of transforms that give each image another grid: orientation, spacing, field of view.
 
-Where voxels lie in the world changes; the content stays where it is. Such a map keeps nothing but
-the grid it leads to, so it takes part in spatial runs for free, and its inverse is the way back to
-the grid that there was.
+The places of voxels in the world change, the content stays where it is. Such a map consists of the
+new grid alone, so it shares the sampling of its neighbours, and its inverse is the former grid.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume
 from ..parameters.params import Params
 from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
-from .given import check_size
+from .spaces import check_size
 
 
 @dataclass(frozen=True)
 class GridParams(Params):
-    """The grid of each image before and after, and how the world moved under it, if it did."""
+    """Grids of each image before and after, and the correction of its affine, if there is one."""
 
     before_shape: Annotated[np.ndarray, "B M 3", int]
     before: Annotated[np.ndarray, "B M 4 4"]
     shape: Annotated[np.ndarray, "B M 3", int]
     affine: Annotated[np.ndarray, "B M 4 4"]
-    # world after to world before: identity unless a header lied
+    # world after to world before: identity unless an affine is corrected
     header: Annotated[np.ndarray, "B M 4 4"]
     undone: bool = False
 
@@ -40,7 +39,7 @@ class GridParams(Params):
     def of(
         cls, before: Sequence[Space], after: Sequence[Space], header: np.ndarray | None = None
     ) -> GridParams:
-        """From the grids of the images."""
+        """Create parameters from the grids of the images before and after."""
 
         def columns(spaces: Sequence[Space]) -> tuple[np.ndarray, np.ndarray]:
             affines = np.stack([space.affine for space in spaces], 1)
@@ -78,26 +77,31 @@ class GridParams(Params):
         )
 
     def swap(self) -> GridParams:
-        """The way back."""
+        """Return the parameters of the inverse."""
         header = np.linalg.inv(self.header)
         return GridParams(
             self.shape, self.affine, self.before_shape, self.before, header, not self.undone
         )
 
     def match(self, column: int | None, space: Space) -> int | None:
-        """Which image was on a grid before, an image's own entry first; None if there is none."""
+        """Return the number of an image that was on a grid before; None if there is none.
+
+        Args:
+            column: Number of the image itself, if it has an entry, which is tried first.
+            space: The grid.
+        """
         every = range(self.shape.shape[1])
         for m in every if column is None else (column, *every):
-            known = Space(_triple(self.before_shape[0, m]), self.before[:, m])
-            if known.is_same(space):
+            before = Space(_triple(self.before_shape[0, m]), self.before[:, m])
+            if before.is_same(space):
                 return m
         return None
 
     def follow(self, column: int | None, space: Space) -> SpatialMap | None:
-        """What happens to an image on a grid: what happened to one on the same grid.
+        """Return the map of an image on a grid: that of a recorded image on the same grid.
 
         Args:
-            column: The image's own entry, if it has one.
+            column: Number of the image itself, if it has an entry.
             space: Its grid.
 
         Returns:
@@ -111,7 +115,7 @@ class GridParams(Params):
         after = Space(_triple(self.shape[0, m]), self.affine[:, m])
         same = after.shape == space.shape and np.array_equal(after.affine, space.affine)
         if same and not moved:
-            return SpatialMap()  # stays where it is
+            return SpatialMap()  # the grid is unchanged
         return SpatialMap(header if moved else None, space=after)
 
 
@@ -123,24 +127,24 @@ def _triple(shape: np.ndarray) -> Triple:
 class GridTransform(SpatialTransform, WholeVolume):
     """Spatial transform that gives each image another grid. Not for use by itself.
 
-    Of role 'volume', with voxels of their own, where the new ones are not samples of the old.
+    A subclass of role 'volume' computes new voxels in :meth:`voxels`, instead of sampling the old.
     """
 
     traits = SpatialTraits(parallel=True, regrids=True)
     check_shape = False  # images are regridded one by one
 
     def grid_for(self, space: Space, context: Context) -> Space:
-        """The new grid of an image.
+        """Return the new grid of an image.
 
         Args:
-            space: The old one.
-            context: What is known of the samples.
+            space: The old grid.
+            context: Images of the samples.
         """
         raise NotImplementedError
 
     @property
-    def looks(self) -> bool:
-        """Whether the new grid follows from more than the old one."""
+    def needs_context(self) -> bool:
+        """True if the new grid depends on more than the old one."""
         return True
 
     @property
@@ -155,27 +159,27 @@ class GridTransform(SpatialTransform, WholeVolume):
         return GridParams.of(context.spaces, after)
 
     def column(
-        self, params: GridParams, known: Sequence[str], name: str, space: Space
+        self, params: GridParams, recorded: Sequence[str], name: str, space: Space
     ) -> int | None:
-        own = known.index(name) if name in known else None
+        own = recorded.index(name) if name in recorded else None
         found = params.match(own, space)
         if found is None and self.role == "volume":
-            self._lost(space)
+            self._refuse_grid(space)
         return found
 
     def regrid(self, params: GridParams, column: int | None, space: Space) -> SpatialMap:
-        move = params.follow(column, space)
-        if move is None and not params.undone and not self.looks:
+        found = params.follow(column, space)
+        if found is None and not params.undone and not self.needs_context:
             context = Context((), (space,))
-            move = SpatialMap(space=self.grid_for(space, context))
-        return move or self._lost(space)
+            found = SpatialMap(space=self.grid_for(space, context))
+        return found or self._refuse_grid(space)
 
-    def known(self, images: ImagesBatch, params: GridParams) -> ImagesBatch:
-        """Images on the grid that parameters of a single image are about; others are refused."""
-        alone = params.change(lambda _, value: value[:, None])
-        return images if alone.follow(0, images.space) else self._lost(images.space)
+    def on_recorded_grid(self, images: ImagesBatch, params: GridParams) -> ImagesBatch:
+        """Return the images if they are on the grid of the parameters of an image, else raise."""
+        single = params.change(lambda _, value: value[:, None])
+        return images if single.follow(0, images.space) else self._refuse_grid(images.space)
 
-    def _lost(self, space: Space) -> NoReturn:
+    def _refuse_grid(self, space: Space) -> NoReturn:
         raise ValueError(
             f"{self.name} was applied to images on other grids: an image of shape {space.shape} "
             "can only follow one that was on the same grid"
@@ -191,13 +195,13 @@ class GridTransform(SpatialTransform, WholeVolume):
 
 
 def sample_on(images: ImagesBatch, after: Space, mode: str, fill: float) -> Any:
-    """The voxels of images on another grid."""
+    """Sample the voxels of images on another grid."""
     matrix = images.space.to_voxel @ after.affine
     if F.is_parallel(matrix):
         return F.resample(images.data, after.shape, matrix, mode=mode, fill=fill)
     return F.warp(images.data, matrix, size=after.shape, mode=mode, fill=fill)
 
 
-def after_of(params: GridParams) -> Space:
-    """The new grid, of parameters of a single image."""
+def new_grid(params: GridParams) -> Space:
+    """Return the new grid, from the parameters of a single image."""
     return Space(_triple(params.shape[0]), params.affine)

@@ -1,4 +1,4 @@
-"""Voxels cut off the ends of axes, or added to them. Nothing is interpolated."""
+"""Crops and pads: remove or add voxels at the ends of axes, without interpolation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ...geometry import Space
 from ...shapes import LONGEST, Volume, rectangular
 from ..base import Context
 from ..pipeline.maps import Interpolation, SpatialTraits
-from .base import GridParams, GridTransform, after_of
-from .given import check_size
+from .base import GridParams, GridTransform, new_grid
+from .spaces import check_size
 
 
-class _Window(GridTransform):
-    """What cuts off and adds whole voxels."""
+class _CropsAndPads(GridTransform):
+    """Base of transforms that remove and add whole voxels at the ends of axes."""
 
     padding_mode: str | float = 0
 
@@ -31,7 +31,7 @@ class _Window(GridTransform):
 
     @property
     def role(self) -> str:  # type: ignore[override]
-        """'volume' where what is added depends on the voxels there are."""
+        """'volume' if added voxels depend on those of the image, else 'spatial'."""
         return "spatial" if self._constant or not self.traits.pads else "volume"
 
     def interpolation(self) -> Interpolation:
@@ -39,16 +39,16 @@ class _Window(GridTransform):
         return Interpolation(None, None, 0 if isinstance(value, str) else value, 0)
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
-        source, after = self.known(images[name], params), after_of(params)
+        source, after = self.on_recorded_grid(images[name], params), new_grid(params)
         first = (source.space.to_voxel @ after.affine)[:, :3, 3]
         mode = self.padding_mode
         moved = mode in ("edge", "wrap", "symmetric", "reflect")
         if source.kind != INTENSITY and not moved:
-            mode = 0  # a statistic of labels is no label
+            mode = 0  # a mean of labels, for example, is no label
         return F.window(source.data, first, after.shape, mode)
 
 
-class Crop(_Window):
+class Crop(_CropsAndPads):
     """Cut voxels off the ends of each axis.
 
     Args:
@@ -66,7 +66,7 @@ class Crop(_Window):
     """
 
     traits = SpatialTraits(parallel=True, regrids=True, cuts=True)
-    looks = False
+    needs_context = False
 
     def __init__(self, cropping: int | Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -80,15 +80,15 @@ class Crop(_Window):
                 f"cropping must leave at least one voxel along each axis of {space.shape}, "
                 f"got {self.cropping!r}"
             )
-        return _window(space, self._bounds[:, 0], shape)
+        return _cropped_or_padded(space, self._bounds[:, 0], shape)
 
 
-class Pad(_Window):
+class Pad(_CropsAndPads):
     """Add voxels to the ends of each axis.
 
     Args:
         padding: Voxels to add; see ``cropping`` of :class:`Crop`.
-        padding_mode: What they hold: a number; 'edge', 'reflect', 'symmetric', 'wrap' or
+        padding_mode: Value of added voxels: a number; 'edge', 'reflect', 'symmetric', 'wrap' or
             'linear_ramp' as in ``numpy.pad``; 'minimum', 'maximum', 'mean' or 'median' of the
             image; 'constant' and 'empty' are 0. Label maps get 0 where others get a number.
         kwargs: See :class:`Transform`.
@@ -103,7 +103,7 @@ class Pad(_Window):
     """
 
     traits = SpatialTraits(parallel=True, regrids=True, pads=True)
-    looks = False
+    needs_context = False
 
     def __init__(
         self, padding: int | Sequence[int], padding_mode: str | float = 0, **kwargs: Any
@@ -115,10 +115,12 @@ class Pad(_Window):
 
     def grid_for(self, space: Space, context: Context) -> Space:
         shape = np.array(space.shape) + self._bounds.sum(1)
-        return check_size(_window(space, -self._bounds[:, 0], shape), "padding", self.padding)
+        return check_size(
+            _cropped_or_padded(space, -self._bounds[:, 0], shape), "padding", self.padding
+        )
 
 
-def _window(space: Space, first: np.ndarray, shape: Any) -> Space:
+def _cropped_or_padded(space: Space, first: np.ndarray, shape: Any) -> Space:
     i, j, k = (int(n) for n in shape)
     if (i, j, k) == space.shape and not np.any(first):
         return space
@@ -126,7 +128,7 @@ def _window(space: Space, first: np.ndarray, shape: Any) -> Space:
 
 
 def _check_bounds(value: Any, name: str) -> np.ndarray:
-    """Voxels at the two ends of each axis, [3, 2]."""
+    """Return the number of voxels at the two ends of each axis, [3, 2]."""
     numbers = rectangular(value, name)
     if numbers.shape in ((), (3,)):
         numbers = np.repeat(np.broadcast_to(numbers, (3,)), 2)

@@ -1,4 +1,4 @@
-"""Crops and pads to a given shape, or to a multiple of a number."""
+"""Crops and pads to a given shape, or to multiples of a number of voxels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..parameters.masks import check_labels, mask_of
 from ..parameters.types import ShapeLike
 from ..pipeline.maps import SpatialTraits
 from .base import GridParams
-from .crop import _Window, _window
-from .given import check_size
+from .crop import _cropped_or_padded, _CropsAndPads
+from .spaces import check_size
 
 _MM = {"mm": 1.0, "cm": 10.0}
 
 
-class CropOrPad(_Window):
+class CropOrPad(_CropsAndPads):
     """Cut off or add voxels until images have a given shape, about their centre or that of a mask.
 
     Args:
@@ -39,7 +39,7 @@ class CropOrPad(_Window):
         only_crop, only_pad: Do only the one where both would be needed.
         location: 'center', or 'random' for a window anywhere within the image along axes that are
             cropped.
-        units: Of the target shape: 'voxels', 'mm' or 'cm'.
+        units: Units of the target shape: 'voxels', 'mm' or 'cm'.
         kwargs: See :class:`Transform`.
 
     An odd voxel is cut off at the beginning of an axis and added there, as in TorchIO 1.x.
@@ -91,24 +91,24 @@ class CropOrPad(_Window):
         )
 
     @property
-    def looks(self) -> bool:
+    def needs_context(self) -> bool:
         return self.mask_name is not None or self.location == "random"
 
     def grid_for(self, space: Space, context: Context) -> Space:
-        return self._window_of(space, None, np.empty((context.batch, 0)))
+        return self._target_grid(space, None, np.empty((context.batch, 0)))
 
     @property
     def draws(self) -> int:
         return 3 if self.location == "random" else 0
 
     def draw(self, context: Context, u: np.ndarray) -> GridParams:
-        box = None if self.mask_name is None else self._box(context)
-        after = [self._window_of(space, box, u) for space in context.spaces]
+        box = None if self.mask_name is None else self._bounding_box(context)
+        after = [self._target_grid(space, box, u) for space in context.spaces]
         return GridParams.of(context.spaces, after)
 
-    def _window_of(self, space: Space, box: Box | None, u: np.ndarray) -> Space:
+    def _target_grid(self, space: Space, box: BoundingBox | None, u: np.ndarray) -> Space:
         shape = np.array(space.shape)
-        size = self._size(space, box)
+        size = self._target_size(space, box)
         first = _centred(shape, size)
         if box is not None:
             middle = geometry.apply_affine(space.to_voxel, box.centre[:, None])[:, 0] + 0.5
@@ -122,11 +122,11 @@ class CropOrPad(_Window):
         if self.only_pad:
             first, last = np.minimum(first, 0), np.maximum(last, shape)
         first, last = np.broadcast_arrays(np.atleast_2d(first), np.atleast_2d(last))
-        window = _window(space, first, geometry.one_shape(last - first))
-        return check_size(window, "target_shape", self.target_shape)
+        grid = _cropped_or_padded(space, first, geometry.one_shape(last - first))
+        return check_size(grid, "target_shape", self.target_shape)
 
-    def _size(self, space: Space, box: Box | None) -> np.ndarray:
-        """The shape wished for, [3]."""
+    def _target_size(self, space: Space, box: BoundingBox | None) -> np.ndarray:
+        """Return the target shape in voxels, [3]."""
         if self._target is None:
             assert box is not None
             if not box.space.is_same(space):
@@ -149,31 +149,31 @@ class CropOrPad(_Window):
             )
         return size
 
-    def _box(self, context: Context) -> Box:
+    def _bounding_box(self, context: Context) -> BoundingBox:
         name = str(self.mask_name)
         if name not in context.images or context.images.kind(name) == INTENSITY:
             raise KeyError(f"mask_name must name a label map of the subject, {name!r} is none")
         images = {name: context.images[name]}
         mask = mask_of(name, images, name, self.labels)
         assert mask is not None
-        return Box.of(mask, images[name].space, name)
+        return BoundingBox.of(mask, images[name].space, name)
 
 
-class Box:
-    """The bounding box of a mask in each sample.
+class BoundingBox:
+    """Bounding box of a mask in each sample.
 
     Args:
-        space: The grid of the mask.
-        centre: Its centre in the world, [B, 3] mm.
-        shape: Its voxels, [B, 3].
+        space: Grid of the mask.
+        centre: Centre of the box in the world, [B, 3] mm.
+        shape: Shape of the box in voxels, [B, 3].
     """
 
     def __init__(self, space: Space, centre: np.ndarray, shape: np.ndarray) -> None:
         self.space, self.centre, self.shape = space, centre, shape
 
     @classmethod
-    def of(cls, mask: torch.Tensor, space: Space, name: str) -> Box:
-        """That of a mask [B, 1, I, J, K]."""
+    def of(cls, mask: torch.Tensor, space: Space, name: str) -> BoundingBox:
+        """Compute the bounding boxes of a mask [B, 1, I, J, K]; of an empty one, its whole grid."""
         ends = []
         others = ((3, 4), (2, 4), (2, 3))
         profiles = torch.cat([mask.amax((1, *axes)) for axes in others], 1).cpu().numpy()
@@ -193,13 +193,13 @@ class Box:
         return cls(space, centre, high - low)
 
 
-class EnsureShapeMultiple(_Window):
+class EnsureShapeMultiple(_CropsAndPads):
     """Cut off or add voxels, as few as possible, until numbers of voxels are multiples.
 
     For networks that halve their input several times: with a multiple of 2 ** n they can.
 
     Args:
-        target_multiple: Of which the number of voxels along I, J, K becomes a multiple; one number
+        target_multiple: Number of which the shape becomes a multiple along I, J, K; one number
             stands for three.
         method: 'pad' with zeros, or 'crop'.
         kwargs: See :class:`Transform`.
@@ -228,25 +228,25 @@ class EnsureShapeMultiple(_Window):
             parallel=True, regrids=True, pads=self.method == "pad", cuts=self.method == "crop"
         )
 
-    looks = False
+    needs_context = False
 
     def grid_for(self, space: Space, context: Context) -> Space:
         shape = np.array(space.shape)
         parts = shape / self._multiple
         count = np.floor(parts) if self.method == "crop" else np.ceil(parts)
         size = (count * self._multiple).clip(1)
-        window = _window(space, _centred(shape, size), size)
-        return check_size(window, "target_multiple", self.target_multiple)
+        grid = _cropped_or_padded(space, _centred(shape, size), size)
+        return check_size(grid, "target_multiple", self.target_multiple)
 
 
 def _centred(shape: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """First voxel of a window in the middle; an odd voxel is cut off, or added, before it."""
+    """Return the first voxel of a centred grid; an odd voxel is removed, or added, before it."""
     excess = shape - size
     return np.where(excess > 0, np.ceil(excess / 2), -np.ceil(-excess / 2))
 
 
 def _check_target(value: Any, units: str) -> list[float | None]:
-    """A target shape as three numbers, or None to keep an axis."""
+    """Return a target shape as three numbers, or None to keep an axis."""
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value
     single = isinstance(value, (int, float))
     values = [value] * 3 if single else list(value) if isinstance(value, Sequence) else []

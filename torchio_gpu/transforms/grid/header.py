@@ -1,4 +1,4 @@
-"""What headers say of where images lie, put right: no voxel is touched."""
+"""Correction of affines; voxels keep their values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ...shapes import brief
 from ..base import Context
 from ..parameters.types import GridLike
 from .base import GridParams, GridTransform
-from .given import given_space
+from .spaces import given_space
 
 
-class _Header(GridTransform):
-    """Replaces affines. The world moves with them: voxels keep their values."""
+class _ReplacesAffine(GridTransform):
+    """Base of transforms that replace affines, and with them the place of the content."""
 
     def draw(self, context: Context, u: np.ndarray) -> GridParams:
         after = [self.grid_for(space, context) for space in context.spaces]
@@ -27,7 +27,7 @@ class _Header(GridTransform):
         return GridParams.of(context.spaces, after, np.stack(header, 1))
 
 
-class CopyAffine(_Header):
+class CopyAffine(_ReplacesAffine):
     """Give all images the affine of one of them.
 
     For images that share a grid but for rounding, such as a segmentation saved by another program.
@@ -62,7 +62,7 @@ class CopyAffine(_Header):
         return Space(space.shape, context.images.space(self.target).affine)
 
 
-class ToReferenceSpace(_Header):
+class ToReferenceSpace(_ReplacesAffine):
     """Place images over the field of view of another, whatever their numbers of voxels.
 
     For what a network makes of an image, such as an embedding, whose place in the world is lost.
@@ -95,7 +95,7 @@ class ToReferenceSpace(_Header):
 
     @staticmethod
     def from_tensor(tensor: Tensor, reference: Image) -> Image:
-        """An image of the reference's type, made of voxels (C, I, J, K) over its field of view."""
+        """Return an image of the reference's type and field of view with voxels (C, I, J, K)."""
         image = type(reference)(tensor=tensor)
         placed: Image = ToReferenceSpace(reference)(image)
         return placed

@@ -31,7 +31,7 @@ class ToOrientation(GridTransform):
     """
 
     traits = SpatialTraits(parallel=True, regrids=True, permutes=True)
-    looks = False
+    needs_context = False
 
     def __init__(self, orientation: str = "RAS", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -79,7 +79,7 @@ class Transpose(GridTransform):
     """
 
     traits = SpatialTraits(parallel=True, regrids=True, permutes=True)
-    looks = False
+    needs_context = False
 
     def grid_for(self, space: Space, context: Context) -> Space:
         i, j, k = space.shape

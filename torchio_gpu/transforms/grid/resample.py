@@ -1,4 +1,4 @@
-"""Resampling: another spacing, another number of voxels, the grid of another image."""
+"""Resampling to another spacing, another shape, or the grid of another image."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ..base import Context
 from ..parameters.types import GridLike
 from ..pipeline.maps import Interpolation, SpatialTraits
 from ..spatial.affine import Resampling
-from .base import GridParams, GridTransform, after_of, sample_on
-from .given import check_size, given_space
+from .base import GridParams, GridTransform, new_grid, sample_on
+from .spaces import check_size, given_space
 
-#: Of a Gaussian of standard deviation 1, the full width at half maximum.
+#: Full width at half maximum of a Gaussian of standard deviation 1.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 class _Resampled(GridTransform, Resampling):
-    """Grid whose voxels are interpolated."""
+    """Base of transforms that interpolate images on a new grid."""
 
     def _set_modes(self, image_interpolation: str, label_interpolation: str) -> None:
         self._set_interpolation(image_interpolation, label_interpolation, 0, 0)
@@ -107,7 +107,7 @@ class Resample(_Resampled):
         return self._spacing is not None and self.pre_affine_name is None
 
     @property
-    def looks(self) -> bool:
+    def needs_context(self) -> bool:
         return not self._keeps_axes
 
     @property
@@ -160,7 +160,7 @@ class Resample(_Resampled):
         return check_size(after, "target", self.target)
 
     def voxels(self, images: Mapping[str, ImagesBatch], name: str, params: GridParams) -> Volume:
-        source, after = self.known(images[name], params), after_of(params)
+        source, after = self.on_recorded_grid(images[name], params), new_grid(params)
         affine = np.linalg.inv(params.header) @ source.affine
         if source.kind == LABEL:
             moved = source.with_data(source.data, affine)
@@ -209,7 +209,7 @@ class Resize(_Resampled):
                 f"got {target_shape!r}"
             )
 
-    looks = False
+    needs_context = False
 
     def grid_for(self, space: Space, context: Context) -> Space:
         i, j, k = (old if n == -1 else n for n, old in zip(self._shape, space.shape, strict=True))
@@ -231,7 +231,7 @@ def _check_spacing(target: Any) -> np.ndarray:
 
 
 def _space_at(target: str | Path, context: Context) -> Space:
-    """The grid of the image in a file; its header is all that is read."""
+    """Return the grid of the image in a file, without reading its voxels."""
     if not Path(target).expanduser().exists():
         raise ValueError(
             f"target must name an image of the subject, which has {list(context.images)}, or be a "

@@ -1,4 +1,4 @@
-"""Thick slices: resolution lost along one axis."""
+"""Anisotropy: thick slices along one axis."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class AnisotropyParams(Params):
 
 
 class _Anisotropy(WholeVolume):
-    """Thick slices."""
+    """Acquisition of thick slices."""
 
     @property
     def shares(self) -> bool:
         return True
 
-    def _set_reading(self, mode: str, scalars_only: bool, antialias: bool) -> None:
+    def _set_interpolation(self, mode: str, scalars_only: bool, antialias: bool) -> None:
         self.image_interpolation = check_mode(mode, "image_interpolation")
         self.scalars_only, self.antialias = scalars_only, antialias
         if antialias and mode == "nearest":
@@ -72,7 +72,7 @@ class Anisotropy(_Anisotropy):
         axis: Axis across the slices: 0, 1, 2 or an anatomical name; or one per sample.
         downsampling: Thickness of a slice in voxels, >= 1; a number, or (B,) for one per sample.
             Tensors may require a gradient.
-        image_interpolation: How voxels are read from slices: 'linear' or 'nearest'.
+        image_interpolation: Interpolation between slices: 'linear' or 'nearest'.
         scalars_only: Leave label maps alone; otherwise theirs are the nearest slices.
         antialias: Let a slice be a Gaussian mean over its thickness (Cardoso et al. 2015,
             doi:10.1007/978-3-319-24571-3_81), as partial volumes are, rather than the voxel
@@ -102,7 +102,7 @@ class Anisotropy(_Anisotropy):
         self.axis, self.downsampling = axis, downsampling
         check_axis(axis)
         at_least(per_sample(downsampling, (), "downsampling"), 1, "downsampling")
-        self._set_reading(image_interpolation, scalars_only, antialias)
+        self._set_interpolation(image_interpolation, scalars_only, antialias)
 
     def draw(self, context: Context, u: np.ndarray) -> AnisotropyParams:
         downsampling = per_image(self.downsampling, (), "downsampling", context.names)
@@ -138,7 +138,7 @@ class RandomAnisotropy(RandomTransform, _Anisotropy):
         super().__init__(**kwargs)
         self.axes, self.downsampling = check_axes(axes), downsampling
         self._downsampling = Range(downsampling, "downsampling", around=None, minimum=1)
-        self._set_reading(image_interpolation, scalars_only, antialias)
+        self._set_interpolation(image_interpolation, scalars_only, antialias)
 
     @property
     def draws(self) -> int:

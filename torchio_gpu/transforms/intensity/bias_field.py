@@ -1,4 +1,4 @@
-"""Smooth multiplicative field of a coil."""
+"""Bias field: smooth multiplicative field of an MRI coil."""
 
 from __future__ import annotations
 

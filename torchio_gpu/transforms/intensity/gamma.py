@@ -1,4 +1,4 @@
-"""Contrast by a power of the intensity."""
+"""Gamma: change of contrast by a power of the intensity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...arrays import Array, as_array, common, host, on_host, per_sample
 from ...functional import operations
 from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
-from ..parameters.params import Params, by_name, side_by_side, values_of
+from ..parameters.params import Params, stack_images, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
 
@@ -66,8 +66,8 @@ class Gamma(_Gamma):
             xp, gamma = common(per_sample(array, (channels,), "gamma"))
             return xp.log(gamma)
 
-        values = [log(value) for value in by_name(self.gamma, "gamma", context.names)]
-        return GammaParams(side_by_side(values)).expand(context.batch)
+        values = [log(value) for value in value_per_image(self.gamma, "gamma", context.names)]
+        return GammaParams(stack_images(values)).expand(context.batch)
 
 
 class RandomGamma(RandomTransform, _Gamma):

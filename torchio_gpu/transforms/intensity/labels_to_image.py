@@ -1,4 +1,4 @@
-"""Images made of label maps."""
+"""Synthesis of images from label maps."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import PerSample, RangeLike, WholePerSample
 from ..pipeline.protocol import CreatedImage
-from .noise import given_seeds
+from .noise import check_seeds
 
-#: More counters than this take more memory than a volume.
-_MANY = 2**20
-#: Shares may leave [0, 1] by so much.
+#: Labels to count in a table, at most: more take more memory than a volume.
+_MAX_COUNTERS = 2**20
+#: Tolerance of shares outside [0, 1]: a cubic spline overshoots by less.
 _OVERSHOOT = 0.25
 Kinds = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class LabelsToImageParams(Params):
-    """The components of the mixture, for each sample; the one image that is made has M = 1."""
+    """Components of the mixture, for each sample; M = 1, since one image is created."""
 
     neutral: ClassVar[dict[str, float]] = {"made": False}
     labels: Annotated[np.ndarray, "B M L", int]  # the same for all samples
     mean: Annotated[Array, "B M L"]
     std: Annotated[Array, "B M L"]
     seed: Annotated[np.ndarray, "B M", int]
-    made: Annotated[np.ndarray, "B M", bool]  # whether anything was drawn
+    made: Annotated[np.ndarray, "B M", bool]  # False for samples that are left as they are
 
 
 class _LabelsToImage(VolumeTransform):
-    """Image made of the labels of another one."""
+    """Base of transforms that create an image from a label map."""
 
     @property
     def shares(self) -> bool:
@@ -71,7 +71,7 @@ class _LabelsToImage(VolumeTransform):
             raise ValueError(f"used_labels must differ from each other, got {used_labels!r}")
 
     def _source(self, kinds: Kinds) -> str:
-        """Name of the label map."""
+        """Return the name of the label map."""
         maps = [name for name, kind in kinds if kind == LABEL]
         if self.label_key is None and maps:
             return maps[0]
@@ -89,22 +89,23 @@ class _LabelsToImage(VolumeTransform):
         return tuple(name for name in super().select(kinds, others) if name == self.image_key)
 
     def _labels(self, images: Mapping[str, ImagesBatch]) -> np.ndarray:
-        """Return the labels to use, [L]; looks at the voxels unless they are given."""
+        """Return the labels to use, [L]; reads the voxels unless they are given."""
         if self.used_labels is not None:
             labels = np.array(self.used_labels, dtype=np.int64)
         else:
-            held = [
-                np.arange(maps.shape[1]) if _are_shares(maps) else _present(maps)
+            present = [
+                np.arange(maps.shape[1]) if _are_shares(maps) else _present_labels(maps)
                 for _, maps in self._maps(images)
             ]
-            labels = np.unique(np.concatenate(held))
+            labels = np.unique(np.concatenate(present))
         return labels[labels != 0] if self.ignore_background else labels
 
     def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Rows, Volume]]:
-        """Return label maps, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares, by samples.
+        """Return parts of the label maps, each with its samples.
 
-        A map of one channel of floats may hold shares of one label in some samples and labels in
-        others: each sample is looked at by itself, whatever else is in the batch.
+        A part is (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares. A map of one channel of
+        floats may hold shares of one label in some samples and labels in others, so each sample is
+        classified by itself, whatever else is in the batch.
         """
         kinds = tuple((name, each.kind) for name, each in images.items())
         maps = images[self._source(kinds)].data
@@ -117,13 +118,13 @@ class _LabelsToImage(VolumeTransform):
         shares = _hold_shares(maps)
         parts: list[tuple[Rows, Volume]] = []
         if shares.any():
-            rows = rows_at(shares.nonzero()[0].tolist(), maps.device)
-            parts.append((rows, maps[rows]))
+            samples = rows_at(shares.nonzero()[0].tolist(), maps.device)
+            parts.append((samples, maps[samples]))
         if not shares.all():
-            rows = rows_at((~shares).nonzero()[0].tolist(), maps.device)
-            # labels that a file stores as floats; what is none counts as no label
-            whole = maps[rows].round()
-            parts.append((rows, torch.where(whole == maps[rows], whole, -1).long()))
+            samples = rows_at((~shares).nonzero()[0].tolist(), maps.device)
+            # labels stored as floats; other values count as no label
+            whole = maps[samples].round()
+            parts.append((samples, torch.where(whole == maps[samples], whole, -1).long()))
         return parts
 
     def voxels(
@@ -144,30 +145,34 @@ class _LabelsToImage(VolumeTransform):
             )
         background = None if existing.placeholder else existing.data
         out = None
-        for rows, maps in self._maps(images):
+        for samples, maps in self._maps(images):
             columns = list(range(len(labels)))
-            if self.used_labels is None and _are_shares(maps):  # others are of other samples
+            if self.used_labels is None and _are_shares(
+                maps
+            ):  # the rest are labels of other samples
                 columns = [n for n in columns if labels[n] < maps.shape[1]]
-            mean, std = (_of(rows, values)[:, columns] for values in (params.mean, params.std))
-            behind = None if background is None else background[rows]
+            mean, std = (
+                _for_samples(samples, values)[:, columns] for values in (params.mean, params.std)
+            )
+            behind = None if background is None else background[samples]
             used = [labels[n] for n in columns]
-            part = existing.data[rows]
+            part = existing.data[samples]
             if columns:
-                seeds = _of(rows, params.seed)
+                seeds = _for_samples(samples, params.seed)
                 part = F.labels_to_image(maps, mean, std, seeds, used, behind).to(part.dtype)
             if len(part) == len(existing):
                 return part
             out = torch.empty_like(existing.data) if out is None else out
-            out[rows] = part
+            out[samples] = part
         assert out is not None
         return out
 
 
-def _of(rows: Rows, values: Array) -> Array:
-    """Return the parameters of some samples, which may be one for all."""
-    if len(values) == 1 or isinstance(rows, slice):
-        return values if len(values) == 1 else values[rows]
-    return values[rows] if isinstance(values, Tensor) else values[rows.cpu().numpy()]
+def _for_samples(samples: Rows, values: Array) -> Array:
+    """Return the parameters of some samples; a single entry is for all samples."""
+    if len(values) == 1 or isinstance(samples, slice):
+        return values if len(values) == 1 else values[samples]
+    return values[samples] if isinstance(values, Tensor) else values[samples.cpu().numpy()]
 
 
 def _are_shares(maps: Volume) -> bool:
@@ -175,27 +180,27 @@ def _are_shares(maps: Volume) -> bool:
 
 
 def _hold_shares(maps: Volume) -> np.ndarray:
-    """Return which maps of floats hold shares of one label, from 0 to 1, rather than labels: [B].
+    """Return True for samples of float maps that hold shares of one label, rather than labels, [B].
 
-    NaN is passed over, and the ends may be exceeded by rounding or by the overshoot of a spline.
+    Shares are from 0 to 1, and not all whole. NaN is ignored, and a spline may overshoot the ends.
     """
     flat = maps.detach().flatten(1)
-    known = flat.isfinite()
-    inside = ((flat >= -_OVERSHOOT) & (flat <= 1 + _OVERSHOOT)) | ~known
-    between = (flat != flat.round()) & known
+    finite = flat.isfinite()
+    inside = ((flat >= -_OVERSHOOT) & (flat <= 1 + _OVERSHOOT)) | ~finite
+    between = (flat != flat.round()) & finite
     return (inside.all(1) & between.any(1)).cpu().numpy()  # type: ignore[no-any-return]
 
 
-def _present(maps: Volume) -> np.ndarray:
-    """Labels from 0 up that a map holds."""
+def _present_labels(maps: Volume) -> np.ndarray:
+    """Return the labels >= 0 that a map holds."""
     maps = maps.byte() if maps.dtype == torch.bool else maps
     low, high = (int(end) for end in maps.aminmax())
-    if low >= 0 and high < _MANY:  # counting is thirty times as quick as sorting
-        held = torch.bincount(maps.flatten()).nonzero()[:, 0]
+    if low >= 0 and high < _MAX_COUNTERS:  # counting is thirty times as fast as sorting
+        present = torch.bincount(maps.flatten()).nonzero()[:, 0]
     else:
-        held = torch.unique(maps)
-        held = held[held >= 0]
-    return held.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
+        present = torch.unique(maps)
+        present = present[present >= 0]
+    return present.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 class LabelsToImage(_LabelsToImage):
@@ -208,8 +213,8 @@ class LabelsToImage(_LabelsToImage):
         label_key: Name of the label map: one channel of labels; several that hold the share of
             each label; or one of the shares of a single label, numbers from 0 to 1 that are not
             all whole (a sample of 0 and 1 alone counts as labels). None for the first there is.
-        mean, std: Of each label: entry n is for label n, or for the n-th of ``used_labels``;
-            (L,), or (B, L) for one set per sample. Tensors may require a gradient.
+        mean, std: Mean and spread of each label: entry n is for label n, or for the n-th of
+            ``used_labels``; (L,), or (B, L) for one set per sample. Tensors may require a gradient.
         image_key: Name of the image to make. Where there is one of this name, of one channel and
             in the space of the label map, it shows through where no label is used, or shares sum
             to less than a half; otherwise shares that are missing count as 0, and samples left out
@@ -217,7 +222,7 @@ class LabelsToImage(_LabelsToImage):
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU.
         ignore_background: Do not use label 0.
-        discretize: Of shares, take the largest as the voxel's label.
+        discretize: Take the label with the largest share as the voxel's label.
         seed: Integer that decides the noise, or one per sample (B,).
         kwargs: See :class:`Transform`.
 
@@ -264,7 +269,7 @@ class LabelsToImage(_LabelsToImage):
             labels[None, None],
             self._mean[:, None, columns],
             self._std[:, None, columns],
-            given_seeds(self.seed, context.batch)[:, None],
+            check_seeds(self.seed, context.batch)[:, None],
             np.ones((1, 1), dtype=bool),
         ).expand(context.batch)
 
@@ -334,13 +339,13 @@ class RandomLabelsToImage(RandomTransform, _LabelsToImage):
 
 
 class _LabelRanges:
-    """A range for each label, or one for all.
+    """Ranges of a parameter: one for each label, or one for all.
 
     Args:
-        given: For each label; or None.
-        default: For all labels.
-        name: What they are of.
-        used: The labels that they are given for; 0, 1, ... if None.
+        given: Range for each label, or None.
+        default: Range for all labels.
+        name: Name of the parameter.
+        used: Labels that the ranges are for; 0, 1, ... if None.
         minimum: Least value allowed.
     """
 
@@ -362,7 +367,7 @@ class _LabelRanges:
         self.shared = given is None
 
     def __call__(self, labels: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Values [B, L] for labels [L] from uniform numbers [B, L]."""
+        """Return values [B, L] for labels [L], from uniform numbers [B, L]."""
         if self.shared:
             return self.ranges[0](u[..., None])[..., 0]
         columns = _entries(labels, len(self.ranges), self.used, self.name)
@@ -378,7 +383,7 @@ def _check_length(count: int, used: tuple[int, ...] | None, name: str) -> None:
 
 
 def _entries(labels: np.ndarray, count: int, used: tuple[int, ...] | None, name: str) -> list[int]:
-    """Which of ``count`` entries is that of each label."""
+    """Return the number of the entry, of ``count``, for each label."""
     if used is not None:
         return [used.index(label) for label in labels.tolist()]
     missing = labels[labels >= count].tolist()

@@ -14,7 +14,7 @@ from ...functional import operations
 from ...shapes import rectangular
 from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
-from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.params import Params, per_image, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 
@@ -29,8 +29,8 @@ class NoiseParams(Params):
     seed: Annotated[np.ndarray, "B M", int]
 
 
-def given_seeds(seed: Any, batch: int) -> np.ndarray:
-    """Seeds [B] int64 from one for all samples or one for each."""
+def check_seeds(seed: Any, batch: int) -> np.ndarray:
+    """Return seeds [B] int64, from one for all samples or one for each."""
     seeds = host(seed) if isinstance(seed, Tensor) else rectangular(seed, "seed")
     if not np.issubdtype(seeds.dtype, np.integer) or seeds.shape not in ((), (1,), (batch,)):
         raise ValueError(f"seed must be an integer, or one per sample ({batch}), got {seed!r}")
@@ -94,7 +94,7 @@ class Noise(_Noise):
         names, batch = context.names, context.batch
         mean = per_image(self.mean, (), "mean", names)
         std = per_image(self.std, (), "std", names)
-        seeds = [given_seeds(value, batch) for value in by_name(self.seed, "seed", names)]
+        seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
         return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
 

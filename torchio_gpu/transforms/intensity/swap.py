@@ -1,4 +1,4 @@
-"""Pairs of patches that change places."""
+"""Swap: exchange of pairs of patches."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Swap(_Swap):
     def draw(self, context: Context, u: np.ndarray) -> SwapParams:
         first = values_of(self.locations)[0]
         shape = tuple(as_array(first, "locations").shape[-3:])
-        known = per_image(self.locations, shape, "locations", context.names)
-        return SwapParams(host(known).astype(np.int64)).expand(context.batch)
+        locations = per_image(self.locations, shape, "locations", context.names)
+        return SwapParams(host(locations).astype(np.int64)).expand(context.batch)
 
 
 class RandomSwap(RandomTransform, _Swap):
@@ -84,7 +84,7 @@ class RandomSwap(RandomTransform, _Swap):
 
     Args:
         patch_size: Voxels of a patch along I, J, K; one number stands for three.
-        num_iterations: How many pairs are exchanged, one after another.
+        num_iterations: Number of pairs that are exchanged, one after another.
         kwargs: See :class:`Transform`.
 
     The patches of a pair never overlap.
@@ -115,10 +115,10 @@ class RandomSwap(RandomTransform, _Swap):
 
 
 def _pairs(u: np.ndarray, size: Triple, patch: Triple) -> np.ndarray:
-    """Pairs of patches that do not overlap, [..., 2, 3], from uniform numbers [..., 4].
+    """Choose pairs of patches that do not overlap, [..., 2, 3], by uniform numbers [..., 4].
 
     The first is anywhere, the second anywhere but over the first: places that overlap it form a
-    box, and what is left of all places is three boxes.
+    cuboid, and the remaining places are three cuboids.
     """
     places = np.array(size) - patch + 1  # of a patch along each axis
     if (places < 1).any() or (places <= patch).all():
@@ -128,15 +128,15 @@ def _pairs(u: np.ndarray, size: Triple, patch: Triple) -> np.ndarray:
         )
     first = (u[..., :3] * places).astype(np.int64)
     low, high = np.maximum(first - patch + 1, 0), np.minimum(first + patch, places)
-    # In a tight image, places in its middle leave none for a partner: move these to its end.
+    # In a small image, a first patch in the middle leaves no room for a second: move it to the end.
     stuck = (high - low == places).all(-1)
     if stuck.any():
         axis = int(np.argmax(places - patch))
         first[stuck, axis] = 0
         low, high = np.maximum(first - patch + 1, 0), np.minimum(first + patch, places)
-    inside = high - low  # along each axis, the places that overlap the first
-    n, o = places, inside
-    boxes = np.stack(
+    overlap = high - low  # along each axis, the places that overlap the first
+    n, o = places, overlap
+    counts = np.stack(
         (
             (n[0] - o[..., 0]) * n[1] * n[2],
             o[..., 0] * (n[1] - o[..., 1]) * n[2],
@@ -144,17 +144,17 @@ def _pairs(u: np.ndarray, size: Triple, patch: Triple) -> np.ndarray:
         ),
         -1,
     )
-    ends = boxes.cumsum(-1)
+    ends = counts.cumsum(-1)
     rank = (u[..., 3] * ends[..., -1]).astype(np.int64)
-    box = (rank[..., None] >= ends).sum(-1)  # 0, 1, 2: the axis along which they lie apart
-    rank = rank - np.take_along_axis(ends - boxes, box[..., None], -1)[..., 0]
+    part = (rank[..., None] >= ends).sum(-1)  # 0, 1, 2: the axis along which they are disjoint
+    rank = rank - np.take_along_axis(ends - counts, part[..., None], -1)[..., 0]
     second = np.empty_like(first)
     for axis in (2, 1, 0):
         around, over = n[axis] - o[..., axis], o[..., axis]
-        count = np.where(box == axis, around, np.where(box > axis, over, n[axis]))
+        count = np.where(part == axis, around, np.where(part > axis, over, n[axis]))
         rank, at = np.divmod(rank, count)
         beside = at + np.where(at >= low[..., axis], over, 0)
         second[..., axis] = np.where(
-            box == axis, beside, np.where(box > axis, at + low[..., axis], at)
+            part == axis, beside, np.where(part > axis, at + low[..., axis], at)
         )
     return np.stack((first, second), -2)

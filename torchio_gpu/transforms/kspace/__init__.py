@@ -1,1 +1,1 @@
-"""MRI artifacts of k-space. Each image of a subject is acquired by itself."""
+"""MRI artifacts of k-space, with parameters of its own for each image of a subject."""

@@ -15,15 +15,15 @@ from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
-from ..parameters.params import Params, by_name, per_image, side_by_side, values_of
+from ..parameters.params import Params, per_image, stack_images, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike
-from .phase_encoding import axes_of, check_axes_given, drawn_axes
+from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
 
 @dataclass(frozen=True)
 class GhostingParams(Params):
-    """Ghosts for each sample and image."""
+    """Number, axis and strength of ghosts, for each sample and image."""
 
     num_ghosts: Annotated[Array, "B M"]
     axis: Annotated[np.ndarray, "B M", int]
@@ -44,8 +44,8 @@ class Ghosting(_Ghosting):
 
     Args:
         num_ghosts: Number n of copies, the content included; a whole number >= 2.
-        axis: Axis along which they stand: 0, 1, 2 or an anatomical name.
-        intensity: How much is missing of each n-th plane: 0 for nothing, 1 for all of it; above 1
+        axis: Axis along which copies are shifted: 0, 1, 2 or an anatomical name.
+        intensity: Share of each n-th plane that is removed: 0 for nothing, 1 for all of it; above 1
             the planes change their sign.
         restore: Share of k-space, about its centre, that is kept, from 0 to 1; None, as 0, keeps
             the central plane alone.
@@ -73,7 +73,7 @@ class Ghosting(_Ghosting):
     ) -> None:
         super().__init__(**kwargs)
         self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
-        self.axis = check_axes_given(axis)
+        self.axis = check_phase_encoding(axis)
         for value in values_of(num_ghosts):
             check_ghosts(value)
         for value in values_of(intensity):
@@ -83,13 +83,13 @@ class Ghosting(_Ghosting):
 
     def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
         names = context.names
-        given = by_name(self.restore, "restore", names)
+        given = value_per_image(self.restore, "restore", names)
         restore = [0.0 if value is None else value for value in given]
         return GhostingParams(
             per_image(self.num_ghosts, (), "num_ghosts", names),
             axes_of(self.axis, context),
             per_image(self.intensity, (), "intensity", names),
-            side_by_side([per_sample(value, (), "restore") for value in restore]),
+            stack_images([per_sample(value, (), "restore") for value in restore]),
         ).expand(context.batch)
 
 
@@ -99,7 +99,7 @@ class RandomGhosting(RandomTransform, _Ghosting):
     Args:
         num_ghosts: Range of the number of copies, ends included; d means (2, d).
         axes: Axes to choose from: voxel axes or anatomical names.
-        intensity: Range of what is missing of each n-th plane; d means (0, d).
+        intensity: Range of the share of each n-th plane that is removed; d means (0, d).
         restore: Range of the share of k-space that is kept; d means (0, d). None keeps the
             central plane alone.
         kwargs: See :class:`Transform`.
@@ -134,7 +134,7 @@ class RandomGhosting(RandomTransform, _Ghosting):
     def draw(self, context: Context, u: np.ndarray) -> GhostingParams:
         return GhostingParams(
             self._num_ghosts(u[..., :1])[..., 0],
-            drawn_axes(self.axes, u[..., 1], context),
+            draw_axes(self.axes, u[..., 1], context),
             self._intensity(u[..., 2:3])[..., 0],
             self._restore(u[..., 3:])[..., 0],
         )

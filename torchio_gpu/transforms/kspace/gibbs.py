@@ -17,7 +17,7 @@ from ..parameters.axes import check_axes
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike
-from .phase_encoding import axes_of, check_axes_given, drawn_axes
+from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Gibbs(_Gibbs):
     ) -> None:
         super().__init__(**kwargs)
         self.cutoff, self.softness = cutoff, softness
-        self.axis = check_axes_given(axis)
+        self.axis = check_phase_encoding(axis)
         for value in values_of(cutoff):
             check_share(value, "cutoff")
         for value in values_of(softness):
@@ -124,6 +124,6 @@ class RandomGibbs(RandomTransform, _Gibbs):
     def draw(self, context: Context, u: np.ndarray) -> GibbsParams:
         return GibbsParams(
             self._cutoff(u[..., :1])[..., 0],
-            drawn_axes(self.axes, u[..., 1], context),
+            draw_axes(self.axes, u[..., 1], context),
             self._softness(u[..., 2:])[..., 0],
         )

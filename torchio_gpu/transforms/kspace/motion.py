@@ -15,15 +15,15 @@ from ...shapes import Volume, check_count
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
-from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.params import Params, per_image, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangesLike
-from .phase_encoding import axes_of, check_axes_given, drawn_axes
+from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
 
 @dataclass(frozen=True)
 class MotionParams(Params):
-    """Poses of the content, when it takes them, and the phase-encode axis."""
+    """Poses of the content, their times, and the phase-encode axis, for each sample and image."""
 
     degrees: Annotated[Array, "B M P 3"]
     translation: Annotated[Array, "B M P 3"]  # mm
@@ -56,13 +56,13 @@ class Motion(_Motion):
     k-space is filled line by line along the phase-encode axis; at each of the times the content
     takes another rigid pose. The pose in which the central line is acquired is that of the input,
     so the image does not drift; the others are given in order of time. Unlike TorchIO 1.x, poses
-    turn about the centre of the image, and lines are of any axis.
+    rotate about the centre of the image, and lines are along any axis.
 
     Args:
         degrees: Angles about x, y, z of the world for each pose, (P, 3).
         translation: Millimetres along x, y, z of the world for each pose, (P, 3).
         times: When the content moves, increasing and between 0 and 1, (P,).
-        image_interpolation: How the poses are read: 'linear' or 'nearest'.
+        image_interpolation: Interpolation of the poses: 'linear' or 'nearest'.
         axis: The phase-encode axis: 0, 1, 2 or an anatomical name.
         output: 'real' for the real part of the image, as TorchIO 1.x, or 'magnitude'.
         kwargs: See :class:`Transform`.
@@ -90,7 +90,7 @@ class Motion(_Motion):
     ) -> None:
         super().__init__(**kwargs)
         self.degrees, self.translation, self.times = degrees, translation, times
-        self.axis, self.output = check_axes_given(axis), check_output(output)
+        self.axis, self.output = check_phase_encoding(axis), check_output(output)
         self.image_interpolation = check_mode(image_interpolation, "image_interpolation")
         for value in values_of(times):
             moments = check_times(value)
@@ -100,7 +100,7 @@ class Motion(_Motion):
 
     def draw(self, context: Context, u: np.ndarray) -> MotionParams:
         names = context.names
-        first = as_array(by_name(self.times, "times", names)[0], "times")
+        first = as_array(value_per_image(self.times, "times", names)[0], "times")
         poses = first.shape[-1]
         return MotionParams(
             per_image(self.degrees, (poses, 3), "degrees", names),
@@ -117,8 +117,8 @@ class RandomMotion(RandomTransform, _Motion):
     Args:
         degrees: Range of the angles; d means (-d, d).
         translation: Range of the translations in mm; d means (-d, d).
-        num_transforms: How often the content moves.
-        image_interpolation: How the poses are read: 'linear' or 'nearest'.
+        num_transforms: Number of times that the content moves.
+        image_interpolation: Interpolation of the poses: 'linear' or 'nearest'.
         axes: Phase-encode axes to choose from; TorchIO 1.x knows the last one only.
         output: 'real' or 'magnitude'; see :class:`Motion`.
         kwargs: See :class:`Transform`.
@@ -162,6 +162,6 @@ class RandomMotion(RandomTransform, _Motion):
             self._degrees(triples[:, :, 0]),
             self._translation(triples[:, :, 1]),
             moved / (poses + 1),
-            drawn_axes(self.axes, u[..., 0], context),
+            draw_axes(self.axes, u[..., 0], context),
             self.output,
         )

@@ -1,4 +1,4 @@
-"""Spikes in k-space, which make stripes."""
+"""Spikes in k-space, which appear as stripes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ...functional.kspace import check_positions
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
-from ..parameters.params import Params, by_name, per_image, values_of
+from ..parameters.params import Params, per_image, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
 
 
 @dataclass(frozen=True)
 class SpikeParams(Params):
-    """Spikes for each sample and image; those of intensity 0 are none."""
+    """Spikes for each sample and image; a spike of intensity 0 has no effect."""
 
     positions: Annotated[Array, "B M P 3"]
     intensity: Annotated[Array, "B M P"]
@@ -37,9 +37,10 @@ class Spike(_Spike):
     """Add given bright points to k-space: stripes across the image.
 
     Args:
-        spikes_positions: Where they are in centred k-space, relative to its size: from 0 to 1,
-            frequency 0 at 1/2; (P, 3).
-        intensity: Of the spikes, relative to the largest magnitude in k-space: a number or (P,).
+        spikes_positions: Positions in centred k-space, relative to its size: from 0 to 1, frequency
+            0 at 1/2; (P, 3).
+        intensity: Intensity of the spikes, relative to the largest magnitude in k-space: a number
+            or (P,).
         kwargs: See :class:`Transform`.
 
     Each may also be given for every sample, with a leading B, or as a dict with one entry per
@@ -68,7 +69,7 @@ class Spike(_Spike):
 
     def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
         names = context.names
-        first = as_array(by_name(self.spikes_positions, "spikes_positions", names)[0])
+        first = as_array(value_per_image(self.spikes_positions, "spikes_positions", names)[0])
         count = first.shape[-2]
         return SpikeParams(
             per_image(self.spikes_positions, (count, 3), "spikes_positions", names),
@@ -106,14 +107,14 @@ class RandomSpike(RandomTransform, _Spike):
             )
 
     @property
-    def _most(self) -> int:
+    def _max_count(self) -> int:
         return int(self._num_spikes.greatest)
 
     @property
     def draws(self) -> int:
-        return 2 + 3 * self._most
+        return 2 + 3 * self._max_count
 
     def draw(self, context: Context, u: np.ndarray) -> SpikeParams:
         number, intensity = self._num_spikes(u[..., :1]), self._intensity(u[..., 1:2])
-        there = np.arange(self._most) < number
-        return SpikeParams(u[..., 2:].reshape(*u.shape[:2], -1, 3), intensity * there)
+        present = np.arange(self._max_count) < number
+        return SpikeParams(u[..., 2:].reshape(*u.shape[:2], -1, 3), intensity * present)

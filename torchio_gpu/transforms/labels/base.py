@@ -1,4 +1,4 @@
-"""Parts that transforms of label maps share."""
+"""Base of transforms of label maps without drawn parameters."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..parameters.params import Params
 
 @dataclass(frozen=True)
 class LabelParams(Params):
-    """Nothing: what happens to a label map is settled by the label map."""
+    """Empty parameters: the result follows from the label map."""
 
 
 class NewLabels(LabelTransform):
-    """Transform that is settled by the label map itself. Not for use by itself."""
+    """Label transform without drawn parameters. Not for use by itself."""
 
     def draw(self, context: Context, u: np.ndarray) -> Params:
         return LabelParams()

@@ -1,4 +1,4 @@
-"""Memberships: a channel for each label."""
+"""Encode labels one-hot: a channel for each label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import NewLabels
 
 @dataclass(frozen=True)
 class OneHotParams(Params):
-    """Whether channels become labels again."""
+    """Direction: ``back`` is True if channels become labels again."""
 
     back: bool = False
 
@@ -27,7 +27,7 @@ class OneHot(NewLabels):
     """Give each label a channel of its own, 1 where a voxel has it and 0 elsewhere.
 
     Args:
-        num_classes: How many labels, from 0, there are. -1 for one more than the largest label of
+        num_classes: Number of labels, which start at 0. -1 for one more than the largest label of
             the batch, which waits for the device.
         kwargs: See :class:`Transform`.
 

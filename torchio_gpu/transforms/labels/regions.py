@@ -1,4 +1,4 @@
-"""Regions of a label: the largest component, and contours."""
+"""Regions of label maps: the largest component, and contours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New labels for old."""
+"""Replacement and removal of labels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .base import NewLabels
 
 @dataclass(frozen=True)
 class RemapParams(Params):
-    """New labels for old, for each sample and image; the end of a row may repeat an entry."""
+    """Old and new labels for each sample and image; entries may be repeated to N."""
 
     old: Annotated[np.ndarray, "B M N"]
     new: Annotated[np.ndarray, "B M N"]
 
 
 class _Remap(NewLabels):
-    """Labels replaced by others."""
+    """Replacement of labels by others."""
 
     masking_method: Masking
 
@@ -37,8 +37,8 @@ class _Remap(NewLabels):
         mask = mask_of(self.masking_method, images, name)
         return F.remap_labels(images[name].data, (params.old, params.new), mask)
 
-    def _given(self, remapping: Mapping[int, int], context: Context) -> RemapParams:
-        """One table for all samples and images."""
+    def _same_for_all(self, remapping: Mapping[int, int], context: Context) -> RemapParams:
+        """Return parameters with one table for all samples and images."""
         table = np.array([[*remapping.keys()], [*remapping.values()]], dtype=np.int64)
         shape = (context.batch, len(context.names), table.shape[1])
         return RemapParams(*(np.broadcast_to(labels, shape).copy() for labels in table))
@@ -49,7 +49,7 @@ class RemapLabels(_Remap):
 
     Args:
         remapping: The new label of each label to change.
-        masking_method: Where to change labels: None for everywhere, the name of a label map, a
+        masking_method: Voxels in which to change labels: None for all, the name of a label map, a
             half such as 'Left', or a function; see
             :func:`torchio_gpu.transforms.parameters.masks.mask_of`.
         kwargs: See :class:`Transform`.
@@ -71,11 +71,13 @@ class RemapLabels(_Remap):
         self, remapping: Mapping[int, int], masking_method: Masking = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.remapping = {_key(old): _label(new, "remapping") for old, new in remapping.items()}
+        self.remapping = {
+            _check_key(old): _check_label(new, "remapping") for old, new in remapping.items()
+        }
         self.masking_method = check_masking(masking_method)
 
     def draw(self, context: Context, u: np.ndarray) -> RemapParams:
-        return self._given(self.remapping, context)
+        return self._same_for_all(self.remapping, context)
 
     @property
     def is_invertible(self) -> bool:
@@ -90,8 +92,8 @@ class RemoveLabels(_Remap):
 
     Args:
         labels: Labels to remove.
-        background_label: What voxels that have one of them get.
-        masking_method: Where to do so; see :class:`RemapLabels`.
+        background_label: Label that replaces them.
+        masking_method: Voxels in which to remove labels; see :class:`RemapLabels`.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -111,12 +113,12 @@ class RemoveLabels(_Remap):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.labels = tuple(_label(label, "labels") for label in labels)
-        self.background_label = _label(background_label, "background_label")
+        self.labels = tuple(_check_label(label, "labels") for label in labels)
+        self.background_label = _check_label(background_label, "background_label")
         self.masking_method = check_masking(masking_method)
 
     def draw(self, context: Context, u: np.ndarray) -> RemapParams:
-        return self._given(dict.fromkeys(self.labels, self.background_label), context)
+        return self._same_for_all(dict.fromkeys(self.labels, self.background_label), context)
 
     def new_labels(self, images: Images, name: str, params: RemapParams) -> Volume:
         F.check_held(params.new, images[name].data.dtype, "background_label")
@@ -127,7 +129,7 @@ class SequentialLabels(_Remap):
     """Make the labels of each label map 0, 1, 2 and so on, in ascending order.
 
     Args:
-        masking_method: Where to change labels; see :class:`RemapLabels`.
+        masking_method: Voxels in which to change labels; see :class:`RemapLabels`.
         kwargs: See :class:`Transform`.
 
     The smallest label that a sample has becomes 0, be it background or not. Which labels there
@@ -151,10 +153,10 @@ class SequentialLabels(_Remap):
         self.masking_method = check_masking(masking_method)
 
     def draw(self, context: Context, u: np.ndarray) -> RemapParams:
-        known = [_present(context.images[name].data) for name in context.names]
-        width = max(int(has.sum(1).max(initial=0)) for _, has in known)
+        present = [_present_labels(context.images[name].data) for name in context.names]
+        width = max(int(has.sum(1).max(initial=0)) for _, has in present)
         columns = []
-        for labels, has in known:
+        for labels, has in present:
             order = np.argsort(~has, axis=1, kind="stable")  # the labels of a sample come first
             rank = np.minimum(np.arange(width), has.sum(1, keepdims=True) - 1)  # [B, N]
             columns.append((labels[np.take_along_axis(order, rank, 1)], rank))
@@ -169,30 +171,30 @@ def _swapped(params: RemapParams) -> RemapParams:
     return RemapParams(params.new, params.old)
 
 
-def _key(value: Any) -> int:
-    """A label that is a key of a dict, of which JSON makes a string."""
+def _check_key(value: Any) -> int:
+    """Return a label that is a key of a dict as an integer; JSON turns keys into strings."""
     whole = isinstance(value, str) and value.removeprefix("-").isdecimal()
-    return _label(int(value) if whole else value, "remapping")
+    return _check_label(int(value) if whole else value, "remapping")
 
 
-def _label(value: Any, argument: str) -> int:
-    """A label as an integer, or raise."""
+def _check_label(value: Any, argument: str) -> int:
+    """Return a label as an integer, or raise a TypeError."""
     if not isinstance(value, (bool, np.bool_)):
         try:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{argument} must be made of labels that are integers, got {value!r}")
+    raise TypeError(f"{argument} must hold integers, got {value!r}")
 
 
-def _present(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that any sample has, [N], ascending, and whether each sample has them, [B, N]."""
-    if x.is_meta:  # where nobody can know
+def _present_labels(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of all samples, [N], ascending, and a mask of those of each, [B, N]."""
+    if x.is_meta:  # voxels have no values
         return np.zeros(0, dtype=np.int64), np.zeros((len(x), 0), dtype=bool)
     labels, number = torch.unique(x, return_inverse=True)
     has = torch.zeros(len(x), len(labels), dtype=torch.bool, device=x.device)
     has.scatter_(1, number.flatten(1), True)
     found = labels.cpu().double() if labels.is_floating_point() else labels.cpu().long()
     if found.is_floating_point() and bool((found % 1 == 0).all()):
-        found = found.long()  # as they are in most label maps that a file stores as floats
+        found = found.long()  # whole numbers that a file stores as floats
     return found.numpy(), has.cpu().numpy()

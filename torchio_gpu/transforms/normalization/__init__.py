@@ -1,1 +1,1 @@
-"""Intensity preprocessing of scalar images."""
+"""Intensity normalization of scalar images."""

@@ -1,4 +1,4 @@
-"""Parts that transforms share whose parameters are the voxels themselves."""
+"""Base of normalizations, which draw no parameters."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from ..parameters.params import Params
 
 @dataclass(frozen=True)
 class NormalizationParams(Params):
-    """Nothing: what is done follows from the voxels."""
+    """Empty parameters: the result follows from the voxels."""
 
 
 class Normalization(VolumeTransform):
-    """Transform whose parameters are the voxels themselves. Not for use by itself."""
+    """Transform that depends on statistics of the voxels alone. Not for use by itself."""
 
     def draw(self, context: Context, u: np.ndarray) -> NormalizationParams:
         return NormalizationParams()
 
 
-def which(images: Images, name: str, wrong: Tensor) -> str:
-    """Some samples of an image in words, with their files."""
-    numbers: Sequence[int] = getattr(images, "rows", range(len(wrong)))  # in the whole batch
-    files: Sequence[Any] = images[name]._images or [None] * len(wrong)
+def describe_samples(images: Images, name: str, selected: Tensor) -> str:
+    """Describe samples of an image for a message, with their files.
+
+    Args:
+        images: All images, of all samples or of active ones.
+        name: The image.
+        selected: Samples to describe, [B] bool.
+    """
+    numbers: Sequence[int] = getattr(images, "samples", range(len(selected)))  # in the whole batch
+    files: Sequence[Any] = images[name]._images or [None] * len(selected)
     found = []
-    for row in wrong.nonzero()[:, 0].tolist():
-        path = getattr(files[row], "path", None)
-        found.append(f"sample {numbers[row]}" + (f" ({path})" if path else ""))
+    for n in selected.nonzero()[:, 0].tolist():
+        path = getattr(files[n], "path", None)
+        found.append(f"sample {numbers[n]}" + (f" ({path})" if path else ""))
     return f"image {name!r} of {', '.join(found)}"

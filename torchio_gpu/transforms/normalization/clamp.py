@@ -1,4 +1,4 @@
-"""Intensities kept within a range."""
+"""Clamping of intensities to a range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Histogram standardisation: landmarks are learnt from many images, and others matched to them."""
+"""Histogram standardisation: learn landmarks from many images, and match others to them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from ...functional import normalization as F
 from ...functional.statistics import percentile
 from ...shapes import Volume
 from ..parameters.masks import Masking, check_masking, mask_of
-from .base import Images, Normalization, NormalizationParams, which
+from .base import Images, Normalization, NormalizationParams, describe_samples
 
 PathLike = str | Path
-#: Landmarks by image name, or where they are.
+#: Landmarks by image name, or paths of files with them.
 Landmarks = PathLike | Mapping[str, PathLike | Sequence[float] | np.ndarray | Tensor]
-#: What percentile 1 of the training images, and percentile 99, become on average.
+#: Average values, after standardisation, of percentiles 1 and 99 of the training images.
 STANDARD_RANGE = (0.0, 100.0)
 
 
 class _Learn:
-    """``train`` of the class learns landmarks; that of an instance is every torch module's own,
-    which a model calls on its parts."""
+    """Descriptor of ``train``: ``learn`` on the class, ``torch.nn.Module.train`` on an instance."""
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         return owner.learn if instance is None else partial(torch.nn.Module.train, instance)
@@ -42,7 +41,7 @@ class HistogramStandardization(Normalization):
     Args:
         landmarks: For each image name 13 landmarks, or the path of a file that holds them (.npy or
             .txt); or the path of a file (.pt, .pth) to which such a dict was saved by torch.
-        masking_method: Of which voxels percentiles are taken; see :class:`RescaleIntensity`.
+        masking_method: Voxels whose percentiles are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
     Scalar images without landmarks are left alone, where TorchIO 1.x raises. Percentiles 1, 10, 20
@@ -71,11 +70,12 @@ class HistogramStandardization(Normalization):
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
     ) -> tuple[str, ...]:
-        known = {name for name, _ in kinds} | set(others or ())
-        missing = sorted(set(self.landmarks) - known)
+        available = {name for name, _ in kinds} | set(others or ())
+        missing = sorted(set(self.landmarks) - available)
         if missing and others is not None:
             raise KeyError(
-                f"landmarks must name images of the subject, {missing} are none of {sorted(known)}"
+                f"landmarks must name images of the subject, {missing} are none of "
+                f"{sorted(available)}"
             )
         return tuple(name for name in super().select(kinds, others) if name in self.landmarks)
 
@@ -86,7 +86,7 @@ class HistogramStandardization(Normalization):
             empty = ~mask.flatten(1).any(1)
             if empty.any():
                 raise RuntimeError(
-                    f"masking_method leaves no voxel of {which(images, name, empty)}"
+                    f"masking_method leaves no voxel of {describe_samples(images, name, empty)}"
                 )
         return F.match_landmarks(x, self.landmarks[name], mask)
 
@@ -116,7 +116,7 @@ class HistogramStandardization(Normalization):
             masking_function: From voxels (C, I, J, K) to a mask of those to learn from.
             output_path: File to save the landmarks to, .npy or .txt.
             progress: Show a progress bar.
-            name: Of subjects, the image to learn from.
+            name: Name of the image of subjects to learn from.
 
         Returns:
             For percentiles c1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, c2: (13) float64. An
@@ -168,7 +168,7 @@ class HistogramStandardization(Normalization):
 
 
 def _average(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Landmarks from percentiles [N, 13]: their mean where both ends are mapped to [0, 100]."""
+    """Return landmarks: the mean of percentiles [N, 13] with the ends mapped to 0 and 100."""
     low, width = found[:, :1], found[:, -1:] - found[:, :1]
     flat = width[:, 0] == 0
     left_out = [name for name, each in zip(names, flat, strict=True) if each]
@@ -186,7 +186,7 @@ def _average(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 def _check_cutoff(cutoff: Sequence[float] | None) -> tuple[float, ...]:
-    """The percentiles to learn."""
+    """Return the percentiles to learn."""
     low, high = (0.01, 0.99) if cutoff is None else F.check_range(cutoff, "cutoff", None, 0, 1)
     if not (low < 0.1 and high > 0.9):
         raise ValueError(f"cutoff must be below 0.1 and above 0.9, got {cutoff!r}")
@@ -212,13 +212,13 @@ def _check_sources(sources: Sequence[Any], name: str | None) -> None:
             source = source[name]
         if not isinstance(source, (str, Path, Image)):
             raise TypeError(
-                "images_paths must be made of paths, images or subjects, number "
+                "images_paths must hold paths, images or subjects, number "
                 f"{n} is {type(source).__name__}"
             )
 
 
 def _check_masks(mask_path: Any, masking_function: Any, count: int) -> list[Any]:
-    """The mask of each image, or None."""
+    """Return the mask of each image, or None."""
     if mask_path is not None and masking_function is not None:
         raise ValueError("mask_path and masking_function must not be given both")
     if mask_path is None or isinstance(mask_path, (str, Path, Image)):
@@ -230,7 +230,7 @@ def _check_masks(mask_path: Any, masking_function: Any, count: int) -> list[Any]
 
 
 def _mask(data: Tensor, source: Any, function: Any, number: int) -> Tensor | None:
-    """Which voxels (C, I, J, K) to learn from, [1, 1 or C, I, J, K] bool."""
+    """Return the mask of the voxels to learn from, [1, 1 or C, I, J, K] bool; None for all."""
     if source is not None:
         mask = LabelMap(source).data > 0
     elif function is not None:
@@ -254,12 +254,12 @@ def _name(source: Any, number: int) -> str:
 def _save(landmarks: np.ndarray, path: Path) -> None:
     if path.suffix == ".npy":
         np.save(path, landmarks)
-    else:  # the first word is a name, as in files by TorchIO 1.x
+    else:  # the first word is a name, as in files of TorchIO 1.x
         path.write_text(f"image {' '.join(map(str, landmarks.tolist()))}")
 
 
 def _read(value: Any) -> np.ndarray:
-    """Landmarks from what may be the path of a file."""
+    """Return landmarks from numbers or from the path of a file."""
     if isinstance(value, (str, Path)):
         path = Path(value).expanduser()
         if path.suffix == ".npy":
@@ -277,12 +277,12 @@ def _read_all(landmarks: Any) -> dict[str, np.ndarray]:
         path = Path(landmarks).expanduser()
         if path.suffix not in (".pt", ".pth"):
             raise ValueError(f"landmarks must be a dict or a file .pt or .pth, got {str(path)!r}")
-        # arrays are no tensors, but harmless; so are paths
-        known: list[Any] = [
+        # torch refuses arrays and paths by default, but both are harmless
+        allowed: list[Any] = [
             np.empty(0).__reduce__()[0], np.ndarray, np.dtype, type(np.dtype(np.float64)),
             type(np.dtype(np.float32)), type(Path()),
         ]  # fmt: skip
-        with torch.serialization.safe_globals(known):
+        with torch.serialization.safe_globals(allowed):
             landmarks = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(landmarks, Mapping):
         raise TypeError(

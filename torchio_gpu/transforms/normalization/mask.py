@@ -1,4 +1,4 @@
-"""Voxels outside a mask set to a value."""
+"""Masking: set voxels outside a mask to a value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Mask(Normalization):
     Args:
         masking_method: The mask: see :class:`RescaleIntensity`.
         outside_value: The value, in the image's own units.
-        labels: Of a label map, the values that are inside; None for all but 0.
+        labels: Labels of a label map that are inside; None for all but 0.
         kwargs: See :class:`Transform`.
 
     Raises:

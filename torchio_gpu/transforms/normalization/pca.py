@@ -18,11 +18,11 @@ class PCA(Normalization):
     """Principal components of the channels of each image, such as the features of a network.
 
     Args:
-        num_components: How many components; they become the channels.
+        num_components: Number of components, which become the channels.
         whiten: Divide each by its standard deviation.
         normalize: Divide all by the standard deviation of the first.
-        make_skewness_positive: Turn each component whose skewness is negative. Otherwise the
-            channel of which it has most has a positive share.
+        make_skewness_positive: Change the sign of each component of negative skewness. Otherwise
+            the sign is such that the channel of largest weight has a positive one.
         values_range: Values that are mapped to 0 and 1; None for the least and greatest of each
             sample. The default is what Darcet et al. 2025, https://arxiv.org/abs/2502.08769, show.
         clip: Clamp the result to [0, 1].

@@ -1,4 +1,4 @@
-"""Intensities brought to a range."""
+"""Rescaling of intensities to a range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...arrays import Numbers
 from ...functional import normalization as F
 from ...shapes import Volume
 from ..parameters.masks import Masking, check_masking, mask_of
-from .base import Images, Normalization, NormalizationParams, which
+from .base import Images, Normalization, NormalizationParams, describe_samples
 
 
 class RescaleIntensity(Normalization):
@@ -20,9 +20,9 @@ class RescaleIntensity(Normalization):
 
     Args:
         out_min_max: The range; d means (-d, d).
-        percentiles: What is mapped to its ends, from 0 to 100; d means (0, d). Isensee et al.
+        percentiles: Percentiles that are mapped to its ends; d means (0, d). Isensee et al.
             2018, https://arxiv.org/abs/1809.10486, take (0.5, 99.5).
-        masking_method: Of which voxels percentiles are taken: None for all; the name of a label
+        masking_method: Voxels whose percentiles are taken: None for all; the name of a label
             map; 'Left', 'Right', 'Posterior', 'Anterior', 'Inferior' or 'Superior' for a half; or
             a function from voxels (C, I, J, K) to a mask.
         in_min_max: Intensities that are mapped to the ends of the range, in place of those of the
@@ -60,7 +60,7 @@ class RescaleIntensity(Normalization):
 
     @property
     def commutes(self) -> bool:  # type: ignore[override]
-        """Whether nothing is clamped: what lies outside a mask may be."""
+        """True if nothing is clamped: no percentiles, and no mask that excludes extremes."""
         return self.percentiles == (0, 100) and self.masking_method is None
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
@@ -82,7 +82,8 @@ class RescaleIntensity(Normalization):
         ):
             if wrong.any():
                 warnings.warn(
-                    f"RescaleIntensity leaves {which(images, name, wrong)} as it is: {fact}",
+                    f"RescaleIntensity leaves {describe_samples(images, name, wrong)} as it is: "
+                    f"{fact}",
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -1,4 +1,4 @@
-"""Voxels of another dtype or on another device."""
+"""Conversion of voxels to another dtype or device."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class To(Normalization):
         self._target = _device_or_dtype(target)
 
     def arguments(self) -> dict[str, Any]:
-        """Constructor arguments; what was not given as a name by its name, as JSON can hold it."""
+        """Return the constructor arguments, with the target as a name, which JSON can hold."""
         return {**super().arguments(), "target": str(self.target)}
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:

@@ -1,4 +1,4 @@
-"""Intensities brought to mean 0 and standard deviation 1."""
+"""Normalization of intensities to mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ...functional import normalization as F
 from ...functional.statistics import moments
 from ...shapes import Volume
 from ..parameters.masks import HALVES, Masking, check_masking, mask_of
-from .base import Images, Normalization, NormalizationParams, which
+from .base import Images, Normalization, NormalizationParams, describe_samples
 
 
 class ZNormalization(Normalization):
     """Subtract the mean and divide by the standard deviation (with n - 1).
 
     Args:
-        masking_method: Of which voxels both are taken; see :class:`RescaleIntensity`.
+        masking_method: Voxels whose statistics are taken; see :class:`RescaleIntensity`.
         kwargs: See :class:`Transform`.
 
     A standard deviation of 0 counts as 1: a constant sample becomes 0. One with an empty mask is
-    left as it is. TorchIO raises for both, which would make a GPU's host wait.
+    left as it is. TorchIO raises for both, describe_samples would make a GPU's host wait.
 
     Between spatial steps of a pipeline, one of which interpolates afterwards, it is carried out
     on the voxels before they are sampled: mean and standard deviation are those of what is in view
@@ -43,22 +43,22 @@ class ZNormalization(Normalization):
 
     @property
     def commutes(self) -> bool:  # type: ignore[override]
-        """Whether the mask, if any, goes with the content: a half or a function may not."""
+        """True if there is no mask, or a label map, which moves with the content."""
         name = self.masking_method
         return name is None or (isinstance(name, str) and name.capitalize() not in HALVES)
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
         x = images[name].data
-        known = moments(x, mask_of(self.masking_method, images, name))
+        statistics = moments(x, mask_of(self.masking_method, images, name))
         if x.device.type == "cpu":
             for wrong, fact in (
-                (known.std == 0, "becomes 0: all of its voxels are the same"),
-                (known.mean.isnan(), "stays as it is: its mask is empty, or has NaN in it"),
+                (statistics.std == 0, "becomes 0: all of its voxels are the same"),
+                (statistics.mean.isnan(), "stays as it is: its mask is empty, or has NaN in it"),
             ):
                 if wrong.any():
                     warnings.warn(
-                        f"ZNormalization: {which(images, name, wrong)} {fact}",
+                        f"ZNormalization: {describe_samples(images, name, wrong)} {fact}",
                         RuntimeWarning,
                         stacklevel=2,
                     )
-        return F.standardize(x, known=known)
+        return F.standardize(x, known=statistics)

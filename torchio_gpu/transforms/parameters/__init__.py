@@ -1,1 +1,1 @@
-"""Parameters of transforms: values of samples, ranges, axes, masks."""
+"""Parameters of transforms: values per sample, ranges, axes, masks."""

@@ -1,4 +1,4 @@
-"""Axes of a transform: voxel axes, or anatomical names that each sample's orientation resolves."""
+"""Axes of transforms: voxel axes, or anatomical names, resolved by each sample's orientation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ Axes = tuple[int | str, ...]
 
 
 def check_axes(axes: Any) -> Axes:
-    """Axes as a tuple of 0, 1, 2 and anatomical names, one or several."""
+    """Return one or several axes as a tuple of 0, 1, 2 and anatomical names."""
     if isinstance(axes, (np.ndarray, Tensor, np.integer)):
         axes = axes.tolist()
-    known = (axes,) if isinstance(axes, (int, str)) else axes
-    known = tuple(known) if isinstance(known, Iterable) else ()
-    if not known:
+    found = (axes,) if isinstance(axes, (int, str)) else axes
+    found = tuple(found) if isinstance(found, Iterable) else ()
+    if not found:
         raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axes!r}")
-    axes = known
-    for axis in axes:
+    for axis in found:
         if isinstance(axis, str):
             geometry.check_axis_name(axis)
         else:
             geometry.check_axis(axis)
-    return axes
+    return found
 
 
 def check_axis(axis: Any) -> Any:
@@ -51,7 +50,7 @@ def check_axis(axis: Any) -> Any:
 
 
 def voxel_axis(axis: AxisLike, space: Space) -> np.ndarray:
-    """The voxel axis that is meant in each sample, [B]: an axis for all, or one for each."""
+    """Return the voxel axis of each sample, [B], from one axis for all or one for each."""
     batch = len(space.affine)
     if isinstance(axis, str):
         return geometry.axis_indices(axis, space.affine)
@@ -62,7 +61,7 @@ def voxel_axis(axis: AxisLike, space: Space) -> np.ndarray:
 
 
 def axis_mask(axes: Axes, space: Space) -> np.ndarray:
-    """Which voxel axes are meant, for each sample: [B, 3] bool."""
+    """Return a mask of the voxel axes of each sample, [B, 3] bool."""
     mask = np.zeros((len(space.affine), 3), dtype=bool)
     for axis in axes:
         if isinstance(axis, int):
@@ -73,9 +72,9 @@ def axis_mask(axes: Axes, space: Space) -> np.ndarray:
 
 
 def draw_axis(axes: Axes, u: np.ndarray, space: Space) -> np.ndarray:
-    """One of some axes for each sample, [B], from uniform numbers [B].
+    """Choose one of some axes for each sample, [B], by uniform numbers [B].
 
-    Axes of a single voxel are not chosen while there are others: nothing happens along them.
+    Axes of a single voxel, along which nothing can change, are not chosen if there are others.
     """
     candidates = np.stack([voxel_axis(axis, space) for axis in axes], 1)  # [B, N]
     usable = np.array(space.shape)[candidates] > 1

@@ -1,4 +1,4 @@
-"""Masks: which voxels a transform looks at or changes."""
+"""Masks of the voxels that a transform measures or changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...functional.dispatch.launch import indices
 from ...geometry import Space
 from ...shapes import rectangular
 
-#: What a mask may be made of: nothing, a name, or a function of the voxels of one image.
+#: Argument that defines a mask: None, a name, or a function of the voxels of one image.
 Masking = None | str | Callable[[Tensor], Tensor]
 HALVES = ("Left", "Right", "Posterior", "Anterior", "Inferior", "Superior")
 
@@ -43,8 +43,8 @@ def check_labels(labels: Any) -> tuple[int, ...] | None:
     return tuple(numbers.tolist())
 
 
-def held(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
-    """Those of some labels that a type can hold."""
+def representable(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
+    """Return the labels that a dtype can represent."""
     numbers = np.asarray(labels, dtype=np.int64)
     if dtype == torch.bool:
         return numbers[(numbers >= 0) & (numbers <= 1)]
@@ -60,17 +60,17 @@ def mask_of(
     name: str,
     labels: Sequence[int] | None = None,
 ) -> Tensor | None:
-    """The mask for the voxels of an image, [B, 1 or C, I, J, K] bool; None for all of them.
+    """Return the mask of voxels of an image, [B, 1 or C, I, J, K] bool; None for all voxels.
 
     Args:
-        masking_method: None for all voxels; the name of a label map, whose voxels other than 0
-            are meant (those nearest, where its grid is another); one of 'Left', 'Right',
+        masking_method: None for all voxels; the name of a label map, for voxels that are not 0
+            there (in the nearest voxel, if its grid differs); one of 'Left', 'Right',
             'Posterior', 'Anterior', 'Inferior', 'Superior' for that half of the image, resolved
             through each sample's orientation (TorchIO 1.x takes every image to be in RAS+); or a
             function from the voxels of one sample, (C, I, J, K), to such a mask.
         images: All images.
         name: The image.
-        labels: Of a label map, the values that are meant.
+        labels: Labels of the label map that are inside the mask; None for all but 0.
 
     Raises:
         KeyError: There is no such label map.
@@ -80,7 +80,7 @@ def mask_of(
         return None
     target = images[name]
     if not isinstance(masking_method, str):
-        # a function of the user may write to what it is given
+        # a function of the user may write to its argument
         masks = [torch.as_tensor(masking_method(v.clone())).bool() for v in target.data]
         mask = torch.stack([m.to(target.device) for m in masks])
         wanted = tuple(target.shape)
@@ -94,12 +94,12 @@ def mask_of(
         return _from_labels(images[masking_method], target.space, labels)
     half = masking_method.capitalize()
     if half in HALVES:
-        return _half(half[0], target)
-    known = [n for n, each in images.items() if each.kind == LABEL]
-    what = "is a scalar image" if masking_method in images else "is none of these"
+        return _half_mask(half[0], target)
+    label_maps = [n for n, each in images.items() if each.kind == LABEL]
+    fact = "is a scalar image" if masking_method in images else "is none of these"
     raise KeyError(
-        f"masking_method must name a label map of the subject, which has {known}, or one of "
-        f"{', '.join(HALVES)}; {masking_method!r} {what}"
+        f"masking_method must name a label map of the subject, which has {label_maps}, or one of "
+        f"{', '.join(HALVES)}; {masking_method!r} {fact}"
     )
 
 
@@ -108,24 +108,26 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
     if labels is None:
         mask = data != 0
     else:
-        mask = torch.isin(data, indices(held(labels, data.dtype), data.device).to(data.dtype))
+        mask = torch.isin(
+            data, indices(representable(labels, data.dtype), data.device).to(data.dtype)
+        )
     if not images.space.is_same(space):
         matrix = images.space.to_voxel @ space.affine
         mask = F.warp(mask, matrix, size=space.shape, mode="nearest", fill=0)
     return mask if mask.shape[1] == 1 else mask.any(1, keepdim=True)
 
 
-def _half(letter: str, images: ImagesBatch) -> Tensor:
-    """The half of each sample on one side of its middle; a middle plane is on the R, A, S side."""
+def _half_mask(letter: str, images: ImagesBatch) -> Tensor:
+    """Return a mask of one half of each sample; a middle plane belongs to the R, A or S half."""
     size = images.spatial_shape
     inside = np.zeros((len(images), *size), dtype=bool)
-    for row, affine in enumerate(images.affine):
+    for sample, affine in enumerate(images.affine):
         axis = geometry.axis_index(letter, affine)
         codes = geometry.orientation(affine)
         n = size[axis]
-        middle = n // 2 if codes[axis] in "RAS" else n - n // 2  # where the other half begins
+        middle = n // 2 if codes[axis] in "RAS" else n - n // 2  # first plane of the upper half
         upper = codes[axis] == letter
-        along = np.moveaxis(inside[row], axis, 0)
+        along = np.moveaxis(inside[sample], axis, 0)
         along[slice(middle, n) if upper else slice(0, middle)] = True
     return torch.from_numpy(inside)[:, None].to(images.device, non_blocking=True)
 

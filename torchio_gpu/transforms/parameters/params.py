@@ -1,4 +1,4 @@
-"""Parameters of a transform as a value: one entry per sample."""
+"""Base of the parameters of transforms, with one entry per sample."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ class Params:
     where the user gave tensors.
 
     Arrays are annotated with their axes, ``Annotated[Array, "B M 3"]``: B samples, M images, other
-    letters for sizes of the class's own; after these, ``int`` or ``bool`` if they hold such alone.
-    What is read from a file is held against it.
+    letters for sizes of the class's own; after these, ``int`` or ``bool`` if they hold only these.
+    Parameters that are read from a file are checked against the annotations.
 
-    ``neutral`` names, for each array that decides something, the value that leaves a sample as
-    it is. Arrays not named there (a centre, a seed) matter only beside the others.
+    ``neutral`` holds, for each array that has an effect by itself, the value that leaves a sample
+    as it is. Other arrays (a centre, a seed) have an effect only together with these.
     """
 
     neutral: ClassVar[dict[str, float]] = {}
 
     def change(self: P, function: Callable[[str, Array], Array]) -> P:
-        """The same parameters with each array replaced."""
-        new = object.__new__(type(self))  # a frozen class lets its instances be filled here alone
+        """Return parameters with each array replaced by ``function(name, array)``."""
+        new = object.__new__(type(self))  # bypasses the constructor of a frozen dataclass
         for name, value in vars(self).items():
             array = isinstance(value, (np.ndarray, Tensor))
             vars(new)[name] = function(name, value) if array else value
         return new
 
     def gate(self: P, active: np.ndarray) -> P:
-        """Leave the samples that are not active as they are."""
+        """Return parameters that leave inactive samples as they are.
+
+        Args:
+            active: Samples to transform, [B] bool.
+        """
 
         def neutralise(name: str, value: Array) -> Array:
             if name not in self.neutral:
@@ -55,19 +59,19 @@ class Params:
         return self.change(neutralise)
 
     def row(self: P, sample: int) -> P:
-        """The parameters of one sample, as a batch of one."""
+        """Return the parameters of one sample, as a batch of one."""
         return self.change(lambda _, value: value[sample : sample + 1])
 
     def rows(self: P, samples: Sequence[int]) -> P:
-        """The parameters of some samples."""
+        """Return the parameters of some samples."""
         return self.change(lambda _, value: pick(value, samples))
 
     def column(self: P, image: int) -> P:
-        """Of parameters with one entry per sample and image, those of one image."""
+        """Return the parameters of one image; arrays have one entry per sample and image."""
         return self.change(lambda _, value: value[:, image])
 
     def expand(self: P, batch: int) -> P:
-        """Let the parameters of a single sample hold for ``batch`` samples."""
+        """Repeat the parameters of a single sample for ``batch`` samples."""
 
         def widen(name: str, value: Array) -> Array:
             if value.shape[0] not in (1, batch):
@@ -83,7 +87,7 @@ class Params:
         return self.change(widen)
 
     def __str__(self) -> str:
-        """Values of small tensors, shapes of large ones."""
+        """Return values of small arrays and shapes of large ones, as text."""
 
         def brief(value: Any) -> str:
             if not isinstance(value, (np.ndarray, Tensor)):
@@ -94,7 +98,7 @@ class Params:
         return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """As lists, numbers and flags; arrays without entries as their shape."""
+        """Return lists, numbers and flags; arrays without entries as their shape."""
 
         def plain(value: Any) -> Any:
             if not isinstance(value, (np.ndarray, Tensor)):
@@ -104,11 +108,11 @@ class Params:
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def check(self) -> None:
-        """Raise a ValueError if values that were read from a file cannot be used."""
+        """Raise a ValueError if values that were read from a file are invalid."""
 
     @classmethod
     def from_dict(cls: type[P], values: dict[str, Any]) -> P:
-        """The inverse of :meth:`to_dict`."""
+        """Return the parameters of a dict; the inverse of :meth:`to_dict`."""
 
         def array(value: Any) -> Any:
             if isinstance(value, dict):
@@ -119,19 +123,20 @@ class Params:
 
 
 def per_image(value: Any, shape: tuple[int, ...], name: str, names: tuple[str, ...]) -> Array:
-    """An argument of a deterministic transform for all images, or one by name: [B, M, *shape].
+    """Return the values of an argument of a deterministic transform, [B, M, *shape].
 
     Args:
-        value: See :func:`torchio_gpu.arrays.per_sample`; or a dict of such, by image.
-        shape: Of one sample's values.
-        name: Of the argument, for errors.
-        names: The images.
+        value: Value for all images, see :func:`torchio_gpu.arrays.per_sample`; or a dict of these,
+            by image name.
+        shape: Shape of one sample's values.
+        name: Name of the argument, for errors.
+        names: Names of the images.
     """
-    return side_by_side([per_sample(v, shape, name) for v in by_name(value, name, names)])
+    return stack_images([per_sample(v, shape, name) for v in value_per_image(value, name, names)])
 
 
-def by_name(value: Any, name: str, names: tuple[str, ...]) -> list[Any]:
-    """The value of an argument for each image: one for all, or a dict by name."""
+def value_per_image(value: Any, name: str, names: tuple[str, ...]) -> list[Any]:
+    """Return the value of an argument for each image, from one for all or a dict by name."""
     if not isinstance(value, Mapping):
         return [value] * len(names)
     missing = [image for image in names if image not in value]
@@ -141,12 +146,12 @@ def by_name(value: Any, name: str, names: tuple[str, ...]) -> list[Any]:
 
 
 def values_of(value: Any) -> list[Any]:
-    """The values of an argument that may be a dict by image."""
+    """Return the values of an argument that may be a dict by image name."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
-def side_by_side(columns: Sequence[Array]) -> Any:
-    """Columns of the images side by side, [B, M, ...]."""
+def stack_images(columns: Sequence[Array]) -> Any:
+    """Stack the values of M images, [1 or B, ...] each, to [B, M, ...]."""
     xp, *columns = common(*columns)
     batch = max(len(column) for column in columns)
     return xp.stack([xp.broadcast_to(c, (batch, *c.shape[1:])) for c in columns], 1)

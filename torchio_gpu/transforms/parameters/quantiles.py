@@ -1,8 +1,8 @@
-"""Distributions as functions of uniform numbers, whatever torch knows of them.
+"""Quantile functions of distributions, which map uniform numbers to values.
 
-A sample's numbers are uniform and its own, so a distribution must be inverted: where torch has no
-inverse of its cumulative distribution, that is inverted by bisection, and where there is none of
-it, by the quantiles of many draws. Nothing of this draws from torch's global generator later.
+Each sample has uniform numbers of its own, so distributions are sampled by inversion: by torch's
+inverse of the cumulative distribution if there is one, else by bisection of the cumulative
+distribution, else by the quantiles of many draws. Values never depend on torch's global generator.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Gamma, Poisson
 
-#: Halvings of an interval: as many as float64 has bits.
+#: Bisection steps: as many as float64 has bits.
 _HALVINGS = 64
-#: Draws that quantiles are taken of, where nothing else is known: their error is some 0.2 %.
+#: Draws for empirical quantiles, whose error is then some 0.2 %.
 _DRAWS = 2**16
 
 
 class Quantile:
-    """Values of a scalar distribution for uniform numbers in (0, 1).
+    """Quantile function of a scalar distribution: values for uniform numbers in (0, 1).
 
     Raises:
         ValueError: Parameters of the distribution are not scalar.
@@ -35,10 +35,12 @@ class Quantile:
         self.distribution = distribution
         half = torch.tensor([0.5], dtype=torch.float64)
         self._table: np.ndarray | None = None
-        self._how = "icdf" if _has(distribution.icdf, half) else "cdf"
-        outside = torch.tensor([-1, 0.5, 1], dtype=torch.float64)  # of some supports
-        if self._how == "cdf" and not _has(self._cumulative, outside):
-            self._how = "draws"
+        self._method = "icdf" if _is_implemented(distribution.icdf, half) else "cdf"
+        outside = torch.tensor(
+            [-1, 0.5, 1], dtype=torch.float64
+        )  # outside of some supports, where torch may raise
+        if self._method == "cdf" and not _is_implemented(self._cumulative, outside):
+            self._method = "draws"
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(0)
                 self._table = np.sort(distribution.sample(torch.Size([_DRAWS])).double().numpy())
@@ -47,24 +49,24 @@ class Quantile:
         if self._table is not None:
             return self._table[(u * _DRAWS).astype(np.int64)]
         wanted = torch.from_numpy(np.ascontiguousarray(u, dtype=np.float64))
-        if self._how == "icdf":
+        if self._method == "icdf":
             return self.distribution.icdf(wanted).double().numpy()
         return self._inverted(wanted).numpy()
 
     def _cumulative(self, x: Tensor) -> Tensor:
-        """P(X <= x)."""
-        known: Any = self.distribution
-        if isinstance(known, Poisson):  # which torch lacks
-            total = torch.special.gammaincc(x.floor().clamp(min=0) + 1, known.rate.double())
+        """Return P(X <= x)."""
+        distribution: Any = self.distribution
+        if isinstance(distribution, Poisson):  # torch has no cdf of it
+            total = torch.special.gammaincc(x.floor().clamp(min=0) + 1, distribution.rate.double())
             return torch.where(x < 0, 0, total)
-        if isinstance(known, Gamma):
+        if isinstance(distribution, Gamma):
             return torch.special.gammainc(
-                known.concentration.double(), known.rate.double() * x.clamp(min=0)
+                distribution.concentration.double(), distribution.rate.double() * x.clamp(min=0)
             )
-        return known.cdf(x)  # type: ignore[no-any-return]
+        return distribution.cdf(x)  # type: ignore[no-any-return]
 
     def _inverted(self, u: Tensor) -> Tensor:
-        """The least x with P(X <= x) >= u, to the last bits of float64."""
+        """Return the least x with P(X <= x) >= u, to the last bits of float64."""
         low, high = -torch.ones_like(u), torch.ones_like(u)
         for _ in range(_HALVINGS):
             short = self._cumulative(high) < u
@@ -83,7 +85,7 @@ class Quantile:
         return repr(self.distribution)
 
 
-def _has(function: Any, x: Tensor) -> bool:
+def _is_implemented(function: Any, x: Tensor) -> bool:
     try:
         return bool(torch.isfinite(function(x)).all())
     except (NotImplementedError, RuntimeError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""What may be drawn: an interval, a choice among values, a distribution.
+"""Ranges of random values: an interval, a choice among values, or a distribution.
 
 Spellings follow TorchIO 1.x. A number d means U(-d, d), or U(1 - d, 1 + d) for scales, or U(0, d)
 for quantities that are not negative; a pair (a, b) means U(a, b). For quantities with one value
@@ -20,17 +20,17 @@ from ...arrays import as_array, host
 from ...signature import checked, is_number
 from .quantiles import Quantile
 
-#: The largest number that float32 can hold.
+#: Largest number of float32.
 _LARGEST = float(np.finfo(np.float32).max)
 Part = Callable[[np.ndarray], np.ndarray]
 
 
 class Choice:
-    """One of some values.
+    """Random choice among values.
 
     Args:
         values: The values to choose from.
-        probabilities: How likely each is; equally by default. Need not sum to 1.
+        probabilities: Relative probability of each; equal by default. Need not sum to 1.
 
     Raises:
         ValueError: There are no values, or the probabilities do not fit them.
@@ -59,7 +59,7 @@ class Choice:
         self.probabilities = tuple(float(p) / total for p in probabilities)
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
-        """Values for uniform numbers in (0, 1), by inverting the cumulative distribution."""
+        """Return values for uniform numbers in (0, 1), by the inverse cumulative distribution."""
         edges = np.cumsum(self.probabilities)[:-1]
         return np.array(self.values)[np.searchsorted(edges, u, side="right")]
 
@@ -68,16 +68,16 @@ class Choice:
 
 
 class Range:
-    """Turns uniform numbers into values: one range, or one for each axis.
+    """Function from uniform numbers to values: one range, or one for each axis.
 
     Args:
         value: A spelling of a range; see the module.
-        name: What it is, for error messages.
+        name: Name of the argument, for error messages.
         axes: 1, or 3 for one value per axis.
         around: Centre of the interval that a single number d stands for; ``None`` for one from
             the least value allowed to d.
         minimum: Least value allowed.
-        exclusive: Whether the least value itself is forbidden.
+        exclusive: Forbid the least value itself.
         maximum: Greatest value allowed.
         whole: Draw whole numbers, both ends included.
     """
@@ -113,7 +113,7 @@ class Range:
         self._drawn = [(axis, part) for axis, part in enumerate(self.parts) if part is not None]
 
     def _split(self, value: Any) -> list[Any]:
-        """One range for each axis."""
+        """Return one range for each axis."""
         if isinstance(value, (np.ndarray, Tensor)):
             value = value.tolist()
         if is_number(value) or isinstance(value, (Choice, Distribution)):
@@ -160,7 +160,7 @@ class Range:
 
     @property
     def greatest(self) -> float:
-        """The greatest value that can be drawn; infinite for distributions."""
+        """Greatest value that can be drawn; infinite for distributions."""
         ends = [
             max(part.values) if isinstance(part, Choice) else math.inf if part else end
             for part, end in zip(self.parts, self.low + self.span, strict=True)
@@ -168,7 +168,7 @@ class Range:
         return float(max(ends))
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
-        """Values [..., axes] for uniform numbers [..., axes]."""
+        """Return values [..., axes] for uniform numbers [..., axes]."""
         values: np.ndarray = np.floor(u * (self.span + 1)) if self.whole else u * self.span
         values += self.low
         for axis, part in self._drawn:

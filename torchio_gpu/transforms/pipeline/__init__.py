@@ -1,1 +1,1 @@
-"""The engine: steps of a pipeline, the passes that they share, and their execution."""
+"""Engine: steps of a pipeline, the passes that they share, and their execution."""

@@ -1,4 +1,4 @@
-"""Images of a batch as a transform may look at them while it draws parameters."""
+"""Images of a batch, and facts about them, for transforms that draw parameters."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from .warp import PendingWarp
 
 
 class ContextImages(Mapping[str, ImagesBatch]):
-    """Images of a batch as they are at some point of a pipeline.
+    """Images of a batch at a point of a pipeline.
 
-    An image with pending maps is sampled when it is asked for, and the result is not kept; where
-    its voxels lie is known without that.
+    An image with pending maps is sampled at each access, and the result is not kept; its space is
+    available without sampling.
 
     Args:
         images: The images.
         warps: Pending maps of some of them.
-        on_look: Called with the name of an image that is sampled.
+        on_sample: Called with the name of an image when it is sampled.
     """
 
     def __init__(
         self,
         images: Mapping[str, ImagesBatch],
         warps: Mapping[str, PendingWarp] | None = None,
-        on_look: Callable[[str], None] = lambda _: None,
+        on_sample: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._images, self._on_look = images, on_look
+        self._images, self._on_sample = images, on_sample
         self._warps = {} if warps is None else warps
 
     def space(self, name: str) -> Space:
-        """Return where the voxels of an image lie."""
+        """Return the space of an image: shape and affines."""
         warp = self._warps.get(name)
         return self._images[name].space if warp is None else warp.space
 
     def kind(self, name: str) -> str:
-        """Return 'intensity' or 'label'."""
+        """Return the kind of an image: 'intensity' or 'label'."""
         return self._images[name].kind
 
     def metadata(self, name: str, key: str) -> list[Any]:
-        """Return a value that goes with an image, of each sample; None where it has none."""
+        """Return the value of a metadata key of an image for each sample; None if it has none."""
         return self._images[name].metadata(key)
 
     def __getitem__(self, name: str) -> ImagesBatch:
         images, warp = self._images[name], self._warps.get(name)
-        if warp is None or not warp.moved:
+        if warp is None or not warp.has_maps:
             return images
-        self._on_look(name)
+        self._on_sample(name)
         return sample(warp, images, ())
 
     def __contains__(self, name: object) -> bool:
@@ -63,13 +63,13 @@ class ContextImages(Mapping[str, ImagesBatch]):
 
 
 class Context(NamedTuple):
-    """Facts about a batch that a transform may use when it draws parameters.
+    """Properties of a batch that a transform may use when it draws parameters.
 
     Args:
         names: Images that the transform will change.
-        spaces: Where the voxels of each of them lie.
-        images: All images. Their shapes and types cost nothing; a look at their voxels waits for
-            the device.
+        spaces: Space of each of them.
+        images: All images. Their shapes and types cost nothing; reading voxels on the host waits
+            for the device.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Images that transforms create, and volume transforms on some samples of a batch."""
+"""Images that transforms create, and application of volume transforms to active samples."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def with_created(transform: Any, images: Mapping[str, ImagesBatch]) -> dict[str,
 
 
 def add_created(transform: Any, batch: SubjectsBatch) -> bool:
-    """Add the image that a transform creates to a batch; return True if it was not there yet.
+    """Add the image that a transform creates to a batch; return True if the batch lacked it.
 
-    It may take the place of a value that is None.
+    A value of that name is replaced if it is None.
     """
     images = with_created(transform, batch.images)
     if len(images) == len(batch.images):
@@ -37,7 +37,7 @@ def add_created(transform: Any, batch: SubjectsBatch) -> bool:
     for name in images.keys() - batch.images.keys():
         if any(value is not None for value in batch.metadata.get(name, [])):
             raise ValueError(
-                f"{transform.name} must make an image of a new name, the subject has a value "
+                f"{transform.name} must create an image of a new name, the subject has a value "
                 f"{name!r}: {batch.metadata[name]}"
             )
         batch.metadata = {key: v for key, v in batch.metadata.items() if key != name}
@@ -58,17 +58,18 @@ class SampleSubset:
         self, transform: Any, images: dict[str, ImagesBatch], active: np.ndarray | None
     ) -> None:
         self.transform, self.images = transform, images
-        self.rows = None if active is None else active.nonzero()[0].tolist()
-        self.some = images if self.rows is None else _Rows(images, self.rows)
+        self.samples = None if active is None else active.nonzero()[0].tolist()
+        self.subset = images if self.samples is None else _SampleImages(images, self.samples)
 
     def apply(self, name: str, params: Params) -> ImagesBatch:
+        """Return an image of all samples, transformed in the active ones."""
         images = self.images[name]
-        if self.rows == []:
+        if self.samples == []:
             return images
-        params = params if self.rows is None else params.rows(self.rows)
-        new = self.transform.voxels(self.some, name, params)
-        affine = self.transform.affine_of(self.some, name, params)
-        if self.rows is None:
+        params = params if self.samples is None else params.rows(self.samples)
+        new = self.transform.voxels(self.subset, name, params)
+        affine = self.transform.affine_of(self.subset, name, params)
+        if self.samples is None:
             return images.with_data(new, affine)
         if new.shape[1:] != images.shape[1:]:
             raise ValueError(
@@ -76,20 +77,20 @@ class SampleSubset:
                 f"a batch out: {tuple(images.shape[1:])} became {tuple(new.shape[1:])}"
             )
         out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
-        out[rows_at(self.rows, out.device)] = new.to(out.dtype)
+        out[rows_at(self.samples, out.device)] = new.to(out.dtype)
         affines = images.affine.copy()
-        affines[self.rows] = affine
+        affines[self.samples] = affine
         return images.with_data(out, affines)
 
 
-class _Rows(Mapping[str, ImagesBatch]):
-    """Some samples of images, cut out when they are asked for."""
+class _SampleImages(Mapping[str, ImagesBatch]):
+    """Images of some samples, copied at each access."""
 
-    def __init__(self, images: Mapping[str, ImagesBatch], rows: Sequence[int]) -> None:
-        self.images, self.rows = images, rows
+    def __init__(self, images: Mapping[str, ImagesBatch], samples: Sequence[int]) -> None:
+        self.images, self.samples = images, samples
 
     def __getitem__(self, name: str) -> ImagesBatch:
-        return self.images[name].rows(self.rows)
+        return self.images[name].rows(self.samples)
 
     def __contains__(self, name: object) -> bool:
         return name in self.images

@@ -17,19 +17,19 @@ from .maps import NOTHING, check_spaces
 from .numbers import Numbers
 from .pending import Pending
 from .plan import Plan
-from .record import Record, check_places
+from .record import Record, warn_of_misplaced
 from .stages import Stage
 from .warp import PendingWarp
 
 
 class Executor:
-    """One call of a plan on a batch; the batch itself is left as it is.
+    """Execution of a plan on a batch; the batch itself is not changed.
 
     Args:
         plan: The plan.
         batch: The samples.
         numbers: Uniform numbers; by default those of the samples' seeds.
-        notes: List to which each stage is added in words, with the passes that it takes.
+        notes: List to which a description of each stage and of its passes is added.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Executor:
         self._stages = list(plan.stages)
 
     def finish(self) -> SubjectsBatch:
-        """Execute the stages that are left and return the result."""
+        """Execute the remaining stages and return the result."""
         while self._stages:
             self._execute(self._stages.pop(0))
         self.pending.flush()
-        self._note()
+        self._collect_notes()
         return self.batch
 
     def final_maps(self) -> dict[str, PendingWarp]:
@@ -63,36 +63,36 @@ class Executor:
         return {name: self.pending.warp(name) for name in self.batch.images}
 
     def finish_patch(self, first: Any, size: Triple) -> SubjectsBatch:
-        """Cut each image to a patch and execute the stages that are left.
+        """Crop each image to a patch and execute the remaining stages.
 
         Args:
-            first: First voxels of the patches on the grids of :meth:`final_maps`, [B, 3].
+            first: First voxel of each patch on the grids of :meth:`final_maps`, [B, 3].
             size: Voxels of a patch.
         """
         for warp in self.final_maps().values():
-            warp.cut(first, size)
+            warp.crop_to_patch(first, size)
         return self.finish()
 
     def _execute(self, stage: Stage) -> None:
-        if stage.role != "pointwise":  # which is carried out in the pass before it
+        if stage.role != "pointwise":  # that joins the pass of the stage before it
             self.pending.flush()
         if self.notes is not None:
-            self._note()
+            self._collect_notes()
             self.notes.append(self.plan.describe(stage))
         execute = {"spatial": self._spatial, "pointwise": self._pointwise, "volume": self._volume}
         execute[stage.role](stage)
 
-    def _note(self) -> None:
+    def _collect_notes(self) -> None:
         if self.notes is not None:
             self.notes.extend(self.pending.take_notes())
 
     def _params(
         self, number: int, context: Context, for_all: bool = False
     ) -> tuple[Params, Any] | None:
-        """Return parameters of a step and the samples that are active, and record them.
+        """Return the parameters of a step and its active samples, [B], and record them.
 
-        None if every sample is left as it is. With ``for_all``, something happens to samples that
-        are left out as well: they get an image, if an empty one, and a record of it.
+        None if no sample is active. With ``for_all``, the step is recorded for inactive samples
+        too, since it adds an image to them: an empty one.
         """
         step, batch = self.plan.steps[number], self.batch
         active = self.numbers.active(step)
@@ -108,15 +108,15 @@ class Executor:
             params = params.gate(active)
         names = step.names or context.names
         untouched = tuple([name for name in batch.images if name not in context.names])
-        whom = None if for_all else active
+        recorded = None if for_all else active
         moved = step.role == "spatial" and not step.traits.regrids
         spaces = step.spaces or (context.spaces if moved else ())
-        record = Record(step.transform, params, names, untouched, whom, spaces, step.fuse)
+        record = Record(step.transform, params, names, untouched, recorded, spaces, step.fuse)
         batch.records.append(record)
         return params, active
 
-    def _keep(self, number: int) -> None:
-        """Keep images as they are before a step, under other names."""
+    def _store_kept(self, number: int) -> None:
+        """Store images as they are before a step, under other names."""
         keep = self.plan.steps[number].keep
         if not keep:
             return
@@ -129,35 +129,35 @@ class Executor:
 
     def _spatial(self, stage: Stage) -> None:
         pending = self.pending
-        images = ContextImages(self.batch.images, pending.warps, pending.note_look)
+        images = ContextImages(self.batch.images, pending.warps, pending.note_early_sampling)
         for number in stage.steps:
-            self._keep(number)
-            step, names = self.plan.steps[number], self.numbers.where.names[number]
+            self._store_kept(number)
+            step, names = self.plan.steps[number], self.numbers.places.names[number]
             transform, traits = step.transform, step.traits
             if not names:
                 continue
-            if step.role == "volume":  # it commutes with interpolation
+            if step.role == "volume":  # commutes with interpolation
                 if transform.computes:
                     pending.compute(names)
-                pending.cut_to_view()
-                self._change(number)
+                pending.crop_to_fields_of_view()
+                self._apply_volume(number)
                 continue
-            wish = transform.interpolation() or NOTHING
-            if wish.image not in (None, "nearest"):
+            interpolation = transform.interpolation() or NOTHING
+            if interpolation.image not in (None, "nearest"):
                 pending.compute(names)
             warps = [pending.warp(name) for name in names]
             if step.pads or not traits.parallel or not traits.regrids:
-                fills = [wish.of(warp.kind)[1] for warp in warps]
-                warps = pending.enclose(names, warps, fills, traits.regrids)
+                fills = [interpolation.of(warp.kind)[1] for warp in warps]
+                warps = pending.add_fields_of_view(names, warps, fills, traits.regrids)
             spaces = tuple([warp.space for warp in warps])
             if len(names) > 1 and getattr(transform, "check_shape", True):
                 check_spaces(dict(zip(names, spaces, strict=True)), transform.name)
             context = Context(names, spaces, images)
             if step.params is not None:
-                check_places(step, names, spaces)
+                warn_of_misplaced(step, names, spaces)
             drawn = self._params(number, context)
             for warp in warps:
-                warp.follow(wish, traits)
+                warp.note_step(interpolation, traits)
             if drawn is None:
                 continue
             maps = () if traits.regrids else transform.maps(drawn[0], context)
@@ -171,39 +171,39 @@ class Executor:
     def _pointwise(self, stage: Stage) -> None:
         images, context = self.batch.images, None
         for number in stage.steps:
-            self._keep(number)
-            step, names = self.plan.steps[number], self.numbers.where.names[number]
+            self._store_kept(number)
+            step, names = self.plan.steps[number], self.numbers.places.names[number]
             if not names:
                 continue
             self.pending.compute(names)
-            if context is None or context.names != names:  # within a stage grids stay what they are
+            if context is None or context.names != names:  # grids do not change within the stage
                 context = Context(names, tuple([images[name].space for name in names]))
             drawn = self._params(number, context)
             if drawn is None:
                 continue
             params, active = drawn
-            known = step.names or names
+            recorded = step.names or names
             for name in names:
-                if name in known:
-                    column = params.column(known.index(name))
+                if name in recorded:
+                    column = params.column(recorded.index(name))
                     self.pending.append(name, step.transform.operation(column, active))
 
     def _volume(self, stage: Stage) -> None:
         for number in stage.steps:
-            self._keep(number)
+            self._store_kept(number)
             transform = self.plan.steps[number].transform
-            names = self.numbers.where.names[number]
+            names = self.numbers.places.names[number]
             if not names:
                 continue
             created = add_created(transform, self.batch)
             if transform.computes:
                 self.pending.compute(names)
             self.pending.flush()
-            self._change(number, created)
+            self._apply_volume(number, created)
 
-    def _change(self, number: int, for_all: bool = False) -> None:
-        """Apply a volume transform to the voxels that there are."""
-        step, names = self.plan.steps[number], self.numbers.where.names[number]
+    def _apply_volume(self, number: int, for_all: bool = False) -> None:
+        """Apply a volume transform to the current voxels of the batch."""
+        step, names = self.plan.steps[number], self.numbers.places.names[number]
         batch, transform = self.batch, step.transform
         images = ContextImages(batch.images)
         context = Context(names, tuple(images.space(name) for name in names), images)
@@ -211,14 +211,14 @@ class Executor:
         if drawn is None:
             return
         params, active = drawn
-        known = step.names or names
+        recorded = step.names or names
         samples = SampleSubset(transform, dict(batch.images), active)
         for name in names:
             if step.traits.regrids:
-                column = transform.column(params, known, name, images.space(name))
-            elif name in known:
-                column = known.index(name)
-            else:  # added later: it follows the others if they share parameters
+                column = transform.column(params, recorded, name, images.space(name))
+            elif name in recorded:
+                column = recorded.index(name)
+            else:  # added after the record: use the parameters that all images share, if they do
                 column = 0 if transform.shares else None
             if column is not None:
                 batch.images[name] = samples.apply(name, params.column(column))
@@ -226,15 +226,15 @@ class Executor:
 
 
 def run(plan: Plan, batch: SubjectsBatch, numbers: Numbers | None = None) -> SubjectsBatch:
-    """Execute a plan on a batch; the batch itself is left as it is."""
+    """Execute a plan on a batch; the batch itself is not changed."""
     return Executor(plan, batch, numbers).finish() if plan.steps else batch
 
 
 def explain(plan: Plan, batch: SubjectsBatch) -> str:
-    """Return the stages of a plan, each with the passes over the voxels of a batch that it takes.
+    """Describe the stages of a plan, and the passes over the voxels of a batch that each takes.
 
-    Nothing is computed where shapes and types say it all; where a transform looks at voxels, the
-    plan is executed and the result thrown away. Random numbers are not used up.
+    Nothing is computed where shapes and dtypes suffice. Where a transform looks at voxels, the plan
+    is executed and the result discarded. The states of random generators are restored.
     """
     state = torch.get_rng_state()
     try:

@@ -1,7 +1,7 @@
-"""Spatial behaviour as data: maps, interpolation, and traits by which steps share a sampling.
+"""Spatial maps, interpolation, and the traits that decide which steps share a sampling.
 
-Maps are pull-backs in the world, in millimetres: one motion for all images of a subject. Each image
-turns them into a map between its own voxels.
+Maps are pull-backs in the world, in millimetres: one motion for all images of a subject. For each
+image they are converted to a map between its own voxels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...geometry import Space
 
 @dataclass(frozen=True)
 class SpatialTraits:
-    """Spatial behaviour of a transform, by which the engine decides what shares a sampling.
+    """Properties of a spatial transform by which the engine decides which steps share a sampling.
 
     Args:
         bends: The map is not affine.
@@ -38,7 +38,7 @@ class SpatialTraits:
 
 
 class BSplineField(NamedTuple):
-    """A bending map of the world, ``p -> p + d(p)``: where an output point comes from.
+    """Elastic map of the world, ``p -> p + d(p)``, from output points to input points.
 
     Args:
         control_points: Displacement d in mm along RAS+, [B, 3, N0, N1, N2].
@@ -52,13 +52,13 @@ class BSplineField(NamedTuple):
 
 
 class SpatialMap(NamedTuple):
-    """One step of a spatial transform, as a pull-back in the world: first bend, then ``matrix``.
+    """Map of a spatial transform, as a pull-back in the world: first ``elastic``, then ``matrix``.
 
     Args:
         matrix: Output world to input world, [B, 4, 4].
         elastic: Bending applied to output points before the matrix.
         space: Grid of the output; that of the input by default.
-        inverse: Of the matrix, where it is known.
+        inverse: Inverse of the matrix, if it is known; computed when needed otherwise.
     """
 
     matrix: Array | None = None
@@ -68,7 +68,7 @@ class SpatialMap(NamedTuple):
 
 
 class Interpolation(NamedTuple):
-    """How a spatial transform reads voxels.
+    """Interpolation and fill of a spatial transform.
 
     Args:
         image: Interpolation of scalar images; None where the transform only moves whole voxels.
@@ -90,11 +90,11 @@ class Interpolation(NamedTuple):
 
     @property
     def fills(self) -> tuple[str | float | None, float | None]:
-        """Values outside scalar images and label maps."""
+        """Fill of scalar images and of label maps."""
         return self.image_fill, self.label_fill
 
     def of(self, kind: str) -> tuple[Any, Any]:
-        """Interpolation and value outside for images of a kind."""
+        """Return the interpolation and the fill for images of a kind."""
         if kind == INTENSITY:
             return self.image, self.image_fill
         return self.label, self.label_fill
@@ -105,7 +105,7 @@ NOTHING = Interpolation(None, None, None, None)
 
 
 def check_spaces(spaces: dict[str, Space], transform: str) -> None:
-    """Refuse images that differ in shape while their affines say that they should not."""
+    """Raise a ValueError if images share an affine but not a shape."""
     if len(spaces) < 2:
         return
     first_name, first = next(iter(spaces.items()))

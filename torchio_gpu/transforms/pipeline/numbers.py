@@ -1,4 +1,4 @@
-"""Uniform numbers of a pipeline: all of them at once, each at a place of its own."""
+"""Uniform random numbers of a pipeline, all drawn at once, and their assignment to steps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .steps import Decision, Step, Steps
 
 @dataclass(frozen=True)
 class NumberLayout:
-    """Places of the numbers of a pipeline, for images of some names.
+    """Assignment of uniform numbers to the steps and decisions of a pipeline.
 
     Args:
-        layout: Requests of numbers; the first ones are those of the decisions.
+        layout: Requests for numbers; the first ones are those of the decisions.
         names: Images that each step changes.
-        requests: Requests for the parameters of each step, by their numbers.
+        requests: Indices, in the layout, of the requests for the parameters of each step.
     """
 
     layout: random.Layout
@@ -30,7 +30,7 @@ class NumberLayout:
 
 
 def lay_out(pipeline: Steps, kinds: Kinds, others: tuple[str, ...]) -> NumberLayout:
-    """Find the images that each step changes, and the places of its random numbers.
+    """Find the images that each step changes, and assign random numbers to it.
 
     Args:
         pipeline: Steps and decisions.
@@ -40,26 +40,29 @@ def lay_out(pipeline: Steps, kinds: Kinds, others: tuple[str, ...]) -> NumberLay
     requests = [(decision.position, 0, decision.draws) for decision in pipeline.decisions]
     names: list[tuple[str, ...]] = []
     own: list[list[int]] = []
-    there = dict(kinds)  # as the pipeline goes on, images are added
+    available = dict(kinds)  # grows as steps add images
     for step in pipeline.steps:
         transform = step.transform
-        there |= {new: there[name] for name, new in (step.keep or {}).items() if name in there}
+        keep = (step.keep or {}).items()
+        available |= {new: available[name] for name, new in keep if name in available}
         missing = others if step.params is None else None
-        created = transform.creates(tuple(there.items())) if step.role == "volume" else None
-        known = there if created is None else {created.name: INTENSITY, **there}
-        kinds = tuple(known.items())
+        created = None
+        if step.role == "volume":
+            created = transform.creates(tuple(available.items()))
+        extended = available if created is None else {created.name: INTENSITY, **available}
+        kinds = tuple(extended.items())
         allowed = [outer.select(kinds, missing) for outer in step.within]
         selected = tuple(
             name
             for name in transform.select(kinds, missing)
             if name not in step.untouched and all(name in names for names in allowed)
         )
-        there = known if selected else there
+        available = extended if selected else available
         names.append(selected)
         own.append([])
         if step.params is None and transform.draws:
-            # an image's stream follows from its name: parameters of one image do not depend
-            # on which others the subject has
+            # the stream of an image is derived from its name, so that its parameters do not
+            # depend on which other images the subject has
             streams = [1] if transform.shares else [crc32(name.encode()) for name in selected]
             for stream in streams:
                 own[-1].append(len(requests))
@@ -72,28 +75,28 @@ class Numbers:
     """Uniform numbers of one call.
 
     Args:
-        where: Their places.
+        places: Assignment of the numbers to steps and decisions.
         u: The numbers, [B, N].
-        decisions: Decisions that are taken by them.
+        decisions: Decisions that some of the numbers are for.
     """
 
-    where: NumberLayout
+    places: NumberLayout
     u: np.ndarray
     decisions: Sequence[Decision] = ()
-    _taken: dict[int, np.ndarray] = field(default_factory=dict)
+    _decided: dict[int, np.ndarray] = field(default_factory=dict)
 
     def _of_request(self, request: int) -> np.ndarray:
-        return self.u[:, self.where.layout.columns[request]]
+        return self.u[:, self.places.layout.columns[request]]
 
     def _branches(self, decision: int) -> np.ndarray:
-        """Return which branches of a decision the samples take, [B, branches]."""
-        if decision not in self._taken:
+        """Return the branches of a decision that the samples take, [B, branches] bool."""
+        if decision not in self._decided:
             numbers = self._of_request(decision)
-            self._taken[decision] = self.decisions[decision].decide(numbers)
-        return self._taken[decision]
+            self._decided[decision] = self.decisions[decision].decide(numbers)
+        return self._decided[decision]
 
     def active(self, step: Step) -> np.ndarray | None:
-        """Return which samples a step transforms, [B]; None for all."""
+        """Return the samples that a step transforms, [B] bool; None for all."""
         if not step.branches:
             return None
         masks = [self._branches(decision)[:, branch] for decision, branch in step.branches]
@@ -101,11 +104,11 @@ class Numbers:
 
     def of_step(self, number: int, step: Step) -> np.ndarray:
         """Return the numbers of a step: [B, draws], or [B, M, draws] if images have their own."""
-        requests, shares = self.where.requests[number], step.transform.shares
+        requests, shares = self.places.requests[number], step.transform.shares
         if len(requests) == 1:
             found = self._of_request(requests[0])
             return found if shares else found[:, None]
         if not requests:
-            images = () if shares else (len(self.where.names[number]),)
+            images = () if shares else (len(self.places.names[number]),)
             return np.empty((len(self.u), *images, 0))
         return np.stack([self._of_request(request) for request in requests], 1)

@@ -1,4 +1,4 @@
-"""Pipelines for patches: of what can be computed for a patch alone, nothing else is computed."""
+"""Pipelines in two parts: one for whole volumes, one that computes patches alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .steps import Step, Steps
 
 
 class Patchwise:
-    """Pipeline in two halves: one for whole volumes, one for patches of them.
+    """Pipeline in two parts: one for whole volumes, one for patches of them.
 
-    A step that needs a whole volume, and all that comes before it, is carried out on the volume; so
-    is what comes before the last spatial stage. That stage and the pointwise steps after it are
-    carried out for patches, with other random numbers for each.
+    Steps up to the last one that needs a whole volume are executed on the volume, and so are steps
+    before the last spatial stage. That stage and the pointwise steps after it are executed for
+    patches, with other random numbers for each.
 
     Args:
         pipeline: Steps and decisions.
@@ -30,51 +30,50 @@ class Patchwise:
         self._positions = pipeline.position
         self.before = Plan(Steps(steps[:at], decisions))
         self.after = Plan(Steps(steps[at:], decisions))
-        # What is decided for a volume holds for its patches.
+        # Patches of a volume share the decisions that were taken for it.
         self._shared = sorted({number for step in steps[:at] for number, _ in step.branches})
 
     def whole(self, batch: SubjectsBatch) -> tuple[SubjectsBatch, np.ndarray]:
-        """Execute the first half, for whole volumes.
+        """Execute the first part, for whole volumes.
 
         Returns:
-            The volumes, and the random numbers of decisions that their patches are bound to,
-            [B, N].
+            The volumes, and the random numbers of the decisions that their patches share, [B, N].
         """
         numbers = self.before.numbers(batch)
         decisions = numbers.u[:, self._columns(self.before, batch)]
         return run(self.before, batch, numbers), decisions
 
     def patches(self, batch: SubjectsBatch, decisions: np.ndarray) -> Executor:
-        """Begin the second half, for one patch of each sample.
+        """Begin the second part, for one patch of each sample.
 
-        Ask the executor for :meth:`.Executor.final_maps`, and let it finish with a window.
+        Take the maps from :meth:`.Executor.final_maps`, and call :meth:`.Executor.finish_patch`.
 
         Args:
-            batch: Result of :meth:`whole`, of which samples may occur several times.
-            decisions: Likewise.
+            batch: Result of :meth:`whole`, in which samples may be repeated.
+            decisions: Random numbers of decisions, from the same call, [B, N].
         """
         numbers = self.after.numbers(batch)
         numbers.u[:, self._columns(self.after, batch)] = decisions
-        if batch.streams is not None:  # positions of the first half are used up as well
+        if batch.streams is not None:  # skip the positions of the first part
             batch.streams.take(self._positions - self.after.positions)
         return Executor(self.after, batch, numbers)
 
     def _columns(self, plan: Plan, batch: SubjectsBatch) -> np.ndarray:
-        """Return the columns of the numbers of shared decisions among those of a plan."""
+        """Return the columns, in the numbers of a plan, of the shared decisions."""
         layout = plan.layout(batch).layout
         every = np.arange(layout.columns[-1].stop if layout.columns else 0)
         parts = [every[layout.columns[decision]] for decision in self._shared]
         return np.concatenate(parts) if parts else every[:0]
 
     def __str__(self) -> str:
-        halves = (("for each volume", self.before), ("for each patch", self.after))
-        return "\n".join(f"{when}:\n{plan}" for when, plan in halves if plan.steps)
+        parts = (("for each volume", self.before), ("for each patch", self.after))
+        return "\n".join(f"{when}:\n{plan}" for when, plan in parts if plan.steps)
 
 
 def _split(steps: Sequence[Step]) -> int:
-    """Return the number of the first step that is carried out for patches."""
-    needs = [n + 1 for n, step in enumerate(steps) if step.role == "volume"]
-    at = needs[-1] if needs else 0
+    """Return the number of the first step that is executed for patches."""
+    after_volume = [n + 1 for n, step in enumerate(steps) if step.role == "volume"]
+    at = after_volume[-1] if after_volume else 0
     spatial = [stage for stage in stages_of(steps[at:]) if stage.role == "spatial"]
     return at + spatial[-1].steps[0] if spatial else at
 

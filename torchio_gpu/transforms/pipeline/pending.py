@@ -15,10 +15,10 @@ from ...data.image import INTENSITY
 from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
 from ...geometry import spacing
-from .sampling import Part, sample, sample_together, together_with
+from .sampling import Part, can_sample_together, sample, sample_together
 from .warp import PendingWarp
 
-#: One pass over an image: its name, and a phrase.
+#: Pass over an image: name of the image, and a description.
 Note = tuple[str, str]
 
 
@@ -30,9 +30,9 @@ class Pending:
         batch: The images; a flush replaces those that change.
         warps: Pending maps of images.
         operations: Pending pointwise operations of images, after their maps.
-        computed: Scalar images that a step computes with. Integers become float32 even if every
-            decision says no: the type of a batch must not depend on one.
-        notes: Passes so far, if they are wanted.
+        computed: Scalar images that a step computes with. Integers become float32 even if no
+            sample is active: the dtype of a batch must not depend on random numbers.
+        notes: Passes so far, if they are to be recorded.
     """
 
     batch: SubjectsBatch
@@ -42,22 +42,22 @@ class Pending:
     notes: list[Note] | None = None
 
     def note(self, name: str, phrase: Callable[[], str]) -> None:
-        """Write down a pass over an image, if that is wanted."""
+        """Record a pass over an image, if passes are recorded."""
         if self.notes is not None:
             self.notes.append((name, phrase()))
 
-    def note_look(self, name: str) -> None:
-        """Write down that an image was sampled for a look at it."""
-        self.note(name, lambda: "sampled for a look at its voxels")
+    def note_early_sampling(self, name: str) -> None:
+        """Record that an image was sampled early, as parameters depend on its voxels."""
+        self.note(name, lambda: "sampled early, as parameters depend on its voxels")
 
     def take_notes(self) -> list[str]:
-        """Return what was written down, a line for each pass, and forget it."""
+        """Return the recorded passes, one line each, and clear the record."""
         lines = [f"    {name}: {phrase}" for name, phrase in self.notes or ()]
         self.notes = []
         return lines
 
     def compute(self, names: Sequence[str]) -> None:
-        """Note that a step computes with the voxels of some images."""
+        """Record that a step computes with the voxels of some images."""
         images = self.batch.images
         self.computed.update(name for name in names if images[name].kind == INTENSITY)
 
@@ -66,62 +66,65 @@ class Pending:
         self.operations.setdefault(name, []).append(operation)
 
     def warp(self, name: str) -> PendingWarp:
-        """Return the pending maps of an image, none as yet if there were none."""
+        """Return the pending maps of an image; add an empty entry if it has none."""
         if name not in self.warps:
             images = self.batch.images[name]
             space = images.space
             self.warps[name] = PendingWarp(space, space, images.kind)
         return self.warps[name]
 
-    def enclose(
+    def add_fields_of_view(
         self,
         names: Sequence[str],
         warps: list[PendingWarp],
         fills: Sequence[str | float | None],
         regrids: bool,
     ) -> list[PendingWarp]:
-        """Keep the fields of view before a step that may bring something else into view.
+        """Record the fields of view before a step that may bring other voxels into view.
 
-        Where one is no box in the source, all images are sampled first.
+        If one is no cuboid of source voxels, all images are sampled first.
 
         Args:
             names: Images that the step changes.
-            warps: Their maps.
-            fills: Values, or rules of values, that the step gives to what is outside.
+            warps: Their pending maps.
+            fills: Fills of the step, or rules for them.
             regrids: The step changes the grid, rather than move content on it.
 
         Returns:
-            Their maps, new ones if they were sampled.
+            Their pending maps, new ones if they were sampled.
         """
-        enclosed = [warp.enclose(fill, regrids) for warp, fill in zip(warps, fills, strict=True)]
-        if all(enclosed):
+        pairs = zip(warps, fills, strict=True)
+        added = [warp.add_field_of_view(fill, regrids) for warp, fill in pairs]
+        if all(added):
             return warps
         self.flush_within()
         warps = [self.warp(name) for name in names]
         for warp, fill in zip(warps, fills, strict=True):
-            warp.enclose(fill, regrids)
+            warp.add_field_of_view(fill, regrids)
         return warps
 
-    def cut_to_view(self) -> None:
-        """Cut all images to their fields of view, for a step that computes with their voxels.
+    def crop_to_fields_of_view(self) -> None:
+        """Crop all images to their fields of view, for a step that computes with their voxels.
 
-        Where that cannot be done by whole voxels they are sampled, as where it costs nothing.
+        They are sampled instead if no field of view of whole voxels is close enough, or if
+        sampling only moves voxels, which loses nothing.
         """
         warps = self.warps.values()
-        exact = all(warp.moves_voxels for warp in warps)
-        if exact or self._differ() or any(warp.whole_view() is None for warp in warps):
+        exact = all(warp.moves_whole_voxels for warp in warps)
+        if exact or self._maps_differ() or any(w.field_of_view_in_voxels() is None for w in warps):
             self.flush_within()
             return
         for name, warp in self.warps.items():
             images = self._as_computed(name)
-            cut = self.batch.images[name] = warp.cut_to_view(images)
-            if cut is not images:
-                self.note(name, partial(_from_to, images, "copied to", cut))
+            cropped = self.batch.images[name] = warp.crop_to_field_of_view(images)
+            if cropped is not images:
+                self.note(name, partial(_describe_pass, images, "copied to", cropped))
 
     def flush_within(self) -> None:
-        """Execute what is pending, in the middle of a spatial stage.
+        """Execute what is pending in the middle of a spatial stage.
 
-        How fields of view end in what follows must not depend on that: samples differ in it.
+        Keeps ``regridded``: it decides how later steps treat the ends of fields of view, and must
+        not depend on an early flush, which depends on the samples of the batch.
         """
         regridded = {name: warp.regridded for name, warp in self.warps.items()}
         self.flush()
@@ -139,7 +142,9 @@ class Pending:
     def _flush_each(self) -> None:
         groups = self._groups()
         for names in groups:
-            parts = [Part(self.warps[n], self._as_computed(n), self._of(n)) for n in names]
+            parts = [
+                Part(self.warps[n], self._as_computed(n), self._operations_of(n)) for n in names
+            ]
             if len(parts) > 1:
                 sampled = sample_together(parts)
             else:
@@ -150,25 +155,25 @@ class Pending:
         done = {name for names in groups for name in names}
         for name in [name for name in self.batch.images if name not in done]:
             images = self.batch.images[name] = self._as_computed(name)
-            if operations := self._of(name):
+            if operations := self._operations_of(name):
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, operations))
                 self.note(name, lambda: "one pass over its voxels")
 
     def _groups(self) -> list[list[str]]:
-        """Return the images to sample, those together whose voxels are read at the same places."""
+        """Return the images to sample, grouped by those that are sampled at the same places."""
         groups: list[list[str]] = []
-        for name in [name for name, warp in self.warps.items() if warp.moved]:
+        for name in [name for name, warp in self.warps.items() if warp.has_maps]:
             for group in groups:
-                if self._moves_with(name, group[0]):
+                if self._sampled_with(name, group[0]):
                     group.append(name)
                     break
             else:
                 groups.append([name])
         return groups
 
-    def _moves_with(self, name: str, other: str) -> bool:
+    def _sampled_with(self, name: str, other: str) -> bool:
         """Return True if two images are sampled at the same places, on the same device."""
-        if not together_with(self.warps[other], self.warps[name]):
+        if not can_sample_together(self.warps[other], self.warps[name]):
             return False
         return self.batch.images[name].device == self.batch.images[other].device
 
@@ -177,14 +182,14 @@ class Pending:
         if name != names[0] and not count:
             self.note(name, partial("together with {}".format, names[0]))
             return
-        how = "copied to" if part.warp.exact else "sampled on"
-        self.note(name, partial(_from_to, part.images, how, out, count))
+        how = "copied to" if part.warp.sampled_exactly else "sampled on"
+        self.note(name, partial(_describe_pass, part.images, how, out, count))
 
-    def _of(self, name: str) -> list[Operation]:
+    def _operations_of(self, name: str) -> list[Operation]:
         return self.operations.get(name, [])
 
-    def _differ(self) -> bool:
-        """Return True if images have different pending maps: their voxels do not correspond."""
+    def _maps_differ(self) -> bool:
+        """Return True if images have different pending maps, so that voxels do not correspond."""
         warps = [self.warps.get(name) for name in self.batch.images]
         matrices = [None if warp is None else warp.matrix for warp in warps]
         first = matrices[0]
@@ -197,19 +202,19 @@ class Pending:
         return not all(map(same, matrices))
 
     def _as_computed(self, name: str) -> ImagesBatch:
-        """Return an image in the type that steps compute with, where one does."""
+        """Return an image, as floats if a step computes with it."""
         images = self.batch.images[name]
         return images.floating() if name in self.computed else images
 
 
-def _from_to(before: ImagesBatch, done: str, after: ImagesBatch, operations: int = 0) -> str:
-    """Return a pass from one grid to another in words."""
+def _describe_pass(before: ImagesBatch, done: str, after: ImagesBatch, operations: int = 0) -> str:
+    """Describe a pass from one grid to another."""
     more = f", and {operations} operations on what is read" if operations else ""
-    return f"{_grid(before)} {done} {_grid(after)}{more}"
+    return f"{_describe_grid(before)} {done} {_describe_grid(after)}{more}"
 
 
-def _grid(images: ImagesBatch) -> str:
-    """Return a grid in words: its shape and, where samples agree, its spacing."""
+def _describe_grid(images: ImagesBatch) -> str:
+    """Describe a grid: its shape and, if samples agree, its spacing."""
     shape = "x".join(map(str, images.spatial_shape))
     distance = spacing(images.affine)
     if np.ptp(distance, axis=0).max() > 1e-6:

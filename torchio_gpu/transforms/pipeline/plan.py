@@ -1,13 +1,13 @@
-"""Plans: steps of a pipeline and the stages in which they are executed, as data.
+"""Plan of a pipeline: its steps, and the stages in which they are executed.
 
 Neighbouring spatial steps form a stage: their maps are composed in the world, in float64 on the
 host, and each image is sampled once, on the final grid. Neighbouring pointwise steps form a stage
 too: a list of operations, applied as the voxels of the spatial stage before it are read, or in a
-pass of its own. A step that needs the whole volume at once stands by itself, and is carried out on
-those samples only that it changes.
+pass of its own. A step that needs the whole volume at once is a stage of its own, and is executed
+for active samples only.
 
 A step that changes intensities linearly commutes with interpolation. Between spatial steps it is
-carried out on the voxels that wait to be sampled, so that these are sampled once all the same.
+executed before the pending maps, so that the image is sampled only once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .numbers import NumberLayout, Numbers, lay_out
 from .stages import Stage, stages_of
 from .steps import Steps
 
-#: Batches of so many kinds of images are remembered.
-_KNOWN = 64
+#: Layouts to cache, at most: one for each set of image names and kinds.
+_MAX_LAYOUTS = 64
 
 
 class Plan:
@@ -40,31 +40,31 @@ class Plan:
 
     @property
     def positions(self) -> int:
-        """Count of the pipeline positions that a call uses up."""
+        """Number of pipeline positions that a call uses up."""
         return self.pipeline.position
 
     def layout(self, batch: SubjectsBatch) -> NumberLayout:
-        """Return the images that the steps change and the places of their numbers."""
+        """Return the images that the steps change and the assignment of their random numbers."""
         key = batch.kinds, tuple(batch.metadata)
-        known = self._layouts.get(key)
-        if known is None:
-            if len(self._layouts) >= _KNOWN:  # names that never come again must not add up
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _MAX_LAYOUTS:  # new names in each batch must not leak memory
                 self._layouts.clear()
-            known = self._layouts[key] = lay_out(self.pipeline, *key)
-        return known
+            layout = self._layouts[key] = lay_out(self.pipeline, *key)
+        return layout
 
     def numbers(self, batch: SubjectsBatch) -> Numbers:
         """Return all uniform numbers that the pipeline needs for a batch."""
-        where = self.layout(batch)
+        places = self.layout(batch)
         streams = batch.streams or random.streams_for(batch.batch_size)
         base = streams.take(self.positions)
         u = np.empty((batch.batch_size, 0))
-        if where.layout.requests:
-            u = random.uniforms(streams.seeds, where.layout, base)
-        return Numbers(where, u, self.pipeline.decisions)
+        if places.layout.requests:
+            u = random.uniforms(streams.seeds, places.layout, base)
+        return Numbers(places, u, self.pipeline.decisions)
 
     def describe(self, stage: Stage) -> str:
-        """Return a stage in one line."""
+        """Describe a stage in one line."""
         names = " -> ".join(self.steps[n].transform.name for n in stage.steps)
         return f"{stage.role}: {names}  (ends: {stage.reason})"
 

@@ -1,4 +1,4 @@
-"""Members of a transform that the engine uses; the classes themselves are above the engine."""
+"""Protocols of the transforms that the engine executes; the classes are in higher layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Images = Mapping[str, ImagesBatch]
 
 
 class CreatedImage(NamedTuple):
-    """Scalar image that a transform creates, and the image whose space it takes."""
+    """Name of a scalar image that a transform creates, and of the image whose space it takes."""
 
     name: str
     like: str
@@ -29,7 +29,7 @@ class CreatedImage(NamedTuple):
 class Operator(Protocol):
     """Transform as the engine sees it.
 
-    Members of one role are used only where :attr:`role` says that they are there.
+    Members of the protocol of a role are used only on transforms of that :attr:`role`.
     """
 
     @property
@@ -59,7 +59,9 @@ class SpatialOperator(Operator, Protocol):
 class GridOperator(SpatialOperator, Protocol):
     """Transform of the role 'spatial' that gives each image a grid of its own."""
 
-    def column(self, params: Any, known: Sequence[str], name: str, space: Space) -> int | None: ...
+    def column(
+        self, params: Any, recorded: Sequence[str], name: str, space: Space
+    ) -> int | None: ...
     def regrid(self, params: Any, column: int | None, space: Space) -> SpatialMap: ...
 
 

@@ -1,4 +1,4 @@
-"""Records of what was applied to a batch."""
+"""Records of the transforms that were applied to a batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from torch import Tensor
 
 from ...arrays import Array
-from ...data.travel import fault_of
+from ...data.pickling import pickling_error
 from ...geometry import Space, orientation, spacing
 from ..parameters.params import Params
 
 
-class Unpicklable:
-    """Stand-in for a transform that could not be pickled, in the history of another process.
+class UnpicklableTransform:
+    """Placeholder for a transform that could not be pickled, in the history of another process.
 
-    It can be looked at and not applied: the function that it held stayed behind.
+    It can be printed but not applied: the function that it needs stayed in the other process.
     """
 
     is_invertible = False
@@ -42,16 +42,16 @@ class Unpicklable:
 
 
 def _portable(transform: Any) -> Any:
-    """Return a transform that can be pickled: itself, or its stand-in."""
-    known: Any = transform.__dict__.get("_portable")
-    if known is None:
-        known = True if fault_of(transform) is None else Unpicklable(transform)
-        transform.__dict__["_portable"] = known
-    return transform if known is True else known
+    """Return a transform that can be pickled: itself, or a placeholder."""
+    portable: Any = transform.__dict__.get("_portable")
+    if portable is None:
+        portable = True if pickling_error(transform) is None else UnpicklableTransform(transform)
+        transform.__dict__["_portable"] = portable
+    return transform if portable is True else portable
 
 
 def _without_graph(_: str, value: Array) -> Array:
-    """Return a parameter that can be sent: gradients do not leave their process."""
+    """Return a parameter that can be pickled: a tensor without its autograd graph."""
     return value.detach() if isinstance(value, Tensor) and not value.is_leaf else value
 
 
@@ -63,12 +63,11 @@ class Record:
         transform: The transform.
         params: Its parameters, one entry per sample.
         names: Images that the parameters are for.
-        untouched: Images that were there and were left alone; one that is added later, such as a
-            prediction, follows the others when the record is replayed or undone.
+        untouched: Images that existed and were not transformed; an image that is added later, such
+            as a prediction, follows the others when the record is replayed or undone.
         active: Samples that were transformed, [B]; None for all.
-        spaces: Spaces of the images that were moved, by which is seen whether one that was added
-            lies there.
-        fuse: It may have shared a pass.
+        spaces: Spaces of the images that were moved, to check that one that was added lies there.
+        fuse: The transform may have shared a pass.
     """
 
     transform: Any
@@ -79,19 +78,19 @@ class Record:
     spaces: tuple[Space, ...] = ()
     fuse: bool = True
 
-    #: Makes a transform of a record; set by :mod:`torchio_gpu.transforms.history`.
+    #: Converts a record to a transform; set by :mod:`torchio_gpu.transforms.history`.
     as_transform: ClassVar[Callable[[Record], Any]]
 
     def __getstate__(self) -> dict[str, Any]:
-        # a batch of a worker travels with its history, and one that cannot would never arrive
+        # a loader waits for ever for a batch whose history cannot be pickled
         params = self.params.change(_without_graph)
         return {**self.__dict__, "transform": _portable(self.transform), "params": params}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Record:
         return replace(self, params=copy.deepcopy(self.params, memo))
 
-    def row(self, sample: int) -> Record | None:
-        """Return the record of one sample, or None if the transform left it out."""
+    def of_sample(self, sample: int) -> Record | None:
+        """Return the record of one sample; None if the sample was not active."""
         if self.active is not None and not bool(self.active[sample]):
             return None
         one = slice(sample, sample + 1)
@@ -108,7 +107,7 @@ class Record:
         return type(self).as_transform(self).to_dict()  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
-        if isinstance(self.transform, Unpicklable) or not self.transform.draws:
+        if isinstance(self.transform, UnpicklableTransform) or not self.transform.draws:
             return repr(self.transform)
         return f"{self.transform.name}({self.params})"
 
@@ -118,16 +117,16 @@ def moving_transforms(records: Sequence[Record]) -> list[str]:
     return [r.transform.name for r in records if r.transform.traits is not None]
 
 
-def check_places(step: Any, names: Sequence[str], spaces: Sequence[Space]) -> None:
-    """Warn of images that were added since a motion was recorded, and lie elsewhere.
+def warn_of_misplaced(step: Any, names: Sequence[str], spaces: Sequence[Space]) -> None:
+    """Warn of images that were added after a recorded spatial step, and lie elsewhere.
 
-    They lie where the others did if their middle is within a voxel of that of one of them, and
-    their axes point the same way: a prediction may be of another spacing.
+    An image lies where another did if their centres are within a voxel of each other and their axes
+    have the same orientation: a prediction may have another spacing.
     """
     for name, space in zip(names, spaces, strict=True):
         if name in step.names or not step.spaces:
             continue
-        if not any(_is_there(space, known) for known in step.spaces):
+        if not any(_same_place(space, recorded) for recorded in step.spaces):
             warnings.warn(
                 f"{name!r} was added after {step.transform.name} was applied, and lies elsewhere: "
                 f"it is moved wrongly. Its affine is {space.affine[0].tolist()}, that of "
@@ -137,9 +136,9 @@ def check_places(step: Any, names: Sequence[str], spaces: Sequence[Space]) -> No
             )
 
 
-def _is_there(space: Space, known: Space) -> bool:
-    """Return True if an image on one grid lies where one on another did."""
-    codes = {orientation(affine) for affine in (*space.affine, *known.affine)}
-    apart = np.linalg.norm(space.centre - known.centre, axis=-1).max()
-    side = max(spacing(space.affine).max(), spacing(known.affine).max())
-    return len(codes) == 1 and bool(apart <= side)
+def _same_place(space: Space, recorded: Space) -> bool:
+    """Return True if two grids have the same orientation and centres within a voxel."""
+    codes = {orientation(affine) for affine in (*space.affine, *recorded.affine)}
+    distance = np.linalg.norm(space.centre - recorded.centre, axis=-1).max()
+    side = max(spacing(space.affine).max(), spacing(recorded.affine).max())
+    return len(codes) == 1 and bool(distance <= side)

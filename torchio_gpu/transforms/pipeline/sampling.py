@@ -19,10 +19,10 @@ from ...geometry import apply_affine
 from ...shapes import Triple
 from .warp import PendingWarp
 
-#: Voxels around those that coordinates fall on which are looked at as well.
+#: Voxels that linear interpolation reads beyond those that coordinates fall on.
 _MARGIN = 1
-#: As a share of the source, up to how large a part is worth being cut out before it is read.
-_WORTH = 0.7
+#: Largest part to copy before sampling, as a share of the source: a larger one saves no time.
+_MAX_SHARE = 0.7
 
 
 class Part(NamedTuple):
@@ -37,77 +37,83 @@ def sample(
     warp: PendingWarp, images: ImagesBatch, operations: Sequence[Operation] = ()
 ) -> ImagesBatch:
     """Sample an image through all its pending maps at once, and apply operations to the result."""
-    voxel_map, (mode, rule) = warp.voxel_map(), warp.reads
+    voxel_map, (mode, rule) = warp.voxel_map(), warp.interpolation_and_fill
     matrix = voxel_map.matrix
-    warp.exact = not warp.turned and F.is_exact(matrix)
-    if warp.exact:
-        mode = "nearest"  # values are moved, whatever was asked for
-    if warp.outer_box is None:
-        fields = warp.fields(images)
+    warp.sampled_exactly = not warp.off_axis and F.is_exact(matrix)
+    if warp.sampled_exactly:
+        mode = "nearest"  # whole voxels move: no interpolation is needed
+    if warp.source_field_of_view is None:
+        fields = warp.resolved_fields(images)
     else:
-        rule, fields = warp.outer_box.rule, []
-    # What is outside costs a look at all voxels, which a mere permutation can do without.
-    unseen = warp.exact and _stays_inside(host(matrix), warp.space.shape, warp.source.shape)
-    fill = 0.0 if fields or unseen else images.fill_value(rule)
-    parallel = not warp.turned and not warp.exact and F.is_parallel(matrix)
-    region = None if warp.view is None else _region(warp, voxel_map, mode)
+        rule, fields = warp.source_field_of_view.rule, []
+    # A fill may be a statistic of all voxels: skip it if nothing outside is sampled.
+    inside = warp.sampled_exactly and _stays_inside(
+        host(matrix), warp.space.shape, warp.source.shape
+    )
+    fill = 0.0 if fields or inside else images.fill_value(rule)
+    parallel = not warp.off_axis and not warp.sampled_exactly and F.is_parallel(matrix)
+    region = None if warp.patch is None else _source_region(warp, voxel_map, mode)
     if region is None:
         data = images.data
     else:
         first, size = region
         fields = [FieldOfView(low - first, high - first, value) for low, high, value in fields]
-        data, matrix = images.part(first, size), _shift(-first) @ matrix
+        data, matrix = images.part(first, size), _translation(-first) @ matrix
         voxel_map = voxel_map._replace(matrix=matrix)
     if parallel:
         data = resample_volume(Reading(data, mode, fill, fields), warp.space.shape, matrix)
-        data = F.pointwise(data, operations, warp.view) if operations else data
+        data = F.pointwise(data, operations, warp.patch) if operations else data
     else:
         reading = Reading(data, mode, fill, fields, operations)
-        data = warp_volumes([reading], *voxel_map, warp.view)[0]
+        data = warp_volumes([reading], *voxel_map, warp.patch)[0]
     return images.with_data(data, warp.space.affine)
 
 
 def sample_together(parts: Sequence[Part]) -> list[ImagesBatch]:
-    """Sample images that move alike, for which :func:`together_with` is true, in one pass."""
+    """Sample images in one pass; :func:`can_sample_together` must be True for each pair."""
     readings = [
         Reading(p.images.data, mode, p.images.fill_value(rule), (), p.operations)
         for p in parts
-        for mode, rule in [p.warp.reads]
+        for mode, rule in [p.warp.interpolation_and_fill]
     ]
     data = warp_volumes(readings, *parts[0].warp.voxel_map())
     for part in parts:
-        part.warp.exact = False
+        part.warp.sampled_exactly = False
     return [p.images.with_data(x, p.warp.space.affine) for p, x in zip(parts, data, strict=True)]
 
 
-def together_with(warp: PendingWarp, other: PendingWarp) -> bool:
-    """Return True if the voxels of two images are read at the same places."""
+def can_sample_together(warp: PendingWarp, other: PendingWarp) -> bool:
+    """Return True if two images are sampled at the same places, by a pass that they can share."""
     grids = (warp.source.shape, warp.space.shape), (other.source.shape, other.space.shape)
-    if grids[0] != grids[1] or any(w.boxes or w.view is not None for w in (warp, other)):
+    if grids[0] != grids[1]:
+        return False
+    if any(w.fields_of_view or w.patch is not None for w in (warp, other)):
         return False
     one = warp.voxel_map()
-    apart = not warp.turned and (F.is_exact(one.matrix) or F.is_parallel(one.matrix))
-    if one.inverse or apart:  # which are not sampled point by point, or with no pass to share
+    by_axis = not warp.off_axis and (F.is_exact(one.matrix) or F.is_parallel(one.matrix))
+    if one.inverse or by_axis:  # passes of these take one image
         return False
-    return all(map(_equal, one[:3], other.voxel_map()[:3]))
+    return all(map(_same_array, one[:3], other.voxel_map()[:3]))
 
 
 def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
-    """Whether all voxels of an output of this size are voxels of the source."""
-    last = matrix[:, :3, :3] * (np.array(size) - 1)  # [B, 3, 3]: what each output axis adds
+    """Return True if all output voxels lie within the source."""
+    last = matrix[:, :3, :3] * (np.array(size) - 1)  # [B, 3, 3], offset along each output axis
     low = matrix[:, :3, 3] + np.minimum(last, 0).sum(-1)
     high = matrix[:, :3, 3] + np.maximum(last, 0).sum(-1)
     return bool((low > -0.5).all() and (high < np.array(source) - 0.5).all())
 
 
-def _region(warp: PendingWarp, voxel_map: VoxelMap, mode: str) -> tuple[np.ndarray, Triple] | None:
-    """The voxels of the source that are looked at: the first of them, [B, 3], and how many.
+def _source_region(
+    warp: PendingWarp, voxel_map: VoxelMap, mode: str
+) -> tuple[np.ndarray, Triple] | None:
+    """Return the first, [B, 3], and the number of the source voxels that sampling reads.
 
-    None where that cannot be told, or where all are.
+    None if they are all or most voxels, or if the map is on a device, which would have to wait.
     """
     matrix, points = voxel_map.matrix, voxel_map.control_points
-    known = on_host(matrix) and (points is None or on_host(points))
-    if not known or mode == "bspline":  # whose every value depends on all voxels
+    available = on_host(matrix) and (points is None or on_host(points))
+    if not available or mode == "bspline":  # each coefficient depends on all voxels
         return None
     linear = host(matrix)[:, :3, :3]
     ends = np.meshgrid(*[(0, n - 1) for n in warp.space.shape], indexing="ij")
@@ -120,24 +126,24 @@ def _region(warp: PendingWarp, voxel_map: VoxelMap, mode: str) -> tuple[np.ndarr
     low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
     high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
     size = (high - low).max(0) + 1
-    if size.prod() > _WORTH * np.prod(warp.source.shape):
+    if size.prod() > _MAX_SHARE * np.prod(warp.source.shape):
         return None
     i, j, k = size.astype(int).tolist()
     return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
 
 
-def _equal(one: Array | None, other: Array | None) -> bool:
-    """Whether two arrays are known to be the same."""
+def _same_array(one: Array | None, other: Array | None) -> bool:
+    """Return True if two arrays on the host are equal, or both are None."""
     if one is None or other is None:
         return one is other
     return on_host(one) and on_host(other) and np.array_equal(host(one), host(other))
 
 
-def _shift(first: np.ndarray) -> np.ndarray:
-    """The translation by some voxels, [B, 4, 4]."""
+def _translation(first: np.ndarray) -> np.ndarray:
+    """Return the translation by ``first`` voxels, [B, 4, 4]."""
     matrix = np.eye(4)[None].repeat(len(first), 0)
     matrix[:, :3, 3] = first
     return matrix
 
 
-__all__ = ["Part", "sample", "sample_together", "together_with"]
+__all__ = ["Part", "can_sample_together", "sample", "sample_together"]

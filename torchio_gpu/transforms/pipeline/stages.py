@@ -1,8 +1,9 @@
 """Stages of a pipeline: neighbouring steps that share one pass over the voxels.
 
-A spatial stage ends where maps can no longer be composed cheaply: a second bending map, or one that
-turns the grid on which a bending map was to be evaluated axis by axis; where voxels are to be read
-differently; and where content that a turned grid does not hold would come into view again.
+A spatial stage ends where maps can no longer be composed cheaply: before a second elastic map, and
+before a map that rotates the grid on which an elastic map is evaluated axis by axis; where steps
+differ in interpolation or fill; and where content that an off-axis grid has cropped would come into
+view again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Stage:
 
     Args:
         role: Role of the steps; steps of the role 'volume' may be within a spatial stage.
-        steps: Their numbers.
-        reason: The end of the pass, explained.
+        steps: Numbers of the steps.
+        reason: Reason for which the pass ends.
     """
 
     role: str
@@ -30,74 +31,73 @@ class Stage:
     reason: str = "end of the pipeline"
 
 
-#: Of scalar images and of label maps; None where no step has asked for anything.
+#: Setting for scalar images and for label maps; None if no step asked for one.
 Pair = tuple[Any, Any]
 
 
 @dataclass
 class _Run:
-    """Facts about a spatial stage while it is put together."""
+    """Properties of a spatial stage while steps are added to it."""
 
-    bent: bool = False
-    turned: bool = False
-    cut: bool = False  # after it was turned
+    bends: bool = False
+    off_axis: bool = False
+    crops_off_axis: bool = False
     modes: Pair = (None, None)
-    fills: Pair = (None, None)  # of the steps that turned it
+    fills: Pair = (None, None)  # of the off-axis steps
 
     def follow(self, step: Step) -> None:
         """Add a step."""
-        transform = step.transform
-        wish = transform.interpolation() or NOTHING
-        self.bent = self.bent or step.traits.bends
-        self.cut = self.cut or (self.turned and step.cuts)
-        self.turned = self.turned or not step.traits.parallel
-        self.modes = _either(self.modes, wish.modes)
+        interpolation = step.transform.interpolation() or NOTHING
+        self.bends = self.bends or step.traits.bends
+        self.crops_off_axis = self.crops_off_axis or (self.off_axis and step.cuts)
+        self.off_axis = self.off_axis or not step.traits.parallel
+        self.modes = _merged(self.modes, interpolation.modes)
         if not step.traits.parallel:
-            self.fills = _either(self.fills, wish.fills)
+            self.fills = _merged(self.fills, interpolation.fills)
 
 
-def _joins(step: Step, run: _Run) -> str | None:
-    """Return why a spatial step cannot join a run, or None if it can."""
+def _reason_to_split(step: Step, run: _Run) -> str | None:
+    """Return the reason for which a spatial step cannot join a run; None if it can."""
     transform = step.transform
-    wish = transform.interpolation() or NOTHING
-    if run.bent and step.traits.bends:
-        return f"{transform.name} bends the image a second time"
-    if run.bent and (step.traits.permutes or not step.traits.parallel):
-        return f"{transform.name} turns the grid of the bending map before it"
-    if run.turned and step.pads:
-        return f"{transform.name} adds to a grid that was turned"
-    if run.cut and not (step.traits.parallel and step.traits.regrids):
-        return f"{transform.name} would bring back what was cut off a turned grid"
-    if _differ(wish.modes, run.modes):
-        return f"{transform.name} reads voxels differently"
-    if not step.traits.parallel and _differ(wish.fills, run.fills):
-        return f"{transform.name} fills what is outside differently"
+    interpolation = transform.interpolation() or NOTHING
+    if run.bends and step.traits.bends:
+        return f"{transform.name} is a second elastic map"
+    if run.bends and (step.traits.permutes or not step.traits.parallel):
+        return f"{transform.name} reorders or rotates axes after an elastic map"
+    if run.off_axis and step.pads:
+        return f"{transform.name} pads after an off-axis map"
+    if run.crops_off_axis and not (step.traits.parallel and step.traits.regrids):
+        return f"{transform.name} would restore content cropped after an off-axis map"
+    if _conflict(interpolation.modes, run.modes):
+        return f"{transform.name} interpolates differently"
+    if not step.traits.parallel and _conflict(interpolation.fills, run.fills):
+        return f"{transform.name} has another fill"
     return None
 
 
-def _either(one: Pair, other: Pair) -> Pair:
+def _merged(one: Pair, other: Pair) -> Pair:
     a, b = (old if new is None else new for old, new in zip(one, other, strict=True))
     return a, b
 
 
-def _differ(one: Pair, other: Pair) -> bool:
+def _conflict(one: Pair, other: Pair) -> bool:
     return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
 
 
 def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
-    """Return True if a step may be carried out before the run that it interrupts.
+    """Return True if a step should be carried out before the run that it interrupts.
 
-    It pays where the run goes on to a step that interpolates anyway. A run whose maps keep axes
-    parallel can tell which voxels of the source are in view.
+    This saves a sampling if a later step of the run interpolates anyway. The maps so far must keep
+    axes parallel, so that the field of view is a cuboid of source voxels.
     """
-    if run.turned:
+    if run.off_axis:
         return False
     run = replace(run)
     for step in steps[number:]:
         if not step.fuse or step.keep:
             return False
         if step.role == "spatial":
-            if _joins(step, run) is not None:
+            if _reason_to_split(step, run) is not None:
                 return False
             if not step.traits.parallel:
                 return True
@@ -108,7 +108,7 @@ def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
 
 
 def stages_of(steps: Sequence[Step]) -> list[Stage]:
-    """Return the stages of a pipeline: neighbours that share a pass."""
+    """Group the steps of a pipeline into stages: neighbours that share a pass."""
     stages: list[Stage] = []
     run = _Run()
     for number, step in enumerate(steps):
@@ -127,7 +127,7 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
         elif step.role != stages[-1].role:
             reason = f"{transform.name} is {step.role}"
         elif step.role == "spatial":
-            reason = _joins(step, run)
+            reason = _reason_to_split(step, run)
         if reason is not None:
             if stages:
                 stages[-1].reason = reason

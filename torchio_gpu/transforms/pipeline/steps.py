@@ -13,9 +13,9 @@ from ...geometry import Space
 from ..parameters.params import Params
 from .maps import SpatialTraits
 
-#: Decisions that a step hangs on: the number of each, and the branch on which the step stands.
+#: Decisions that a step depends on: the number of each, and the branch that the step is on.
 Branches = tuple[tuple[int, int], ...]
-_STILL = SpatialTraits()
+_NO_TRAITS = SpatialTraits()
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Decision:
 
     Args:
         position: Pipeline position of its random numbers.
-        draws: Count of the uniform numbers that it takes.
-        decide: From numbers [B, draws] to branches taken, [B, branches] bool.
+        draws: Number of uniform numbers that it takes.
+        decide: Maps numbers [B, draws] to the branches that are taken, [B, branches] bool.
     """
 
     position: int
@@ -42,11 +42,11 @@ class Step:
         position: Pipeline position of the random numbers of its parameters.
         params: Recorded parameters; drawn for each batch if None.
         names: Images whose parameters ``params`` holds.
-        branches: Decisions that the step hangs on; a sample that does not take all of these
-            branches is left out.
-        within: Compositions around the step; each may leave images out.
-        keep: Images to keep as they are before the step, with the names to keep them under.
-        untouched: Images to leave alone whatever the transform says.
+        branches: Decisions that the step depends on; a sample is inactive unless it takes all of
+            these branches.
+        within: Compositions that contain the step; each may exclude images.
+        keep: Images to store as they are before the step, with the names to store them under.
+        untouched: Images not to transform, even if the transform selects them.
         fuse: The step may share a pass.
         spaces: Spaces of the images that a recorded step moved.
     """
@@ -70,22 +70,22 @@ class Step:
 
     @cached_property
     def traits(self) -> SpatialTraits:
-        """Traits of the transform, likewise."""
-        return self.transform.traits or _STILL
+        """Traits of the transform."""
+        return self.transform.traits or _NO_TRAITS
 
     @property
     def commutes(self) -> bool:
-        """True if it may be carried out before the voxels are interpolated."""
+        """True if the step may be executed before the voxels are interpolated."""
         return self.role == "volume" and bool(self.transform.commutes)
 
     @property
     def pads(self) -> bool:
-        """True if it may add to the field of view; what is recorded may be undone."""
+        """True if the field of view may grow, as by a recorded step that undoes a crop."""
         return self.traits.pads or (self.params is not None and self.traits.cuts)
 
     @property
     def cuts(self) -> bool:
-        """True if it may cut something off the field of view."""
+        """True if the field of view may shrink, as by a recorded step that undoes a pad."""
         return self.traits.cuts or (self.params is not None and self.traits.pads)
 
 
@@ -93,8 +93,8 @@ class Step:
 class Steps:
     """Steps and decisions of a pipeline, added one after another.
 
-    Each takes a position of its own for its random numbers, in the order of the pipeline: what is
-    added at its end does not change what comes before.
+    Each takes a position of its own for its random numbers, in the order of the pipeline: a step
+    that is appended does not change the random numbers of those before it.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Steps:
 
     @property
     def position(self) -> int:
-        """Next position."""
+        """Position of the step or decision that is added next."""
         return len(self.steps) + len(self.decisions)
 
     def decide(self, draws: int, function: Callable[[np.ndarray], np.ndarray]) -> int:

@@ -31,7 +31,7 @@ from ..pipeline.maps import Interpolation, SpatialMap
 
 @dataclass(frozen=True)
 class AffineParams(Params):
-    """Motion of the content: see :func:`torchio_gpu._g.motion.affine_motion`."""
+    """Affine motion of the content: see :func:`torchio_gpu._g.motion.affine_motion`."""
 
     neutral: ClassVar[dict[str, float]] = {"scales": 1.0, "degrees": 0.0, "translation": 0.0}
     scales: Annotated[Array, "B 3"]
@@ -41,7 +41,7 @@ class AffineParams(Params):
     inverse: bool = False
 
     def pull_back(self, space: Space) -> Array:
-        """Output world to input world, [B, 4, 4]."""
+        """Return the map from output world to input world, [B, 4, 4]."""
         values = self.scales, self.degrees, self.translation, self.centre
         matrix: Array = geometry.motion_in(space, *values, inverse=not self.inverse)
         return matrix
@@ -54,7 +54,7 @@ def _affine_params(
     return AffineParams(scales, degrees, translation, centre)
 
 
-#: How scalar images may be read, and label maps: labels are never mixed.
+#: Interpolation of scalar images, and of label maps, whose labels are never mixed.
 IMAGE_MODES = ("linear", "nearest", "bspline")
 LABEL_MODES = ("nearest", "label")
 
@@ -80,13 +80,13 @@ class Resampling(SpatialTransform):
                 f"default_pad_value must be a number or one of {', '.join(FILLS)}, "
                 f"got {default_pad_value!r}"
             )
-        if not math.isfinite(default_pad_label):  # which no label map could hold
+        if not math.isfinite(default_pad_label):  # integer label maps cannot hold it
             raise ValueError(f"default_pad_label must be finite, got {default_pad_label!r}")
         self.default_pad_value = default_pad_value
         self.default_pad_label = default_pad_label
 
-    def interpolating(self, mode: str) -> Any:
-        """A copy that reads scalar images otherwise."""
+    def with_interpolation(self, mode: str) -> Any:
+        """Return a copy with another interpolation of scalar images."""
         new = copy.copy(self)
         new.__dict__.pop("_plan", None)
         new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation", IMAGE_MODES)

@@ -1,4 +1,4 @@
-"""An affine and an elastic motion in one sampling."""
+"""Combined affine and elastic motion, in one sampling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
 
 @dataclass(frozen=True)
 class AffineElasticParams(Params):
-    """Both motions."""
+    """Parameters of the affine and of the elastic motion."""
 
     affine: AffineParams
     bend: ElasticParams
@@ -40,8 +40,8 @@ class AffineElasticParams(Params):
         )
 
 
-def _own(argument: str, values: Mapping[str, object] | None) -> dict[str, Any]:
-    """Arguments of one of the two motions, without those that are about both."""
+def _check_arguments(argument: str, values: Mapping[str, object] | None) -> dict[str, Any]:
+    """Return a copy of the arguments of one motion; raise a ValueError for those of both."""
     own: dict[str, Any] = dict(values or {})
     common = inspect.signature(Transform.__init__).parameters
     wrong = [name for name in own if name in common]
@@ -51,7 +51,7 @@ def _own(argument: str, values: Mapping[str, object] | None) -> dict[str, Any]:
 
 
 class _AffineElastic(Resampling):
-    """Affine and elastic motion in one sampling."""
+    """Base of combined affine and elastic motions."""
 
     traits = SpatialTraits(bends=True)
     affine: Affine | RandomAffine
@@ -61,19 +61,19 @@ class _AffineElastic(Resampling):
     def interpolation(self) -> Interpolation:
         return self.affine.interpolation()
 
-    def interpolating(self, mode: str) -> Any:
-        new = Resampling.interpolating(self, mode)
-        new._modules = {**self._modules, "affine": self.affine.interpolating(mode)}
+    def with_interpolation(self, mode: str) -> Any:
+        new = Resampling.with_interpolation(self, mode)
+        new._modules = {**self._modules, "affine": self.affine.with_interpolation(mode)}
         return new
 
     @property
     def check_shape(self) -> bool:
-        """Whether images that share an affine but not a shape are refused."""
+        """True if images that share an affine but not a shape raise an error."""
         return self.affine.check_shape
 
     def maps(self, params: AffineElasticParams, context: Context) -> tuple[SpatialMap, ...]:
         matrix, elastic = params.affine.pull_back(context.space), params.bend.elastic()
-        # Undoing goes through the two motions in the opposite order.
+        # The inverse applies the two motions in the opposite order.
         if self.affine_first != params.affine.inverse:
             return (SpatialMap(matrix, elastic),)
         return SpatialMap(elastic=elastic), SpatialMap(matrix)
@@ -88,8 +88,8 @@ class AffineElasticDeformation(_AffineElastic):
     """An affine and an elastic motion by given amounts, in one sampling.
 
     Args:
-        affine_first: Whether the content first follows the affine motion, which is also the
-            quicker order: the elastic map is then evaluated axis by axis.
+        affine_first: Apply the affine motion to the content first. This is also the faster order:
+            the elastic map is then evaluated axis by axis.
         affine_params: Arguments of :class:`Affine`.
         elastic_params: Arguments of :class:`ElasticDeformation`. Interpolation and padding are
             those of ``affine_params``.
@@ -113,8 +113,8 @@ class AffineElasticDeformation(_AffineElastic):
         super().__init__(**kwargs)
         self.affine_first = affine_first
         self.affine_params, self.elastic_params = affine_params, elastic_params
-        self.affine = Affine(**_own("affine_params", affine_params))
-        elastic = _own("elastic_params", elastic_params)
+        self.affine = Affine(**_check_arguments("affine_params", affine_params))
+        elastic = _check_arguments("elastic_params", elastic_params)
         if "control_points" not in elastic:
             raise ValueError(f"elastic_params must hold control_points, got {elastic_params!r}")
         self.elastic = ElasticDeformation(**elastic)
@@ -148,8 +148,10 @@ class RandomAffineElasticDeformation(RandomTransform, _AffineElastic):
         super().__init__(**kwargs)
         self.affine_first = affine_first
         self.affine_kwargs, self.elastic_kwargs = affine_kwargs, elastic_kwargs
-        self.affine = RandomAffine(**_own("affine_kwargs", affine_kwargs))
-        self.elastic = RandomElasticDeformation(**_own("elastic_kwargs", elastic_kwargs))
+        self.affine = RandomAffine(**_check_arguments("affine_kwargs", affine_kwargs))
+        self.elastic = RandomElasticDeformation(
+            **_check_arguments("elastic_kwargs", elastic_kwargs)
+        )
 
     @property
     def draws(self) -> int:

@@ -1,6 +1,6 @@
-"""Elastic augmentation: bend the content smoothly, alone or together with an affine motion.
+"""Elastic augmentation: deform the content smoothly, alone or together with an affine motion.
 
-The bending map is a cubic B-spline of control points, as in ITK; lattices are laid over the first
+The elastic map is a cubic B-spline of control points, as in ITK; lattices are laid over the first
 image of a subject, and all its images follow.
 """
 
@@ -118,7 +118,7 @@ class ElasticDeformation(_Elastic):
 
 
 def _elastic_params(points: Array, space: Space, largest: float | None) -> ElasticParams:
-    """Lay control points over a space; warn when they may fold it."""
+    """Return parameters with a lattice laid over a space; warn if the map may fold."""
     a, b, c = points.shape[1:4]
     lattice = geometry.control_lattice(space, (a, b, c))
     if largest is not None:
@@ -133,7 +133,7 @@ def _warn_of_folding(shape: Triple, counts: Triple, affine: bytes, largest: floa
     Args:
         shape: Voxels that the lattice covers.
         counts: Control points along each voxel axis.
-        affine: The samples' affines, as bytes to be remembered by.
+        affine: Affines of the samples, as bytes, which can be cached.
         largest: Largest displacement in mm.
     """
     space = Space(shape, np.frombuffer(affine).reshape(-1, 4, 4))
@@ -152,8 +152,8 @@ def smallest_jacobian(params: ElasticParams, space: Space) -> np.ndarray:
     """Smallest Jacobian determinant of the elastic map over a grid, [B]; below 0 it folds.
 
     Args:
-        params: As drawn by :class:`RandomElasticDeformation`.
-        space: Grid on which to look, by finite differences between neighbouring voxels.
+        params: Parameters as drawn by :class:`RandomElasticDeformation`.
+        space: Grid of the finite differences between neighbouring voxels.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(1, 1, 16, 16, 16))})
     >>> params = RandomElasticDeformation(max_displacement=0).sample_params(batch)
@@ -181,8 +181,8 @@ def _triple(value: Any, name: str) -> np.ndarray:
     return np.broadcast_to(triple, (3,))
 
 
-class _Lattice:
-    """Random control points: counts, range and locked borders."""
+class _RandomLattice:
+    """Generator of random control points: counts, largest displacement and locked borders."""
 
     def __init__(
         self, num_control_points: TripleLike, max_displacement: Numbers, locked_borders: int
@@ -190,8 +190,8 @@ class _Lattice:
         self.counts = check_triple(num_control_points, "num_control_points", 4)
         if max(self.counts) > 1000:
             raise ValueError(f"num_control_points must be <= 1000, got {num_control_points!r}")
-        self.along = _triple(max_displacement, "max_displacement")
-        self.largest = float(self.along.max())
+        self.amplitude = _triple(max_displacement, "max_displacement")
+        self.largest = float(self.amplitude.max())
         if locked_borders not in (0, 1, 2):
             raise ValueError(f"locked_borders must be 0, 1 or 2, got {locked_borders!r}")
         if locked_borders == 2 and 4 in self.counts:
@@ -199,24 +199,28 @@ class _Lattice:
                 "locked_borders must be 0 or 1 with 4 control points along an axis: locking 2 "
                 "rings would lock them all"
             )
-        # The displacement of the outer rings is zero: numbers are drawn for the inside only.
+        # Locked rings are not displaced: numbers are drawn for the inner control points only.
         a, b, c = (n - 2 * locked_borders for n in self.counts)
-        self.free: Triple = (a, b, c)
+        self.inner_counts: Triple = (a, b, c)
         self.inside = slice(locked_borders, -locked_borders or None)
 
     @property
     def draws(self) -> int:
-        a, b, c = self.free
+        a, b, c = self.inner_counts
         return 3 * a * b * c
 
     def control_points(self, u: np.ndarray) -> np.ndarray:
-        """Uniform in (-along, along), zero in the locked rings; [B, N0, N1, N2, 3] in mm."""
+        """Return displacements [B, N0, N1, N2, 3] in mm, uniform inside and zero in locked rings.
+
+        Args:
+            u: Uniform numbers in (0, 1), [B, draws].
+        """
         drawn = 2 * u
         drawn -= 1
-        # Components are first in memory, as they are in what is done with them next.
+        # Components come first in memory, the layout in which splines are evaluated.
         points = np.zeros((len(u), 3, *self.counts)).transpose(0, 2, 3, 4, 1)
         inside = points[:, self.inside, self.inside, self.inside]
-        np.multiply(drawn.reshape(inside.shape), self.along, out=inside)
+        np.multiply(drawn.reshape(inside.shape), self.amplitude, out=inside)
         return points
 
 
@@ -231,8 +235,8 @@ class RandomElasticDeformation(RandomTransform, _Elastic):
         num_control_points: Control points along each voxel axis, at least 4: a number or three.
         max_displacement: Largest displacement along each axis of the world, mm: a number or
             three.
-        locked_borders: How many outer rings of control points stay in place: 0, 1 or 2. With 2,
-            the border of the image moves by a sixth of the largest displacement at most.
+        locked_borders: Number of outer rings of control points that stay in place: 0, 1 or 2. With
+            2, the border of the image moves by a sixth of the largest displacement at most.
         image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
             :class:`Affine`.
         kwargs: See :class:`Transform`.
@@ -261,7 +265,7 @@ class RandomElasticDeformation(RandomTransform, _Elastic):
         self.num_control_points = num_control_points
         self.max_displacement = max_displacement
         self.locked_borders = locked_borders
-        self._lattice = _Lattice(num_control_points, max_displacement, locked_borders)
+        self._lattice = _RandomLattice(num_control_points, max_displacement, locked_borders)
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )

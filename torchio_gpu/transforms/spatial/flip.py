@@ -1,4 +1,4 @@
-"""Mirror images."""
+"""Flips: mirror images along axes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..pipeline.maps import SpatialMap, SpatialTraits
 
 @dataclass(frozen=True)
 class FlipParams(Params):
-    """Which voxel axes are mirrored, and the plane of the world in which that happens."""
+    """Voxel axes to mirror, and the reflection in the world."""
 
     neutral: ClassVar[dict[str, float]] = {"axes": 0}
     axes: Annotated[np.ndarray, "B 3", bool]
@@ -41,7 +41,7 @@ class _Flip(SpatialTransform):
     traits = SpatialTraits(parallel=True)
 
     def interpolation(self) -> None:
-        return None  # voxels are moved
+        return None  # whole voxels move
 
     def maps(self, params: FlipParams, context: Context) -> tuple[SpatialMap, ...]:
         return (SpatialMap(params.mirror, inverse=params.mirror),)

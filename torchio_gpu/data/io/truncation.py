@@ -1,6 +1,6 @@
-"""Checks that files hold all that their own headers promise, in formats where ITK does not look.
+"""Checks for truncated files, in formats that ITK does not check.
 
-Of a file that was cut off, ITK returns fewer slices, or voxels that it never read.
+Of a truncated file, ITK returns fewer slices, or voxels that it never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from .compressed import GZIP_MAGIC, inflate
 from .guards import check_size
 
-#: First bytes of TIFF: the order of its bytes, and whether it is BigTIFF.
+#: Byte order, and True for BigTIFF, by the first bytes of a TIFF.
 _TIFF = {
     b"II*\0": ("<", False),
     b"MM\0*": (">", False),
@@ -30,13 +30,13 @@ _TIFF_SIZES = {
 }
 _TIFF_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 _COMPRESSION, _LSM = 259, 34412  # tags
-#: A marker of JPEG that stands not within coded voxels, as padding and restarts do.
+#: JPEG marker outside coded voxels; padding and restart markers lie within them.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd8\xff]")
 _PARTS = {273: 279, 324: 325}  # offsets of strips and of tiles, and the tags of their lengths
 
 
 def check_pages(path: Path) -> None:
-    """Raise OSError if a page of a TIFF, or a value or part of one, lies outside the file.
+    """Raise an OSError if a page of a TIFF, or a value or part of one, lies outside the file.
 
     Other files pass.
     """
@@ -85,19 +85,21 @@ def _check_page(file: BinaryIO, size: int, at: int, order: str, big: bool, numbe
         lengths = values.get(extent) if exact else None
         starts = values.get(place, np.zeros(0, "u1")).tolist()
         ends = [1] * len(starts) if lengths is None else lengths.tolist()
-        for begin, length in zip(starts, ends, strict=False):  # libtiff reads those with both
+        for begin, length in zip(
+            starts, ends, strict=False
+        ):  # libtiff ignores parts without a length
             if length and begin + length > size:
                 piece(begin, length)
     return struct.unpack_from(order + link, table, len(table) - struct.calcsize(order + link))[0]
 
 
 def check_ending(path: Path, numbers: int, itemsize: int) -> None:
-    """Raise OSError if a file that SimpleITK reads ends before its image does.
+    """Raise an OSError if a file that SimpleITK reads ends before its image does.
 
     Args:
         path: The file.
-        numbers: Numbers that the image consists of.
-        itemsize: Bytes that each takes if nothing packs it.
+        numbers: Count of numbers in the image.
+        itemsize: Bytes of each number without compression.
     """
     suffixes, size = [suffix.lower() for suffix in path.suffixes[-2:]], path.stat().st_size
     stored = numbers * itemsize
@@ -129,7 +131,7 @@ def check_ending(path: Path, numbers: int, itemsize: int) -> None:
 
 
 def _bmp(start: bytes) -> int:
-    """Bytes of a bitmap by its header, of up to 124 bytes."""
+    """Return the size of a bitmap file in bytes, by its header of up to 124 bytes."""
     fields = start.ljust(64, b"\0")
     (begin, length) = struct.unpack_from("<II", fields, 10)
     if length == 12:  # the header of OS/2
@@ -142,7 +144,7 @@ def _bmp(start: bytes) -> int:
 
 
 def _check_jpeg(content: bytes) -> None:
-    """Raise OSError unless the markers of a JPEG lead to its end; what follows that is free."""
+    """Raise an OSError unless the markers of a JPEG lead to its end; more bytes may follow."""
     at = 2
     while match := _MARKER.search(content, at):
         at, code = match.end(), match[0][-1]

@@ -1,4 +1,4 @@
-"""Checks of what is given to an image: voxels, spacing, indices."""
+"""Checks of arguments of images: voxels, spacing, indices."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ ImageSource: TypeAlias = (
     PathLike | Sequence[PathLike] | Tensor | np.ndarray | SitkImage | NibabelImage
 )
 
-#: Types that torch can store but hardly compute with, and the next larger ones that it can.
+#: Replacement of types that torch stores but has few operations for.
 _LARGER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
 def usable(data: Tensor) -> Tensor:
-    """Voxels in a type that torch can compute with: uint16 and larger become signed and wider."""
+    """Return voxels in a type that torch computes with: unsigned types become wider and signed."""
     larger = _LARGER.get(data.dtype)
     return data if larger is None else data.to(larger)
 
@@ -58,7 +58,7 @@ def check_source(owner: str, sources: int, type: str | None, kind: str) -> None:
 
 
 def check_names(owner: type, own: Collection[str], names: Iterable[str]) -> None:
-    """Raise if metadata of an image would have the name of an attribute, which is another value.
+    """Raise a ValueError if metadata of an image would hide an attribute of the same name.
 
     Args:
         owner: Class of the image.
@@ -80,7 +80,7 @@ def check_reading(reader: object, **flags: object) -> None:
 
 
 def check_voxels(data: Any, owner: str, check_nans: bool) -> Tensor:
-    """Voxels (C, I, J, K) as a tensor of a type that torch can compute with.
+    """Return voxels (C, I, J, K) as a tensor of a type that torch computes with.
 
     Args:
         data: Tensor or array.
@@ -108,17 +108,25 @@ def check_voxels(data: Any, owner: str, check_nans: bool) -> Tensor:
 
 
 def from_spacing(spacing: Sequence[float], affine: Any, source: Any) -> np.ndarray:
-    """The affine without rotation of a spacing, for voxels that have none of their own."""
+    """Return the affine of a spacing, without rotation, for voxels that have no affine."""
     values = host(as_array(spacing, "spacing"))
     if values.shape != (3,) or not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"spacing must be three numbers > 0, got {spacing!r}")
     if affine is not None or not isinstance(source, (Tensor, np.ndarray)):
-        raise ValueError("spacing must be given for a tensor or array without affine only")
+        raise ValueError(
+            "spacing must be None unless source is a tensor or array without affine, "
+            f"got {spacing!r}"
+        )
     return np.diag([*values, 1.0])
 
 
 def region_of(item: Any, shape: Triple) -> Region:
-    """Up to three ints, slices and an ellipsis as three slices with step 1 and real bounds."""
+    """Return an index as three slices with step 1 and bounds within the shape.
+
+    Args:
+        item: Up to three integers or slices, with an ellipsis among them or not.
+        shape: Voxels along I, J, K.
+    """
     items = list(item) if isinstance(item, tuple) else [item]
     if Ellipsis in items:
         at = items.index(Ellipsis)

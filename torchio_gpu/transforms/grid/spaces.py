@@ -1,4 +1,4 @@
-"""Grids that arguments give: that of an image, or a pair (shape, affine); and their sizes."""
+"""Grids from arguments, such as an image or a pair (shape, affine), and checks of their size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...data import Image, meta_tensor
 from ...geometry import Space
 from ...shapes import LONGEST, brief, check_triple, rectangular
 
-#: Voxels of an image at most, 4096 along each axis: more of them are a mistake.
-MOST = 2**36
+#: Voxels of an image, at most: 4096 along each axis. A larger argument is a mistake.
+MAX_VOXELS = 2**36
 
 
 def given_space(value: Any, name: str) -> Space | None:
@@ -41,16 +41,16 @@ def _is_pair(value: Any, name: str) -> bool:
 
 
 def check_size(space: Space, name: str, value: Any) -> Space:
-    """Return a grid, unless an argument made it so large that it is a mistake.
+    """Return a grid, or raise a ValueError if an argument made it too large.
 
     Args:
         space: The grid.
         name: Name of the argument.
         value: The argument.
     """
-    if max(space.shape) > LONGEST or math.prod(space.shape) > MOST:
+    if max(space.shape) > LONGEST or math.prod(space.shape) > MAX_VOXELS:
         raise ValueError(
-            f"{name} must make images of <= {LONGEST} voxels along an axis and <= {MOST} in all, "
-            f"got {brief(value)}, which makes {' x '.join(map(str, space.shape))}"
+            f"{name} must give images of <= {LONGEST} voxels along an axis and <= {MAX_VOXELS} in "
+            f"all, got {brief(value)}, which gives {' x '.join(map(str, space.shape))}"
         )
     return space
