@@ -19,7 +19,7 @@ Array: TypeAlias = np.ndarray | Tensor
 
 
 def common(*arrays: Array) -> tuple[Any, ...]:
-    """The library to compute with (numpy or torch), and the arrays as float64 of that library.
+    """Return the library to compute with (numpy or torch), and the arrays as float64 of that library.
 
     >>> xp, a, b = common(np.ones(2), torch.ones(2))
     >>> xp.__name__, a.dtype, b.dtype
@@ -78,7 +78,7 @@ def host(array: Array) -> np.ndarray:
 
 
 def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
-    """An argument given once for all samples, or once for each.
+    """Return an argument given once for all samples, or once for each.
 
     Args:
         value: Number, sequence, array or tensor that broadcasts to ``shape``, with or without a

@@ -71,7 +71,7 @@ def demo(
 
     Nothing is downloaded: the brain comes with nilearn (pip install "torchio-gpu[demo]").
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         from .demo import run
 
         report = run(output, device, steps, seed, patches=patches)
@@ -95,7 +95,7 @@ def info(
     from .data import Image
 
     for file in files:
-        with _mistakes_in_a_sentence():
+        with _errors_as_exit_code():
             lines = _describe(Image(file))
         typer.echo(f"{file}")
         for name, value in lines.items():
@@ -134,7 +134,7 @@ def transform(
     (--scales 0.9,1.1), words (--image-interpolation nearest), Python literals, or nothing for
     True (--rician).
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         cls = _find(name)
         arguments = _parse(context.args)
         if seed is not None and "seed" in inspect.signature(cls).parameters:
@@ -173,7 +173,7 @@ def bench(
 
     Parameters are the defaults, p is 1. A copy of the batch is the floor.
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         import torch
 
         from .bench import measure
@@ -230,7 +230,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(word: str) -> Any:
-    """A Python literal, else a list of such, else the word itself."""
+    """Return a Python literal, else a list of such, else the word itself."""
     try:
         return ast.literal_eval(word)
     except (ValueError, SyntaxError):
@@ -256,7 +256,7 @@ def _build(cls: type[Transform], arguments: dict[str, Any]) -> Transform:
 
 
 @contextmanager
-def _mistakes_in_a_sentence() -> Iterator[None]:
+def _errors_as_exit_code() -> Iterator[None]:
     """End with exit code 2 and the error's own words: they name what is wrong and the cure."""
     try:
         yield

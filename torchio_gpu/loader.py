@@ -67,7 +67,7 @@ class SubjectsLoader(DataLoader[Any]):
         return iter(self._inner(seeded))
 
     def _inner(self, batches: Iterable[list[_Seeded]]) -> DataLoader[Any]:
-        """The loader that does the work; kept while its workers are."""
+        """Return the loader that does the work; kept while its workers are."""
         inner = self.__dict__.get("_loader")
         if inner is None:
             newer = {name: getattr(self, name) for name in ("in_order",) if hasattr(self, name)}

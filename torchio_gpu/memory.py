@@ -19,7 +19,7 @@ _LARGE = 2**22
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A contiguous tensor of any values.
+    """Return a contiguous tensor of any values.
 
     >>> empty((2, 3), torch.bfloat16, torch.device("cpu")).shape
     torch.Size([2, 3])
@@ -31,7 +31,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A contiguous tensor of zeros."""
+    """Return a contiguous tensor of zeros."""
     return empty(shape, dtype, device).zero_()
 
 

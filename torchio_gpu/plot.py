@@ -154,7 +154,7 @@ def plot_gallery(
 
 
 def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
-    """An empty figure that needs no display, in inches of 150 dots; ImportError says the cure."""
+    """Return an empty figure that needs no display, in inches of 150 dots; ImportError says the cure."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -189,7 +189,7 @@ def _views(
     channel: int = 0,
     radiological: bool = True,
 ) -> list[_View]:
-    """The planes of an image and of the label maps over it, turned as they are drawn."""
+    """Return the planes of an image and of the label maps over it, turned as they are drawn."""
     codes, shape = image.orientation, image.spatial_shape
     at = indices or tuple(n // 2 for n in shape)
     if not all(0 <= index < n for index, n in zip(at, shape, strict=True)):

@@ -130,7 +130,7 @@ def check_arguments(
 
 
 def checked(function: Function) -> Function:
-    """A function that checks its arguments by :func:`check_arguments` before it runs."""
+    """Return a function that checks its arguments by :func:`check_arguments` before it runs."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -54,7 +54,7 @@ def moved(x, matrix, fill):
 def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype, share):
     x = volume(shape, dtype)
     reason = "sums of as many terms as a line has, in the volume's dtype"
-    planes = definition.Planes(
+    planes = definition.WeakenedPlanes(
         np.array([2, 3, 4]), np.array([0.4, 1, 1.3]), np.array([0, 0.2, 0.5])
     )
     expected = definition.ghosting(x, planes, axis)

@@ -169,7 +169,7 @@ IMPOSSIBLE = {
     "bspline": (lambda x, m: F.warp(x, m, mode="bspline"), "'bspline' has no kernel"),
     "inverse": (
         lambda x, m: F.warp(x, m, points(), inverse=True),
-        "inverse of a bending map has no kernel",
+        "inverse of an elastic map has no kernel",
     ),
     "oblique lattice": (
         lambda x, m: F.warp(x, m, points(), lattice=oblique()),

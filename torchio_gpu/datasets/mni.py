@@ -12,7 +12,7 @@ from ..data import LabelMap, ScalarImage, Subject
 
 
 def mni152() -> Subject:
-    """The average of 152 healthy brains at 1 mm, with its tissue maps; nothing is downloaded.
+    """Return the average of 152 healthy brains at 1 mm, with its tissue maps; nothing is downloaded.
 
     ICBM 152 nonlinear symmetric 2009a, without the skull (Fonov et al. 2011,
     doi:10.1016/j.neuroimage.2010.07.033). Left and right mirror each other exactly.

@@ -16,7 +16,7 @@ DRAWN = 70, 100, 80  # voxel of it through which planes are drawn
 
 
 def pipeline(size: int) -> tio.Compose:
-    """The augmentation to train with, for crops of ``size`` mm."""
+    """Return the augmentation to train with, for crops of ``size`` mm."""
     return tio.Compose(
         [
             tio.RandomAffine(scales=0.1, degrees=15, translation=5, p=0.8),
@@ -60,7 +60,7 @@ SHOWN: tuple[tio.Transform, ...] = (
 def gallery(
     head: tio.Subject, augment: tio.Transform, seed: int
 ) -> Iterator[tuple[str, tio.Subject]]:
-    """A head as it is, after each augmentation, and after three draws of a pipeline, with titles.
+    """Return a head as it is, after each augmentation, and after three draws of a pipeline, with titles.
 
     The label map ``before`` of each is where its tissue was, for contours under the new ones.
     """
@@ -80,7 +80,7 @@ def gallery(
 def prediction(
     head: tio.Subject, found: dict[str, tio.LabelMap], report: dict[str, Any], learnt: str
 ) -> dict[str, tio.Subject]:
-    """A head with its tissues, the true ones and those found, by what to write above each.
+    """Return a head with its tissues, the true ones and those found, by what to write above each.
 
     Args:
         head: The head.

@@ -127,7 +127,7 @@ def run(
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of that name, or by default the GPU if there is one; ValueError if it is none."""
+    """Return the device of that name, or by default the GPU if there is one; ValueError if it is none."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -52,7 +52,7 @@ def _block(before: int, after: int) -> nn.Module:
 
 
 def network(device: torch.device) -> nn.Module:
-    """A network that was not trained yet."""
+    """Return a network that was not trained yet."""
     layout = torch.channels_last_3d  # of the weights, and so of all but the input: twice as fast
     model: nn.Module = UNet(CLASSES).to(device, memory_format=layout)  # type: ignore[call-overload]
     return model
@@ -114,7 +114,7 @@ def train(
 
 
 def predict(model: nn.Module, head: tio.Subject, size: int, overlap_mode: str) -> tio.LabelMap:
-    """The tissue that the network finds likeliest at each voxel of a head, by patches."""
+    """Return the tissue that the network finds likeliest at each voxel of a head, by patches."""
     tissue = tio.predict_by_patches(
         model.eval(),
         head,

@@ -12,7 +12,7 @@ from .space import CODES, WHOLE, Space, orientation, spacing
 
 
 def reoriented(space: Space, codes: Sequence[str]) -> Space:
-    """The grid over the same voxels whose axes grow most nearly in given directions.
+    """Return the grid over the same voxels whose axes grow most nearly in given directions.
 
     Args:
         space: The grid.
@@ -37,7 +37,7 @@ def reoriented(space: Space, codes: Sequence[str]) -> Space:
 
 
 def respaced(space: Space, distance: np.ndarray) -> Space:
-    """The grid with another spacing and the same centre.
+    """Return the grid with another spacing and the same centre.
 
     It has as many voxels as fit into the field of view, floor(n old / new) as in TorchIO 1.x, and
     at least one; a single slice stays single.
@@ -53,12 +53,12 @@ def respaced(space: Space, distance: np.ndarray) -> Space:
 
 
 def resized(space: Space, shape: Triple) -> Space:
-    """The grid of another shape over the same field of view."""
+    """Return the grid of another shape over the same field of view."""
     return _rescaled(space, shape, np.array(space.shape) / np.array(shape))
 
 
 def _rescaled(space: Space, shape: Triple, factor: np.ndarray) -> Space:
-    """The grid whose voxels are ``factor`` times as large, about the same centre."""
+    """Return the grid whose voxels are ``factor`` times as large, about the same centre."""
     affine = space.affine.copy()
     affine[:, :3, :3] *= np.broadcast_to(factor, (len(affine), 3))[:, None]
     affine[:, :3, 3] += space.centre - Space(shape, affine).centre
@@ -66,7 +66,7 @@ def _rescaled(space: Space, shape: Triple, factor: np.ndarray) -> Space:
 
 
 def windowed(space: Space, first: np.ndarray, shape: Triple) -> Space:
-    """The grid of some of a grid's voxels, or of more than these.
+    """Return the grid of some of a grid's voxels, or of more than these.
 
     Args:
         space: The grid.
@@ -80,7 +80,7 @@ def windowed(space: Space, first: np.ndarray, shape: Triple) -> Space:
 
 
 def one_shape(shapes: Any) -> Triple:
-    """The shape that all samples have, [B, 3]; raises when they differ."""
+    """Return the shape that all samples have, [B, 3]; raises when they differ."""
     each = [tuple(int(n) for n in shape) for shape in shapes]
     for sample, shape in enumerate(each):
         if shape != each[0]:

@@ -118,7 +118,7 @@ def motion_in(
 def within_slice(
     matrix: Array, source: Triple, target: Triple, offset: np.ndarray | None = None
 ) -> Any:
-    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
+    """Return a map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
 
     A single slice that becomes a single slice is neither turned nor scaled nor moved across. Where
     the grid itself moved, by an ``offset`` in voxels of the source, [B, 3], it may have become

@@ -96,7 +96,7 @@ def middle(shape: Triple) -> np.ndarray:
 
 
 def check_affine(affine: Any, name: str = "affine") -> np.ndarray:
-    """An affine as a (4, 4) float64 array; raises when it cannot place voxels in the world."""
+    """Return an affine as a (4, 4) float64 array; raises when it cannot place voxels in the world."""
     matrix = np.array(host(as_array(affine, name)), dtype=np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f"{name} must have shape (4, 4), got {matrix.shape}")

@@ -77,7 +77,7 @@ def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
 
 
 def _round_keys(key: Any) -> Iterator[Any]:
-    """The two key words [2, ...] of each round."""
+    """Return the two key words [2, ...] of each round."""
     if isinstance(key, np.ndarray):  # all at once: a call costs as much as the numbers
         rounds = np.arange(_ROUNDS).reshape(-1, *(1,) * key.ndim)
         yield from key + rounds * _stacked(_WEYL, key.ndim)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 from .. import random
 from ..data import SubjectsBatch
 from ..functional.dispatch.backend import rehearsing
-from ..functional.dispatch.launch import Tape
+from ..functional.dispatch.launch import PackedCopies
 from .base import Transform
 from .convert import to_batch
 from .pipeline.executor import run
@@ -123,13 +123,13 @@ def rehearse(
     empty = batch.replace(images)
     empty.streams = batch.streams
     device = next(iter(batch.images.values())).data.device
-    tape, script = Tape(), _Script()
-    with rehearsing(device), tape.running(), script:
+    copies, script = PackedCopies(), _Script()
+    with rehearsing(device), copies.running(), script:
         out = run(transform.plan(), empty)
     # images that nothing is launched for are no part of the script, but of the graph all the same
     given = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
-    sizes = tuple(len(buffer) for buffer in tape.buffers)
-    return (device, given, tuple(script.lines), sizes), tape.buffers, out
+    sizes = tuple(len(buffer) for buffer in copies.buffers)
+    return (device, given, tuple(script.lines), sizes), copies.buffers, out
 
 
 def joined(numbers: list[Tensor]) -> Tensor:
@@ -149,7 +149,7 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         again = batch.replace(images)
         again.streams = random.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
         parts = torch.split(held, [len(n) for n in numbers])
-        with Tape(parts).running():
+        with PackedCopies(parts).running():
             return run(transform.plan(), again)
 
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...functional.stitching import OVERLAPS, Rows, Stitcher, stream
+from ...functional.stitching import OVERLAPS, Planes, Stitcher, stream
 from ...shapes import Triple, Volume, check_triple
 from ...signature import checked
 from ..sampling.grid import GridSampler
@@ -20,11 +20,11 @@ _ONLY = ""
 
 
 class Slab(NamedTuple):
-    """Finished rows of an output.
+    """Finished planes of an output.
 
     Args:
         first: Their first row along I.
-        data: (C, rows, J, K), or what a reduction made of it.
+        data: (C, planes, J, K), or what a reduction made of it.
     """
 
     first: int
@@ -126,7 +126,7 @@ class PatchAggregator:
             stitchers[name].add(each, first, size)
 
     def get_output(self, key: str | None = None) -> Tensor:
-        """The output, (C, I, J, K), of the dtype of the patches; of integers, float32.
+        """Return the output, (C, I, J, K), of the dtype of the patches; of integers, float32.
 
         Integers keep their dtype where ``overlap_mode`` is 'crop'.
 
@@ -156,7 +156,7 @@ class PatchAggregator:
         pairs: Iterable[tuple[Volume, Any]],
         reduction: Callable[[Tensor], Any] | None = None,
     ) -> Iterator[Slab]:
-        """Put patches together as they come, and hand out rows along I as soon as they are done.
+        """Put patches together as they come, and hand out planes along I as soon as they are done.
 
         For outputs that do not fit into memory: there is never more than what the patches of one
         row of the grid cover. The aggregator itself stays as it is. Gradients are not kept.
@@ -164,7 +164,7 @@ class PatchAggregator:
         Args:
             pairs: Batches with their locations, as for :meth:`add_batch`, in the order of a
                 :class:`GridSampler`: no patch may begin in a row that was handed out.
-            reduction: Applied to each slab (C, rows, J, K), for example an argmax over channels.
+            reduction: Applied to each slab (C, planes, J, K), for example an argmax over channels.
 
         Yields:
             Slabs, which follow each other along I.
@@ -186,9 +186,9 @@ class PatchAggregator:
             for batch, locations in pairs:
                 yield _patches(batch, _ONLY), *_corners(locations)
 
-        rows: Rows
-        for rows in stream(stitcher, batches()):
-            yield Slab(rows.first, rows.data if reduction is None else reduction(rows.data))
+        planes: Planes
+        for planes in stream(stitcher, batches()):
+            yield Slab(planes.first, planes.data if reduction is None else reduction(planes.data))
 
     def _stitcher(self, name: str) -> Stitcher:
         shape = self._shapes.get(name, self._shape)

@@ -53,7 +53,7 @@ def predict_by_patches(
         device: Where the model runs; by default where its first parameter is, or else the image.
         output_device: Where to put predictions together; by default where they are.
         autocast: Let torch compute in this dtype where that is safe.
-        reduction: Applied to (N, rows, J, K) of the output as soon as some rows are done, for
+        reduction: Applied to (N, planes, J, K) of the output as soon as some planes are done, for
             outputs that do not fit into memory: ``lambda slab: slab.argmax(0)``. It must keep the
             last three axes.
         progress: Show a progress bar of the patches.
@@ -105,7 +105,7 @@ def predict_by_patches(
 
 
 def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
-    """The image that the model is given."""
+    """Return the image that the model is given."""
     if isinstance(subject, Tensor):
         subject = ScalarImage(subject)
     if isinstance(subject, Image):

@@ -53,7 +53,7 @@ class PatchSampler:
         raise NotImplementedError
 
     def room(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
-        """The first and the last voxel at which a patch may begin, [3] each.
+        """Return the first and the last voxel at which a patch may begin, [3] each.
 
         Raises:
             ValueError: A patch is larger than the volume, and there is no padding.
@@ -69,7 +69,7 @@ class PatchSampler:
         return -before, last
 
     def padded(self, x: Any) -> tuple[Any, np.ndarray]:
-        """A subject or batch with its margins, and how many voxels were added before it, [3]."""
+        """Return a subject or batch with its margins, and how many voxels were added before it, [3]."""
         space = check_space(x)
         self.room(space.shape)
         before, after = self.margins(space.shape)
@@ -86,7 +86,7 @@ class PatchSampler:
     # Cutting
 
     def cut(self, padded: Subject, before: np.ndarray, corner: np.ndarray, seed: int) -> Subject:
-        """A patch of a subject.
+        """Return a patch of a subject.
 
         Args:
             padded: The subject with its margins.

@@ -135,7 +135,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
         return (self[n] for n in range(len(self)))
 
     def __call__(self, subject: Subject, num_patches: int | None = None) -> Iterator[Subject]:
-        """The patches of another subject, or the first ``num_patches`` of them."""
+        """Return the patches of another subject, or the first ``num_patches`` of them."""
         other = GridSampler(
             subject, self.patch_size, self.patch_overlap, self.padding_mode, self.fill
         )

@@ -55,7 +55,7 @@ class PatchLocation:
         return i, j, k
 
     def scaled(self, factor: float | Sequence[float]) -> PatchLocation:
-        """The place of the patch in a volume of another size.
+        """Return the place of the patch in a volume of another size.
 
         Args:
             factor: How many times as large, one number or three.

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...data import LABEL, Subject
 from ...signature import is_number
 from .samplers import Finder, RandomSampler, sorted_out
-from .weights import Weigh, Weights
+from .weights import WeightFunction, Weights
 
 
 class WeightedSampler(RandomSampler):
@@ -64,12 +64,12 @@ class WeightedSampler(RandomSampler):
         """Name of the image that says where to look, among those of a subject or batch."""
         return _named(images, self.probability_map, "probability_map")
 
-    def weigher(self, seen: Tensor) -> Weigh:
+    def weight_function(self, seen: Tensor) -> WeightFunction:
         """What weighs voxels, given all that may be drawn."""
         return Tensor.double
 
     def weights(self, voxels: Tensor, box: np.ndarray | None = None) -> Weights:
-        """The weights of the voxels of a map (1, I, J, K).
+        """Return the weights of the voxels of a map (1, I, J, K).
 
         Args:
             voxels: The map.
@@ -82,7 +82,7 @@ class WeightedSampler(RandomSampler):
             i, j, k = voxels.shape[1:]
             box = np.stack(self.room((i, j, k))) + np.array(self.patch_size) // 2
         first, last = box
-        return Weights.of(voxels[0], first, last, self.weigher, self._what())
+        return Weights.of(voxels[0], first, last, self.weight_function, self._what())
 
     def _what(self) -> str:
         return f"the probability map {self.probability_map!r}"
@@ -159,7 +159,7 @@ class LabelSampler(WeightedSampler):
                 return name
         raise ValueError(f"subject must have a label map, it has {list(images)}")
 
-    def weigher(self, seen: Tensor) -> Weigh:
+    def weight_function(self, seen: Tensor) -> WeightFunction:
         if self.label_probabilities is None:
             return lambda voxels: (voxels > 0).double()
         shares = {

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ... import random
 from ...arrays import send
-from ...functional.eager.slabs import slab_rows
+from ...functional.eager.slabs import slab_planes
 
 #: Weights of some voxels, in float64.
-Weigh = Callable[[Tensor], Tensor]
+WeightFunction = Callable[[Tensor], Tensor]
 
 _LAYOUT = random.Layout(((0, 0, 2),))
 
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
 
     rows: Tensor
     box: tuple[slice, slice, slice]
-    weigh: Weigh
+    weigh: WeightFunction
 
     @classmethod
     def of(
@@ -40,15 +40,15 @@ class Weights(NamedTuple):
         voxels: Tensor,
         first: np.ndarray,
         last: np.ndarray,
-        weigher: Callable[[Tensor], Weigh],
+        weight_function: Callable[[Tensor], WeightFunction],
         what: str,
     ) -> Weights:
-        """Weigh the voxels of a volume [I, J, K] between two of them, both included.
+        """WeightFunction the voxels of a volume [I, J, K] between two of them, both included.
 
         Args:
             voxels: The volume.
             first, last: The two voxels, [3] each.
-            weigher: Makes what weighs voxels, given all that may be drawn.
+            weight_function: Makes what weighs voxels, given all that may be drawn.
             what: What the weights are of, for errors.
 
         Raises:
@@ -56,8 +56,8 @@ class Weights(NamedTuple):
         """
         i, j, k = (slice(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True))
         seen = voxels[i, j, k]
-        slab = slab_rows(len(seen), seen[0].numel(), voxels.device)
-        weigh, sums, least = weigher(seen), [], []
+        slab = slab_planes(len(seen), seen[0].numel(), voxels.device)
+        weigh, sums, least = weight_function(seen), [], []
         for n in range(0, len(seen), slab):
             weights = weigh(seen[n : n + slab])
             sums.append(weights.sum(2))
@@ -83,7 +83,7 @@ class Weights(NamedTuple):
         row = torch.searchsorted(self.rows, at, right=True)  # [N], one whose sum is above 0
         before = torch.where(row > 0, self.rows[(row - 1).clamp(min=0)], 0.0)
         columns = seen.shape[1]
-        line = self.weigh(seen[row // columns, row % columns])  # [N, K]
+        line = self.weight_function(seen[row // columns, row % columns])  # [N, K]
         total = line.cumsum(1)
         rest = (at - before).clamp(min=0)[:, None].minimum(_below(total[:, -1:]))
         k = torch.searchsorted(total, rest, right=True)[:, 0]
@@ -92,7 +92,7 @@ class Weights(NamedTuple):
 
 
 def _below(x: Tensor) -> Tensor:
-    """The next smaller number."""
+    """Return the next smaller number."""
     return torch.nextafter(x, torch.zeros_like(x))
 
 

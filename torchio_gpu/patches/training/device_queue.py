@@ -19,9 +19,9 @@ from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
-from .cache import Shelf
-from .epochs import Turns
-from .resident import Resident, together
+from .cache import SubjectCache
+from .epochs import EpochSampler
+from .cached_subject import CachedSubject, together
 
 
 class DeviceQueue:
@@ -129,79 +129,79 @@ class DeviceQueue:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
-        self._turns = Turns(subjects, subject_sampler, shuffle, seed)
-        self.shelf = Shelf(subjects, self.device, memory, seed)
+        self._epochs = EpochSampler(subjects, subject_sampler, shuffle, seed)
+        self.cache = SubjectCache(subjects, self.device, memory, seed)
         self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
 
     def __len__(self) -> int:
         """Batches of an epoch, of this rank."""
-        whole, rest = divmod(len(self._turns), self.batch_size)
+        whole, rest = divmod(len(self._epochs), self.batch_size)
         return (whole + (rest > 0 and not self.drop_last)) * self.patches_per_volume
 
     def set_epoch(self, epoch: int) -> None:
         """Set the number of the next epoch; it goes up by itself."""
-        self._turns.epoch = epoch
+        self._epochs.epoch = epoch
 
     def explain(self) -> str:
         """What is done for each volume, and what for each patch."""
         return str(self._pipeline)
 
     def __iter__(self) -> Iterator[SubjectsBatch]:
-        epoch = self._turns.next()
+        epoch = self._epochs.next()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
         groups = [pairs[n : n + self.batch_size] for n in range(0, len(pairs), self.batch_size)]
         if self.drop_last and groups and len(groups[-1]) < self.batch_size:
             groups.pop()
-        with self.shelf.ahead(self.num_workers) as take:
+        with self.cache.prefetching(self.num_workers) as take:
             for n, group in enumerate(groups):
                 ahead = [index for later in groups[n + 1 :][:1] for index, _ in later]
-                residents = take([index for index, _ in group], ahead)
+                cached = take([index for index, _ in group], ahead)
                 seeds = np.array([seed for _, seed in group])
-                yield from self._patches(residents, seeds)
+                yield from self._patches(cached, seeds)
 
-    def _patches(self, residents: list[Resident], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
+    def _patches(self, cached: list[CachedSubject], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
         """Batches with one patch of each subject."""
         children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
         if self._pipeline.before.steps:
-            residents = [
-                self._whole(resident, seed) for resident, seed in zip(residents, seeds, strict=True)
+            cached = [
+                self._whole(subject, seed) for subject, seed in zip(cached, seeds, strict=True)
             ]
         for n in range(self.patches_per_volume):
-            yield self._batch(residents, children[:, n])
+            yield self._batch(cached, children[:, n])
 
-    def _whole(self, resident: Resident, seed: int) -> Resident:
-        """A subject after what is done for each volume."""
-        batch = resident.batch.replace(dict(resident.batch.images))
+    def _whole(self, subject: CachedSubject, seed: int) -> CachedSubject:
+        """Return a subject after what is done for each volume."""
+        batch = subject.batch.replace(dict(subject.batch.images))
         batch.streams = random.Streams(np.array([seed]))
         out, decisions = self._pipeline.whole(batch)
         check_space(out)
-        return Resident(out, decisions)
+        return CachedSubject(out, decisions)
 
-    def _batch(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
+    def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
         """One patch of each subject, those of one shape in one go."""
         shapes: dict[Any, list[int]] = {}
-        for n, resident in enumerate(residents):
-            images = resident.batch.images.items()
+        for n, subject in enumerate(cached):
+            images = subject.batch.images.items()
             alike = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
             shapes.setdefault(alike, []).append(n)
-        parts = [self._alike([residents[n] for n in rows], seeds[rows]) for rows in shapes.values()]
+        parts = [self._alike([cached[n] for n in rows], seeds[rows]) for rows in shapes.values()]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort([n for rows in shapes.values() for n in rows])
         samples = [sample for part in parts for sample in part.unbatch()]
         return SubjectsBatch.from_subjects([samples[n] for n in order])
 
-    def _alike(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
+    def _alike(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
         size = self.patch_sampler.patch_size
-        decisions = np.concatenate([resident.decisions for resident in residents])
-        patch = self._pipeline.patches(together(residents, seeds), decisions)
-        first = self._corners(residents, seeds, patch.final_maps())
+        decisions = np.concatenate([subject.decisions for subject in cached])
+        patch = self._pipeline.patches(together(cached, seeds), decisions)
+        first = self._corners(cached, seeds, patch.final_maps())
         out = patch.finish_patch(first, size)
         out.metadata = {**out.metadata, **located(first, size)}
         return out
 
     def _corners(
-        self, residents: list[Resident], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
+        self, cached: list[CachedSubject], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
     ) -> np.ndarray:
         """First voxels of the patches, [B, 3], in the volumes as they are after the maps."""
         sampler = self.patch_sampler
@@ -212,18 +212,18 @@ class DeviceQueue:
         if isinstance(sampler, UniformSampler):
             return sampler.corners_between(first, last, seeds)
         assert isinstance(sampler, WeightedSampler)
-        name = sampler.map_name(residents[0].batch.images)
+        name = sampler.map_name(cached[0].batch.images)
         warp, half = warps[name], np.array(sampler.patch_size) // 2
         boxes = warp.origin_of(first + half, last + half)
         if boxes is None:  # a motion, other for each patch: of all voxels, where there is room
             ends = np.array([(0, 0, 0), warp.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         voxels = []
-        for resident, box, seed in zip(residents, boxes, seeds, strict=True):
-            known, key = resident.batch.images[name].data[0], box.tobytes()
-            if key not in resident.weights:
-                resident.weights[key] = sampler.weights(known, box)
-            voxels.append(resident.weights[key].draw(known[0], np.array([seed])))
+        for subject, box, seed in zip(cached, boxes, seeds, strict=True):
+            known, key = subject.batch.images[name].data[0], box.tobytes()
+            if key not in subject.weights:
+                subject.weights[key] = sampler.weights(known, box)
+            voxels.append(subject.weights[key].draw(known[0], np.array([seed])))
         middle = np.rint(warp.where(np.concatenate(voxels).astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 

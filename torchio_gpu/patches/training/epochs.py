@@ -29,7 +29,7 @@ class Epoch(NamedTuple):
     seed: int
 
 
-class Turns:
+class EpochSampler:
     """In which order subjects come, epoch by epoch.
 
     Ranks of ``torch.distributed``, and workers of a loader, take every n-th of one order.
@@ -78,7 +78,7 @@ class Turns:
         return len(range(rank, len(self.subjects), ranks))
 
     def next(self) -> Epoch:
-        """The next epoch."""
+        """Return the next epoch."""
         worker, (rank, ranks) = get_worker_info(), self.rank()
         if self.seed is not None:
             base = common = self.seed
@@ -107,7 +107,7 @@ class Turns:
 
 
 def unread(subjects: Any, index: int) -> Subject | None:
-    """A subject that was not read, where the dataset has it."""
+    """Return a subject that was not read, where the dataset has it."""
     return subjects.dry_iter()[index] if isinstance(subjects, SubjectsDataset) else None
 
 
@@ -126,4 +126,4 @@ def describe(subjects: Any, index: int) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-__all__ = ["Epoch", "Turns", "describe", "unread"]
+__all__ = ["Epoch", "EpochSampler", "describe", "unread"]

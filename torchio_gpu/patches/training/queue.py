@@ -24,7 +24,7 @@ from ...progress import progress
 from ...shapes import check_count
 from ...signature import checked
 from ..sampling.cutting import PatchSampler
-from .epochs import Turns, describe, unread
+from .epochs import EpochSampler, describe, unread
 
 #: Arguments by position after the first, in TorchIO 2 and in 1.x.
 _ORDER = (
@@ -178,7 +178,9 @@ class Queue(IterableDataset[Any]):
             self.subjects = SubjectsDataset(self.subjects)
         # samplers of this library cut patches out, as copies
         self._shares = isinstance(self.patch_sampler, PatchSampler)
-        self._turns = Turns(self.subjects, self.subject_sampler, self.shuffle_subjects, seed)
+        self._epochs = EpochSampler(
+            self.subjects, self.subject_sampler, self.shuffle_subjects, seed
+        )
 
     def _check(self) -> None:
         if not callable(self.patch_sampler):
@@ -201,7 +203,7 @@ class Queue(IterableDataset[Any]):
     @property
     def num_subjects(self) -> int:
         """Subjects of an epoch, of this rank."""
-        return len(self._turns)
+        return len(self._epochs)
 
     @property
     def patches_per_epoch(self) -> int:
@@ -241,7 +243,7 @@ class Queue(IterableDataset[Any]):
     @property
     def epoch(self) -> int:
         """Number of the epoch that the next iteration runs."""
-        return self._turns.epoch
+        return self._epochs.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Set the number of the next epoch.
@@ -250,12 +252,12 @@ class Queue(IterableDataset[Any]):
         it; a plain DataLoader with workers that do not persist needs it set before each epoch where
         there is a ``seed``, or several ranks. Workers that persist count by themselves.
         """
-        self._turns.epoch = epoch
+        self._epochs.epoch = epoch
 
     # The work
 
     def __iter__(self) -> Iterator[Subject]:
-        epoch = self._turns.next()
+        epoch = self._epochs.next()
         picks = torch.Generator().manual_seed(epoch.seed)
         counts = self._statistics = QueueStatistics()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
@@ -316,7 +318,7 @@ class Queue(IterableDataset[Any]):
             executor.shutdown(wait=True, cancel_futures=True)
 
     def _load(self, pair: tuple[int, int]) -> tuple[list[Subject], float]:
-        """The patches of a subject, and how many seconds they took."""
+        """Return the patches of a subject, and how many seconds they took."""
         start = time.perf_counter()
         subject = SeededDataset(self.subjects, self.transform, self._shares)[pair]
         if not isinstance(subject, Subject):

@@ -16,7 +16,7 @@ from ...arrays import Array, as_array, per_sample
 from ...data import ImagesBatch
 from ...data.image import LABEL
 from ...functional.dispatch.arguments import at_least
-from ...functional.rows import Rows, rows_at
+from ...functional.samples import Samples, samples_at
 from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
@@ -99,7 +99,7 @@ class _LabelsToImage(VolumeTransform):
             labels = np.unique(np.concatenate(held))
         return labels[labels != 0] if self.ignore_background else labels
 
-    def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Rows, Volume]]:
+    def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Samples, Volume]]:
         """Return label maps, (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares, by samples.
 
         A map of one channel of floats may hold shares of one label in some samples and labels in
@@ -114,12 +114,12 @@ class _LabelsToImage(VolumeTransform):
         if maps.shape[1] > 1 or not maps.is_floating_point():
             return [(everything, maps)]
         shares = _hold_shares(maps)
-        parts: list[tuple[Rows, Volume]] = []
+        parts: list[tuple[Samples, Volume]] = []
         if shares.any():
-            rows = rows_at(shares.nonzero()[0].tolist(), maps.device)
+            rows = samples_at(shares.nonzero()[0].tolist(), maps.device)
             parts.append((rows, maps[rows]))
         if not shares.all():
-            rows = rows_at((~shares).nonzero()[0].tolist(), maps.device)
+            rows = samples_at((~shares).nonzero()[0].tolist(), maps.device)
             # labels that a file stores as floats; what is none counts as no label
             whole = maps[rows].round()
             parts.append((rows, torch.where(whole == maps[rows], whole, -1).long()))
@@ -162,7 +162,7 @@ class _LabelsToImage(VolumeTransform):
         return out
 
 
-def _of(rows: Rows, values: Array) -> Array:
+def _of(rows: Samples, values: Array) -> Array:
     """Return the parameters of some samples, which may be one for all."""
     if len(values) == 1 or isinstance(rows, slice):
         return values if len(values) == 1 else values[rows]

@@ -307,8 +307,8 @@ def _value(
     if np.ptp(size, axis=0).any():  # one by one, where samples saw different numbers of voxels
         each = []
         for n in range(len(size)):
-            known = [one.rows([n]) for one in fields]
-            each.append(_value(images.rows([n]), field.rows([n]), rule, known))
+            known = [one.select([n]) for one in fields]
+            each.append(_value(images.rows([n]), field.select([n]), rule, known))
         return torch.cat(each)
     i, j, k = size[0].astype(int).tolist()
     if not fields and not first.any() and (i, j, k) == images.spatial_shape:

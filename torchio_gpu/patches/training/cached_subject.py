@@ -17,7 +17,7 @@ from ...shapes import Triple, Volume
 from ..sampling.weights import Weights
 
 
-class Resident:
+class CachedSubject:
     """One subject on the device, with what is known of its voxels.
 
     Args:
@@ -38,11 +38,11 @@ class Resident:
         """How much memory the voxels take."""
         return sum(each.data.nbytes for each in self.batch.images.values())
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Resident:
-        """The subject on another device; itself, if it is there."""
+    def to(self, device: torch.device, non_blocking: bool = False) -> CachedSubject:
+        """Return the subject on another device; itself, if it is there."""
         if self.batch.device == device:
             return self
-        moved = Resident(self.batch.to(device, non_blocking=non_blocking), self.decisions)
+        moved = CachedSubject(self.batch.to(device, non_blocking=non_blocking), self.decisions)
         moved.weights, moved.fills = self.weights, self.fills  # what is found out once stays known
         return moved
 
@@ -54,7 +54,7 @@ class _Images(ImagesBatch):
     """
 
     def __init__(
-        self, subjects: Sequence[Resident], name: str, dtype: torch.dtype | None = None
+        self, subjects: Sequence[CachedSubject], name: str, dtype: torch.dtype | None = None
     ) -> None:
         each = [subject.batch.images[name] for subject in subjects]
         self._subjects, self._name, self._each = subjects, name, each
@@ -113,8 +113,8 @@ class _Images(ImagesBatch):
         return torch.cat(values)
 
 
-def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
-    """A batch of resident subjects, whose images share their kinds, dtypes and shapes.
+def together(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
+    """Return a batch of resident subjects, whose images share their kinds, dtypes and shapes.
 
     Args:
         subjects: The subjects; the same one may occur several times.
@@ -134,4 +134,4 @@ def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
     return batch
 
 
-__all__ = ["Resident", "together"]
+__all__ = ["CachedSubject", "together"]
