@@ -1,6 +1,6 @@
 """The command line: ``torchio-gpu demo``, ``info``, ``transform`` and ``bench``.
 
-What takes long to import is imported by the command that needs it.
+Modules that take long to import are imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def bench(
 
 
 def _known() -> dict[str, type[Transform]]:
-    """Transforms that are made of arguments alone, by name."""
+    """Return the transforms that the command line can construct, by name."""
     from . import transforms
 
     others = (transforms.Compose, transforms.Recorded)
@@ -204,7 +204,7 @@ def _known() -> dict[str, type[Transform]]:
         if inspect.isclass(cls)
         and issubclass(cls, transforms.Transform)
         and not inspect.isabstract(cls)
-        if not inspect.isabstract(cls) and not issubclass(cls, others)
+        and not issubclass(cls, others)
     }
 
 
@@ -216,7 +216,7 @@ def _find(name: str) -> type[Transform]:
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:
-    """``--some-name value`` pairs as arguments; ``--name=value`` and a bare ``--name`` as well."""
+    """Parse ``--some-name value`` pairs; ``--name=value`` and a bare ``--name`` as well."""
     arguments: dict[str, Any] = {}
     left = list(words)
     while left:
@@ -257,17 +257,19 @@ def _build(cls: type[Transform], arguments: dict[str, Any]) -> Transform:
 
 @contextmanager
 def _errors_as_exit_code() -> Iterator[None]:
-    """End with exit code 2 and the error's own words: they name what is wrong and the cure."""
+    """Print the message of an error, and end with exit code 2."""
     try:
         yield
     except (
         ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError, MemoryError,
     ) as error:  # fmt: skip
         message = str(error.args[0] if isinstance(error, KeyError) else error)
-        if isinstance(error, MemoryError) or "allocate memory" in message:  # torch's is no type
+        if (
+            isinstance(error, MemoryError) or "allocate memory" in message
+        ):  # torch raises RuntimeError
             needed = re.search(r"allocate (\d+ bytes|.*for an array.*)", message)
             message = f"there is not enough memory{f' for {needed[1]}' if needed else ''}"
-        elif isinstance(error, RuntimeError):  # torch adds where in its sources it happened
+        elif isinstance(error, RuntimeError):  # torch appends a C++ trace
             message = message.partition("\n")[0]
         typer.echo(f"torchio-gpu: {message}", err=True)
         raise typer.Exit(2) from error

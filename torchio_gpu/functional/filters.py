@@ -82,8 +82,8 @@ def anisotropy(
             doi:10.1007/978-3-319-24571-3_81) rather than the voxel nearest to its middle.
 
     Returns:
-        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. A voxel that
-        is not finite affects the voxels interpolated from its slices, and no others.
+        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. A voxel
+        that is not finite affects the voxels interpolated from its slices, and no others.
 
     Raises:
         ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the

@@ -42,7 +42,7 @@ DECILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 LANDMARKS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
 #: Percentiles of the cutoffs when histograms are matched.
 CUTOFF = (1, 99)
-#: Landmarks of an image that are closer than this, in its own units, count as one: as in TorchIO 1.x.
+#: Smallest distance between landmarks of an image, in its own units, as in TorchIO 1.x.
 LEAST_WIDTH = 1e-5
 
 Pair = tuple[float, float]

@@ -53,7 +53,7 @@ class BiasField:
             )
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the variant of the operation and its parameters, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         places = _places(size) if view is None else _places(view.whole, view.first)
         return self.order, [places, self.coefficients]
 
@@ -90,7 +90,7 @@ class Gamma:
         return self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the variant of the operation and its parameters, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         return self.by_channel.shape[1], [self.by_channel]
 
 
@@ -109,7 +109,7 @@ class Noise:
         return "RICIAN" if self.rician else "NOISE"
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the variant of the operation and its parameters, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         active = np.ones(1) if self.active is None else self.active.astype(np.float64)
         return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
 
@@ -124,7 +124,7 @@ class Clamp:
     seeds: ClassVar[None] = None
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the variant of the operation and its parameters, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         return 0, [self.low[:, None], self.high[:, None]]
 
 

@@ -32,11 +32,11 @@ def extract_patches(
 
     Args:
         x: Volume, (B, C, I, J, K), or several of one dtype, whose shapes may differ along I, J, K.
-        first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside, where
-            patches are 0.
+        first: First voxel of each patch, (N, 3) whole numbers on the host. Patches are 0 outside
+            the volume.
         size: Voxels of a patch along I, J, K.
-        sample: Sample from which each patch is cut, (N), counted through all volumes; by default the
-            only sample, or one patch from each.
+        sample: Sample from which each patch is cut, (N), counted through all volumes; by default
+            the only sample, or one patch from each.
 
     Returns:
         Volume (N, C, \\*size) of the same dtype. The gradient of a voxel is the sum over the

@@ -175,7 +175,7 @@ def _same_field_of_view(source: Triple, size: Triple) -> np.ndarray:
 
 
 def _source_axes(matrix: np.ndarray) -> list[tuple[int, ...]]:
-    """Return the input axes that the output axes follow, for each sample; raise if there are none."""
+    """Return the input axes parallel to the output axes of each sample; raise if there are none."""
     axes, parallel = _parallel(matrix)
     for sample in (~parallel).nonzero()[0].tolist():
         raise ValueError(
@@ -186,7 +186,7 @@ def _source_axes(matrix: np.ndarray) -> list[tuple[int, ...]]:
 
 
 def _parallel(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the input axis closest to each output axis, [B, 3], and a mask of parallel maps, [B]."""
+    """Return the input axis closest to each output axis, [B, 3], and a mask of parallel maps."""
     linear = abs(matrix[:, :3, :3])
     axes = linear.argmax(1)
     along = linear.max(1)

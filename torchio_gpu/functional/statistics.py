@@ -132,7 +132,7 @@ def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | Non
 
 @checked
 def moments(x: Volume, mask: Tensor | None = None) -> Moments:
-    """Compute number, mean and standard deviation of the voxels of each sample, all channels together.
+    """Compute number, mean and standard deviation of the voxels of each sample, channels together.
 
     Args:
         x: Volume, (B, C, I, J, K).

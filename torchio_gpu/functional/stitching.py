@@ -122,7 +122,7 @@ class Stitcher:
                 self.weights = [weights.to(wide) for weights in self.weights]
 
     def result(self) -> Tensor:
-        """Return the volume, (C, I, J, K), normalized in place: no patches may be added afterwards."""
+        """Return the volume, (C, I, J, K), normalized in place: add no patches afterwards."""
         total = self.total
         if self._pending:
             batches, where = zip(*self._pending, strict=True)
@@ -228,7 +228,7 @@ class Stitcher:
                 f"{self.volume}, got {tuple(got.tolist())}"
             )
         last = first + np.array(size)
-        # The scale of the patch is exact; that of the volume has a rounded shape: prefer the former.
+        # Prefer the scale of the patch, which is exact: the shape of the volume may be rounded.
         own = got / np.array(size)
         scale = np.where(abs(shape - volume * own) < 1, own, self.scale)
         corner = _scaled(first, scale)
@@ -321,8 +321,8 @@ def stream(
             start = int(starts[n])
             if start < done:
                 raise ValueError(
-                    "patches must come in order along I, as from a GridSampler: one begins in plane "
-                    f"{start}, and planes before {done} were yielded already"
+                    "patches must come in order along I, as from a GridSampler: one begins in "
+                    f"plane {start}, and planes before {done} were yielded already"
                 )
             if start > done:
                 yield from _until(stitcher, done, start, firsts)

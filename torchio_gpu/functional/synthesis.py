@@ -110,7 +110,7 @@ def _renumbered(labels: Volume, values: list[int]) -> Volume:
 
 
 def _table(values: Sequence[int]) -> np.ndarray:
-    """Return the column of each label from 0 to the largest plus one; unused labels get the last."""
+    """Return the column of each label from 0 to the largest plus one; the last one if unused."""
     entries = np.full(max(values) + 2, len(values))
     entries[list(values)] = range(len(values))
     return entries

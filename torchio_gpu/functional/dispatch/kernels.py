@@ -39,7 +39,7 @@ MOST = 65535
 
 
 def why_no_kernel(x: Volume, size: Triple) -> str | None:
-    """Return why kernels cannot compute a volume of shape ``size`` from ``x``, or None if they can."""
+    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
     if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
@@ -172,7 +172,7 @@ _shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", defa
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Let images with equal control points share the tables computed from them, within the block."""
+    """Let images with equal control points share the tables of these, within the block."""
     token = _shared.set({})
     try:
         yield

@@ -63,7 +63,7 @@ def bias_factors(
 
 
 def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> Volume:
-    """Multiply by ``exp(sum_ijk c_ijk X^i Y^j Z^k)``, X, Y, Z in [-1, 1] between outer voxel centres.
+    """Multiply by ``exp(sum_ijk c_ijk X^i Y^j Z^k)``, X, Y, Z in [-1, 1] at outer voxel centres.
 
     Args:
         x: Slab of a volume in float32 or float64.

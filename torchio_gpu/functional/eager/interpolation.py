@@ -53,7 +53,7 @@ def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
 
 
 def _without_tails(weights: np.ndarray) -> np.ndarray:
-    """Set weights below float32 precision to 0, so that a voxel reaches about 16 others each way."""
+    """Set weights below float32 precision to 0: a voxel then reaches about 16 others each way."""
     return np.where(abs(weights) < 1e-9, 0, weights)  # type: ignore[no-any-return]
 
 
@@ -88,7 +88,7 @@ def spline_coefficients(x: Volume) -> Volume:
 
 
 def spline_reader(x: Volume) -> Callable[[Grid], Volume]:
-    """Return a function that samples a float32 or float64 volume by its B-spline, 64 taps a point."""
+    """Return a function that samples a float volume by its B-spline, with 64 taps per point."""
     size = x.shape[2:]
     table = spline_coefficients(x).flatten(2)  # [B, C, N]
 

@@ -18,7 +18,7 @@ from .phase_encode import SPACE, WeakenedPlanes, spike_frequencies
 
 
 def frequencies(lines: int) -> np.ndarray:
-    """Return the frequency of each line of centred k-space, in cycles per field of view, [lines]."""
+    """Return frequencies of the lines of centred k-space, in cycles per field of view."""
     return np.arange(lines, dtype=np.float64) - lines // 2
 
 

@@ -94,7 +94,7 @@ class Components(NamedTuple):
         return torch.div(self.start, self.shape[1:].numel(), rounding_mode="floor")
 
     def paint(self, values: Tensor) -> Tensor:
-        """Return a volume with the value of each run, [R], at its voxels: [B, 1, I, J, K]; 0 elsewhere."""
+        """Return a volume [B, 1, I, J, K] with values [R] at the voxels of runs, 0 elsewhere."""
         ends = torch.stack((self.start, self.stop), 1).flatten()
         total = self.shape.numel()
         lengths = ends.diff(prepend=ends.new_zeros(1), append=ends.new_full((1,), total))

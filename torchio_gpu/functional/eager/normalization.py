@@ -132,7 +132,7 @@ def map_pieces(x: Volume, through: Pieces) -> Volume:
 
 
 def _piece(values: Tensor, begin: Tensor) -> Tensor:
-    """Return the piece of each value, [B, N] int64, given the starts of all but the first, [B, P]."""
+    """Return the piece of each value, [B, N] int64, given starts of all but the first, [B, P]."""
     if values.device.type != "cpu":
         return torch.searchsorted(begin, values.contiguous(), right=True)
     # comparing with all starts by vector instructions takes a quarter of the time of a search

@@ -114,7 +114,7 @@ def profile(mode: str, size: int) -> np.ndarray:
 
 
 def cube(profiles: Sequence[Tensor]) -> Tensor:
-    """Return weights of all voxels of a patch, [i, j, k], as the product of those along each axis."""
+    """Return weights of all voxels of a patch, [i, j, k]: the product of those along each axis."""
     i, j, k = profiles
     return i[:, None, None] * (j[:, None] * k)
 

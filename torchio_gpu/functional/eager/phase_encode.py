@@ -2,8 +2,8 @@
 
 A change that depends on one frequency index alone needs the transform along that axis only: along
 the others, the transform and its inverse cancel. If it is symmetric about frequency 0 the result is
-real, and half of the frequencies are enough. A point of k-space is a plane wave of the image. Results are
-those of :mod:`torchio_gpu.functional.eager.kspace`.
+real, and half of the frequencies are enough. A point of k-space is a plane wave of the image.
+Results are those of :mod:`torchio_gpu.functional.eager.kspace`.
 
 Volumes are processed slab by slab with the phase-encode axis last, where transforms are fastest.
 """
@@ -42,7 +42,7 @@ class WeakenedPlanes(NamedTuple):
     restore: Array
 
     def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """Return the share that is removed from planes of frequencies [N], out of ``lines``: [B, N]."""
+        """Return the share removed from planes of frequencies [N], out of ``lines``: [B, N]."""
         xp, frequency, ghosts, intensity, restore = common(frequency, *self)
         comb = xp.remainder(frequency, ghosts[:, None]) == 0
         outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
@@ -177,7 +177,7 @@ def _select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
 
 
 def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split the mask of lines of each pose into a part for the real and one for the imaginary image.
+    """Split the mask of lines of each pose into parts for the real and the imaginary image.
 
     A mask m over frequencies f is the sum of an even part, whose image is real, and an odd one,
     whose image is imaginary; -i times the odd one is Hermitian again.

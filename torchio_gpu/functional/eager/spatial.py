@@ -326,7 +326,7 @@ def copy_voxels(
     size: Triple,
     fill: float | Tensor,
 ) -> Volume:
-    """Apply a map that takes voxel centres to voxel centres: permute, mirror, crop and pad, exactly.
+    """Apply a map that takes voxel centres to voxel centres: permute, mirror, crop and pad.
 
     ``out[v] = x[w]`` with ``w[axes[a]] = signs[a] v[a] + offset[axes[a]]``; ``fill`` outside.
     """

@@ -1,4 +1,4 @@
-"""Where the volumes of a dataset are kept: on the device as far as there is room, else at hand."""
+"""Cache of the subjects of a dataset: on the device up to a limit, the others in host memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from ... import random
 from ...data import Subject, SubjectsBatch
 from ...loader import SeededDataset
 from ..sampling.cutting import check_space
-from .epochs import describe
 from .cached_subject import CachedSubject
+from .epochs import describe
 
-#: As a share of the free memory of a GPU, how much is taken by default.
+#: Default limit, as a share of the free memory of a GPU.
 _SHARE = 0.5
 
 
 class SubjectCache:
-    """Subjects that were read once, on a device or in host memory.
+    """Cache of subjects that are read once, on a device or in host memory.
 
     Args:
         subjects: A dataset.
-        device: Where to keep them.
-        memory: How many bytes of voxels to keep there; by default half of what is free on a GPU.
-        seed: Decides what a random transform of the dataset does; by default drawn from torch's CPU
-            generator.
+        device: Device of the cache.
+        memory: Bytes of voxels to keep there; by default half of the free memory of a GPU.
+        seed: Seed of random transforms of the dataset; by default drawn from torch's CPU generator.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class SubjectCache:
         #: Bytes of voxels on the device.
         self.used = 0
         self._on_device: dict[int, CachedSubject] = {}
-        self._on_host: dict[int, CachedSubject] = {}  # in host memory
+        self._on_host: dict[int, CachedSubject] = {}
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -54,13 +53,13 @@ class SubjectCache:
 
     @contextmanager
     def prefetching(self, threads: int) -> Iterator[Callable[[Sequence[int], Sequence[int]], Any]]:
-        """A function from indices to subjects on the device, which has others made ready.
+        """Create a function that returns subjects on the device, and prefetches the next ones.
 
         Args:
-            threads: Threads that read subjects ahead.
+            threads: Threads that prefetch subjects.
 
         Yields:
-            The function of indices to take now, and of indices to be taken next.
+            Function of the indices to return now, and of those to prefetch.
         """
         executor = ThreadPoolExecutor(threads, "torchio_gpu.SubjectCache") if threads else None
         reading: dict[int, Future[CachedSubject]] = {}
@@ -73,7 +72,7 @@ class SubjectCache:
                         reading[index] = executor.submit(copy_context().run, self._read, index)
             found = [self._get(index, reading, moving) for index in now]
             moving.clear()
-            for index in later:  # copied while the device works on those of now
+            for index in later:  # copied while the device processes the current subjects
                 if index in self._on_host:
                     moving[index] = self._to_device(self._on_host[index])
             if self._stream is not None:
@@ -109,7 +108,7 @@ class SubjectCache:
         )
 
     def _read(self, index: int) -> CachedSubject:
-        """Return a subject, read and as the dataset makes it, in host memory."""
+        """Read a subject, with the transform of the dataset, into host memory."""
         try:
             seed = int(random.sample_seeds(self._seed, 0, [index])[0])
             subject = SeededDataset(self.subjects, shares=True)[index, seed]
@@ -118,11 +117,11 @@ class SubjectCache:
             check_space(subject)
             return CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
         except Exception as error:
-            what = f"subject {index}{describe(self.subjects, index)} could not be loaded"
-            raise RuntimeError(f"{what}: {type(error).__name__}: {error}") from error
+            message = f"subject {index}{describe(self.subjects, index)} could not be loaded"
+            raise RuntimeError(f"{message}: {type(error).__name__}: {error}") from error
 
     def _keep(self, index: int, subject: CachedSubject) -> None:
-        """Put a subject on the device if there is room, or else into host memory."""
+        """Store a subject on the device if there is room, or else in host memory."""
         if self.memory is None or self.used + subject.bytes <= self.memory:
             self.used += subject.bytes
             self._on_device[index] = self._to_device(subject)
@@ -136,7 +135,7 @@ class SubjectCache:
             return subject.to(self.device)
         with torch.cuda.stream(self._stream):
             moved = subject.to(self.device, non_blocking=True)
-        for images in moved.batch.images.values():  # memory of one stream, used by another
+        for images in moved.batch.images.values():  # allocated on one stream, used on another
             images.data.record_stream(torch.cuda.current_stream(self.device))
         return moved
 
