@@ -296,7 +296,7 @@ def test_on_a_gpu_as_on_the_cpu(name):
         (lambda x: F.one_hot(-x), "x must hold labels >= 0, got -3"),
         (lambda x: F.one_hot(x / 2), "x must hold integer labels"),
         (lambda x: F.one_hot(x / 0, 5), "x must hold integer labels"),
-        (lambda x: F.one_hot(x.to("meta")), "num_classes must be given where labels cannot be"),
+        (lambda x: F.one_hot(x.to("meta")), "num_classes must be given for meta tensors"),
         (lambda x: F.contour(x.repeat(1, 2, 1, 1, 1)), "x must have one channel, got 2"),
         (lambda x: F.connected_components(x[0]), "x must have shape"),
         (lambda x: F.largest_component(x.repeat(1, 3, 1, 1, 1)), "x must have one channel, got 3"),

@@ -239,7 +239,7 @@ class TestOutputs:
         first = together(aggregator, predictions(len(AT), SIZE), AT).clone()
         assert torch.equal(aggregator.get_output(), first)
         assert torch.equal(aggregator.get_output_tensor(), first)
-        with pytest.raises(ValueError, match="before an output is asked for"):
+        with pytest.raises(ValueError, match="before the first call of get_output, got it after"):
             aggregator.add_batch(predictions(len(AT), SIZE), AT)
         assert torch.equal(aggregator.get_output(), first)
 

@@ -27,7 +27,7 @@ def test_ends_and_slices():
 
 def test_slices_of_what_begins_outside():
     """Negative ends of slices would count from the other end of the axis."""
-    with pytest.raises(ValueError, match=r"must not begin before 0, got .*-2, 1, 0"):
+    with pytest.raises(ValueError, match=r"index must be >= 0 to slice a volume, got .*-2, 1, 0"):
         OTHER.to_slices()
 
 

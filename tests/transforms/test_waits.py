@@ -48,8 +48,8 @@ def _tensors(values) -> list[Tensor]:
 def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
     """List what a call would wait for."""
     reason = None if kernels else "kernels are left out"
-    monkeypatch.setattr(backend, "_missing", lambda device: reason)
-    monkeypatch.setattr(backend, "_say_once", lambda missing: None)
+    monkeypatch.setattr(backend, "_why_no_triton", lambda device: reason)
+    monkeypatch.setattr(backend, "_warn_once", lambda missing: None)
     batch = batch_of([subject(seed=n) for n in range(3)], [1, 2, 3]).to("meta")
     with backend.rehearsing(torch.device("cuda")), PackedCopies().running():
         transform(batch)  # constants are brought to the device once
