@@ -173,11 +173,11 @@ IMPOSSIBLE = {
     ),
     "oblique lattice": (
         lambda x, m: F.warp(x, m, points(), lattice=oblique()),
-        "along the voxel axes",
+        "lattice must be diagonal",
     ),
     "lattice with a gradient": (
         lambda x, m: F.warp(x, m, points(), lattice=torch.eye(4, requires_grad=True)),
-        "that the host knows",
+        "diagonal and on the host",
     ),
     "fill with a gradient": (lambda x, m: F.warp(x, m, fill=wanting(2)), "fill must have no grad"),
     "frame with a gradient": (

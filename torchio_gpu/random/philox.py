@@ -74,7 +74,7 @@ def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
 
 
 def _round_keys(key: Any) -> Iterator[Any]:
-    """Return the two key words [2, ...] of each round."""
+    """Yield the two key words [2, ...] of each round."""
     if isinstance(key, np.ndarray):  # all at once: the overhead of a call dominates
         rounds = np.arange(_ROUNDS).reshape(-1, *(1,) * key.ndim)
         yield from key + rounds * _stacked(_WEYL, key.ndim)

@@ -15,7 +15,7 @@ from ...shapes import Volume, check_volume
 
 
 def per_item(value: Any, x: Volume, name: str, shape: tuple[int, ...] = ()) -> Array:
-    """Return a parameter as [1 or B, \\*shape]; one of shape ``shape`` is for all samples.
+    """Return a parameter as [1 or B, \\*shape], given per sample or broadcasting to ``shape``.
 
     Raises:
         ValueError: It has neither the shape nor one entry for each sample of ``x``.

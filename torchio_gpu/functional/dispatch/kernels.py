@@ -59,7 +59,7 @@ def why_no_warp(
     if mode == "bspline":
         return "mode 'bspline' has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
-        return "lattice must be diagonal and on the host"
+        return "lattice must be diagonal and on the host, without gradient"
     if lattice is not None and inverse:
         return "the inverse of an elastic map has no kernel"
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
