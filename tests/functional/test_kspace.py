@@ -353,13 +353,13 @@ def test_the_magnitude_of_nothing_has_a_gradient():
         (lambda x: F.ghosting(x, 2, float("nan")), "intensity must be finite"),
         (
             lambda x: F.spike(x + 1j, np.zeros((1, 3))),
-            "x must be real: this is not defined for complex",
+            "x must be real: for complex voxels",
         ),
         (lambda x: F.spike(x, np.zeros(3)), r"positions must have shape \(P, 3\) or \(B, P, 3\)"),
         (lambda x: F.spike(x, np.full((1, 3), 1.5)), "positions must be between 0 and 1"),
         (
             lambda x: F.motion(x + 1j, 1, 1, np.array([0.5])),
-            "x must be real: this is not defined for complex",
+            "x must be real: for complex voxels",
         ),
         (lambda x: F.motion(x, 1, 1, np.array([0.6, 0.4])), "times must increase and lie strictly"),
         (lambda x: F.motion(x, 1, 1, np.array([0.4, 0.4])), "times must increase and lie strictly"),

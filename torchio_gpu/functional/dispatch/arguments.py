@@ -47,7 +47,7 @@ def check_real(x: Volume) -> Volume:
     """Return ``x`` if it is a volume of real voxels; raise otherwise."""
     check_volume(x)
     if x.is_complex():
-        raise ValueError(f"x must be real: this is not defined for complex voxels, got {x.dtype}")
+        raise ValueError(f"x must be real: for complex voxels this is undefined, got {x.dtype}")
     return x
 
 
