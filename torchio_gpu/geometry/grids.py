@@ -46,7 +46,7 @@ def respaced(space: Space, distance: np.ndarray) -> Space:
         space: The grid.
         distance: Distance between voxels along I, J, K in mm, [3].
     """
-    with np.errstate(over="ignore"):  # tiny distances give too many voxels, which is checked later
+    with np.errstate(over="ignore"):  # a tiny distance gives too many voxels in any case
         counts = np.floor(np.array(space.shape) * spacing(space.affine) / distance + WHOLE)
     counts = np.where(np.array(space.shape) == 1, 1, counts.clip(1, 2.0**53))
     return _rescaled(space, one_shape(counts), distance / spacing(space.affine))
