@@ -112,7 +112,7 @@ def replayed(calls: Sequence[Call], repeats: int) -> DeviceTime:
     Raises:
         FailureError: The calls cannot be captured.
     """
-    from torchio_gpu.functional.dispatch.launch import Tape
+    from torchio_gpu.functional.dispatch.launch import PackedCopies
 
     def run() -> list[Any]:
         return [call() for call in calls]
@@ -121,15 +121,15 @@ def replayed(calls: Sequence[Call], repeats: int) -> DeviceTime:
     try:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        tape = Tape()
-        with torch.cuda.stream(stream), tape.running():
+        copies = PackedCopies()
+        with torch.cuda.stream(stream), copies.running():
             run()
         torch.cuda.current_stream().wait_stream(stream)
-        served = [buffer.cuda() for buffer in tape.buffers]
+        served = [buffer.cuda() for buffer in copies.buffers]
         torch.cuda.synchronize()
         with (
             torch.cuda.graph(graph, capture_error_mode="thread_local"),
-            Tape(served).running(),
+            PackedCopies(served).running(),
         ):
             results = run()
     except Exception as error:

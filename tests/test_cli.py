@@ -204,7 +204,7 @@ def test_bench_times_what_is_asked_for():
     [
         (("RandomNothing",), "got 'RandomNothing'"),
         (("RandomFlip", "--shape", 8, 0, 8), "shape must be integers > 0"),
-        (("RandomFlip", "--device", "abacus"), "device must be one that torch can use"),
+        (("RandomFlip", "--device", "abacus"), "device must be available to torch"),
     ],
 )
 def test_bench_refuses_what_it_cannot_do(words, said):

@@ -254,7 +254,7 @@ def test_mistakes_are_named(tmp_path):
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"size": 30}, "size must be a multiple of 4 from 16 to 76, got 30"),
         ({"size": 80}, "size must be a multiple of 4 from 16 to 76, got 80"),
-        ({"device": "abacus"}, "device must be one that torch can use here.*abacus"),
+        ({"device": "abacus"}, "device must be available to torch.*abacus"),
     ):
         with pytest.raises(ValueError, match=message):
             demo.run(tmp_path / "none", **arguments)

@@ -134,7 +134,7 @@ def test_length_and_streams():
     batch = next(iter(loader))
     assert batch.streams.seeds.shape == (3,)
     assert batch.streams.seeds.dtype == np.int64
-    with pytest.raises(ValueError, match="batch_size must be given, got None"):
+    with pytest.raises(ValueError, match="batch_size must be given for a SubjectsLoader, got None"):
         iter(tio.SubjectsLoader(Numbered(), batch_size=None))
 
 

@@ -72,7 +72,7 @@ def test_aliases_are_left_to_those_who_take_them():
     """Checks by annotation know one kind each: an alias of several is checked by its taker."""
     aliases = {
         name
-        for room in (types, arrays, shapes, given)
+        for room in (types, arrays, shapes, checks)
         for name, line in room.__annotations__.items()
         if line == "TypeAlias"
     }

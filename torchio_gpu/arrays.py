@@ -1,9 +1,9 @@
-"""Small host-side numbers are numpy arrays; the same formulas run on tensors when asked to.
+"""Functions for numpy arrays and tensors alike.
 
-A pipeline's parameters are a few numbers per sample. Handled as numpy arrays in float64 they cost a
-third of what torch's dispatcher takes for such sizes. Where a user gives a tensor instead, one that
-lives on a device or wants a gradient, :func:`common` moves its companions there, and the formula
-runs in torch. Formulas use only what both libraries spell alike.
+The parameters of a pipeline are a few numbers per sample. As numpy arrays in float64 they cost a
+third of the overhead of torch for such sizes. If a user gives a tensor instead, which is on a
+device or needs a gradient, :func:`common` moves the other operands there, and the formula runs in
+torch. Formulas use only functions that have the same name in both libraries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Numbers: TypeAlias = Number | Sequence[Number] | Array
 
 
 def common(*arrays: Array) -> tuple[Any, ...]:
-    """The library to compute with (numpy or torch), and the arrays as float64 of that library.
+    """Return the library to compute with, numpy or torch, and the arrays as its float64 arrays.
 
     >>> xp, a, b = common(np.ones(2), torch.ones(2))
     >>> xp.__name__, a.dtype, b.dtype
@@ -36,28 +36,28 @@ def common(*arrays: Array) -> tuple[Any, ...]:
         return (np, *arrays)
     tensors = [a for a in arrays if isinstance(a, Tensor)]
     device = next((t.device for t in tensors if t.device.type != "cpu"), tensors[0].device)
-    # arrays may be views that numpy will not let anybody write to, which torch does not know
+    # arrays may be read-only, which torch does not support
     copies = (a if isinstance(a, Tensor) else torch.from_numpy(np.array(a)) for a in arrays)
     return (torch, *(send(a, device, torch.float64) for a in copies))
 
 
 def send(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """Move a tensor to a device, and to a dtype if there is one; no wait if it comes from the host.
+    """Move a tensor to a device, and to a dtype if given; asynchronously if it is on the host.
 
     >>> send(torch.ones(2), torch.device("cpu"), torch.float64).dtype
     torch.float64
     """
-    # the other way, values could be read before they have arrived
+    # from a device to the host, values could be read before they have arrived
     return tensor.to(device, dtype, non_blocking=tensor.device.type == "cpu")
 
 
 def on_host(array: Array) -> bool:
-    """Whether values can be looked at without waiting for a device or losing a gradient."""
+    """Return True if values can be read without waiting for a device or losing a gradient."""
     return not isinstance(array, Tensor) or (array.device.type == "cpu" and not array.requires_grad)
 
 
 def as_array(value: Any, name: str = "value") -> Array:
-    """Tensors as they are; numbers, sequences and arrays as float64 on the host.
+    """Return tensors unchanged; numbers, sequences and arrays as float64 arrays.
 
     >>> as_array("a", "scales")
     Traceback (most recent call last):
@@ -70,25 +70,25 @@ def as_array(value: Any, name: str = "value") -> Array:
     try:
         array = np.asarray(value)
         if array.dtype.kind in "bc":
-            raise TypeError("neither flags nor complex numbers are meant")
+            raise TypeError(f"dtype must be real and not bool, got {array.dtype}")
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be made of numbers, got {value!r}") from error
 
 
 def host(array: Array) -> np.ndarray:
-    """Values as a numpy array, read from wherever they are."""
+    """Return values as a numpy array; waits for the device of a tensor."""
     return array.detach().cpu().numpy() if isinstance(array, Tensor) else array
 
 
 def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
-    """An argument given once for all samples, or once for each.
+    """Return an argument that is given once for all samples, or once for each.
 
     Args:
         value: Number, sequence, array or tensor that broadcasts to ``shape``, with or without a
             leading axis of samples.
-        shape: Of one sample's values.
-        name: Of the argument, for errors.
+        shape: Shape of the values of one sample.
+        name: Name of the argument, for errors.
 
     Returns:
         [1 or B, \\*shape]; tensors keep their device and gradient.

@@ -1,4 +1,4 @@
-"""What each transform costs on this machine, for volumes of one's own shape."""
+"""Benchmark of transforms on this machine, for volumes of a given shape."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from . import transforms as tr
 from .data import LABEL, ImagesBatch, SubjectsBatch
 from .shapes import Triple
 
-#: Timed calls, and seconds after which there are no more.
+#: Largest number of timed calls, and seconds that they may take.
 CALLS, SECONDS = 20, 2.0
-#: Transforms that need an argument, and what they are given here.
+#: Arguments of transforms that need one.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "Resample": {"target": 1.5},
     "RandomLabelsToImage": {"label_key": "label"},
@@ -29,12 +29,12 @@ _PREPROCESSING = ("ToCanonical", "Resample", "RescaleIntensity", "ZNormalization
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call, on a batch of images with their label maps.
+    """Time of one call on a batch of images with their label maps.
 
     Args:
         name: The transform.
         median, low, high: Milliseconds; the last two are quartiles.
-        copies: How many copies of the images and label maps the median is worth.
+        copies: The median in units of the time of a copy of the images and label maps.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Cost:
 
 
 def names() -> list[str]:
-    """Transforms that can be measured: all random ones, and some of preprocessing."""
+    """Return the transforms that can be measured: all random ones, and some of preprocessing."""
     random = [
         name
         for name in tr.__all__
@@ -65,17 +65,17 @@ def measure(
 
     Args:
         shape: Voxels along I, J, K, of 1 mm.
-        batch: Samples.
-        channels: Of the image.
-        device: Where to compute.
-        wanted: Some of :func:`names`; all by default. 'pipeline' is an affine and an
+        batch: Number of samples.
+        channels: Number of channels of the image.
+        device: Device of the images.
+        wanted: Names out of :func:`names`; all by default. 'pipeline' is an affine and an
             elastic motion, a flip, a bias field, gamma and noise, as one pipeline.
 
     Yields:
         The costs, one after another.
 
     Raises:
-        ValueError: A name is not known.
+        ValueError: A name is unknown.
 
     >>> [cost.name for cost in measure((8, 8, 8), wanted=["RandomFlip"])]
     ['RandomFlip']
@@ -93,7 +93,7 @@ def measure(
     for name in chosen:
         step = _build(name, shape)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
+            warnings.simplefilter("ignore", RuntimeWarning)  # warning of folding, on small volumes
             low, median, high = _times(lambda: step(SubjectsBatch(dict(images))), device)  # noqa: B023
         yield Cost(name, median, low, high, median / floor)
 
@@ -112,7 +112,7 @@ def _build(name: str, shape: Triple) -> Any:
 
 
 def _times(call: Any, device: torch.device) -> tuple[float, float, float]:
-    """First quartile, median and third quartile, in ms, until the device is done."""
+    """Return first quartile, median and third quartile of a call, in ms, device included."""
 
     def once() -> float:
         start = perf_counter()

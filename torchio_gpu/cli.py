@@ -1,6 +1,6 @@
 """The command line: ``torchio-gpu demo``, ``info``, ``transform`` and ``bench``.
 
-What takes long to import is imported by the command that needs it.
+Modules that take long to import are imported by the command that needs them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def demo(
 
     Nothing is downloaded: the brain comes with nilearn (pip install "torchio-gpu[demo]").
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         from .demo import run
 
         report = run(output, device, steps, seed, patches=patches)
@@ -95,7 +95,7 @@ def info(
     from .data import Image
 
     for file in files:
-        with _mistakes_in_a_sentence():
+        with _errors_as_exit_code():
             lines = _describe(Image(file))
         typer.echo(f"{file}")
         for name, value in lines.items():
@@ -134,7 +134,7 @@ def transform(
     (--scales 0.9,1.1), words (--image-interpolation nearest), Python literals, or nothing for
     True (--rician).
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         cls = _find(name)
         arguments = _parse(context.args)
         if seed is not None and "seed" in inspect.signature(cls).parameters:
@@ -173,7 +173,7 @@ def bench(
 
     Parameters are the defaults, p is 1. A copy of the batch is the floor.
     """
-    with _mistakes_in_a_sentence():
+    with _errors_as_exit_code():
         import torch
 
         from .bench import measure
@@ -193,7 +193,7 @@ def bench(
 
 
 def _known() -> dict[str, type[Transform]]:
-    """Transforms that are made of arguments alone, by name."""
+    """Return the transforms that the command line can construct, by name."""
     from . import transforms
 
     others = (transforms.Compose, transforms.Recorded)
@@ -204,7 +204,7 @@ def _known() -> dict[str, type[Transform]]:
         if inspect.isclass(cls)
         and issubclass(cls, transforms.Transform)
         and not inspect.isabstract(cls)
-        if not inspect.isabstract(cls) and not issubclass(cls, others)
+        and not issubclass(cls, others)
     }
 
 
@@ -216,7 +216,7 @@ def _find(name: str) -> type[Transform]:
 
 
 def _parse(words: Sequence[str]) -> dict[str, Any]:
-    """``--some-name value`` pairs as arguments; ``--name=value`` and a bare ``--name`` as well."""
+    """Parse ``--some-name value`` pairs; ``--name=value`` and a bare ``--name`` as well."""
     arguments: dict[str, Any] = {}
     left = list(words)
     while left:
@@ -230,7 +230,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(word: str) -> Any:
-    """A Python literal, else a list of such, else the word itself."""
+    """Return a Python literal, else a list of such, else the word itself."""
     try:
         return ast.literal_eval(word)
     except (ValueError, SyntaxError):
@@ -256,18 +256,20 @@ def _build(cls: type[Transform], arguments: dict[str, Any]) -> Transform:
 
 
 @contextmanager
-def _mistakes_in_a_sentence() -> Iterator[None]:
-    """End with exit code 2 and the error's own words: they name what is wrong and the cure."""
+def _errors_as_exit_code() -> Iterator[None]:
+    """Print the message of an error, and end with exit code 2."""
     try:
         yield
     except (
         ValueError, TypeError, KeyError, OSError, ImportError, RuntimeError, MemoryError,
     ) as error:  # fmt: skip
         message = str(error.args[0] if isinstance(error, KeyError) else error)
-        if isinstance(error, MemoryError) or "allocate memory" in message:  # torch's is no type
+        if (
+            isinstance(error, MemoryError) or "allocate memory" in message
+        ):  # torch raises RuntimeError
             needed = re.search(r"allocate (\d+ bytes|.*for an array.*)", message)
             message = f"there is not enough memory{f' for {needed[1]}' if needed else ''}"
-        elif isinstance(error, RuntimeError):  # torch adds where in its sources it happened
+        elif isinstance(error, RuntimeError):  # torch appends a C++ trace
             message = message.partition("\n")[0]
         typer.echo(f"torchio-gpu: {message}", err=True)
         raise typer.Exit(2) from error

@@ -1,4 +1,4 @@
-"""A DataLoader of subjects that gives every sample its seed."""
+"""DataLoader of subjects that sets the seed of every sample."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _Seeded = tuple[int, int]  # (index, seed)
 
 
 class SubjectsLoader(DataLoader[Any]):
-    """Batches of subjects whose augmentation depends on the sample alone.
+    """DataLoader of subjects whose augmentation does not depend on the batch.
 
     A :class:`torch.utils.data.DataLoader` that yields :class:`SubjectsBatch` and gives each sample
-    a seed made from (base seed, epoch, index in the dataset, how often the index came before in
-    the epoch): a sampler with replacement gets another augmentation each time. Transforms inside
-    the dataset and transforms applied to the batch later both draw from it, so that a sample is
-    augmented alike for any batch size, order of samples or number of workers.
+    a seed made from (base seed, epoch, index in the dataset, number of previous occurrences in the
+    epoch): a sampler with replacement gets another augmentation each time. Transforms inside the
+    dataset and transforms applied to the batch later both draw from it, so that the augmentation
+    of a sample is the same for any batch size, order of samples or number of workers.
 
     Args:
-        dataset: Map-style dataset of subjects; what is none is collated as torch does. Of an
-            iterable dataset, whose samples have no index, the seeds are drawn when they are needed.
+        dataset: Map-style dataset of subjects; other samples are collated by torch. Samples of an
+            iterable dataset have no index: their seeds are drawn when they are needed.
         seed: Base seed; drawn from torch's CPU generator at the first epoch by default.
         kwargs: As for DataLoader (``batch_size``, ``shuffle``, ``num_workers``, ...).
 
@@ -61,7 +61,7 @@ class SubjectsLoader(DataLoader[Any]):
             self.epoch += 1
             return super().__iter__()
         if self.batch_sampler is None:
-            raise ValueError("SubjectsLoader makes batches: batch_size must be given, got None")
+            raise ValueError("batch_size must be given for a SubjectsLoader, got None")
         if self.seed is None:
             self.seed = int(random.fresh_seeds(1, self.generator)[0])
         seeded = _SeededBatches(self.batch_sampler, self.seed, self.epoch)
@@ -69,7 +69,7 @@ class SubjectsLoader(DataLoader[Any]):
         return iter(self._inner(seeded))
 
     def _inner(self, batches: Iterable[list[_Seeded]]) -> DataLoader[Any]:
-        """The loader that does the work; kept while its workers are."""
+        """Return the loader that reads batches; it is kept as long as its workers persist."""
         inner = self.__dict__.get("_loader")
         if inner is None:
             newer = {name: getattr(self, name) for name in ("in_order",) if hasattr(self, name)}
@@ -96,7 +96,7 @@ class SubjectsLoader(DataLoader[Any]):
 
 
 class _SeededBatches(BatchSampler):
-    """Batches of (index, seed) pairs: the seed travels to the worker with the index."""
+    """Batches of (index, seed) pairs: the seed is sent to the worker with the index."""
 
     def __init__(self, batches: Any, seed: int, epoch: int) -> None:
         self._batches, self._seed, self._epoch = batches, seed, epoch
@@ -117,13 +117,13 @@ class _SeededBatches(BatchSampler):
 
 
 class SeededDataset(Dataset[Any]):
-    """A dataset whose samples are read, and transformed, under their own seed.
+    """Dataset whose samples are read, and transformed, with their own seed.
 
     Args:
         dataset: The samples.
-        transform: Applied to each, after what the dataset does.
-        shares: Whether nobody writes to the voxels of a sample, so that they may be those that
-            the dataset keeps.
+        transform: Transform of each sample, after that of the dataset.
+        shares: True if the voxels of samples are not written to, so that they may be shared with
+            the cache of the dataset.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class SeededDataset(Dataset[Any]):
         with random.use_seed(seed) as streams:
             subject = self._stored(index)
             if isinstance(subject, Subject):
-                subject = copy.copy(subject)  # which may be one that the dataset keeps
+                subject = copy.copy(subject)  # the dataset may cache it
             if self._transform is not None:
                 subject = self._transform(subject)
         if isinstance(subject, Subject):
@@ -147,7 +147,7 @@ class SeededDataset(Dataset[Any]):
         return subject
 
     def _stored(self, index: int) -> Any:
-        """Return a sample; its voxels may be those that are kept, if nobody writes to them."""
+        """Return a sample; it may share voxels with the dataset's cache if they are only read."""
         dataset: Any = self._dataset
         plain = type(dataset).__getitem__ is SubjectsDataset.__getitem__
         keeps = self._transform is None or getattr(self._transform, "keeps_input", False)

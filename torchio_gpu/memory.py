@@ -1,7 +1,7 @@
-"""New memory for whole volumes.
+"""Allocation of memory for whole volumes.
 
-The first touch of a page of new memory costs more than writing it. Where Linux gives pages of 2 MB
-to those who ask, numpy does ask, and torch does not: there filling a new volume takes a quarter of
+The first access to a page of new memory costs more than writing it. Linux can provide pages of 2 MB
+on request, which numpy makes and torch does not: with them, filling a new volume takes a quarter of
 the time.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: Bytes from which numpy asks for large pages.
+#: Size in bytes from which numpy requests large pages.
 _LARGE = 2**22
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A contiguous tensor of any values.
+    """Return an uninitialized contiguous tensor.
 
     >>> empty((2, 3), torch.bfloat16, torch.device("cpu")).shape
     torch.Size([2, 3])
@@ -31,7 +31,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A contiguous tensor of zeros."""
+    """Return a contiguous tensor of zeros."""
     return empty(shape, dtype, device).zero_()
 
 

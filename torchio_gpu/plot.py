@@ -1,7 +1,7 @@
-"""Pictures of images: sagittal, coronal and axial planes, true to scale, with label contours.
+"""Plots of images: sagittal, coronal and axial planes, true to scale, with label contours.
 
-Figures are matplotlib's own, made without pyplot: they need no display, leave no global state
-behind, and are saved with ``figure.savefig(path)``. matplotlib is imported when one is drawn.
+Figures are matplotlib figures made without pyplot: they need no display, change no global state,
+and are saved with ``figure.savefig(path)``. matplotlib is imported when one is drawn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LABEL = "label"
 
 
 class ImageLike(Protocol):
-    """Members of an image that are looked at to draw it."""
+    """Protocol of images that can be drawn."""
 
     @property
     def kind(self) -> str: ...
@@ -47,26 +47,26 @@ class ImageLike(Protocol):
 
 
 class SubjectLike(Protocol):
-    """Members of a subject that are looked at to draw it."""
+    """Protocol of subjects that can be drawn."""
 
     def get_images_dict(
         self, intensity_only: bool = True, *, exclude: Sequence[str] = ()
     ) -> Mapping[str, ImageLike]: ...
 
 
-#: Colours of labels 1, 2, ..., then from the start again: distinct on grey, and to colour-blind
-#: eyes (Okabe & Ito 2008).
+#: Colours of labels 1, 2, ..., repeated for more labels: distinct on grey, and for colour-blind
+#: readers (Okabe & Ito 2008).
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#0072b2")
 #: Planes by the world axis they cut, and the world axes that run across and up the picture.
 PLANES = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
-#: Where the letters stand: at the left, right, bottom and top.
+#: Positions of the letters: left, right, bottom and top.
 SIDES = (0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.02, "bottom"), (0.5, 0.98, "top")
 TITLE, GAP = 0.32, 0.04  # inches above a row, for two lines, and between planes
 
 
 @dataclass(frozen=True)
-class _View:
-    """One plane of an image, and of the label maps over it; pictures are [up, across]."""
+class _Plane:
+    """One plane of an image, and of the label maps over it; pixels are [up, across]."""
 
     name: str
     picture: np.ndarray
@@ -83,14 +83,14 @@ def plot_image(
     window: Window | None = None,
     **kwargs: Any,
 ) -> Figure:
-    """Draw three planes of an image, with the letters of the directions at their edges.
+    """Draw three planes of an image, with letters of the anatomical directions at their edges.
 
     Planes are those of the voxel grid that come closest to sagittal, coronal and axial, drawn to
-    one scale in mm. An image with a single slice gets the one plane of that slice.
+    one scale in mm. An image with a single slice has one plane.
 
     Args:
-        image: The image, on any device. Of a label map, the labels are painted.
-        labels: Label map on the same grid, drawn as contours; of several channels, each is a label.
+        image: The image, on any device. The labels of a label map are drawn in colours.
+        labels: Label map on the same grid, drawn as contours; each of several channels is a label.
         window: Values to draw black and white; by default the 0.5th and 99.5th percentile of the
             voxels drawn.
         kwargs: ``indices``, the voxel (i, j, k) that the planes go through, by default the middle
@@ -104,15 +104,15 @@ def plot_image(
     """
     if labels is not None and not _same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
-    views = _views(image, [] if labels is None else [labels], **kwargs)
-    return _sheet([("", views, window)], width=9)
+    planes = _planes(image, [] if labels is None else [labels], **kwargs)
+    return _sheet([("", planes, window)], width=9)
 
 
 def plot_subject(subject: SubjectLike, *, window: Window | None = None, **kwargs: Any) -> Figure:
     """Draw three planes of each scalar image of a subject, with the contours of its label maps.
 
-    Label maps are drawn over the scalar images on the same grid; one that is on no such grid gets
-    a row of its own. Arguments and errors are those of :func:`plot_image`.
+    Label maps are drawn over the scalar images on the same grid; a label map on another grid has
+    its own row. Arguments and errors are those of :func:`plot_image`.
     """
     return _sheet([(*row, window) for row in _rows(subject, **kwargs).items()], width=9)
 
@@ -128,12 +128,12 @@ def plot_gallery(
     """Draw several subjects: three planes of each one's first scalar image, with label contours.
 
     Args:
-        rows: Subjects by the title to write above them, of two lines at most; or pairs of title
-            and subject, of which each is let go of before the next is asked for.
+        rows: Subjects by their title, of two lines at most; or an iterable of pairs of title and
+            subject, of which only one is held at a time.
         path: File to save the figure in; its suffix names the format.
-        columns: How many subjects to draw beside each other; they are read downwards.
-        window: See :func:`plot_image`; the default is that of the first subject for all, so that
-            differences in brightness are seen.
+        columns: Number of columns of subjects, which are filled one after another.
+        window: See :func:`plot_image`; by default that of the first subject for all, so that
+            differences in brightness are visible.
         kwargs: As for :func:`plot_image`.
 
     Raises:
@@ -142,9 +142,9 @@ def plot_gallery(
     """
     drawn = []
     for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
-        views = next(iter(_rows(subject, **kwargs).values()))
-        window = window or _window(views)
-        drawn.append((title, views, window))
+        planes = next(iter(_rows(subject, **kwargs).values()))
+        window = window or _window(planes)
+        drawn.append((title, planes, window))
     if not drawn:
         raise ValueError("rows must hold at least one subject, got none")
     figure = _sheet(drawn, width=4.8, columns=columns)
@@ -154,7 +154,11 @@ def plot_gallery(
 
 
 def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
-    """An empty figure that needs no display, in inches of 150 dots; ImportError says the cure."""
+    """Return an empty figure that needs no display, in inches of 150 dots.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -169,49 +173,49 @@ def _same_grid(a: ImageLike, b: ImageLike) -> bool:
     return a.space.is_same(b.space)
 
 
-def _rows(subject: SubjectLike, **kwargs: Any) -> dict[str, list[_View]]:
-    """Scalar images with the label maps on their grids, then label maps that are on none."""
+def _rows(subject: SubjectLike, **kwargs: Any) -> dict[str, list[_Plane]]:
+    """Return planes of scalar images with label maps on their grids, then of other label maps."""
     scalars = subject.get_images_dict()
     maps = subject.get_images_dict(intensity_only=False, exclude=list(scalars))
     rows = {}
     for name, image in scalars.items():
-        rows[name] = _views(image, [m for m in maps.values() if _same_grid(image, m)], **kwargs)
+        rows[name] = _planes(image, [m for m in maps.values() if _same_grid(image, m)], **kwargs)
     for name, image in maps.items():
         if not any(_same_grid(image, scalar) for scalar in scalars.values()):
-            rows[name] = _views(image, [], **kwargs)
+            rows[name] = _planes(image, [], **kwargs)
     return rows
 
 
-def _views(
+def _planes(
     image: ImageLike,
     maps: Sequence[ImageLike],
     indices: Triple | None = None,
     channel: int = 0,
     radiological: bool = True,
-) -> list[_View]:
-    """The planes of an image and of the label maps over it, turned as they are drawn."""
+) -> list[_Plane]:
+    """Return the planes of an image and of the label maps over it, oriented for drawing."""
     codes, shape = image.orientation, image.spatial_shape
     at = indices or tuple(n // 2 for n in shape)
     if not all(0 <= index < n for index, n in zip(at, shape, strict=True)):
         raise ValueError(f"indices must be a voxel of an image of shape {shape}, got {at}")
     if not 0 <= channel < image.num_channels:
         raise ValueError(f"channel must be in 0..{image.num_channels - 1}, got {channel}")
-    # For each world axis, the voxel axis along it, and whether that one runs to L, P or I.
+    # For each world axis: the voxel axis along it, and True if that increases towards L, P or I.
     axes = [next(n for n, code in enumerate(codes) if code in pair) for pair in CODES]
     backward = [codes[axis] == pair[0] for axis, pair in zip(axes, CODES, strict=True)]
     extent = [shape[axis] * image.spacing[axis] for axis in axes]
 
     def picture(image: ImageLike, cut: int, across: int, up: int) -> np.ndarray:
         volume = image.data.permute(0, *(1 + axis for axis in axes))  # [C, X, Y, Z]
-        plane = volume.select(1 + cut, at[axes[cut]]).detach().cpu().mT  # [C, up, across]
-        pixels = (plane.abs() if plane.is_complex() else plane.double()).numpy()
+        voxels = volume.select(1 + cut, at[axes[cut]]).detach().cpu().mT  # [C, up, across]
+        pixels = (voxels.abs() if voxels.is_complex() else voxels.double()).numpy()
         pixels = pixels[:, ::-1] if backward[up] else pixels
         pixels = pixels[:, :, ::-1] if backward[across] != radiological else pixels
         if image.kind != _LABEL:
             return pixels[channel]
         return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
-    views = []
+    planes = []
     for name, (cut, across, up) in PLANES.items():
         if 1 in shape and shape[axes[cut]] > 1:
             continue  # a line of voxels
@@ -219,51 +223,51 @@ def _views(
         ends = CODES[across][::-1] if radiological else CODES[across]
         size = extent[across], extent[up]
         painted = image.kind == _LABEL
-        views.append(_View(name, pictures[0], painted, pictures[1:], size, (*ends, *CODES[up])))
-    return views
+        planes.append(_Plane(name, pictures[0], painted, pictures[1:], size, (*ends, *CODES[up])))
+    return planes
 
 
-def _window(views: Sequence[_View]) -> Window:
-    values = np.concatenate([view.picture.ravel() for view in views])
+def _window(planes: Sequence[_Plane]) -> Window:
+    values = np.concatenate([plane.picture.ravel() for plane in planes])
     values = values[np.isfinite(values)]
     low, high = np.percentile(values, (0.5, 99.5)) if len(values) else (0, 1)
     return float(low), float(high)
 
 
 def _sheet(
-    rows: Sequence[tuple[str, list[_View], Window | None]], width: float, columns: int = 1
+    rows: Sequence[tuple[str, list[_Plane], Window | None]], width: float, columns: int = 1
 ) -> Figure:
-    """Titled rows of planes, ``columns`` of them side by side, each ``width`` inches wide."""
-    sizes = [[view.size for view in views] for _, views, _ in rows]
+    """Draw titled rows of planes, in ``columns`` columns that are ``width`` inches wide."""
+    sizes = [[plane.size for plane in planes] for _, planes, _ in rows]
     scale = min((width - 4 * GAP) / sum(across for across, _ in row) for row in sizes)  # inch/mm
     height = TITLE + GAP + scale * max(up for row in sizes for _, up in row)
     lines = ceil(len(rows) / columns)
     total = width * min(columns, len(rows)), height * lines
     figure = new_figure(*total, facecolor="black")
-    for number, (title, views, window) in enumerate(rows):
+    for number, (title, planes, window) in enumerate(rows):
         column, line = divmod(number, lines)
         left, top = column * width + GAP, total[1] - line * height - TITLE
         text = "\n".join(wrap(title, int(17 * width), max_lines=2, placeholder=" …"))
         place = left / total[0], (top + GAP) / total[1]
         figure.text(*place, text, color="white", fontsize=7, verticalalignment="bottom")
-        for view in views:
-            across, up = (scale * mm for mm in view.size)
-            box = left / total[0], (top - up) / total[1], across / total[0], up / total[1]
-            _draw(figure.add_axes(box), view, window or _window(views))
+        for plane in planes:
+            across, up = (scale * mm for mm in plane.size)
+            bounds = left / total[0], (top - up) / total[1], across / total[0], up / total[1]
+            _draw(figure.add_axes(bounds), plane, window or _window(planes))
             left += across + GAP
     return figure
 
 
-def _draw(axes: Axes, view: _View, window: Window) -> None:
+def _draw(axes: Axes, plane: _Plane, window: Window) -> None:
     from matplotlib.colors import to_rgb
 
     colours = np.array([to_rgb(colour) for colour in COLOURS])
-    picture, extent = view.picture, (0, view.size[0], 0, view.size[1])
-    if view.painted:
+    picture, extent = plane.picture, (0, plane.size[0], 0, plane.size[1])
+    if plane.painted:
         number = np.rint(picture).astype(int)
         picture = colours[(number - 1) % len(colours)] * (number != 0)[..., None]
     axes.imshow(picture, "gray", vmin=window[0], vmax=window[1], origin="lower", extent=extent)
-    for contour in view.contours:
+    for contour in plane.contours:
         for label in np.unique(contour[contour != 0]):
             inside = contour == label
             if min(inside.shape) > 1 and not inside.all():  # otherwise there is no line to draw
@@ -272,7 +276,7 @@ def _draw(axes: Axes, view: _View, window: Window) -> None:
                     inside, [0.5], colors=colour, linewidths=0.6, origin="lower", extent=extent
                 )
     axes.set_axis_off()
-    for (x, y, side), letter in zip(SIDES, view.letters, strict=True):
+    for (x, y, side), letter in zip(SIDES, plane.letters, strict=True):
         ha, va = (side, "center") if y == 0.5 else ("center", side)
         axes.text(x, y, letter, color="#ffb0b0", fontsize=6, transform=axes.transAxes, ha=ha, va=va)
-    axes.text(0.02, 0.98, view.name, color="0.7", fontsize=5, transform=axes.transAxes, va="top")
+    axes.text(0.02, 0.98, plane.name, color="0.7", fontsize=5, transform=axes.transAxes, va="top")

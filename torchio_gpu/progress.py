@@ -1,4 +1,4 @@
-"""A bar that shows how far a long task is."""
+"""Progress bar of a long task."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a bar as long as a block runs.
+def progress(items: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while the block runs.
 
     Args:
-        what: Counted, in the plural.
-        total: How many there are.
-        shown: Whether to show it; rich is needed only then.
+        items: Name of the items that are counted, in the plural.
+        total: Number of items.
+        shown: Show the bar; rich is needed only then.
 
     Yields:
-        What to call with the number done since the last call.
+        Function to call with the number of items done since the last call.
     """
     if not shown:
         yield lambda _: None
@@ -24,5 +24,5 @@ def progress(what: str, total: int, shown: bool = True) -> Iterator[Callable[[in
     from rich.progress import Progress
 
     with Progress() as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(items, total=total)
         yield lambda count: bar.update(task, advance=count)

@@ -1,7 +1,7 @@
-"""Tensor shapes by name, and the check that a tensor has one.
+"""Names of tensor shapes, and checks of shapes.
 
-Axes are written once and mean the same everywhere: B samples, C channels, and I, J, K the three
-voxel axes. Which way I, J and K point in the world is settled in :mod:`torchio_gpu.geometry`.
+Axes have one meaning everywhere: B samples, C channels, and I, J, K the three voxel axes. Their
+directions in the world are defined in :mod:`torchio_gpu.geometry`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TripleLike: TypeAlias = int | np.integer | Sequence[int] | np.ndarray | Tensor
 AffineLike: TypeAlias = Sequence[Sequence[float] | np.ndarray | Tensor] | np.ndarray | Tensor
 
 VOLUME = "(B, C, I, J, K)"
-#: Voxels along an axis at most, in arguments: more of them are a mistake.
+#: Largest number of voxels along an axis in arguments; larger ones are taken for mistakes.
 LONGEST = 2**20
 
 
 def check_volume(x: Tensor, name: str = "x") -> Tensor:
-    """Return ``x`` if it is a five-dimensional tensor with voxels in it, else raise."""
+    """Return ``x`` if it is a five-dimensional tensor without empty axes; raise otherwise."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a tensor of shape {VOLUME}, got {type(x).__name__}")
     if x.ndim != 5 or 0 in x.shape:
@@ -41,19 +41,19 @@ def check_volume(x: Tensor, name: str = "x") -> Tensor:
 
 
 def spatial_shape(x: Tensor) -> Triple:
-    """Number of voxels along I, J and K: the last three axes."""
+    """Return the number of voxels along I, J and K, the last three axes."""
     i, j, k = x.shape[-3:]
     return i, j, k
 
 
 def brief(value: Any) -> str:
-    """Return a value as a few words on one line, for a sentence."""
+    """Return the repr of a value on one line of at most 80 characters, for error messages."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def rectangular(value: Any, name: str) -> np.ndarray:
-    """Return what was given as an array; raise if it is nested unevenly."""
+    """Return ``value`` as an array; raise if it is a ragged sequence."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -61,7 +61,7 @@ def rectangular(value: Any, name: str) -> np.ndarray:
 
 
 def check_triple(value: Any, name: str, least: int = 1) -> Triple:
-    """Three whole numbers of voxels, of one or three."""
+    """Return three numbers of voxels, given one or three; raise if they are below ``least``."""
     numbers = rectangular(value, name)
     whole = numbers.shape in ((), (3,)) and np.issubdtype(numbers.dtype, np.integer)
     if not whole or not (numbers >= least).all():
@@ -74,7 +74,7 @@ def check_triple(value: Any, name: str, least: int = 1) -> Triple:
 
 
 def check_count(value: Any, name: str, least: int, most: int | None = None) -> int:
-    """Return a whole number that is large enough, and not absurdly large, else raise."""
+    """Return a whole number from ``least`` to ``most``; raise otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
     if most is not None and value > most:
@@ -83,7 +83,7 @@ def check_count(value: Any, name: str, least: int, most: int | None = None) -> i
 
 
 def converted(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Return ``x.to(*args, **kwargs)``; refuse to drop the imaginary part of complex voxels."""
+    """Return ``x.to(*args, **kwargs)``; raise if complex voxels would lose their imaginary part."""
     kinds = [getattr(each, "dtype", each) for each in (*args, *kwargs.values())]
     real = [kind for kind in kinds if isinstance(kind, torch.dtype) and not kind.is_complex]
     if x.is_complex() and real:

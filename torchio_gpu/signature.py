@@ -1,4 +1,4 @@
-"""Checks that arguments are of the kinds that a signature names: numbers, flags, arrays, names."""
+"""Checks of argument types against the annotations of a signature."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is one real number, and no flag."""
-    if type(value) in (int, float):  # without the slower questions below
+    """Return True if a value is one real number, and not a bool."""
+    if type(value) in (int, float):  # fast path
         return True
-    if isinstance(value, Tensor):  # by its dtype: a value on a device is not looked at
+    if isinstance(value, Tensor):  # by its dtype: reading a value would wait for the device
         return value.ndim == 0 and value.dtype != torch.bool and not value.is_complex()
     if isinstance(value, np.ndarray):
         return value.ndim == 0 and value.dtype.kind in "iuf"
@@ -28,7 +28,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_flag(value: Any) -> bool:
-    """Return whether a value is True or False."""
+    """Return True if a value is a bool."""
     return isinstance(value, (bool, np.bool_))
 
 
@@ -37,8 +37,8 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_sequence(value: Any) -> bool:
-    """Return whether a value holds others in an order."""
-    if type(value) in (tuple, list):  # without the slower questions below
+    """Return True if a value is an iterable other than a string or a mapping."""
+    if type(value) in (tuple, list):  # fast path
         return True
     if isinstance(value, (np.ndarray, Tensor)):
         return value.ndim > 0
@@ -46,7 +46,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _is_triple(value: Any) -> bool:
-    """Return whether a value has three whole numbers."""
+    """Return True if a value has three whole numbers."""
     if isinstance(value, (np.ndarray, Tensor)):
         value = value.tolist()
     return isinstance(value, (tuple, list)) and len(value) == 3 and all(map(_is_whole, value))
@@ -61,8 +61,8 @@ def _is_device(value: Any) -> bool:
 
 
 _DICT: tuple[Check, str] = (lambda v: isinstance(v, Mapping), "a dict")
-#: Annotations, without their brackets and their None, with what they ask for. Aliases of several
-#: kinds, such as RangeLike or TripleLike, are not among them: whoever takes one checks it.
+#: Checks and descriptions of annotations, given without brackets and without None. Aliases of
+#: several kinds, such as RangeLike or TripleLike, are checked by the class that takes them.
 _KINDS: dict[str, tuple[Check, str]] = {
     "bool": (is_flag, "True or False"),
     "int": (_is_whole, "an integer"),
@@ -92,8 +92,10 @@ _KINDS: dict[str, tuple[Check, str]] = {
 
 @cache
 def _checks(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, tuple[Any, ...]]]:
-    """Names of the parameters in order; and of those whose annotations are known: check, wish,
-    default and whether None is right."""
+    """Return the names of positional parameters, and the checks of parameters by name.
+
+    A check, for a known annotation, is: function, description, default, and True if None is valid.
+    """
     parameters = inspect.signature(function).parameters
     checks: dict[str, tuple[Any, ...]] = {}
     for name, parameter in parameters.items():
@@ -112,13 +114,13 @@ def _checks(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, tu
 def check_arguments(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """Raise unless arguments are of the kinds that the annotations of a function name.
+    """Raise unless arguments have the types of the annotations of a function.
 
-    Defaults are right, and so are arguments of other annotations; those that the function does
-    not take are left to it.
+    Defaults are accepted, as are arguments with unknown annotations; Python itself reports
+    arguments that the function does not take.
 
     Raises:
-        TypeError: An argument is of another kind.
+        TypeError: An argument has another type.
     """
     names, checks = _checks(function)
     for name, value in (*zip(names, args, strict=False), *kwargs.items()):
@@ -131,7 +133,7 @@ def check_arguments(
 
 
 def checked(function: Function) -> Function:
-    """A function that checks its arguments by :func:`check_arguments` before it runs."""
+    """Wrap a function so that it checks its arguments by :func:`check_arguments` before it runs."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -119,7 +119,7 @@ def recorded(arch: int, kernel: str = "") -> Iterator[list[Launch]]:
     try:
         with (
             mock.patch.object(JITFunction, "run", run),
-            mock.patch("torchio_gpu.functional.dispatch.backend._missing", return_value=None),
+            mock.patch("torchio_gpu.functional.dispatch.backend._why_no_triton", return_value=None),
             tio.backend("triton"),
         ):
             yield found

@@ -54,7 +54,7 @@ def moved(x, matrix, fill):
 def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype, share):
     x = volume(shape, dtype)
     reason = "sums of as many terms as a line has, in the volume's dtype"
-    planes = definition.Planes(
+    planes = definition.WeakenedPlanes(
         np.array([2, 3, 4]), np.array([0.4, 1, 1.3]), np.array([0, 0.2, 0.5])
     )
     expected = definition.ghosting(x, planes, axis)
@@ -351,10 +351,16 @@ def test_the_magnitude_of_nothing_has_a_gradient():
         (lambda x: F.ghosting(x, torch.full((3,), 2.0)), "num_ghosts must hold one value per"),
         (lambda x: F.ghosting(x, 2, axis=[0.0, 1.0]), "axis must be 0, 1 or 2, or one of them"),
         (lambda x: F.ghosting(x, 2, float("nan")), "intensity must be finite"),
-        (lambda x: F.spike(x + 1j, np.zeros((1, 3))), "x must be real: for complex voxels"),
+        (
+            lambda x: F.spike(x + 1j, np.zeros((1, 3))),
+            "x must be real: for complex voxels",
+        ),
         (lambda x: F.spike(x, np.zeros(3)), r"positions must have shape \(P, 3\) or \(B, P, 3\)"),
         (lambda x: F.spike(x, np.full((1, 3), 1.5)), "positions must be between 0 and 1"),
-        (lambda x: F.motion(x + 1j, 1, 1, np.array([0.5])), "x must be real: for complex voxels"),
+        (
+            lambda x: F.motion(x + 1j, 1, 1, np.array([0.5])),
+            "x must be real: for complex voxels",
+        ),
         (lambda x: F.motion(x, 1, 1, np.array([0.6, 0.4])), "times must increase and lie strictly"),
         (lambda x: F.motion(x, 1, 1, np.array([0.4, 0.4])), "times must increase and lie strictly"),
         (lambda x: F.motion(x, 1, 1, np.array([0.0, 0.4])), "times must increase and lie strictly"),

@@ -271,7 +271,7 @@ class TestAggregate:
     @pytest.mark.parametrize(
         ("kwargs", "error"),
         [
-            ({"first": PLACES[:2]}, "first must be that of 6 patches, got 2"),
+            ({"first": PLACES[:2]}, "first must hold 6 voxels, one per patch, got 2"),
             ({"first": PLACES + 0.5}, "first must be whole numbers"),
             ({"first": PLACES + (9, 0, 0)}, r"must lie in the volume of shape \(5, 6, 4\)"),
             ({"first": PLACES - (0, 4, 0)}, r"patch 0 .* begins at \[0, -4, 0\]"),

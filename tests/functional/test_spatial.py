@@ -446,7 +446,10 @@ def test_runs_without_looking_at_voxels(mode, inverse):
         (lambda x: F.warp(x, torch.eye(4).repeat(3, 1, 1)), r"matrix .* got \(3, 4, 4\)"),
         (lambda x: F.warp(x, control_points=torch.zeros(3, 3, 4, 4)), "at least 4 points"),
         (lambda x: F.warp(x, size=(4, 0, 4)), "size must be three positive integers"),
-        (lambda x: F.warp(x, fill=torch.zeros(5)), r"fill must be a number, \[2\] or \[2, 1\]"),
+        (
+            lambda x: F.warp(x, fill=torch.zeros(5)),
+            r"fill must be a number, or have shape \[2\] or \[2, 1\]",
+        ),
         (lambda x: F.flip(x, (3,)), "axes must be among 0, 1, 2, got 3"),
         (lambda x: F.flip(x, torch.zeros(1, 3)), r"axes must be a mask \(2, 3\)"),
         (lambda x: F.fill_value(x, "median"), "one of minimum, mean, otsu, got 'median'"),

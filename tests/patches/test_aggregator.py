@@ -239,7 +239,7 @@ class TestOutputs:
         first = together(aggregator, predictions(len(AT), SIZE), AT).clone()
         assert torch.equal(aggregator.get_output(), first)
         assert torch.equal(aggregator.get_output_tensor(), first)
-        with pytest.raises(ValueError, match="before an output is asked for"):
+        with pytest.raises(ValueError, match="before the first call of get_output, got it after"):
             aggregator.add_batch(predictions(len(AT), SIZE), AT)
         assert torch.equal(aggregator.get_output(), first)
 
@@ -253,7 +253,7 @@ class TestOutputs:
 
     def test_none_before_a_batch(self):
         aggregator = tio.PatchAggregator((4, 4, 4))
-        with pytest.raises(ValueError, match="a batch must be added before an output"):
+        with pytest.raises(ValueError, match="batch must be added before the first call"):
             aggregator.get_output()
 
     def test_where_they_are_wanted(self):
@@ -341,7 +341,7 @@ class TestErrors:
         aggregator = tio.PatchAggregator((6, 6, 6))
         with pytest.raises(ValueError, match=error):
             aggregator.add_batch(batch, locations)
-        with pytest.raises(ValueError, match="a batch must be added"):
+        with pytest.raises(ValueError, match="batch must be added before"):
             aggregator.get_output()
 
     @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ class TestStream:
         atol = 0 if mode == "crop" else 1e-14
         torch.testing.assert_close(found, expected, rtol=0, atol=atol)
         assert len(rows) > 3
-        with pytest.raises(ValueError, match="a batch must be added"):
+        with pytest.raises(ValueError, match="batch must be added before"):
             aggregator.get_output()
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.uint8])
@@ -435,7 +435,7 @@ class TestStream:
         at = torch.tensor([[0, 0, 0, 4, 4, 4], [4, 0, 0, 8, 4, 4], [3, 0, 0, 7, 4, 4]])
         slabs = tio.PatchAggregator((8, 4, 4), "average").stream([(torch.ones(3, 1, 4, 4, 4), at)])
         assert next(slabs).first == 0
-        with pytest.raises(ValueError, match=r"in order along I.* begins in row 3, .* before 4"):
+        with pytest.raises(ValueError, match=r"in order along I.* begins in plane 3, .* before 4"):
             list(slabs)
 
     def test_like_batches(self):

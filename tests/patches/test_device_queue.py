@@ -1,4 +1,4 @@
-"""Patches of resident volumes, and where these are kept."""
+"""Patches of subject volumes, and where these are kept."""
 
 import copy
 import pickle
@@ -11,8 +11,8 @@ import torch
 
 import torchio_gpu as tio
 from tests.volumes import smooth, subject
-from torchio_gpu.patches.training.cache import Shelf
-from torchio_gpu.patches.training.resident import Resident
+from torchio_gpu.patches.training.cache import SubjectCache
+from torchio_gpu.patches.training.cached_subject import CachedSubject
 
 SHAPE, SIZE = (14, 16, 18), (6, 5, 4)
 PIPELINE = tio.Compose(
@@ -164,12 +164,12 @@ class TestAnEpoch:
     @pytest.mark.parametrize("first", [[], [tio.CropOrPad(12)], [tio.Pad(2)], [tio.Resample(2)]])
     def test_volumes_are_not_put_together(self, first, fill, monkeypatch):
         """Nothing touches whole volumes for each patch; for values outside, once for each."""
-        from torchio_gpu.patches.training import resident
+        from torchio_gpu.patches.training import cached_subject
 
         wanted = []
-        data = resident._Images.data
+        data = cached_subject._Images.data
         monkeypatch.setattr(
-            resident._Images, "data", property(lambda s: wanted.append(s) or data.fget(s))
+            cached_subject._Images, "data", property(lambda s: wanted.append(s) or data.fget(s))
         )
         move = tio.RandomAffine(default_pad_value=fill)
         source = queue(tio.Compose([*first, move, tio.RandomNoise()]), patches_per_volume=2)
@@ -383,7 +383,7 @@ class TestWeighted:
             assert batch.w.data[0, 0, 2, 2, 2] > 0.9
 
 
-class TestShelf:
+class TestSubjectCache:
     def dataset(self, read=None):
         def load(one):
             if read is not None:
@@ -405,28 +405,28 @@ class TestShelf:
         for _ in range(3):
             assert sorted(numbers(source)) == list(range(5))
         assert sorted(number for number, _ in read) == list(range(5))
-        assert all(("Shelf" in name) == (threads > 0) for _, name in read)
+        assert all(("SubjectCache" in name) == (threads > 0) for _, name in read)
 
     def test_a_budget_decides_where(self):
-        size = Resident(tio.SubjectsBatch.from_subjects(subjects(1))).bytes
+        size = CachedSubject(tio.SubjectsBatch.from_subjects(subjects(1))).bytes
         assert size == np.prod(SHAPE) * 5
-        shelf = Shelf(self.dataset(), torch.device("cpu"), memory=2 * size + size // 2)
-        with shelf.ahead(0) as take:
+        cache = SubjectCache(self.dataset(), torch.device("cpu"), memory=2 * size + size // 2)
+        with cache.prefetching(0) as take:
             for index in range(5):
                 (one,) = take([index], [index + 1] if index < 4 else [])
                 assert one.batch.metadata["number"] == [index]
-        assert (sorted(shelf._here), sorted(shelf._waiting)) == ([0, 1], [2, 3, 4])
-        assert shelf.used == 2 * size
+        assert (sorted(cache._on_device), sorted(cache._on_host)) == ([0, 1], [2, 3, 4])
+        assert cache.used == 2 * size
 
     def test_what_waits_is_moved_for_each_visit(self, monkeypatch):
         moved = []
-        move = Shelf._move
+        move = SubjectCache._to_device
 
-        def spy(self, resident):
-            moved.append(resident.batch.metadata["number"][0])
-            return move(self, resident)
+        def spy(self, subject):
+            moved.append(subject.batch.metadata["number"][0])
+            return move(self, subject)
 
-        monkeypatch.setattr(Shelf, "_move", spy)
+        monkeypatch.setattr(SubjectCache, "_to_device", spy)
         source = tio.DeviceQueue(
             self.dataset(), tio.UniformSampler(SIZE), device="cpu", memory=0, shuffle_subjects=False
         )
@@ -436,8 +436,8 @@ class TestShelf:
 
     def test_what_fits_is_moved_once(self, monkeypatch):
         moved = []
-        move = Shelf._move
-        monkeypatch.setattr(Shelf, "_move", lambda s, r: moved.append(r) or move(s, r))
+        move = SubjectCache._to_device
+        monkeypatch.setattr(SubjectCache, "_to_device", lambda s, r: moved.append(r) or move(s, r))
         source = tio.DeviceQueue(self.dataset(), tio.UniformSampler(SIZE), device="cpu")
         for _ in range(2):
             numbers(source)
@@ -453,7 +453,7 @@ class TestShelf:
         )
         with pytest.raises(RuntimeError, match=r"subject 2 \(patient 7, .*broken\.nii\.gz\)"):
             list(source)
-        assert not [t for t in threading.enumerate() if "Shelf" in t.name]
+        assert not [t for t in threading.enumerate() if "SubjectCache" in t.name]
 
     def test_a_loop_that_ends_early_leaves_no_threads(self):
         source = tio.DeviceQueue(
@@ -462,7 +462,7 @@ class TestShelf:
         batches = iter(source)
         next(batches)
         batches.close()
-        assert not [t for t in threading.enumerate() if "Shelf" in t.name]
+        assert not [t for t in threading.enumerate() if "SubjectCache" in t.name]
 
 
 class TestBadInput:

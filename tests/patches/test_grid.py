@@ -274,7 +274,7 @@ class TestWithoutASubject:
 
     @pytest.mark.parametrize("use", [len, lambda s: s[0], lambda s: s.locations, list])
     def test_has_no_patches_of_its_own(self, use):
-        with pytest.raises(ValueError, match="GridSampler must be given a subject"):
+        with pytest.raises(ValueError, match="subject must be given for a GridSampler"):
             use(tio.GridSampler(patch_size=4))
 
     def test_makes_no_aggregator(self):

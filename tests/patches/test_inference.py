@@ -150,7 +150,7 @@ def test_bad_input(change, error, message):
 
 def test_which_namesmust_be_clear():
     one = tio.Subject(t1=image(), t2=image())
-    with pytest.raises(ValueError, match=r"image must name those of \['t1', 't2'\]"):
+    with pytest.raises(ValueError, match=r"image must name one or more of \['t1', 't2'\]"):
         tio.predict_by_patches(lambda x: x, one, 8)
     with pytest.raises(KeyError, match="image must name images"):
         tio.predict_by_patches(lambda x: x, one, 8, image=["t1", "t3"])

@@ -300,7 +300,7 @@ class TestEpoch:
         assert queue.max_memory == sum(sizes) == 30 * 120 * 9
         assert queue.max_memory_pretty == "31.6 KiB"
         assert tio.Queue(numbered(3), PATCHES, 8, 3, subject_sampler=[1, 1]).num_subjects == 2
-        with pytest.raises(TypeError, match="samplers of this library only"):
+        with pytest.raises(TypeError, match="must be a sampler of this library"):
             tio.Queue(subjects, PATCHES.__call__).max_memory  # noqa: B018
 
 

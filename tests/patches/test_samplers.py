@@ -460,7 +460,7 @@ class TestInput:
             tio.WeightedSampler(3, "x")(two)
         with pytest.raises(KeyError, match="label_name must name"):
             tio.LabelSampler(3, "x")(two)
-        with pytest.raises(ValueError, match=r"must have a label map, it has \['w'\]"):
+        with pytest.raises(ValueError, match=r"must have a label map, got images \['w'\]"):
             tio.LabelSampler(3)(two)
 
     def test_labels(self):
@@ -476,11 +476,11 @@ class TestInput:
     @every
     def test_subjects(self, make):
         s = simple()
-        with pytest.raises(ValueError, match="must be given a subject to be iterated over"):
+        with pytest.raises(ValueError, match="subject must be given to iterate over a"):
             next(iter(make(3)))
         with pytest.raises(TypeError, match="must be a Subject or a SubjectsBatch, got ScalarIm"):
             make(3)(s.t1)
-        with pytest.raises(TypeError, match="has no length"):
+        with pytest.raises(TypeError, match="num_patches must be given for a length"):
             len(make(s, 3))
         moved = copy.deepcopy(s)
         moved.seg.affine = oblique_affine(origin=(0, 0, 0))

@@ -8,7 +8,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.devices import interpreted, needs_gpu
-from torchio_gpu.functional.dispatch.launch import Tape
+from torchio_gpu.functional.dispatch.launch import PackedCopies
 from torchio_gpu.transforms.captured import concatenated, rehearse
 from torchio_gpu.transforms.pipeline.executor import run as run_plan
 
@@ -49,11 +49,11 @@ def test_rehearsal_brings_what_the_call_brings(p):
     augment = _pipeline(p)
     with tio.backend("triton"):
         _, numbers, out = rehearse(augment, _batch(1))
-        tape = Tape()
-        with tape.running():
+        copies = PackedCopies()
+        with copies.running():
             run = run_plan(augment.plan(), _batch(1))
-    assert len(numbers) == len(tape.buffers) > 0
-    assert all(map(torch.equal, numbers, tape.buffers))
+    assert len(numbers) == len(copies.buffers) > 0
+    assert all(map(torch.equal, numbers, copies.buffers))
     assert len(out.records) == len(run.records)
     assert {name: i.data.shape for name, i in out.images.items()} == {
         name: i.data.shape for name, i in run.images.items()
@@ -71,7 +71,7 @@ def test_other_numbers_in_the_same_launches_are_another_augmentation():
         assert alike, "no two calls launched the same"
         wish = augment(_batch(1))
         assert not _same(augment(_batch(alike[0])), wish)
-        with Tape(numbers).running():
+        with PackedCopies(numbers).running():
             replayed = run_plan(augment.plan(), _batch(alike[0]))
     assert _same(replayed, wish)
 

@@ -17,7 +17,7 @@ import torchio_gpu as tio
 from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
 from tests.volumes import subject
 from torchio_gpu.functional.dispatch import backend
-from torchio_gpu.functional.dispatch.launch import Tape
+from torchio_gpu.functional.dispatch.launch import PackedCopies
 
 
 class Waits(TorchDispatchMode):
@@ -48,10 +48,10 @@ def _tensors(values) -> list[Tensor]:
 def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
     """List what a call would wait for."""
     reason = None if kernels else "kernels are left out"
-    monkeypatch.setattr(backend, "_missing", lambda device: reason)
-    monkeypatch.setattr(backend, "_say_once", lambda missing: None)
+    monkeypatch.setattr(backend, "_why_no_triton", lambda device: reason)
+    monkeypatch.setattr(backend, "_warn_once", lambda missing: None)
     batch = batch_of([subject(seed=n) for n in range(3)], [1, 2, 3]).to("meta")
-    with backend.rehearsing(torch.device("cuda")), Tape().running():
+    with backend.rehearsing(torch.device("cuda")), PackedCopies().running():
         transform(batch)  # constants are brought to the device once
         batch.streams = tio.random.Streams(np.array([1, 2, 3]))
         with Waits() as mode:

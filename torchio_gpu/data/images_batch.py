@@ -10,7 +10,7 @@ import torch
 
 from ..arrays import as_array, host
 from ..functional.patches import extract_patches
-from ..functional.rows import rows_at
+from ..functional.samples import samples_at
 from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, converted
@@ -110,7 +110,7 @@ class ImagesBatch(Transferable):
     def rows(self, samples: Sequence[int]) -> ImagesBatch:
         """Return the images of some samples."""
         images = None if self._images is None else [self._images[n] for n in samples]
-        data = self.data[rows_at(samples, self.device)]
+        data = self.data[samples_at(samples, self.device)]
         selected = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
         selected.placeholder = self.placeholder
         return selected

@@ -1,4 +1,4 @@
-"""Images to try things with."""
+"""Example images."""
 
 from .mni import mni152
 

@@ -1,4 +1,4 @@
-"""The MNI152 average brain, out of the files that the nilearn package carries."""
+"""MNI152 average brain, from the files of the nilearn package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data import LabelMap, ScalarImage, Subject
 
 
 def mni152() -> Subject:
-    """The average of 152 healthy brains at 1 mm, with its tissue maps; nothing is downloaded.
+    """Load the average of 152 healthy brains at 1 mm, with tissue maps; nothing is downloaded.
 
     ICBM 152 nonlinear symmetric 2009a, without the skull (Fonov et al. 2011,
     doi:10.1016/j.neuroimage.2010.07.033). Left and right mirror each other exactly.
@@ -39,18 +39,18 @@ def mni152() -> Subject:
 
 
 def _likeliest(grey: Tensor, white: Tensor) -> Tensor:
-    """0, 1 or 2 where neither, grey or white is likeliest; where two are, the first of them."""
+    """Return 0, 1 or 2 where neither, grey or white is likeliest; the first one of a tie."""
     neither = 1 - grey - white
     seg = (grey > neither).to(torch.uint8)
     return seg.masked_fill_(white > torch.maximum(grey, neither), 2)
 
 
 def _folder() -> Path:
-    """Where nilearn keeps its files; found without importing it, which would take seconds."""
+    """Return the folder of the files of nilearn, without importing it, which would take seconds."""
     spec = find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
-            "mni152 reads files of the nilearn package, which is not installed: "
+            "mni152 needs the files of the nilearn package, which is not installed: "
             'pip install "torchio-gpu[demo]"'
         )
     return Path(spec.submodule_search_locations[0], "datasets", "data")

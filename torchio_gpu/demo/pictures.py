@@ -1,4 +1,4 @@
-"""Pictures of the demo: augmented subjects, and predictions beside the truth."""
+"""Pictures of the demo: augmented subjects, and predictions next to the true labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torchio_gpu as tio
 from .training import OVERLAPS
 
 BEFORE, DIFFERENT = 5, 3  # labels that are drawn pink and orange
-DRAWN = 70, 100, 80  # voxel of it through which planes are drawn
+DRAWN = 70, 100, 80  # voxel through which planes are drawn
 
 
 def pipeline(size: int) -> tio.Compose:
-    """The augmentation to train with, for crops of ``size`` mm."""
+    """Return the augmentation to train with, for crops of ``size`` mm."""
     return tio.Compose(
         [
             tio.RandomAffine(scales=0.1, degrees=15, translation=5, p=0.8),
@@ -29,7 +29,7 @@ def pipeline(size: int) -> tio.Compose:
     )
 
 
-#: For the gallery: every augmentation, as strong as it takes to see it.
+#: Transforms of the gallery: every augmentation, strong enough to be visible.
 SHOWN: tuple[tio.Transform, ...] = (
     tio.RandomAffine(scales=(0.75, 0.9), degrees=(10, 20)),
     tio.RandomElasticDeformation(num_control_points=6, max_displacement=20, locked_borders=0),
@@ -37,7 +37,7 @@ SHOWN: tuple[tio.Transform, ...] = (
         affine_kwargs={"scales": (0.75, 0.9), "degrees": (10, 20)},
         elastic_kwargs={"num_control_points": 6, "max_displacement": 20},
     ),
-    # The template is the same on the left and on the right: only this flip can be seen.
+    # The template is symmetric between left and right: only this flip is visible.
     tio.RandomFlip(axes=("AP",), flip_probability=1),
     tio.RandomBiasField(coefficients=0.5),
     tio.RandomGamma(log_gamma=(0.6, 0.8)),
@@ -50,7 +50,7 @@ SHOWN: tuple[tio.Transform, ...] = (
     tio.RandomAnisotropy(axes=("IS",), downsampling=(8, 8), image_interpolation="nearest"),
     tio.RandomAnisotropy(axes=("IS",), downsampling=(8, 8), antialias=True),
     tio.RandomSwap(patch_size=25, num_iterations=20),
-    # Grey matter brighter than white and the rest dark, as in FLAIR: a contrast that T1 never has.
+    # Grey matter brighter than white and the rest dark, as in FLAIR: a contrast that T1 lacks.
     tio.RandomLabelsToImage(
         image_key="t1", mean=(0, 0.8, 0.5), default_std=0.05, ignore_background=True
     ),
@@ -60,9 +60,9 @@ SHOWN: tuple[tio.Transform, ...] = (
 def gallery(
     head: tio.Subject, augment: tio.Transform, seed: int
 ) -> Iterator[tuple[str, tio.Subject]]:
-    """A head as it is, after each augmentation, and after three draws of a pipeline, with titles.
+    """Yield a head, its augmentations, and three draws of a pipeline, each with a title.
 
-    The label map ``before`` of each is where its tissue was, for contours under the new ones.
+    The label map ``before`` of each is its tissue before augmentation, for contours.
     """
     before = tio.LabelMap((head.seg.data > 0) * BEFORE, affine=head.seg.affine)
 
@@ -80,13 +80,13 @@ def gallery(
 def prediction(
     head: tio.Subject, found: dict[str, tio.LabelMap], report: dict[str, Any], learnt: str
 ) -> dict[str, tio.Subject]:
-    """A head with its tissues, the true ones and those found, by what to write above each.
+    """Return a head with its true and its predicted tissues, by title.
 
     Args:
         head: The head.
-        found: Its tissues as they were predicted, by what was done where patches overlap.
-        report: What :func:`compare` says of them.
-        learnt: What the network learnt from.
+        found: Predicted tissues, by overlap mode.
+        report: Result of :func:`compare`.
+        learnt: Description of the training data, for titles.
     """
     hann, crop = (
         ", ".join(f"{tissue} {dice:.2f}" for tissue, dice in report["dice"][overlap].items())

@@ -1,9 +1,9 @@
-"""Demo: a small network learns the tissues of one real brain, and then finds them.
+"""Demo: a small network learns the tissues of one real brain, and then predicts them.
 
-Everything that a training script does is here, once: subjects from files, a loader, augmentation of
-the batch on the device inside the step, a network that learns from it, and its prediction of the
-whole volume by patches. With ``patches``, a queue that keeps volumes on the device stands in for
-the loader and the augmentation of its batches.
+It has all parts of a training script: subjects from files, a loader, augmentation of the batch on
+the device inside the step, the training of a network, and its prediction of the whole volume by
+patches. With ``patches``, a queue that keeps volumes on the device replaces the loader and the
+augmentation of its batches.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .pictures import DRAWN, SHOWN, gallery, pipeline, prediction
 from .training import OVERLAPS, compare, network, patch_queue, predict, train
 
 BRAIN = slice(14, 183), slice(14, 221), slice(0, 170)  # of the template's voxels, with a margin
-CENTRE = 98, 117, 76  # voxel in the middle of the brain; the borders are as far away or further
+CENTRE = 98, 117, 76  # voxel at the centre of the brain, with 76 voxels or more on every side
 
 
 def run(
@@ -38,40 +38,41 @@ def run(
     size: int = 48,
     patches: bool = False,
 ) -> dict[str, Any]:
-    """Train on augmented pieces of the MNI152 brain for a few steps, and show what was done.
+    """Train on augmented pieces of the MNI152 brain for a few steps, and plot the results.
 
-    Leaves in ``output``, and writes nowhere else:
+    Writes to ``output``, and nowhere else:
 
     - ``subjects/``: eight crops of the brain, or all of it, image and tissue labels, as files;
     - ``loss.png``: the loss of each step;
-    - ``prediction.png``: the tissues of the head, and as the network finds them by patches;
-    - ``gallery.png``: every augmentation by itself, and the pipeline that was trained with;
-    - ``report.json``: what is returned.
+    - ``prediction.png``: the true tissues of the head, and those predicted by patches;
+    - ``gallery.png``: every augmentation by itself, and the pipeline of the training;
+    - ``report.json``: the returned dictionary.
 
-    The head that is predicted is the one that was learnt from: this shows how patches are put
-    together, not how good the network is on other heads.
+    The network predicts the head that it was trained on: this shows the aggregation of patches, not
+    the accuracy on other heads.
 
     Args:
         output: Folder, made if it is missing.
-        device: Where to augment and train; by default the GPU if there is one, else the CPU.
+        device: Device of augmentation and training; by default the GPU if there is one, else the
+            CPU.
         steps: Training steps.
-        seed: Decides the network, the order of subjects, the places of patches and all
-            augmentation. torch's own generator is left as it was.
+        seed: Seed of the network, the order of subjects, the locations of patches and all
+            augmentation. The state of torch's generator is restored.
         size: Side of crops and patches in voxels of 1 mm: a multiple of 4, from 16 to 76.
-        patches: Learn from patches all over the head, streamed by a :class:`DeviceQueue`, instead
-            of eight crops about the middle of the brain, which never show what is around it.
+        patches: Train on patches from the whole head, from a :class:`DeviceQueue`, instead of eight
+            crops about the centre of the brain, which do not contain its surroundings.
 
     Returns:
         ``losses`` of the steps; ``milliseconds``: median over the steps after the first of
         ``loading`` (reading, batching, moving to the device) and ``augmentation``, or of
         ``patches`` (both in one), and of ``model_step``; ``batch_shape``; ``passes`` over the
-        voxels that the augmentation takes; ``dice`` of the prediction by what was done where
-        patches overlap and by tissue; ``differing``, the share of voxels at which that matters;
-        ``device``, ``versions`` and the ``seconds`` that it all took.
+        voxels that the augmentation takes; ``dice`` of the prediction by overlap
+        mode and by tissue; ``differing``, the share of voxels that differ between overlap modes;
+        ``device``, ``versions`` and the ``seconds`` of the whole run.
 
     Raises:
         ImportError: nilearn or matplotlib is not installed.
-        ValueError: The device is not there, or ``steps`` or ``size`` is not as above.
+        ValueError: The device is not available, or ``steps`` or ``size`` is not as above.
     """
     started = time.perf_counter()
     if steps < 1:
@@ -79,7 +80,7 @@ def run(
     if size % 4 or not 16 <= size <= min(CENTRE):
         raise ValueError(f"size must be a multiple of 4 from 16 to {min(CENTRE)}, got {size}")
     place = find_device(device)
-    # Made before the work, which would be lost without matplotlib.
+    # Created first: without matplotlib this fails before the training, not after.
     curve = new_figure(5, 3, layout="constrained")
     output = Path(output).expanduser()
     (output / "subjects").mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def run(
             for overlap in progress.track(OVERLAPS, description="predicting")
         }
         report |= compare(found, head.seg)
-        # The network of the crops goes wrong where there is nothing, which it never saw.
+        # Crops do not contain background, where a network that was trained on them is wrong.
         learnt = "patches of all of it" if patches else "crops of its middle (see --patches)"
         compared = prediction(head, found, report, learnt)
         plot_gallery(compared, output / "prediction.png", indices=DRAWN)
@@ -127,19 +128,19 @@ def run(
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of that name, or by default the GPU if there is one; ValueError if it is none."""
+    """Return the device ``name``, by default the GPU if there is one; raise if unavailable."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch raises either, as it is built
+    except (RuntimeError, AssertionError) as error:  # depends on the build of torch
         raise ValueError(
-            f"device must be one that torch can use here, such as 'cpu', got {name!r}"
+            f"device must be available to torch, such as 'cpu', got {name!r}"
         ) from error
 
 
 def save_crop(brain: tio.Subject, folder: Path, size: int, octant: tuple[int, ...]) -> tio.Subject:
-    """Write one of the eight cubes about the middle of the brain; return it, not yet read."""
+    """Write one of eight cubes about the centre of the brain; return it as an unread subject."""
     box = tuple(
         slice(middle - (1 - far) * size, middle + far * size)
         for middle, far in zip(CENTRE, octant, strict=True)
@@ -149,7 +150,7 @@ def save_crop(brain: tio.Subject, folder: Path, size: int, octant: tuple[int, ..
 
 
 def save(brain: tio.Subject, box: tuple[slice, ...], folder: Path, name: str) -> tio.Subject:
-    """Write the voxels of a box, image and labels; return them as a subject, not yet read."""
+    """Write the voxels of a box, image and labels; return them as an unread subject."""
     paths = {kind: folder / f"{name}_{kind}.nii.gz" for kind in ("t1", "seg")}
     for kind, path in paths.items():
         brain[kind][box].save(path)
@@ -157,7 +158,7 @@ def save(brain: tio.Subject, box: tuple[slice, ...], folder: Path, name: str) ->
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a number must not travel without: the device by name, and versions."""
+    """Return the name of the device and versions, to report with measurements."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:

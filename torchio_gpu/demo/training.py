@@ -19,11 +19,11 @@ import torchio_gpu as tio
 
 CLASSES = 3  # neither, grey matter, white matter
 TISSUES = {"grey": 1, "white": 2}
-OVERLAPS = "hann", "crop"  # what to do where patches overlap
+OVERLAPS = "hann", "crop"  # overlap modes that are compared
 
 
 class UNet(nn.Module):
-    """A small 3D U-Net: three scales, two convolutions at each."""
+    """Small 3D U-Net: three scales, two convolutions at each."""
 
     def __init__(self, classes: int, width: int = 8) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class UNet(nn.Module):
         self.head = nn.Conv3d(w, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, classes, I, J, K] of images [B, 1, I, J, K] whose sides divide by 4."""
+        """Return logits [B, classes, I, J, K] of images [B, 1, I, J, K] whose sides divide by 4."""
         passed: list[Tensor] = []
         for block in self.down:
             x = block(F.max_pool3d(x, 2) if passed else x)
@@ -52,8 +52,8 @@ def _block(before: int, after: int) -> nn.Module:
 
 
 def network(device: torch.device) -> nn.Module:
-    """A network that was not trained yet."""
-    layout = torch.channels_last_3d  # of the weights, and so of all but the input: twice as fast
+    """Return a network that was not trained yet."""
+    layout = torch.channels_last_3d  # twice as fast as the default
     model: nn.Module = UNet(CLASSES).to(device, memory_format=layout)  # type: ignore[call-overload]
     return model
 
@@ -61,8 +61,8 @@ def network(device: torch.device) -> nn.Module:
 def patch_queue(
     head: tio.Subject, augment: tio.Transform, device: torch.device, seed: int, size: int
 ) -> tio.DeviceQueue:
-    """Augmented patches of two heads, which are the same one, in batches of one of each."""
-    # As many about each tissue as about what is neither, which is most of the head.
+    """Return a queue of augmented patches of one head, two per batch."""
+    # Each class is at the centre of a patch equally often, although most voxels are background.
     sampler = tio.LabelSampler(size, "seg", dict.fromkeys(range(CLASSES), 1))
     return tio.DeviceQueue([head] * 2, sampler, augment, 2, 8, device=device, seed=seed)
 
@@ -74,18 +74,18 @@ def train(
     steps: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Train a network to find the tissues; losses, milliseconds and shape of the batch.
+    """Train a network to predict the tissues; return losses, times in ms and shape of the batch.
 
     Args:
-        model: The network; batches are moved to where it is.
-        source: Batches, those of another epoch each time that it is iterated over.
-        augment: What to do to batches; None if that is done.
-        steps: How many batches to learn from.
-        progress: Where to show a bar.
+        model: The network; batches are moved to its device.
+        source: Batches; each iteration is another epoch.
+        augment: Transform of batches; None if they are augmented already.
+        steps: Number of batches.
+        progress: Display of the progress bar.
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters())
-    # So few steps end well only if the last ones are small.
+    # Few steps converge only if the last ones are small.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     batches = chain.from_iterable(repeat(source))  # each pass is an epoch, with its own seeds
     times: dict[str, list[float]] = defaultdict(list)
@@ -114,7 +114,7 @@ def train(
 
 
 def predict(model: nn.Module, head: tio.Subject, size: int, overlap_mode: str) -> tio.LabelMap:
-    """The tissue that the network finds likeliest at each voxel of a head, by patches."""
+    """Return the tissue that the network finds likeliest at each voxel of a head, by patches."""
     tissue = tio.predict_by_patches(
         model.eval(),
         head,
@@ -127,7 +127,7 @@ def predict(model: nn.Module, head: tio.Subject, size: int, overlap_mode: str) -
 
 
 def compare(found: dict[str, tio.LabelMap], truth: tio.LabelMap) -> dict[str, Any]:
-    """``dice`` of each prediction, by tissue, and the share of voxels ``differing`` among them."""
+    """Return ``dice`` of each prediction, by tissue, and the share of ``differing`` voxels."""
     dice: dict[str, dict[str, float]] = {overlap: {} for overlap in found}
     for (overlap, labels), (tissue, label) in product(found.items(), TISSUES.items()):
         here, there = labels.data == label, truth.data == label
@@ -139,7 +139,7 @@ def compare(found: dict[str, tio.LabelMap], truth: tio.LabelMap) -> dict[str, An
 
 @contextmanager
 def _timed(milliseconds: list[float], device: torch.device) -> Iterator[None]:
-    """Append the time that the block took, its work on the device included."""
+    """Append the time of the block, including its work on the device."""
 
     def now() -> float:
         if device.type == "cuda":

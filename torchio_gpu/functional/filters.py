@@ -13,9 +13,9 @@ from ..shapes import Volume, check_triple, check_volume, spatial_shape
 from ..signature import checked
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real
 from .dispatch.launch import indices, to_device
-from .eager import filters as _reference
+from .eager import filters as eager
 from .maps import check_mode
-from .rows import by_axis
+from .samples import by_axis
 
 __all__ = ["anisotropy", "blur", "swap"]
 
@@ -33,8 +33,8 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
         spacing: Distance of voxels along I, J, K in mm, shaped likewise.
 
     Returns:
-        Volume; integers become float32. What is not finite spreads as far as the Gaussian, which is
-        cut off at four standard deviations, and no farther.
+        Volume; integers become float32. A voxel that is not finite affects the voxels within four
+        standard deviations, and no others.
 
     Raises:
         ValueError: ``std`` is negative, or ``spacing`` not positive.
@@ -54,8 +54,8 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
         raise ValueError(f"spacing must be > 0, got {host(size).tolist()}")
     _, width, size = common(width, size)
     voxels = width / size  # [1 or B, 3]
-    kernels = [_reference.gaussian(n, voxels[:, a]) for a, n in enumerate(spatial_shape(x))]
-    return as_given(_reference.blur(y, to_device(x.device, *kernels)), x)
+    kernels = [eager.gaussian(n, voxels[:, a]) for a, n in enumerate(spatial_shape(x))]
+    return as_given(eager.blur(y, to_device(x.device, *kernels)), x)
 
 
 @checked
@@ -67,7 +67,7 @@ def anisotropy(
     mode: str = "linear",
     antialias: bool = False,
 ) -> Volume:
-    """Acquire thick slices along an axis, then interpolate back to the voxels there were.
+    """Simulate thick slices along an axis, then interpolate back to the original grid.
 
     Slices are ``factor`` times as thick as voxels and share the centre of the image; the outer
     ones are repeated beyond their middle.
@@ -75,15 +75,15 @@ def anisotropy(
     Args:
         x: Volume, (B, C, I, J, K).
         factor: Thickness in voxels, >= 1: a number or one per sample (B).
-        axis: 0, 1, 2, or one per sample (B) on the host.
-        mode: How voxels are read from slices: 'linear', or 'nearest', which moves values and
-            never mixes them.
+        axis: Voxel axis across the slices: 0, 1, 2, or one per sample (B) on the host.
+        mode: Interpolation between slices: 'linear', or 'nearest', which moves values and never
+            mixes them.
         antialias: Let a slice be a Gaussian mean over its thickness (Cardoso et al. 2015,
             doi:10.1007/978-3-319-24571-3_81) rather than the voxel nearest to its middle.
 
     Returns:
-        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. What is
-        not finite spreads as far as the slices that it is part of.
+        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode. A voxel
+        that is not finite affects the voxels interpolated from its slices, and no others.
 
     Raises:
         ValueError: ``factor`` is below 1, ``antialias`` is asked for in 'nearest' mode, or the
@@ -104,20 +104,20 @@ def anisotropy(
     thickness = at_least(per_item(factor, x, "factor"), 1, "factor")
 
     def run(part: Volume, axis: int, factor: Array) -> Volume:
-        slices = _reference.thick_slices(part.shape[2 + axis], factor)
+        slices = eager.thick_slices(part.shape[2 + axis], factor)
         if mode == "nearest":
             xp, place, weight = common(*slices)
             chosen = xp.where(weight[..., 1] > 0.5, place[..., 1], place[..., 0])
-            (source,) = to_device(x.device, _reference.nearest(chosen)[0])
-            return _reference.anisotropy_nearest(part, source, axis)
+            (source,) = to_device(x.device, eager.nearest(chosen)[0])
+            return eager.anisotropy_nearest(part, source, axis)
         if antialias:
-            std = _reference.slice_profile(factor)
+            std = eager.slice_profile(factor)
             place, weight, std = to_device(x.device, *slices, std)
-            return _reference.anisotropy_antialiased(part, place, weight, std, axis)
+            return eager.anisotropy_antialiased(part, place, weight, std, axis)
         xp, places, weights = common(*slices)
-        taps = xp.concatenate(_reference.nearest(places), -1)
+        taps = xp.concatenate(eager.nearest(places), -1)
         taps, weight = to_device(x.device, taps, xp.concatenate((weights, weights), -1) / 2)
-        return _reference.anisotropy(part, taps, weight, axis)
+        return eager.anisotropy(part, taps, weight, axis)
 
     return as_given(by_axis(y, axis, run, thickness), x)
 
@@ -145,7 +145,7 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
     patch = check_triple(patch_size, "patch_size")
     size = spatial_shape(x)
     if any(n > whole for n, whole in zip(patch, size, strict=True)):
-        raise ValueError(f"patch_size must leave room for a patch in the image {size}, got {patch}")
+        raise ValueError(f"patch_size must be at most the shape of the image, {size}, got {patch}")
     places = as_array(locations, "locations")
     places = places[None] if places.ndim == 3 else places
     if places.ndim != 4 or tuple(places.shape[2:]) != (2, 3) or len(places) not in (1, len(x)):
@@ -163,7 +163,9 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
                 f"{known.min((0, 1, 2)).tolist()} to {known.max((0, 1, 2)).tolist()}"
             )
         if (np.abs(known[:, :, 0] - known[:, :, 1]) < patch).all(-1).any():
-            raise ValueError("locations must be of patches that do not overlap their partners")
+            raise ValueError(
+                f"locations must be of pairs of patches that do not overlap, got {known.tolist()}"
+            )
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
     index = send(index, x.device)
-    return _reference.swap(x, index.expand(len(x), -1, -1, -1), patch)
+    return eager.swap(x, index.expand(len(x), -1, -1, -1), patch)

@@ -93,7 +93,7 @@ def clamp(x: Volume, low: float | Array | None = None, high: float | Array | Non
 
 
 def check_bounds(low: Array, high: Array, name_low: str, name_high: str) -> None:
-    """Raise if, where the host knows them, a lower bound is above the upper one."""
+    """Raise if a lower bound is above its upper bound, unless the values are on a device."""
     if on_host(low) and on_host(high) and (host(low) > host(high)).any():
         raise ValueError(
             f"{name_low} must not be above {name_high}, got {host(low).tolist()} and "
@@ -112,7 +112,8 @@ def noise(
 
     Args:
         x: Volume, (B, C, I, J, K).
-        mean, std: In the image's own units; a number or one per sample (B).
+        mean, std: Mean and standard deviation, in the image's own units; a number or one per
+            sample (B).
         seeds: int64 seeds, (B): a sample's noise is a function of its seed. By default drawn from
             torch's CPU generator.
 
@@ -136,7 +137,8 @@ def rician_noise(
 
     Args:
         x: Volume, (B, C, I, J, K), a magnitude: not negative.
-        std, mean: Of each channel's noise, in the image's own units; a number or one per sample.
+        std, mean: Standard deviation and mean of the noise of each channel, in the image's own
+            units; a number or one per sample.
         seeds: As for :func:`noise`.
 
     >>> bool((rician_noise(torch.zeros(1, 1, 8, 8, 8)) >= 0).all())

@@ -1,9 +1,9 @@
 """MRI artifacts of k-space on volumes (B, C, I, J, K): motion, ghosting, Gibbs ringing, spikes.
 
-k-space is computed in float32, or float64 where the volume is. Integers become float32; of complex
-volumes, both parts get ghosts and ringing, and the others refuse them. A gradient flows to the
-volume, and to intensities, angles and translations; which lines of k-space are concerned is a
-matter of steps.
+k-space is computed in float32, or float64 where the volume is. Integers become float32; ghosting
+and ringing act on both parts of complex volumes, the others refuse them. A gradient flows to the
+volume, and to intensities, angles and translations; the choice of k-space lines is piecewise
+constant, and has none.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
 from .dispatch.launch import to_device
-from .eager import phase_encode as _reference
-from .eager.slabs import Turned, last
+from .eager import phase_encode as eager
+from .eager.slabs import AxisOrders, last
 from .eager.spatial import Source, reader, separable
 from .fields_of_view import FieldOfView
 from .maps import check_mode
-from .rows import rows_by_axis, with_axis_last
+from .samples import samples_by_axis, with_axis_last
 from .statistics import fill_value
 
 OUTPUTS = ("real", "magnitude")
@@ -65,7 +65,7 @@ def ghosting(
         num_ghosts: Number n of copies, the content included; a whole number >= 2, or one per
             sample (B). They stand N / n of the axis's N voxels apart; where that is less than
             two voxels, there is no n-th plane but the central one, and nothing happens.
-        intensity: How much is missing of each n-th plane: 0 for nothing, 1 for all of it; above 1
+        intensity: Share that is removed from each n-th plane: 0 for none, 1 for all of it; above 1
             the planes change their sign. A number or one per sample (B).
         restore: Share of k-space, about its centre, that is kept, from 0 to 1: the larger, the
             more of the ghosts' smooth parts vanish. None, as 0, keeps the central plane alone.
@@ -92,11 +92,11 @@ def ghosting(
     kept = per_item(0.0 if restore is None else restore, x, "restore")
     within(kept, 0, 1, "restore")
 
-    def run(part: Volume, turned: Turned, *parameters: Array) -> Volume:
-        lines = part.shape[2 + turned[0][1][2]]
-        missing = _reference.Planes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
+    def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
+        lines = part.shape[2 + orders[0][1][2]]
+        missing = eager.WeakenedPlanes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
         (moved,) = to_device(x.device, missing)
-        return _reference.weaken(part, moved, turned)
+        return eager.weaken(part, moved, orders)
 
     return as_given(with_axis_last(y, axis, run, ghosts, strength, kept), x)
 
@@ -145,11 +145,11 @@ def gibbs(
     kept = check_share(per_item(cutoff, x, "cutoff"), "cutoff")
     soft = check_share(per_item(softness, x, "softness"), "softness")
 
-    def run(part: Volume, turned: Turned, *parameters: Array) -> Volume:
-        lines = part.shape[2 + turned[0][1][2]]
-        missing = _reference.Truncation(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
+    def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
+        lines = part.shape[2 + orders[0][1][2]]
+        missing = eager.Truncation(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
         (moved,) = to_device(x.device, missing)  # [1 or B, F]
-        out = _reference.weaken(part, moved, turned)
+        out = eager.weaken(part, moved, orders)
         whole = (moved == 0).all(-1)[:, None, None, None, None]  # [1 or B, 1, 1, 1, 1]
         return torch.where(whole, part, out)  # where a difference of 0 would spread NaN
 
@@ -165,10 +165,10 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
 
     Args:
         x: Volume, (B, C, I, J, K).
-        positions: Where the points are in centred k-space, relative to its size: from 0 to 1,
+        positions: Positions of the points in centred k-space, relative to its size: from 0 to 1,
             frequency 0 at 1/2; (P, 3) for all samples or (B, P, 3), on the host.
-        intensity: Of the points, relative to the largest magnitude in the k-space of the channel:
-            a number, (P,), or (B, P).
+        intensity: Magnitude of the points, relative to the largest magnitude in the k-space of the
+            channel: a number, (P,), or (B, P).
 
     Returns:
         Volume; integers become float32.
@@ -187,9 +187,9 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     strength = per_item(intensity, x, "intensity", (count,))
     if count == 0:
         return as_given(y.clone(), x)
-    waves = _reference.plane_waves(spatial_shape(x), host(places))
+    waves = eager.plane_waves(spatial_shape(x), host(places))
     *moved, height = to_device(x.device, *waves, strength)
-    return as_given(_reference.spike(y, moved, height), x)
+    return as_given(eager.spike(y, moved, height), x)
 
 
 @checked
@@ -205,7 +205,7 @@ def motion(
     mode: str = "linear",
     fill: str | float = "minimum",
 ) -> Volume:
-    """Let the content move while k-space is filled: Shaw et al. 2019.
+    """Simulate motion of the content while k-space is acquired: Shaw et al. 2019.
 
     k-space is acquired line by line along the phase-encode axis. At each of the times the content
     takes another rigid pose and keeps it until the next. The pose in which the central line is
@@ -216,14 +216,14 @@ def motion(
         x: Volume, (B, C, I, J, K).
         degrees: Angles of the poses about x, y, z of the world, (P, 3) or (B, P, 3), about the
             centre of the volume; a number or triple stands for all poses.
-        translation: Of the poses, mm along x, y, z, with shapes as for ``degrees``.
+        translation: Translations of the poses, mm along x, y, z, with shapes as for ``degrees``.
         times: When the content moves, as shares of the acquisition, strictly between 0 and 1 and
             increasing: (P,) or (B, P), on the host.
         axis: The phase-encode axis: 0, 1, 2, or one per sample (B) on the host.
         affine: Voxel to world, (4, 4) or (B, 4, 4); by default voxels are 1 mm along x, y, z.
         output: 'real' for the real part of the image, which keeps negative values as TorchIO 1.x
             does, or 'magnitude' as a scanner shows it.
-        mode: 'linear' or 'nearest': how the poses are read.
+        mode: Interpolation of the poses: 'linear' or 'nearest'.
         fill: Value outside the volume: a number or a rule of
             :func:`torchio_gpu.functional.fill_value`.
 
@@ -256,33 +256,35 @@ def motion(
     alone = not isinstance(outside, Tensor) or outside.ndim == 0
     edge: Any = np.full(1, float(outside)) if alone else outside
 
-    def run(part: Volume, turned: Turned, matrix: Array, times: np.ndarray, edge: Array) -> Volume:
-        order = turned[0][1]
+    def run(
+        part: Volume, orders: AxisOrders, matrix: Array, times: np.ndarray, edge: Array
+    ) -> Volume:
+        order = orders[0][1]
         size = (part.shape[2 + order[0]], part.shape[2 + order[1]], part.shape[2 + order[2]])
         factors = separable(part.shape[2:], matrix.reshape(-1, 4, 4), None, None, size, mode)
-        assert factors is not None  # as an affine map always is
-        halves = _reference.halves(motion_owner(times, size[2]), poses)
+        assert factors is not None  # an affine map is always separable
+        halves = eager.halves(motion_owner(times, size[2]), poses)
         *moved, even, odd = to_device(x.device, *factors, *halves)
         value = edge if isinstance(edge, Tensor) else float(edge[0])
         whole = FieldOfView.whole(part.shape[2:], len(part), value)
         read = reader([Source(part, mode, [whole])])
-        return _reference.motion(part, moved, even, odd if magnitude else None, turned, read)
+        return eager.motion(part, moved, even, odd if magnitude else None, orders, read)
 
-    matrix = _from_turned(matrix, rows_by_axis(axis, len(x)))
+    matrix = _for_axis_orders(matrix, samples_by_axis(axis, len(x)))
     return as_given(with_axis_last(y, axis, run, matrix, moments, edge), x)
 
 
-def _from_turned(matrix: Array, rows_of: dict[int, list[int]]) -> Array:
-    """Matrices [B, P, 4, 4] for output voxels with each sample's axis behind the others."""
-    columns = {row: [*last(axis), 3] for axis, rows in rows_of.items() for row in rows}
-    if len(rows_of) == 1:
+def _for_axis_orders(matrix: Array, samples_of: dict[int, list[int]]) -> Array:
+    """Return matrices [B, P, 4, 4] for output voxels whose phase-encode axis comes last."""
+    columns = {n: [*last(axis), 3] for axis, samples in samples_of.items() for n in samples}
+    if len(samples_of) == 1:
         return matrix[..., columns[0]]
-    each = [matrix[row][..., columns[row]] for row in range(len(matrix))]
+    each = [matrix[n][..., columns[n]] for n in range(len(matrix))]
     return torch.stack(each) if isinstance(matrix, Tensor) else np.stack(each)  # type: ignore[arg-type]
 
 
 def motion_owner(times: np.ndarray, lines: int) -> np.ndarray:
-    """Which pose each line of centred k-space is acquired in, [B, lines].
+    """Return the pose in which each line of centred k-space is acquired, [B, lines].
 
     Args:
         times: When the content moves, (B, P) on the host; see :func:`motion`.
@@ -301,14 +303,14 @@ def motion_owner(times: np.ndarray, lines: int) -> np.ndarray:
 
 
 def check_output(output: str) -> str:
-    """Return the name of an output, or raise listing the known ones."""
+    """Return ``output`` if it is the name of an output; raise otherwise."""
     if output not in OUTPUTS:
         raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
     return output
 
 
 def check_times(times: Any) -> np.ndarray:
-    """Times (P,) or (B, P), if they increase and lie between 0 and 1."""
+    """Return times (P,) or (B, P) if they increase and lie between 0 and 1; raise otherwise."""
     known = host(as_array(times, "times"))
     if known.ndim not in (1, 2) or known.shape[-1] < 1:
         raise ValueError(f"times must have shape (P,) or (B, P), got {known.shape}")
@@ -320,7 +322,7 @@ def check_times(times: Any) -> np.ndarray:
 
 
 def check_positions(positions: Any, name: str) -> Array:
-    """Positions (P, 3) or (B, P, 3) in k-space, if they lie in [0, 1]."""
+    """Return k-space positions (P, 3) or (B, P, 3) if they lie in [0, 1]; raise otherwise."""
     array = as_array(positions, name)
     if array.ndim not in (2, 3) or array.shape[-1] != 3:
         raise ValueError(f"{name} must have shape (P, 3) or (B, P, 3), got {tuple(array.shape)}")
@@ -334,7 +336,7 @@ def check_share(share: Any, name: str) -> Array:
 
 
 def check_ghosts(num_ghosts: Any) -> Array:
-    """Numbers of ghosts, if they are whole and at least 2."""
+    """Return numbers of ghosts if they are whole and at least 2; raise otherwise."""
     array = at_least(as_array(num_ghosts, "num_ghosts"), 2, "num_ghosts")
     if on_host(array) and (host(array) % 1).any():
         raise ValueError(f"num_ghosts must be whole numbers, got {host(array).tolist()}")
@@ -344,7 +346,7 @@ def check_ghosts(num_ghosts: Any) -> Array:
 def _poses(
     size: Triple, batch: int, affine: np.ndarray, degrees: Array, translation: Array
 ) -> Array:
-    """Output voxel to input voxel of each pose of each sample, [B, P, 4, 4]."""
+    """Return the map from output to input voxels of each pose of each sample, [B, P, 4, 4]."""
     poses = degrees.shape[1]
     affines = np.broadcast_to(affine, (batch, 4, 4)).repeat(poses, 0)
     space = Space(size, affines)

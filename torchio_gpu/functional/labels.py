@@ -1,4 +1,4 @@
-"""Functions on label maps (B, C, I, J, K): memberships, new labels for old, borders, components."""
+"""Functions on label maps (B, C, I, J, K): one-hot, remapping, contours, components."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..shapes import Volume, check_volume
 from ..signature import checked
 from .dispatch.launch import indices, to_device
-from .eager import labels as _reference
+from .eager import labels as eager
 
 __all__ = [
     "check_held",
@@ -27,20 +27,20 @@ __all__ = [
 
 @checked
 def one_hot(x: Volume, num_classes: int = -1) -> Volume:
-    """One channel per label, 1 where a voxel has it and 0 elsewhere.
+    """Encode labels as one channel each: 1 where a voxel has the label and 0 elsewhere.
 
     Args:
         x: Labels, (B, 1, I, J, K): integers from 0, in a tensor of any real type.
-        num_classes: How many labels, and so channels, there are. -1 for one more than the largest
-            label of all samples, which waits for the device.
+        num_classes: Number of labels, and so of channels. -1 for one more than the largest label of
+            all samples, which waits for the device.
 
     Returns:
         Volume, (B, num_classes, I, J, K), of the dtype of ``x``.
 
     Raises:
         ValueError: ``x`` has several channels. On the CPU, or when the number of labels is asked
-            for: a label is negative, no integer, or ``num_classes`` or more. Elsewhere nobody
-            looks, and a voxel with such a label has 0 in all channels.
+            for: a label is negative, no integer, or ``num_classes`` or more. Elsewhere
+            labels are not checked, and a voxel with such a label has 0 in all channels.
 
     >>> x = torch.tensor([0, 2, 1]).view(1, 1, 1, 1, 3)
     >>> one_hot(x).squeeze()
@@ -51,10 +51,10 @@ def one_hot(x: Volume, num_classes: int = -1) -> Volume:
     _single(x)
     check_num_classes(num_classes)
     if num_classes == -1 and x.is_meta:
-        raise ValueError("num_classes must be given where labels cannot be seen, on meta tensors")
+        raise ValueError("num_classes must be given for meta tensors, which hold no labels, got -1")
     if num_classes == -1 or x.device.type == "cpu":
         if x.is_floating_point() and bool((x % 1 != 0).any()):
-            raise ValueError("x must hold labels that are integers, got others")
+            raise ValueError("x must hold integer labels, got values with a fraction")
         ends = (x.byte() if x.dtype == torch.bool else x).aminmax()
         low, high = int(ends.min), int(ends.max)
         if low < 0:
@@ -65,7 +65,7 @@ def one_hot(x: Volume, num_classes: int = -1) -> Volume:
                 f"num_classes must be above every label: expected at least {high + 1}, "
                 f"got {num_classes}"
             )
-    return _reference.one_hot(x, num_classes)
+    return eager.one_hot(x, num_classes)
 
 
 @checked
@@ -78,15 +78,15 @@ def remap_labels(
 
     Args:
         x: Labels, (B, C, I, J, K), of any real type.
-        remapping: The new label of each label to change, as a dict; or labels and new labels as two
-            arrays on the host, (N) for all samples or (B, N), whose rows may repeat an entry.
-        mask: Where to do so, (B, 1 or C, I, J, K) bool; everywhere by default.
+        remapping: New label of each label to change, as a dict; or labels and new labels as two
+            arrays on the host, (N) for all samples or (B, N), where a sample may repeat an entry.
+        mask: Voxels to change, (B, 1 or C, I, J, K) bool; all by default.
 
     Returns:
         Volume of the same shape and dtype; ``x`` itself where there is nothing to change.
 
     Raises:
-        TypeError: ``remapping`` is made of other things than numbers, or lies on a device.
+        TypeError: ``remapping`` does not hold numbers, or is on a device.
         ValueError: The dtype of ``x`` cannot hold a new label, a label has two new ones, or a shape
             is not as above.
 
@@ -106,7 +106,7 @@ def remap_labels(
     if old.shape[1] == 0:
         return x
     check_held(new, x.dtype, "remapping")
-    # What the type cannot hold is no voxel's label: an entry that it can stands in for it.
+    # No voxel has a label that the dtype cannot hold: repeat an entry that it can hold instead.
     can = _held(old, x.dtype)
     first = can.argmax(1)[:, None]
     new = np.where(can, new, np.take_along_axis(new, first, 1))
@@ -117,15 +117,15 @@ def remap_labels(
     table = np.stack((old, new))
     whole = table.dtype == np.int64
     pair = indices(table, x.device) if whole else to_device(x.device, table)[0]
-    out = _reference.remap(x, *pair.to(x.dtype))
+    out = eager.remap(x, *pair.to(x.dtype))
     return out if mask is None else torch.where(mask, out, x)
 
 
 @checked
 def contour(x: Volume) -> Volume:
-    """Keep the borders of regions: the voxels with another label beside one of their six faces.
+    """Keep the borders of regions: voxels that share a face with a voxel of another label.
 
-    What lies outside the image is no other label: a region is open where it leaves the image. For
+    Outside the image there is no label: a region is open where it leaves the image. For
     two labels, 0 and 1, this is ITK's ``BinaryContourImageFilter``.
 
     Args:
@@ -141,14 +141,14 @@ def contour(x: Volume) -> Volume:
     >>> contour(x).flatten()
     tensor([0, 1, 0, 1, 2, 0])
     """
-    return _reference.contour(_single(x))
+    return eager.contour(_single(x))
 
 
 @checked
 def connected_components(x: Volume) -> Tensor:
-    """Number the components of each sample: what voxels other than 0 make up by sharing faces.
+    """Number the connected components of each sample: nonzero voxels that share faces.
 
-    Waits for the device, once for each round of joining runs of voxels; there are few.
+    Waits for the device, once for each round of joining runs of voxels; there are few rounds.
 
     Args:
         x: Mask or labels, (B, 1, I, J, K), of any type.
@@ -156,7 +156,7 @@ def connected_components(x: Volume) -> Tensor:
     Returns:
         Number of each voxel's component, (B, 1, I, J, K) int64: from 1, in the order in which
         components begin when K is the fastest axis; 0 for voxels that are 0. On the meta device
-        only shape and type mean anything.
+        only shape and dtype are defined.
 
     Raises:
         ValueError: ``x`` has several channels.
@@ -167,7 +167,7 @@ def connected_components(x: Volume) -> Tensor:
     """
     if _single(x).is_meta:
         return torch.empty_like(x, dtype=torch.int64)
-    return _reference.connected_components(x)
+    return eager.connected_components(x)
 
 
 @checked
@@ -192,11 +192,11 @@ def largest_component(x: Volume) -> Volume:
     """
     if _single(x).is_meta:
         return torch.empty_like(x)
-    return _reference.largest_component(x)
+    return eager.largest_component(x)
 
 
 def check_num_classes(num_classes: Any) -> int:
-    """Return a number of labels, or -1 for as many as there are, or raise."""
+    """Return a number of labels, or -1 to count them, if it is valid; raise otherwise."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
         raise TypeError(f"num_classes must be an integer, got {num_classes!r}")
     if num_classes != -1 and not 1 <= num_classes <= 2**16:
@@ -205,7 +205,7 @@ def check_num_classes(num_classes: Any) -> int:
 
 
 def check_held(labels: np.ndarray, dtype: torch.dtype, name: str) -> None:
-    """Raise, naming the argument that labels come from, if a type cannot hold all of them."""
+    """Raise if ``dtype`` cannot hold all ``labels``; ``name`` is the argument they come from."""
     held = _held(labels, dtype)
     if not held.all():
         raise ValueError(
@@ -215,7 +215,7 @@ def check_held(labels: np.ndarray, dtype: torch.dtype, name: str) -> None:
 
 
 def _held(labels: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    """Which labels a type can hold."""
+    """Return a mask of the labels that ``dtype`` can hold."""
     there = torch.from_numpy(np.ascontiguousarray(labels))
     return (there.to(dtype).to(there.dtype) == there).numpy()
 
@@ -227,7 +227,7 @@ def _single(x: Volume) -> Volume:
 
 
 def _table(remapping: Any, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and new labels, [1 or B, N] each, int64 or float64."""
+    """Return old and new labels, [1 or B, N] each, int64 or float64; raise if they are invalid."""
     pair = remapping
     if isinstance(remapping, Mapping):
         pair = [list(remapping.keys()), list(remapping.values())]

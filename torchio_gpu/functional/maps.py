@@ -1,4 +1,4 @@
-"""Maps between voxels, the volumes that are read through them, and checks of both."""
+"""Maps between voxels, volumes that are read through them, and checks of both."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .operations import Operation
 MODES = ("linear", "nearest", "bspline", "label")
 #: Modes that move values and never compute with them.
 MOVING = ("nearest", "label")
-#: A map counts as one from voxel centres to voxel centres when it misses them by less than this
-#: many voxels: the rounding of a chain of float64 matrices, and far below a visible shift.
-_ON_LATTICE = 1e-6
+#: Tolerance, in voxels, of a map that takes voxel centres to voxel centres: above the rounding of a
+#: chain of float64 matrices, and far below a visible shift.
+_ON_GRID = 1e-6
 
 
 class VoxelMap(NamedTuple):
@@ -32,7 +32,7 @@ class VoxelMap(NamedTuple):
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
         lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
-        inverse: ``v + u(v)`` is inverted.
+        inverse: Invert ``v + u(v)``.
     """
 
     matrix: Array
@@ -41,23 +41,23 @@ class VoxelMap(NamedTuple):
     size: Triple
     inverse: bool = False
 
-    def rows(self, rows: Sequence[int]) -> VoxelMap:
-        """Return the maps of some samples."""
-        rest = list(rows)
-        points = None if self.control_points is None else self.control_points[rest]
-        lattice = None if self.lattice is None else self.lattice[rest]
-        return VoxelMap(self.matrix[rest], points, lattice, self.size, self.inverse)
+    def select(self, samples: Sequence[int]) -> VoxelMap:
+        """Return the map of the given samples of the batch."""
+        chosen = list(samples)
+        points = None if self.control_points is None else self.control_points[chosen]
+        lattice = None if self.lattice is None else self.lattice[chosen]
+        return VoxelMap(self.matrix[chosen], points, lattice, self.size, self.inverse)
 
 
 class Reading(NamedTuple):
-    """Volume that is read through a map.
+    """Volume that is read through a map, and how.
 
     Args:
         x: Volume.
         mode: One of :data:`MODES`.
         fill: Value outside: a number, one per sample (B), or per channel (B, C).
-        fields: Fields of view, oldest first, each with its own value, in place of ``fill``, whose
-            field of view is the whole volume.
+        fields: Fields of view, oldest first, each with its own fill. Without them, ``fill`` is used
+            outside the whole volume.
         operations: Pointwise operations on the result, in the same pass where that is linear.
     """
 
@@ -80,7 +80,7 @@ class Reading(NamedTuple):
 
 
 def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) -> str:
-    """Return the name of an interpolation, or raise listing the known ones."""
+    """Return ``mode`` if it is one of the ``known`` names; raise otherwise."""
     if not isinstance(mode, str) or mode not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {mode!r}")
     return mode
@@ -93,11 +93,11 @@ def check_maps(
     lattice: Array | None,
     size: Triple | None,
 ) -> tuple[Array, Array | None, Array | None, Triple]:
-    """The maps of a warp for all samples, and voxels of the output, with defaults; or raise."""
+    """Return matrix, control points, lattice and output size of a warp, with defaults; or raise."""
     size = spatial_shape(x) if size is None else check_size(size)
     matrix = check_matrix(matrix, len(x), "matrix")
     if control_points is None:
-        return matrix, None, None, size  # there is nothing to which a lattice would lead
+        return matrix, None, None, size  # a lattice without control points has no effect
     control_points = _check_control_points(control_points, len(x))
     if lattice is None:
         a, b, c = control_points.shape[2:]
@@ -106,26 +106,25 @@ def check_maps(
 
 
 def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
-    """Whether a map is known to take voxel centres to voxel centres for every sample.
+    """Return True if a map is known to take voxel centres to voxel centres for every sample.
 
     Args:
         matrix: Output voxel to input voxel, (B, 4, 4).
         control_points: Displacement, (B, 3, N0, N1, N2), or None.
     """
-    return len(exact_rows(matrix, control_points)) == matrix.shape[0]
+    return len(exact_samples(matrix, control_points)) == matrix.shape[0]
 
 
-def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
-    """Samples whose map takes voxel centres to voxel centres, each with its integer map.
+def exact_samples(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
+    """Return the samples whose map takes voxel centres to voxel centres, with its integer matrix.
 
-    Only maps that the host knows can be told apart; a map on the device, or one with a gradient,
-    is always sampled.
+    Only maps on the host and without gradient are examined; the others are always interpolated.
     """
     if not on_host(matrix) or (control_points is not None and not on_host(control_points)):
         return {}
     matrix = host(matrix)
     integer = np.rint(matrix)
-    exact = np.abs(matrix - integer).max((1, 2)) < _ON_LATTICE
+    exact = np.abs(matrix - integer).max((1, 2)) < _ON_GRID
     if control_points is not None and exact.any():
         exact &= ~host(control_points).any((1, 2, 3, 4))
     if not exact.any():
@@ -133,8 +132,8 @@ def exact_rows(matrix: Array, control_points: Array | None = None) -> dict[int, 
     # A signed permutation has a single entry of size one in each row and column.
     linear = np.abs(integer[:, :3, :3])
     exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
-    rows = exact.nonzero()[0].tolist()
-    return {row: tuple(integer[row, :3].astype(int).ravel().tolist()) for row in rows}
+    samples = exact.nonzero()[0].tolist()
+    return {n: tuple(integer[n, :3].astype(int).ravel().tolist()) for n in samples}
 
 
 def check_size(size: Triple) -> Triple:
@@ -156,7 +155,7 @@ def check_matrix(matrix: Array | None, batch: int, name: str) -> Array:
 
 
 def _widen(array: Array, batch: int) -> Array:
-    """For all samples and in float64; host tensors without gradient as numpy arrays."""
+    """Expand to all samples in float64; host tensors without gradient become numpy arrays."""
     if isinstance(array, Tensor) and not on_host(array):
         return array.expand(batch, *array.shape[1:]).to(torch.float64)
     array = host(array).astype(np.float64, copy=False)
@@ -176,7 +175,7 @@ def _check_control_points(points: Array, batch: int) -> Array:
 
 
 def parts_of(fill: float | Tensor, x: Volume) -> Tensor:
-    """A fill of complex voxels for their parts, [B, 2 C]: see :func:`.arguments.by_parts`."""
+    """Return the fill for real and imaginary parts, [B, 2 C]: see :func:`.arguments.by_parts`."""
     value = check_fill(fill, x, "nearest")
     if not isinstance(value, Tensor):
         value = torch.full(x.shape[:2], value, dtype=x.dtype, device=x.device)
@@ -200,5 +199,6 @@ def check_fill(fill: float | Tensor, x: Volume, mode: str) -> float | Tensor:
         columns = fill.reshape(-1, 1) if fill.ndim < 2 else fill
         return columns.expand(batch, channels).to(x.device, non_blocking=True)
     raise ValueError(
-        f"fill must be a number, [{batch}] or [{batch}, {channels}], got {list(fill.shape)}"
+        f"fill must be a number, or have shape [{batch}] or [{batch}, {channels}], "
+        f"got {list(fill.shape)}"
     )

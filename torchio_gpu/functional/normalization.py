@@ -1,7 +1,7 @@
-"""Intensities of volumes (B, C, I, J, K) brought to a common scale.
+"""Normalization of the intensities of volumes (B, C, I, J, K).
 
-Statistics are those of each sample, of all of its channels together. Nothing here looks at a
-voxel: what cannot be normalised comes out as documented, and is never NaN.
+Statistics are those of each sample, of all of its channels together. No voxel is read on the host:
+a sample that cannot be normalized gives the documented result, never NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..shapes import PerItem, Volume
 from ..signature import checked
 from .dispatch.arguments import as_given, real
 from .dispatch.launch import to_device
-from .eager import normalization as _reference
+from .eager import normalization as eager
 from .eager.statistics import extremes
 from .statistics import Moments, check_mask, moments, percentile
 
@@ -35,14 +35,14 @@ __all__ = [
     "standardize",
 ]
 
-#: Percentiles between which histograms are matched, in between the two cutoffs.
+#: Percentiles at which histograms are matched, between the two cutoffs.
 DECILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-#: Percentiles that landmarks are made of, in between the two cutoffs: TorchIO 1.x learns both
-#: quartiles as well, and does not match them.
+#: Percentiles of the landmarks, between the two cutoffs: TorchIO 1.x learns both quartiles as well,
+#: and does not match them.
 LANDMARKS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90)
 #: Percentiles of the cutoffs when histograms are matched.
 CUTOFF = (1, 99)
-#: Landmarks of an image that are closer than this count as one.
+#: Smallest distance between landmarks of an image, in its own units, as in TorchIO 1.x.
 LEAST_WIDTH = 1e-5
 
 Pair = tuple[float, float]
@@ -56,14 +56,14 @@ def check_range(
     greatest: float = np.inf,
     proper: bool = True,
 ) -> Pair:
-    """A range given as a pair (a, b), or as a number.
+    """Return a range that is given as a pair (a, b) or as a number; raise if it is invalid.
 
     Args:
         value: The pair or number.
-        name: Of the argument, for errors.
+        name: Name of the argument, for errors.
         around: A number d stands for (around - d, around + d); for (0, d) if None.
-        least, greatest: What both ends must lie between.
-        proper: Whether a must be below b; else they may be equal.
+        least, greatest: Bounds of both ends.
+        proper: Require a < b; otherwise a == b is allowed.
     """
     ends = host(as_array(value, name))
     if ends.shape == ():
@@ -85,9 +85,10 @@ def check_range(
 def cutoffs(
     x: Volume, percentiles: Sequence[float] = (0, 100), mask: Tensor | None = None
 ) -> tuple[PerItem, PerItem]:
-    """Two percentiles of each sample, (B) each; NaN where no voxel counts, or they are not finite.
+    """Return two percentiles of each sample, (B) each; NaN where the mask is empty.
 
-    So they are where a voxel is NaN, and where their difference is more than the type can hold.
+    They are NaN as well where they are not finite, as where a voxel is NaN, and where their
+    difference overflows the dtype.
     """
     if tuple(percentiles) != (0, 100):
         low, high = percentile(x, percentiles, mask).unbind(1)
@@ -108,21 +109,22 @@ def rescale(
     *,
     known: tuple[PerItem, PerItem] | None = None,
 ) -> Volume:
-    """Clamp to two percentiles, and map what lies between them to a range.
+    """Clamp to two percentiles, and map the interval between them to a range.
 
     Args:
         x: Volume, (B, C, I, J, K).
-        out_min_max: The range to map to; d means (-d, d).
-        percentiles: The percentiles, from 0 to 100; d means (0, d).
-        mask: Which voxels percentiles are taken of, (B, 1 or C, I, J, K) bool. All are mapped.
-        in_min_max: The range to map, in place of that between the percentiles; d means (-d, d).
-            What lies outside of it is mapped to outside of ``out_min_max``.
-        known: The percentiles themselves, where :func:`cutoffs` has found them already.
+        out_min_max: Range to map to; d means (-d, d).
+        percentiles: Percentiles, from 0 to 100; d means (0, d).
+        mask: Voxels from which percentiles are computed, (B, 1 or C, I, J, K) bool. All voxels are
+            mapped.
+        in_min_max: Range to map, in place of that between the percentiles; d means (-d, d).
+            Values outside of it are mapped to values outside of ``out_min_max``.
+        known: Values of the percentiles, if :func:`cutoffs` has computed them already.
 
     Returns:
         Volume; integers become float32. A sample whose percentiles are equal, as those of a
-        constant one, is left as it is unless ``in_min_max`` is given; so is one of whose voxels
-        none counts, or whose percentiles or their difference are not finite.
+        constant one, is left as it is unless ``in_min_max`` is given; so is one whose mask is
+        empty, or whose percentiles or their difference are not finite.
 
     Raises:
         ValueError: A range is empty or the volume complex.
@@ -139,13 +141,13 @@ def rescale(
         low = low.where(low < high, torch.nan)
         # all voxels lie between their extremes already
         bounds = (low, high)
-        return _reference.rescale(x, bounds, bounds, out)
+        return eager.rescale(x, bounds, bounds, out)
     pair = check_range(in_min_max, "in_min_max")
     start, end = (x.new_full((len(x),), each, dtype=torch.float64) for each in pair)
     if known is None and share == (0, 100) and mask is None:
-        return _reference.rescale(x, None, (start, end), out)
+        return eager.rescale(x, None, (start, end), out)
     bounds = cutoffs(x, share, mask) if known is None else known
-    return _reference.rescale(x, bounds, (start, end), out)
+    return eager.rescale(x, bounds, (start, end), out)
 
 
 @checked
@@ -154,13 +156,13 @@ def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None 
 
     Args:
         x: Volume, (B, C, I, J, K).
-        mask: Which voxels mean and standard deviation (with n - 1) are taken of,
+        mask: Voxels from which mean and standard deviation (with n - 1) are computed,
             (B, 1 or C, I, J, K) bool. All voxels are changed.
-        known: Mean and standard deviation themselves, where :func:`moments` has found them.
+        known: Mean and standard deviation, if :func:`moments` has computed them already.
 
     Returns:
         Volume; integers become float32. A standard deviation of 0 counts as 1, so that a constant
-        sample becomes 0; a sample of whose voxels none counts is left as it is.
+        sample becomes 0; a sample whose mask is empty is left as it is.
 
     Raises:
         ValueError: The mask is of another shape, or the volume complex.
@@ -169,11 +171,11 @@ def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None 
     tensor([-1.,  0.,  1.])
     """
     check_mask(mask, x)
-    return _reference.standardize(x, moments(x, mask) if known is None else known)
+    return eager.standardize(x, moments(x, mask) if known is None else known)
 
 
 def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:
-    """Landmarks as an array of 13 ascending numbers, or raise."""
+    """Return landmarks as an array of 13 ascending numbers, or raise."""
     values = host(as_array(landmarks, "landmarks")).astype(np.float64)
     count = len(LANDMARKS) + 2
     if values.shape != (count,) or not np.isfinite(values).all() or (np.diff(values) < 0).any():
@@ -197,11 +199,12 @@ def match_landmarks(
         x: Volume, (B, C, I, J, K).
         landmarks: For percentiles 1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99: (13) on the
             host. Those for 25 and 75 are not used, as in TorchIO 1.x.
-        mask: Which voxels percentiles are taken of, (B, 1 or C, I, J, K) bool. All are mapped.
+        mask: Voxels from which percentiles are computed, (B, 1 or C, I, J, K) bool. All voxels are
+            mapped.
 
     Returns:
         Volume; integers become float32. Between percentiles that are closer than 1e-5, the map is
-        flat. A sample of whose voxels none counts or one is NaN is left as it is.
+        flat. A sample whose mask is empty, or that has a NaN voxel, is left as it is.
 
     Raises:
         ValueError: ``landmarks`` are not 13 ascending numbers, or the volume is complex.
@@ -215,7 +218,7 @@ def match_landmarks(
     used = [n for n, each in enumerate((CUTOFF[0], *LANDMARKS, CUTOFF[1])) if each not in (25, 75)]
     (wanted,) = to_device(x.device, check_landmarks(landmarks)[used])
     found = percentile(x, (CUTOFF[0], *DECILES, CUTOFF[1]), mask)
-    return _reference.map_pieces(x, _reference.pieces(found, wanted, LEAST_WIDTH))
+    return eager.map_pieces(x, eager.pieces(found, wanted, LEAST_WIDTH))
 
 
 @checked
@@ -224,8 +227,8 @@ def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
 
     Args:
         x: Volume, (B, C, I, J, K), of any dtype but complex.
-        mask: Which voxels to keep, (B, 1 or C, I, J, K) bool.
-        outside_value: In the image's own units.
+        mask: Voxels to keep, (B, 1 or C, I, J, K) bool.
+        outside_value: Value of the other voxels, in the image's own units.
 
     Raises:
         ValueError: Integer voxels cannot hold the value, or the mask is of another shape.
@@ -239,7 +242,7 @@ def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
 
 
 def check_outside(value: float, dtype: torch.dtype) -> float:
-    """Return a value if voxels of a dtype can hold it, else raise."""
+    """Return ``value`` if voxels of ``dtype`` can hold it; raise otherwise."""
     if dtype.is_floating_point:
         return value
     low, high = (0, 1) if dtype == torch.bool else (torch.iinfo(dtype).min, torch.iinfo(dtype).max)
@@ -264,11 +267,11 @@ def principal_components(
 
     Args:
         x: Volume, (B, C, I, J, K); each voxel is one observation of C variables.
-        num_components: How many directions, most variance first.
+        num_components: Number of directions, largest variance first.
         whiten: Divide each component by its standard deviation (with n - 1).
         normalize: Divide all components by the standard deviation of the first (with n).
-        make_skewness_positive: Turn each component whose third moment is negative. Otherwise its
-            sign is such that the channel of which it has most has a positive share.
+        make_skewness_positive: Negate each component whose third moment is negative. Otherwise the
+            sign is such that the channel with the largest weight has a positive one.
 
     Returns:
         (B, num_components, I, J, K), with mean 0; integers become float32. A component without
@@ -286,11 +289,11 @@ def principal_components(
     y = real(x)
     check_components(num_components, x.shape[1])
     flags = whiten, normalize, make_skewness_positive
-    return as_given(_reference.principal_components(y, num_components, *flags), x)
+    return as_given(eager.principal_components(y, num_components, *flags), x)
 
 
 def check_components(number: int, channels: int | None = None) -> int:
-    """Return a number of components if it is one, and if so many channels have as many."""
+    """Return a number of components if it is >= 1 and at most ``channels``; raise otherwise."""
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise ValueError(f"num_components must be an integer >= 1, got {number!r}")
     if channels is not None and number > channels:

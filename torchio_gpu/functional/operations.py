@@ -1,4 +1,4 @@
-"""Pointwise operations as data: what is done to each voxel, with parameters of each sample."""
+"""Pointwise operations as data: the parameters of each sample, for eager code and kernels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..shapes import Triple
 
 
 class View(NamedTuple):
-    """Place of a volume in a larger one of which it is a window.
+    """Position of a volume inside the larger volume that it was cut from.
 
-    Operations that depend on the place of a voxel see its place in the larger volume.
+    Operations that depend on voxel coordinates use those in the larger volume.
     """
 
     whole: Triple  # voxels of the larger volume along I, J, K
-    first: np.ndarray  # the voxel of it that is the first here, [B, 3]
+    first: np.ndarray  # voxel of the larger volume that is voxel (0, 0, 0) here, [B, 3]
 
 
 @lru_cache(maxsize=16)
 def monomials(order: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Exponents (of X, of Y, of Z) of the monomials up to a total order, Z running fastest."""
+    """Return the exponents of X, Y and Z of the monomials up to a total order, Z fastest."""
     terms = [
         (i, j, k)
         for i in range(order + 1)
@@ -53,21 +53,21 @@ class BiasField:
             )
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         places = _places(size) if view is None else _places(view.whole, view.first)
         return self.order, [places, self.coefficients]
 
 
 @lru_cache(maxsize=64)
 def _ends(whole: Triple) -> np.ndarray:
-    """Scale and offset from voxel to [-1, 1] along each axis, [1, 6]; a lone voxel is at 0."""
+    """Return scale and offset from voxel to [-1, 1] along each axis, [1, 6]; 0 for one voxel."""
     last = np.array(whole) - 1
     ends = np.stack((np.full(3, 2.0), -last), -1) / np.maximum(last, 1)[:, None]
     return ends.reshape(1, 6)
 
 
 def _places(whole: Triple, first: np.ndarray | None = None) -> np.ndarray:
-    """The same for a window that begins with a voxel [B, 3] of the volume, [B, 6]."""
+    """Return :func:`_ends` for a patch that begins at voxel ``first`` [B, 3] of it, [B, 6]."""
     ends = _ends(whole)
     if first is None:
         return ends
@@ -86,11 +86,11 @@ class Gamma:
 
     @property
     def by_channel(self) -> Array:
-        """Logarithms, [B, 1 or C]."""
+        """Logarithms of the exponents, [B, 1 or C]."""
         return self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         return self.by_channel.shape[1], [self.by_channel]
 
 
@@ -109,7 +109,7 @@ class Noise:
         return "RICIAN" if self.rician else "NOISE"
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         active = np.ones(1) if self.active is None else self.active.astype(np.float64)
         return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
 
@@ -124,7 +124,7 @@ class Clamp:
     seeds: ClassVar[None] = None
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return the kind of the operation and its numbers, [1 or B, n] each, for a kernel."""
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
         return 0, [self.low[:, None], self.high[:, None]]
 
 

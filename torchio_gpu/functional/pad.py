@@ -1,4 +1,4 @@
-"""A volume continued beyond its ends."""
+"""Cropping and padding of volumes (B, C, I, J, K)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked, is_number
 from .dispatch.arguments import check_real
 from .dispatch.launch import indices
-from .eager import resample as _reference
+from .eager import resample as eager
 from .maps import check_size
 from .statistics import percentile
 from .warping import warp_volume
 
 __all__ = ["PADDINGS", "check_padding", "window"]
 
-#: Which voxel stands at a position of an axis that may be negative or too large.
+#: Map from positions along an axis of n voxels, which may lie outside, to voxels, for each mode.
 _CONTINUED = {
     "edge": lambda at, n: at.clip(0, n - 1),
     "wrap": lambda at, n: at % n,
@@ -32,7 +32,7 @@ PADDINGS = ("constant", *_CONTINUED, "linear_ramp", *_STATISTICS, "empty")
 
 
 def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
-    """Return a padding: a number, or the name of one of the ways of numpy.pad."""
+    """Return ``mode`` if it is a number or a mode of ``numpy.pad``; raise otherwise."""
     if not is_number(mode) and not (isinstance(mode, str) and mode in PADDINGS):
         raise ValueError(f"{name} must be a number or one of {', '.join(PADDINGS)}, got {mode!r}")
     return mode
@@ -42,14 +42,14 @@ def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
 def window(
     x: Volume, first: np.ndarray, size: Triple, mode: str | float = 0, *, channels: bool = True
 ) -> Volume:
-    """Some of the voxels of a volume, or more than there are: crop and pad at once.
+    """Crop and pad a volume at once, to a box of voxels that may reach beyond it.
 
     Args:
         x: Volume, (B, C, I, J, K).
-        first: Voxel that becomes the first one, (3,) or (B, 3), whole numbers on the host; it may
-            lie outside.
+        first: Voxel of ``x`` that becomes voxel (0, 0, 0), (3,) or (B, 3), whole numbers on the
+            host; it may lie outside.
         size: Voxels of the output along I, J, K.
-        mode: What stands where there are no voxels: a number; or as in ``numpy.pad`` 'edge',
+        mode: Value outside the volume: a number; or as in ``numpy.pad`` 'edge',
             'wrap', 'symmetric', 'reflect', 'linear_ramp' (down to 0 at the new ends); 'minimum',
             'maximum', 'mean' or 'median' of the sample, channels together; 'constant' and
             'empty' are 0.
@@ -69,7 +69,7 @@ def window(
     size = check_size(size)
     corner = host(as_array(first, "first"))
     if corner.shape not in ((3,), (1, 3), (len(x), 3)) or not np.isfinite(corner).all():
-        raise ValueError(f"first must be whole numbers (3,) or ({len(x)}, 3), got {first!r}")
+        raise ValueError(f"first must be whole numbers, (3,) or ({len(x)}, 3), got {first!r}")
     corner = np.broadcast_to(np.rint(corner), (len(x), 3))
     if mode in _CONTINUED:
         places = []
@@ -79,7 +79,7 @@ def window(
             known = _CONTINUED[str(mode)](at.astype(np.int64), n)
             same = np.array_equal(known, np.arange(n)[None])
             places.append(None if same else indices(known, x.device))
-        return _reference.by_index(x, places)
+        return eager.by_index(x, places)
     shift = np.eye(4)[None].repeat(len(x), 0)
     shift[:, :3, 3] = corner
     if mode == "linear_ramp":
@@ -94,7 +94,7 @@ def window(
 
 
 def _statistic(x: Volume, mode: str) -> torch.Tensor:
-    """A number that describes each sample, [B]."""
+    """Return the minimum, maximum, mean or median of each sample, [B]."""
     if mode == "median":
         return percentile(x, 50.0)
     flat = x.flatten(1)
@@ -105,7 +105,7 @@ def _statistic(x: Volume, mode: str) -> torch.Tensor:
 
 
 def _ramp(edges: Volume, corner: np.ndarray, source: Triple) -> Volume:
-    """What was continued at its edges, going down to 0 at the new ends, axis after axis."""
+    """Scale an edge-padded volume so that it falls linearly to 0 at the new ends of each axis."""
     out = edges
     for axis, n in enumerate(source):
         at = corner[:, axis, None] + np.arange(edges.shape[2 + axis])  # [B, N]

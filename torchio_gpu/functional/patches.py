@@ -1,4 +1,4 @@
-"""Patches of volumes: cutting them out, and putting predictions of them together again."""
+"""Patches of volumes: extraction, and aggregation of predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, rectangular, spatial_shape
 from ..signature import checked
 from .dispatch.backend import use_kernel
-from .eager import patches as _reference
+from .eager import patches as eager
 from .maps import check_mode, check_size
 from .stitching import OVERLAPS, Stitcher, check_overlap, table, why_no_kernel
 
@@ -32,18 +32,18 @@ def extract_patches(
 
     Args:
         x: Volume, (B, C, I, J, K), or several of one dtype, whose shapes may differ along I, J, K.
-        first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside: what
-            a patch holds of outside is 0.
+        first: First voxel of each patch, (N, 3) whole numbers on the host. Patches are 0 outside
+            the volume.
         size: Voxels of a patch along I, J, K.
-        sample: The sample that each patch is of, (N), counted through all volumes; by default all
-            patches are of the only sample, or one of each.
+        sample: Sample from which each patch is cut, (N), counted through all volumes; by default
+            the only sample, or one patch from each.
 
     Returns:
-        Volume (N, C, \\*size) of the same dtype. The gradient of a voxel is the sum of those of the
-        patches that hold it.
+        Volume (N, C, \\*size) of the same dtype. The gradient of a voxel is the sum over the
+        patches that contain it.
 
     Raises:
-        ValueError: A shape is not as above, or there is no such sample.
+        ValueError: A shape is not as above, or a sample does not exist.
 
     >>> x = torch.arange(4.).view(1, 1, 4, 1, 1)
     >>> extract_patches(x, [(0, 0, 0), (2, 0, 0), (3, 0, 0)], (2, 1, 1)).flatten(1)
@@ -56,7 +56,7 @@ def extract_patches(
         check_volume(volume)
     kinds = {(volume.shape[1], volume.dtype, volume.device) for volume in volumes}
     if len(kinds) != 1:
-        raise ValueError(f"x must be of one number of channels, dtype and device, got {kinds}")
+        raise ValueError(f"x must share number of channels, dtype and device, got {kinds}")
     corner, size = _check_first(first), check_size(size)
     samples = sum(map(len, volumes))
     if sample is None:
@@ -72,11 +72,11 @@ def extract_patches(
         )
     of = np.array(sample)
     shapes = np.repeat([spatial_shape(volume) for volume in volumes], list(map(len, volumes)), 0)
-    where = _reference.places(corner, size, shapes[of])
+    where = eager.places(corner, size, shapes[of])
     reasons = (why_no_kernel(volume.dtype, volume.shape) for volume in volumes)
     if use_kernel(volumes[0].device, lambda: next(filter(None, reasons), None)):
         return load().gather_patches(volumes, table(where, of), [], size)
-    return _reference.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
+    return eager.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 
 
 @checked
@@ -88,17 +88,18 @@ def aggregate_patches(
     mode: str = "hann",
     overlap: Triple = (0, 0, 0),
 ) -> Volume:
-    """Put patches together: the weighted mean of all that hold a voxel.
+    """Combine overlapping patches into a volume: the weighted mean at each voxel.
 
     Args:
         patches: (N, C, i, j, k).
         first: First voxel of each patch, (N, 3) whole numbers on the host. It may lie outside the
-            volume: what a patch holds of outside is dropped.
+            volume; voxels outside are dropped.
         size: Voxels of the volume along I, J, K.
-        mode: 'average'; 'hann' or 'gaussian', where voxels count the less the farther they are from
-            the middle of their patch; or 'crop', where only the middle counts.
-        overlap: Voxels that neighbours share along I, J, K: of these, 'crop' leaves out half at
-            either end of a patch, unless the volume ends there. A later patch overwrites others.
+        mode: 'average'; 'hann' or 'gaussian', whose weights decrease from the centre of the patch
+            to its border; or 'crop', which keeps the centre of each patch only.
+        overlap: Voxels that neighbouring patches share along I, J, K: 'crop' removes half of them
+            at either end of a patch, unless the volume ends there. Later patches overwrite
+            earlier ones.
 
     Returns:
         Volume (1, C, \\*size), 0 where there is no patch. Floats keep their dtype and are added in
@@ -117,7 +118,7 @@ def aggregate_patches(
     size = check_size(size)
     check_mode(mode, known=OVERLAPS)
     if len(corner) != len(patches):
-        raise ValueError(f"first must be that of {len(patches)} patches, got {len(corner)}")
+        raise ValueError(f"first must hold {len(patches)} voxels, one per patch, got {len(corner)}")
     if mode == "crop":
         check_overlap(overlap, spatial_shape(patches), "overlap")
     stitcher = Stitcher(size, size, mode, overlap)

@@ -1,6 +1,6 @@
-"""Lists of pointwise operations: each voxel is read once, changed by all, written once.
+"""Fused pointwise operations: each voxel is read once, changed by all of them, written once.
 
-The functions of :mod:`torchio_gpu.functional.intensity` are lists of one operation.
+The functions of :mod:`torchio_gpu.functional.intensity` run a list of one operation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .dispatch.arguments import by_parts, check_real
 from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import operations as eager
-from .eager.slabs import join, slab_rows
+from .eager.slabs import join, slab_planes
 from .operations import BiasField, Gamma, Noise, Operation, View
 
 
@@ -29,17 +29,17 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     Args:
         x: Volume, (B, C, I, J, K). Floats keep their dtype and are computed with in float32 or
             better; integers become float32.
-        operations: What to do, in order; their tensors hold one entry per sample.
-        view: Where in a larger volume ``x`` lies, if it is a window of one. Noise is that of a
-            volume of the size of the window.
+        operations: Operations, in order; their tensors hold one entry per sample.
+        view: Position of ``x`` in a larger volume, if it was cut from one. Noise is that of a
+            volume of the size of ``x``.
 
     Returns:
         A new volume; ``x`` is left as it is. Gradients flow to ``x`` and to the parameters.
 
     >>> from torchio_gpu.functional.operations import BiasField, Gamma
     >>> x = torch.ones(2, 1, 4, 4, 4)
-    >>> program = [Gamma(torch.zeros(2)), BiasField(torch.zeros(2, 4), order=1)]
-    >>> bool((pointwise(x, program) == x).all())
+    >>> operations = [Gamma(torch.zeros(2)), BiasField(torch.zeros(2, 4), order=1)]
+    >>> bool((pointwise(x, operations) == x).all())
     True
     """
     check_volume(x)
@@ -51,20 +51,20 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
         return kernels.pointwise(x, operations, view)
     program = Program(operations, x, size, view)
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    rows = y.shape[2]
-    slab = slab_rows(rows, x.numel() // rows, x.device)
-    starts = range(0, rows, slab)
-    out = join((program(y[:, :, n : n + slab], n, owns=False) for n in starts), rows)
+    planes = y.shape[2]
+    slab = slab_planes(planes, x.numel() // planes, x.device)
+    starts = range(0, planes, slab)
+    out = join((program(y[:, :, n : n + slab], n, owns=False) for n in starts), planes)
     return out.to(x.dtype) if x.is_floating_point() else out
 
 
 def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
-    """Raise if voxels are complex where that has no meaning, or a parameter fits no sample."""
+    """Raise if an operation does not support complex voxels, or a parameter fits no sample."""
     batch, channels = x.shape[:2]
     for operation in operations:
-        apart = isinstance(operation, BiasField)
-        apart |= isinstance(operation, Noise) and not operation.rician
-        if not apart:  # real and imaginary parts go through by themselves
+        by_part = isinstance(operation, BiasField)
+        by_part |= isinstance(operation, Noise) and not operation.rician
+        if not by_part:  # others need real and imaginary part together
             check_real(x)
         for parameter in vars(operation).values():
             if isinstance(parameter, (np.ndarray, Tensor)) and len(parameter) not in (1, batch):
@@ -82,11 +82,11 @@ def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
 
 
 class Program:
-    """Operations made ready for a volume: with their parameters on its device.
+    """Pointwise operations prepared for a volume: with their parameters on its device.
 
     Args:
-        operations: What to do, in order.
-        x: The volume, or one of its batch, channels, dtype and device.
+        operations: Operations, in order.
+        x: The volume, or one of the same batch, channels, dtype and device.
         size: Voxels along I, J, K of what the operations are applied to.
         view: As for :func:`pointwise`.
     """
@@ -100,21 +100,21 @@ class Program:
             isinstance(t, Tensor) and t.requires_grad for t in (x, *flat)
         )
         moved = iter(to_device(x.device, *flat))
-        self.rows = size[0]
+        self.planes = size[0]
         self.steps = [
             (operation, [next(moved) for _ in group])
             for operation, group in zip(operations, parameters, strict=True)
         ]
 
     def __call__(self, x: Volume, first: int, owns: bool) -> Volume:
-        """Apply the operations to a slab that begins with row ``first``.
+        """Apply the operations to a slab that begins with plane ``first``.
 
         Args:
             x: Slab in float32 or float64.
-            first: Its first row along I, in the whole volume.
-            owns: Whether it may be overwritten.
+            first: Its first plane along I, in the whole volume.
+            owns: True if ``x`` may be overwritten.
         """
-        slab = eager.Slab(first, self.rows)
+        slab = eager.Slab(first, self.planes)
         for operation, values in self.steps:
             mine = owns and not (self.differentiable or x.requires_grad)
             x = eager.apply(operation, x, slab, mine, *values)

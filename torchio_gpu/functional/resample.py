@@ -1,4 +1,4 @@
-"""Sampling on another grid whose axes are parallel to those of the volume."""
+"""Resampling on a grid whose axes are parallel to those of the volume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .dispatch.arguments import as_given, by_parts, real
 from .dispatch.backend import use_kernel
 from .dispatch.launch import indices, to_device
 from .eager import interpolation
-from .eager import resample as _reference
+from .eager import resample as eager
 from .eager.fields import fill_along_axes
 from .fields_of_view import FieldOfView
 from .maps import (
@@ -28,16 +28,17 @@ from .maps import (
     check_matrix,
     check_mode,
     check_size,
-    exact_rows,
+    exact_samples,
     is_exact,
     parts_of,
 )
-from .rows import rows_at
+from .samples import samples_at
 from .warping import warp_volume, warp_volumes
 
 __all__ = ["is_parallel", "resample"]
 
-#: A linear part counts as one along the axes when what is beside is less than this share of it.
+#: Axes count as parallel when the off-axis entries of a matrix are below this share of the others:
+#: above the rounding of a chain of float64 matrices, and far below a visible rotation.
 _PARALLEL = 1e-6
 
 
@@ -53,7 +54,7 @@ def resample(
     """Sample a volume on a grid whose axes are parallel to its own: ``out(v) = x(matrix v)``.
 
     Content ends half a voxel beyond the outermost voxel centres; up to there the outermost voxels
-    go on, as in ITK.
+    are repeated, as in ITK.
 
     Args:
         x: Volume, (B, C, I, J, K).
@@ -83,9 +84,11 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
     check_volume(x)
     size = check_size(size)
     if matrix is None:
-        matrix = _same_view(spatial_shape(x), size)
+        matrix = _same_field_of_view(spatial_shape(x), size)
     elif not on_host(matrix):
-        raise ValueError("matrix must be on the host and without gradient: it decides what is done")
+        raise ValueError(
+            "matrix must be on the host and without gradient: the code path depends on its values"
+        )
     matrix = host(check_matrix(matrix, len(x), "matrix"))
     check_mode(mode, known=MODES)
     if mode == "label" or is_exact(matrix):
@@ -98,19 +101,19 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
         return by_parts(lambda y: resample_volume(parted._replace(x=y), size, matrix), x)
     fields = fields or [FieldOfView.whole(spatial_shape(x), len(x), fill)]
     fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in fields]
-    exact, fills = exact_rows(matrix), [field.fill for field in fields]
+    exact, fills = exact_samples(matrix), [field.fill for field in fields]
     if use_kernel(x.device, lambda: kernels.why_no_warp(x, size, mode, fills, None, False)):
         voxel_map = VoxelMap(matrix, None, None, size)
         return kernels.warp(Reading(x, mode, 0.0, fields), voxel_map, list(exact))
     kinds: dict[tuple[int, ...], list[int]] = {}
-    for row, axes in enumerate(_source_axes(matrix)):
-        kinds.setdefault(() if row in exact else axes, []).append(row)
+    for sample, axes in enumerate(_source_axes(matrix)):
+        kinds.setdefault(() if sample in exact else axes, []).append(sample)
     if len(kinds) == 1:
         return _along(x, size, matrix, mode, fields, next(iter(kinds)))
     parts = []
-    for axes, rows in kinds.items():
-        at = rows_at(rows, x.device)
-        some, few = matrix[rows], [field.rows(rows) for field in fields]
+    for axes, samples in kinds.items():
+        at = samples_at(samples, x.device)
+        some, few = matrix[samples], [field.select(samples) for field in fields]
         if axes:
             parts.append((at, _along(x[at], size, some, mode, few, axes)))
         else:
@@ -122,7 +125,7 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
 
 
 def is_parallel(matrix: Array) -> bool:
-    """Whether a map (B, 4, 4) is known to keep axes parallel, for every sample."""
+    """Return True if a map (B, 4, 4) is known to keep axes parallel, for every sample."""
     return on_host(matrix) and bool(_parallel(host(matrix))[1].all())
 
 
@@ -146,24 +149,24 @@ def _along(
     if mode == "nearest":
         places = [_unless_same(interpolation.nearest_voxel(p, n), n) for p, n in pairs]
         move = partial(indices, device=x.device)
-        out = _reference.by_index(x, [None if p is None else move(p) for p in places])
+        out = eager.by_index(x, [None if p is None else move(p) for p in places])
         return fill_along_axes(out, matrix, fields)
-    weigh = {"linear": interpolation.linear_weights, "bspline": interpolation.bspline_weights}
+    weights_at = {"linear": interpolation.linear_weights, "bspline": interpolation.bspline_weights}
     voxels = [np.arange(n) for n in x.shape[2:]]
     needed = [a for a in range(3) if not np.array_equal(positions[a], voxels[a][None])]
-    weights = to_device(x.device, *(weigh[mode](*pairs[a]) for a in needed))
+    weights = to_device(x.device, *(weights_at[mode](*pairs[a]) for a in needed))
     matrices = dict(zip(needed, weights, strict=True))
-    out = _reference.by_weights(real(x), [matrices.get(a) for a in range(3)])
+    out = eager.by_weights(real(x), [matrices.get(a) for a in range(3)])
     return as_given(fill_along_axes(out, matrix, fields), x)
 
 
 def _unless_same(place: np.ndarray, size: int) -> np.ndarray | None:
-    """Places along an axis, or None if all voxels stay where they are."""
+    """Return ``place``, or None if it leaves all voxels along the axis in place."""
     return None if np.array_equal(place, np.arange(size)[None]) else place
 
 
-def _same_view(source: Triple, size: Triple) -> np.ndarray:
-    """The map between two grids over one field of view, (4, 4)."""
+def _same_field_of_view(source: Triple, size: Triple) -> np.ndarray:
+    """Return the map from output to input voxels for grids of one field of view, (4, 4)."""
     matrix = np.eye(4)
     for axis, (n, m) in enumerate(zip(source, size, strict=True)):
         matrix[axis, axis] = n / m
@@ -172,18 +175,18 @@ def _same_view(source: Triple, size: Triple) -> np.ndarray:
 
 
 def _source_axes(matrix: np.ndarray) -> list[tuple[int, ...]]:
-    """The input axes that the output axes follow, for each sample."""
+    """Return the input axes parallel to the output axes of each sample; raise if there are none."""
     axes, parallel = _parallel(matrix)
-    for row in (~parallel).nonzero()[0].tolist():
+    for sample in (~parallel).nonzero()[0].tolist():
         raise ValueError(
-            "matrix must keep axes parallel: use warp for maps that turn, "
-            f"got {matrix[row].tolist()} for sample {row}"
+            "matrix must keep axes parallel: use warp for maps that rotate, "
+            f"got {matrix[sample].tolist()} for sample {sample}"
         )
     return [tuple(each) for each in axes.tolist()]
 
 
 def _parallel(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The input axis that each output axis runs along most, [B, 3], and whether just along it."""
+    """Return the input axis closest to each output axis, [B, 3], and a mask of parallel maps."""
     linear = abs(matrix[:, :3, :3])
     axes = linear.argmax(1)
     along = linear.max(1)

@@ -1,7 +1,7 @@
 """Spatial operations on volumes (B, C, I, J, K): affine and elastic warps, flips.
 
-Maps are pull-backs in voxels: they say where in the input each output voxel comes from. World
-coordinates, and parameters that speak of the content, belong to the transforms.
+Maps are pull-backs: they take output voxels to input voxels. World coordinates, and parameters that
+describe the motion of the content, belong to the transforms.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def affine_warp(
         matrix: Output voxel to input voxel, (4, 4) for all samples or (B, 4, 4). Gradients reach
             it in 'linear' mode.
         size: Voxels of the output along I, J, K; those of ``x`` by default.
-        mode: 'linear'; 'nearest'; 'bspline', the cubic B-spline through all voxels (quick where
-            axes stay parallel, see :func:`resample`; else 64 voxels are looked at for each); or
+        mode: 'linear'; 'nearest'; 'bspline', the cubic B-spline through all voxels (fast where
+            axes stay parallel, see :func:`resample`; otherwise 64 voxels are read for each); or
             'label', the label whose membership, interpolated linearly, is largest.
         fill: Value outside the input: a number, one per sample (B), or per channel (B, C). As in
             ITK, the input ends half a voxel beyond the outermost voxel centres; up to there the
-            outermost voxels go on.
+            outermost voxels are repeated.
 
     Returns:
         Volume (B, C, \\*size). Floats keep their dtype; integers become float32 where they are
@@ -74,14 +74,14 @@ def bspline_warp(
     """Sample a volume through a smooth displacement: ``out(v) = x(v + u(v))``.
 
     The displacement u is a cubic B-spline of control points laid over the volume as ITK's
-    BSplineTransform does (:func:`torchio_gpu._g.bspline.control_lattice`).
+    BSplineTransform does (:func:`torchio_gpu.geometry.control_lattice`).
 
     Args:
         x: Volume, (B, C, I, J, K).
         control_points: Displacement vectors in voxels, (B, 3, N0, N1, N2) with at least 4 points
             along each axis, or (3, N0, N1, N2) for all samples. Gradients reach them.
         mode, fill: As for :func:`affine_warp`.
-        inverse: Sample through the inverse map, found by fixed-point iteration: it undoes the
+        inverse: Sample through the inverse map, computed by fixed-point iteration: it undoes the
             warp with the same control points where the map does not fold.
 
     >>> x = torch.rand(1, 1, 8, 8, 8)
@@ -103,7 +103,7 @@ def warp(
     fill: float | Tensor = 0.0,
     inverse: bool = False,
 ) -> Volume:
-    """Affine and elastic map in one sampling: ``out(v) = x(matrix (v + u(v)))``.
+    """Sample a volume through an affine and an elastic map: ``out(v) = x(matrix (v + u(v)))``.
 
     The displacement acts on output coordinates first, the matrix on the result; seen from the
     content, the affine motion comes first and the elastic one second.
@@ -113,7 +113,7 @@ def warp(
         matrix: Output voxel to input voxel, (4, 4) or (B, 4, 4); identity by default.
         control_points: Displacement u in output voxels, (3, N0, N1, N2) or (B, 3, N0, N1, N2).
         lattice: Output voxel to control-point coordinates, (4, 4) or (B, 4, 4); by default the
-            control points cover the output grid. Quickest where it is diagonal and on the host.
+            control points cover the output grid. Fastest where it is diagonal and on the host.
         size, mode, fill: As for :func:`affine_warp`.
         inverse: Use the inverse of ``v + u(v)``; see :func:`bspline_warp`.
 
@@ -143,18 +143,18 @@ def warp_pair(
     fill: float | Tensor = 0.0,
     labels_fill: float | Tensor = 0.0,
 ) -> tuple[Volume, Volume]:
-    """Read a volume linearly, and labels on its grid, through one map.
+    """Sample a volume linearly, and labels on its grid, through one map.
 
-    The same as two calls of :func:`warp`, but where voxels are read is computed once for both.
+    Equals two calls of :func:`warp`, but coordinates are computed once for both.
 
     Args:
         x: Volume, (B, C, I, J, K).
-        labels: Labels, (B, D, I, J, K), read in mode 'nearest'.
+        labels: Labels, (B, D, I, J, K), sampled in mode 'nearest'.
         matrix, control_points, lattice, size, fill: As for :func:`warp`.
         labels_fill: Label outside, as ``fill``.
 
     Returns:
-        Both, (B, C, \\*size) and (B, D, \\*size).
+        Volume and labels, (B, C, \\*size) and (B, D, \\*size).
 
     Raises:
         ValueError: The two are not on one grid, or as for :func:`warp`.
@@ -184,7 +184,7 @@ def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        axes: Voxel axes (0, 1, 2) for all samples, or a host mask (B, 3): which axes of which
+        axes: Voxel axes (0, 1, 2) for all samples, or a bool mask (B, 3) on the host, one row per
             sample.
 
     >>> flip(torch.tensor([1, 2, 3]).view(1, 1, 3, 1, 1), (0,)).flatten()

@@ -1,4 +1,4 @@
-"""Numbers that describe a volume, per sample, computed where the voxels are."""
+"""Statistics of volumes, per sample, computed on the device of the voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..shapes import Volume, check_volume
 from ..signature import checked
 from .dispatch.arguments import check_real
 from .dispatch.launch import to_device
-from .eager import statistics as _reference
+from .eager import statistics as eager
 from .eager.statistics import Moments
 
 __all__ = [
@@ -34,7 +34,7 @@ _OTSU_BINS = 128
 
 @checked
 def fill_value(x: Volume, rule: str | float) -> float | Tensor:
-    """What to write outside the field of view of each sample.
+    """Compute the fill value outside the field of view of each sample.
 
     Args:
         x: Volume, (B, C, I, J, K).
@@ -53,7 +53,7 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
             raise ValueError(f"fill must be a value that float32 can hold, got {rule!r}")
         return rule
     check_volume(x)
-    if x.is_complex():  # among which none is the least
+    if x.is_complex():  # complex numbers have no order, and so no minimum
         return 0.0
     if rule == "minimum":
         least = x.amin((2, 3, 4))
@@ -63,24 +63,24 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
         return border.mean(-1)
     if rule == "otsu":
         under = border < otsu_threshold(border)[..., None]
-        # As many as none may lie under: then, as for a flat border, take them all.
+        # All may lie above the threshold, as those of a constant border do: take all of them then.
         under |= ~under.any(-1, keepdim=True)
         return border.where(under, 0).sum(-1) / under.sum(-1)
     raise ValueError(f"fill must be a number or one of {', '.join(FILLS)}, got {rule!r}")
 
 
 def border_values(x: Volume) -> Tensor:
-    """Voxels of the six faces, [B, C, N] in a floating dtype; edges count once per face."""
+    """Return the voxels of the six faces, [B, C, N] in a floating dtype; edges once per face."""
     faces = [x.select(axis, end).flatten(2) for axis in (2, 3, 4) for end in (0, -1)]
     border = torch.cat(faces, -1)
     return border if border.dtype == torch.float64 else border.float()
 
 
 def otsu_threshold(values: Tensor) -> Tensor:
-    """Threshold that separates values [..., N] into two classes of greatest variance between.
+    """Return the threshold of values [..., N] with the largest between-class variance.
 
-    Computed on a histogram of 128 bins from the least to the greatest value; the threshold is a
-    bin's upper edge. Flat values give that value.
+    Computed on a histogram of 128 bins from the minimum to the maximum; the threshold is the upper
+    edge of a bin. Constant values give that value.
     """
     low, high = values.amin(-1, keepdim=True), values.amax(-1, keepdim=True)
     width = (high - low).clamp_min(torch.finfo(values.dtype).tiny) / _OTSU_BINS
@@ -100,15 +100,15 @@ def otsu_threshold(values: Tensor) -> Tensor:
 
 @checked
 def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | None = None) -> Tensor:
-    """Percentiles of the voxels of each sample, all channels together.
+    """Compute percentiles of the voxels of each sample, all channels together.
 
     Exact for any number of voxels, interpolated linearly between neighbours as by
-    ``numpy.percentile``. Voxels are counted by their bits, never sorted.
+    ``numpy.percentile``. Large volumes are not sorted: voxels are counted by their bits.
 
     Args:
         x: Volume, (B, C, I, J, K).
-        q: From 0 to 100: a number, or (Q,) on the host.
-        mask: Which voxels count, (B, 1 or C, I, J, K) bool.
+        q: Percentiles from 0 to 100: a number, or (Q,) on the host.
+        mask: Voxels that count, (B, 1 or C, I, J, K) bool.
 
     Returns:
         (B, Q) float64, or (B) for a number; NaN where no voxel counts or one is NaN. The gradient
@@ -126,22 +126,22 @@ def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | Non
     if wanted.ndim > 1 or not ((wanted >= 0) & (wanted <= 100)).all():
         raise ValueError(f"q must be one or several numbers from 0 to 100, got {q!r}")
     (share,) = to_device(x.device, wanted.reshape(-1) / 100)
-    values = _reference.percentile(x, share, mask)
+    values = eager.percentile(x, share, mask)
     return values if wanted.ndim else values[:, 0]
 
 
 @checked
 def moments(x: Volume, mask: Tensor | None = None) -> Moments:
-    """Number, mean and standard deviation of the voxels of each sample, all channels together.
+    """Compute number, mean and standard deviation of the voxels of each sample, channels together.
 
     Args:
         x: Volume, (B, C, I, J, K).
-        mask: Which voxels count, (B, 1 or C, I, J, K) bool.
+        mask: Voxels that count, (B, 1 or C, I, J, K) bool.
 
     Returns:
         ``number``, ``mean`` and ``std``, (B) float64 each. The standard deviation divides by n - 1;
-        it is exactly 0 where all voxels are equal, as for a single one. Of no voxels, mean and
-        standard deviation are NaN.
+        it is exactly 0 where all voxels are equal, as for a single one. Mean and standard
+        deviation of an empty mask are NaN.
 
     Raises:
         ValueError: The mask is of another shape, or the volume complex.
@@ -150,15 +150,15 @@ def moments(x: Volume, mask: Tensor | None = None) -> Moments:
     tensor([1.], dtype=torch.float64)
     """
     check_mask(mask, x)
-    return _reference.moments(x, mask)
+    return eager.moments(x, mask)
 
 
 def check_mask(mask: Tensor | None, x: Volume) -> Tensor | None:
-    """Return the mask of a volume to compute with, if it has one and both are in order.
+    """Return ``mask`` if it is None or a valid mask of the real volume ``x``; raise otherwise.
 
     Raises:
-        TypeError: The mask is no tensor of truth values.
-        ValueError: It is of another shape or on another device, or the volume is complex.
+        TypeError: The mask is not a bool tensor.
+        ValueError: It has another shape or is on another device, or the volume is complex.
     """
     check_real(x)
     if mask is None:

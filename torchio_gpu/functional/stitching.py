@@ -1,4 +1,4 @@
-"""Adding up patches as they come, to a whole volume or row by row."""
+"""Accumulation of patches as they come, into a whole volume or plane by plane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..shapes import Triple, Volume, spatial_shape
 from .dispatch.backend import use_kernel
 from .dispatch.kernels import DTYPES, MOST
 from .dispatch.launch import to_device
-from .eager import patches as _reference
+from .eager import patches as eager
 from .eager.patches import Places
 
 __all__ = [
     "OVERLAPS",
-    "Rows",
+    "Planes",
     "Stitcher",
     "check_overlap",
     "stream",
@@ -29,23 +29,23 @@ __all__ = [
     "why_no_kernel",
 ]
 
-#: What to do where patches overlap.
+#: Ways of combining overlapping patches.
 OVERLAPS = ("crop", "average", "hann", "gaussian")
-#: When more patches than these begin in a cell half their size, as on a grid whose neighbours share
-#: more than half, a voxel is the sum of more terms than float32 adds up well.
+#: Limit on the patches that begin in a cell of half their size. It is exceeded on a grid whose
+#: neighbours share more than half of their voxels, where rounding of float32 sums would show.
 _MANY = 8
-#: What kernels know.
+#: Dtypes that kernels support.
 _DTYPES = {*DTYPES, torch.float64}
 
 
 class Stitcher:
-    """Adds up patches of one size as they come, for :func:`aggregate_patches` and aggregators.
+    """Accumulator of patches of one size, for :func:`aggregate_patches` and aggregators.
 
     Args:
-        volume: Voxels of the volume that patches were cut from.
-        shape: Voxels of the volume that predictions are put together to.
+        volume: Shape of the volume that patches were cut from.
+        shape: Shape of the output, which differs if a network changes the resolution.
         mode, overlap: As for :func:`aggregate_patches`; in voxels of ``volume``.
-        device: Where to add; by default, where the first patches are.
+        device: Device of the sum; by default, that of the first patches.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Stitcher:
         self.size: Triple | None = None  # of a prediction
         self.dtype: torch.dtype  # of predictions
         self.total: Tensor  # [C, I, J, K]
-        self.kernel: bool  # or the reference
-        #: Of the voxels of a patch, [i, j, k]; for the kernel, three of each axis. There are none
-        #: for 'crop', and for the kernel where all are 1.
+        self.kernel: bool  # False for the eager path
+        #: Weights of the voxels of a patch, [i, j, k]; for the kernel, three vectors, one per axis.
+        #: Empty for 'crop', and for the kernel where all weights are 1.
         self.weights: list[Tensor] = []
         self.first: list[np.ndarray] = []  # [N, 3] in voxels of the output
-        self._waiting: list[tuple[Tensor, Places]] = []  # what has a gradient
+        self._pending: list[tuple[Tensor, Places]] = []  # patches with a gradient
         self._cells: Counter[tuple[int, ...]] = Counter()  # patches that begin in each cell
 
     def add(self, patches: Volume, first: np.ndarray, size: Triple) -> None:
@@ -77,16 +77,16 @@ class Stitcher:
 
         Args:
             patches: (N, C, i, j, k).
-            first: First voxels of what they are predictions of, [N, 3].
-            size: Its voxels.
+            first: First voxels of the patches that were predicted from, [N, 3].
+            size: Shape of these patches.
         """
         where = self.place(patches, first, size)
         if self.size is None:
             self.begin(patches)
         self.first.append(where.first)
         self.widen(where.first)
-        if self._waiting or (patches.requires_grad and torch.is_grad_enabled()):
-            self._waiting.append((patches, where))
+        if self._pending or (patches.requires_grad and torch.is_grad_enabled()):
+            self._pending.append((patches, where))
         else:
             self.put(self.total, patches.detach(), where)
 
@@ -97,15 +97,15 @@ class Stitcher:
             load().scatter_patches_(volume[None], [patches], table(where), self.weights, crop)
         else:
             weights = self.cube if self.cube is None or volume.is_complex() else self.cube.real
-            _reference.scatter(volume, patches, where, weights)
+            eager.scatter(volume, patches, where, weights)
 
     @property
     def cube(self) -> Tensor | None:
-        """Weights as the reference has them."""
+        """Weights of the voxels of a patch on the eager path, [i, j, k]."""
         return self.weights[0] if self.weights else None
 
     def widen(self, first: np.ndarray) -> None:
-        """Go on in float64 where so many patches overlap that rounding in float32 would show.
+        """Switch to float64 where so many patches overlap that rounding in float32 would show.
 
         Args:
             first: First voxels of the newest patches, [N, 3].
@@ -122,74 +122,74 @@ class Stitcher:
                 self.weights = [weights.to(wide) for weights in self.weights]
 
     def result(self) -> Tensor:
-        """The volume, (C, I, J, K); it is that to which patches were added, and ends that."""
+        """Return the volume, (C, I, J, K), normalized in place: add no patches afterwards."""
         total = self.total
-        if self._waiting:
-            batches, where = zip(*self._waiting, strict=True)
+        if self._pending:
+            batches, where = zip(*self._pending, strict=True)
             if self.kernel:
                 patches, crop = [batch.to(total.device) for batch in batches], self.mode == "crop"
-                rows = table(Places.joined(where))
-                given = patches, rows, self.weights, total[None].shape, crop, total[None]
+                places = table(Places.joined(where))
+                given = patches, places, self.weights, total[None].shape, crop, total[None]
                 (total,) = load().scatter_patches(*given)
             else:
-                total = _reference.Scatter.apply(total, where, self.cube, *batches)  # type: ignore[no-untyped-call]
-        self._waiting = []
+                total = eager.Scatter.apply(total, where, self.cube, *batches)  # type: ignore[no-untyped-call]
+        self._pending = []
         self.total = self.finish(total, np.concatenate(self.first))
         return self.total
 
     def finish(self, total: Tensor, first: np.ndarray) -> Tensor:
-        """Divide by the sum of the weights of patches with these first voxels."""
+        """Divide by the sum of the weights of the patches that begin at ``first``."""
         if self.mode != "crop":
             size = spatial_shape(total)
-            sums = _reference.weight_sums(first, self.profiles, size)
+            sums = eager.weight_sums(first, self.profiles, size)
             if sums is None:
                 weight = self._weight(first, size, total)
                 total = total / weight if total.requires_grad else total.div_(weight)
             elif self.kernel and not total.requires_grad:
                 load().divide_by_product_(total, *to_device(total.device, *sums))
             else:
-                total = _reference.divide(total, to_device(total.device, *sums))
+                total = eager.divide(total, to_device(total.device, *sums))
         return total.to(self.dtype)
 
     def _weight(self, first: np.ndarray, size: Triple, like: Tensor) -> Tensor:
-        """The sum of weights of any patches, [1, I, J, K]; 1 where there is none."""
+        """Return the sum of weights for any set of patches, [1, I, J, K]; 1 where there is none."""
         assert self.size is not None
         total = zeros((1, *size), like.real.dtype, like.device)
         one = torch.ones((1, 1, 1, 1, 1), device=like.device)
-        where = _reference.places(first, self.size, size)
+        where = eager.places(first, self.size, size)
         self.put(total, one.expand(len(where), 1, *self.size), where)
         return total.masked_fill_(total == 0, 1)
 
-    def begin(self, patches: Volume, rows: int | None = None) -> None:
-        """Take the size and type of predictions from the first ones, and make room for their sum.
+    def begin(self, patches: Volume, planes: int | None = None) -> None:
+        """Set size and dtype from the first predictions, and allocate their sum.
 
         Args:
             patches: The first predictions.
-            rows: How many rows along I to make room for; all by default.
+            planes: Number of planes along I to allocate; all by default.
         """
-        shape = (patches.shape[1], rows or self.shape[0], *self.shape[1:])
+        shape = (patches.shape[1], planes or self.shape[0], *self.shape[1:])
         dtype = self._kept(patches.dtype)
         half = dtype.is_floating_point and dtype.itemsize < 4 and self.mode != "crop"
         work = torch.float32 if half else dtype
         device = self.device or patches.device
         self.kernel = use_kernel(device, lambda: why_no_kernel(patches.dtype, shape))
         self.size, self.dtype = spatial_shape(patches), dtype
-        self.profiles = [_reference.profile(self.mode, n) for n in self.size]
-        alike = self.mode == "crop" or (self.kernel and self.mode == "average")
-        with torch.inference_mode(False):  # which may end before all patches are there
-            if not alike:
+        self.profiles = [eager.profile(self.mode, n) for n in self.size]
+        unweighted = self.mode == "crop" or (self.kernel and self.mode == "average")
+        with torch.inference_mode(False):  # the caller may leave it before the last patch
+            if not unweighted:
                 weights = to_device(device, *self.profiles)
-                weights = weights if self.kernel else [_reference.cube(weights)]
+                weights = weights if self.kernel else [eager.cube(weights)]
                 self.weights = [each.to(work) for each in weights]
             self.total = zeros(shape, work, device)
 
     def _kept(self, dtype: torch.dtype) -> torch.dtype:
-        """The type of the output for patches of a type."""
+        """Return the dtype of the output for patches of ``dtype``."""
         keeps = self.mode == "crop" or dtype.is_floating_point or dtype.is_complex
         return dtype if keeps else torch.float32
 
     def _check(self, patches: Volume) -> None:
-        """Raise unless predictions are like the first ones."""
+        """Raise unless predictions have the shape and dtype of the first ones."""
         if self.size is None:
             return
         known = (self.total.shape[0], *self.size, self.dtype)
@@ -201,7 +201,7 @@ class Stitcher:
             )
 
     def place(self, patches: Volume, first: np.ndarray, size: Triple) -> Places:
-        """Where in the output predictions go.
+        """Return the places of predictions in the output.
 
         Raises:
             ValueError: They are not like the first ones, or do not fit their places.
@@ -228,7 +228,7 @@ class Stitcher:
                 f"{self.volume}, got {tuple(got.tolist())}"
             )
         last = first + np.array(size)
-        # What happens to a patch happens to the volume, whose shape may be rounded.
+        # Prefer the scale of the patch, which is exact: the shape of the volume may be rounded.
         own = got / np.array(size)
         scale = np.where(abs(shape - volume * own) < 1, own, self.scale)
         corner = _scaled(first, scale)
@@ -240,7 +240,7 @@ class Stitcher:
             after = np.array(self.overlap) - before
             low = np.where(first > 0, _scaled(first + before, scale), corner)
             high = np.where(last < volume, _scaled(last - after, scale), corner + got)
-        return _reference.places(corner, spatial_shape(patches), self.shape, low, high)
+        return eager.places(corner, spatial_shape(patches), self.shape, low, high)
 
 
 def _scaled(voxel: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -248,7 +248,7 @@ def _scaled(voxel: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def check_overlap(overlap: Triple, size: Triple, name: str = "patch_overlap") -> Triple:
-    """Return an overlap that is smaller than the patch, else raise."""
+    """Return an overlap if it is >= 0 and smaller than the patch; raise otherwise."""
     fits = len(overlap) == 3 and all(0 <= o < n for o, n in zip(overlap, size, strict=True))
     if not fits:
         raise ValueError(
@@ -258,11 +258,11 @@ def check_overlap(overlap: Triple, size: Triple, name: str = "patch_overlap") ->
 
 
 def why_no_kernel(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
-    """Why kernels cannot cut or add patches; None if they can.
+    """Return the reason why kernels cannot extract or add patches, or None if they can.
 
     Args:
-        dtype: Of the volumes or of the patches.
-        shape: Of the volumes, ([B], C, I, J, K).
+        dtype: Dtype of the volumes or of the patches.
+        shape: Shape of the volumes, ([B], C, I, J, K).
     """
     if dtype not in _DTYPES:
         return f"voxels must be floats or integers, got {dtype}"
@@ -272,52 +272,57 @@ def why_no_kernel(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
 
 
 def table(where: Places, sample: np.ndarray | int = 0) -> Tensor:
-    """Places as kernels know them, int64 [N, 10].
+    """Return places in the layout of the kernels, int64 [N, 10].
 
     Args:
         where: The places.
-        sample: Of which volume, [N] or one for all.
+        sample: Sample of each patch, [N] or one for all.
     """
     volumes = np.broadcast_to(sample, len(where))[:, None]
     return torch.from_numpy(np.concatenate([volumes, where.first, where.low, where.high], 1))
 
 
-class Rows(NamedTuple):
-    """Some rows of a volume along I, and which is the first."""
+class Planes(NamedTuple):
+    """Finished planes of a volume along I.
+
+    Args:
+        first: Number of the first one.
+        data: Voxels, [C, planes, J, K].
+    """
 
     first: int
-    data: Tensor  # [C, rows, J, K]
+    data: Tensor
 
 
 def stream(
     stitcher: Stitcher, batches: Iterable[tuple[Volume, np.ndarray, Triple]]
-) -> Iterator[Rows]:
-    """Rows as soon as no further patch can hold them.
+) -> Iterator[Planes]:
+    """Yield planes as soon as no further patch can reach them.
 
     Args:
-        stitcher: One that nothing was added to.
-        batches: Predictions, first voxels [N, 3] and size of the patches, which come in order
-            along I.
+        stitcher: An empty stitcher.
+        batches: Predictions, first voxels [N, 3] and size of the patches, in ascending order along
+            I.
 
     Raises:
-        ValueError: A patch begins in a row that was handed out.
+        ValueError: A patch begins in a plane that was yielded already.
     """
-    done = 0  # rows handed out: the volume of the stitcher begins there
+    done = 0  # planes yielded: the volume of the stitcher begins there
     firsts = np.empty((0, 3), dtype=np.int64)
     for patches, first, size in batches:
         where = stitcher.place(patches, first, size)
         if stitcher.size is None:
-            stitcher.begin(patches, rows=patches.shape[2])
+            stitcher.begin(patches, planes=patches.shape[2])
         stitcher.widen(where.first)
         starts = where.low[:, 0]
-        # those that begin in one row, one after another
+        # groups of patches that begin in one plane
         ends = [*(np.flatnonzero(np.diff(starts)) + 1).tolist(), len(starts)]
         for n, end in zip([0, *ends], ends, strict=False):
             start = int(starts[n])
             if start < done:
                 raise ValueError(
-                    "patches must come in order along I, as from a GridSampler: one begins in row "
-                    f"{start}, and rows before {done} were handed out"
+                    "patches must come in order along I, as from a GridSampler: one begins in "
+                    f"plane {start}, and planes before {done} were yielded already"
                 )
             if start > done:
                 yield from _until(stitcher, done, start, firsts)
@@ -331,19 +336,19 @@ def stream(
         yield from _until(stitcher, done, stitcher.shape[0], firsts)
 
 
-def _until(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Iterator[Rows]:
-    """Finished rows, no more at a time than a patch has."""
+def _until(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Iterator[Planes]:
+    """Yield finished planes, at most as many at a time as a patch has."""
     step = len(stitcher.total[0])
     for n in range(first, last, step):
         yield _take(stitcher, n, min(n + step, last), firsts)
 
 
-def _take(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Rows:
-    """Take finished rows out of the volume of a stitcher, which moves on."""
-    total, rows = stitcher.total, last - first
-    out, rest = total[:, :rows].clone(), total[:, rows:].clone()
+def _take(stitcher: Stitcher, first: int, last: int, firsts: np.ndarray) -> Planes:
+    """Remove finished planes from the front of the volume of a stitcher, and return them."""
+    total, planes = stitcher.total, last - first
+    out, rest = total[:, :planes].clone(), total[:, planes:].clone()
     total[:, : rest.shape[1]] = rest
     total[:, rest.shape[1] :] = 0
     assert stitcher.size is not None
     near = firsts[:, 0] + stitcher.size[0] > first
-    return Rows(first, stitcher.finish(out, (firsts - (first, 0, 0))[near]))
+    return Planes(first, stitcher.finish(out, (firsts - (first, 0, 0))[near]))

@@ -1,4 +1,4 @@
-"""Images made of label maps (B, C, I, J, K)."""
+"""Synthesis of images from label maps (B, C, I, J, K)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..shapes import Volume, check_volume, rectangular
 from ..signature import checked
 from .dispatch.arguments import at_least, check_seeds, per_item
 from .dispatch.launch import indices, to_device
-from .eager import synthesis as _reference
+from .eager import synthesis as eager
 
-#: A table with an entry for each label up to this one is no burden.
-_MANY = 2**16
+#: Largest label for which a table with an entry per label is used: 0.5 MB.
+_LARGEST = 2**16
 
 __all__ = ["labels_to_image"]
 
@@ -37,10 +37,10 @@ def labels_to_image(
     Args:
         labels: Label map of whole numbers, (B, 1, I, J, K); or shares of labels, (B, L, I, J, K),
             one per channel: floats, or one-hot integers where L > 1.
-        mean, std: Of each label, (L,) or (B, L).
+        mean, std: Mean and standard deviation of each label, (L,) or (B, L).
         seeds: int64 seeds, (B): a sample's noise is a function of its seed. By default drawn from
             torch's CPU generator.
-        values: The label that each column of ``mean`` and ``std`` is for; 0, 1, ... by default.
+        values: Label of each column of ``mean`` and ``std``; 0, 1, ... by default.
         background: Image, (B, 1, I, J, K), where a voxel has none of the labels (less than half
             a share of them together); 0 by default.
 
@@ -93,16 +93,16 @@ def labels_to_image(
     mean_, std_ = (m.to(dtype).expand(len(labels), -1) for m in moved)
     if shared:
         maps = labels if columns == list(range(labels.shape[1])) else labels[:, columns]
-        return _reference.mixture(maps, mean_, std_, None, seeds, background)
-    if max(columns) > _MANY:
+        return eager.mixture(maps, mean_, std_, None, seeds, background)
+    if max(columns) > _LARGEST:
         labels, columns = _renumbered(labels, columns), list(range(count))
     table = indices(_table(columns), labels.device)
     mean_, std_ = (F.pad(m, (0, 1))[:, table] for m in (mean_, std_))
-    return _reference.mixture(labels, mean_, std_, table < count, seeds, background)
+    return eager.mixture(labels, mean_, std_, table < count, seeds, background)
 
 
 def _renumbered(labels: Volume, values: list[int]) -> Volume:
-    """Labels as their place among some values, or -1 for those that are not among them."""
+    """Replace each label by its index in ``values``, or by -1 if it is not one of them."""
     order = indices(np.argsort(values), labels.device)
     known = indices(np.array(values), labels.device)[order]
     place = torch.bucketize(labels.long(), known).clamp_max_(len(values) - 1)
@@ -110,7 +110,7 @@ def _renumbered(labels: Volume, values: list[int]) -> Volume:
 
 
 def _table(values: Sequence[int]) -> np.ndarray:
-    """Entry of each label from 0 to one more than the largest; labels not used have the last."""
+    """Return the column of each label from 0 to the largest plus one; the last one if unused."""
     entries = np.full(max(values) + 2, len(values))
     entries[list(values)] = range(len(values))
     return entries

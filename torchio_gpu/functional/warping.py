@@ -1,7 +1,8 @@
 """Reading volumes through one map: by a kernel, or slab by slab in plain torch.
 
-The one way of all warps, of the functions and of the engine: maps are pull-backs in voxels, samples
-whose map takes voxel centres to voxel centres are copied, and volumes on one grid share the work.
+All warps, of the functions and of the transforms, run here: maps are pull-backs in voxels, samples
+whose map takes voxel centres to voxel centres are copied, and volumes on one grid share the
+coordinates.
 """
 
 from __future__ import annotations
@@ -24,10 +25,19 @@ from .eager import spatial as eager
 from .eager.fields import fill_along_axes
 from .eager.spatial import Source
 from .fields_of_view import FieldOfView
-from .maps import MODES, Reading, VoxelMap, check_fill, check_maps, check_mode, exact_rows, parts_of
+from .maps import (
+    MODES,
+    Reading,
+    VoxelMap,
+    check_fill,
+    check_maps,
+    check_mode,
+    exact_samples,
+    parts_of,
+)
 from .operations import View
 from .pointwise import Program, check_operations, pointwise
-from .rows import Rows, rows_at
+from .samples import Samples, samples_at
 
 
 def warp_volumes(
@@ -45,13 +55,13 @@ def warp_volumes(
         readings: The volumes; all have the samples, spatial shape and device of the first.
         matrix, control_points, lattice, size, inverse: As for
             :func:`torchio_gpu.functional.warp`.
-        view: Place of the output in a larger volume, if it is a window of one, for operations that
-            depend on the place.
+        view: Position of the output in a larger volume, if it is cut from one, for operations that
+            depend on voxel coordinates.
     """
     readings = [_checked(reading) for reading in readings]
     maps = check_maps(readings[0].x, matrix, control_points, lattice, size)
     voxel_map = VoxelMap(*maps, inverse)
-    exact = exact_rows(voxel_map.matrix, voxel_map.control_points)
+    exact = exact_samples(voxel_map.matrix, voxel_map.control_points)
     out: list[Volume | None] = [None] * len(readings)
     rest: dict[bool, list[int]] = {}
     pair = _pair(readings)
@@ -67,7 +77,7 @@ def warp_volumes(
             out[n] = _by_kernel(reading, voxel_map, exact, view)
         else:
             rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
-    for numbers in rest.values():  # those that take the same coordinates
+    for numbers in rest.values():  # readings whose modes use the same coordinates
         some = [readings[n] for n in numbers]
         for n, volume in zip(numbers, _in_torch(some, voxel_map, exact, view), strict=True):
             out[n] = volume
@@ -91,7 +101,7 @@ def warp_volume(
 
 
 def _checked(reading: Reading) -> Reading:
-    """Return a reading with values outside for all samples and channels, or raise."""
+    """Return a reading whose fills are expanded to all samples and channels, or raise."""
     x, mode = reading.x, reading.mode
     check_volume(x)
     check_mode(mode, known=MODES)
@@ -124,7 +134,7 @@ def _by_kernel(
 ) -> Volume:
     x, mode = reading.x, reading.mode
     if len(exact) == len(x) and x.is_floating_point() and not reading.moves:
-        mode = "nearest"  # values are moved
+        mode = "nearest"  # voxels are copied, so that no interpolation is needed
     together = reading.operations if reading.dtype.is_floating_point else ()
     out = kernels.warp(
         reading._replace(mode=mode, operations=together), voxel_map, list(exact), view
@@ -135,7 +145,7 @@ def _by_kernel(
 
 
 def _pair(readings: Sequence[Reading]) -> tuple[int, int] | None:
-    """Return the first volume that is read linearly, and the first whose nearest voxels are."""
+    """Return the indices of the first reading in mode 'linear' and in mode 'nearest', if any."""
     modes = [reading.mode for reading in readings]
     if "linear" not in modes or "nearest" not in modes:
         return None
@@ -179,31 +189,31 @@ def _copied(reading: Reading, voxel_map: VoxelMap, exact: dict[int, tuple[int, .
     """Copy the samples whose map takes voxel centres to voxel centres, and sample the others."""
     x, size = _floating(reading), voxel_map.size
     groups: dict[tuple[int, ...], list[int]] = {}
-    for row, key in exact.items():
-        groups.setdefault(key, []).append(row)
-    rest = [row for row in range(len(x)) if row not in exact]
+    for sample, key in exact.items():
+        groups.setdefault(key, []).append(sample)
+    rest = [sample for sample in range(len(x)) if sample not in exact]
     matrix = host(voxel_map.matrix)
     if len(groups) == 1 and not rest:
         out = _copy(x, next(iter(groups)), size, reading.fill).to(reading.dtype)
         return fill_along_axes(out, matrix, reading.fields)
     out = empty((*x.shape[:2], *size), reading.dtype, x.device)
-    for key, rows in groups.items():
-        at = rows_at(rows, x.device)
+    for key, samples in groups.items():
+        at = samples_at(samples, x.device)
         part = _copy(x[at], key, size, _pick(reading.fill, at)).to(reading.dtype)
-        out[at] = fill_along_axes(part, matrix[rows], [f.rows(rows) for f in reading.fields])
+        out[at] = fill_along_axes(part, matrix[samples], _few(reading.fields, samples))
     if rest:
-        at = rows_at(rest, x.device)
+        at = samples_at(rest, x.device)
         some = Reading(x[at], reading.mode, _pick(reading.fill, at), _few(reading.fields, rest))
-        out[at] = _sample([some], voxel_map.rows(rest), None)[0]
+        out[at] = _sample([some], voxel_map.select(rest), None)[0]
     return out
 
 
-def _few(fields: Sequence[FieldOfView], rows: Sequence[int]) -> list[FieldOfView]:
-    return [field.rows(rows) for field in fields]
+def _few(fields: Sequence[FieldOfView], samples: Sequence[int]) -> list[FieldOfView]:
+    return [field.select(samples) for field in fields]
 
 
 def _sample(readings: Sequence[Reading], voxel_map: VoxelMap, view: View | None) -> list[Volume]:
-    """Sample volumes whose modes take the same coordinates."""
+    """Sample volumes whose modes use the same coordinates."""
     sources = [_source(reading, voxel_map.size, view) for reading in readings]
     x, mode = readings[0].x, readings[0].mode
     source = x.shape[2:]
@@ -228,13 +238,13 @@ def _sample(readings: Sequence[Reading], voxel_map: VoxelMap, view: View | None)
 
 
 def _floating(reading: Reading) -> Volume:
-    """Return the voxels to read: integers as float32 where they are computed with."""
+    """Return the voxels to read: integers become float32 where they are interpolated."""
     x = reading.x
     return x if reading.moves or x.is_floating_point() or x.is_complex() else x.float()
 
 
 def _source(reading: Reading, size: Triple, view: View | None) -> Source:
-    """Return a reading as what is sampled, with its operations where they share the pass."""
+    """Return the :class:`Source` of a reading, with its operations where they share the pass."""
     x = _floating(reading)
     fields = reading.fields or [FieldOfView.whole(x.shape[2:], len(x), reading.fill)]
     finish: Callable[[Volume, int], Volume] | None = None
@@ -261,5 +271,5 @@ def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -
     return eager.copy_voxels(x, axes, signs, offset, size, fill)
 
 
-def _pick(fill: float | Tensor, at: Rows) -> float | Tensor:
+def _pick(fill: float | Tensor, at: Samples) -> float | Tensor:
     return fill[at] if isinstance(fill, Tensor) else fill

@@ -1,4 +1,4 @@
-"""Geometry of voxels and of the world: spaces, matrices, motions, grids, lattices of splines."""
+"""Geometry of voxels and of the world: spaces, matrices, motions, grids, spline lattices."""
 
 from .bspline import (
     DOMAIN_MARGIN,

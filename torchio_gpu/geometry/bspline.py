@@ -11,25 +11,26 @@ from ..arrays import Array, common
 from ..shapes import Triple
 from .space import Space, spacing
 
-#: How far outside the outermost voxel centres ITK places the domain of a B-spline, in voxels
-#: (half a voxel to the image's edge and an eighth beyond: BSplineTransformInitializer).
+#: Margin of the domain of a B-spline beyond the outermost voxel centres, in voxels, as in ITK: half
+#: a voxel to the edge of the image and an eighth beyond (BSplineTransformInitializer).
 DOMAIN_MARGIN = 0.625
 SPLINE_ORDER = 3
 
 
 def control_lattice(space: Space, counts: Triple) -> np.ndarray:
-    """World to control-point coordinates, [B, 4, 4], for a cubic B-spline over a space.
+    """Return the map from world to control-point coordinates, [B, 4, 4], of a cubic B-spline.
 
     The lattice runs along the voxel axes and is laid out as ITK's BSplineTransform does over an
     image: ``counts - 3`` mesh cells cover the image and a margin of 0.625 voxel beyond the outer
-    voxel centres, and one further control point stands outside each end. In control-point
-    coordinates, point m of the lattice sits at m, and the image lies within [1, counts - 2].
+    voxel centres, and one further control point is outside each end. In control-point
+    coordinates, point m of the lattice is at m, and the image lies within [1, counts - 2].
     """
     return voxel_lattice(space.shape, counts) @ space.to_voxel
 
 
 @lru_cache(maxsize=256)
 def voxel_lattice(shape: Triple, counts: Triple) -> np.ndarray:
+    """Return :func:`control_lattice` from voxel instead of world coordinates, (4, 4)."""
     lattice = np.diag((0.0, 0.0, 0.0, 1.0))
     for axis, (n, count) in enumerate(zip(shape, counts, strict=True)):
         cells_per_voxel = (count - SPLINE_ORDER) / (n - 1 + 2 * DOMAIN_MARGIN)
@@ -39,7 +40,7 @@ def voxel_lattice(shape: Triple, counts: Triple) -> np.ndarray:
 
 
 def control_spacing(space: Space, counts: Triple) -> np.ndarray:
-    """Distance between neighbouring control points along I, J, K in mm, [B, 3]."""
+    """Return the distance between neighbouring control points along I, J, K in mm, [B, 3]."""
     cells_per_voxel = voxel_lattice(space.shape, counts).diagonal()[:3]
     return spacing(space.affine) / cells_per_voxel
 

@@ -1,4 +1,4 @@
-"""Grids made of grids: reoriented, respaced, resized, cut to a window."""
+"""Grids derived from grids: reoriented, respaced, resized, cropped and padded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .space import CODES, WHOLE, Space, orientation, spacing
 
 
 def reoriented(space: Space, codes: Sequence[str]) -> Space:
-    """The grid over the same voxels whose axes grow most nearly in given directions.
+    """Return the grid over the same voxels whose axes are closest to given directions.
 
     Args:
         space: The grid.
@@ -21,44 +21,44 @@ def reoriented(space: Space, codes: Sequence[str]) -> Space:
     shapes, affines = [], []
     for affine in space.affine:
         now = orientation(affine)
-        turn = np.zeros((4, 4))  # new voxel to old voxel
-        turn[3, 3] = 1
+        old_from_new = np.zeros((4, 4))  # new voxel to old voxel
+        old_from_new[3, 3] = 1
         shape = []
         for new, code in enumerate(codes):
             pair = next(pair for pair in CODES if code in pair)
             old = next(axis for axis, have in enumerate(now) if have in pair)
             n = space.shape[old]
-            turn[old, new] = 1 if now[old] == code else -1
-            turn[old, 3] = 0 if now[old] == code else n - 1
+            old_from_new[old, new] = 1 if now[old] == code else -1
+            old_from_new[old, 3] = 0 if now[old] == code else n - 1
             shape.append(n)
         shapes.append(shape)
-        affines.append(affine @ turn)
+        affines.append(affine @ old_from_new)
     return Space(one_shape(shapes), np.stack(affines))
 
 
 def respaced(space: Space, distance: np.ndarray) -> Space:
-    """The grid with another spacing and the same centre.
+    """Return the grid with another spacing and the same centre.
 
     It has as many voxels as fit into the field of view, floor(n old / new) as in TorchIO 1.x, and
-    at least one; a single slice stays single.
+    at least one; a single slice remains single.
 
     Args:
         space: The grid.
         distance: Distance between voxels along I, J, K in mm, [3].
     """
-    with np.errstate(over="ignore"):  # of absurd distances: too many voxels, whatever the number
+    with np.errstate(over="ignore"):  # a tiny distance gives too many voxels in any case
         counts = np.floor(np.array(space.shape) * spacing(space.affine) / distance + WHOLE)
     counts = np.where(np.array(space.shape) == 1, 1, counts.clip(1, 2.0**53))
     return _rescaled(space, one_shape(counts), distance / spacing(space.affine))
 
 
 def resized(space: Space, shape: Triple) -> Space:
-    """The grid of another shape over the same field of view."""
+    """Return the grid of another shape over the same field of view."""
     return _rescaled(space, shape, np.array(space.shape) / np.array(shape))
 
 
 def _rescaled(space: Space, shape: Triple, factor: np.ndarray) -> Space:
-    """The grid whose voxels are ``factor`` times as large, about the same centre."""
+    """Return the grid whose voxels are ``factor`` times as large, about the same centre."""
     affine = space.affine.copy()
     affine[:, :3, :3] *= np.broadcast_to(factor, (len(affine), 3))[:, None]
     affine[:, :3, 3] += space.centre - Space(shape, affine).centre
@@ -66,12 +66,12 @@ def _rescaled(space: Space, shape: Triple, factor: np.ndarray) -> Space:
 
 
 def windowed(space: Space, first: np.ndarray, shape: Triple) -> Space:
-    """The grid of some of a grid's voxels, or of more than these.
+    """Return the grid of a box of voxels, which may reach beyond the grid.
 
     Args:
         space: The grid.
         first: Its voxel that becomes (0, 0, 0), [3] or [B, 3]; it may lie outside.
-        shape: Voxels of the window.
+        shape: Voxels of the box.
     """
     affine = space.affine.copy()
     corner = np.broadcast_to(first, (len(affine), 3)).astype(np.float64)
@@ -80,7 +80,7 @@ def windowed(space: Space, first: np.ndarray, shape: Triple) -> Space:
 
 
 def one_shape(shapes: Any) -> Triple:
-    """The shape that all samples have, [B, 3]; raises when they differ."""
+    """Return the common shape of all samples, given [B, 3]; raise if they differ."""
     each = [tuple(int(n) for n in shape) for shape in shapes]
     for sample, shape in enumerate(each):
         if shape != each[0]:

@@ -15,18 +15,18 @@ def apply_affine(matrix: Array, points: Array) -> Any:
 
 
 def invert(matrix: Array) -> Any:
-    """Inverse of affine matrices [..., 4, 4].
+    """Return the inverse of affine matrices [..., 4, 4].
 
-    On tensors by cofactors: differentiable, and without LAPACK's question to the device whether
-    the matrix is singular.
+    Tensors are inverted by cofactors: this is differentiable and, unlike LAPACK, which checks for
+    singular matrices, does not wait for the device.
     """
     if isinstance(matrix, np.ndarray):
         return np.linalg.inv(matrix)
     m = matrix[..., :3, :3]
-    one, two = [1, 2, 0], [2, 0, 1]
+    next_, after = [1, 2, 0], [2, 0, 1]
     cofactors = (
-        m[..., one, :][..., one] * m[..., two, :][..., two]
-        - m[..., one, :][..., two] * m[..., two, :][..., one]
+        m[..., next_, :][..., next_] * m[..., after, :][..., after]
+        - m[..., next_, :][..., after] * m[..., after, :][..., next_]
     )
     determinant = (m[..., 0, :] * cofactors[..., 0, :]).sum(-1)
     linear = cofactors.swapaxes(-1, -2) / determinant[..., None, None]
@@ -34,12 +34,12 @@ def invert(matrix: Array) -> Any:
 
 
 def pull_back(motion: Array) -> Any:
-    """From where the content goes to where an output point comes from."""
+    """Return the map from output to input points, given the motion of the content: its inverse."""
     return invert(motion)
 
 
 def affine_from(linear: Array, offset: Array) -> Any:
-    """Homogeneous matrices [..., 4, 4] from their linear part [..., 3, 3] and offset [..., 3]."""
+    """Return matrices [..., 4, 4] with linear part [..., 3, 3] and offset [..., 3]."""
     xp, linear, offset = common(linear, offset)
     where = {} if xp is np else {"device": linear.device}
     matrix = xp.zeros((*linear.shape[:-2], 4, 4), dtype=xp.float64, **where)

@@ -1,4 +1,4 @@
-"""Motion of the content: rotation, scale, translation, reflection, as matrices of the world."""
+"""Motion of the content: rotation, scale, translation, reflection, as world matrices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ for _a, _b, _c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
 
 
 def rotation(degrees: Array) -> Any:
-    """Rotation matrices [..., 3, 3] from angles about x, y, z in degrees, [..., 3].
+    """Return rotation matrices [..., 3, 3] from angles about x, y, z in degrees, [..., 3].
 
     Right-handed in RAS+; applied about y first, then x, then z, as SimpleITK's Euler3DTransform
     does: R = Rz Rx Ry.
@@ -34,7 +34,7 @@ def rotation(degrees: Array) -> Any:
 def affine_motion(
     scales: Array, degrees: Array, translation: Array, centre: Array, inverse: bool = False
 ) -> Any:
-    """Motion of the content in the world: rotate, move, then scale about a centre.
+    """Return the motion of the content in the world: rotate, translate, then scale about a centre.
 
     ``x -> centre + S (R (x - centre) + t)``, the order of TorchIO 1.x, in which the scale applies
     to the translation too.
@@ -44,28 +44,28 @@ def affine_motion(
         degrees: Angles about x, y, z, [B, 3]; see :func:`rotation`.
         translation: Millimetres along x, y, z, [B, 3].
         centre: World position that scaling and rotation leave in place, [B, 3] in mm.
-        inverse: Return the inverse, the pull-back, which is as easily written down.
+        inverse: Return the inverse, which is the pull-back.
 
     Returns:
         Matrices [B, 4, 4].
     """
     _, scales, degrees, translation, centre = common(scales, degrees, translation, centre)
-    turn = rotation(degrees)  # [B, 3, 3]
+    rotate = rotation(degrees)  # [B, 3, 3]
     if inverse:  # y -> centre + R' ((y - centre) / S - t)
-        back = turn.swapaxes(-1, -2)
+        back = rotate.swapaxes(-1, -2)
         shift = centre / scales + translation
         return affine_from(back / scales[..., None, :], centre - (back @ shift[..., None])[..., 0])
-    linear = scales[..., None] * turn
+    linear = scales[..., None] * rotate
     offset = centre + scales * translation - (linear @ centre[..., None])[..., 0]
     return affine_from(linear, offset)
 
 
 def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
-    """World map that mirrors a space in the middle of the chosen voxel axes.
+    """Return the world map that mirrors a space about its centre, along voxel axes.
 
     Args:
-        space: The grid whose middle stays in place.
-        axes: Which of I, J, K to mirror, [B, 3] bool.
+        space: The grid, whose centre is fixed.
+        axes: Mask of the axes I, J, K to mirror, [B, 3] bool.
 
     Returns:
         Matrices [B, 4, 4]; each is its own inverse.
@@ -78,7 +78,7 @@ def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
 
 
 def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
-    """For single-slice images, the world axes that the slice's plane holds, else ``None``.
+    """Return the world axes in the plane of single-slice images; None for other images.
 
     Returns:
         (in_plane, about): two [B, 3] masks over the world axes x, y, z. Translation and scale are
@@ -91,7 +91,7 @@ def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
     normal = np.zeros((len(cosines), 3))
     for axis in thin:
         normal[range(len(normal)), cosines[:, :, axis].argmax(1)] = 1
-    # A line or a point of voxels has no plane to rotate in.
+    # A row of voxels, or a single voxel, has no plane to rotate in.
     about = normal if len(thin) == 1 else np.zeros_like(normal)
     return 1 - normal, about
 
@@ -104,7 +104,7 @@ def motion_in(
     centre: Array,
     inverse: bool = False,
 ) -> Any:
-    """:func:`affine_motion` of the content of a space; a single slice stays in its plane."""
+    """Return :func:`affine_motion` for a space; a single slice remains in its plane."""
     plane = slice_axis(space)
     if plane is not None:
         _, scales, degrees, translation, inside, about = common(
@@ -118,16 +118,16 @@ def motion_in(
 def within_slice(
     matrix: Array, source: Triple, target: Triple, offset: np.ndarray | None = None
 ) -> Any:
-    """A map between the voxels of two grids, [B, 4, 4], that does not leave a single slice.
+    """Restrict a map between the voxels of two grids, [B, 4, 4], to the plane of a single slice.
 
-    A single slice that becomes a single slice is neither turned nor scaled nor moved across. Where
-    the grid itself moved, by an ``offset`` in voxels of the source, [B, 3], it may have become
-    another slice: one at least half a slice away stays away.
+    A single slice that is mapped to a single slice is not rotated out of its plane, scaled or
+    moved across it. An ``offset`` of the grid, in voxels of the source, [B, 3], is kept across the
+    slice if it exceeds half a voxel: the grid is then another slice.
     """
     linear = np.abs(host(matrix))[0, :3, :3]
     mask, unit, away = np.ones((4, 4)), np.zeros((4, 4)), np.zeros((len(matrix), 4, 4))
     for a in range(3):
-        b = int(linear[a].argmax())  # the target's axis that runs along it
+        b = int(linear[a].argmax())  # axis of the target along it
         if source[a] == 1 and target[b] == 1:
             mask[a, :] = 0
             mask[:, b] = 0

@@ -1,7 +1,7 @@
-"""Where voxels lie in the world: the grid of a volume, its spacing and orientation.
+"""Space of a volume: its grid in the world, spacing and orientation.
 
-The order of axes and the direction of maps are said here, once: voxel (i, j, k) sits at integer
-coordinates, an affine maps voxels to RAS+ millimetres.
+Conventions of axes and maps are defined here, once: voxel (i, j, k) has integer coordinates at its
+centre, and an affine maps voxels to RAS+ millimetres.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ _AXIS_NAMES = frozenset(
     [*"lrpais", "lr", "rl", "pa", "ap", "is", "si"]
     + ["left", "right", "posterior", "anterior", "inferior", "superior"]
 )
-#: Two grids are the same space when their corners agree within this share of a voxel.
+#: Two grids are one space if their corners agree within this share of the smallest voxel side:
+#: above the rounding of float32 affines in files, and below a visible shift.
 SPACE_TOLERANCE = 0.01
-#: Rounding of a number of voxels that may be whole.
+#: Tolerance of a number of voxels that may be whole: above the rounding of float64 products.
 WHOLE = 1e-6
 
 
 @dataclass(frozen=True)
 class Space:
-    """Where the voxels of a batch of images lie: a shape for all, an affine for each.
+    """Grid of a batch of images in the world: a shape for all, an affine for each.
 
     Args:
         shape: Voxels along I, J, K.
@@ -42,12 +43,12 @@ class Space:
 
     @cached_property
     def to_voxel(self) -> np.ndarray:
-        """World to voxel, [B, 4, 4]; not to be written to."""
+        """Map from world to voxels, [B, 4, 4]; read-only."""
         return _to_voxel(self.affine.astype(np.float64, copy=False).tobytes())
 
     @property
     def centre(self) -> np.ndarray:
-        """World position of voxel (n - 1) / 2, [B, 3]: the middle, for odd and even n alike."""
+        """World position of the centre, voxel (n - 1) / 2, [B, 3], for odd and even n."""
         return self.affine[:, :3] @ middle(self.shape)
 
     @property
@@ -57,7 +58,7 @@ class Space:
         return apply_affine(self.affine, np.stack(ends, -1).reshape(-1, 3))
 
     def distance_mm(self, other: Space) -> float:
-        """Largest distance between corresponding corners; infinite when the shapes differ."""
+        """Return the largest distance between corresponding corners; infinite if shapes differ."""
         if self.shape != other.shape:
             return float("inf")
         if np.array_equal(self.affine, other.affine):
@@ -65,14 +66,14 @@ class Space:
         return float(np.linalg.norm(self.corners - other.corners, axis=-1).max())
 
     def is_same(self, other: Space) -> bool:
-        """Return whether both are one space: corners agree within 1 % of the smallest voxel side.
+        """Return True if both are one space: corners agree within 1 % of the smallest voxel side.
 
-        The limit is relative, so that it holds for micrometres and for metres.
+        The tolerance is relative, so that it is independent of the unit.
         """
         return self.distance_mm(other) <= SPACE_TOLERANCE * self._side(other)
 
     def is_aligned(self, other: Space) -> bool:
-        """Return whether affines agree as those of one space do, whatever the shapes."""
+        """Return True if affines agree as in :meth:`is_same`, for any shapes."""
         shape = tuple(min(pair) for pair in zip(self.shape, other.shape, strict=True))
         i, j, k = shape
         return Space((i, j, k), self.affine).is_same(Space((i, j, k), other.affine))
@@ -83,7 +84,7 @@ class Space:
 
 @lru_cache(maxsize=64)
 def _to_voxel(affine: bytes) -> np.ndarray:
-    """Inverse of affines, [B, 4, 4], known by their bytes: the same grids come again and again."""
+    """Return the inverse of affines, [B, 4, 4], cached by their bytes: few grids occur in a run."""
     inverse: np.ndarray = invert(np.frombuffer(affine).reshape(-1, 4, 4))
     inverse.flags.writeable = False
     return inverse
@@ -91,34 +92,35 @@ def _to_voxel(affine: bytes) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def middle(shape: Triple) -> np.ndarray:
+    """Return the centre of a grid in homogeneous voxel coordinates, [4]."""
     i, j, k = shape
     return np.array(((i - 1) / 2, (j - 1) / 2, (k - 1) / 2, 1.0))
 
 
 def check_affine(affine: Any, name: str = "affine") -> np.ndarray:
-    """An affine as a (4, 4) float64 array; raises when it cannot place voxels in the world."""
+    """Return an affine as a (4, 4) float64 array; raise if it is not finite and invertible."""
     matrix = np.array(host(as_array(affine, name)), dtype=np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f"{name} must have shape (4, 4), got {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be finite, got {matrix.tolist()}")
     if matrix[3].tolist() != [0, 0, 0, 1]:
-        raise ValueError(f"the last row of {name} must be [0, 0, 0, 1], got {matrix[3].tolist()}")
-    # Compared with the volume of a box of the same spacing, so that units do not matter.
+        raise ValueError(f"{name} must have [0, 0, 0, 1] as last row, got {matrix[3].tolist()}")
+    # Relative to the volume of a box of the same spacing, so that it is independent of the unit.
     if abs(np.linalg.det(matrix[:3, :3])) <= 1e-9 * spacing(matrix).prod():
         raise ValueError(f"{name} must be invertible, got the singular matrix {matrix.tolist()}")
     return matrix
 
 
 def spacing(affine: np.ndarray) -> np.ndarray:
-    """Distance between neighbouring voxels along I, J, K in mm, [..., 3]."""
+    """Return the distance between neighbouring voxels along I, J, K in mm, [..., 3]."""
     return np.sqrt((affine[..., :3, :3] ** 2).sum(-2))
 
 
 def anatomical_axes(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the world axis that each voxel axis runs along most, and if it grows along it.
+    """Return the closest world axis of each voxel axis, and whether both increase together.
 
-    Strongest matches are settled first, so that each world axis is taken once.
+    The closest pairs are assigned first, so that each world axis is assigned once.
 
     Args:
         affine: [B, 4, 4].
@@ -161,7 +163,7 @@ def axis_indices(axis: str, affine: np.ndarray) -> np.ndarray:
 
 
 def axis_index(axis: int | str, affine: np.ndarray) -> int:
-    """Return the voxel axis (0, 1 or 2) that an integer or an anatomical name means.
+    """Return the voxel axis (0, 1 or 2) of an integer or an anatomical name.
 
     >>> axis_index("LR", np.eye(4))
     0
@@ -170,14 +172,14 @@ def axis_index(axis: int | str, affine: np.ndarray) -> int:
 
 
 def check_axis(axis: int) -> int:
-    """Return an integer voxel axis, or raise."""
+    """Return an integer voxel axis; raise if it is not 0, 1 or 2."""
     if isinstance(axis, bool) or not isinstance(axis, int) or axis not in (0, 1, 2):
         raise ValueError(f"axes must be 0, 1, 2 or anatomical names such as 'LR', got {axis!r}")
     return axis
 
 
 def check_axis_name(axis: str, name: str = "axes") -> str:
-    """Return an anatomical axis name, or raise."""
+    """Return an anatomical axis name; raise if it is unknown."""
     if not isinstance(axis, str) or axis.lower() not in _AXIS_NAMES:
         raise ValueError(
             f"{name} must be 0, 1, 2 or anatomical names such as 'LR', 'Anterior' or 'S', "
@@ -187,7 +189,7 @@ def check_axis_name(axis: str, name: str = "axes") -> str:
 
 
 def check_same_space(spaces: Mapping[str, Space]) -> None:
-    """Raise unless images of some names have the same shape and corners."""
+    """Raise unless images, given by name, have the same shape and corners."""
     first_name, first = next(iter(spaces.items()))
     for name, space in spaces.items():
         if space.shape != first.shape:

@@ -1,4 +1,4 @@
-"""Patches: cutting them out of volumes, and putting together what a network makes of them."""
+"""Patches: sampling from volumes, queues for training, aggregation of predictions."""
 
 from .inference.aggregator import GridAggregator, PatchAggregator, Slab
 from .inference.predict import predict_by_patches

@@ -1,11 +1,11 @@
 """Standard normal numbers of a sample.
 
-Each is a function of the sample's seed and of its own number alone, whatever else is in the batch
-and however many are asked for at once. On a CPU torch's own generator makes them, whose loop is the
-quickest there is: a sample's numbers are blocks, each with a seed of its own. Elsewhere they come
-from Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405) by the method of Box and Muller
-(1958), as in the kernels: the same seed gives a CPU and a GPU noise of the same kind, but not the
-same noise.
+Each depends on the seed of the sample and on its own index alone, not on the other samples of the
+batch or on how many numbers are drawn at once. On a CPU they come from torch's generator, which is
+the fastest: the numbers of a sample are blocks, each with its own seed. Elsewhere they come from
+Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405) by the method of Box and Muller
+(1958), as in the kernels: one seed gives noise of the same distribution on a CPU and on a GPU, but
+not the same noise.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .philox import MASK, philox, philox_pairs
 
 #: Devices on which torch's generator is used.
 HOST = ("cpu",)
-#: Numbers of a block: so many that they take far longer than seeding their generator.
+#: Numbers of a block: enough to take far longer than seeding their generator.
 _BLOCK = 32768
-#: Torch makes so many numbers at a time; of fewer, the last are others.
+#: Numbers that torch generates at a time; the last ones of a shorter tensor would differ.
 _AT_ONCE = 16
 
 
 def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start: int = 0) -> Tensor:
-    """Standard normal numbers, [B, count] float32.
+    """Draw standard normal numbers, [B, count] float32.
 
     Args:
         seeds: int64 seeds, [B].
         count: How many numbers each sample gets.
-        device: Where to compute.
-        start: The number to begin with.
+        device: Device of the numbers.
+        start: Index of the first number.
 
     >>> bool((normals(np.array([1]), 3, start=5) == normals(np.array([1]), 8)[:, 5:]).all())
     True
@@ -46,21 +46,21 @@ def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start:
 
 
 def _on_host(seeds: np.ndarray, start: int, stop: int) -> Tensor:
-    """Numbers ``start`` to ``stop`` of torch's generator."""
+    """Draw numbers ``start`` to ``stop`` from torch's generator."""
     first, last = start // _BLOCK, -(-stop // _BLOCK)
     blocks, zero = np.arange(first, last, dtype=np.int64)[None], np.zeros((1, 1), dtype=np.int64)
-    # the last word names the purpose: 0 is that of parameters, 1 of the seeds of patches
+    # the last word is the purpose: 0 for parameters, 1 for seeds of patches, 2 for noise
     keys, *_ = philox((blocks & MASK, blocks >> 32, zero, zero + 2), seeds[:, None])  # [B, N]
     out = torch.empty(len(seeds), -(-stop // _AT_ONCE) * _AT_ONCE - first * _BLOCK)
     generator = torch.Generator()
-    for row, own in zip(out, keys.tolist(), strict=True):
-        for part, key in zip(row.split(_BLOCK), own, strict=True):
+    for numbers, sample_keys in zip(out, keys.tolist(), strict=True):
+        for part, key in zip(numbers.split(_BLOCK), sample_keys, strict=True):
             part.normal_(generator=generator.manual_seed(key))
     return out[:, start - first * _BLOCK :][:, : stop - start]
 
 
 def _on_device(seeds: Array, start: int, stop: int, device: torch.device) -> Tensor:
-    """Numbers ``start`` to ``stop`` of Philox4x32-10, four for each counter."""
+    """Draw numbers ``start`` to ``stop`` from Philox4x32-10, four for each counter."""
     first, last = start // 4, -(-stop // 4)
     keys = torch.as_tensor(seeds).to(device, non_blocking=True)
     zero = torch.zeros((1, 1), dtype=torch.int64, device=device)

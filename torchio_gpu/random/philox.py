@@ -1,8 +1,7 @@
 """Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a counter-based generator.
 
-A pure function from (key, counter) to 128 random bits, written once, in integer arithmetic that
-numpy arrays and torch tensors share: for the few host-side parameters of a pipeline, and for the
-noise voxels on a device.
+A pure function from (key, counter) to 128 random bits, in integer arithmetic for numpy arrays and
+torch tensors: for the parameters of a pipeline on the host, and for noise on a device.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Words = tuple[Any, Any, Any, Any]
 
 
 def philox(counter: Words, seeds: Array) -> Words:
-    """Philox4x32-10: four random 32-bit words for each counter and seed.
+    """Compute Philox4x32-10: four random 32-bit words for each counter and seed.
 
     Args:
         counter: Four int64 arrays or tensors of 32-bit words, which broadcast with each other and
@@ -44,24 +43,22 @@ def philox(counter: Words, seeds: Array) -> Words:
 
 
 def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
-    """Philox as two stacks of words: [first and third], [second and fourth]."""
+    """Compute :func:`philox` as two stacks of words: [first and third], [second and fourth]."""
     xp: Any = np if isinstance(seeds, np.ndarray) else torch
     shift = np.right_shift if xp is np else torch.bitwise_right_shift
     words = (*counter, seeds)
-    if xp is np:  # which is several times as quick
+    if xp is np:  # several times as fast as broadcast_shapes
         shape = np.broadcast(*words).shape
     else:
         shape = np.broadcast_shapes(*(word.shape for word in words))
     where = {} if xp is np else {"device": seeds.device}
-    # Three buffers, written over and over: the words that are multiplied, those that are not, and
-    # the products, which become the latter.
+    # Three buffers, reused in each round: the words to multiply, the others, and the products.
     odd, even, product = xp.empty((3, 2, *shape), dtype=xp.int64, **where)
     odd[0], even[0], odd[1], even[1] = counter
     key = xp.stack((seeds & MASK, (seeds >> 32) & MASK))
     for each in _round_keys(key):
-        # 64-bit products; only their two halves matter, so wrapping into the sign bit is
-        # harmless, and the junk above bit 31 of products and keys is masked off. Each product
-        # goes to the other word.
+        # Only the two halves of the 64-bit products are used, so that an overflow into the sign bit
+        # is harmless; bits above 31 are masked. Each product is used for the other word.
         if xp is np:
             np.multiply(odd, _stacked(_MULTIPLIERS, odd.ndim), out=product[::-1])
         else:
@@ -77,8 +74,8 @@ def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
 
 
 def _round_keys(key: Any) -> Iterator[Any]:
-    """The two key words [2, ...] of each round."""
-    if isinstance(key, np.ndarray):  # all at once: a call costs as much as the numbers
+    """Yield the two key words [2, ...] of each round."""
+    if isinstance(key, np.ndarray):  # all at once: the overhead of a call dominates
         rounds = np.arange(_ROUNDS).reshape(-1, *(1,) * key.ndim)
         yield from key + rounds * _stacked(_WEYL, key.ndim)
         return
@@ -90,5 +87,5 @@ def _round_keys(key: Any) -> Iterator[Any]:
 
 @lru_cache(maxsize=16)
 def _stacked(pair: tuple[int, int], ndim: int) -> np.ndarray:
-    """Two constants, one for each of two stacked words."""
+    """Return two constants shaped to broadcast with two stacked words."""
     return np.array(pair).reshape(2, *(1,) * (ndim - 1))

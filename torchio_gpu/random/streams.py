@@ -1,8 +1,8 @@
-"""Seeds of samples, and the uniform numbers that they make.
+"""Seeds of samples, and uniform numbers drawn from them.
 
-One 64-bit seed per sample decides everything that happens to the sample. The counter of the
-generator names the purpose of a number: which number, of which image, of which transform in the
-pipeline. A sample is therefore augmented alike in any batch, in any order, on any worker or device.
+One 64-bit seed per sample determines all random numbers of the sample. The counter of the generator
+identifies a number: its index, the image, and the position of the transform in the pipeline. The
+augmentation of a sample is therefore the same in any batch, in any order, on any worker or device.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .philox import MASK, philox
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the numbers of a pipeline stand in the counter space, laid out once per structure.
+    """Positions of the numbers of a pipeline in the counter space, computed once per structure.
 
     Each request is a (position, stream, count) triple: ``count`` numbers of the transform at
     ``position``, for the image whose name has the number ``stream``.
@@ -49,11 +49,11 @@ class Layout:
 
 
 def uniforms(seeds: np.ndarray, layout: Layout, position: np.ndarray | int = 0) -> np.ndarray:
-    """Numbers in (0, 1) for each sample, [B, N] float64: the draws of a whole pipeline at once.
+    """Draw numbers in (0, 1) for each sample, [B, N] float64, for a whole pipeline at once.
 
     Args:
         seeds: int64 seeds, [B].
-        layout: The columns wanted.
+        layout: Layout of the columns.
         position: Pipeline position of the layout's position 0: one for all, or one per sample [B].
     """
     number, stream, where = layout.counter
@@ -71,13 +71,13 @@ _ZERO = np.zeros(1, dtype=np.int64)
 
 
 def to_seeds(draws: np.ndarray) -> np.ndarray:
-    """64-bit seeds [...] from pairs of uniform draws [..., 2]: a stream of its own for each."""
+    """Convert pairs of uniform numbers [..., 2] to 64-bit seeds [...] of independent streams."""
     words = (draws * 2.0**32).astype(np.int64)
     return words[..., 0] | words[..., 1] << 32
 
 
 class Streams:
-    """The randomness that the samples of a batch carry: their seeds, and how much is used up.
+    """Seeds of the samples of a batch, and the number of pipeline positions used.
 
     Transforms applied one after another draw from successive pipeline positions, so
     ``Compose([a, b])(batch)`` and ``b(a(batch))`` draw the same numbers, and applying one
@@ -89,13 +89,13 @@ class Streams:
         self.used = np.zeros(len(seeds), np.int64) if used is None else used  # [B] positions
 
     def take(self, positions: int) -> np.ndarray:
-        """Use up ``positions`` pipeline positions; returns the first of them for each sample."""
+        """Reserve ``positions`` pipeline positions; return the first of them for each sample."""
         first = self.used
         self.used = first + positions
         return first
 
     def offspring(self, count: int) -> np.ndarray:
-        """Seeds of ``count`` patches of each sample, [B, count]; other ones at each call."""
+        """Return seeds of ``count`` patches of each sample, [B, count]; different in each call."""
         return offspring(self.seeds, self.take(1), count)
 
     def __repr__(self) -> str:
@@ -103,19 +103,19 @@ class Streams:
 
 
 def fresh_seeds(batch: int, generator: torch.Generator | None = None) -> np.ndarray:
-    """Seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
+    """Draw seeds [B] from torch's CPU generator, so that ``torch.manual_seed`` reproduces a run."""
     seeds = np.empty(batch, dtype=np.int64)
     torch.from_numpy(seeds).random_(generator=generator)
     return seeds
 
 
 def offspring(seeds: np.ndarray, position: np.ndarray, count: int) -> np.ndarray:
-    """Seeds of the patches that are cut out of samples, [B, count].
+    """Return seeds of the patches that are cut out of samples, [B, count].
 
     Args:
-        seeds: Of the samples, [B].
+        seeds: Seeds of the samples, [B].
         position: Pipeline positions at which they are cut, [B].
-        count: How many of each sample.
+        count: Number of patches of each sample.
     """
     number = np.arange(count, dtype=np.int64)[None]
     words = (number, np.asarray(position)[:, None], _ZERO, _ZERO + 1)
@@ -128,10 +128,10 @@ _current: ContextVar[Streams | None] = ContextVar("streams", default=None)
 
 @contextmanager
 def use_seed(seed: int) -> Iterator[Streams]:
-    """Let everything within that has no seeds of its own draw from this one.
+    """Let samples without seeds draw from this one, within the block.
 
     Yields:
-        The stream, which knows afterwards how much was drawn.
+        The stream, which counts the positions used.
     """
     streams = Streams(np.array([seed], dtype=np.int64))
     token = _current.set(streams)
@@ -142,7 +142,7 @@ def use_seed(seed: int) -> Iterator[Streams]:
 
 
 def streams_for(batch: int) -> Streams:
-    """Seeds for samples that carry none: those of :func:`use_seed`, or fresh ones."""
+    """Return seeds for samples without any: those of :func:`use_seed`, or fresh ones."""
     streams = _current.get()
     if streams is None or len(streams.seeds) != batch:
         return Streams(fresh_seeds(batch))
@@ -150,11 +150,11 @@ def streams_for(batch: int) -> Streams:
 
 
 def visits(order: Iterable[int], times: Counter[int]) -> list[int]:
-    """Number each visit of a sample: by its index, and by another number each time it comes again.
+    """Number visits of samples: by index, plus 2**32 for each previous visit of the same sample.
 
     Args:
-        order: Indices of samples, in the order in which they come.
-        times: How often each came before; it is counted on.
+        order: Indices of samples, in order.
+        times: Number of previous visits of each; it is updated.
 
     >>> from collections import Counter
     >>> visits([3, 1, 3], Counter()) == [3, 1, 3 + 2**32]
@@ -168,9 +168,9 @@ def visits(order: Iterable[int], times: Counter[int]) -> list[int]:
 
 
 def sample_seeds(base: int, epoch: int, indices: list[int]) -> np.ndarray:
-    """Seeds of samples, [B], from the run's base seed, the epoch and each sample's index.
+    """Return seeds of samples, [B], from the base seed, the epoch and the index of each sample.
 
-    Of samples that come several times in an epoch, ``indices`` are those of :func:`visits`.
+    For samples that occur several times in an epoch, ``indices`` are those of :func:`visits`.
     """
     index = np.array(indices, dtype=np.int64)
     epochs = np.full_like(index, epoch)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 from .. import random
 from ..data import SubjectsBatch
 from ..functional.dispatch.backend import rehearsing
-from ..functional.dispatch.launch import Tape
+from ..functional.dispatch.launch import PackedCopies
 from .base import Transform
 from .convert import to_batch
 from .pipeline.executor import run
@@ -124,13 +124,13 @@ def rehearse(
     empty = batch.replace(images)
     empty.streams = batch.streams
     device = next(iter(batch.images.values())).data.device
-    tape, log = Tape(), _LaunchLog()
-    with rehearsing(device), tape.running(), log:
+    copies, log = PackedCopies(), _LaunchLog()
+    with rehearsing(device), copies.running(), log:
         out = run(transform.plan(), empty)
     # images without launches are not in the log, but are inputs of the graph
     inputs = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
-    sizes = tuple(len(buffer) for buffer in tape.buffers)
-    return (device, inputs, tuple(log.lines), sizes), tape.buffers, out
+    sizes = tuple(len(buffer) for buffer in copies.buffers)
+    return (device, inputs, tuple(log.lines), sizes), copies.buffers, out
 
 
 def concatenated(numbers: list[Tensor]) -> Tensor:
@@ -150,7 +150,7 @@ def _capture(transform: Transform, batch: SubjectsBatch, numbers: list[Tensor]) 
         again = batch.replace(images)
         again.streams = random.Streams(batch.streams.seeds, batch.streams.used.copy())  # type: ignore[union-attr]
         parts = torch.split(on_device, [len(n) for n in numbers])
-        with Tape(parts).running():
+        with PackedCopies(parts).running():
             return run(transform.plan(), again)
 
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

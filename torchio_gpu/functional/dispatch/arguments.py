@@ -1,4 +1,4 @@
-"""Checks that functions on volumes share."""
+"""Argument checks shared by the functions on volumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...shapes import Volume, check_volume
 
 
 def per_item(value: Any, x: Volume, name: str, shape: tuple[int, ...] = ()) -> Array:
-    """A parameter as [1 or B, \\*shape]: what broadcasts to ``shape`` stands for all samples.
+    """Return a parameter as [1 or B, \\*shape], given per sample or broadcasting to ``shape``.
 
     Raises:
         ValueError: It has neither the shape nor one entry for each sample of ``x``.
@@ -30,56 +30,56 @@ def per_item(value: Any, x: Volume, name: str, shape: tuple[int, ...] = ()) -> A
 
 
 def at_least(array: Array, least: float, name: str) -> Array:
-    """Return an array if all of its values, where the host knows them, are large enough."""
+    """Return an array if its values are >= ``least``, or are on a device; raise otherwise."""
     if on_host(array) and not (host(array) >= least).all():
         raise ValueError(f"{name} must be >= {least:g}, got {host(array).tolist()}")
     return array
 
 
 def within(array: Array, low: float, high: float, name: str) -> Array:
-    """Return an array if its values, where the host knows them, lie in [low, high]."""
+    """Return an array if its values lie in [low, high], or are on a device; raise otherwise."""
     if on_host(array) and not ((host(array) >= low) & (host(array) <= high)).all():
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {host(array).tolist()}")
     return array
 
 
 def check_real(x: Volume) -> Volume:
-    """Return ``x`` if it is a volume of real voxels, else raise."""
+    """Return ``x`` if it is a volume of real voxels; raise otherwise."""
     check_volume(x)
     if x.is_complex():
-        raise ValueError(f"x must be real: for complex voxels this has no meaning, got {x.dtype}")
+        raise ValueError(f"x must be real: for complex voxels this is undefined, got {x.dtype}")
     return x
 
 
 def real(x: Volume) -> Volume:
-    """A volume to compute with: in float64 if it is, else in float32.
+    """Return a volume in the dtype to compute in: float64 stays float64, others become float32.
 
     Raises:
-        ValueError: It is complex; its imaginary part would be lost.
+        ValueError: The volume is complex; its imaginary part would be lost.
     """
     check_real(x)
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def by_parts(function: Callable[[Volume], Volume], x: Volume) -> Volume:
-    """Apply a linear function to complex voxels: to their parts, which are channels of their own.
+    """Apply a linear function to complex voxels, as to real and imaginary channels.
 
     Args:
-        function: From (B, 2 C, I, J, K), real parts before imaginary ones.
+        function: Called with (B, 2 C, I, J, K), real parts before imaginary ones.
         x: Complex voxels.
     """
     parts = function(torch.cat([x.real, x.imag], 1))
-    one, other = parts.chunk(2, 1)
-    return torch.complex(one.contiguous(), other.contiguous())
+    real_part, imaginary = parts.chunk(2, 1)
+    return torch.complex(real_part.contiguous(), imaginary.contiguous())
 
 
 def as_given(out: Volume, x: Volume) -> Volume:
-    """A result in the dtype of the volume it was made of; of integers, as it is."""
+    """Return ``out`` in the dtype of ``x`` if that is floating; unchanged otherwise."""
     return out.to(x.dtype) if x.is_floating_point() else out
 
 
 def check_seeds(seeds: Array | None, x: Volume) -> Array:
-    """Seeds, [B] int64; by default drawn from torch's CPU generator."""
+    """Return seeds, [B] int64; by default drawn from torch's CPU generator. Raise if invalid."""
     batch = len(x)
     if seeds is None:
         return random.fresh_seeds(batch)

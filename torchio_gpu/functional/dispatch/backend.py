@@ -1,4 +1,4 @@
-"""Choice between the two ways of an operation: plain torch, or a Triton kernel."""
+"""Choice of the backend of an operation: plain torch, or a Triton kernel."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ AUTOMATIC = ("cuda",)
 
 
 class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled is
-    """Choose how operations that have a Triton kernel are carried out.
+    """Choose how operations that have a Triton kernel are executed.
 
-    Called, it is a setting of the whole process; in a ``with`` statement it holds for what is
-    within, in this thread.
+    A call sets the backend of the whole process; a ``with`` statement that of its block, in this
+    thread.
 
     Args:
         name: 'torch' for plain torch; 'triton' for the kernel; 'auto', the default, for the kernel
-            on GPUs where it can do what is asked for, else plain torch; where Triton is missing or
-            older than 3.6, a warning says so once. Operations without a kernel are not concerned.
+            on GPUs where it supports the arguments, else plain torch; where Triton is missing or
+            older than 3.6, a warning says so once. Operations without a kernel always run in plain
+            torch.
 
     Raises:
-        ValueError: There is no such backend.
+        ValueError: ``name`` is not the name of a backend.
         RuntimeError: With 'triton', at the call of an operation whose kernel cannot run: Triton is
             not installed, the voxels are not on a GPU (and ``TRITON_INTERPRET=1`` is not set), or
-            the kernel does not know the dtype or mode. The message says which.
+            the kernel does not support the dtype or mode. The message says which.
 
     >>> with backend("torch"):
     ...     backend.current()
@@ -55,7 +56,7 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
 
     def __enter__(self) -> backend:
         backend._setting = self._before
-        self._token = _within.set(self._name)
+        self._token = _local.set(self._name)
         return self
 
     def __exit__(
@@ -64,34 +65,34 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _within.reset(self._token)
+        _local.reset(self._token)
 
     @staticmethod
     def current() -> str:
-        """Return the name of the backend that holds."""
-        return _within.get() or backend._setting
+        """Return the name of the backend in effect."""
+        return _local.get() or backend._setting
 
 
-_within: ContextVar[str | None] = ContextVar("backend", default=None)
+_local: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
 def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda: None) -> bool:
     """Return True if a kernel is to be launched.
 
     Args:
-        device: Where the voxels are.
-        why_not: Returns why the kernel cannot do what is asked for, or None if it can; asked only
-            where one may be launched.
+        device: Device of the voxels.
+        why_not: Function that returns the reason why the kernel does not support the arguments, or
+            None if it does; called only where a kernel may be launched.
 
     Raises:
-        RuntimeError: It was asked for by name and cannot run.
+        RuntimeError: The backend is 'triton', and the kernel cannot run.
     """
     name, device = backend.current(), _rehearsed.get() or device
     if name == "torch" or (name == "auto" and device.type not in AUTOMATIC):
         return False
-    missing = _missing(device.type)
+    missing = _why_no_triton(device.type)
     if missing is not None and name == "auto":
-        _say_once(missing)
+        _warn_once(missing)
     reason = missing or why_not()
     if reason is not None and name == "triton":
         raise RuntimeError(f"backend 'triton' cannot run: {reason}")
@@ -103,7 +104,7 @@ _rehearsed: ContextVar[torch.device | None] = ContextVar("rehearsed", default=No
 
 @contextmanager
 def rehearsing(device: torch.device) -> Iterator[None]:
-    """Decide as for voxels on a device, wherever they are: for calls on ``meta``."""
+    """Choose the backend as for voxels on ``device``: for calls on ``meta`` tensors."""
     token = _rehearsed.set(device)
     try:
         yield
@@ -112,15 +113,15 @@ def rehearsing(device: torch.device) -> Iterator[None]:
 
 
 @lru_cache
-def _say_once(missing: str) -> None:
-    """Warn that GPUs run operations in plain torch; say nothing at the next call."""
+def _warn_once(missing: str) -> None:
+    """Warn, once, that operations run in plain torch on GPUs."""
     message = f"operations run in plain torch, which is slower than kernels: {missing}"
     warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 @lru_cache
-def _missing(device: str) -> str | None:
-    """What keeps kernels from running on a kind of device, if anything does."""
+def _why_no_triton(device: str) -> str | None:
+    """Return the reason why kernels cannot run on a kind of device, or None if they can."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if device != ("cpu" if interpreted else "cuda") or torch.version.hip is not None:
         wish = "the CPU under TRITON_INTERPRET=1" if interpreted else "an NVIDIA GPU"

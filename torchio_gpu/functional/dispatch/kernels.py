@@ -1,4 +1,4 @@
-"""From the arguments of functions to those of Triton kernels, and what kernels cannot do."""
+"""Conversion of arguments of functions to those of Triton kernels, and limits of the kernels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..maps import Reading, VoxelMap
 from ..operations import Operation, View
 from .launch import packed
 
-#: What kernels read; they compute in float32.
+#: Dtypes that kernels read; they compute in float32.
 DTYPES = (
     torch.float32,
     torch.float16,
@@ -33,12 +33,13 @@ DTYPES = (
     torch.int64,
     torch.bool,
 )
-#: Volumes, and planes of a volume, that a launch can count.
+#: Largest number of volumes, and of planes of a volume, in a launch: a CUDA grid has 65535 blocks
+#: along y and z.
 MOST = 65535
 
 
 def why_no_kernel(x: Volume, size: Triple) -> str | None:
-    """Return why kernels cannot make a volume of a size from another, or None if they can."""
+    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
     if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
@@ -58,9 +59,9 @@ def why_no_warp(
     if mode == "bspline":
         return "mode 'bspline' has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
-        return "control points must lie along the voxel axes, on a lattice that the host knows"
+        return "lattice must be diagonal and on the host, without gradient"
     if lattice is not None and inverse:
-        return "the inverse of a bending map has no kernel"
+        return "the inverse of an elastic map has no kernel"
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
         return "fill must have no gradient"
     if mode == "label" and x.requires_grad:
@@ -69,7 +70,7 @@ def why_no_warp(
 
 
 def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
-    """:func:`torchio_gpu.functional.pointwise` by a kernel."""
+    """Run :func:`torchio_gpu.functional.pointwise` by a kernel."""
     program = _Program.of(operations, spatial_shape(x), view)
     values, seeds = _move(x.device, *program.tables(len(x)))
     dtype = x.dtype if x.is_floating_point() else torch.float32
@@ -79,7 +80,7 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> 
 def warp(
     reading: Reading, voxel_map: VoxelMap, exact: Sequence[int] = (), view: View | None = None
 ) -> Volume:
-    """Read a volume through a map by a kernel.
+    """Sample a volume through a map by a kernel.
 
     Args:
         reading: The volume; its operations are applied in the same pass.
@@ -101,40 +102,42 @@ def warp(
     fills: list[Any] = [field.fill for field in reading.fields] or [reading.fill]
     outside: list[Any] = [_fill_table(fill, x, mode) for fill in fills]
     tables = (_boxes(reading.fields), copies, values, seeds, *outside)
-    rows, splines, (boxes, copies, values, seeds, *outside) = _placed(x.device, voxel_map, tables)
+    matrices, splines, (boxes, copies, values, seeds, *outside) = _placed(
+        x.device, voxel_map, tables
+    )
     value = torch.stack(outside) if reading.fields else outside[0]
     tables = (value.contiguous(), boxes, copies, values, seeds)
     how = (size, splines.taps, mode, program.codes, reading.dtype)
-    return load().warp(x, rows, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
+    return load().warp(x, matrices, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
 
 
 def warp_pair(
     reading: Reading, labels: Reading, voxel_map: VoxelMap, view: View | None = None
 ) -> tuple[Volume, Volume]:
-    """Read a volume linearly and labels on its grid through a map, by one kernel."""
+    """Sample a volume linearly, and labels on its grid, through a map by one kernel."""
     x, size = reading.x, voxel_map.size
     program = _Program.of(reading.operations, size, view)
     values, seeds = program.tables(len(x)) if reading.operations else (None, None)
     fills = _fill_table(reading.fill, x, "linear"), _fill_table(labels.fill, labels.x, "nearest")
     tables = (values, seeds, *fills)
-    rows, splines, (values, seeds, *outside) = _placed(x.device, voxel_map, tables)
+    matrices, splines, (values, seeds, *outside) = _placed(x.device, voxel_map, tables)
     moved = (*(value.contiguous() for value in outside), values, seeds)
     how = (size, splines.taps, program.codes, reading.dtype)
-    return load().warp_pair(x, labels.x, rows, *splines[:3], *moved, *how)  # type: ignore[no-any-return]
+    return load().warp_pair(x, labels.x, matrices, *splines[:3], *moved, *how)  # type: ignore[no-any-return]
 
 
 def _placed(
     device: torch.device, voxel_map: VoxelMap, tables: Sequence[Array | None]
 ) -> tuple[Tensor, _Splines, list[Any]]:
-    """Bring a map to a device, and with it, in the same copy, the tables of a call.
+    """Copy a map and the tables of a call to a device, in a single copy.
 
     Returns:
-        Matrices, float32 [B, 3, 4]; what the control points become; the tables.
+        Matrices, float32 [B, 3, 4]; the displacement for the kernel; the tables.
     """
-    matrix, control_points, bent, size, _ = voxel_map
-    lattice = None if bent is None else host(bent)
+    matrix, control_points, given, size, _ = voxel_map
+    lattice = None if given is None else host(given)
     splines, key, taps, known = _Splines(None, None, None, 0), None, 0, _shared.get()
-    new: list[Any] = []  # what the splines are made of, where they are not known
+    new: list[Any] = []  # tables of splines that are not cached
     if control_points is not None:
         assert lattice is not None
         points = _vectors(matrix, control_points)
@@ -144,7 +147,7 @@ def _placed(
         else:
             weights, taps = _spline(control_points.shape[2:], lattice, size)
             new = [points, *weights]
-    rows, *moved = _move(device, matrix[:, :3], *tables, *new)
+    matrices, *moved = _move(device, matrix[:, :3], *tables, *new)
     moved, new = moved[: len(tables)], moved[len(tables) :]
     if new:
         points, along_i, lowest_i, along_j, lowest_j, along_k = new
@@ -152,11 +155,11 @@ def _placed(
         splines = _Splines(columns, along_j, lowest_j, taps)
         if known is not None and key is not None:
             known[key] = splines
-    return rows.contiguous(), splines, moved
+    return matrices.contiguous(), splines, moved
 
 
 class _Splines(NamedTuple):
-    """The displacement as the warp wants it; see ``torchio_gpu_kernels.warp.Map``."""
+    """Displacement in the layout of the warp kernel; see ``torchio_gpu_kernels.warp.Map``."""
 
     columns: Tensor | None
     along_j: Tensor | None
@@ -169,7 +172,7 @@ _shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", defa
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Within, images that bend alike share what is made of their control points."""
+    """Let images with equal control points share the tables of these, within the block."""
     token = _shared.set({})
     try:
         yield
@@ -178,25 +181,25 @@ def sharing() -> Iterator[None]:
 
 
 def _key(device: torch.device, size: Triple, points: Array, lattice: np.ndarray) -> Hashable:
-    """What columns depend on; None where the host does not know it."""
+    """Return the cache key of spline tables, or None if the control points are on a device."""
     if isinstance(points, Tensor):
         return None
     return device, size, points.shape, points.tobytes(), lattice.tobytes()
 
 
 class _Program(NamedTuple):
-    """Pointwise operations as a kernel wants them: see ``torchio_gpu_kernels.program``."""
+    """Pointwise operations encoded for a kernel; see ``torchio_gpu_kernels.program``."""
 
     codes: list[int]
-    values: list[Array]  # of each operation, [1 or B, n]
+    values: list[Array]  # parameters of each operation, [1 or B, n]
     seeds: list[Array]  # [B] int64
 
     @staticmethod
     def of(operations: Sequence[Operation], size: Triple, view: View | None) -> _Program:
-        """Lay the numbers of operations side by side.
+        """Encode operations.
 
         Args:
-            operations: What to do, in order.
+            operations: Operations, in order.
             size, view: As for :class:`.pointwise.Program`.
         """
         from torchio_gpu_kernels import program
@@ -216,18 +219,20 @@ class _Program(NamedTuple):
         return _Program(codes, values, seeds)
 
     def tables(self, batch: int) -> tuple[Array, Array]:
-        """Numbers [B, V] and seeds [B, S], as tensors where some of them are."""
+        """Return parameters [B, V] and seeds [B, S], as tensors if any of them is one."""
         seeds = side_by_side([s[:, None] for s in self.seeds], batch, np.int64)
         return side_by_side(self.values, batch, np.float32), seeds
 
 
 def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
-    """Columns [1 or B, n] of all samples in one table, on a device or with a gradient if any is."""
+    """Concatenate columns [1 or B, n] to one table [B, N], a tensor if any of them is one."""
     widths = [column.shape[1] for column in columns] or [1]
     if not any(isinstance(column, Tensor) for column in columns):
         table = np.zeros((batch, sum(widths)), dtype=dtype)
         start = 0
-        with np.errstate(over="ignore"):  # becomes infinite, as in torch
+        with np.errstate(
+            over="ignore"
+        ):  # values too large for float32 become infinite, as in torch
             for column, width in zip(columns, widths, strict=False):
                 table[:, start : start + width] = column
                 start += width
@@ -243,7 +248,7 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
 
 
 def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
-    """Bring arrays to a device in one copy, float64 as float32; tensors are moved by torch."""
+    """Copy arrays to a device in one copy, float64 as float32; torch moves tensors."""
     plain = [
         a.astype(np.float32) if a.dtype == np.float64 else a
         for a in arrays
@@ -260,24 +265,24 @@ def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
 
 
 def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
-    """Values outside, [B, C]: float32, or int64 where whole numbers are moved."""
+    """Return fill values, [B, C]: float32, or int64 for integers that are not interpolated."""
     whole = mode != "linear" and not x.is_floating_point()
     if isinstance(fill, Tensor):
         return fill.to(x.dtype).to(torch.int64) if whole else fill.to(torch.float32)
-    # whatever is not 0 is true
+    # a bool volume takes any nonzero fill as True
     value = bool(fill) if whole and x.dtype == torch.bool else fill
     return np.full(x.shape[:2], value, dtype=np.int64 if whole else np.float32)
 
 
 def _boxes(fields: Sequence[FieldOfView]) -> np.ndarray | None:
-    """Ends of fields for the coordinates of a kernel, [F, B, 2, 3]."""
+    """Return the ends of fields of view, for the coordinates of a kernel, [F, B, 2, 3]."""
     if not fields:
         return None
     return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in fields])
 
 
 def _vectors(matrix: Array, control_points: Array) -> Array:
-    """Control points in input voxels, [B, 3, N0, N1, N2]."""
+    """Return control points in input voxels, [B, 3, N0, N1, N2]."""
     _, matrix, points = common(matrix, control_points)
     moved = matrix[:, :3, :3] @ points.reshape(*points.shape[:2], -1)
     return moved.reshape(points.shape)  # type: ignore[no-any-return]
@@ -286,12 +291,12 @@ def _vectors(matrix: Array, control_points: Array) -> Array:
 def _spline(
     counts: Sequence[int], lattice: np.ndarray, size: Triple
 ) -> tuple[list[np.ndarray], int]:
-    """Weights of the control points along each axis, and which of them a voxel depends on.
+    """Compute weights of control points along each axis, and the lowest one that each voxel uses.
 
     Returns:
-        Weights [1 or B, I, N0] and lowest control point [1 or B, I] along I; the same along J, with
-        more rows than there are, so that every tile finds its own; weights [1 or B, N2, K] along
-        K. Second, how many neighbouring control points the rows of a tile can depend on.
+        Weights [1 or B, I, N0] and lowest control point [1 or B, I] along I; likewise along J,
+        padded to whole tiles; weights [1 or B, N2, K] along K. Second, the number of neighbouring
+        control points that the rows of a tile can depend on.
     """
     from torchio_gpu_kernels.tiles import ROWS, TAPS, reach
 
@@ -311,9 +316,9 @@ def _spline(
 
 @lru_cache(maxsize=256)
 def _voxels(size: Triple, rows: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Voxels along I, J and K one after another, which axis each is of, and where J and K begin.
+    """Return voxels along I, J and K in one array, their axes, and the starts of J and K.
 
-    Those along J are followed by copies of the last one, up to a multiple of ``rows``.
+    Voxels along J are padded with the last one to a multiple of ``rows``.
     """
     i, j, k = size
     more = -(-j // rows) * rows

@@ -1,4 +1,4 @@
-"""Getting the few numbers of a launch to where the voxels are."""
+"""Copies of small parameter arrays from the host to the device of the voxels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...arrays import Array, send
 
-#: Each array of a packed copy begins at a multiple of so many bytes, as wide loads want it.
+#: Alignment of each array in a packed copy, in bytes: that of the widest load of a GPU.
 _ALIGNED = 16
-#: torch has no public way from numpy's dtypes to its own.
+#: Dtypes of torch by those of numpy, for which torch has no public function.
 _DTYPES = {
     np.dtype(name): getattr(torch, name)
     for name in ("float64", "float32", "int64", "int32", "int16", "uint8", "int8", "bool")
@@ -22,10 +22,10 @@ _DTYPES = {
 
 
 def to_device(device: torch.device, *arrays: Array) -> list[Tensor]:
-    """Bring small floating arrays to ``device`` as float64 tensors, host ones in a single copy.
+    """Copy small floating arrays to ``device`` as float64 tensors, numpy arrays in a single copy.
 
-    Arrays are packed into one pinned buffer and copied without waiting; tensors, which live on a
-    device or carry a gradient, are moved by torch itself.
+    Arrays are packed into one pinned buffer and copied asynchronously; tensors, which are on a
+    device or have a gradient, are moved by torch.
     """
     plain = [a.astype(np.float64, copy=False) for a in arrays if isinstance(a, np.ndarray)]
     parts = iter(packed(device, plain))
@@ -35,12 +35,12 @@ def to_device(device: torch.device, *arrays: Array) -> list[Tensor]:
 
 
 def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
-    """Bring arrays of any dtype to ``device``, in a single copy that is not waited for.
+    """Copy arrays of any dtype to ``device``, in a single asynchronous copy.
 
     On the CPU, tensors share the memory of the arrays.
     """
-    tape = _tape.get()
-    if device.type == "cpu" and tape is None:
+    copies = _active.get()
+    if device.type == "cpu" and copies is None:
         return [torch.from_numpy(a if a.flags.writeable else a.copy()) for a in arrays]
     starts, end = [], 0
     for a in arrays:
@@ -48,68 +48,68 @@ def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         end += -(-a.nbytes // _ALIGNED) * _ALIGNED
     if not end:
         return [torch.empty(a.shape, dtype=_DTYPES[a.dtype], device=device) for a in arrays]
-    served = None if tape is None else tape.next(end)
-    if served is not None:  # while a graph is captured, no host memory can be pinned
-        moved = served
+    replayed = None if copies is None else copies.next(end)
+    if replayed is not None:  # no host memory can be pinned while a graph is captured
+        moved = replayed
     else:
         buffer = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        view = buffer.numpy()
-        view.fill(0)  # by numpy, which wakes no threads for so few bytes
+        content = buffer.numpy()
+        content.fill(0)  # numpy starts no threads for so few bytes, torch does
         for a, start in zip(arrays, starts, strict=True):
-            view[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
-        moved = send(buffer, device) if tape is None else tape.move(buffer, device)
+            content[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+        moved = send(buffer, device) if copies is None else copies.move(buffer, device)
     return [
         moved[start : start + a.nbytes].view(_DTYPES[a.dtype]).view(a.shape)
         for a, start in zip(arrays, starts, strict=True)
     ]
 
 
-class Tape:
-    """The numbers that a call brings to a device: written down, or replaced by others.
+class PackedCopies:
+    """Packed copies that a call makes to a device: recorded, or replaced by given ones.
 
     Args:
-        served: What to hand out in place of them, buffer by buffer; by default, they are copied as
-            ever, and kept in ``buffers``.
+        replayed: Buffers on the device that replace the copies, in order; by default, copies are
+            made, and recorded in ``buffers``.
     """
 
-    def __init__(self, served: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, replayed: Sequence[Tensor] | None = None) -> None:
         self.buffers: list[Tensor] = []
-        self._served = None if served is None else iter(served)
+        self._replayed = None if replayed is None else iter(replayed)
 
     def next(self, size: int) -> Tensor | None:
-        """Return the bytes that are handed out in place of the next packed copy, if any are.
+        """Return the buffer that replaces the next packed copy, or None when recording.
 
         Raises:
-            RuntimeError: They are not as many as this copy has.
+            RuntimeError: The buffer does not have ``size`` bytes, or none is left.
         """
-        if self._served is None:
+        if self._replayed is None:
             return None
-        served = next(self._served, None)
-        if served is None or len(served) != size:
-            given = "none are left" if served is None else f"there are {len(served)}"
+        buffer = next(self._replayed, None)
+        if buffer is None or len(buffer) != size:
+            given = "none are left" if buffer is None else f"there are {len(buffer)}"
             raise RuntimeError(f"a call brings {size} bytes to the device where {given}")
-        return served
+        return buffer
 
     def move(self, buffer: Tensor, device: torch.device) -> Tensor:
-        """Write a packed copy down, and return its bytes on the device."""
+        """Record a packed copy, and return its bytes on the device."""
         self.buffers.append(buffer)
         if device.type == "meta":
             return torch.empty(buffer.shape, dtype=torch.uint8, device=device)
         return send(buffer, device)
 
     @contextmanager
-    def running(self) -> Iterator[Tape]:
-        """Let all packed copies within go by this tape."""
-        token = _tape.set(self)
+    def running(self) -> Iterator[PackedCopies]:
+        """Record or replace all packed copies within the block."""
+        token = _active.set(self)
         try:
             yield self
         finally:
-            _tape.reset(token)
+            _active.reset(token)
 
 
-_tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
+_active: ContextVar[PackedCopies | None] = ContextVar("packed_copies", default=None)
 
 
 def indices(array: np.ndarray, device: torch.device) -> Tensor:
-    """Bring whole numbers to ``device`` as int64."""
+    """Copy whole numbers to ``device`` as int64."""
     return packed(device, [array.astype(np.int64)])[0]

@@ -1,5 +1,5 @@
-"""The readable definition of every operation, in plain torch.
+"""Implementations in plain torch.
 
-A kernel is a claim about one of these functions. They expect arguments that the functional layer
-has checked and brought to the device of the voxels.
+Kernels are tested against these functions, which expect arguments that the public functions have
+checked and copied to the device of the voxels.
 """

@@ -1,4 +1,4 @@
-"""Filling of what was read from outside a field of view; see :mod:`..fields_of_view`."""
+"""Fill of voxels that were read outside a field of view; see :mod:`..fields_of_view`."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from torch import Tensor
 from ...shapes import Grid, Volume
 from ..fields_of_view import TIE, FieldOfView
 
-#: Ends of a field of view, as bytes of [B, 3] float64 each.
+#: Ends of a field of view, as the bytes of two [B, 3] float64 arrays, which can be dictionary keys.
 Ends = tuple[bytes, bytes]
-#: Box in the coordinates of a grid: its middle, [B or 1, 1, 3, 1, 1], and half its length, for each
-#: axis or for all, [B or 1, 1, 3 or 1, 1, 1].
+#: Box in the coordinates of a grid: its centre, [B or 1, 1, 3, 1, 1], and half its length, per axis
+#: or for all axes, [B or 1, 1, 3 or 1, 1, 1].
 Box = tuple[Tensor, Tensor]
 
 
 def fill_along_axes(out: Volume, matrix: np.ndarray, fields: Sequence[FieldOfView]) -> Volume:
-    """Fill what was read from outside, where the map keeps axes parallel.
+    """Fill voxels that were read outside fields of view, for a map that keeps axes parallel.
 
     Args:
         out: Voxels that were read, [B, C, I, J, K].
-        matrix: From its voxels to those of the source, [B, 4, 4].
+        matrix: Map from its voxels to those of the source, [B, 4, 4].
         fields: Fields of view, oldest first.
     """
     linear, offset = matrix[:, :3, :3], matrix[:, :3, 3]
     for field in fields:
         known, everything = torch.ones(1, dtype=torch.bool, device=out.device), True
         for axis, n in enumerate(out.shape[2:]):
-            row = abs(linear[:, :, axis]).argmax(1)[:, None]  # [B, 1], the source's axis
-            scale = np.take_along_axis(linear[:, :, axis], row, 1)
+            source = abs(linear[:, :, axis]).argmax(1)[:, None]  # [B, 1], axis of the source
+            scale = np.take_along_axis(linear[:, :, axis], source, 1)
             start, low, high = (
-                np.take_along_axis(each, row, 1) for each in (offset, field.low, field.high)
+                np.take_along_axis(each, source, 1) for each in (offset, field.low, field.high)
             )
             at = scale * np.arange(n) + start  # [B, N]
             inside = (at + TIE >= low) & (at + TIE < high)
@@ -49,7 +49,7 @@ def fill_along_axes(out: Volume, matrix: np.ndarray, fields: Sequence[FieldOfVie
 
 
 def ends_of(field: FieldOfView) -> Ends:
-    """Return the ends of a field of view as bytes, by which equal ones are known."""
+    """Return the ends of a field of view as bytes, by which equal ones are identified."""
     low, high = (np.asarray(end, np.float64).tobytes() for end in field[:2])
     return low, high
 
@@ -57,12 +57,12 @@ def ends_of(field: FieldOfView) -> Ends:
 def boxes_on_grid(
     fields: Sequence[FieldOfView], source: Sequence[int], normalised: bool, like: Tensor
 ) -> dict[Ends, Box]:
-    """Return the different boxes of some fields of view, in the coordinates of a grid.
+    """Return the distinct boxes of fields of view, in the coordinates of a grid.
 
     Args:
         fields: Fields of view.
         source: Voxels of the volume that is read.
-        normalised: Coordinates are those of ``F.grid_sample``, not voxels.
+        normalised: True for the coordinates of ``F.grid_sample``, False for voxels.
         like: A tensor of the device and dtype of the grid.
     """
     boxes: dict[Ends, Box] = {}
@@ -77,30 +77,30 @@ def boxes_on_grid(
 
 
 def inside_boxes(grid: Grid, boxes: dict[Ends, Box], spare: bool) -> dict[Ends, Tensor]:
-    """Return which points lie within each box, [B, 1, I, J, K] bool.
+    """Return a mask of the points inside each box, [B, 1, I, J, K] bool.
 
     Args:
         grid: Coordinates, [B, I, 3, J, K].
         boxes: From :func:`boxes_on_grid`.
-        spare: The grid may be written over.
+        spare: True if the grid may be overwritten.
     """
     inside: dict[Ends, Tensor] = {}
     for number, (ends, (middle, half)) in enumerate(boxes.items(), 1):
-        over = spare and number == len(boxes)  # further boxes look at the grid again
+        over = spare and number == len(boxes)  # the other boxes still need the grid
         distance = (grid.sub_(middle) if over else grid - middle).abs_()
         if half.shape[2] == 1:
             within = distance.amax(2) < half[:, :, 0]
-        else:  # comparisons are slow: one for all axes
+        else:  # comparisons are slow: one for all axes instead of three
             within = distance.sub_(half).amax(2) < 0
-        inside[ends] = within[:, None]  # NaN is not
+        inside[ends] = within[:, None]  # NaN coordinates compare as outside
     return inside
 
 
 def fill_outside(out: Volume, fields: Sequence[FieldOfView], inside: dict[Ends, Tensor]) -> Volume:
-    """Fill what was read from outside, point by point.
+    """Fill voxels that were read outside fields of view, for any map.
 
     Args:
-        out: Voxels that were read, [B, C, I, J, K]; it may be written over.
+        out: Voxels that were read, [B, C, I, J, K]; it may be overwritten.
         fields: Fields of view, oldest first.
         inside: From :func:`inside_boxes`.
     """
@@ -117,7 +117,7 @@ def fill_outside(out: Volume, fields: Sequence[FieldOfView], inside: dict[Ends, 
 def _middle_and_half(
     low: bytes, high: bytes, source: Sequence[int], normalised: bool
 ) -> tuple[np.ndarray, bool]:
-    """Return a :data:`Box` on the host, [2, B or 1, 3], and whether halves are equal."""
+    """Return a :data:`Box` on the host, [2, B or 1, 3], and True if half lengths are equal."""
     ends = np.stack([np.frombuffer(end).reshape(-1, 3) for end in (low, high)])
     parts = np.stack((ends.sum(0), ends[1] - ends[0])) / 2
     parts[0] -= TIE

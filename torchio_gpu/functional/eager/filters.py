@@ -1,8 +1,8 @@
 """Filters: linear maps along the voxel axes, as matrices, and the exchange of patches.
 
-A Gaussian with its mirrored border, or the loss of resolution along an axis, is a small dense
-matrix per sample. As a matrix it needs no padding, takes any width, and its gradient is the
-product's.
+A Gaussian with mirrored border, or the loss of resolution along an axis, is a small matrix per
+sample. A matrix product needs no padding, has the same cost for any width, and brings its own
+gradient.
 """
 
 from __future__ import annotations
@@ -24,29 +24,31 @@ from ...shapes import Triple, Volume
 from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 
-#: Where the Gaussian is cut off, in standard deviations, as by scipy.ndimage.
+#: Truncation of the Gaussian, in standard deviations, as in scipy.ndimage.
 _TRUNCATE = 4.0
-#: Wider Gaussians than reach as many voxels are cut there.
+#: Truncation of the Gaussian, in voxels, where its width is on a device and so unknown.
 _REACH = 1024
-_TINY = 1e-6  # voxels: a Gaussian of this width is the identity
-_TIE = 1e-6  # voxels
-#: So many indices of voxels are made at once: they should stay in a cache.
+#: Smallest standard deviation, in voxels: it avoids a division by 0, and is the identity.
+_TINY = 1e-6
+#: Tolerance, in voxels, for the rounding of positions that lie on a tie.
+_TIE = 1e-6
+#: Voxel indices that are computed at once: they should stay in the CPU cache.
 _INDICES = 2**16
-#: Rows of a banded matrix that are multiplied at once.
+#: Matrix rows in a block of a banded matrix.
 _ROWS = 32
-#: Of a Gaussian of standard deviation 1, the full width at half maximum.
+#: Full width at half maximum of a Gaussian of standard deviation 1.
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
 def gaussian(size: int, std: Array) -> Array:
-    """A Gaussian on an axis that is mirrored at its ends, as what :func:`convolution` takes.
+    """Return a Gaussian on an axis that is mirrored at its ends, for :func:`convolution`.
 
     The mirror stands half a voxel outside, ``... c b a | a b c ...``: scipy's 'reflect'. The
     axis with its mirror images has a period of twice its size.
 
     Args:
         size: Voxels along the axis.
-        std: In voxels, [B]; 0 for none.
+        std: Standard deviation in voxels, [B]; 0 for no blur.
 
     Returns:
         Weight at each distance in voxels from 0 to 3 size - 1, mirror images included, [B, 3 size].
@@ -66,7 +68,7 @@ def gaussian(size: int, std: Array) -> Array:
 
 
 def convolution(kernel: Tensor) -> Tensor:
-    """The matrix of a convolution on a mirrored axis, [B, size, size].
+    """Return the matrix of a convolution on a mirrored axis, [B, size, size].
 
     Args:
         kernel: From :func:`gaussian`, on the device, [B, 3 size].
@@ -80,7 +82,7 @@ def convolution(kernel: Tensor) -> Tensor:
 def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     """Convolve with a Gaussian along each axis.
 
-    Each product puts the axis it is for in front of the others: after three, they stand as before.
+    Each product moves its axis to the front: after three, the axes are in their original order.
 
     Args:
         x: Volume in float32 or float64.
@@ -93,7 +95,7 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     def product(y: Tensor, matrix: Tensor) -> Tensor:
         blocks, n = bands(matrix), matrix.shape[1]
         each = matrix.expand(batch, -1, -1).repeat_interleave(channels, 0)
-        return _together((each[:, to, at] @ y[:, at] for to, at in blocks), 1, n)
+        return _join((each[:, to, at] @ y[:, at] for to, at in blocks), 1, n)
 
     with full_precision(x.device):
         for axis in (2, 1, 0):
@@ -117,18 +119,18 @@ def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
         size = list(y.shape)
         size[2 + axis] = matrix.shape[1]
         parts = (part(y, matrix[:, None], to, at) for to, at in bands(matrix))
-        return _together(parts, (2, 3, 3)[axis], matrix.shape[1]).view(size)
+        return _join(parts, (2, 3, 3)[axis], matrix.shape[1]).view(size)
 
     with full_precision(x.device):
         return local_product(product, x.to(work), matrix.to(work), 2 + axis).to(x.dtype)
 
 
 def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
-    """Rows and columns of the parts of matrices [B, M, N] that hold all but zeros.
+    """Return rows and columns of blocks of matrices [B, M, N] that cover all nonzero entries.
 
-    What a filter of some width costs a voxel must not depend on the size of the volume. Where the
-    host cannot look at the matrices without waiting, and where they are small, all is one part; so
-    it is where they want a gradient, which zeros have, too.
+    With blocks, the cost of a filter per voxel does not depend on the size of the volume. There is
+    a single block where the matrices are on a device, whose entries the host cannot read without
+    waiting, where they are small, and where they need a gradient, which zeros have, too.
     """
     rows, columns = matrix.shape[1:]
     if matrix.device.type != "cpu" or matrix.requires_grad or columns < 4 * _ROWS:
@@ -142,8 +144,8 @@ def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
     return found
 
 
-def _together(parts: Iterator[Tensor], dim: int, size: int) -> Tensor:
-    """Parts of a product that follow each other along an axis of this size as one tensor."""
+def _join(parts: Iterator[Tensor], dim: int, size: int) -> Tensor:
+    """Concatenate parts along an axis that has ``size`` elements in total."""
     part = next(parts)
     if part.shape[dim] == size:
         return part
@@ -159,16 +161,16 @@ def _together(parts: Iterator[Tensor], dim: int, size: int) -> Tensor:
 
 
 class Slices(NamedTuple):
-    """The two thick slices about each voxel, below and above, of each sample."""
+    """Two thick slices next to each voxel, below and above, of each sample."""
 
-    place: Array  # [B, size, 2], position of their middle in voxels, within the image
-    weight: Array  # [B, size, 2], by linear interpolation
+    place: Array  # [B, size, 2], position of their centres in voxels, inside the image
+    weight: Array  # [B, size, 2], of linear interpolation
 
 
 def thick_slices(size: int, factor: Array) -> Slices:
-    """Slices ``factor`` [B] times as thick as voxels, as many as cover ``size`` of them.
+    """Return slices ``factor`` [B] times as thick as voxels, enough to cover ``size`` voxels.
 
-    They share the middle of the image; beyond the outer ones, these go on.
+    They share the centre of the image; beyond the outer slices, these are repeated.
     """
     xp, factor, voxel = common(factor[:, None], np.arange(float(size)))
     final = xp.ceil(size / factor - _TIE) - 1  # [B, 1], number of the last slice
@@ -184,13 +186,13 @@ def thick_slices(size: int, factor: Array) -> Slices:
 
 
 def nearest(place: Array) -> tuple[Any, Any]:
-    """The voxels nearest to positions: two, where both are equally near, or twice the same."""
+    """Return the two voxels nearest to each position if it is a tie; else the nearest, twice."""
     xp, place = common(place)
     return xp.ceil(place - 0.5 - _TIE), xp.floor(place + 0.5 + _TIE)
 
 
 def slice_profile(factor: Array) -> Array:
-    """Standard deviation in voxels of what turns a voxel's width into that of a slice, [B]."""
+    """Return the standard deviation, in voxels, that widens a voxel to a thick slice, [B]."""
     xp, factor = common(factor)
     return xp.sqrt((factor**2 - 1).clip(_TINY)) / _FWHM  # type: ignore[no-any-return]
 
@@ -200,8 +202,8 @@ def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
 
     Args:
         x: Volume in float32 or float64.
-        taps: Voxels that each voxel is made of, [B, N, T], whole numbers in float64.
-        weight: What each contributes, [B, N, T].
+        taps: Voxels that contribute to each voxel, [B, N, T], whole numbers in float64.
+        weight: Their weights, [B, N, T].
         axis: The axis across the slices.
     """
     size = taps.shape[1]
@@ -212,12 +214,12 @@ def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
 def anisotropy_antialiased(
     x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: int
 ) -> Volume:
-    """The same where a slice is the mean under a Gaussian.
+    """Sample at thick slices that are Gaussian means, then interpolate linearly at the voxels.
 
     Args:
-        x, axis: As there.
+        x, axis: See :func:`anisotropy`.
         place, weight: See :class:`Slices`.
-        std: Of the Gaussian in voxels, [B].
+        std: Standard deviation of the Gaussian in voxels, [B].
     """
     voxel = ramp(place.shape[1], x.device)
     distance = (voxel - place[..., None]) / std[:, None, None, None]
@@ -226,7 +228,7 @@ def anisotropy_antialiased(
 
 
 def anisotropy_nearest(x: Volume, source: Tensor, axis: int) -> Volume:
-    """Take each voxel from another along an axis, [B, N]: moved, never mixed."""
+    """Replace each voxel by the one at index ``source`` [B, N] along an axis."""
     shape = [len(source), 1, 1, 1, 1]
     shape[2 + axis] = source.shape[1]
     return torch.take_along_dim(x, source.long().view(shape), 2 + axis)
@@ -242,15 +244,15 @@ def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
     """
     batch, channels, i, j, k = x.shape
     inside = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in patch)).view(-1, 3)
-    # flat indices, of [n] voxels of a patch and of the first voxels of all patches, [B, T, 2]
+    # flat indices of the voxels of a patch, [n], and of the first voxels of all patches, [B, T, 2]
     offset, corner = ((at[..., 0] * j + at[..., 1]) * k + at[..., 2] for at in (inside, locations))
-    rows = torch.arange(batch * channels, device=x.device).view(batch, channels) * (i * j * k)
-    pairs = corner.permute(1, 2, 0)[..., None, None] + rows[..., None]  # [T, 2, B, C, 1]
+    starts = torch.arange(batch * channels, device=x.device).view(batch, channels) * (i * j * k)
+    pairs = corner.permute(1, 2, 0)[..., None, None] + starts[..., None]  # [T, 2, B, C, 1]
     return _Exchange.apply(x, pairs, offset)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Exchange(Function):
-    """Elements of a tensor exchanged in pairs; its own inverse when done backwards."""
+    """Exchange of elements of a tensor in pairs; the reverse order is its inverse and gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
@@ -265,26 +267,28 @@ class _Exchange(Function):
 
 
 def _exchange(x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
-    """A copy in which groups of elements have changed places, one pair of groups after another.
+    """Return a copy in which groups of elements are exchanged, one pair of groups after another.
 
     Args:
-        x: Anything.
+        x: Any tensor.
         pairs: Flat index of the first element of both sides of each exchange, [T, 2, ..., 1].
         offset: Flat index of the elements of a group, relative to its first, [N].
     """
     out = x.clone(memory_format=torch.contiguous_format)
     flat, offset = _as_numpy(out.view(-1)), _as_numpy(offset)
     heres, theres = _as_numpy(pairs), _as_numpy(pairs.flip(1))
-    some = max(1, _INDICES // max(1, pairs[:1].numel() * len(offset)))  # exchanges at a time
-    for first in range(0, len(pairs), some):
-        steps = slice(first, first + some)
+    count = max(1, _INDICES // max(1, pairs[:1].numel() * len(offset)))  # exchanges at a time
+    for first in range(0, len(pairs), count):
+        steps = slice(first, first + count)
         for here, there in zip(heres[steps] + offset, theres[steps] + offset, strict=True):
             flat[here] = flat[there]
     return out
 
 
 def _as_numpy(x: Tensor) -> Any:
-    """Memory of the host as an array, whose indexing is four times as quick as a tensor's."""
+    """Return a CPU tensor as an array, whose indexing is four times as fast as a tensor's."""
     if x.device.type != "cpu":
         return x
-    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()  # only bits are moved
+    return (
+        x.view(torch.int16) if x.dtype == torch.bfloat16 else x
+    ).numpy()  # the exchange copies bits

@@ -1,7 +1,7 @@
 """Intensity operations on single voxels: bias field, gamma, noise, clamp.
 
-Each function may overwrite its volume when told that it ``owns`` it: between the steps of one
-pointwise run nobody else sees the voxels.
+A function may overwrite its volume if it ``owns`` it: an intermediate result of a fused pointwise
+pass is not visible outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .separable import Factors, expand
 
 @lru_cache(maxsize=64)
 def _powers(size: int, order: int) -> np.ndarray:
-    """Powers 0 .. order of coordinates from -1 to 1, [1, size, order + 1]; a lone voxel is at 0."""
+    """Return powers 0 .. order of coordinates in [-1, 1], [1, size, order + 1]; 0 for one voxel."""
     axis = (2 * np.arange(size) - (size - 1)) / max(size - 1, 1)
     return (axis[:, None] ** np.arange(order + 1))[None]
 
@@ -34,14 +34,14 @@ def bias_factors(
     whole: Sequence[int],
     first: np.ndarray | None = None,
 ) -> Factors:
-    """The polynomial of a bias field in factors: powers of each axis' coordinates.
+    """Return the polynomial of a bias field in factors: powers of the coordinates of each axis.
 
     Args:
         size: Voxels of the volume along I, J, K.
         coefficients: [B, M].
-        order: Of the polynomial.
-        whole: Voxels of the volume that the field covers, of which this one may be a window.
-        first: Which of its voxels is the first here, [B, 3].
+        order: Degree of the polynomial.
+        whole: Shape of the volume that the field covers, from which this one may be cut.
+        first: Voxel of that volume that is voxel (0, 0, 0) here, [B, 3].
     """
     xp, coefficients = common(coefficients)
     where = {} if xp is np else {"device": coefficients.device}
@@ -51,9 +51,11 @@ def bias_factors(
     dense[:, i, 0, j, k] = coefficients
     along_i, along_j, along_k = (_powers(length, order) for length in whole)
     if first is not None:
-        rows = (first[:, axis, None] + np.arange(n) for axis, n in enumerate(size))  # [B, n] each
-        along = zip((along_i, along_j, along_k), rows, strict=True)
-        along_i, along_j, along_k = (powers[0, row] for powers, row in along)
+        indices = (
+            first[:, axis, None] + np.arange(n) for axis, n in enumerate(size)
+        )  # [B, n] each
+        along = zip((along_i, along_j, along_k), indices, strict=True)
+        along_i, along_j, along_k = (powers[0, at] for powers, at in along)
         dense = (
             dense if len(dense) == len(first) else xp.broadcast_to(dense, (len(first), n, 1, n, n))
         )
@@ -61,13 +63,13 @@ def bias_factors(
 
 
 def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> Volume:
-    """``x exp(sum_ijk c_ijk X^i Y^j Z^k)`` with X, Y, Z in [-1, 1] between the outer voxel centres.
+    """Multiply by ``exp(sum_ijk c_ijk X^i Y^j Z^k)``, X, Y, Z in [-1, 1] at outer voxel centres.
 
     Args:
         x: Slab of a volume in float32 or float64.
         factors: From :func:`bias_factors` for the whole volume, on the device.
-        first: Row of the volume, along I, that the slab begins with.
-        owns: Whether ``x`` may be overwritten.
+        first: Plane of the volume, along I, with which the slab begins.
+        owns: True if ``x`` may be overwritten.
     """
     coefficients, along_i, along_j, along_k = factors
     along_i = along_i[:, first : first + x.shape[2]]
@@ -77,7 +79,7 @@ def bias_field(x: Volume, factors: Sequence[Tensor], first: int, owns: bool) -> 
 
 
 def gamma(x: Volume, log_gamma: Tensor) -> Volume:
-    """``sign(x) |x| ** exp(log_gamma)``; the gradient with respect to x is 0 where x is 0.
+    """Return ``sign(x) |x| ** exp(log_gamma)``; the gradient in x is 0 where x is 0.
 
     Args:
         x: Volume in float32 or float64.
@@ -86,7 +88,7 @@ def gamma(x: Volume, log_gamma: Tensor) -> Volume:
     exponent = log_gamma.exp().to(x.dtype)[:, :, None, None, None]
     if not (x.requires_grad or exponent.requires_grad):
         return x.abs().pow_(exponent).copysign_(x)
-    # |x| ** g has an infinite slope at 0 when g < 1: hold x = 0 out of the power.
+    # |x| ** g has an infinite slope at 0 if g < 1: exclude x = 0 from the power.
     zero = x == 0
     magnitude = torch.where(zero, torch.ones_like(x), x.abs())
     return torch.where(zero, torch.zeros_like(x), magnitude.pow(exponent).copysign(x))
@@ -100,59 +102,59 @@ def noise(
     rician: bool,
     active: Tensor | None,
     first: int,
-    rows: int,
+    planes: int,
     owns: bool,
 ) -> Volume:
-    """Gaussian noise ``x + n``, or Rician noise ``sqrt((x + n1)^2 + n2^2)``, n ~ N(mean, std^2).
+    """Add Gaussian noise ``x + n`` or Rician noise ``sqrt((x + n1)^2 + n2^2)``, n ~ N(mean, std^2).
 
     Voxel (c, i, j, k) of a sample takes number ((i C + c) J + j) K' + k of the sample's stream,
-    where K' is K rounded up to a multiple of 4: numbers are made four at a time, and each row
-    begins with fresh ones. Rows along I take numbers that follow each other; the second part takes
-    those after the last of the first.
+    where K' is K rounded up to a multiple of 4: numbers are generated four at a time, and each row
+    begins with new ones. Planes along I take consecutive numbers; n2 takes those after the last one
+    of n1.
 
     Args:
         x: Slab of a volume in float32 or float64.
-        mean, std: In the image's own units, [B].
+        mean, std: Mean and standard deviation, in the image's own units, [B].
         seeds: One stream of normal numbers per sample, [B] int64.
         rician: Add the noise to a complex image and return its magnitude.
         active: Samples to change, [B] bool; all of them if None.
-        first: Row of the volume, along I, that the slab begins with.
-        rows: Rows of the whole volume.
-        owns: Whether ``x`` may be overwritten.
+        first: Plane of the volume, along I, with which the slab begins.
+        planes: Number of planes of the whole volume.
+        owns: True if ``x`` may be overwritten.
     """
     batch, channels, slab, across, along = x.shape
     padded = -(-along // 4) * 4
-    per_row = channels * across * padded
+    per_plane = channels * across * padded
     mean, std = mean.to(x.dtype)[:, None], std.to(x.dtype)[:, None]
 
     def part(start: int) -> Tensor:
-        drawn = normals(seeds, slab * per_row, x.device, start).to(x.dtype)
+        drawn = normals(seeds, slab * per_plane, x.device, start).to(x.dtype)
         drawn = drawn.mul_(std).add_(mean)
         return drawn.view(batch, slab, channels, across, padded)[..., :along].transpose(1, 2)
 
-    change = part(first * per_row)
+    change = part(first * per_plane)
     if not rician:
-        # mean + std n is 0 for a sample left out, so it needs no mask
+        # mean and std are 0 for an inactive sample, so that no mask is needed
         return x.add_(change) if owns else change.add_(x)
-    out = torch.hypot(x + change, part((rows + first) * per_row))
+    out = torch.hypot(x + change, part((planes + first) * per_plane))
     return out if active is None else torch.where(active[:, None, None, None, None], out, x)
 
 
 def clamp(x: Volume, low: PerItem, high: PerItem, owns: bool) -> Volume:
-    """Values below ``low`` become ``low``, those above ``high`` become ``high``.
+    """Limit values to the range from ``low`` to ``high``.
 
     Args:
         x: Volume in float32 or float64.
         low, high: [B], infinite for no bound.
-        owns: Whether ``x`` may be overwritten.
+        owns: True if ``x`` may be overwritten.
     """
     low, high = (end.to(x.dtype)[:, None, None, None, None] for end in (low, high))
-    # one end after the other: torch does that several times as quickly as both at once
+    # two calls are several times as fast in torch as one with both bounds
     return x.clamp_(min=low).clamp_(max=high) if owns else x.clamp(min=low).clamp(max=high)
 
 
 def root(x: Tensor) -> Tensor:
-    """Square root whose gradient is 0, not infinite, where x is 0."""
+    """Return the square root, whose gradient is 0 instead of infinite where x is 0."""
     if not x.requires_grad:
         return x.sqrt()
     zero = x == 0

@@ -1,7 +1,7 @@
-"""Reading between voxels: weights along one axis, and readers that look at many voxels at once.
+"""Interpolation: weights along one axis, and readers of voxel neighbourhoods.
 
-Beyond the outermost voxel centres, the outermost voxels go on; a B-spline is mirrored there, as in
-ITK. What lies outside a field of view is filled by :mod:`.fields`.
+Beyond the outermost voxel centres, the outermost voxels are repeated; a B-spline is mirrored there,
+as in ITK. Voxels outside a field of view are filled by :mod:`.fields`.
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ from ...shapes import Grid, Volume
 from ..fields_of_view import TIE
 from .filters import along_axis
 
-#: Shares of labels this close count as the same.
+#: Tolerance for equal memberships of labels: above the rounding of sums of products in float32.
 _SAME = 1e-6
 
 
 def nearest_voxel(position: np.ndarray, size: int) -> np.ndarray:
-    """The voxel nearest to positions along an axis; of two, the second."""
+    """Return the voxel nearest to each position along an axis; the upper one of a tie."""
     return np.floor(position + (0.5 + TIE)).clip(0, size - 1)  # type: ignore[no-any-return]
 
 
 def linear_weights(position: np.ndarray, size: int) -> np.ndarray:
-    """What each voxel of an axis contributes at positions [B, N]: [B, N, size]."""
+    """Return weights of linear interpolation at positions [B, N] on an axis, [B, N, size]."""
     distance = position.clip(0, size - 1)[..., None] - np.arange(size)
     return (1 - abs(distance)).clip(0)  # type: ignore[no-any-return]
 
 
 def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
-    """The same by the cubic B-spline that passes through all voxels, mirrored at the outermost."""
+    """Return weights of interpolation by the cubic B-spline through all voxels, [B, N, size].
+
+    The axis is mirrored at its outermost voxels.
+    """
     first = np.floor(position) - 1
     taps = first[..., None] + np.arange(4)  # [B, N, 4]
     share = cubic_bspline(position[..., None] - taps)
     weights = np.zeros((*position.shape, size))
     voxels = _mirror(taps, size).astype(np.int64)
-    for tap in range(4):  # two taps may meet in one voxel
+    for tap in range(4):  # two taps may be one voxel
         at = voxels[..., tap : tap + 1]
         old = np.take_along_axis(weights, at, -1)
         np.put_along_axis(weights, at, old + share[..., tap : tap + 1], -1)
@@ -50,13 +53,13 @@ def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
 
 
 def _without_tails(weights: np.ndarray) -> np.ndarray:
-    """Leave out shares too small for float32, so that a voxel reaches some 16 others each way."""
+    """Set weights below float32 precision to 0: a voxel then reaches about 16 others each way."""
     return np.where(abs(weights) < 1e-9, 0, weights)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
 def spline_prefilter(size: int) -> np.ndarray:
-    """From voxels of an axis to B-spline coefficients, [size, size]: Unser 1999.
+    """Return the matrix from voxels to B-spline coefficients of an axis, [size, size]: Unser 1999.
 
     See https://doi.org/10.1109/79.799930. The axis is mirrored in its outermost voxels.
     """
@@ -68,7 +71,7 @@ def spline_prefilter(size: int) -> np.ndarray:
 
 
 def _mirror(voxel: Any, size: int) -> Any:
-    """Voxels beyond the ends of an axis as those that they mirror."""
+    """Replace voxels beyond the ends of an axis by their mirror images."""
     if size == 1:
         return voxel * 0
     folded = abs(voxel) % (2 * (size - 1))
@@ -76,7 +79,7 @@ def _mirror(voxel: Any, size: int) -> Any:
 
 
 def spline_coefficients(x: Volume) -> Volume:
-    """Coefficients of the cubic B-spline through all voxels of a volume in float32 or float64."""
+    """Return coefficients of the cubic B-spline through all voxels, for float32 or float64."""
     for axis, size in enumerate(x.shape[2:]):
         if size > 1:
             matrix = torch.from_numpy(spline_prefilter(size)).to(x.device, non_blocking=True)
@@ -85,7 +88,7 @@ def spline_coefficients(x: Volume) -> Volume:
 
 
 def spline_reader(x: Volume) -> Callable[[Grid], Volume]:
-    """Return a function that reads a float32 or float64 volume by its B-spline, 64 taps a point."""
+    """Return a function that samples a float volume by its B-spline, with 64 taps per point."""
     size = x.shape[2:]
     table = spline_coefficients(x).flatten(2)  # [B, C, N]
 
@@ -107,17 +110,17 @@ def spline_reader(x: Volume) -> Callable[[Grid], Volume]:
 
 
 def label_reader(x: Volume) -> Callable[[Grid], Volume]:
-    """Return a function that reads the labels with the largest share of the eight voxels around.
+    """Return a function that samples the label whose linearly interpolated membership is largest.
 
-    That is the label whose membership, interpolated linearly, is largest; of several, the
-    smallest. Memberships are never made into volumes: eight shares are compared with one another.
+    Ties go to the smallest label. No membership volumes are allocated: the weights of the eight
+    neighbouring voxels are compared.
     """
     size = x.shape[2:]
     table = x.flatten(2)
 
     def read(grid: Grid) -> Volume:
         first = grid.floor()
-        above = grid - first  # [B, I, 3, J, K], the share of the upper voxel along each axis
+        above = grid - first  # [B, I, 3, J, K], weight of the upper voxel along each axis
         labels, shares = [], []
         for corner in itertools.product((0, 1), repeat=3):
             at: Any = 0
@@ -144,6 +147,6 @@ def label_reader(x: Volume) -> Callable[[Grid], Volume]:
 
 
 def _look_up(table: Tensor, at: Tensor) -> Tensor:
-    """Values [B, C, I, J, K] of a table [B, C, N] at places [B, I, J, K]."""
+    """Return values [B, C, I, J, K] of a table [B, C, N] at indices [B, I, J, K]."""
     places = at.flatten(1)[:, None].expand(-1, table.shape[1], -1)
     return table.gather(2, places).view(*table.shape[:2], *at.shape[1:])

@@ -1,8 +1,8 @@
-"""k-space artifacts as their definitions read: a 3D Fourier transform, a change, and back.
+"""Definitions of k-space artifacts: a 3D Fourier transform, a change, and the inverse transform.
 
-k-space is *centred* here: frequency 0 stands at index n // 2 of each axis. What runs is in
-:mod:`torchio_gpu.functional.eager.phase_encode`, which does without most of the transforms and
-agrees with these functions.
+k-space is *centred* here: frequency 0 is at index n // 2 of each axis. The public functions run
+:mod:`torchio_gpu.functional.eager.phase_encode`, which avoids most of the transforms and agrees
+with these functions.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 from ...arrays import host, send
 from ...shapes import Volume
-from .phase_encode import SPACE, Planes, spike_frequencies
+from .phase_encode import SPACE, WeakenedPlanes, spike_frequencies
 
 
 def frequencies(lines: int) -> np.ndarray:
-    """Frequency of each line of centred k-space, in cycles per field of view: [lines] float64."""
+    """Return frequencies of the lines of centred k-space, in cycles per field of view."""
     return np.arange(lines, dtype=np.float64) - lines // 2
 
 
 def along(values: Tensor, axis: int) -> Tensor:
-    """Values of the lines along one axis, [..., N], to go with volumes: [..., 1, N, 1] etc."""
+    """Reshape values along one axis, [..., N], to broadcast with volumes: [..., 1, N, 1] etc."""
     shape = [1, 1, 1]
     shape[axis] = values.shape[-1]
     return values.reshape(*values.shape[:-1], *shape)
 
 
-def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
-    """Periodic weakening of k-space along the phase-encode axis: copies of the content along it."""
+def ghosting(x: Volume, planes: WeakenedPlanes, axis: int) -> Volume:
+    """Weaken planes of k-space periodically along the phase-encode axis."""
     lines = x.shape[2 + axis]
     missing = send(torch.as_tensor(planes.missing(frequencies(lines), lines)), x.device, x.dtype)
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
@@ -39,12 +39,12 @@ def ghosting(x: Volume, planes: Planes, axis: int) -> Volume:
 
 
 def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
-    """Points of k-space that are too bright: one plane wave each.
+    """Add bright points to k-space, each a plane wave in the image.
 
     Args:
         x: Volume.
         positions: Relative positions in centred k-space, from 0 to 1, [B, P, 3].
-        intensity: Of each spike, relative to the largest magnitude in k-space, [B, P].
+        intensity: Magnitude of each spike, relative to the largest magnitude in k-space, [B, P].
     """
     spectrum = fftshift(fftn(x, dim=SPACE), dim=SPACE)
     peak = spectrum.abs().amax(SPACE)  # [B, C]
@@ -61,15 +61,15 @@ def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
 
 
 def motion(x: Volume, moved: Tensor, owner: Tensor, axis: int, magnitude: bool) -> Volume:
-    """Lines of k-space that are taken from several poses of the content.
+    """Combine lines of k-space from several poses of the content.
 
     Args:
         x: Volume in the reference pose.
-        moved: In the other poses, [B, C, P, I, J, K].
-        owner: Which pose each line of centred k-space along ``axis`` is taken from, [B, N]: 0 for
-            the reference, p for ``moved[:, :, p - 1]``.
+        moved: Volumes in the other poses, [B, C, P, I, J, K].
+        owner: Pose of each line of centred k-space along ``axis``, [B, N]: 0 for the reference, p
+            for ``moved[:, :, p - 1]``.
         axis: The phase-encode axis.
-        magnitude: Whether the result is the magnitude of the image or its real part.
+        magnitude: Return the magnitude of the image; otherwise its real part.
     """
     poses = torch.cat([x[:, :, None], moved], 2)  # [B, C, 1 + P, I, J, K]
     dims = (3, 4, 5)

@@ -1,7 +1,7 @@
-"""Label maps: new labels for old, memberships, borders, connected components.
+"""Label maps: one-hot, remapping, contours, connected components.
 
-Components are found among runs, stretches of foreground along K, of which there are some tens of
-times fewer than voxels. Only the first and the last step touch voxels.
+Components are found among runs, which are sequences of foreground voxels along K. There are some
+tens of times fewer runs than voxels; only the first and the last step read voxels.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from ...memory import empty
 from ...shapes import Volume
-from .slabs import slab_rows
+from .slabs import slab_planes
 
-#: Labels of these types are looked up in a table of all that there can be.
+#: Dtypes with so few values that a lookup table has an entry for each.
 _SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16)
 
 
 def one_hot(x: Volume, num_classes: int) -> Volume:
-    """Memberships of labels 0 to ``num_classes - 1``, [B, N, I, J, K]; others belong to none."""
-    # compared in the type of the labels, which is several times as quick, if it can tell them apart
+    """Return masks of labels 0 to ``num_classes - 1``, [B, N, I, J, K], in the dtype of ``x``."""
+    # compare in the dtype of the labels, several times as fast, if it represents all classes
     dtype = x.dtype if num_classes <= _countable(x.dtype) else torch.float64
     labels = torch.arange(num_classes, device=x.device).to(dtype)
     labels = labels.view(1, -1, 1, 1, 1)
@@ -30,7 +30,7 @@ def one_hot(x: Volume, num_classes: int) -> Volume:
         return (x == labels).to(x.dtype)
     if x.device.type != "cpu":
         return (x == labels).view(x.dtype)
-    # torch compares bytes one by one, but combines many at once: equal ones differ in no bit
+    # torch vectorizes xor of bytes, but not their comparison: xor of equal bytes is 0
     out = empty((len(x), num_classes, *x.shape[2:]), torch.uint8, x.device)
     torch.bitwise_xor(x.view(torch.uint8), labels.view(torch.uint8), out=out)
     return out.clamp_(max=1).bitwise_xor_(1).view(x.dtype)
@@ -41,30 +41,31 @@ def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:
 
     Args:
         x: Volume.
-        old, new: Labels and what replaces them, [1 or B, N] in the dtype of ``x``; what is repeated
-            in a row of ``old`` must be so in ``new``.
+        old, new: Labels and their replacements, [1 or B, N] in the dtype of ``x``; entries that are
+            equal in ``old`` must be equal in ``new``.
     """
-    rows = x.flatten(1)  # [B, C I J K]
+    voxels = x.flatten(1)  # [B, C I J K]
     if x.dtype in _SMALL:
         first = 0 if x.dtype == torch.bool else torch.iinfo(x.dtype).min
         table = torch.arange(first, _countable(x.dtype), device=x.device).to(x.dtype)
         table = table.repeat(len(old), 1).scatter(1, old.long() - first, new)  # [1 or B, labels]
         start = torch.arange(len(old), device=x.device, dtype=torch.int32) * table.shape[1] - first
-        slab, table = slab_rows(rows.shape[1], len(rows), x.device), table.flatten()
-        out = empty(rows.shape, x.dtype, x.device)
-        for some, place in zip(torch.split(rows, slab, 1), torch.split(out, slab, 1), strict=True):
+        slab, table = slab_planes(voxels.shape[1], len(voxels), x.device), table.flatten()
+        out = empty(voxels.shape, x.dtype, x.device)
+        pairs = zip(torch.split(voxels, slab, 1), torch.split(out, slab, 1), strict=True)
+        for some, target in pairs:
             at = some.int() + start[:, None]
-            place.copy_(table.index_select(0, at.flatten()).view(at.shape))
+            target.copy_(table.index_select(0, at.flatten()).view(at.shape))
         return out.view(x.shape)
     old, order = old.sort(1)
     new = new.gather(1, order)
     old, new = (labels.expand(len(x), -1).contiguous() for labels in (old, new))
-    at = torch.searchsorted(old, rows.contiguous()).clamp(max=old.shape[1] - 1)
-    return torch.where(old.gather(1, at) == rows, new.gather(1, at), rows).view(x.shape)
+    at = torch.searchsorted(old, voxels.contiguous()).clamp(max=old.shape[1] - 1)
+    return torch.where(old.gather(1, at) == voxels, new.gather(1, at), voxels).view(x.shape)
 
 
 def contour(x: Volume) -> Volume:
-    """Labels of voxels that share a face with a voxel of another label; 0 elsewhere."""
+    """Keep labels of voxels that share a face with a voxel of another label; 0 elsewhere."""
     border = torch.zeros_like(x, dtype=torch.bool, memory_format=torch.contiguous_format)
     for axis in (2, 3, 4):
         count = x.shape[axis] - 1
@@ -75,11 +76,11 @@ def contour(x: Volume) -> Volume:
 
 
 class Components(NamedTuple):
-    """Runs of foreground voxels along K, and the components that they make up.
+    """Runs of foreground voxels along K, and the components that they form.
 
     Runs are in C order. Their ends are flat indices into a volume with a margin of background, one
-    voxel wide, before K and after I and J: no run is longer than a line, and a neighbour that lies
-    outside the image is background, in whichever line of whichever sample it comes to lie.
+    voxel wide, before K and after I and J. The margin ends every run within its row, and makes a
+    neighbour outside the image background, in whichever row of whichever sample its index lies.
     """
 
     start: Tensor  # [R] int64
@@ -89,11 +90,11 @@ class Components(NamedTuple):
 
     @property
     def sample(self) -> Tensor:
-        """The sample of each run, [R]."""
+        """Sample of each run, [R]."""
         return torch.div(self.start, self.shape[1:].numel(), rounding_mode="floor")
 
     def paint(self, values: Tensor) -> Tensor:
-        """One value per run, [R], at the run's voxels, 0 elsewhere: [B, 1, I, J, K]."""
+        """Return a volume [B, 1, I, J, K] with values [R] at the voxels of runs, 0 elsewhere."""
         ends = torch.stack((self.start, self.stop), 1).flatten()
         total = self.shape.numel()
         lengths = ends.diff(prepend=ends.new_zeros(1), append=ends.new_full((1,), total))
@@ -103,7 +104,7 @@ class Components(NamedTuple):
 
 
 def components(x: Volume) -> Components:
-    """Components of voxels other than 0 that share faces; waits for the device.
+    """Find components of nonzero voxels that share faces; waits for the device.
 
     Args:
         x: Volume of one channel.
@@ -115,20 +116,20 @@ def components(x: Volume) -> Components:
     parent = torch.arange(len(start), device=x.device)
     line, slab = voxels.shape[3], voxels.shape[2:].numel()
     one, other = [], []
-    # Of two runs that touch, one holds the neighbour of the other's first voxel.
+    # If two runs touch, one contains the neighbour of the first voxel of the other.
     for step in (-line, -slab, line, slab):
         beside = (start + step).clamp(min=0)  # voxel 0 is margin
         touching = flat[beside].nonzero()[:, 0]
         run = torch.searchsorted(start, beside[touching], right=True) - 1
         if step < 0:
-            parent[touching] = run  # which is before: a first guess
+            parent[touching] = run  # an earlier run: initial parent
         one.append(touching)
         other.append(run)
     return Components(start, stop, _roots(parent, torch.cat(one), torch.cat(other)), voxels.shape)
 
 
 def _roots(parent: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The lowest node that each node is connected to, [R].
+    """Return the lowest node that each node is connected to, [R].
 
     Roots are hooked to the lowest root beside them, and all nodes then point to their root by
     pointer jumping (Shiloach & Vishkin 1982, doi:10.1016/0196-6774(82)90008-6), until no edge
@@ -158,16 +159,16 @@ def connected_components(x: Volume) -> Tensor:
     number, sample = first.cumsum(0), found.sample
     count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     count.scatter_add_(0, sample, first.long())
-    before = count.cumsum(0) - count  # components of the samples before
+    before = count.cumsum(0) - count  # number of components of previous samples
     return found.paint(number[found.root] - before[sample]).contiguous()
 
 
 def largest_component(x: Volume) -> Volume:
-    """The voxels of each sample's largest component, 0 elsewhere."""
+    """Return the voxels of each sample's largest component, 0 elsewhere."""
     found = components(x)
     length, sample = found.stop - found.start, found.sample
     size = torch.zeros_like(length).scatter_add_(0, found.root, length)  # at roots
-    # Of components of one size, ITK takes the one that it meets first, with I the fastest axis.
+    # Among components of equal size, ITK takes the first one, with I the fastest axis.
     voxels = found.shape[1:].numel()
     _, i, j, k = found.shape
     at = found.start - sample * voxels
@@ -179,7 +180,7 @@ def largest_component(x: Volume) -> Volume:
 
 
 def _countable(dtype: torch.dtype) -> int:
-    """How far a type can count from 0 without a gap, the end not included."""
+    """Return n such that ``dtype`` represents all integers from 0 to n - 1."""
     if dtype == torch.bool:
         return 2
     if dtype.is_floating_point:

@@ -1,4 +1,4 @@
-"""Changes of intensities that depend on the whole volume, given its statistics."""
+"""Normalization of intensities, given statistics of the whole volume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ends = tuple[PerItem, PerItem]
 
 
 def by_slabs(x: Volume, change: Callable[[Tensor], Tensor]) -> Volume:
-    """Change a volume slab by slab, in float32 or float64; floats keep their dtype."""
+    """Apply ``change`` slab by slab, in float32 or float64; floats keep their dtype."""
     starts, slab = slab_starts(x)
     dtype = x.dtype if x.is_floating_point() else torch.float32
     some = (x[:, :, first : first + slab] for first in starts)
@@ -34,16 +34,16 @@ def _shaped(values: PerItem) -> Tensor:
 
 
 def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]) -> Volume:
-    """Clamp, then map an interval to another. Samples whose bounds are NaN are left as they are.
+    """Clamp, then map an interval to another; keep samples whose bounds are NaN.
 
     Args:
         x: Volume.
-        bounds: To clamp to, [B] each; None for none.
-        ends: Of the interval that is mapped, [B] each.
-        out: Of the interval that it is mapped to.
+        bounds: Bounds to clamp to, [B] each; None for no clamping.
+        ends: Ends of the interval that is mapped, [B] each.
+        out: Ends of the interval that it is mapped to.
     """
     dtype = working(x[:0]).dtype
-    # Widths are those between ends as rounded to the volume's precision, so that both are hit.
+    # The width is computed from the rounded ends, so that both are mapped exactly.
     first, last = (end.to(dtype) for end in ends)
     width = last - first
     scale, offset = torch.full_like(width, out[1] - out[0]), torch.full_like(width, out[0])
@@ -70,13 +70,13 @@ def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]
 def standardize(x: Volume, known: Moments) -> Volume:
     """Subtract the mean and divide by the standard deviation.
 
-    A standard deviation of 0 or of no voxels counts as 1, and the mean of no voxels as 0.
+    A standard deviation of 0 or of an empty mask counts as 1, and the mean of an empty mask as 0.
     """
     dtype = working(x[:0]).dtype
     some = known.number > 0
     mean = known.mean.where(some, 0)
     std = known.std.where(some & (known.std != 0), 1)
-    # A large mean in float32 is off by a share of a small standard deviation: subtract the rest.
+    # The rounding of a large mean in float32 may be comparable to the std: subtract the rest, too.
     rounded = mean.detach().to(dtype)
     rest = _shaped((mean - rounded.double()).to(dtype))
     rounded, std = _shaped(rounded), _shaped(std.to(dtype))
@@ -84,7 +84,7 @@ def standardize(x: Volume, known: Moments) -> Volume:
 
 
 class Pieces(NamedTuple):
-    """A piecewise linear map: what begins at ``start`` is ``value + slope (x - start)``.
+    """Piecewise linear map: the piece that begins at ``start`` is ``value + slope (x - start)``.
 
     The first piece reaches to -inf as well, the last to inf. [B, N] each.
     """
@@ -95,7 +95,7 @@ class Pieces(NamedTuple):
 
 
 def pieces(found: Tensor, wanted: Tensor, least: float) -> Pieces:
-    """The map from the landmarks of each sample to those wanted.
+    """Return the piecewise linear map from the landmarks of each sample to the given ones.
 
     Where two landmarks of a sample are closer than ``least``, the map is flat between them. It
     is the identity for samples without landmarks.
@@ -103,7 +103,7 @@ def pieces(found: Tensor, wanted: Tensor, least: float) -> Pieces:
     Args:
         found: [B, N + 1], ascending; NaN if there are none.
         wanted: [N + 1].
-        least: In the image's own units.
+        least: Smallest distance of landmarks, in the image's own units.
     """
     known = ~found.isnan()[:, :1]
     width = found.diff(dim=1)
@@ -132,10 +132,10 @@ def map_pieces(x: Volume, through: Pieces) -> Volume:
 
 
 def _piece(values: Tensor, begin: Tensor) -> Tensor:
-    """On which piece each number is, [B, N] int64, by where those but the first begin, [B, P]."""
+    """Return the piece of each value, [B, N] int64, given starts of all but the first, [B, P]."""
     if values.device.type != "cpu":
         return torch.searchsorted(begin, values.contiguous(), right=True)
-    # vector instructions compare with them all in a quarter of the time
+    # comparing with all starts by vector instructions takes a quarter of the time of a search
     piece = torch.zeros(values.shape, dtype=torch.uint8)
     for each in begin.unbind(1):
         piece += values >= each[:, None]
@@ -145,14 +145,14 @@ def _piece(values: Tensor, begin: Tensor) -> Tensor:
 def principal_components(
     x: Volume, number: int, whiten: bool, normalize: bool, positive: bool
 ) -> Volume:
-    """Projections of the channels on the directions in which they vary most, [B, number, I, J, K].
+    """Project the channels on the directions of largest variance, [B, number, I, J, K].
 
     Args:
         x: Volume.
-        number: Of components.
+        number: Number of components.
         whiten: Divide each by its standard deviation, with n - 1.
         normalize: Divide all by the standard deviation of the first, with n.
-        positive: Turn each so that its skewness is not negative.
+        positive: Negate each component whose skewness is negative.
     """
     y = working(x)
     voxels = y[0, 0].numel()
@@ -167,17 +167,17 @@ def principal_components(
         squares = _total(torch.bmm(each, each.mT) for each in apart)
         variance, vectors = torch.linalg.eigh(squares / max(voxels - 1, 1))
         variance, vectors = variance.flip(1)[:, :number], vectors.flip(2)[..., :number]
-        # as scikit-learn does: the largest share of a channel is positive
+        # as in scikit-learn: the largest weight of a channel is positive
         largest = vectors.detach().gather(1, vectors.detach().abs().argmax(1, keepdim=True))
         weights = (
             vectors * _factors(variance, voxels, x.shape[1], whiten, normalize) * largest.sign()
         )
         work = product_dtype(x.device, y.dtype)
-        turned = weights.mT.to(work)  # [B, number, C]
+        projection = weights.mT.to(work)  # [B, number, C]
 
         def project(part: Tensor) -> Tensor:
             apart = (part.flatten(2) - mean[..., None].to(y.dtype)).to(work)
-            return torch.bmm(turned, apart).view(len(part), number, *part.shape[2:]).to(y.dtype)
+            return torch.bmm(projection, apart).view(len(part), number, *part.shape[2:]).to(y.dtype)
 
         out = by_slabs(y, project)
     if not positive:
@@ -189,7 +189,7 @@ def principal_components(
 
 
 def _factors(variance: Tensor, voxels: int, channels: int, whiten: bool, normalize: bool) -> Tensor:
-    """By what to multiply components, [B, 1, number]; 0 where there is no variance but rounding."""
+    """Return scale factors of components, [B, 1, number]; 0 where the variance is rounding only."""
     first = variance[:, :1]
     known = variance > channels * torch.finfo(variance.dtype).eps * first
     std = variance.where(known, 1).sqrt()

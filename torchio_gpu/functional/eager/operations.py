@@ -1,4 +1,4 @@
-"""Pointwise operations in plain torch: parameters on the host, and what is done to a slab."""
+"""Pointwise operations in plain torch: parameters on the host, and their application to a slab."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from . import intensity
 
 
 class Slab(NamedTuple):
-    """Rows of a volume along I that an operation is given."""
+    """Position of a slab of planes along I in its volume."""
 
     first: int
-    rows: int  # of the whole volume
+    planes: int  # number of planes of the whole volume
 
 
 @singledispatch
 def parameters(operation: Any, size: Triple, view: View | None) -> tuple[Array, ...]:
-    """Return the arrays that :func:`apply` takes, on the host or where the user gave them.
+    """Return the arrays that :func:`apply` takes, on the host or on the device they were given on.
 
     Args:
         operation: Operation on a volume.
         size: Voxels of the volume along I, J, K.
-        view: Its place in a larger volume, if it is a window of one.
+        view: Its position in a larger volume, if it is cut from one.
     """
     raise TypeError(f"operations must be pointwise operations, got {operation!r}")
 
@@ -40,9 +40,9 @@ def apply(operation: Any, x: Volume, slab: Slab, owns: bool, *values: Tensor) ->
     Args:
         operation: The operation.
         x: The slab, in float32 or float64.
-        slab: Its place in the volume.
-        owns: It may be written over.
-        values: :func:`parameters`, on the device.
+        slab: Its position in the volume.
+        owns: True if ``x`` may be overwritten.
+        values: Result of :func:`parameters`, on the device.
     """
     raise TypeError(f"operations must be pointwise operations, got {operation!r}")
 
@@ -80,7 +80,7 @@ def _(operation: Noise, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> V
     if operation.active is not None:
         active = torch.from_numpy(operation.active).to(x.device, non_blocking=True)
     (mean, std), how = values, (operation.seeds, operation.rician, active)
-    return intensity.noise(x, mean, std, *how, slab.first, slab.rows, owns)
+    return intensity.noise(x, mean, std, *how, slab.first, slab.planes, owns)
 
 
 @parameters.register

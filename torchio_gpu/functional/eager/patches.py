@@ -1,4 +1,4 @@
-"""Cutting patches out of volumes, and adding them up: each is the other's gradient."""
+"""Extraction and accumulation of patches: each is the gradient of the other."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from torch.autograd import Function
 
 from ...memory import empty, zeros
 from ...shapes import Triple, Volume
-from .slabs import slab_rows
+from .slabs import slab_planes
 
-#: Of a Gaussian window, the standard deviation as a share of the patch: Isensee et al. 2021,
+#: Standard deviation of Gaussian weights, as a share of the patch: Isensee et al. 2021,
 #: doi:10.1038/s41592-020-01008-z.
 _GAUSSIAN = 1 / 8
 
 
 class Place(NamedTuple):
-    """Where a patch lies in a volume: what of the one is what in the other."""
+    """Overlap of a patch and a volume, as slices of both."""
 
     inner: tuple[slice, slice, slice]  # of the patch
     outer: tuple[slice, slice, slice]  # of the volume
 
     def of(self, patch: Tensor) -> Tensor:
-        """The part of a patch [..., i, j, k] that lies in the volume."""
+        """Return the part of a patch [..., i, j, k] inside the volume."""
         i, j, k = self.inner
         return patch[..., i, j, k]
 
     def on(self, volume: Tensor) -> Tensor:
-        """The part of a volume [..., I, J, K] that the patch holds."""
+        """Return the part of a volume [..., I, J, K] inside the patch."""
         i, j, k = self.outer
         return volume[..., i, j, k]
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where patches lie in volumes, and which part of each counts: an iterable of :class:`Place`.
+    """Overlaps of patches and volumes: an iterable of :class:`Place`.
 
     Args:
         first: First voxels of the patches, in voxels of the volumes, [N, 3]; they may lie outside.
-        low: First voxels that count, which lie in patch and volume, [N, 3].
-        high: Those after the last ones; where nothing counts, the first ones.
+        low: First voxels of the overlap, in voxels of the volumes, [N, 3].
+        high: Voxels after the last ones; equal to ``low`` where the overlap is empty.
     """
 
     first: np.ndarray
@@ -61,22 +61,22 @@ class Places:
             inner = [slice(s.start - n, s.stop - n) for s, n in zip((i, j, k), first, strict=True)]
             yield Place((inner[0], inner[1], inner[2]), (i, j, k))
 
-    def __getitem__(self, rows: Any) -> Places:
-        return Places(self.first[rows], self.low[rows], self.high[rows])
+    def __getitem__(self, chosen: Any) -> Places:
+        return Places(self.first[chosen], self.low[chosen], self.high[chosen])
 
     @staticmethod
     def joined(some: Sequence[Places]) -> Places:
-        """All of some."""
+        """Concatenate the places of several batches of patches."""
         first, low, high = zip(*((each.first, each.low, each.high) for each in some), strict=True)
         return Places(np.concatenate(first), np.concatenate(low), np.concatenate(high))
 
     def moved(self, by: Sequence[int]) -> Places:
-        """As many voxels further on."""
+        """Shift by ``by`` voxels."""
         return Places(self.first + by, self.low + by, self.high + by)
 
-    def of(self, some: np.ndarray) -> Places:
-        """These, where of all but some patches nothing counts."""
-        return Places(self.first, self.low, np.where(some[:, None], self.high, self.low))
+    def restrict(self, mask: np.ndarray) -> Places:
+        """Return the places with an empty overlap for patches outside ``mask``, [N] bool."""
+        return Places(self.first, self.low, np.where(mask[:, None], self.high, self.low))
 
 
 def places(
@@ -86,13 +86,13 @@ def places(
     low: np.ndarray | None = None,
     high: np.ndarray | None = None,
 ) -> Places:
-    """Where patches lie in volumes, cut off where they leave them.
+    """Compute the overlaps of patches and volumes.
 
     Args:
         first: First voxels, [N, 3]; they may lie outside.
-        size: Voxels of a patch.
-        shape: Voxels of the volume, or of that of each patch, [N, 3].
-        low, high: Ends of the part of each patch that counts, in voxels of the volume, [N, 3].
+        size: Shape of a patch.
+        shape: Shape of the volume, or of the volume of each patch, [N, 3].
+        low, high: Ends of the part of each patch to keep, in voxels of the volume, [N, 3].
     """
     start = np.maximum(first if low is None else np.maximum(first, low), 0)
     stop = np.minimum(first + size if high is None else np.minimum(first + size, high), shape)
@@ -100,9 +100,9 @@ def places(
 
 
 def profile(mode: str, size: int) -> np.ndarray:
-    """Weights of the voxels of a patch along one axis, [size], symmetric about its middle.
+    """Return weights of the voxels of a patch along one axis, [size], symmetric about its centre.
 
-    They are positive everywhere: a voxel that only one patch holds is that patch's.
+    They are positive everywhere: a voxel in a single patch takes the value of that patch.
     """
     middle = (size - 1) / 2
     at = abs(np.arange(size) - middle)  # the same on both sides, and so are the weights
@@ -114,19 +114,19 @@ def profile(mode: str, size: int) -> np.ndarray:
 
 
 def cube(profiles: Sequence[Tensor]) -> Tensor:
-    """Weights of all voxels of a patch, [I, J, K], as the product of those along each axis."""
+    """Return weights of all voxels of a patch, [i, j, k]: the product of those along each axis."""
     i, j, k = profiles
     return i[:, None, None] * (j[:, None] * k)
 
 
 def scatter(volume: Tensor, patches: Tensor, where: Places, weights: Tensor | None) -> Tensor:
-    """Add patches to a volume, in place; without weights the later ones take the place of others.
+    """Add patches to a volume, in place; without weights, later patches overwrite earlier ones.
 
     Args:
         volume: [C, I, J, K].
         patches: [N, C, i, j, k].
         where: The places of the patches.
-        weights: Of the voxels of a patch, [i, j, k].
+        weights: Weights of the voxels of a patch, [i, j, k].
     """
     for patch, place in zip(patches, where, strict=True):
         part, here = place.of(patch), place.on(volume)
@@ -138,12 +138,12 @@ def scatter(volume: Tensor, patches: Tensor, where: Places, weights: Tensor | No
 
 
 def gather(sample: np.ndarray, where: Places, size: Triple, *volumes: Volume) -> Volume:
-    """Cut patches out of volumes, 0 where they leave them.
+    """Cut patches out of volumes; 0 outside.
 
     Args:
-        sample: The sample that each patch is of, counted through all volumes, [N].
+        sample: Sample of each patch, counted through all volumes, [N].
         where: The places of the patches.
-        size: Voxels of a patch.
+        size: Shape of a patch.
         volumes: [B, C, I, J, K] each; along I, J, K they may differ.
     """
     known = [(volume, n) for volume in volumes for n in range(len(volume))]
@@ -174,7 +174,7 @@ class Gather(Function):
         for shape, wanted in zip(ctx.shapes, ctx.needs_input_grad[3:], strict=True):
             own = (before <= ctx.sample) & (ctx.sample < before + shape[0])
             sample = np.where(own, ctx.sample - before, 0)
-            spread = (grad, sample, ctx.where.of(own), shape)
+            spread = (grad, sample, ctx.where.restrict(own), shape)
             grads.append(Spread.apply(*spread) if wanted else None)  # type: ignore[no-untyped-call]
             before += shape[0]
         return (None, None, None, *grads)
@@ -224,12 +224,12 @@ class Scatter(Function):
         for (shape, dtype, device), some in reversed(list(zip(ctx.like, ctx.where, strict=True))):
             part = torch.zeros(shape, dtype=grad.dtype, device=grad.device)
             for n, place in reversed(list(enumerate(some))):
-                seen = place.on(grad)
+                here = place.on(grad)
                 if ctx.weights is None:
-                    place.of(part[n]).copy_(seen)
-                    seen.zero_()  # what was there before was overwritten
+                    place.of(part[n]).copy_(here)
+                    here.zero_()  # earlier patches were overwritten here: no gradient
                 else:
-                    place.of(part[n]).copy_(seen * place.of(ctx.weights))
+                    place.of(part[n]).copy_(here * place.of(ctx.weights))
             grads.append(part.to(device, dtype))
         return (None, None, None, *reversed(grads))
 
@@ -237,15 +237,15 @@ class Scatter(Function):
 def weight_sums(
     first: np.ndarray, profiles: Sequence[np.ndarray], shape: Triple
 ) -> list[np.ndarray] | None:
-    """Sums of the weights of all patches along each axis, three of [N], whose product is the sum.
-
-    Returns:
-        None where they are no such product: patches are no full grid.
+    """Return sums of weights along each axis, three of [N], whose product is the sum of weights.
 
     Args:
         first: First voxels of the patches, [N, 3].
         profiles: Weights along each axis.
-        shape: Voxels of the volume.
+        shape: Shape of the volume.
+
+    Returns:
+        The sums; None if the patches are not a full grid, whose sum of weights is not separable.
     """
     if not len(first):
         return [np.zeros(n) for n in shape]
@@ -266,21 +266,21 @@ def _along(starts: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
 
 
 def divide(volume: Tensor, sums: Sequence[Tensor]) -> Tensor:
-    """Divide a volume by the product of three numbers for each voxel, which is 0 where it is 0 too.
+    """Divide a volume by the separable sum of weights; voxels without weight stay 0.
 
     In place, unless it has a gradient.
 
     Args:
         volume: [C, I, J, K].
-        sums: One number for each voxel along I, J, K.
+        sums: From :func:`weight_sums`, on the device.
     """
     work = volume.real.dtype
     i, j, k = (torch.where(s > 0, s, 1).to(work) for s in sums)
     plane = j[:, None] * k
     if volume.requires_grad:
         return volume / (i[:, None, None] * plane)
-    rows = volume.shape[1]
-    slab = slab_rows(rows, volume[:, 0].numel(), volume.device)
-    for n in range(0, rows, slab):
+    planes = volume.shape[1]
+    slab = slab_planes(planes, volume[:, 0].numel(), volume.device)
+    for n in range(0, planes, slab):
         volume[:, n : n + slab] /= i[n : n + slab, None, None] * plane
     return volume

@@ -1,11 +1,11 @@
-"""k-space artifacts with as little Fourier transform as they need.
+"""k-space artifacts with as few Fourier transforms as possible.
 
 A change that depends on one frequency index alone needs the transform along that axis only: along
-the others, forth and back cancel. If it is symmetric about frequency 0 the result is real, and
-half of the frequencies are enough. A point of k-space is a plane wave of the image. Results are
-those of :mod:`torchio_gpu.functional.eager.kspace`.
+the others, the transform and its inverse cancel. If it is symmetric about frequency 0 the result is
+real, and half of the frequencies are enough. A point of k-space is a plane wave of the image.
+Results are those of :mod:`torchio_gpu.functional.eager.kspace`.
 
-Volumes are taken slab by slab with the phase-encode axis last, where transforms are quickest.
+Volumes are processed slab by slab with the phase-encode axis last, where transforms are fastest.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from ...memory import empty
 from ...shapes import Volume
 from .intensity import root
 from .separable import Expansion, full_precision, product_dtype
-from .slabs import Turned, join, slab_rows, turn
+from .slabs import AxisOrders, join, reorder, slab_planes
 
 SPACE = (2, 3, 4)
 #: Lines: 0.29 of 200 lines are 58, though 0.29 as a float is less, and in float32 by more.
 TIE = 1e-4
 
 
-class Planes(NamedTuple):
+class WeakenedPlanes(NamedTuple):
     """Planes of k-space that ghosting weakens, for each sample: [B] each.
 
-    ``intensity`` is missing of every plane whose frequency ``num_ghosts`` divides, but for the
-    share ``restore`` of all planes about the centre, and never of the central one.
+    The share ``intensity`` is removed from every plane whose frequency is a multiple of
+    ``num_ghosts``, except in the share ``restore`` of planes about the centre, and never from the
+    central one.
     """
 
     num_ghosts: Array
@@ -43,7 +44,7 @@ class Planes(NamedTuple):
     restore: Array
 
     def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """What is missing of the planes of some frequencies [N], out of ``lines``: [B, N]."""
+        """Return the share removed from planes of frequencies [N], out of ``lines``: [B, N]."""
         xp, frequency, ghosts, intensity, restore = common(frequency, *self)
         comb = xp.remainder(frequency, ghosts[:, None]) == 0
         outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
@@ -53,15 +54,20 @@ class Planes(NamedTuple):
 class Truncation(NamedTuple):
     """Planes of k-space that are kept, for each sample: [1 or B] each.
 
-    The share ``cutoff`` of all planes is, about the central one, which always is; over the share
-    ``softness`` of these their weight falls to 0, unless all are kept.
+    The share ``cutoff`` of all planes, about the central one, is kept; the central one always is.
+    Over the share ``softness`` of these their weight falls to 0, unless all are kept.
     """
 
     cutoff: Array
     softness: Array
 
     def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """What is missing of the planes of some frequencies [N] >= 0, out of ``lines``: [B, N]."""
+        """Return the share that is removed from planes of frequency [N] >= 0: [B, N].
+
+        Args:
+            frequency: Frequencies in planes from the central one.
+            lines: Number of planes of k-space.
+        """
         xp, frequency, cutoff, softness = common(frequency, *self)
         last = (cutoff * lines / 2)[:, None]  # [B, 1], the last frequency that is kept
         width = softness[:, None] * last
@@ -72,31 +78,33 @@ class Truncation(NamedTuple):
         return weaker * ((frequency > 0) & (cutoff < 1)[:, None])
 
 
-def weaken(x: Volume, missing: Tensor, turned: Turned) -> Volume:
-    """Return the image minus what the weakened planes hold of it.
+def weaken(x: Volume, missing: Tensor, orders: AxisOrders) -> Volume:
+    """Remove shares of planes of k-space: subtract what they contribute to the image.
 
     See :func:`kspace.ghosting` and :func:`kspace.gibbs`.
 
     Args:
         x: Volume.
-        missing: Share of each plane that is missing, for frequencies from 0 up, [B, F].
-        turned: The order of the axes of the samples, which brings the phase-encode axis behind
-            the others; samples may differ if they are of one size then.
+        missing: Share that is removed from each plane, for frequencies from 0 up, [B, F].
+        orders: Axis orders of the samples, with the phase-encode axis last; samples may differ if
+            their reordered volumes have one shape.
     """
-    whole = [(at, turn(x, order)) for at, order in turned]
-    rows, _, lines = whole[0][1].shape[2:]
+    whole = [(at, reorder(x, order)) for at, order in orders]
+    planes, _, lines = whole[0][1].shape[2:]
     missing = missing.to(x.dtype)[:, None, None, None]
-    slab = slab_rows(rows, x.numel() // rows, x.device)
+    slab = slab_planes(planes, x.numel() // planes, x.device)
 
     def part(first: int) -> Volume:
-        some = _together([(at, y[:, :, first : first + slab]) for at, y in whole]).contiguous()
+        some = _select_samples(
+            [(at, y[:, :, first : first + slab]) for at, y in whole]
+        ).contiguous()
         return some - irfft(rfft(some) * missing, n=lines)
 
-    return join((part(first) for first in range(0, rows, slab)), rows, turned)
+    return join((part(first) for first in range(0, planes, slab)), planes, orders)
 
 
 def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
-    """Frequency of each spike along each axis, [B, P, 3].
+    """Return the frequency of each spike along each axis, [B, P, 3].
 
     Args:
         size: Voxels along I, J, K.
@@ -107,7 +115,7 @@ def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
 
 
 def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
-    """``exp(2 pi i k v / n)`` along I, J, K for each spike: real and imaginary, [B, n, P, 2] each.
+    """Return ``exp(2 pi i k v / n)`` of each spike along I, J, K, real and imaginary, [B, n, P, 2].
 
     Args:
         size, positions: See :func:`spike_frequencies`.
@@ -121,7 +129,7 @@ def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
 
 
 def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
-    """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
+    """Compute :func:`kspace.spike`: add ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
 
     Args:
         x: Volume.
@@ -151,34 +159,34 @@ def motion(
     factors: Sequence[Tensor],
     even: Tensor,
     odd: Tensor | None,
-    turned: Turned,
+    orders: AxisOrders,
     read: Callable[[Tensor, int], list[Tensor]],
 ) -> Volume:
-    """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
+    """Compute :func:`kspace.motion`, with ``moved`` sampled from ``x``.
 
     Args:
         x: Volume in the reference pose.
-        factors: Where each pose of each sample is read, [B P, ...], the axes of the output being
-            ordered as ``turned`` says. See :func:`spatial.separable`.
+        factors: Coordinates of each pose of each sample, [B P, ...], for output axes ordered as in
+            ``orders``. See :func:`spatial.separable`.
         even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
             image, otherwise its magnitude.
-        turned: As for :func:`weaken`.
-        read: What reads ``x`` at a grid; see :func:`spatial.reader`.
+        orders: As for :func:`weaken`.
+        read: Function that samples ``x`` at a grid; see :func:`spatial.reader`.
     """
     batch, channels = x.shape[:2]
-    still = [(at, turn(x, order)) for at, order in turned]
-    rows, columns, lines = still[0][1].shape[2:]
+    still = [(at, reorder(x, order)) for at, order in orders]
+    planes, columns, lines = still[0][1].shape[2:]
     even = even.to(x.dtype)[:, None, :, None, None]  # [B, 1, P, 1, 1, F]
     if odd is not None:
         odd = (odd.to(x.dtype) * -1j)[:, None, :, None, None]
     grid = Expansion(factors, x.dtype)
-    # coordinates and spectra take more room than the poses themselves
-    slab = slab_rows(rows, 2 * len(factors[0]) * columns * lines * channels, x.device)
+    # coordinates and spectra take more memory than the poses themselves
+    slab = slab_planes(planes, 2 * len(factors[0]) * columns * lines * channels, x.device)
 
     def part(first: int) -> Volume:
-        # the poses of a sample are further rows of one output, so that it is not copied for each
-        moved = read(grid.rows(first, first + slab).view(batch, -1, 3, columns, lines), 0)[0]
-        here = _together([(at, y[:, :, first : first + slab]) for at, y in still])
+        # the poses of a sample are planes of one output, so that ``x`` is not copied for each pose
+        moved = read(grid.planes(first, first + slab).view(batch, -1, 3, columns, lines), 0)[0]
+        here = _select_samples([(at, y[:, :, first : first + slab]) for at, y in still])
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)
         if odd is None:
@@ -186,11 +194,11 @@ def motion(
         imaginary = irfft((change * odd).sum(2), n=lines)
         return root(real * real + imaginary * imaginary)
 
-    return join((part(first) for first in range(0, rows, slab)), rows, turned)
+    return join((part(first) for first in range(0, planes, slab)), planes, orders)
 
 
-def _together(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
-    """Some samples of each of several tensors of one shape."""
+def _select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
+    """Take the samples ``at`` from each tensor of the pairs (at, tensor), which have one shape."""
     if len(parts) == 1:
         return parts[0][1]
     out = empty(parts[0][1].shape, parts[0][1].dtype, parts[0][1].device)
@@ -200,7 +208,7 @@ def _together(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
 
 
 def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the lines of each pose add to the real and to the imaginary part of the image.
+    """Split the mask of lines of each pose into parts for the real and the imaginary image.
 
     A mask m over frequencies f is the sum of an even part, whose image is real, and an odd one,
     whose image is imaginary; -i times the odd one is Hermitian again.

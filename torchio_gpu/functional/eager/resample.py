@@ -1,4 +1,4 @@
-"""Sampling along the axes: a map that keeps them parallel is one small matrix for each."""
+"""Resampling along the axes: a map that keeps them parallel is one small matrix per axis."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .filters import along_axis
 def by_weights(x: Volume, weights: Sequence[Tensor | None]) -> Volume:
     """Multiply the voxels along each axis by a matrix.
 
-    Axes that lose the most voxels come first: what follows has less to do.
+    Axes that lose the most voxels come first: it leaves the fewest voxels for the others.
 
     Args:
         x: Volume in float32 or float64.
-        weights: For each axis [B or 1, N out, N in], or None to leave it.
+        weights: Matrix of each axis, [B or 1, N out, N in], or None to keep it.
     """
     known = [(w.shape[1] / w.shape[2], a, w) for a, w in enumerate(weights) if w is not None]
     for _, axis, matrix in sorted(known, key=lambda each: each[:2]):
@@ -27,11 +27,11 @@ def by_weights(x: Volume, weights: Sequence[Tensor | None]) -> Volume:
 
 
 def by_index(x: Volume, source: Sequence[Tensor | None]) -> Volume:
-    """Take voxels from elsewhere along each axis: moved, never mixed.
+    """Index the voxels along each axis, without interpolation.
 
     Args:
         x: Volume.
-        source: For each axis [B or 1, N out] int64, or None to leave it.
+        source: Indices along each axis, [B or 1, N out] int64, or None to keep it.
     """
     for axis, index in enumerate(source):
         if index is None:

@@ -1,8 +1,8 @@
 """Fields that are sums of products of one function per axis, evaluated on a whole voxel grid.
 
 Affine coordinates, B-spline displacements and polynomial bias fields are all of this form. The
-three axes are contracted one after another by matrix products, I last, so that a slab of rows along
-I costs one product. The components of a vector lie apart, each in line along J and K.
+three axes are contracted one after another by matrix products, I last, so that a slab of planes
+along I costs one product. Each component of a vector is contiguous along J and K.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...arrays import Array
 
 
 class Factors(NamedTuple):
-    """What a separable field is made of, in float64: the products keep its precision.
+    """Coefficients and basis functions of a separable field, in float64.
 
     ``field[b,i,d,j,k] = sum_lmn c[b,l,d,m,n] i[b,i,l] j[b,j,m] k[b,k,n]``
     """
@@ -30,11 +30,11 @@ class Factors(NamedTuple):
 
 
 class Expansion:
-    """A field of :class:`Factors`, contracted along J and K already.
+    """Field of :class:`Factors`, contracted along J and K.
 
     Args:
         factors: The four tensors, on the device.
-        dtype: Of the field.
+        dtype: Dtype of the field.
     """
 
     def __init__(self, factors: Sequence[Tensor], dtype: torch.dtype) -> None:
@@ -52,8 +52,8 @@ class Expansion:
         self._along_i = along_i.to(work)
         self._size, self._dtype = (depth, columns, lines), dtype
 
-    def rows(self, first: int, last: int) -> Tensor:
-        """Return the field at the rows ``first`` to ``last`` along I, [B, rows, D, J, K]."""
+    def planes(self, first: int, last: int) -> Tensor:
+        """Return the field on planes ``first`` to ``last`` along I, [B, planes, D, J, K]."""
         along_i = self._along_i[:, first:last]
         with full_precision(along_i.device):
             field = torch.bmm(along_i, self._coefficients)
@@ -61,26 +61,26 @@ class Expansion:
 
 
 def expand(factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """Return the field of some :class:`Factors` at every voxel, [B, I, D, J, K]."""
-    return Expansion(factors, dtype).rows(0, factors[1].shape[1])
+    """Return the field of :class:`Factors` at every voxel, [B, I, D, J, K]."""
+    return Expansion(factors, dtype).planes(0, factors[1].shape[1])
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """A region in which matrix products keep their dtype, inside autocast too."""
+    """Return a context in which matrix products keep their dtype, even within autocast."""
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def product_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """In which dtype to multiply matrices of ``dtype``, so that none of its bits is lost.
+    """Return the dtype in which products of matrices of ``dtype`` lose no precision.
 
-    A GPU that is allowed to multiplies float32 matrices in TF32, which keeps 10 of 23 bits.
+    Where torch allows it, GPUs multiply float32 matrices in TF32, which keeps 10 of 23 bits.
     """
     exact = device.type == "cpu" or torch.get_float32_matmul_precision() == "highest"
     return dtype if exact else torch.float64
 
 
 def ramp(size: int, device: torch.device) -> Tensor:
-    """Voxel indices 0 .. size - 1 in float64."""
+    """Return voxel indices 0 .. size - 1 in float64."""
     return torch.arange(size, dtype=torch.float64, device=device)

@@ -1,7 +1,7 @@
-"""Working through a volume slab by slab, where that keeps intermediate results in a cache.
+"""Slabs of planes along I, which keep intermediate results in the CPU cache.
 
-On a CPU, memory is the bottleneck: several passes over a slab of some rows along I cost little more
-than one over the whole volume. A GPU wants the whole volume at once, and so does ``meta``.
+On a CPU, memory bandwidth is the bottleneck: several passes over a slab cost little more than one
+over the whole volume. On a GPU and on ``meta``, the whole volume is one slab.
 """
 
 from __future__ import annotations
@@ -19,64 +19,64 @@ from ...memory import empty
 VOXELS = 262144
 
 
-def slab_rows(rows: int, voxels_per_row: int, device: torch.device) -> int:
-    """How many of ``rows`` rows to take at a time."""
-    return max(1, VOXELS // voxels_per_row) if device.type == "cpu" else rows
+def slab_planes(planes: int, voxels_per_plane: int, device: torch.device) -> int:
+    """Return how many of ``planes`` planes a slab has."""
+    return max(1, VOXELS // voxels_per_plane) if device.type == "cpu" else planes
 
 
-#: Samples, and the order of the axes in which their volumes are worked through.
-Turned = Sequence[tuple[Any, Sequence[int]]]
-AS_THEY_ARE: Turned = ((slice(None), (0, 1, 2)),)
+#: Pairs of samples and the axis order in which their volumes are processed.
+AxisOrders = Sequence[tuple[Any, Sequence[int]]]
+UNCHANGED: AxisOrders = ((slice(None), (0, 1, 2)),)
 
 
-def turn(x: Tensor, order: Sequence[int]) -> Tensor:
-    """A volume with its axes in another order."""
+def reorder(x: Tensor, order: Sequence[int]) -> Tensor:
+    """Permute the voxel axes of a volume."""
     return x.permute(0, 1, *(2 + axis for axis in order))
 
 
-def join(slabs: Iterator[Tensor], rows: int, turned: Turned = AS_THEY_ARE) -> Tensor:
-    """Slabs [B, C, some of I, J, K] put together to a volume of ``rows`` rows.
+def join(slabs: Iterator[Tensor], planes: int, orders: AxisOrders = UNCHANGED) -> Tensor:
+    """Concatenate slabs [B, C, planes, J, K] to a volume of ``planes`` planes.
 
-    Each is put in its place as soon as it is made, so that its memory serves the next one; only
-    where a gradient is wanted are they all kept.
+    Each is copied to the volume as soon as it is computed, so that its memory serves the next one;
+    only where a gradient is required are they all kept.
 
     Args:
         slabs: Parts along dimension 2, in order.
-        rows: How many rows they have together.
-        turned: Which axes of the volume the three of the slabs are, for all samples or for some
-            and the others; the volume returned has them in their own order again.
+        planes: Number of planes that they have together.
+        orders: Axis order of the slabs, for all samples or for groups of samples; the volume
+            returned has the axes in their original order.
     """
     part = next(slabs)
-    if part.shape[2] == rows and turned is AS_THEY_ARE:
+    if part.shape[2] == planes and orders is UNCHANGED:
         return part.contiguous()
-    if part.shape[2] == rows or part.requires_grad:
-        slabs = iter([part if part.shape[2] == rows else torch.cat([part, *slabs], 2)])
+    if part.shape[2] == planes or part.requires_grad:
+        slabs = iter([part if part.shape[2] == planes else torch.cat([part, *slabs], 2)])
         part = next(slabs)
-        if len(turned) == 1:
-            return turn(part, [turned[0][1].index(axis) for axis in range(3)]).contiguous()
-    size = (rows, *part.shape[3:])
-    natural = [size[turned[0][1].index(axis)] for axis in range(3)]
+        if len(orders) == 1:
+            return reorder(part, [orders[0][1].index(axis) for axis in range(3)]).contiguous()
+    size = (planes, *part.shape[3:])
+    natural = [size[orders[0][1].index(axis)] for axis in range(3)]
     out = empty((*part.shape[:2], *natural), part.dtype, part.device)
     first = 0
     for slab in chain([part], slabs):
-        for at, order in turned:
-            turn(out, order)[at, :, first : first + slab.shape[2]] = slab[at]
+        for at, order in orders:
+            reorder(out, order)[at, :, first : first + slab.shape[2]] = slab[at]
         first += slab.shape[2]
     return out
 
 
-def join_each(slabs: Iterator[Sequence[Tensor]], rows: int) -> list[Tensor]:
-    """Join slabs of several volumes, which come together, to volumes of ``rows`` rows.
+def join_each(slabs: Iterator[Sequence[Tensor]], planes: int) -> list[Tensor]:
+    """Concatenate slabs of several volumes at once, to volumes of ``planes`` planes.
 
     Args:
         slabs: Parts of each volume along dimension 2, in order.
-        rows: Rows that they have together.
+        planes: Number of planes that they have together.
     """
     first = next(slabs)
     if any(part.requires_grad for part in first):
         columns = zip(first, *slabs, strict=True)
         return [torch.cat(column, 2) for column in columns]
-    out = [empty((*p.shape[:2], rows, *p.shape[3:]), p.dtype, p.device) for p in first]
+    out = [empty((*p.shape[:2], planes, *p.shape[3:]), p.dtype, p.device) for p in first]
     at = 0
     for parts in chain([first], slabs):
         for whole, part in zip(out, parts, strict=True):
@@ -86,6 +86,6 @@ def join_each(slabs: Iterator[Sequence[Tensor]], rows: int) -> list[Tensor]:
 
 
 def last(axis: int) -> tuple[int, int, int]:
-    """The three axes with ``axis`` behind the others, which keep their order."""
-    one, two = (a for a in range(3) if a != axis)
-    return one, two, axis
+    """Return the axis order with ``axis`` last, and the others in their order."""
+    first, second = (a for a in range(3) if a != axis)
+    return first, second, axis

@@ -20,10 +20,10 @@ from ..fields_of_view import TIE, FieldOfView
 from .fields import boxes_on_grid, fill_outside, inside_boxes
 from .interpolation import label_reader, spline_reader
 from .separable import Expansion, Factors, ramp
-from .slabs import join, join_each, slab_rows
+from .slabs import join, join_each, slab_planes
 
-_INVERSE_STEPS = 10
-_INVERSE_POLISH = 2
+#: Steps of the fixed-point iteration on a dense displacement, and on the spline itself.
+_INVERSE_STEPS, _INVERSE_POLISH = 10, 2
 
 
 def separable(
@@ -34,10 +34,10 @@ def separable(
     size: Triple,
     mode: str,
 ) -> Factors | None:
-    """``matrix (v + u(lattice v))`` as a sum of products of one function per axis.
+    """Write ``matrix (v + u(lattice v))`` as a sum of products of one function per axis.
 
     An affine map is a sum of products of the functions 1 and v along each axis; a spline adds its
-    basis functions to these two, so that both together cost what the spline alone does.
+    basis functions to these two, so that both together cost as much as the spline alone.
 
     Args:
         source: Voxels of the input along I, J, K.
@@ -45,7 +45,7 @@ def separable(
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
         lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
-        mode: Interpolation: see :func:`is_normalised` for the coordinates that it takes.
+        mode: Interpolation; :func:`is_normalised` tells its coordinates.
 
     Returns:
         The map in factors; None if the control points do not lie along the voxel axes.
@@ -74,7 +74,7 @@ def separable(
 
 
 def _bases(size: Triple, counts: Sequence[int], lattice: Array | None) -> list[np.ndarray]:
-    """Spline functions, 1 and v at the voxels of each axis, three of [B, size, count + 2]."""
+    """Return basis functions, 1 and v at the voxels of each axis, three of [B, size, count + 2]."""
     voxel, axis = _voxels(size)
     splines = np.empty((1, len(voxel), 0))
     if lattice is not None:
@@ -94,13 +94,13 @@ def _bases(size: Triple, counts: Sequence[int], lattice: Array | None) -> list[n
 
 @lru_cache(maxsize=256)
 def _voxels(size: Triple) -> tuple[np.ndarray, np.ndarray]:
-    """Voxel indices along I, J and K one after another, and which axis each is of."""
+    """Return voxel indices along I, J and K in one array, and the axis of each."""
     voxel = np.concatenate([np.arange(n, dtype=np.float64) for n in size])
     return voxel, np.repeat((0, 1, 2), size)
 
 
 def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
-    """Follow a map to input voxels (i, j, k) by one to the (k, j, i) in [-1, 1] of grid_sample."""
+    """Compose a map to voxels (i, j, k) with that to the (k, j, i) in [-1, 1] of grid_sample."""
     i, j, k = (2.0 / n for n in size)
     normalise = np.array(
         ((0, 0, k, k / 2 - 1), (0, j, 0, j / 2 - 1), (i, 0, 0, i / 2 - 1), (0, 0, 0, 1))
@@ -110,13 +110,13 @@ def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
 
 
 class Source(NamedTuple):
-    """Volume that is read through a map, and what is done with what was read.
+    """Volume that is sampled through a map, and operations on the result.
 
     Args:
         x: Volume.
         mode: 'linear', 'nearest', 'bspline' or 'label'.
         fields: Fields of view, oldest first.
-        finish: Applied to each slab while it is in the cache, with its first row.
+        finish: Function of each slab, while it is in the CPU cache, and of its first plane.
     """
 
     x: Volume
@@ -126,26 +126,26 @@ class Source(NamedTuple):
 
 
 def sample_separable(sources: Sequence[Source], factors: Sequence[Tensor]) -> list[Volume]:
-    """Read volumes through the map of :func:`separable`, whose factors are on their device.
+    """Sample volumes through the map of :func:`separable`.
 
-    Coordinates are made and used slab by slab: the whole grid would be three times the volume.
+    Coordinates are computed slab by slab: those of the whole grid are three times the volume.
 
     Args:
-        sources: Volumes on one grid, whose modes take the same coordinates.
-        factors: The map.
+        sources: Volumes on one grid, whose modes use the same coordinates.
+        factors: The map, on the device of the volumes.
     """
     x = sources[0].x
-    rows, columns, lines = (along.shape[1] for along in factors[1:])
-    slab = slab_rows(rows, x.shape[0] * columns * lines, x.device)
+    planes, rows, columns = (along.shape[1] for along in factors[1:])
+    slab = slab_planes(planes, x.shape[0] * rows * columns, x.device)
     grid, read = Expansion(factors, work_dtype(sources)), reader(sources)
-    starts = range(0, rows, slab)
+    starts = range(0, planes, slab)
 
     def parts(first: int) -> list[Volume]:
-        return read(grid.rows(first, first + slab), first)
+        return read(grid.planes(first, first + slab), first)
 
     if len(starts) == 1:
-        return [join(iter([part]), rows) for part in parts(0)]
-    return join_each((parts(first) for first in starts), rows)
+        return [join(iter([part]), planes) for part in parts(0)]
+    return join_each((parts(first) for first in starts), planes)
 
 
 def work_dtype(sources: Sequence[Source]) -> torch.dtype:
@@ -155,7 +155,7 @@ def work_dtype(sources: Sequence[Source]) -> torch.dtype:
 
 
 def is_normalised(mode: str) -> bool:
-    """Return True if a mode takes the coordinates of ``F.grid_sample``, not voxels."""
+    """Return True if a mode uses the coordinates of ``F.grid_sample`` instead of voxels."""
     return mode in ("linear", "nearest")
 
 
@@ -168,7 +168,7 @@ def displaced_grid(
     mode: str,
     inverse: bool,
 ) -> Grid:
-    """``matrix (v + u(v))`` point by point: for any lattice, and for the inverse of v + u(v)."""
+    """Evaluate ``matrix (v + u(v))`` at each voxel: for any lattice, and for the inverse map."""
     if is_normalised(mode):
         matrix = torch.as_tensor(_to_grid_sample(source, matrix))
     points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
@@ -177,20 +177,20 @@ def displaced_grid(
 
 
 def sample(source: Source, grid: Grid) -> Volume:
-    """Read a volume at the coordinates of a grid.
+    """Sample a volume at the coordinates of a grid.
 
     Args:
         source: The volume.
-        grid: [B, I, 3, J, K], as made by :func:`displaced_grid` for the same mode; it may be
-            written over.
+        grid: [B, I, 3, J, K], from :func:`displaced_grid` for the same mode; it may be
+            overwritten.
     """
     return reader([source])(grid.to(work_dtype([source])), 0)[0]
 
 
 def reader(sources: Sequence[Source]) -> Callable[[Grid, int], list[Volume]]:
-    """Return a function that reads volumes at a grid, which begins with a row of the output.
+    """Return a function that samples volumes at a grid, given its first plane in the output.
 
-    All is done once that serves all grids.
+    Work that is common to all grids is done here, once.
     """
     x, work = sources[0].x, work_dtype(sources)
     like = torch.empty(0, dtype=work, device=x.device)
@@ -212,7 +212,7 @@ def reader(sources: Sequence[Source]) -> Callable[[Grid, int], list[Volume]]:
 
 
 def _clamped(x: Volume, mode: str, work: torch.dtype) -> Callable[[Grid], Volume]:
-    """Return a function that reads a volume whose outermost voxels go on for ever."""
+    """Return a function that samples a volume whose outermost voxels are repeated outside."""
     if mode == "nearest":
         return lambda grid: _sample_nearest(x, grid)
     if mode == "label":
@@ -224,20 +224,20 @@ def _clamped(x: Volume, mode: str, work: torch.dtype) -> Callable[[Grid], Volume
 
 
 def voxel_grid(size: Triple, device: torch.device) -> Tensor:
-    """Coordinates of all voxels, [N, 3] float64."""
+    """Return coordinates of all voxels, [N, 3] float64."""
     return torch.cartesian_prod(*[ramp(n, device) for n in size])
 
 
 def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
-    """Displacement at any points, [B, N, 3]: 64 products for each point.
+    """Evaluate the displacement at any points, [B, N, 3]: 64 products for each point.
 
     Args:
         control_points: [B, 3, N0, N1, N2].
-        points: In control-point coordinates, [B, N, 3].
+        points: Points in control-point coordinates, [B, N, 3].
     """
     batch, _, n0, n1, n2 = control_points.shape
-    # Two rings of zeros let every tap of a point in or near the lattice be looked up; points
-    # further out are clamped into the zeros.
+    # Two layers of zeros hold all taps of points in or near the lattice; points further out are
+    # clamped to the zeros.
     table = F.pad(control_points, (2, 2) * 3).flatten(2)  # [B, 3, (N0+4)(N1+4)(N2+4)]
     counts = (n0, n1, n2)
     first = points.detach().floor().long() - 1  # lowest of the four taps along each axis
@@ -259,7 +259,7 @@ def spline_at(control_points: ControlPoints, points: Tensor) -> Tensor:
 def _displaced(
     control_points: ControlPoints, lattice: Affine, size: Triple, inverse: bool
 ) -> Tensor:
-    """``v + u(v)`` for all voxels, or the point whose displaced position is v, [B, N, 3]."""
+    """Return ``v + u(v)`` for all voxels, or the point that is displaced to v, [B, N, 3]."""
 
     def displacement(points: Tensor) -> Tensor:
         at = points @ lattice[:, :3, :3].mT + lattice[:, None, :3, 3]
@@ -268,8 +268,8 @@ def _displaced(
     start = voxel_grid(size, control_points.device).expand(len(control_points), -1, -1)
     if not inverse:
         return start + displacement(start)
-    # Fixed point of p = v - u(p). The steps read a dense copy of u linearly, which is quick; the
-    # last ones evaluate the spline itself, which removes the error of the linear reading.
+    # Fixed point of p = v - u(p). The first steps interpolate a dense copy of u, which is fast; the
+    # last ones evaluate the spline, which removes the error of linear interpolation.
     dense = displacement(start)
     table = dense.mT.reshape(-1, 3, *size)
     scale = torch.as_tensor(
@@ -286,10 +286,10 @@ def _displaced(
 
 
 def _sample_linear(y: Volume, grid: Grid) -> Volume:
-    """Trilinear interpolation; coordinates outside are clamped."""
+    """Interpolate linearly; coordinates outside are clamped."""
     batch, parts = y.shape[0], _parts(y, grid)
     if parts > 1:
-        # grid_sample works on one sample per thread: cut the output of a small batch along I.
+        # grid_sample uses one thread per sample: split the output of a single sample along I.
         y = y.expand(parts, -1, -1, -1, -1)
         grid = grid.view(parts, -1, *grid.shape[2:])
     at = grid.movedim(2, -1)
@@ -306,12 +306,12 @@ def _parts(y: Tensor, grid: Grid) -> int:
 
 
 def _sample_nearest(x: Volume, grid: Grid) -> Volume:
-    """Return the voxels whose centres are nearest, outside too."""
+    """Return the nearest voxels; coordinates outside are clamped."""
     flat = x.flatten(2)  # [B, C, N]
     shape = (*x.shape[:2], grid.shape[1], *grid.shape[3:])
     index: Any = 0
     for axis, n in enumerate(x.shape[2:]):
-        # from (k, j, i) in [-1, 1] to voxels, of two neighbours the second
+        # from (k, j, i) in [-1, 1] to voxels; the upper voxel of a tie
         at = grid[:, :, 2 - axis] * (n / 2)
         nearest = at.add_(n / 2 + TIE).floor_().to(torch.int32).clamp_(0, n - 1)
         index = nearest.long() if axis == 0 else index.mul_(n).add_(nearest)
@@ -326,7 +326,7 @@ def copy_voxels(
     size: Triple,
     fill: float | Tensor,
 ) -> Volume:
-    """A map that takes voxel centres to voxel centres: permute, mirror, cut and pad, exactly.
+    """Apply a map that takes voxel centres to voxel centres: permute, mirror, crop and pad.
 
     ``out[v] = x[w]`` with ``w[axes[a]] = signs[a] v[a] + offset[axes[a]]``; ``fill`` outside.
     """
@@ -341,12 +341,12 @@ def copy_voxels(
         low, high = max(0, -start), min(size[a], n - start)
         target.append(slice(low, max(low, high)))
         source.append(slice(low + start, max(low, high) + start))
-    window: Any = (..., *source)
-    place: Any = (..., *target)
+    read: Any = (..., *source)
+    write: Any = (..., *target)
     if all(t == slice(0, n) for t, n in zip(target, size, strict=True)):
-        part = y[window].contiguous()
-        # a part that lies in one piece would keep all of the memory, and let it be written to
-        owned = part.numel() == x.numel() or part.data_ptr() != y[window].data_ptr()
+        part = y[read].contiguous()
+        # a contiguous part is a view, which would keep the memory of x alive and share writes
+        owned = part.numel() == x.numel() or part.data_ptr() != y[read].data_ptr()
         return part if owned else part.clone()
     value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
     out = empty((*x.shape[:2], *size), x.dtype, x.device)
@@ -354,5 +354,5 @@ def copy_voxels(
         for outside in (slice(0, inside.start), slice(inside.stop, n)):
             if outside.start < outside.stop:
                 out.movedim(2 + axis, -1)[..., outside] = value
-    out[place] = y[window]
+    out[write] = y[read]
     return out

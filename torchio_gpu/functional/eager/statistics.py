@@ -1,7 +1,7 @@
 """Statistics of the voxels of each sample, all channels together, slab by slab.
 
 Small results are in float64; sums run over a slab in the volume's own precision and over slabs in
-float64. A mask says which voxels count.
+float64. A mask selects the voxels that count.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor
 
 from ...shapes import PerItem, Volume
 from .intensity import root
-from .slabs import slab_rows
+from .slabs import slab_planes
 
-#: Bits of a number that are looked at in one pass, and how many values they have.
+#: Bits of a number that one pass counts, and the number of their values.
 _BITS = 16
 _VALUES = 1 << _BITS
-#: Up to how many voxels sorting them is quicker than filling such tables.
+#: Number of voxels up to which sorting is faster than counting.
 _FEW = 2**17
-#: Entries of the tables with which numbers are counted: 128 MB.
+#: Entries of the tables of counts: 128 MB.
 _TABLE = 2**24
-#: Integers with the bits of a number, by how many times 16 these are.
+#: Integer dtype with the bits of a number, by their number in units of 16.
 _INTEGERS = {2: torch.int32, 4: torch.int64}
 
-#: Voxels of each sample, [B, N] in float32 or float64, and which of them count, [B, N] bool.
+#: Voxels of each sample, [B, N] in float32 or float64, and mask of those that count, [B, N] bool.
 Part = tuple[Tensor, Tensor | None]
 
 
@@ -34,7 +34,7 @@ class Moments(NamedTuple):
     """Number of voxels, their mean, and their standard deviation; [B] float64 each.
 
     The standard deviation divides by n - 1. It is exactly 0 where all voxels are equal, a single
-    one included; of no voxels, mean and standard deviation are NaN.
+    one included. Mean and standard deviation of an empty mask are NaN.
     """
 
     number: PerItem
@@ -43,23 +43,23 @@ class Moments(NamedTuple):
 
 
 def working(x: Tensor) -> Tensor:
-    """Numbers to compute with: in float64 if they are, else in float32."""
+    """Return ``x`` in the dtype to compute in: float64 stays float64, others become float32."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def slab_starts(x: Volume) -> tuple[range, int]:
-    """First rows of the slabs of a volume, and how many rows each has."""
-    rows = x.shape[2]
-    slab = slab_rows(rows, x.numel() // rows, x.device)
-    return range(0, rows, slab), slab
+    """Return the first plane of each slab of a volume, and the number of planes of a slab."""
+    planes = x.shape[2]
+    slab = slab_planes(planes, x.numel() // planes, x.device)
+    return range(0, planes, slab), slab
 
 
 def parts(x: Volume, mask: Tensor | None) -> Iterator[Part]:
-    """The voxels of a volume, some at a time.
+    """Yield the voxels of a volume, slab by slab.
 
     Args:
         x: Volume.
-        mask: Which voxels count, [B, 1 or C, I, J, K] bool; all of them if None.
+        mask: Voxels that count, [B, 1 or C, I, J, K] bool; all of them if None.
     """
     starts, slab = slab_starts(x)
     for first in starts:
@@ -71,7 +71,7 @@ def parts(x: Volume, mask: Tensor | None) -> Iterator[Part]:
 
 
 def count(x: Volume, mask: Tensor | None) -> PerItem:
-    """How many voxels count, [B] int64."""
+    """Return the number of voxels that count, [B] int64."""
     if mask is None:
         return torch.full((len(x),), x[0].numel(), device=x.device)
     channels = x.shape[1] if mask.shape[1] == 1 else 1
@@ -79,9 +79,9 @@ def count(x: Volume, mask: Tensor | None) -> PerItem:
 
 
 def extremes(x: Volume, mask: Tensor | None) -> tuple[PerItem, PerItem]:
-    """Least and greatest voxel, [B] each in the dtype to compute with.
+    """Return minimum and maximum, [B] each in the dtype to compute in.
 
-    Of no voxels they are inf and -inf; both are NaN where a voxel is.
+    They are inf and -inf for an empty mask, and NaN where a voxel is NaN.
     """
     ends = [_extremes(values, inside) for values, inside in parts(x, mask)]
     low, high = (torch.stack(each, 1) for each in zip(*ends, strict=True))
@@ -96,10 +96,10 @@ def _extremes(values: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def moments(x: Volume, mask: Tensor | None) -> Moments:
-    """Number, mean and standard deviation.
+    """Compute number, mean and standard deviation.
 
-    Each slab is centred on its own mean before it is squared, and slabs are put together as by
-    Chan et al. 1983, doi:10.1080/00031305.1983.10483115: no digits are lost to a large mean.
+    Each slab is centred on its own mean before it is squared, and slabs are combined as in Chan et
+    al. 1983, doi:10.1080/00031305.1983.10483115: a large mean costs no precision.
     """
     numbers, means, squares, units, lows, highs = [], [], [], [], [], []
     for values, inside in parts(x, mask):
@@ -108,7 +108,7 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
             counted = values if inside is None else values.where(inside, 0)
             n = _number_of(values, inside).double()
             some = n.clamp_min(1)
-            # what is rounded off the mean here is added below
+            # the rounding error of this mean is added below
             centre = (counted.sum(1) / some).to(low.dtype)
             centre = torch.minimum(torch.maximum(centre, low), high).where(n > 0, 0)
         apart = values - centre[:, None]
@@ -117,7 +117,7 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
         left = apart.sum(1).double() / some
         numbers.append(n)
         means.append(centre.double() + left)
-        with torch.no_grad():  # in units of a power of two, so that no square overflows
+        with torch.no_grad():  # scale by a power of two, so that no square overflows
             unit = torch.frexp(torch.maximum(high - centre, centre - low)).exponent
         apart, left = apart * _power(-unit, apart)[:, None], left * _power(-unit, left)
         squares.append((apart * apart).sum(1).double() - n * left * left)
@@ -132,7 +132,7 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
     square = square * _power(2 * (unit - most), square)
     distance = (mean - total[:, None]) * _power(-most, mean)
     spread = (square + n * distance**2).sum(1).clamp_min(0)
-    # exactly 0 for equal voxels, whatever was rounded
+    # exactly 0 for equal voxels, without rounding error
     equal = torch.stack(lows, 1).amin(1) == torch.stack(highs, 1).amax(1)
     std = root((spread / (whole - 1).clamp_min(1)).where(~equal, 0))
     std = std * _power(most[:, 0], std)
@@ -140,7 +140,7 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
 
 
 def _power(exponent: Tensor, like: Tensor) -> Tensor:
-    """Return 2 to whole exponents; a product with it is differentiable, which ldexp is not."""
+    """Return powers of 2; a product with them is differentiable, unlike ldexp."""
     return torch.ldexp(torch.ones_like(exponent, dtype=like.dtype), exponent)
 
 
@@ -151,14 +151,14 @@ def _number_of(values: Tensor, inside: Tensor | None) -> Tensor:
 
 
 def percentile(x: Volume, q: Tensor, mask: Tensor | None) -> Tensor:
-    """Percentiles with linear interpolation between neighbours, [B, Q] float64.
+    """Compute percentiles with linear interpolation between neighbours, [B, Q] float64.
+
+    They are NaN for an empty mask, and where a voxel is NaN.
 
     Args:
         x: Volume.
-        q: From 0 to 1, [Q] float64.
+        q: Shares from 0 to 1, [Q] float64.
         mask: See :func:`parts`.
-
-    Of no voxels they are NaN, as where a voxel is NaN.
     """
     some = count(x, mask)
     place = q * (some[:, None] - 1).clamp_min(0)  # [B, Q]
@@ -168,17 +168,17 @@ def percentile(x: Volume, q: Tensor, mask: Tensor | None) -> Tensor:
     values = OrderStatistics.apply(x, mask, ranks).double()  # type: ignore[no-untyped-call]
     below, above = values.chunk(2, 1)
     share = place - lower
-    # from the nearer end, as numpy does: what lies on a voxel's value is that value
+    # from the nearer end, as numpy does: a percentile at a voxel is exactly its value
     step = above - below
     between = torch.where(share < 0.5, below + step * share, above - step * (1 - share))
-    out = torch.where((share == 0) | (below == above), below, between)  # infinite ones too
+    out = torch.where((share == 0) | (below == above), below, between)  # also if infinite
     with torch.no_grad():
         finite = (some > 0) & ~extremes(x, mask)[1].isnan()
     return out.where(finite[:, None], torch.nan)
 
 
 class OrderStatistics(torch.autograd.Function):
-    """The voxels of given ranks, [B, R]; their gradient goes to all voxels of that value alike."""
+    """Voxels of given ranks, [B, R]; the gradient is divided among all voxels of that value."""
 
     @staticmethod
     def forward(ctx: Any, x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ class OrderStatistics(torch.autograd.Function):
 
 
 def _sort(x: Volume, mask: Tensor | None) -> Tensor:
-    """All voxels in order, [B, N], those that do not count behind the others."""
+    """Return all voxels in ascending order, [B, N], with those that do not count last."""
     values = working(x.flatten(1))
     if mask is not None:
         values = values.where(mask.expand_as(x).flatten(1), torch.inf)
@@ -224,24 +224,24 @@ def _sort(x: Volume, mask: Tensor | None) -> Tensor:
 
 
 def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
-    """Voxels of given ranks, by counting how often each value of some leading bits occurs.
+    """Find voxels of given ranks by radix selection.
 
-    The bits of a number, read as an integer, are in the order of the numbers. One pass counts
-    their upper 16, which tells those of the voxel wanted; the next pass looks at the next 16 of
-    voxels that share these, and so on. Each rank has a slot of its own in the table that counts,
-    or shares one with ranks of the same bits; other voxels go to one more slot.
+    The bits of a number, read as an integer, are in the order of the numbers. The first pass counts
+    their upper 16 bits, which gives those of the voxel of each rank; the next pass counts the next
+    16 bits of voxels that share these, and so on. Each rank has its own slot in the table of
+    counts, or shares one with ranks of the same bits; other voxels go to one more slot.
 
     Args:
         x: Volume.
         mask: See :func:`parts`.
-        ranks: From 0, [B, R] int64.
+        ranks: Ranks from 0, [B, R] int64.
     """
     batch, wanted = ranks.shape
     levels = 4 if x.dtype == torch.float64 else 2
-    slots = _VALUES * torch.arange(wanted, device=x.device).expand(batch, -1)  # where each begins
+    slots = _VALUES * torch.arange(wanted, device=x.device).expand(batch, -1)  # their starts
     slot = torch.zeros_like(ranks)
     key = torch.zeros_like(ranks)
-    tables: list[Tensor] = []  # of each level: the slot that voxels of some bits are in at the next
+    tables: list[Tensor] = []  # per level: slot of voxels at the next level, by their bits
     for level in range(levels):
         size = _VALUES * (1 if level == 0 else wanted)
         counts = torch.zeros(batch, size + _VALUES, dtype=torch.int64, device=x.device)
@@ -255,7 +255,7 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
         upto = torch.nn.functional.pad(counts.cumsum(1), (1, 0))  # [B, 1 + size + 65536]
         ranks = ranks + upto.gather(1, slot)
         place = torch.searchsorted(upto, ranks, right=True) - 1
-        place = place.clamp_max(size - 1)  # of no voxels at all
+        place = place.clamp_max(size - 1)  # for an empty mask
         ranks = ranks - upto.gather(1, place)
         digit = place & (_VALUES - 1)
         key = digit - _VALUES // 2 if level == 0 else (key << _BITS) + digit
@@ -267,20 +267,20 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
 
 
 def _digit(values: Tensor, levels: int, level: int) -> Tensor:
-    """16 bits of numbers, upper ones first, as int64 from 0 up in the order of the numbers."""
+    """Return 16 bits of numbers, upper ones first, as int64 >= 0 in the order of the numbers."""
     kind = _INTEGERS[levels]
     digit = (_ordered(values.view(kind)) >> _BITS * (levels - 1 - level)).long()
     return digit.add_(_VALUES // 2) if level == 0 else digit.bitwise_and_(_VALUES - 1)
 
 
 def _number(key: Tensor, levels: int) -> Tensor:
-    """The numbers that keys in their order stand for."""
+    """Return the numbers whose bits, in the order of numbers, are ``key``."""
     bits = _ordered(key.to(_INTEGERS[levels]))
     return bits.view(torch.float32 if levels == 2 else torch.float64)
 
 
 def _ordered(bits: Tensor) -> Tensor:
-    """The bits of numbers as integers in the order of the numbers; and the way back."""
+    """Map the bits of numbers to integers in the order of the numbers; it is its own inverse."""
     info = torch.iinfo(bits.dtype)
-    # those of negative numbers, the largest of which is nearest to 0, are turned over
+    # bits of negative numbers are in reverse order: invert all but the sign
     return ((bits >> info.bits - 1) & info.max) ^ bits

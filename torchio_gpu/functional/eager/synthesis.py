@@ -1,4 +1,4 @@
-"""Images made of label maps."""
+"""Synthesis of images from label maps."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from ...random import normals
 from ...shapes import Volume
 from .intensity import root
 from .separable import full_precision
-from .slabs import join, slab_rows
+from .slabs import join, slab_planes
 
-#: Means and standard deviations of some rows of a label map, and whether it has no label there.
+#: Mean and standard deviation of each voxel, and mask of voxels without label.
 Components = tuple[Tensor, Tensor, Tensor]
 
 
 def of_labels(labels: Volume, mean: Tensor, std: Tensor, known: Tensor) -> Components:
-    """What each voxel is drawn from, [B, 1, I, J, K] each, where voxels hold labels.
+    """Return the distribution of each voxel, [B, 1, I, J, K] each, given label maps.
 
     Args:
         labels: Whole numbers, [B, 1, I, J, K].
-        mean, std: Of each label from 0 up, [B, N]; the last is for all that are larger.
-        known: Which of them are labels to use, [N].
+        mean, std: Mean and standard deviation of each label from 0 up, [B, N]; the last column is
+            for all larger labels.
+        known: Mask of the labels to use, [N].
     """
-    # negative ones as larger ones: both go to the last column
+    # negative and too large labels take the last column
     column = labels.long().clamp(-1, mean.shape[1] - 1).remainder_(mean.shape[1]).flatten(1)
     means, stds = (m.gather(1, column).view(labels.shape) for m in (mean, std))
     return means, stds, ~known[column].view(labels.shape)
 
 
 def of_shares(shares: Volume, mean: Tensor, std: Tensor) -> Components:
-    """The same where each channel is the share of a label in the voxel, [B, L, I, J, K].
+    """Return the distribution of each voxel given shares of labels, [B, L, I, J, K].
 
     A sum of independent normal numbers is one normal number whose variance is the sum of theirs.
     """
@@ -52,18 +53,18 @@ def mixture(
     seeds: Array,
     background: Volume | None,
 ) -> Volume:
-    """A normal number for each voxel; where it has no label, the background.
+    """Draw a normal number for each voxel; voxels without label take the background.
 
     Args:
         labels, mean, std: As for :func:`of_labels`, or without ``known`` for :func:`of_shares`;
-            ``mean`` is of the result's dtype.
+            ``mean`` has the dtype of the result.
         known: See :func:`of_labels`.
         seeds: One stream of normal numbers per sample, [B] int64.
         background: [B, 1, I, J, K]; 0 if None.
     """
-    rows = labels.shape[2]
-    per_row = labels[0, 0, 0].numel()
-    slab = slab_rows(rows, labels.numel() // rows, labels.device)
+    planes = labels.shape[2]
+    per_plane = labels[0, 0, 0].numel()
+    slab = slab_planes(planes, labels.numel() // planes, labels.device)
 
     def part(first: int) -> Volume:
         some = labels[:, :, first : first + slab]
@@ -71,10 +72,10 @@ def mixture(
             means, stds, missing = of_shares(some.to(mean.dtype), mean, std)
         else:
             means, stds, missing = of_labels(some, mean, std, known)
-        drawn = normals(seeds, means[0].numel(), means.device, first * per_row)
+        drawn = normals(seeds, means[0].numel(), means.device, first * per_plane)
         out = torch.addcmul(means, drawn.to(mean.dtype).view(means.shape), stds)
         if background is None:
             return out
         return torch.where(missing, background[:, :, first : first + slab].to(out.dtype), out)
 
-    return join((part(first) for first in range(0, rows, slab)), rows)
+    return join((part(first) for first in range(0, planes, slab)), planes)

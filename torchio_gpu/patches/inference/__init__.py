@@ -1,1 +1,1 @@
-"""Volumes put together from predictions for patches."""
+"""Aggregation of predictions for patches to volumes."""

@@ -1,4 +1,4 @@
-"""Predictions of patches put together to that of the whole volume."""
+"""Aggregation of predictions for patches to the prediction for the whole volume."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...functional.stitching import OVERLAPS, Rows, Stitcher, stream
+from ...functional.stitching import OVERLAPS, Planes, Stitcher, stream
 from ...shapes import Triple, TripleLike, Volume, check_triple
 from ...signature import checked
 from ..sampling.grid import GridSampler
 from ..sampling.location import check_locations
 
-#: The name of an output that came without one.
+#: Name of an output that was given without one.
 _ONLY = ""
 
 
 class Slab(NamedTuple):
-    """Finished rows of an output.
+    """Finished planes of an output.
 
     Args:
-        first: Their first row along I.
-        data: (C, rows, J, K), or what a reduction made of it.
+        first: Number of the first one along I.
+        data: (C, planes, J, K), or the result of a reduction.
     """
 
     first: int
@@ -32,26 +32,26 @@ class Slab(NamedTuple):
 
 
 class PatchAggregator:
-    """Puts predictions of patches together.
+    """Aggregator of predictions for patches.
 
     Args:
         spatial_shape: (I, J, K) of the volume that patches are cut from.
-        overlap_mode: What to do where patches overlap. 'average' takes the mean; 'hann' and
-            'gaussian' (a standard deviation of 1/8 of the patch, as nnU-Net's) a mean to which
-            voxels count the less the farther they are from the middle of their patch; 'crop' keeps
-            the middle of each patch only, and changes no value.
-        patch_overlap: The overlap of the patches, which 'crop' has to know; one number or three.
-        output_shape: (I, J, K) of the output, where a network changes the resolution; or a dict
-            with that of outputs by name.
-        device: Where to put patches together; by default, where the first ones are.
+        overlap_mode: How overlapping patches are combined. 'average' takes the mean; 'hann' and
+            'gaussian' (a standard deviation of 1/8 of the patch, as in nnU-Net) a weighted mean
+            whose weights decrease from the centre of a patch to its border; 'crop' keeps the
+            centre of each patch only, and changes no value.
+        patch_overlap: Overlap of the patches, which 'crop' needs; one number or three.
+        output_shape: (I, J, K) of the output, where a network changes the resolution; or a dict of
+            them by the name of the output.
+        device: Device of the output; by default, that of the first patches.
 
-    The mean is a true one: of patches that all hold one number, it is that number everywhere. Half
-    precision is added up in float32, and float32 in float64 where neighbours share more than half
-    of their voxels along all axes. Where there is no patch, the output is 0.
+    Weights are divided by their sum: the mean of constant patches is that constant everywhere. Half
+    precision is summed in float32, and float32 in float64 where neighbours share more than half of
+    their voxels along all axes. Where there is no patch, the output is 0.
 
-    Without gradients patches are added to the output at once, which is all the memory there is if
-    they make up a full grid. Patches that have a gradient are kept until the output is asked for,
-    and gradients flow to them.
+    Without gradients patches are added to the output at once, which is all the memory needed if
+    they form a full grid. Patches that have a gradient are kept until the output is requested, and
+    gradients flow to them.
 
     Raises:
         ValueError: An argument is not as above.
@@ -97,17 +97,19 @@ class PatchAggregator:
         Args:
             batch: (B, C, i, j, k), or (C, i, j, k) of a single patch; or a dict of these. All
                 batches of an output must have one size of patches, number of channels and dtype.
-            locations: Where the patches were cut from: a :class:`PatchLocation` for each, or a
-                tensor (B, 6), or (6,) for a single one. On a GPU, a tensor waits for it.
+            locations: Locations of the patches: a :class:`PatchLocation` for each, or a tensor
+                (B, 6), or (6,) for a single one. Reading a tensor on a GPU waits for it.
 
         Raises:
             ValueError: Numbers or sizes of patches do not fit, a patch does not lie in the volume,
-                the names of outputs change, or an output was asked for before.
+                the names of outputs change, or an output was requested before.
         """
         first, size = _corners(locations)
         outputs = dict(batch) if isinstance(batch, Mapping) else {_ONLY: batch}
         if self._outputs:
-            raise ValueError("batches must be added before an output is asked for")
+            raise ValueError(
+                "batch must be added before the first call of get_output, got it after"
+            )
         if not outputs or (self._stitchers and set(outputs) != set(self._stitchers)):
             raise ValueError(
                 f"batch must hold the outputs {list(self._stitchers) or 'of a network'}, as the "
@@ -116,7 +118,7 @@ class PatchAggregator:
         if not set(self._shapes) <= set(outputs):
             names = list(outputs)
             raise ValueError(f"output_shape must name outputs of {names}, got {self.output_shape}")
-        # All are looked at before any is added.
+        # Check all before any is added, so that an error leaves the aggregator as it was.
         patches = {name: _patches(output, name) for name, output in outputs.items()}
         stitchers = self._stitchers or {name: self._stitcher(name) for name in patches}
         for name, each in patches.items():
@@ -126,19 +128,19 @@ class PatchAggregator:
             stitchers[name].add(each, first, size)
 
     def get_output(self, key: str | None = None) -> Tensor:
-        """The output, (C, I, J, K), of the dtype of the patches; of integers, float32.
+        """Return the output, (C, I, J, K), in the dtype of the patches.
 
-        Integers keep their dtype where ``overlap_mode`` is 'crop'.
+        Integers become float32 unless ``overlap_mode`` is 'crop'.
 
         Args:
-            key: Its name, if there are several.
+            key: Name of the output, if there are several.
 
         Raises:
-            ValueError: There is none yet.
-            KeyError: There is none of that name, or no name where there are several.
+            ValueError: No batch was added.
+            KeyError: There is no output of that name, or several and no name was given.
         """
         if not self._stitchers:
-            raise ValueError("a batch must be added before an output can be asked for, none was")
+            raise ValueError("batch must be added before the first call of get_output, none was")
         names = list(self._stitchers)
         name = (names[0] if len(names) == 1 else None) if key is None else key
         if name not in self._stitchers:
@@ -148,7 +150,7 @@ class PatchAggregator:
         return self._outputs[name]
 
     def get_output_tensor(self) -> Tensor:
-        """:meth:`get_output` by the name that it has in TorchIO 1.x."""
+        """Return :meth:`get_output`, under its name in TorchIO 1.x."""
         return self.get_output()
 
     def stream(
@@ -156,21 +158,22 @@ class PatchAggregator:
         pairs: Iterable[tuple[Volume, Any]],
         reduction: Callable[[Tensor], Any] | None = None,
     ) -> Iterator[Slab]:
-        """Put patches together as they come, and hand out rows along I as soon as they are done.
+        """Yield planes along I as soon as all of their patches were added.
 
-        For outputs that do not fit into memory: there is never more than what the patches of one
-        row of the grid cover. The aggregator itself stays as it is. Gradients are not kept.
+        For outputs that do not fit into memory: at most the planes that are covered by patches
+        with one position along I are held. The aggregator itself is not changed. Gradients are not
+        kept.
 
         Args:
             pairs: Batches with their locations, as for :meth:`add_batch`, in the order of a
-                :class:`GridSampler`: no patch may begin in a row that was handed out.
-            reduction: Applied to each slab (C, rows, J, K), for example an argmax over channels.
+                :class:`GridSampler`: no patch may begin in a plane that was yielded already.
+            reduction: Applied to each slab (C, planes, J, K), for example an argmax over channels.
 
         Yields:
-            Slabs, which follow each other along I.
+            Consecutive slabs along I.
 
         Raises:
-            ValueError: As for :meth:`add_batch`; or patches do not come in order.
+            ValueError: As for :meth:`add_batch`; or patches are not in ascending order along I.
 
         >>> sampler = GridSampler(Subject(t1=ScalarImage(torch.rand(2, 9, 8, 8))), patch_size=4)
         >>> patches = ((patch.t1.data, patch.patch_location) for patch in sampler)
@@ -179,16 +182,16 @@ class PatchAggregator:
         [(0, 4), (4, 1), (5, 4)]
         """
         if self._shapes:
-            raise ValueError(f"output_shape must be that of one output, got {self.output_shape}")
+            raise ValueError(f"output_shape must be one shape for stream, got {self.output_shape}")
         stitcher = self._stitcher(_ONLY)
 
         def batches() -> Iterator[tuple[Volume, np.ndarray, Triple]]:
             for batch, locations in pairs:
                 yield _patches(batch, _ONLY), *_corners(locations)
 
-        rows: Rows
-        for rows in stream(stitcher, batches()):
-            yield Slab(rows.first, rows.data if reduction is None else reduction(rows.data))
+        planes: Planes
+        for planes in stream(stitcher, batches()):
+            yield Slab(planes.first, planes.data if reduction is None else reduction(planes.data))
 
     def _stitcher(self, name: str) -> Stitcher:
         shape = self._shapes.get(name, self._shape)
@@ -201,7 +204,7 @@ class GridAggregator(PatchAggregator):
     """A :class:`PatchAggregator` for the patches of a sampler, as in TorchIO 1.x.
 
     Args:
-        sampler: The sampler, which knows shape and overlap.
+        sampler: Sampler whose subject and overlap give the shape and overlap.
         overlap_mode, output_shape, device: See :class:`PatchAggregator`.
 
     >>> sampler = GridSampler(Subject(t1=ScalarImage(torch.rand(1, 12, 12, 12))), patch_size=4)
@@ -232,19 +235,20 @@ class GridAggregator(PatchAggregator):
 
 
 def _patches(output: Any, name: str) -> Volume:
-    what = f"batch[{name!r}]" if name else "batch"
+    argument = f"batch[{name!r}]" if name else "batch"
     if not isinstance(output, Tensor):
-        raise TypeError(f"{what} must be a tensor, got {type(output).__name__}")
+        raise TypeError(f"{argument} must be a tensor, got {type(output).__name__}")
     output = output[None] if output.ndim == 4 else output
     if output.ndim != 5 or 0 in output.shape:
         raise ValueError(
-            f"{what} must have shape (B, C, I, J, K) with no empty axis, got {tuple(output.shape)}"
+            f"{argument} must have shape (B, C, I, J, K) with no empty axis, "
+            f"got {tuple(output.shape)}"
         )
     return output
 
 
 def _corners(locations: Any) -> tuple[np.ndarray, Triple]:
-    """First voxels, [N, 3], and the size that they all have."""
+    """Return first voxels, [N, 3], and the common size of patches; raise if sizes differ."""
     known = check_locations(locations)
     sizes = {location.size for location in known}
     if len(sizes) != 1:

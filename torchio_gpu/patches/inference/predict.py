@@ -1,4 +1,4 @@
-"""A network's prediction of a whole volume, made patch by patch."""
+"""Prediction of a whole volume by a network, patch by patch."""
 
 from __future__ import annotations
 
@@ -42,29 +42,30 @@ def predict_by_patches(
     """Predict a volume by patches on a regular grid, without gradients.
 
     Args:
-        model: Called with patches (B, C, i, j, k); returns predictions (B, N, i, j, k), or a dict
-            of them. Put a module into evaluation mode before.
+        model: Function from patches (B, C, i, j, k) to predictions (B, N, i, j, k), or to a dict of
+            them. Set a module to evaluation mode before.
         subject: A Subject; or an Image or tensor (C, I, J, K).
         patch_size, patch_overlap, padding_mode, fill: See :class:`GridSampler`.
-        image: Of a Subject, the image that the model is given, or several, whose channels are
-            joined; by default its only scalar image.
+        image: Image of a Subject that is the input of the model, or several, whose channels are
+            concatenated; by default its only scalar image.
         overlap_mode, output_shape: See :class:`PatchAggregator`.
-        batch_size: Patches that the model is given at once; the last ones may be fewer.
-        device: Where the model runs; by default where its first parameter is, or else the image.
-        output_device: Where to put predictions together; by default where they are.
-        autocast: Let torch compute in this dtype where that is safe.
-        reduction: Applied to (N, rows, J, K) of the output as soon as some rows are done, for
+        batch_size: Patches per call of the model; the last call may have fewer.
+        device: Device of the model; by default that of its first parameter, or else of the image.
+        output_device: Device of the output; by default that of the predictions.
+        autocast: Dtype for torch.autocast; None for no autocast.
+        reduction: Applied to (N, planes, J, K) of the output as soon as planes are done, for
             outputs that do not fit into memory: ``lambda slab: slab.argmax(0)``. It must keep the
             last three axes.
         progress: Show a progress bar of the patches.
 
     Returns:
-        The prediction, (N, I, J, K), or a dict of predictions; with a ``reduction``, the slabs that
-        it made, joined.
+        The prediction, (N, I, J, K), or a dict of predictions; with a ``reduction``, its results,
+        concatenated.
 
     Raises:
-        TypeError: ``subject`` is none of these, or the model returns something else.
-        ValueError: An argument is not as above, or the image to predict from is not clear.
+        TypeError: ``subject`` is of another type, or the model returns something else.
+        ValueError: An argument is not as above, or the subject has several scalar images and
+            ``image`` is None.
         KeyError: The subject has no such image.
 
     >>> image = ScalarImage(torch.rand(1, 20, 20, 20))
@@ -105,12 +106,12 @@ def predict_by_patches(
 
 
 def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
-    """The image that the model is given."""
+    """Return the image that is the input of the model."""
     if isinstance(subject, Tensor):
         subject = ScalarImage(subject)
     if isinstance(subject, Image):
         if image is not None:
-            raise ValueError(f"image must be None unless there is a Subject, got {image!r}")
+            raise ValueError(f"image must be None unless subject is a Subject, got {image!r}")
         return subject
     if not isinstance(subject, Subject):
         kind = type(subject).__name__
@@ -119,7 +120,7 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
     if names is None:
         names = list(subject.get_images_dict())
         if len(names) != 1:
-            raise ValueError(f"image must name those of {list(subject)} to predict from, got None")
+            raise ValueError(f"image must name one or more of {list(subject)}, got None")
     missing = [name for name in names if name not in list(subject)]
     if missing or not names:
         raise KeyError(f"image must name images of {list(subject)}, got {image!r}")

@@ -1,1 +1,1 @@
-"""Locations of patches, and patches cut out of volumes."""
+"""Samplers of patches, and their locations."""

@@ -1,4 +1,4 @@
-"""Cutting patches out of subjects and batches: what all samplers share."""
+"""Extraction of patches from subjects and batches: base class of all samplers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from .location import PatchLocation
 
 
 class PatchSampler:
-    """What samplers of patches share. Not for use by itself.
+    """Base class of samplers of patches.
 
-    Called with a Subject, a sampler returns one patch of it, a Subject as well; with a Subject and
-    a number, it iterates over so many. Of a SubjectsBatch it takes one patch of each sample.
+    Called with a Subject, a sampler returns one patch of it, which is a Subject as well; with a
+    Subject and a number, an iterator of so many patches. From a SubjectsBatch it takes one patch of
+    each sample.
 
     Args:
         patch_size: Voxels of a patch along I, J, K; one number stands for three.
-        padding_mode: None for patches that lie within the volume. Otherwise what stands outside:
-            'constant' for ``fill``, or as for :class:`Pad`.
+        padding_mode: None for patches inside the volume. Otherwise the padding outside: 'constant'
+            for ``fill``, or as for :class:`Pad`.
         fill: Value outside for padding 'constant'; label maps get 0.
     """
 
@@ -46,14 +47,14 @@ class PatchSampler:
         if padding_mode != "constant" and fill != 0:
             raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")
 
-    # Where patches may lie
+    # Positions of patches
 
     def margins(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
-        """How many voxels patches may leave a volume by, before and after it, [3] each."""
+        """Return by how many voxels patches may leave a volume, before and after it, [3] each."""
         raise NotImplementedError
 
     def room(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
-        """The first and the last voxel at which a patch may begin, [3] each.
+        """Return the first and the last voxel at which a patch may begin, [3] each.
 
         Raises:
             ValueError: A patch is larger than the volume, and there is no padding.
@@ -69,7 +70,7 @@ class PatchSampler:
         return -before, last
 
     def padded(self, x: Any) -> tuple[Any, np.ndarray]:
-        """A subject or batch with its margins, and how many voxels were added before it, [3]."""
+        """Return a padded subject or batch, and the number of voxels added before it, [3]."""
         space = check_space(x)
         self.room(space.shape)
         before, after = self.margins(space.shape)
@@ -79,20 +80,22 @@ class PatchSampler:
         bounds = np.stack([before, after], 1).ravel().tolist()
         pad = Pad(bounds, padding_mode=mode)
         streams, x = x.streams, pad(x)
-        (x.history if isinstance(x, Subject) else x.records).pop()  # a patch is not padded itself
+        (
+            x.history if isinstance(x, Subject) else x.records
+        ).pop()  # padding is not part of the history of a patch
         x.streams = streams
         return x, before
 
     # Cutting
 
     def cut(self, padded: Subject, before: np.ndarray, corner: np.ndarray, seed: int) -> Subject:
-        """A patch of a subject.
+        """Cut a patch out of a subject.
 
         Args:
-            padded: The subject with its margins.
-            before: How wide they are before it, [3].
-            corner: First voxel of the patch, in those of the subject without margins, [3].
-            seed: Of whatever happens to the patch at random.
+            padded: The padded subject.
+            before: Number of voxels added before it, [3].
+            corner: First voxel of the patch, in voxels of the subject without padding, [3].
+            seed: Seed of the patch.
         """
         patch = copy.copy(padded)
         i, j, k = (
@@ -110,7 +113,7 @@ class PatchSampler:
     def cut_batch(
         self, padded: SubjectsBatch, before: np.ndarray, corner: np.ndarray, seeds: np.ndarray
     ) -> SubjectsBatch:
-        """One patch of each sample; arguments as for :meth:`cut`, [B, 3] and [B]."""
+        """Cut one patch out of each sample; arguments as for :meth:`cut`, [B, 3] and [B]."""
         size = self.patch_size
         images = {}
         for name, each in padded.images.items():
@@ -124,23 +127,23 @@ class PatchSampler:
 
 
 def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
-    """What a batch of patches says of where they lie, of first voxels [B, 3]."""
+    """Return metadata with the locations of patches that begin at ``corner``, [B, 3]."""
     places = [PatchLocation((a, b, c), size) for a, b, c in corner.tolist()]
     return {LOCATION: torch.stack([p.to_tensor() for p in places]), "patch_location": places}
 
 
 def space_of(x: Subject | SubjectsBatch) -> Space:
-    """Where the voxels of the first image lie."""
+    """Return the space of the first image."""
     images: Mapping[str, Any] = x.get_images_dict(intensity_only=False)
     space: Space = next(iter(images.values())).space
     return space
 
 
 def check_space(x: Subject | SubjectsBatch) -> Space:
-    """Where the voxels of all images lie, which must be the same.
+    """Return the space that all images share.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The spaces of images differ.
     """
     images = x.get_images_dict(intensity_only=False)
     check_same_space({name: image.space for name, image in images.items()})

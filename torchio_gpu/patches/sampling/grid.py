@@ -1,4 +1,4 @@
-"""Patches on a regular grid, which together hold every voxel."""
+"""Patches on a regular grid, which cover every voxel."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .location import PatchLocation
 
 
 class GridSampler(PatchSampler, Dataset[Any]):
-    """Patches on a regular grid, for predictions of whole volumes.
+    """Sampler of patches on a regular grid, for predictions of whole volumes.
 
-    A map-style dataset: give it to a loader, and what a network makes of the batches to a
+    A map-style dataset: pass it to a loader, and the predictions for its batches to a
     :class:`PatchAggregator`. The last patch along an axis ends where the volume does, so that it
     may share more voxels with its neighbour than others do.
 
     Args:
-        subject: What to cut patches out of. Its voxels are read into a copy. None for a sampler
+        subject: Subject to cut patches out of. Its voxels are read into a copy. None for a sampler
             that is called with subjects.
         patch_size: Voxels of a patch along I, J, K; one number stands for three. For 2D images,
             1 along the axis of the single slice.
         patch_overlap: Voxels that neighbours share; one number stands for three.
-        padding_mode: None for patches that lie within the volume. Otherwise it is continued by half
-            the overlap at all ends, and as far as it takes to hold a patch: with ``fill`` for
-            'constant', or as for :class:`Pad`.
+        padding_mode: None for patches inside the volume. Otherwise it is padded by half the overlap
+            at all ends, and further if it is smaller than a patch: with ``fill`` for 'constant', or
+            as for :class:`Pad`.
         fill: Value outside for padding 'constant'; label maps get 0.
 
     Locations are those in the volume without padding: patches may begin at negative voxels, and a
-    :class:`PatchAggregator` of the subject's shape drops what is outside.
+    :class:`PatchAggregator` of the subject's shape drops voxels outside.
 
     Raises:
         ValueError: A patch is larger than the volume and there is no padding; the overlap is not
@@ -87,11 +87,11 @@ class GridSampler(PatchSampler, Dataset[Any]):
             return np.zeros(3, dtype=int), np.zeros(3, dtype=int)
         half = np.array(self.patch_overlap) // 2
         missing = (np.array(self.patch_size) - np.array(shape) - 2 * half).clip(0)
-        # the middle voxel of a patch, number n // 2, is one of the volume
+        # the centre voxel of a patch, number n // 2, is inside the volume
         return half + missing - missing // 2, half + missing // 2
 
     def corners(self, shape: Triple) -> np.ndarray:
-        """First voxels of the patches of a volume, [N, 3], those along K following each other."""
+        """Return first voxels of the patches of a volume, [N, 3], with K fastest."""
         step = np.array(self.patch_size) - self.patch_overlap
         ends = zip(*self.room(shape), step, strict=True)
         along = [[*range(first, last, step), last] for first, last, step in ends]
@@ -103,23 +103,23 @@ class GridSampler(PatchSampler, Dataset[Any]):
 
     @property
     def patch_locations(self) -> list[PatchLocation]:
-        """Where the patches lie."""
+        """Locations of the patches."""
         return [PatchLocation((a, b, c), self.patch_size) for a, b, c in self._corners.tolist()]
 
     @property
     def locations(self) -> Tensor:
-        """Where the patches lie, (N, 6): first voxel, and the one after the last."""
+        """Locations of the patches, (N, 6): first voxel, and the one after the last."""
         return torch.stack([location.to_tensor() for location in self.patch_locations])
 
     def tensor(self, name: str, locations: Sequence[PatchLocation]) -> Volume:
-        """Voxels of an image in some of the patches, (N, C, i, j, k)."""
+        """Return the voxels of an image in patches at given locations, (N, C, i, j, k)."""
         self._subject()
         corners = np.array([location.index for location in locations]) + self._before
         return extract_patches(self._padded[name].data[None], corners, self.patch_size)
 
     def _subject(self) -> Subject:
         if self.subject is None:
-            raise ValueError("GridSampler must be given a subject to have patches of its own")
+            raise ValueError("subject must be given for a GridSampler that is indexed, got None")
         return self.subject
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
         return (self[n] for n in range(len(self)))
 
     def __call__(self, subject: Subject, num_patches: int | None = None) -> Iterator[Subject]:
-        """The patches of another subject, or the first ``num_patches`` of them."""
+        """Return the patches of another subject, or the first ``num_patches`` of them."""
         other = GridSampler(
             subject, self.patch_size, self.patch_overlap, self.padding_mode, self.fill
         )

@@ -1,4 +1,4 @@
-"""Where a patch lies in its volume."""
+"""Location of a patch in its volume."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PatchLocation:
     """First voxel and size of a patch, in voxels of the volume it is cut from.
 
     Args:
-        index: Its first voxel; negative where the patch begins outside the volume.
-        size: Its voxels along I, J, K.
-        subject_index: Which subject it is of, where there are several.
+        index: First voxel; negative where the patch begins outside the volume.
+        size: Voxels along I, J, K.
+        subject_index: Number of the subject, where there are several.
 
     >>> location = PatchLocation((2, 0, 4), (8, 8, 4))
     >>> location.index_fin, torch.zeros(10, 10, 10)[location.to_slices()].shape
@@ -39,28 +39,28 @@ class PatchLocation:
 
     @property
     def index_fin(self) -> Triple:
-        """The voxel after the last along each axis."""
+        """Voxel after the last one along each axis."""
         i, j, k = (first + n for first, n in zip(self.index, self.size, strict=True))
         return i, j, k
 
     def to_slices(self) -> tuple[slice, slice, slice]:
-        """What indexes the three spatial axes of a volume.
+        """Return slices that index the three spatial axes of a volume.
 
         Raises:
             ValueError: The patch begins outside the volume, as it may where patches are padded.
         """
         if min(self.index) < 0:
-            raise ValueError(f"a location that is indexed with must not begin before 0, got {self}")
+            raise ValueError(f"index must be >= 0 to slice a volume, got {self}")
         i, j, k = (slice(*ends) for ends in zip(self.index, self.index_fin, strict=True))
         return i, j, k
 
     def scaled(self, factor: float | Sequence[float]) -> PatchLocation:
-        """The place of the patch in a volume of another size.
+        """Return the location of the patch in a volume of another size.
 
         Args:
-            factor: How many times as large, one number or three.
+            factor: Scale of the volume, one number or three.
 
-        Ends are rounded to whole voxels, so that patches side by side stay so.
+        Ends are rounded to whole voxels, so that adjacent patches stay adjacent.
 
         >>> PatchLocation((8, 0, 4), (8, 8, 4)).scaled(0.5)
         PatchLocation(index=(4, 0, 2), size=(4, 4, 2), subject_index=None)
@@ -72,21 +72,21 @@ class PatchLocation:
         return PatchLocation((a, b, c), (i, j, k), self.subject_index)
 
     def to_tensor(self) -> Tensor:
-        """(6,) int64: first voxel, and the voxel after the last, as in TorchIO 1.x."""
+        """Return (6,) int64: first voxel, and the voxel after the last, as in TorchIO 1.x."""
         return torch.tensor([*self.index, *self.index_fin])
 
     @classmethod
     def from_tensor(cls, location: Any) -> PatchLocation:
-        """From six whole numbers: first voxel, and the voxel after the last."""
+        """Create a location from six whole numbers: first voxel, and the voxel after the last."""
         try:
             given = [float(n) for n in location]
         except (TypeError, ValueError) as error:
-            raise TypeError(f"a location must be six numbers, got {location!r}") from error
+            raise TypeError(f"location must be six numbers, got {location!r}") from error
         ends = [int(n) if math.isfinite(n) else 0 for n in given]
         empty = any(a >= b for a, b in zip(ends[:3], ends[3:], strict=False))
         if len(ends) != 6 or empty or ends != given:
             raise ValueError(
-                "a location must be six numbers, the first voxel and the one after the last, "
+                "location must be six numbers, the first voxel and the one after the last, "
                 f"got {given}"
             )
         a, b, c, d, e, f = ends
@@ -94,7 +94,7 @@ class PatchLocation:
 
 
 def check_locations(locations: Any) -> list[PatchLocation]:
-    """Locations of a batch of patches, in any form.
+    """Return the locations of a batch of patches as a list; raise if they are invalid.
 
     Args:
         locations: A :class:`PatchLocation` or a sequence of them; or a tensor or array (B, 6) or

@@ -1,4 +1,4 @@
-"""Patches at random places: all alike."""
+"""Patches at random locations: base class, and uniform sampling."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ...data import Subject, SubjectsBatch
 from ...shapes import Triple, TripleLike, check_count
 from .cutting import PatchSampler, space_of
 
-#: First voxels of patches, [N, 3], given their seeds, [N].
+#: Function from seeds of patches, [N], to their first voxels, [N, 3].
 Finder = Callable[[np.ndarray], np.ndarray]
 
 _UNIFORM = random.Layout(((0, 0, 3),))
 
 
 class RandomSampler(PatchSampler, IterableDataset[Any]):
-    """What samplers at random places share. Not for use by itself.
+    """Base class of samplers at random locations.
 
-    Iterating over one that has a subject gives ``num_patches`` patches of it; workers of a
-    DataLoader share them out.
+    Iteration, which needs a subject, yields ``num_patches`` patches of it; the workers of a
+    DataLoader divide them among themselves.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
     def margins(self, shape: Triple) -> tuple[np.ndarray, np.ndarray]:
         if self.padding_mode is None:
             return np.zeros(3, dtype=int), np.zeros(3, dtype=int)
-        # any voxel may be the middle one of a patch
+        # any voxel may be the centre of a patch
         before = np.array(self.patch_size) // 2
         return before, np.array(self.patch_size) - 1 - before
 
     def finder(self, x: Any) -> Finder:
-        """What finds places for patches of a Subject, or for one of each sample of a batch."""
+        """Return the function that draws first voxels in a Subject, or in samples of a batch."""
         raise NotImplementedError
 
     @overload
@@ -62,14 +62,14 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
     def __call__(self, subject: Any, num_patches: int) -> Iterator[Any]: ...
 
     def __call__(self, subject: Any, num_patches: int | None = None) -> Any:
-        """One patch of a Subject, or one of each sample of a SubjectsBatch; or an iterator.
+        """Cut one patch out of a Subject, or out of each sample of a SubjectsBatch; or iterate.
 
-        The places follow from the seeds that a loader gave the samples, if it did, and from
-        torch's generator otherwise.
+        The locations depend on the seeds of the samples, if a loader set them, and otherwise on
+        torch's generator.
 
         Args:
             subject: A Subject or a SubjectsBatch.
-            num_patches: How many to iterate over.
+            num_patches: Number of patches of an iterator; None for a single patch.
         """
         number = 1 if num_patches is None else check_count(num_patches, "num_patches", 0)
         found = self._patches(subject, number)
@@ -98,14 +98,16 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Subject]:
         if self.subject is None:
-            raise ValueError(f"{type(self).__name__} must be given a subject to be iterated over")
+            raise ValueError(
+                f"subject must be given to iterate over a {type(self).__name__}, got None"
+            )
         subject = copy.copy(self.subject)
         subject.load()
         padded, before = self.padded(subject)
         find = self.finder(subject)
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        # what workers have in common, and what differs between epochs
+        # a seed that all workers share, and an epoch number
         base = int(random.fresh_seeds(1)[0]) if worker is None else worker.seed - worker.id
         epoch, self._epoch = self._epoch, self._epoch + 1
         numbers: Any = count() if self.num_patches is None else range(self.num_patches)
@@ -115,25 +117,26 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
 
     def __len__(self) -> int:
         if self.num_patches is None:
-            raise TypeError(f"{type(self).__name__} has no length: num_patches is None")
+            raise TypeError(
+                f"num_patches must be given for a length, {type(self).__name__} has None"
+            )
         return self.num_patches
 
 
 class UniformSampler(RandomSampler):
-    """Patches from anywhere, all places equally likely.
+    """Sampler of patches at uniformly distributed locations.
 
     Args:
-        subject: What to iterate over; None for a sampler that is called, or given to a Queue.
+        subject: Subject to iterate over; None for a sampler that is called, or given to a Queue.
         patch_size: Voxels of a patch along I, J, K; one number stands for three. For 2D images,
             1 along the axis of the single slice.
-        num_patches: How many to iterate over; None for no end.
-        padding_mode: None for patches that lie within the volume. Otherwise any voxel may be the
-            middle one of a patch, and outside stands ``fill`` for 'constant', or what :class:`Pad`
-            says.
+        num_patches: Number of patches of an iteration; None for an infinite one.
+        padding_mode: None for patches inside the volume. Otherwise any voxel may be the centre of a
+            patch, and the padding outside is ``fill`` for 'constant', or as for :class:`Pad`.
         fill: Value outside for padding 'constant'; label maps get 0.
 
     A number or triple in the place of ``subject`` is the patch size, as in TorchIO 1.x. Patches are
-    Subjects that know their place: ``patch.patch_location``, and ``patch[LOCATION]`` as a tensor.
+    Subjects with their location: ``patch.patch_location``, and ``patch[LOCATION]`` as a tensor.
 
     Raises:
         ValueError: An argument is not as above; or, when a patch is cut, it is larger than the
@@ -161,7 +164,7 @@ class UniformSampler(RandomSampler):
         return partial(self.corners_between, *self.room(space_of(x).shape))
 
     def corners_between(self, first: np.ndarray, last: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """First voxels of patches that begin between two voxels, both included, [N, 3]."""
+        """Draw first voxels of patches between two voxels, both included, [N, 3]."""
         u = random.uniforms(seeds, _UNIFORM)[:, :3]
         return first + (u * (last - first + 1)).astype(np.int64)
 
@@ -169,11 +172,13 @@ class UniformSampler(RandomSampler):
 def sorted_out(
     subject: Any, patch_size: Any, third: Any = None, name: str | None = None
 ) -> tuple[Subject | None, TripleLike, Any]:
-    """Arguments by position in the order of TorchIO 1.x, which has no subject, or in that of 2.
+    """Return subject, patch size and third argument, given in the order of TorchIO 1.x or of 2.
+
+    In 1.x the order is patch size and third argument, without a subject.
 
     Args:
-        subject, patch_size, third: What was given first, second and third, or by name.
-        name: Of the third, if it is a name that 1.x has second.
+        subject, patch_size, third: First, second and third argument, or the arguments by name.
+        name: Name of the third, if it is second in 1.x.
     """
     if subject is None or isinstance(subject, Subject):
         if patch_size is None:

@@ -1,4 +1,4 @@
-"""Patches at random places: where a map or labels say."""
+"""Patches at random locations, weighted by a map or by labels."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ...data import LABEL, Subject
 from ...shapes import TripleLike
 from ...signature import is_number
 from .samplers import Finder, RandomSampler, sorted_out
-from .weights import Weigh, Weights
+from .weights import WeightFunction, Weights
 
 
 class WeightedSampler(RandomSampler):
-    """Patches whose middle voxel is drawn with the probability that a map gives to it.
+    """Sampler of patches whose centre voxel is drawn with probabilities from a map.
 
-    The middle voxel of n is number n // 2. Only voxels around which a patch fits are drawn, unless
-    there is padding; one whose weight is 0 never is.
+    The centre of n voxels is number n // 2. Only voxels around which a patch fits are drawn, unless
+    there is padding; a voxel with weight 0 is never drawn.
 
     Args:
         subject, patch_size, num_patches, padding_mode, fill: As for :class:`UniformSampler`.
         probability_map: Name of the image, of one channel, that holds the weights; they need not
             sum to 1.
 
-    As in TorchIO 1.x, ``WeightedSampler(64, "weights")`` names the patch size and the map.
+    As in TorchIO 1.x, ``WeightedSampler(64, "weights")`` gives the patch size and the map.
 
     Raises:
         ValueError: An argument is not as above; or, when a patch is cut, a weight is negative or
             not finite, or all of them are 0.
         KeyError: The subject has no such image.
 
-    The map on a GPU, choosing waits for it: where a patch lies is known on the host.
+    With a map on a GPU, drawing waits for it: locations of patches are known on the host.
 
     >>> weights = torch.zeros(1, 12, 12, 12)
     >>> weights[0, 5, 6, 7] = 1
@@ -62,30 +62,32 @@ class WeightedSampler(RandomSampler):
         self.probability_map = probability_map
 
     def map_name(self, images: Mapping[str, Any]) -> str:
-        """Name of the image that says where to look, among those of a subject or batch."""
+        """Return the name of the image of weights or labels, among those of a subject or batch."""
         return _named(images, self.probability_map, "probability_map")
 
-    def weigher(self, seen: Tensor) -> Weigh:
-        """What weighs voxels, given all that may be drawn."""
+    def weight_function(self, candidates: Tensor) -> WeightFunction:
+        """Return the function from voxels to weights, given all that may be drawn."""
         return Tensor.double
 
     def weights(self, voxels: Tensor, box: np.ndarray | None = None) -> Weights:
-        """The weights of the voxels of a map (1, I, J, K).
+        """Return the weights of the voxels of a map (1, I, J, K).
 
         Args:
             voxels: The map.
-            box: The first and the last voxel that may be drawn, [2, 3]; by default those around
-                which a patch fits.
+            box: First and last voxel that may be drawn, [2, 3]; by default those around which a
+                patch fits.
         """
         if voxels.shape[0] != 1:
-            raise ValueError(f"{self._what()} must have one channel, got {voxels.shape[0]}")
+            raise ValueError(
+                f"{self._map_description()} must have one channel, got {voxels.shape[0]}"
+            )
         if box is None:
             i, j, k = voxels.shape[1:]
             box = np.stack(self.room((i, j, k))) + np.array(self.patch_size) // 2
         first, last = box
-        return Weights.of(voxels[0], first, last, self.weigher, self._what())
+        return Weights.of(voxels[0], first, last, self.weight_function, self._map_description())
 
-    def _what(self) -> str:
+    def _map_description(self) -> str:
         return f"the probability map {self.probability_map!r}"
 
     def finder(self, x: Any) -> Finder:
@@ -98,25 +100,25 @@ class WeightedSampler(RandomSampler):
         each = [self.weights(voxels) for voxels in data]
 
         def find(seeds: np.ndarray) -> np.ndarray:
-            rows = zip(each, data, seeds[:, None], strict=True)
-            return np.concatenate([w.draw(voxels[0], seed) for w, voxels, seed in rows]) - half
+            samples = zip(each, data, seeds[:, None], strict=True)
+            return np.concatenate([w.draw(voxels[0], seed) for w, voxels, seed in samples]) - half
 
         return find
 
 
 class LabelSampler(WeightedSampler):
-    """Patches whose middle voxel has a label that is drawn first.
+    """Sampler of patches whose centre voxel has a random label, with given probabilities.
 
     Args:
         subject, patch_size, num_patches, padding_mode, fill: As for :class:`UniformSampler`.
         label_name: Name of the label map; by default the first one.
-        label_probabilities: How likely the labels are; they need not sum to 1, and a label that is
-            not listed is never in the middle. Each is shared by all voxels of the label around
-            which a patch fits; of a label without any, the others take over. By default, all
+        label_probabilities: Probabilities of the labels; they need not sum to 1, and a label that
+            is not listed is never at the centre. Each is divided among all voxels of the label
+            around which a patch fits; labels without such voxels are ignored. By default, all
             voxels with a label > 0 are equally likely.
 
     Raises:
-        ValueError: An argument is not as above; or, when a patch is cut, there is none of the
+        ValueError: An argument is not as above; or, when a patch is cut, no voxel has one of the
             labels.
         KeyError: The subject has no such image.
 
@@ -158,25 +160,25 @@ class LabelSampler(WeightedSampler):
         for name, image in images.items():
             if image.kind == LABEL:
                 return name
-        raise ValueError(f"subject must have a label map, it has {list(images)}")
+        raise ValueError(f"subject must have a label map, got images {list(images)}")
 
-    def weigher(self, seen: Tensor) -> Weigh:
+    def weight_function(self, candidates: Tensor) -> WeightFunction:
         if self.label_probabilities is None:
             return lambda voxels: (voxels > 0).double()
         shares = {
-            label: probability / (seen == label).sum().clamp(min=1).double()
+            label: probability / (candidates == label).sum().clamp(min=1).double()
             for label, probability in self.label_probabilities.items()
         }
 
-        def weigh(voxels: Tensor) -> Tensor:
+        def weights_of(voxels: Tensor) -> Tensor:
             weights = torch.zeros(voxels.shape, dtype=torch.float64, device=voxels.device)
             for label, share in shares.items():
                 weights += (voxels == label) * share
             return weights
 
-        return weigh
+        return weights_of
 
-    def _what(self) -> str:
+    def _map_description(self) -> str:
         labels = list(self.label_probabilities) if self.label_probabilities else "above 0"
         name = "" if self.label_name is None else f" {self.label_name!r}"
         return f"the label map{name}, for the labels {labels},"

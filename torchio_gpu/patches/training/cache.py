@@ -1,4 +1,4 @@
-"""Where the volumes of a dataset are kept: on the device as far as there is room, else at hand."""
+"""Cache of the subjects of a dataset: on the device up to a limit, the others in host memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from ... import random
 from ...data import Subject, SubjectsBatch
 from ...loader import SeededDataset
 from ..sampling.cutting import check_space
+from .cached_subject import CachedSubject
 from .epochs import describe
-from .resident import Resident
 
-#: As a share of the free memory of a GPU, how much is taken by default.
+#: Default limit, as a share of the free memory of a GPU.
 _SHARE = 0.5
 
 
-class Shelf:
-    """Subjects that were read once, on a device or in host memory.
+class SubjectCache:
+    """Cache of subjects that are read once, on a device or in host memory.
 
     Args:
         subjects: A dataset.
-        device: Where to keep them.
-        memory: How many bytes of voxels to keep there; by default half of what is free on a GPU.
-        seed: Decides what a random transform of the dataset does; by default drawn from torch's CPU
-            generator.
+        device: Device of the cache.
+        memory: Bytes of voxels to keep there; by default half of the free memory of a GPU.
+        seed: Seed of random transforms of the dataset; by default drawn from torch's CPU generator.
     """
 
     def __init__(
@@ -45,37 +44,37 @@ class Shelf:
         self.memory = memory
         #: Bytes of voxels on the device.
         self.used = 0
-        self._here: dict[int, Resident] = {}
-        self._waiting: dict[int, Resident] = {}  # in host memory
+        self._on_device: dict[int, CachedSubject] = {}
+        self._on_host: dict[int, CachedSubject] = {}
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._seed = int(random.fresh_seeds(1)[0]) if seed is None else seed
 
     @contextmanager
-    def ahead(self, threads: int) -> Iterator[Callable[[Sequence[int], Sequence[int]], Any]]:
-        """A function from indices to subjects on the device, which has others made ready.
+    def prefetching(self, threads: int) -> Iterator[Callable[[Sequence[int], Sequence[int]], Any]]:
+        """Create a function that returns subjects on the device, and prefetches the next ones.
 
         Args:
-            threads: Threads that read subjects ahead.
+            threads: Threads that prefetch subjects.
 
         Yields:
-            The function of indices to take now, and of indices to be taken next.
+            Function of the indices to return now, and of those to prefetch.
         """
-        executor = ThreadPoolExecutor(threads, "torchio_gpu.Shelf") if threads else None
-        reading: dict[int, Future[Resident]] = {}
-        moving: dict[int, Resident] = {}
+        executor = ThreadPoolExecutor(threads, "torchio_gpu.SubjectCache") if threads else None
+        reading: dict[int, Future[CachedSubject]] = {}
+        moving: dict[int, CachedSubject] = {}
 
-        def take(now: Sequence[int], later: Sequence[int]) -> list[Resident]:
+        def take(now: Sequence[int], later: Sequence[int]) -> list[CachedSubject]:
             if executor is not None:
                 for index in [*now, *later]:
                     if index not in reading and not self._has(index):
                         reading[index] = executor.submit(copy_context().run, self._read, index)
             found = [self._get(index, reading, moving) for index in now]
             moving.clear()
-            for index in later:  # copied while the device works on those of now
-                if index in self._waiting:
-                    moving[index] = self._move(self._waiting[index])
+            for index in later:  # copied while the device processes the current subjects
+                if index in self._on_host:
+                    moving[index] = self._to_device(self._on_host[index])
             if self._stream is not None:
                 torch.cuda.current_stream(self.device).wait_stream(self._stream)
             return found
@@ -87,51 +86,58 @@ class Shelf:
                 executor.shutdown(wait=True, cancel_futures=True)
 
     def _has(self, index: int) -> bool:
-        return index in self._here or index in self._waiting
+        return index in self._on_device or index in self._on_host
 
     def _get(
-        self, index: int, reading: dict[int, Future[Resident]], moving: dict[int, Resident]
-    ) -> Resident:
-        if index in self._here:
-            return self._here[index]
+        self,
+        index: int,
+        reading: dict[int, Future[CachedSubject]],
+        moving: dict[int, CachedSubject],
+    ) -> CachedSubject:
+        if index in self._on_device:
+            return self._on_device[index]
         if index in moving:
             return moving[index]
-        if index not in self._waiting:
+        if index not in self._on_host:
             future = reading.pop(index, None)
             self._keep(index, self._read(index) if future is None else future.result())
-        return self._here[index] if index in self._here else self._move(self._waiting[index])
+        return (
+            self._on_device[index]
+            if index in self._on_device
+            else self._to_device(self._on_host[index])
+        )
 
-    def _read(self, index: int) -> Resident:
-        """A subject, read and as the dataset makes it, in host memory."""
+    def _read(self, index: int) -> CachedSubject:
+        """Read a subject, with the transform of the dataset, into host memory."""
         try:
             seed = int(random.sample_seeds(self._seed, 0, [index])[0])
             subject = SeededDataset(self.subjects, shares=True)[index, seed]
             if not isinstance(subject, Subject):
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)
-            return Resident(SubjectsBatch.from_subjects([subject], view=True))
+            return CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
         except Exception as error:
-            what = f"subject {index}{describe(self.subjects, index)} could not be loaded"
-            raise RuntimeError(f"{what}: {type(error).__name__}: {error}") from error
+            message = f"subject {index}{describe(self.subjects, index)} could not be loaded"
+            raise RuntimeError(f"{message}: {type(error).__name__}: {error}") from error
 
-    def _keep(self, index: int, resident: Resident) -> None:
-        """Put a subject on the device if there is room, or else into host memory."""
-        if self.memory is None or self.used + resident.bytes <= self.memory:
-            self.used += resident.bytes
-            self._here[index] = self._move(resident)
+    def _keep(self, index: int, subject: CachedSubject) -> None:
+        """Store a subject on the device if there is room, or else in host memory."""
+        if self.memory is None or self.used + subject.bytes <= self.memory:
+            self.used += subject.bytes
+            self._on_device[index] = self._to_device(subject)
         else:
             if self._stream is not None:
-                resident = Resident(resident.batch.pin_memory())
-            self._waiting[index] = resident
+                subject = CachedSubject(subject.batch.pin_memory())
+            self._on_host[index] = subject
 
-    def _move(self, resident: Resident) -> Resident:
+    def _to_device(self, subject: CachedSubject) -> CachedSubject:
         if self._stream is None:
-            return resident.to(self.device)
+            return subject.to(self.device)
         with torch.cuda.stream(self._stream):
-            moved = resident.to(self.device, non_blocking=True)
-        for images in moved.batch.images.values():  # memory of one stream, used by another
+            moved = subject.to(self.device, non_blocking=True)
+        for images in moved.batch.images.values():  # allocated on one stream, used on another
             images.data.record_stream(torch.cuda.current_stream(self.device))
         return moved
 
 
-__all__ = ["Shelf"]
+__all__ = ["SubjectCache"]

@@ -1,4 +1,4 @@
-"""Patches of volumes that stay on the device: drawn, augmented and batched there."""
+"""Queue of patches of volumes on the device: drawn, augmented and batched there."""
 
 from __future__ import annotations
 
@@ -19,54 +19,53 @@ from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
-from .cache import Shelf
-from .epochs import Indices, Turns
-from .resident import Resident, together
+from .cache import SubjectCache
+from .cached_subject import CachedSubject, merge
+from .epochs import EpochSampler, Indices
 
 
 class DeviceQueue:
     """Batches of augmented patches of volumes that are kept on the device.
 
-    Subjects are read once and stay on the device in the dtype that they are stored in. For each
-    patch, its place and its augmentation are drawn, and only its own voxels are computed: cutting
-    it out is the last map of the spatial transforms, in the same sampling. Bias fields and
-    deformations are those of the whole volume, in which the patch has its place.
+    Subjects are read once and stay on the device in the dtype in which they are stored. For each
+    patch, its location and its augmentation are drawn, and only its own voxels are computed: the
+    crop is composed with the maps of the spatial transforms, in the same sampling. Bias fields and
+    deformations are those of the whole volume, at the location of the patch.
 
     Where a transform needs the whole volume (those of k-space, blur, normalization, ...), it and
     all transforms before it are applied to the volume, as are those before the last run of spatial
-    ones; see :meth:`explain`. That is done once for the ``patches_per_volume`` patches that are
-    then cut out of it, each with its own parameters for the transforms that follow. So transforms
-    that need the volume belong to the front of a pipeline, and if they are not random, into the
-    ``transform`` of a :class:`SubjectsDataset`, whose results are kept.
+    ones; see :meth:`explain`. This is done once for the ``patches_per_volume`` patches that are
+    then cut out of it, each with its own parameters for the transforms that follow. Transforms
+    that need the volume therefore belong at the front of a pipeline, or, if they are not random, in
+    the ``transform`` of a :class:`SubjectsDataset`, whose results are cached.
 
     Args:
-        subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset; what the
-            dataset does to a subject is done once. The images of a subject must lie in one space.
+        subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset, whose
+            transform is applied once. The images of a subject must lie in one space.
         patch_sampler: A UniformSampler, WeightedSampler or LabelSampler without padding. Weighted
-            patches lie about the place to which the transforms move the voxel drawn. Where these
-            only flip volumes or change their grid, voxels are drawn around which a patch fits in
-            the end; where they move the content, all voxels are, and patches stay in the volume.
+            patches are centred where the transforms move the voxel drawn. Where these only flip
+            volumes or change their grid, voxels are drawn around which a patch fits afterwards;
+            where they move the content, any voxel is drawn, and patches are kept inside the volume.
         transform: The augmentation.
         batch_size: Patches of a batch, each of another subject.
         patches_per_volume: Patches of each subject and epoch.
-        device: Where to keep volumes; by default the GPU if there is one, else the CPU.
-        memory: Bytes of volumes to keep on the device; by default half of what is free on a GPU.
-            Others wait in host memory, pinned, and are copied ahead of their use. On a CPU the two
-            are one.
-        num_workers: Threads that read the subjects of the next batches ahead.
+        device: Device of the volumes; by default the GPU if there is one, else the CPU.
+        memory: Bytes of volumes to keep on the device; by default half of the free memory of a GPU.
+            Other volumes are kept in pinned host memory, and prefetched. On a CPU the two are one.
+        num_workers: Threads that prefetch the subjects of the next batches.
         shuffle_subjects: Take subjects in random order; by default, unless there is a
             ``subject_sampler``.
-        subject_sampler: Indices of the subjects to take, in order. It shares out subjects between
-            ranks itself; else ranks of ``torch.distributed`` share them out, of which one may have
-            a subject more than another.
-        drop_last: Leave out the last subjects of an epoch if they do not fill a batch.
-        seed: Decides all that is random, together with the number of the epoch; by default drawn
-            from torch's CPU generator at each epoch.
+        subject_sampler: Indices of the subjects to take, in order. It divides subjects among ranks
+            itself; without it, ranks of ``torch.distributed`` divide them, and one may have a
+            subject more than another.
+        drop_last: Drop the last subjects of an epoch if they do not fill a batch.
+        seed: Seed of all randomness, together with the number of the epoch; by default drawn from
+            torch's CPU generator at each epoch.
 
     Yields:
-        :class:`SubjectsBatch` on the device, whose samples know their place:
-        ``batch.patch_location[n]``. Where the sizes of volumes differ, so do the passes they share,
-        not the results. The history of a patch is what was done to its volume.
+        :class:`SubjectsBatch` on the device, whose samples hold their location:
+        ``batch.patch_location[n]``. Volumes of different shapes are sampled in separate passes,
+        with the same results. The history of a patch is that of its volume.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -129,81 +128,83 @@ class DeviceQueue:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
-        self._turns = Turns(subjects, subject_sampler, shuffle, seed)
-        self.shelf = Shelf(subjects, self.device, memory, seed)
+        self._epochs = EpochSampler(subjects, subject_sampler, shuffle, seed)
+        self.cache = SubjectCache(subjects, self.device, memory, seed)
         self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
 
     def __len__(self) -> int:
-        """Batches of an epoch, of this rank."""
-        whole, rest = divmod(len(self._turns), self.batch_size)
+        """Return the number of batches of an epoch, of this rank."""
+        whole, rest = divmod(len(self._epochs), self.batch_size)
         return (whole + (rest > 0 and not self.drop_last)) * self.patches_per_volume
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the number of the next epoch; it goes up by itself."""
-        self._turns.epoch = epoch
+        """Set the number of the next epoch; each iteration increments it."""
+        self._epochs.epoch = epoch
 
     def explain(self) -> str:
-        """What is done for each volume, and what for each patch."""
+        """Return the stages that run for each volume, and those that run for each patch."""
         return str(self._pipeline)
 
     def __iter__(self) -> Iterator[SubjectsBatch]:
-        epoch = self._turns.next()
+        epoch = self._epochs.next()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
         groups = [pairs[n : n + self.batch_size] for n in range(0, len(pairs), self.batch_size)]
         if self.drop_last and groups and len(groups[-1]) < self.batch_size:
             groups.pop()
-        with self.shelf.ahead(self.num_workers) as take:
+        with self.cache.prefetching(self.num_workers) as take:
             for n, group in enumerate(groups):
                 ahead = [index for later in groups[n + 1 :][:1] for index, _ in later]
-                residents = take([index for index, _ in group], ahead)
+                cached = take([index for index, _ in group], ahead)
                 seeds = np.array([seed for _, seed in group])
-                yield from self._patches(residents, seeds)
+                yield from self._patches(cached, seeds)
 
-    def _patches(self, residents: list[Resident], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
-        """Batches with one patch of each subject."""
+    def _patches(self, cached: list[CachedSubject], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
+        """Yield batches with one patch of each subject."""
         children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
         if self._pipeline.before.steps:
-            residents = [
-                self._whole(resident, seed) for resident, seed in zip(residents, seeds, strict=True)
+            cached = [
+                self._whole(subject, seed) for subject, seed in zip(cached, seeds, strict=True)
             ]
         for n in range(self.patches_per_volume):
-            yield self._batch(residents, children[:, n])
+            yield self._batch(cached, children[:, n])
 
-    def _whole(self, resident: Resident, seed: int) -> Resident:
-        """A subject after what is done for each volume."""
-        batch = resident.batch.replace(dict(resident.batch.images))
+    def _whole(self, subject: CachedSubject, seed: int) -> CachedSubject:
+        """Return a subject after the stages that run for each volume."""
+        batch = subject.batch.replace(dict(subject.batch.images))
         batch.streams = random.Streams(np.array([seed]))
         out, decisions = self._pipeline.whole(batch)
         check_space(out)
-        return Resident(out, decisions)
+        return CachedSubject(out, decisions)
 
-    def _batch(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
-        """One patch of each subject, those of one shape in one go."""
+    def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
+        """Return one patch of each subject, computed together for subjects of one shape."""
         shapes: dict[Any, list[int]] = {}
-        for n, resident in enumerate(residents):
-            images = resident.batch.images.items()
-            alike = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
-            shapes.setdefault(alike, []).append(n)
-        parts = [self._alike([residents[n] for n in rows], seeds[rows]) for rows in shapes.values()]
+        for n, subject in enumerate(cached):
+            images = subject.batch.images.items()
+            key = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
+            shapes.setdefault(key, []).append(n)
+        parts = [
+            self._sample([cached[n] for n in group], seeds[group]) for group in shapes.values()
+        ]
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort([n for rows in shapes.values() for n in rows])
+        order = np.argsort([n for group in shapes.values() for n in group])
         samples = [sample for part in parts for sample in part.unbatch()]
         return SubjectsBatch.from_subjects([samples[n] for n in order])
 
-    def _alike(self, residents: list[Resident], seeds: np.ndarray) -> SubjectsBatch:
+    def _sample(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
         size = self.patch_sampler.patch_size
-        decisions = np.concatenate([resident.decisions for resident in residents])
-        patch = self._pipeline.patches(together(residents, seeds), decisions)
-        first = self._corners(residents, seeds, patch.final_maps())
+        decisions = np.concatenate([subject.decisions for subject in cached])
+        patch = self._pipeline.patches(merge(cached, seeds), decisions)
+        first = self._corners(cached, seeds, patch.final_maps())
         out = patch.finish_patch(first, size)
         out.metadata = {**out.metadata, **located(first, size)}
         return out
 
     def _corners(
-        self, residents: list[Resident], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
+        self, cached: list[CachedSubject], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
     ) -> np.ndarray:
-        """First voxels of the patches, [B, 3], in the volumes as they are after the maps."""
+        """Draw first voxels of the patches, [B, 3], in voxels of the transformed volumes."""
         sampler = self.patch_sampler
         shapes = {name: warp.space.shape for name, warp in warps.items()}
         if len(set(shapes.values())) > 1:
@@ -212,18 +213,18 @@ class DeviceQueue:
         if isinstance(sampler, UniformSampler):
             return sampler.corners_between(first, last, seeds)
         assert isinstance(sampler, WeightedSampler)
-        name = sampler.map_name(residents[0].batch.images)
+        name = sampler.map_name(cached[0].batch.images)
         warp, half = warps[name], np.array(sampler.patch_size) // 2
         boxes = warp.origin_of(first + half, last + half)
-        if boxes is None:  # a motion, other for each patch: of all voxels, where there is room
+        if boxes is None:  # the content moves, differently for each patch: draw from all voxels
             ends = np.array([(0, 0, 0), warp.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         voxels = []
-        for resident, box, seed in zip(residents, boxes, seeds, strict=True):
-            known, key = resident.batch.images[name].data[0], box.tobytes()
-            if key not in resident.weights:
-                resident.weights[key] = sampler.weights(known, box)
-            voxels.append(resident.weights[key].draw(known[0], np.array([seed])))
+        for subject, box, seed in zip(cached, boxes, seeds, strict=True):
+            known, key = subject.batch.images[name].data[0], box.tobytes()
+            if key not in subject.weights:
+                subject.weights[key] = sampler.weights(known, box)
+            voxels.append(subject.weights[key].draw(known[0], np.array([seed])))
         middle = np.rint(warp.where(np.concatenate(voxels).astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 

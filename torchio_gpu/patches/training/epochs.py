@@ -1,4 +1,4 @@
-"""Whose turn it is: subjects in the order of an epoch, shared out between processes."""
+"""Order of the subjects of an epoch, divided among processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Indices: TypeAlias = Iterable[int]
 
 
 class Epoch(NamedTuple):
-    """The subjects of an epoch that fall to this process.
+    """Subjects of an epoch for this process.
 
     Args:
-        indices: Which subjects, in order.
-        seeds: Of each of them.
-        seed: Of whatever else is random.
+        indices: Indices of the subjects, in order.
+        seeds: Seed of each subject.
+        seed: Seed of all other randomness.
     """
 
     indices: list[int]
@@ -32,17 +32,17 @@ class Epoch(NamedTuple):
     seed: int
 
 
-class Turns:
-    """In which order subjects come, epoch by epoch.
+class EpochSampler:
+    """Sampler of the order of subjects, epoch by epoch.
 
-    Ranks of ``torch.distributed``, and workers of a loader, take every n-th of one order.
+    Ranks of ``torch.distributed``, and workers of a loader, take every n-th subject of one order.
 
     Args:
         subjects: A dataset; without a ``sampler`` it must have a length.
         sampler: Indices in the order wanted, of this rank only; None for all subjects.
-        shuffle: Take them in random order.
-        seed: Decides the order, with the number of the epoch. By default it is drawn from torch's
-            CPU generator, but for ranks, which must agree: there it is 0 for the order.
+        shuffle: Use a random order.
+        seed: Seed of the order, with the number of the epoch. By default it is drawn from torch's
+            CPU generator; with several ranks, which must agree on the order, that has seed 0.
     """
 
     def __init__(self, subjects: Any, sampler: Any, shuffle: bool, seed: int | None) -> None:
@@ -64,35 +64,35 @@ class Turns:
         self._rank_known = (0, 1)
 
     def rank(self) -> tuple[int, int]:
-        """Which rank this is, and of how many."""
+        """Return the rank of this process, and the number of ranks."""
         if distributed.is_available() and distributed.is_initialized():
             self._rank_known = distributed.get_rank(), distributed.get_world_size()
         return self._rank_known
 
     def __getstate__(self) -> dict[str, Any]:
-        self.rank()  # which a new process does not know
+        self.rank()  # keep it for a new process, which has no process group
         return dict(self.__dict__)
 
     def __len__(self) -> int:
-        """How many subjects an epoch has for this rank."""
+        """Return the number of subjects of an epoch, of this rank."""
         if self.sampler is not None:
             return len(self.sampler)
         rank, ranks = self.rank()
         return len(range(rank, len(self.subjects), ranks))
 
     def next(self) -> Epoch:
-        """The next epoch."""
+        """Return the next epoch."""
         worker, (rank, ranks) = get_worker_info(), self.rank()
         if self.seed is not None:
             base = common = self.seed
-        else:  # the seeds of workers differ by their numbers
+        else:  # the seed of a worker is a common one plus its number
             base = int(random.fresh_seeds(1)[0]) if worker is None else worker.seed - worker.id
             common = base if ranks == 1 else 0
         mixed = int(random.sample_seeds(common, self.epoch, [0])[0])
         if self.sampler is not None:
             fixed = worker is not None or self.seed is not None
             with torch.random.fork_rng(devices=[], enabled=fixed):
-                if fixed:  # or each worker would see another order
+                if fixed:  # otherwise each worker would get another order
                     torch.manual_seed(mixed)
                 indices = (i.item() if isinstance(i, Tensor) else i for i in self.sampler)
                 order = [check_count(i, "indices of subject_sampler", 0) for i in indices]
@@ -110,15 +110,15 @@ class Turns:
 
 
 def unread(subjects: Any, index: int) -> Subject | None:
-    """A subject that was not read, where the dataset has it."""
+    """Return a subject that was not read, where the dataset has it."""
     return subjects.dry_iter()[index] if isinstance(subjects, SubjectsDataset) else None
 
 
 def describe(subjects: Any, index: int) -> str:
-    """What a subject is known by: its name, if it has one, and its files."""
+    """Return the name of a subject, if it has one, and its files, in parentheses."""
     try:
         subject = unread(subjects, index)
-    except IndexError:  # which is what is to be told
+    except IndexError:  # the error that is reported
         return ""
     if subject is None:
         return ""
@@ -129,4 +129,4 @@ def describe(subjects: Any, index: int) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-__all__ = ["Epoch", "Turns", "describe", "unread"]
+__all__ = ["Epoch", "EpochSampler", "describe", "unread"]

@@ -1,4 +1,4 @@
-"""A queue of patches for training: subjects are read ahead, and their patches are shuffled."""
+"""Queue of patches for training: subjects are prefetched, and their patches are shuffled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...progress import progress
 from ...shapes import check_count
 from ...signature import checked
 from ..sampling.cutting import PatchSampler
-from .epochs import Indices, Turns, describe, unread
+from .epochs import EpochSampler, Indices, describe, unread
 
 #: Arguments by position after the first, in TorchIO 2 and in 1.x.
 _ORDER = (
@@ -46,21 +46,21 @@ _ORDER_OF_1 = (
     "shuffle_subjects",
     "shuffle_patches",
 )
-#: Subjects whose patches may come in after each patch that goes out: more than one, or the queue
-#: would never fill where a subject has one patch.
+#: Largest number of subjects whose patches are added after each patch that is taken: more than one,
+#: or the queue would never fill with one patch per subject.
 _INTAKE = 2
 
 
 @dataclass
 class QueueStatistics:
-    """What a queue has done since an epoch began.
+    """Statistics of a queue since the start of an epoch.
 
     Args:
-        subjects: Subjects whose patches came into the queue.
-        skipped: Subjects that could not be loaded and were left out.
-        patches: Patches handed out.
-        waiting: Seconds for which the loop that takes the patches had to wait for subjects.
-        loading: Seconds that loading, transforming and cutting took, in all threads together.
+        subjects: Subjects whose patches were added to the queue.
+        skipped: Subjects that could not be loaded and were skipped.
+        patches: Patches taken from the queue.
+        waiting: Seconds that the consumer waited for subjects.
+        loading: Seconds spent in loading, transforming and cutting, summed over threads.
         length: Patches in the queue.
     """
 
@@ -75,41 +75,41 @@ class QueueStatistics:
 class Queue(IterableDataset[Any]):
     """Patches of many subjects in random order, a few subjects in memory at a time.
 
-    Give it to a loader without workers, and let threads of the queue read ahead; or give it to a
-    loader with workers, which share out the subjects. Ranks of ``torch.distributed`` share them
-    out as well; one of them may have a subject more than another. The first patch is there as soon
-    as one subject is loaded. After each patch that is taken, those of up to two more subjects come
-    in if there is room for them, so that the queue fills while it is used. The order of the patches
+    Pass it to a loader without workers, and let threads of the queue prefetch; or pass it to a
+    loader with workers, which divide the subjects. Ranks of ``torch.distributed`` divide them as
+    well; one of them may have a subject more than another. The first patch is available as soon as
+    one subject is loaded. After each patch that is taken, those of up to two more subjects are
+    added if there is room for them, so that the queue fills while it is used. The order of patches
     does not depend on the number of threads.
 
     Args:
         subjects: A sequence of Subjects, or a dataset of them, such as a SubjectsDataset.
-        patch_sampler: What takes the patches, such as ``UniformSampler(64)``.
-        max_length: Patches in the queue at most: the more, the better they are shuffled. While
-            they are handed out, threads have the patches of ``num_workers`` more subjects ready.
+        patch_sampler: Sampler of the patches, such as ``UniformSampler(64)``.
+        max_length: Largest number of patches in the queue: the more, the better they are shuffled.
+            Threads hold the patches of ``num_workers`` more subjects.
         patches_per_volume: Patches of each subject.
-        num_workers: Threads that load subjects ahead; with 0 they are loaded when needed. Never are
-            more than ``num_workers + 1`` subjects loaded whose patches are not yet in the queue.
+        num_workers: Threads that prefetch subjects; with 0 they are loaded when needed. At most
+            ``num_workers + 1`` subjects are loaded whose patches are not yet in the queue.
         shuffle_subjects: Take subjects in random order; by default, unless there is a
             ``subject_sampler``.
         shuffle_patches: Take patches out of the queue at random.
         transform: Applied to each subject after it is loaded.
-        subject_sampler: Which subjects to take, in which order; an iterable of indices, as
-            :class:`torch.utils.data.Sampler` is. It shares out subjects between ranks itself.
-        on_error: What to do when a subject cannot be loaded: 'raise', or 'skip' it with a warning
+        subject_sampler: Indices of the subjects to take, in order; an iterable, such as a
+            :class:`torch.utils.data.Sampler`. It divides subjects among ranks itself.
+        on_error: Action if a subject cannot be loaded: 'raise', or 'skip' it with a warning
             and count it in :attr:`statistics`.
-        seed: Decides all that is random, together with the number of the epoch; by default drawn
-            from torch's CPU generator at each epoch. Ranks need the same: for them, the default
-            decides the order of subjects as ``seed=0`` does.
+        seed: Seed of all randomness, together with the number of the epoch; by default drawn from
+            torch's CPU generator at each epoch. Ranks need the same order of subjects: with
+            several of them, the default for the order is ``seed=0``.
         progress: Show a progress bar of the patches of an epoch.
         subjects_dataset, sampler, samples_per_volume: Names of ``subjects``, ``patch_sampler`` and
             ``patches_per_volume`` in TorchIO 1.x, whose order of positional arguments is
-            understood, too.
+            accepted, too.
 
     Raises:
         TypeError: ``subjects`` holds no Subjects, or ``patch_sampler`` cannot be called.
-        ValueError: A number is out of range, an argument is given by both of its names, or subjects
-            are to be shuffled by both.
+        ValueError: A number is out of range, an argument is given by both of its names, or
+            ``shuffle_subjects`` is True with a ``subject_sampler``.
         RuntimeError: During an epoch, a subject cannot be loaded; it is named.
 
     >>> subjects = [Subject(t1=ScalarImage(torch.rand(1, 12, 12, 12))) for _ in range(3)]
@@ -176,9 +176,11 @@ class Queue(IterableDataset[Any]):
             if self.subjects is None:
                 raise ValueError("subjects must be given, got None")
             self.subjects = SubjectsDataset(self.subjects)
-        # samplers of this library cut patches out, as copies
+        # samplers of this library copy patches, so that cached voxels may be shared
         self._shares = isinstance(self.patch_sampler, PatchSampler)
-        self._turns = Turns(self.subjects, self.subject_sampler, self.shuffle_subjects, seed)
+        self._epochs = EpochSampler(
+            self.subjects, self.subject_sampler, self.shuffle_subjects, seed
+        )
 
     def _check(self) -> None:
         if not callable(self.patch_sampler):
@@ -196,18 +198,18 @@ class Queue(IterableDataset[Any]):
         if self.transform is not None and not callable(self.transform):
             raise TypeError(f"transform must be callable or None, got {self.transform!r}")
 
-    # How much there is
+    # Sizes
 
     @property
     def num_subjects(self) -> int:
-        """Subjects of an epoch, of this rank."""
-        return len(self._turns)
+        """Number of subjects of an epoch, of this rank."""
+        return len(self._epochs)
 
     @property
     def patches_per_epoch(self) -> int:
-        """Patches of an epoch, of this rank, at most.
+        """Largest number of patches of an epoch, of this rank.
 
-        A GridSampler may have fewer, and those of subjects that turn out to be skipped are counted.
+        A GridSampler may yield fewer, and patches of skipped subjects are counted.
         """
         return self.num_subjects * self.patches_per_volume
 
@@ -216,9 +218,12 @@ class Queue(IterableDataset[Any]):
 
     @property
     def max_memory(self) -> int:
-        """Bytes that the patches of a full queue take: ``max_length`` of those of subject 0."""
+        """Memory of a full queue in bytes: ``max_length`` patches of subject 0."""
         if not isinstance(self.patch_sampler, PatchSampler):
-            raise TypeError("max_memory is known for samplers of this library only")
+            raise TypeError(
+                "patch_sampler must be a sampler of this library for max_memory, got "
+                f"{self.patch_sampler!r}"
+            )
         subject = unread(self.subjects, 0) or self.subjects[0]
         images = subject.get_images(intensity_only=False)
         voxel = sum(i.num_channels * i.dtype.itemsize for i in images)
@@ -226,7 +231,7 @@ class Queue(IterableDataset[Any]):
 
     @property
     def max_memory_pretty(self) -> str:
-        """:attr:`max_memory` in words."""
+        """:attr:`max_memory` with its unit, as text."""
         size, units = float(self.max_memory), ["B", "KiB", "MiB", "GiB"]
         while size >= 1024 and len(units) > 1:
             size /= 1024
@@ -235,27 +240,27 @@ class Queue(IterableDataset[Any]):
 
     @property
     def statistics(self) -> QueueStatistics:
-        """What was done since the last epoch began; of a loader's workers, each has its own."""
+        """Statistics since the start of the last epoch; each worker of a loader has its own."""
         return replace(self._statistics)
 
     @property
     def epoch(self) -> int:
         """Number of the epoch that the next iteration runs."""
-        return self._turns.epoch
+        return self._epochs.epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Set the number of the next epoch.
 
-        It goes up by itself where the queue is iterated over in one process. A SubjectsLoader sets
-        it; a plain DataLoader with workers that do not persist needs it set before each epoch where
-        there is a ``seed``, or several ranks. Workers that persist count by themselves.
+        Each iteration in one process increments it. A SubjectsLoader sets it; for a plain
+        DataLoader with workers that do not persist, set it before each epoch if there is a
+        ``seed``, or several ranks. Persistent workers count by themselves.
         """
-        self._turns.epoch = epoch
+        self._epochs.epoch = epoch
 
-    # The work
+    # Iteration
 
     def __iter__(self) -> Iterator[Subject]:
-        epoch = self._turns.next()
+        epoch = self._epochs.next()
         picks = torch.Generator().manual_seed(epoch.seed)
         counts = self._statistics = QueueStatistics()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
@@ -289,7 +294,7 @@ class Queue(IterableDataset[Any]):
     def _loaded(
         self, pairs: list[tuple[int, int]], counts: QueueStatistics
     ) -> Iterator[Iterator[list[Subject]]]:
-        """The patches of subjects, given as (index, seed), loaded ahead; none of a skipped one."""
+        """Prefetch the patches of subjects, given as (index, seed); skipped subjects have none."""
         if self.num_workers == 0:
             yield (self._result(pair[0], partial(self._load, pair), counts) for pair in pairs)
             return
@@ -316,14 +321,14 @@ class Queue(IterableDataset[Any]):
             executor.shutdown(wait=True, cancel_futures=True)
 
     def _load(self, pair: tuple[int, int]) -> tuple[list[Subject], float]:
-        """The patches of a subject, and how many seconds they took."""
+        """Return the patches of a subject, and how many seconds they took."""
         start = time.perf_counter()
         subject = SeededDataset(self.subjects, self.transform, self._shares)[pair]
         if not isinstance(subject, Subject):
             raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
         assert self.patch_sampler is not None
         drawn = self.patch_sampler(subject, self.patches_per_volume)
-        patches = list(islice(drawn, self.patches_per_volume))  # others' samplers may not end
+        patches = list(islice(drawn, self.patches_per_volume))  # other samplers may be infinite
         return patches, time.perf_counter() - start
 
     def _result(
@@ -332,16 +337,16 @@ class Queue(IterableDataset[Any]):
         load: Callable[[], tuple[list[Subject], float]],
         counts: QueueStatistics,
     ) -> list[Subject]:
-        """What loading a subject comes to; an error names the subject."""
+        """Return the patches of a subject; report an error with the name of the subject."""
         start = time.perf_counter()
         try:
             patches, seconds = load()
         except Exception as error:
-            what = f"subject {index}{describe(self.subjects, index)} could not be loaded"
+            message = f"subject {index}{describe(self.subjects, index)} could not be loaded"
             reason = f"{type(error).__name__}: {error}"
             if self.on_error == "raise":
-                raise RuntimeError(f"{what}: {reason}") from error
-            warnings.warn(f"{what} and is left out: {reason}", RuntimeWarning, stacklevel=2)
+                raise RuntimeError(f"{message}: {reason}") from error
+            warnings.warn(f"{message} and is left out: {reason}", RuntimeWarning, stacklevel=2)
             counts.skipped += 1
             return []
         counts.subjects += 1
@@ -351,7 +356,7 @@ class Queue(IterableDataset[Any]):
 
 
 def _add(given: dict[str, Any], more: dict[str, Any]) -> None:
-    """Take arguments by another name, or by position; refuse one that was given already."""
+    """Add arguments given by another name or by position; raise if one was given already."""
     for name, value in more.items():
         if value is None:
             continue

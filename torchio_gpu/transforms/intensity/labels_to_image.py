@@ -16,7 +16,7 @@ from ...arrays import Array, as_array, per_sample
 from ...data import ImagesBatch
 from ...data.image import LABEL
 from ...functional.dispatch.arguments import at_least
-from ...functional.rows import Rows, rows_at
+from ...functional.samples import Samples, samples_at
 from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
@@ -100,7 +100,7 @@ class _LabelsToImage(VolumeTransform):
             labels = np.unique(np.concatenate(present))
         return labels[labels != 0] if self.ignore_background else labels
 
-    def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Rows, Volume]]:
+    def _maps(self, images: Mapping[str, ImagesBatch]) -> list[tuple[Samples, Volume]]:
         """Return parts of the label maps, each with its samples.
 
         A part is (B, 1, I, J, K) of integers or (B, L, I, J, K) of shares. A map of one channel of
@@ -116,12 +116,12 @@ class _LabelsToImage(VolumeTransform):
         if maps.shape[1] > 1 or not maps.is_floating_point():
             return [(everything, maps)]
         shares = _hold_shares(maps)
-        parts: list[tuple[Rows, Volume]] = []
+        parts: list[tuple[Samples, Volume]] = []
         if shares.any():
-            samples = rows_at(shares.nonzero()[0].tolist(), maps.device)
+            samples = samples_at(shares.nonzero()[0].tolist(), maps.device)
             parts.append((samples, maps[samples]))
         if not shares.all():
-            samples = rows_at((~shares).nonzero()[0].tolist(), maps.device)
+            samples = samples_at((~shares).nonzero()[0].tolist(), maps.device)
             # labels stored as floats; other values count as no label
             whole = maps[samples].round()
             parts.append((samples, torch.where(whole == maps[samples], whole, -1).long()))
@@ -168,7 +168,7 @@ class _LabelsToImage(VolumeTransform):
         return out
 
 
-def _for_samples(samples: Rows, values: Array) -> Array:
+def _for_samples(samples: Samples, values: Array) -> Array:
     """Return the parameters of some samples; a single entry is for all samples."""
     if len(values) == 1 or isinstance(samples, slice):
         return values if len(values) == 1 else values[samples]

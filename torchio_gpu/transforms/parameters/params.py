@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...arrays import Array, common, per_sample, send
-from ...functional.rows import pick
+from ...functional.samples import pick
 
 P = TypeVar("P", bound="Params")
 

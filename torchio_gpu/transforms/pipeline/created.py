@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...data import ImagesBatch, SubjectsBatch
-from ...functional.rows import rows_at
+from ...functional.samples import samples_at
 from ..parameters.params import Params
 
 
@@ -77,7 +77,7 @@ class SampleSubset:
                 f"a batch out: {tuple(images.shape[1:])} became {tuple(new.shape[1:])}"
             )
         out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
-        out[rows_at(self.samples, out.device)] = new.to(out.dtype)
+        out[samples_at(self.samples, out.device)] = new.to(out.dtype)
         affines = images.affine.copy()
         affines[self.samples] = affine
         return images.with_data(out, affines)

@@ -360,8 +360,8 @@ def _fill(images: ImagesBatch, field: FieldOfView, rule: str, fields: Sequence[F
     if np.ptp(size, axis=0).any():  # samples differ in shape: one after another
         fills = []
         for n in range(len(size)):
-            earlier = [one.rows([n]) for one in fields]
-            fills.append(_fill(images.rows([n]), field.rows([n]), rule, earlier))
+            earlier = [one.select([n]) for one in fields]
+            fills.append(_fill(images.rows([n]), field.select([n]), rule, earlier))
         return torch.cat(fills)
     i, j, k = size[0].astype(int).tolist()
     if not fields and not first.any() and (i, j, k) == images.spatial_shape:

@@ -1,4 +1,4 @@
-"""Volumes that stay where they are, and batches that are made of them without a copy."""
+"""Cached subjects, and batches of them that do not copy their volumes."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from ...shapes import Triple, Volume
 from ..sampling.weights import Weights
 
 
-class Resident:
-    """One subject on the device, with what is known of its voxels.
+class CachedSubject:
+    """One subject on the device, with values computed from its voxels.
 
     Args:
         batch: The subject, as a batch of one.
-        decisions: Random numbers of decisions that its patches are bound to, [1, N].
+        decisions: Random numbers of decisions that its patches share, [1, N].
     """
 
     def __init__(self, batch: SubjectsBatch, decisions: np.ndarray | None = None) -> None:
         self.batch = batch
         self.decisions = np.empty((1, 0)) if decisions is None else decisions
-        #: Weights of the map to draw from, by the box that is drawn from.
+        #: Weights of the map, by the bytes of the box that voxels are drawn from.
         self.weights: dict[bytes, Weights] = {}
-        #: Values outside the field of view, by image and what they depend on.
+        #: Fill values, by image and by rule or key.
         self.fills: dict[tuple[str, str | bytes], Tensor] = {}
 
     @property
     def bytes(self) -> int:
-        """How much memory the voxels take."""
+        """Memory of the voxels, in bytes."""
         return sum(each.data.nbytes for each in self.batch.images.values())
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Resident:
-        """The subject on another device; itself, if it is there."""
+    def to(self, device: torch.device, non_blocking: bool = False) -> CachedSubject:
+        """Return the subject on another device; itself if it is there already."""
         if self.batch.device == device:
             return self
-        moved = Resident(self.batch.to(device, non_blocking=non_blocking), self.decisions)
-        moved.weights, moved.fills = self.weights, self.fills  # what is found out once stays known
+        moved = CachedSubject(self.batch.to(device, non_blocking=non_blocking), self.decisions)
+        moved.weights, moved.fills = (
+            self.weights,
+            self.fills,
+        )  # shared, so that they are computed once
         return moved
 
 
 class _Images(ImagesBatch):
-    """An image of each of several resident subjects, of one shape. A subject may occur repeatedly.
+    """One image of several cached subjects, of one shape. A subject may occur repeatedly.
 
-    Only the parts that are asked for are put together.
+    Only the patches that are read are copied.
     """
 
     def __init__(
-        self, subjects: Sequence[Resident], name: str, dtype: torch.dtype | None = None
+        self, subjects: Sequence[CachedSubject], name: str, dtype: torch.dtype | None = None
     ) -> None:
         each = [subject.batch.images[name] for subject in subjects]
         self._subjects, self._name, self._each = subjects, name, each
@@ -113,12 +116,12 @@ class _Images(ImagesBatch):
         return torch.cat(values)
 
 
-def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
-    """A batch of resident subjects, whose images share their kinds, dtypes and shapes.
+def merge(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
+    """Return a batch of cached subjects whose images have equal kinds, dtypes and shapes.
 
     Args:
         subjects: The subjects; the same one may occur several times.
-        seeds: Of the samples, [B]; their first position is used up.
+        seeds: Seeds of the samples, [B]; their first position is used up.
     """
     batches = [subject.batch for subject in subjects]
     first = batches[0]
@@ -134,4 +137,4 @@ def together(subjects: Sequence[Resident], seeds: np.ndarray) -> SubjectsBatch:
     return batch
 
 
-__all__ = ["Resident", "together"]
+__all__ = ["CachedSubject", "merge"]
