@@ -1,1 +1,1 @@
-"""Formulas of the operations in plain, slow torch (float64), which tests hold implementations to."""
+"""Formulas of the operations in plain, slow torch (float64), imported by tests alone."""

@@ -72,8 +72,7 @@ def anisotropy(
         apart = (at.clamp(0, slices - 1)[:, None] - torch.arange(slices)).abs()
         interpolate = (1 - apart).clamp_min(0)  # [n, slices]
         if mode == "nearest":
-            lower = (apart - TIE * torch.arange(slices, 0, -1)).argmin(1)
-            interpolate = torch.eye(slices, dtype=torch.float64)[lower]
+            interpolate = torch.eye(slices, dtype=torch.float64)[apart.argmin(1)]
         moved = volume.movedim(1 + a, -1).double() @ (interpolate @ acquire).mT
         out.append(moved.movedim(-1, 1 + a))
     return torch.stack(out)
@@ -93,7 +92,7 @@ def slice_matrix(n: int, slices: int, factor: float, mode: str, antialias: bool)
         shares = torch.eye(n, dtype=torch.float64)[shares.argmax(1)]
     if antialias:
         std = math.sqrt(max(factor**2 - 1, TIE)) / (2 * math.sqrt(2 * math.log(2)))
-        shares = torch.exp(-0.5 * (apart / std) ** 2 + 0.5 * (apart / std).abs().amin(1, True) ** 2)
+        shares = torch.exp(-0.5 * (apart / std) ** 2)
     return shares / shares.sum(1, keepdim=True)
 
 

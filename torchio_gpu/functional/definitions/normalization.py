@@ -78,6 +78,39 @@ def match_landmarks(x: Volume, landmarks: Tensor, mask: Tensor | None = None) ->
     return out
 
 
+def principal_components(
+    x: Volume,
+    num_components: int = 3,
+    *,
+    whiten: bool = True,
+    normalize: bool = True,
+    make_skewness_positive: bool = True,
+) -> Volume:
+    """Project channels on their left singular vectors, after the mean is subtracted.
+
+    The channel of which a component has most has a positive share.
+
+    Args:
+        x: [B, C, I, J, K].
+        num_components: Number N of vectors, largest singular value first.
+        whiten: Divide each component by its standard deviation, with n - 1.
+        normalize: Divide all of them by that of the first, with n.
+        make_skewness_positive: Negate components whose third moment is negative.
+    """
+    out = x.new_empty(len(x), num_components, x[0, 0].numel())
+    for b, flat in enumerate(x.flatten(2)):
+        apart, unit = flat - flat.mean(1, keepdim=True), torch.ones(())
+        for n, vector in enumerate(torch.linalg.svd(apart, full_matrices=False)[0].T):
+            if n == num_components:
+                break
+            part = vector[vector.abs().argmax()].sign() * vector @ apart
+            part = part / part.std() if whiten else part
+            unit = part.std(correction=0) if n == 0 and normalize else unit
+            negative = make_skewness_positive and bool((part**3).sum() < 0)
+            out[b, n] = (-part if negative else part) / unit
+    return out.reshape(len(x), num_components, *x.shape[2:])
+
+
 def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
     """``x`` where the mask [B, 1 or C, I, J, K] is true, ``outside_value`` elsewhere."""
     out = x.clone()

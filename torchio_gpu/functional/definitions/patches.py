@@ -17,8 +17,8 @@ def extract_patches(x: Volume, first: Sequence[Corner], size: Triple) -> Volume:
     """Voxels ``first + v`` of each patch of the only sample, 0 outside, [N, C, i, j, k]."""
     out = x.new_zeros(len(first), x.shape[1], *size)
     for n, corner in enumerate(first):
-        for inner, outer in pairs(corner, size, x.shape[2:]):
-            out[(n, slice(None), *inner)] = x[(0, slice(None), *outer)]
+        for (u, v, w), (i, j, k) in pairs(corner, size, x.shape[2:]):
+            out[n, :, u, v, w] = x[0, :, i, j, k]
     return out
 
 
@@ -44,17 +44,14 @@ def aggregate_patches(
     shape = patches.shape[2:]
     total, weight = patches.new_zeros(1, patches.shape[1], *size), patches.new_zeros(size)
     for patch, corner in zip(patches, first, strict=True):
-        for inner, outer in pairs(corner, shape, size):
-            here, voxel = (0, slice(None), *outer), patch[(slice(None), *inner)]
+        for (u, v, w), (i, j, k) in pairs(corner, shape, size):
             if mode != "crop":
-                share = math.prod(
-                    share_along(mode, v, n) for v, n in zip(inner, shape, strict=True)
-                )
-                total[here] += share * voxel
-                weight[outer] += share
-            elif in_middle(inner, corner, shape, size, overlap):
-                total[here] = voxel
-                weight[outer] = 1
+                each = zip((u, v, w), shape, strict=True)
+                share = math.prod(share_along(mode, voxel, n) for voxel, n in each)
+                total[0, :, i, j, k] += share * patch[:, u, v, w]
+                weight[i, j, k] += share
+            elif in_middle((u, v, w), corner, shape, size, overlap):
+                total[0, :, i, j, k], weight[i, j, k] = patch[:, u, v, w], 1
     return total / torch.where(weight > 0, weight, 1)
 
 

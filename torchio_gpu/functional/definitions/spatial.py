@@ -11,6 +11,8 @@ from ...shapes import Affine, ControlPoints, Triple, Volume
 
 #: Tolerance towards inside, and towards the second of two voxels, in voxels.
 TIE = 1e-4
+#: Memberships of labels this close count as the same; the smallest of such labels is taken.
+SAME = 1e-6
 #: Distance of the domain of a B-spline from the outermost voxel centres in ITK, in voxels.
 MARGIN = 0.625
 
@@ -101,9 +103,10 @@ def sample(x: Volume, at: Tensor, mode: str = "linear", fill: float | Tensor = 0
     ends = torch.tensor(x.shape[2:]) - 0.5
     inside = ((at + TIE >= -0.5) & (at + TIE < ends)).all(-1)[:, None]  # [B, 1, I', J', K']
     if mode == "label":
-        labels = x.unique()  # ascending: the first of equal memberships is the smallest label
+        labels = sorted(set(x.flatten().tolist()))
         shares = torch.stack([sample((x == label).double(), at) for label in labels])
-        out = labels[shares.argmax(0)].double()
+        largest = shares > shares.amax(0) - SAME
+        out = torch.tensor(labels).double()[largest.double().argmax(0)]  # the first of equal ones
     else:
         i, j, k = (shares_along(at[..., a], x.shape[2 + a], mode) for a in range(3))
         out = torch.einsum("bcijk,bxyzi,bxyzj,bxyzk->bcxyz", x.double(), i, j, k)

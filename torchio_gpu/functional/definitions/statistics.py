@@ -79,6 +79,6 @@ def otsu_threshold(values: Tensor) -> float:
         one, other = (bins[part].double() for part in (bins < first, bins >= first))
         apart = one.sum() * len(other) - other.sum() * len(one)
         between = float(apart**2 / max(len(one) * len(other), 1))
-        if between > best * (1 + 1e-12):  # of equal ones the first
+        if between > best:
             best, threshold = between, first
     return float(low + width * threshold)
