@@ -89,14 +89,14 @@ SPLINE = "shares below 1e-9 are left out"
 
 
 def matrices(shape, size=None):
-    """Unlike affine maps of all samples, that keep near to single slices."""
-    linear = torch.eye(3, dtype=torch.float64) + 0.15 * torch.randn(shape[0], 3, 3).double()
-    offset = 0.4 * torch.randn(shape[0], 3, dtype=torch.float64)
-    if size is not None:
-        linear = linear * (torch.tensor(shape[2:]) / torch.tensor(size))
-    thin = torch.tensor([n == 1 for n in shape[2:]])
+    """Unlike affine maps of all samples, the first of which leaves the volume."""
+    ratio = torch.tensor(shape[2:]) / torch.tensor(size or shape[2:])
+    linear = (torch.eye(3) + rand(shape[0], 3, 3, low=-0.2, high=0.2)) * ratio
+    offset = rand(shape[0], 3, low=-0.4, high=0.4)
+    offset[0, np.argmax(shape[2:])] = 0.5 * max(shape[2:])
+    thin = torch.tensor([n == 1 for n in shape[2:]])  # stays near to single slices
     linear[:, thin] *= 0.1
-    offset[0, np.argmax(shape[2:])] = 1.3  # so that some voxels come from outside
+    offset[:, thin] *= 0.5
     matrix = torch.eye(4, dtype=torch.float64).repeat(shape[0], 1, 1)
     matrix[:, :3, :3], matrix[:, :3, 3] = linear, offset
     return matrix

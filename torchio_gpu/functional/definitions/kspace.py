@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...geometry import rotation
 from ...shapes import Affine, Triple, Volume
 from .spatial import warp
 from .statistics import fill_value
@@ -131,3 +130,16 @@ def pose_matrix(size: Triple, degrees: Tensor, translation: Tensor, affine: Affi
     motion[:, :3, :3] = rotation(degrees)
     motion[:, :3, 3] = centre + translation - (motion[:, :3, :3] @ centre[..., None])[..., 0]
     return affine.inverse() @ motion.inverse() @ affine
+
+
+def rotation(degrees: Tensor) -> Tensor:
+    """``Rz Rx Ry``, right-handed: +90 degrees about z take x to y. [B, 3, 3] of angles [B, 3].
+
+    Each factor is the exponential of its cross product, as SimpleITK's Euler3DTransform orders
+    them.
+    """
+    out = torch.eye(3, dtype=torch.float64)
+    for axis in (2, 0, 1):
+        cross = torch.linalg.cross(torch.eye(3)[axis].expand(3, 3), torch.eye(3)).mT.double()
+        out = out @ torch.linalg.matrix_exp(degrees[:, axis, None, None].deg2rad() * cross)
+    return out
