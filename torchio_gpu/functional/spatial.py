@@ -74,7 +74,7 @@ def bspline_warp(
     """Sample a volume through a smooth displacement: ``out(v) = x(v + u(v))``.
 
     The displacement u is a cubic B-spline of control points laid over the volume as ITK's
-    BSplineTransform does (:func:`torchio_gpu._g.bspline.control_lattice`).
+    BSplineTransform does (:func:`torchio_gpu.geometry.control_lattice`).
 
     Args:
         x: Volume, (B, C, I, J, K).

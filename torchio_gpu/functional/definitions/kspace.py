@@ -97,11 +97,26 @@ def motion(
              fill=fill_value(x, fill))
         for d, t in zip(degrees.unbind(1), translation.unbind(1), strict=True)
     ]  # fmt: skip
-    poses = [spectrum(volume) for volume in (x, *moved)]
-    k_space = torch.empty_like(poses[0])
+    owner = [motion_owner(t, x.shape[2 + a]) for t, a in zip(times.tolist(), axis, strict=True)]
+    return of_poses([x, *moved], owner, axis, output)
+
+
+def of_poses(
+    poses: Sequence[Volume], owner: Sequence[Sequence[int]], axis: Sequence[int], output: str
+) -> Volume:
+    """Image whose lines of centred k-space are taken from volumes in several poses.
+
+    Args:
+        poses: [B, C, I, J, K] each.
+        owner: Number of the pose that each line of each sample is taken from.
+        axis: Phase-encode axis of each sample, (B).
+        output: 'real' or 'magnitude'.
+    """
+    k_spaces = [spectrum(volume) for volume in poses]
+    k_space = torch.empty_like(k_spaces[0])
     for b, a in enumerate(axis):
-        for line, pose in enumerate(motion_owner(times[b].tolist(), x.shape[2 + a])):
-            k_space[b].select(1 + a, line).copy_(poses[pose][b].select(1 + a, line))
+        for line, pose in enumerate(owner[b]):
+            k_space[b].select(1 + a, line).copy_(k_spaces[pose][b].select(1 + a, line))
     return image(k_space).abs() if output == "magnitude" else image(k_space).real
 
 

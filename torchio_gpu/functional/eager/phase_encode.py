@@ -3,7 +3,7 @@
 A change that depends on one frequency index alone needs the transform along that axis only: along
 the others, forth and back cancel. If it is symmetric about frequency 0 the result is real, and
 half of the frequencies are enough. A point of k-space is a plane wave of the image. Results are
-those of :mod:`torchio_gpu.functional.eager.kspace`.
+those of :mod:`torchio_gpu.functional.definitions.kspace`, a 3D transform forth and back.
 
 Volumes are taken slab by slab with the phase-encode axis last, where transforms are quickest.
 """
@@ -49,7 +49,7 @@ class Planes(NamedTuple):
 
 
 def ghosting(x: Volume, missing: Tensor, turned: Turned) -> Volume:
-    """See :func:`kspace.ghosting`: the image minus what the weakened planes hold of it.
+    """Ghosting: the image minus what the weakened planes hold of it.
 
     Args:
         x: Volume.
@@ -95,7 +95,7 @@ def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
 
 
 def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
-    """See :func:`kspace.spike`: plus ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
+    """Spikes: the image plus ``intensity max|X| / N cos(2 pi k v / n)`` for each.
 
     Args:
         x: Volume.
@@ -128,7 +128,7 @@ def motion(
     turned: Turned,
     read: Callable[[Tensor, int], list[Tensor]],
 ) -> Volume:
-    """See :func:`kspace.motion`, whose ``moved`` are read from ``x`` here.
+    """Motion: the image plus what the lines of other poses, read from ``x``, change in it.
 
     Args:
         x: Volume in the reference pose.
@@ -180,7 +180,7 @@ def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
     whose image is imaginary; -i times the odd one is Hermitian again.
 
     Args:
-        owner: See :func:`kspace.motion`, [B, N].
+        owner: Pose that each line of centred k-space is taken from, [B, N]; 0 is the reference.
         poses: Number P of poses beside the reference.
 
     Returns:
