@@ -12,6 +12,8 @@ from ...shapes import Triple, Volume
 
 #: Where a Gaussian is cut off, in standard deviations, as in scipy.ndimage.
 TRUNCATE = 4
+#: Where it is cut off at the latest, in voxels.
+REACH = 1024
 #: Tolerance of what lies halfway, in voxels.
 TIE = 1e-6
 
@@ -35,10 +37,10 @@ def gaussian_matrix(n: int, std: float) -> Tensor:
     """Gaussian on an axis mirrored half a voxel outside, [n, n]: scipy.ndimage.gaussian_filter.
 
     Voxel j has the share ``exp(-d^2 / 2 std^2)`` of voxel i for every mirror image of j at a
-    distance d of at most ``floor(4 std + 1/2)``; shares are divided by their sum.
+    distance d of at most ``floor(4 std + 1/2)``, and 1024; shares are divided by their sum.
     """
     matrix = torch.zeros(n, n, dtype=torch.float64)
-    reach = int(TRUNCATE * std + 0.5)
+    reach = min(int(TRUNCATE * std + 0.5), REACH)
     for i in range(n):
         for d in range(-reach, reach + 1):
             at = (i + d) % (2 * n)

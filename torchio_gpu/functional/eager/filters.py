@@ -26,7 +26,7 @@ from .separable import full_precision, product_dtype, ramp
 
 #: Where the Gaussian is cut off, in standard deviations, as by scipy.ndimage.
 _TRUNCATE = 4.0
-#: Wider Gaussians than reach as many voxels are cut there.
+#: Where it is cut off at the latest, in voxels.
 _REACH = 1024
 _TINY = 1e-6  # voxels: a Gaussian of this width is the identity
 _TIE = 1e-6  # voxels
@@ -60,7 +60,8 @@ def gaussian(size: int, std: Array) -> Array:
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]
     weights = xp.exp(-0.5 * (distance / std.clip(_TINY)) ** 2)
-    weights = (weights * (distance <= xp.floor(_TRUNCATE * std + 0.5))).sum(1)
+    cut = xp.floor(_TRUNCATE * std + 0.5).clip(0, _REACH)  # within the mirror images there are
+    weights = (weights * (distance <= cut)).sum(1)
     weights = weights / weights.sum(1)[:, None]
     return xp.concatenate((weights, weights[:, :size]), 1)  # type: ignore[no-any-return]
 
