@@ -12,7 +12,7 @@ from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
-from torchio_gpu.functional.eager import kspace as definition
+from torchio_gpu.functional.definitions import kspace as definition
 from torchio_gpu.functional.eager import phase_encode, slabs
 from torchio_gpu.functional.eager.slabs import last
 from torchio_gpu.functional.eager.spatial import Source, reader, separable
@@ -41,8 +41,7 @@ def poses(shape, affine=None):
 
 
 def moved(x, matrix, fill):
-    parts = [F.affine_warp(x, matrix[:, p], fill=fill) for p in range(matrix.shape[1])]
-    return torch.stack(parts, 2)
+    return [F.affine_warp(x, matrix[:, p], fill=fill) for p in range(matrix.shape[1])]
 
 
 # What runs is what is defined
@@ -54,10 +53,8 @@ def moved(x, matrix, fill):
 def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype, share):
     x = volume(shape, dtype)
     reason = "sums of as many terms as a line has, in the volume's dtype"
-    planes = definition.WeakenedPlanes(
-        np.array([2, 3, 4]), np.array([0.4, 1, 1.3]), np.array([0, 0.2, 0.5])
-    )
-    expected = definition.ghosting(x, planes, axis)
+    planes = torch.tensor([[2, 3, 4], [0.4, 1, 1.3], [0, 0.2, 0.5]], dtype=torch.float64)
+    expected = definition.ghosting(x, *planes, [axis] * 3)
     assert_close(F.ghosting(x, *planes, axis), expected, share=share, reason=reason)
 
     positions = torch.rand(3, 4, 3, dtype=torch.float64)
@@ -65,10 +62,10 @@ def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype,
     expected = definition.spike(x, positions, intensity)
     assert_close(F.spike(x, positions, intensity), expected, share=share, reason=reason)
 
-    owner = torch.from_numpy(F.motion_owner(TIMES, shape[2 + axis]))
+    owner = F.motion_owner(TIMES, shape[2 + axis]).tolist()
     other = moved(x, poses(shape[2:]), F.fill_value(x, "minimum"))
     for output in ("real", "magnitude"):
-        expected = definition.motion(x, other, owner, axis, output == "magnitude")
+        expected = definition.of_poses([x, *other], owner, [axis] * 3, output)
         out = F.motion(x, np.array(DEGREES), np.array(TRANSLATION), TIMES, axis, output=output)
         assert_close(out, expected, share=3 * share, reason=reason + "; interpolated coordinates")
 
@@ -240,9 +237,9 @@ def test_poses_are_rigid_in_millimetres():
     """On anisotropic voxels a rotation must not shear: agree with the warp of the same pose."""
     affine = oblique_affine((1, 2, 3))
     x = smooth((3, 1, 20, 12, 9))
-    owner = torch.from_numpy(F.motion_owner(TIMES, 12))
+    owner = F.motion_owner(TIMES, 12).tolist()
     other = moved(x, poses((20, 12, 9), affine), F.fill_value(x, "minimum"))
-    expected = definition.motion(x, other, owner, 1, False)
+    expected = definition.of_poses([x, *other], owner, [1] * 3, "real")
     out = F.motion(x, np.array(DEGREES), np.array(TRANSLATION), TIMES, 1, affine=affine)
     torch.testing.assert_close(out, expected, atol=1e-9, rtol=0)
 

@@ -25,7 +25,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     """Convolve with a Gaussian whose width is in millimetres.
 
     The image is mirrored half a voxel outside its ends, and the Gaussian cut off at four standard
-    deviations, as ``scipy.ndimage.gaussian_filter`` does.
+    deviations, as ``scipy.ndimage.gaussian_filter`` does, but not farther than 1024 voxels away.
 
     Args:
         x: Volume, (B, C, I, J, K).

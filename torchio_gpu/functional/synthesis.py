@@ -42,7 +42,8 @@ def labels_to_image(
             torch's CPU generator.
         values: Label of each column of ``mean`` and ``std``; 0, 1, ... by default.
         background: Image, (B, 1, I, J, K), where a voxel has none of the labels (less than half
-            a share of them together); 0 by default.
+            a share of them together). Without one, voxels of no label are 0, and shares, however
+            small, count as they are.
 
     Returns:
         Image, (B, 1, I, J, K), float32 or float64 as the shares or the background are. Gradients

@@ -26,7 +26,7 @@ from .separable import full_precision, product_dtype, ramp
 
 #: Truncation of the Gaussian, in standard deviations, as in scipy.ndimage.
 _TRUNCATE = 4.0
-#: Truncation of the Gaussian, in voxels, where its width is on a device and so unknown.
+#: Truncation of wide Gaussians, in voxels.
 _REACH = 1024
 #: Smallest standard deviation, in voxels: it avoids a division by 0, and is the identity.
 _TINY = 1e-6
@@ -62,7 +62,8 @@ def gaussian(size: int, std: Array) -> Array:
     distance = abs(xp.arange(period, dtype=xp.float64, **where) + copies)  # [copies, period]
     std = std[:, None, None]
     weights = xp.exp(-0.5 * (distance / std.clip(_TINY)) ** 2)
-    weights = (weights * (distance <= xp.floor(_TRUNCATE * std + 0.5))).sum(1)
+    cut = xp.floor(_TRUNCATE * std + 0.5).clip(0, _REACH)  # within the mirror images there are
+    weights = (weights * (distance <= cut)).sum(1)
     weights = weights / weights.sum(1)[:, None]
     return xp.concatenate((weights, weights[:, :size]), 1)  # type: ignore[no-any-return]
 

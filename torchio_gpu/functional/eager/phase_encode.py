@@ -3,7 +3,7 @@
 A change that depends on one frequency index alone needs the transform along that axis only: along
 the others, the transform and its inverse cancel. If it is symmetric about frequency 0 the result is
 real, and half of the frequencies are enough. A point of k-space is a plane wave of the image.
-Results are those of :mod:`torchio_gpu.functional.eager.kspace`.
+Results are those of :mod:`torchio_gpu.functional.definitions.kspace`, which uses 3D transforms.
 
 Volumes are processed slab by slab with the phase-encode axis last, where transforms are fastest.
 """
@@ -129,7 +129,7 @@ def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
 
 
 def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
-    """Compute :func:`kspace.spike`: add ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
+    """Add ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
 
     Args:
         x: Volume.
@@ -162,7 +162,7 @@ def motion(
     orders: AxisOrders,
     read: Callable[[Tensor, int], list[Tensor]],
 ) -> Volume:
-    """Compute :func:`kspace.motion`, with ``moved`` sampled from ``x``.
+    """Add what the lines of other poses, sampled from ``x``, change in the image.
 
     Args:
         x: Volume in the reference pose.
@@ -214,7 +214,7 @@ def halves(owner: np.ndarray, poses: int) -> tuple[np.ndarray, np.ndarray]:
     whose image is imaginary; -i times the odd one is Hermitian again.
 
     Args:
-        owner: See :func:`kspace.motion`, [B, N].
+        owner: Pose that each line of centred k-space is taken from, [B, N]; 0 is the reference.
         poses: Number P of poses beside the reference.
 
     Returns:

@@ -31,7 +31,7 @@ from ..pipeline.maps import Interpolation, SpatialMap
 
 @dataclass(frozen=True)
 class AffineParams(Params):
-    """Affine motion of the content: see :func:`torchio_gpu._g.motion.affine_motion`."""
+    """Motion of the content: see :func:`torchio_gpu.geometry.affine_motion`."""
 
     neutral: ClassVar[dict[str, float]] = {"scales": 1.0, "degrees": 0.0, "translation": 0.0}
     scales: Annotated[Array, "B 3"]

@@ -1,0 +1,1 @@
+"""Formulas of the operations in plain, slow torch (float64), imported by tests alone."""

@@ -1,0 +1,185 @@
+"""Formulas of k-space artifacts: a Fourier transform over I, J, K, a change, and back.
+
+k-space is centred: frequency f of an axis of n voxels is line ``f + n // 2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...shapes import Affine, Triple, Volume
+from .spatial import warp
+from .statistics import fill_value
+
+SPACE = (-3, -2, -1)
+
+
+def spectrum(x: Tensor) -> Tensor:
+    """Centred k-space of volumes [..., I, J, K]."""
+    return torch.fft.fftshift(torch.fft.fftn(x, dim=SPACE), dim=SPACE)
+
+
+def image(k_space: Tensor) -> Tensor:
+    """Complex image of centred k-space [..., I, J, K]."""
+    return torch.fft.ifftn(torch.fft.ifftshift(k_space, dim=SPACE), dim=SPACE)
+
+
+def ghosting(
+    x: Volume, num_ghosts: Tensor, intensity: Tensor, restore: Tensor, axis: Sequence[int]
+) -> Volume:
+    """Scale every n-th plane of k-space, counted from the centre, by ``1 - intensity``.
+
+    The central plane is kept, and so is the share ``restore`` of all planes about it.
+
+    Args:
+        x: [B, C, I, J, K].
+        num_ghosts, intensity, restore: [B].
+        axis: Phase-encode axis of each sample, (B).
+    """
+    k_space = spectrum(x)
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        for line in range(n):
+            frequency = line - n // 2
+            outside = abs(frequency) > restore[b] * n // 2 and frequency != 0
+            if outside and frequency % num_ghosts[b] == 0:
+                k_space[b].select(1 + a, line).mul_(1 - intensity[b])
+    return image(k_space) if x.is_complex() else image(k_space).real
+
+
+def gibbs(x: Volume, cutoff: Tensor, axis: Sequence[int], softness: Tensor) -> Volume:
+    """Keep the planes of k-space of ``|frequency| <= cutoff n / 2``, the last by a raised cosine.
+
+    The weight falls to 0 over the share ``softness`` of the kept planes, unless all are kept.
+
+    Args:
+        x: [B, C, I, J, K].
+        cutoff, softness: [B].
+        axis: Axis of each sample along which planes are cut off, (B).
+    """
+    k_space = spectrum(x)
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        last, width = cutoff[b] * n / 2, softness[b] * cutoff[b] * n / 2
+        for line in range(n if cutoff[b] < 1 else 0):
+            frequency = abs(line - n // 2)
+            weight = torch.tensor(float(frequency <= last + 1e-4 or frequency == 0))
+            if width > 0 and 0 < frequency <= last:
+                weight = (
+                    1 + torch.cos(torch.pi * ((frequency - last + width) / width).clip(0))
+                ) / 2
+            k_space[b].select(1 + a, line).mul_(weight)
+    return image(k_space) if x.is_complex() else image(k_space).real
+
+
+def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:
+    """Add ``intensity max|X|`` at points of k-space, and take the real part as TorchIO 1.2.1 does.
+
+    Args:
+        x: [B, C, I, J, K].
+        positions: From 0 to 1 along each axis of centred k-space, [B, P, 3].
+        intensity: [B, P].
+    """
+    k_space = spectrum(x)
+    largest = k_space.abs().amax(SPACE)  # [B, C]
+    for b in range(len(x)):
+        for at, strength in zip(positions[b].tolist(), intensity[b], strict=True):
+            i, j, k = (min(int(p * n), n - 1) for p, n in zip(at, x.shape[2:], strict=True))
+            k_space[b, :, i, j, k] += strength * largest[b]
+    return image(k_space).real
+
+
+def motion(
+    x: Volume,
+    degrees: Tensor,
+    translation: Tensor,
+    times: Tensor,
+    axis: Sequence[int],
+    *,
+    affine: Affine,
+    output: str = "real",
+    mode: str = "linear",
+    fill: str | float = "minimum",
+) -> Volume:
+    """Take each line of centred k-space from the pose that owns it: Shaw et al. 2019.
+
+    See http://proceedings.mlr.press/v102/shaw19a.html.
+
+    Args:
+        x: [B, C, I, J, K].
+        degrees, translation: Of the poses other than the reference, [B, P, 3].
+        times: When the content moves, [B, P].
+        axis: Phase-encode axis of each sample, (B).
+        affine: Voxel to world, [B, 4, 4].
+        output: 'real' or 'magnitude'.
+        mode, fill: As for :func:`~.spatial.warp`, or a rule of :func:`~.statistics.fill_value`.
+    """
+    moved = [
+        warp(x, pose_matrix((x.shape[2], x.shape[3], x.shape[4]), d, t, affine), mode=mode,
+             fill=fill_value(x, fill))
+        for d, t in zip(degrees.unbind(1), translation.unbind(1), strict=True)
+    ]  # fmt: skip
+    owner = [motion_owner(t, x.shape[2 + a]) for t, a in zip(times.tolist(), axis, strict=True)]
+    return of_poses([x, *moved], owner, axis, output)
+
+
+def of_poses(
+    poses: Sequence[Volume], owner: Sequence[Sequence[int]], axis: Sequence[int], output: str
+) -> Volume:
+    """Image whose lines of centred k-space are taken from volumes in several poses.
+
+    Args:
+        poses: [B, C, I, J, K] each.
+        owner: Number of the pose that each line of each sample is taken from.
+        axis: Phase-encode axis of each sample, (B).
+        output: 'real' or 'magnitude'.
+    """
+    k_spaces = [spectrum(volume) for volume in poses]
+    k_space = torch.empty_like(k_spaces[0])
+    for b, a in enumerate(axis):
+        for line, pose in enumerate(owner[b]):
+            k_space[b].select(1 + a, line).copy_(k_spaces[pose][b].select(1 + a, line))
+    return image(k_space).abs() if output == "magnitude" else image(k_space).real
+
+
+def motion_owner(times: Sequence[float], lines: int) -> list[int]:
+    """Pose of each line of one sample: 0 for the segment of the central line, others in order.
+
+    Line m belongs to the segment that begins last of those that begin at ``floor(t lines) <= m``.
+    """
+    segments = [sum(m >= int(t * lines) for t in times) for m in range(lines)]
+    reference = segments[lines // 2]
+    others = [segment for segment in range(len(times) + 1) if segment != reference]
+    return [0 if s == reference else 1 + others.index(s) for s in segments]
+
+
+def pose_matrix(size: Triple, degrees: Tensor, translation: Tensor, affine: Affine) -> Affine:
+    """Output voxel to input voxel of content that goes to ``c + R (x - c) + t``, [B, 4, 4].
+
+    Args:
+        size: Voxels; c is the world position of their middle.
+        degrees, translation: About and along x, y, z of the world, [B, 3].
+        affine: Voxel to world, [B, 4, 4].
+    """
+    middle = torch.tensor([(n - 1) / 2 for n in size], dtype=torch.float64)
+    centre = affine[:, :3, :3] @ middle + affine[:, :3, 3]
+    motion = torch.eye(4, dtype=torch.float64).repeat(len(affine), 1, 1)
+    motion[:, :3, :3] = rotation(degrees)
+    motion[:, :3, 3] = centre + translation - (motion[:, :3, :3] @ centre[..., None])[..., 0]
+    return affine.inverse() @ motion.inverse() @ affine
+
+
+def rotation(degrees: Tensor) -> Tensor:
+    """``Rz Rx Ry``, right-handed: +90 degrees about z take x to y. [B, 3, 3] of angles [B, 3].
+
+    Each factor is the exponential of its cross product, as SimpleITK's Euler3DTransform orders
+    them.
+    """
+    out = torch.eye(3, dtype=torch.float64)
+    for axis in (2, 0, 1):
+        cross = torch.linalg.cross(torch.eye(3)[axis].expand(3, 3), torch.eye(3)).mT.double()
+        out = out @ torch.linalg.matrix_exp(degrees[:, axis, None, None].deg2rad() * cross)
+    return out

@@ -1,0 +1,191 @@
+"""Formulas of sampling: coordinates, weights of voxels, and the rule for where an image ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...shapes import Affine, ControlPoints, Triple, Volume
+
+#: Tolerance towards inside, and towards the second of two voxels, in voxels.
+TIE = 1e-4
+#: Memberships of labels this close count as the same; the smallest of such labels is taken.
+SAME = 1e-6
+#: Distance of the domain of a B-spline from the outermost voxel centres in ITK, in voxels.
+MARGIN = 0.625
+
+
+def warp(
+    x: Volume,
+    matrix: Affine | None = None,
+    control_points: ControlPoints | None = None,
+    *,
+    lattice: Affine | None = None,
+    size: Triple | None = None,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+    inverse: bool = False,
+) -> Volume:
+    """Sample through ``v -> matrix (v + u(v))``: the displacement first, then the affine map.
+
+    Args:
+        x: [B, C, I, J, K].
+        matrix: Output voxel to input voxel, [B, 4, 4].
+        control_points: Displacement in output voxels, [B, 3, N0, N1, N2].
+        lattice: Output voxel to control-point coordinates, [B, 4, 4].
+        size: Voxels of the output along I, J, K.
+        mode, fill: As for :func:`sample`.
+        inverse: Invert ``v + u(v)``.
+    """
+    size = size or (x.shape[2], x.shape[3], x.shape[4])
+    at = voxels(size).expand(len(x), -1, -1)  # [B, N, 3]
+    if control_points is not None:
+        if lattice is None:
+            lattice = control_lattice(size, control_points.shape[2:]).expand(len(x), 4, 4)
+        at = displaced(at, control_points, lattice, inverse)
+    if matrix is not None:
+        at = at @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
+    return sample(x, at.reshape(len(x), *size, 3), mode, fill)
+
+
+def resample(
+    x: Volume,
+    size: Triple,
+    matrix: Affine | None = None,
+    *,
+    mode: str = "linear",
+    fill: float | Tensor = 0.0,
+) -> Volume:
+    """Sample on another grid, by default over one field of view: ``(v + 1/2) n / m - 1/2``.
+
+    Args:
+        x: [B, C, I, J, K].
+        size: Voxels of the output along I, J, K, m for n of the input.
+        matrix: Output voxel to input voxel, [B, 4, 4].
+        mode, fill: As for :func:`sample`.
+    """
+    if matrix is not None:
+        return warp(x, matrix, size=size, mode=mode, fill=fill)
+    ratio = torch.tensor(x.shape[2:], dtype=torch.float64) / torch.tensor(size)
+    at = (voxels(size) + 0.5) * ratio - 0.5
+    return sample(x, at.expand(len(x), -1, -1).reshape(len(x), *size, 3), mode, fill)
+
+
+def flip(x: Volume, axes: Tensor) -> Volume:
+    """Mirror: ``out(i) = x(n - 1 - i)`` along the axes of each sample.
+
+    Args:
+        x: [B, C, I, J, K].
+        axes: Axes to mirror, [B, 3] bool.
+    """
+    out = x.clone()
+    for b, a in axes.nonzero().tolist():
+        last = x.shape[2 + a] - 1
+        lines = torch.stack([out[b].select(1 + a, last - i) for i in range(last + 1)], 1 + a)
+        out[b] = lines
+    return out
+
+
+def sample(x: Volume, at: Tensor, mode: str = "linear", fill: float | Tensor = 0.0) -> Volume:
+    """Read at coordinates, as ITK does: clamped up to half a voxel outside, farther out the fill.
+
+    Inside means -1/2 <= c + 1e-4 < n - 1/2 along each axis. The fill is selected, never blended.
+    Mode 'label' gives the label whose linearly interpolated membership is largest.
+
+    Args:
+        x: [B, C, I, J, K].
+        at: Coordinates in voxels of ``x``, [B, I', J', K', 3].
+        mode: 'linear', 'nearest', 'bspline' or 'label'.
+        fill: Value outside: a number, [B] or [B, C].
+    """
+    ends = torch.tensor(x.shape[2:]) - 0.5
+    inside = ((at + TIE >= -0.5) & (at + TIE < ends)).all(-1)[:, None]  # [B, 1, I', J', K']
+    if mode == "label":
+        labels = sorted(set(x.flatten().tolist()))
+        shares = torch.stack([sample((x == label).double(), at) for label in labels])
+        largest = shares > shares.amax(0) - SAME
+        out = torch.tensor(labels).double()[largest.double().argmax(0)]  # the first of equal ones
+    else:
+        i, j, k = (shares_along(at[..., a], x.shape[2 + a], mode) for a in range(3))
+        out = torch.einsum("bcijk,bxyzi,bxyzj,bxyzk->bcxyz", x.double(), i, j, k)
+    value = torch.as_tensor(fill, dtype=torch.float64)
+    return torch.where(inside, out, value.reshape(*value.shape, *[1] * (5 - value.ndim)))
+
+
+def shares_along(at: Tensor, n: int, mode: str) -> Tensor:
+    """Share of each of n voxels of an axis in what is read at coordinates [...]: [..., n].
+
+    Linear is a triangle about the voxel; nearest is the second of two. 'bspline' is the cubic
+    B-spline through all voxels (Unser 1999, doi:10.1109/79.799930): its coefficients are the
+    voxels through the inverse of the B-spline at the voxels.
+    """
+    if mode == "bspline":
+        return mirrored_bspline(at, n) @ mirrored_bspline(torch.arange(n), n).inverse()
+    if mode == "linear":
+        return (1 - (at.clamp(0, n - 1)[..., None] - torch.arange(n)).abs()).clamp_min(0)
+    nearest = (at + 0.5 + TIE).floor().clamp(0, n - 1)
+    return (nearest[..., None] == torch.arange(n)).double()
+
+
+def mirrored_bspline(at: Tensor, n: int) -> Tensor:
+    """Share of n coefficients that are mirrored in the outermost ones, as in ITK: [..., n]."""
+    shares = torch.zeros(*at.shape, n, dtype=torch.float64)
+    for m in range(-2, n + 2):
+        period = max(2 * (n - 1), 1)
+        mirrored = min(m % period, period - m % period) if n > 1 else 0
+        shares[..., mirrored] += cubic_bspline(at - m)
+    return shares
+
+
+def cubic_bspline(distance: Tensor) -> Tensor:
+    """B3: 2/3 - d^2 + |d|^3 / 2 up to 1, (2 - |d|)^3 / 6 up to 2, and 0 beyond."""
+    d = distance.double().abs()
+    outer = (2 - d).clamp_min(0) ** 3 / 6
+    return torch.where(d < 1, 2 / 3 - d**2 + d**3 / 2, outer)
+
+
+def control_lattice(size: Sequence[int], counts: Sequence[int]) -> Affine:
+    """Voxel to control point, [4, 4]: ITK's BSplineTransform over an image.
+
+    ``count - 3`` cells cover the image and 0.625 voxel beyond its outermost voxel centres; one
+    control point stands before.
+    """
+    lattice = torch.eye(4, dtype=torch.float64)
+    for a, (n, count) in enumerate(zip(size, counts, strict=True)):
+        lattice[a, a] = (count - 3) / (n - 1 + 2 * MARGIN)
+        lattice[a, 3] = 1 + MARGIN * lattice[a, a]
+    return lattice
+
+
+def displaced(
+    points: Tensor, control_points: ControlPoints, lattice: Affine, inverse: bool = False
+) -> Tensor:
+    """``v + u(v)``, u being the sum of all control points times B3; or p with ``p + u(p) = v``.
+
+    Args:
+        points: v, [B, N, 3].
+        control_points: [B, 3, N0, N1, N2].
+        lattice: From v to control-point coordinates, [B, 4, 4].
+        inverse: Solve for p, by 200 steps ``p = v - u(p)``.
+    """
+
+    def displacement(points: Tensor) -> Tensor:
+        at = points @ lattice[:, :3, :3].mT + lattice[:, None, :3, 3]
+        counts = control_points.shape[2:]
+        i, j, k = (cubic_bspline(at[..., a, None] - torch.arange(counts[a])) for a in range(3))
+        return torch.einsum("bdijk,bni,bnj,bnk->bnd", control_points.double(), i, j, k)
+
+    if not inverse:
+        return points + displacement(points)
+    out = points
+    for _ in range(200):
+        out = points - displacement(out)
+    return out
+
+
+def voxels(size: Sequence[int]) -> Tensor:
+    """Coordinates of all voxels in C order, [N, 3]."""
+    i, j, k = (torch.arange(n, dtype=torch.float64) for n in size)
+    return torch.cartesian_prod(i, j, k)
