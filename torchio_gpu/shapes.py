@@ -46,6 +46,15 @@ def spatial_shape(x: Tensor) -> Triple:
     return i, j, k
 
 
+def with_voxel_axes(values: Tensor) -> Tensor:
+    """Return numbers [B], or [B, C], with axes of length 1 up to (B, C, I, J, K), as a view.
+
+    >>> with_voxel_axes(torch.ones(2, 3)).shape
+    torch.Size([2, 3, 1, 1, 1])
+    """
+    return values.view(*values.shape, *(1,) * (5 - values.ndim))
+
+
 def brief(value: Any) -> str:
     """Return the repr of a value on one line of at most 80 characters, for error messages."""
     text = " ".join(repr(value).split())

@@ -71,7 +71,10 @@ def test_other_numbers_in_the_same_launches_are_another_augmentation():
         assert alike, "no two calls launched the same"
         wish = augment(_batch(1))
         assert not _same(augment(_batch(alike[0])), wish)
-        with PackedCopies(numbers).running():
+        # as a graph reads them: parts of one tensor, here behind others
+        sizes = [16, *map(len, numbers)]
+        parts = torch.split(torch.cat([torch.ones(16, dtype=torch.uint8), *numbers]), sizes)[1:]
+        with PackedCopies(parts).running():
             replayed = run_plan(augment.plan(), _batch(alike[0]))
     assert _same(replayed, wish)
 

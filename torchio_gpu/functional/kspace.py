@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import geometry
 from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
-from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..shapes import Triple, Volume, check_volume, spatial_shape, with_voxel_axes
 from ..signature import checked
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
 from .dispatch.launch import to_device
@@ -150,7 +150,7 @@ def gibbs(
         missing = eager.Truncation(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
         (moved,) = to_device(x.device, missing)  # [1 or B, F]
         out = eager.weaken(part, moved, orders)
-        whole = (moved == 0).all(-1)[:, None, None, None, None]  # [1 or B, 1, 1, 1, 1]
+        whole = with_voxel_axes((moved == 0).all(-1))  # [1 or B, 1, 1, 1, 1]
         return torch.where(whole, part, out)  # where a difference of 0 would spread NaN
 
     return as_given(with_axis_last(y, axis, run, kept, soft), x)

@@ -53,10 +53,13 @@ def _on_host(seeds: np.ndarray, start: int, stop: int) -> Tensor:
     keys, *_ = philox((blocks & MASK, blocks >> 32, zero, zero + 2), seeds[:, None])  # [B, N]
     out = torch.empty(len(seeds), -(-stop // _AT_ONCE) * _AT_ONCE - first * _BLOCK)
     generator = torch.Generator()
+    single = last - first == 1
     for numbers, sample_keys in zip(out, keys.tolist(), strict=True):
-        for part, key in zip(numbers.split(_BLOCK), sample_keys, strict=True):
+        parts = (numbers,) if single else numbers.split(_BLOCK)
+        for part, key in zip(parts, sample_keys, strict=True):
             part.normal_(generator=generator.manual_seed(key))
-    return out[:, start - first * _BLOCK :][:, : stop - start]
+    begin = start - first * _BLOCK
+    return out[:, begin : begin + stop - start]
 
 
 def _on_device(seeds: Array, start: int, stop: int, device: torch.device) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
+from itertools import accumulate
+from operator import mul
 
 import numpy as np
 import torch
@@ -58,10 +61,19 @@ def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         for a, start in zip(arrays, starts, strict=True):
             content[start : start + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
         moved = send(buffer, device) if copies is None else copies.move(buffer, device)
-    return [
-        moved[start : start + a.nbytes].view(_DTYPES[a.dtype]).view(a.shape)
+    typed = {dtype: moved.view(_DTYPES[dtype]) for dtype in {a.dtype for a in arrays}}
+    offset = moved.storage_offset()  # in bytes; not 0 if several buffers were copied as one
+    return [  # one operator for each, which costs a third of slicing, casting and shaping
+        typed[a.dtype].as_strided(a.shape, _strides(a.shape), (offset + start) // a.itemsize)
         for a, start in zip(arrays, starts, strict=True)
     ]
+
+
+@lru_cache(maxsize=256)
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides of a contiguous tensor, in elements."""
+    sizes = accumulate(reversed(shape[1:]), mul, initial=1)
+    return tuple(sizes)[::-1] if shape else ()
 
 
 class PackedCopies:

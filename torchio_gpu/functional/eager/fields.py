@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...shapes import Grid, Volume
+from ...shapes import Grid, Volume, with_voxel_axes
 from ..fields_of_view import TIE, FieldOfView
 
 #: Ends of a field of view, as the bytes of two [B, 3] float64 arrays, which can be dictionary keys.
@@ -70,8 +70,7 @@ def boxes_on_grid(
         ends = ends_of(field)
         if ends not in boxes:
             parts, same = _middle_and_half(*ends, tuple(source), normalised)
-            tensor = torch.from_numpy(parts).to(like, non_blocking=True)
-            middle, half = tensor[:, :, None, :, None, None]  # [B or 1, 1, 3, 1, 1]
+            middle, half = torch.from_numpy(parts).to(like, non_blocking=True).unbind()
             boxes[ends] = middle, half[:, :, :1] if same else half
     return boxes
 
@@ -117,7 +116,7 @@ def fill_outside(out: Volume, fields: Sequence[FieldOfView], inside: dict[Ends, 
 def _middle_and_half(
     low: bytes, high: bytes, source: Sequence[int], normalised: bool
 ) -> tuple[np.ndarray, bool]:
-    """Return a :data:`Box` on the host, [2, B or 1, 3], and True if half lengths are equal."""
+    """Return a :data:`Box` on the host, [2, B or 1, 1, 3, 1, 1], and True for a cube."""
     ends = np.stack([np.frombuffer(end).reshape(-1, 3) for end in (low, high)])
     parts = np.stack((ends.sum(0), ends[1] - ends[0])) / 2
     parts[0] -= TIE
@@ -126,10 +125,11 @@ def _middle_and_half(
         parts[0] += 1 / np.array(source[::-1]) - 1
     if (parts == parts[:, :1]).all():
         parts = parts[:, :1]
-    return parts, bool((parts[1] == parts[1, :, :1]).all())
+    same = bool((parts[1] == parts[1, :, :1]).all())
+    return parts[:, :, None, :, None, None].copy(), same
 
 
 def _fill(out: Volume, inside: Tensor, fill: float | Tensor) -> Volume:
     if isinstance(fill, Tensor):
-        return torch.where(inside, out, fill.to(out)[:, :, None, None, None])
+        return torch.where(inside, out, with_voxel_axes(fill.to(out)))
     return out.masked_fill(~inside, fill)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...arrays import Array, common
 from ...random import normals
-from ...shapes import PerItem, Volume
+from ...shapes import PerItem, Volume, with_voxel_axes
 from ..operations import monomials
 from .separable import Factors, expand
 
@@ -85,7 +85,7 @@ def gamma(x: Volume, log_gamma: Tensor) -> Volume:
         x: Volume in float32 or float64.
         log_gamma: [B, 1] or [B, C].
     """
-    exponent = log_gamma.exp().to(x.dtype)[:, :, None, None, None]
+    exponent = with_voxel_axes(log_gamma.exp().to(x.dtype))
     if not (x.requires_grad or exponent.requires_grad):
         return x.abs().pow_(exponent).copysign_(x)
     # |x| ** g has an infinite slope at 0 if g < 1: exclude x = 0 from the power.
@@ -137,7 +137,7 @@ def noise(
         # mean and std are 0 for an inactive sample, so that no mask is needed
         return x.add_(change) if owns else change.add_(x)
     out = torch.hypot(x + change, part((planes + first) * per_plane))
-    return out if active is None else torch.where(active[:, None, None, None, None], out, x)
+    return out if active is None else torch.where(with_voxel_axes(active), out, x)
 
 
 def clamp(x: Volume, low: PerItem, high: PerItem, owns: bool) -> Volume:
@@ -148,7 +148,7 @@ def clamp(x: Volume, low: PerItem, high: PerItem, owns: bool) -> Volume:
         low, high: [B], infinite for no bound.
         owns: True if ``x`` may be overwritten.
     """
-    low, high = (end.to(x.dtype)[:, None, None, None, None] for end in (low, high))
+    low, high = (with_voxel_axes(end.to(x.dtype)) for end in (low, high))
     # two calls are several times as fast in torch as one with both bounds
     return x.clamp_(min=low).clamp_(max=high) if owns else x.clamp(min=low).clamp(max=high)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...shapes import PerItem, Volume
+from ...shapes import PerItem, Volume, with_voxel_axes
 from .separable import full_precision, product_dtype
 from .slabs import join
 from .statistics import Moments, slab_starts, working
@@ -27,10 +27,6 @@ def by_slabs(x: Volume, change: Callable[[Tensor], Tensor]) -> Volume:
 
 def _total(tensors: Iterable[Tensor]) -> Tensor:
     return reduce(torch.add, tensors)
-
-
-def _shaped(values: PerItem) -> Tensor:
-    return values[:, None, None, None, None]
 
 
 def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]) -> Volume:
@@ -56,8 +52,8 @@ def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]
             value.where(known, neutral)
             for value, neutral in ((first, 0), (width, 1), (scale, 1), (offset, 0))
         )
-        low, high = _shaped(low), _shaped(high)
-    first, width, scale, offset = map(_shaped, (first, width, scale, offset))
+        low, high = with_voxel_axes(low), with_voxel_axes(high)
+    first, width, scale, offset = map(with_voxel_axes, (first, width, scale, offset))
 
     def change(part: Tensor) -> Tensor:
         if low is not None:
@@ -78,8 +74,8 @@ def standardize(x: Volume, known: Moments) -> Volume:
     std = known.std.where(some & (known.std != 0), 1)
     # The rounding of a large mean in float32 may be comparable to the std: subtract the rest, too.
     rounded = mean.detach().to(dtype)
-    rest = _shaped((mean - rounded.double()).to(dtype))
-    rounded, std = _shaped(rounded), _shaped(std.to(dtype))
+    rest = with_voxel_axes((mean - rounded.double()).to(dtype))
+    rounded, std = with_voxel_axes(rounded), with_voxel_axes(std.to(dtype))
     return by_slabs(x, lambda part: (part - rounded).sub(rest).div(std))
 
 
@@ -185,7 +181,7 @@ def principal_components(
     with torch.no_grad():
         skew = _total((out[:, :, n : n + slab].flatten(2) ** 3).sum(2).double() for n in starts)
         sign = torch.where(skew < 0, -1.0, 1.0).to(out.dtype)
-    return out * sign[..., None, None, None]
+    return out * with_voxel_axes(sign)
 
 
 def _factors(variance: Tensor, voxels: int, channels: int, whiten: bool, normalize: bool) -> Tensor:

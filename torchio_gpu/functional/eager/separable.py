@@ -40,7 +40,9 @@ class Expansion:
     def __init__(self, factors: Sequence[Tensor], dtype: torch.dtype) -> None:
         c, along_i, along_j, along_k = factors
         batch, n0, depth, n1, _ = c.shape
-        along_i, along_k = (f.expand(batch, -1, -1) for f in (along_i, along_k))
+        along_i, along_k = (
+            f if len(f) == batch else f.expand(batch, -1, -1) for f in (along_i, along_k)
+        )
         columns, lines = along_j.shape[1], along_k.shape[1]
         work = product_dtype(c.device, dtype)
         with full_precision(c.device):

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...geometry import cubic_bspline, is_diagonal, spline_weights
 from ...memory import empty
-from ...shapes import Affine, ControlPoints, Grid, Triple, Volume
+from ...shapes import Affine, ControlPoints, Grid, Triple, Volume, with_voxel_axes
 from ..fields_of_view import TIE, FieldOfView
 from .fields import boxes_on_grid, fill_outside, inside_boxes
 from .interpolation import label_reader, spline_reader
@@ -348,7 +348,7 @@ def copy_voxels(
         # a contiguous part is a view, which would keep the memory of x alive and share writes
         owned = part.numel() == x.numel() or part.data_ptr() != y[read].data_ptr()
         return part if owned else part.clone()
-    value = fill.to(x)[:, :, None, None, None] if isinstance(fill, Tensor) else fill
+    value = with_voxel_axes(fill.to(x)) if isinstance(fill, Tensor) else fill
     out = empty((*x.shape[:2], *size), x.dtype, x.device)
     for axis, (inside, n) in enumerate(zip(target, size, strict=True)):
         for outside in (slice(0, inside.start), slice(inside.stop, n)):
