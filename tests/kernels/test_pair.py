@@ -12,7 +12,7 @@ import torchio_gpu as tio
 from tests.close import assert_close
 from torchio_gpu import functional as F
 from torchio_gpu.functional.dispatch import kernels
-from torchio_gpu.functional.maps import Reading
+from torchio_gpu.functional.maps import Reading, check_maps
 from torchio_gpu.functional.operations import Gamma
 from torchio_gpu.functional.warping import warp_volume, warp_volumes
 
@@ -63,7 +63,7 @@ def test_the_same_as_one_after_the_other(device, launched, points, dtype):
     program = [Gamma(np.array([0.3, -0.2]))]
     with tio.backend("triton"):
         readings = Reading(x, fill=how["fill"], operations=program), Reading(labels, "nearest", 1)
-        pair = warp_volumes(readings, _matrices(), points, size=how["size"])
+        pair = warp_volumes(readings, check_maps(x, _matrices(), points, size=how["size"]))
         assert launched[-1] == "warp_pair"
         one = warp_volume(x, _matrices(), points, operations=program, **how)
         two = F.warp(labels, _matrices(), points, size=how["size"], mode="nearest", fill=1)

@@ -226,7 +226,7 @@ class TestWhere:
         whole = transform(given.replace(given.images)).t1.data
         given.streams = tio.random.Streams(np.arange(ROWS))
         patch = in_halves(transform).patches(given, np.empty((ROWS, 0)))
-        found = patch.final_maps()["t1"].where(voxel)
+        found = patch.final_maps()["t1"].maps.where(voxel)
         weight = (whole - whole.amin((2, 3, 4), keepdim=True))[:, 0].double() ** 4
         grids = torch.meshgrid(*[torch.arange(float(n)) for n in whole.shape[2:]], indexing="ij")
         total = weight.sum((1, 2, 3))

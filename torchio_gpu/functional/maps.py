@@ -88,21 +88,23 @@ def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) 
 
 def check_maps(
     x: Volume,
-    matrix: Array | None,
-    control_points: Array | None,
-    lattice: Array | None,
-    size: Triple | None,
-) -> tuple[Array, Array | None, Array | None, Triple]:
-    """Return matrix, control points, lattice and output size of a warp, with defaults; or raise."""
+    matrix: Array | None = None,
+    control_points: Array | None = None,
+    lattice: Array | None = None,
+    size: Triple | None = None,
+    inverse: bool = False,
+) -> VoxelMap:
+    """Return the map of the arguments of :func:`torchio_gpu.functional.warp`, or raise."""
     size = spatial_shape(x) if size is None else check_size(size)
     matrix = check_matrix(matrix, len(x), "matrix")
     if control_points is None:
-        return matrix, None, None, size  # a lattice without control points has no effect
+        return VoxelMap(matrix, None, None, size)  # a lattice alone has no effect
     control_points = _check_control_points(control_points, len(x))
     if lattice is None:
         a, b, c = control_points.shape[2:]
         lattice = control_lattice(Space(size, np.eye(4)[None]), (a, b, c))
-    return matrix, control_points, check_matrix(lattice, len(x), "lattice"), size
+    lattice = check_matrix(lattice, len(x), "lattice")
+    return VoxelMap(matrix, control_points, lattice, size, inverse)
 
 
 def is_exact(matrix: Array, control_points: Array | None = None) -> bool:

@@ -92,7 +92,7 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
     matrix = host(check_matrix(matrix, len(x), "matrix"))
     check_mode(mode, known=MODES)
     if mode == "label" or is_exact(matrix):
-        return warp_volumes([reading], matrix, size=size)[0]
+        return warp_volumes([reading], VoxelMap(matrix, None, None, size))[0]
     if x.is_complex() and not reading.moves:
         parted = reading._replace(
             fill=parts_of(fill, x),

@@ -15,7 +15,7 @@ from ..arrays import Array, host
 from ..geometry import Space, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import checked
-from .maps import Reading
+from .maps import Reading, check_maps
 from .warping import warp_volumes
 
 __all__ = ["affine_warp", "bspline_warp", "flip", "warp", "warp_pair"]
@@ -127,8 +127,9 @@ def warp(
     >>> warp(x, torch.eye(4), torch.zeros(3, 4, 4, 4), size=(4, 8, 8)).shape
     torch.Size([2, 1, 4, 8, 8])
     """
-    maps = matrix, control_points, lattice, size, inverse
-    return warp_volumes([Reading(x, mode, fill)], *maps)[0]
+    check_volume(x)
+    voxel_map = check_maps(x, matrix, control_points, lattice, size, inverse)
+    return warp_volumes([Reading(x, mode, fill)], voxel_map)[0]
 
 
 @checked
@@ -172,9 +173,9 @@ def warp_pair(
             f"labels must be on the grid of x, {list(x.shape)} on {x.device}, "
             f"got {list(labels.shape)} on {labels.device}"
         )
-    maps = matrix, control_points, lattice, size
+    voxel_map = check_maps(x, matrix, control_points, lattice, size)
     readings = Reading(x, "linear", fill), Reading(labels, "nearest", labels_fill)
-    image, moved = warp_volumes(readings, *maps)
+    image, moved = warp_volumes(readings, voxel_map)
     return image, moved
 
 

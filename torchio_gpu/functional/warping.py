@@ -41,26 +41,17 @@ from .samples import Samples, samples_at
 
 
 def warp_volumes(
-    readings: Sequence[Reading],
-    matrix: Array | None = None,
-    control_points: Array | None = None,
-    lattice: Array | None = None,
-    size: Triple | None = None,
-    inverse: bool = False,
-    view: View | None = None,
+    readings: Sequence[Reading], voxel_map: VoxelMap, view: View | None = None
 ) -> list[Volume]:
     """Read volumes on one grid through one map.
 
     Args:
         readings: The volumes; all have the samples, spatial shape and device of the first.
-        matrix, control_points, lattice, size, inverse: As for
-            :func:`torchio_gpu.functional.warp`.
+        voxel_map: The map, from :func:`.check_maps` or of arrays of float64.
         view: Position of the output in a larger volume, if it is cut from one, for operations that
             depend on voxel coordinates.
     """
     readings = [_checked(reading) for reading in readings]
-    maps = check_maps(readings[0].x, matrix, control_points, lattice, size)
-    voxel_map = VoxelMap(*maps, inverse)
     exact = exact_samples(voxel_map.matrix, voxel_map.control_points)
     out: list[Volume | None] = [None] * len(readings)
     rest: dict[bool, list[int]] = {}
@@ -96,8 +87,8 @@ def warp_volume(
     **reading: Any,
 ) -> Volume:
     """Read one volume through a map; see :class:`Reading` for further arguments."""
-    maps = matrix, control_points, lattice, size, inverse, view
-    return warp_volumes([Reading(x, **reading)], *maps)[0]
+    voxel_map = check_maps(x, matrix, control_points, lattice, size, inverse)
+    return warp_volumes([Reading(x, **reading)], voxel_map, view)[0]
 
 
 def _checked(reading: Reading) -> Reading:
@@ -119,7 +110,7 @@ def _complex(reading: Reading, voxel_map: VoxelMap, view: View | None) -> Volume
         fields=[field._replace(fill=parts_of(field.fill, x)) for field in fields],
         operations=(),
     )
-    out = by_parts(lambda parts: warp_volumes([parted._replace(x=parts)], *voxel_map)[0], x)
+    out = by_parts(lambda parts: warp_volumes([parted._replace(x=parts)], voxel_map)[0], x)
     return pointwise(out, reading.operations, view) if reading.operations else out
 
 

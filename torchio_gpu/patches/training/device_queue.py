@@ -217,7 +217,7 @@ class DeviceQueue:
         warp, half = warps[name], np.array(sampler.patch_size) // 2
         boxes = warp.origin_of(first + half, last + half)
         if boxes is None:  # the content moves, differently for each patch: draw from all voxels
-            ends = np.array([(0, 0, 0), warp.source.shape]) - [[0], [1]]
+            ends = np.array([(0, 0, 0), warp.maps.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         voxels = []
         for subject, box, seed in zip(cached, boxes, seeds, strict=True):
@@ -225,7 +225,7 @@ class DeviceQueue:
             if key not in subject.weights:
                 subject.weights[key] = sampler.weights(known, box)
             voxels.append(subject.weights[key].draw(known[0], np.array([seed])))
-        middle = np.rint(warp.where(np.concatenate(voxels).astype(np.float64)))
+        middle = np.rint(warp.maps.where(np.concatenate(voxels).astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 
 

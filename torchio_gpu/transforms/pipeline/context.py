@@ -47,7 +47,7 @@ class ContextImages(Mapping[str, ImagesBatch]):
 
     def __getitem__(self, name: str) -> ImagesBatch:
         images, warp = self._images[name], self._warps.get(name)
-        if warp is None or not warp.has_maps:
+        if warp is None or warp.maps.is_empty:
             return images
         self._on_sample(name)
         return sample(warp, images, ())

@@ -70,7 +70,7 @@ class Executor:
             size: Voxels of a patch.
         """
         for warp in self.final_maps().values():
-            warp.crop_to_patch(first, size)
+            warp.maps = warp.maps.cropped_to(first, size)
         return self.finish()
 
     def _execute(self, stage: Stage) -> None:
@@ -166,7 +166,7 @@ class Executor:
                     column = transform.column(drawn[0], step.names or names, name, warp.space)
                     maps = (transform.regrid(drawn[0], column, warp.space),)
                 for each in maps:
-                    warp.add(each)
+                    warp.maps = warp.maps.then(each)
 
     def _pointwise(self, stage: Stage) -> None:
         images, context = self.batch.images, None

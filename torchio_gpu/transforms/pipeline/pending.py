@@ -14,7 +14,8 @@ from ...data import ImagesBatch, SubjectsBatch
 from ...data.image import INTENSITY
 from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
-from ...geometry import spacing
+from ...geometry import Space, spacing
+from .composed import ComposedMaps
 from .sampling import Part, can_sample_together, sample, sample_together
 from .warp import PendingWarp
 
@@ -33,6 +34,7 @@ class Pending:
         computed: Scalar images that a step computes with. Integers become float32 even if no
             sample is active: the dtype of a batch must not depend on random numbers.
         notes: Passes so far, if they are to be recorded.
+        grids: Grids of images with pending maps.
     """
 
     batch: SubjectsBatch
@@ -40,6 +42,7 @@ class Pending:
     operations: dict[str, list[Operation]] = field(default_factory=dict)
     computed: set[str] = field(default_factory=set)
     notes: list[Note] | None = None
+    grids: list[ComposedMaps] = field(default_factory=list)
 
     def note(self, name: str, phrase: Callable[[], str]) -> None:
         """Record a pass over an image, if passes are recorded."""
@@ -69,9 +72,17 @@ class Pending:
         """Return the pending maps of an image; add an empty entry if it has none."""
         if name not in self.warps:
             images = self.batch.images[name]
-            space = images.space
-            self.warps[name] = PendingWarp(space, space, images.kind)
+            self.warps[name] = PendingWarp(self._no_maps(images.space), images.kind)
         return self.warps[name]
+
+    def _no_maps(self, space: Space) -> ComposedMaps:
+        """Return the composition of no maps on a grid, one for all images on it."""
+        for known in self.grids:
+            same = known.space.shape == space.shape
+            if same and np.array_equal(known.space.affine, space.affine):
+                return known
+        self.grids.append(ComposedMaps.none(space))
+        return self.grids[-1]
 
     def add_fields_of_view(
         self,
@@ -137,6 +148,7 @@ class Pending:
             self._flush_each()
         self.computed.clear()
         self.warps.clear()
+        self.grids.clear()
         self.operations.clear()
 
     def _flush_each(self) -> None:
@@ -162,7 +174,7 @@ class Pending:
     def _groups(self) -> list[list[str]]:
         """Return the images to sample, grouped by those that are sampled at the same places."""
         groups: list[list[str]] = []
-        for name in [name for name, warp in self.warps.items() if warp.has_maps]:
+        for name in [name for name, warp in self.warps.items() if not warp.maps.is_empty]:
             for group in groups:
                 if self._sampled_with(name, group[0]):
                     group.append(name)
@@ -191,7 +203,7 @@ class Pending:
     def _maps_differ(self) -> bool:
         """Return True if images have different pending maps, so that voxels do not correspond."""
         warps = [self.warps.get(name) for name in self.batch.images]
-        matrices = [None if warp is None else warp.matrix for warp in warps]
+        matrices = [None if warp is None else warp.maps.matrix for warp in warps]
         first = matrices[0]
 
         def same(matrix: Array | None) -> bool:

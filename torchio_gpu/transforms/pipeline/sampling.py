@@ -11,12 +11,13 @@ from ... import functional as F
 from ...arrays import Array, host, on_host
 from ...data import ImagesBatch
 from ...functional.fields_of_view import FieldOfView
-from ...functional.maps import Reading, VoxelMap
+from ...functional.maps import Reading
 from ...functional.operations import Operation
 from ...functional.resample import resample_volume
 from ...functional.warping import warp_volumes
 from ...geometry import apply_affine
 from ...shapes import Triple
+from .composed import ComposedMaps
 from .warp import PendingWarp
 
 #: Voxels that linear interpolation reads beyond those that coordinates fall on.
@@ -37,7 +38,8 @@ def sample(
     warp: PendingWarp, images: ImagesBatch, operations: Sequence[Operation] = ()
 ) -> ImagesBatch:
     """Sample an image through all its pending maps at once, and apply operations to the result."""
-    voxel_map, (mode, rule) = warp.voxel_map(), warp.interpolation_and_fill
+    maps, (mode, rule) = warp.maps, warp.interpolation_and_fill
+    voxel_map = maps.voxel_map
     matrix = voxel_map.matrix
     warp.sampled_exactly = not warp.off_axis and F.is_exact(matrix)
     if warp.sampled_exactly:
@@ -48,11 +50,11 @@ def sample(
         rule, fields = warp.source_field_of_view.rule, []
     # A fill may be a statistic of all voxels: skip it if nothing outside is sampled.
     inside = warp.sampled_exactly and _stays_inside(
-        host(matrix), warp.space.shape, warp.source.shape
+        host(matrix), warp.space.shape, maps.source.shape
     )
     fill = 0.0 if fields or inside else images.fill_value(rule)
     parallel = not warp.off_axis and not warp.sampled_exactly and F.is_parallel(matrix)
-    region = None if warp.patch is None else _source_region(warp, voxel_map, mode)
+    region = None if maps.patch is None else _source_region(maps, mode)
     if region is None:
         data = images.data
     else:
@@ -62,10 +64,10 @@ def sample(
         voxel_map = voxel_map._replace(matrix=matrix)
     if parallel:
         data = resample_volume(Reading(data, mode, fill, fields), warp.space.shape, matrix)
-        data = F.pointwise(data, operations, warp.patch) if operations else data
+        data = F.pointwise(data, operations, maps.patch) if operations else data
     else:
         reading = Reading(data, mode, fill, fields, operations)
-        data = warp_volumes([reading], *voxel_map, warp.patch)[0]
+        data = warp_volumes([reading], voxel_map, maps.patch)[0]
     return images.with_data(data, warp.space.affine)
 
 
@@ -76,7 +78,7 @@ def sample_together(parts: Sequence[Part]) -> list[ImagesBatch]:
         for p in parts
         for mode, rule in [p.warp.interpolation_and_fill]
     ]
-    data = warp_volumes(readings, *parts[0].warp.voxel_map())
+    data = warp_volumes(readings, parts[0].warp.maps.voxel_map)
     for part in parts:
         part.warp.sampled_exactly = False
     return [p.images.with_data(x, p.warp.space.affine) for p, x in zip(parts, data, strict=True)]
@@ -84,16 +86,16 @@ def sample_together(parts: Sequence[Part]) -> list[ImagesBatch]:
 
 def can_sample_together(warp: PendingWarp, other: PendingWarp) -> bool:
     """Return True if two images are sampled at the same places, by a pass that they can share."""
-    grids = (warp.source.shape, warp.space.shape), (other.source.shape, other.space.shape)
-    if grids[0] != grids[1]:
+    maps, others = warp.maps, other.maps
+    if (maps.source.shape, maps.space.shape) != (others.source.shape, others.space.shape):
         return False
-    if any(w.fields_of_view or w.patch is not None for w in (warp, other)):
+    if any(w.fields_of_view or w.maps.patch is not None for w in (warp, other)):
         return False
-    one = warp.voxel_map()
+    one = maps.voxel_map
     by_axis = not warp.off_axis and (F.is_exact(one.matrix) or F.is_parallel(one.matrix))
     if one.inverse or by_axis:  # passes of these take one image
         return False
-    return all(map(_same_array, one[:3], other.voxel_map()[:3]))
+    return maps is others or all(map(_same_array, one[:3], others.voxel_map[:3]))
 
 
 def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
@@ -104,29 +106,27 @@ def _stays_inside(matrix: np.ndarray, size: Triple, source: Triple) -> bool:
     return bool((low > -0.5).all() and (high < np.array(source) - 0.5).all())
 
 
-def _source_region(
-    warp: PendingWarp, voxel_map: VoxelMap, mode: str
-) -> tuple[np.ndarray, Triple] | None:
+def _source_region(maps: ComposedMaps, mode: str) -> tuple[np.ndarray, Triple] | None:
     """Return the first, [B, 3], and the number of the source voxels that sampling reads.
 
     None if they are all or most voxels, or if the map is on a device, which would have to wait.
     """
-    matrix, points = voxel_map.matrix, voxel_map.control_points
+    matrix, points = maps.voxel_map[:2]
     available = on_host(matrix) and (points is None or on_host(points))
     if not available or mode == "bspline":  # each coefficient depends on all voxels
         return None
     linear = host(matrix)[:, :3, :3]
-    ends = np.meshgrid(*[(0, n - 1) for n in warp.space.shape], indexing="ij")
+    ends = np.meshgrid(*[(0, n - 1) for n in maps.space.shape], indexing="ij")
     corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
     slack = np.zeros_like(corners[:, 0])
     if points is not None:  # a spline stays within the range of its coefficients
         bound = abs(host(points)).max((2, 3, 4))[..., None]  # [B, 3, 1]
         slack = (abs(linear) @ bound)[..., 0]
-    limit = np.array(warp.source.shape) - 1
+    limit = np.array(maps.source.shape) - 1
     low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
     high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
     size = (high - low).max(0) + 1
-    if size.prod() > _MAX_SHARE * np.prod(warp.source.shape):
+    if size.prod() > _MAX_SHARE * np.prod(maps.source.shape):
         return None
     i, j, k = size.astype(int).tolist()
     return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
