@@ -13,7 +13,7 @@ from torch import distributed, multiprocessing
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.devices import needs_gpu, needs_two_gpus
-from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS, batch_of
 from tests.volumes import smooth, subject
 
 gpu = pytest.mark.gpu

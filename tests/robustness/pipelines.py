@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 
 MAKERS = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int16, torch.uint8)

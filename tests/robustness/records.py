@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 from tests.volumes import subject
 
 WRITABLE = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 from tests.volumes import oblique_affine, smooth
 
 ALL = {**TRANSFORMS, **REGRIDS}

@@ -11,7 +11,7 @@ import torchio
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.transforms.test_every import REGRIDS, batch_of
+from tests.transforms.test_all_transforms import REGRIDS, batch_of
 from tests.volumes import oblique_affine, smooth, subject
 from torchio_gpu.geometry import apply_affine
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import torchio_gpu as tio
-from tests.test_processes import within
+from tests.test_multiprocessing import within
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 X = torch.rand(1, 4, 4, 4)

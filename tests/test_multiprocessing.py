@@ -103,7 +103,7 @@ def test_fork_after_use():
     code = """
 import multiprocessing, torch
 from concurrent.futures import ProcessPoolExecutor
-from tests.test_processes import augmented
+from tests.test_multiprocessing import augmented
 torch.set_num_threads(2)
 expected = [augmented(n) for n in range(3)]  # the pool is there
 context = multiprocessing.get_context("fork")
