@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 X = torch.rand(1, 4, 4, 4)
 
 
-class Refuses:
+class Unpicklable:
     def __reduce__(self):
         raise ZeroDivisionError("no")
 
@@ -45,7 +45,7 @@ BAD = {
     "nested": lambda: {"a": [1, (lambda: 3, 2)], "b": X},
     "key": lambda: {(lambda: 3): 1},
     "cycle": cycle,
-    "own refusal": Refuses,
+    "own refusal": Unpicklable,
     "graph": lambda: X.clone().requires_grad_() * 2,
 }
 CASES = {
@@ -66,7 +66,7 @@ def image(**metadata):
     return tio.ScalarImage(X, **metadata)
 
 
-class Plain(Dataset):
+class PlainDataset(Dataset):
     """Samples that are subjects, of a dataset that is not ours."""
 
     def __init__(self, subject):
@@ -83,16 +83,16 @@ LOADERS = {
     "ours": lambda s: tio.SubjectsLoader(
         tio.SubjectsDataset([s, s]), batch_size=2, num_workers=1, timeout=30
     ),
-    "torch's": lambda s: DataLoader(Plain(s), batch_size=2, num_workers=1, timeout=30),
-    "subjects": lambda s: DataLoader(Plain(s), batch_size=None, num_workers=1, timeout=30),
-    "lists": lambda s: DataLoader(Plain(s), 2, num_workers=1, timeout=30, collate_fn=list),
+    "torch's": lambda s: DataLoader(PlainDataset(s), batch_size=2, num_workers=1, timeout=30),
+    "subjects": lambda s: DataLoader(PlainDataset(s), batch_size=None, num_workers=1, timeout=30),
+    "lists": lambda s: DataLoader(PlainDataset(s), 2, num_workers=1, timeout=30, collate_fn=list),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("how", LOADERS)
 @pytest.mark.filterwarnings("error")  # in the worker, where an error would hold the batch up
-def test_every_batch_arrives(how, case):
+def test_batches_with_unpicklable_values_arrive(how, case):
     s = CASES[case]()
     with within(60):
         outs = list(LOADERS[how](s))
@@ -105,7 +105,7 @@ def test_every_batch_arrives(how, case):
     ]
 
 
-def test_placeholders_say_what_they_stand_for(capfd):
+def test_placeholders_name_the_value_that_they_replace(capfd):
     s = tio.Subject(
         t1=tio.ScalarImage(__file__, reader=lambda _: (X, None), lock=threading.Lock()),
         bad={"f": lambda: 3},
@@ -129,7 +129,7 @@ def test_placeholders_say_what_they_stand_for(capfd):
     assert pickle.loads(pickle.dumps(out)).good == [1]
 
 
-def test_copies_and_pickles_are_no_journeys():
+def test_copies_keep_unpicklable_values_and_plain_pickling_raises():
     s = tio.Subject(t1=tio.ScalarImage(__file__, reader=lambda _: (X, None)), f=lambda: 3)
     for again in (copy.copy(s), copy.deepcopy(s)):
         assert again.f is s.f

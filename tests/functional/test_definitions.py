@@ -503,7 +503,7 @@ def test_borders_and_components(shape, count):
     assert not F.largest_component(0 * x).any()
 
 
-def test_of_equal_components_the_first_along_i_is_kept():
+def test_the_first_of_equal_components_along_i_is_kept():
     x = torch.zeros(1, 1, 3, 3, 3, dtype=torch.uint8)
     x[0, 0, 0, 0, 1] = x[0, 0, 2, 0, 0] = 1
     kept = labels.largest_component(x)
@@ -531,7 +531,7 @@ def test_labels_to_image(shape):
 
 
 @every_shape
-def test_labels_to_image_of_shares(shape):
+def test_labels_to_image_from_label_shares(shape):
     shares = rand(shape[0], 4, *shape[2:], high=0.4)
     seeds, background = torch.arange(shape[0]) + 5, volume((shape[0], 1, *shape[2:]))
     mean, std = rand(shape[0], 3, high=100), rand(shape[0], 3, high=9)

@@ -22,7 +22,7 @@ def volume(shape, dtype=torch.float64):
 
 @pytest.mark.parametrize("std", [(0.7, 1.5, 4.0), (0.0, 3.0, 0.2), (12.0, 40.0, 0.0)])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
-def test_blur_is_that_of_scipy(std, dtype, share):
+def test_blur_agrees_with_scipy(std, dtype, share):
     """Its mirrored border and its cut-off included, wider than the image too."""
     x = volume((2, 2, 13, 8, 5), dtype)
     stds = np.array([std, std[::-1]])
@@ -51,7 +51,7 @@ def test_the_second_moment_of_a_point_is_the_variance_in_millimetres():
         assert moment == pytest.approx(std[axis] ** 2, rel=2e-3)
 
 
-def test_no_width_is_the_identity_and_a_large_one_the_mean():
+def test_zero_width_is_the_identity_and_a_large_width_the_mean():
     x = volume((2, 1, 6, 7, 8))
     assert torch.equal(F.blur(x, 0.0), x)
     mean = x.mean((2, 3, 4), keepdim=True).expand_as(x)
@@ -65,7 +65,7 @@ ROUNDING = "sums in another order"
 
 
 @pytest.mark.parametrize("size", [(140, 3, 2), (3, 150, 2), (2, 3, 129)])
-def test_blur_of_long_axes_is_that_of_scipy(size):
+def test_blur_of_long_axes_agrees_with_scipy(size):
     """Where the Gaussian is far shorter than the axis, its matrix is multiplied in parts."""
     x = torch.rand(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     std = torch.tensor([[0.5, 1, 2], [3, 0, 1], [40, 9, 0.3]], dtype=torch.float64)
@@ -105,14 +105,14 @@ def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
     assert_close(x.grad, expected_grad, share=1e-6, reason=ROUNDING)
 
 
-def test_zeros_of_a_matrix_have_gradients_too():
+def test_zeros_of_a_matrix_have_gradients():
     x = torch.rand(1, 1, 140, 1, 1)
     matrix = torch.eye(140)[None].requires_grad_()
     filters.along_axis(x, matrix, 0).sum().backward()
     assert_close(matrix.grad[0], x.flatten().expand(140, 140), share=1e-6, reason=ROUNDING)
 
 
-def test_matrices_that_the_host_cannot_see_are_one_part():
+def test_meta_matrices_are_multiplied_in_one_part():
     assert filters.bands(torch.zeros(1, 300, 300, device="meta")) == [(slice(0, 300),) * 2]
     assert filters.bands(torch.zeros(1, 20, 20)) == [(slice(0, 20),) * 2]
 

@@ -50,7 +50,7 @@ def moved(x, matrix, fill):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
-def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype, share):
+def test_kspace_artifacts_agree_with_their_definitions(shape, axis, dtype, share):
     x = volume(shape, dtype)
     reason = "sums of as many terms as a line has, in the volume's dtype"
     planes = torch.tensor([[2, 3, 4], [0.4, 1, 1.3], [0, 0.2, 0.5]], dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype,
 
 
 @pytest.mark.parametrize("size", [(6, 7, 8), (7, 7, 7)])
-def test_axes_that_differ_by_sample_are_those_of_the_samples(size):
+def test_axes_may_differ_by_sample(size):
     x = volume((3, 2, *size))
     for function in (
         lambda x, axis, rows: F.ghosting(x, 3, 0.8, 0.1, axis),
@@ -114,7 +114,7 @@ def test_ghosting_keeps_the_mean_and_a_constant_image(size):
     assert_close(F.ghosting(flat, 2, 1.0, axis=0), flat, share=1e-6, reason="float32")
 
 
-def test_the_more_is_restored_the_less_is_wrong():
+def test_ghosting_decreases_with_the_restored_share():
     x = volume((1, 1, 40, 12, 10))
     errors = [
         (F.ghosting(x, 3, 1.0, restore, 0) - x).square().mean().item()
@@ -220,7 +220,7 @@ def test_the_image_does_not_drift():
         torch.testing.assert_close(out.mean(), x.mean(), rtol=1e-9, atol=0)
 
 
-def test_poses_turn_about_the_centre_of_the_image():
+def test_poses_rotate_about_the_centre_of_the_image():
     """Wherever in the world it lies: a rotation of the world's origin would move it away."""
     affine = oblique_affine(origin=(100.0, -200.0, 300.0))
     here = oblique_affine(origin=(-3.0, 2.0, 1.0))
@@ -272,7 +272,7 @@ def test_motion_agrees_with_torchio_where_it_is_right():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slab_by_slab_is_the_same_as_at_once(axis, monkeypatch):
+def test_result_does_not_depend_on_slabs(axis, monkeypatch):
     """Slabs are a matter of speed, and lie along another axis than the lines."""
     x, cube = volume((2, 2, 9, 7, 8)), volume((2, 2, 8, 8, 8))
     for run in (
@@ -327,7 +327,7 @@ def test_gradients_reach_volume_and_parameters():
         assert torch.autograd.gradcheck(run, (x, degrees, translation))
 
 
-def test_the_magnitude_of_nothing_has_a_gradient():
+def test_the_magnitude_of_zeros_has_a_finite_gradient():
     x = torch.zeros(1, 1, 6, 6, 6, dtype=torch.float64)
     x[..., 2:4, 2:4, 2:4] = 1
     x.requires_grad_()

@@ -86,7 +86,7 @@ def test_shift_by_whole_voxels_is_a_roll_without_wrap():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_an_impulse_moves_along_its_axis_alone(axis):
+def test_an_impulse_moves_along_one_axis_only(axis):
     """Also by half a voxel, where sampling cannot fall back on copying."""
     x = torch.zeros(1, 1, 9, 11, 13)
     x[0, 0, 4, 5, 6] = 1
@@ -101,7 +101,7 @@ def test_an_impulse_moves_along_its_axis_alone(axis):
         assert_close(F.affine_warp(x, matrix), expected, share=1e-5, reason=ROUNDING)
 
 
-def test_fill_is_selected():
+def test_fill_replaces_voxels_outside():
     """A CT in Hounsfield units, filled with air: nothing but tissue's 40 and air."""
     x = torch.full((2, 1, 10, 10, 10), -1000.0)
     x[1] = 40
@@ -128,7 +128,7 @@ RAMPS = {
 @pytest.mark.parametrize("shift", RAMPS)
 @pytest.mark.parametrize("mode", ["linear", "nearest", "label", "bspline"])
 @pytest.mark.parametrize("how", ["warp", "bent", "turned", "frame", "resample"])
-def test_where_a_volume_ends(shift, mode, how):
+def test_fill_begins_half_a_voxel_outside(shift, mode, how):
     """One rule on all paths, at ties too, as SimpleITK has it."""
     x = torch.arange(11.0, 17).view(1, 1, 6, 1, 1).expand(1, 1, 6, 5, 5).contiguous()
     matrix = np.eye(4)
@@ -203,7 +203,7 @@ def test_displacement_agrees_with_itk():
     assert expected.abs().max() > 0.5
 
 
-def test_every_way_to_evaluate_the_spline_agrees():
+def test_all_evaluations_of_the_spline_agree():
     """Axis by axis on a grid, and point by point."""
     x = smooth((2, 1, 12, 14, 16))
     matrix = skew_matrix((12, 14, 16)).repeat(2, 1, 1)
@@ -218,7 +218,7 @@ def test_every_way_to_evaluate_the_spline_agrees():
     assert_close(quick, slow, share=1e-9, reason="float64, another order of sums")
 
 
-def test_lattice_may_be_turned_and_mirrored():
+def test_lattice_may_be_permuted_and_mirrored():
     """Control points along other axes than the voxels': the field is where the lattice says."""
     x = smooth((1, 1, 12, 12, 12))
     points = torch.randn(3, 5, 5, 5, dtype=torch.float64)
@@ -354,7 +354,7 @@ def test_gradient_reaches_the_image_through_nearest_and_copies():
     assert torch.autograd.gradcheck(lambda x: F.affine_warp(x, matrix, mode="nearest"), x)
 
 
-def test_each_sample_is_warped_by_itself():
+def test_batch_equals_single_samples():
     """Exact, mirrored, shifted and interpolated samples side by side: row = item, bit for bit."""
     x = torch.randn(6, 2, 6, 7, 8)
     matrix = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
@@ -392,7 +392,7 @@ def test_flip_is_a_permutation(axes):
     assert torch.equal(F.flip(x, axes), x.flip([2 + a for a in axes]))
 
 
-def test_a_single_sample_split_among_threads_is_the_same():
+def test_result_does_not_depend_on_the_number_of_threads():
     x = smooth((1, 2, 16, 9, 10)).float()
     matrix = skew_matrix((16, 9, 10))
     threads = torch.get_num_threads()
@@ -425,7 +425,7 @@ def test_input_is_not_changed():
 
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_runs_without_looking_at_voxels(mode, inverse):
+def test_runs_on_the_meta_device(mode, inverse):
     """On the meta device any look at a value raises."""
     x = torch.empty(2, 1, 8, 9, 10, device="meta")
     matrix = skew_matrix((8, 9, 10)).repeat(2, 1, 1)
@@ -474,7 +474,7 @@ def test_fill_rules():
     assert F.fill_value(x, 7.5) == 7.5
 
 
-def test_otsu_threshold_is_that_of_itk():
+def test_otsu_threshold_agrees_with_itk():
     generator = torch.Generator().manual_seed(0)
     values = torch.cat([torch.randn(4000, generator=generator),
                         6 + 2 * torch.randn(2000, generator=generator)])  # fmt: skip

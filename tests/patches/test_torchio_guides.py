@@ -32,7 +32,7 @@ def criterion(output, labels):
     return torch.nn.functional.binary_cross_entropy_with_logits(output, labels.float())
 
 
-class TestTheHowTo:
+class TestHowTo:
     """Patch-based inference, of the second generation."""
 
     def test_dense_inference(self):
@@ -111,7 +111,7 @@ class TestTheHowTo:
         assert torch.equal(aggregator.get_output("embedding"), one.t1.data.expand(3, -1, -1, -1))
 
 
-class TestTheReference:
+class TestReference:
     """The examples of the classes."""
 
     def test_grid(self):
@@ -154,7 +154,7 @@ class TestTheReference:
         assert location.scaled(0.5) == tio.PatchLocation((1, 2, 3), (4, 4, 2), 3)
 
 
-class TestTheUserGuide:
+class TestUserGuide:
     """The sections on patches, of the first generation."""
 
     def test_grid_sampler(self, capsys):

@@ -28,7 +28,7 @@ def test_blur_is_in_millimetres_of_each_image():
         assert_close(out[name].data[0], torch.from_numpy(expected), share=2e-6, reason="float32")
 
 
-def test_spellings_of_widths():
+def test_forms_of_the_std_argument():
     batch = batch_of(2000)
     std = tio.RandomBlur((1, 3)).sample_params(batch).std
     assert std.shape == (2000, 1, 3)
@@ -41,7 +41,7 @@ def test_spellings_of_widths():
     np.testing.assert_allclose(six.min((0, 1)), (0, 1, 5), atol=0.01)
 
 
-def test_anisotropy_is_one_for_all_images_and_spares_label_maps_unless_asked():
+def test_anisotropy_is_shared_by_images_and_leaves_label_maps_by_default():
     s = subject()
     s = tio.Subject(t1=s.t1, t2=tio.ScalarImage(s.t1.data, affine=s.t1.affine), seg=s.seg)
     out = tio.RandomAnisotropy()(s)
@@ -81,7 +81,7 @@ def test_drawn_downsampling():
 @pytest.mark.parametrize(
     ("shape", "patch"), [((12, 9, 10), 3), ((6, 5, 1), (2, 2, 1)), ((4, 3, 3), 2), ((2, 1, 1), 1)]
 )
-def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
+def test_swapped_patches_lie_inside_and_do_not_overlap(shape, patch):
     transform = tio.RandomSwap(patch, num_iterations=50)
     places = transform.sample_params(batch_of(200, shape)).locations
     size = np.broadcast_to(patch, 3)
@@ -92,7 +92,7 @@ def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
     assert (np.abs(first - second) >= size).any(-1).all()
 
 
-def test_every_place_for_a_partner_is_equally_likely():
+def test_all_positions_of_the_second_patch_are_equally_likely():
     shape, patch = (7, 5, 4), 2
     places = tio.RandomSwap(patch, num_iterations=500).sample_params(batch_of(400, shape)).locations
     pairs = places.reshape(-1, 2, 3)
@@ -106,7 +106,7 @@ def test_every_place_for_a_partner_is_equally_likely():
     assert chi < scipy.stats.chi2.ppf(0.9999, len(allowed) - 1)
 
 
-def test_swap_keeps_the_values_and_its_inverse_puts_them_back():
+def test_swap_keeps_the_values_and_can_be_inverted():
     s = subject()
     out = tio.RandomSwap(patch_size=3, num_iterations=20)(s)
     assert not torch.equal(out.t1.data, s.t1.data)

@@ -37,13 +37,13 @@ def test_label_maps_are_left_alone():
         assert not torch.equal(out.t1.data, s.t1.data)
 
 
-def test_images_get_parameters_of_their_own():
+def test_parameters_are_drawn_per_image():
     params = tio.RandomBiasField().sample_params(batch_of(3, ("t1", "t2")))
     assert params.coefficients.shape == (3, 2, 20)
     assert len(np.unique(params.coefficients)) == 120
 
 
-def test_parameters_of_an_image_do_not_depend_on_which_others_there_are():
+def test_parameters_of_an_image_do_not_depend_on_other_images():
     x = torch.rand(1, 6, 6, 6)
     alone = tio.Subject(t1=tio.ScalarImage(x))
     more = tio.Subject(flair=tio.ScalarImage(x), t1=tio.ScalarImage(x), t2=tio.ScalarImage(x))
@@ -68,7 +68,7 @@ def test_drawn_parameters_lie_in_their_ranges():
     assert 0 <= single.min() < 0.01 < 0.19 < single.max() <= 0.2
 
 
-def test_distributions_and_choices_are_ranges():
+def test_distributions_and_choices_as_ranges():
     batch = batch_of(4000)
     normal = torch.distributions.Normal(0.0, 0.3)
     drawn = tio.RandomGamma(normal).sample_params(batch).log_gamma
@@ -84,7 +84,7 @@ def test_distributions_and_choices_are_ranges():
     assert (drawn > 0).mean() == pytest.approx(0.75, abs=0.03)
 
 
-def test_a_distribution_without_inverse_is_reproducible_and_leaves_torch_alone():
+def test_a_distribution_without_icdf_is_reproducible_and_does_not_use_the_torch_generator():
     transform = tio.RandomNoise(std=torch.distributions.Beta(2.0, 2.0))
     batch = batch_of(3)
     torch.manual_seed(1)
@@ -95,7 +95,7 @@ def test_a_distribution_without_inverse_is_reproducible_and_leaves_torch_alone()
     assert torch.equal(after, torch.rand(1))
 
 
-def test_a_distribution_that_leaves_the_allowed_range_is_refused_when_it_does():
+def test_draws_outside_the_allowed_range_are_refused():
     transform = tio.RandomNoise(std=torch.distributions.Normal(0.0, 1.0))
     with pytest.raises(ValueError, match=r"std must be >= 0"):
         transform(torch.zeros(64, 1, 2, 2, 2))
@@ -116,7 +116,7 @@ def test_parameters_by_image_name():
         tio.BiasField({"a": np.zeros(20)})(s)
 
 
-def test_noise_is_rician_when_asked():
+def test_rician_noise_on_request():
     x = torch.full((1, 32, 32, 32), 0.0)
     gaussian, rician = tio.Noise(std=1, seed=3), tio.Noise(std=1, seed=3, rician=True)
     assert gaussian(x).min() < 0

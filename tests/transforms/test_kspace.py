@@ -25,7 +25,7 @@ def test_label_maps_are_left_alone():
         assert not torch.equal(out.t1.data, s.t1.data)
 
 
-def test_what_was_done_can_be_read_back():
+def test_histories_hold_the_drawn_parameters():
     s = subject()
     pipeline = tio.Compose([
         tio.RandomMotion(num_transforms=3, output="magnitude"),
@@ -72,7 +72,7 @@ def test_drawn_parameters_lie_in_their_ranges():
     assert 0 < spike.positions.min() < spike.positions.max() < 1
 
 
-def test_images_get_parameters_of_their_own_whatever_others_there_are():
+def test_parameters_of_an_image_do_not_depend_on_other_images():
     x = smooth((1, 1, 8, 9, 10))[0].float()
     alone = tio.Subject(t1=tio.ScalarImage(x))
     more = tio.Subject(flair=tio.ScalarImage(x), t1=tio.ScalarImage(x))
@@ -128,7 +128,7 @@ def test_parameters_by_sample_and_by_name():
         tio.Spike({"a": positions["a"]}, 1.0)(s)
 
 
-def test_only_the_chosen_samples_are_computed(monkeypatch):
+def test_only_the_selected_samples_are_computed(monkeypatch):
     seen = []
     plain = F.ghosting
     monkeypatch.setattr(F, "ghosting", lambda x, *a: seen.append(len(x)) or plain(x, *a))
@@ -139,7 +139,7 @@ def test_only_the_chosen_samples_are_computed(monkeypatch):
     assert 4 < seen[0] < 32
 
 
-def test_records_without_entries_are_written_down():
+def test_records_without_entries_are_serializable():
     x = torch.rand(1, 6, 6, 6)
     s = tio.Subject(t1=tio.ScalarImage(x))
     for transform in (tio.RandomSpike(num_spikes=(0, 0)), tio.RandomSwap(2, num_iterations=0)):
