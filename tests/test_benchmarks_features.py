@@ -57,7 +57,7 @@ def test_no_probe_fails(column: dict[str, Any]) -> None:
     assert not failed
 
 
-def test_no_probe_of_ours_is_wrong() -> None:
+def test_probes_of_this_library_give_the_expected_answers() -> None:
     """What this library says of itself in the README; what it does not do is said, too."""
     ours = _columns()["torchio_gpu"]["cells"]
     outcomes = {key: ours[key]["outcome"] for key in QUESTIONS}
@@ -139,7 +139,7 @@ def _result(**answers: Answer) -> dict[str, Any]:
     }
 
 
-def test_text_of_a_made_up_result() -> None:
+def test_text_of_a_synthetic_result() -> None:
     answers = {
         "batch": no("a | b"),
         "motion": lacks(ABSENT),
@@ -165,7 +165,7 @@ def test_text_of_a_made_up_result() -> None:
         assert question.asked in asked()
 
 
-def test_checks_see_what_is_wrong() -> None:
+def test_checks_detect_wrong_results() -> None:
     def alike(x: Tensor) -> Tensor:
         return x + torch.rand(())
 
@@ -191,7 +191,7 @@ def _blur(x: Tensor) -> Tensor:
     return (x + x.roll(1, 1)) / 2
 
 
-def test_a_second_interpolation_is_seen() -> None:
+def test_a_second_interpolation_is_detected() -> None:
     def once(x: Tensor) -> Tensor:
         for axis in (1, 2, 3):  # at a third of a voxel: 5/9 of the variance is left along each
             x = (2 * x + x.roll(1, axis)) / 3
@@ -215,7 +215,7 @@ def test_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFix
         main(["--peer", "kornia"])
 
 
-def test_our_module_is_public() -> None:
+def test_the_probe_module_of_this_library_is_documented() -> None:
     module = importlib.import_module("benchmarks.features.libraries.torchio_gpu")
     assert module.NAME == "torchio_gpu"
     assert inspect.getdoc(module)

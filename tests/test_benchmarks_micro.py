@@ -12,7 +12,7 @@ from benchmarks import micro
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_pieces_run_and_their_times_are_told():
+def test_microbenchmarks_run_and_report_their_times():
     """All of them once, one of them timed: pytest-benchmark wants a process of its own."""
     code = "from benchmarks import micro; status, result = micro.run({options}); "
     every = code.format(options=["--benchmark-disable"]) + "assert status == 0, status"

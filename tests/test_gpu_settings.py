@@ -21,17 +21,19 @@ every = pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 
 
-def made(name: str):
+def make_transform(name: str):
     return {**TRANSFORMS, **REGRIDS}[name]()
 
 
 @gpu
 @needs_two_gpus
 @every
-def test_the_second_gpu(name):
+def test_second_gpu_agrees_with_the_first(name):
     """Kernels are launched where the voxels are, whichever device is the current one."""
     subjects = [subject((6, 8, 9), seed=n) for n in range(2)]
-    first, second = (made(name)(batch_of(subjects, [1, 2]).to(f"cuda:{n}")) for n in range(2))
+    first, second = (
+        make_transform(name)(batch_of(subjects, [1, 2]).to(f"cuda:{n}")) for n in range(2)
+    )
     assert second.t1.data.device == torch.device("cuda:1")
     assert torch.equal(second.t1.data.cpu(), first.t1.data.cpu())
     assert torch.equal(second.seg.data.cpu(), first.seg.data.cpu())
@@ -39,7 +41,7 @@ def test_the_second_gpu(name):
 
 @gpu
 @needs_two_gpus
-def test_a_graph_of_the_second_gpu():
+def test_captured_graph_on_the_second_gpu():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomNoise()])
     x = smooth((2, 1, 8, 9, 10)).float().to("cuda:1")
     torch.manual_seed(0)
@@ -51,13 +53,13 @@ def test_a_graph_of_the_second_gpu():
 @gpu
 @needs_gpu
 @every
-def test_autocast_changes_nothing(name):
+def test_autocast_does_not_change_the_result(name):
     x = smooth((2, 1, 12, 13, 14)).float().cuda()
     torch.manual_seed(4)
-    expected = made(name)(x)
+    expected = make_transform(name)(x)
     torch.manual_seed(4)
     with torch.autocast("cuda", torch.bfloat16):
-        out = made(name)(x)
+        out = make_transform(name)(x)
     assert out.dtype == expected.dtype
     assert torch.equal(out, expected)
 
@@ -71,7 +73,7 @@ def test_channels_last(name, channels):
     outs = []
     for voxels in (x.contiguous(memory_format=torch.channels_last_3d), x):
         torch.manual_seed(1)
-        outs.append(made(name)(voxels))
+        outs.append(make_transform(name)(voxels))
     assert_close(*outs, share=2e-6, reason="sums may be taken in another order")
 
 

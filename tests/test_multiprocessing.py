@@ -26,11 +26,11 @@ from torch.distributions import (
 import torchio_gpu as tio
 from torchio_gpu.transforms.parameters.quantiles import Quantile
 
-linux = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @contextmanager
-def within(seconds):
+def time_limit(seconds):
     """Fail rather than hang."""
 
     def stop(*_):
@@ -57,13 +57,13 @@ UNPICKLABLE = {
 }
 
 
-@linux
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*leaves image")
 @pytest.mark.parametrize("method", ["loader", "torch's loader", "queue"])
 @pytest.mark.parametrize("name", UNPICKLABLE)
-def test_a_lambda_travels_with_workers(name, method):
+def test_lambdas_run_in_workers(name, method):
     dataset = tio.SubjectsDataset(subjects(), UNPICKLABLE[name]())
-    with within(60):
+    with time_limit(60):
         if method == "loader":
             batches = list(tio.SubjectsLoader(dataset, batch_size=2, num_workers=2))
         elif method == "queue":
@@ -80,7 +80,7 @@ def test_a_lambda_travels_with_workers(name, method):
         again(batches[0].unbatch()[0])
 
 
-def test_in_one_process_histories_stay_whole():
+def test_histories_with_lambdas_can_be_replayed_in_one_process():
     """Copies of a subject can be replayed, and what can be pickled is what it was."""
     subject = tio.Lambda(lambda x: x + 1)(subjects(1)[0])
     again = copy.deepcopy(subject)
@@ -97,8 +97,8 @@ def augmented(seed):
     return tio.Compose([tio.RandomAffine(), tio.RandomBlur(2)])(x).double().mean().item()
 
 
-@linux
-def test_fork_after_use():
+@needs_fork
+def test_fork_after_use_of_the_thread_pool():
     """The threads of torch's pool do not live on in a child."""
     code = """
 import multiprocessing, torch
@@ -140,7 +140,7 @@ DISTRIBUTIONS = {
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_any_distribution_is_a_function_of_uniform_numbers(name):
+def test_quantiles_of_any_distribution(name):
     """The same numbers give the same values, increasing; moments are those of the distribution."""
     distribution = DISTRIBUTIONS[name]
     u = (np.arange(20_000) + 0.5) / 20_000
@@ -160,7 +160,7 @@ def test_any_distribution_is_a_function_of_uniform_numbers(name):
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_a_queue_is_the_same_for_any_number_of_threads(name):
+def test_a_queue_does_not_depend_on_the_number_of_threads(name):
     """Nothing seeds torch's global generator from a thread."""
     noise = tio.Compose([tio.RandomNoise(mean=DISTRIBUTIONS[name], std=0.0)])
     found = []

@@ -23,7 +23,7 @@ def affines(scale: float, voxels: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("voxels", "same"), [(0.003, True), (0.02, False), (5, False)])
-def test_every_check_is_relative_to_the_voxel(scale, voxels, same, tmp_path):
+def test_all_checks_have_a_tolerance_in_voxels(scale, voxels, same, tmp_path):
     one, other = affines(scale, voxels)
     a, b = (Space(SHAPE, affine[None]) for affine in (one, other))
     assert a.is_same(b) == b.is_same(a) == same

@@ -137,7 +137,7 @@ def augmentations():
     }
 
 
-def test_augmentations_one_after_another(subject):
+def test_augmentations_applied_in_sequence(subject):
     augmented = subject
     for transform in augmentations().values():
         augmented = transform(augmented)

@@ -125,11 +125,11 @@ def _faces_edges_and_corners(mask: Tensor) -> Tensor:
         ("percentile", lambda x: tio.functional.percentile(x, (0.6, 99.4)), "100 % of the"),
     ],
 )
-def test_wrong_result_is_seen(name: str, op: Op, reason: str) -> None:
+def test_a_wrong_result_is_detected(name: str, op: Op, reason: str) -> None:
     assert reason in (remark(name, op) or "nothing")
 
 
-def test_conventions_that_are_as_good_are_accepted() -> None:
+def test_equivalent_conventions_are_accepted() -> None:
     def other_side(x: Tensor) -> Tensor:
         return OPS["crop_or_pad"](x.flip(2, 3, 4)).flip(2, 3, 4)
 
@@ -199,7 +199,7 @@ def _creased(x: Tensor) -> Tensor:
         ("affine_elastic", shared(STEPS["affine_elastic"]), "samples of a batch share"),
     ],
 )
-def test_wrong_move_is_seen(name: str, op: Op, reason: str) -> None:
+def test_a_wrong_geometry_is_detected(name: str, op: Op, reason: str) -> None:
     assert reason in (remark(name, op) or "nothing")
 
 
@@ -304,12 +304,12 @@ def _of(**changes: Any) -> Op:
         ("pipe6", shared(OPS["pipe6"]), "share|noise of|log field of"),
     ],
 )
-def test_wrong_numbers_are_seen(name: str, op: Op, reason: str) -> None:
+def test_wrong_statistics_are_detected(name: str, op: Op, reason: str) -> None:
     found = remark(name, op) or "nothing"
     assert re.search(reason, found), found
 
 
-def test_what_a_probe_stumbles_over_is_a_remark() -> None:
+def test_an_error_of_a_probe_becomes_a_remark() -> None:
     def stumble(x: Tensor) -> Tensor:
         if x.shape[-1] != 8:
             raise ValueError("no such size")
@@ -320,7 +320,7 @@ def test_what_a_probe_stumbles_over_is_a_remark() -> None:
     assert len(runner.turn("flip", 2)) == 2
 
 
-def test_remark_goes_with_the_time_and_is_made_once() -> None:
+def test_the_remark_is_stored_with_the_time_and_made_once() -> None:
     calls: list[int] = []
 
     def half(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import torchio_gpu as tio
-from tests.test_multiprocessing import within
+from tests.test_multiprocessing import time_limit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 X = torch.rand(1, 4, 4, 4)
@@ -94,7 +94,7 @@ LOADERS = {
 @pytest.mark.filterwarnings("error")  # in the worker, where an error would hold the batch up
 def test_batches_with_unpicklable_values_arrive(how, case):
     s = CASES[case]()
-    with within(60):
+    with time_limit(60):
         outs = list(LOADERS[how](s))
     out = outs[0][0] if how == "lists" else outs[0]
     assert len(outs) == (2 if how == "subjects" else 1)
@@ -111,7 +111,7 @@ def test_placeholders_name_the_value_that_they_replace(capfd):
         bad={"f": lambda: 3},
         good=[1],
     )
-    with within(60):
+    with time_limit(60):
         batch = next(iter(LOADERS["ours"](s)))
         alone = next(iter(LOADERS["subjects"](s)))
     err = capfd.readouterr().err

@@ -8,7 +8,7 @@ import torchio_gpu as tio
 from tests.volumes import smooth, subject
 
 
-def add_constant(number):
+def add(number):
     """A transform that leaves a mark: adds a number to every voxel."""
     return tio.Noise(mean=number, std=0)
 
@@ -17,7 +17,7 @@ def zeros(size):
     return torch.zeros(size, 1, 2, 2, 2)
 
 
-def sums_of_constants(transform, size=4000):
+def summed(transform, size=4000):
     return transform(zeros(size))[:, 0, 0, 0, 0].round().int()
 
 
@@ -26,28 +26,26 @@ def shares(values):
     return dict(zip(found.tolist(), (counts / len(values)).tolist(), strict=True))
 
 
-def assert_frequencies(found, expected, size=4000):
+def check_frequencies(found, expected, size=4000):
     assert set(found) == set(expected)
     for key, share in expected.items():
         assert found[key] == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / size))
 
 
 def test_one_of_follows_its_weights():
-    assert_frequencies(
-        shares(sums_of_constants(tio.OneOf([add_constant(1), add_constant(2), add_constant(4)]))),
+    check_frequencies(
+        shares(summed(tio.OneOf([add(1), add(2), add(4)]))),
         dict.fromkeys((1, 2, 4), 1 / 3),
     )
-    weighted = {add_constant(1): 3, add_constant(2): 0, add_constant(4): 1}
-    assert_frequencies(shares(sums_of_constants(tio.OneOf(weighted))), {1: 0.75, 4: 0.25})
-    assert_frequencies(
-        shares(sums_of_constants(tio.OneOf(weighted, p=0.4))), {0: 0.6, 1: 0.3, 4: 0.1}
-    )
+    weighted = {add(1): 3, add(2): 0, add(4): 1}
+    check_frequencies(shares(summed(tio.OneOf(weighted))), {1: 0.75, 4: 0.25})
+    check_frequencies(shares(summed(tio.OneOf(weighted, p=0.4))), {0: 0.6, 1: 0.3, 4: 0.1})
 
 
 def test_nested_choices():
-    inner = tio.OneOf({tio.Compose([add_constant(1), add_constant(10)]): 1, add_constant(100): 1})
-    outer = tio.Compose([tio.OneOf({inner: 0.5, add_constant(1000): 0.5}), add_constant(10000)])
-    assert_frequencies(shares(sums_of_constants(outer)), {10011: 0.25, 10100: 0.25, 11000: 0.5})
+    inner = tio.OneOf({tio.Compose([add(1), add(10)]): 1, add(100): 1})
+    outer = tio.Compose([tio.OneOf({inner: 0.5, add(1000): 0.5}), add(10000)])
+    check_frequencies(shares(summed(outer)), {10011: 0.25, 10100: 0.25, 11000: 0.5})
 
 
 def test_example_of_the_torchio_paper():
@@ -58,7 +56,7 @@ def test_example_of_the_torchio_paper():
     out = transform(batch)
     names = [tuple(record.transform.name for record in out.history[n]) for n in range(60)]
     found = shares([" ".join(n) for n in names])
-    assert_frequencies(found, {"RandomBlur": 0.5, "RandomAffine RandomBlur": 0.4,
+    check_frequencies(found, {"RandomBlur": 0.5, "RandomAffine RandomBlur": 0.4,
                   "RandomElasticDeformation RandomBlur": 0.1}, 60)  # fmt: skip
 
 
@@ -76,8 +74,8 @@ def test_a_choice_shares_passes_with_its_neighbours():
 
 
 def test_fused_and_unfused_pipelines_make_the_same_choices():
-    steps = [tio.RandomFlip((0, 1, 2)), tio.OneOf([add_constant(1), tio.RandomBlur(), tio.Gamma(2)]),
-             tio.SomeOf([add_constant(2), tio.RandomSwap(2), add_constant(4)], (0, 3))]  # fmt: skip
+    steps = [tio.RandomFlip((0, 1, 2)), tio.OneOf([add(1), tio.RandomBlur(), tio.Gamma(2)]),
+             tio.SomeOf([add(2), tio.RandomSwap(2), add(4)], (0, 3))]  # fmt: skip
     x = smooth((6, 1, 8, 8, 8)).float().abs()
     outs = []
     for fuse in (True, False):
@@ -87,7 +85,7 @@ def test_fused_and_unfused_pipelines_make_the_same_choices():
 
 
 def test_the_choice_of_a_sample_is_a_function_of_its_seed():
-    transform = tio.OneOf([add_constant(1), add_constant(2), add_constant(4)])
+    transform = tio.OneOf([add(1), add(2), add(4)])
     seeds = np.arange(50)
 
     def run(order):
@@ -102,24 +100,22 @@ def test_the_choice_of_a_sample_is_a_function_of_its_seed():
 
 
 def test_some_of_applies_the_requested_number_in_order():
-    number = tio.SomeOf([add_constant(1), add_constant(2), add_constant(4)], num_transforms=2)
-    assert_frequencies(shares(sums_of_constants(number)), dict.fromkeys((3, 5, 6), 1 / 3))
-    between = sums_of_constants(
-        tio.SomeOf([add_constant(1), add_constant(2), add_constant(4)], num_transforms=(0, 2))
-    )
-    assert_frequencies(shares(between), {0: 1 / 3, **dict.fromkeys((1, 2, 4, 3, 5, 6), 1 / 9)})
-    every = tio.SomeOf([tio.Gamma(2), add_constant(1)], num_transforms=2)
+    number = tio.SomeOf([add(1), add(2), add(4)], num_transforms=2)
+    check_frequencies(shares(summed(number)), dict.fromkeys((3, 5, 6), 1 / 3))
+    between = summed(tio.SomeOf([add(1), add(2), add(4)], num_transforms=(0, 2)))
+    check_frequencies(shares(between), {0: 1 / 3, **dict.fromkeys((1, 2, 4, 3, 5, 6), 1 / 9)})
+    every = tio.SomeOf([tio.Gamma(2), add(1)], num_transforms=2)
     assert every(torch.full((1, 1, 1, 1), 3.0)).item() == pytest.approx(10)
 
 
 def test_some_of_draws_by_weight_without_replacement():
-    weights = {add_constant(1): 1, add_constant(2): 2, add_constant(4): 5, add_constant(8): 0}
-    drawn = shares(sums_of_constants(tio.SomeOf(weights, num_transforms=2), 20000))
+    weights = {add(1): 1, add(2): 2, add(4): 5, add(8): 0}
+    drawn = shares(summed(tio.SomeOf(weights, num_transforms=2), 20000))
     # first i, then j: w_i / sum w_j / (sum - w_i), either way round
     w = {1: 1, 2: 2, 4: 5}
     pairs = {a + b: w[a] * w[b] / 8 * (1 / (8 - w[a]) + 1 / (8 - w[b])) for a, b in
              ((1, 2), (1, 4), (2, 4))}  # fmt: skip
-    assert_frequencies(drawn, pairs, 20000)
+    check_frequencies(drawn, pairs, 20000)
 
 
 def test_history_of_a_choice_can_be_replayed_and_undone():
@@ -143,34 +139,34 @@ def test_representation_shows_the_transforms():
     [
         (lambda: tio.OneOf([]), ValueError, "transforms must be a sequence or a dict that is not"),
         (lambda: tio.OneOf({}), ValueError, "transforms must be a sequence or a dict that is not"),
-        (lambda: tio.OneOf({add_constant(1): 0}), ValueError, "weights must sum to more than 0"),
+        (lambda: tio.OneOf({add(1): 0}), ValueError, "weights must sum to more than 0"),
         (
-            lambda: tio.OneOf({add_constant(1): -1, add_constant(2): 2}),
+            lambda: tio.OneOf({add(1): -1, add(2): 2}),
             ValueError,
             "weights must be numbers >= 0",
         ),
         (
-            lambda: tio.OneOf({add_constant(1): float("nan")}),
+            lambda: tio.OneOf({add(1): float("nan")}),
             ValueError,
             "weights must be numbers >= 0",
         ),
         (lambda: tio.OneOf([torch.sin]), TypeError, "transforms must be Transform instances"),
         (
-            lambda: tio.SomeOf([add_constant(1)], 2),
+            lambda: tio.SomeOf([add(1)], 2),
             ValueError,
             "num_transforms must be a number or a range",
         ),
         (
-            lambda: tio.SomeOf({add_constant(1): 1, add_constant(2): 0}, 2),
+            lambda: tio.SomeOf({add(1): 1, add(2): 0}, 2),
             ValueError,
             "within 0 and 1, got 2",
         ),
         (
-            lambda: tio.SomeOf([add_constant(1)], (1, 0)),
+            lambda: tio.SomeOf([add(1)], (1, 0)),
             ValueError,
             "num_transforms must be a number or a",
         ),
-        (lambda: tio.SomeOf([add_constant(1)], 0.5), ValueError, "a number or a range .* got 0.5"),
+        (lambda: tio.SomeOf([add(1)], 0.5), ValueError, "a number or a range .* got 0.5"),
         (lambda: tio.Lambda(3), TypeError, "function must be a function, got 3"),
         (lambda: tio.Lambda(torch.sin, "image"), ValueError, "types_to_apply must be made of"),
     ],

@@ -24,7 +24,7 @@ SPATIAL = {
 }
 
 
-def groups(*transforms, **kwargs):
+def plan_of(*transforms, **kwargs):
     plan = tio.Compose(transforms, **kwargs).plan()
     return [[plan.steps[n].transform.name for n in stage.steps] for stage in plan.stages]
 
@@ -32,14 +32,14 @@ def groups(*transforms, **kwargs):
 def test_neighbours_share_a_pass():
     a, e, f = tio.RandomAffine(), tio.RandomElasticDeformation(), tio.RandomFlip()
     b, g, n = tio.RandomBiasField(), tio.RandomGamma(), tio.RandomNoise()
-    assert groups(a, e, f, b, g, n) == [
+    assert plan_of(a, e, f, b, g, n) == [
         ["RandomAffine", "RandomElasticDeformation", "RandomFlip"],
         ["RandomBiasField", "RandomGamma", "RandomNoise"],
     ]
-    assert [len(group) for group in groups(f, a, a, f, e, f)] == [6]
-    assert [len(group) for group in groups(a, b, f, n)] == [1, 1, 1, 1]
-    assert len(groups(a, e, f, b, g, n, fuse=False)) == 6
-    assert groups(tio.Compose([a, e]), tio.Compose([f])) == [
+    assert [len(group) for group in plan_of(f, a, a, f, e, f)] == [6]
+    assert [len(group) for group in plan_of(a, b, f, n)] == [1, 1, 1, 1]
+    assert len(plan_of(a, e, f, b, g, n, fuse=False)) == 6
+    assert plan_of(tio.Compose([a, e]), tio.Compose([f])) == [
         ["RandomAffine", "RandomElasticDeformation", "RandomFlip"]
     ]
 
@@ -61,9 +61,9 @@ def test_the_plan_names_the_reason_for_the_end_of_a_stage(second, reason):
 
 def test_a_stage_ends_where_the_interpolation_changes():
     near = tio.RandomAffine(image_interpolation="nearest")
-    assert len(groups(tio.RandomAffine(), near)) == 2
-    assert len(groups(tio.RandomAffine(), tio.RandomAffine(default_pad_value=0))) == 2
-    assert len(groups(near, tio.RandomFlip())) == 1
+    assert len(plan_of(tio.RandomAffine(), near)) == 2
+    assert len(plan_of(tio.RandomAffine(), tio.RandomAffine(default_pad_value=0))) == 2
+    assert len(plan_of(near, tio.RandomFlip())) == 1
 
 
 def test_an_image_is_sampled_once_per_stage(monkeypatch):

@@ -62,7 +62,7 @@ def batch_of(subjects):
     return tio.SubjectsBatch.from_subjects(subjects)
 
 
-def row_of_labels(*values, dtype=torch.uint8):
+def line(*values, dtype=torch.uint8):
     return tio.LabelMap(torch.tensor(values).to(dtype).view(1, 1, 1, -1))
 
 
@@ -256,9 +256,9 @@ def test_halves_merge_and_split_again():
 
 
 def test_the_inverse_restores_the_labels_of_a_prediction():
-    s = tio.Subject(seg=row_of_labels(10, 20, 30))
+    s = tio.Subject(seg=line(10, 20, 30))
     out = RemapLabels({10: 0, 20: 1, 30: 2})(s)
-    out.add_image(row_of_labels(2, 2, 0), "prediction")
+    out.add_image(line(2, 2, 0), "prediction")
     assert labels_in(out.apply_inverse_transform().prediction) == [30, 30, 10]
     merged = RemapLabels({10: 0, 20: 0})(s)
     assert not merged.history[0].transform.is_invertible
@@ -268,9 +268,9 @@ def test_the_inverse_restores_the_labels_of_a_prediction():
 
 def test_each_label_map_of_each_sample_has_its_sequence():
     batch = tio.SubjectsBatch({
-        "a": tio.ImagesBatch(torch.stack([row_of_labels(7, 11, 99, 7).data, row_of_labels(0, 0, 5, 0).data]),
+        "a": tio.ImagesBatch(torch.stack([line(7, 11, 99, 7).data, line(0, 0, 5, 0).data]),
                              kind="label"),
-        "b": tio.ImagesBatch(torch.stack([row_of_labels(3, 3, 3, 3).data, row_of_labels(1, 2, 3, 4).data]).float(),
+        "b": tio.ImagesBatch(torch.stack([line(3, 3, 3, 3).data, line(1, 2, 3, 4).data]).float(),
                              kind="label"),
     })  # fmt: skip
     out = SequentialLabels()(batch)
@@ -284,7 +284,7 @@ def test_each_label_map_of_each_sample_has_its_sequence():
 
 
 def test_sequence_of_labels_of_any_kind():
-    x = row_of_labels(-4, 2**60 + 1, 0, 2**60, dtype=torch.int64)
+    x = line(-4, 2**60 + 1, 0, 2**60, dtype=torch.int64)
     out = SequentialLabels()(tio.Subject(seg=x))
     assert labels_in(out.seg) == [0, 3, 1, 2]
     assert labels_in(out.apply_inverse_transform().seg) == labels_in(x)
@@ -298,14 +298,14 @@ def test_sequence_of_labels_of_any_kind():
 
 
 def test_one_hot_counts_the_labels_of_the_batch():
-    batch = batch_of([tio.Subject(seg=row_of_labels(0, 1)), tio.Subject(seg=row_of_labels(0, 2))])
+    batch = batch_of([tio.Subject(seg=line(0, 1)), tio.Subject(seg=line(0, 2))])
     out = OneHot()(batch)
     assert out.seg.data.shape == (2, 3, 1, 1, 2)
     assert torch.equal(out.apply_inverse_transform().seg.data, batch.seg.data)
 
 
 def test_soft_predictions_become_labels():
-    s = OneHot(3)(tio.Subject(seg=row_of_labels(0, 2, dtype=torch.float32)))
+    s = OneHot(3)(tio.Subject(seg=line(0, 2, dtype=torch.float32)))
     shares = torch.tensor([[0.2, 0.3], [0.5, 0.3], [0.3, 0.4]]).view(3, 1, 1, 2)
     s.add_image(tio.LabelMap(shares), "prediction")
     assert labels_in(s.apply_inverse_transform().prediction) == [1, 2]

@@ -75,10 +75,10 @@ def patches(transform, given, size=SIZE):
     """Patches of a batch at places of their own, and the parts of the transformed batch there."""
     whole = transform(given.replace(given.images))
     given.streams = tio.random.Streams(np.arange(SAMPLES) + 5)
-    pipeline_parts = split(transform)
-    given, decisions = pipeline_parts.whole(given)
+    split_pipeline = split(transform)
+    given, decisions = split_pipeline.whole(given)
     given.streams.used[:] = 0  # both halves draw at the positions that they have in the whole
-    patch = pipeline_parts.patches(given, decisions)
+    patch = split_pipeline.patches(given, decisions)
     shape = next(iter(patch.final_maps().values())).space.shape
     u = np.random.RandomState(0).rand(SAMPLES, 3)
     first = np.floor(u * (np.array(shape) - size + 1)).astype(int)
@@ -170,16 +170,16 @@ def test_number_of_steps_before_the_split(steps, before):
 
 def test_both_parts_share_the_decision_of_a_sample():
     """A patch is changed by the second half if its volume was by the first, and only then."""
-    pipeline_parts = split(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
-    assert (len(pipeline_parts.before.steps), len(pipeline_parts.after.steps)) == (1, 1)
+    split_pipeline = split(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
+    assert (len(split_pipeline.before.steps), len(split_pipeline.after.steps)) == (1, 1)
     seen = set()
     for seed in range(6):
         given = batch()
         given.streams = tio.random.Streams(np.arange(SAMPLES) + 100 * seed)
-        whole, decisions = pipeline_parts.whole(given)
+        whole, decisions = split_pipeline.whole(given)
         # patches have other seeds
         whole.streams = tio.random.Streams(np.arange(SAMPLES) + 7000 + seed)
-        out = pipeline_parts.patches(whole, decisions).finish_patch(
+        out = split_pipeline.patches(whole, decisions).finish_patch(
             np.zeros((SAMPLES, 3), int), SHAPE
         )
         for n in range(SAMPLES):

@@ -50,7 +50,7 @@ def test_records_of_deterministic_transforms_show_their_arguments():
     assert repr(batch.history) == f"[{s.history!r}, {s.history!r}]"
 
 
-def transforms_with_reference():
+def with_reference():
     large = torch.rand(1, 40, 40, 40)
     return {
         "Resample": lambda: tio.Resample(tio.ScalarImage(large)),
@@ -60,10 +60,8 @@ def transforms_with_reference():
 
 @pytest.mark.parametrize("name", ["Resample", "ToReferenceSpace"])
 def test_histories_store_grids_and_not_volumes(name):
-    out = transforms_with_reference()[name]()(tio.ScalarImage(torch.rand(1, 40, 40, 40)))
-    s = transforms_with_reference()[name]()(
-        tio.Subject(t1=tio.ScalarImage(torch.rand(1, 40, 40, 40)))
-    )
+    out = with_reference()[name]()(tio.ScalarImage(torch.rand(1, 40, 40, 40)))
+    s = with_reference()[name]()(tio.Subject(t1=tio.ScalarImage(torch.rand(1, 40, 40, 40))))
     assert out.spatial_shape == (40, 40, 40)
     assert len(pickle.dumps(s.history)) < 20_000
 
@@ -111,9 +109,7 @@ INVALID_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("transform", "value", "keys", "message"), INVALID_PARAMETERS)
-def test_parameters_are_checked_against_the_annotations_of_their_class(
-    transform, value, keys, message
-):
+def test_parameters_are_checked_against_annotations(transform, value, keys, message):
     record = transform(tio.Subject(t1=subject().t1)).history[0].to_dict()
     tio.from_dict(record)
     with pytest.raises(ValueError, match=message):

@@ -95,7 +95,7 @@ TOO_LARGE = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    ("name", "make"), [(n, m) for n, every in TOO_LARGE.items() for m in every]
+    ("name", "make"), [(n, m) for n, makes in TOO_LARGE.items() for m in makes]
 )
 def test_too_large_sizes_are_refused_by_the_name_of_the_argument(name, make):
     x = image((1, 600, 7, 600))

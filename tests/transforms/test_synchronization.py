@@ -45,7 +45,7 @@ def _tensors(values) -> list[Tensor]:
     return [v for v in tree_flatten(values)[0] if isinstance(v, Tensor)]
 
 
-def synchronizations_of(transform, monkeypatch, kernels: bool) -> list[str]:
+def synchronizations(transform, monkeypatch, kernels: bool) -> list[str]:
     """List what a call would wait for."""
     reason = None if kernels else "kernels are left out"
     monkeypatch.setattr(backend, "_why_no_triton", lambda device: reason)
@@ -64,7 +64,7 @@ def synchronizations_of(transform, monkeypatch, kernels: bool) -> list[str]:
 @pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])
 def test_no_transform_synchronizes(name, kernels, monkeypatch):
     make = {**TRANSFORMS, **REGRIDS}[name]
-    assert synchronizations_of(make(), monkeypatch, kernels) == []
+    assert synchronizations(make(), monkeypatch, kernels) == []
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,7 @@ def test_no_transform_synchronizes(name, kernels, monkeypatch):
     ],
 )
 def test_blocking_copies_are_detected(function, found, monkeypatch):
-    assert found in synchronizations_of(
-        tio.Lambda(function, batched=True), monkeypatch, kernels=True
-    )
+    assert found in synchronizations(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +87,4 @@ def test_blocking_copies_are_detected(function, found, monkeypatch):
 )
 def test_reading_a_voxel_raises(function, monkeypatch):
     with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item"):
-        synchronizations_of(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
+        synchronizations(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
