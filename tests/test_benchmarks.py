@@ -1,4 +1,4 @@
-"""The harness: does it time what it says, notice what is slow or wrong, and show losses?"""
+"""Benchmark harness: times, detection of slow and wrong results, and tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Clock:
 
 
 class StubContender:
-    """A contender whose calls take a given time, and who writes down its turns."""
+    """Contender whose calls take a given time and are logged."""
 
     ops = ("copy", "op")
 
@@ -387,7 +387,7 @@ torch.save(results, path)
 
 
 def _results(peer: str, path: Path) -> dict[str, Tensor]:
-    """What a peer makes of the same input by operations that are not random."""
+    """Results of a peer for the same input, by operations without random numbers."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _RESULTS, peer, str(path), *FIXED],
         cwd=ROOT,
@@ -403,7 +403,7 @@ def _results(peer: str, path: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def our_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """What this library makes of it."""
+    """Results of this library for that input."""
     return _results(harness.OURS, tmp_path_factory.mktemp("results") / "ours.pt")
 
 

@@ -1,4 +1,4 @@
-"""The gate: does it notice what became slower, and nothing else?"""
+"""Performance gate: slowdowns are detected, and other changes ignored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class StubClock:
-    """Calls take what they are said to take, in seconds, times a noise that repeats itself."""
+    """Clock on which calls take given seconds times a periodic noise."""
 
     def __init__(self, costs: dict[str, float]) -> None:
         self.costs, self.n = costs, 0
@@ -30,7 +30,7 @@ class StubClock:
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What each operation costs on a machine that does not exist."""
+    """Cost of each operation on a simulated machine."""
     found = {"copy": 1.0, "exponential": 2.0, "sampling": 4.0, "flip": 1.0, "gamma": 6.0}
     found["pipe6"] = 50.0
     clock = StubClock(found)
@@ -59,7 +59,7 @@ def test_a_slowdown_is_attributed_to_its_operation(costs):
 
 
 def test_a_slower_machine_is_no_slowdown(costs):
-    """All times double: no ratio changes."""
+    """Ratios do not change if every time doubles."""
     stored = check.store(OURS, "cpu", 1)
     for op in costs:
         costs[op] *= 2
@@ -122,7 +122,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_slowdown_fails_the_command(tmp_path):
-    """The real thing. A planted operation is called twice; its band is set by hand, since the
+    """Run the command. A planted operation is called twice; its band is set by hand, since the
     machine that runs tests is not quiet."""
     file = tmp_path / "stored.json"
     done = run("--store", "--ops", "motion", "--against", str(file))

@@ -1,4 +1,4 @@
-"""Clocks of a GPU, on a GPU that is made up: is all work queued before the first event?"""
+"""GPU timing on a simulated GPU: work is queued before the first event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches in the benchmarks: are they those of the batch, and is it seen if they are not?"""
+"""Benchmarks of patches: inputs, workloads, and detection of wrong results."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class TestWorkloads:
 
 
 class TestCheck:
-    """What should be the batch again."""
+    """Check of results that must equal the batch."""
 
     def test_right_result_is_accepted(self, x: Tensor) -> None:
         ops = {"aggregate": lambda patches, locations: x.clone(), "infer_hann": torch.clone}

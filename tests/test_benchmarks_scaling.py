@@ -1,4 +1,4 @@
-"""Growth, profiles and pictures: do they run, and say what they saw?"""
+"""Scaling benchmarks, profiles and pictures run and report their results."""
 
 from __future__ import annotations
 

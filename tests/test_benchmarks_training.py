@@ -1,4 +1,4 @@
-"""Training in the benchmarks: is wrong work refused, is time told apart, and are losses shown?"""
+"""Benchmark of training: wrong batches are refused, times are separated, and losses are shown."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class TestTime:
 
 @pytest.fixture(scope="module")
 def quick_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of a quick run of the command."""
+    """Result of a quick run of the command."""
     file = tmp_path_factory.mktemp("training") / "result.json"
     with pytest.MonkeyPatch.context() as patch:
         given = ["--quick", "--device", "cpu", "--contenders", *RUN, "--output", str(file)]

@@ -12,7 +12,7 @@ from torchio_gpu.random import gaussian, normals
 
 @pytest.fixture(params=["torch", "kernels"])
 def backend_of_noise(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where numbers come from; on a CPU the second is what a GPU computes."""
+    """Generator of the numbers; on a CPU, the second one gives the numbers of a GPU."""
     if request.param == "kernels":
         monkeypatch.setattr(gaussian, "HOST", ())
     return request.param

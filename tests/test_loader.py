@@ -1,4 +1,4 @@
-"""A sample is augmented alike whatever else is loaded, in whatever order, by whomever."""
+"""The augmentation of a sample does not depend on batch, order, worker or other samples."""
 
 import copy
 
@@ -17,7 +17,7 @@ AUGMENT = tio.Compose([
 
 
 class Indexed(tio.SubjectsDataset):
-    """Eight small subjects that know their index."""
+    """Dataset of eight small subjects with an index each."""
 
     def __init__(self, transform=None):
         subjects = [subject((6, 7, 8), seed=n) for n in range(8)]
@@ -27,7 +27,7 @@ class Indexed(tio.SubjectsDataset):
 
 
 def records_of(batch):
-    """What was done to each sample: index -> list of records in words."""
+    """Return the records of each sample as text, by index."""
     return {s.index: [str(record) for record in s.history] for s in batch.unbatch()}
 
 
@@ -165,7 +165,7 @@ def test_a_list_of_subjects_as_a_dataset_is_not_changed():
 
 
 def test_draws_do_not_depend_on_stream_positions_of_other_samples():
-    """Two samples that went through different steps before: each draws as it does alone."""
+    """Samples that drew different amounts of numbers before draw as each does alone."""
     noise = tio.RandomNoise()
     subjects = [subject((4, 4, 4), seed=n) for n in range(2)]
     for n, s in enumerate(subjects):

@@ -1,4 +1,4 @@
-"""Workers, forks and threads: nothing hangs, and the same comes out."""
+"""Workers, forks and threads: nothing hangs, and results are equal."""
 
 import copy
 import os
@@ -99,7 +99,7 @@ def augmented(seed):
 
 @needs_fork
 def test_fork_after_use_of_the_thread_pool():
-    """The threads of torch's pool do not live on in a child."""
+    """The threads of torch's pool do not exist in a forked child."""
     code = """
 import multiprocessing, torch
 from concurrent.futures import ProcessPoolExecutor

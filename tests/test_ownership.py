@@ -1,4 +1,4 @@
-"""Functions and hands that write to voxels: what is stored elsewhere stays as it is."""
+"""In-place functions and writes to results do not change stored voxels."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_the_affine_of_an_image_is_read_only():
 
 
 def test_library_transforms_receive_voxels_without_a_copy():
-    """No copy is made where nobody writes: memory and time of such pipelines stay as they are."""
+    """No copy is made for transforms that do not write to their input."""
     seen = []
 
     noise = tio.RandomNoise()
@@ -133,7 +133,7 @@ def test_attribute_and_item_access_to_a_batch_agree():
 
 
 def no_op_transforms():
-    """Transforms that may hand back what they are given."""
+    """Return transforms that may return their input."""
     return {
         "none": None,
         "p": tio.RandomNoise(std=(1, 1), p=0.0),
@@ -147,7 +147,7 @@ def no_op_transforms():
 
 
 class InPlaceTransform(tio.VolumeTransform):
-    """A class of others that writes to its input."""
+    """User-defined transform that writes to its input."""
 
     def draw(self, context, u):
         return Params()

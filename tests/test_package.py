@@ -30,7 +30,7 @@ def test_import_loads_no_heavy_library():
 
 
 def test_tensors_need_no_file_libraries():
-    """Where SimpleITK and nibabel are not installed, all but files works; files say what to do."""
+    """Without SimpleITK and nibabel, tensors work, and files raise an error that names them."""
     code = f"""
 import sys
 for name in {FILE_LIBRARIES}:
@@ -114,7 +114,7 @@ def code_blocks(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", ["README.md", "GUIDE.md"])
 def test_code_blocks_of_the_documentation_run(tmp_path, monkeypatch, page):
-    """All blocks in order, as one session, in a folder with the files that they name."""
+    """Run the blocks in order, as one session, in a folder with the files that they name."""
     monkeypatch.chdir(tmp_path)
     x = torch.rand(1, 32, 32, 32)
     tio.ScalarImage(x).save("t1.nii.gz")
@@ -150,7 +150,7 @@ _ABSENT = {
 
 @pytest.mark.parametrize("system", _ABSENT)
 def test_other_systems_import_and_run_in_plain_torch(system, tmp_path):
-    """What Linux alone has is guarded: files, loaders, transforms and the command line work."""
+    """Features that only Linux has are guarded: files, loaders and transforms work."""
     code = f"""
 import os, sys
 import torch, nibabel, SimpleITK  # which look at the system by themselves

@@ -1,4 +1,4 @@
-"""The pages that people read: do they say what was measured, and do their commands run?"""
+"""Published pages: they show the stored results, and their commands run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are two grids one space? One answer for every check, relative to the voxel."""
+"""Equality of spaces: all checks share a tolerance relative to the voxel."""
 
 import numpy as np
 import pytest

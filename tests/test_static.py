@@ -1,4 +1,4 @@
-"""Kernels compiled without a GPU: do they fit into registers, and are instructions counted well?"""
+"""Kernels compiled without a GPU: register budgets, and counts of instructions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ UNROLLED = """
 
 
 def _compiled(*command: str) -> str:
-    """What a command prints where kernels are compiled, whatever this process does with them."""
+    """Return the output of a command in which kernels are compiled and not interpreted."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command],

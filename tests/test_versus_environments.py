@@ -16,7 +16,7 @@ GIT = "fatal: unable to access 'somewhere': Could not resolve host\nerror: subpr
 
 
 class StubShell:
-    """Writes down commands instead of running them; installing what is absent fails."""
+    """Record commands instead of running them; installing an absent package fails."""
 
     def __init__(self, folder: Path, absent: dict[str, str]) -> None:
         self.folder, self.absent = folder, absent
@@ -40,7 +40,7 @@ class StubShell:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where environments are, in which nothing is built; this interpreter has no peers."""
+    """Empty folder of environments; this interpreter has no peers."""
     monkeypatch.setattr(environments, "FOLDER", tmp_path)
     monkeypatch.setattr(environments, "here", lambda peer: False)
     monkeypatch.delenv(environments.BATCHAUG, raising=False)

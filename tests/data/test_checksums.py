@@ -1,4 +1,4 @@
-"""Damaged and short files: whole reads of compressed files check their checksums and sizes."""
+"""Damaged and short files: checksums and sizes of compressed files are checked."""
 
 import bz2
 import gzip
@@ -167,7 +167,7 @@ def test_the_content_says_whether_a_file_is_compressed(tmp_path, name, other):
 
 
 def write_header_claiming(folder, name, sizes):
-    """A small file whose header claims other sizes."""
+    """Write a small file whose header claims other sizes."""
     path = folder / name
     if name.endswith(".mgz"):
         path = write_compressed(folder, name)[0]
@@ -246,7 +246,7 @@ def test_highly_compressed_files_are_read(tmp_path):
 
 
 def test_gzip_payloads_of_meta_images_are_read_and_checked(tmp_path):
-    """MetaImage whose payload another program packed as gzip, which MetaIO takes, too."""
+    """MetaIO also accepts a payload in gzip format."""
     sitk.WriteImage(io.to_sitk(X, AFFINE), str(tmp_path / "x.mha"), useCompression=True)
     head, payload = (tmp_path / "x.mha").read_bytes().split(b"LOCAL\n", 1)
     size = len(payload)

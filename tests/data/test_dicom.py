@@ -1,4 +1,4 @@
-"""DICOM folders whose slices are not whole, and files with several frames."""
+"""DICOM folders with damaged slices, and files with several frames."""
 
 import pydicom
 import pytest

@@ -1,4 +1,4 @@
-"""Headers and names that end or stop other readers: each is refused in a sentence with the file."""
+"""Invalid headers and file names: each is refused in one sentence that names the file."""
 
 import os
 import socket

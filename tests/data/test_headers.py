@@ -1,4 +1,4 @@
-"""Time steps, qforms and axes that survive files, images in memory and transforms."""
+"""Header fields: time steps, qforms and axes kept by files, images in memory and transforms."""
 
 import shutil
 
@@ -139,7 +139,7 @@ def test_2d_sitk_images_stay_2d(vectors):
 
 
 def nifti_with_qform(codes=(2, 1), differ=True):
-    """A NIfTI image and its qform, which is another than its sform."""
+    """Return a NIfTI image and its qform, which differs from its sform if asked for."""
     image = nibabel.Nifti1Image(SERIES[0].T, AFFINE)
     rotation = np.array([[0.8, -0.6, 0, 9], [0.6, 0.8, 0, -4], [0, 0, 1, 2], [0, 0, 0, 1]])
     image.set_sform(AFFINE, codes[0])

@@ -1,4 +1,4 @@
-"""Images: what they are made from, what they say of themselves, what they refuse."""
+"""Images: sources, attributes, lazy reading and errors."""
 
 import copy
 import pickle

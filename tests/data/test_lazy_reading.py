@@ -1,4 +1,4 @@
-"""Voxels and headers of one read: of a file that changes, and of a reader that keeps its voxels."""
+"""Lazy reading: files that change after a header was read, and readers that cache voxels."""
 
 import copy
 

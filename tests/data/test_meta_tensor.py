@@ -1,4 +1,4 @@
-"""MONAI's MetaTensors: the affine goes in and comes out, and MONAI undoes nothing wrongly."""
+"""MONAI's MetaTensors: affines are read and updated, and MONAI inverts nothing wrongly."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ GEOMETRY = {
 @pytest.mark.parametrize("affine", [AFFINE, oblique_affine()], ids=["diagonal", "oblique"])
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_affines_are_read_and_updated(name, affine):
-    """As for an image of ours: by itself, in a dict, in a batch, in a dict of batches."""
+    """Results equal those of a ScalarImage: alone, in a dict, in a batch, in a dict of batches."""
     x = meta(affine)
     expected = GEOMETRY[name]()(as_scalar_image(x))
     together = list_data_collate([{"x": x}, {"x": x}])["x"]
@@ -74,7 +74,7 @@ def test_metadata_are_kept():
 
 
 def test_pipelines_with_transforms_of_monai():
-    """In MONAI's Compose, between its own transforms, and in its loader."""
+    """Transforms of both libraries in MONAI's Compose and in its loader."""
     chain = mt.Compose(
         [mt.Spacingd("x", (1, 1, 1)), tio.Crop(2), mt.ScaleIntensityd("x"), mt.Flipd("x", 0)]
     )

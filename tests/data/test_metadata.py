@@ -1,4 +1,4 @@
-"""Names of values: what an attribute says, an item says; names that cannot are refused."""
+"""Metadata by attribute and by item; reserved names are refused."""
 
 import copy
 import pickle
@@ -91,7 +91,7 @@ def test_attributes_of_subjects_and_batches_are_refused_as_names(name):
 
 
 def test_common_names_of_values_are_allowed():
-    """Among them those of TorchIO's examples and datasets."""
+    """Includes the names of TorchIO's examples and datasets."""
     names = ["t1", "t2", "mri", "label", "image", "seg", "brain", "name", "age", "sex", "path"]
     names += ["type", "affine", "data", "subject_id", "label_name", "location", "weight", "site"]
     names += ["session", "index", "id", "orientation", "size", "modality", "diagnosis", "dti"]

@@ -1,4 +1,4 @@
-"""Batches between processes: none is lost for a value that cannot be pickled."""
+"""Pickling of batches between processes: a placeholder replaces a value that cannot be pickled."""
 
 import copy
 import os
@@ -67,7 +67,7 @@ def image(**metadata):
 
 
 class PlainDataset(Dataset):
-    """Samples that are subjects, of a dataset that is not ours."""
+    """Dataset of subjects that is no SubjectsDataset."""
 
     def __init__(self, subject):
         self.subject = subject

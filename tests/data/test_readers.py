@@ -1,4 +1,4 @@
-"""Readers of one's own, lists of paths, formats of NiBabel, units, and fields that survive."""
+"""Custom readers, lists of paths, formats of NiBabel, units, and header fields."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Files that were cut off, in formats whose readers return voxels all the same."""
+"""Truncated files, in formats whose readers return voxels nevertheless."""
 
 import io as streams
 import struct
@@ -19,7 +19,7 @@ PICTURES = [".bmp", ".jpg", ".jpeg", ".png", ".jp2", ".tif"]
 
 
 def complete_file(folder, suffix, stored=np.uint8):
-    """A file of several slices, or of one in a format for pictures, and its voxels."""
+    """Write a file of several slices, or of one for 2D formats; its path and voxels."""
     path = folder / f"s{suffix}"
     array = VOXELS if suffix in STACKS else VOXELS[0]
     sitk.WriteImage(sitk.GetImageFromArray(array.astype(stored)), str(path))
@@ -116,7 +116,7 @@ def test_truncated_tiff_stacks_of_pillow_are_refused(tmp_path, compression):
 
 
 def tiff(order, big, link=None, more=()):
-    """A stack of two pages by hand, whose last directory points to `link`."""
+    """Return the bytes of a two-page TIFF whose last directory points to `link`."""
     head, entry, word = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     content = bytearray({"<": b"II", ">": b"MM"}[order])
     content += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 0) if big else (42, 0)))

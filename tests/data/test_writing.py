@@ -1,4 +1,4 @@
-"""Writing: no file of another image is touched, and interruptions lose nothing."""
+"""Writing: files of other images are not changed, and interruptions lose no data."""
 
 import os
 import stat

@@ -66,7 +66,7 @@ ROUNDING = "sums in another order"
 
 @pytest.mark.parametrize("size", [(140, 3, 2), (3, 150, 2), (2, 3, 129)])
 def test_blur_of_long_axes_agrees_with_scipy(size):
-    """Where the Gaussian is far shorter than the axis, its matrix is multiplied in parts."""
+    """A Gaussian matrix is multiplied in parts if the kernel is far shorter than the axis."""
     x = torch.rand(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     std = torch.tensor([[0.5, 1, 2], [3, 0, 1], [40, 9, 0.3]], dtype=torch.float64)
     expected = [

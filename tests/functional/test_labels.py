@@ -141,7 +141,7 @@ def test_contours_agree_with_itk_also_at_the_ends_of_the_volume():
 
 
 def test_each_label_has_its_contour():
-    """Where labels meet, both have one: each is the part of the region that erosion takes away."""
+    """Adjacent labels both have one: the part of the region that erosion removes."""
     labels = (noise((9, 10, 11), 0.9) * np.arange(1, 12) // 4).astype(np.int16)
     expected = np.zeros_like(labels)
     for label in (1, 2):

@@ -1,4 +1,4 @@
-"""What is not finite stays local: on every path that interpolates or filters."""
+"""Non-finite voxels stay local in every operation that interpolates or filters."""
 
 import numpy as np
 import pytest

@@ -153,7 +153,7 @@ class TestMeans:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("factor", [0.5, 2])
     def test_of_networks_that_change_the_resolution(self, mode, factor):
-        """Of each patch alone, or of the whole volume at once."""
+        """Aggregated outputs equal the output for the whole volume."""
         shape, size, overlap = ((14, 6, 10), (6, 6, 4), (2, 0, 2))
         x = predictions(1, shape)
         at = grid(shape, size, overlap)
@@ -392,7 +392,7 @@ class TestErrors:
 
 
 def streamed(aggregator, patches, locations, batch=3, **kwargs):
-    """All rows that are handed out, which must follow each other, and how many at a time."""
+    """Return the planes of all slabs, which must be adjacent, and their number in each slab."""
     pairs = zip(patches.split(batch), locations.split(batch), strict=True)
     slabs = list(aggregator.stream(pairs, **kwargs))
     rows = [slab.data.shape[1] for slab in slabs]
@@ -457,7 +457,7 @@ class TestStream:
 
 
 class AllocatedMemory(TorchDispatchMode):
-    """The memory of the tensors that are made, in elements."""
+    """Record the memory of the tensors that are created, in elements."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Patches of subject volumes, and where these are kept."""
+"""Device queue: patches, volume transforms, weighted sampling and the cache of subjects."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ PIPELINE = tio.Compose(
 
 
 def subjects(count=5, shape=SHAPE):
-    """Subjects that differ in everything, and know their number."""
+    """Return subjects with different voxels and a number each."""
     out = []
     for n in range(count):
         one = subject(shape, seed=n)
@@ -110,7 +110,7 @@ class TestEpoch:
         assert all(map(torch.equal, run(), run()))
 
     def test_patches_do_not_depend_on_the_batch(self):
-        """A patch does not depend on the batch that it is part of."""
+        """The patch of a subject is the same in batches of any size."""
         alone = {(b.number[0], n): b.t1.data[0] for n, b in enumerate(queue(PIPELINE))}
         alone = {number: data for (number, _), data in alone.items()}
         for batch in queue(PIPELINE, batch_size=5):
@@ -262,7 +262,7 @@ class TestEpoch:
 
 
 class TestVolumeTransforms:
-    """What needs the whole volume is done once for its patches."""
+    """Volume transforms are applied once for all patches of a volume."""
 
     def test_once_for_several_patches(self):
         calls = []
@@ -342,7 +342,7 @@ class TestWeightedSampling:
             assert batch.seg.data[0, 0, size // 2, size // 2, size // 2] == 1
 
     def test_possible_centres_differ_with_a_random_flip(self):
-        """What is too near one end is not too near after a flip."""
+        """A voxel too near one end for a patch may be a possible centre after a flip."""
         labels = torch.zeros(1, 16, 16, 16, dtype=torch.uint8)
         labels[0, 1, 8, 8] = labels[0, 14, 8, 8] = 1  # with patches of 4, from 2 to 14 is room
         one = tio.Subject(seg=tio.LabelMap(labels))

@@ -1,4 +1,4 @@
-"""Grids of patches: every voxel is held, at its place in the world, and comes back."""
+"""Grid sampler: patches cover the volume, keep world coordinates and can be aggregated."""
 
 import itertools
 
@@ -35,12 +35,12 @@ def image_of_indices(shape, **kwargs):
 
 
 def first_indices(sampler, axis):
-    """Where patches begin along an axis."""
+    """Return the first indices of patches along an axis."""
     return sorted({location.index[axis] for location in sampler.patch_locations})
 
 
 def aggregated(sampler, mode="crop", loader=None):
-    """What comes back of the patches of a sampler."""
+    """Aggregate the patches of a sampler."""
     aggregator = tio.GridAggregator(sampler, mode)
     for batch in sampler if loader is None else loader:
         aggregator.add_batch(batch.t1.data, batch.patch_location)
@@ -70,7 +70,7 @@ class TestLocations:
     @pytest.mark.parametrize("padding", [None, "edge"])
     @pytest.mark.parametrize(("shape", "size", "overlap"), GRIDS)
     def test_agree_with_torchio(self, shape, size, overlap, padding):
-        """Where padding adds voxels, TorchIO counts from the first one that was added."""
+        """Locations agree; with padding, TorchIO counts from the first padded voxel."""
         data = torch.zeros(1, *shape)
         theirs = torchio.GridSampler(
             torchio.Subject(t1=torchio.ScalarImage(tensor=data)), size, overlap, padding

@@ -1,4 +1,4 @@
-"""Where a patch lies, in all the forms in which that is said."""
+"""Patch locations, and their conversion from tensors, arrays and numbers."""
 
 import itertools
 

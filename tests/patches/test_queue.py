@@ -1,4 +1,4 @@
-"""The queue of patches: what an epoch holds, what is in memory, and what happens when it breaks."""
+"""Queue of patches: epochs, subjects, memory and failures."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ workers = pytest.mark.parametrize("number", [0, 2])
 
 @pytest.fixture(autouse=True)
 def _patience():
-    """Nothing hangs for ever."""
+    """Fail a test that hangs."""
     if not hasattr(signal, "SIGALRM"):
         yield
         return
@@ -52,7 +52,7 @@ def queue_threads():
 
 @pytest.fixture
 def remaining_workers():
-    """Says which threads of queues, and which child processes of a test, live."""
+    """Function that lists the living threads of queues and child processes of a test."""
     before = set(multiprocessing.active_children())
 
     def alive():
@@ -67,7 +67,7 @@ def remaining_workers():
 
 
 def error_of(function, from_worker=False):
-    """What a RuntimeError says; the error itself, which keeps its loop alive, is let go."""
+    """Return the message of a RuntimeError and drop the error, which keeps its loop alive."""
     try:
         function()
     except RuntimeError as error:
@@ -78,7 +78,7 @@ def error_of(function, from_worker=False):
 
 
 def numbered_subjects(count=6, shape=(8, 7, 6), **more):
-    """Subjects that know their number; so does each voxel."""
+    """Return subjects whose voxels and metadata are their number."""
     return [
         tio.Subject(t1=tio.ScalarImage(torch.full((1, *shape), float(n))), number=n, **more)
         for n in range(count)
@@ -94,12 +94,12 @@ def unbatched(loader):
 
 
 def identities(patches):
-    """All that tells patches apart."""
+    """Return the subject, index and seed of each patch."""
     return [(p.number, p.patch_location.index, p.streams.seeds.item()) for p in patches]
 
 
 class CountingDataset(Dataset):
-    """Counts the subjects that it loads, in one process."""
+    """Dataset that counts the subjects it loads in one process."""
 
     def __init__(self, count, wrong=()):
         self.subjects, self.wrong = numbered_subjects(count), wrong
@@ -116,7 +116,7 @@ class CountingDataset(Dataset):
         return self.subjects[index]
 
     def loaded_when_idle(self):
-        """How many were loaded, once the threads have nothing more to do."""
+        """Return the number of loaded subjects once the threads are idle."""
         before = -1
         while before != self.loaded:
             before = self.loaded
@@ -125,7 +125,7 @@ class CountingDataset(Dataset):
 
 
 class KillsWorker(tio.SubjectsDataset):
-    """Whoever loads subject 3 is killed."""
+    """Dataset that kills the worker that loads subject 3."""
 
     def __getitem__(self, index):
         if index == 3 and get_worker_info() is not None:
@@ -134,7 +134,7 @@ class KillsWorker(tio.SubjectsDataset):
 
 
 def stored_subjects(folder, count=5, broken=2):
-    """Subjects in files, of which one is cut short."""
+    """Write subjects to files and truncate one of them."""
     subjects = []
     for n in range(count):
         path = folder / f"subject_{n}.nii.gz"
@@ -290,7 +290,7 @@ class TestEpoch:
         assert Counter(numbers(queue)) == {4: 3, 1: 3}
 
     def test_max_memory_is_that_of_a_full_queue(self):
-        """What a full queue takes is what as many patches take."""
+        """The memory of a full queue is that of its patches."""
         subjects = [
             tio.Subject(
                 t1=tio.ScalarImage(torch.rand(2, 8, 8, 8)),

@@ -1,4 +1,4 @@
-"""Patches at random places: how likely each place is, and what a patch holds and shares."""
+"""Random samplers: probabilities of locations, padding, and voxels of patches."""
 
 import copy
 import pickle
@@ -23,7 +23,7 @@ every = pytest.mark.parametrize("make", EVERY, ids=["uniform", "weighted", "labe
 
 
 def image_and_labels(shape=(7, 6, 5), channels=1, seed=0, **more):
-    """A subject whose images may both say where to look."""
+    """Return a subject whose images can both be probability maps."""
     generator, affine = torch.Generator().manual_seed(seed), oblique_affine()
     voxels = torch.rand(channels, *shape, generator=generator) + 0.1
     labels = torch.randint(0, 3, (1, *shape), generator=generator, dtype=torch.uint8)
@@ -42,7 +42,7 @@ def with_labels(labels):
 
 
 def counts_of_locations(sampler, s, number, middle=True):
-    """How often each voxel of a subject was the middle one, or the first one, of a patch."""
+    """Count how often each voxel of a subject was the centre, or the first voxel, of a patch."""
     counts = np.zeros(s.spatial_shape, dtype=int)
     for patch in sampler(s, number):
         at = np.array(patch.patch_location.index)
@@ -51,7 +51,7 @@ def counts_of_locations(sampler, s, number, middle=True):
 
 
 def is_likely(counts, shares):
-    """Whether counts may well come from probabilities; where these are 0, counts must be."""
+    """Test counts against probabilities by chi-square; zero probabilities need zero counts."""
     counts, shares = np.ravel(counts), np.ravel(shares).astype(np.float64)
     assert (counts[shares == 0] == 0).all()
     counts, shares = counts[shares > 0], shares[shares > 0]
@@ -63,7 +63,7 @@ def is_likely(counts, shares):
 
 
 def possible_centres(shape, size):
-    """Where the middle voxel of a patch may be, [I, J, K] of 0 and 1."""
+    """Mask of the voxels that may be the centre of a patch, [I, J, K] of 0 and 1."""
     inside = np.zeros(shape)
     ends = [(n // 2, whole - n + n // 2 + 1) for n, whole in zip(size, shape, strict=True)]
     inside[tuple(slice(*each) for each in ends)] = 1

@@ -1,4 +1,4 @@
-"""Who draws what: seeds, the workers of a loader, and the ranks of a group."""
+"""Seeds of patches, and their distribution over workers of a loader and ranks of a group."""
 
 import copy
 import json
@@ -115,7 +115,7 @@ class TestWorkers:
         )  # fmt: skip
 
     def seeds_and_locations(self, loader):
-        """What each patch is: its seed and its place."""
+        """Return the seed and the first voxel of each patch."""
         return [(p.streams.seeds.item(), p.patch_location.index) for p in unbatched(loader)]
 
     @every
@@ -156,7 +156,7 @@ class TestWorkers:
 
 
 class TestOrderOfAQueue:
-    """Which subjects a queue takes, and in which order their patches come."""
+    """Subjects that a queue loads, and the order of their patches."""
 
     def test_of_shuffled_subjects_and_patches(self):
         def run(subjects, patches, seed=0):
@@ -226,7 +226,7 @@ class TestOrderOfAQueue:
 
 
 def run_rank(rank, folder):
-    """What one rank does; tests look at what it leaves in a folder."""
+    """Run one rank and write its results to a folder."""
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS
     )
@@ -266,7 +266,7 @@ def run_rank(rank, folder):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """Two processes that form a group, run once: the folder with what they left."""
+    """Run the two processes of a group once; the folder with their results."""
     if not distributed.is_available():
         pytest.skip("this torch has no torch.distributed")
     folder = tmp_path_factory.mktemp("ranks")

@@ -74,7 +74,7 @@ def volume() -> torch.Tensor:
 
 
 def transforms() -> dict[str, Call]:
-    """All transforms, with arguments for those that need some."""
+    """Return calls of each transform, with the arguments it needs."""
     points = np.zeros((5, 5, 5, 3))
     needed: dict[str, dict[str, Any]] = {
         "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
@@ -133,7 +133,7 @@ def is_made(what: Any) -> bool:
 
 
 def functions() -> dict[str, Call]:
-    """All functions of volumes."""
+    """Return calls of each function of volumes."""
     x, labels = volume(), subject().seg.data[None]
     shift = torch.eye(4)[None].clone()
     shift[:, 0, 3] = 0.5

@@ -1,4 +1,4 @@
-"""What holds for every transform: a new one is one line in TRANSFORMS."""
+"""Properties of all transforms; a new transform is one line in TRANSFORMS."""
 
 import copy
 import inspect

@@ -1,4 +1,4 @@
-"""Transforms in CUDA graphs: all that a replay needs anew is in the packed copies."""
+"""Transforms in CUDA graphs: the packed copies hold all numbers that change between replays."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_rehearsal_packs_the_copies_of_the_call(p):
 
 @interpreted
 def test_replay_with_other_numbers_gives_the_other_augmentation():
-    """What a replay does: the launches of one call, the numbers of another."""
+    """A replay repeats the launches of one call with the numbers of another."""
     augment = _pipeline()
     with tio.backend("triton"):
         key, numbers, _ = rehearse(augment, _batch(1))

@@ -1,4 +1,4 @@
-"""OneOf, SomeOf and Lambda: who gets what, how often, and in how many passes."""
+"""OneOf, SomeOf and Lambda: choices per sample, frequencies and fusion."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Complex voxels: nothing loses an imaginary part without a word."""
+"""Complex voxels: no imaginary part is dropped silently."""
 
 import numpy as np
 import pytest

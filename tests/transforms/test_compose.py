@@ -1,4 +1,4 @@
-"""Composition: what is fused, that fusing changes nothing but blur, and who is transformed."""
+"""Composition: stages of the plan, agreement with unfused steps, and affected images."""
 
 import gc
 

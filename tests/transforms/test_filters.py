@@ -1,4 +1,4 @@
-"""Blur, anisotropy, swap as transforms: units, who is changed, what is drawn."""
+"""Blur, anisotropy and swap as transforms: units, affected images and drawn parameters."""
 
 import numpy as np
 import pytest

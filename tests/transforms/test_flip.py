@@ -1,4 +1,4 @@
-"""Mirrors: exact, along the right axis, also within a fused run."""
+"""Flips are exact and along the right axis, also in a fused pipeline."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One sampling for many steps: it must be what the steps are, one after another."""
+"""Fused pipelines: one sampling agrees with the steps applied in sequence."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Intensity transforms: who gets which parameters, and agreement with TorchIO."""
+"""Intensity transforms: parameters per sample and image, and agreement with TorchIO."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Kinds of transforms: what a class of one's own may be called and what its members may be."""
+"""Kinds of transforms: names of members and arguments of user-defined classes."""
 
 import numpy as np
 import pytest

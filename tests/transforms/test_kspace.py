@@ -1,4 +1,4 @@
-"""k-space transforms: who gets which parameters, and that they can be read back."""
+"""k-space transforms: parameters per sample and image, and their records."""
 
 import json
 

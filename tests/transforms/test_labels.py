@@ -1,4 +1,4 @@
-"""Transforms of label maps: against TorchIO, and what holds for every transform."""
+"""Label transforms: agreement with TorchIO, and properties of all transforms."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Intensity preprocessing against TorchIO 1.2.1, and what it says of images it cannot change."""
+"""Intensity preprocessing against TorchIO 1.2.1, and warnings for images it cannot change."""
 
 import json
 import pickle
@@ -384,7 +384,7 @@ def test_arguments_are_attributes_of_the_same_name():
 
 
 def test_which_transforms_commute_with_interpolation():
-    """These are one increasing linear map of each sample; the others clamp or bend."""
+    """Increasing linear maps of a sample commute; maps that clamp or are nonlinear do not."""
     x = smooth((1, 1, 6, 7, 8))[0]
     assert not ZNormalization("Left").commutes  # which half is asked before a flip, or after
     assert not ZNormalization(above_mean).commutes

@@ -1,4 +1,4 @@
-"""Pipelines for patches: a patch is the part that it would be of the whole transformed volume."""
+"""Pipelines for patches: a patch equals the region of the transformed volume."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def batch(shape=SHAPE, dtype=torch.float32):
 
 
 def inverse_elastic(max_displacement):
-    """The inverse of what was done to a subject."""
+    """Return the inverse of an elastic deformation of a subject."""
     given = batch()
     (one, *_) = given.unbatch()
     bent = tio.RandomElasticDeformation(max_displacement=max_displacement)(one)
@@ -72,7 +72,7 @@ def split(transform):
 
 
 def patches(transform, given, size=SIZE):
-    """Patches of a batch at places of their own, and the parts of the transformed batch there."""
+    """Return random patches of a batch, and the same regions of the transformed batch."""
     whole = transform(given.replace(given.images))
     given.streams = tio.random.Streams(np.arange(SAMPLES) + 5)
     split_pipeline = split(transform)
@@ -137,7 +137,7 @@ def test_patches_of_a_single_slice():
     ],
 )
 def test_patches_of_a_padded_single_slice(motion):
-    """A thin patch of the grown volume is no single slice that has to stay flat."""
+    """A thin patch of the padded volume is not treated as a single slice."""
     transform = tio.Compose([tio.Pad((0, 0, 0, 0, 4, 2)), motion])
     out, parts, *_ = patches(transform, batch((30, 36, 1)), (12, 14, 1))
     torch.testing.assert_close(out.t1.data, parts["t1"], atol=2e-3, rtol=0)
@@ -169,7 +169,7 @@ def test_number_of_steps_before_the_split(steps, before):
 
 
 def test_both_parts_share_the_decision_of_a_sample():
-    """A patch is changed by the second half if its volume was by the first, and only then."""
+    """A patch is changed by the second part if and only if its volume was by the first."""
     split_pipeline = split(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
     assert (len(split_pipeline.before.steps), len(split_pipeline.after.steps)) == (1, 1)
     seen = set()
@@ -207,7 +207,7 @@ def test_only_the_required_region_is_read(monkeypatch):
 
 
 class TestFinalMaps:
-    """Where pending maps take a voxel."""
+    """Position of a voxel under the pending maps."""
 
     @pytest.mark.parametrize(
         "name",

@@ -1,4 +1,4 @@
-"""Histories: applied again, written down, checked when read, and small."""
+"""Histories: replay, serialization, validation and size."""
 
 import copy
 import json
@@ -125,7 +125,7 @@ def test_all_array_fields_of_parameters_declare_their_axes():
 
 
 class UserDefined(tio.RandomNoise):
-    """A class that a user might have."""
+    """User-defined transform."""
 
 
 def test_only_library_classes_and_allowed_classes_are_loaded():
@@ -137,7 +137,7 @@ def test_only_library_classes_and_allowed_classes_are_loaded():
 
 
 class Scheduled(tio.RandomNoise):
-    """A class of others with an argument of its own."""
+    """User-defined transform with an argument of its own."""
 
     def __init__(self, alpha, **kwargs):
         super().__init__(**kwargs)
@@ -153,7 +153,7 @@ def test_arguments_of_user_defined_classes_may_be_changed():
 
 
 class TestImagesAddedLater:
-    """What was added after a motion is undone only where the others were."""
+    """An image added after a motion is inverted only if it lies in the space of the others."""
 
     def moved(self):
         torch.manual_seed(0)

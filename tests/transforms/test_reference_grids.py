@@ -1,4 +1,4 @@
-"""Grids that arguments give: of images, pairs and MetaTensors; and sizes that are a mistake."""
+"""Reference grids of images, pairs and MetaTensors, and sizes that are too large."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A dry run of all transforms as on a GPU: does the host ever wait for the device?
+"""Dry run of all transforms as on a GPU: the host never waits for the device.
 
 Voxels are on ``meta``, which has none, and everything is decided as on a GPU. A look at a value, or
 a result whose size only the device knows, raises by itself; copies that block are listed.

@@ -1,4 +1,4 @@
-"""Labels to image: which labels, which image, in batches and pipelines."""
+"""Labels to image: used labels, background image, batches and pipelines."""
 
 from typing import ClassVar
 
