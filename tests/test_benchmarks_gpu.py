@@ -305,6 +305,6 @@ def test_bare_machine_skips_tests_that_need_more(tmp_path: Path) -> None:
     for word, name in (("ERROR", "needed"), ("FAILED", "wrong"), ("PASSED", "right")):
         assert any(line.startswith(word) and f"test_{name}.py" in line for line in lines), name
     for package, name in (("nibabel", "optional"), ("SimpleITK", "later")):
-        told = [line for line in lines if f"{package} is not installed" in line]
-        assert any(line.startswith("SKIPPED") and f"test_{name}.py" in line for line in told)
+        reasons = [line for line in lines if f"{package} is not installed" in line]
+        assert any(line.startswith("SKIPPED") and f"test_{name}.py" in line for line in reasons)
         assert not any(line.startswith(("ERROR", "FAILED")) and name in line for line in lines)

@@ -26,7 +26,7 @@ class StubContender:
     def __init__(
         self, seconds: float, remark: str | None = None, fails_later: bool = False
     ) -> None:
-        self.seconds, self.remark, self.tires = seconds, remark, fails_later
+        self.seconds, self.remark, self.fails_later = seconds, remark, fails_later
         self.calls = 0
 
     def check(self, op: str) -> str | None:
@@ -36,7 +36,7 @@ class StubContender:
         if op == "copy":
             return [0.001] * calls
         self.calls += calls
-        if self.tires:
+        if self.fails_later:
             raise FailureError("tired")
         return [self.seconds] * calls
 

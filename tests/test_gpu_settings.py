@@ -13,8 +13,8 @@ from torch import distributed, multiprocessing
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.devices import needs_gpu, needs_two_gpus
-from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS, batch_of
-from tests.volumes import smooth, subject
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
+from tests.volumes import batch_of, smooth, subject
 
 gpu = pytest.mark.gpu
 every = pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])

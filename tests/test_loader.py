@@ -225,7 +225,7 @@ def test_items_other_than_subjects_are_collated_by_torch(make, workers):
     dataset = tio.SubjectsDataset(subjects, make)
     expected = list(torch.utils.data.DataLoader(dataset, batch_size=2))
     for loader in (tio.SubjectsLoader(dataset, batch_size=2, num_workers=workers),):
-        for batch, wish in zip(loader, expected, strict=True):
-            flat, other = (torch.utils._pytree.tree_leaves(each) for each in (batch, wish))
+        for batch, other_batch in zip(loader, expected, strict=True):
+            flat, other = (torch.utils._pytree.tree_leaves(each) for each in (batch, other_batch))
             assert all(torch.equal(a, b) for a, b in zip(flat, other, strict=True))
-            assert type(batch) is type(wish)
+            assert type(batch) is type(other_batch)

@@ -10,18 +10,15 @@ import torch
 from torch.distributions import Normal
 
 import torchio_gpu as tio
-from torchio_gpu import arrays, shapes
-from torchio_gpu.data import checks
-from torchio_gpu.signature import _KINDS
 from torchio_gpu.transforms.parameters import types
 
 PUBLIC = {
-    name: getattr(room, name)
-    for room in (tio, tio.transforms)
-    for name in room.__all__
-    if inspect.isclass(getattr(room, name))
+    name: getattr(module, name)
+    for module in (tio, tio.transforms)
+    for name in module.__all__
+    if inspect.isclass(getattr(module, name))
 }
-#: Records that are handed out, whose data may be whatever a function of the user returns.
+#: Records whose data may be any value that a function of the user returns.
 RESULTS = {"Slab"}
 NAMES = sorted(PUBLIC.keys() - RESULTS)
 
@@ -39,7 +36,7 @@ def arguments(cls: type) -> list[str]:
 
 
 def nested_hints(hint: Any) -> Iterator[Any]:
-    """An annotation and all that it is made of."""
+    """Yield an annotation and the annotations nested in it."""
     yield hint
     for part in hint if isinstance(hint, list) else get_args(hint):
         yield from nested_hints(part)
@@ -66,19 +63,6 @@ def test_nested_any_is_found():
     assert Any in nested_hints(dict[str, list[Any]])
     assert Any in nested_hints(Callable[[Any], int] | None)
     assert Any not in nested_hints(types.ByImage[types.PerSample] | None)
-
-
-def test_aliases_are_left_to_those_who_take_them():
-    """Checks by annotation know one kind each: an alias of several is checked by its taker."""
-    aliases = {
-        name
-        for room in (types, arrays, shapes, checks)
-        for name, line in room.__annotations__.items()
-        if line == "TypeAlias"
-    }
-    checked = {"Triple", "Volume"}
-    assert {"RangeLike", "PerSample", "AxesLike", "TripleLike", "AffineLike"} <= aliases
-    assert aliases & set(_KINDS) == checked
 
 
 NORMAL = Normal(0.0, 1.0)

@@ -69,8 +69,8 @@ def test_missing_environments_are_built_and_found(
     assert any(Path(line, "torch").is_dir() for line in shared.splitlines())
     # Found without being told; what is told wins.
     assert remote.interpreters([]) == expected
-    told = remote.interpreters(["kornia=mine"], {remote.VARIABLE: "torchio2=other"})
-    assert told == {**expected, "kornia": "mine", "torchio2": "other"}
+    given = remote.interpreters(["kornia=mine"], {remote.VARIABLE: "torchio2=other"})
+    assert given == {**expected, "kornia": "mine", "torchio2": "other"}
 
 
 def test_complete_environments_are_kept_and_interrupted_ones_rebuilt(

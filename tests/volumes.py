@@ -8,6 +8,9 @@ from torch import Tensor
 
 import torchio_gpu as tio
 
+#: Voxel axes point anterior, superior and right.
+ASR_AFFINE = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
 
 def oblique_affine(spacing=(1.0, 2.0, 3.0), origin=(-11.0, 7.0, 23.0), left_handed=False):
     """Spacing, a rotation about a skew axis and an origin off the centre."""
@@ -44,3 +47,16 @@ def subject(shape=(12, 14, 16), affine=None, seed=0) -> tio.Subject:
     return tio.Subject(
         t1=tio.ScalarImage(image, affine=affine), seg=tio.LabelMap(labels, affine=affine), age=45
     )
+
+
+def batch_of(subjects, seeds=None) -> tio.SubjectsBatch:
+    """Batch of subjects, with a seed for each sample if given."""
+    batch = tio.SubjectsBatch.from_subjects(subjects)
+    if seeds is not None:
+        batch.streams = tio.random.Streams(np.array(seeds))
+    return batch
+
+
+def random_batch(size, names=("t1",), shape=(4, 5, 6)) -> tio.SubjectsBatch:
+    """Batch of images of uniform random voxels."""
+    return tio.SubjectsBatch({name: tio.ImagesBatch(torch.rand(size, 1, *shape)) for name in names})

@@ -116,8 +116,8 @@ def write_frames(path, heights, syntax=ExplicitVRLittleEndian, groups=True, **ch
         BitsStored=16, HighBit=15, PixelRepresentation=0,
     )  # fmt: skip
     measures = dataset(PixelSpacing=[0.8, 0.7], SliceThickness=2)
-    turned = dataset(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])
-    shared = dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turned])
+    rotated = dataset(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])
+    shared = dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[rotated])
     frames = [
         dataset(PlanePositionSequence=[dataset(ImagePositionPatient=[height, 10, 20])])
         for height in heights

@@ -41,7 +41,7 @@ def replaced(path, was, becomes):
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd"])
 @pytest.mark.parametrize(
-    ("field", "value", "wish"),
+    ("field", "value", "requirement"),
     [
         *(("NDims", value, "NDims must be a number from 1 to 5") for value in
           ["-1", "0", "6", "11", "3.5", "x", "", *HUGE]),
@@ -65,7 +65,7 @@ def replaced(path, was, becomes):
         ("A" * 300, "1", "header must have lines like"),
     ],
 )  # fmt: skip
-def test_invalid_fields_of_meta_images_are_refused(tmp_path, suffix, field, value, wish):
+def test_invalid_fields_of_meta_images_are_refused(tmp_path, suffix, field, value, requirement):
     path = tmp_path / f"x{suffix}"
     io.write(X, AFFINE, path)
     lines = path.read_bytes().split(b"\n", 14)
@@ -77,12 +77,12 @@ def test_invalid_fields_of_meta_images_are_refused(tmp_path, suffix, field, valu
         lines = [line for line in lines if not line.startswith(b"CompressedData = ")]
         at = next(n for n, line in enumerate(lines) if line.startswith(b"ElementDataFile"))
     path.write_bytes(b"\n".join([*lines[:at], *more, key + value.encode(), *lines[at:]]))
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
 @pytest.mark.parametrize(
-    ("field", "value", "wish"),
+    ("field", "value", "requirement"),
     [
         *(("dimension", value, "dimension must be a number from 1 to 5") for value in
           ["-1", "0", "6", "17", "x", "", *HUGE]),
@@ -94,19 +94,19 @@ def test_invalid_fields_of_meta_images_are_refused(tmp_path, suffix, field, valu
         *(("line skip", value, "line skip must be") for value in ["-1", "9999999999"]),
     ],
 )  # fmt: skip
-def test_invalid_fields_of_nrrd_are_refused(tmp_path, suffix, field, value, wish):
+def test_invalid_fields_of_nrrd_are_refused(tmp_path, suffix, field, value, requirement):
     path = tmp_path / f"x{suffix}"
     io.write(X, AFFINE, path)
     lines = path.read_bytes().split(b"\n", 12)
     key = field.encode() + b": "
     lines = [line for line in lines if not line.startswith(key)]
     path.write_bytes(b"\n".join([lines[0], key + value.encode(), *lines[1:]]))
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "requirement"),
     [
         ("/etc/passwd", "must lie beside or below"),
         ("../x.raw", "must lie beside or below"),
@@ -125,14 +125,14 @@ def test_invalid_fields_of_nrrd_are_refused(tmp_path, suffix, field, value, wish
         ("LIST\t", ""),
     ],
 )
-def test_detached_headers_may_only_name_files_of_their_folder(tmp_path, suffix, name, wish):
+def test_detached_headers_may_only_name_files_of_their_folder(tmp_path, suffix, name, requirement):
     (tmp_path / "here" / "below").mkdir(parents=True)
     path = tmp_path / "here" / f"x{suffix}"
     io.write(X, AFFINE, path)
     for each in (tmp_path / "x.raw", path.with_name("LIST_x.raw"), path.with_name("LISTEN")):
         each.write_bytes(bytes(240))
     replaced(path, b"x.raw", name.encode())
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])

@@ -129,7 +129,7 @@ def test_warp(shape, mode):
         spatial.warp(x, matrix, points, **options),
         COORDINATES, share,
     )  # fmt: skip
-    # control points along the voxel axes, and on a lattice that is turned, in unlike places
+    # control points along the voxel axes, and on a rotated lattice, at different positions
     for turn in (0.0, 0.1):
         lattice = torch.eye(4, dtype=torch.float64).repeat(shape[0], 1, 1)
         lattice[:, :3, :3] *= rand(shape[0], 1, 1, low=0.3, high=0.7)

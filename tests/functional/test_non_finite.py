@@ -28,7 +28,7 @@ def shift(offset):
 #: Operations, and how far a voxel may reach along each axis of the result, in its voxels.
 OPERATIONS = {
     "warp": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1))), 1),
-    "warp, bent": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), torch.zeros(3, 4, 4, 4)), 1),
+    "warp, elastic": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), torch.zeros(3, 4, 4, 4)), 1),
     "warp, nearest": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), mode="nearest"), 1),
     "resample": (lambda x: F.resample(x, (22, 20, 18)), 1),
     "resample up": (lambda x: F.resample(x, (88, 40, 36)), 2),

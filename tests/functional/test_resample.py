@@ -101,9 +101,11 @@ def test_flips_and_permutations_commute_with_resampling():
         y = (x * 3).round() if mode == "label" else x
         plain = F.resample(y, size, mode=mode)
         flipped = F.resample(y.flip(3), size, mode=mode).flip(3)
-        turned = F.resample(y.permute(0, 1, 4, 2, 3), (6, 10, 8), mode=mode).permute(0, 1, 3, 4, 2)
+        permuted = F.resample(y.permute(0, 1, 4, 2, 3), (6, 10, 8), mode=mode).permute(
+            0, 1, 3, 4, 2
+        )
         assert_close(flipped, plain, share=1e-12, reason="rounding")
-        assert_close(turned, plain, share=1e-12, reason="rounding")
+        assert_close(permuted, plain, share=1e-12, reason="rounding")
 
 
 def test_a_ramp_stays_a_ramp_and_edges_are_extended():

@@ -127,7 +127,7 @@ RAMPS = {
 
 @pytest.mark.parametrize("shift", RAMPS)
 @pytest.mark.parametrize("mode", ["linear", "nearest", "label", "bspline"])
-@pytest.mark.parametrize("how", ["warp", "bent", "turned", "frame", "resample"])
+@pytest.mark.parametrize("how", ["warp", "elastic", "permuted", "frame", "resample"])
 def test_fill_begins_half_a_voxel_outside(shift, mode, how):
     """One rule on all paths, at ties too, as SimpleITK has it."""
     x = torch.arange(11.0, 17).view(1, 1, 6, 1, 1).expand(1, 1, 6, 5, 5).contiguous()
@@ -138,13 +138,13 @@ def test_fill_begins_half_a_voxel_outside(shift, mode, how):
     if how == "frame":
         low = np.full((1, 3), -0.5)
         options = {"mode": mode, "fields": [FieldOfView(low, low + (6, 5, 5), -9.0)]}
-    if how == "turned":
-        turned = np.eye(4)[[1, 0, 2, 3]]
-        bent["lattice"] = turned
+    if how == "permuted":
+        permuted = np.eye(4)[[1, 0, 2, 3]]
+        bent["lattice"] = permuted
     if how == "resample":
         out = resample_volume(Reading(x, **options), (6, 5, 5), matrix)
     else:
-        out = warp_volume(x, matrix, **(bent if how in ("bent", "turned") else {}), **options)
+        out = warp_volume(x, matrix, **(bent if how in ("elastic", "permuted") else {}), **options)
     image = sitk.GetImageFromArray(x[0, 0].permute(2, 1, 0).numpy())
     known = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}.get(mode, sitk.sitkLinear)
     move = sitk.TranslationTransform(3, (-shift, 0.0, 0.0))
@@ -160,7 +160,7 @@ def test_fill_begins_half_a_voxel_outside(shift, mode, how):
         assert set(row.tolist()) <= {-9.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0}
 
 
-@pytest.mark.parametrize("how", ["warp", "bent", "frame"])
+@pytest.mark.parametrize("how", ["warp", "elastic", "frame"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_fill_that_is_not_finite_stays_outside(value, how):
     x = smooth((1, 1, 12, 12, 12)).float()
@@ -170,7 +170,7 @@ def test_a_fill_that_is_not_finite_stays_outside(value, how):
     if how == "frame":
         low = np.full((1, 3), -0.5)
         options = {"fields": [FieldOfView(low, low + 12, value)]}
-    if how == "bent":
+    if how == "elastic":
         options["control_points"] = torch.zeros(3, 4, 4, 4)
     out = warp_volume(x, matrix, **options)
     assert (~out.isfinite()).sum() == 144
@@ -224,8 +224,10 @@ def test_lattice_may_be_permuted_and_mirrored():
     points = torch.randn(3, 5, 5, 5, dtype=torch.float64)
     lattice = geometry.control_lattice(Space((12, 12, 12), np.eye(4)[None]), (5, 5, 5))
     swap = np.eye(4)[[1, 0, 2, 3]]
-    turned = F.warp(x, control_points=points.transpose(1, 2), lattice=torch.tensor(swap @ lattice))
-    assert_close(turned, F.bspline_warp(x, points), share=1e-9, reason="the same field")
+    permuted = F.warp(
+        x, control_points=points.transpose(1, 2), lattice=torch.tensor(swap @ lattice)
+    )
+    assert_close(permuted, F.bspline_warp(x, points), share=1e-9, reason="the same field")
     mirror = np.diag([-1.0, 1, 1, 1])
     mirror[0, 3] = 4
     mirrored = F.warp(x, control_points=points.flip(1), lattice=torch.tensor(mirror @ lattice))
@@ -322,7 +324,7 @@ def test_integers_become_float32_when_interpolated():
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("grid", ["own", "turned"])
+@pytest.mark.parametrize("grid", ["own", "permuted"])
 def test_gradients_of_the_warp(inverse, grid):
     x = torch.rand(2, 1, 4, 5, 3, dtype=torch.float64, requires_grad=True)
     matrix = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
@@ -331,7 +333,7 @@ def test_gradients_of_the_warp(inverse, grid):
     points = (0.1 * torch.rand(2, 3, 4, 4, 4, dtype=torch.float64)).requires_grad_()
     fill = torch.rand(2, dtype=torch.float64, requires_grad=True)
     lattice = geometry.control_lattice(Space((4, 5, 3), np.eye(4)[None]), (4, 4, 4))
-    if grid == "turned":
+    if grid == "permuted":
         lattice = np.eye(4)[[1, 2, 0, 3]] @ lattice
     lattice = torch.from_numpy(lattice)
 
@@ -344,7 +346,7 @@ def test_gradients_of_the_warp(inverse, grid):
             warp, arguments, eps=1e-5, atol=1e-3, rtol=1e-2, fast_mode=True
         )
     else:
-        assert torch.autograd.gradcheck(warp, arguments, fast_mode=grid == "turned")
+        assert torch.autograd.gradcheck(warp, arguments, fast_mode=grid == "permuted")
 
 
 def test_gradient_reaches_the_image_through_nearest_and_copies():

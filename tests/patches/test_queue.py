@@ -363,15 +363,15 @@ class TestMemory:
         queue = tio.Queue(subjects, PATCHES, 12, 4, number)
         patches = iter(queue)
         next(patches)
-        assert 1 <= subjects.settled() <= number + 1
+        assert 1 <= subjects.loaded_when_idle() <= number + 1
         for n, _ in enumerate(patches):
             if n % 10 == 0:
-                assert subjects.settled() <= queue.statistics.subjects + number + 1
+                assert subjects.loaded_when_idle() <= queue.statistics.subjects + number + 1
         assert subjects.loaded == 40
 
     @threads
     def test_no_more_patches_than_max_length(self, number):
-        cut, handed, most = 0, 0, 0
+        cut, returned, most = 0, 0, 0
         lock = threading.Lock()
 
         def sample(subject, count):
@@ -379,15 +379,15 @@ class TestMemory:
             patches = list(PATCHES(subject, count))
             with lock:
                 cut += len(patches)
-                most = max(most, cut - handed)
+                most = max(most, cut - returned)
             return patches
 
         queue = tio.Queue(numbered_subjects(30), sample, 8, 3, number)
         for _ in queue:
-            handed += 1
+            returned += 1
             assert queue.statistics.length < 8
             time.sleep(0.001 * number)  # threads shall get as far as they are let
-        assert handed == cut == 90
+        assert returned == cut == 90
         assert 8 <= most <= 8 + 3 * number
 
     @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc to ask for memory")

@@ -121,24 +121,24 @@ class TestWorkers:
     @every
     def test_share_patches_without_duplicates(self, make):
         """In order, where each batch is of one patch: workers take turns."""
-        alone = self.drawn(self.loader(make, 1, batch_size=1))
+        alone = self.seeds_and_locations(self.loader(make, 1, batch_size=1))
         assert len(alone) == len(set(alone)) == 9
-        assert self.drawn(self.loader(make, 2, batch_size=1)) == alone
-        assert sorted(self.drawn(self.loader(make, 2, batch_size=2))) == sorted(alone)
-        assert self.drawn(self.loader(make, 2, batch_size=1, seed=6)) != alone
-        here = self.drawn(self.loader(make, 0, batch_size=4))
+        assert self.seeds_and_locations(self.loader(make, 2, batch_size=1)) == alone
+        assert sorted(self.seeds_and_locations(self.loader(make, 2, batch_size=2))) == sorted(alone)
+        assert self.seeds_and_locations(self.loader(make, 2, batch_size=1, seed=6)) != alone
+        here = self.seeds_and_locations(self.loader(make, 0, batch_size=4))
         assert len(here) == len(set(here)) == 9
 
     @pytest.mark.parametrize("persistent", [False, True])
     def test_epochs_differ(self, persistent):
         make = tio.UniformSampler
         loader = self.loader(make, 2, batch_size=1, persistent_workers=persistent)
-        epochs = [self.drawn(loader) for _ in range(3)]
+        epochs = [self.seeds_and_locations(loader) for _ in range(3)]
         assert (
             len({seed for seeds_and_locations in epochs for seed, _ in seeds_and_locations}) == 27
         )
         here = self.loader(make, 0, batch_size=1)
-        assert len({seed for _ in range(3) for seed, _ in self.drawn(here)}) == 27
+        assert len({seed for _ in range(3) for seed, _ in self.seeds_and_locations(here)}) == 27
 
     def test_without_num_patches_the_stream_is_endless(self):
         loader = self.loader(tio.UniformSampler, 2, number=None, batch_size=2)

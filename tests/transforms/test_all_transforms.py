@@ -13,7 +13,7 @@ import torch
 import torchio_gpu as tio
 from benchmarks import waits
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.base import Transform
 from torchio_gpu.transforms.compose import Composition
 
@@ -156,13 +156,6 @@ def voxels_of(batch):
     return {name: images.data for name, images in batch.images.items()}
 
 
-def batch_of(subjects, seeds=None):
-    batch = tio.SubjectsBatch.from_subjects(subjects)
-    if seeds is not None:
-        batch.streams = tio.random.Streams(np.array(seeds))
-    return batch
-
-
 def test_all_public_transforms_are_tested():
     public = {
         name for name in tio.transforms.__all__
@@ -179,13 +172,15 @@ def test_batch_equals_single_samples(make):
     subjects = [subject(seed=n) for n in range(3)]
     seeds = [11, -22, 33]
     together = voxels_of(transform(batch_of(subjects, seeds)))
-    turned = voxels_of(transform(batch_of(subjects[::-1], seeds[::-1])))
+    reversed_order = voxels_of(transform(batch_of(subjects[::-1], seeds[::-1])))
     for n in range(3):
         alone = voxels_of(transform(batch_of(subjects[n : n + 1], seeds[n : n + 1])))
         for name in ("t1", "seg"):
             assert_close(alone[name][0], together[name][n], share=2e-6,
                          reason="matrix products may round by batch size")  # fmt: skip
-            assert_close(turned[name][2 - n], together[name][n], share=2e-6, reason="as above")
+            assert_close(
+                reversed_order[name][2 - n], together[name][n], share=2e-6, reason="as above"
+            )
     changed = [not torch.equal(together["t1"][n], subjects[n].t1.data) for n in range(3)]
     assert any(changed)
 

@@ -69,11 +69,11 @@ def test_replay_with_other_numbers_gives_the_other_augmentation():
         keys = {seed: rehearse(augment, _batch(seed))[0] for seed in range(2, 12)}
         alike = [seed for seed, other in keys.items() if other == key]
         assert alike, "no two calls launched the same"
-        wish = augment(_batch(1))
-        assert not _same(augment(_batch(alike[0])), wish)
+        expected = augment(_batch(1))
+        assert not _same(augment(_batch(alike[0])), expected)
         with PackedCopies(numbers).running():
             replayed = run_plan(augment.plan(), _batch(alike[0]))
-    assert _same(replayed, wish)
+    assert _same(replayed, expected)
 
 
 @interpreted
@@ -128,6 +128,6 @@ def test_replays_equal_calls(p):
     captured = tio.Captured(augment)
     for seed in range(12):
         got = captured(_batch(seed, 4, "cuda"))
-        wish = augment(_batch(seed, 4, "cuda"))
-        assert _same(got, wish)
-        assert len(got.records) == len(wish.records)
+        expected = augment(_batch(seed, 4, "cuda"))
+        assert _same(got, expected)
+        assert len(got.records) == len(expected.records)

@@ -320,11 +320,11 @@ def test_crops_of_thick_slices_follow_the_finer_grid():
         seg=tio.LabelMap(torch.ones(1, 4, 4, 4).byte(), affine=affine),
     )
     ends = (0, 0, 0, 0, 2, 2)
-    still = tio.Affine(translation=(0, 0, -4), default_pad_value=0)
+    shift = tio.Affine(translation=(0, 0, -4), default_pad_value=0)
     for steps in (
         [tio.Resample(1), tio.Crop(ends), tio.Pad(ends)],
-        [tio.Resample(1), tio.CropOrPad((4, 4, 12)), still],
-        [tio.Resample(1), tio.Pad(ends, padding_mode=4), still],
+        [tio.Resample(1), tio.CropOrPad((4, 4, 12)), shift],
+        [tio.Resample(1), tio.Pad(ends, padding_mode=4), shift],
         [tio.Resample(1), tio.Affine(degrees=(0, 0, 0.01), default_pad_value=0)],
     ):
         fused, apart = (tio.Compose(steps, fuse=fuse)(s) for fuse in (True, False))
@@ -420,10 +420,10 @@ def test_a_single_slice_beside_a_volume_keeps_its_content():
 
 def test_the_fill_of_a_sample_does_not_depend_on_other_samples():
     x = torch.arange(10.0, 16).view(1, 6, 1, 1).expand(1, 6, 6, 6).contiguous()
-    turned = np.eye(4)[[2, 1, 0, 3]]
+    permuted = np.eye(4)[[2, 1, 0, 3]]
     subjects = [
         tio.Subject(t1=tio.ScalarImage(x)),
-        tio.Subject(t1=tio.ScalarImage(x.permute(0, 3, 2, 1).contiguous(), affine=turned)),
+        tio.Subject(t1=tio.ScalarImage(x.permute(0, 3, 2, 1).contiguous(), affine=permuted)),
         tio.Subject(t1=tio.ScalarImage(x.flip(1), affine=np.diag([-1.0, 1, 1, 1]))),
     ]
     canonical = tio.ToOrientation("RAS")

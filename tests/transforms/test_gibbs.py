@@ -8,7 +8,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import ASR_AFFINE, oblique_affine, smooth, subject
 from torchio_gpu import functional as F
 from torchio_gpu.functional.eager import slabs
 
@@ -234,8 +234,7 @@ def test_parameters_by_sample_and_by_name():
 
 def test_anatomical_axes_are_resolved_in_each_image():
     x = smooth((1, 1, 8, 9, 10))[0].float()
-    turned = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # A, S, R
-    images = {"a": tio.ScalarImage(x), "b": tio.ScalarImage(x, affine=turned)}
+    images = {"a": tio.ScalarImage(x), "b": tio.ScalarImage(x, affine=ASR_AFFINE)}
     s = tio.Subject(**images, c=tio.ScalarImage(x, affine=oblique_affine()))
     out = tio.Gibbs(0.5, "Anterior")(s)
     for name, axis in (("a", 1), ("b", 0), ("c", 1)):

@@ -11,14 +11,14 @@ import torchio
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.transforms.test_all_transforms import REGRIDS, batch_of
-from tests.volumes import oblique_affine, smooth, subject
+from tests.transforms.test_all_transforms import REGRIDS
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.geometry import apply_affine
 
 AFFINES = {
     "oblique": oblique_affine(),
     "left-handed": oblique_affine(left_handed=True),
-    "turned": oblique_affine()[:, [2, 0, 1, 3]] @ np.diag([-1, 1, -1, 1]),
+    "permuted": oblique_affine()[:, [2, 0, 1, 3]] @ np.diag([-1, 1, -1, 1]),
 }
 SHAPES = [(40, 60, 80), (65, 65, 65)]
 
@@ -76,9 +76,9 @@ def test_orientation_agrees_with_nibabel(affine):
             np.testing.assert_allclose(out.affine, expected.affine, atol=1e-5)
     canonical = nib.as_closest_canonical(volume)
     np.testing.assert_array_equal(tio.ToCanonical()(x).numpy()[0], canonical.get_fdata())
-    turned = tio.Transpose()(x)
-    assert torch.equal(turned.data, x.data.permute(0, 3, 2, 1))
-    assert turned.orientation == x.orientation[::-1]
+    transposed = tio.Transpose()(x)
+    assert torch.equal(transposed.data, x.data.permute(0, 3, 2, 1))
+    assert transposed.orientation == x.orientation[::-1]
 
 
 def test_samples_of_a_batch_differ_in_orientation():

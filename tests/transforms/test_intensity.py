@@ -9,12 +9,7 @@ import torchio
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import subject
-
-
-def batch_of(size, names=("t1",)):
-    images = {name: tio.ImagesBatch(torch.zeros(size, 1, 2, 2, 2)) for name in names}
-    return tio.SubjectsBatch(images)
+from tests.volumes import random_batch, subject
 
 
 def test_agree_with_torchio_at_fixed_parameters():
@@ -38,7 +33,7 @@ def test_label_maps_are_left_alone():
 
 
 def test_parameters_are_drawn_per_image():
-    params = tio.RandomBiasField().sample_params(batch_of(3, ("t1", "t2")))
+    params = tio.RandomBiasField().sample_params(random_batch(3, ("t1", "t2")))
     assert params.coefficients.shape == (3, 2, 20)
     assert len(np.unique(params.coefficients)) == 120
 
@@ -56,7 +51,7 @@ def test_parameters_of_an_image_do_not_depend_on_other_images():
 
 
 def test_drawn_parameters_lie_in_their_ranges():
-    batch = batch_of(2000)
+    batch = random_batch(2000)
     gamma = tio.RandomGamma((-0.1, 0.3)).sample_params(batch).log_gamma
     assert -0.1 <= gamma.min() < -0.09
     assert 0.29 < gamma.max() <= 0.3
@@ -69,13 +64,13 @@ def test_drawn_parameters_lie_in_their_ranges():
 
 
 def test_distributions_and_choices_as_ranges():
-    batch = batch_of(4000)
+    batch = random_batch(4000)
     normal = torch.distributions.Normal(0.0, 0.3)
     drawn = tio.RandomGamma(normal).sample_params(batch).log_gamma
     assert drawn.mean() == pytest.approx(0, abs=4 * 0.3 / 63)
     assert drawn.std() == pytest.approx(0.3, rel=0.05)
     beta = torch.distributions.Beta(2.0, 2.0)  # has no inverse of its distribution function
-    few = batch_of(300)
+    few = random_batch(300)
     drawn = tio.RandomNoise(std=beta).sample_params(few).std
     assert drawn.mean() == pytest.approx(0.5, abs=4 * 0.224 / 17)
     choice = tio.Choice([0.0, math.log(2)], probabilities=[1, 3])
@@ -86,7 +81,7 @@ def test_distributions_and_choices_as_ranges():
 
 def test_a_distribution_without_icdf_is_reproducible_and_does_not_use_the_torch_generator():
     transform = tio.RandomNoise(std=torch.distributions.Beta(2.0, 2.0))
-    batch = batch_of(3)
+    batch = random_batch(3)
     torch.manual_seed(1)
     first = transform.sample_params(batch).std
     after = torch.rand(1)
@@ -122,7 +117,7 @@ def test_rician_noise_on_request():
     assert gaussian(x).min() < 0
     assert rician(x).min() >= 0
     with pytest.raises(NotImplementedError, match="Rician noise cannot be undone"):
-        rician.invert(rician.sample_params(batch_of(1)))
+        rician.invert(rician.sample_params(random_batch(1)))
 
 
 def test_gradients_reach_the_parameters():

@@ -14,7 +14,7 @@ import torchio
 import torchio_gpu as tio
 from benchmarks import waits
 from tests.devices import needs_gpu
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.labels.one_hot import OneHot
 from torchio_gpu.transforms.labels.regions import Contour, KeepLargestComponent
 from torchio_gpu.transforms.labels.remap import RemapLabels, RemoveLabels, SequentialLabels
@@ -56,10 +56,6 @@ def subject_with_labels(seed=0, dtype=torch.uint8, shape=(12, 14, 16)):
         other=tio.LabelMap(other, affine=affine),
         age=45,
     )
-
-
-def batch_of(subjects):
-    return tio.SubjectsBatch.from_subjects(subjects)
 
 
 def line(*values, dtype=torch.uint8):

@@ -14,9 +14,9 @@ from torchio_gpu.transforms.parameters.masks import HALVES, check_masking, mask_
 def test_anatomical_halves_do_not_depend_on_the_orientation(half, code):
     """As TorchIO 1.x has it where images are in RAS+, odd numbers of voxels included."""
     image = tio.ScalarImage(torch.zeros(1, 5, 7, 9))
-    turned = tio.ToOrientation(code)(image)
-    mask = mask_of(half.lower(), {"a": tio.ImagesBatch.from_images([turned])}, "a")[0]
-    back = tio.ToOrientation("RAS")(tio.LabelMap(mask, affine=turned.affine)).data[0]
+    reoriented = tio.ToOrientation(code)(image)
+    mask = mask_of(half.lower(), {"a": tio.ImagesBatch.from_images([reoriented])}, "a")[0]
+    back = tio.ToOrientation("RAS")(tio.LabelMap(mask, affine=reoriented.affine)).data[0]
     expected = torch.zeros(5, 7, 9, dtype=torch.bool)
     axis, n = next((a, n) for a, n in enumerate((5, 7, 9)) if half in HALVES[2 * a : 2 * a + 2])
     upper = half in ("Right", "Anterior", "Superior")

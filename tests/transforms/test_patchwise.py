@@ -23,7 +23,7 @@ PIPELINES = {
     "filled with the mean": tio.RandomAffine(translation=15, default_pad_value="mean"),
     "resampled": tio.Compose([tio.ToCanonical(), tio.Resample((1, 1, 2)), tio.CropOrPad(32)]),
     "resampled alone": tio.Resample((1, 1.3, 2)),
-    "resampled and turned": tio.Compose(
+    "resampled and rotated": tio.Compose(
         [tio.Resample((1, 1, 2)), tio.Pad(8, padding_mode=5), tio.RandomAffine(degrees=20)]
     ),
     "one of": tio.OneOf([tio.RandomAffine(), tio.RandomFlip()]),

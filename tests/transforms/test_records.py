@@ -17,7 +17,6 @@ from tests.robustness.records import WRITABLE
 from tests.volumes import subject
 from torchio_gpu.transforms import naming
 from torchio_gpu.transforms.base import Transform
-from torchio_gpu.transforms.history import _subclasses
 from torchio_gpu.transforms.parameters.params import Params
 from torchio_gpu.transforms.pipeline import points
 
@@ -116,8 +115,14 @@ def test_parameters_are_checked_against_annotations(transform, value, keys, mess
         tio.from_dict(set_at(record, value, *keys))
 
 
+def subclasses(cls):
+    for each in cls.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
 def test_all_array_fields_of_parameters_declare_their_axes():
-    for cls in _subclasses(Params):
+    for cls in subclasses(Params):
         if cls.__module__.startswith("torchio_gpu"):
             for name, hint in get_type_hints(cls, include_extras=True).items():
                 plain = name == "neutral" or hint in (bool, str)

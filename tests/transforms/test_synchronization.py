@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import torchio_gpu as tio
-from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS, batch_of
-from tests.volumes import subject
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
+from tests.volumes import batch_of, subject
 from torchio_gpu.functional.dispatch import backend
 from torchio_gpu.functional.dispatch.launch import PackedCopies
 

@@ -8,20 +8,13 @@ import torch
 import torchio
 
 import torchio_gpu as tio
-from tests.volumes import oblique_affine, subject
+from tests.volumes import batch_of, oblique_affine, subject
 
 
 def labelled_subject(seed=0, top=4, shape=(20, 18, 16), dtype=torch.uint8):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, top, (1, *shape), generator=generator).to(dtype)
     return tio.Subject(seg=tio.LabelMap(labels, affine=oblique_affine()))
-
-
-def batch_of(subjects, seeds=None):
-    batch = tio.SubjectsBatch.from_subjects(subjects)
-    if seeds is not None:
-        batch.streams = tio.random.Streams(np.array(seeds))
-    return batch
 
 
 def means_per_label(image, labels, values=range(4)):
