@@ -253,11 +253,11 @@ def test_clamp(shape):
 
 def stream(seeds, shape, part=0):
     """Normal numbers of voxels: number ((i C + c) J + j) K' + k, K' being K rounded up to 4 n."""
-    _, channels, rows, columns, lines = shape
+    _, channels, height, columns, lines = shape
     padded = -(-lines // 4) * 4
-    count = rows * channels * columns * padded
+    count = height * channels * columns * padded
     numbers = random.normals(seeds, count, start=part * count).double()
-    numbers = numbers.view(-1, rows, channels, columns, padded)[..., :lines]
+    numbers = numbers.view(-1, height, channels, columns, padded)[..., :lines]
     return numbers.transpose(1, 2)
 
 
@@ -366,8 +366,8 @@ def test_anisotropy(shape, start):
 @every_shape
 def test_swap(shape):
     x, size = volume(shape), tuple(max(1, n // 3) for n in shape[2:])
-    room = torch.tensor(shape[2:]) - torch.tensor(size) + 1
-    pairs = (torch.rand(shape[0], 200, 2, 3) * room).long()
+    positions_that_fit = torch.tensor(shape[2:]) - torch.tensor(size) + 1
+    pairs = (torch.rand(shape[0], 200, 2, 3) * positions_that_fit).long()
     apart = ((pairs[:, :, 0] - pairs[:, :, 1]).abs() >= torch.tensor(size)).any(-1)
     least = int(apart.sum(1).min())
     assert least > 20

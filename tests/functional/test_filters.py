@@ -85,7 +85,7 @@ def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
     random = torch.Generator().manual_seed(0)
     place = torch.linspace(0, 139, rows)[:, None] - torch.arange(140.0)
     matrix = torch.rand(2, rows, 140, generator=random) * (place.abs() < 3)
-    matrix[:, 5] = 0  # a row of which nothing is left
+    matrix[:, 5] = 0  # a row of zeros
     matrix[1, 32:64] = 0
     parts = filters.bands(matrix)
     assert len(parts) == -(-rows // filters._ROWS)

@@ -74,9 +74,9 @@ def test_kspace_artifacts_agree_with_their_definitions(shape, axis, dtype, share
 def test_axes_may_differ_by_sample(size):
     x = volume((3, 2, *size))
     for function in (
-        lambda x, axis, rows: F.ghosting(x, 3, 0.8, 0.1, axis),
-        lambda x, axis, rows: F.motion(x, 10.0, 1.0, TIMES[rows], axis),
-        lambda x, axis, rows: F.motion(x, 10.0, 1.0, TIMES[rows], axis, output="magnitude"),
+        lambda x, axis, samples: F.ghosting(x, 3, 0.8, 0.1, axis),
+        lambda x, axis, samples: F.motion(x, 10.0, 1.0, TIMES[samples], axis),
+        lambda x, axis, samples: F.motion(x, 10.0, 1.0, TIMES[samples], axis, output="magnitude"),
     ):
         together = function(x, np.array([2, 0, 1]), [0, 1, 2])
         for n, axis in enumerate((2, 0, 1)):

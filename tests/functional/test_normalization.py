@@ -56,9 +56,9 @@ def test_batch_equals_single_samples(call):
     x = torch.randn(3, 2, 5, 6, 7)
     mask = half(x)
     both = call(x, mask)
-    for row in range(3):
-        alone = call(x[row : row + 1], mask[row : row + 1])
-        assert_close(both[row : row + 1], alone, share=1e-6, reason="sums in another order")
+    for sample in range(3):
+        alone = call(x[sample : sample + 1], mask[sample : sample + 1])
+        assert_close(both[sample : sample + 1], alone, share=1e-6, reason="sums in another order")
 
 
 def test_result_does_not_depend_on_slabs(call, monkeypatch):
@@ -116,9 +116,9 @@ def test_rescale_maps_percentiles_to_the_ends_exactly():
         out = F.rescale(x, (0, 1), percentiles)
         assert out.amin((1, 2, 3, 4)).tolist() == [0, 0]
         assert out.amax((1, 2, 3, 4)).tolist() == [1, 1]
-    row = x[1].double().numpy()
-    low, high = np.percentile(row, (2, 98))
-    expected = torch.from_numpy((row.clip(low, high) - low) / (high - low))
+    sample = x[1].double().numpy()
+    low, high = np.percentile(sample, (2, 98))
+    expected = torch.from_numpy((sample.clip(low, high) - low) / (high - low))
     assert_close(out[1], expected, share=1e-6, reason="float32")
 
 
@@ -165,10 +165,10 @@ def test_standardize_with_a_mask():
     x = torch.randn(2, 3, 4, 5, 6) * 5 + 3
     mask = half(x)
     out = F.standardize(x, mask)
-    for row in range(2):
-        inside = x[row][mask[row].expand_as(x[row])].double()
-        expected = (x[row] - inside.mean()) / inside.std()
-        assert_close(out[row], expected, share=1e-6, reason="float32")
+    for sample in range(2):
+        inside = x[sample][mask[sample].expand_as(x[sample])].double()
+        expected = (x[sample] - inside.mean()) / inside.std()
+        assert_close(out[sample], expected, share=1e-6, reason="float32")
 
 
 def test_standardize_without_a_deviation():
@@ -187,10 +187,10 @@ def test_match_landmarks_agrees_with_torchio(dtype):
     x[1, 0, :12] = 0  # background: several percentiles are one value
     for mask in (None, half(x)):
         out = F.match_landmarks(x, LANDMARKS, mask)
-        for row in range(2):
-            inside = None if mask is None else mask[row].numpy()
-            expected = torchio_histogram._normalize(x[row], LANDMARKS, inside)
-            assert_close(out[row], expected, share=1e-6, reason="float32, theirs in float64")
+        for sample in range(2):
+            inside = None if mask is None else mask[sample].numpy()
+            expected = torchio_histogram._normalize(x[sample], LANDMARKS, inside)
+            assert_close(out[sample], expected, share=1e-6, reason="float32, theirs in float64")
 
 
 def test_landmarks_of_a_constant_volume():
@@ -237,14 +237,14 @@ def test_mask_voxels_keeps_dtype_and_voxels_inside():
 
 def svd(x, number, whiten, normalize, positive):
     """By numpy, of one sample."""
-    rows = x.double().numpy().reshape(len(x), -1).T
-    rows = rows - rows.mean(0)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    voxels = x.double().numpy().reshape(len(x), -1).T
+    voxels = voxels - voxels.mean(0)
+    u, s, vt = np.linalg.svd(voxels, full_matrices=False)
     largest = np.abs(vt).argmax(1)
     sign = np.sign(vt[np.arange(len(vt)), largest])
     out = (u * s * sign).T[:number]
     if whiten:
-        out = out / (s[:number, None] / np.sqrt(len(rows) - 1))
+        out = out / (s[:number, None] / np.sqrt(len(voxels) - 1))
     if normalize:
         out = out / out[0].std()
     if positive:
@@ -258,16 +258,18 @@ def test_components_agree_with_an_svd(flags):
     x = torch.randn(2, 6, 5, 6, 7) ** 3 * torch.arange(1, 7).view(1, 6, 1, 1, 1) + 10
     keys = ("whiten", "normalize", "make_skewness_positive")
     out = F.principal_components(x, 4, **dict(zip(keys, flags, strict=True)))
-    for row in range(2):
-        assert_close(out[row], svd(x[row], 4, *flags), share=1e-5, reason="products in float32")
+    for sample in range(2):
+        assert_close(
+            out[sample], svd(x[sample], 4, *flags), share=1e-5, reason="products in float32"
+        )
 
 
 def test_components_agree_with_scikit_learn():
     from sklearn.decomposition import PCA
 
     x = torch.randn(1, 5, 4, 5, 6).double() * torch.arange(1, 6).view(1, 5, 1, 1, 1)
-    rows = x[0].flatten(1).T.numpy()
-    expected = torch.from_numpy(PCA(3, whiten=True).fit_transform(rows).T.reshape(3, 4, 5, 6))
+    voxels = x[0].flatten(1).T.numpy()
+    expected = torch.from_numpy(PCA(3, whiten=True).fit_transform(voxels).T.reshape(3, 4, 5, 6))
     out = F.principal_components(x, 3, normalize=False, make_skewness_positive=False)
     assert_close(out[0], expected, share=1e-9, reason="float64")
 

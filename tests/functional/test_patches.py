@@ -171,7 +171,7 @@ class TestAggregate:
     @pytest.mark.parametrize("grid", [False, True])
     def test_is_a_weighted_mean(self, mode, grid):
         first = PLACES
-        if grid:  # of which one end is outside, and where nothing holds the last row
+        if grid:  # one end is outside, and no patch covers the last row
             first = np.array(list(itertools.product([-1, 1], [0, 2], [-1, 0, 2])))
         patches = real((len(first), 2, *SIZE))
         out = aggregate_patches(patches, first, VOLUME, mode=mode)

@@ -357,7 +357,7 @@ def test_gradient_reaches_the_image_through_nearest_and_copies():
 
 
 def test_batch_equals_single_samples():
-    """Exact, mirrored, shifted and interpolated samples side by side: row = item, bit for bit."""
+    """Exact, mirrored, shifted and interpolated samples of a batch are bit equal to single ones."""
     x = torch.randn(6, 2, 6, 7, 8)
     matrix = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
     matrix[1, 0, 0], matrix[1, 0, 3] = -1, 5

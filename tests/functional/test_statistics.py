@@ -19,15 +19,15 @@ def masks(shape, seed=3):
     yield torch.rand(batch, channels, *size, generator=generator) > 0.4
 
 
-def voxels_inside(x, mask, row):
+def voxels_inside(x, mask, sample):
     """The voxels of a sample that count, in float64."""
-    inside = x[row].isfinite() | True if mask is None else mask[row].expand_as(x[row])
-    return x[row][inside].double().numpy()
+    inside = x[sample].isfinite() | True if mask is None else mask[sample].expand_as(x[sample])
+    return x[sample][inside].double().numpy()
 
 
-@pytest.fixture(params=["at once", "row by row"])
+@pytest.fixture(params=["at once", "slab by slab"])
 def _slabs(request, monkeypatch):
-    if request.param == "row by row":
+    if request.param == "slab by slab":
         monkeypatch.setattr(slabs, "VOXELS", 1)
 
 
@@ -48,11 +48,11 @@ def test_percentiles_agree_with_numpy(shape, dtype):
     for mask in masks(x.shape):
         out = percentile(x, Q, mask)
         assert out.dtype == torch.float64
-        for row in range(2):
-            some = voxels_inside(x, mask, row)
+        for sample in range(2):
+            some = voxels_inside(x, mask, sample)
             expected = np.percentile(some, Q) if some.size else np.full(len(Q), np.nan)
             # values are exact, between them there is one rounding
-            np.testing.assert_allclose(out[row], expected, rtol=1e-14, atol=0)
+            np.testing.assert_allclose(out[sample], expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -102,8 +102,8 @@ def test_a_large_batch_is_processed_in_parts(monkeypatch):
 def test_batch_equals_single_samples():
     x = torch.randn(3, 2, 5, 6, 7)
     mask = torch.rand(3, 1, 5, 6, 7) > 0.5
-    for row in range(3):
-        one = slice(row, row + 1)
+    for sample in range(3):
+        one = slice(sample, sample + 1)
         assert torch.equal(percentile(x, Q, mask)[one], percentile(x[one], Q, mask[one]))
         for both, alone in zip(moments(x, mask), moments(x[one], mask[one]), strict=True):
             torch.testing.assert_close(both[one], alone, rtol=1e-7, atol=0)
@@ -134,12 +134,12 @@ def test_moments_agree_with_numpy(shape, dtype):
     x = (torch.randn(2, 3, *shape) * 50 + 20).to(dtype)
     for mask in masks(x.shape):
         out = moments(x, mask)
-        for row in range(2):
-            some = voxels_inside(x, mask, row)
-            assert out.number[row] == some.size
+        for sample in range(2):
+            some = voxels_inside(x, mask, sample)
+            assert out.number[sample] == some.size
             if some.size > 1:
-                assert out.mean[row].item() == pytest.approx(some.mean(), rel=1e-6, abs=1e-5)
-                assert out.std[row].item() == pytest.approx(some.std(ddof=1), rel=1e-6)
+                assert out.mean[sample].item() == pytest.approx(some.mean(), rel=1e-6, abs=1e-5)
+                assert out.std[sample].item() == pytest.approx(some.std(ddof=1), rel=1e-6)
 
 
 def test_moments_about_a_large_mean():

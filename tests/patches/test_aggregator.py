@@ -395,9 +395,9 @@ def streamed(aggregator, patches, locations, batch=3, **kwargs):
     """Return the planes of all slabs, which must be adjacent, and their number in each slab."""
     pairs = zip(patches.split(batch), locations.split(batch), strict=True)
     slabs = list(aggregator.stream(pairs, **kwargs))
-    rows = [slab.data.shape[1] for slab in slabs]
-    assert [slab.first for slab in slabs] == np.cumsum([0, *rows[:-1]]).tolist()
-    return torch.cat([slab.data for slab in slabs], 1), rows
+    planes = [slab.data.shape[1] for slab in slabs]
+    assert [slab.first for slab in slabs] == np.cumsum([0, *planes[:-1]]).tolist()
+    return torch.cat([slab.data for slab in slabs], 1), planes
 
 
 class TestStream:

@@ -131,11 +131,11 @@ class TestEpoch:
             expected.setdefault(batch.number[0], []).append(batch)
         for n, batch in enumerate(source):
             assert batch.number == [0, 2, 1, 3]
-            for row, number in enumerate(batch.number):
+            for sample, number in enumerate(batch.number):
                 one = expected[number][n]
-                assert batch.patch_location[row] == one.patch_location[0]
+                assert batch.patch_location[sample] == one.patch_location[0]
                 torch.testing.assert_close(
-                    batch.t1.data[row], one.t1.data[0], atol=1e-4, rtol=0
+                    batch.t1.data[sample], one.t1.data[0], atol=1e-4, rtol=0
                 )  # as above
 
     def test_subjects_that_differ_in_dtype_or_metadata(self):
@@ -149,7 +149,7 @@ class TestEpoch:
                 [fine, coarse], sampler, None, 2, device="cpu", subject_sampler=order
             )
             assert batch.t1.data.dtype == torch.float32
-            assert [row.flatten()[0].item() for row in batch.t1.data] == [
+            assert [sample.flatten()[0].item() for sample in batch.t1.data] == [
                 [1000.75, 100][n] for n in order
             ]
             assert batch.metadata["age"] == [[3, None][n] for n in order]

@@ -200,7 +200,7 @@ class TestFrequencies:
 class TestZeroWeights:
     @pytest.mark.parametrize("values", [(1e30, 1e-30), (1e-30, 1e-45), (1.0, 1e-8), (1e-45, 1e-45)])
     def test_never_drawn_beside_weights_of_any_magnitude(self, values):
-        """1e-45 is the smallest that float32 holds."""
+        """1e-45 is the smallest number in float32."""
         generator = np.random.default_rng(3)
         weights = generator.choice([0, *values], (8, 8, 8), p=[0.8, 0.1, 0.1]).astype(np.float32)
         assert len(np.unique(weights)) == len({0, *values})
@@ -234,7 +234,7 @@ class TestZeroWeights:
             assert weights[found] > 0
 
     def test_sums_of_rows_and_voxels_that_differ_by_rounding(self):
-        """A row has one sum where it is weighed, and another where its voxels are added up."""
+        """The weight of a row and the cumulative sum of its voxels may differ by rounding."""
         weights = torch.zeros(200, 1, 300, dtype=torch.float64)
         weights[:, :, 50:250] = torch.rand(200, 1, 200, dtype=torch.float64)
         for n in range(200):

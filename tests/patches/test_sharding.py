@@ -38,11 +38,13 @@ class TestSeeds:
         batch = tio.SubjectsBatch.from_subjects(subjects)
         sampler = make((3, 4, 2), padding_mode=padding)
         for number in (None, 2):
-            rows = sampler(batch, number) if number else [sampler(batch)]
+            patch_batches = sampler(batch, number) if number else [sampler(batch)]
             items = [list(sampler(s, number)) if number else [sampler(s)] for s in subjects]
-            for n, row in enumerate(rows):
-                assert torch.equal(row[tio.LOCATION], torch.stack([i[n].location for i in items]))
-                for b, patch in enumerate(row.unbatch()):
+            for n, patch_batch in enumerate(patch_batches):
+                assert torch.equal(
+                    patch_batch[tio.LOCATION], torch.stack([i[n].location for i in items])
+                )
+                for b, patch in enumerate(patch_batch.unbatch()):
                     expected = items[b][n]
                     assert patch.number == b
                     assert patch.patch_location == expected.patch_location

@@ -132,8 +132,8 @@ def test_p_is_decided_per_sample_also_for_inner_compositions():
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(400, 1, 2, 2, 2))})
     out = pipeline(batch)
     names = [[record.transform.name for record in out.history[n]] for n in range(400)]
-    flips = np.array([row.count("Flip") for row in names])
-    noise = np.array([row.count("Noise") for row in names])
+    flips = np.array([applied.count("Flip") for applied in names])
+    noise = np.array([applied.count("Noise") for applied in names])
     assert set(flips) == {0, 2}  # both or none
     assert abs((flips == 2).mean() - 0.5) < 0.1
     assert abs(noise.mean() - 0.5) < 0.1
