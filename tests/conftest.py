@@ -57,7 +57,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture
 def noise_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let plain torch make the noise of kernels on a CPU, too, where it makes other noise."""
+    """Make plain torch compute the noise of kernels on a CPU, where its own noise differs."""
     monkeypatch.setattr(gaussian, "HOST", ())
 
 

@@ -34,7 +34,7 @@ STATISTICS = {"median_ms", "q1_ms", "q3_ms", "min_ms", "repeats"}
 
 
 class Clock:
-    """Stands still but for the operations that say how long they took."""
+    """Clock that advances only by the given times of operations."""
 
     now = 0.0
 
@@ -42,7 +42,7 @@ class Clock:
         return self.now
 
     def op(self, *seconds: float) -> Callable[[Tensor], Tensor]:
-        """An operation that takes these times in turn, then the last again and again."""
+        """Return an operation that takes these times in turn and then repeats the last."""
         left = list(seconds)
 
         def call(x: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def test_failing_contender_is_marked_and_the_others_measured(
 
 
 def _fill(labels: Tensor) -> Tensor:
-    """An honest image: another number for each label."""
+    """Return a valid image: a number for each label."""
     return labels.float() + 0.5
 
 
@@ -539,7 +539,7 @@ def _row(op: str, contender: str, median: float) -> dict[str, Any]:
 
 @pytest.fixture
 def synthetic_result() -> dict[str, Any]:
-    """A result with round numbers that nobody measured."""
+    """Synthetic result with round numbers."""
     facts = {"version": "9.9", "python": "3.12.0", "torch": "2.0"}
     return {
         "suite": "made-up",

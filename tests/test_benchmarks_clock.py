@@ -14,7 +14,7 @@ HOST, DEVICE = 3.0, 0.5
 
 
 class StubGpu:
-    """A device that works through a queue, and a host that fills it, each with its own time."""
+    """Simulated device with a queue, and a host that fills it, each with its own clock."""
 
     def __init__(self) -> None:
         self.host = self.device = 0.0  # ms
@@ -102,7 +102,7 @@ def test_inputs_are_rotated_through_more_than_the_cache(size, number, monkeypatc
 
 
 def test_the_synchronization_mode_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch warns when the mode is set: as an error, that would leave it set for good."""
+    """Setting the mode warns; as an error, the warning would leave it set."""
     import warnings
 
     modes: list[str] = []

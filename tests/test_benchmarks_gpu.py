@@ -1,4 +1,4 @@
-"""Steps for a machine with a GPU, as far as they can be seen without one."""
+"""Steps of the GPU benchmarks, as far as they can be tested without a GPU."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_results_are_complete_if_killed_between_steps(tmp_path: Path) -> None:
 
 
 def test_a_failing_step_does_not_stop_others(tmp_path: Path) -> None:
-    """A first step that fails, and no time for any after the second."""
+    """The first step fails, and the time ends after the second."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\ncase "$*" in *versions*) exit 3;; *) sleep 3;; esac\n')
     python.chmod(0o755)

@@ -19,7 +19,7 @@ EPS = torch.finfo(torch.float32).eps
 
 
 class StubContender:
-    """A contender whose calls take a given time, and with whose results something may be wrong."""
+    """Contender whose calls take a given time and may have a wrong result."""
 
     ops = ("copy", "op")
 

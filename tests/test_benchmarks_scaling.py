@@ -33,7 +33,7 @@ def test_sizes_have_every_operation_on_a_batch() -> None:
 
 
 def test_memory_is_measured_if_supported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four copies at once, beside the result."""
+    """Four copies exist at once, besides the result."""
     ops = {"hoard": lambda x: torch.stack([x + n for n in range(4)]).sum(0)}
     large = scaling.measure(Runner(ops, torch.rand(1, 1, 128, 128, 128)), "hoard")
     assert large["batches"] == pytest.approx(8, abs=1.5)  # four, and the stack of them

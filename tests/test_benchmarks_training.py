@@ -34,7 +34,7 @@ NUMBERS = {
 
 @pytest.fixture(scope="module")
 def some_heads() -> list[Pair]:
-    """Those of a quick run."""
+    """Synthetic heads of a quick run."""
     return heads(SETUP)
 
 
@@ -74,7 +74,7 @@ class TestHeads:
 
 
 class TestWrongBatches:
-    """Patches that would be quick to make, but are wrong."""
+    """Patches that are quick to make but wrong."""
 
     def test_correct_batches_are_accepted(self, batches: list[Pair]) -> None:
         # 0.1 of noise against regions whose brightness varies by some 0.35
@@ -139,7 +139,7 @@ class TestWrongBatches:
 
 
 class Stream(loop.HostMarks):
-    """A GPU whose marks are a second apart; of every second batch the host is late."""
+    """Simulated GPU whose marks are a second apart; the host is late for every second batch."""
 
     def __init__(self) -> None:
         self.now, self.asked = 0, 0
@@ -248,7 +248,7 @@ class TestRun:
 class TestTable:
     @pytest.fixture
     def rates(self, quick_result: dict[str, Any]) -> Callable[..., str]:
-        """The table of given rates."""
+        """Function that returns the table of given rates."""
 
         def shown(**rates: float) -> str:
             like = next(row for row in quick_result["rows"] if row["contender"] == OURS)

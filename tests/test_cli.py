@@ -17,7 +17,7 @@ def run(*words: object) -> Result:
 
 
 def error_message(result: Result) -> str:
-    """The only thing a mistake may print: one sentence, on stderr."""
+    """Return the error message, one sentence on stderr, of a failed command."""
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("torchio-gpu: ")
@@ -27,7 +27,7 @@ def error_message(result: Result) -> str:
 
 @pytest.fixture
 def oblique(tmp_path: Path) -> Path:
-    """An anisotropic volume whose axes run obliquely, the first to the left."""
+    """Write an anisotropic oblique volume whose first axis points left."""
     turn = np.deg2rad(20)
     affine = np.eye(4)
     affine[:3, :3] = [

@@ -1,4 +1,4 @@
-"""The MNI152 brain: the values that nilearn's files hold, where they belong."""
+"""MNI152 brain: values of nilearn's files, at their world coordinates."""
 
 import nibabel
 import numpy as np

@@ -1,4 +1,4 @@
-"""The demo, small: it learns, it writes what it says, and its gallery shows each augmentation."""
+"""Demo on a small volume: training, output files, and the gallery of augmentations."""
 
 import json
 from statistics import mean
@@ -15,7 +15,7 @@ PART = slice(60, 132), slice(80, 158), slice(50, 110)
 
 
 def short_run(output, **arguments):
-    """A few steps, with two augmentations in the gallery, and a part of the head as all of it."""
+    """Run a few steps, with two augmentations in the gallery, on a part of the head."""
     torch.manual_seed(42)
     expected = torch.rand(3)
     torch.manual_seed(42)
@@ -157,7 +157,7 @@ def test_patches_are_centred_on_all_tissues_equally(head):
 
 
 class Thresholds(torch.nn.Module):
-    """Finds grey matter above 0.3 and white matter above 0.7, whatever is around a voxel."""
+    """Model that thresholds grey matter at 0.3 and white matter at 0.7."""
 
     def forward(self, x):
         return torch.cat([torch.full_like(x, 0.5), x + 0.2, 2 * x - 0.5], 1)

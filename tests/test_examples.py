@@ -1,4 +1,4 @@
-"""The examples, on small volumes: they do what they say."""
+"""Examples, on small volumes."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +16,7 @@ SEED = 2  # of two samples whose contrasts happen to differ much
 
 @pytest.fixture(scope="module")
 def synthseg():
-    """The example, which is in no package."""
+    """Module of the example, which is in no package."""
     spec = spec_from_file_location("synthseg", EXAMPLES / "synthseg.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +25,7 @@ def synthseg():
 
 @pytest.fixture(scope="module")
 def head() -> tio.Subject:
-    """Boxes in boxes at 4 mm, and an image whose intensity is the label."""
+    """Nested boxes at 4 mm, and an image whose intensity is the label."""
     labels = torch.zeros(1, 24, 24, 24, dtype=torch.uint8)
     for margin, label in ((3, GREY), (6, WHITE), (9, FLUID)):
         labels[:, margin:-margin, margin:-margin, margin:-margin] = label

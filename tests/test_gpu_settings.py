@@ -1,4 +1,4 @@
-"""Settings of a GPU in which people train: another card, autocast, channels last, several ranks."""
+"""GPU settings of training: a second card, autocast, channels last, several ranks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_transform(name: str):
 @needs_two_gpus
 @every
 def test_second_gpu_agrees_with_the_first(name):
-    """Kernels are launched where the voxels are, whichever device is the current one."""
+    """Kernels are launched on the device of the voxels and not on the current one."""
     subjects = [subject((6, 8, 9), seed=n) for n in range(2)]
     first, second = (
         make_transform(name)(batch_of(subjects, [1, 2]).to(f"cuda:{n}")) for n in range(2)
@@ -78,7 +78,7 @@ def test_channels_last(name, channels):
 
 
 def _rank(rank: int, folder: str, device: str, seeds: list[int]) -> None:
-    """One step of training as one of two processes: keep what was augmented, and the gradient."""
+    """Run one training step of one of two processes; save the augmented batch and gradients."""
     warnings.simplefilter("ignore")
     file = Path(folder) / "rendezvous"
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
@@ -99,7 +99,7 @@ def _rank(rank: int, folder: str, device: str, seeds: list[int]) -> None:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[gpu, needs_gpu])])
 @pytest.mark.parametrize("seeds", [[5, 6], [5, 5]], ids=["a seed per rank", "one seed"])
 def test_ranks_augment_by_their_seeds(device, seeds, tmp_path):
-    """Tensors are augmented by the seed of the process: the guide asks for one per rank."""
+    """Tensors are augmented by the seed of the process, which the guide sets per rank."""
     arguments = (str(tmp_path), device, seeds)
     multiprocessing.spawn(_rank, args=arguments, nprocs=2)
     (one, grads), (other, same) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

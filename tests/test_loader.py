@@ -153,7 +153,7 @@ def test_dataset_and_batch_transforms_draw_different_numbers():
 
 
 def test_a_list_of_subjects_as_a_dataset_is_not_changed():
-    """A list is a dataset too: its subjects are not written into, and epochs differ."""
+    """Subjects of a list are not changed, and epochs differ."""
     subjects = [subject((4, 4, 4), seed=n) for n in range(2)]
     for n, s in enumerate(subjects):
         s["index"] = n
@@ -178,7 +178,7 @@ def test_draws_do_not_depend_on_stream_positions_of_other_samples():
 
 
 class TestRepeatedSamples:
-    """A sampler with replacement draws a sample several times: each time it is another one."""
+    """Repetitions of a sample by a sampler with replacement differ."""
 
     def fields(self, order, **options):
         subject = tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 4, 4, 4)))

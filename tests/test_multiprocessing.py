@@ -81,7 +81,7 @@ def test_lambdas_run_in_workers(name, method):
 
 
 def test_histories_with_lambdas_can_be_replayed_in_one_process():
-    """Copies of a subject can be replayed, and what can be pickled is what it was."""
+    """Histories of copies and of pickled subjects can be replayed."""
     subject = tio.Lambda(lambda x: x + 1)(subjects(1)[0])
     again = copy.deepcopy(subject)
     assert (again.get_composed_history()(subjects(1)[0]).t1.data == 1).all()
@@ -141,7 +141,7 @@ DISTRIBUTIONS = {
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_quantiles_of_any_distribution(name):
-    """The same numbers give the same values, increasing; moments are those of the distribution."""
+    """Quantiles are increasing functions, and their moments are those of the distribution."""
     distribution = DISTRIBUTIONS[name]
     u = (np.arange(20_000) + 0.5) / 20_000
     state = torch.get_rng_state()
@@ -161,7 +161,7 @@ def test_quantiles_of_any_distribution(name):
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_a_queue_does_not_depend_on_the_number_of_threads(name):
-    """Nothing seeds torch's global generator from a thread."""
+    """Threads do not seed torch's global generator."""
     noise = tio.Compose([tio.RandomNoise(mean=DISTRIBUTIONS[name], std=0.0)])
     found = []
     for workers in (0, 1, 3):

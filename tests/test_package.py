@@ -1,4 +1,4 @@
-"""The package as users meet it: imports, the README, and the seeds' spelling."""
+"""Package: imports, documentation, and calls of guides for TorchIO."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Pictures: where things are drawn, how large, and which way round."""
+"""Pictures: position, scale and orientation."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ NEUROLOGICAL = dict.fromkeys(RADIOLOGICAL, ("right", "top"))
 
 
 def mri(orientation: str = "RAS", cls: type[tio.Image] = tio.ScalarImage) -> tio.Image:
-    """An image whose only bright voxels lie at the right, front and top."""
+    """Return an image whose bright voxels lie at the right, front and top."""
     data = torch.zeros(1, *SHAPE)
     data[:, 6:9, 8:11, 9:12] = 1
     affine = np.diag([*SPACING, 1.0])

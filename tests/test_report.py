@@ -61,7 +61,7 @@ def test_transforms_in_the_guide_are_those_of_the_code() -> None:
 
 
 def _versus(**times: float) -> dict[str, Any]:
-    """A result that nobody measured: medians of 'workload_op_contender'."""
+    """Return a synthetic result with medians of 'workload__op__contender'."""
     rows = []
     for name, median in times.items():
         workload, op, contender = name.split("__")

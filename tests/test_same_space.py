@@ -14,7 +14,7 @@ SCALES = (1e-4, 0.45, 2.0, 1e3)
 
 
 def affines(scale: float, voxels: float) -> tuple[np.ndarray, np.ndarray]:
-    """An oblique affine, and one that is some voxels apart from it."""
+    """Return an oblique affine, and one at a distance of some voxels."""
     affine = oblique_affine((scale, scale, scale))
     other = affine.copy()
     other[:3, 3] += voxels * scale * np.array([0, 0, 1.0])

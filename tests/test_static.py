@@ -90,7 +90,7 @@ _GATHERS = {"warp, channels last": {"32"}, "warp of int64 labels": {"32", "64"}}
 
 
 def _check_registers_and_widths(result: dict[str, Any]) -> None:
-    """No kernel spills or takes too many registers, and loads are as wide as they may be."""
+    """Assert that no kernel spills or exceeds its registers, and that loads are wide."""
     assert static.excesses(result) == []
     for cases in result["cases"].values():
         seen = {row["kernel"] for case in cases for row in case["kernels"]}

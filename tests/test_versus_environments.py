@@ -1,4 +1,4 @@
-"""Environments of peers: built where they are missing, found without being told, never fatal."""
+"""Environments of peers: missing ones are built, all are found, and failures are not fatal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is interrupted goes on where it stopped, or says why it does not."""
+"""Interrupted runs are continued, or the reason why not is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPS = ("affine", "flip", "noise", "motion")
 
 
 class Stub(AbstractContextManager["Stub"]):
-    """A contender that writes down what it is asked to time, and may be interrupted at it."""
+    """Contender that records the operations it times and may be interrupted."""
 
     versions: dict[str, str]
     asked: list[tuple[str, str, str]]
@@ -51,7 +51,7 @@ class Stub(AbstractContextManager["Stub"]):
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
-    """Contenders that take no time."""
+    """Contenders whose calls take no time."""
     Stub.versions = {harness.OURS: "1", "slow": "1"}
     Stub.asked, Stub.stop_at = [], None
     monkeypatch.setattr(harness, "Remote", Stub)

@@ -68,7 +68,7 @@ def test_other_files_in_the_folder_are_ignored(tmp_path):
 
 
 def test_a_slice_with_truncated_pixel_data_is_named(tmp_path):
-    """Encapsulated or not, GDCM parses such a file, so that its length must be looked at."""
+    """GDCM parses such a file, encapsulated or not, so its length is checked."""
     write_series(tmp_path / "d", X, HEIGHTS)
     file = sorted((tmp_path / "d").iterdir())[0]
     slices = pydicom.dcmread(file)
@@ -199,7 +199,7 @@ def test_frames_without_functional_groups_become_slices_with_a_warning(tmp_path)
     "start", [b"II*\0", b"MM\0*", b"II+\0", b"BM", b"\xff\xd8\xff", b"\x1f\x8b", b"# vtk DataFile"]
 )
 def test_a_preamble_that_looks_like_another_format(tmp_path, start):
-    """The 128 bytes before a DICOM's first word are anybody's, such as those of a TIFF."""
+    """The preamble of 128 bytes may hold anything, such as the header of a TIFF."""
     path = tmp_path / "x.dcm"
     write_frames(path, [0, 3])
     raw = path.read_bytes()

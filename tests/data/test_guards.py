@@ -19,7 +19,7 @@ HUGE = ["1000000", "4294967299", "99999999999999999999"]
 
 
 def refused(path, error=(OSError, ValueError)):
-    """The sentence of both ways of reading, which names the file."""
+    """Return the error message, which names the file, of reading the voxels and the header."""
     texts = []
     for read in (io.read_header, io.read):
         with pytest.raises(error) as caught:

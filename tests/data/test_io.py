@@ -366,7 +366,7 @@ def test_bad_regions(tmp_path, region):
 
 
 def write_series(folder, x, heights, uid="1.2.3.4", **more):
-    """One file a slice of x (I, J, K), named against the order of the slices."""
+    """Write one file per slice of x (I, J, K), with names in reverse order."""
     folder.mkdir(exist_ok=True)
     before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()

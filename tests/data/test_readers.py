@@ -218,7 +218,7 @@ def test_broken_files_of_nibabel_are_named(tmp_path):
 
 
 def in_unit(unit, folder, form):
-    """An image of voxels 2 x 2.5 x 3 mm, written in another unit."""
+    """Write an image with voxels of 2 x 2.5 x 3 mm in another unit."""
     factor = {"meter": 1e-3, "mm": 1.0, "micron": 1e3, "unknown": 1.0}[unit]
     scaled = AFFINE.copy()
     scaled[:3] *= factor

@@ -88,7 +88,7 @@ SPLINE = "shares below 1e-9 are left out"
 
 
 def matrices(shape, size=None):
-    """Unlike affine maps of all samples, the first of which leaves the volume."""
+    """Return different affine maps for each sample; the first one leaves the volume."""
     ratio = torch.tensor(shape[2:]) / torch.tensor(size or shape[2:])
     linear = (torch.eye(3) + rand(shape[0], 3, 3, low=-0.2, high=0.2)) * ratio
     offset = rand(shape[0], 3, low=-0.4, high=0.4)
@@ -177,7 +177,7 @@ def test_maps_from_voxels_to_voxels_among_others(mode):
     [(-0.5, 0), (-0.50005, 0), (-0.5002, 1), (0.5, 1), (0.49995, 1), (0.4998, 0)],
 )
 def test_ends_and_ties(mode, shift, outside):
-    """Half a voxel outside, within the tolerance of it, and beyond; and halfway between two."""
+    """Positions half a voxel outside, within the tolerance of it, beyond it, and at ties."""
     x = volume((2, 1, 4, 3, 5))
     points = torch.zeros(2, 3, 4, 4, 4, dtype=torch.float64)
     matrix = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)

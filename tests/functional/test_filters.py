@@ -23,7 +23,7 @@ def volume(shape, dtype=torch.float64):
 @pytest.mark.parametrize("std", [(0.7, 1.5, 4.0), (0.0, 3.0, 0.2), (12.0, 40.0, 0.0)])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
 def test_blur_agrees_with_scipy(std, dtype, share):
-    """Its mirrored border and its cut-off included, wider than the image too."""
+    """Includes mirrored borders, truncation, and kernels wider than the image."""
     x = volume((2, 2, 13, 8, 5), dtype)
     stds = np.array([std, std[::-1]])
     out = F.blur(x, stds, SPACING)
@@ -131,7 +131,7 @@ def test_blur_with_a_gradient_is_the_same():
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [24, 25])
 def test_anisotropy_keeps_shape_and_centre_of_mass(axis, antialias, size):
-    """A blob stays where it is, for factors whose slices lie between voxels too."""
+    """A blob keeps its position, also if slices lie between voxels."""
     shape = [9, 9, 9]
     shape[axis] = size
     grid = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
@@ -164,7 +164,7 @@ def test_a_factor_of_one_changes_nothing_and_any_other_something():
 
 
 def test_antialiased_slices_are_gaussian_means():
-    """Full width at half maximum from that of a voxel to that of a slice: Cardoso et al."""
+    """Full widths at half maximum are those of voxel and slice (Cardoso et al.)."""
     x = torch.zeros(1, 1, 1, 1, 99, dtype=torch.float64)
     x[..., 49] = 1
     (line,) = F.anisotropy(x, 9.0, 2, antialias=True).flatten(0, 3)

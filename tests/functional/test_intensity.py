@@ -207,7 +207,7 @@ def test_bad_arguments_are_named(call, message):
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 5, 7), (2, 3, 8, 5, 7)])
 def test_result_does_not_depend_on_slabs(shape, monkeypatch):
-    """Slabs are a matter of speed: no voxel may notice which one it was in."""
+    """Slabs bound the memory and do not change any voxel."""
     from torchio_gpu.functional.eager import slabs
 
     batch = shape[0]

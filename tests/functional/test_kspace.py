@@ -126,7 +126,7 @@ def test_ghosting_decreases_with_the_restored_share():
 
 
 def test_ghosting_agrees_with_torchio_where_both_count_from_the_centre():
-    """On 48 lines every 4th from the edge is every 4th from the centre; it restores one plane."""
+    """With 48 lines, every 4th line from the edge is every 4th from the centre."""
     x = smooth((1, 1, 48, 10, 12)).float()
     image = torchio.ScalarImage(tensor=x[0])
     for axis, ghosts, size in ((0, 4, 48), (2, 3, 12), (2, 2, 12)):
@@ -209,7 +209,7 @@ def test_one_pose_over_all_lines_is_a_rigid_warp():
 
 
 def test_the_image_does_not_drift():
-    """Lines far from the centre hold details only: what moves in them leaves the content there."""
+    """Poses of lines far from the centre of k-space do not move the content."""
     axes = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in (32, 32, 32)), indexing="ij")
     x = torch.exp(-sum(a**2 for a in axes) / 50)[None, None].double()
     for times in ([0.1, 0.9], [0.05, 0.1], [0.9, 0.95]):
@@ -221,7 +221,7 @@ def test_the_image_does_not_drift():
 
 
 def test_poses_rotate_about_the_centre_of_the_image():
-    """Wherever in the world it lies: a rotation of the world's origin would move it away."""
+    """The centre is fixed for any origin of the image."""
     affine = oblique_affine(origin=(100.0, -200.0, 300.0))
     here = oblique_affine(origin=(-3.0, 2.0, 1.0))
     x = smooth((1, 1, 12, 14, 16))
@@ -256,7 +256,7 @@ def test_a_single_slice_moves_within_its_plane_and_has_no_lines_across():
 
 
 def test_motion_agrees_with_torchio_where_it_is_right():
-    """At the origin of the world, about which it turns; the last axis; times about the centre."""
+    """Conditions: an image at the world origin, the last axis, and times about the centre."""
     x = smooth((1, 1, 24, 26, 28)).float()
     affine = np.eye(4)
     affine[:3, 3] = [-11.5, -12.5, -13.5]
@@ -273,7 +273,7 @@ def test_motion_agrees_with_torchio_where_it_is_right():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_result_does_not_depend_on_slabs(axis, monkeypatch):
-    """Slabs are a matter of speed, and lie along another axis than the lines."""
+    """Slabs bound the memory and lie along another axis than the lines."""
     x, cube = volume((2, 2, 9, 7, 8)), volume((2, 2, 8, 8, 8))
     for run in (
         lambda: F.ghosting(x, 3, 0.7, 0.1, axis),

@@ -34,7 +34,7 @@ def noise(shape, share, seed=0):
 
 
 def spiral(n):
-    """A path of one voxel's width that winds from the corner to the middle."""
+    """Return a spiral path, one voxel wide, from the corner to the middle."""
     out = np.zeros((n, n), dtype=bool)
     i, j, di, dj = 0, 0, 0, 1
     out[0, 0] = True
@@ -47,7 +47,7 @@ def spiral(n):
 
 
 def snake(shape):
-    """Every other plane and line filled, joined at alternating ends: one long path."""
+    """Fill every other plane and line, joined at alternating ends to one long path."""
     out = np.zeros(shape, dtype=bool)
     out[::2, ::2] = True
     out[::2, 1::4, -1] = True
@@ -58,7 +58,7 @@ def snake(shape):
 
 
 def comb(shape):
-    """Teeth that only the last plane joins: components merge at the very end."""
+    """Fill lines that only the last plane joins, so that components merge at the end."""
     out = np.zeros(shape, dtype=bool)
     out[:, ::2, ::2] = True
     out[-1] = True
@@ -91,7 +91,7 @@ MASKS = {
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_components_agree_with_scipy(mask):
-    """Their numbers too: both count components as they begin in C order."""
+    """Components are numbered by their first voxel in C order, as by scipy."""
     found = F.connected_components(volume(mask))
     assert found.dtype == torch.int64
     expected, _ = scipy.ndimage.label(mask)
@@ -132,7 +132,7 @@ def test_the_component_that_is_kept_keeps_its_labels():
 
 
 def test_contours_agree_with_itk_also_at_the_ends_of_the_volume():
-    """For masks; ITK leaves labels other than 1 as they are."""
+    """Masks agree; ITK keeps labels other than 1."""
     for shape in ((9, 10, 11), (1, 9, 8), (5, 1, 7), (1, 1, 1), (1, 1, 6)):
         for share in (0.0, 0.5, 0.9, 1.0):
             x = volume(noise(shape, share))
@@ -170,7 +170,7 @@ def test_one_hot_agrees_with_torch(dtype):
     ("dtype", "label"), [(torch.uint8, 255), (torch.int8, 127), (torch.bfloat16, 256)]
 )
 def test_more_classes_than_the_type_can_count(dtype, label):
-    """The type's wrapped or rounded numbers are no labels."""
+    """Numbers that overflow or are rounded in the dtype are not taken as labels."""
     out = F.one_hot(line(0, label, dtype=dtype), 600)
     assert out.long().nonzero()[:, 1].tolist() == [0, label]
 
@@ -227,7 +227,7 @@ RUNS = {
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_batch_equals_single_samples(run):
-    """No component reaches from one sample into the next, whatever is at their ends."""
+    """Components do not extend from one sample into the next."""
     masks = [noise((6, 7, 8), share, n) for n, share in enumerate((0, 0.3, 1, 1, 0.6, 0, 0.3))]
     x = torch.cat([volume(mask) for mask in masks]) * torch.randint(1, 4, (7, 1, 6, 7, 8))
     together = run(x)

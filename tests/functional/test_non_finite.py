@@ -87,7 +87,7 @@ def test_a_nan_voxel_spreads_as_in_scipy():
 
 
 def test_nan_outside_of_a_head_does_not_spread_into_it():
-    """NaN outside of the brain, as in many a PET or fMRI volume."""
+    """NaN outside of the brain is common in PET and fMRI volumes."""
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (40, 44, 36)), indexing="ij")
     inside = sum(a**2 for a in axes) < 0.6
     x = torch.where(inside, 100.0, NAN)[None]
@@ -127,7 +127,7 @@ FILTERS = {
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_run_under_vmap_and_export(name):
-    """Under vmap and export, there is no asking."""
+    """Under vmap and export, voxels cannot be tested for finiteness."""
     x = torch.rand(2, 1, 8, 8, 8)
     expected = FILTERS[name](x)
     out = torch.vmap(lambda v: FILTERS[name](v[None])[0])(x)

@@ -236,7 +236,7 @@ def test_mask_voxels_keeps_dtype_and_voxels_inside():
 
 
 def svd(x, number, whiten, normalize, positive):
-    """By numpy, of one sample."""
+    """Compute the components of one sample by numpy."""
     voxels = x.double().numpy().reshape(len(x), -1).T
     voxels = voxels - voxels.mean(0)
     u, s, vt = np.linalg.svd(voxels, full_matrices=False)

@@ -45,7 +45,7 @@ def within(voxel, shape):
 
 
 def overlap_with_volume(first, size, shape):
-    """Voxels of a patch with those of the volume that they lie on."""
+    """Yield the indices of voxels in the patch and in the volume, where both exist."""
     for inner in itertools.product(*map(range, size)):
         outer = tuple(int(a) + b for a, b in zip(first, inner, strict=True))
         if within(outer, shape):
@@ -61,7 +61,7 @@ def cut(x, first, size, sample):
 
 
 def weighted_mean(patches, first, shape, mode):
-    """The weighted mean of the patches that hold a voxel, in float64; 0 where there is none."""
+    """Compute the weighted mean of the patches at each voxel in float64; 0 without patches."""
     i, j, k = (MEANS[mode](n) for n in patches.shape[2:])
     weights = i[:, None, None] * j[:, None] * k
     total, weight = np.zeros((patches.shape[1], *shape)), np.zeros(shape)
@@ -73,7 +73,7 @@ def weighted_mean(patches, first, shape, mode):
 
 
 def last_patch_cropped(patches, first, shape, overlap):
-    """The middle of each patch, all of it at the ends of the volume; the last one stays."""
+    """Write the middle of each patch, up to the ends of the volume; later patches overwrite."""
     out = torch.zeros((1, patches.shape[1], *shape), dtype=patches.dtype)
     size = patches.shape[2:]
     for patch, corner in zip(patches, first, strict=True):

@@ -22,7 +22,7 @@ MODES = {
 
 
 def by_sitk(x, matrix, size, interpolator, fill):
-    """One sample through SimpleITK's resampler, in voxels."""
+    """Resample one sample by SimpleITK, in voxel coordinates."""
     image = sitk.GetImageFromArray(x[0, 0].numpy().transpose(2, 1, 0))
     resampler = sitk.ResampleImageFilter()
     resampler.SetInterpolator(interpolator)
@@ -37,7 +37,7 @@ def by_sitk(x, matrix, size, interpolator, fill):
 
 
 def axis_parallel_matrix(order=(0, 1, 2), scales=(1.31, 0.71, -0.93), offset=(-1.23, 0.27, 17.11)):
-    """A map whose axes follow others, each at its own scale."""
+    """Return a matrix that permutes and scales the axes."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag(scales)[:, order]
     matrix[:3, 3] = offset
@@ -118,7 +118,7 @@ def test_a_ramp_stays_a_ramp_and_edges_are_extended():
 
 
 def test_labels_by_largest_membership():
-    """Against one-hot volumes that are interpolated linearly."""
+    """Labels agree with linear interpolation of one-hot volumes."""
     labels = torch.randint(0, 4, (2, 1, 12, 13, 14), dtype=torch.uint8)
     matrix = np.eye(4)
     matrix[:3, :3] = geometry.rotation(np.array([11.0, -20, 15]))

@@ -87,7 +87,7 @@ def test_shift_by_whole_voxels_is_a_roll_without_wrap():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_an_impulse_moves_along_one_axis_only(axis):
-    """Also by half a voxel, where sampling cannot fall back on copying."""
+    """Shifts include half a voxel, which needs interpolation."""
     x = torch.zeros(1, 1, 9, 11, 13)
     x[0, 0, 4, 5, 6] = 1
     for shift, weights in ((2.0, {2: 1.0}), (1.5, {1: 0.5, 2: 0.5})):
@@ -102,7 +102,7 @@ def test_an_impulse_moves_along_one_axis_only(axis):
 
 
 def test_fill_replaces_voxels_outside():
-    """A CT in Hounsfield units, filled with air: nothing but tissue's 40 and air."""
+    """A CT filled with air has only the values of tissue and air."""
     x = torch.full((2, 1, 10, 10, 10), -1000.0)
     x[1] = 40
     matrix = torch.eye(4)
@@ -129,7 +129,7 @@ RAMPS = {
 @pytest.mark.parametrize("mode", ["linear", "nearest", "label", "bspline"])
 @pytest.mark.parametrize("how", ["warp", "elastic", "permuted", "frame", "resample"])
 def test_fill_begins_half_a_voxel_outside(shift, mode, how):
-    """One rule on all paths, at ties too, as SimpleITK has it."""
+    """The rule is that of SimpleITK in all implementations, including ties."""
     x = torch.arange(11.0, 17).view(1, 1, 6, 1, 1).expand(1, 1, 6, 5, 5).contiguous()
     matrix = np.eye(4)
     matrix[0, 3] = -shift
@@ -204,7 +204,7 @@ def test_displacement_agrees_with_itk():
 
 
 def test_all_evaluations_of_the_spline_agree():
-    """Axis by axis on a grid, and point by point."""
+    """Evaluation axis by axis on a grid agrees with evaluation at points."""
     x = smooth((2, 1, 12, 14, 16))
     matrix = skew_matrix((12, 14, 16)).repeat(2, 1, 1)
     points = torch.randn(2, 3, 5, 6, 4, dtype=torch.float64)
@@ -219,7 +219,7 @@ def test_all_evaluations_of_the_spline_agree():
 
 
 def test_lattice_may_be_permuted_and_mirrored():
-    """Control points along other axes than the voxels': the field is where the lattice says."""
+    """The lattice gives the positions of control points, along any axes."""
     x = smooth((1, 1, 12, 12, 12))
     points = torch.randn(3, 5, 5, 5, dtype=torch.float64)
     lattice = geometry.control_lattice(Space((12, 12, 12), np.eye(4)[None]), (5, 5, 5))
@@ -235,7 +235,7 @@ def test_lattice_may_be_permuted_and_mirrored():
 
 
 def test_displacement_is_smooth_across_control_points():
-    """A cubic spline has no creases: its second difference is continuous, of order step."""
+    """The second difference of a cubic spline is continuous, of the order of the step."""
     points = torch.zeros(3, 6, 6, 6, dtype=torch.float64)
     points[0] = torch.randn(6, 6, 6, dtype=torch.float64)
     n = 400

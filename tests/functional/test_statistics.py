@@ -20,7 +20,7 @@ def masks(shape, seed=3):
 
 
 def voxels_inside(x, mask, sample):
-    """The voxels of a sample that count, in float64."""
+    """Return the voxels of a sample inside the mask, in float64."""
     inside = x[sample].isfinite() | True if mask is None else mask[sample].expand_as(x[sample])
     return x[sample][inside].double().numpy()
 
@@ -33,7 +33,7 @@ def _slabs(request, monkeypatch):
 
 @pytest.fixture(params=["sorted", "counted"])
 def _sorted_or_counted(request, monkeypatch):
-    """Few voxels are sorted, many are counted."""
+    """Select by sorting, as for few voxels, or by counting, as for many."""
     if request.param == "counted":
         monkeypatch.setattr(statistics, "_FEW", 0)
 
@@ -57,7 +57,7 @@ def test_percentiles_agree_with_numpy(shape, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_counting_orders_numbers_of_every_magnitude(dtype):
-    """Many exponents, both signs, zeros, subnormals and ties."""
+    """Values include many exponents, both signs, zeros, subnormals and ties."""
     info = torch.finfo(dtype)
     some = [0.0, -0.0, info.tiny, -info.tiny, info.tiny / 8, -info.tiny / 4, info.max, info.min]
     powers = 2.0 ** torch.arange(-120, 120, 9, dtype=dtype)

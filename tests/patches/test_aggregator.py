@@ -81,7 +81,7 @@ class TestConstants:
 
     @pytest.mark.parametrize("mode", MEANS)
     def test_stay_where_many_patches_overlap(self, mode):
-        """Sums of a thousand terms, of which the last patch of a batch says nothing."""
+        """A thousand patches overlap, and the last one of the batch lies elsewhere."""
         at = torch.tensor([[0, 0, 0, 4, 4, 4]]).repeat(1001, 1)
         at[-1] += 8
         aggregator = tio.PatchAggregator((12, 12, 12), mode)
@@ -102,7 +102,7 @@ class TestConstants:
 class TestMeans:
     @pytest.mark.parametrize("mode", MODES)
     def test_are_placed_by_the_ratio_of_the_shapes(self, mode):
-        """3 voxels of 40 make 2.25 of 30, here rounded up: that patches stay as large is chance."""
+        """Patches of 3 of 40 voxels are 2.25 of 30, rounded up to 3."""
         at = grid((40, 1, 1), (3, 1, 1), 0)
         patches = at[:, 0].double().view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 1, 1)
         aggregator = tio.PatchAggregator((40, 1, 1), mode, 0, (30, 1, 1))
@@ -361,7 +361,7 @@ class TestErrors:
     )
     @pytest.mark.parametrize("mode", ["crop", "average"])
     def test_of_batches_that_differ_from_earlier_ones(self, mode, other):
-        """And of such a batch, nothing was added."""
+        """A refused batch adds nothing to the output."""
         at = torch.tensor([[0, 0, 0, 4, 4, 4]])
         aggregator = tio.PatchAggregator((4, 4, 4), mode)
         good = {"a": torch.zeros(1, 2, 4, 4, 4), "b": torch.zeros(1, 2, 4, 4, 4)}

@@ -139,7 +139,7 @@ class TestEpoch:
                 )  # as above
 
     def test_subjects_that_differ_in_dtype_or_metadata(self):
-        """A batch is what it would be of the patches one by one."""
+        """A batch equals the batch of its single patches."""
         fine = tio.Subject(t1=tio.ScalarImage(torch.full((1, *SHAPE), 1000.75)), age=3)
         coarse = torch.full((1, *SHAPE), 100, dtype=torch.uint8)
         coarse = tio.Subject(t1=tio.ScalarImage(coarse), sex="f")
@@ -163,7 +163,7 @@ class TestEpoch:
     @pytest.mark.parametrize("fill", ["minimum", "mean"])
     @pytest.mark.parametrize("first", [[], [tio.CropOrPad(12)], [tio.Pad(2)], [tio.Resample(2)]])
     def test_volumes_are_not_stacked_for_each_patch(self, first, fill, monkeypatch):
-        """Nothing touches whole volumes for each patch; for values outside, once for each."""
+        """Whole volumes are read once per subject, for fill values, and not for each patch."""
         from torchio_gpu.patches.training import cached_subject
 
         wanted = []
@@ -204,7 +204,7 @@ class TestEpoch:
         assert names == [transform.name for transform in PIPELINE]
 
     def test_replaying_the_history_on_the_volume_gives_the_patch(self):
-        """Also where the value outside depends on which part of the volume was in view."""
+        """Replay agrees also if the fill value depends on a random crop."""
         crops = [tio.Compose([tio.Crop(n), tio.Pad(n, padding_mode=50)]) for n in (1, 3, 4)]
         move = tio.RandomAffine(translation=6, degrees=10)
         (original,) = subjects(1, (16, 18, 20))

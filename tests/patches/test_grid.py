@@ -30,7 +30,7 @@ PADDED = [
 
 
 def image_of_indices(shape, **kwargs):
-    """An image whose voxels all differ."""
+    """Return an image whose voxels are their flat index."""
     return tio.ScalarImage(torch.arange(float(np.prod(shape))).view(1, *shape), **kwargs)
 
 

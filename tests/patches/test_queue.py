@@ -326,7 +326,7 @@ class TestSubjects:
 
     @pytest.mark.parametrize("transform", [None, tio.RandomNoise()])
     def test_stored_by_a_dataset_are_not_loaded(self, transform, tmp_path):
-        """Or memory grows until all of them are in it."""
+        """Loading them would grow the memory to that of the whole dataset."""
         subjects = stored_subjects(tmp_path, broken=None)
         queue = tio.Queue(Subset(subjects, range(5)), PATCHES, 8, 2, transform=transform)
         assert len(list(queue)) == 10

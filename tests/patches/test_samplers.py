@@ -247,7 +247,7 @@ class TestZeroWeights:
 
     @pytest.mark.parametrize(("second", "expected"), [(0.25, 0), (0.75, 1)])
     def test_voxels_that_share_a_uniform_number(self, second, expected, monkeypatch):
-        """Its numbers have 32 bits, volumes may have more voxels: a second one tells them apart."""
+        """Uniform numbers have 32 bits; a second one selects among more voxels than that."""
         edge = 0.5 + 0.5 * 2.0**-32
         weights = torch.tensor([edge, 1 - edge], dtype=torch.float64).view(1, 2, 1)
         drawn = np.array([[0.5, second, 0, 0]])
@@ -257,7 +257,7 @@ class TestZeroWeights:
 
     @pytest.mark.parametrize("seen_by_torch", [True, False])
     def test_a_map_that_changes_is_read_again(self, seen_by_torch):
-        """Hard examples are mined so: the map of a subject is written into between epochs."""
+        """Mining of hard examples writes to the map of a subject between epochs."""
         weights = torch.zeros(1, 8, 8, 8)
         writable = weights if seen_by_torch else weights.numpy()
         s = tio.Subject(w=tio.ScalarImage(weights))
@@ -443,7 +443,7 @@ class TestInput:
         ],
     )
     def test_invalid_fills_are_refused(self, arguments):
-        """At construction, not at the first patch."""
+        """Errors are raised by the constructor and not by the first patch."""
         with pytest.raises((TypeError, ValueError), match="fill"):
             tio.UniformSampler(3, **arguments)
 

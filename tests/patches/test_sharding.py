@@ -122,7 +122,7 @@ class TestWorkers:
 
     @every
     def test_share_patches_without_duplicates(self, make):
-        """In order, where each batch is of one patch: workers take turns."""
+        """Batches of one patch come in order, since workers alternate."""
         alone = self.seeds_and_locations(self.loader(make, 1, batch_size=1))
         assert len(alone) == len(set(alone)) == 9
         assert self.seeds_and_locations(self.loader(make, 2, batch_size=1)) == alone
@@ -217,7 +217,7 @@ class TestOrderOfAQueue:
         assert len({tuple(numbers(unbatched(loader))) for _ in range(3)}) == 3
 
     def test_a_subject_that_is_taken_twice_gives_other_patches(self):
-        """Rare cases are taken more often so that more of them is seen."""
+        """Oversampled subjects give different patches each time."""
         queue = tio.Queue(
             numbered_subjects(shape=(30, 30, 30)), PATCHES, 8, 2, subject_sampler=[1, 1, 1]
         )
@@ -299,7 +299,7 @@ class TestRanks:
         assert splits[0] != splits[1]  # another split at each epoch: 1 in 35 would not differ
 
     def test_a_pickled_queue_keeps_its_rank(self, ranks):
-        """As it does to a worker that is started afresh, and is in no group."""
+        """A spawned worker is in no group and takes the rank of the pickled queue."""
         assert not distributed.is_initialized()
         queues = [pickle.loads((ranks / f"{rank}.pickle").read_bytes()) for rank in range(RANKS)]
         assert [queue.num_subjects for queue in queues] == [4, 3]

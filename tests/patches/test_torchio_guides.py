@@ -33,7 +33,7 @@ def criterion(output, labels):
 
 
 class TestHowTo:
-    """Patch-based inference, of the second generation."""
+    """Guide to patches of TorchIO 2."""
 
     def test_dense_inference(self):
         one = tio.Subject(t1=tio.ScalarImage("brain0.nii.gz"))
@@ -112,7 +112,7 @@ class TestHowTo:
 
 
 class TestReference:
-    """The examples of the classes."""
+    """Examples of the reference of classes."""
 
     def test_grid(self):
         one = subject()
@@ -155,7 +155,7 @@ class TestReference:
 
 
 class TestUserGuide:
-    """The sections on patches, of the first generation."""
+    """Sections on patches of the user guide of TorchIO 1."""
 
     def test_grid_sampler(self, capsys):
         one = subject()

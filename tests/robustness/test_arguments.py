@@ -1,4 +1,4 @@
-"""Bad values for each argument of all that is public; see :mod:`tests.robustness.arguments`."""
+"""Bad values for each argument of the public interface; see :mod:`tests.robustness.arguments`."""
 
 import json
 import os

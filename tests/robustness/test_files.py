@@ -1,4 +1,4 @@
-"""A short run of the fuzz of files, and proof that it sees what it looks for."""
+"""Short run of the fuzzer of files, and tests that it detects failures."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A short run of the fuzz of pipelines."""
+"""Short run of the fuzzer of pipelines."""
 
 from collections import Counter
 

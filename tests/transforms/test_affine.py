@@ -15,19 +15,19 @@ SHAPE = (40, 60, 80)
 
 
 def ones_without_border(shape):
-    """Ones, but for the outermost voxels, which are 0."""
+    """Return ones with outermost voxels of 0."""
     ones = torch.zeros(1, *shape, dtype=torch.float64)
     ones[:, 1:-1, 1:-1, 1:-1] = 1
     return ones
 
 
 def source_is_inside(transform, shape, affine):
-    """Voxels whose source lies within the image, by the transform's own map of ones."""
+    """Mask of voxels whose source lies inside, by transforming an image of ones."""
     return transform(tio.ScalarImage(ones_without_border(shape), affine=affine)).data[0] > 1 - 1e-9
 
 
 def near_the_end_of_the_image(scales, degrees, translation, center, affine, width=1e-3):
-    """Voxels read so near to where an image ends that rounding may decide."""
+    """Mask of voxels sampled so near the end of the image that rounding decides."""
     space = geometry.Space(SHAPE, affine[None])
     centre = space.centre if center == "image" else np.zeros((1, 3))
     given = (np.array([each], dtype=float) for each in (scales, degrees, translation))
@@ -116,7 +116,7 @@ def test_asymmetric_angles_agree_with_simpleitk_euler_transform():
 
 
 def test_images_of_different_spacing_stay_aligned():
-    """A fine and a coarse image of one scene, with other fields of view, move as one."""
+    """A fine and a coarse image with different fields of view move together."""
     fine = oblique_affine((1, 1, 1), (0, 0, 0))
     coarse = fine.copy()
     coarse[:3, :3] *= 2

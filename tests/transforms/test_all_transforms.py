@@ -137,7 +137,7 @@ TRANSFORMS |= transforms_without_arguments()
 
 
 def pytest_generate_tests(metafunc):
-    """Tests marked ``same_grid`` are about transforms that keep where voxels lie."""
+    """Parametrize by transforms; ``same_grid`` selects those that keep the grid."""
     if "make" in metafunc.fixturenames:
         same = metafunc.definition.get_closest_marker("same_grid")
         known = TRANSFORMS if same else {**TRANSFORMS, **REGRIDS}
@@ -496,7 +496,7 @@ def test_inverse_undoes(make):
 
 
 def test_result_does_not_depend_on_the_thread(make):
-    """Transforms hold no state that a call changes."""
+    """Calls do not change the state of a transform."""
     from concurrent.futures import ThreadPoolExecutor
 
     transform = make()

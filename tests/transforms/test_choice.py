@@ -9,7 +9,7 @@ from tests.volumes import smooth, subject
 
 
 def add(number):
-    """A transform that leaves a mark: adds a number to every voxel."""
+    """Return a transform that adds a number to every voxel."""
     return tio.Noise(mean=number, std=0)
 
 
@@ -49,7 +49,7 @@ def test_nested_choices():
 
 
 def test_example_of_the_torchio_paper():
-    """Section 2.2.3 of the TorchIO paper."""
+    """Example of section 2.2.3 of the TorchIO paper."""
     spatial = {tio.RandomElasticDeformation(max_displacement=1): 0.2, tio.RandomAffine(): 0.8}
     transform = tio.Compose([tio.OneOf(spatial, p=0.5), tio.RandomBlur()])
     batch = tio.SubjectsBatch.from_subjects([subject(seed=n) for n in range(60)])

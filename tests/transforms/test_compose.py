@@ -87,7 +87,7 @@ def test_an_image_is_sampled_once_per_stage(monkeypatch):
     ("affine", "elastic", "flip"), ("elastic", "affine"), ("affine", "affine", "flip", "elastic"),
 ])  # fmt: skip
 def test_fused_and_unfused_agree_within_interpolation(names):
-    """And fused is the sharper of the two: further from a blurred image."""
+    """The fused result is the sharper one."""
     affine = oblique_affine((1, 1, 1))
     x = smooth((2, 1, 40, 40, 40), seed=3)
     labels = (x > 0).byte()
@@ -206,7 +206,7 @@ def test_an_image_added_later_follows_the_inverse():
 
 
 class ScaleAndShift(tio.SpatialTransform):
-    """A map that keeps axes parallel, as cropping and resampling will: p -> scale p + shift."""
+    """Map p -> scale p + shift."""
 
     traits = SpatialTraits(parallel=True)
 
@@ -227,7 +227,7 @@ class ScaleAndShift(tio.SpatialTransform):
 
 
 def test_maps_after_a_nonlinear_one_keep_their_order():
-    """A shift and then a stretch is not a stretch and then a shift; flips cannot tell."""
+    """Shift and scale do not commute, whereas flips would."""
     x = smooth((1, 1, 40, 40, 40), seed=1)
     steps = [
         tio.RandomAffine(0.05, 8, 2),

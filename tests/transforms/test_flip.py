@@ -89,7 +89,7 @@ def test_flip_moves_integers_without_computing():
 
 
 def test_flipped_field_of_view_is_filled_with_the_minimum():
-    """A second image of smaller view, mirrored in the plane of the first."""
+    """An image with a smaller field of view is mirrored in the plane of the first."""
     ct = torch.full((1, 8, 4, 4), -1000.0)
     part = np.eye(4)
     part[0, 3] = 1

@@ -19,7 +19,7 @@ SHAPE = (28, 30, 32)
 
 
 def volume(seed=0, left_handed=False):
-    """Waves of some thirty voxels: interpolation hardly matters, what is where does."""
+    """Return a subject of waves of about thirty voxels, which interpolation hardly changes."""
     coarse = smooth((1, 1, *(n // 2 for n in SHAPE)), seed)
     x = F.resample(coarse, SHAPE, mode="bspline")[0]
     affine = oblique_affine((1, 1.2, 1.1), left_handed=left_handed)
@@ -54,7 +54,7 @@ STEPS = {
 
 
 def largest_difference(names, seed=0):
-    """Differences as a share of the range, where no edge is near; and the labels that differ.
+    """Return differences as a share of the range, away from edges, and the share of labels.
 
     At the edge of what a step cut off or filled, a voxel or two blend with it otherwise: there,
     and only there, the two may differ by more than interpolation does.
@@ -133,7 +133,7 @@ def test_padded_values_are_kept_by_later_steps():
 
 
 class TestSixSteps:
-    """From a raw clinical volume to a training patch."""
+    """Pipeline from a raw clinical volume to a training patch."""
 
     def subject(self):
         affine = oblique_affine((0.9, 0.9, 1.2)) @ np.diag([-1, 1, 1, 1])
@@ -255,7 +255,7 @@ def test_explain_draws_no_random_numbers():
 
 
 def test_a_landmark_keeps_its_world_position_in_a_fused_pipeline():
-    """A bright blob, followed through steps that do not move content."""
+    """The centre of a blob does not move under steps that change the grid only."""
     affine = oblique_affine((1, 1.2, 1.1), left_handed=True)
     grid = np.indices((20, 20, 20)).reshape(3, -1).T
     world = apply_affine(affine, np.array([[9.0, 11, 8]]))

@@ -36,7 +36,7 @@ def line_weights(lines, cutoff, softness):
 
 
 def by_definition(x, cutoff, axis, softness=0.0):
-    """One sample (C, I, J, K) by numpy's transform of all three axes."""
+    """Filter one sample (C, I, J, K) by numpy's Fourier transform of all axes."""
     shape = [1, 1, 1, 1]
     shape[1 + axis] = x.shape[1 + axis]
     mask = line_weights(x.shape[1 + axis], cutoff, softness).reshape(shape)
@@ -185,7 +185,7 @@ def test_gradients_reach_the_voxels():
 
 
 def test_no_gradient_flows_to_the_cutoff():
-    """It says which lines are kept; a soft edge makes no difference."""
+    """The cutoff selects lines and has no gradient, with a soft edge too."""
     cutoff = torch.tensor([0.5, 0.7], dtype=torch.float64, requires_grad=True)
     x = volume((2, 1, 4, 5, 6))
     assert not F.gibbs(x, cutoff, 2, cutoff).requires_grad

@@ -38,7 +38,7 @@ def make(request):
 
 
 def random_labels(shape=(12, 14, 16), seed=0, dtype=torch.uint8):
-    """0, 4, 7 and 9; of the odd seeds, 0, 4 and 9 alone."""
+    """Return labels 0, 4, 7 and 9; without 7 for odd seeds."""
     waves = smooth((1, 1, *shape), seed)[0]
     middle = 4 if seed % 2 else 7
     return torch.where(
@@ -103,7 +103,7 @@ def test_dtypes(make, dtype):
 
 
 def test_label_sets_only_shrink(make):
-    """To labels that were there, those asked for, and 0."""
+    """Resulting labels are among the original ones, the requested ones and 0."""
     transform = make()
     out = transform(subject_with_labels())
     asked = {"OneHot": {1}, "RemapLabels": {5}, "SequentialLabels": {1, 2, 3}}
@@ -243,7 +243,7 @@ def test_agrees_with_torchio_on_masks(name):
 
 
 def test_halves_merge_and_split_again():
-    """Right into left labels on the right, and back: what 1.x suggests."""
+    """Labels of the right half are merged with those of the left, and split again."""
     image = tio.LabelMap(torch.tensor([2, 4, 0, 0, 1, 3]).view(1, 6, 1, 1))  # I runs to the right
     s = tio.Subject(seg=image)
     merged = RemapLabels({1: 2, 3: 4}, masking_method="Right")(s)

@@ -12,7 +12,7 @@ from torchio_gpu.transforms.parameters.masks import HALVES, check_masking, mask_
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("code", ["RAS", "LPI", "SAR", "PIL"])
 def test_anatomical_halves_do_not_depend_on_the_orientation(half, code):
-    """As TorchIO 1.x has it where images are in RAS+, odd numbers of voxels included."""
+    """Halves agree with TorchIO 1.x in RAS+, including odd numbers of voxels."""
     image = tio.ScalarImage(torch.zeros(1, 5, 7, 9))
     reoriented = tio.ToOrientation(code)(image)
     mask = mask_of(half.lower(), {"a": tio.ImagesBatch.from_images([reoriented])}, "a")[0]

@@ -32,7 +32,7 @@ def above_mean(x):
 
 
 def to_torchio(s):
-    """A subject of ours as one of TorchIO's, in RAS+ as its anatomical halves expect."""
+    """Convert a subject to TorchIO in RAS+, which its anatomical halves expect."""
     return torchio.Subject(
         t1=torchio.ScalarImage(tensor=s.t1.data, affine=s.t1.affine),
         seg=torchio.LabelMap(tensor=s.seg.data, affine=s.seg.affine),

@@ -74,7 +74,7 @@ def test_damaged_records_are_refused_or_read():
 
 
 def set_at(record, value, *keys):
-    """A copy of a record with one of its parameters replaced."""
+    """Return a copy of a record with one parameter replaced."""
     record = copy.deepcopy(record)
     part = record["params"]
     for key in keys[:-1]:

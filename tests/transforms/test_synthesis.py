@@ -254,7 +254,7 @@ def test_a_missing_label_map_is_named():
 
 
 class TestShares:
-    """Partial volumes without an image to show through: what is missing counts as 0."""
+    """Partial volumes without a background; missing shares count as 0."""
 
     MEANS: ClassVar = {"mean": [10.0, 100.0], "std": [0.0, 0.0]}
     SHARES = torch.tensor([[1, 0.75, 0.25, 0], [0, 0.25, 0.15, 0.1]]).view(2, 1, 1, 4)
@@ -297,7 +297,7 @@ class TestShares:
 
     @pytest.mark.parametrize("background", [False, True])
     def test_a_sample_does_not_depend_on_other_samples(self, background):
-        """Shares in one sample, and labels that are stored as floats in another."""
+        """One sample has shares, and another one labels stored as floats."""
         maps = [[1.0, 1, 0, 0], [0.9, 0.75, 0.25, 0.1], [0, 0, 0, 0], [0, 1, 0.5, 0]]
         subjects = []
         for n, each in enumerate(maps):
