@@ -58,14 +58,14 @@ class StubContender:
     ops = ("copy", "op")
 
     def __init__(self, name: str, seconds: float, log: list[str]) -> None:
-        self.name, self.seconds, self.diary = name, seconds, log
+        self.name, self.seconds, self.log = name, seconds, log
 
     def check(self, op: str) -> str | None:
         return None
 
     def turn(self, op: str, calls: int) -> list[float]:
         if op == "op":
-            self.diary.append(self.name)
+            self.log.append(self.name)
         return [self.seconds if op == "op" else 0.001] * calls
 
 
@@ -110,8 +110,8 @@ def test_many_calls_are_distributed_over_rounds() -> None:
 
 def test_a_slow_contender_is_detected(x: Tensor) -> None:
     clock = Clock()
-    our_results, slow = ({"op": clock.op(seconds)} for seconds in (0.3, 0.9))
-    contenders = {"ours": Runner(our_results, x, clock=clock), "slow": Runner(slow, x, clock=clock)}
+    fast, slow = ({"op": clock.op(seconds)} for seconds in (0.3, 0.9))
+    contenders = {"fast": Runner(fast, x, clock=clock), "slow": Runner(slow, x, clock=clock)}
     _, first, second = harness.measure(contenders, "op", 4)
     assert second["median_ms"] == pytest.approx(3 * first["median_ms"])
 

@@ -77,7 +77,7 @@ def test_drawn_downsampling():
 )
 def test_swapped_patches_lie_inside_and_do_not_overlap(shape, patch):
     transform = tio.RandomSwap(patch, num_iterations=50)
-    places = transform.sample_params(random_batch(200, shape)).locations
+    places = transform.sample_params(random_batch(200, shape=shape)).locations
     size = np.broadcast_to(patch, 3)
     assert places.shape == (200, 1, 50, 2, 3)
     assert places.min() >= 0
@@ -89,7 +89,9 @@ def test_swapped_patches_lie_inside_and_do_not_overlap(shape, patch):
 def test_all_positions_of_the_second_patch_are_equally_likely():
     shape, patch = (7, 5, 4), 2
     places = (
-        tio.RandomSwap(patch, num_iterations=500).sample_params(random_batch(400, shape)).locations
+        tio.RandomSwap(patch, num_iterations=500)
+        .sample_params(random_batch(400, shape=shape))
+        .locations
     )
     pairs = places.reshape(-1, 2, 3)
     one = pairs[(pairs[:, 0] == (2, 1, 1)).all(1)][:, 1]

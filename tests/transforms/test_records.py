@@ -135,7 +135,7 @@ class UserDefined(tio.RandomNoise):
 
 def test_only_library_classes_and_allowed_classes_are_loaded():
     record = UserDefined()(subject()).history[0].to_dict()
-    with pytest.raises(ValueError, match="unknown 'Foreign'"):
+    with pytest.raises(ValueError, match="unknown 'UserDefined'"):
         tio.from_dict(record)
     assert type(tio.from_dict(record, allow=[UserDefined]).transform) is UserDefined
     assert type(tio.from_dict(record, allow=UserDefined).transform) is UserDefined
