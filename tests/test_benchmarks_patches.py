@@ -147,7 +147,7 @@ class TestCheck:
         with pytest.raises(FailureError, match=reason):
             Runner({"aggregate": wrong}, x).check("aggregate")
 
-    def test_inputs_are_restored_after_in_place_operations(self, x: Tensor) -> None:
+    def test_operations_that_change_their_input_are_refused(self, x: Tensor) -> None:
         def spoil(patches: Tensor, locations: Tensor) -> Tensor:
             patches.mul_(2)
             return x.clone()
@@ -155,7 +155,7 @@ class TestCheck:
         with pytest.raises(FailureError, match="changes its input"):
             Runner({"aggregate": spoil}, x).check("aggregate")
 
-    def test_number_of_patches_counts(self, x: Tensor) -> None:
+    def test_a_wrong_number_of_patches_is_refused(self, x: Tensor) -> None:
         runner = Runner({"four_patches": lambda image, labels: torch.rand(3, 1, 6, 6, 9)}, x)
         with pytest.raises(FailureError, match=r"expected torch.Size\(\[4, 1, 6, 6, 9\]\)"):
             runner.check("four_patches")

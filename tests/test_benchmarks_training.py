@@ -201,7 +201,9 @@ def quick_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 class TestRun:
     @pytest.mark.parametrize("name", RUN)
-    def test_numbers(self, quick_result: dict[str, Any], name: str) -> None:
+    def test_numbers_of_each_contender_are_valid(
+        self, quick_result: dict[str, Any], name: str
+    ) -> None:
         row = quick_result["rows"][RUN.index(name)]
         assert row["contender"] == name
         if row.get("failure", "").startswith("not installed"):
@@ -218,7 +220,7 @@ class TestRun:
     def test_ours_are_measured(self, quick_result: dict[str, Any]) -> None:
         assert not any("failure" in row for row in quick_result["rows"][:3])
 
-    def test_where_it_is_kept(self, quick_result: dict[str, Any]) -> None:
+    def test_path_of_the_stored_result(self, quick_result: dict[str, Any]) -> None:
         assert quick_result["suite"] == "training"
         assert records.path(quick_result).name.startswith("training--")
 
@@ -236,7 +238,7 @@ class TestRun:
             harness.run(SETUP, ["monai"])
         )
 
-    def test_module_that_is_not_there(self) -> None:
+    def test_a_missing_module_is_reported(self) -> None:
         with pytest.raises(FailureError, match="not installed: No module named"):
             replace(CONTENDERS["monai"], peer="absent").module()
 
@@ -267,7 +269,7 @@ class TestTable:
         assert "| **3.00, ahead of torchio_gpu** " in shown
         assert shown.count("**") == 2
 
-    def test_no_loss_is_not(self, rates: Callable[..., str]) -> None:
+    def test_a_gain_is_not_bold(self, rates: Callable[..., str]) -> None:
         assert "**" not in rates(none=9, torchio_gpu=2, monai=1, torchio1=1)
 
     def test_loss_to_one_that_augments_alike(self, rates: Callable[..., str]) -> None:

@@ -82,7 +82,7 @@ def test_copies_do_not_share_containers():
         assert s.history == []
 
 
-def test_batch_and_back():
+def test_conversion_to_a_batch_and_back():
     subjects = [subject(seed=n) for n in range(3)]
     batch = tio.SubjectsBatch.from_subjects(subjects)
     assert batch.batch_size == len(batch) == 3
@@ -100,7 +100,7 @@ def test_batch_and_back():
         batch.t9  # noqa: B018
 
 
-def test_batch_of_a_subclass_gives_it_back():
+def test_unbatching_keeps_the_class_of_subjects():
     class Patient(tio.Subject):
         pass
 

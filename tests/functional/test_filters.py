@@ -155,7 +155,7 @@ def test_anisotropy_is_sampling_at_slices_and_linear_interpolation():
     torch.testing.assert_close(out, torch.from_numpy(expected), atol=1e-13, rtol=0)
 
 
-def test_a_factor_of_one_changes_nothing_and_any_other_something():
+def test_a_factor_of_one_is_the_identity_and_others_are_not():
     x = volume((2, 1, 6, 7, 8))
     for options in ({}, {"antialias": True}, {"mode": "nearest"}):
         for axis in range(3):
@@ -174,7 +174,7 @@ def test_antialiased_slices_are_gaussian_means():
     np.testing.assert_allclose(line[4:95:9].numpy(), peaks, atol=1e-6)
 
 
-def test_hardly_thicker_slices_of_a_long_axis_are_finite():
+def test_factors_slightly_above_one_are_finite_on_a_long_axis():
     x = torch.rand(1, 1, 1, 1, 4000)
     out = F.anisotropy(x, 1.0002, antialias=True)
     assert torch.isfinite(out).all()

@@ -89,7 +89,7 @@ def test_axes_may_differ_by_sample(size):
 
 @pytest.mark.parametrize("ghosts", [2, 4, 8])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_point_has_as_many_replicas_as_asked_for_at_the_closed_form_amplitude(ghosts, axis):
+def test_ghosts_of_a_point_have_the_closed_form_amplitude(ghosts, axis):
     size, intensity, where = 64, 0.7, 5
     shape, place = [1, 1, 4, 4, 4], [0, 0, 1, 2, 3]
     shape[2 + axis], place[2 + axis] = size, where

@@ -489,7 +489,7 @@ def test_otsu_threshold_agrees_with_itk():
 
 
 @pytest.mark.parametrize("shift", [0.2, 1e-3])
-def test_a_map_near_voxel_centres_is_not_one_through_them(shift):
+def test_a_map_near_voxel_centres_is_interpolated(shift):
     x = torch.randn(1, 1, 6, 5, 4, dtype=torch.float64)
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[2, 3] = shift

@@ -63,10 +63,10 @@ def expected_mean(patches, locations, shape, mode):
     return weighted_mean(patches, locations[:, :3].numpy(), shape, mode)[0]
 
 
-class TestConstants:
+class TestConstantPatches:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize(("overlap", "shape"), GRIDS)
-    def test_stay(self, mode, overlap, shape):
+    def test_are_kept(self, mode, overlap, shape):
         at = grid(shape, 16, overlap)
         half = tuple((n + 1) // 2 for n in shape)
         for dtype, (size, out) in itertools.product(DTYPES, ((16, None), (8, half))):
@@ -80,7 +80,7 @@ class TestConstants:
             assert error <= {torch.float32: 1e-6, torch.float64: 1e-13}.get(dtype, 0), dtype
 
     @pytest.mark.parametrize("mode", MEANS)
-    def test_stay_where_many_patches_overlap(self, mode):
+    def test_are_kept_where_many_patches_overlap(self, mode):
         """A thousand patches overlap, and the last one of the batch lies elsewhere."""
         at = torch.tensor([[0, 0, 0, 4, 4, 4]]).repeat(1001, 1)
         at[-1] += 8
@@ -91,7 +91,7 @@ class TestConstants:
         assert ((out[:, :4, :4, :4] / 0.1 - 1).abs() <= 1e-6).all()
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_stay_where_the_output_is_rounded_up(self, mode):
+    def test_are_kept_where_the_output_is_rounded_up(self, mode):
         """A stride of 4 makes 17 voxels of 65, and 4 of 16: patches end where others begin."""
         at = grid((65, 16, 16), 16, 0)
         aggregator = tio.PatchAggregator((65, 16, 16), mode, 0, (17, 4, 4))
@@ -198,7 +198,7 @@ class TestTypes:
         torch.testing.assert_close(average.double(), expected, rtol=0, atol=4e-5)
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_output_outside_of_inference_mode_of_a_batch_inside(self, mode):
+    def test_batches_may_be_added_in_inference_mode(self, mode):
         patches = predictions(len(LOCATIONS), SIZE)
         aggregator = tio.PatchAggregator(SHAPE, mode, OVERLAP)
         with torch.inference_mode():

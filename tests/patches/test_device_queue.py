@@ -264,7 +264,7 @@ class TestEpoch:
 class TestVolumeTransforms:
     """Volume transforms are applied once for all patches of a volume."""
 
-    def test_once_for_several_patches(self):
+    def test_are_applied_once_for_several_patches(self):
         calls = []
 
         def spy(x):

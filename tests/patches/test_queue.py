@@ -462,7 +462,7 @@ class TestFailures:
         assert list(queue) == []
         assert queue.statistics.skipped == 3
 
-    def test_of_items_that_are_no_subject_or_missing(self):
+    def test_name_missing_items_and_items_of_other_types(self):
         words = error_of(lambda: list(tio.Queue(TensorDataset(torch.ones(3)), PATCHES, 8, 2)))
         assert "TypeError: subjects must be Subjects, got tuple" in words
         queue = tio.Queue(numbered_subjects(), PATCHES, 8, 2, subject_sampler=[0, 99])

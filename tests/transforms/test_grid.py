@@ -374,7 +374,7 @@ def test_the_inverse_restores_the_grid(make):
         assert again.space.distance_mm(make()(elsewhere).other.space) < 1e-9
 
 
-def test_p_decides_for_the_whole_batch(make):
+def test_p_must_not_change_the_shape_of_some_samples(make):
     subjects = [subject(seed=n) for n in range(6)]
     torch.manual_seed(0)
     shape = make()(subjects[0]).t1.shape

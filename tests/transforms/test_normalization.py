@@ -373,7 +373,7 @@ def test_a_dtype_target_is_serializable():
     assert To(torch.float16).target is torch.float16
 
 
-def test_arguments_are_attributes_of_the_same_name():
+def test_positional_arguments_become_attributes():
     rescale = RescaleIntensity(3, 90, above_mean, 5)
     assert rescale.out_min_max == (-3, 3)
     assert rescale.percentiles == (0, 90)

@@ -126,7 +126,7 @@ def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
     assert not never.history[0][0].params.made
 
 
-def test_the_image_name_may_be_none_but_no_other_value():
+def test_a_new_image_may_replace_none_but_no_other_value():
     s = tio.Subject(seg=labelled_subject().seg, t1=None, age=4)
     assert tio.RandomLabelsToImage(image_key="t1")(s).t1.shape == s.seg.shape
     with pytest.raises(ValueError, match="must create an image of a new name, the subject has a"):
@@ -184,7 +184,7 @@ def test_dicts_and_datasets_receive_the_image():
         tio.RandomLabelsToImage()(labels)
 
 
-def test_given_labels_need_no_look_at_the_voxels():
+def test_given_labels_run_on_the_meta_device():
     data = torch.empty(2, 1, 6, 6, 6, device="meta", dtype=torch.uint8)
     batch = tio.SubjectsBatch({"seg": tio.ImagesBatch(data, kind="label")})
     for transform in (
@@ -289,7 +289,7 @@ class TestShares:
         assert out.tolist() == pytest.approx([10, 32.5, 7, 7])
 
     @pytest.mark.parametrize("odd", [float("nan"), 1.0000001, -1e-9, 1.1])
-    def test_invalid_shares_are_clipped(self, odd):
+    def test_nan_and_out_of_range_shares_are_kept(self, odd):
         shares = torch.tensor([odd, 0.75, 0.25, 0.1]).view(1, 1, 1, 4)
         made = tio.LabelsToImage("seg", mean=[10, 100], std=[0, 0])
         out = made(tio.Subject(seg=tio.LabelMap(shares))).image_from_labels.data.flatten()
