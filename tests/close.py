@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def assert_close(actual: Tensor, expected: Tensor, *, share: float, reason: str) -> None:
-    """Largest difference is at most a share of the expected values' range.
+    """Assert that the largest difference is at most a share of the range of the expected values.
 
     Args:
-        actual: What came out.
-        expected: What should have.
+        actual: Computed values.
+        expected: Expected values.
         share: Tolerated difference over (max - min) of ``expected``, or over its size if flat.
-        reason: Where a difference may come from.
+        reason: Source of the tolerated difference.
     """
     assert actual.shape == expected.shape, (tuple(actual.shape), tuple(expected.shape))
     actual, expected = actual.double(), expected.double()
@@ -24,5 +24,5 @@ def assert_close(actual: Tensor, expected: Tensor, *, share: float, reason: str)
 
 
 def interior(x: Tensor, margin: int) -> Tensor:
-    """A volume without its outer voxels, whose neighbours outside differ between conventions."""
+    """Return a volume without its outer voxels, at which conventions of borders differ."""
     return x[..., margin:-margin, margin:-margin, margin:-margin]

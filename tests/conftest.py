@@ -17,7 +17,7 @@ from torchio_gpu.random import gaussian
 
 @pytest.fixture(autouse=True)
 def _locale() -> Iterator[None]:
-    """Writing DICOM by SimpleITK sets it to "C", by which text opened later would be ASCII."""
+    """Restore the locale: SimpleITK sets it to "C" when it writes DICOM, which makes text ASCII."""
     before = locale.setlocale(locale.LC_ALL)
     yield
     locale.setlocale(locale.LC_ALL, before)
@@ -25,7 +25,7 @@ def _locale() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory that nobody has written reads as NaN, so that a forgotten voxel shows."""
+    """Fill uninitialized memory with NaN, so that a voxel that was not written is detected."""
     empty = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -51,13 +51,13 @@ def _seed() -> None:
     ]
 )
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """Where kernels run: on a GPU, or on a CPU in Triton's interpreter."""
+    """Device on which kernels run: a GPU, or a CPU in Triton's interpreter."""
     return torch.device(request.param)
 
 
 @pytest.fixture
 def noise_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let plain torch make the noise of kernels on a CPU, too, where it makes other noise."""
+    """Make plain torch compute the noise of kernels on a CPU, where its own noise differs."""
     monkeypatch.setattr(gaussian, "HOST", ())
 
 

@@ -1,4 +1,4 @@
-"""Whether kernels are interpreted, and marks of tests that need a GPU."""
+"""Marks of tests that need a GPU or Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-#: Whether kernels run in Triton's interpreter.
+#: Kernels run in Triton's interpreter.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 needs_gpu = pytest.mark.skipif(
     INTERPRETED or not torch.cuda.is_available(),

@@ -1,4 +1,4 @@
-"""The harness: does it time what it says, notice what is slow or wrong, and show losses?"""
+"""Benchmark harness: times, detection of slow and wrong results, and tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STATISTICS = {"median_ms", "q1_ms", "q3_ms", "min_ms", "repeats"}
 
 
 class Clock:
-    """Stands still but for the operations that say how long they took."""
+    """Clock that advances only by the given times of operations."""
 
     now = 0.0
 
@@ -42,7 +42,7 @@ class Clock:
         return self.now
 
     def op(self, *seconds: float) -> Callable[[Tensor], Tensor]:
-        """An operation that takes these times in turn, then the last again and again."""
+        """Return an operation that takes these times in turn and then repeats the last."""
         left = list(seconds)
 
         def call(x: Tensor) -> Tensor:
@@ -52,20 +52,20 @@ class Clock:
         return call
 
 
-class Player:
-    """A contender whose calls take a given time, and who writes down its turns."""
+class StubContender:
+    """Contender whose calls take a given time and are logged."""
 
     ops = ("copy", "op")
 
-    def __init__(self, name: str, seconds: float, diary: list[str]) -> None:
-        self.name, self.seconds, self.diary = name, seconds, diary
+    def __init__(self, name: str, seconds: float, log: list[str]) -> None:
+        self.name, self.seconds, self.log = name, seconds, log
 
     def check(self, op: str) -> str | None:
         return None
 
     def turn(self, op: str, calls: int) -> list[float]:
         if op == "op":
-            self.diary.append(self.name)
+            self.log.append(self.name)
         return [self.seconds if op == "op" else 0.001] * calls
 
 
@@ -89,32 +89,34 @@ def test_turn_times_each_call(x: Tensor) -> None:
     assert runner.turn("quick", 2) == pytest.approx([0.01, 0.02])
 
 
-def test_contenders_take_turns_and_slow_ones_fewer() -> None:
-    diary: list[str] = []
-    players = {name: Player(name, s, diary) for name, s in (("a", 0.1), ("b", 0.1), ("c", 4.0))}
+def test_contenders_alternate_and_slow_ones_are_called_less() -> None:
+    log: list[str] = []
+    players = {
+        name: StubContender(name, s, log) for name, s in (("a", 0.1), ("b", 0.1), ("c", 4.0))
+    }
     rows = {row["contender"]: row for row in harness.measure(players, "op", 6, budget=8)}
     # After a warm-up each; that of the slow one counts, and its other calls are spread.
-    assert "".join(diary[3:]) == "ababababcababc"
+    assert "".join(log[3:]) == "ababababcababc"
     assert [rows[name]["repeats"] for name in ("copy", "a", "b", "c")] == [6, 6, 6, 3]
     assert rows["c"]["copies"] == 4000
 
 
-def test_many_calls_are_shared_out_among_rounds() -> None:
-    diary: list[str] = []
-    (_, row) = harness.measure({"a": Player("a", 0.001, diary)}, "op", 100)
+def test_many_calls_are_distributed_over_rounds() -> None:
+    log: list[str] = []
+    (_, row) = harness.measure({"a": StubContender("a", 0.001, log)}, "op", 100)
     assert row["repeats"] == 100
-    assert len(diary) == harness.ROUNDS + 1
+    assert len(log) == harness.ROUNDS + 1
 
 
-def test_planted_slow_contender_is_seen(x: Tensor) -> None:
+def test_a_slow_contender_is_detected(x: Tensor) -> None:
     clock = Clock()
-    ours, slow = ({"op": clock.op(seconds)} for seconds in (0.3, 0.9))
-    contenders = {"ours": Runner(ours, x, clock=clock), "slow": Runner(slow, x, clock=clock)}
+    fast, slow = ({"op": clock.op(seconds)} for seconds in (0.3, 0.9))
+    contenders = {"fast": Runner(fast, x, clock=clock), "slow": Runner(slow, x, clock=clock)}
     _, first, second = harness.measure(contenders, "op", 4)
     assert second["median_ms"] == pytest.approx(3 * first["median_ms"])
 
 
-def test_planted_slow_contender_is_seen_in_real_time() -> None:
+def test_a_slow_contender_is_detected_in_real_time() -> None:
     x = torch.rand(1, 1, 48, 48, 48)
 
     def often(x: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ def test_failing_contender_is_marked_and_the_others_measured(
 
 
 def _fill(labels: Tensor) -> Tensor:
-    """An honest image: another number for each label."""
+    """Return a valid image: a number for each label."""
     return labels.float() + 0.5
 
 
@@ -268,7 +270,7 @@ def test_operations_with_inputs_of_their_own_are_measured_once() -> None:
 
 
 def test_own_input_is_not_compared_with_a_copy_of_the_batch() -> None:
-    class Loaded(Player):
+    class Loaded(StubContender):
         ops = ("copy", "flip", "prep6")
 
         def load(self, workload: str) -> None:
@@ -385,7 +387,7 @@ torch.save(results, path)
 
 
 def _results(peer: str, path: Path) -> dict[str, Tensor]:
-    """What a peer makes of the same input by operations that are not random."""
+    """Results of a peer for the same input, by operations without random numbers."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _RESULTS, peer, str(path), *FIXED],
         cwd=ROOT,
@@ -400,21 +402,23 @@ def _results(peer: str, path: Path) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """What this library makes of it."""
+def our_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Results of this library for that input."""
     return _results(harness.OURS, tmp_path_factory.mktemp("results") / "ours.pt")
 
 
 @pytest.mark.parametrize("peer", [*INSTALLED[1:], "torchio_gpu_whole"])
-def test_peers_do_the_same_work(peer: str, ours: dict[str, Tensor], tmp_path: Path) -> None:
-    assert set(ours) == set(FIXED)
+def test_peers_do_the_same_work(peer: str, our_results: dict[str, Tensor], tmp_path: Path) -> None:
+    assert set(our_results) == set(FIXED)
     for op, result in _results(peer, tmp_path / "theirs.pt").items():
         # MONAI divides by n where others do by n - 1.
         atol = 1 / 6144 if (peer, op) == ("monai", "z_normalization") else 1e-5
-        torch.testing.assert_close(result, ours[op], rtol=0, atol=atol, msg=lambda m, op=op: op + m)
+        torch.testing.assert_close(
+            result, our_results[op], rtol=0, atol=atol, msg=lambda m, op=op: op + m
+        )
 
 
-def test_memory_is_measured_of_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_of_the_requested_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "MEMORY", {"cpu": ("W0",)})
     options = harness.Options(
         pythons={harness.OURS: sys.executable, "scipy": sys.executable},
@@ -443,11 +447,13 @@ def test_contender_that_fails_later_is_marked(x: Tensor) -> None:
     assert row == {"op": "op", "contender": "a", "failure": "RuntimeError: tired"}
 
 
-def test_contender_without_the_operation_sits_out(x: Tensor) -> None:
+def test_a_contender_without_the_operation_is_skipped(x: Tensor) -> None:
     assert harness.measure({"a": Runner({}, x)}, "op", 2) == []
 
 
-def test_interpreters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpreters_are_read_from_options_and_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(environments, "FOLDER", tmp_path)  # where nothing is built
     environment = {remote.VARIABLE: "torchio2=here,monai=there"}
     assert remote.interpreters(["monai=elsewhere"], environment) == {
@@ -532,8 +538,8 @@ def _row(op: str, contender: str, median: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def made_up() -> dict[str, Any]:
-    """A result with round numbers that nobody measured."""
+def synthetic_result() -> dict[str, Any]:
+    """Synthetic result with round numbers."""
     facts = {"version": "9.9", "python": "3.12.0", "torch": "2.0"}
     return {
         "suite": "made-up",
@@ -567,8 +573,8 @@ def made_up() -> dict[str, Any]:
     }
 
 
-def test_table_shows_ratios_losses_and_failures(made_up: dict[str, Any]) -> None:
-    text = tables.tables(made_up)
+def test_table_shows_ratios_losses_and_failures(synthetic_result: dict[str, Any]) -> None:
+    text = tables.tables(synthetic_result)
     lines = text.splitlines()
     assert "| flip | 10.0 (10.0-10.0) | 5.00 | 40.0 (40.0-40.0) 4.00x |" in lines
     assert "| noise | 10.0 (10.0-10.0) | 1.25 | 5.00 (5.00-5.00) **0.500x ahead of us** |" in lines

@@ -1,4 +1,4 @@
-"""The gate: does it notice what became slower, and nothing else?"""
+"""Performance gate: slowdowns are detected, and other changes ignored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmarks.versus.workloads import OPS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Clock:
-    """Calls take what they are said to take, in seconds, times a noise that repeats itself."""
+class StubClock:
+    """Clock on which calls take given seconds times a periodic noise."""
 
     def __init__(self, costs: dict[str, float]) -> None:
         self.costs, self.n = costs, 0
@@ -30,10 +30,10 @@ class Clock:
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What each operation costs on a machine that does not exist."""
+    """Cost of each operation on a simulated machine."""
     found = {"copy": 1.0, "exponential": 2.0, "sampling": 4.0, "flip": 1.0, "gamma": 6.0}
     found["pipe6"] = 50.0
-    clock = Clock(found)
+    clock = StubClock(found)
     monkeypatch.setattr(check.Runner, "check", lambda self, op: None)
     monkeypatch.setattr(check.Runner, "turn", lambda self, op, calls: clock.turn(op, calls))
     return found
@@ -47,7 +47,7 @@ def verdicts(stored: dict[str, Any]) -> dict[tuple[str, str], str]:
     return {(row["batch"], row["op"]): row["verdict"] for row in rows}
 
 
-def test_a_slowdown_is_noticed_where_it_is(costs):
+def test_a_slowdown_is_attributed_to_its_operation(costs):
     stored = check.store(OURS, "cpu", 1)
     assert set(verdicts(stored).values()) == {"same"}
     costs["gamma"] *= 1.5
@@ -58,22 +58,22 @@ def test_a_slowdown_is_noticed_where_it_is(costs):
     assert verdicts(stored)["96³", "gamma"] == "faster"
 
 
-def test_a_slower_machine_is_none(costs):
-    """All times double: no ratio changes."""
+def test_a_slower_machine_is_no_slowdown(costs):
+    """Ratios do not change if every time doubles."""
     stored = check.store(OURS, "cpu", 1)
     for op in costs:
         costs[op] *= 2
     assert set(verdicts(stored).values()) == {"same"}
 
 
-def test_a_ratio_is_of_the_geometric_mean_of_the_pace(costs):
+def test_ratios_are_relative_to_the_geometric_mean_of_the_reference(costs):
     stored = check.store(OURS, "cpu", 1)
     ratio = {row["op"]: row["ratio"] for row in stored["rows"] if row["batch"] == "96³"}
     assert ratio["gamma"] == pytest.approx(6 / 2, rel=0.1)
     assert ratio["flip"] == pytest.approx(1 / 2, rel=0.1)
 
 
-def test_bands_are_as_wide_as_the_passes_were_apart(costs, monkeypatch):
+def test_bands_follow_the_spread_of_the_passes(costs, monkeypatch):
     passes = iter([{"flip": r, "gamma": 1.0} for r in (1.0, 1.1, 1.0, 1.6, 0.8)] * 2)
     monkeypatch.setattr(check, "ratios", lambda *_: next(passes))
     monkeypatch.setattr(check, "PASSES", 5)
@@ -83,7 +83,7 @@ def test_bands_are_as_wide_as_the_passes_were_apart(costs, monkeypatch):
     assert rows[1] == {"batch": "96³", "op": "gamma", "ratio": 1.0, "band": check.LEAST}
 
 
-def test_one_bad_moment_is_measured_again(costs, monkeypatch):
+def test_a_single_disturbance_is_measured_again(costs, monkeypatch):
     stored = check.store(OURS, "cpu", 1)
     bad = iter([3.0])
     once = check.ratios
@@ -96,13 +96,13 @@ def test_one_bad_moment_is_measured_again(costs, monkeypatch):
     assert set(verdicts(stored).values()) == {"same"}
 
 
-def test_all_that_is_checked_exists():
+def test_checked_operations_exist():
     for setting in check.SETTINGS.values():
         assert set(setting.ops) <= set(OPS)
         assert setting.ops
 
 
-def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(monkeypatch):
+def test_a_missing_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [machine.device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(FailureError, match="there is no GPU that torch can use"):
@@ -121,8 +121,8 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_planted_slowdown_fails_the_command(tmp_path):
-    """The real thing. A planted operation is called twice; its band is set by hand, since the
+def test_a_slowdown_fails_the_command(tmp_path):
+    """Run the command. A planted operation is called twice; its band is set by hand, since the
     machine that runs tests is not quiet."""
     file = tmp_path / "stored.json"
     done = run("--store", "--ops", "motion", "--against", str(file))

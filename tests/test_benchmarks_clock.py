@@ -1,4 +1,4 @@
-"""Clocks of a GPU, on a GPU that is made up: is all work queued before the first event?"""
+"""GPU timing on a simulated GPU: work is queued before the first event."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks import clock, waits
 HOST, DEVICE = 3.0, 0.5
 
 
-class Gpu:
-    """A device that works through a queue, and a host that fills it, each with its own time."""
+class StubGpu:
+    """Simulated device with a queue, and a host that fills it, each with its own clock."""
 
     def __init__(self) -> None:
         self.host = self.device = 0.0  # ms
@@ -46,8 +46,8 @@ class Gpu:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    made_up = Gpu()
+def gpu(monkeypatch: pytest.MonkeyPatch) -> StubGpu:
+    made_up = StubGpu()
     monkeypatch.setattr(torch.cuda, "synchronize", made_up.synchronize)
     monkeypatch.setattr(torch.cuda, "_sleep", made_up.sleep)
     monkeypatch.setattr(torch.cuda, "Event", made_up.event)
@@ -55,7 +55,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return made_up
 
 
-def test_the_device_is_timed_not_the_host(gpu: Gpu) -> None:
+def test_device_time_excludes_host_time(gpu: StubGpu) -> None:
     time = clock.on_device([gpu.call] * 4, repeats=3)
     assert time.seconds == pytest.approx([DEVICE / 1000] * 3)
     assert not time.late
@@ -68,7 +68,7 @@ def test_the_device_is_timed_not_the_host(gpu: Gpu) -> None:
     assert first.elapsed_time(last) >= HOST
 
 
-def test_a_call_that_waits_is_told(gpu: Gpu) -> None:
+def test_a_synchronizing_call_is_reported(gpu: StubGpu) -> None:
     def waiting() -> None:
         gpu.call()
         gpu.synchronize()
@@ -76,7 +76,7 @@ def test_a_call_that_waits_is_told(gpu: Gpu) -> None:
     assert clock.on_device([waiting], repeats=2).late
 
 
-def test_a_sleep_that_was_too_short_is_made_longer(gpu: Gpu, monkeypatch) -> None:
+def test_a_too_short_sleep_is_extended(gpu: StubGpu, monkeypatch) -> None:
     slow = iter([1, 5, 1, 1, 1, 1, 1, 1])
 
     def call() -> None:
@@ -88,7 +88,7 @@ def test_a_sleep_that_was_too_short_is_made_longer(gpu: Gpu, monkeypatch) -> Non
     assert not time.late
 
 
-def test_host_and_end_to_end(gpu: Gpu) -> None:
+def test_host_and_end_to_end(gpu: StubGpu) -> None:
     assert clock.host(gpu.call, cuda=True) == pytest.approx(HOST / 1000)
     assert clock.end_to_end(gpu.call, cuda=True) == pytest.approx((HOST + DEVICE) / 1000)
 
@@ -101,8 +101,8 @@ def test_inputs_are_rotated_through_more_than_the_cache(size, number, monkeypatc
     assert clock.rotations(size, "cpu") == 1
 
 
-def test_refused_waits_end_however_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch warns when the mode is set: as an error, that would leave it set for good."""
+def test_the_synchronization_mode_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting the mode warns; as an error, the warning would leave it set."""
     import warnings
 
     modes: list[str] = []

@@ -1,4 +1,4 @@
-"""The table of features: do its probes run, and does a broken one show?"""
+"""Table of features: probes run, and a broken probe is shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HERE = ("torchio_gpu", "torchio1", "monai")
 
 @cache
 def _columns() -> dict[str, dict[str, Any]]:
-    """What they are found to do, asked as the command asks them, two at a time."""
+    """Return the answers of each library, asked as by the command, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda name: run.one(name, sys.executable), HERE)
         return dict(zip(HERE, found, strict=True))
@@ -42,7 +42,7 @@ def _columns() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module", params=HERE)
 def column(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """One of them."""
+    """Answers of one library."""
     found = _columns()[request.param]
     why = found.get("failure", "")
     if request.param != "torchio_gpu" and ("No module named" in why or "is asked for" in why):
@@ -57,8 +57,8 @@ def test_no_probe_fails(column: dict[str, Any]) -> None:
     assert not failed
 
 
-def test_no_probe_of_ours_is_wrong() -> None:
-    """What this library says of itself in the README; what it does not do is said, too."""
+def test_probes_of_this_library_give_the_expected_answers() -> None:
+    """Answers of this library in the README, including the features it lacks."""
     ours = _columns()["torchio_gpu"]["cells"]
     outcomes = {key: ours[key]["outcome"] for key in QUESTIONS}
     lacking = {"points", "cache", "dropout", "mixing", "networks", "models"}
@@ -120,7 +120,7 @@ def test_plain_answers() -> None:
 
 
 def _result(**answers: Answer) -> dict[str, Any]:
-    """Of two libraries, one of which answers so, and is asked nothing else."""
+    """Return a result of two libraries; the second one gives these answers."""
     rest = {key: {"outcome": "yes", "note": "", "by": "script"} for key in ROWS}
     rest |= {key: {"outcome": "fact", "note": "7", "by": "script"} for key in FACTS}
     other = rest | {key: vars(answer) for key, answer in answers.items()}
@@ -139,7 +139,7 @@ def _result(**answers: Answer) -> dict[str, Any]:
     }
 
 
-def test_text_of_a_made_up_result() -> None:
+def test_text_of_a_synthetic_result() -> None:
     answers = {
         "batch": no("a | b"),
         "motion": lacks(ABSENT),
@@ -165,7 +165,7 @@ def test_text_of_a_made_up_result() -> None:
         assert question.asked in asked()
 
 
-def test_checks_see_what_is_wrong() -> None:
+def test_checks_detect_wrong_results() -> None:
     def alike(x: Tensor) -> Tensor:
         return x + torch.rand(())
 
@@ -191,7 +191,7 @@ def _blur(x: Tensor) -> Tensor:
     return (x + x.roll(1, 1)) / 2
 
 
-def test_a_second_interpolation_is_seen() -> None:
+def test_a_second_interpolation_is_detected() -> None:
     def once(x: Tensor) -> Tensor:
         for axis in (1, 2, 3):  # at a third of a voxel: 5/9 of the variance is left along each
             x = (2 * x + x.roll(1, axis)) / 3
@@ -215,7 +215,7 @@ def test_command_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFix
         main(["--peer", "kornia"])
 
 
-def test_our_module_is_public() -> None:
+def test_the_probe_module_of_this_library_is_documented() -> None:
     module = importlib.import_module("benchmarks.features.libraries.torchio_gpu")
     assert module.NAME == "torchio_gpu"
     assert inspect.getdoc(module)

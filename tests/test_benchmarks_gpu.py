@@ -1,4 +1,4 @@
-"""Steps for a machine with a GPU, as far as they can be seen without one."""
+"""Steps of the GPU benchmarks, as far as they can be tested without a GPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def part(
 
 
 @interpreted
-def test_rehearsal_leaves_all_results(tmp_path: Path) -> None:
+def test_rehearsal_writes_all_results(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [*SCRIPT, "--rehearse"], env=environment(tmp_path), capture_output=True, encoding="utf-8"
@@ -75,7 +75,7 @@ def test_rehearsal_leaves_all_results(tmp_path: Path) -> None:
     assert "(tests red)" not in text
 
 
-def test_killed_between_steps_results_are_whole(tmp_path: Path) -> None:
+def test_results_are_complete_if_killed_between_steps(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*SCRIPT, "--rehearse"],
         env=environment(tmp_path),
@@ -96,8 +96,8 @@ def test_killed_between_steps_results_are_whole(tmp_path: Path) -> None:
         assert json.loads(file.read_text(encoding="utf-8"))["suite"] == "gpu"
 
 
-def test_no_step_stops_another(tmp_path: Path) -> None:
-    """A first step that fails, and no time for any after the second."""
+def test_a_failing_step_does_not_stop_others(tmp_path: Path) -> None:
+    """The first step fails, and the time ends after the second."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\ncase "$*" in *versions*) exit 3;; *) sleep 3;; esac\n')
     python.chmod(0o755)
@@ -133,7 +133,7 @@ def test_all_jobs_run() -> None:
         assert row["end_to_end"]["median_ms"] > 0
 
 
-def test_planted_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_check_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> None:
         raise ValueError("no luck")
 
@@ -178,7 +178,7 @@ def test_tables_show_budgets_and_the_share_of_the_bound() -> None:
     assert "Triton 3.6.0" in text
 
 
-def test_red_tests_mark_every_number() -> None:
+def test_failed_tests_mark_every_number() -> None:
     text = tables.text(joined([part(tests=GREEN)]))
     assert "tests red" not in text
     assert "(untested)" in tables.text(joined([part()]))
@@ -236,7 +236,7 @@ def test_runs_are_joined_by_machine_and_card(tmp_path: Path) -> None:
     }
 
 
-def test_pages_show_each_card_by_itself() -> None:
+def test_pages_show_each_card_separately() -> None:
     one, other = joined([part(tests=GREEN)]), joined([part(gpu="NVIDIA H100", tests=RED)])
     found = report.kept([one, other])
     shown = report.sections(found)["gpu"]
@@ -263,7 +263,7 @@ def test_counters_of_the_profiler_are_read() -> None:
 
 
 @interpreted
-def test_smoke_sees_a_wrong_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smoke_test_detects_a_wrong_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgets(x: torch.Tensor) -> torch.Tensor:
         out = torch.empty(x.shape, dtype=x.dtype)
         out[..., 1:] = x[..., 1:]
@@ -305,6 +305,6 @@ def test_bare_machine_skips_tests_that_need_more(tmp_path: Path) -> None:
     for word, name in (("ERROR", "needed"), ("FAILED", "wrong"), ("PASSED", "right")):
         assert any(line.startswith(word) and f"test_{name}.py" in line for line in lines), name
     for package, name in (("nibabel", "optional"), ("SimpleITK", "later")):
-        told = [line for line in lines if f"{package} is not installed" in line]
-        assert any(line.startswith("SKIPPED") and f"test_{name}.py" in line for line in told)
+        reasons = [line for line in lines if f"{package} is not installed" in line]
+        assert any(line.startswith("SKIPPED") and f"test_{name}.py" in line for line in reasons)
         assert not any(line.startswith(("ERROR", "FAILED")) and name in line for line in lines)

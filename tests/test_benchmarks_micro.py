@@ -1,4 +1,4 @@
-"""The small pieces run, and their result can be shown."""
+"""Microbenchmarks run, and their result can be shown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks import micro
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_pieces_run_and_their_times_are_told():
-    """All of them once, one of them timed: pytest-benchmark wants a process of its own."""
+def test_microbenchmarks_run_and_report_their_times():
+    """Run each once and time one, in a process of its own, which pytest-benchmark needs."""
     code = "from benchmarks import micro; status, result = micro.run({options}); "
     every = code.format(options=["--benchmark-disable"]) + "assert status == 0, status"
     one = code.format(options=["-k", "seeds_of_a_batch"]) + (

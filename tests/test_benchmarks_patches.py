@@ -1,4 +1,4 @@
-"""Patches in the benchmarks: are they those of the batch, and is it seen if they are not?"""
+"""Benchmarks of patches: inputs, workloads, and detection of wrong results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from benchmarks.versus.worker import Runner
 EPS = torch.finfo(torch.float32).eps
 
 
-class Player:
-    """A contender whose calls take a given time, and with whose results something may be wrong."""
+class StubContender:
+    """Contender whose calls take a given time and may have a wrong result."""
 
     ops = ("copy", "op")
 
-    def __init__(self, seconds: float, remark: str | None = None, tires: bool = False) -> None:
-        self.seconds, self.remark, self.tires = seconds, remark, tires
+    def __init__(
+        self, seconds: float, remark: str | None = None, fails_later: bool = False
+    ) -> None:
+        self.seconds, self.remark, self.fails_later = seconds, remark, fails_later
         self.calls = 0
 
     def check(self, op: str) -> str | None:
@@ -34,7 +36,7 @@ class Player:
         if op == "copy":
             return [0.001] * calls
         self.calls += calls
-        if self.tires:
+        if self.fails_later:
             raise FailureError("tired")
         return [self.seconds] * calls
 
@@ -53,7 +55,7 @@ class TestInputs:
         assert torch.equal(locations, grid.locations)
         assert torch.equal(patches, torch.stack([patch.image.data for patch in grid]))
 
-    def test_patches_are_those_that_tables_speak_of(self) -> None:
+    def test_numbers_of_patches_are_those_of_the_tables(self) -> None:
         size = w.WORKLOADS["P"].shape[2:]
         assert w.patch_and_overlap(size) == ((64, 64, 64), (16, 16, 16))
         assert w.training_patch(size) == (96, 96, 96)
@@ -68,7 +70,7 @@ class TestInputs:
         assert torch.equal(labels, inputs.labels_of(x)[0])
         assert image.shape == labels.shape
 
-    def test_network_hands_out_four_at_a_time(self, x: Tensor) -> None:
+    def test_network_outputs_come_in_batches_of_four(self, x: Tensor) -> None:
         patches, locations = inputs.inputs("patches", x)
         batches = list(four_by_four(patches[:9], locations[:9]))
         assert [len(batch) for batch, _ in batches] == [4, 4, 1]
@@ -76,7 +78,7 @@ class TestInputs:
         assert torch.equal(torch.cat([where for _, where in batches]), locations[:9])
 
 
-class TestWhereMeasured:
+class TestWorkloads:
     def test_operations_on_patches_have_a_workload_of_their_own(self) -> None:
         for workload in w.WORKLOADS.values():
             taken = {op for op in w.OPS if workload.takes(op)}
@@ -89,8 +91,8 @@ class TestWhereMeasured:
             assert sum(w.WORKLOADS[name].takes("aggregate") for name in names) == 1
             assert sum(w.WORKLOADS[name].takes("pipe6") for name in names) == 1
 
-    def test_no_workload_is_loaded_for_nothing(self) -> None:
-        class Unloaded(Player):
+    def test_unused_workloads_are_not_loaded(self) -> None:
+        class Unloaded(StubContender):
             def load(self, workload: str) -> None:
                 raise AssertionError(workload)
 
@@ -111,7 +113,7 @@ class TestWhereMeasured:
 
 
 class TestCheck:
-    """What should be the batch again."""
+    """Check of results that must equal the batch."""
 
     def test_right_result_is_accepted(self, x: Tensor) -> None:
         ops = {"aggregate": lambda patches, locations: x.clone(), "infer_hann": torch.clone}
@@ -124,7 +126,7 @@ class TestCheck:
         remark = Runner({"infer_hann": lambda x: x + off}, x).check("infer_hann")
         assert (remark is None) == right
 
-    def test_wrong_result_is_remarked_upon(self, x: Tensor) -> None:
+    def test_a_wrong_result_gets_a_remark(self, x: Tensor) -> None:
         def wrong(x: Tensor) -> Tensor:
             y = x.clone()
             y[..., :6] += 0.5
@@ -145,7 +147,7 @@ class TestCheck:
         with pytest.raises(FailureError, match=reason):
             Runner({"aggregate": wrong}, x).check("aggregate")
 
-    def test_patches_are_given_as_they_were(self, x: Tensor) -> None:
+    def test_operations_that_change_their_input_are_refused(self, x: Tensor) -> None:
         def spoil(patches: Tensor, locations: Tensor) -> Tensor:
             patches.mul_(2)
             return x.clone()
@@ -153,7 +155,7 @@ class TestCheck:
         with pytest.raises(FailureError, match="changes its input"):
             Runner({"aggregate": spoil}, x).check("aggregate")
 
-    def test_number_of_patches_counts(self, x: Tensor) -> None:
+    def test_a_wrong_number_of_patches_is_refused(self, x: Tensor) -> None:
         runner = Runner({"four_patches": lambda image, labels: torch.rand(3, 1, 6, 6, 9)}, x)
         with pytest.raises(FailureError, match=r"expected torch.Size\(\[4, 1, 6, 6, 9\]\)"):
             runner.check("four_patches")
@@ -172,7 +174,11 @@ class TestCheck:
 
 class TestMeasure:
     def test_remark_goes_with_the_time(self) -> None:
-        players = {"a": Player(0.1), "b": Player(0.1, "is wrong"), "c": Player(1, "is wrong", True)}
+        players = {
+            "a": StubContender(0.1),
+            "b": StubContender(0.1, "is wrong"),
+            "c": StubContender(1, "is wrong", True),
+        }
         rows = {row["contender"]: row for row in harness.measure(players, "op", 2)}
         assert rows["b"]["remark"] == "is wrong"
         assert rows["b"]["repeats"] == 2
@@ -181,8 +187,8 @@ class TestMeasure:
 
     @pytest.mark.parametrize(("seconds", "repeats"), [(7.0, 3), (9.0, 1)])
     def test_slowest_are_called_once(self, seconds: float, repeats: int) -> None:
-        slow = Player(seconds)
-        rows = harness.measure({"a": Player(0.1), "slow": slow}, "op", 6, budget=8)
+        slow = StubContender(seconds)
+        rows = harness.measure({"a": StubContender(0.1), "slow": slow}, "op", 6, budget=8)
         assert rows[-1]["repeats"] == slow.calls == repeats
         assert rows[-1]["median_ms"] == 1000 * seconds
         assert rows[-2]["repeats"] == 6

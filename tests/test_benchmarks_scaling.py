@@ -1,4 +1,4 @@
-"""Growth, profiles and pictures: do they run, and say what they saw?"""
+"""Scaling benchmarks, profiles and pictures run and report their results."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_sizes_have_every_operation_on_a_batch() -> None:
     assert {"affine", "motion", "remap_labels", "one_hot", "rescale", "infer_hann"} <= names
 
 
-def test_memory_is_measured_where_it_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four copies at once, beside the result."""
+def test_memory_is_measured_if_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four copies exist at once, besides the result."""
     ops = {"hoard": lambda x: torch.stack([x + n for n in range(4)]).sum(0)}
     large = scaling.measure(Runner(ops, torch.rand(1, 1, 128, 128, 128)), "hoard")
     assert large["batches"] == pytest.approx(8, abs=1.5)  # four, and the stack of them
@@ -41,12 +41,12 @@ def test_memory_is_measured_where_it_can_be_told(monkeypatch: pytest.MonkeyPatch
     assert "batches" not in small
 
 
-def test_a_failure_is_told() -> None:
+def test_a_failure_is_reported() -> None:
     runner = Runner({"broken": lambda x: 1 / 0}, torch.rand(1, 1, 4, 4, 4))
     assert scaling.measure(runner, "broken") == {"failure": "ZeroDivisionError: division by zero"}
 
 
-def test_a_profile_tells_torch_from_the_rest() -> None:
+def test_a_profile_separates_torch_from_python() -> None:
     x = torch.rand(300, 300)
     slow = profiles.look(lambda: time.sleep(0.003))
     busy = profiles.look(lambda: [x @ x for _ in range(20)])

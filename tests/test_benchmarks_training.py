@@ -1,4 +1,4 @@
-"""Training in the benchmarks: is wrong work refused, is time told apart, and are losses shown?"""
+"""Benchmark of training: wrong batches are refused, times are separated, and losses are shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NUMBERS = {
 
 @pytest.fixture(scope="module")
 def some_heads() -> list[Pair]:
-    """Those of a quick run."""
+    """Synthetic heads of a quick run."""
     return heads(SETUP)
 
 
@@ -58,7 +58,7 @@ def measure(batches: list[Pair], **given: Any) -> dict[str, Any]:
 
 
 class TestHeads:
-    def test_are_of_all_tissues_and_none_like_another(self, some_heads: list[Pair]) -> None:
+    def test_contain_all_tissues_and_differ(self, some_heads: list[Pair]) -> None:
         for image, label in some_heads:
             assert image.shape == label.shape == (1, *SETUP.shape)
             assert label.unique().tolist() == list(range(CLASSES))
@@ -73,10 +73,10 @@ class TestHeads:
         assert losses[-1] < 0.8 * losses[0]
 
 
-class TestRefused:
-    """Patches that would be quick to make, but are wrong."""
+class TestWrongBatches:
+    """Patches that are quick to make but wrong."""
 
-    def test_not_those_that_are_right(self, batches: list[Pair]) -> None:
+    def test_correct_batches_are_accepted(self, batches: list[Pair]) -> None:
         # 0.1 of noise against regions whose brightness varies by some 0.35
         assert pairs.check(batches, SHAPE, augmented=True) > 0.9
 
@@ -89,7 +89,7 @@ class TestRefused:
         ],
         ids=["mirrored", "another patch's", "axes exchanged"],
     )
-    def test_labels_of_another_place(
+    def test_misplaced_labels_are_refused(
         self, batches: list[Pair], change: Callable[[Tensor, Tensor], Pair]
     ) -> None:
         with pytest.raises(FailureError, match="do not fit their labels"):
@@ -97,12 +97,14 @@ class TestRefused:
 
     @pytest.mark.parametrize("axis", [0, 1, 2])
     @pytest.mark.parametrize("step", [-2, 2])
-    def test_labels_moved_by_little(self, batches: list[Pair], axis: int, step: int) -> None:
+    def test_slightly_shifted_labels_are_refused(
+        self, batches: list[Pair], axis: int, step: int
+    ) -> None:
         moved = [(image, label.roll(step, axis + 2)) for image, label in batches]
         with pytest.raises(FailureError, match=f"moved by {step} voxels along axis {axis}"):
             measure(moved)
 
-    def test_what_is_not_augmented(self, batches: list[Pair]) -> None:
+    def test_unaugmented_batches_are_refused(self, batches: list[Pair]) -> None:
         plain = [(image * (label > 0), label) for image, label in batches]
         with pytest.raises(FailureError, match="not augmented"):
             measure(plain)
@@ -119,25 +121,25 @@ class TestRefused:
         ],
         ids=["shape of images", "shape of labels", "infinite", "a label is lost", "new labels"],
     )
-    def test_patches_of_another_kind(
+    def test_patches_of_wrong_shape_or_dtype_are_refused(
         self, batches: list[Pair], change: Callable[[Tensor, Tensor], Pair], said: str
     ) -> None:
         with pytest.raises(FailureError, match=said):
             measure([change(*batch) for batch in batches])
 
-    def test_losses_that_are_not_finite(self, batches: list[Pair]) -> None:
+    def test_non_finite_losses_are_refused(self, batches: list[Pair]) -> None:
         losses = itertools.chain([1.0] * 5, itertools.repeat(float("nan")))
         with pytest.raises(FailureError, match="a loss is not finite"):
             measure(batches, step=lambda image, label: torch.tensor(next(losses)))
 
-    def test_a_source_that_ends(self, batches: list[Pair]) -> None:
+    def test_an_exhausted_source_is_refused(self, batches: list[Pair]) -> None:
         source = Source(iter(batches))
         with pytest.raises(FailureError, match="no more batches"):
             loop.measure(lambda: source, fixed_loss, SETUP, True, loop.HostMarks())
 
 
 class Stream(loop.HostMarks):
-    """A GPU whose marks are a second apart; of every second batch the host is late."""
+    """Simulated GPU whose marks are a second apart; the host is late for every second batch."""
 
     def __init__(self) -> None:
         self.now, self.asked = 0, 0
@@ -152,7 +154,7 @@ class Stream(loop.HostMarks):
 
 
 class TestTime:
-    def test_rounds_are_whole(self, batches: list[Pair]) -> None:
+    def test_whole_rounds_are_timed(self, batches: list[Pair]) -> None:
         found = measure(batches, round=3, warmup=4, steps=4, seconds=60)
         assert (found["warmup"], found["steps"], found["round"]) == (6, 6, 3)
 
@@ -187,8 +189,8 @@ class TestTime:
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Of a quick run of the command."""
+def quick_result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Result of a quick run of the command."""
     file = tmp_path_factory.mktemp("training") / "result.json"
     with pytest.MonkeyPatch.context() as patch:
         given = ["--quick", "--device", "cpu", "--contenders", *RUN, "--output", str(file)]
@@ -199,8 +201,10 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 class TestRun:
     @pytest.mark.parametrize("name", RUN)
-    def test_numbers(self, result: dict[str, Any], name: str) -> None:
-        row = result["rows"][RUN.index(name)]
+    def test_numbers_of_each_contender_are_valid(
+        self, quick_result: dict[str, Any], name: str
+    ) -> None:
+        row = quick_result["rows"][RUN.index(name)]
         assert row["contender"] == name
         if row.get("failure", "").startswith("not installed"):
             pytest.skip(row["failure"])
@@ -213,19 +217,19 @@ class TestRun:
         spent = row["steps"] * (row["mean_wait_ms"] + row["mean_step_ms"]) / 1000
         assert spent == pytest.approx(row["wall_s"], rel=0.02, abs=0.01)
 
-    def test_ours_are_measured(self, result: dict[str, Any]) -> None:
-        assert not any("failure" in row for row in result["rows"][:3])
+    def test_ours_are_measured(self, quick_result: dict[str, Any]) -> None:
+        assert not any("failure" in row for row in quick_result["rows"][:3])
 
-    def test_where_it_is_kept(self, result: dict[str, Any]) -> None:
-        assert result["suite"] == "training"
-        assert records.path(result).name.startswith("training--")
+    def test_path_of_the_stored_result(self, quick_result: dict[str, Any]) -> None:
+        assert quick_result["suite"] == "training"
+        assert records.path(quick_result).name.startswith("training--")
 
-    def test_table_has_all(self, result: dict[str, Any]) -> None:
-        shown = text(result)
+    def test_table_has_all(self, quick_result: dict[str, Any]) -> None:
+        shown = text(quick_result)
         for name in RUN:
             assert CONTENDERS[name].title.partition(",")[0] in shown
 
-    def test_absent_contender_is_said_to_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_absent_contender_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def absent(name: str, setup: Setup) -> dict[str, Any]:
             raise FailureError("not installed: No module named 'monai'")
 
@@ -234,7 +238,7 @@ class TestRun:
             harness.run(SETUP, ["monai"])
         )
 
-    def test_module_that_is_not_there(self) -> None:
+    def test_a_missing_module_is_reported(self) -> None:
         with pytest.raises(FailureError, match="not installed: No module named"):
             replace(CONTENDERS["monai"], peer="absent").module()
 
@@ -245,18 +249,18 @@ class TestRun:
 
 class TestTable:
     @pytest.fixture
-    def rates(self, result: dict[str, Any]) -> Callable[..., str]:
-        """The table of given rates."""
+    def rates(self, quick_result: dict[str, Any]) -> Callable[..., str]:
+        """Function that returns the table of given rates."""
 
         def shown(**rates: float) -> str:
-            like = next(row for row in result["rows"] if row["contender"] == OURS)
+            like = next(row for row in quick_result["rows"] if row["contender"] == OURS)
             rows = []
             for name, rate in rates.items():
                 contender = CONTENDERS[name]
                 about = {"contender": name, "title": contender.title}
                 about |= {"augments": contender.augments, "version": "1.0"}
                 rows.append({**like, **about, "steps_per_s": rate})
-            return text({**result, "rows": rows})
+            return text({**quick_result, "rows": rows})
 
         return shown
 
@@ -265,7 +269,7 @@ class TestTable:
         assert "| **3.00, ahead of torchio_gpu** " in shown
         assert shown.count("**") == 2
 
-    def test_no_loss_is_not(self, rates: Callable[..., str]) -> None:
+    def test_a_gain_is_not_bold(self, rates: Callable[..., str]) -> None:
         assert "**" not in rates(none=9, torchio_gpu=2, monai=1, torchio1=1)
 
     def test_loss_to_one_that_augments_alike(self, rates: Callable[..., str]) -> None:
@@ -273,9 +277,9 @@ class TestTable:
         assert "| **3.00, ahead of torchio_gpu, patches augmented** " in shown
         assert shown.count("**") == 2
 
-    def test_gpu_has_a_column_more(self, result: dict[str, Any]) -> None:
-        rows = [{**row, "idle": 0.25, "augmenting": 0.125} for row in result["rows"][:1]]
-        shown = text({**result, "device": "cuda", "rows": rows})
+    def test_gpu_has_a_column_more(self, quick_result: dict[str, Any]) -> None:
+        rows = [{**row, "idle": 0.25, "augmenting": 0.125} for row in quick_result["rows"][:1]]
+        shown = text({**quick_result, "device": "cuda", "rows": rows})
         assert "25 %" in shown
         assert "augmenting" in shown
         assert "12 %" in shown

@@ -16,8 +16,8 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
-def sentence(result: Result) -> str:
-    """The only thing a mistake may print: one sentence, on stderr."""
+def error_message(result: Result) -> str:
+    """Return the error message, one sentence on stderr, of a failed command."""
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
     assert result.stderr.startswith("torchio-gpu: ")
@@ -27,7 +27,7 @@ def sentence(result: Result) -> str:
 
 @pytest.fixture
 def oblique(tmp_path: Path) -> Path:
-    """An anisotropic volume whose axes run obliquely, the first to the left."""
+    """Write an anisotropic oblique volume whose first axis points left."""
     turn = np.deg2rad(20)
     affine = np.eye(4)
     affine[:3, :3] = [
@@ -72,7 +72,7 @@ def test_info_prints_the_header_without_reading_voxels(oblique, monkeypatch):
         ("RandomGamma --log-gamma 0.3 --p 1", tio.RandomGamma(log_gamma=0.3)),
     ],
 )
-def test_transform_does_what_the_library_does(words, transform, oblique, tmp_path):
+def test_transform_equals_the_library(words, transform, oblique, tmp_path):
     target = tmp_path / "out.nii"
     result = run("transform", oblique, target, *words.split(), "--seed", 3)
     assert result.exit_code == 0, result.output
@@ -117,34 +117,36 @@ def test_labels_stay_labels(oblique, tmp_path):
         ("Resize --target-shape 4000", "^torchio-gpu: there is not enough memory for .* bytes$"),
     ],
 )
-def test_mistakes_in_arguments(words, message, oblique, tmp_path):
+def test_invalid_arguments(words, message, oblique, tmp_path):
     target = tmp_path / "out.nii"
-    found = sentence(run("transform", oblique, target, *words.split()))
+    found = error_message(run("transform", oblique, target, *words.split()))
     assert re.search(message, found.strip())
     assert not target.exists()
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("no\nsuch luck"), MemoryError("x")])
-def test_errors_of_libraries_are_sentences(error, oblique, tmp_path, monkeypatch):
+def test_errors_of_other_libraries_become_one_sentence(error, oblique, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(tio.Flip, "__call__", fail)
     words = ("transform", oblique, tmp_path / "out.nii", "Flip", "--axes", 0)
-    said = sentence(run(*words))
+    said = error_message(run(*words))
     assert said in ("torchio-gpu: there is not enough memory\n", "torchio-gpu: no\n")
 
 
-def test_mistakes_in_files(oblique, tmp_path):
-    assert "none.nii does not exist" in sentence(run("info", tmp_path / "none.nii"))
+def test_invalid_files(oblique, tmp_path):
+    assert "none.nii does not exist" in error_message(run("info", tmp_path / "none.nii"))
     broken = tmp_path / "broken.nii"
     broken.write_bytes(b"no header")
-    assert "broken.nii" in sentence(run("info", broken))
-    assert "none.nii" in sentence(run("transform", tmp_path / "none.nii", "out.nii", "Flip"))
-    assert "path must end in" in sentence(run("transform", oblique, tmp_path / "x.abc", "Flip"))
+    assert "broken.nii" in error_message(run("info", broken))
+    assert "none.nii" in error_message(run("transform", tmp_path / "none.nii", "out.nii", "Flip"))
+    assert "path must end in" in error_message(
+        run("transform", oblique, tmp_path / "x.abc", "Flip")
+    )
 
 
-def test_demo_passes_its_options_on_and_prints_the_numbers(monkeypatch, tmp_path):
+def test_demo_forwards_its_options_and_prints_the_report(monkeypatch, tmp_path):
     from torchio_gpu import demo
 
     seen = []
@@ -172,7 +174,9 @@ def test_demo_passes_its_options_on_and_prints_the_numbers(monkeypatch, tmp_path
     assert run("demo", "--patches").exit_code == 0
     assert seen[1][1] == {"patches": True}
     monkeypatch.undo()
-    assert "steps must be at least 1" in sentence(run("demo", "--steps", 0, "--output", tmp_path))
+    assert "steps must be at least 1" in error_message(
+        run("demo", "--steps", 0, "--output", tmp_path)
+    )
 
 
 def test_version_and_help():
@@ -190,7 +194,7 @@ def test_entry_point(monkeypatch, capsys):
     assert capsys.readouterr().out == f"{tio.__version__}\n"
 
 
-def test_bench_times_what_is_asked_for():
+def test_bench_times_the_named_transforms():
     result = run("bench", "RandomFlip", "pipeline", "--shape", 9, 10, 11, "--device", "cpu")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
@@ -207,7 +211,7 @@ def test_bench_times_what_is_asked_for():
         (("RandomFlip", "--device", "abacus"), "device must be available to torch"),
     ],
 )
-def test_bench_refuses_what_it_cannot_do(words, said):
+def test_bench_refuses_invalid_arguments(words, said):
     result = run("bench", *words)
     assert result.exit_code == 2
     assert said in result.output

@@ -1,4 +1,4 @@
-"""The MNI152 brain: the values that nilearn's files hold, where they belong."""
+"""MNI152 brain: values of nilearn's files, at their world coordinates."""
 
 import nibabel
 import numpy as np
@@ -14,7 +14,7 @@ def brain() -> tio.Subject:
     return mni152()
 
 
-def test_images_hold_what_the_files_hold(brain):
+def test_images_equal_the_files(brain):
     folder = mni._folder()
     for name, file in (("t1", "t1"), ("grey", "gm"), ("white", "wm")):
         oracle = nibabel.load(folder / f"mni_icbm152_{file}_tal_nlin_sym_09a_converted.nii.gz")
@@ -27,7 +27,7 @@ def test_images_hold_what_the_files_hold(brain):
         assert 0 <= image.data.min() < image.data.max() == 1
 
 
-def test_labels_are_the_likeliest_tissue(brain):
+def test_labels_are_the_most_probable_tissue(brain):
     assert isinstance(brain.seg, tio.LabelMap)
     assert brain.seg.data.dtype == torch.uint8
     brain.check_consistent_space()

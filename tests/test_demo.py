@@ -1,4 +1,4 @@
-"""The demo, small: it learns, it writes what it says, and its gallery shows each augmentation."""
+"""Demo on a small volume: training, output files, and the gallery of augmentations."""
 
 import json
 from statistics import mean
@@ -15,7 +15,7 @@ PART = slice(60, 132), slice(80, 158), slice(50, 110)
 
 
 def short_run(output, **arguments):
-    """A few steps, with two augmentations in the gallery, and a part of the head as all of it."""
+    """Run a few steps, with two augmentations in the gallery, on a part of the head."""
     torch.manual_seed(42)
     expected = torch.rand(3)
     torch.manual_seed(42)
@@ -60,7 +60,7 @@ def head() -> tio.Subject:
     return tio.Subject(images)
 
 
-def test_it_writes_what_it_says_and_nothing_else(result):
+def test_output_files(result):
     output, report = result
     assert {path.name for path in output.iterdir()} == {
         "subjects",
@@ -93,13 +93,13 @@ def test_the_report_says_where_augmentation_was_done(crops, patches):
     assert streamed == ["for each patch:", *fused], "nothing is done to whole volumes"
 
 
-def test_the_loss_goes_down(result):
+def test_the_loss_decreases(result):
     losses = result[1]["losses"]
     assert len(losses) == 16
     assert mean(losses[-4:]) < 0.9 * mean(losses[:4])
 
 
-def test_what_was_learnt_is_what_predicts(patches):
+def test_predictions_reach_a_dice_above_zero(patches):
     # One tissue everywhere, or none, would leave a Dice of 0. So few steps end anywhere between 0.1
     # and 0.8, as six seeds showed; for this one it is 0.6 and more.
     assert min(d for dice in patches[1]["dice"].values() for d in dice.values()) > 0.1
@@ -115,7 +115,7 @@ def test_pictures_are_not_blank(result):
         assert (abs(pixels - background) > 0.2).any(-1).mean() > least, name
 
 
-def test_crops_lie_where_they_were_cut(crops, head):
+def test_crops_keep_their_world_coordinates(crops, head):
     paths = sorted((crops[0] / "subjects").iterdir())
     assert len(paths) == 16
     for path in paths[1::2]:
@@ -141,7 +141,7 @@ def test_patches_are_of_the_whole_head(patches):
         assert (written.affine == expected.affine).all()
 
 
-def test_patches_lie_about_all_tissues_alike(head):
+def test_patches_are_centred_on_all_tissues_equally(head):
     queue = training.patch_queue(head, tio.Noise(std=0), torch.device("cpu"), seed=0, size=8)
     batches = [batch for _ in range(8) for batch in queue]
     middles = torch.cat([batch.seg.data[:, 0, 4, 4, 4] for batch in batches])
@@ -157,14 +157,14 @@ def test_patches_lie_about_all_tissues_alike(head):
 
 
 class Thresholds(torch.nn.Module):
-    """Finds grey matter above 0.3 and white matter above 0.7, whatever is around a voxel."""
+    """Model that thresholds grey matter at 0.3 and white matter at 0.7."""
 
     def forward(self, x):
         return torch.cat([torch.full_like(x, 0.5), x + 0.2, 2 * x - 0.5], 1)
 
 
 @pytest.mark.parametrize("overlap_mode", training.OVERLAPS)
-def test_a_prediction_is_the_likeliest_tissue_where_the_head_is(overlap_mode, head):
+def test_predictions_are_the_most_probable_tissue_inside_the_head(overlap_mode, head):
     found = training.predict(Thresholds().train(), head, 20, overlap_mode)  # an odd overlap
     t1 = head.t1.data
     assert found.data.dtype == torch.uint8
@@ -211,7 +211,7 @@ def test_predictions_are_compared_with_the_truth_and_drawn_beside_it():
     assert marked.tolist() == [True, False, False, False, True, False, True, False]
 
 
-def test_the_largest_crops_fit_into_the_template(tmp_path):
+def test_the_largest_crops_lie_inside_the_template(tmp_path):
     labels = tio.LabelMap(torch.zeros(1, 197, 233, 189, dtype=torch.uint8))
     template = tio.Subject(t1=labels, seg=labels)
     for octant in ((0, 0, 0), (1, 1, 1)):
@@ -219,7 +219,7 @@ def test_the_largest_crops_fit_into_the_template(tmp_path):
 
 
 @pytest.mark.parametrize("transform", pictures.SHOWN, ids=repr)
-def test_each_augmentation_of_the_gallery_is_seen_and_keeps_labels_aligned(transform, head):
+def test_each_augmentation_of_the_gallery_is_visible_and_keeps_labels_aligned(transform, head):
     torch.manual_seed(0)
     out = transform(head)
     brain = head.t1.data > 0
@@ -249,7 +249,7 @@ def test_the_gallery_has_a_row_for_each_augmentation(head):
     assert all(torch.equal(again[title].t1.data, row.t1.data) for title, row in rows.items())
 
 
-def test_mistakes_are_named(tmp_path):
+def test_invalid_arguments_are_named(tmp_path):
     for arguments, message in (
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"size": 30}, "size must be a multiple of 4 from 16 to 76, got 30"),

@@ -1,4 +1,4 @@
-"""The examples, on small volumes: they do what they say."""
+"""Examples, on small volumes."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -16,7 +16,7 @@ SEED = 2  # of two samples whose contrasts happen to differ much
 
 @pytest.fixture(scope="module")
 def synthseg():
-    """The example, which is in no package."""
+    """Module of the example, which is in no package."""
     spec = spec_from_file_location("synthseg", EXAMPLES / "synthseg.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,7 +25,7 @@ def synthseg():
 
 @pytest.fixture(scope="module")
 def head() -> tio.Subject:
-    """Boxes in boxes at 4 mm, and an image whose intensity is the label."""
+    """Nested boxes at 4 mm, and an image whose intensity is the label."""
     labels = torch.zeros(1, 24, 24, 24, dtype=torch.uint8)
     for margin, label in ((3, GREY), (6, WHITE), (9, FLUID)):
         labels[:, margin:-margin, margin:-margin, margin:-margin] = label
@@ -78,7 +78,7 @@ def test_labels_move_with_the_images(result, batch):
     assert wrong < 0.02  # 0.003 here; 0.05 if only the labels miss the elastic deformation
 
 
-def test_tissues_have_contrasts_of_their_own(result):
+def test_tissues_have_random_contrasts(result):
     means = mean_of_labels(result, "synthetic")  # [B, 4]
     tissue = means[:, 1:]
     assert (means[:, AIR] < tissue.amin(1)).all(), "air is darkest"
@@ -87,7 +87,7 @@ def test_tissues_have_contrasts_of_their_own(result):
     assert (share[0] - share[1]).abs().max() > 0.05, "samples differ in contrast"
 
 
-def test_the_seed_decides(synthseg, result, batch):
+def test_the_result_is_a_function_of_the_seed(synthseg, result, batch):
     torch.manual_seed(SEED)
     again = synthseg.synthesis()(batch)
     other = synthseg.synthesis()(batch)
@@ -102,7 +102,7 @@ def test_spatial_transforms_share_a_pass(synthseg):
     assert [line.split(":")[0] for line in passes].count("spatial") == 2
 
 
-def test_it_draws_a_picture(synthseg, head, tmp_path, monkeypatch):
+def test_a_picture_is_saved(synthseg, head, tmp_path, monkeypatch):
     from matplotlib.image import imread
 
     output = tmp_path / "synthetic.png"

@@ -11,15 +11,15 @@ from torchio_gpu.random import gaussian, normals
 
 
 @pytest.fixture(params=["torch", "kernels"])
-def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where numbers come from; on a CPU the second is what a GPU computes."""
+def backend_of_noise(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Generator of the numbers; on a CPU, the second one gives the numbers of a GPU."""
     if request.param == "kernels":
         monkeypatch.setattr(gaussian, "HOST", ())
     return request.param
 
 
-@pytest.mark.usefixtures("source")
-def test_normals_are_normal():
+@pytest.mark.usefixtures("backend_of_noise")
+def test_moments_and_correlations_are_those_of_normal_numbers():
     n = normals(np.arange(4), 250_000).double()
     assert abs(n.mean()) < 4 / 1e3  # four standard errors of a million numbers
     assert abs(n.std() - 1) < 4 / 1.4e3
@@ -32,7 +32,7 @@ def test_normals_are_normal():
         assert abs((n[:, lag:] ** 2 * n[:, :-lag] ** 2).mean() - 1) < 4 * 8**0.5 / 1e3
 
 
-@pytest.mark.usefixtures("source")
+@pytest.mark.usefixtures("backend_of_noise")
 def test_tails_are_those_of_a_normal_distribution():
     n = normals(np.array([3, 2**40]), 4_000_000)
     above = int((n.abs() > 4).sum())  # expected: 8e6 times 6.33e-5
@@ -40,9 +40,9 @@ def test_tails_are_those_of_a_normal_distribution():
     assert n.abs().max() > 4.8
 
 
-@pytest.mark.usefixtures("source")
+@pytest.mark.usefixtures("backend_of_noise")
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 15, 16, 17, 257, 32_768, 32_769, 70_000])
-def test_a_number_does_not_depend_on_others(count):
+def test_a_number_does_not_depend_on_the_count_and_other_seeds(count):
     seeds = np.array([5, -9])
     whole = normals(seeds, count)
     assert whole.shape == (2, count)
@@ -51,21 +51,21 @@ def test_a_number_does_not_depend_on_others(count):
     assert len(set(whole[0].tolist())) > 0.999 * count
 
 
-@pytest.mark.usefixtures("source")
+@pytest.mark.usefixtures("backend_of_noise")
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 7, 16, 300, 32_760, 32_767, 32_768, 66_000])
-def test_normals_can_begin_anywhere(start):
+def test_normals_can_start_at_any_position(start):
     seeds = np.array([5, -9])
     whole = normals(seeds, start + 11)
     assert torch.equal(normals(seeds, 9, start=start), whole[:, start : start + 9])
 
 
-@pytest.mark.usefixtures("source")
-def test_all_bits_of_a_seed_count():
+@pytest.mark.usefixtures("backend_of_noise")
+def test_all_bits_of_a_seed_are_used():
     seeds = np.array([0, 1, -1, 2**32, -(2**63), 2**63 - 1], dtype=np.int64)
     assert len({tuple(row) for row in normals(seeds, 2).tolist()}) == len(seeds)
 
 
-def test_on_a_cpu_each_block_has_a_generator_of_its_own():
+def test_cpu_blocks_are_those_of_torch_generators():
     seed, size = np.array([-77]), gaussian._BLOCK
     zero = np.zeros(1, dtype=np.int64)
     found = normals(seed, 3 * size)[0]
@@ -75,7 +75,7 @@ def test_on_a_cpu_each_block_has_a_generator_of_its_own():
         assert torch.equal(found[block * size : (block + 1) * size], expected)
 
 
-def test_elsewhere_they_follow_from_the_words_of_their_counter(monkeypatch):
+def test_kernel_numbers_are_box_muller_pairs_of_philox(monkeypatch):
     """Lanes 0 and 1 are Box and Muller's pair from the first two words, 2 and 3 from the others."""
     monkeypatch.setattr(gaussian, "HOST", ())
     seed = np.array([77])
@@ -90,5 +90,5 @@ def test_elsewhere_they_follow_from_the_words_of_their_counter(monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_normals_run_on_meta():
+def test_runs_on_the_meta_device():
     assert normals(np.array([1]), 10, "meta").shape == (1, 10)

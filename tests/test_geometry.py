@@ -121,7 +121,7 @@ def test_small_spacing_is_not_singular():
 
 
 @pytest.mark.parametrize("size", [(10, 12, 14), (100, 12, 64), (7, 1, 9)])
-def test_control_points_lie_where_itk_puts_them(size):
+def test_control_points_agree_with_itk(size):
     image = sitk.Image(list(size), sitk.sitkFloat32)
     counts = (7, 6, 5)
     transform = sitk.BSplineTransformInitializer(image, [n - 3 for n in counts])

@@ -1,4 +1,4 @@
-"""Settings of a GPU in which people train: another card, autocast, channels last, several ranks."""
+"""GPU settings of training: a second card, autocast, channels last, several ranks."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from torch import distributed, multiprocessing
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.devices import needs_gpu, needs_two_gpus
-from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
-from tests.volumes import smooth, subject
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
+from tests.volumes import batch_of, smooth, subject
 
 gpu = pytest.mark.gpu
 every = pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 
 
-def made(name: str):
+def make_transform(name: str):
     return {**TRANSFORMS, **REGRIDS}[name]()
 
 
 @gpu
 @needs_two_gpus
 @every
-def test_the_second_gpu(name):
-    """Kernels are launched where the voxels are, whichever device is the current one."""
+def test_second_gpu_agrees_with_the_first(name):
+    """Kernels are launched on the device of the voxels and not on the current one."""
     subjects = [subject((6, 8, 9), seed=n) for n in range(2)]
-    first, second = (made(name)(batch_of(subjects, [1, 2]).to(f"cuda:{n}")) for n in range(2))
+    first, second = (
+        make_transform(name)(batch_of(subjects, [1, 2]).to(f"cuda:{n}")) for n in range(2)
+    )
     assert second.t1.data.device == torch.device("cuda:1")
     assert torch.equal(second.t1.data.cpu(), first.t1.data.cpu())
     assert torch.equal(second.seg.data.cpu(), first.seg.data.cpu())
@@ -39,7 +41,7 @@ def test_the_second_gpu(name):
 
 @gpu
 @needs_two_gpus
-def test_a_graph_of_the_second_gpu():
+def test_captured_graph_on_the_second_gpu():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomNoise()])
     x = smooth((2, 1, 8, 9, 10)).float().to("cuda:1")
     torch.manual_seed(0)
@@ -51,13 +53,13 @@ def test_a_graph_of_the_second_gpu():
 @gpu
 @needs_gpu
 @every
-def test_autocast_changes_nothing(name):
+def test_autocast_does_not_change_the_result(name):
     x = smooth((2, 1, 12, 13, 14)).float().cuda()
     torch.manual_seed(4)
-    expected = made(name)(x)
+    expected = make_transform(name)(x)
     torch.manual_seed(4)
     with torch.autocast("cuda", torch.bfloat16):
-        out = made(name)(x)
+        out = make_transform(name)(x)
     assert out.dtype == expected.dtype
     assert torch.equal(out, expected)
 
@@ -71,12 +73,12 @@ def test_channels_last(name, channels):
     outs = []
     for voxels in (x.contiguous(memory_format=torch.channels_last_3d), x):
         torch.manual_seed(1)
-        outs.append(made(name)(voxels))
+        outs.append(make_transform(name)(voxels))
     assert_close(*outs, share=2e-6, reason="sums may be taken in another order")
 
 
 def _rank(rank: int, folder: str, device: str, seeds: list[int]) -> None:
-    """One step of training as one of two processes: keep what was augmented, and the gradient."""
+    """Run one training step of one of two processes; save the augmented batch and gradients."""
     warnings.simplefilter("ignore")
     file = Path(folder) / "rendezvous"
     distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
@@ -97,7 +99,7 @@ def _rank(rank: int, folder: str, device: str, seeds: list[int]) -> None:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[gpu, needs_gpu])])
 @pytest.mark.parametrize("seeds", [[5, 6], [5, 5]], ids=["a seed per rank", "one seed"])
 def test_ranks_augment_by_their_seeds(device, seeds, tmp_path):
-    """Tensors are augmented by the seed of the process: the guide asks for one per rank."""
+    """Tensors are augmented by the seed of the process, which the guide sets per rank."""
     arguments = (str(tmp_path), device, seeds)
     multiprocessing.spawn(_rank, args=arguments, nprocs=2)
     (one, grads), (other, same) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -1,4 +1,4 @@
-"""The package as users meet it: imports, the README, and the seeds' spelling."""
+"""Package: imports, documentation, and calls of guides for TorchIO."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def run(code: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_import_is_light():
+def test_import_loads_no_heavy_library():
     heavy = ["triton", "SimpleITK", "nibabel", "matplotlib", "scipy", "typer", "torchio"]
     code = f"import sys, torchio_gpu; print([m for m in {heavy} if m in sys.modules])"
     out = run(code)
@@ -30,7 +30,7 @@ def test_import_is_light():
 
 
 def test_tensors_need_no_file_libraries():
-    """Where SimpleITK and nibabel are not installed, all but files works; files say what to do."""
+    """Without SimpleITK and nibabel, tensors work, and files raise an error that names them."""
     code = f"""
 import sys
 for name in {FILE_LIBRARIES}:
@@ -69,7 +69,7 @@ def test_loader_has_the_module_that_the_guides_import():
     assert SubjectsLoader is tio.SubjectsLoader
 
 
-def test_augmentation_as_guides_for_torchio_spell_it():
+def test_augmentation_of_a_torchio_guide():
     """The calls of a guide to TorchIO, with the import changed and nothing else."""
     x = torch.rand(1, 32, 32, 32)
     subject = tio.Subject(t1=tio.ScalarImage(tensor=x), seg=tio.LabelMap(tensor=(x > 0.5).byte()))
@@ -106,27 +106,27 @@ def test_version_is_that_of_the_metadata():
     assert version("torchio-gpu") == tio.__version__
 
 
-def blocks(path: Path) -> list[str]:
+def code_blocks(path: Path) -> list[str]:
     return re.findall(
         r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
 
 
 @pytest.mark.parametrize("page", ["README.md", "GUIDE.md"])
-def test_code_of_pages_runs(tmp_path, monkeypatch, page):
-    """All blocks in order, as one session, in a folder with the files that they name."""
+def test_code_blocks_of_the_documentation_run(tmp_path, monkeypatch, page):
+    """Run the blocks in order, as one session, in a folder with the files that they name."""
     monkeypatch.chdir(tmp_path)
     x = torch.rand(1, 32, 32, 32)
     tio.ScalarImage(x).save("t1.nii.gz")
     tio.LabelMap((x > 0.5).byte()).save("seg.nii.gz")
-    found = blocks(ROOT / page)
+    found = code_blocks(ROOT / page)
     assert found
     scope: dict = {}
     for n, block in enumerate(found):
         exec(compile(block, f"{page} block {n}", "exec"), scope)
 
 
-def test_nothing_names_this_machine():
+def test_no_file_names_a_path_of_this_machine():
     """No tracked file holds a path of the machine that the tests run on."""
     listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, cwd=ROOT)
     if listed.returncode:
@@ -150,7 +150,7 @@ _ABSENT = {
 
 @pytest.mark.parametrize("system", _ABSENT)
 def test_other_systems_import_and_run_in_plain_torch(system, tmp_path):
-    """What Linux alone has is guarded: files, loaders, transforms and the command line work."""
+    """Features that only Linux has are guarded: files, loaders and transforms work."""
     code = f"""
 import os, sys
 import torch, nibabel, SimpleITK  # which look at the system by themselves

@@ -1,4 +1,4 @@
-"""Pictures: where things are drawn, how large, and which way round."""
+"""Pictures: position, scale and orientation."""
 
 import subprocess
 import sys
@@ -16,8 +16,8 @@ RADIOLOGICAL = dict.fromkeys(("sagittal", "coronal", "axial"), ("left", "top"))
 NEUROLOGICAL = dict.fromkeys(RADIOLOGICAL, ("right", "top"))
 
 
-def marked(orientation: str = "RAS", cls: type[tio.Image] = tio.ScalarImage) -> tio.Image:
-    """An image whose only bright voxels lie at the right, front and top."""
+def mri(orientation: str = "RAS", cls: type[tio.Image] = tio.ScalarImage) -> tio.Image:
+    """Return an image whose bright voxels lie at the right, front and top."""
     data = torch.zeros(1, *SHAPE)
     data[:, 6:9, 8:11, 9:12] = 1
     affine = np.diag([*SPACING, 1.0])
@@ -58,26 +58,26 @@ def name_of(axes) -> str:
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL", "AIL"])
 @pytest.mark.parametrize("radiological", [True, False])
 def test_every_orientation_gives_the_same_picture(orientation, radiological):
-    image = marked(orientation)
+    image = mri(orientation)
     assert image.orientation_str == orientation
     figure = plot_image(image, indices=inside(image), radiological=radiological)
     expected = RADIOLOGICAL if radiological else NEUROLOGICAL
     assert {name_of(axes): side(axes) for axes in figure.axes} == expected
-    reference = plot_image(marked(), indices=inside(marked()), radiological=radiological)
+    reference = plot_image(mri(), indices=inside(mri()), radiological=radiological)
     for axes, other in zip(figure.axes, reference.axes, strict=True):
         assert np.array_equal(axes.images[0].get_array(), other.images[0].get_array())
         assert letters(axes) == letters(other)
 
 
 def test_letters_name_the_sides():
-    right_at_left = [letters(axes) for axes in plot_image(marked()).axes]
+    right_at_left = [letters(axes) for axes in plot_image(mri()).axes]
     assert right_at_left == ["APIS", "RLIS", "RLPA"]  # left, right, bottom, top
-    right_at_right = [letters(axes) for axes in plot_image(marked(), radiological=False).axes]
+    right_at_right = [letters(axes) for axes in plot_image(mri(), radiological=False).axes]
     assert right_at_right == ["PAIS", "LRIS", "LRPA"]
 
 
 def test_planes_are_drawn_to_one_scale_in_mm():
-    figure = plot_image(marked())
+    figure = plot_image(mri())
     across, up = {}, {}
     for axes in figure.axes:
         box = axes.get_window_extent()
@@ -94,8 +94,8 @@ def test_planes_are_drawn_to_one_scale_in_mm():
 
 
 def test_contours_run_around_the_labels():
-    labels = marked(cls=tio.LabelMap)
-    figure = plot_image(marked(), labels=labels, indices=inside(labels), radiological=False)
+    labels = mri(cls=tio.LabelMap)
+    figure = plot_image(mri(), labels=labels, indices=inside(labels), radiological=False)
     coronal = next(axes for axes in figure.axes if name_of(axes) == "coronal")
     (contour,) = coronal.collections
     points = np.concatenate([path.vertices for path in contour.get_paths()])
@@ -120,42 +120,42 @@ def test_a_single_slice_is_one_picture():
     assert [name_of(axes) for axes in figure.axes] == ["axial"]
 
 
-def test_default_window_spares_the_outliers_and_ignores_what_is_not_finite():
+def test_default_window_ignores_outliers_and_non_finite_voxels():
     data = torch.linspace(0, 1, 4096).view(1, 16, 16, 16).clone()
     data[0, 8, 8, 8], data[0, 8, 8, 9], data[0, 8, 9, 8] = 1000, torch.nan, torch.inf
     low, high = plot_image(tio.ScalarImage(data)).axes[0].images[0].get_clim()
     assert 0 <= low < high <= 1
-    assert plot_image(marked(), window=(2, 3)).axes[0].images[0].get_clim() == (2, 3)
+    assert plot_image(mri(), window=(2, 3)).axes[0].images[0].get_clim() == (2, 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.bfloat16, torch.complex64])
 def test_any_type_can_be_drawn(dtype):
-    image = tio.ScalarImage(marked().data.to(dtype))
+    image = tio.ScalarImage(mri().data.to(dtype))
     assert side(plot_image(image, indices=(7, 9, 10)).axes[0]) == ("left", "top")
 
 
 def test_a_subject_has_a_row_for_each_scalar_image():
     subject = tio.Subject(
-        t1=marked(),
+        t1=mri(),
         t2=tio.ScalarImage(torch.rand(2, 5, 5, 5)),
-        seg=marked(cls=tio.LabelMap),
+        seg=mri(cls=tio.LabelMap),
         other=tio.LabelMap(torch.ones(1, 4, 4, 4)),
         age=3,
     )
     figure = subject.plot(channel=0)
     assert [text.get_text() for text in figure.texts] == ["t1", "t2", "other"]
     assert len(figure.axes) == 9
-    drawn = plot_subject(tio.Subject(t1=marked(), seg=marked(cls=tio.LabelMap)), indices=(7, 9, 10))
+    drawn = plot_subject(tio.Subject(t1=mri(), seg=mri(cls=tio.LabelMap)), indices=(7, 9, 10))
     assert all(len(axes.collections) == 1 for axes in drawn.axes)
 
 
 def test_gallery_is_saved_with_one_window_for_all(tmp_path):
-    bright = tio.ScalarImage(marked().data * 3)
+    bright = tio.ScalarImage(mri().data * 3)
 
     def rows():
-        yield "first " * 60, tio.Subject(t1=marked(), seg=marked(cls=tio.LabelMap))
+        yield "first " * 60, tio.Subject(t1=mri(), seg=mri(cls=tio.LabelMap))
         yield "second", tio.Subject(t1=bright)
-        yield "third", tio.Subject(seg=marked(cls=tio.LabelMap))
+        yield "third", tio.Subject(seg=mri(cls=tio.LabelMap))
 
     figure = plot_gallery(rows(), tmp_path / "gallery.png", indices=(7, 9, 10))
     assert len(figure.axes) == 9
@@ -168,13 +168,13 @@ def test_gallery_is_saved_with_one_window_for_all(tmp_path):
     assert (pixels[..., :3] > 0.5).any(-1).mean() > 0.01
 
 
-def test_mistakes_are_named():
+def test_invalid_arguments_are_named():
     with pytest.raises(ValueError, match="labels must lie on the grid"):
-        plot_image(marked(), labels=tio.LabelMap(torch.zeros(1, 4, 4, 4)))
+        plot_image(mri(), labels=tio.LabelMap(torch.zeros(1, 4, 4, 4)))
     with pytest.raises(ValueError, match="indices must be a voxel"):
-        plot_image(marked(), indices=(0, 0, 14))
+        plot_image(mri(), indices=(0, 0, 14))
     with pytest.raises(ValueError, match=r"channel must be in 0\.\.0, got 1"):
-        plot_image(marked(), channel=1)
+        plot_image(mri(), channel=1)
     with pytest.raises(ValueError, match="at least one subject"):
         plot_gallery({})
 
@@ -182,10 +182,10 @@ def test_mistakes_are_named():
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"torchio-gpu\[plot\]"):
-        plot_image(marked())
+        plot_image(mri())
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed():
+def test_matplotlib_is_imported_lazily():
     code = """
 import sys, torch, torchio_gpu as tio, torchio_gpu.cli, torchio_gpu.datasets, torchio_gpu.plot
 heavy = {"matplotlib", "nilearn", "nibabel", "SimpleITK"} & set(sys.modules)

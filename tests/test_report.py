@@ -1,4 +1,4 @@
-"""The pages that people read: do they say what was measured, and do their commands run?"""
+"""Published pages: they show the stored results, and their commands run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_shows_what_is_kept() -> None:
+def test_the_readme_shows_the_stored_results() -> None:
     made = report.sections(report.kept(records.read()))
     assert {"speed", "targets", "behind", "gpu", "features", "training", "scaling"} <= set(made)
     for section, text in made.items():
@@ -27,7 +27,7 @@ def test_the_readme_shows_what_is_kept() -> None:
     assert set(re.findall(r"<!-- (\w+):start -->", README)) == set(made)
 
 
-def test_the_page_of_results_shows_what_is_kept() -> None:
+def test_the_page_of_results_shows_the_stored_results() -> None:
     page = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     assert page == report.page(report.kept(records.read())), "run python -m benchmarks.report"
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
@@ -61,7 +61,7 @@ def test_transforms_in_the_guide_are_those_of_the_code() -> None:
 
 
 def _versus(**times: float) -> dict[str, Any]:
-    """A result that nobody measured: medians of 'workload_op_contender'."""
+    """Return a synthetic result with medians of 'workload__op__contender'."""
     rows = []
     for name, median in times.items():
         workload, op, contender = name.split("__")
@@ -83,7 +83,7 @@ def _versus(**times: float) -> dict[str, Any]:
     }
 
 
-def test_pages_are_renewed_between_markers_and_nowhere_else(tmp_path: Path) -> None:
+def test_pages_are_updated_between_markers_only(tmp_path: Path) -> None:
     result = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=5.0)
     records.write(result, tmp_path / "result.json")
     (tmp_path / "benchmarks").mkdir()
@@ -117,7 +117,7 @@ def test_a_wrong_result_is_marked_in_the_short_table() -> None:
     assert "Not measured: absent (not installed)" in tables.brief(result)
 
 
-def test_targets_are_kept_or_missed() -> None:
+def test_targets_are_met_or_missed() -> None:
     times = {"CPU__pipe6__torchio_gpu": 10.0, "CPU__pipe6__torchio2": 79.0}
     times |= {"CPU__pipe6__monai": 60.0, "W0__pipe6__torchio_gpu": 1.5}
     times |= {"CPU__with_labels__torchio_gpu": 9.0, "CPU__affine__monai": 8.0}
@@ -152,7 +152,7 @@ def _growth(power: float) -> dict[str, Any]:
     return {**_versus(CPU__flip__torchio_gpu=1.0), "suite": "scaling", "rows": rows}
 
 
-def test_what_grows_too_steeply_is_named() -> None:
+def test_operations_that_scale_too_steeply_are_named() -> None:
     assert scaling.too_steep(_growth(1.1)) == []
     assert scaling.too_steep(_growth(1.3)) == ["flip: time ~ size ** 1.3"]
     grown = {row["op"]: row for row in scaling.exponents(_growth(1.3))}

@@ -76,7 +76,7 @@ def test_sample_seeds_differ_by_base_epoch_and_index():
     assert together == seeds[:3]
 
 
-def test_fresh_seeds_follow_torch_manual_seed():
+def test_new_seeds_follow_torch_manual_seed():
     torch.manual_seed(3)
     first = random.fresh_seeds(4)
     torch.manual_seed(3)

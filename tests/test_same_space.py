@@ -1,4 +1,4 @@
-"""Are two grids one space? One answer for every check, relative to the voxel."""
+"""Equality of spaces: all checks share a tolerance relative to the voxel."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SCALES = (1e-4, 0.45, 2.0, 1e3)
 
 
 def affines(scale: float, voxels: float) -> tuple[np.ndarray, np.ndarray]:
-    """An oblique affine, and one that is some voxels apart from it."""
+    """Return an oblique affine, and one at a distance of some voxels."""
     affine = oblique_affine((scale, scale, scale))
     other = affine.copy()
     other[:3, 3] += voxels * scale * np.array([0, 0, 1.0])
@@ -23,7 +23,7 @@ def affines(scale: float, voxels: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("voxels", "same"), [(0.003, True), (0.02, False), (5, False)])
-def test_every_check_is_relative_to_the_voxel(scale, voxels, same, tmp_path):
+def test_all_checks_have_a_tolerance_in_voxels(scale, voxels, same, tmp_path):
     one, other = affines(scale, voxels)
     a, b = (Space(SHAPE, affine[None]) for affine in (one, other))
     assert a.is_same(b) == b.is_same(a) == same

@@ -1,4 +1,4 @@
-"""Kernels compiled without a GPU: do they fit into registers, and are instructions counted well?"""
+"""Kernels compiled without a GPU: register budgets, and counts of instructions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ UNROLLED = """
 
 
 def _compiled(*command: str) -> str:
-    """What a command prints where kernels are compiled, whatever this process does with them."""
+    """Return the output of a command in which kernels are compiled and not interpreted."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command],
@@ -89,8 +89,8 @@ def _compiled(*command: str) -> str:
 _GATHERS = {"warp, channels last": {"32"}, "warp of int64 labels": {"32", "64"}}
 
 
-def _is_as_promised(result: dict[str, Any]) -> None:
-    """No kernel spills or takes too many registers, and loads are as wide as they may be."""
+def _check_registers_and_widths(result: dict[str, Any]) -> None:
+    """Assert that no kernel spills or exceeds its registers, and that loads are wide."""
     assert static.excesses(result) == []
     for cases in result["cases"].values():
         seen = {row["kernel"] for case in cases for row in case["kernels"]}
@@ -105,7 +105,7 @@ def _is_as_promised(result: dict[str, Any]) -> None:
             assert [set(row["loads"]) for row in rows] == [widths]
 
 
-def test_the_installed_triton_makes_what_is_kept(tmp_path: Path) -> None:
+def test_the_installed_triton_gives_the_stored_registers(tmp_path: Path) -> None:
     case = "pipe6, with its label map"
     _compiled("-m", "benchmarks.static", "--arch", "90", "--case", case, "--output", str(tmp_path))
     result = json.loads((tmp_path / "static--sm_90.json").read_text(encoding="utf-8"))
@@ -119,16 +119,16 @@ def test_the_installed_triton_makes_what_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", _KEPT, ids=[result["arch"] for result in _KEPT])
-def test_kept_predictions_are_of_these_kernels_under_all_versions(result: dict[str, Any]) -> None:
+def test_stored_results_are_of_these_kernels_and_all_versions(result: dict[str, Any]) -> None:
     assert result["kernels"] == static.digest(), "kernels have changed: run make static"
     assert list(result["cases"]) == [*versions.SUPPORTED, *versions.FOR_INFORMATION]
-    _is_as_promised(result)
+    _check_registers_and_widths(result)
     main = {case["case"]: case["kernels"] for case in result["cases"]["3.6.0"]}
     if result["arch"] == "sm_90":
         assert max(row["registers"] for row in main["pipe6, with its label map"]) <= 100
 
 
-def test_excesses_are_told() -> None:
+def test_excesses_are_reported() -> None:
     result = json.loads(json.dumps(_KEPT[0]))
     result["cases"]["3.7.0"][0]["kernels"][0]["registers"] = 129
     result["cases"]["3.8.0"][1]["kernels"][0]["local_loads"] = {"32": 1}
@@ -147,7 +147,7 @@ def test_results_of_versions_are_joined() -> None:
     ]
 
 
-def test_an_unknown_version_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unknown_version_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(versions, "FOLDER", tmp_path)
     with pytest.raises(SystemExit, match=r"triton 0\.0\.0 cannot be installed"):
         static.main(["--triton", "0.0.0"])
@@ -172,7 +172,7 @@ def test_instructions_are_counted() -> None:
     assert code.mix()["BAR"] == 1
 
 
-def test_unrolled_loops_share_their_trips() -> None:
+def test_iterations_of_unrolled_loops_are_shared() -> None:
     code = sass.Code.parse(UNROLLED)
     assert len(code.loops()) == 2
     # of 11 rounds, two times four and three
@@ -189,7 +189,7 @@ print(json.dumps(found["kernels"][0]))
 """
 
 
-def test_planted_spill_is_seen() -> None:
+def test_a_spill_is_detected() -> None:
     row: dict[str, Any] = json.loads(_compiled("-c", _PLANTED))
     assert row["kernel"] == "warp_kernel"
     assert row["registers"] <= 32

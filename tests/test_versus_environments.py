@@ -1,4 +1,4 @@
-"""Environments of peers: built where they are missing, found without being told, never fatal."""
+"""Environments of peers: missing ones are built, all are found, and failures are not fatal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ INDEX = "ERROR: No matching distribution found for torchio==2.0.0a2"
 GIT = "fatal: unable to access 'somewhere': Could not resolve host\nerror: subprocess-exited"
 
 
-class Shell:
-    """Writes down commands instead of running them; installing what is absent fails."""
+class StubShell:
+    """Record commands instead of running them; installing an absent package fails."""
 
     def __init__(self, folder: Path, absent: dict[str, str]) -> None:
         self.folder, self.absent = folder, absent
@@ -40,7 +40,7 @@ class Shell:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where environments are, in which nothing is built; this interpreter has no peers."""
+    """Empty folder of environments; this interpreter has no peers."""
     monkeypatch.setattr(environments, "FOLDER", tmp_path)
     monkeypatch.setattr(environments, "here", lambda peer: False)
     monkeypatch.delenv(environments.BATCHAUG, raising=False)
@@ -48,13 +48,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _shell(folder: Path, monkeypatch: pytest.MonkeyPatch, **absent: str) -> Shell:
-    shell = Shell(folder, absent)
+def _shell(folder: Path, monkeypatch: pytest.MonkeyPatch, **absent: str) -> StubShell:
+    shell = StubShell(folder, absent)
     monkeypatch.setattr(environments, "_run", shell)
     return shell
 
 
-def test_missing_ones_are_built_and_found(
+def test_missing_environments_are_built_and_found(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell = _shell(folder, monkeypatch)
@@ -69,11 +69,11 @@ def test_missing_ones_are_built_and_found(
     assert any(Path(line, "torch").is_dir() for line in shared.splitlines())
     # Found without being told; what is told wins.
     assert remote.interpreters([]) == expected
-    told = remote.interpreters(["kornia=mine"], {remote.VARIABLE: "torchio2=other"})
-    assert told == {**expected, "kornia": "mine", "torchio2": "other"}
+    given = remote.interpreters(["kornia=mine"], {remote.VARIABLE: "torchio2=other"})
+    assert given == {**expected, "kornia": "mine", "torchio2": "other"}
 
 
-def test_what_is_there_stays_and_what_was_interrupted_is_built_anew(
+def test_complete_environments_are_kept_and_interrupted_ones_rebuilt(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell = _shell(folder, monkeypatch)
@@ -96,7 +96,7 @@ def test_what_is_there_stays_and_what_was_interrupted_is_built_anew(
     assert remote.interpreters([]) == {}
 
 
-def test_failures_are_said_and_the_others_built(
+def test_failures_are_reported_and_other_environments_built(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell = _shell(folder, monkeypatch, torchio2=INDEX, batchaug=GIT)
@@ -156,6 +156,6 @@ def test_peers_of_this_interpreter_need_no_environment(
     assert not any(folder.iterdir())
 
 
-def test_every_environment_is_of_a_contender() -> None:
+def test_each_environment_belongs_to_a_contender() -> None:
     assert set(environments.PEERS) < set(remote.peers())
     assert environments.FOLDER.parent == remote.ROOT

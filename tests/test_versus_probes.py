@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Work is too small to be shared out."""
+    """Use one thread, since the work is too small for more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,12 +40,12 @@ def remark(name: str, op: Op) -> str | None:
 
 
 def shared(op: Op) -> Op:
-    """One draw for all samples: the first, and what it was given, for the others."""
+    """Wrong operation: all samples share the draw of the first."""
     return lambda x: op(x[:1]).expand(len(x), *[-1] * (x.ndim - 1)).clone()
 
 
 def frozen(op: Op) -> Op:
-    """The same draws at every call."""
+    """Wrong operation: every call draws the same."""
 
     def call(x: Tensor) -> Tensor:
         torch.manual_seed(0)
@@ -55,12 +55,12 @@ def frozen(op: Op) -> Op:
 
 
 def channelwise(op: Op) -> Op:
-    """Draws of its own for each channel."""
+    """Wrong operation: channels have different draws."""
     return lambda x: torch.cat([op(channel) for channel in x.split(1, 1)], 1)
 
 
 def after(name: str, change: Callable[[Tensor], Tensor]) -> Op:
-    """This library's operation, and something more."""
+    """Return the operation of this library followed by a change."""
     return lambda *given: change(OPS[name](*given))
 
 
@@ -78,18 +78,18 @@ def test_every_operation_has_a_probe_unless_its_result_must_be_the_batch() -> No
 
 
 def _off_by_one(x: Tensor) -> Tensor:
-    """About the same centre but for a voxel."""
+    """Resample about a centre that is off by one voxel."""
     return OPS["resample"](x.roll(1, -1))
 
 
 def _corner(x: Tensor) -> Tensor:
-    """Corners aligned, rather than what the spacing says."""
+    """Resample with aligned corners instead of the spacing."""
     size = w.resampled(x.shape[2:])
     return interpolate(x, size, mode="trilinear", align_corners=True)
 
 
 def _to_the_side(x: Tensor) -> Tensor:
-    """Cropped and padded at one end."""
+    """Crop and pad at one end only."""
     i, j, k = w.crop_or_pad(x.shape[2:])
     return pad(x[:, :, :i, :j], (0, k - x.shape[4]))
 
@@ -99,7 +99,7 @@ def _of_the_batch(x: Tensor) -> Tensor:
 
 
 def _faces_edges_and_corners(mask: Tensor) -> Tensor:
-    """The largest component where voxels that share a corner belong together."""
+    """Largest component with connectivity by faces, edges and corners."""
     ndimage = pytest.importorskip("scipy.ndimage")
     components, _ = ndimage.label(mask[0, 0].numpy(), torch.ones(3, 3, 3).numpy())
     components = torch.from_numpy(components)
@@ -125,11 +125,11 @@ def _faces_edges_and_corners(mask: Tensor) -> Tensor:
         ("percentile", lambda x: tio.functional.percentile(x, (0.6, 99.4)), "100 % of the"),
     ],
 )
-def test_wrong_result_is_seen(name: str, op: Op, reason: str) -> None:
+def test_a_wrong_result_is_detected(name: str, op: Op, reason: str) -> None:
     assert reason in (remark(name, op) or "nothing")
 
 
-def test_conventions_that_are_as_good_are_accepted() -> None:
+def test_equivalent_conventions_are_accepted() -> None:
     def other_side(x: Tensor) -> Tensor:
         return OPS["crop_or_pad"](x.flip(2, 3, 4)).flip(2, 3, 4)
 
@@ -152,13 +152,13 @@ def _elastic(**changes: Any) -> Op:
 
 
 def _about_a_corner(x: Tensor) -> Tensor:
-    """In the middle of zeros, of which the image is then an eighth."""
+    """Pad with zeros so that the transform is about a corner of the image."""
     i, j, k = x.shape[2:]
     return _affine()(pad(x, (k, 0, j, 0, i, 0)))[..., i:, j:, k:]
 
 
 def _creased(x: Tensor) -> Tensor:
-    """A spline known at every eighth voxel alone, and linear between."""
+    """Interpolate linearly between every eighth voxel of a spline."""
     at = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in x.shape[2:]], indexing="ij"))
     moved = _elastic(default_pad_value=0)(at.expand(len(x), -1, -1, -1, -1).contiguous()) - at
     moved = torch.where(moved.abs().amax(1, keepdim=True) < 7.5, moved, 0)
@@ -199,12 +199,12 @@ def _creased(x: Tensor) -> Tensor:
         ("affine_elastic", shared(STEPS["affine_elastic"]), "samples of a batch share"),
     ],
 )
-def test_wrong_move_is_seen(name: str, op: Op, reason: str) -> None:
+def test_a_wrong_geometry_is_detected(name: str, op: Op, reason: str) -> None:
     assert reason in (remark(name, op) or "nothing")
 
 
 def _times(field: Callable[[Tensor], Tensor]) -> Op:
-    """Multiplied by the exponential of something made of a number for each sample."""
+    """Multiply by the exponential of a field of a number for each sample."""
     return lambda x: x * field(torch.randn(len(x), 1, 1, 1, 1)).exp()
 
 
@@ -213,7 +213,7 @@ def _cosine(c: Tensor) -> Tensor:
 
 
 def _brown(x: Tensor) -> Tensor:
-    """Neighbours share some of their noise."""
+    """Noise that is correlated between neighbours."""
     n = torch.randn_like(x)
     return x + 0.25 * torch.rand(len(x), 1, 1, 1, 1) * (n + n.roll(1, 2)) / 2**0.5
 
@@ -223,7 +223,7 @@ def _add(x: Tensor, noise: Tensor) -> Tensor:
 
 
 def _not_resampled(image: Tensor, labels: Tensor) -> Tensor:
-    """As though voxels were of 1 mm."""
+    """Image that ignores the spacing of its labels."""
     y = torch.zeros(1, *w.PREP6_SHAPE)
     first = [(n - m) // 2 for n, m in zip(w.PREP6_SHAPE, image.shape[1:], strict=True)]
     i, j, k = (slice(a, a + m) for a, m in zip(first, image.shape[1:], strict=True))
@@ -233,7 +233,7 @@ def _not_resampled(image: Tensor, labels: Tensor) -> Tensor:
 
 
 def _of(**changes: Any) -> Op:
-    """Another image of a label map."""
+    """Return an operation that makes a different image of a label map."""
     transform = tio.RandomLabelsToImage(**{**w.LABELS_TO_IMAGE, **changes})
 
     def op(labels: Tensor) -> Tensor:
@@ -304,12 +304,12 @@ def _of(**changes: Any) -> Op:
         ("pipe6", shared(OPS["pipe6"]), "share|noise of|log field of"),
     ],
 )
-def test_wrong_numbers_are_seen(name: str, op: Op, reason: str) -> None:
+def test_wrong_statistics_are_detected(name: str, op: Op, reason: str) -> None:
     found = remark(name, op) or "nothing"
     assert re.search(reason, found), found
 
 
-def test_what_a_probe_stumbles_over_is_a_remark() -> None:
+def test_an_error_of_a_probe_becomes_a_remark() -> None:
     def stumble(x: Tensor) -> Tensor:
         if x.shape[-1] != 8:
             raise ValueError("no such size")
@@ -320,7 +320,7 @@ def test_what_a_probe_stumbles_over_is_a_remark() -> None:
     assert len(runner.turn("flip", 2)) == 2
 
 
-def test_remark_goes_with_the_time_and_is_made_once() -> None:
+def test_the_remark_is_stored_with_the_time_and_made_once() -> None:
     calls: list[int] = []
 
     def half(x: Tensor) -> Tensor:

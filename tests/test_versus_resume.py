@@ -1,4 +1,4 @@
-"""A run that is interrupted goes on where it stopped, or says why it does not."""
+"""Interrupted runs are continued, or the reason why not is given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPS = ("affine", "flip", "noise", "motion")
 
 
 class Stub(AbstractContextManager["Stub"]):
-    """A contender that writes down what it is asked to time, and may be interrupted at it."""
+    """Contender that records the operations it times and may be interrupted."""
 
     versions: dict[str, str]
     asked: list[tuple[str, str, str]]
@@ -51,7 +51,7 @@ class Stub(AbstractContextManager["Stub"]):
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
-    """Contenders that take no time."""
+    """Contenders whose calls take no time."""
     Stub.versions = {harness.OURS: "1", "slow": "1"}
     Stub.asked, Stub.stop_at = [], None
     monkeypatch.setattr(harness, "Remote", Stub)
@@ -78,7 +78,7 @@ def _jobs() -> Iterator[tuple[str, str, str]]:
                 yield peer, workload, op
 
 
-def test_interrupted_run_goes_on(
+def test_an_interrupted_run_is_continued(
     stub: type[Stub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "result.json"
@@ -121,7 +121,7 @@ def test_interrupted_run_goes_on(
         ),
     ],
 )
-def test_changed_run_starts_anew(
+def test_a_changed_run_is_restarted(
     change: Callable[[type[Stub], Any], None],
     reason: str,
     stub: type[Stub],
@@ -141,7 +141,7 @@ def test_changed_run_starts_anew(
     assert f"starts anew: {reason}" in capsys.readouterr().err
 
 
-def test_other_options_start_anew(
+def test_other_options_restart_the_run(
     stub: type[Stub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "result.json"
@@ -152,7 +152,7 @@ def test_other_options_start_anew(
     assert "starts anew: threads was 1, is 2" in capsys.readouterr().err
 
 
-def test_file_that_cannot_be_read_is_no_obstacle(
+def test_an_unreadable_file_is_ignored(
     stub: type[Stub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "result.json"
@@ -164,9 +164,7 @@ def test_file_that_cannot_be_read_is_no_obstacle(
     assert kept["result"]["rows"]
 
 
-def test_code_has_another_name_when_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_digest_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "ROOT", tmp_path)
     file = tmp_path / resume.CODE[0] / "room" / "module.py"
     file.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Damaged and short files: whole reads of compressed files check their checksums and sizes."""
+"""Damaged and short files: checksums and sizes of compressed files are checked."""
 
 import bz2
 import gzip
@@ -22,7 +22,7 @@ AFFINE = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))
 PARTIAL = (slice(2, 5), slice(0, 11), slice(1, 3))
 
 
-def pack(path, compress):
+def compress_file(path, compress):
     packed = path.with_name(f"{path.name}.{'bz2' if compress is bz2.compress else 'gz'}")
     packed.write_bytes(compress(path.read_bytes()))
     path.unlink()
@@ -38,15 +38,17 @@ def write_compressed(folder, name):
         return path, (data or [path])[0]
     if name.startswith("pair"):
         io.write(X, AFFINE, folder / "pair.img")
-        pack(folder / "pair.hdr", gzip.compress)
-        packed = pack(folder / "pair.img", gzip.compress)
+        compress_file(folder / "pair.hdr", gzip.compress)
+        packed = compress_file(folder / "pair.img", gzip.compress)
         return folder / name, packed
     if name.endswith(".mgz"):
         image = nibabel.freesurfer.MGHImage(X[0].numpy(), AFFINE.numpy())
         nibabel.save(image, path)
         return path, path
     io.write(X, AFFINE, folder / "x.nii")
-    packed = pack(folder / "x.nii", bz2.compress if name.endswith("bz2") else gzip.compress)
+    packed = compress_file(
+        folder / "x.nii", bz2.compress if name.endswith("bz2") else gzip.compress
+    )
     return packed, packed
 
 
@@ -123,7 +125,7 @@ def test_gzip_of_several_members(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("order", "<>")
-def test_packed_and_plain_nifti_are_the_same(tmp_path, channels, scaled, order):
+def test_compressed_and_plain_nifti_are_equal(tmp_path, channels, scaled, order):
     array = np.random.default_rng(0).integers(0, 500, (4, 5, 6, channels)).astype(order + "i2")
     header = nibabel.Nifti1Header(endianness=order)
     header.set_data_dtype(array.dtype)
@@ -164,8 +166,8 @@ def test_the_content_says_whether_a_file_is_compressed(tmp_path, name, other):
 # Sizes
 
 
-def claim(folder, name, sizes):
-    """A small file whose header claims other sizes."""
+def write_header_claiming(folder, name, sizes):
+    """Write a small file whose header claims other sizes."""
     path = folder / name
     if name.endswith(".mgz"):
         path = write_compressed(folder, name)[0]
@@ -202,7 +204,7 @@ def test_sizes_are_compared_with_the_file_before_memory_is_taken(tmp_path):
     for name in CLAIMS:
         (tmp_path / name).mkdir()
         sizes = (30000, 30000, 30000) if "mha" not in name else (3000, 3000, 3000)
-        paths.append(claim(tmp_path / name, name, sizes))
+        paths.append(write_header_claiming(tmp_path / name, name, sizes))
     code = f"""
 import resource
 from torchio_gpu.data import io
@@ -231,7 +233,7 @@ def test_an_uncompressed_file_without_its_last_byte_is_an_error(tmp_path, name):
         io.read(tmp_path / name)
 
 
-def test_highly_compressed_files_are_right(tmp_path):
+def test_highly_compressed_files_are_read(tmp_path):
     zeros = torch.zeros(1, 200, 200, 200, dtype=torch.int16)  # deflate reaches 1030 times
     for name in ("x.nii.gz", "x.nrrd", "x.mha"):
         if name == "x.nii.gz":
@@ -243,8 +245,8 @@ def test_highly_compressed_files_are_right(tmp_path):
         assert not io.read(tmp_path / name)[0].any()
 
 
-def test_a_mask_of_the_library_reads_what_others_pack(tmp_path):
-    """MetaImage whose payload another program packed as gzip, which MetaIO takes, too."""
+def test_gzip_payloads_of_meta_images_are_read_and_checked(tmp_path):
+    """MetaIO also accepts a payload in gzip format."""
     sitk.WriteImage(io.to_sitk(X, AFFINE), str(tmp_path / "x.mha"), useCompression=True)
     head, payload = (tmp_path / "x.mha").read_bytes().split(b"LOCAL\n", 1)
     size = len(payload)

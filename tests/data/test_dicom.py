@@ -1,4 +1,4 @@
-"""DICOM folders whose slices are not whole, and files with several frames."""
+"""DICOM folders with damaged slices, and files with several frames."""
 
 import pydicom
 import pytest
@@ -59,7 +59,7 @@ def test_a_garbled_slice_is_named(tmp_path):
         io.read(tmp_path / "d")
 
 
-def test_other_files_may_lie_beside_the_slices(tmp_path):
+def test_other_files_in_the_folder_are_ignored(tmp_path):
     write_series(tmp_path / "d", X, HEIGHTS)
     for name in ("README.txt", "DICOMDIR", ".DS_Store", "LICENSE", "Thumbs.db", "._1.2.3.4_1.dcm"):
         (tmp_path / "d" / name).write_bytes(b"hello")
@@ -67,8 +67,8 @@ def test_other_files_may_lie_beside_the_slices(tmp_path):
     assert torch.equal(io.read(tmp_path / "d")[0][0], X)
 
 
-def test_a_slice_that_only_lacks_voxels_is_named(tmp_path):
-    """Encapsulated or not, GDCM parses such a file, so that its length must be looked at."""
+def test_a_slice_with_truncated_pixel_data_is_named(tmp_path):
+    """GDCM parses such a file, encapsulated or not, so its length is checked."""
     write_series(tmp_path / "d", X, HEIGHTS)
     file = sorted((tmp_path / "d").iterdir())[0]
     slices = pydicom.dcmread(file)
@@ -80,7 +80,7 @@ def test_a_slice_that_only_lacks_voxels_is_named(tmp_path):
 
 @pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFF0, 1 << 25])
 @pytest.mark.parametrize("place", ["x.dcm", "folder/x.dcm"])
-def test_elements_lie_within_the_file(tmp_path, size, place):
+def test_elements_that_end_outside_the_file_are_refused(tmp_path, size, place):
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     write_frames(path, [0, 3])
@@ -116,8 +116,8 @@ def write_frames(path, heights, syntax=ExplicitVRLittleEndian, groups=True, **ch
         BitsStored=16, HighBit=15, PixelRepresentation=0,
     )  # fmt: skip
     measures = dataset(PixelSpacing=[0.8, 0.7], SliceThickness=2)
-    turned = dataset(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])
-    shared = dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turned])
+    rotated = dataset(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])
+    shared = dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[rotated])
     frames = [
         dataset(PlanePositionSequence=[dataset(ImagePositionPatient=[height, 10, 20])])
         for height in heights
@@ -140,7 +140,7 @@ def write_frames(path, heights, syntax=ExplicitVRLittleEndian, groups=True, **ch
     "heights", [[0, 3, 6, 9], [9, 6, 3, 0], [6, 0, 9, 3], [-4.5, -4, -3.5, -3]]
 )
 @pytest.mark.parametrize("place", ["x.dcm", "folder/x", "x"])
-def test_frames_lie_where_they_say(tmp_path, syntax, heights, place):
+def test_frames_are_placed_by_their_positions(tmp_path, syntax, heights, place):
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     x = write_frames(path, heights, syntax)
@@ -161,7 +161,7 @@ def test_frames_lie_where_they_say(tmp_path, syntax, heights, place):
 
 
 @pytest.mark.parametrize("heights", [[0, 3, 6, 20], [0, 0, 3, 3], [0, 3, 7, 9]])
-def test_uneven_frames_are_an_error(tmp_path, heights):
+def test_unevenly_spaced_frames_are_an_error(tmp_path, heights):
     write_frames(tmp_path / "x.dcm", heights)
     with pytest.raises(ValueError, match=r"x\.dcm' cannot be read: frames must be parallel and ev"):
         io.read_header(tmp_path / "x.dcm")
@@ -187,7 +187,7 @@ def test_frames_of_several_scales_are_an_error(tmp_path):
         io.read(tmp_path / "x.dcm")
 
 
-def test_frames_that_cannot_know_are_taken_as_slices_with_a_warning(tmp_path):
+def test_frames_without_functional_groups_become_slices_with_a_warning(tmp_path):
     capture = "1.2.840.10008.5.1.4.1.1.7.3"  # multi-frame grayscale word secondary capture
     x = write_frames(tmp_path / "x.dcm", [0, 3], groups=False, SOPClassUID=capture)
     with pytest.warns(UserWarning, match=r"x\.dcm' has no spacing between its 2 frames"):
@@ -199,7 +199,7 @@ def test_frames_that_cannot_know_are_taken_as_slices_with_a_warning(tmp_path):
     "start", [b"II*\0", b"MM\0*", b"II+\0", b"BM", b"\xff\xd8\xff", b"\x1f\x8b", b"# vtk DataFile"]
 )
 def test_a_preamble_that_looks_like_another_format(tmp_path, start):
-    """The 128 bytes before a DICOM's first word are anybody's, such as those of a TIFF."""
+    """The preamble of 128 bytes may hold anything, such as the header of a TIFF."""
     path = tmp_path / "x.dcm"
     write_frames(path, [0, 3])
     raw = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Headers and names that end or stop other readers: each is refused in a sentence with the file."""
+"""Invalid headers and file names: each is refused in one sentence that names the file."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ HUGE = ["1000000", "4294967299", "99999999999999999999"]
 
 
 def refused(path, error=(OSError, ValueError)):
-    """The sentence of both ways of reading, which names the file."""
+    """Return the error message, which names the file, of reading the voxels and the header."""
     texts = []
     for read in (io.read_header, io.read):
         with pytest.raises(error) as caught:
@@ -41,7 +41,7 @@ def replaced(path, was, becomes):
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd"])
 @pytest.mark.parametrize(
-    ("field", "value", "wish"),
+    ("field", "value", "requirement"),
     [
         *(("NDims", value, "NDims must be a number from 1 to 5") for value in
           ["-1", "0", "6", "11", "3.5", "x", "", *HUGE]),
@@ -65,7 +65,7 @@ def replaced(path, was, becomes):
         ("A" * 300, "1", "header must have lines like"),
     ],
 )  # fmt: skip
-def test_fields_of_meta_images(tmp_path, suffix, field, value, wish):
+def test_invalid_fields_of_meta_images_are_refused(tmp_path, suffix, field, value, requirement):
     path = tmp_path / f"x{suffix}"
     io.write(X, AFFINE, path)
     lines = path.read_bytes().split(b"\n", 14)
@@ -77,12 +77,12 @@ def test_fields_of_meta_images(tmp_path, suffix, field, value, wish):
         lines = [line for line in lines if not line.startswith(b"CompressedData = ")]
         at = next(n for n, line in enumerate(lines) if line.startswith(b"ElementDataFile"))
     path.write_bytes(b"\n".join([*lines[:at], *more, key + value.encode(), *lines[at:]]))
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
 @pytest.mark.parametrize(
-    ("field", "value", "wish"),
+    ("field", "value", "requirement"),
     [
         *(("dimension", value, "dimension must be a number from 1 to 5") for value in
           ["-1", "0", "6", "17", "x", "", *HUGE]),
@@ -94,19 +94,19 @@ def test_fields_of_meta_images(tmp_path, suffix, field, value, wish):
         *(("line skip", value, "line skip must be") for value in ["-1", "9999999999"]),
     ],
 )  # fmt: skip
-def test_fields_of_nrrd(tmp_path, suffix, field, value, wish):
+def test_invalid_fields_of_nrrd_are_refused(tmp_path, suffix, field, value, requirement):
     path = tmp_path / f"x{suffix}"
     io.write(X, AFFINE, path)
     lines = path.read_bytes().split(b"\n", 12)
     key = field.encode() + b": "
     lines = [line for line in lines if not line.startswith(key)]
     path.write_bytes(b"\n".join([lines[0], key + value.encode(), *lines[1:]]))
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "requirement"),
     [
         ("/etc/passwd", "must lie beside or below"),
         ("../x.raw", "must lie beside or below"),
@@ -125,14 +125,14 @@ def test_fields_of_nrrd(tmp_path, suffix, field, value, wish):
         ("LIST\t", ""),
     ],
 )
-def test_detached_headers_name_files_beside_or_below_alone(tmp_path, suffix, name, wish):
+def test_detached_headers_may_only_name_files_of_their_folder(tmp_path, suffix, name, requirement):
     (tmp_path / "here" / "below").mkdir(parents=True)
     path = tmp_path / "here" / f"x{suffix}"
     io.write(X, AFFINE, path)
     for each in (tmp_path / "x.raw", path.with_name("LIST_x.raw"), path.with_name("LISTEN")):
         each.write_bytes(bytes(240))
     replaced(path, b"x.raw", name.encode())
-    assert wish in refused(path)
+    assert requirement in refused(path)
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
@@ -159,7 +159,7 @@ def test_data_files_below_the_header_are_read(tmp_path, suffix, name):
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".hdr", ".img"])
 @pytest.mark.parametrize("axis", [1, 2, 3])
 @pytest.mark.parametrize("size", [-1, -32768, 0])
-def test_sizes_of_nifti(tmp_path, suffix, axis, size):
+def test_invalid_sizes_of_nifti_are_refused(tmp_path, suffix, axis, size):
     import gzip
 
     io.write(X, AFFINE, tmp_path / f"x{suffix}")
@@ -201,7 +201,7 @@ def special(path, kind):
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".dcm", ""])
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
-def test_pipes_sockets_and_devices(tmp_path, suffix, kind):
+def test_pipes_sockets_and_devices_are_refused(tmp_path, suffix, kind):
     path = special(tmp_path / f"x{suffix}", kind)
     assert f"is a {kind}" in refused(path)
     with pytest.raises(ValueError, match=f"x{suffix}' is a {kind}"):
@@ -215,7 +215,7 @@ def test_pipes_sockets_and_devices(tmp_path, suffix, kind):
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
 @pytest.mark.parametrize("name", ["x.img", "x.raw", "x.dcm"])
-def test_pipes_sockets_and_devices_as_parts(tmp_path, kind, name):
+def test_pipes_sockets_and_devices_are_refused_as_data_files(tmp_path, kind, name):
     if name == "x.dcm":
         write_series(tmp_path / "d", volume(torch.int16)[0], range(6))
         special(tmp_path / "d" / name, kind)
@@ -256,7 +256,7 @@ def test_folders_that_are_not_utf8(tmp_path):
         io.read(folder)
 
 
-def test_names_that_no_file_can_have(tmp_path):
+def test_impossible_file_names_are_refused(tmp_path):
     for name in ("x\0.nii", "x" * 5000 + ".nii"):
         for make in (io.read, tio.ScalarImage):
             with pytest.raises(ValueError, match=r"path must name a file or folder: .*cannot"):
@@ -264,7 +264,7 @@ def test_names_that_no_file_can_have(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_files_that_may_not_be_read(tmp_path, monkeypatch, suffix):
+def test_unreadable_files_are_named(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"nothing")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
@@ -272,7 +272,7 @@ def test_files_that_may_not_be_read(tmp_path, monkeypatch, suffix):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
-def test_folders_that_may_not_be_entered(tmp_path):
+def test_unreadable_folders_are_named(tmp_path):
     (tmp_path / "closed").mkdir()
     io.write(X, AFFINE, tmp_path / "closed" / "x.nii")
     (tmp_path / "closed").chmod(0)

@@ -1,4 +1,4 @@
-"""Images: what they are made from, what they say of themselves, what they refuse."""
+"""Images: sources, attributes, lazy reading and errors."""
 
 import copy
 import pickle
@@ -48,7 +48,7 @@ def test_voxels_are_read_when_they_are_needed(path):
     assert image.loaded
 
 
-def test_a_slice_reads_only_its_part(path):
+def test_slicing_reads_only_the_region(path):
     whole = tio.ScalarImage(path)
     whole.load()
     with path.open("r+b") as file:  # cut off the last slices of the file
@@ -98,12 +98,12 @@ def test_geometry():
     assert image.is_2d()
 
 
-def test_spacing_is_a_short_way_to_an_affine():
+def test_spacing_makes_a_diagonal_affine():
     image = tio.ScalarImage(torch.rand(1, 2, 3, 4), spacing=(1, 2, 3))
     np.testing.assert_array_equal(image.affine, np.diag([1, 2, 3, 1]))
 
 
-def test_affines_are_float64_and_belong_to_the_image():
+def test_affines_are_float64_copies():
     affine = np.eye(4, dtype=np.float32)
     image = tio.ScalarImage(torch.rand(1, 2, 2, 2), affine=affine)
     assert image.affine.dtype == np.float64
@@ -188,7 +188,7 @@ def test_a_folder_without_images_is_named(tmp_path):
         tio.ScalarImage(tmp_path).load()
 
 
-def test_a_slice_holds_no_more_than_itself():
+def test_slices_own_their_memory():
     image = tio.ScalarImage(torch.zeros(1, 40, 40, 40))
     part = image[2:4, :, 3]
     assert len(pickle.dumps(part)) < 4 * part.data.numel() + 4000

@@ -140,7 +140,7 @@ def test_complex_nifti(tmp_path):
     assert torch.equal(io.read(tmp_path / "x.nii")[0], x.conj())
 
 
-def test_gradients_and_odd_strides_are_no_obstacle(tmp_path):
+def test_tensors_with_gradients_or_strides_can_be_saved(tmp_path):
     x = volume().transpose(1, 3).requires_grad_()
     io.write(x, OBLIQUE, tmp_path / "x.mha")
     assert torch.equal(io.read(tmp_path / "x.mha")[0], x.detach())
@@ -241,7 +241,7 @@ def test_simpleitk_and_nibabel_agree_on_where_a_voxel_is(tmp_path, name):
 
 @pytest.mark.parametrize("name", AFFINES)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_foreign_images_come_back(name, channels):
+def test_images_of_other_libraries_keep_their_type(name, channels):
     x = volume(torch.int16, (channels, 4, 5, 6))
     image = io.to_sitk(x, AFFINES[name])
     assert image.GetSize() == (4, 5, 6)
@@ -316,7 +316,7 @@ REGION = (slice(1, 4), slice(2, 3), slice(1, 6, 2))
 
 @pytest.mark.parametrize("suffix", MEDICAL)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_region_is_a_slice_of_the_whole(tmp_path, suffix, channels):
+def test_region_is_a_slice_of_the_volume(tmp_path, suffix, channels):
     path = tmp_path / f"x{suffix}"
     io.write(volume(torch.int16, (channels, 4, 5, 6)), AFFINES["sheared"], path)
     whole, matrix = io.read(path)
@@ -330,7 +330,7 @@ def test_region_is_a_slice_of_the_whole(tmp_path, suffix, channels):
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd"])
-def test_header_and_region_leave_the_rest_unread(tmp_path, suffix):
+def test_headers_and_regions_do_not_read_the_rest(tmp_path, suffix):
     x = torch.randint(0, 30000, (1, 32, 32, 64), dtype=torch.int16)
     path = tmp_path / f"x{suffix}"
     io.write(x, OBLIQUE, path)
@@ -366,7 +366,7 @@ def test_bad_regions(tmp_path, region):
 
 
 def write_series(folder, x, heights, uid="1.2.3.4", **more):
-    """One file a slice of x (I, J, K), named against the order of the slices."""
+    """Write one file per slice of x (I, J, K), with names in reverse order."""
     folder.mkdir(exist_ok=True)
     before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
@@ -449,7 +449,7 @@ def test_slices_scaled_differently(tmp_path):
     assert io.read(tmp_path / "d", REGION)[0].dtype == header.dtype
 
 
-def test_dicom_folders_that_are_no_volume(tmp_path):
+def test_invalid_dicom_folders_are_refused(tmp_path):
     x = volume(torch.int16)[0]
     write_series(tmp_path / "gap", x, [0, 3, 6, 9, 15, 18])
     with pytest.raises(ValueError, match=r"evenly spaced: .*a slice may be missing"):
@@ -486,7 +486,7 @@ def test_dicom_folders_that_are_no_volume(tmp_path):
         (".tif", torch.uint8, (3, 4, 5, 6)),
     ],
 )
-def test_pictures_come_back(tmp_path, capfd, suffix, dtype, shape):
+def test_pictures_round_trip(tmp_path, capfd, suffix, dtype, shape):
     path = tmp_path / f"x{suffix}"
     x = volume(dtype, shape)
     if dtype == torch.int32:
@@ -537,7 +537,7 @@ def test_jpeg(tmp_path, capfd, channels):
         (".nii", torch.zeros(1, 32768, 1, 1), "32767"),
     ],
 )
-def test_what_a_format_cannot_hold(tmp_path, suffix, x, message):
+def test_images_that_a_format_cannot_store_are_refused(tmp_path, suffix, x, message):
     with pytest.raises(ValueError, match=message):
         io.write(x, PLAIN, tmp_path / f"x{suffix}")
     assert names(tmp_path) == []

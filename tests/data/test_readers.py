@@ -1,4 +1,4 @@
-"""Readers of one's own, lists of paths, formats of NiBabel, units, and fields that survive."""
+"""Custom readers, lists of paths, formats of NiBabel, units, and header fields."""
 
 import copy
 import pickle
@@ -33,7 +33,7 @@ def array(tmp_path):
 
 
 @pytest.mark.parametrize("cls", [tio.ScalarImage, tio.LabelMap])
-def test_a_reader_of_ones_own(array, cls):
+def test_custom_readers(array, cls):
     image = cls(array, reader=numpy_reader)
     assert not image.loaded
     assert "reader" not in image.metadata
@@ -73,12 +73,12 @@ def test_readers_may_return_tensors_and_no_affine(array, path_type):
         (lambda path: 1 / 0, OSError, "x.npy', but raised ZeroDivisionError"),
     ],
 )
-def test_what_a_reader_must_return(array, reader, error, message):
+def test_invalid_results_of_a_reader_are_refused(array, reader, error, message):
     with pytest.raises(error, match=message):
         tio.ScalarImage(array, reader=reader).load()
 
 
-def test_flags_are_flags(array):
+def test_flags_must_be_booleans(array):
     for name in ("check_nans", "verify_path"):
         with pytest.raises(TypeError, match=f"{name} must be True or False, got 'no'"):
             tio.ScalarImage(array, **{name: "no"})
@@ -86,7 +86,7 @@ def test_flags_are_flags(array):
         tio.ScalarImage(array, reader="numpy")
 
 
-def test_nans_are_warned_of_when_asked(tmp_path):
+def test_check_nans_warns(tmp_path):
     x = X.float()
     x[0, 1, 1, 1] = torch.nan
     tio.ScalarImage(x).save(tmp_path / "x.nii")
@@ -172,7 +172,7 @@ def test_home_is_expanded_everywhere(tmp_path, monkeypatch):
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # NiBabel leaves some files open
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_nibabel_alone_reads(name):
+def test_formats_that_only_nibabel_reads(name):
     path = SAMPLES / name
     if not path.exists():
         pytest.skip(f"nibabel comes without {name}")
@@ -218,7 +218,7 @@ def test_broken_files_of_nibabel_are_named(tmp_path):
 
 
 def in_unit(unit, folder, form):
-    """An image of voxels 2 x 2.5 x 3 mm, written in another unit."""
+    """Write an image with voxels of 2 x 2.5 x 3 mm in another unit."""
     factor = {"meter": 1e-3, "mm": 1.0, "micron": 1e3, "unknown": 1.0}[unit]
     scaled = AFFINE.copy()
     scaled[:3] *= factor
@@ -281,7 +281,7 @@ def test_units_of_meta_images_become_millimetres(tmp_path, suffix, unit, factor)
 # Time steps and codes
 
 
-def film(path, step, unit, codes=(1, 1)):
+def time_series(path, step, unit, codes=(1, 1)):
     image = nibabel.Nifti1Image(np.random.default_rng(0).random((8, 9, 7, 5), np.float32), AFFINE)
     image.header.set_zooms((2, 2.5, 3, step))
     image.header.set_xyzt_units("mm", unit)
@@ -311,7 +311,7 @@ TRANSFORMS = {
     ("step", "unit", "seconds"), [(2.5, "sec", 2.5), (720, "msec", 0.72), (1.5e6, "usec", 1.5)]
 )
 def test_the_time_step_survives(tmp_path, name, way, step, unit, seconds):
-    path, transform = film(tmp_path / "x.nii.gz", step, unit), TRANSFORMS[name]
+    path, transform = time_series(tmp_path / "x.nii.gz", step, unit), TRANSFORMS[name]
     if way == "image":
         out = transform(tio.ScalarImage(path))
     elif way == "subject":
@@ -334,8 +334,8 @@ def test_the_time_step_survives(tmp_path, name, way, step, unit, seconds):
     assert out.header.get_xyzt_units() == ("mm", "sec")
 
 
-def test_a_step_that_is_no_time_keeps_its_unit(tmp_path):
-    tio.ScalarImage(film(tmp_path / "x.nii", 3.0, "ppm")).save(tmp_path / "y.nii")
+def test_steps_that_are_no_time_keep_their_unit(tmp_path):
+    tio.ScalarImage(time_series(tmp_path / "x.nii", 3.0, "ppm")).save(tmp_path / "y.nii")
     header = nibabel.load(tmp_path / "y.nii").header
     assert header.get_zooms()[3] == 3
     assert header.get_xyzt_units() == ("mm", "ppm")
@@ -343,8 +343,8 @@ def test_a_step_that_is_no_time_keeps_its_unit(tmp_path):
 
 @pytest.mark.parametrize("codes", [(4, 0), (0, 1), (2, 1), (1, 4), (3, 3), (0, 2)])
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".hdr"])
-def test_codes_are_kept_while_the_affine_is(tmp_path, codes, suffix):
-    path = film(tmp_path / "x.nii", 2.0, "sec", codes)
+def test_form_codes_are_kept_while_the_affine_is_unchanged(tmp_path, codes, suffix):
+    path = time_series(tmp_path / "x.nii", 2.0, "sec", codes)
     for name, transform in TRANSFORMS.items():
         out = transform(tio.ScalarImage(path))
         out.save(tmp_path / f"y{suffix}")
@@ -356,8 +356,8 @@ def test_codes_are_kept_while_the_affine_is(tmp_path, codes, suffix):
                                    atol=1e-4)  # fmt: skip
 
 
-def test_no_code_at_all_becomes_scanner(tmp_path):
-    film(tmp_path / "x.nii", 2.0, "sec", (0, 0))
+def test_missing_form_codes_become_scanner(tmp_path):
+    time_series(tmp_path / "x.nii", 2.0, "sec", (0, 0))
     image = tio.ScalarImage(tmp_path / "x.nii")
     image.save(tmp_path / "y.nii")
     header = nibabel.load(tmp_path / "y.nii").header
@@ -370,8 +370,8 @@ def test_no_code_at_all_becomes_scanner(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "none"])
 @pytest.mark.parametrize("way", ["image", "subject", "dict", "batch", "dataset"])
-def test_transforms_leave_no_voxels_in_what_they_are_given(tmp_path, name, way):
-    path, transform = film(tmp_path / "x.nii", 2.0, "sec"), TRANSFORMS[name]
+def test_transforms_do_not_load_voxels_into_their_input(tmp_path, name, way):
+    path, transform = time_series(tmp_path / "x.nii", 2.0, "sec"), TRANSFORMS[name]
     image = tio.ScalarImage(path)
     subject = tio.Subject(a=image, b=tio.LabelMap(path))
     if way == "image":

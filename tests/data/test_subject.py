@@ -12,7 +12,7 @@ import torchio_gpu as tio
 from tests.volumes import oblique_affine, subject
 
 
-def test_values_by_item_and_attribute():
+def test_values_are_read_by_item_and_by_attribute():
     s = tio.Subject({"t1": tio.ScalarImage(torch.rand(1, 2, 2, 2))}, age=45, t2=None)
     assert s.t1 is s["t1"]
     assert s.age == s["age"] == 45
@@ -57,7 +57,7 @@ def test_a_subject_without_images_is_refused(items):
         tio.Subject(items)
 
 
-def test_consistency():
+def test_consistency_checks_of_images():
     s = subject()
     s.check_consistent_space()
     assert s.spatial_shape == (12, 14, 16)
@@ -82,7 +82,7 @@ def test_copies_do_not_share_containers():
         assert s.history == []
 
 
-def test_batch_and_back():
+def test_conversion_to_a_batch_and_back():
     subjects = [subject(seed=n) for n in range(3)]
     batch = tio.SubjectsBatch.from_subjects(subjects)
     assert batch.batch_size == len(batch) == 3
@@ -100,7 +100,7 @@ def test_batch_and_back():
         batch.t9  # noqa: B018
 
 
-def test_batch_of_a_subclass_gives_it_back():
+def test_unbatching_keeps_the_class_of_subjects():
     class Patient(tio.Subject):
         pass
 
@@ -115,7 +115,7 @@ def test_batch_of_a_subclass_gives_it_back():
         ({"t2": torch.zeros(1, 4, 4, 4)}, r"sample 0 has \['t1'\], sample 1 has \['t2'\]"),
     ],
 )
-def test_samples_that_do_not_fit_are_named(others, message):
+def test_samples_that_do_not_match_are_named(others, message):
     first = tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 4, 4, 4)))
     second = tio.Subject({name: tio.ScalarImage(x) for name, x in others.items()})
     with pytest.raises(ValueError, match=message):
@@ -127,7 +127,7 @@ def test_samples_that_do_not_fit_are_named(others, message):
         tio.SubjectsBatch.from_subjects([])
 
 
-def test_dataset_reads_into_copies(tmp_path):
+def test_dataset_loads_copies_and_not_its_subjects(tmp_path):
     tio.ScalarImage(torch.rand(1, 4, 4, 4)).save(tmp_path / "t1.nii")
     subjects = [tio.Subject(t1=tio.ScalarImage(tmp_path / "t1.nii")) for _ in range(2)]
     dataset = tio.SubjectsDataset(subjects, transform=tio.RandomNoise())
@@ -168,12 +168,12 @@ def test_bad_datasets_are_named(subjects):
         tio.SubjectsDataset([subject()], transform=3)
 
 
-def test_names_that_a_subject_needs_itself_are_refused():
+def test_reserved_names_are_refused():
     with pytest.raises(ValueError, match=r"must not be \['history'\]"):
         tio.Subject(t1=tio.ScalarImage(torch.rand(1, 2, 2, 2)), history="smoker")
 
 
-def test_a_batch_carries_its_voxels_once():
+def test_a_pickled_batch_holds_its_voxels_once():
     subjects = [tio.Subject(t1=tio.ScalarImage(torch.rand(1, 32, 32, 32))) for _ in range(2)]
     batch = tio.SubjectsBatch.from_subjects(subjects)
     assert len(pickle.dumps(batch)) < 1.1 * batch.t1.data.numel() * 4

@@ -1,4 +1,4 @@
-"""Writing: no file of another image is touched, and interruptions lose nothing."""
+"""Writing: files of other images are not changed, and interruptions lose no data."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="permissions and links of 
 
 @pytest.mark.parametrize("first", [".mhd", ".nhdr", ".hdr", ".img"])
 @pytest.mark.parametrize("second", [".mhd", ".nhdr", ".mha", ".nrrd"])
-def test_pairs_of_one_name_do_not_meet(tmp_path, first, second):
+def test_headers_of_one_stem_do_not_share_a_data_file(tmp_path, first, second):
     if first == second:
         pytest.skip("the same file")
     (tmp_path / "x.raw").write_bytes(b"of someone else")
@@ -36,7 +36,7 @@ def test_pairs_of_one_name_do_not_meet(tmp_path, first, second):
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
-def test_data_files_do_not_pile_up(tmp_path, suffix):
+def test_unused_data_files_are_removed(tmp_path, suffix):
     for n in range(5):
         io.write(OLD + n, AFFINE, tmp_path / f"x{suffix}")
         assert torch.equal(io.read(tmp_path / f"x{suffix}")[0], OLD + n)
@@ -51,7 +51,7 @@ import os, pathlib, shutil, sys, torch
 from torchio_gpu.data import io
 import nibabel, SimpleITK
 
-def end_at(n):
+def interrupt_at(n):
     count = 0
     def wrap(owner, name):
         plain = getattr(owner, name)
@@ -70,7 +70,7 @@ for line in sys.stdin:
     n, new, path = line.split()
     child = os.fork()
     if child == 0:
-        end_at(int(n))
+        interrupt_at(int(n))
         io.write(torch.load(new), torch.eye(4), path)
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -79,7 +79,7 @@ STEPS = 10  # more changes of names than any format needs
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_an_end_at_any_step_leaves_one_of_the_two_states(tmp_path):
+def test_an_interruption_at_any_step_leaves_the_old_or_the_new_image(tmp_path):
     """The process ends without clean-up before its n-th change of a name, for every n."""
     news = {"larger": torch.cat([NEW] * 3, 3), "smaller": NEW[:, :2].clone()}
     cases = []
@@ -108,7 +108,7 @@ def test_an_end_at_any_step_leaves_one_of_the_two_states(tmp_path):
             assert (code == 7) == old == (n == 0)
 
 
-def test_a_pair_without_its_twin_is_replaced(tmp_path):
+def test_a_header_without_its_data_file_is_replaced(tmp_path):
     for lost in (".hdr", ".img"):
         io.write(OLD, AFFINE, tmp_path / "x.img")
         (tmp_path / f"x{lost}").unlink()
@@ -143,7 +143,7 @@ def test_new_files_have_the_usual_permissions(tmp_path):
         assert stat.S_IMODE(file.stat().st_mode) == usual
 
 
-def test_what_dead_writers_left_is_removed_after_a_day(tmp_path):
+def test_temporary_files_are_removed_after_a_day(tmp_path):
     old, fresh = tmp_path / ".torchio_gpu-a", tmp_path / ".torchio_gpu-b"
     for folder in (old, fresh):
         folder.mkdir()
@@ -177,7 +177,7 @@ def test_a_changed_image_keeps_its_path(tmp_path):
     ["LIST", "LIST_x", "LISTEN", "LIST x", "list", "LOCAL", "LOCALS", "p%d", "50%", "%s%s", "LIST%",
      " x", "x ", "a b", "x 1 2", "a#b", "a:b", "a=b", "'a'", "x.y", "é", "-", "a\nb", "_LIST"],
 )  # fmt: skip
-def test_names_of_headers_that_are_words_of_their_formats(tmp_path, suffix, stem):
+def test_file_stems_that_are_keywords_of_the_format(tmp_path, suffix, stem):
     path = tmp_path / f"{stem}{suffix}"
     for n in range(3):
         io.write(OLD + n, AFFINE, path)
@@ -239,7 +239,7 @@ def test_pairs_whose_names_differ_in_case(tmp_path, one, other):
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr", ".MHD"])
 @pytest.mark.parametrize("other", ["y{}", "z.mha", "a b{}", "x.y{}"])
 @pytest.mark.parametrize("form", [" {}", " ./{}", "{}"])
-def test_a_data_file_that_another_header_names_stays(tmp_path, suffix, other, form):
+def test_a_data_file_named_by_another_header_is_kept(tmp_path, suffix, other, form):
     if form == "{}" and suffix == ".nhdr":
         pytest.skip("NRRD needs the space")
     path, copied = tmp_path / f"x{suffix}", tmp_path / other.format(suffix)
@@ -258,7 +258,7 @@ def test_a_data_file_that_another_header_names_stays(tmp_path, suffix, other, fo
 
 
 @pytest.mark.parametrize("listed", ["x.raw\n", "other.raw\nx.raw"])
-def test_a_data_file_in_a_list_of_another_header_stays(tmp_path, listed):
+def test_a_data_file_listed_by_another_header_is_kept(tmp_path, listed):
     io.write(OLD, AFFINE, tmp_path / "x.mhd")
     text = (tmp_path / "x.mhd").read_text()
     (tmp_path / "y.mhd").write_text(text.replace("x.raw", "LIST\n" + listed))

@@ -88,7 +88,7 @@ SPLINE = "shares below 1e-9 are left out"
 
 
 def matrices(shape, size=None):
-    """Unlike affine maps of all samples, the first of which leaves the volume."""
+    """Return different affine maps for each sample; the first one leaves the volume."""
     ratio = torch.tensor(shape[2:]) / torch.tensor(size or shape[2:])
     linear = (torch.eye(3) + rand(shape[0], 3, 3, low=-0.2, high=0.2)) * ratio
     offset = rand(shape[0], 3, low=-0.4, high=0.4)
@@ -129,7 +129,7 @@ def test_warp(shape, mode):
         spatial.warp(x, matrix, points, **options),
         COORDINATES, share,
     )  # fmt: skip
-    # control points along the voxel axes, and on a lattice that is turned, in unlike places
+    # control points along the voxel axes, and on a rotated lattice, at different positions
     for turn in (0.0, 0.1):
         lattice = torch.eye(4, dtype=torch.float64).repeat(shape[0], 1, 1)
         lattice[:, :3, :3] *= rand(shape[0], 1, 1, low=0.3, high=0.7)
@@ -177,7 +177,7 @@ def test_maps_from_voxels_to_voxels_among_others(mode):
     [(-0.5, 0), (-0.50005, 0), (-0.5002, 1), (0.5, 1), (0.49995, 1), (0.4998, 0)],
 )
 def test_ends_and_ties(mode, shift, outside):
-    """Half a voxel outside, within the tolerance of it, and beyond; and halfway between two."""
+    """Positions half a voxel outside, within the tolerance of it, beyond it, and at ties."""
     x = volume((2, 1, 4, 3, 5))
     points = torch.zeros(2, 3, 4, 4, 4, dtype=torch.float64)
     matrix = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
@@ -253,11 +253,11 @@ def test_clamp(shape):
 
 def stream(seeds, shape, part=0):
     """Normal numbers of voxels: number ((i C + c) J + j) K' + k, K' being K rounded up to 4 n."""
-    _, channels, rows, columns, lines = shape
+    _, channels, height, columns, lines = shape
     padded = -(-lines // 4) * 4
-    count = rows * channels * columns * padded
+    count = height * channels * columns * padded
     numbers = random.normals(seeds, count, start=part * count).double()
-    numbers = numbers.view(-1, rows, channels, columns, padded)[..., :lines]
+    numbers = numbers.view(-1, height, channels, columns, padded)[..., :lines]
     return numbers.transpose(1, 2)
 
 
@@ -366,8 +366,8 @@ def test_anisotropy(shape, start):
 @every_shape
 def test_swap(shape):
     x, size = volume(shape), tuple(max(1, n // 3) for n in shape[2:])
-    room = torch.tensor(shape[2:]) - torch.tensor(size) + 1
-    pairs = (torch.rand(shape[0], 200, 2, 3) * room).long()
+    positions_that_fit = torch.tensor(shape[2:]) - torch.tensor(size) + 1
+    pairs = (torch.rand(shape[0], 200, 2, 3) * positions_that_fit).long()
     apart = ((pairs[:, :, 0] - pairs[:, :, 1]).abs() >= torch.tensor(size)).any(-1)
     least = int(apart.sum(1).min())
     assert least > 20
@@ -503,7 +503,7 @@ def test_borders_and_components(shape, count):
     assert not F.largest_component(0 * x).any()
 
 
-def test_of_equal_components_the_first_along_i_is_kept():
+def test_the_first_of_equal_components_along_i_is_kept():
     x = torch.zeros(1, 1, 3, 3, 3, dtype=torch.uint8)
     x[0, 0, 0, 0, 1] = x[0, 0, 2, 0, 0] = 1
     kept = labels.largest_component(x)
@@ -531,7 +531,7 @@ def test_labels_to_image(shape):
 
 
 @every_shape
-def test_labels_to_image_of_shares(shape):
+def test_labels_to_image_from_label_shares(shape):
     shares = rand(shape[0], 4, *shape[2:], high=0.4)
     seeds, background = torch.arange(shape[0]) + 5, volume((shape[0], 1, *shape[2:]))
     mean, std = rand(shape[0], 3, high=100), rand(shape[0], 3, high=9)

@@ -22,8 +22,8 @@ def volume(shape, dtype=torch.float64):
 
 @pytest.mark.parametrize("std", [(0.7, 1.5, 4.0), (0.0, 3.0, 0.2), (12.0, 40.0, 0.0)])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
-def test_blur_is_that_of_scipy(std, dtype, share):
-    """Its mirrored border and its cut-off included, wider than the image too."""
+def test_blur_agrees_with_scipy(std, dtype, share):
+    """Includes mirrored borders, truncation, and kernels wider than the image."""
     x = volume((2, 2, 13, 8, 5), dtype)
     stds = np.array([std, std[::-1]])
     out = F.blur(x, stds, SPACING)
@@ -51,7 +51,7 @@ def test_the_second_moment_of_a_point_is_the_variance_in_millimetres():
         assert moment == pytest.approx(std[axis] ** 2, rel=2e-3)
 
 
-def test_no_width_is_the_identity_and_a_large_one_the_mean():
+def test_zero_width_is_the_identity_and_a_large_width_the_mean():
     x = volume((2, 1, 6, 7, 8))
     assert torch.equal(F.blur(x, 0.0), x)
     mean = x.mean((2, 3, 4), keepdim=True).expand_as(x)
@@ -65,8 +65,8 @@ ROUNDING = "sums in another order"
 
 
 @pytest.mark.parametrize("size", [(140, 3, 2), (3, 150, 2), (2, 3, 129)])
-def test_blur_of_long_axes_is_that_of_scipy(size):
-    """Where the Gaussian is far shorter than the axis, its matrix is multiplied in parts."""
+def test_blur_of_long_axes_agrees_with_scipy(size):
+    """A Gaussian matrix is multiplied in parts if the kernel is far shorter than the axis."""
     x = torch.rand(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     std = torch.tensor([[0.5, 1, 2], [3, 0, 1], [40, 9, 0.3]], dtype=torch.float64)
     expected = [
@@ -85,7 +85,7 @@ def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
     random = torch.Generator().manual_seed(0)
     place = torch.linspace(0, 139, rows)[:, None] - torch.arange(140.0)
     matrix = torch.rand(2, rows, 140, generator=random) * (place.abs() < 3)
-    matrix[:, 5] = 0  # a row of which nothing is left
+    matrix[:, 5] = 0  # a row of zeros
     matrix[1, 32:64] = 0
     parts = filters.bands(matrix)
     assert len(parts) == -(-rows // filters._ROWS)
@@ -105,14 +105,14 @@ def test_a_banded_matrix_is_multiplied_in_parts(axis, rows):
     assert_close(x.grad, expected_grad, share=1e-6, reason=ROUNDING)
 
 
-def test_zeros_of_a_matrix_have_gradients_too():
+def test_zeros_of_a_matrix_have_gradients():
     x = torch.rand(1, 1, 140, 1, 1)
     matrix = torch.eye(140)[None].requires_grad_()
     filters.along_axis(x, matrix, 0).sum().backward()
     assert_close(matrix.grad[0], x.flatten().expand(140, 140), share=1e-6, reason=ROUNDING)
 
 
-def test_matrices_that_the_host_cannot_see_are_one_part():
+def test_meta_matrices_are_multiplied_in_one_part():
     assert filters.bands(torch.zeros(1, 300, 300, device="meta")) == [(slice(0, 300),) * 2]
     assert filters.bands(torch.zeros(1, 20, 20)) == [(slice(0, 20),) * 2]
 
@@ -131,7 +131,7 @@ def test_blur_with_a_gradient_is_the_same():
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [24, 25])
 def test_anisotropy_keeps_shape_and_centre_of_mass(axis, antialias, size):
-    """A blob stays where it is, for factors whose slices lie between voxels too."""
+    """A blob keeps its position, also if slices lie between voxels."""
     shape = [9, 9, 9]
     shape[axis] = size
     grid = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
@@ -155,7 +155,7 @@ def test_anisotropy_is_sampling_at_slices_and_linear_interpolation():
     torch.testing.assert_close(out, torch.from_numpy(expected), atol=1e-13, rtol=0)
 
 
-def test_a_factor_of_one_changes_nothing_and_any_other_something():
+def test_a_factor_of_one_is_the_identity_and_others_are_not():
     x = volume((2, 1, 6, 7, 8))
     for options in ({}, {"antialias": True}, {"mode": "nearest"}):
         for axis in range(3):
@@ -164,7 +164,7 @@ def test_a_factor_of_one_changes_nothing_and_any_other_something():
 
 
 def test_antialiased_slices_are_gaussian_means():
-    """Full width at half maximum from that of a voxel to that of a slice: Cardoso et al."""
+    """Full widths at half maximum are those of voxel and slice (Cardoso et al.)."""
     x = torch.zeros(1, 1, 1, 1, 99, dtype=torch.float64)
     x[..., 49] = 1
     (line,) = F.anisotropy(x, 9.0, 2, antialias=True).flatten(0, 3)
@@ -174,7 +174,7 @@ def test_antialiased_slices_are_gaussian_means():
     np.testing.assert_allclose(line[4:95:9].numpy(), peaks, atol=1e-6)
 
 
-def test_hardly_thicker_slices_of_a_long_axis_are_finite():
+def test_factors_slightly_above_one_are_finite_on_a_long_axis():
     x = torch.rand(1, 1, 1, 1, 4000)
     out = F.anisotropy(x, 1.0002, antialias=True)
     assert torch.isfinite(out).all()

@@ -86,14 +86,14 @@ def test_noise_is_a_function_of_the_seed():
     assert torch.equal(first, F.noise(x))
 
 
-def test_rician_noise_of_nothing_is_rayleigh():
+def test_rician_noise_of_zeros_is_rayleigh_distributed():
     out = F.rician_noise(torch.zeros(1, 1, 64, 64, 64), 2.0, torch.tensor([1]))
     assert out.min() >= 0
     assert out.mean().item() == pytest.approx(2 * math.sqrt(math.pi / 2), rel=0.01)
     assert (out**2).mean().item() == pytest.approx(2 * 4, rel=0.01)
 
 
-def test_rician_noise_is_the_magnitude_of_two_parts():
+def test_rician_noise_is_the_magnitude_of_two_normal_parts():
     x = torch.full((1, 1, 64, 64, 64), 10.0)
     out = F.rician_noise(x, 1.0, torch.tensor([4]))
     # For high signal the mean is about x + std^2 / 2x (Gudbjartsson & Patz, eq. 4).
@@ -128,7 +128,7 @@ def test_gradients(name):
 
 
 @pytest.mark.parametrize("name", ["bias_field", "gamma"])  # of noise: "a function of the seed"
-def test_row_is_item(name):
+def test_batch_equals_single_samples(name):
     x = torch.rand(2, 1, 5, 6, 7)
     p = torch.rand(2, 10)
     both = OPERATIONS[name](x, p)
@@ -136,7 +136,7 @@ def test_row_is_item(name):
     assert_close(both, swapped, share=1e-6, reason="matrix products may round by position")
 
 
-def test_row_is_item_of_rician_noise():
+def test_batch_of_rician_noise_equals_single_samples():
     x, seeds = torch.rand(2, 1, 5, 6, 7), torch.tensor([4, 5])
     both = F.rician_noise(x, torch.tensor([0.5, 2.0]), seeds)
     assert torch.equal(both[1:], F.rician_noise(x[1:], 2.0, seeds[1:]))
@@ -154,12 +154,12 @@ def test_dtypes(name, dtype):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_runs_without_looking_at_voxels(name):
+def test_runs_on_the_meta_device(name):
     x = torch.empty(2, 1, 5, 6, 7, device="meta")
     assert OPERATIONS[name](x, torch.rand(2, 10)).shape == x.shape
 
 
-def test_a_program_is_its_operations_one_after_another():
+def test_a_program_applies_its_operations_in_order():
     x = torch.rand(2, 1, 8, 9, 10)
     coefficients, log_gamma = torch.rand(2, 20), torch.rand(2)
     mean, std, seeds = torch.rand(2), torch.rand(2), torch.tensor([5, 6])
@@ -206,8 +206,8 @@ def test_bad_arguments_are_named(call, message):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 5, 7), (2, 3, 8, 5, 7)])
-def test_slab_by_slab_is_the_same_as_at_once(shape, monkeypatch):
-    """Slabs are a matter of speed: no voxel may notice which one it was in."""
+def test_result_does_not_depend_on_slabs(shape, monkeypatch):
+    """Slabs bound the memory and do not change any voxel."""
     from torchio_gpu.functional.eager import slabs
 
     batch = shape[0]

@@ -50,7 +50,7 @@ def moved(x, matrix, fill):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize(("dtype", "share"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
-def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype, share):
+def test_kspace_artifacts_agree_with_their_definitions(shape, axis, dtype, share):
     x = volume(shape, dtype)
     reason = "sums of as many terms as a line has, in the volume's dtype"
     planes = torch.tensor([[2, 3, 4], [0.4, 1, 1.3], [0, 0.2, 0.5]], dtype=torch.float64)
@@ -71,12 +71,12 @@ def test_quick_forms_agree_with_three_dimensional_transforms(shape, axis, dtype,
 
 
 @pytest.mark.parametrize("size", [(6, 7, 8), (7, 7, 7)])
-def test_axes_that_differ_by_sample_are_those_of_the_samples(size):
+def test_axes_may_differ_by_sample(size):
     x = volume((3, 2, *size))
     for function in (
-        lambda x, axis, rows: F.ghosting(x, 3, 0.8, 0.1, axis),
-        lambda x, axis, rows: F.motion(x, 10.0, 1.0, TIMES[rows], axis),
-        lambda x, axis, rows: F.motion(x, 10.0, 1.0, TIMES[rows], axis, output="magnitude"),
+        lambda x, axis, samples: F.ghosting(x, 3, 0.8, 0.1, axis),
+        lambda x, axis, samples: F.motion(x, 10.0, 1.0, TIMES[samples], axis),
+        lambda x, axis, samples: F.motion(x, 10.0, 1.0, TIMES[samples], axis, output="magnitude"),
     ):
         together = function(x, np.array([2, 0, 1]), [0, 1, 2])
         for n, axis in enumerate((2, 0, 1)):
@@ -89,7 +89,7 @@ def test_axes_that_differ_by_sample_are_those_of_the_samples(size):
 
 @pytest.mark.parametrize("ghosts", [2, 4, 8])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_point_has_as_many_replicas_as_asked_for_at_the_closed_form_amplitude(ghosts, axis):
+def test_ghosts_of_a_point_have_the_closed_form_amplitude(ghosts, axis):
     size, intensity, where = 64, 0.7, 5
     shape, place = [1, 1, 4, 4, 4], [0, 0, 1, 2, 3]
     shape[2 + axis], place[2 + axis] = size, where
@@ -114,7 +114,7 @@ def test_ghosting_keeps_the_mean_and_a_constant_image(size):
     assert_close(F.ghosting(flat, 2, 1.0, axis=0), flat, share=1e-6, reason="float32")
 
 
-def test_the_more_is_restored_the_less_is_wrong():
+def test_ghosting_decreases_with_the_restored_share():
     x = volume((1, 1, 40, 12, 10))
     errors = [
         (F.ghosting(x, 3, 1.0, restore, 0) - x).square().mean().item()
@@ -126,7 +126,7 @@ def test_the_more_is_restored_the_less_is_wrong():
 
 
 def test_ghosting_agrees_with_torchio_where_both_count_from_the_centre():
-    """On 48 lines every 4th from the edge is every 4th from the centre; it restores one plane."""
+    """With 48 lines, every 4th line from the edge is every 4th from the centre."""
     x = smooth((1, 1, 48, 10, 12)).float()
     image = torchio.ScalarImage(tensor=x[0])
     for axis, ghosts, size in ((0, 4, 48), (2, 3, 12), (2, 2, 12)):
@@ -209,7 +209,7 @@ def test_one_pose_over_all_lines_is_a_rigid_warp():
 
 
 def test_the_image_does_not_drift():
-    """Lines far from the centre hold details only: what moves in them leaves the content there."""
+    """Poses of lines far from the centre of k-space do not move the content."""
     axes = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in (32, 32, 32)), indexing="ij")
     x = torch.exp(-sum(a**2 for a in axes) / 50)[None, None].double()
     for times in ([0.1, 0.9], [0.05, 0.1], [0.9, 0.95]):
@@ -220,8 +220,8 @@ def test_the_image_does_not_drift():
         torch.testing.assert_close(out.mean(), x.mean(), rtol=1e-9, atol=0)
 
 
-def test_poses_turn_about_the_centre_of_the_image():
-    """Wherever in the world it lies: a rotation of the world's origin would move it away."""
+def test_poses_rotate_about_the_centre_of_the_image():
+    """The centre is fixed for any origin of the image."""
     affine = oblique_affine(origin=(100.0, -200.0, 300.0))
     here = oblique_affine(origin=(-3.0, 2.0, 1.0))
     x = smooth((1, 1, 12, 14, 16))
@@ -256,7 +256,7 @@ def test_a_single_slice_moves_within_its_plane_and_has_no_lines_across():
 
 
 def test_motion_agrees_with_torchio_where_it_is_right():
-    """At the origin of the world, about which it turns; the last axis; times about the centre."""
+    """Conditions: an image at the world origin, the last axis, and times about the centre."""
     x = smooth((1, 1, 24, 26, 28)).float()
     affine = np.eye(4)
     affine[:3, 3] = [-11.5, -12.5, -13.5]
@@ -272,8 +272,8 @@ def test_motion_agrees_with_torchio_where_it_is_right():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slab_by_slab_is_the_same_as_at_once(axis, monkeypatch):
-    """Slabs are a matter of speed, and lie along another axis than the lines."""
+def test_result_does_not_depend_on_slabs(axis, monkeypatch):
+    """Slabs bound the memory and lie along another axis than the lines."""
     x, cube = volume((2, 2, 9, 7, 8)), volume((2, 2, 8, 8, 8))
     for run in (
         lambda: F.ghosting(x, 3, 0.7, 0.1, axis),
@@ -327,7 +327,7 @@ def test_gradients_reach_volume_and_parameters():
         assert torch.autograd.gradcheck(run, (x, degrees, translation))
 
 
-def test_the_magnitude_of_nothing_has_a_gradient():
+def test_the_magnitude_of_zeros_has_a_finite_gradient():
     x = torch.zeros(1, 1, 6, 6, 6, dtype=torch.float64)
     x[..., 2:4, 2:4, 2:4] = 1
     x.requires_grad_()

@@ -25,7 +25,7 @@ def line(*labels, dtype=torch.int64):
     return torch.tensor(labels).to(dtype).view(1, 1, 1, 1, -1)
 
 
-def theirs(transform, x):
+def with_torchio(transform, x):
     return transform(torchio.LabelMap(tensor=x[0])).data[None]
 
 
@@ -34,7 +34,7 @@ def noise(shape, share, seed=0):
 
 
 def spiral(n):
-    """A path of one voxel's width that winds from the corner to the middle."""
+    """Return a spiral path, one voxel wide, from the corner to the middle."""
     out = np.zeros((n, n), dtype=bool)
     i, j, di, dj = 0, 0, 0, 1
     out[0, 0] = True
@@ -47,7 +47,7 @@ def spiral(n):
 
 
 def snake(shape):
-    """Every other plane and line filled, joined at alternating ends: one long path."""
+    """Fill every other plane and line, joined at alternating ends to one long path."""
     out = np.zeros(shape, dtype=bool)
     out[::2, ::2] = True
     out[::2, 1::4, -1] = True
@@ -58,7 +58,7 @@ def snake(shape):
 
 
 def comb(shape):
-    """Teeth that only the last plane joins: components merge at the very end."""
+    """Fill lines that only the last plane joins, so that components merge at the end."""
     out = np.zeros(shape, dtype=bool)
     out[:, ::2, ::2] = True
     out[-1] = True
@@ -90,15 +90,15 @@ MASKS = {
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-def test_components_are_those_of_scipy(mask):
-    """Their numbers too: both count components as they begin in C order."""
+def test_components_agree_with_scipy(mask):
+    """Components are numbered by their first voxel in C order, as by scipy."""
     found = F.connected_components(volume(mask))
     assert found.dtype == torch.int64
     expected, _ = scipy.ndimage.label(mask)
     assert np.array_equal(found[0, 0].numpy(), expected)
 
 
-def test_the_mazes_are_what_they_say():
+def test_maze_masks_have_the_components_they_are_made_with():
     assert scipy.ndimage.label(MASKS["snake"])[1] == 1
     assert scipy.ndimage.label(MASKS["spiral across K"])[1] == 1
     assert scipy.ndimage.label(MASKS["comb"])[1] == 1
@@ -106,12 +106,12 @@ def test_the_mazes_are_what_they_say():
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-def test_the_largest_component_is_that_of_torchio(mask):
+def test_the_largest_component_agrees_with_torchio(mask):
     x = volume(mask)
-    assert torch.equal(F.largest_component(x), theirs(torchio.KeepLargestComponent(), x))
+    assert torch.equal(F.largest_component(x), with_torchio(torchio.KeepLargestComponent(), x))
 
 
-def test_of_components_of_one_size_the_same_as_of_itk_is_kept():
+def test_the_component_kept_among_equal_ones_is_that_of_itk():
     ties = 0
     for seed in range(100):
         mask = noise((4, 5, 6), 0.2, seed)
@@ -125,23 +125,23 @@ def test_of_components_of_one_size_the_same_as_of_itk_is_kept():
     assert ties > 10
 
 
-def test_what_is_kept_keeps_its_labels():
+def test_the_component_that_is_kept_keeps_its_labels():
     x = line(1, 1, 0, 3, 2, 3, 0, 4)
     assert F.largest_component(x).flatten().tolist() == [0, 0, 0, 3, 2, 3, 0, 0]
     assert F.largest_component(-x).flatten().tolist() == [0, 0, 0, -3, -2, -3, 0, 0]
 
 
-def test_contour_is_that_of_itk_at_the_ends_of_the_volume_too():
-    """For masks; ITK leaves labels other than 1 as they are."""
+def test_contours_agree_with_itk_also_at_the_ends_of_the_volume():
+    """Masks agree; ITK keeps labels other than 1."""
     for shape in ((9, 10, 11), (1, 9, 8), (5, 1, 7), (1, 1, 1), (1, 1, 6)):
         for share in (0.0, 0.5, 0.9, 1.0):
             x = volume(noise(shape, share))
-            assert torch.equal(F.contour(x), theirs(torchio.Contour(), x))
+            assert torch.equal(F.contour(x), with_torchio(torchio.Contour(), x))
     assert F.contour(volume(np.ones((3, 3, 3)))).sum() == 0
 
 
 def test_each_label_has_its_contour():
-    """Where labels meet, both have one: each is the part of the region that erosion takes away."""
+    """Adjacent labels both have one: the part of the region that erosion removes."""
     labels = (noise((9, 10, 11), 0.9) * np.arange(1, 12) // 4).astype(np.int16)
     expected = np.zeros_like(labels)
     for label in (1, 2):
@@ -154,7 +154,7 @@ def test_each_label_has_its_contour():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_hot_is_that_of_torch(dtype):
+def test_one_hot_agrees_with_torch(dtype):
     x = torch.randint(0, 6, (2, 1, 3, 4, 5)).to(dtype)
     x[0, 0, 0, 0, 0] = 5
     expected = torch.nn.functional.one_hot(x[:, 0].long()).movedim(-1, 1)
@@ -170,13 +170,13 @@ def test_one_hot_is_that_of_torch(dtype):
     ("dtype", "label"), [(torch.uint8, 255), (torch.int8, 127), (torch.bfloat16, 256)]
 )
 def test_more_classes_than_the_type_can_count(dtype, label):
-    """The type's wrapped or rounded numbers are no labels."""
+    """Numbers that overflow or are rounded in the dtype are not taken as labels."""
     out = F.one_hot(line(0, label, dtype=dtype), 600)
     assert out.long().nonzero()[:, 1].tolist() == [0, label]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_labels_change_places(dtype):
+def test_remapping_can_swap_labels(dtype):
     x = torch.randint(0, 9, (2, 2, 5, 6, 7)).to(dtype)
     remapping = {0: 1, 1: 0, 2: 3, 3: 4, 4: 2, 8: 7, 1000: 5, -(10**12): 6}
     expected = x.clone()
@@ -190,7 +190,7 @@ def test_labels_change_places(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_each_sample_has_its_table(dtype):
+def test_each_sample_is_remapped_by_its_own_table(dtype):
     x = torch.randint(0, 4, (3, 1, 4, 5, 6)).to(dtype)
     old = np.array([[0, 1, 1], [3, 2, 1], [2**32] * 3])  # which is 0 in fewer bits
     new = np.array([[5, 6, 6], [1, 2, 3], [1, 1, 1]])
@@ -201,7 +201,7 @@ def test_each_sample_has_its_table(dtype):
     assert torch.equal(out[2], x[2])
 
 
-def test_labels_of_any_size_and_sign():
+def test_labels_of_any_magnitude_and_sign():
     least, most = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
     x = line(least, -1, 0, 2**53, 2**53 + 1, most)
     out = F.remap_labels(x, {least: most, 2**53 + 1: 7, -1: least, most: 0})
@@ -226,8 +226,8 @@ RUNS = {
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_row_is_item(run):
-    """No component reaches from one sample into the next, whatever is at their ends."""
+def test_batch_equals_single_samples(run):
+    """Components do not extend from one sample into the next."""
     masks = [noise((6, 7, 8), share, n) for n, share in enumerate((0, 0.3, 1, 1, 0.6, 0, 0.3))]
     x = torch.cat([volume(mask) for mask in masks]) * torch.randint(1, 4, (7, 1, 6, 7, 8))
     together = run(x)
@@ -245,7 +245,7 @@ def test_dtypes(run, dtype):
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_any_layout_of_the_memory_and_the_input_stays(run):
+def test_any_memory_layout_and_the_input_is_not_changed(run):
     x = torch.randint(0, 4, (2, 1, 5, 6, 7), dtype=torch.int16)
     x *= torch.rand(x.shape) < 0.5
     padded = torch.nn.functional.pad(x, (1,) * 6, value=2)
@@ -264,7 +264,7 @@ def test_any_layout_of_the_memory_and_the_input_stays(run):
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_runs_without_looking_at_voxels(run):
+def test_runs_on_the_meta_device(run):
     x = torch.randint(0, 2, (3, 1, 4, 5, 6), dtype=torch.int16)
     for dtype in (torch.int16, torch.float32):
         out = run(x.to("meta", dtype))
@@ -276,7 +276,7 @@ def test_runs_without_looking_at_voxels(run):
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("name", RUNS)
-def test_on_a_gpu_as_on_the_cpu(name):
+def test_gpu_agrees_with_cpu(name):
     run = RUNS[name]
     for mask in MASKS.values():
         for dtype in (torch.uint8, torch.int32, torch.float32):

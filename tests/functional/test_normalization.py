@@ -52,16 +52,16 @@ def test_dtypes(call, dtype):
         assert torch.equal(out, call(x.float()).to(out.dtype))
 
 
-def test_row_is_item(call):
+def test_batch_equals_single_samples(call):
     x = torch.randn(3, 2, 5, 6, 7)
     mask = half(x)
     both = call(x, mask)
-    for row in range(3):
-        alone = call(x[row : row + 1], mask[row : row + 1])
-        assert_close(both[row : row + 1], alone, share=1e-6, reason="sums in another order")
+    for sample in range(3):
+        alone = call(x[sample : sample + 1], mask[sample : sample + 1])
+        assert_close(both[sample : sample + 1], alone, share=1e-6, reason="sums in another order")
 
 
-def test_slab_by_slab_is_the_same_as_at_once(call, monkeypatch):
+def test_result_does_not_depend_on_slabs(call, monkeypatch):
     x = torch.randn(2, 2, 9, 6, 7)
     mask = half(x)
     whole = call(x, mask)
@@ -84,7 +84,7 @@ def test_input_is_not_changed(call):
     assert torch.equal(x, before)
 
 
-def test_runs_without_looking_at_voxels(call):
+def test_runs_on_the_meta_device(call):
     x = torch.empty(2, 2, 5, 6, 7, device="meta")
     mask = torch.empty(2, 1, 5, 6, 7, device="meta", dtype=torch.bool)
     assert call(x).shape[2:] == x.shape[2:]
@@ -93,7 +93,7 @@ def test_runs_without_looking_at_voxels(call):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 1, 7)])
 @pytest.mark.parametrize("value", [None, 0.0, 0.1, -1e6])
-def test_nothing_becomes_nan(call, shape, value):
+def test_flat_volumes_do_not_become_nan(call, shape, value):
     x = torch.rand(2, 1, *shape) if value is None else torch.full((2, 1, *shape), value)
     assert call(x).isfinite().all()
     mask = torch.zeros(2, 1, *shape, dtype=torch.bool)
@@ -116,26 +116,26 @@ def test_rescale_maps_percentiles_to_the_ends_exactly():
         out = F.rescale(x, (0, 1), percentiles)
         assert out.amin((1, 2, 3, 4)).tolist() == [0, 0]
         assert out.amax((1, 2, 3, 4)).tolist() == [1, 1]
-    row = x[1].double().numpy()
-    low, high = np.percentile(row, (2, 98))
-    expected = torch.from_numpy((row.clip(low, high) - low) / (high - low))
+    sample = x[1].double().numpy()
+    low, high = np.percentile(sample, (2, 98))
+    expected = torch.from_numpy((sample.clip(low, high) - low) / (high - low))
     assert_close(out[1], expected, share=1e-6, reason="float32")
 
 
-def test_rescale_with_a_mask_clamps_to_what_is_inside():
+def test_rescale_with_a_mask_clamps_to_the_range_inside():
     x = torch.tensor([0.0, 1, 2, 3, 9]).view(1, 1, 1, 1, 5)
     out = F.rescale(x, (0, 2), mask=(x > 0) & (x < 4))
     assert out.flatten().tolist() == [0, 0, 1, 2, 2]
 
 
-def test_rescale_from_a_given_range_reaches_beyond():
+def test_rescale_from_a_given_range_may_exceed_the_output_range():
     x = torch.tensor([-1000.0, 0, 1000, 3000]).view(1, 1, 1, 1, 4)
     out = F.rescale(x, (-1, 1), in_min_max=(-1000, 1000))
     assert out.flatten().tolist() == [-1, 0, 1, 3]
     assert F.rescale(x, 1, in_min_max=1000).flatten().tolist() == [-1, 0, 1, 3]
 
 
-def test_rescale_leaves_what_it_cannot_rescale():
+def test_rescale_leaves_volumes_without_a_range_unchanged():
     x = torch.rand(4, 1, 3, 4, 5)
     x[1] = 7
     x[2, 0, 0, 0, 0] = torch.nan
@@ -165,10 +165,10 @@ def test_standardize_with_a_mask():
     x = torch.randn(2, 3, 4, 5, 6) * 5 + 3
     mask = half(x)
     out = F.standardize(x, mask)
-    for row in range(2):
-        inside = x[row][mask[row].expand_as(x[row])].double()
-        expected = (x[row] - inside.mean()) / inside.std()
-        assert_close(out[row], expected, share=1e-6, reason="float32")
+    for sample in range(2):
+        inside = x[sample][mask[sample].expand_as(x[sample])].double()
+        expected = (x[sample] - inside.mean()) / inside.std()
+        assert_close(out[sample], expected, share=1e-6, reason="float32")
 
 
 def test_standardize_without_a_deviation():
@@ -187,10 +187,10 @@ def test_match_landmarks_agrees_with_torchio(dtype):
     x[1, 0, :12] = 0  # background: several percentiles are one value
     for mask in (None, half(x)):
         out = F.match_landmarks(x, LANDMARKS, mask)
-        for row in range(2):
-            inside = None if mask is None else mask[row].numpy()
-            expected = torchio_histogram._normalize(x[row], LANDMARKS, inside)
-            assert_close(out[row], expected, share=1e-6, reason="float32, theirs in float64")
+        for sample in range(2):
+            inside = None if mask is None else mask[sample].numpy()
+            expected = torchio_histogram._normalize(x[sample], LANDMARKS, inside)
+            assert_close(out[sample], expected, share=1e-6, reason="float32, theirs in float64")
 
 
 def test_landmarks_of_a_constant_volume():
@@ -199,7 +199,7 @@ def test_landmarks_of_a_constant_volume():
     assert torch.equal(F.match_landmarks(x, LANDMARKS)[0], expected)
 
 
-def test_a_piece_begins_where_it_does_in_float64():
+def test_landmark_segments_begin_where_they_do_in_float64():
     jump = reference.Pieces(
         torch.tensor([[0, 1 + 1e-9]], dtype=torch.float64),
         torch.tensor([[0, 5]], dtype=torch.float64),
@@ -209,7 +209,7 @@ def test_a_piece_begins_where_it_does_in_float64():
     assert reference.map_pieces(x, jump).flatten().tolist() == [0, 0, 5, 5]
 
 
-def test_both_ways_of_finding_a_piece_agree():
+def test_both_ways_of_finding_a_landmark_segment_agree():
     begin = torch.tensor([[0.0, 0, 1, 3], [-2, -1, 5, 5]])
     values = torch.tensor([[-1.0, 0, 0.5, 1, 9], [-2, -3, 4.9, 5, 6]])
     expected = torch.searchsorted(begin, values, right=True)
@@ -219,7 +219,7 @@ def test_both_ways_of_finding_a_piece_agree():
 # Masks
 
 
-def test_mask_voxels_keeps_dtype_and_what_is_inside():
+def test_mask_voxels_keeps_dtype_and_voxels_inside():
     for dtype in (torch.uint8, torch.int16, torch.float16, torch.float64, torch.bool):
         x = torch.ones(2, 3, 2, 2, 2, dtype=dtype)
         mask = half(x)
@@ -236,15 +236,15 @@ def test_mask_voxels_keeps_dtype_and_what_is_inside():
 
 
 def svd(x, number, whiten, normalize, positive):
-    """By numpy, of one sample."""
-    rows = x.double().numpy().reshape(len(x), -1).T
-    rows = rows - rows.mean(0)
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    """Compute the components of one sample by numpy."""
+    voxels = x.double().numpy().reshape(len(x), -1).T
+    voxels = voxels - voxels.mean(0)
+    u, s, vt = np.linalg.svd(voxels, full_matrices=False)
     largest = np.abs(vt).argmax(1)
     sign = np.sign(vt[np.arange(len(vt)), largest])
     out = (u * s * sign).T[:number]
     if whiten:
-        out = out / (s[:number, None] / np.sqrt(len(rows) - 1))
+        out = out / (s[:number, None] / np.sqrt(len(voxels) - 1))
     if normalize:
         out = out / out[0].std()
     if positive:
@@ -254,20 +254,22 @@ def svd(x, number, whiten, normalize, positive):
 
 @pytest.mark.parametrize("flags", [(True, True, True), (False, True, False), (True, False, True),
                                    (False, False, False)])  # fmt: skip
-def test_components_are_those_of_an_svd(flags):
+def test_components_agree_with_an_svd(flags):
     x = torch.randn(2, 6, 5, 6, 7) ** 3 * torch.arange(1, 7).view(1, 6, 1, 1, 1) + 10
     keys = ("whiten", "normalize", "make_skewness_positive")
     out = F.principal_components(x, 4, **dict(zip(keys, flags, strict=True)))
-    for row in range(2):
-        assert_close(out[row], svd(x[row], 4, *flags), share=1e-5, reason="products in float32")
+    for sample in range(2):
+        assert_close(
+            out[sample], svd(x[sample], 4, *flags), share=1e-5, reason="products in float32"
+        )
 
 
 def test_components_agree_with_scikit_learn():
     from sklearn.decomposition import PCA
 
     x = torch.randn(1, 5, 4, 5, 6).double() * torch.arange(1, 6).view(1, 5, 1, 1, 1)
-    rows = x[0].flatten(1).T.numpy()
-    expected = torch.from_numpy(PCA(3, whiten=True).fit_transform(rows).T.reshape(3, 4, 5, 6))
+    voxels = x[0].flatten(1).T.numpy()
+    expected = torch.from_numpy(PCA(3, whiten=True).fit_transform(voxels).T.reshape(3, 4, 5, 6))
     out = F.principal_components(x, 3, normalize=False, make_skewness_positive=False)
     assert_close(out[0], expected, share=1e-9, reason="float64")
 
@@ -284,7 +286,7 @@ def test_components_without_variance_are_zero():
 # Clamp
 
 
-def test_clamp_per_sample_and_where_the_gradient_goes():
+def test_clamp_per_sample_and_its_gradient():
     x = torch.tensor([-2.0, -1, 0, 1, 2]).repeat(2, 1).view(2, 1, 1, 1, 5).requires_grad_()
     low = torch.tensor([-1.0, -9.0], requires_grad=True)
     high = torch.tensor([1.0, 0.0], requires_grad=True)

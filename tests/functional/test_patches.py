@@ -44,8 +44,8 @@ def within(voxel, shape):
     return all(0 <= v < n for v, n in zip(voxel, shape, strict=True))
 
 
-def held(first, size, shape):
-    """Voxels of a patch with those of the volume that they lie on."""
+def overlap_with_volume(first, size, shape):
+    """Yield the indices of voxels in the patch and in the volume, where both exist."""
     for inner in itertools.product(*map(range, size)):
         outer = tuple(int(a) + b for a, b in zip(first, inner, strict=True))
         if within(outer, shape):
@@ -55,29 +55,29 @@ def held(first, size, shape):
 def cut(x, first, size, sample):
     out = torch.zeros((len(first), x.shape[1], *size), dtype=x.dtype)
     for n, corner in enumerate(first):
-        for (i, j, k), (a, b, c) in held(corner, size, x.shape[2:]):
+        for (i, j, k), (a, b, c) in overlap_with_volume(corner, size, x.shape[2:]):
             out[n, :, i, j, k] = x[sample[n], :, a, b, c]
     return out
 
 
-def mean(patches, first, shape, mode):
-    """The weighted mean of the patches that hold a voxel, in float64; 0 where there is none."""
+def weighted_mean(patches, first, shape, mode):
+    """Compute the weighted mean of the patches at each voxel in float64; 0 without patches."""
     i, j, k = (MEANS[mode](n) for n in patches.shape[2:])
     weights = i[:, None, None] * j[:, None] * k
     total, weight = np.zeros((patches.shape[1], *shape)), np.zeros(shape)
     for patch, corner in zip(patches.double().numpy(), first, strict=True):
-        for inner, outer in held(corner, patches.shape[2:], shape):
+        for inner, outer in overlap_with_volume(corner, patches.shape[2:], shape):
             total[(slice(None), *outer)] += patch[(slice(None), *inner)] * weights[inner]
             weight[outer] += weights[inner]
     return torch.from_numpy(total / np.where(weight > 0, weight, 1))[None]
 
 
-def cropped(patches, first, shape, overlap):
-    """The middle of each patch, all of it at the ends of the volume; the last one stays."""
+def last_patch_cropped(patches, first, shape, overlap):
+    """Write the middle of each patch, up to the ends of the volume; later patches overwrite."""
     out = torch.zeros((1, patches.shape[1], *shape), dtype=patches.dtype)
     size = patches.shape[2:]
     for patch, corner in zip(patches, first, strict=True):
-        for (i, j, k), (a, b, c) in held(corner, size, shape):
+        for (i, j, k), (a, b, c) in overlap_with_volume(corner, size, shape):
             kept = True
             for n, at, f, s, o in zip((i, j, k), corner, size, shape, overlap, strict=True):
                 before, after = o // 2, o - o // 2
@@ -89,7 +89,7 @@ def cropped(patches, first, shape, overlap):
 
 class TestExtract:
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_is_a_loop(self, dtype):
+    def test_agrees_with_a_loop(self, dtype):
         x = voxels((2, 3, *VOLUME), dtype)
         first = np.concatenate([FIRST, OUTSIDE])
         sample = [n % 2 for n in range(len(first))]
@@ -97,18 +97,18 @@ class TestExtract:
         assert out.dtype == dtype
         assert torch.equal(out, cut(x, first, SIZE, sample))
 
-    def test_of_one_sample_or_of_each(self):
+    def test_patches_of_one_sample_or_of_several(self):
         x = voxels((3, 2, *VOLUME))
         assert torch.equal(extract_patches(x[:1], FIRST, SIZE), cut(x, FIRST, SIZE, [0] * 8))
         assert torch.equal(extract_patches(x, FIRST[:3], SIZE), cut(x, FIRST[:3], SIZE, range(3)))
 
     @pytest.mark.parametrize("form", ["tensor", "floats", "list"])
-    def test_first_in_any_form(self, form):
+    def test_first_in_any_type(self, form):
         forms = {"tensor": torch.from_numpy(FIRST), "floats": FIRST * 1.0, "list": FIRST.tolist()}
         x = voxels((1, 1, *VOLUME))
         assert torch.equal(extract_patches(x, forms[form], SIZE), cut(x, FIRST, SIZE, [0] * 8))
 
-    def test_of_any_strides(self):
+    def test_any_strides(self):
         wide = voxels((4, 6, 2, 3, 10))
         x = wide.movedim(2, 0).movedim(3, 1)[..., ::2].flip(2)  # [2, 3, 4, 6, 5]
         assert not x.is_contiguous()
@@ -116,7 +116,7 @@ class TestExtract:
         out = extract_patches(x, FIRST, SIZE, sample=sample)
         assert torch.equal(out, cut(x, FIRST, SIZE, sample))
 
-    def test_is_no_view(self):
+    def test_result_is_a_copy(self):
         x = voxels((1, 1, *VOLUME))
         extract_patches(x, [(0, 0, 0)], VOLUME).zero_()
         assert x.any()
@@ -131,12 +131,12 @@ class TestExtract:
         assert gradcheck(patches, (x,))
         assert gradgradcheck(patches, (x,))
 
-    def test_the_gradient_counts_the_patches(self):
+    def test_gradient_of_a_voxel_is_the_number_of_its_patches(self):
         x = torch.zeros(1, 1, *VOLUME, requires_grad=True)
         extract_patches(x, FIRST, SIZE).sum().backward()
         expected = torch.zeros(VOLUME)
         for corner in FIRST:
-            for _, outer in held(corner, SIZE, VOLUME):
+            for _, outer in overlap_with_volume(corner, SIZE, VOLUME):
                 expected[outer] += 1
         assert torch.equal(x.grad[0, 0], expected)
 
@@ -171,22 +171,22 @@ class TestAggregate:
     @pytest.mark.parametrize("grid", [False, True])
     def test_is_a_weighted_mean(self, mode, grid):
         first = PLACES
-        if grid:  # of which one end is outside, and where nothing holds the last row
+        if grid:  # one end is outside, and no patch covers the last row
             first = np.array(list(itertools.product([-1, 1], [0, 2], [-1, 0, 2])))
         patches = real((len(first), 2, *SIZE))
         out = aggregate_patches(patches, first, VOLUME, mode=mode)
-        expected = mean(patches, first, VOLUME, mode)
+        expected = weighted_mean(patches, first, VOLUME, mode)
         assert (expected == 0).any()
         # float64 rounds sums of up to twelve terms, and a quotient
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-14)
 
     @pytest.mark.parametrize("overlap", [(0, 0, 0), (2, 2, 0), (1, 3, 1), (2, 1, 1)])
-    def test_crop_is_the_middle_of_the_last_one(self, overlap):
+    def test_crop_takes_the_middle_of_the_last_patch(self, overlap):
         patches = real((len(PLACES), 2, *SIZE))
         out = aggregate_patches(patches, PLACES, VOLUME, mode="crop", overlap=overlap)
-        assert torch.equal(out, cropped(patches, PLACES, VOLUME, overlap))
+        assert torch.equal(out, last_patch_cropped(patches, PLACES, VOLUME, overlap))
 
-    def test_of_any_strides(self):
+    def test_any_strides(self):
         wide = real((*SIZE, 2, len(PLACES) * 2))
         patches = wide.permute(4, 3, 0, 1, 2)[::2].flip(3)
         assert not patches.is_contiguous()
@@ -211,10 +211,12 @@ class TestAggregate:
         whole = not (dtype.is_floating_point or dtype.is_complex)
         crop = aggregate_patches(patches, PLACES, VOLUME, mode="crop")
         assert crop.dtype == dtype
-        assert torch.equal(crop, cropped(patches, PLACES, VOLUME, (0, 0, 0)))
+        assert torch.equal(crop, last_patch_cropped(patches, PLACES, VOLUME, (0, 0, 0)))
         out = aggregate_patches(patches, PLACES, VOLUME, mode="average")
         assert out.dtype == (torch.float32 if whole else dtype)
-        expected = mean(patches.real if dtype.is_complex else patches, PLACES, VOLUME, "average")
+        expected = weighted_mean(
+            patches.real if dtype.is_complex else patches, PLACES, VOLUME, "average"
+        )
         # added up in float32 or better, the result is rounded once
         atol = 90 * max(torch.finfo(out.dtype).eps, 2e-16)
         torch.testing.assert_close(out, expected.to(out.dtype), rtol=0, atol=atol)
@@ -245,7 +247,7 @@ class TestAggregate:
 
         assert gradgradcheck(volume, (patches,))
 
-    def test_what_is_overwritten_has_no_gradient(self):
+    def test_overwritten_voxels_have_no_gradient(self):
         patches = torch.ones(2, 1, 4, 1, 1, requires_grad=True)
         out = aggregate_patches(patches, [(0, 0, 0), (1, 0, 0)], (5, 1, 1), mode="crop")
         (out.flatten() * torch.arange(1.0, 6)).sum().backward()
@@ -259,7 +261,7 @@ class TestAggregate:
         assert patches.grad.dtype == torch.float16
         assert patches.grad.flatten().tolist() == [1, 0.5, 0.5, 1]
 
-    def test_is_what_extract_took_apart(self):
+    def test_aggregating_extracted_patches_gives_the_volume(self):
         x = real((1, 2, *VOLUME))
         first = np.array(list(itertools.product([0, 2], [0, 1, 2], [0, 1, 2])))
         patches = extract_patches(x, first, SIZE)
@@ -289,7 +291,7 @@ class TestAggregate:
 
 
 @pytest.mark.parametrize("mode", [*MEANS, "crop"])
-def test_nothing_is_read_from_a_device(mode):
+def test_runs_on_the_meta_device(mode):
     """On ``meta``, reading a voxel raises."""
     x = torch.zeros(1, 2, *VOLUME, device="meta", requires_grad=True)
     patches = extract_patches(x, PLACES, SIZE)

@@ -22,7 +22,7 @@ MODES = {
 
 
 def by_sitk(x, matrix, size, interpolator, fill):
-    """One sample through SimpleITK's resampler, in voxels."""
+    """Resample one sample by SimpleITK, in voxel coordinates."""
     image = sitk.GetImageFromArray(x[0, 0].numpy().transpose(2, 1, 0))
     resampler = sitk.ResampleImageFilter()
     resampler.SetInterpolator(interpolator)
@@ -36,8 +36,8 @@ def by_sitk(x, matrix, size, interpolator, fill):
     return torch.from_numpy(out.transpose(2, 1, 0).copy())[None, None]
 
 
-def parallel(order=(0, 1, 2), scales=(1.31, 0.71, -0.93), offset=(-1.23, 0.27, 17.11)):
-    """A map whose axes follow others, each at its own scale."""
+def axis_parallel_matrix(order=(0, 1, 2), scales=(1.31, 0.71, -0.93), offset=(-1.23, 0.27, 17.11)):
+    """Return a matrix that permutes and scales the axes."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag(scales)[:, order]
     matrix[:3, 3] = offset
@@ -48,7 +48,7 @@ def parallel(order=(0, 1, 2), scales=(1.31, 0.71, -0.93), offset=(-1.23, 0.27, 1
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_agrees_with_simpleitk(mode, order):
     x = smooth((1, 1, 20, 24, 18))
-    matrix = parallel(order)
+    matrix = axis_parallel_matrix(order)
     out = F.resample(x, SIZE, matrix, mode=mode, fill=-7.0)
     expected = by_sitk(x, matrix, SIZE, MODES[mode], -7.0)
     assert ((expected == -7) == (out == -7)).all()
@@ -79,7 +79,12 @@ def test_an_oblique_map_agrees_with_simpleitk(mode):
 def test_samples_have_maps_of_their_own():
     x = smooth((4, 2, 12, 11, 10)).float()
     maps = np.stack(
-        [parallel(), np.eye(4), parallel((2, 0, 1)), parallel(scales=(1, 2, 1), offset=(0, 0, 0))]
+        [
+            axis_parallel_matrix(),
+            np.eye(4),
+            axis_parallel_matrix((2, 0, 1)),
+            axis_parallel_matrix(scales=(1, 2, 1), offset=(0, 0, 0)),
+        ]
     )
     for mode in MODES:
         out = F.resample(x, (9, 8, 7), maps, mode=mode, fill=torch.tensor([1.0, 2, 3, 4]))
@@ -96,12 +101,14 @@ def test_flips_and_permutations_commute_with_resampling():
         y = (x * 3).round() if mode == "label" else x
         plain = F.resample(y, size, mode=mode)
         flipped = F.resample(y.flip(3), size, mode=mode).flip(3)
-        turned = F.resample(y.permute(0, 1, 4, 2, 3), (6, 10, 8), mode=mode).permute(0, 1, 3, 4, 2)
+        permuted = F.resample(y.permute(0, 1, 4, 2, 3), (6, 10, 8), mode=mode).permute(
+            0, 1, 3, 4, 2
+        )
         assert_close(flipped, plain, share=1e-12, reason="rounding")
-        assert_close(turned, plain, share=1e-12, reason="rounding")
+        assert_close(permuted, plain, share=1e-12, reason="rounding")
 
 
-def test_a_ramp_stays_a_ramp_and_ends_go_on():
+def test_a_ramp_stays_a_ramp_and_edges_are_extended():
     x = torch.arange(6.0, dtype=torch.float64).view(1, 1, 6, 1, 1)
     finer = F.resample(x, (12, 1, 1)).flatten()
     expected = (torch.arange(12, dtype=torch.float64) / 2 - 0.25).clamp(0, 5)
@@ -111,7 +118,7 @@ def test_a_ramp_stays_a_ramp_and_ends_go_on():
 
 
 def test_labels_by_largest_membership():
-    """Against one-hot volumes that are interpolated linearly."""
+    """Labels agree with linear interpolation of one-hot volumes."""
     labels = torch.randint(0, 4, (2, 1, 12, 13, 14), dtype=torch.uint8)
     matrix = np.eye(4)
     matrix[:3, :3] = geometry.rotation(np.array([11.0, -20, 15]))
@@ -136,7 +143,12 @@ def test_a_tie_between_labels_goes_to_the_smallest():
 @pytest.mark.parametrize("mode", ["linear", "bspline"])
 def test_gradients(mode):
     x = torch.rand(2, 1, 4, 5, 3, dtype=torch.float64, requires_grad=True)
-    maps = np.stack([parallel(offset=(0, 0, 3.0)), parallel((1, 2, 0), (0.9, -1.2, 1), (0, 3, 1))])
+    maps = np.stack(
+        [
+            axis_parallel_matrix(offset=(0, 0, 3.0)),
+            axis_parallel_matrix((1, 2, 0), (0.9, -1.2, 1), (0, 3, 1)),
+        ]
+    )
     assert torch.autograd.gradcheck(
         lambda x: F.resample(x, (3, 4, 5), maps, mode=mode, fill=0.5), x, fast_mode=True
     )
@@ -159,7 +171,7 @@ def test_dtypes(dtype):
     assert out.dtype == (dtype if dtype.is_floating_point else torch.float32)
 
 
-def test_no_look_at_voxels():
+def test_runs_on_the_meta_device():
     x = torch.empty(2, 1, 8, 9, 10, device="meta")
     for mode in ALL_MODES:
         assert F.resample(x, (5, 6, 7), mode=mode).shape == (2, 1, 5, 6, 7)
@@ -189,7 +201,7 @@ NUMPY = ["edge", "wrap", "symmetric", "reflect", "linear_ramp", "constant"]
 
 @pytest.mark.parametrize("mode", NUMPY)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
-def test_windows_pad_as_numpy(mode, dtype):
+def test_windows_are_padded_as_by_numpy(mode, dtype):
     x = (smooth((1, 2, 5, 4, 1)) * 10).to(dtype)
     for ends in (((2, 3), (1, 0), (0, 2)), ((11, 9), (0, 7), (3, 3))):
         expected = np.pad(x[0].numpy(), ((0, 0), *ends), mode=mode)
@@ -200,7 +212,7 @@ def test_windows_pad_as_numpy(mode, dtype):
 
 
 @pytest.mark.parametrize("mode", ["minimum", "maximum", "mean", "median"])
-def test_windows_pad_with_a_number_of_the_sample(mode):
+def test_windows_are_padded_with_a_statistic_of_the_sample(mode):
     x = smooth((2, 3, 5, 4, 3)).float()
     out = F.window(x, (-1, 2, 0), (7, 3, 3), mode)
     rule = {"minimum": np.min, "maximum": np.max, "mean": np.mean, "median": np.median}[mode]
@@ -213,7 +225,7 @@ def test_windows_pad_with_a_number_of_the_sample(mode):
 
 
 @pytest.mark.parametrize("mode", [*NUMPY, "median", 4.0])
-def test_windows_of_samples_may_stand_apart(mode):
+def test_windows_may_differ_by_sample(mode):
     x = smooth((2, 1, 5, 4, 3)).float()
     first = np.array([[-2, 1, 0], [1, -1, 2]])
     out = F.window(x, first, (4, 5, 3), mode)

@@ -86,8 +86,8 @@ def test_shift_by_whole_voxels_is_a_roll_without_wrap():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_an_impulse_moves_along_its_axis_alone(axis):
-    """Also by half a voxel, where sampling cannot fall back on copying."""
+def test_an_impulse_moves_along_one_axis_only(axis):
+    """Shifts include half a voxel, which needs interpolation."""
     x = torch.zeros(1, 1, 9, 11, 13)
     x[0, 0, 4, 5, 6] = 1
     for shift, weights in ((2.0, {2: 1.0}), (1.5, {1: 0.5, 2: 0.5})):
@@ -101,8 +101,8 @@ def test_an_impulse_moves_along_its_axis_alone(axis):
         assert_close(F.affine_warp(x, matrix), expected, share=1e-5, reason=ROUNDING)
 
 
-def test_fill_is_selected():
-    """A CT in Hounsfield units, filled with air: nothing but tissue's 40 and air."""
+def test_fill_replaces_voxels_outside():
+    """A CT filled with air has only the values of tissue and air."""
     x = torch.full((2, 1, 10, 10, 10), -1000.0)
     x[1] = 40
     matrix = torch.eye(4)
@@ -127,9 +127,9 @@ RAMPS = {
 
 @pytest.mark.parametrize("shift", RAMPS)
 @pytest.mark.parametrize("mode", ["linear", "nearest", "label", "bspline"])
-@pytest.mark.parametrize("how", ["warp", "bent", "turned", "frame", "resample"])
-def test_where_a_volume_ends(shift, mode, how):
-    """One rule on all paths, at ties too, as SimpleITK has it."""
+@pytest.mark.parametrize("how", ["warp", "elastic", "permuted", "frame", "resample"])
+def test_fill_begins_half_a_voxel_outside(shift, mode, how):
+    """The rule is that of SimpleITK in all implementations, including ties."""
     x = torch.arange(11.0, 17).view(1, 1, 6, 1, 1).expand(1, 1, 6, 5, 5).contiguous()
     matrix = np.eye(4)
     matrix[0, 3] = -shift
@@ -138,13 +138,13 @@ def test_where_a_volume_ends(shift, mode, how):
     if how == "frame":
         low = np.full((1, 3), -0.5)
         options = {"mode": mode, "fields": [FieldOfView(low, low + (6, 5, 5), -9.0)]}
-    if how == "turned":
-        turned = np.eye(4)[[1, 0, 2, 3]]
-        bent["lattice"] = turned
+    if how == "permuted":
+        permuted = np.eye(4)[[1, 0, 2, 3]]
+        bent["lattice"] = permuted
     if how == "resample":
         out = resample_volume(Reading(x, **options), (6, 5, 5), matrix)
     else:
-        out = warp_volume(x, matrix, **(bent if how in ("bent", "turned") else {}), **options)
+        out = warp_volume(x, matrix, **(bent if how in ("elastic", "permuted") else {}), **options)
     image = sitk.GetImageFromArray(x[0, 0].permute(2, 1, 0).numpy())
     known = {"linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}.get(mode, sitk.sitkLinear)
     move = sitk.TranslationTransform(3, (-shift, 0.0, 0.0))
@@ -160,7 +160,7 @@ def test_where_a_volume_ends(shift, mode, how):
         assert set(row.tolist()) <= {-9.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0}
 
 
-@pytest.mark.parametrize("how", ["warp", "bent", "frame"])
+@pytest.mark.parametrize("how", ["warp", "elastic", "frame"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_fill_that_is_not_finite_stays_outside(value, how):
     x = smooth((1, 1, 12, 12, 12)).float()
@@ -170,7 +170,7 @@ def test_a_fill_that_is_not_finite_stays_outside(value, how):
     if how == "frame":
         low = np.full((1, 3), -0.5)
         options = {"fields": [FieldOfView(low, low + 12, value)]}
-    if how == "bent":
+    if how == "elastic":
         options["control_points"] = torch.zeros(3, 4, 4, 4)
     out = warp_volume(x, matrix, **options)
     assert (~out.isfinite()).sum() == 144
@@ -203,8 +203,8 @@ def test_displacement_agrees_with_itk():
     assert expected.abs().max() > 0.5
 
 
-def test_every_way_to_evaluate_the_spline_agrees():
-    """Axis by axis on a grid, and point by point."""
+def test_all_evaluations_of_the_spline_agree():
+    """Evaluation axis by axis on a grid agrees with evaluation at points."""
     x = smooth((2, 1, 12, 14, 16))
     matrix = skew_matrix((12, 14, 16)).repeat(2, 1, 1)
     points = torch.randn(2, 3, 5, 6, 4, dtype=torch.float64)
@@ -218,14 +218,16 @@ def test_every_way_to_evaluate_the_spline_agrees():
     assert_close(quick, slow, share=1e-9, reason="float64, another order of sums")
 
 
-def test_lattice_may_be_turned_and_mirrored():
-    """Control points along other axes than the voxels': the field is where the lattice says."""
+def test_lattice_may_be_permuted_and_mirrored():
+    """The lattice gives the positions of control points, along any axes."""
     x = smooth((1, 1, 12, 12, 12))
     points = torch.randn(3, 5, 5, 5, dtype=torch.float64)
     lattice = geometry.control_lattice(Space((12, 12, 12), np.eye(4)[None]), (5, 5, 5))
     swap = np.eye(4)[[1, 0, 2, 3]]
-    turned = F.warp(x, control_points=points.transpose(1, 2), lattice=torch.tensor(swap @ lattice))
-    assert_close(turned, F.bspline_warp(x, points), share=1e-9, reason="the same field")
+    permuted = F.warp(
+        x, control_points=points.transpose(1, 2), lattice=torch.tensor(swap @ lattice)
+    )
+    assert_close(permuted, F.bspline_warp(x, points), share=1e-9, reason="the same field")
     mirror = np.diag([-1.0, 1, 1, 1])
     mirror[0, 3] = 4
     mirrored = F.warp(x, control_points=points.flip(1), lattice=torch.tensor(mirror @ lattice))
@@ -233,7 +235,7 @@ def test_lattice_may_be_turned_and_mirrored():
 
 
 def test_displacement_is_smooth_across_control_points():
-    """A cubic spline has no creases: its second difference is continuous, of order step."""
+    """The second difference of a cubic spline is continuous, of the order of the step."""
     points = torch.zeros(3, 6, 6, 6, dtype=torch.float64)
     points[0] = torch.randn(6, 6, 6, dtype=torch.float64)
     n = 400
@@ -322,7 +324,7 @@ def test_integers_become_float32_when_interpolated():
 
 
 @pytest.mark.parametrize("inverse", [False, True])
-@pytest.mark.parametrize("grid", ["own", "turned"])
+@pytest.mark.parametrize("grid", ["own", "permuted"])
 def test_gradients_of_the_warp(inverse, grid):
     x = torch.rand(2, 1, 4, 5, 3, dtype=torch.float64, requires_grad=True)
     matrix = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
@@ -331,7 +333,7 @@ def test_gradients_of_the_warp(inverse, grid):
     points = (0.1 * torch.rand(2, 3, 4, 4, 4, dtype=torch.float64)).requires_grad_()
     fill = torch.rand(2, dtype=torch.float64, requires_grad=True)
     lattice = geometry.control_lattice(Space((4, 5, 3), np.eye(4)[None]), (4, 4, 4))
-    if grid == "turned":
+    if grid == "permuted":
         lattice = np.eye(4)[[1, 2, 0, 3]] @ lattice
     lattice = torch.from_numpy(lattice)
 
@@ -344,7 +346,7 @@ def test_gradients_of_the_warp(inverse, grid):
             warp, arguments, eps=1e-5, atol=1e-3, rtol=1e-2, fast_mode=True
         )
     else:
-        assert torch.autograd.gradcheck(warp, arguments, fast_mode=grid == "turned")
+        assert torch.autograd.gradcheck(warp, arguments, fast_mode=grid == "permuted")
 
 
 def test_gradient_reaches_the_image_through_nearest_and_copies():
@@ -354,8 +356,8 @@ def test_gradient_reaches_the_image_through_nearest_and_copies():
     assert torch.autograd.gradcheck(lambda x: F.affine_warp(x, matrix, mode="nearest"), x)
 
 
-def test_each_sample_is_warped_by_itself():
-    """Exact, mirrored, shifted and interpolated samples side by side: row = item, bit for bit."""
+def test_batch_equals_single_samples():
+    """Exact, mirrored, shifted and interpolated samples of a batch are bit equal to single ones."""
     x = torch.randn(6, 2, 6, 7, 8)
     matrix = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
     matrix[1, 0, 0], matrix[1, 0, 3] = -1, 5
@@ -392,7 +394,7 @@ def test_flip_is_a_permutation(axes):
     assert torch.equal(F.flip(x, axes), x.flip([2 + a for a in axes]))
 
 
-def test_a_single_sample_split_among_threads_is_the_same():
+def test_result_does_not_depend_on_the_number_of_threads():
     x = smooth((1, 2, 16, 9, 10)).float()
     matrix = skew_matrix((16, 9, 10))
     threads = torch.get_num_threads()
@@ -425,7 +427,7 @@ def test_input_is_not_changed():
 
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 @pytest.mark.parametrize("inverse", [False, True])
-def test_runs_without_looking_at_voxels(mode, inverse):
+def test_runs_on_the_meta_device(mode, inverse):
     """On the meta device any look at a value raises."""
     x = torch.empty(2, 1, 8, 9, 10, device="meta")
     matrix = skew_matrix((8, 9, 10)).repeat(2, 1, 1)
@@ -474,7 +476,7 @@ def test_fill_rules():
     assert F.fill_value(x, 7.5) == 7.5
 
 
-def test_otsu_threshold_is_that_of_itk():
+def test_otsu_threshold_agrees_with_itk():
     generator = torch.Generator().manual_seed(0)
     values = torch.cat([torch.randn(4000, generator=generator),
                         6 + 2 * torch.randn(2000, generator=generator)])  # fmt: skip
@@ -487,7 +489,7 @@ def test_otsu_threshold_is_that_of_itk():
 
 
 @pytest.mark.parametrize("shift", [0.2, 1e-3])
-def test_a_map_near_voxel_centres_is_not_one_through_them(shift):
+def test_a_map_near_voxel_centres_is_interpolated(shift):
     x = torch.randn(1, 1, 6, 5, 4, dtype=torch.float64)
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[2, 3] = shift

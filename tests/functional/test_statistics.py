@@ -19,45 +19,45 @@ def masks(shape, seed=3):
     yield torch.rand(batch, channels, *size, generator=generator) > 0.4
 
 
-def values(x, mask, row):
-    """The voxels of a sample that count, in float64."""
-    inside = x[row].isfinite() | True if mask is None else mask[row].expand_as(x[row])
-    return x[row][inside].double().numpy()
+def voxels_inside(x, mask, sample):
+    """Return the voxels of a sample inside the mask, in float64."""
+    inside = x[sample].isfinite() | True if mask is None else mask[sample].expand_as(x[sample])
+    return x[sample][inside].double().numpy()
 
 
-@pytest.fixture(params=["at once", "row by row"])
+@pytest.fixture(params=["at once", "slab by slab"])
 def _slabs(request, monkeypatch):
-    if request.param == "row by row":
+    if request.param == "slab by slab":
         monkeypatch.setattr(slabs, "VOXELS", 1)
 
 
 @pytest.fixture(params=["sorted", "counted"])
-def _ways(request, monkeypatch):
-    """Few voxels are sorted, many are counted."""
+def _sorted_or_counted(request, monkeypatch):
+    """Select by sorting, as for few voxels, or by counting, as for many."""
     if request.param == "counted":
         monkeypatch.setattr(statistics, "_FEW", 0)
 
 
-@pytest.mark.usefixtures("_slabs", "_ways")
+@pytest.mark.usefixtures("_slabs", "_sorted_or_counted")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int16, torch.uint8]
 )
-def test_percentiles_are_those_of_numpy(shape, dtype):
+def test_percentiles_agree_with_numpy(shape, dtype):
     x = (torch.randn(2, 3, *shape) * 50).to(dtype)
     for mask in masks(x.shape):
         out = percentile(x, Q, mask)
         assert out.dtype == torch.float64
-        for row in range(2):
-            some = values(x, mask, row)
+        for sample in range(2):
+            some = voxels_inside(x, mask, sample)
             expected = np.percentile(some, Q) if some.size else np.full(len(Q), np.nan)
             # values are exact, between them there is one rounding
-            np.testing.assert_allclose(out[row], expected, rtol=1e-14, atol=0)
+            np.testing.assert_allclose(out[sample], expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_numbers_of_every_size_are_counted_in_order(dtype):
-    """Many exponents, both signs, zeros, subnormals and ties."""
+def test_counting_orders_numbers_of_every_magnitude(dtype):
+    """Values include many exponents, both signs, zeros, subnormals and ties."""
     info = torch.finfo(dtype)
     some = [0.0, -0.0, info.tiny, -info.tiny, info.tiny / 8, -info.tiny / 4, info.max, info.min]
     powers = 2.0 ** torch.arange(-120, 120, 9, dtype=dtype)
@@ -67,7 +67,7 @@ def test_numbers_of_every_size_are_counted_in_order(dtype):
     assert torch.equal(statistics._select(x, None, ranks), x.flatten(1).sort(1).values)
 
 
-@pytest.mark.usefixtures("_ways")
+@pytest.mark.usefixtures("_sorted_or_counted")
 def test_infinite_voxels_and_nan():
     x = torch.tensor([-np.inf, 1.0, 2.0, np.inf, np.inf]).view(1, 1, 1, 1, 5)
     assert percentile(x, (0, 25, 75, 90)).tolist() == [[-np.inf, 1, np.inf, np.inf]]
@@ -79,14 +79,14 @@ def test_infinite_voxels_and_nan():
     assert percentile(x, 50, ~x.isnan()).isfinite().all()
 
 
-def test_more_voxels_than_torch_takes():
+def test_more_voxels_than_torch_quantile_takes():
     x = torch.randn(1, 1, 260, 260, 260)  # 17.6 million; torch.quantile stops at 2^24
     expected = np.partition(x.numpy().ravel(), 260**3 // 2)[260**3 // 2]
     rank = 260**3 // 2 / (260**3 - 1) * 100
     assert percentile(x, rank)[0].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_large_batch_is_worked_through_in_pieces(monkeypatch):
+def test_a_large_batch_is_processed_in_parts(monkeypatch):
     x = torch.randn(5, 1, 4, 5, 6)
     whole = percentile(x, Q)  # sorted
     monkeypatch.setattr(statistics, "_FEW", 0)
@@ -98,12 +98,12 @@ def test_a_large_batch_is_worked_through_in_pieces(monkeypatch):
     assert calls == [2, 2, 1]
 
 
-@pytest.mark.usefixtures("_ways")
-def test_row_is_item():
+@pytest.mark.usefixtures("_sorted_or_counted")
+def test_batch_equals_single_samples():
     x = torch.randn(3, 2, 5, 6, 7)
     mask = torch.rand(3, 1, 5, 6, 7) > 0.5
-    for row in range(3):
-        one = slice(row, row + 1)
+    for sample in range(3):
+        one = slice(sample, sample + 1)
         assert torch.equal(percentile(x, Q, mask)[one], percentile(x[one], Q, mask[one]))
         for both, alone in zip(moments(x, mask), moments(x[one], mask[one]), strict=True):
             torch.testing.assert_close(both[one], alone, rtol=1e-7, atol=0)
@@ -116,8 +116,8 @@ def test_gradient_of_percentiles():
         assert torch.autograd.gradcheck(lambda x, m=mask: percentile(x, (0, 10, 33, 50, 97), m), x)
 
 
-@pytest.mark.usefixtures("_ways")
-def test_the_gradient_is_shared_by_voxels_of_one_value():
+@pytest.mark.usefixtures("_sorted_or_counted")
+def test_the_gradient_is_shared_by_equal_voxels():
     x = torch.tensor([1.0, -0.0, 3.0, 1.0, 0.0, 7.0]).view(1, 1, 1, 2, 3).requires_grad_()
     mask = torch.tensor([1, 1, 1, 1, 1, 0]).bool().view(1, 1, 1, 2, 3)
     percentile(x, 50, mask).sum().backward()
@@ -130,16 +130,16 @@ def test_the_gradient_is_shared_by_voxels_of_one_value():
 @pytest.mark.usefixtures("_slabs")
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int16])
-def test_moments_are_those_of_numpy(shape, dtype):
+def test_moments_agree_with_numpy(shape, dtype):
     x = (torch.randn(2, 3, *shape) * 50 + 20).to(dtype)
     for mask in masks(x.shape):
         out = moments(x, mask)
-        for row in range(2):
-            some = values(x, mask, row)
-            assert out.number[row] == some.size
+        for sample in range(2):
+            some = voxels_inside(x, mask, sample)
+            assert out.number[sample] == some.size
             if some.size > 1:
-                assert out.mean[row].item() == pytest.approx(some.mean(), rel=1e-6, abs=1e-5)
-                assert out.std[row].item() == pytest.approx(some.std(ddof=1), rel=1e-6)
+                assert out.mean[sample].item() == pytest.approx(some.mean(), rel=1e-6, abs=1e-5)
+                assert out.std[sample].item() == pytest.approx(some.std(ddof=1), rel=1e-6)
 
 
 def test_moments_about_a_large_mean():
@@ -170,7 +170,7 @@ def test_the_deviation_of_equal_voxels_is_exactly_zero(value, dtype):
     assert out.std[1].isnan()
 
 
-def test_a_single_voxel_deviates_by_nothing():
+def test_the_deviation_of_a_single_voxel_is_zero():
     out = moments(torch.tensor([7.0, 8.0]).view(2, 1, 1, 1, 1))
     assert (out.mean.tolist(), out.std.tolist()) == ([7, 8], [0, 0])
 
@@ -185,8 +185,8 @@ def test_gradient_of_moments():
     assert flat.grad.isfinite().all()
 
 
-@pytest.mark.usefixtures("_ways")
-def test_runs_without_looking_at_voxels():
+@pytest.mark.usefixtures("_sorted_or_counted")
+def test_runs_on_the_meta_device():
     for dtype in (torch.float32, torch.float64, torch.int16):
         x = torch.empty(2, 1, 5, 6, 7, device="meta", dtype=dtype)
         for mask in (None, torch.empty(2, 1, 5, 6, 7, device="meta", dtype=torch.bool)):
@@ -216,7 +216,7 @@ def test_bad_arguments_are_named(call, error, message):
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e19, 1e30])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("masked", [False, True])
-def test_spreads_of_any_size(scale, dtype, masked, monkeypatch):
+def test_moments_of_voxels_of_any_magnitude(scale, dtype, masked, monkeypatch):
     monkeypatch.setattr(slabs, "VOXELS", 300)
     scale = scale**6 if dtype == torch.float64 else scale
     x = (torch.randn(2, 1, 8, 9, 10, dtype=dtype) + 3) * scale
@@ -229,7 +229,7 @@ def test_spreads_of_any_size(scale, dtype, masked, monkeypatch):
     torch.testing.assert_close(mean / scale, torch.stack(expected), rtol=1e-5, atol=0)
 
 
-def test_a_voxel_that_is_infinite_leaves_otsu_finite():
+def test_otsu_threshold_ignores_infinite_voxels():
     x = torch.rand(1, 1, 8, 9, 10)
     x[0, 0, 0, 0, 0] = torch.inf
     assert 0 < fill_value(x, "otsu").item() < 1

@@ -21,7 +21,7 @@ def test_each_label_has_its_mean_and_spread_in_each_sample():
             assert values.std().item() == pytest.approx(std[b, label], rel=0.03, abs=1e-6)
 
 
-def test_voxels_without_a_used_label_show_what_was_there():
+def test_voxels_without_a_used_label_keep_the_background():
     labels = torch.tensor([0, 3, 9, -1, 200, 3]).view(1, 1, 1, 1, 6)
     was = torch.arange(6.0).view(1, 1, 1, 1, 6) - 10
     out = F.labels_to_image(labels, [5.0, 7.0], 0.0, values=[9, 3], background=was)
@@ -46,7 +46,7 @@ def test_shares_of_labels_mix_their_means_and_variances():
     assert half.unique().tolist() == [2.25]
 
 
-def test_the_noise_is_that_of_the_seed():
+def test_the_noise_is_a_function_of_the_seed():
     labels = torch.zeros(2, 1, 6, 6, 6, dtype=torch.uint8)
     one, two = F.labels_to_image(labels, [0.0], [1.0], np.array([3, 4]))
     again = F.labels_to_image(labels[:1], [0.0], [1.0], np.array([4]))
@@ -54,7 +54,7 @@ def test_the_noise_is_that_of_the_seed():
     assert not torch.equal(one, two)
 
 
-def test_slab_by_slab_is_the_same_as_at_once(monkeypatch):
+def test_result_does_not_depend_on_slabs(monkeypatch):
     labels = torch.randint(-1, 4, (2, 1, 9, 7, 8))
     shares = torch.rand(2, 3, 9, 7, 8).softmax(1)
     was = torch.rand(2, 1, 9, 7, 8)

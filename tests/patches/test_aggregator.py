@@ -11,7 +11,7 @@ from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchio_gpu as tio
-from tests.functional.test_patches import mean
+from tests.functional.test_patches import weighted_mean
 from torchio_gpu.functional import extract_patches
 from torchio_gpu.functional.eager import patches as reference
 from torchio_gpu.functional.stitching import Stitcher
@@ -34,7 +34,7 @@ def grid(shape, size, overlap):
     return tio.GridSampler(tio.Subject(t1=image), size, overlap).locations
 
 
-AT = grid(SHAPE, SIZE, OVERLAP)
+LOCATIONS = grid(SHAPE, SIZE, OVERLAP)
 
 
 def scattered(n, shape, size, seed=0):
@@ -52,27 +52,27 @@ def predictions(n, size, channels=2, dtype=torch.float64, seed=0, **kwargs):
     return x.to(dtype).requires_grad_(**kwargs) if kwargs else x.to(dtype)
 
 
-def together(aggregator, patches, locations, batch=None):
+def aggregate(aggregator, patches, locations, batch=None):
     batch = batch or len(patches)
     for x, at in zip(patches.split(batch), locations.split(batch), strict=True):
         aggregator.add_batch(x, at)
     return aggregator.get_output()
 
 
-def by_definition(patches, locations, shape, mode):
-    return mean(patches, locations[:, :3].numpy(), shape, mode)[0]
+def expected_mean(patches, locations, shape, mode):
+    return weighted_mean(patches, locations[:, :3].numpy(), shape, mode)[0]
 
 
-class TestConstants:
+class TestConstantPatches:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize(("overlap", "shape"), GRIDS)
-    def test_stay(self, mode, overlap, shape):
+    def test_are_kept(self, mode, overlap, shape):
         at = grid(shape, 16, overlap)
         half = tuple((n + 1) // 2 for n in shape)
         for dtype, (size, out) in itertools.product(DTYPES, ((16, None), (8, half))):
             x = torch.tensor([1.0, 20000, 0.1, -1 / 3]).to(dtype)
             patches = x.view(1, 4, 1, 1, 1).expand(len(at), 4, size, size, size)
-            result = together(tio.PatchAggregator(shape, mode, overlap, out), patches, at)
+            result = aggregate(tio.PatchAggregator(shape, mode, overlap, out), patches, at)
             assert result.shape == (4, *(out or shape))
             assert result.dtype == dtype
             error = (result.double() / x.double().view(4, 1, 1, 1) - 1).abs().max()
@@ -80,36 +80,36 @@ class TestConstants:
             assert error <= {torch.float32: 1e-6, torch.float64: 1e-13}.get(dtype, 0), dtype
 
     @pytest.mark.parametrize("mode", MEANS)
-    def test_stay_where_many_patches_overlap(self, mode):
-        """Sums of a thousand terms, of which the last patch of a batch says nothing."""
+    def test_are_kept_where_many_patches_overlap(self, mode):
+        """A thousand patches overlap, and the last one of the batch lies elsewhere."""
         at = torch.tensor([[0, 0, 0, 4, 4, 4]]).repeat(1001, 1)
         at[-1] += 8
         aggregator = tio.PatchAggregator((12, 12, 12), mode)
-        out = together(
+        out = aggregate(
             aggregator, torch.full((1, 1, 4, 4, 4), 0.1).expand(1001, -1, -1, -1, -1), at
         )
         assert ((out[:, :4, :4, :4] / 0.1 - 1).abs() <= 1e-6).all()
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_stay_where_the_output_is_rounded_up(self, mode):
+    def test_are_kept_where_the_output_is_rounded_up(self, mode):
         """A stride of 4 makes 17 voxels of 65, and 4 of 16: patches end where others begin."""
         at = grid((65, 16, 16), 16, 0)
         aggregator = tio.PatchAggregator((65, 16, 16), mode, 0, (17, 4, 4))
-        out = together(aggregator, torch.ones(len(at), 1, 4, 4, 4), at)
+        out = aggregate(aggregator, torch.ones(len(at), 1, 4, 4, 4), at)
         assert ((out - 1).abs() <= 1e-6).all()
 
 
 class TestMeans:
     @pytest.mark.parametrize("mode", MODES)
-    def test_lie_where_the_shapes_say(self, mode):
-        """3 voxels of 40 make 2.25 of 30, here rounded up: that patches stay as large is chance."""
+    def test_are_placed_by_the_ratio_of_the_shapes(self, mode):
+        """Patches of 3 of 40 voxels are 2.25 of 30, rounded up to 3."""
         at = grid((40, 1, 1), (3, 1, 1), 0)
         patches = at[:, 0].double().view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 1, 1)
         aggregator = tio.PatchAggregator((40, 1, 1), mode, 0, (30, 1, 1))
-        out = together(aggregator, patches, at)
+        out = aggregate(aggregator, patches, at)
         # the patch of a row begins at most its own 3 voxels and a rounded one away from it
         assert ((out.flatten() - torch.arange(30) * 40 / 30).abs() <= 4).all()
-        found, _ = finished(aggregator, patches, at)
+        found, _ = streamed(aggregator, patches, at)
         torch.testing.assert_close(found, out, rtol=0, atol=1e-13)  # rounding of sums
 
     @pytest.mark.parametrize("mode", MEANS)
@@ -118,38 +118,42 @@ class TestMeans:
         shape, size = (10, 9, 12), (5, 4, 6)
         at = scattered(16, shape, size)
         patches = predictions(16, size, dtype=dtype)
-        out = together(tio.PatchAggregator(shape, mode), patches, at, batch=3)
+        out = aggregate(tio.PatchAggregator(shape, mode), patches, at, batch=3)
         assert out.dtype == dtype
-        expected = by_definition(patches, at, shape, mode)
+        expected = expected_mean(patches, at, shape, mode)
         assert (expected == 0).any()
         # float32 sums of some terms up to 4, divided and rounded once
         atol = {torch.float32: 4e-6, torch.float64: 1e-14}.get(dtype, 4 * torch.finfo(dtype).eps)
         torch.testing.assert_close(out.double(), expected, rtol=0, atol=atol)
 
     @pytest.mark.parametrize("mode", MEANS)
-    def test_of_a_grid_need_no_volume_of_weights(self, mode, monkeypatch):
-        patches = predictions(len(AT), SIZE)
+    def test_of_a_grid_use_separable_weights(self, mode, monkeypatch):
+        patches = predictions(len(LOCATIONS), SIZE)
         with monkeypatch.context() as patch:
             patch.setattr(Stitcher, "_weight", None)
-            separable = together(tio.PatchAggregator(SHAPE, mode), patches, AT, batch=3)
+            separable = aggregate(tio.PatchAggregator(SHAPE, mode), patches, LOCATIONS, batch=3)
         monkeypatch.setattr(reference, "weight_sums", lambda *_: None)
-        out = together(tio.PatchAggregator(SHAPE, mode), patches, AT, batch=3)
+        out = aggregate(tio.PatchAggregator(SHAPE, mode), patches, LOCATIONS, batch=3)
         # sums of products against products of sums, in float64
         torch.testing.assert_close(separable, out, rtol=0, atol=1e-14)
-        expected = by_definition(patches, AT, SHAPE, mode)
+        expected = expected_mean(patches, LOCATIONS, SHAPE, mode)
         torch.testing.assert_close(separable, expected, rtol=0, atol=1e-14)
 
     def test_of_a_part_of_a_grid_or_of_repeated_patches(self):
-        patches = predictions(len(AT), SIZE)
-        for rows in (slice(1, None), [*range(len(AT)), 3], [*range(len(AT))] * 2):
-            out = together(tio.PatchAggregator(SHAPE, "hann"), patches[rows], AT[rows])
-            expected = by_definition(patches[rows], AT[rows], SHAPE, "hann")
+        patches = predictions(len(LOCATIONS), SIZE)
+        for rows in (
+            slice(1, None),
+            [*range(len(LOCATIONS)), 3],
+            [*range(len(LOCATIONS))] * 2,
+        ):
+            out = aggregate(tio.PatchAggregator(SHAPE, "hann"), patches[rows], LOCATIONS[rows])
+            expected = expected_mean(patches[rows], LOCATIONS[rows], SHAPE, "hann")
             torch.testing.assert_close(out, expected, rtol=0, atol=1e-14)  # rounding of sums
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("factor", [0.5, 2])
-    def test_of_what_changes_the_resolution(self, mode, factor):
-        """Of each patch alone, or of the whole volume at once."""
+    def test_of_networks_that_change_the_resolution(self, mode, factor):
+        """Aggregated outputs equal the output for the whole volume."""
         shape, size, overlap = ((14, 6, 10), (6, 6, 4), (2, 0, 2))
         x = predictions(1, shape)
         at = grid(shape, size, overlap)
@@ -157,13 +161,13 @@ class TestMeans:
         patches = network(extract_patches(x, at[:, :3], size))
         expected = network(x)[0]
         aggregator = tio.PatchAggregator(shape, mode, overlap, expected.shape[1:])
-        out = together(aggregator, patches, at)
+        out = aggregate(aggregator, patches, at)
         atol = 0 if mode == "crop" else 1e-14  # sums of equal numbers
         torch.testing.assert_close(out, expected, rtol=0, atol=atol)
 
     @pytest.mark.parametrize("mode", ["crop", "average"])
     @pytest.mark.parametrize("overlap", [(0, 0, 0), (4, 2, 2), (6, 0, 4)])
-    def test_are_those_of_torchio(self, mode, overlap):
+    def test_agree_with_torchio(self, mode, overlap):
         shape, size = (19, 17, 15), (8, 7, 6)
         theirs = torchio.Subject(t1=torchio.ScalarImage(tensor=torch.zeros(1, *shape)))
         sampler = torchio.GridSampler(theirs, size, overlap)
@@ -171,7 +175,7 @@ class TestMeans:
         patches = predictions(len(at), size, dtype=torch.float32)
         oracle = torchio.GridAggregator(sampler, overlap_mode=mode)
         oracle.add_batch(patches.clone(), at)
-        out = together(tio.PatchAggregator(shape, mode, overlap), patches, at)
+        out = aggregate(tio.PatchAggregator(shape, mode, overlap), patches, at)
         # up to 27 terms of size 4, added up in float32 by both
         atol = 0 if mode == "crop" else 4e-6
         torch.testing.assert_close(out, oracle.get_output_tensor(), rtol=0, atol=atol)
@@ -180,36 +184,38 @@ class TestMeans:
 class TestTypes:
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.bool])
     def test_integers_are_kept_by_crop_and_become_float32_otherwise(self, dtype):
-        patches = predictions(len(AT), SIZE).abs().mul(40).to(dtype)
-        out = together(tio.PatchAggregator(SHAPE, "crop", OVERLAP), patches, AT)
+        patches = predictions(len(LOCATIONS), SIZE).abs().mul(40).to(dtype)
+        out = aggregate(tio.PatchAggregator(SHAPE, "crop", OVERLAP), patches, LOCATIONS)
         assert out.dtype == dtype
-        expected = together(tio.PatchAggregator(SHAPE, "crop", OVERLAP), patches.double(), AT)
+        expected = aggregate(
+            tio.PatchAggregator(SHAPE, "crop", OVERLAP), patches.double(), LOCATIONS
+        )
         assert torch.equal(out.double(), expected)
-        average = together(tio.PatchAggregator(SHAPE, "average"), patches, AT)
+        average = aggregate(tio.PatchAggregator(SHAPE, "average"), patches, LOCATIONS)
         assert average.dtype == torch.float32
         # float32 rounds numbers up to 160
-        expected = by_definition(patches, AT, SHAPE, "average")
+        expected = expected_mean(patches, LOCATIONS, SHAPE, "average")
         torch.testing.assert_close(average.double(), expected, rtol=0, atol=4e-5)
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_inference_mode_ends_before_the_output_is_asked_for(self, mode):
-        patches = predictions(len(AT), SIZE)
+    def test_batches_may_be_added_in_inference_mode(self, mode):
+        patches = predictions(len(LOCATIONS), SIZE)
         aggregator = tio.PatchAggregator(SHAPE, mode, OVERLAP)
         with torch.inference_mode():
-            aggregator.add_batch(patches[:2] * 1, AT[:2])
-        aggregator.add_batch(patches[2:], AT[2:])
-        expected = together(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, AT)
+            aggregator.add_batch(patches[:2] * 1, LOCATIONS[:2])
+        aggregator.add_batch(patches[2:], LOCATIONS[2:])
+        expected = aggregate(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, LOCATIONS)
         assert torch.equal(aggregator.get_output(), expected)
 
 
 class TestLocations:
     @pytest.mark.parametrize("form", ["tensor", "array", "six", "places"])
-    def test_in_any_form(self, form):
-        patches = predictions(len(AT), SIZE)
-        expected = together(tio.PatchAggregator(SHAPE, "average"), patches, AT)
-        six = [tuple(row) for row in AT.tolist()]
-        forms = {"tensor": AT, "array": AT.numpy(), "six": six}
-        forms["places"] = [tio.PatchLocation.from_tensor(row) for row in AT]
+    def test_of_any_type(self, form):
+        patches = predictions(len(LOCATIONS), SIZE)
+        expected = aggregate(tio.PatchAggregator(SHAPE, "average"), patches, LOCATIONS)
+        six = [tuple(row) for row in LOCATIONS.tolist()]
+        forms = {"tensor": LOCATIONS, "array": LOCATIONS.numpy(), "six": six}
+        forms["places"] = [tio.PatchLocation.from_tensor(row) for row in LOCATIONS]
         aggregator = tio.PatchAggregator(SHAPE, "average")
         aggregator.add_batch(patches, forms[form])
         assert torch.equal(aggregator.get_output(), expected)
@@ -221,42 +227,47 @@ class TestLocations:
 
 class TestOutputs:
     def test_by_name(self):
-        fine, coarse = predictions(len(AT), SIZE), predictions(len(AT), (2, 2, 2), 3).float()
+        fine, coarse = (
+            predictions(len(LOCATIONS), SIZE),
+            predictions(len(LOCATIONS), (2, 2, 2), 3).float(),
+        )
         aggregator = tio.PatchAggregator(SHAPE, "average", output_shape={"coarse": (3, 3, 3)})
-        for rows in torch.arange(len(AT)).split(3):
-            aggregator.add_batch({"fine": fine[rows], "coarse": coarse[rows]}, AT[rows])
-        expected = together(tio.PatchAggregator(SHAPE, "average"), fine, AT, 3)
+        for rows in torch.arange(len(LOCATIONS)).split(3):
+            aggregator.add_batch({"fine": fine[rows], "coarse": coarse[rows]}, LOCATIONS[rows])
+        expected = aggregate(tio.PatchAggregator(SHAPE, "average"), fine, LOCATIONS, 3)
         assert torch.equal(aggregator.get_output("fine"), expected)
         alone = tio.PatchAggregator(SHAPE, "average", output_shape=(3, 3, 3))
-        assert torch.equal(aggregator.get_output("coarse"), together(alone, coarse, AT, 3))
+        assert torch.equal(aggregator.get_output("coarse"), aggregate(alone, coarse, LOCATIONS, 3))
         for key in (None, "other"):
             with pytest.raises(KeyError, match=r"one of the outputs \['fine', 'coarse'\]"):
                 aggregator.get_output(key)
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_as_often_as_wanted(self, mode):
+    def test_can_be_read_repeatedly(self, mode):
         aggregator = tio.PatchAggregator(SHAPE, mode, OVERLAP)
-        first = together(aggregator, predictions(len(AT), SIZE), AT).clone()
+        first = aggregate(aggregator, predictions(len(LOCATIONS), SIZE), LOCATIONS).clone()
         assert torch.equal(aggregator.get_output(), first)
         assert torch.equal(aggregator.get_output_tensor(), first)
         with pytest.raises(ValueError, match="before the first call of get_output, got it after"):
-            aggregator.add_batch(predictions(len(AT), SIZE), AT)
+            aggregator.add_batch(predictions(len(LOCATIONS), SIZE), LOCATIONS)
         assert torch.equal(aggregator.get_output(), first)
 
     @pytest.mark.parametrize("mode", ["crop", "hann"])
     def test_of_a_sampler_that_knows_shape_and_overlap(self, mode):
         image = tio.ScalarImage(torch.zeros(1, *SHAPE))
         sampler = tio.GridSampler(tio.Subject(t1=image), SIZE, OVERLAP)
-        patches = predictions(len(AT), SIZE)
-        out = together(tio.GridAggregator(sampler, mode), patches, AT)
-        assert torch.equal(out, together(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, AT))
+        patches = predictions(len(LOCATIONS), SIZE)
+        out = aggregate(tio.GridAggregator(sampler, mode), patches, LOCATIONS)
+        assert torch.equal(
+            out, aggregate(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, LOCATIONS)
+        )
 
-    def test_none_before_a_batch(self):
+    def test_are_refused_before_a_batch(self):
         aggregator = tio.PatchAggregator((4, 4, 4))
         with pytest.raises(ValueError, match="batch must be added before the first call"):
             aggregator.get_output()
 
-    def test_where_they_are_wanted(self):
+    def test_are_on_the_device_that_is_given(self):
         aggregator = tio.PatchAggregator((2, 2, 2), "hann", device="meta")
         aggregator.add_batch(torch.ones(1, 1, 2, 2, 2), torch.tensor([[0, 0, 0, 2, 2, 2]]))
         assert aggregator.get_output().device.type == "meta"
@@ -266,12 +277,12 @@ class TestGradients:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
     def test_do_not_change_the_output(self, mode, dtype):
-        for at in (AT, scattered(9, SHAPE, SIZE)):
+        for at in (LOCATIONS, scattered(9, SHAPE, SIZE)):
             patches = predictions(len(at), SIZE, dtype=dtype)
-            out = together(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, at, 3)
+            out = aggregate(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, at, 3)
             assert not out.requires_grad
             wanted = patches.clone().requires_grad_()
-            same = together(tio.PatchAggregator(SHAPE, mode, OVERLAP), wanted, at, 3)
+            same = aggregate(tio.PatchAggregator(SHAPE, mode, OVERLAP), wanted, at, 3)
             assert same.requires_grad
             assert torch.equal(same, out)
             aggregator = tio.PatchAggregator(SHAPE, mode, OVERLAP)
@@ -283,22 +294,22 @@ class TestGradients:
             assert torch.equal(same, out)
 
     @pytest.mark.parametrize("mode", ["average", "hann", "crop"])
-    def test_are_right(self, mode):
+    def test_agree_with_finite_differences(self, mode):
         shape, size = (5, 3, 4), (3, 2, 2)
         for at in (grid(shape, size, (1, 1, 0)), scattered(6, shape, size)):
 
             def output(patches, at=at):
-                return together(tio.PatchAggregator(shape, mode, (1, 1, 0)), patches, at, 5)
+                return aggregate(tio.PatchAggregator(shape, mode, (1, 1, 0)), patches, at, 5)
 
             assert gradcheck(output, (predictions(len(at), size, 1, requires_grad=True),))
 
     @pytest.mark.parametrize("mode", ["average", "crop"])
     @pytest.mark.parametrize("with_gradient", [(0,), (1,), (2,), (0, 2)])
-    def test_of_some_batches_alone(self, mode, with_gradient):
+    def test_reach_only_batches_that_require_them(self, mode, with_gradient):
         at = scattered(9, SHAPE, SIZE)
         every = predictions(9, SIZE, requires_grad=True)
         weight = predictions(1, SHAPE)[0]
-        expected = together(tio.PatchAggregator(SHAPE, mode), every, at, 3)
+        expected = aggregate(tio.PatchAggregator(SHAPE, mode), every, at, 3)
         (expected * weight).sum().backward()
         batches = [part.detach().clone() for part in every.split(3)]
         for n in with_gradient:
@@ -349,8 +360,8 @@ class TestErrors:
         [torch.ones(1, 3, 4, 4, 4), *(torch.ones(1, 2, 4, 4, 4).to(d) for d in DTYPES[::3])],
     )
     @pytest.mark.parametrize("mode", ["crop", "average"])
-    def test_of_what_changes_between_batches(self, mode, other):
-        """And of such a batch, nothing was added."""
+    def test_of_batches_that_differ_from_earlier_ones(self, mode, other):
+        """A refused batch adds nothing to the output."""
         at = torch.tensor([[0, 0, 0, 4, 4, 4]])
         aggregator = tio.PatchAggregator((4, 4, 4), mode)
         good = {"a": torch.zeros(1, 2, 4, 4, 4), "b": torch.zeros(1, 2, 4, 4, 4)}
@@ -380,27 +391,27 @@ class TestErrors:
             tio.PatchAggregator((4, 4, 4)).add_batch({"a": [1]}, [[0, 0, 0, 4, 4, 4]])
 
 
-def finished(aggregator, patches, locations, batch=3, **kwargs):
-    """All rows that are handed out, which must follow each other, and how many at a time."""
+def streamed(aggregator, patches, locations, batch=3, **kwargs):
+    """Return the planes of all slabs, which must be adjacent, and their number in each slab."""
     pairs = zip(patches.split(batch), locations.split(batch), strict=True)
     slabs = list(aggregator.stream(pairs, **kwargs))
-    rows = [slab.data.shape[1] for slab in slabs]
-    assert [slab.first for slab in slabs] == np.cumsum([0, *rows[:-1]]).tolist()
-    return torch.cat([slab.data for slab in slabs], 1), rows
+    planes = [slab.data.shape[1] for slab in slabs]
+    assert [slab.first for slab in slabs] == np.cumsum([0, *planes[:-1]]).tolist()
+    return torch.cat([slab.data for slab in slabs], 1), planes
 
 
 class TestStream:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("case", ["grid", "scattered", "coarse", "one by one"])
-    def test_equals_the_output(self, mode, case):
+    def test_slabs_equal_the_output(self, mode, case):
         shape, size, overlap = (13, 5, 7), (4, 3, 4), (2, 1, 2)
         at = scattered(20, shape, size) if case == "scattered" else grid(shape, size, overlap)
         out = (7, 5, 7) if case == "coarse" else None
         patches = predictions(len(at), (2, 3, 4) if out else size)
         aggregator = tio.PatchAggregator(shape, mode, overlap, out)
         batch = 1 if case == "one by one" else 5
-        found, rows = finished(aggregator, patches, at, batch)
-        expected = together(tio.PatchAggregator(shape, mode, overlap, out), patches, at)
+        found, rows = streamed(aggregator, patches, at, batch)
+        expected = aggregate(tio.PatchAggregator(shape, mode, overlap, out), patches, at)
         # the same sums of numbers up to 4, divided by products rounded in another order
         atol = 0 if mode == "crop" else 1e-14
         torch.testing.assert_close(found, expected, rtol=0, atol=atol)
@@ -410,43 +421,43 @@ class TestStream:
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.uint8])
     def test_types(self, dtype):
-        patches = predictions(len(AT), SIZE).abs().mul(9).to(dtype)
+        patches = predictions(len(LOCATIONS), SIZE).abs().mul(9).to(dtype)
         for mode in ("crop", "average"):
-            found, _ = finished(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, AT)
-            expected = together(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, AT)
+            found, _ = streamed(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, LOCATIONS)
+            expected = aggregate(tio.PatchAggregator(SHAPE, mode, OVERLAP), patches, LOCATIONS)
             assert torch.equal(found, expected)
 
-    def test_what_is_wanted_of_each_slab(self):
-        patches = predictions(len(AT), SIZE, 4)
+    def test_a_reduction_is_applied_to_each_slab(self):
+        patches = predictions(len(LOCATIONS), SIZE, 4)
         aggregator = tio.PatchAggregator(SHAPE, "hann")
-        found, _ = finished(aggregator, patches, AT, reduction=lambda x: x.argmax(0)[None])
-        expected = together(tio.PatchAggregator(SHAPE, "hann"), patches, AT).argmax(0)[None]
+        found, _ = streamed(aggregator, patches, LOCATIONS, reduction=lambda x: x.argmax(0)[None])
+        expected = aggregate(tio.PatchAggregator(SHAPE, "hann"), patches, LOCATIONS).argmax(0)[None]
         assert torch.equal(found, expected)
 
     @pytest.mark.parametrize("batch", [1, 3])
-    def test_rows_without_patches_are_zero(self, batch):
+    def test_planes_without_patches_are_zero(self, batch):
         at = torch.tensor([[n, 0, 0, n + 2, 2, 2] for n in (2, 5, 11)])
         for mode in MODES:
             aggregator = tio.PatchAggregator((14, 2, 2), mode)
-            found, _ = finished(aggregator, torch.ones(3, 1, 2, 2, 2), at, batch)
+            found, _ = streamed(aggregator, torch.ones(3, 1, 2, 2, 2), at, batch)
             assert found[0, :, 0, 0].tolist() == [0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0]
 
-    def test_comes_in_order(self):
+    def test_unordered_patches_are_refused(self):
         at = torch.tensor([[0, 0, 0, 4, 4, 4], [4, 0, 0, 8, 4, 4], [3, 0, 0, 7, 4, 4]])
         slabs = tio.PatchAggregator((8, 4, 4), "average").stream([(torch.ones(3, 1, 4, 4, 4), at)])
         assert next(slabs).first == 0
         with pytest.raises(ValueError, match=r"in order along I.* begins in plane 3, .* before 4"):
             list(slabs)
 
-    def test_like_batches(self):
+    def test_batches_that_differ_are_refused(self):
         at = torch.tensor([[0, 0, 0, 4, 4, 4]])
         pairs = [(torch.ones(1, n, 4, 4, 4), at) for n in (1, 2)]
         with pytest.raises(ValueError, match="batch must be like the ones before"):
             list(tio.PatchAggregator((8, 4, 4)).stream(pairs))
 
 
-class Sizes(TorchDispatchMode):
-    """The memory of the tensors that are made, in elements."""
+class AllocatedMemory(TorchDispatchMode):
+    """Record the memory of the tensors that are created, in elements."""
 
     def __init__(self):
         super().__init__()
@@ -466,20 +477,20 @@ class TestMemory:
     shape, size, overlap = (40, 9, 10), (8, 5, 4), (4, 2, 2)
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_of_a_grid_is_the_output(self, mode):
+    def test_of_a_grid_is_that_of_the_output(self, mode):
         at = grid(self.shape, self.size, self.overlap)
         patches = torch.ones(1, 3, *self.size).expand(len(at), -1, -1, -1, -1)
         output = 3 * np.prod(self.shape)
-        with Sizes() as sizes:
-            together(tio.PatchAggregator(self.shape, mode, self.overlap), patches, at, 7)
+        with AllocatedMemory() as sizes:
+            aggregate(tio.PatchAggregator(self.shape, mode, self.overlap), patches, at, 7)
         large = [n for n in sizes.made.values() if n > output / 2]
         assert large == [output]
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_of_a_stream_is_a_row_of_patches(self, mode):
+    def test_of_a_stream_is_that_of_one_row_of_patches(self, mode):
         at = grid(self.shape, self.size, self.overlap)
         patches = torch.ones(1, 3, *self.size).expand(len(at), -1, -1, -1, -1)
-        with Sizes() as sizes:
-            finished(tio.PatchAggregator(self.shape, mode, self.overlap), patches, at)
+        with AllocatedMemory() as sizes:
+            streamed(tio.PatchAggregator(self.shape, mode, self.overlap), patches, at)
         joined = 3 * np.prod(self.shape)  # by what is tested with
         assert max(n for n in sizes.made.values() if n != joined) == joined // 40 * 8

@@ -1,4 +1,4 @@
-"""Patches of subject volumes, and where these are kept."""
+"""Device queue: patches, volume transforms, weighted sampling and the cache of subjects."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ PIPELINE = tio.Compose(
 
 
 def subjects(count=5, shape=SHAPE):
-    """Subjects that differ in everything, and know their number."""
+    """Return subjects with different voxels and a number each."""
     out = []
     for n in range(count):
         one = subject(shape, seed=n)
@@ -46,7 +46,7 @@ def numbers(batches):
     return [n for batch in batches for n in batch.metadata["number"]]
 
 
-class TestAnEpoch:
+class TestEpoch:
     def test_every_subject_gives_its_patches(self):
         source = queue(PIPELINE, batch_size=2, patches_per_volume=3)
         batches = list(source)
@@ -63,7 +63,7 @@ class TestAnEpoch:
         source = queue(batch_size=2, patches_per_volume=3, drop_last=True)
         assert len(source) == len(list(source)) == 6
 
-    def test_without_a_transform_patches_are_parts(self):
+    def test_without_a_transform_patches_are_regions(self):
         originals = subjects()
         seen = set()
         for batch in queue(batch_size=3, patches_per_volume=4):
@@ -78,7 +78,7 @@ class TestAnEpoch:
                 seen.add((patch.number, batch.patch_location[n].index))
         assert len(seen) > 15
 
-    def test_epochs_differ_and_seeds_repeat(self):
+    def test_epochs_differ_and_are_functions_of_the_seed(self):
         source = queue(PIPELINE, batch_size=2)
         first, second = ([batch.t1.data for batch in source] for _ in range(2))
         again = [batch.t1.data for batch in queue(PIPELINE, batch_size=2)]
@@ -89,7 +89,7 @@ class TestAnEpoch:
             assert torch.equal(b, d)
             assert not torch.equal(a, b)
 
-    def test_the_seed_decides_what_the_dataset_does(self):
+    def test_transforms_of_the_dataset_are_functions_of_the_seed(self):
         def run():
             dataset = tio.SubjectsDataset(subjects(2), transform=tio.RandomNoise())
             state = torch.get_rng_state()
@@ -102,15 +102,15 @@ class TestAnEpoch:
         first, second = run(), run()
         assert all(map(torch.equal, first, second))
 
-    def test_torch_seed_decides(self):
+    def test_is_a_function_of_torch_manual_seed(self):
         def run():
             torch.manual_seed(5)
             return [batch.t1.data for batch in queue(PIPELINE, batch_size=2, seed=None)]
 
         assert all(map(torch.equal, run(), run()))
 
-    def test_row_is_item(self):
-        """A patch does not depend on the batch that it is part of."""
+    def test_patches_do_not_depend_on_the_batch(self):
+        """The patch of a subject is the same in batches of any size."""
         alone = {(b.number[0], n): b.t1.data[0] for n, b in enumerate(queue(PIPELINE))}
         alone = {number: data for (number, _), data in alone.items()}
         for batch in queue(PIPELINE, batch_size=5):
@@ -123,23 +123,23 @@ class TestAnEpoch:
         for n, one in enumerate(mixed):
             one["number"] = n
         sampler = tio.UniformSampler(SIZE)
-        turns = {"subject_sampler": [0, 2, 1, 3], "device": "cpu", "seed": 1}
-        source = tio.DeviceQueue(mixed, sampler, PIPELINE, 4, 2, **turns)
-        apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, **turns)
+        options = {"subject_sampler": [0, 2, 1, 3], "device": "cpu", "seed": 1}
+        source = tio.DeviceQueue(mixed, sampler, PIPELINE, 4, 2, **options)
+        apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, **options)
         expected = {}
         for batch in apart:
             expected.setdefault(batch.number[0], []).append(batch)
         for n, batch in enumerate(source):
             assert batch.number == [0, 2, 1, 3]
-            for row, number in enumerate(batch.number):
+            for sample, number in enumerate(batch.number):
                 one = expected[number][n]
-                assert batch.patch_location[row] == one.patch_location[0]
+                assert batch.patch_location[sample] == one.patch_location[0]
                 torch.testing.assert_close(
-                    batch.t1.data[row], one.t1.data[0], atol=1e-4, rtol=0
+                    batch.t1.data[sample], one.t1.data[0], atol=1e-4, rtol=0
                 )  # as above
 
-    def test_subjects_that_differ_in_type_or_in_what_is_known(self):
-        """A batch is what it would be of the patches one by one."""
+    def test_subjects_that_differ_in_dtype_or_metadata(self):
+        """A batch equals the batch of its single patches."""
         fine = tio.Subject(t1=tio.ScalarImage(torch.full((1, *SHAPE), 1000.75)), age=3)
         coarse = torch.full((1, *SHAPE), 100, dtype=torch.uint8)
         coarse = tio.Subject(t1=tio.ScalarImage(coarse), sex="f")
@@ -149,7 +149,7 @@ class TestAnEpoch:
                 [fine, coarse], sampler, None, 2, device="cpu", subject_sampler=order
             )
             assert batch.t1.data.dtype == torch.float32
-            assert [row.flatten()[0].item() for row in batch.t1.data] == [
+            assert [sample.flatten()[0].item() for sample in batch.t1.data] == [
                 [1000.75, 100][n] for n in order
             ]
             assert batch.metadata["age"] == [[3, None][n] for n in order]
@@ -162,8 +162,8 @@ class TestAnEpoch:
 
     @pytest.mark.parametrize("fill", ["minimum", "mean"])
     @pytest.mark.parametrize("first", [[], [tio.CropOrPad(12)], [tio.Pad(2)], [tio.Resample(2)]])
-    def test_volumes_are_not_put_together(self, first, fill, monkeypatch):
-        """Nothing touches whole volumes for each patch; for values outside, once for each."""
+    def test_volumes_are_not_stacked_for_each_patch(self, first, fill, monkeypatch):
+        """Whole volumes are read once per subject, for fill values, and not for each patch."""
         from torchio_gpu.patches.training import cached_subject
 
         wanted = []
@@ -189,7 +189,7 @@ class TestAnEpoch:
         expected[:, i, j, k] = 1
         assert torch.equal(voxels.grad, expected)
 
-    def test_subjects_stay_as_they_are(self):
+    def test_subjects_are_not_changed(self):
         given = subjects()
         before = [copy.deepcopy(one) for one in given]
         list(tio.DeviceQueue(given, tio.UniformSampler(SIZE), PIPELINE, device="cpu"))
@@ -198,35 +198,35 @@ class TestAnEpoch:
             assert not one.history
             assert list(one.keys()) == list(other.keys())
 
-    def test_history_says_what_was_done(self):
+    def test_history_lists_the_transforms(self):
         batch = next(iter(queue(PIPELINE, batch_size=2)))
         names = [record.transform.name for record in batch.history[1]]
         assert names == [transform.name for transform in PIPELINE]
 
-    def test_history_does_the_same_to_the_volume(self):
-        """Also where the value outside depends on which part of the volume was in view."""
-        boxes = [tio.Compose([tio.Crop(n), tio.Pad(n, padding_mode=50)]) for n in (1, 3, 4)]
+    def test_replaying_the_history_on_the_volume_gives_the_patch(self):
+        """Replay agrees also if the fill value depends on a random crop."""
+        crops = [tio.Compose([tio.Crop(n), tio.Pad(n, padding_mode=50)]) for n in (1, 3, 4)]
         move = tio.RandomAffine(translation=6, degrees=10)
         (original,) = subjects(1, (16, 18, 20))
         ramp = torch.linspace(1, 30, 16)[:, None, None] + torch.linspace(1, 9, 20)
         original["t1"] = tio.ScalarImage(ramp[None].repeat(1, 1, 18, 1))
         original["seg"] = tio.LabelMap(original.t1.data > 7)
         source = tio.DeviceQueue(
-            [original], tio.UniformSampler(SIZE), tio.Compose([tio.OneOf(boxes), move]), 1, 30,
+            [original], tio.UniformSampler(SIZE), tio.Compose([tio.OneOf(crops), move]), 1, 30,
             device="cpu", seed=1,
         )  # fmt: skip
-        views = set()
+        cropped = set()
         for batch in source:
             (patch,) = batch.unbatch()
-            views.add(patch.history[0].transform.cropping)
+            cropped.add(patch.history[0].transform.cropping)
             i, j, k = patch.patch_location.to_slices()
             whole = patch.get_composed_history()(original)
             difference = (patch.t1.data - whole.t1.data[:, i, j, k]).abs()
             assert (difference > 1e-3).double().mean() < 0.01  # at the rim of what is in view
-        assert views == {1, 3, 4}
+        assert cropped == {1, 3, 4}
 
     @pytest.mark.parametrize("first", [[], [tio.Blur(1e-3)]])
-    def test_more_transforms_draw_other_numbers(self, first):
+    def test_later_transforms_draw_other_numbers(self, first):
         batch = next(iter(queue(tio.Compose([*first, tio.RandomNoise()]), batch_size=2)))
         base = next(iter(queue(batch_size=2))).t1.data
         more = tio.RandomNoise()(batch)
@@ -234,13 +234,13 @@ class TestAnEpoch:
         assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.3
 
     @pytest.mark.parametrize("transform", [tio.RandomGamma(p=0), tio.RandomAffine(p=0), None])
-    def test_types_do_not_depend_on_coins(self, transform):
+    def test_dtypes_do_not_depend_on_random_decisions(self, transform):
         one = tio.Subject(t1=tio.ScalarImage(torch.randint(0, 99, (1, *SHAPE), dtype=torch.int16)))
         source = tio.DeviceQueue([one], tio.UniformSampler(SIZE), transform, device="cpu")
         expected = torch.int16 if transform is None else torch.float32
         assert [batch.t1.data.dtype for batch in source] == [expected]
 
-    def test_what_is_outside_is_looked_up_once(self, monkeypatch):
+    def test_fill_values_are_computed_once(self, monkeypatch):
         asked = []
         fill_value = tio.data.ImagesBatch.fill_value
 
@@ -261,10 +261,10 @@ class TestAnEpoch:
         assert angle.grad.abs() > 0
 
 
-class TestWhole:
-    """What needs the whole volume is done once for its patches."""
+class TestVolumeTransforms:
+    """Volume transforms are applied once for all patches of a volume."""
 
-    def test_once_for_several_patches(self):
+    def test_are_applied_once_for_several_patches(self):
         calls = []
 
         def spy(x):
@@ -277,7 +277,7 @@ class TestWhole:
         assert all(shape[-3:] == SHAPE for shape in calls)
         assert all(batch.t1.data.min() > 50 for batch in batches)
 
-    def test_patches_of_a_volume_share_it(self):
+    def test_patches_share_the_parameters_of_their_volume(self):
         source = queue(tio.RandomBlur(std=(0.5, 4)), patches_per_volume=40, batch_size=1)
         for _, batch in zip(range(1), source, strict=False):
             assert batch.t1.data.std() > 0
@@ -288,7 +288,7 @@ class TestWhole:
         assert all(len(params) == 1 for params in blurred.values())
         assert len(set.union(*blurred.values())) == 5
 
-    def test_of_a_grid_that_changes(self):
+    def test_of_transforms_that_change_the_grid(self):
         transform = tio.Compose([tio.Resample(2), tio.RandomBlur(), tio.RandomNoise()])
         batch = next(iter(queue(transform, batch_size=2)))
         np.testing.assert_allclose(tio.geometry.spacing(batch.t1.affine), 2)
@@ -304,7 +304,7 @@ class TestWhole:
         ]
 
 
-class TestWeighted:
+class TestWeightedSampling:
     def one(self):
         labels = torch.zeros(1, 24, 26, 28, dtype=torch.uint8)
         labels[0, 9:12, 13:16, 14:17] = 1
@@ -312,14 +312,14 @@ class TestWeighted:
         image = smooth((1, 1, 24, 26, 28))[0].float()
         return tio.Subject(t1=tio.ScalarImage(image), seg=tio.LabelMap(labels))
 
-    def test_the_voxel_drawn_is_in_the_middle(self):
+    def test_the_sampled_voxel_is_the_centre(self):
         sampler = tio.LabelSampler(7, "seg", {1: 1, 2: 1})
         source = tio.DeviceQueue([self.one()], sampler, None, 1, 60, device="cpu", seed=0)
         middle = [batch.seg.data[0, 0, 3, 3, 3].item() for batch in source]
         assert set(middle) == {1, 2}
         assert 15 < middle.count(2) < 45  # 30 and four standard deviations of 3.9
 
-    def test_it_goes_where_the_transform_takes_it(self):
+    def test_the_centre_follows_the_transform(self):
         sampler = tio.LabelSampler(7, "seg", {1: 1})
         transform = tio.Compose([tio.RandomAffine(scales=0.1, degrees=20), tio.RandomFlip((0, 1))])
         source = tio.DeviceQueue([self.one()], sampler, transform, 1, 60, device="cpu", seed=0)
@@ -332,7 +332,7 @@ class TestWeighted:
         [(tio.Pad(10), 12, (2, 10, 10)), (tio.CropOrPad(40), 24, (2, 10, 10)),
          (tio.Crop(4), 4, (6, 10, 10)), (tio.Flip((0,)), 5, (3, 10, 10))],
     )  # fmt: skip
-    def test_room_is_that_of_the_volume_that_comes_out(self, transform, size, at):
+    def test_possible_centres_are_those_of_the_transformed_volume(self, transform, size, at):
         labels = torch.zeros(1, 20, 20, 20, dtype=torch.uint8)
         labels[(0, *at)] = 1
         labels[0, 0, 0, 0] = isinstance(transform, tio.Crop)  # is cut off: never drawn
@@ -341,8 +341,8 @@ class TestWeighted:
         for batch in tio.DeviceQueue([one], sampler, transform, 1, 8, device="cpu"):
             assert batch.seg.data[0, 0, size // 2, size // 2, size // 2] == 1
 
-    def test_room_differs_with_the_coin(self):
-        """What is too near one end is not too near after a flip."""
+    def test_possible_centres_differ_with_a_random_flip(self):
+        """A voxel too near one end for a patch may be a possible centre after a flip."""
         labels = torch.zeros(1, 16, 16, 16, dtype=torch.uint8)
         labels[0, 1, 8, 8] = labels[0, 14, 8, 8] = 1  # with patches of 4, from 2 to 14 is room
         one = tio.Subject(seg=tio.LabelMap(labels))
@@ -369,7 +369,7 @@ class TestWeighted:
             assert len(list(source)) == 3
         assert len(asked) == 1
 
-    def test_a_map_that_a_transform_made(self):
+    def test_a_probability_map_is_that_of_the_transformed_volume(self):
         """Weights are those of the volume as patches are cut from it."""
         weights = torch.zeros(1, 24, 26, 28)
         weights[0, 8, 9, 10] = 1
@@ -407,7 +407,7 @@ class TestSubjectCache:
         assert sorted(number for number, _ in read) == list(range(5))
         assert all(("SubjectCache" in name) == (threads > 0) for _, name in read)
 
-    def test_a_budget_decides_where(self):
+    def test_the_memory_limit_decides_what_stays_on_the_host(self):
         size = CachedSubject(tio.SubjectsBatch.from_subjects(subjects(1))).bytes
         assert size == np.prod(SHAPE) * 5
         cache = SubjectCache(self.dataset(), torch.device("cpu"), memory=2 * size + size // 2)
@@ -418,7 +418,7 @@ class TestSubjectCache:
         assert (sorted(cache._on_device), sorted(cache._on_host)) == ([0, 1], [2, 3, 4])
         assert cache.used == 2 * size
 
-    def test_what_waits_is_moved_for_each_visit(self, monkeypatch):
+    def test_subjects_on_the_host_are_moved_for_each_visit(self, monkeypatch):
         moved = []
         move = SubjectCache._to_device
 
@@ -434,7 +434,7 @@ class TestSubjectCache:
             assert numbers(source) == list(range(5))
         assert Counter(moved) == dict.fromkeys(range(5), 2)
 
-    def test_what_fits_is_moved_once(self, monkeypatch):
+    def test_subjects_on_the_device_are_moved_once(self, monkeypatch):
         moved = []
         move = SubjectCache._to_device
         monkeypatch.setattr(SubjectCache, "_to_device", lambda s, r: moved.append(r) or move(s, r))
@@ -455,7 +455,7 @@ class TestSubjectCache:
             list(source)
         assert not [t for t in threading.enumerate() if "SubjectCache" in t.name]
 
-    def test_a_loop_that_ends_early_leaves_no_threads(self):
+    def test_an_interrupted_loop_ends_its_threads(self):
         source = tio.DeviceQueue(
             self.dataset(), tio.UniformSampler(SIZE), device="cpu", num_workers=2
         )
@@ -482,7 +482,7 @@ class TestBadInput:
             ({"subject_sampler": [0], "shuffle_subjects": True}, "shuffle_subjects must not"),
         ],
     )
-    def test_is_refused_at_once(self, change, message):
+    def test_is_refused_by_the_constructor(self, change, message):
         given = {"subjects": subjects(1), "patch_sampler": tio.UniformSampler(4), "device": "cpu"}
         with pytest.raises((TypeError, ValueError), match=message):
             tio.DeviceQueue(**{**given, **change})
@@ -499,7 +499,7 @@ class TestBadInput:
         with pytest.raises(RuntimeError, match="share a spatial shape"):
             list(source)
 
-    def test_a_subject_sampler_decides(self):
+    def test_a_subject_sampler_sets_the_order(self):
         source = queue(subject_sampler=[3, 1])
         assert len(source) == 2
         assert numbers(source) == [3, 1]

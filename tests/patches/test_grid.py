@@ -1,4 +1,4 @@
-"""Grids of patches: every voxel is held, at its place in the world, and comes back."""
+"""Grid sampler: patches cover the volume, keep world coordinates and can be aggregated."""
 
 import itertools
 
@@ -29,48 +29,48 @@ PADDED = [
 ]
 
 
-def numbered(shape, **kwargs):
-    """An image whose voxels all differ."""
+def image_of_indices(shape, **kwargs):
+    """Return an image whose voxels are their flat index."""
     return tio.ScalarImage(torch.arange(float(np.prod(shape))).view(1, *shape), **kwargs)
 
 
-def along(sampler, axis):
-    """Where patches begin along an axis."""
+def first_indices(sampler, axis):
+    """Return the first indices of patches along an axis."""
     return sorted({location.index[axis] for location in sampler.patch_locations})
 
 
-def together(sampler, mode="crop", loader=None):
-    """What comes back of the patches of a sampler."""
+def aggregated(sampler, mode="crop", loader=None):
+    """Aggregate the patches of a sampler."""
     aggregator = tio.GridAggregator(sampler, mode)
     for batch in sampler if loader is None else loader:
         aggregator.add_batch(batch.t1.data, batch.patch_location)
     return aggregator.get_output()
 
 
-class TestPlaces:
+class TestLocations:
     @pytest.mark.parametrize(("shape", "size", "overlap"), GRIDS)
     def test_neighbours_share_the_overlap_and_the_last_one_ends_with_the_volume(
         self, shape, size, overlap
     ):
         sampler = tio.GridSampler(subject(shape), size, overlap)
-        held = torch.zeros(shape)
+        count = torch.zeros(shape)
         for location in sampler.patch_locations:
             assert location.size == size
-            held[location.to_slices()] += 1
-        assert held.min() > 0
+            count[location.to_slices()] += 1
+        assert count.min() > 0
         for axis in range(3):
-            first = along(sampler, axis)
+            first = first_indices(sampler, axis)
             assert first[0] == 0
             assert first[-1] == shape[axis] - size[axis]
             shared = [one + size[axis] - two for one, two in itertools.pairwise(first)]
             assert all(n == overlap[axis] for n in shared[:-1])
             assert all(overlap[axis] <= n < size[axis] for n in shared[-1:])
-        assert len(sampler) == np.prod([len(along(sampler, axis)) for axis in range(3)])
+        assert len(sampler) == np.prod([len(first_indices(sampler, axis)) for axis in range(3)])
 
     @pytest.mark.parametrize("padding", [None, "edge"])
     @pytest.mark.parametrize(("shape", "size", "overlap"), GRIDS)
-    def test_are_those_of_torchio(self, shape, size, overlap, padding):
-        """Where padding adds voxels, TorchIO counts from the first one that was added."""
+    def test_agree_with_torchio(self, shape, size, overlap, padding):
+        """Locations agree; with padding, TorchIO counts from the first padded voxel."""
         data = torch.zeros(1, *shape)
         theirs = torchio.GridSampler(
             torchio.Subject(t1=torchio.ScalarImage(tensor=data)), size, overlap, padding
@@ -89,15 +89,17 @@ class TestPlaces:
         )
         assert torch.equal(one.locations, three.locations)
 
-    def test_follow_each_other_along_k_and_are_told_alike_everywhere(self):
+    def test_are_in_c_order_and_equal_in_all_attributes(self):
         sampler = tio.GridSampler(subject(), 6, 2, "edge")
         places = [location.index for location in sampler.patch_locations]
-        assert places == list(itertools.product(*(along(sampler, axis) for axis in range(3))))
+        assert places == list(
+            itertools.product(*(first_indices(sampler, axis) for axis in range(3)))
+        )
         assert torch.equal(sampler.locations, torch.stack([patch.location for patch in sampler]))
         assert [patch.patch_location for patch in sampler] == sampler.patch_locations
         assert sampler[0].patch_location.index == (-1, -1, -1)
 
-    def test_numbers_count_from_either_end(self):
+    def test_negative_indices_count_from_the_end(self):
         sampler = tio.GridSampler(subject(), 6, 2)
         for n in (0, 5, len(sampler) - 1):
             other = sampler[n - len(sampler)]
@@ -112,20 +114,20 @@ class TestPlaces:
 class TestRoundTrip:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize(("shape", "size", "overlap"), GRIDS)
-    def test_within(self, shape, size, overlap, mode):
+    def test_without_padding(self, shape, size, overlap, mode):
         s = subject(shape)
-        out = together(tio.GridSampler(s, size, overlap), mode)
-        self.same(out, s.t1.data, mode)
+        out = aggregated(tio.GridSampler(s, size, overlap), mode)
+        self.check_equal(out, s.t1.data, mode)
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize(("shape", "size", "overlap"), PADDED)
-    def test_padded(self, shape, size, overlap, mode):
+    def test_with_padding(self, shape, size, overlap, mode):
         s = subject(shape)
         sampler = tio.GridSampler(s, size, overlap, "constant", fill=1e4)
         assert all(patch.t1.spatial_shape == size for patch in sampler)
-        self.same(together(sampler, mode), s.t1.data, mode)
+        self.check_equal(aggregated(sampler, mode), s.t1.data, mode)
 
-    def same(self, out, expected, mode):
+    def check_equal(self, out, expected, mode):
         # float32 rounds products and sums of values up to 6, and a quotient; 'crop' copies
         atol = 0 if mode == "crop" else 6e-6
         torch.testing.assert_close(out, expected, rtol=0, atol=atol)
@@ -136,7 +138,7 @@ class TestRoundTrip:
         s = subject()
         sampler = tio.GridSampler(s, 8, 4, "edge")
         loader = make(sampler, batch_size=5, num_workers=workers)
-        assert torch.equal(together(sampler, loader=loader), s.t1.data)
+        assert torch.equal(aggregated(sampler, loader=loader), s.t1.data)
         batch = next(iter(loader))
         assert isinstance(batch, tio.SubjectsBatch)
         assert torch.equal(batch.location, sampler.locations[:5])
@@ -147,9 +149,9 @@ class TestRoundTrip:
 
 class TestVoxels:
     @pytest.mark.parametrize("padding", [None, "edge"])
-    def test_keep_their_place_in_the_world(self, padding):
+    def test_keep_their_world_coordinates(self, padding):
         shape, affine = (9, 8, 7), oblique_affine(left_handed=True)
-        s = tio.Subject(t1=numbered(shape, affine=affine))
+        s = tio.Subject(t1=image_of_indices(shape, affine=affine))
         for patch in tio.GridSampler(s, (4, 3, 5), (2, 0, 4), padding):
             inner = np.stack(np.indices(patch.t1.spatial_shape), -1).reshape(-1, 3)
             number = patch.t1.data.flatten().long().numpy()
@@ -168,7 +170,7 @@ class TestVoxels:
         ["edge", "wrap", "symmetric", "reflect", "linear_ramp", "empty", "constant", 7, -2.5,
          "minimum", "maximum", "mean", "median"],
     )  # fmt: skip
-    def test_outside_are_those_of_numpy(self, mode):
+    def test_outside_are_padded_as_by_numpy(self, mode):
         x = smooth((1, 2, 6, 7, 5))[0]
         s = tio.Subject(t1=tio.ScalarImage(x), seg=tio.LabelMap((x > 0).to(torch.uint8)))
         sampler = tio.GridSampler(s, (4, 6, 8), (2, 4, 2), mode)  # 3 more along K: no voxel fits
@@ -198,7 +200,7 @@ class TestVoxels:
         assert torch.equal(corner.t1.data[0, 2:, 2:, 2:], s.t1.data[0, :4, :4, :4])
         assert (corner.seg.data[0, :2] == 0).all()
 
-    def test_are_read_into_a_copy_and_once(self, tmp_path):
+    def test_files_are_read_once_and_not_into_the_subject(self, tmp_path):
         path, x = tmp_path / "t1.nii", smooth((1, 1, 8, 9, 10))[0].float()
         tio.ScalarImage(x, affine=oblique_affine()).save(path)
         s = tio.Subject(t1=tio.ScalarImage(path), seg=tio.LabelMap(path))
@@ -206,10 +208,10 @@ class TestVoxels:
         assert not s.t1.loaded
         assert not s.seg.loaded
         path.unlink()
-        assert torch.equal(together(sampler), x)
+        assert torch.equal(aggregated(sampler), x)
         assert not s.t1.loaded
 
-    def test_belong_to_the_patch_alone(self):
+    def test_patches_own_their_memory(self):
         """A view would keep the whole volume in memory, and send it to other processes."""
         s = subject()
         before = s.t1.data.clone()
@@ -219,9 +221,9 @@ class TestVoxels:
         assert torch.equal(s.t1.data, before)
 
 
-class TestWhatElseIsKnown:
+class TestMetadata:
     @pytest.mark.parametrize("padding", [None, "edge"])
-    def test_is_kept_and_the_subject_stays_as_it_is(self, padding):
+    def test_is_kept_and_the_subject_is_not_changed(self, padding):
         s = tio.Flip(0)(subject())
         s["name"] = "somebody"
         names, data = s.keys(), s.t1.data
@@ -243,7 +245,7 @@ class TestWhatElseIsKnown:
         class Patient(tio.Subject):
             pass
 
-        s = Patient(t1=numbered((4, 4, 4)))
+        s = Patient(t1=image_of_indices((4, 4, 4)))
         assert type(tio.GridSampler(s, 2, 0)[0]) is Patient
 
     def test_each_patch_has_a_seed_of_its_own(self):
@@ -273,11 +275,11 @@ class TestWithoutASubject:
             assert len(list(sampler(s, 10000))) == len(own)
 
     @pytest.mark.parametrize("use", [len, lambda s: s[0], lambda s: s.locations, list])
-    def test_has_no_patches_of_its_own(self, use):
+    def test_has_no_patches(self, use):
         with pytest.raises(ValueError, match="subject must be given for a GridSampler"):
             use(tio.GridSampler(patch_size=4))
 
-    def test_makes_no_aggregator(self):
+    def test_aggregators_are_refused(self):
         for what in (tio.GridSampler(patch_size=4), subject()):
             with pytest.raises(TypeError, match="sampler must be a GridSampler of a subject"):
                 tio.GridAggregator(what)
@@ -307,17 +309,17 @@ def test_errors(kwargs, error):
         tio.GridSampler(subject(), **{"patch_size": 8, **kwargs})
 
 
-def test_images_lie_in_one_space():
-    t1 = numbered((8, 8, 8))
-    moved = numbered((8, 8, 8), affine=np.diag([1.0, 1, 1.5, 1]))
+def test_images_in_different_spaces_are_refused():
+    t1 = image_of_indices((8, 8, 8))
+    moved = image_of_indices((8, 8, 8), affine=np.diag([1.0, 1, 1.5, 1]))
     with pytest.raises(ValueError, match=r"'t1' and 't2' are up to 3\.5 mm apart"):
         tio.GridSampler(tio.Subject(t1=t1, t2=moved), 4)
     with pytest.raises(ValueError, match=r"images must share a spatial shape.*\(8, 8, 9\)"):
-        tio.GridSampler(tio.Subject(t1=t1, t2=numbered((8, 8, 9))), 4)
+        tio.GridSampler(tio.Subject(t1=t1, t2=image_of_indices((8, 8, 9))), 4)
     with pytest.raises(TypeError, match="subject must be a Subject, got ScalarImage"):
         tio.GridSampler(t1, 4)
 
 
-def test_a_slice_says_how_to_cut_it():
+def test_the_error_for_single_slices_names_the_patch_size():
     with pytest.raises(ValueError, match="with 1 along the axis of a single slice"):
         tio.GridSampler(subject((8, 8, 1)), 4)

@@ -16,7 +16,7 @@ def image(channels=1, seed=0):
 
 @pytest.mark.parametrize("mode", ["crop", "average", "hann", "gaussian"])
 @pytest.mark.parametrize("padding", [None, "edge"])
-def test_what_is_local_is_predicted_exactly(mode, padding):
+def test_pointwise_models_are_predicted_exactly(mode, padding):
     given = image(2)
     out = tio.predict_by_patches(
         lambda x: x.square(), given, (8, 9, 10), 4, overlap_mode=mode, padding_mode=padding
@@ -25,7 +25,7 @@ def test_what_is_local_is_predicted_exactly(mode, padding):
     torch.testing.assert_close(out, given.data.square(), rtol=2e-6, atol=1e-7)
 
 
-def test_padding_gives_a_network_its_context():
+def test_padding_gives_the_result_of_the_whole_volume():
     """With enough overlap, cropped patches are what the network makes of the whole volume."""
     torch.manual_seed(0)
     model = torch.nn.Conv3d(1, 2, 5, padding=2)
@@ -45,7 +45,7 @@ def test_a_subject_with_one_scalar_image():
     )
 
 
-def test_several_images_are_joined():
+def test_several_images_are_concatenated():
     one = tio.Subject(t1=image(seed=1), t2=image(2, seed=2))
     out = tio.predict_by_patches(
         lambda x: x.sum(1, keepdim=True), one, 9, image=("t2", "t1"), overlap_mode="crop"
@@ -76,7 +76,7 @@ def test_dict_outputs_and_strides():
 
 
 @pytest.mark.parametrize("mode", ["crop", "hann"])
-def test_a_reduction_is_applied_to_the_whole(mode):
+def test_a_reduction_equals_that_of_the_whole_volume(mode):
     given = image(3)
     arguments = (lambda x: x, given, (8, 9, 10), (2, 4, 0))
     whole = tio.predict_by_patches(*arguments, overlap_mode=mode)
@@ -110,7 +110,7 @@ def test_batches_and_devices():
     torch.testing.assert_close(out, 3 * given.data)
 
 
-def test_where_predictions_are_put_together():
+def test_output_device():
     out = tio.predict_by_patches(lambda x: x, image(), 9, output_device="meta")
     assert out.device.type == "meta"
 
@@ -120,7 +120,7 @@ def test_progress(capsys):
     assert "patches" in capsys.readouterr().out
 
 
-def test_the_namesis_not_read_into_the_subject(tmp_path):
+def test_files_are_not_read_into_the_subject(tmp_path):
     image().save(tmp_path / "t1.nii.gz")
     one = tio.Subject(t1=tio.ScalarImage(tmp_path / "t1.nii.gz"))
     one["t2"] = tio.ScalarImage(one.t1.path)
@@ -148,7 +148,7 @@ def test_bad_input(change, error, message):
         tio.predict_by_patches(**{**given, **change})
 
 
-def test_which_namesmust_be_clear():
+def test_ambiguous_and_unknown_images_are_refused():
     one = tio.Subject(t1=image(), t2=image())
     with pytest.raises(ValueError, match=r"image must name one or more of \['t1', 't2'\]"):
         tio.predict_by_patches(lambda x: x, one, 8)

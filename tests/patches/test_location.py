@@ -1,4 +1,4 @@
-"""Where a patch lies, in all the forms in which that is said."""
+"""Patch locations, and their conversion from tensors, arrays and numbers."""
 
 import itertools
 
@@ -9,36 +9,36 @@ import torch
 import torchio_gpu as tio
 from torchio_gpu.patches.sampling.location import check_locations
 
-PLACE = tio.PatchLocation((2, 0, 3), (4, 5, 1))
+LOCATION = tio.PatchLocation((2, 0, 3), (4, 5, 1))
 OTHER = tio.PatchLocation((-2, 1, 0), (4, 5, 1))
 SIX = [[2, 0, 3, 6, 5, 4], [-2, 1, 0, 2, 6, 1]]
 
 
 def test_ends_and_slices():
-    assert PLACE.index_ini == (2, 0, 3)
-    assert PLACE.index_fin == (6, 5, 4)
+    assert LOCATION.index_ini == (2, 0, 3)
+    assert LOCATION.index_fin == (6, 5, 4)
     x = torch.arange(7 * 6 * 8).view(7, 6, 8)
     expected = [
         x[2 + i, j, 3 + k].item() for i, j, k in itertools.product(range(4), range(5), range(1))
     ]
-    assert x[PLACE.to_slices()].shape == (4, 5, 1)
-    assert x[PLACE.to_slices()].flatten().tolist() == expected
+    assert x[LOCATION.to_slices()].shape == (4, 5, 1)
+    assert x[LOCATION.to_slices()].flatten().tolist() == expected
 
 
-def test_slices_of_what_begins_outside():
+def test_slices_of_a_location_outside_are_refused():
     """Negative ends of slices would count from the other end of the axis."""
     with pytest.raises(ValueError, match=r"index must be >= 0 to slice a volume, got .*-2, 1, 0"):
         OTHER.to_slices()
 
 
-def test_six_numbers_and_back():
-    assert PLACE.to_tensor().dtype == torch.int64
-    assert PLACE.to_tensor().tolist() == SIX[0]
-    for place in (PLACE, OTHER):
+def test_conversion_to_six_numbers_and_back():
+    assert LOCATION.to_tensor().dtype == torch.int64
+    assert LOCATION.to_tensor().tolist() == SIX[0]
+    for place in (LOCATION, OTHER):
         for six in (place.to_tensor(), place.to_tensor().numpy(), place.to_tensor().tolist()):
             assert tio.PatchLocation.from_tensor(six) == place
-    assert tio.PatchLocation.from_tensor(PLACE.to_tensor().double()) == PLACE
-    index = tio.PatchLocation.from_tensor(PLACE.to_tensor()).index
+    assert tio.PatchLocation.from_tensor(LOCATION.to_tensor().double()) == LOCATION
+    index = tio.PatchLocation.from_tensor(LOCATION.to_tensor()).index
     assert all(type(n) is int for n in index)
 
 
@@ -46,24 +46,24 @@ def test_six_numbers_and_back():
     "six",
     [[0, 0, 0, 4, 4], [0, 0, 0, 4, 4, 4, 4], [0, 0, 0, 4, 0, 4], [0, 5, 0, 4, 4, 4], []],
 )
-def test_what_is_no_location(six):
+def test_invalid_locations_are_refused(six):
     with pytest.raises(ValueError, match="location must be six numbers"):
         tio.PatchLocation.from_tensor(six)
 
 
 @pytest.mark.parametrize("six", [[0, 0.5, 0, 4, 4, 4], [0, 0, 0, 4, 4, 4.9]])
-def test_parts_of_voxels_are_refused(six):
+def test_fractions_of_voxels_are_refused(six):
     with pytest.raises(ValueError, match="location must be six"):
         tio.PatchLocation.from_tensor(torch.tensor(six))
 
 
-def test_is_a_value():
+def test_is_immutable_and_hashable():
     same = tio.PatchLocation((2, 0, 3), (4, 5, 1))
-    assert same == PLACE
-    assert len({same, PLACE, OTHER}) == 2
-    assert tio.PatchLocation((2, 0, 3), (4, 5, 1), subject_index=1) != PLACE
+    assert same == LOCATION
+    assert len({same, LOCATION, OTHER}) == 2
+    assert tio.PatchLocation((2, 0, 3), (4, 5, 1), subject_index=1) != LOCATION
     with pytest.raises(AttributeError):
-        PLACE.index = (0, 0, 0)
+        LOCATION.index = (0, 0, 0)
 
 
 def test_scaled():
@@ -77,7 +77,7 @@ def test_scaled():
 
 @pytest.mark.parametrize("factor", [0.3, 0.5, 0.75, 1.5, 2.5])
 @pytest.mark.parametrize("size", [3, 5, 8])
-def test_scaled_neighbours_stay_neighbours(factor, size):
+def test_scaled_neighbours_remain_adjacent(factor, size):
     line = [tio.PatchLocation((n, 0, 0), (size, 4, 4)) for n in range(-2 * size, 9 * size, size)]
     scaled = [place.scaled(factor) for place in line]
     for one, two in itertools.pairwise(scaled):
@@ -86,16 +86,22 @@ def test_scaled_neighbours_stay_neighbours(factor, size):
         assert abs(one.size[0] - size * factor) <= 1
 
 
-class TestAllForms:
-    def test_single_ones(self):
-        for form in (PLACE, PLACE.to_tensor(), PLACE.to_tensor().numpy(), [PLACE], SIX[:1]):
-            assert check_locations(form) == [PLACE]
+class TestCheckLocations:
+    def test_one_location(self):
+        for form in (
+            LOCATION,
+            LOCATION.to_tensor(),
+            LOCATION.to_tensor().numpy(),
+            [LOCATION],
+            SIX[:1],
+        ):
+            assert check_locations(form) == [LOCATION]
 
     @pytest.mark.parametrize(
         "form",
         [
-            [PLACE, OTHER],
-            (PLACE, OTHER),
+            [LOCATION, OTHER],
+            (LOCATION, OTHER),
             torch.tensor(SIX),
             torch.tensor(SIX, dtype=torch.int32),
             torch.tensor(SIX, dtype=torch.float32),
@@ -103,13 +109,13 @@ class TestAllForms:
             SIX,
             [torch.tensor(six) for six in SIX],
             [np.array(six) for six in SIX],
-            [PLACE, torch.tensor(SIX[1])],
+            [LOCATION, torch.tensor(SIX[1])],
         ],
     )
-    def test_several(self, form):
-        assert check_locations(form) == [PLACE, OTHER]
+    def test_several_locations(self, form):
+        assert check_locations(form) == [LOCATION, OTHER]
 
-    def test_what_a_location_knows_is_kept(self):
+    def test_the_subject_index_is_kept(self):
         place = tio.PatchLocation((0, 0, 0), (1, 1, 1), subject_index=4)
         assert check_locations([place])[0].subject_index == 4
 

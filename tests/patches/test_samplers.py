@@ -1,4 +1,4 @@
-"""Patches at random places: how likely each place is, and what a patch holds and shares."""
+"""Random samplers: probabilities of locations, padding, and voxels of patches."""
 
 import copy
 import pickle
@@ -22,8 +22,8 @@ EVERY = [
 every = pytest.mark.parametrize("make", EVERY, ids=["uniform", "weighted", "label"])
 
 
-def simple(shape=(7, 6, 5), channels=1, seed=0, **more):
-    """A subject whose images may both say where to look."""
+def image_and_labels(shape=(7, 6, 5), channels=1, seed=0, **more):
+    """Return a subject whose images can both be probability maps."""
     generator, affine = torch.Generator().manual_seed(seed), oblique_affine()
     voxels = torch.rand(channels, *shape, generator=generator) + 0.1
     labels = torch.randint(0, 3, (1, *shape), generator=generator, dtype=torch.uint8)
@@ -32,17 +32,17 @@ def simple(shape=(7, 6, 5), channels=1, seed=0, **more):
     )
 
 
-def mapped(weights, **more):
+def with_weights(weights, **more):
     weights = torch.as_tensor(weights)[None]
     return tio.Subject(w=tio.ScalarImage(weights), **more)
 
 
-def labelled(labels):
+def with_labels(labels):
     return tio.Subject(seg=tio.LabelMap(torch.as_tensor(labels, dtype=torch.int16)[None]))
 
 
-def counts_of(sampler, s, number, middle=True):
-    """How often each voxel of a subject was the middle one, or the first one, of a patch."""
+def counts_of_locations(sampler, s, number, middle=True):
+    """Count how often each voxel of a subject was the centre, or the first voxel, of a patch."""
     counts = np.zeros(s.spatial_shape, dtype=int)
     for patch in sampler(s, number):
         at = np.array(patch.patch_location.index)
@@ -50,8 +50,8 @@ def counts_of(sampler, s, number, middle=True):
     return counts
 
 
-def likely(counts, shares):
-    """Whether counts may well come from probabilities; where these are 0, counts must be."""
+def is_likely(counts, shares):
+    """Test counts against probabilities by chi-square; zero probabilities need zero counts."""
     counts, shares = np.ravel(counts), np.ravel(shares).astype(np.float64)
     assert (counts[shares == 0] == 0).all()
     counts, shares = counts[shares > 0], shares[shares > 0]
@@ -62,8 +62,8 @@ def likely(counts, shares):
     return torch.special.gammaincc(freedom / 2, torch.tensor(statistic / 2)) > LEVEL  # chi-square
 
 
-def fitting(shape, size):
-    """Where the middle voxel of a patch may be, [I, J, K] of 0 and 1."""
+def possible_centres(shape, size):
+    """Mask of the voxels that may be the centre of a patch, [I, J, K] of 0 and 1."""
     inside = np.zeros(shape)
     ends = [(n // 2, whole - n + n // 2 + 1) for n, whole in zip(size, shape, strict=True)]
     inside[tuple(slice(*each) for each in ends)] = 1
@@ -74,9 +74,9 @@ def indices(patches):
     return [patch.patch_location.index for patch in patches]
 
 
-class TestSpellings:
+class TestArguments:
     def test_uniform(self):
-        s = simple()
+        s = image_and_labels()
         for size in (3, (3, 2, 4), np.array([3, 2, 4]), torch.tensor([3, 2, 4])):
             expected = (3, 3, 3) if isinstance(size, int) else (3, 2, 4)
             for sampler in (tio.UniformSampler(size), tio.UniformSampler(patch_size=size)):
@@ -85,7 +85,7 @@ class TestSpellings:
                 assert (sampler.subject, sampler.patch_size) == (s, expected)
 
     def test_weighted(self):
-        s = simple()
+        s = image_and_labels()
         for sampler in (
             tio.WeightedSampler(4, "t1"),
             tio.WeightedSampler((4, 4, 4), probability_map="t1"),
@@ -97,7 +97,7 @@ class TestSpellings:
             assert sampler(s).t1.shape == (1, 4, 4, 4)
 
     def test_label(self):
-        s, shares = simple(), {0: 1.0, 1: 2}
+        s, shares = image_and_labels(), {0: 1.0, 1: 2}
         for sampler in (
             tio.LabelSampler(4, "seg", shares),
             tio.LabelSampler(4, label_name="seg", label_probabilities=shares),
@@ -130,75 +130,81 @@ class TestSpellings:
             ("Label", (8,), {"label_name": 5}, "label_name must"),
         ],
     )
-    def test_what_is_said_twice_or_not_at_all(self, kind, args, kwargs, match):
+    def test_missing_and_repeated_arguments_are_refused(self, kind, args, kwargs, match):
         with pytest.raises((TypeError, ValueError), match=match):
             getattr(tio, f"{kind}Sampler")(*args, **kwargs)
 
 
 class TestFrequencies:
     @pytest.mark.parametrize("size", [(2, 3, 1), (5, 4, 2), (1, 1, 3)])
-    def test_uniform_over_all_corners_that_fit(self, size):
-        s = simple((5, 4, 3))
+    def test_uniform_over_all_possible_corners(self, size):
+        s = image_and_labels((5, 4, 3))
         ends = [slice(0, whole - n + 1) for n, whole in zip(size, (5, 4, 3), strict=True)]
         shares = np.zeros((5, 4, 3))
         shares[tuple(ends)] = 1
-        assert likely(counts_of(tio.UniformSampler(size), s, 4000, middle=False), shares)
+        assert is_likely(
+            counts_of_locations(tio.UniformSampler(size), s, 4000, middle=False), shares
+        )
 
     @pytest.mark.parametrize("padding", [None, "constant"])
     @pytest.mark.parametrize("size", [(1, 2, 3), (4, 3, 2), (3, 3, 1), (2, 4, 5)])
-    def test_exactly_the_given_weights(self, size, padding):
+    def test_proportional_to_the_weights(self, size, padding):
         shape = (6, 5, 6)
         rng = np.random.default_rng(5)
         weights = rng.integers(1, 6, shape) * rng.integers(0, 2, shape)
         weights[0], weights[:, :, -1] = 0, 0
-        s = mapped(weights.astype(np.float32))
+        s = with_weights(weights.astype(np.float32))
         sampler = tio.WeightedSampler(size, "w", padding_mode=padding)
-        shares = weights * fitting(shape, size) if padding is None else weights
+        shares = weights * possible_centres(shape, size) if padding is None else weights
         assert 0 < (shares > 0).sum() < weights.size
-        assert likely(counts_of(sampler, s, 4000), shares)
+        assert is_likely(counts_of_locations(sampler, s, 4000), shares)
 
     @pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 2)])
     def test_labels_first_and_then_voxels(self, size):
         shape = (6, 7, 5)
         labels = np.random.default_rng(2).choice([0, 1, 2, 7], shape, p=[0.7, 0.2, 0.05, 0.05])
         wanted = {0: 1.0, 1: 1, 2: 2, 7: 0}
-        inside = fitting(shape, size)
-        counts = counts_of(tio.LabelSampler(size, "seg", wanted), labelled(labels), 6000)
+        inside = possible_centres(shape, size)
+        counts = counts_of_locations(
+            tio.LabelSampler(size, "seg", wanted), with_labels(labels), 6000
+        )
         here = {label: (labels == label) * inside for label in wanted}
         assert min(mask.sum() for mask in here.values()) > 0
-        assert likely([(counts * here[label]).sum() for label in wanted], list(wanted.values()))
+        assert is_likely([(counts * here[label]).sum() for label in wanted], list(wanted.values()))
         for label in (0, 1, 2):
-            assert likely(counts * here[label], here[label])
+            assert is_likely(counts * here[label], here[label])
         assert (counts * here[7]).sum() == 0
 
-    def test_of_a_label_without_voxels_the_others_take_over(self):
+    def test_labels_without_voxels_are_not_drawn(self):
         labels = np.zeros((6, 6, 6))
         labels[2:4] = 1
         labels[0] = 2  # around which no patch fits
         sampler = tio.LabelSampler(3, "seg", {1: 0.3, 2: 0.5, 9: 0.2})
-        counts = counts_of(sampler, labelled(labels), 3000)
-        assert likely(counts, (labels == 1) * fitting((6, 6, 6), (3, 3, 3)))
+        counts = counts_of_locations(sampler, with_labels(labels), 3000)
+        assert is_likely(counts, (labels == 1) * possible_centres((6, 6, 6), (3, 3, 3)))
 
-    def test_by_default_all_labelled_voxels_are_alike(self):
+    def test_labelled_voxels_are_equally_likely_by_default(self):
         labels = np.random.default_rng(1).choice([-1, 0, 1, 4], (5, 4, 4))
-        assert likely(counts_of(tio.LabelSampler(1), labelled(labels), 3000), labels > 0)
+        assert is_likely(
+            counts_of_locations(tio.LabelSampler(1), with_labels(labels), 3000), labels > 0
+        )
 
-    def test_shares_of_labels_need_not_be_of_everyday_size(self):
+    def test_label_probabilities_of_any_magnitude(self):
         labels = np.random.default_rng(1).choice([0, 1], (5, 4, 4))
         for scale in (1e-60, 1e60):
             sampler = tio.LabelSampler(1, "seg", {0: scale, 1: 3 * scale})
-            counts = counts_of(sampler, labelled(labels), 2000)
-            assert likely([counts[labels == 0].sum(), counts[labels == 1].sum()], [1, 3])
+            counts = counts_of_locations(sampler, with_labels(labels), 2000)
+            assert is_likely([counts[labels == 0].sum(), counts[labels == 1].sum()], [1, 3])
 
 
 class TestZeroWeights:
     @pytest.mark.parametrize("values", [(1e30, 1e-30), (1e-30, 1e-45), (1.0, 1e-8), (1e-45, 1e-45)])
-    def test_never_drawn_next_to_weights_of_any_size(self, values):
-        """1e-45 is the smallest that float32 holds."""
+    def test_never_drawn_beside_weights_of_any_magnitude(self, values):
+        """1e-45 is the smallest number in float32."""
         generator = np.random.default_rng(3)
         weights = generator.choice([0, *values], (8, 8, 8), p=[0.8, 0.1, 0.1]).astype(np.float32)
         assert len(np.unique(weights)) == len({0, *values})
-        counts = counts_of(tio.WeightedSampler(1, "w"), mapped(weights), 3000)
+        counts = counts_of_locations(tio.WeightedSampler(1, "w"), with_weights(weights), 3000)
         assert counts[weights == 0].sum() == 0
         # what the sum of all does not notice is not drawn either: expected 3e-8 times or less
         if values[0] > values[1] * 1e10:
@@ -209,11 +215,11 @@ class TestZeroWeights:
         for at in ((0, 0, 0), (3, 4, 5), (2, 0, 5), (0, 4, 0)):
             weights = torch.zeros(4, 5, 6, dtype=dtype)
             weights[at] = 1
-            patches = tio.WeightedSampler(1, "w")(mapped(weights), 20)
+            patches = tio.WeightedSampler(1, "w")(with_weights(weights), 20)
             assert set(indices(patches)) == {at}
 
     @pytest.mark.parametrize("u", [2.0**-33, 1 - 2.0**-33])
-    def test_the_outermost_numbers_of_the_generator(self, u, monkeypatch):
+    def test_the_smallest_and_largest_uniform_numbers(self, u, monkeypatch):
         """The smallest and the largest number that can be drawn, with zeros at both ends."""
         weights = torch.zeros(4, 5, 6, dtype=torch.float64)
         inner = torch.rand(2, 3, 4, dtype=torch.float64)
@@ -223,35 +229,35 @@ class TestZeroWeights:
                 patched.setattr(
                     weights_module.random, "uniforms", lambda seeds, *_: np.full((len(seeds), 4), u)
                 )
-                found = tio.WeightedSampler(1, "w")(mapped(weights)).patch_location.index
+                found = tio.WeightedSampler(1, "w")(with_weights(weights)).patch_location.index
             assert found == ((1, 1, 1) if u < 0.5 else (2, 3, 4)) or weights[found] > 0
             assert weights[found] > 0
 
-    def test_sums_that_differ_in_their_last_bits(self):
-        """A row has one sum where it is weighed, and another where its voxels are added up."""
+    def test_sums_of_rows_and_voxels_that_differ_by_rounding(self):
+        """The weight of a row and the cumulative sum of its voxels may differ by rounding."""
         weights = torch.zeros(200, 1, 300, dtype=torch.float64)
         weights[:, :, 50:250] = torch.rand(200, 1, 200, dtype=torch.float64)
         for n in range(200):
             with pytest.MonkeyPatch.context() as patched:
                 highest = np.full((1, 4), 1 - 2.0**-33)
                 patched.setattr(weights_module.random, "uniforms", lambda *_, u=highest: u)
-                s = mapped(weights[n : n + 1])
+                s = with_weights(weights[n : n + 1])
                 (_, _, k) = tio.WeightedSampler(1, "w")(s).patch_location.index
             assert weights[n, 0, k] > 0
 
     @pytest.mark.parametrize(("second", "expected"), [(0.25, 0), (0.75, 1)])
-    def test_voxels_within_one_number_of_the_generator(self, second, expected, monkeypatch):
-        """Its numbers have 32 bits, volumes may have more voxels: a second one tells them apart."""
+    def test_voxels_that_share_a_uniform_number(self, second, expected, monkeypatch):
+        """Uniform numbers have 32 bits; a second one selects among more voxels than that."""
         edge = 0.5 + 0.5 * 2.0**-32
         weights = torch.tensor([edge, 1 - edge], dtype=torch.float64).view(1, 2, 1)
         drawn = np.array([[0.5, second, 0, 0]])
         monkeypatch.setattr(weights_module.random, "uniforms", lambda *_: drawn)
-        patch = tio.WeightedSampler(1, "w")(mapped(weights))
+        patch = tio.WeightedSampler(1, "w")(with_weights(weights))
         assert patch.patch_location.index == (0, expected, 0)
 
     @pytest.mark.parametrize("seen_by_torch", [True, False])
-    def test_a_map_that_changes_is_read_anew(self, seen_by_torch):
-        """Hard examples are mined so: the map of a subject is written into between epochs."""
+    def test_a_map_that_changes_is_read_again(self, seen_by_torch):
+        """Mining of hard examples writes to the map of a subject between epochs."""
         weights = torch.zeros(1, 8, 8, 8)
         writable = weights if seen_by_torch else weights.numpy()
         s = tio.Subject(w=tio.ScalarImage(weights))
@@ -269,7 +275,7 @@ class TestPadding:
     @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap", 5.0])
     @every
     def test_as_numpy_pads(self, make, mode, size):
-        s = simple((7, 6, 5))
+        s = image_and_labels((7, 6, 5))
         fill = {"fill": 3} if mode == "constant" else {}
         sampler = make(size, padding_mode=mode, **fill)
         before = [n // 2 for n in size]
@@ -286,15 +292,15 @@ class TestPadding:
                 assert patch[name].data.dtype == s[name].data.dtype
                 assert np.array_equal(patch[name].numpy(), whole[:, i, j, k])
 
-    def test_any_voxel_may_be_in_the_middle(self):
-        s = simple((4, 3, 2))
+    def test_any_voxel_may_be_the_centre(self):
+        s = image_and_labels((4, 3, 2))
         for size in ((4, 3, 2), (9, 2, 1)):
             sampler = tio.UniformSampler(size, padding_mode=0)
-            assert likely(counts_of(sampler, s, 1000), np.ones((4, 3, 2)))
+            assert is_likely(counts_of_locations(sampler, s, 1000), np.ones((4, 3, 2)))
 
     @every
-    def test_padding_leaves_no_trace(self, make):
-        s = tio.RandomFlip(p=1)(simple())
+    def test_padding_is_not_recorded_in_the_history(self, make):
+        s = tio.RandomFlip(p=1)(image_and_labels())
         before = (list(s.history), s.t1.data.clone(), s.keys())
         patch = make(5, padding_mode="edge")(s)
         assert patch.history == s.history == before[0]
@@ -306,8 +312,8 @@ class TestPadding:
 
 class TestCutting:
     @every
-    def test_part_of_the_volume_bit_by_bit(self, make, tmp_path):
-        s = simple((7, 6, 5), name="x")
+    def test_patches_equal_regions_of_the_volume(self, make, tmp_path):
+        s = image_and_labels((7, 6, 5), name="x")
         for name in ("t1", "seg"):
             s[name].save(tmp_path / f"{name}.nii.gz")
         names = {"t1": tio.ScalarImage, "seg": tio.LabelMap}
@@ -336,8 +342,8 @@ class TestCutting:
                 assert np.allclose(patch[name].affine[:, :3], s[name].affine[:, :3], atol=close)
 
     @every
-    def test_callers_keep_what_they_have(self, make):
-        s = simple((7, 6, 5), age=4)
+    def test_subjects_are_not_changed(self, make):
+        s = image_and_labels((7, 6, 5), age=4)
         before, labels = s.t1.data.clone(), s.seg.data.clone()
         for patch in (make(3)(s), *make(3)(s, 2), *make(s, 3, num_patches=2)):
             patch.t1.data.fill_(9), patch.seg.data.fill_(9)
@@ -349,8 +355,8 @@ class TestCutting:
 
     @pytest.mark.parametrize("padding", [None, "edge"])
     @every
-    def test_files_are_not_read_into_what_callers_have(self, make, padding, tmp_path):
-        s = simple()
+    def test_files_are_not_read_into_the_subject(self, make, padding, tmp_path):
+        s = image_and_labels()
         s.t1.save(tmp_path / "t1.nii.gz"), s.seg.save(tmp_path / "seg.nii.gz")
         stored = tio.Subject(
             t1=tio.ScalarImage(tmp_path / "t1.nii.gz"), seg=tio.LabelMap(tmp_path / "seg.nii.gz")
@@ -364,7 +370,7 @@ class TestCutting:
     @pytest.mark.parametrize("padding", [None, "edge"])
     @every
     def test_patches_own_their_memory(self, make, padding):
-        s = simple((30, 30, 30), channels=1)
+        s = image_and_labels((30, 30, 30), channels=1)
         sampler = make(4, padding_mode=padding)
         batch = sampler(tio.SubjectsBatch.from_subjects([s, s]))
         for data in (sampler(s).t1.data, next(sampler(s, 2)).t1.data, batch.t1.data):
@@ -373,7 +379,7 @@ class TestCutting:
 
     @every
     def test_single_slices(self, make):
-        s = simple((8, 1, 9))
+        s = image_and_labels((8, 1, 9))
         assert make((4, 1, 3))(s).t1.shape == (1, 4, 1, 3)
         with pytest.raises(ValueError, match=r"with 1 along the axis .* got \(4, 4, 4\)"):
             make(4)(s)
@@ -381,7 +387,7 @@ class TestCutting:
 
     @every
     def test_a_patch_as_large_as_the_volume_or_larger(self, make):
-        s = simple((5, 4, 3))
+        s = image_and_labels((5, 4, 3))
         middle = s.t1.data[0, 2, 2, 1], s.seg.data[0, 2, 2, 1]
         assert min(middle) > 0  # the only one around which a patch fits
         for patch in make((5, 4, 3))(s, 5):
@@ -393,7 +399,7 @@ class TestCutting:
             assert make((5, 5, 3), padding_mode="edge")(x).t1.spatial_shape == (5, 5, 3)
 
     def test_all_channels(self):
-        s = simple(channels=3)
+        s = image_and_labels(channels=3)
         patch = tio.LabelSampler(3)(s)
         i, j, k = patch.patch_location.to_slices()
         assert torch.equal(patch.t1.data, s.t1.data[:, i, j, k])
@@ -401,28 +407,28 @@ class TestCutting:
     @every
     def test_in_inference_mode(self, make):
         with torch.inference_mode():
-            assert make(3)(simple()).t1.shape == (1, 3, 3, 3)
+            assert make(3)(image_and_labels()).t1.shape == (1, 3, 3, 3)
 
 
 class TestInput:
     @pytest.mark.parametrize("size", [0, -1, 2.0, True, (1, 2), (1, 2, 3, 4), "8", None, (4, 4, 0)])
-    def test_sizes(self, size):
+    def test_invalid_sizes_are_refused(self, size):
         with pytest.raises(ValueError, match="patch_size must be"):
             tio.UniformSampler(patch_size=size)
 
     @pytest.mark.parametrize("number", [-1, 2.5, "3"])
-    def test_numbers_of_patches(self, number):
+    def test_invalid_numbers_of_patches_are_refused(self, number):
         with pytest.raises((TypeError, ValueError), match="num_patches must be"):
-            tio.UniformSampler(simple(), 3, num_patches=number)
+            tio.UniformSampler(image_and_labels(), 3, num_patches=number)
         with pytest.raises((TypeError, ValueError), match="num_patches must be"):
-            list(tio.UniformSampler(3)(simple(), number))
+            list(tio.UniformSampler(3)(image_and_labels(), number))
 
-    def test_no_patches(self):
-        assert list(tio.UniformSampler(simple(), 3, num_patches=0)) == []
-        assert list(tio.UniformSampler(3)(simple(), 0)) == []
+    def test_zero_patches(self):
+        assert list(tio.UniformSampler(image_and_labels(), 3, num_patches=0)) == []
+        assert list(tio.UniformSampler(3)(image_and_labels(), 0)) == []
 
     @pytest.mark.parametrize("padding", ["mirror", True])
-    def test_paddings(self, padding):
+    def test_invalid_paddings_are_refused(self, padding):
         with pytest.raises(ValueError, match="padding_mode must be"):
             tio.UniformSampler(3, padding_mode=padding)
         with pytest.raises(ValueError, match="fill must not be given with padding_mode 'edge'"):
@@ -436,23 +442,23 @@ class TestInput:
             {"fill": 1},
         ],
     )
-    def test_fills(self, arguments):
-        """At construction, not at the first patch."""
+    def test_invalid_fills_are_refused(self, arguments):
+        """Errors are raised by the constructor and not by the first patch."""
         with pytest.raises((TypeError, ValueError), match="fill"):
             tio.UniformSampler(3, **arguments)
 
     @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-    def test_weights_that_are_none(self, value):
+    def test_invalid_weights_are_refused(self, value):
         weights = torch.ones(6, 6, 6)
         weights[3, 3, 3] = value
         with pytest.raises(ValueError, match="map 'w' must hold finite weights >= 0"):
-            tio.WeightedSampler(3, "w")(mapped(weights))
+            tio.WeightedSampler(3, "w")(with_weights(weights))
 
-    def test_maps(self):
+    def test_invalid_maps_are_refused(self):
         weights = torch.ones(6, 6, 6)
         weights[1:-1, 1:-1, 1:-1] = 0  # what is left is too near the ends
         with pytest.raises(ValueError, match=r"above 0 among the \(4, 4, 4\) voxels"):
-            tio.WeightedSampler(3, "w")(mapped(weights))
+            tio.WeightedSampler(3, "w")(with_weights(weights))
         two = tio.Subject(w=tio.ScalarImage(torch.ones(2, 6, 6, 6)))
         with pytest.raises(ValueError, match="must have one channel, got 2"):
             tio.WeightedSampler(3, "w")(two)
@@ -463,8 +469,8 @@ class TestInput:
         with pytest.raises(ValueError, match=r"must have a label map, got images \['w'\]"):
             tio.LabelSampler(3)(two)
 
-    def test_labels(self):
-        s = labelled(np.zeros((6, 6, 6)))
+    def test_invalid_labels_are_refused(self):
+        s = with_labels(np.zeros((6, 6, 6)))
         with pytest.raises(ValueError, match=r"for the labels \[5\], must have a weight above 0"):
             tio.LabelSampler(3, "seg", {5: 1})(s)
         with pytest.raises(ValueError, match="labels above 0"):
@@ -474,8 +480,8 @@ class TestInput:
                 tio.LabelSampler(3, "seg", wrong)
 
     @every
-    def test_subjects(self, make):
-        s = simple()
+    def test_invalid_subjects_are_refused(self, make):
+        s = image_and_labels()
         with pytest.raises(ValueError, match="subject must be given to iterate over a"):
             next(iter(make(3)))
         with pytest.raises(TypeError, match="must be a Subject or a SubjectsBatch, got ScalarIm"):

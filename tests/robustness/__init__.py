@@ -1,4 +1,4 @@
-"""Fuzzers: damaged input of all kinds must give the right result or a sentence that names it.
+"""Fuzzers: damaged input must give the correct result or an error that names it.
 
 A fuzzer is a module here with two functions::
 

@@ -1,4 +1,4 @@
-"""Bad arguments of all that is public: each is refused in a sentence that names it, or has a use.
+"""Bad arguments of the public interface: each is refused by name or has a use.
 
 A case is a call that is right but for one argument. What is allowed: an error of a usual type whose
 message names the argument, or a result without NaN where all that was given is finite.
@@ -33,7 +33,7 @@ VALUES: dict[str, Any] = {
     "complex tensor": torch.zeros(3, dtype=torch.complex64), "nested": [[1, 2], [3]],
     "matrix": np.full((4, 4), NAN),
 }  # fmt: skip
-#: Other words for arguments in errors of what they are handed to.
+#: Words for arguments in the errors of the functions that they are passed to.
 WORDS = {
     "default_pad_value": ["fill"], "default_pad_label": ["fill"], "mode": ["fill"],
     "padding_mode": ["padding", "fill"], "rule": ["fill"], "labels_fill": ["fill"],
@@ -43,19 +43,19 @@ WORDS = {
     "subject_sampler": ["could not be loaded"],
     "output_shape": ["batch must hold"],
 }  # fmt: skip
-#: What may stand outside of an image, or end a range, need not be finite.
+#: Fill values and ends of ranges need not be finite.
 UNBOUNDED = {
     "default_pad_value", "padding_mode", "outside_value", "fill", "mode", "low", "high", "out_min",
     "out_max", "labels_fill", "x", "rule",
 }  # fmt: skip
 
 
-#: Arguments by which the library's own steps hand on what they have made.
+#: Arguments that only the library itself passes.
 INTERNAL = {"known", "operations", "view"}
 
 
 class Call(NamedTuple):
-    """Something to call, arguments that are right, and what to do with the result."""
+    """Function, valid arguments, and a use of the result."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
@@ -74,7 +74,7 @@ def volume() -> torch.Tensor:
 
 
 def transforms() -> dict[str, Call]:
-    """All transforms, with arguments for those that need some."""
+    """Return calls of each transform, with the arguments it needs."""
     points = np.zeros((5, 5, 5, 3))
     needed: dict[str, dict[str, Any]] = {
         "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
@@ -127,13 +127,13 @@ def transforms() -> dict[str, Call]:
 
 
 def is_made(what: Any) -> bool:
-    """Return True for a class of transforms that instances are made of."""
+    """Return True for a class of transforms that can be instantiated."""
     transform = inspect.isclass(what) and issubclass(what, tio.Transform)
     return transform and not inspect.isabstract(what)
 
 
 def functions() -> dict[str, Call]:
-    """All functions of volumes."""
+    """Return calls of each function of volumes."""
     x, labels = volume(), subject().seg.data[None]
     shift = torch.eye(4)[None].clone()
     shift[:, 0, 3] = 0.5
@@ -182,7 +182,7 @@ def functions() -> dict[str, Call]:
 
 
 def containers() -> dict[str, Call]:
-    """Images, datasets, loaders, samplers, queues and aggregators."""
+    """Return calls of images, datasets, loaders, samplers, queues and aggregators."""
     subjects = [subject(), subject()]
     grid = tio.GridSampler(subject(), 4, 2)
     size = {"patch_size": 4}
@@ -216,7 +216,7 @@ def containers() -> dict[str, Call]:
 
 
 class LateError(Exception):
-    """Raised after so many seconds."""
+    """Raised if a call takes too long."""
 
 
 def is_finite(out: Any) -> bool:
@@ -229,7 +229,7 @@ def is_finite(out: Any) -> bool:
 
 
 def names_of(call: Call) -> list[str]:
-    """Names of the arguments of a call that bad values are given to."""
+    """Return the names of the arguments that get bad values."""
     known = inspect.signature(call.function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     transform = inspect.isclass(call.function) and issubclass(call.function, tio.Transform)
@@ -239,7 +239,7 @@ def names_of(call: Call) -> list[str]:
 
 
 def trial(call: Call, bad: dict[str, Any]) -> tuple[str, str]:
-    """Outcome and details of a call with some arguments replaced."""
+    """Return outcome and details of a call with some arguments replaced."""
 
     def alarm(*_: Any) -> None:
         raise LateError
@@ -283,7 +283,7 @@ def prepare(_: Path | None = None) -> None:
 
 
 def run(number: int, seed: int) -> tuple[str, str]:
-    """One case: first each value for each argument in turn, then two at a time."""
+    """Run one case: first each value for each argument, then two arguments at a time."""
     chance = random.Random(f"{number} {seed}")
     table = [(n, a) for n, call in CALLS.items() for a in names_of(call)]
     places = list(itertools.product(table, VALUES))

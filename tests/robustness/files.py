@@ -1,4 +1,4 @@
-"""Damaged image files, of all formats with headers of their own.
+"""Damaged image files of all formats with headers.
 
 Allowed are the right voxels (where the damage does not matter), the voxels of a damaged header or
 of damaged bytes that no checksum guards, and an exception whose one sentence names the file.
@@ -35,7 +35,7 @@ SHORTS = (-32768, -1, 0, 1, 2, 5, 7, 8, 255, 4096, 30000, 32767)
 
 @dataclass(frozen=True)
 class Original:
-    """A whole image: its files by name, the name to read, and its voxels and affine.
+    """Undamaged image: its files by name, the name to read, and its voxels and affine.
 
     payload: The file that has the voxels, and where they begin in it. compressed: Whether a
     checksum guards them.
@@ -55,7 +55,7 @@ FOLDER = Path()
 
 
 def prepare(folder: Path) -> None:
-    """Make the originals."""
+    """Write the original files."""
     global FOLDER
     FOLDER = folder / "case"
     warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def _add(folder: Path, name: str) -> None:
 
 
 def _add_dicom(folder: Path) -> None:
-    """Readable small files of the pydicom wheel, and a series of three slices made of one."""
+    """Add readable small files of the pydicom wheel, and a series of three slices."""
     spec = importlib.util.find_spec("pydicom")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -149,7 +149,7 @@ def run(number: int, seed: int) -> tuple[str, str]:
 def _judge(
     original: Original, damaged: str, before: bytes, after: bytes, voxels: torch.Tensor, what: str
 ) -> tuple[str, str]:
-    """Outcome of a read whose result is not the original."""
+    """Return the outcome of a read whose result is not the original."""
     data, start = original.payload
     if what.startswith("other_content") and len(after) > 20:
         return "changed: another file", what
@@ -194,7 +194,7 @@ def set_header_bytes(rng: random.Random, content: bytes, original: Original, nam
 
 
 def set_field(rng: random.Random, content: bytes, original: Original, name: str) -> bytes:
-    """A number of a text header, or of the first fields of NIfTI, becomes another."""
+    """Change a number of a text header, or of the first fields of NIfTI."""
     if name.endswith((".nii", ".hdr")):
         out = bytearray(content)
         at = rng.choice((40, 42, 44, 46, 48, 50, 52, 70, 72, 108, 110, 252, 254, 344))

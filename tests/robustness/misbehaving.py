@@ -1,4 +1,4 @@
-"""A fuzzer that tests the pool: its cases crash, hang, raise, or are fine."""
+"""Fuzzer that tests the pool: its cases crash, hang, raise or pass."""
 
 from __future__ import annotations
 

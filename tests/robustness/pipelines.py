@@ -1,4 +1,4 @@
-"""Pipelines of any transforms on images of any shape: finite, equal in a batch, or a sentence."""
+"""Random pipelines on images of any shape: finite, equal in a batch, or refused."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 
 MAKERS = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.int16, torch.uint8)
 
 
 def prepare(_: Path | None = None) -> None:
-    """Nothing to do."""
+    """Prepare nothing."""
 
 
 def make(number: int, seed: int) -> tuple[tio.Subject, tio.Compose, str]:
-    """A subject, a pipeline and a word about them."""
+    """Return a subject, a pipeline and a description."""
     chance = random.Random(f"{number} {seed}")
     shape = tuple(chance.choice((1, 2, 3, 7, 12)) for _ in range(3))
     dtype = chance.choice(DTYPES)

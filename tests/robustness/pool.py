@@ -1,4 +1,4 @@
-"""Worker processes that survive crashes and hangs of what they try."""
+"""Worker processes that are restarted after crashes and hangs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEMORY = 1 << 30  # bytes that a case may take on top of the libraries
 
 @dataclass
 class Report:
-    """Counts of outcomes, and the cases that ended badly with all that is known of them."""
+    """Counts of outcomes, and details of the failed cases."""
 
     counts: Counter[str] = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Report:
 
 
 class Worker:
-    """One process that runs cases of a fuzzer, started again when it has died."""
+    """Process that runs cases of a fuzzer, restarted after a crash."""
 
     def __init__(self, fuzzer: str, seed: int) -> None:
         self._command = [sys.executable, "-m", "tests.robustness.worker", fuzzer, str(seed)]
@@ -47,7 +47,7 @@ class Worker:
         self._log: Any = None
 
     def run(self, number: int) -> tuple[str, str]:
-        """Outcome and details of one case."""
+        """Return outcome and details of one case."""
         process = self._process if self._process is not None else self._start()
         assert process.stdin is not None
         process.stdin.write(f"{number}\n".encode())
@@ -76,7 +76,7 @@ class Worker:
         return self._process
 
     def _line(self, timeout: float) -> bytes | None:
-        """Next line of output, empty at the end; None if it does not come in time."""
+        """Return the next line of output, empty at the end; None after a timeout."""
         assert self._process is not None
         output = self._process.stdout
         assert output is not None
@@ -106,7 +106,7 @@ class Worker:
 def fuzz(
     fuzzer: str, count: int, seed: int = 0, first: int = 0, seconds: float = float("inf")
 ) -> Report:
-    """Run cases `first`, `first + 1`, … of a fuzzer, until they are enough or time is up."""
+    """Run cases `first`, `first + 1`, … of a fuzzer, up to a number or a time limit."""
     report, start = Report(), time.monotonic()
     worker = Worker(fuzzer, seed)
     try:

@@ -1,4 +1,4 @@
-"""Damaged records of histories: each is read right and can be applied, or is refused."""
+"""Damaged records of histories: each is read correctly and can be applied, or is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 from tests.volumes import subject
 
 WRITABLE = {n: m for n, m in {**TRANSFORMS, **REGRIDS}.items() if not n.startswith("Lambda")}
@@ -22,7 +22,7 @@ ORIGINALS: list[dict[str, Any]] = []
 
 
 def prepare(_: Path | None = None) -> None:
-    """Write down what each transform did once."""
+    """Record one call of each transform."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in () if ORIGINALS else WRITABLE:
@@ -32,7 +32,7 @@ def prepare(_: Path | None = None) -> None:
 
 
 def damage(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    """A record with one part of it changed, left out or of another type."""
+    """Return a record with one part changed, removed or of another type."""
     record = copy.deepcopy(record)
     spots: list[tuple[Any, Any]] = []
 
@@ -64,7 +64,7 @@ def damage(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
 
 
 def looks_right(recorded: Any) -> bool:
-    """Return whether all numbers of what was accepted are finite and of as many samples."""
+    """Return True if the arrays of an accepted record are finite and of one batch size."""
     arrays = {n: v for n, v in vars(recorded.params).items() if isinstance(v, np.ndarray)}
     ends = ("low", "high")  # of Clamp, infinite for none
     finite = all(
@@ -93,7 +93,7 @@ def run(number: int, seed: int) -> tuple[str, str]:
 
 
 def applied(recorded: Any, record: dict[str, Any]) -> tuple[str, str]:
-    """Apply what was accepted, and undo it: it works, or a sentence says why it does not fit."""
+    """Apply an accepted record and its inverse: both work or are refused."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Bad values for each argument of all that is public; see :mod:`tests.robustness.arguments`."""
+"""Bad values for each argument of the public interface; see :mod:`tests.robustness.arguments`."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_two_bad_arguments_at_once():
     assert not bad, bad[:5]
 
 
-def test_flags_numbers_and_names_are_told_apart():
+def test_flags_numbers_and_names_are_distinguished():
     for make, message in (
         (lambda: tio.RandomNoise(rician=1), "rician must be True or False, got 1"),
         (lambda: tio.RandomAffine(degrees=True), "degrees must be"),
@@ -73,17 +73,17 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_scalars_and_sequences_of_all_kinds_are_taken(name):
+def test_scalars_and_sequences_of_all_types_are_accepted(name):
     assert TAKEN[name]().isfinite().all()
 
 
-def test_arguments_of_numpy_are_written_down():
+def test_numpy_arguments_are_serialized():
     for transform in (tio.CropOrPad(np.int64(5)), tio.Clamp(np.float32(0.25), np.float32(0.5))):
         record = json.loads(json.dumps(transform(subject()).history[0].to_dict()))
         assert torch.equal(tio.from_dict(record)(subject()).t1.data, transform(subject()).t1.data)
 
 
-def test_values_on_a_device_are_not_looked_at():
+def test_values_on_a_device_are_not_read():
     x = torch.zeros(2, 1, 4, 4, 4, device="meta")
     out = tio.functional.gamma(x, torch.full((2,), float("nan"), device="meta"))
     assert out.is_meta
@@ -106,5 +106,5 @@ def late(number: int) -> None:
         (lambda number: torch.ones(1), "used"),
     ],
 )
-def test_what_is_looked_for_would_be_seen(function, outcome):
+def test_each_kind_of_failure_is_detected(function, outcome):
     assert trial(Call(function, {}), {"number": -1})[0] == outcome

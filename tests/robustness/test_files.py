@@ -1,4 +1,4 @@
-"""A short run of the fuzz of files, and proof that it sees what it looks for."""
+"""Short run of the fuzzer of files, and tests that it detects failures."""
 
 import os
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes cannot be wait
 COUNT = 4000  # some 15 seconds
 
 
-def test_damaged_files_are_right_or_named():
+def test_damaged_files_are_read_correctly_or_named():
     report = pool.fuzz("files", COUNT, seed=1)
     assert not report.bad, str(report)
     assert report.counts.total() == COUNT
@@ -23,7 +23,7 @@ def test_damaged_files_are_right_or_named():
     ("case", "outcome"),
     [(0, "right"), (1, "bad: crash"), (2, "bad: hang"), (3, "bad: fuzzer"), (4, "refused")],
 )
-def test_the_pool_survives_what_it_looks_for(monkeypatch, case, outcome):
+def test_the_pool_survives_crashes_and_hangs(monkeypatch, case, outcome):
     monkeypatch.setattr(pool, "TIMEOUT", 1)
     worker = pool.Worker("misbehaving", 0)
     try:
@@ -33,7 +33,7 @@ def test_the_pool_survives_what_it_looks_for(monkeypatch, case, outcome):
         worker.close()
 
 
-def test_wrong_voxels_would_be_seen(monkeypatch, tmp_path):
+def test_wrong_voxels_are_detected(monkeypatch, tmp_path):
     files.ORIGINALS.clear()
     files.prepare(tmp_path)
     read = files.io.read

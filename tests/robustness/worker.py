@@ -17,7 +17,7 @@ from .pool import MEMORY
 
 
 def limit_memory() -> None:
-    """Let allocations fail that go beyond a fixed size, where the system can do that."""
+    """Limit the address space, on systems that support it, so that large allocations fail."""
     try:
         import resource
 

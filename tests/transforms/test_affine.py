@@ -14,20 +14,20 @@ from torchio_gpu import geometry
 SHAPE = (40, 60, 80)
 
 
-def inner(shape):
-    """Ones, but for the outermost voxels, which are 0."""
+def ones_without_border(shape):
+    """Return ones with outermost voxels of 0."""
     ones = torch.zeros(1, *shape, dtype=torch.float64)
     ones[:, 1:-1, 1:-1, 1:-1] = 1
     return ones
 
 
-def inside(transform, shape, affine):
-    """Voxels whose source lies within the image, by the transform's own map of ones."""
-    return transform(tio.ScalarImage(inner(shape), affine=affine)).data[0] > 1 - 1e-9
+def source_is_inside(transform, shape, affine):
+    """Mask of voxels whose source lies inside, by transforming an image of ones."""
+    return transform(tio.ScalarImage(ones_without_border(shape), affine=affine)).data[0] > 1 - 1e-9
 
 
-def near_ties(scales, degrees, translation, center, affine, width=1e-3):
-    """Voxels read so near to where an image ends that rounding may decide."""
+def near_the_end_of_the_image(scales, degrees, translation, center, affine, width=1e-3):
+    """Mask of voxels sampled so near the end of the image that rounding decides."""
     space = geometry.Space(SHAPE, affine[None])
     centre = space.centre if center == "image" else np.zeros((1, 3))
     given = (np.array([each], dtype=float) for each in (scales, degrees, translation))
@@ -59,14 +59,14 @@ def test_agrees_with_torchio(scales, degrees, translation, center, left_handed):
     ).data
     transform = tio.Affine(**arguments, center=center, default_pad_value=0)
     out = transform(tio.ScalarImage(x.float(), affine=affine)).data
-    mask = ~near_ties(scales, degrees, translation, center, affine)
+    mask = ~near_the_end_of_the_image(scales, degrees, translation, center, affine)
     assert mask.double().mean() > 0.98  # of a shift, a whole plane may lie on an end
     assert (expected[0] == 0).any()  # outside
     reason = "coordinates in float32: 1e-5 voxel times the steepest slope"
     assert_close(out[0][mask], expected[0][mask], share=1e-4, reason=reason)
 
 
-def test_content_moves_by_millimetres_whatever_the_voxels():
+def test_translation_is_in_millimetres_for_any_spacing():
     """An impulse, moved 6 mm to the right, on voxels of 3 mm that run to the left."""
     affine = np.diag([-3.0, 1, 1, 1])
     x = torch.zeros(1, 9, 5, 5)
@@ -75,7 +75,7 @@ def test_content_moves_by_millimetres_whatever_the_voxels():
     assert out.nonzero().tolist() == [[0, 2, 2, 2]]
 
 
-def test_scale_two_makes_eight_times_the_volume():
+def test_scale_two_multiplies_the_volume_by_eight():
     x = torch.zeros(1, 33, 33, 33)
     x[0, 12:21, 12:21, 12:21] = 1
     out = tio.Affine(scales=2)(x)
@@ -111,12 +111,12 @@ def test_asymmetric_angles_agree_with_simpleitk_euler_transform():
     expected = torch.from_numpy(sitk.GetArrayFromImage(expected).transpose(2, 1, 0).copy())
     transform = tio.Affine(degrees=degrees, translation=translation, default_pad_value=0)
     out = transform(image).data[0]
-    mask = inside(transform, (20, 24, 28), affine)
+    mask = source_is_inside(transform, (20, 24, 28), affine)
     assert_close(out[mask], expected[mask], share=1e-9, reason="float64 in both")
 
 
-def test_images_of_other_spacing_stay_aligned():
-    """A fine and a coarse image of one scene, with other fields of view, move as one."""
+def test_images_of_different_spacing_stay_aligned():
+    """A fine and a coarse image with different fields of view move together."""
     fine = oblique_affine((1, 1, 1), (0, 0, 0))
     coarse = fine.copy()
     coarse[:3, :3] *= 2
@@ -141,8 +141,8 @@ def test_images_of_other_spacing_stay_aligned():
         out = change(subject)
         a, b = out.a.data[0, 4:32:2, 2:34:2, 6:36:2], out.b.data[0]
         ones = tio.Subject(
-            a=tio.ScalarImage(inner(shapes[0]), affine=fine),
-            b=tio.ScalarImage(inner(shapes[1]), affine=coarse),
+            a=tio.ScalarImage(ones_without_border(shapes[0]), affine=fine),
+            b=tio.ScalarImage(ones_without_border(shapes[1]), affine=coarse),
         )
         mask = change(ones)
         both = (mask.a.data[0, 4:32:2, 2:34:2, 6:36:2] > near) & (mask.b.data[0] > near)
@@ -175,7 +175,7 @@ def test_gradients_reach_the_parameters():
     )
 
 
-def test_one_set_per_sample():
+def test_parameters_per_sample():
     x = torch.randn(2, 1, 6, 6, 6)
     both = tio.Affine(translation=np.array([[1.0, 0, 0], [0, 2, 0]]))(x)
     assert torch.equal(both[0], tio.Affine(translation=(1, 0, 0))(x[:1])[0])
@@ -243,13 +243,13 @@ def test_bad_fixed_arguments_are_named(arguments, message):
         tio.Affine(**arguments)
 
 
-def test_a_set_per_sample_must_fit_the_batch():
+def test_parameters_per_sample_must_match_the_batch():
     transform = tio.Affine(translation=np.zeros((3, 3)))
     with pytest.raises(ValueError, match="one entry per sample: expected 2, got 3"):
         transform(torch.zeros(2, 1, 4, 4, 4))
 
 
-def test_images_that_differ_in_shape_alone_are_refused():
+def test_images_with_one_affine_and_different_shapes_are_refused():
     subject = tio.Subject(
         t1=tio.ScalarImage(torch.zeros(1, 4, 4, 4)), seg=tio.LabelMap(torch.zeros(1, 4, 4, 5))
     )
@@ -259,7 +259,7 @@ def test_images_that_differ_in_shape_alone_are_refused():
     tio.RandomAffine(check_shape=False)(subject)
 
 
-def test_arguments_that_are_no_numbers_are_named():
+def test_arguments_that_are_not_numbers_are_named():
     with pytest.raises(TypeError, match="scales must be made of numbers, got 'big'"):
         tio.Affine(scales="big")
 
@@ -281,14 +281,14 @@ def test_gradients_reach_the_parameters_of_a_joint_motion(affine_first):
     assert torch.autograd.gradcheck(run, (degrees, points.requires_grad_()), fast_mode=True)
 
 
-def test_a_hole_of_nan_stays_a_hole():
+def test_nan_voxels_stay_local():
     x = torch.rand(1, 12, 12, 12)
     x[0, 6, 6, 6] = float("nan")
     out = tio.RandomAffine()(x)
     assert out.isnan().float().mean() < 0.05
 
 
-def test_labels_are_never_mixed():
+def test_labels_are_not_interpolated():
     with pytest.raises(ValueError, match="label_interpolation must be one of nearest, label"):
         tio.RandomAffine(label_interpolation="linear")
     with pytest.raises(

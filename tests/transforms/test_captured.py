@@ -1,4 +1,4 @@
-"""Transforms in CUDA graphs: all that a replay needs anew is in the packed copies."""
+"""Transforms in CUDA graphs: the packed copies hold all numbers that change between replays."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _same(one: tio.SubjectsBatch, other: tio.SubjectsBatch) -> bool:
 
 @interpreted
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_rehearsal_brings_what_the_call_brings(p):
+def test_rehearsal_packs_the_copies_of_the_call(p):
     augment = _pipeline(p)
     with tio.backend("triton"):
         _, numbers, out = rehearse(augment, _batch(1))
@@ -61,26 +61,26 @@ def test_rehearsal_brings_what_the_call_brings(p):
 
 
 @interpreted
-def test_other_numbers_in_the_same_launches_are_another_augmentation():
-    """What a replay does: the launches of one call, the numbers of another."""
+def test_replay_with_other_numbers_gives_the_other_augmentation():
+    """A replay repeats the launches of one call with the numbers of another."""
     augment = _pipeline()
     with tio.backend("triton"):
         key, numbers, _ = rehearse(augment, _batch(1))
         keys = {seed: rehearse(augment, _batch(seed))[0] for seed in range(2, 12)}
         alike = [seed for seed, other in keys.items() if other == key]
         assert alike, "no two calls launched the same"
-        wish = augment(_batch(1))
-        assert not _same(augment(_batch(alike[0])), wish)
+        expected = augment(_batch(1))
+        assert not _same(augment(_batch(alike[0])), expected)
         # as a graph reads them: parts of one tensor, here behind others
         sizes = [16, *map(len, numbers)]
         parts = torch.split(torch.cat([torch.ones(16, dtype=torch.uint8), *numbers]), sizes)[1:]
         with PackedCopies(parts).running():
             replayed = run_plan(augment.plan(), _batch(alike[0]))
-    assert _same(replayed, wish)
+    assert _same(replayed, expected)
 
 
 @interpreted
-def test_another_structure_is_another_graph():
+def test_different_decisions_give_different_graphs():
     augment = _pipeline(p=0.5)
     with tio.backend("triton"):
         keys = {rehearse(augment, _batch(seed, size=1))[0] for seed in range(8)}
@@ -88,34 +88,34 @@ def test_another_structure_is_another_graph():
 
 
 @interpreted
-def test_rehearsal_uses_the_random_numbers_up():
+def test_rehearsal_advances_the_random_streams():
     batch = _batch(1)
     with tio.backend("triton"):
         rehearse(_pipeline(), batch)
     assert (batch.streams.used > 0).all()
 
 
-def test_what_cannot_be_brought_anew_is_refused():
+def test_copies_outside_the_packed_ones_are_refused():
     # plain torch brings the seeds of noise to the device by itself
     with pytest.raises(RuntimeError, match="cannot be captured"):
         rehearse(tio.RandomNoise(), _batch(1, dtype=torch.float64))
 
 
-def test_numbers_that_are_part_of_a_launch_make_it_another():
+def test_host_numbers_in_a_launch_are_part_of_the_key():
     crop = tio.OneOf([tio.Crop((1, 0, 0, 0, 0, 0)), tio.Crop((0, 1, 0, 0, 0, 0))])
     keys = {rehearse(crop, _batch(seed, size=1))[0] for seed in range(6)}
     assert len(keys) == 2
 
 
-def test_images_that_nothing_is_launched_for_are_part_of_the_graph():
-    still = tio.RandomFlip(p=0)
-    key, numbers, _ = rehearse(still, _batch(1))
-    assert key == rehearse(still, _batch(2))[0]
+def test_images_without_launches_are_part_of_the_key():
+    unchanged = tio.RandomFlip(p=0)
+    key, numbers, _ = rehearse(unchanged, _batch(1))
+    assert key == rehearse(unchanged, _batch(2))[0]
     assert concatenated(numbers).shape == (0,)
     other, renamed = _batch(1), _batch(1)
     other.images["seg"] = tio.ImagesBatch(torch.zeros(2, 2, 5, 6, 7, dtype=torch.uint8))
     renamed.images["t2"] = renamed.images.pop("t1")
-    assert len({key, rehearse(still, other)[0], rehearse(still, renamed)[0]}) == 3
+    assert len({key, rehearse(unchanged, other)[0], rehearse(unchanged, renamed)[0]}) == 3
 
 
 def test_voxels_on_the_host_are_refused():
@@ -131,6 +131,6 @@ def test_replays_equal_calls(p):
     captured = tio.Captured(augment)
     for seed in range(12):
         got = captured(_batch(seed, 4, "cuda"))
-        wish = augment(_batch(seed, 4, "cuda"))
-        assert _same(got, wish)
-        assert len(got.records) == len(wish.records)
+        expected = augment(_batch(seed, 4, "cuda"))
+        assert _same(got, expected)
+        assert len(got.records) == len(expected.records)

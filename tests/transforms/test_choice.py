@@ -1,4 +1,4 @@
-"""OneOf, SomeOf and Lambda: who gets what, how often, and in how many passes."""
+"""OneOf, SomeOf and Lambda: choices per sample, frequencies and fusion."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.volumes import smooth, subject
 
 
 def add(number):
-    """A transform that leaves a mark: adds a number to every voxel."""
+    """Return a transform that adds a number to every voxel."""
     return tio.Noise(mean=number, std=0)
 
 
@@ -17,7 +17,7 @@ def zeros(size):
     return torch.zeros(size, 1, 2, 2, 2)
 
 
-def marks(transform, size=4000):
+def summed(transform, size=4000):
     return transform(zeros(size))[:, 0, 0, 0, 0].round().int()
 
 
@@ -26,34 +26,37 @@ def shares(values):
     return dict(zip(found.tolist(), (counts / len(values)).tolist(), strict=True))
 
 
-def close(found, expected, size=4000):
+def check_frequencies(found, expected, size=4000):
     assert set(found) == set(expected)
     for key, share in expected.items():
         assert found[key] == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / size))
 
 
 def test_one_of_follows_its_weights():
-    close(shares(marks(tio.OneOf([add(1), add(2), add(4)]))), dict.fromkeys((1, 2, 4), 1 / 3))
+    check_frequencies(
+        shares(summed(tio.OneOf([add(1), add(2), add(4)]))),
+        dict.fromkeys((1, 2, 4), 1 / 3),
+    )
     weighted = {add(1): 3, add(2): 0, add(4): 1}
-    close(shares(marks(tio.OneOf(weighted))), {1: 0.75, 4: 0.25})
-    close(shares(marks(tio.OneOf(weighted, p=0.4))), {0: 0.6, 1: 0.3, 4: 0.1})
+    check_frequencies(shares(summed(tio.OneOf(weighted))), {1: 0.75, 4: 0.25})
+    check_frequencies(shares(summed(tio.OneOf(weighted, p=0.4))), {0: 0.6, 1: 0.3, 4: 0.1})
 
 
-def test_choices_nest():
+def test_nested_choices():
     inner = tio.OneOf({tio.Compose([add(1), add(10)]): 1, add(100): 1})
     outer = tio.Compose([tio.OneOf({inner: 0.5, add(1000): 0.5}), add(10000)])
-    close(shares(marks(outer)), {10011: 0.25, 10100: 0.25, 11000: 0.5})
+    check_frequencies(shares(summed(outer)), {10011: 0.25, 10100: 0.25, 11000: 0.5})
 
 
-def test_the_seed_s_own_example():
-    """Section 2.2.3 of the TorchIO paper."""
+def test_example_of_the_torchio_paper():
+    """Example of section 2.2.3 of the TorchIO paper."""
     spatial = {tio.RandomElasticDeformation(max_displacement=1): 0.2, tio.RandomAffine(): 0.8}
     transform = tio.Compose([tio.OneOf(spatial, p=0.5), tio.RandomBlur()])
     batch = tio.SubjectsBatch.from_subjects([subject(seed=n) for n in range(60)])
     out = transform(batch)
     names = [tuple(record.transform.name for record in out.history[n]) for n in range(60)]
     found = shares([" ".join(n) for n in names])
-    close(found, {"RandomBlur": 0.5, "RandomAffine RandomBlur": 0.4,
+    check_frequencies(found, {"RandomBlur": 0.5, "RandomAffine RandomBlur": 0.4,
                   "RandomElasticDeformation RandomBlur": 0.1}, 60)  # fmt: skip
 
 
@@ -70,7 +73,7 @@ def test_a_choice_shares_passes_with_its_neighbours():
     assert "(ends: RandomBlur needs the whole volume)" in plan[1]
 
 
-def test_fused_and_step_by_step_choose_alike():
+def test_fused_and_unfused_pipelines_make_the_same_choices():
     steps = [tio.RandomFlip((0, 1, 2)), tio.OneOf([add(1), tio.RandomBlur(), tio.Gamma(2)]),
              tio.SomeOf([add(2), tio.RandomSwap(2), add(4)], (0, 3))]  # fmt: skip
     x = smooth((6, 1, 8, 8, 8)).float().abs()
@@ -81,7 +84,7 @@ def test_fused_and_step_by_step_choose_alike():
     torch.testing.assert_close(*outs)
 
 
-def test_a_sample_s_choice_is_a_matter_of_its_seed():
+def test_the_choice_of_a_sample_is_a_function_of_its_seed():
     transform = tio.OneOf([add(1), add(2), add(4)])
     seeds = np.arange(50)
 
@@ -91,28 +94,28 @@ def test_a_sample_s_choice_is_a_matter_of_its_seed():
         return transform(batch).t1.data[:, 0, 0, 0, 0]
 
     together = run(np.arange(50))
-    turned = run(np.arange(50)[::-1].copy())
-    assert torch.equal(together.flip(0), turned)
+    reversed_order = run(np.arange(50)[::-1].copy())
+    assert torch.equal(together.flip(0), reversed_order)
     assert torch.equal(run(np.array([7])), together[7:8])
 
 
-def test_some_of_takes_as_many_as_asked_in_order():
+def test_some_of_applies_the_requested_number_in_order():
     number = tio.SomeOf([add(1), add(2), add(4)], num_transforms=2)
-    close(shares(marks(number)), dict.fromkeys((3, 5, 6), 1 / 3))
-    between = marks(tio.SomeOf([add(1), add(2), add(4)], num_transforms=(0, 2)))
-    close(shares(between), {0: 1 / 3, **dict.fromkeys((1, 2, 4, 3, 5, 6), 1 / 9)})
+    check_frequencies(shares(summed(number)), dict.fromkeys((3, 5, 6), 1 / 3))
+    between = summed(tio.SomeOf([add(1), add(2), add(4)], num_transforms=(0, 2)))
+    check_frequencies(shares(between), {0: 1 / 3, **dict.fromkeys((1, 2, 4, 3, 5, 6), 1 / 9)})
     every = tio.SomeOf([tio.Gamma(2), add(1)], num_transforms=2)
     assert every(torch.full((1, 1, 1, 1), 3.0)).item() == pytest.approx(10)
 
 
-def test_some_of_draws_by_weight_without_putting_back():
+def test_some_of_draws_by_weight_without_replacement():
     weights = {add(1): 1, add(2): 2, add(4): 5, add(8): 0}
-    drawn = shares(marks(tio.SomeOf(weights, num_transforms=2), 20000))
+    drawn = shares(summed(tio.SomeOf(weights, num_transforms=2), 20000))
     # first i, then j: w_i / sum w_j / (sum - w_i), either way round
     w = {1: 1, 2: 2, 4: 5}
     pairs = {a + b: w[a] * w[b] / 8 * (1 / (8 - w[a]) + 1 / (8 - w[b])) for a, b in
              ((1, 2), (1, 4), (2, 4))}  # fmt: skip
-    close(drawn, pairs, 20000)
+    check_frequencies(drawn, pairs, 20000)
 
 
 def test_history_of_a_choice_can_be_replayed_and_undone():
@@ -123,7 +126,7 @@ def test_history_of_a_choice_can_be_replayed_and_undone():
     assert torch.equal(out.apply_inverse_transform().t1.data, s.t1.data)
 
 
-def test_compositions_show_what_they_hold():
+def test_representation_shows_the_transforms():
     assert repr(tio.OneOf([tio.RandomBlur()], p=0.5)) == "OneOf([RandomBlur()], p=0.5)"
     assert repr(tio.OneOf({tio.RandomBlur(): 2, tio.Gamma(2): 1})) == (
         "OneOf({RandomBlur(): 2, Gamma(gamma=2): 1})"
@@ -137,12 +140,32 @@ def test_compositions_show_what_they_hold():
         (lambda: tio.OneOf([]), ValueError, "transforms must be a sequence or a dict that is not"),
         (lambda: tio.OneOf({}), ValueError, "transforms must be a sequence or a dict that is not"),
         (lambda: tio.OneOf({add(1): 0}), ValueError, "weights must sum to more than 0"),
-        (lambda: tio.OneOf({add(1): -1, add(2): 2}), ValueError, "weights must be numbers >= 0"),
-        (lambda: tio.OneOf({add(1): float("nan")}), ValueError, "weights must be numbers >= 0"),
+        (
+            lambda: tio.OneOf({add(1): -1, add(2): 2}),
+            ValueError,
+            "weights must be numbers >= 0",
+        ),
+        (
+            lambda: tio.OneOf({add(1): float("nan")}),
+            ValueError,
+            "weights must be numbers >= 0",
+        ),
         (lambda: tio.OneOf([torch.sin]), TypeError, "transforms must be Transform instances"),
-        (lambda: tio.SomeOf([add(1)], 2), ValueError, "num_transforms must be a number or a range"),
-        (lambda: tio.SomeOf({add(1): 1, add(2): 0}, 2), ValueError, "within 0 and 1, got 2"),
-        (lambda: tio.SomeOf([add(1)], (1, 0)), ValueError, "num_transforms must be a number or a"),
+        (
+            lambda: tio.SomeOf([add(1)], 2),
+            ValueError,
+            "num_transforms must be a number or a range",
+        ),
+        (
+            lambda: tio.SomeOf({add(1): 1, add(2): 0}, 2),
+            ValueError,
+            "within 0 and 1, got 2",
+        ),
+        (
+            lambda: tio.SomeOf([add(1)], (1, 0)),
+            ValueError,
+            "num_transforms must be a number or a",
+        ),
         (lambda: tio.SomeOf([add(1)], 0.5), ValueError, "a number or a range .* got 0.5"),
         (lambda: tio.Lambda(3), TypeError, "function must be a function, got 3"),
         (lambda: tio.Lambda(torch.sin, "image"), ValueError, "types_to_apply must be made of"),
@@ -156,7 +179,7 @@ def test_bad_arguments_are_named(make, error, message):
 # Lambda
 
 
-def test_lambda_gets_each_image_or_the_batch():
+def test_lambda_is_called_with_each_image_or_the_batch():
     shapes = []
 
     def look(x):
@@ -171,7 +194,7 @@ def test_lambda_gets_each_image_or_the_batch():
     assert shapes == [(3, 1, 2, 3, 4)]
 
 
-def test_lambda_applies_to_the_types_it_is_told():
+def test_lambda_applies_to_the_types_given():
     s = subject()
     for types, changed in (
         (None, {"t1", "seg"}),
@@ -193,7 +216,7 @@ def test_lambda_may_change_the_shape_of_all_samples_but_not_of_some():
         tio.Lambda(lambda x: x[:, :2], p=0.5)(x)
 
 
-def test_lambda_names_what_its_function_did_wrong():
+def test_lambda_names_the_error_of_its_function():
     x = torch.rand(1, 4, 4, 4)
     with pytest.raises(TypeError, match="function must return a tensor, got float"):
         tio.Lambda(lambda x: 1.0)(x)

@@ -102,7 +102,7 @@ def test_shape_and_dtype_follow_the_transform():
     assert out.dtype == torch.float32
 
 
-def test_what_is_left_as_it_is_does_not_share_memory():
+def test_unchanged_voxels_do_not_share_memory_with_the_input():
     x = torch.rand(1, 1, 4, 4, 4)
     out = _compiled(tio.RandomFlip(p=0))(x)
     assert torch.equal(out, x)
@@ -122,7 +122,7 @@ def test_parameters_with_gradients_are_refused():
         _compiled(turn)(torch.rand(1, 1, 4, 4, 4))
 
 
-def test_copies_outlive_what_they_were_copied_from():
+def test_copies_outlive_the_original():
     x = torch.zeros(1, 1, 4, 4, 4)
     for copied in (copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))):
         first = tio.RandomNoise(std=(1, 1))
@@ -132,7 +132,7 @@ def test_copies_outlive_what_they_were_copied_from():
         assert _compiled(other)(x).any()
 
 
-def test_seeds_are_drawn_on_the_host_whatever_the_default_device_is():
+def test_seeds_are_drawn_on_the_host_for_any_default_device():
     augment, x = tio.RandomNoise(std=(1, 1)), torch.zeros(1, 1, 4, 4, 4)
     with torch.device("meta"):  # what is written into the graph, without one
         out = call(augment, x)
@@ -140,7 +140,7 @@ def test_seeds_are_drawn_on_the_host_whatever_the_default_device_is():
     assert out.any()
 
 
-def test_operator_is_well_formed():
+def test_operator_passes_opcheck():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
     voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]
     arguments = voxels, torch.tensor([1, 2]), augment._number, []

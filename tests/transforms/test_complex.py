@@ -1,11 +1,11 @@
-"""Complex voxels: nothing loses an imaginary part without a word."""
+"""Complex voxels: no imaginary part is dropped silently."""
 
 import numpy as np
 import pytest
 import torch
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
 from tests.volumes import oblique_affine, smooth
 
 ALL = {**TRANSFORMS, **REGRIDS}
@@ -35,7 +35,7 @@ def run(name, x):
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @pytest.mark.parametrize("name", [name for name in ALL if name not in PIPELINES])
-def test_moved_filtered_or_refused(name, dtype):
+def test_complex_voxels_are_transformed_by_parts_or_refused(name, dtype):
     x = volume(dtype)
     if name in REFUSED:
         with pytest.raises(ValueError, match="must be real: for complex voxels"):
@@ -51,7 +51,7 @@ def test_moved_filtered_or_refused(name, dtype):
 @pytest.mark.parametrize(
     "name", ["Flip", "Crop", "ToOrientation", "Transpose", "Swap", "CropOrPad"]
 )
-def test_what_is_moved_keeps_its_bits(name):
+def test_moved_voxels_are_bit_equal(name):
     x = volume()
     out = run(name, x)
     assert torch.equal(out.real, run(name, x.real))

@@ -1,4 +1,4 @@
-"""Composition: what is fused, that fusing changes nothing but blur, and who is transformed."""
+"""Composition: stages of the plan, agreement with unfused steps, and affected images."""
 
 import gc
 
@@ -24,7 +24,7 @@ SPATIAL = {
 }
 
 
-def groups(*transforms, **kwargs):
+def plan_of(*transforms, **kwargs):
     plan = tio.Compose(transforms, **kwargs).plan()
     return [[plan.steps[n].transform.name for n in stage.steps] for stage in plan.stages]
 
@@ -32,14 +32,14 @@ def groups(*transforms, **kwargs):
 def test_neighbours_share_a_pass():
     a, e, f = tio.RandomAffine(), tio.RandomElasticDeformation(), tio.RandomFlip()
     b, g, n = tio.RandomBiasField(), tio.RandomGamma(), tio.RandomNoise()
-    assert groups(a, e, f, b, g, n) == [
+    assert plan_of(a, e, f, b, g, n) == [
         ["RandomAffine", "RandomElasticDeformation", "RandomFlip"],
         ["RandomBiasField", "RandomGamma", "RandomNoise"],
     ]
-    assert [len(group) for group in groups(f, a, a, f, e, f)] == [6]
-    assert [len(group) for group in groups(a, b, f, n)] == [1, 1, 1, 1]
-    assert len(groups(a, e, f, b, g, n, fuse=False)) == 6
-    assert groups(tio.Compose([a, e]), tio.Compose([f])) == [
+    assert [len(group) for group in plan_of(f, a, a, f, e, f)] == [6]
+    assert [len(group) for group in plan_of(a, b, f, n)] == [1, 1, 1, 1]
+    assert len(plan_of(a, e, f, b, g, n, fuse=False)) == 6
+    assert plan_of(tio.Compose([a, e]), tio.Compose([f])) == [
         ["RandomAffine", "RandomElasticDeformation", "RandomFlip"]
     ]
 
@@ -53,20 +53,20 @@ def test_neighbours_share_a_pass():
         (tio.RandomFlip(keep={"t1": "t1_before"}), "images are kept as they are before RandomFlip"),
     ],
 )
-def test_a_run_ends_for_a_reason_that_is_told(second, reason):
+def test_the_plan_names_the_reason_for_the_end_of_a_stage(second, reason):
     pipeline = tio.Compose([tio.RandomElasticDeformation(), second])
     assert len(pipeline.plan().stages) == 2
     assert reason in pipeline.explain()
 
 
-def test_a_run_ends_where_voxels_are_read_differently():
+def test_a_stage_ends_where_the_interpolation_changes():
     near = tio.RandomAffine(image_interpolation="nearest")
-    assert len(groups(tio.RandomAffine(), near)) == 2
-    assert len(groups(tio.RandomAffine(), tio.RandomAffine(default_pad_value=0))) == 2
-    assert len(groups(near, tio.RandomFlip())) == 1
+    assert len(plan_of(tio.RandomAffine(), near)) == 2
+    assert len(plan_of(tio.RandomAffine(), tio.RandomAffine(default_pad_value=0))) == 2
+    assert len(plan_of(near, tio.RandomFlip())) == 1
 
 
-def test_an_image_is_sampled_once_per_run(monkeypatch):
+def test_an_image_is_sampled_once_per_stage(monkeypatch):
     calls = []
     warp = sampling.warp_volumes
 
@@ -86,8 +86,8 @@ def test_an_image_is_sampled_once_per_run(monkeypatch):
     ("affine", "flip"), ("affine", "elastic"), ("flip", "elastic", "flip"), ("flip", "both"),
     ("affine", "elastic", "flip"), ("elastic", "affine"), ("affine", "affine", "flip", "elastic"),
 ])  # fmt: skip
-def test_fused_and_step_by_step_agree_within_interpolation(names):
-    """And fused is the sharper of the two: further from a blurred image."""
+def test_fused_and_unfused_agree_within_interpolation(names):
+    """The fused result is the sharper one."""
     affine = oblique_affine((1, 1, 1))
     x = smooth((2, 1, 40, 40, 40), seed=3)
     labels = (x > 0).byte()
@@ -115,7 +115,7 @@ def test_fused_and_step_by_step_agree_within_interpolation(names):
     assert set(fused.seg.data.unique().tolist()) <= {0, 1}
 
 
-def test_fused_affines_are_sharper_than_apart():
+def test_fused_affines_are_sharper_than_unfused_ones():
     x = smooth((1, 1, 32, 32, 32), seed=5)
     there = tio.Affine(degrees=(10, 20, 30), translation=(1.3, 0.4, -0.7), default_pad_value=0)
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(x)})
@@ -126,14 +126,14 @@ def test_fused_affines_are_sharper_than_apart():
     assert interior((twice - x).abs(), 10).mean() > 0.005
 
 
-def test_coins_are_tossed_per_sample_also_for_inner_compositions():
+def test_p_is_decided_per_sample_also_for_inner_compositions():
     inner = tio.Compose([tio.Flip(0), tio.Flip(1)], p=0.5)
     pipeline = tio.Compose([inner, tio.Noise(std=1, p=0.5)])
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(400, 1, 2, 2, 2))})
     out = pipeline(batch)
     names = [[record.transform.name for record in out.history[n]] for n in range(400)]
-    flips = np.array([row.count("Flip") for row in names])
-    noise = np.array([row.count("Noise") for row in names])
+    flips = np.array([applied.count("Flip") for applied in names])
+    noise = np.array([applied.count("Noise") for applied in names])
     assert set(flips) == {0, 2}  # both or none
     assert abs((flips == 2).mean() - 0.5) < 0.1
     assert abs(noise.mean() - 0.5) < 0.1
@@ -176,7 +176,7 @@ def test_only_transforms_compose(bad):
         tio.Compose([tio.RandomFlip(), bad])
 
 
-def test_what_was_not_applied_cannot_be_undone():
+def test_transforms_that_were_not_applied_are_not_inverted():
     with pytest.raises(TypeError, match="RandomFlip has no parameters yet"):
         tio.Compose([tio.RandomFlip()]).inverse()
 
@@ -205,8 +205,8 @@ def test_an_image_added_later_follows_the_inverse():
     assert torch.equal(back.seg.data, s.seg.data)
 
 
-class Slide(tio.SpatialTransform):
-    """A map that keeps axes parallel, as cropping and resampling will: p -> scale p + shift."""
+class ScaleAndShift(tio.SpatialTransform):
+    """Map p -> scale p + shift."""
 
     traits = SpatialTraits(parallel=True)
 
@@ -226,14 +226,14 @@ class Slide(tio.SpatialTransform):
         return None
 
 
-def test_maps_after_a_bending_one_keep_their_order():
-    """A shift and then a stretch is not a stretch and then a shift; flips cannot tell."""
+def test_maps_after_a_nonlinear_one_keep_their_order():
+    """Shift and scale do not commute, whereas flips would."""
     x = smooth((1, 1, 40, 40, 40), seed=1)
     steps = [
         tio.RandomAffine(0.05, 8, 2),
         tio.RandomElasticDeformation(6, 2),
-        Slide((1.2, 0.9, 1.0), (0, 3, -4)),
-        Slide((0.8, 1.0, 1.1), (5, 0, -2)),
+        ScaleAndShift((1.2, 0.9, 1.0), (0, 3, -4)),
+        ScaleAndShift((0.8, 1.0, 1.1), (5, 0, -2)),
     ]
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(x)})
     results = []
@@ -246,7 +246,7 @@ def test_maps_after_a_bending_one_keep_their_order():
     assert difference < 0.02  # four interpolations instead of one
 
 
-def test_label_keys_of_inner_transforms_count():
+def test_label_keys_of_inner_transforms_are_used():
     labels = torch.zeros(1, 8, 8, 8)
     labels[:, 2:6] = 4
     x = {"img": torch.rand(1, 8, 8, 8), "seg": labels}
@@ -282,7 +282,7 @@ def test_kept_images_follow_what_comes_after():
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_what_a_branch_keeps_is_what_there_was_before_the_choice(first):
+def test_keep_in_a_branch_stores_the_image_before_the_choice(first):
     branches = [tio.Noise(std=1, keep={"t1": "before"} if first else None),
                 tio.Blur(3, keep=None if first else {"t1": "before"})]  # fmt: skip
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(16, 1, 5, 5, 5))})
@@ -292,7 +292,7 @@ def test_what_a_branch_keeps_is_what_there_was_before_the_choice(first):
         assert not torch.equal(out.t1.data, batch.t1.data)
 
 
-def test_what_is_changed_inside_later_counts():
+def test_attributes_of_inner_transforms_changed_later_take_effect():
     inner = tio.Noise(std=1)
     outer = tio.Compose([tio.Compose([inner])])
     s = subject()
@@ -306,7 +306,7 @@ def test_what_is_changed_inside_later_counts():
     assert torch.equal(outer(s).t1.data, s.t1.data)
 
 
-def test_step_by_step_holds_for_the_composition_that_asks_for_it():
+def test_fuse_false_applies_to_its_own_composition_only():
     inner = tio.Compose([tio.RandomAffine(), tio.RandomFlip()], fuse=False)
     lines = tio.Compose([inner, tio.RandomFlip()]).explain().splitlines()
     assert [line.split("  (")[0] for line in lines] == [
@@ -315,7 +315,7 @@ def test_step_by_step_holds_for_the_composition_that_asks_for_it():
     assert "ends: steps are not fused" in lines[0]
 
 
-def test_transforms_draw_alike_in_a_composition_and_one_after_another():
+def test_a_composition_draws_the_same_numbers_as_single_calls():
     steps = [tio.RandomNoise(p=0.7), tio.OneOf([tio.RandomGamma(), tio.RandomBlur()]),
              tio.Compose([tio.RandomBiasField()], p=0.9), tio.RandomNoise()]  # fmt: skip
     batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(9, 1, 5, 5, 5))})
@@ -328,7 +328,7 @@ def test_transforms_draw_alike_in_a_composition_and_one_after_another():
     assert_close(together.t1.data, apart.t1.data, share=1e-6, reason="passes that are shared")
 
 
-def test_what_is_known_of_batches_does_not_add_up():
+def test_cached_layouts_of_a_plan_are_bounded():
     pipeline = tio.Compose([tio.RandomNoise(), tio.RandomGamma()])
     for number in range(200):
         subject = tio.Subject({f"image{number}": tio.ScalarImage(torch.ones(1, 2, 2, 2))})

@@ -87,7 +87,7 @@ def test_warns_from_the_bound_on_injectivity():
         tio.RandomElasticDeformation(max_displacement=6.4)(x)
 
 
-def test_smallest_jacobian_tells_folding():
+def test_smallest_jacobian_detects_folding():
     affine = oblique_affine((1, 1, 1))
     space = geometry.Space((20, 20, 20), affine[None])
     batch = batch_of((20, 20, 20), affine)
@@ -97,7 +97,7 @@ def test_smallest_jacobian_tells_folding():
     assert smallest_jacobian(wild, space)[0] < 0
 
 
-def test_displacement_is_in_mm_whatever_the_spacing():
+def test_displacement_is_in_mm_for_any_spacing():
     """Constant control points of 6 mm along +y: the content moves 6 mm along -y, 2 voxels."""
     points = np.zeros((5, 5, 5, 3))
     points[..., 1] = 6
@@ -126,7 +126,7 @@ def test_gradients_reach_the_control_points():
 
 
 @pytest.mark.parametrize("affine_first", [True, False])
-def test_affine_and_elastic_at_once_are_one_after_the_other(affine_first):
+def test_joint_affine_and_elastic_equals_the_sequence(affine_first):
     image = tio.ScalarImage(smooth((1, 1, 32, 32, 32))[0], affine=oblique_affine((1, 1, 1)))
     affine = {"degrees": (4, 8, -12), "translation": (1, 2, -1), "default_pad_value": 0}
     points = np.random.default_rng(1).uniform(-2, 2, (6, 6, 6, 3))
@@ -162,7 +162,7 @@ def test_bad_control_points_are_named():
         tio.ElasticDeformation(np.zeros((3, 4, 4, 3)))
 
 
-def test_undoing_takes_the_inverse_and_not_the_negated_field():
+def test_the_inverse_is_not_the_negated_field():
     i, j, k = torch.meshgrid(*[torch.arange(32.0)] * 3, indexing="ij")
     x = (i + 2 * j - 3 * k)[None].double()  # a ramp, which interpolation does not blur
     s = tio.Subject(t1=tio.ScalarImage(x))

@@ -1,4 +1,4 @@
-"""Blur, anisotropy, swap as transforms: units, who is changed, what is drawn."""
+"""Blur, anisotropy and swap as transforms: units, affected images and drawn parameters."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,8 @@ import torch
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import ASR_AFFINE, oblique_affine, random_batch, smooth, subject
 from torchio_gpu import functional as F
-
-
-def batch_of(size, shape=(4, 5, 6), names=("t1",)):
-    images = {name: tio.ImagesBatch(torch.rand(size, 1, *shape)) for name in names}
-    return tio.SubjectsBatch(images)
 
 
 def test_blur_is_in_millimetres_of_each_image():
@@ -28,8 +23,8 @@ def test_blur_is_in_millimetres_of_each_image():
         assert_close(out[name].data[0], torch.from_numpy(expected), share=2e-6, reason="float32")
 
 
-def test_spellings_of_widths():
-    batch = batch_of(2000)
+def test_forms_of_the_std_argument():
+    batch = random_batch(2000)
     std = tio.RandomBlur((1, 3)).sample_params(batch).std
     assert std.shape == (2000, 1, 3)
     assert 1 <= std.min() < 1.01 < 2.99 < std.max() <= 3
@@ -41,7 +36,7 @@ def test_spellings_of_widths():
     np.testing.assert_allclose(six.min((0, 1)), (0, 1, 5), atol=0.01)
 
 
-def test_anisotropy_is_one_for_all_images_and_spares_label_maps_unless_asked():
+def test_anisotropy_is_shared_by_images_and_leaves_label_maps_by_default():
     s = subject()
     s = tio.Subject(t1=s.t1, t2=tio.ScalarImage(s.t1.data, affine=s.t1.affine), seg=s.seg)
     out = tio.RandomAnisotropy()(s)
@@ -58,8 +53,7 @@ def test_anisotropy_is_one_for_all_images_and_spares_label_maps_unless_asked():
 
 def test_anatomical_axes_of_anisotropy_are_those_of_each_image():
     x = smooth((1, 1, 8, 8, 8))[0].float()
-    turned = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # A, S, R
-    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x, affine=turned))
+    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x, affine=ASR_AFFINE))
     for transform in (tio.RandomAnisotropy(axes=("LR",)), tio.Anisotropy("LR", 3)):
         (record,) = transform(s).history
         assert record.params.axis.tolist() == [[0, 2]]
@@ -73,7 +67,7 @@ def test_integers_stay_integers_where_voxels_are_only_moved():
 
 
 def test_drawn_downsampling():
-    drawn = tio.RandomAnisotropy(axes=("IS", 0), downsampling=3).sample_params(batch_of(2000))
+    drawn = tio.RandomAnisotropy(axes=("IS", 0), downsampling=3).sample_params(random_batch(2000))
     assert set(np.unique(drawn.axis)) == {0, 2}
     assert 1 <= drawn.downsampling.min() < 1.01 < 2.99 < drawn.downsampling.max() <= 3
 
@@ -81,9 +75,9 @@ def test_drawn_downsampling():
 @pytest.mark.parametrize(
     ("shape", "patch"), [((12, 9, 10), 3), ((6, 5, 1), (2, 2, 1)), ((4, 3, 3), 2), ((2, 1, 1), 1)]
 )
-def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
+def test_swapped_patches_lie_inside_and_do_not_overlap(shape, patch):
     transform = tio.RandomSwap(patch, num_iterations=50)
-    places = transform.sample_params(batch_of(200, shape)).locations
+    places = transform.sample_params(random_batch(200, shape=shape)).locations
     size = np.broadcast_to(patch, 3)
     assert places.shape == (200, 1, 50, 2, 3)
     assert places.min() >= 0
@@ -92,9 +86,13 @@ def test_swapped_patches_fit_and_never_overlap_their_partners(shape, patch):
     assert (np.abs(first - second) >= size).any(-1).all()
 
 
-def test_every_place_for_a_partner_is_equally_likely():
+def test_all_positions_of_the_second_patch_are_equally_likely():
     shape, patch = (7, 5, 4), 2
-    places = tio.RandomSwap(patch, num_iterations=500).sample_params(batch_of(400, shape)).locations
+    places = (
+        tio.RandomSwap(patch, num_iterations=500)
+        .sample_params(random_batch(400, shape=shape))
+        .locations
+    )
     pairs = places.reshape(-1, 2, 3)
     one = pairs[(pairs[:, 0] == (2, 1, 1)).all(1)][:, 1]
     every = np.stack(np.meshgrid(*(range(n - 1) for n in shape), indexing="ij"), -1).reshape(-1, 3)
@@ -106,7 +104,7 @@ def test_every_place_for_a_partner_is_equally_likely():
     assert chi < scipy.stats.chi2.ppf(0.9999, len(allowed) - 1)
 
 
-def test_swap_keeps_the_values_and_its_inverse_puts_them_back():
+def test_swap_keeps_the_values_and_can_be_inverted():
     s = subject()
     out = tio.RandomSwap(patch_size=3, num_iterations=20)(s)
     assert not torch.equal(out.t1.data, s.t1.data)

@@ -1,4 +1,4 @@
-"""Mirrors: exact, along the right axis, also within a fused run."""
+"""Flips are exact and along the right axis, also in a fused pipeline."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_probability_is_that_of_each_axis():
     assert (axes[:, 0] & axes[:, 2]).mean() == pytest.approx(0.0625, abs=0.025)
 
 
-def test_flip_stays_exact_in_a_run_whose_other_steps_leave_the_sample_alone():
+def test_flip_is_exact_if_other_fused_steps_skip_the_sample():
     s = subject()
     pipeline = tio.Compose([tio.RandomAffine(p=0), tio.Flip((0, 1)), tio.Affine()])
     assert len(pipeline.plan().stages) == 1
@@ -88,8 +88,8 @@ def test_flip_moves_integers_without_computing():
     assert torch.equal(out, x.flip(1))
 
 
-def test_outside_the_view_a_mirrored_ct_shows_air():
-    """A second image of smaller view, mirrored in the plane of the first."""
+def test_flipped_field_of_view_is_filled_with_the_minimum():
+    """An image with a smaller field of view is mirrored in the plane of the first."""
     ct = torch.full((1, 8, 4, 4), -1000.0)
     part = np.eye(4)
     part[0, 3] = 1

@@ -1,4 +1,4 @@
-"""One sampling for many steps: it must be what the steps are, one after another."""
+"""Fused pipelines: one sampling agrees with the steps applied in sequence."""
 
 import warnings
 
@@ -19,7 +19,7 @@ SHAPE = (28, 30, 32)
 
 
 def volume(seed=0, left_handed=False):
-    """Waves of some thirty voxels: interpolation hardly matters, what is where does."""
+    """Return a subject of waves of about thirty voxels, which interpolation hardly changes."""
     coarse = smooth((1, 1, *(n // 2 for n in SHAPE)), seed)
     x = F.resample(coarse, SHAPE, mode="bspline")[0]
     affine = oblique_affine((1, 1.2, 1.1), left_handed=left_handed)
@@ -53,8 +53,8 @@ STEPS = {
 }
 
 
-def deviation(names, seed=0):
-    """Differences as a share of the range, where no edge is near; and the labels that differ.
+def largest_difference(names, seed=0):
+    """Return differences as a share of the range, away from edges, and the share of labels.
 
     At the edge of what a step cut off or filled, a voxel or two blend with it otherwise: there,
     and only there, the two may differ by more than interpolation does.
@@ -90,8 +90,8 @@ def deviation(names, seed=0):
 @example(["affine", "crop", "affine, minimum"], 0)
 @example(["affine", "crop", "pad"], 0)
 @example(["crop", "resample", "flip", "pad with 3", "transpose", "elastic"], 0)
-def test_fused_and_step_by_step_agree(names, seed):
-    difference, plain, labels = deviation(names, seed)
+def test_fused_and_unfused_pipelines_agree(names, seed):
+    difference, plain, labels = largest_difference(names, seed)
     assume(plain.double().mean() > 0.05)  # else edges are near everywhere
     assert (difference * plain).mean() < 0.015, names
     # the outermost planes of what is in view, two of 24 at the least, may blend with what is
@@ -100,14 +100,14 @@ def test_fused_and_step_by_step_agree(names, seed):
     assert labels < 0.1, names
 
 
-def test_exact_steps_are_exact_together():
+def test_fused_exact_steps_are_exact():
     names = ["canonical", "crop", "transpose", "pad with 3", "orient", "flip", "crop or pad"]
-    difference, _, labels = deviation(names)
+    difference, _, labels = largest_difference(names)
     assert difference.max() == 0
     assert labels == 0
 
 
-def test_what_is_cut_off_does_not_come_back():
+def test_cropped_content_does_not_reappear():
     x = torch.ones(1, 12, 12, 12)
     cut = tio.Crop(4)
     for steps in (
@@ -123,7 +123,7 @@ def test_what_is_cut_off_does_not_come_back():
         assert out[~inner].abs().max() == 0, steps
 
 
-def test_what_is_added_keeps_its_value_under_what_follows():
+def test_padded_values_are_kept_by_later_steps():
     x = torch.full((1, 8, 8, 8), 5.0)
     steps = [tio.Pad(4, padding_mode=2), tio.Affine(1, 0, (0, 0, 10), default_pad_value=-1)]
     out = tio.Compose(steps)(x)
@@ -132,8 +132,8 @@ def test_what_is_added_keeps_its_value_under_what_follows():
     assert set(out.unique().tolist()) == {-1, 2, 5}
 
 
-class TestTheSixSteps:
-    """From a raw clinical volume to a training patch."""
+class TestSixSteps:
+    """Pipeline from a raw clinical volume to a training patch."""
 
     def subject(self):
         affine = oblique_affine((0.9, 0.9, 1.2)) @ np.diag([-1, 1, 1, 1])
@@ -174,7 +174,7 @@ class TestTheSixSteps:
         assert len(calls) > 4
         np.testing.assert_allclose(out.t1.affine, apart.t1.affine, atol=1e-9)
 
-    def test_it_agrees_with_the_steps(self):
+    def test_agrees_with_the_unfused_steps(self):
         outs = []
         for fuse in (True, False):
             torch.manual_seed(3)
@@ -187,7 +187,7 @@ class TestTheSixSteps:
         # nearest once or twice: only at outlines, of which this small volume has many
         assert (fused.label.data != apart.label.data).double().mean() < 0.08
 
-    def test_the_plan_says_so(self):
+    def test_the_plan_shows_one_spatial_stage(self):
         text = tio.Compose(self.steps()).explain(self.subject())
         assert text.splitlines()[0] == (
             "spatial: ToCanonical -> Resample -> CropOrPad -> ZNormalization -> RandomAffine -> "
@@ -196,13 +196,13 @@ class TestTheSixSteps:
         assert text.count("sampled on 24x36x22 at 1, 1, 1 mm") == 2
         assert text.count("sampled on") == 2
 
-    def test_statistics_are_those_of_the_last_step_where_nothing_is_sampled_after(self):
+    def test_statistics_are_those_of_the_sampled_image(self):
         out = tio.Compose(self.steps()[:4])(self.subject())
         inside = out.t1.data[out.label.data.bool()]
         assert abs(inside.mean()) < 1e-5
         assert abs(inside.std() - 1) < 1e-5
 
-    def test_a_mask_that_waits_for_other_maps_is_not_read_at_the_wrong_place(self):
+    def test_a_mask_with_pending_maps_is_flushed_before_it_is_read(self):
         s = self.subject()
         steps = [tio.Flip(1, include=["label"]), *self.steps()[1:5]]
         outs = []
@@ -236,14 +236,14 @@ class TestTheSixSteps:
         (["resample", "z", "gamma"], ["ZNormalization needs the whole volume", "Gamma is pointw"]),
     ],
 )
-def test_why_a_run_ends(names, reasons):
+def test_reasons_for_the_end_of_a_stage(names, reasons):
     lines = tio.Compose([STEPS[name] for name in names]).explain().splitlines()
     assert len(lines) == len(reasons) + 1
     for line, reason in zip(lines, reasons, strict=False):
         assert f"(ends: {reason}" in line
 
 
-def test_a_look_at_the_plan_uses_up_no_random_numbers():
+def test_explain_draws_no_random_numbers():
     s = volume()
     pipeline = tio.Compose([tio.RandomAffine(), tio.RandomNoise()])
     torch.manual_seed(5)
@@ -254,8 +254,8 @@ def test_a_look_at_the_plan_uses_up_no_random_numbers():
     assert s.history == []
 
 
-def test_a_landmark_keeps_its_place_through_a_run():
-    """A bright blob, followed through steps that do not move content."""
+def test_a_landmark_keeps_its_world_position_in_a_fused_pipeline():
+    """The centre of a blob does not move under steps that change the grid only."""
     affine = oblique_affine((1, 1.2, 1.1), left_handed=True)
     grid = np.indices((20, 20, 20)).reshape(3, -1).T
     world = apply_affine(affine, np.array([[9.0, 11, 8]]))
@@ -281,7 +281,7 @@ def test_a_landmark_keeps_its_place_through_a_run():
          tio.ZNormalization("seg"), tio.Affine(degrees=5, default_pad_value=0)],
     ],
 )  # fmt: skip
-def test_samples_that_differ_in_orientation_are_as_alone(steps):
+def test_samples_of_different_orientation_equal_single_samples(steps):
     affines = (np.eye(4), np.eye(4)[[2, 1, 0, 3]], np.diag([1.0, -1, -1, 1]))
     subjects = []
     for seed, affine in enumerate(affines):
@@ -300,7 +300,7 @@ def test_samples_that_differ_in_orientation_are_as_alone(steps):
 
 
 @pytest.mark.parametrize("rule", ["minimum", "mean", "otsu"])
-def test_what_is_outside_is_filled_by_what_was_there_before_the_motion(rule):
+def test_fill_rules_use_the_voxels_before_the_motion(rule):
     x = smooth((1, 1, 24, 22, 20))[0].float() * 20 + 100
     x[:, :4] = -1000  # cut off before anything is asked
     moved = tio.Affine(translation=(0, 0, 30), default_pad_value=rule)
@@ -313,18 +313,18 @@ def test_what_is_outside_is_filled_by_what_was_there_before_the_motion(rule):
         assert abs(fused - apart) < 2, (rule, steps)  # interpolation takes the tips off
 
 
-def test_thick_slices_are_cut_where_the_finer_grid_says():
+def test_crops_of_thick_slices_follow_the_finer_grid():
     affine = np.diag([1, 1, 5.0, 1])
     s = tio.Subject(
         t1=tio.ScalarImage(torch.full((1, 4, 4, 4), 9.0), affine=affine),
         seg=tio.LabelMap(torch.ones(1, 4, 4, 4).byte(), affine=affine),
     )
     ends = (0, 0, 0, 0, 2, 2)
-    still = tio.Affine(translation=(0, 0, -4), default_pad_value=0)
+    shift = tio.Affine(translation=(0, 0, -4), default_pad_value=0)
     for steps in (
         [tio.Resample(1), tio.Crop(ends), tio.Pad(ends)],
-        [tio.Resample(1), tio.CropOrPad((4, 4, 12)), still],
-        [tio.Resample(1), tio.Pad(ends, padding_mode=4), still],
+        [tio.Resample(1), tio.CropOrPad((4, 4, 12)), shift],
+        [tio.Resample(1), tio.Pad(ends, padding_mode=4), shift],
         [tio.Resample(1), tio.Affine(degrees=(0, 0, 0.01), default_pad_value=0)],
     ):
         fused, apart = (tio.Compose(steps, fuse=fuse)(s) for fuse in (True, False))
@@ -333,7 +333,7 @@ def test_thick_slices_are_cut_where_the_finer_grid_says():
         torch.testing.assert_close(fused.t1.data[inner], apart.t1.data[inner], atol=1e-3, rtol=0)
 
 
-def test_a_half_and_a_function_are_asked_of_what_is_there():
+def test_anatomical_and_function_masks_use_the_current_image():
     x = smooth((1, 1, 12, 13, 14))[0].float() + torch.linspace(0, 9, 12)[:, None, None]
     s = tio.Subject(t1=tio.ScalarImage(x), seg=tio.LabelMap((x > 5).byte()))
     upper = lambda voxels: torch.arange(12).view(1, 12, 1, 1).expand(voxels.shape) > 5  # noqa: E731
@@ -369,7 +369,7 @@ def test_single_slices(steps, shape):
     torch.testing.assert_close(fused.data[inner], apart.data[inner], atol=0.15, rtol=0)
 
 
-def test_a_flip_about_another_image_brings_nothing_back():
+def test_a_flip_about_another_image_does_not_restore_cropped_content():
     x = torch.ones(1, 12, 8, 8)
     for shift in (np.eye(4), oblique_affine((1, 1, 1), (0, 0, 0))):
         affine = shift.copy()
@@ -386,14 +386,14 @@ def test_a_flip_about_another_image_brings_nothing_back():
         assert differ <= (0.02 if shift[0, 1] else 0)  # nearest twice, on oblique axes
 
 
-def test_a_value_that_the_type_cannot_hold_is_no_matter_where_it_becomes_float():
+def test_padding_beyond_the_dtype_is_allowed_before_interpolation():
     x = torch.randint(0, 9, (1, 8, 8, 8), dtype=torch.uint8)
     steps = [tio.Resample(2), tio.Pad(1, padding_mode=0.5), tio.Affine(degrees=3)]
     fused, apart = (tio.Compose(steps, fuse=fuse)(x) for fuse in (True, False))
     assert fused.dtype == apart.dtype == torch.float32
 
 
-def test_grids_are_known_without_a_look_at_voxels():
+def test_grids_are_computed_without_reading_voxels():
     s = volume()
     text = tio.Compose([tio.Resample(0.8), tio.Resample("t1"), tio.Flip(0)]).explain(s)
     assert "for a look" not in text
@@ -418,12 +418,12 @@ def test_a_single_slice_beside_a_volume_keeps_its_content():
         assert (fused > 0).sum() >= 36
 
 
-def test_what_fills_a_sample_does_not_depend_on_the_others():
+def test_the_fill_of_a_sample_does_not_depend_on_other_samples():
     x = torch.arange(10.0, 16).view(1, 6, 1, 1).expand(1, 6, 6, 6).contiguous()
-    turned = np.eye(4)[[2, 1, 0, 3]]
+    permuted = np.eye(4)[[2, 1, 0, 3]]
     subjects = [
         tio.Subject(t1=tio.ScalarImage(x)),
-        tio.Subject(t1=tio.ScalarImage(x.permute(0, 3, 2, 1).contiguous(), affine=turned)),
+        tio.Subject(t1=tio.ScalarImage(x.permute(0, 3, 2, 1).contiguous(), affine=permuted)),
         tio.Subject(t1=tio.ScalarImage(x.flip(1), affine=np.diag([-1.0, 1, 1, 1]))),
     ]
     canonical = tio.ToOrientation("RAS")
@@ -440,7 +440,7 @@ def test_what_fills_a_sample_does_not_depend_on_the_others():
             assert_close(together[n], alone, share=1e-5, reason="rounding")
 
 
-def test_a_flip_moves_the_end_of_an_image_of_another_field_of_view():
+def test_a_flip_mirrors_the_field_of_view():
     affine = np.eye(4)
     affine[0, 3] = 3
     s = tio.Subject(
@@ -453,7 +453,7 @@ def test_a_flip_moves_the_end_of_an_image_of_another_field_of_view():
         assert out == [9, 9, 5, 5, 5, 5]  # 'minimum' is what it leaves behind
 
 
-def test_a_look_at_the_plan_computes_nothing(monkeypatch):
+def test_explain_computes_no_voxels(monkeypatch):
     devices = []
     original = torch.nn.functional.grid_sample
 

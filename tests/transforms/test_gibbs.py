@@ -8,7 +8,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import ASR_AFFINE, oblique_affine, smooth, subject
 from torchio_gpu import functional as F
 from torchio_gpu.functional.eager import slabs
 
@@ -21,7 +21,7 @@ def volume(shape, dtype=torch.float64):
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
 
-def weights(lines, cutoff, softness):
+def line_weights(lines, cutoff, softness):
     """Weight of each line of centred k-space: the definition, line by line."""
     out = np.zeros(lines)
     last = cutoff * lines / 2
@@ -35,11 +35,11 @@ def weights(lines, cutoff, softness):
     return out
 
 
-def defined(x, cutoff, axis, softness=0.0):
-    """One sample (C, I, J, K) by numpy's transform of all three axes."""
+def by_definition(x, cutoff, axis, softness=0.0):
+    """Filter one sample (C, I, J, K) by numpy's Fourier transform of all axes."""
     shape = [1, 1, 1, 1]
     shape[1 + axis] = x.shape[1 + axis]
-    mask = weights(x.shape[1 + axis], cutoff, softness).reshape(shape)
+    mask = line_weights(x.shape[1 + axis], cutoff, softness).reshape(shape)
     axes = (1, 2, 3)
     spectrum = np.fft.fftshift(np.fft.fftn(x.numpy(), axes=axes), axes=axes) * mask
     out = np.fft.ifftn(np.fft.ifftshift(spectrum, axes=axes), axes=axes)
@@ -61,7 +61,7 @@ def test_agrees_with_the_definition_each_sample_by_its_own_cutoff(
     out = F.gibbs(x, cutoff, axis, softness)
     assert out.dtype == dtype
     for n in range(3):
-        expected = defined(x[n].double(), cutoff[n], axis, softness)
+        expected = by_definition(x[n].double(), cutoff[n], axis, softness)
         reason = "sums of as many terms as a line has, in the volume's dtype; x varies more"
         assert_close(out[n], expected, share=4 * share, reason=reason)
 
@@ -72,7 +72,7 @@ def test_softness_and_axis_differ_by_sample_too():
         cutoff, axis, soft = np.array([0.5, 0.7, 0.9]), np.array([2, 0, 1]), np.array([0, 0.5, 1])
         out = F.gibbs(x, cutoff, axis, soft)
         for n in range(3):
-            expected = defined(x[n], cutoff[n], axis[n], soft[n])
+            expected = by_definition(x[n], cutoff[n], axis[n], soft[n])
             torch.testing.assert_close(out[n], expected, atol=1e-14, rtol=0)
 
 
@@ -103,7 +103,7 @@ def test_a_soft_edge_rings_less():
 @pytest.mark.parametrize("softness", [0.0, 0.5])
 @pytest.mark.parametrize("lines", [7, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.complex64])
-def test_all_lines_are_the_volume_itself(softness, lines, dtype):
+def test_keeping_all_lines_returns_the_volume(softness, lines, dtype):
     x = volume((2, 1, 5, 6, lines), torch.complex64 if dtype.is_complex else dtype)
     assert torch.equal(F.gibbs(x, 1.0, 2, softness), x)
     some = F.gibbs(x, np.array([0.5, 1.0]), 2, softness)
@@ -111,7 +111,7 @@ def test_all_lines_are_the_volume_itself(softness, lines, dtype):
     assert not torch.equal(some[0], x[0])
 
 
-def test_voxels_that_are_not_finite_stay_where_all_lines_are_kept():
+def test_keeping_all_lines_keeps_non_finite_voxels():
     x = volume((1, 1, 4, 5, 6))
     x[0, 0, 1, 2, 3], x[0, 0, 2, 2, 2] = float("nan"), float("inf")
     torch.testing.assert_close(F.gibbs(x, 1.0), x, rtol=0, atol=0, equal_nan=True)
@@ -127,7 +127,7 @@ def test_the_central_line_is_always_kept(softness):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_share_that_no_float_can_hold_keeps_the_lines_that_are_meant(dtype):
+def test_the_number_of_lines_is_robust_to_rounding_of_the_cutoff(dtype):
     """0.29 of 200 lines reach up to frequency 29, although 0.29 * 200 / 2 < 29."""
     x = torch.cos(2 * math.pi * 29 / 200 * torch.arange(200).double()).view(1, 1, 1, 1, 200)
     out = F.gibbs(x, torch.from_numpy(np.array([0.29], dtype=dtype)))
@@ -137,16 +137,16 @@ def test_a_share_that_no_float_can_hold_keeps_the_lines_that_are_meant(dtype):
 
 @pytest.mark.parametrize("lines", [7, 8])
 @pytest.mark.parametrize("softness", [0.0, 0.5])
-def test_complex_voxels_are_filtered_as_they_are(lines, softness):
+def test_complex_voxels_are_filtered(lines, softness):
     x = torch.complex(*volume((2, 2, 2, 5, 6, lines)))
     out = F.gibbs(x, 0.6, 2, softness)
     assert out.dtype == torch.complex128
     for n in range(2):
-        expected = defined(x[n], 0.6, 2, softness)
+        expected = by_definition(x[n], 0.6, 2, softness)
         torch.testing.assert_close(out[n], expected, atol=1e-14, rtol=0)
 
 
-def test_nothing_happens_along_an_axis_of_one_voxel():
+def test_an_axis_of_one_voxel_is_not_changed():
     x = volume((1, 1, 6, 7, 1), torch.float32)
     assert torch.equal(F.gibbs(x, 0.1, 2), x)
     assert torch.equal(tio.Gibbs(0.1, 2)(x), x)
@@ -155,7 +155,7 @@ def test_nothing_happens_along_an_axis_of_one_voxel():
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slab_by_slab_is_the_same_as_at_once(axis, monkeypatch):
+def test_result_does_not_depend_on_slabs(axis, monkeypatch):
     x = volume((2, 2, 9, 7, 8))
     whole = F.gibbs(x, np.array([0.4, 0.7]), axis, 0.2)
     monkeypatch.setattr(slabs, "VOXELS", 300)
@@ -185,7 +185,7 @@ def test_gradients_reach_the_voxels():
 
 
 def test_no_gradient_flows_to_the_cutoff():
-    """It says which lines are kept; a soft edge makes no difference."""
+    """The cutoff selects lines and has no gradient, with a soft edge too."""
     cutoff = torch.tensor([0.5, 0.7], dtype=torch.float64, requires_grad=True)
     x = volume((2, 1, 4, 5, 6))
     assert not F.gibbs(x, cutoff, 2, cutoff).requires_grad
@@ -234,8 +234,7 @@ def test_parameters_by_sample_and_by_name():
 
 def test_anatomical_axes_are_resolved_in_each_image():
     x = smooth((1, 1, 8, 9, 10))[0].float()
-    turned = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # A, S, R
-    images = {"a": tio.ScalarImage(x), "b": tio.ScalarImage(x, affine=turned)}
+    images = {"a": tio.ScalarImage(x), "b": tio.ScalarImage(x, affine=ASR_AFFINE)}
     s = tio.Subject(**images, c=tio.ScalarImage(x, affine=oblique_affine()))
     out = tio.Gibbs(0.5, "Anterior")(s)
     for name, axis in (("a", 1), ("b", 0), ("c", 1)):

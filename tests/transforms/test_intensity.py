@@ -1,4 +1,4 @@
-"""Intensity transforms: who gets which parameters, and agreement with TorchIO."""
+"""Intensity transforms: parameters per sample and image, and agreement with TorchIO."""
 
 import math
 
@@ -9,12 +9,7 @@ import torchio
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import subject
-
-
-def batch_of(size, names=("t1",)):
-    images = {name: tio.ImagesBatch(torch.zeros(size, 1, 2, 2, 2)) for name in names}
-    return tio.SubjectsBatch(images)
+from tests.volumes import random_batch, subject
 
 
 def test_agree_with_torchio_at_fixed_parameters():
@@ -37,13 +32,13 @@ def test_label_maps_are_left_alone():
         assert not torch.equal(out.t1.data, s.t1.data)
 
 
-def test_images_get_parameters_of_their_own():
-    params = tio.RandomBiasField().sample_params(batch_of(3, ("t1", "t2")))
+def test_parameters_are_drawn_per_image():
+    params = tio.RandomBiasField().sample_params(random_batch(3, ("t1", "t2")))
     assert params.coefficients.shape == (3, 2, 20)
     assert len(np.unique(params.coefficients)) == 120
 
 
-def test_parameters_of_an_image_do_not_depend_on_which_others_there_are():
+def test_parameters_of_an_image_do_not_depend_on_other_images():
     x = torch.rand(1, 6, 6, 6)
     alone = tio.Subject(t1=tio.ScalarImage(x))
     more = tio.Subject(flair=tio.ScalarImage(x), t1=tio.ScalarImage(x), t2=tio.ScalarImage(x))
@@ -56,7 +51,7 @@ def test_parameters_of_an_image_do_not_depend_on_which_others_there_are():
 
 
 def test_drawn_parameters_lie_in_their_ranges():
-    batch = batch_of(2000)
+    batch = random_batch(2000)
     gamma = tio.RandomGamma((-0.1, 0.3)).sample_params(batch).log_gamma
     assert -0.1 <= gamma.min() < -0.09
     assert 0.29 < gamma.max() <= 0.3
@@ -68,14 +63,14 @@ def test_drawn_parameters_lie_in_their_ranges():
     assert 0 <= single.min() < 0.01 < 0.19 < single.max() <= 0.2
 
 
-def test_distributions_and_choices_are_ranges():
-    batch = batch_of(4000)
+def test_distributions_and_choices_as_ranges():
+    batch = random_batch(4000)
     normal = torch.distributions.Normal(0.0, 0.3)
     drawn = tio.RandomGamma(normal).sample_params(batch).log_gamma
     assert drawn.mean() == pytest.approx(0, abs=4 * 0.3 / 63)
     assert drawn.std() == pytest.approx(0.3, rel=0.05)
     beta = torch.distributions.Beta(2.0, 2.0)  # has no inverse of its distribution function
-    few = batch_of(300)
+    few = random_batch(300)
     drawn = tio.RandomNoise(std=beta).sample_params(few).std
     assert drawn.mean() == pytest.approx(0.5, abs=4 * 0.224 / 17)
     choice = tio.Choice([0.0, math.log(2)], probabilities=[1, 3])
@@ -84,9 +79,9 @@ def test_distributions_and_choices_are_ranges():
     assert (drawn > 0).mean() == pytest.approx(0.75, abs=0.03)
 
 
-def test_a_distribution_without_inverse_is_reproducible_and_leaves_torch_alone():
+def test_a_distribution_without_icdf_is_reproducible_and_does_not_use_the_torch_generator():
     transform = tio.RandomNoise(std=torch.distributions.Beta(2.0, 2.0))
-    batch = batch_of(3)
+    batch = random_batch(3)
     torch.manual_seed(1)
     first = transform.sample_params(batch).std
     after = torch.rand(1)
@@ -95,7 +90,7 @@ def test_a_distribution_without_inverse_is_reproducible_and_leaves_torch_alone()
     assert torch.equal(after, torch.rand(1))
 
 
-def test_a_distribution_that_leaves_the_allowed_range_is_refused_when_it_does():
+def test_draws_outside_the_allowed_range_are_refused():
     transform = tio.RandomNoise(std=torch.distributions.Normal(0.0, 1.0))
     with pytest.raises(ValueError, match=r"std must be >= 0"):
         transform(torch.zeros(64, 1, 2, 2, 2))
@@ -116,13 +111,13 @@ def test_parameters_by_image_name():
         tio.BiasField({"a": np.zeros(20)})(s)
 
 
-def test_noise_is_rician_when_asked():
+def test_rician_noise_on_request():
     x = torch.full((1, 32, 32, 32), 0.0)
     gaussian, rician = tio.Noise(std=1, seed=3), tio.Noise(std=1, seed=3, rician=True)
     assert gaussian(x).min() < 0
     assert rician(x).min() >= 0
     with pytest.raises(NotImplementedError, match="Rician noise cannot be undone"):
-        rician.invert(rician.sample_params(batch_of(1)))
+        rician.invert(rician.sample_params(random_batch(1)))
 
 
 def test_gradients_reach_the_parameters():

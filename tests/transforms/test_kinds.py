@@ -1,4 +1,4 @@
-"""Kinds of transforms: what a class of one's own may be called and what its members may be."""
+"""Kinds of transforms: names of members and arguments of user-defined classes."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def classes():
     return [c for c in found if isinstance(c, type) and issubclass(c, tio.Transform)]
 
 
-def test_the_base_has_few_public_members():
+def test_base_classes_have_few_public_members():
     own = {name for name in vars(tio.Transform) if not name.startswith("_")}
     assert len(own) <= 15, own
     for kind in KINDS:
@@ -70,7 +70,7 @@ def test_common_arguments_are_checked_whenever_they_are_set(name, value):
         setattr(transform, name, value)
 
 
-def test_torch_calls_its_own_methods():
+def test_module_methods_of_torch_are_inherited():
     model = nn.Sequential(nn.Conv3d(1, 1, 1), tio.Compose([tio.RandomNoise()]))
     seen = []
     model.apply(lambda module: seen.append(type(module).__name__))
@@ -80,7 +80,7 @@ def test_torch_calls_its_own_methods():
     assert not landmarks.train(False).training
 
 
-def test_a_plan_is_made_again_when_a_transform_within_changes():
+def test_changing_an_inner_transform_updates_the_plan():
     inner = tio.RandomNoise(p=1)
     pipeline = tio.Compose([tio.Compose([inner])])
     x = torch.zeros(1, 4, 4, 4)

@@ -1,4 +1,4 @@
-"""k-space transforms: who gets which parameters, and that they can be read back."""
+"""k-space transforms: parameters per sample and image, and their records."""
 
 import json
 
@@ -8,13 +8,8 @@ import torch
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import ASR_AFFINE, oblique_affine, random_batch, smooth, subject
 from torchio_gpu import functional as F
-
-
-def batch_of(size, names=("t1",), shape=(4, 5, 6)):
-    images = {name: tio.ImagesBatch(torch.rand(size, 1, *shape)) for name in names}
-    return tio.SubjectsBatch(images)
 
 
 def test_label_maps_are_left_alone():
@@ -25,7 +20,7 @@ def test_label_maps_are_left_alone():
         assert not torch.equal(out.t1.data, s.t1.data)
 
 
-def test_what_was_done_can_be_read_back():
+def test_histories_hold_the_drawn_parameters():
     s = subject()
     pipeline = tio.Compose([
         tio.RandomMotion(num_transforms=3, output="magnitude"),
@@ -47,7 +42,7 @@ def test_what_was_done_can_be_read_back():
 
 
 def test_drawn_parameters_lie_in_their_ranges():
-    batch = batch_of(3000)
+    batch = random_batch(3000)
     motion = tio.RandomMotion(degrees=(2, 5), translation=3, num_transforms=2).sample_params(batch)
     assert 2 <= motion.degrees.min() < 2.01 < 4.99 < motion.degrees.max() <= 5
     assert -3 <= motion.translation.min() < -2.99 < 2.99 < motion.translation.max() <= 3
@@ -72,7 +67,7 @@ def test_drawn_parameters_lie_in_their_ranges():
     assert 0 < spike.positions.min() < spike.positions.max() < 1
 
 
-def test_images_get_parameters_of_their_own_whatever_others_there_are():
+def test_parameters_of_an_image_do_not_depend_on_other_images():
     x = smooth((1, 1, 8, 9, 10))[0].float()
     alone = tio.Subject(t1=tio.ScalarImage(x))
     more = tio.Subject(flair=tio.ScalarImage(x), t1=tio.ScalarImage(x))
@@ -87,8 +82,7 @@ def test_images_get_parameters_of_their_own_whatever_others_there_are():
 
 def test_anatomical_axes_are_resolved_in_each_image():
     x = smooth((1, 1, 8, 9, 10))[0].float()
-    turned = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # A, S, R
-    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x, affine=turned))
+    s = tio.Subject(a=tio.ScalarImage(x), b=tio.ScalarImage(x, affine=ASR_AFFINE))
     ghosts = tio.RandomGhosting(axes=("AP",))(s)
     assert ghosts.history[0].params.axis.tolist() == [[1, 0]]
     given = tio.Ghosting(3, "Anterior", 1.0)(s)
@@ -97,7 +91,7 @@ def test_anatomical_axes_are_resolved_in_each_image():
 
 
 def test_axes_of_one_voxel_are_not_chosen():
-    batch = batch_of(200, shape=(6, 7, 1))
+    batch = random_batch(200, shape=(6, 7, 1))
     for transform in (tio.RandomMotion(), tio.RandomGhosting()):
         assert set(np.unique(transform.sample_params(batch).axis)) == {0, 1}
     x = torch.rand(1, 1, 1, 1)
@@ -128,7 +122,7 @@ def test_parameters_by_sample_and_by_name():
         tio.Spike({"a": positions["a"]}, 1.0)(s)
 
 
-def test_only_the_chosen_samples_are_computed(monkeypatch):
+def test_only_the_selected_samples_are_computed(monkeypatch):
     seen = []
     plain = F.ghosting
     monkeypatch.setattr(F, "ghosting", lambda x, *a: seen.append(len(x)) or plain(x, *a))
@@ -139,7 +133,7 @@ def test_only_the_chosen_samples_are_computed(monkeypatch):
     assert 4 < seen[0] < 32
 
 
-def test_records_without_entries_are_written_down():
+def test_records_without_entries_are_serializable():
     x = torch.rand(1, 6, 6, 6)
     s = tio.Subject(t1=tio.ScalarImage(x))
     for transform in (tio.RandomSpike(num_spikes=(0, 0)), tio.RandomSwap(2, num_iterations=0)):

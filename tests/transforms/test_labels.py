@@ -1,4 +1,4 @@
-"""Transforms of label maps: against TorchIO, and what holds for every transform."""
+"""Label transforms: agreement with TorchIO, and properties of all transforms."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ import torchio
 import torchio_gpu as tio
 from benchmarks import waits
 from tests.devices import needs_gpu
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.labels.one_hot import OneHot
 from torchio_gpu.transforms.labels.regions import Contour, KeepLargestComponent
 from torchio_gpu.transforms.labels.remap import RemapLabels, RemoveLabels, SequentialLabels
@@ -37,8 +37,8 @@ def make(request):
     return TRANSFORMS[request.param]
 
 
-def labels(shape=(12, 14, 16), seed=0, dtype=torch.uint8):
-    """0, 4, 7 and 9; of the odd seeds, 0, 4 and 9 alone."""
+def random_labels(shape=(12, 14, 16), seed=0, dtype=torch.uint8):
+    """Return labels 0, 4, 7 and 9; without 7 for odd seeds."""
     waves = smooth((1, 1, *shape), seed)[0]
     middle = 4 if seed % 2 else 7
     return torch.where(
@@ -46,10 +46,10 @@ def labels(shape=(12, 14, 16), seed=0, dtype=torch.uint8):
     ).to(dtype)
 
 
-def labelled(seed=0, dtype=torch.uint8, shape=(12, 14, 16)):
+def subject_with_labels(seed=0, dtype=torch.uint8, shape=(12, 14, 16)):
     """A subject with two label maps and a scalar image of the same values."""
     affine = oblique_affine()
-    seg, other = labels(shape, seed, dtype), labels(shape, seed + 10, dtype)
+    seg, other = random_labels(shape, seed, dtype), random_labels(shape, seed + 10, dtype)
     return tio.Subject(
         t1=tio.ScalarImage(seg.clone(), affine=affine),
         seg=tio.LabelMap(seg, affine=affine),
@@ -58,23 +58,19 @@ def labelled(seed=0, dtype=torch.uint8, shape=(12, 14, 16)):
     )
 
 
-def batch_of(subjects):
-    return tio.SubjectsBatch.from_subjects(subjects)
-
-
 def line(*values, dtype=torch.uint8):
     return tio.LabelMap(torch.tensor(values).to(dtype).view(1, 1, 1, -1))
 
 
-def found(image):
+def labels_in(image):
     return image.data.flatten().tolist()
 
 
 # What holds for every one
 
 
-def test_label_maps_change_and_keep_their_type_scalar_images_stay(make):
-    s = labelled()
+def test_label_maps_change_and_keep_their_type_and_scalar_images_are_not_changed(make):
+    s = subject_with_labels()
     out = make()(s)
     assert torch.equal(out.t1.data, s.t1.data)
     assert out.t1.data.dtype == torch.uint8
@@ -83,12 +79,12 @@ def test_label_maps_change_and_keep_their_type_scalar_images_stay(make):
         assert out[name].data.dtype == torch.uint8
         assert type(out[name]) is tio.LabelMap
         np.testing.assert_array_equal(out[name].affine, s[name].affine)
-    assert torch.equal(s.seg.data, labels())  # what came in stays
+    assert torch.equal(s.seg.data, random_labels())  # what came in stays
     assert s.history == []
 
 
-def test_row_is_item(make):
-    subjects = [labelled(n) for n in range(4)]
+def test_batch_equals_single_samples(make):
+    subjects = [subject_with_labels(n) for n in range(4)]
     together = make()(batch_of(subjects))
     for n, each in enumerate(subjects):
         alone = make()(each)
@@ -100,23 +96,23 @@ def test_row_is_item(make):
     "dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32]
 )
 def test_dtypes(make, dtype):
-    expected = make()(labelled()).seg.data
-    out = make()(labelled(dtype=dtype)).seg.data
+    expected = make()(subject_with_labels()).seg.data
+    out = make()(subject_with_labels(dtype=dtype)).seg.data
     assert out.dtype == dtype
     assert torch.equal(out.double(), expected.double())
 
 
 def test_label_sets_only_shrink(make):
-    """To labels that were there, those asked for, and 0."""
+    """Resulting labels are among the original ones, the requested ones and 0."""
     transform = make()
-    out = transform(labelled())
+    out = transform(subject_with_labels())
     asked = {"OneHot": {1}, "RemapLabels": {5}, "SequentialLabels": {1, 2, 3}}
     allowed = {0, *MULTIPLE} | asked.get(transform.name, set())
     assert set(out.seg.data.unique().tolist()) <= allowed
 
 
 def test_history_replays_exactly_from_text_too(make):
-    s = labelled()
+    s = subject_with_labels()
     out = make()(s)
     history = out.get_composed_history()
     text = json.dumps([recorded.to_dict() for recorded in history])
@@ -128,7 +124,7 @@ def test_history_replays_exactly_from_text_too(make):
 
 def test_inverse_undoes(make):
     transform = make()
-    s = labelled()
+    s = subject_with_labels()
     out = transform(s)
     if not transform.is_invertible:
         assert transform.name in ("RemoveLabels", "KeepLargestComponent", "Contour")
@@ -147,7 +143,7 @@ def test_inverse_undoes(make):
 
 
 def test_pickles_and_copies(make):
-    s = labelled()
+    s = subject_with_labels()
     transform = make()
     expected = transform(s).seg.data
     for again in (pickle.loads(pickle.dumps(transform)), copy.deepcopy(transform)):
@@ -156,7 +152,7 @@ def test_pickles_and_copies(make):
 
 
 def test_p_decides_per_sample(make):
-    subjects = [labelled(n % 2) for n in range(30)]
+    subjects = [subject_with_labels(n % 2) for n in range(30)]
     if make().name == "OneHot":
         with pytest.raises(ValueError, match="OneHot must keep the shape of 'seg' when it leaves"):
             make(p=0.5)(batch_of(subjects))
@@ -171,7 +167,7 @@ def test_p_decides_per_sample(make):
 
 
 def test_include_and_exclude(make):
-    s = labelled()
+    s = subject_with_labels()
     for arguments in ({"include": ["seg"]}, {"exclude": ["other"]}):
         out = make(**arguments)(s)
         assert torch.equal(out.other.data, s.other.data)
@@ -179,7 +175,7 @@ def test_include_and_exclude(make):
 
 
 def test_dicts_name_their_label_maps(make):
-    s = labelled()
+    s = subject_with_labels()
     x = {"t1": s.t1.data, "seg": s.seg.data, "age": 45}
     out = make(label_keys=["seg"])(x)
     assert torch.equal(out["t1"], s.t1.data)
@@ -194,7 +190,7 @@ def test_small_and_flat_volumes(make, shape):
     assert out.shape[1:] == shape
 
 
-def test_runs_without_looking_at_voxels(make):
+def test_runs_on_the_meta_device(make):
     """On the meta device every look at a value raises: no such look means no wait on a GPU."""
     data = torch.empty(4, 1, 8, 9, 10, device="meta", dtype=torch.int16)
     batch = tio.SubjectsBatch({"seg": tio.ImagesBatch(data, kind="label")})
@@ -226,7 +222,7 @@ def test_runs_without_looking_at_voxels(make):
     ids=lambda transform: transform.name,
 )
 def test_agrees_with_torchio(ours, theirs):
-    images = {"seg": labels(), "other": labels(seed=1)}
+    images = {"seg": random_labels(), "other": random_labels(seed=1)}
     mine = tio.Subject(**{name: tio.LabelMap(x) for name, x in images.items()})
     other = torchio.Subject(**{name: torchio.LabelMap(tensor=x) for name, x in images.items()})
     out, expected = ours(mine), theirs(other)
@@ -247,19 +243,19 @@ def test_agrees_with_torchio_on_masks(name):
 
 
 def test_halves_merge_and_split_again():
-    """Right into left labels on the right, and back: what 1.x suggests."""
+    """Labels of the right half are merged with those of the left, and split again."""
     image = tio.LabelMap(torch.tensor([2, 4, 0, 0, 1, 3]).view(1, 6, 1, 1))  # I runs to the right
     s = tio.Subject(seg=image)
     merged = RemapLabels({1: 2, 3: 4}, masking_method="Right")(s)
-    assert found(merged.seg) == [2, 4, 0, 0, 2, 4]
-    assert found(merged.apply_inverse_transform().seg) == [2, 4, 0, 0, 1, 3]
+    assert labels_in(merged.seg) == [2, 4, 0, 0, 2, 4]
+    assert labels_in(merged.apply_inverse_transform().seg) == [2, 4, 0, 0, 1, 3]
 
 
-def test_a_prediction_is_brought_back_with_the_labels():
+def test_the_inverse_restores_the_labels_of_a_prediction():
     s = tio.Subject(seg=line(10, 20, 30))
     out = RemapLabels({10: 0, 20: 1, 30: 2})(s)
     out.add_image(line(2, 2, 0), "prediction")
-    assert found(out.apply_inverse_transform().prediction) == [30, 30, 10]
+    assert labels_in(out.apply_inverse_transform().prediction) == [30, 30, 10]
     merged = RemapLabels({10: 0, 20: 0})(s)
     assert not merged.history[0].transform.is_invertible
     with pytest.raises(NotImplementedError, match="RemapLabels cannot be undone"):
@@ -286,12 +282,12 @@ def test_each_label_map_of_each_sample_has_its_sequence():
 def test_sequence_of_labels_of_any_kind():
     x = line(-4, 2**60 + 1, 0, 2**60, dtype=torch.int64)
     out = SequentialLabels()(tio.Subject(seg=x))
-    assert found(out.seg) == [0, 3, 1, 2]
-    assert found(out.apply_inverse_transform().seg) == found(x)
+    assert labels_in(out.seg) == [0, 3, 1, 2]
+    assert labels_in(out.apply_inverse_transform().seg) == labels_in(x)
     x = tio.LabelMap(torch.tensor([0.5, -1, 0.25]).view(1, 1, 1, 3))
     out = SequentialLabels()(tio.Subject(seg=x))
-    assert found(out.seg) == [2, 0, 1]
-    assert found(out.apply_inverse_transform().seg) == found(x)
+    assert labels_in(out.seg) == [2, 0, 1]
+    assert labels_in(out.apply_inverse_transform().seg) == labels_in(x)
     x = tio.LabelMap(torch.arange(-128, 128).to(torch.int8).view(1, 4, 8, 8))
     with pytest.raises(ValueError, match=r"SequentialLabels of 'image'.*torch.int8 can hold, got"):
         SequentialLabels()(x)
@@ -308,10 +304,10 @@ def test_soft_predictions_become_labels():
     s = OneHot(3)(tio.Subject(seg=line(0, 2, dtype=torch.float32)))
     shares = torch.tensor([[0.2, 0.3], [0.5, 0.3], [0.3, 0.4]]).view(3, 1, 1, 2)
     s.add_image(tio.LabelMap(shares), "prediction")
-    assert found(s.apply_inverse_transform().prediction) == [1, 2]
+    assert labels_in(s.apply_inverse_transform().prediction) == [1, 2]
 
 
-def test_keys_that_json_made_strings_are_labels():
+def test_string_keys_from_json_are_labels():
     assert RemapLabels({"3": 4, "-1": 0}).remapping == {3: 4, -1: 0}
     assert RemapLabels({np.int16(3): np.uint8(4)}).remapping == {3: 4}
     assert repr(RemoveLabels([1, 2])) == "RemoveLabels(labels=(1, 2))"
@@ -319,8 +315,8 @@ def test_keys_that_json_made_strings_are_labels():
 
 @pytest.mark.gpu
 @needs_gpu
-def test_on_a_gpu_as_on_the_cpu_and_without_waiting_where_it_says_so(make):
-    subjects = [labelled(n) for n in range(3)]
+def test_gpu_agrees_with_cpu_without_synchronizing(make):
+    subjects = [subject_with_labels(n) for n in range(3)]
     expected = make()(batch_of(subjects))
     batch = batch_of(subjects).to("cuda")
     looks = make().name in ("SequentialLabels", "KeepLargestComponent")
@@ -378,9 +374,9 @@ def test_in_a_pipeline_with_others():
         tio.RandomAffine(degrees=10), SequentialLabels(), Contour(), tio.RandomFlip((0, 1, 2)),
     ])  # fmt: skip
     torch.manual_seed(1)
-    out = pipeline(labelled())
+    out = pipeline(subject_with_labels())
     assert set(out.seg.data.unique().tolist()) <= {0, 1, 2, 3}
-    again = out.get_composed_history()(labelled())
+    again = out.get_composed_history()(subject_with_labels())
     assert torch.equal(again.seg.data, out.seg.data)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Contour cannot be undone")

@@ -11,12 +11,12 @@ from torchio_gpu.transforms.parameters.masks import HALVES, check_masking, mask_
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("code", ["RAS", "LPI", "SAR", "PIL"])
-def test_a_half_is_the_same_voxels_in_any_orientation(half, code):
-    """As TorchIO 1.x has it where images are in RAS+, odd numbers of voxels included."""
+def test_anatomical_halves_do_not_depend_on_the_orientation(half, code):
+    """Halves agree with TorchIO 1.x in RAS+, including odd numbers of voxels."""
     image = tio.ScalarImage(torch.zeros(1, 5, 7, 9))
-    turned = tio.ToOrientation(code)(image)
-    mask = mask_of(half.lower(), {"a": tio.ImagesBatch.from_images([turned])}, "a")[0]
-    back = tio.ToOrientation("RAS")(tio.LabelMap(mask, affine=turned.affine)).data[0]
+    reoriented = tio.ToOrientation(code)(image)
+    mask = mask_of(half.lower(), {"a": tio.ImagesBatch.from_images([reoriented])}, "a")[0]
+    back = tio.ToOrientation("RAS")(tio.LabelMap(mask, affine=reoriented.affine)).data[0]
     expected = torch.zeros(5, 7, 9, dtype=torch.bool)
     axis, n = next((a, n) for a, n in enumerate((5, 7, 9)) if half in HALVES[2 * a : 2 * a + 2])
     upper = half in ("Right", "Anterior", "Superior")
@@ -24,7 +24,7 @@ def test_a_half_is_the_same_voxels_in_any_orientation(half, code):
     assert torch.equal(back, expected)
 
 
-def test_a_label_map_on_another_grid_is_read_at_the_nearest_voxels():
+def test_label_maps_on_another_grid_are_sampled_by_nearest_neighbour():
     coarse = torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8)
     coarse[0, 0, 1, 2, 3] = 2
     images = {
@@ -49,7 +49,7 @@ def test_a_function_sees_one_sample_at_a_time():
         mask_of(lambda voxels: voxels[:, 1:] > 0, {"a": tio.ImagesBatch(x)}, "a")
 
 
-def test_what_is_no_mask_is_named():
+def test_invalid_masks_are_named():
     with pytest.raises(TypeError, match="masking_method must be None, the name of a label map"):
         check_masking(3)
     images = {"a": tio.ImagesBatch(torch.zeros(1, 1, 2, 2, 2))}

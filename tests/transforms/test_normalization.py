@@ -1,4 +1,4 @@
-"""Intensity preprocessing against TorchIO 1.2.1, and what it says of images it cannot change."""
+"""Intensity preprocessing against TorchIO 1.2.1, and warnings for images it cannot change."""
 
 import json
 import pickle
@@ -31,8 +31,8 @@ def above_mean(x):
     return x > x.mean()
 
 
-def theirs(s):
-    """A subject of ours as one of TorchIO's, in RAS+ as its anatomical halves expect."""
+def to_torchio(s):
+    """Convert a subject to TorchIO in RAS+, which its anatomical halves expect."""
     return torchio.Subject(
         t1=torchio.ScalarImage(tensor=s.t1.data, affine=s.t1.affine),
         seg=torchio.LabelMap(tensor=s.seg.data, affine=s.seg.affine),
@@ -74,7 +74,7 @@ def test_agrees_with_torchio(name, arguments, masking):
     out = ours(masking_method=masking, **arguments)(batch)
     other = getattr(torchio, name)(masking_method=masking, **arguments)
     for n, each in enumerate(subjects):
-        assert_close(out.t1.data[n], other(theirs(each)).t1.data, share=1e-6, reason=ROUNDING)
+        assert_close(out.t1.data[n], other(to_torchio(each)).t1.data, share=1e-6, reason=ROUNDING)
         assert torch.equal(out.seg.data[n], each.seg.data)
 
 
@@ -86,7 +86,7 @@ def test_clamp_and_to_agree_with_torchio():
         (To(torch.int16), torchio.To(torch.int16)),
         (To("cpu", {"dtype": torch.float64}), torchio.To("cpu", {"dtype": torch.float64})),
     ):
-        out, expected = ours(s).t1.data, other(theirs(s)).t1.data
+        out, expected = ours(s).t1.data, other(to_torchio(s)).t1.data
         assert out.dtype == expected.dtype
         assert torch.equal(out, expected)
     assert torch.equal(Clamp()(s).t1.data, s.t1.data)
@@ -127,7 +127,7 @@ def test_each_sample_and_image_has_its_own_statistics():
 # What cannot be done
 
 
-def test_rescale_says_what_it_leaves_alone():
+def test_rescale_warns_of_images_it_leaves_unchanged():
     x = torch.rand(1, 4, 5, 6)
     batch = batch_of(x, torch.full_like(x, 3), x + 1)
     with pytest.warns(RuntimeWarning, match="image 't1' of sample 1 as it is: the intensities"):
@@ -157,7 +157,7 @@ def test_znormalization_warns_naming_sample_and_file(tmp_path):
         ZNormalization()(tio.Subject(pd=tio.ScalarImage(path)))
 
 
-def test_samples_are_counted_in_the_whole_batch():
+def test_warnings_give_the_index_in_the_whole_batch():
     x = torch.rand(1, 4, 5, 6)
     batch = batch_of(x, x, x, torch.full_like(x, 2))
     transform = ZNormalization(p=0.5)
@@ -261,7 +261,7 @@ def test_progress_is_shown_only_if_asked_for(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".txt"])
-def test_landmarks_are_read_from_where_they_were_saved(tmp_path, suffix):
+def test_landmarks_are_read_from_a_path(tmp_path, suffix):
     path = tmp_path / f"landmarks{suffix}"
     learnt = HistogramStandardization.train(paths_of(tmp_path), output_path=path, progress=False)
     theirs_path = tmp_path / f"theirs{suffix}"
@@ -301,7 +301,7 @@ def test_an_image_without_a_histogram_is_left_out_of_training():
     np.testing.assert_array_equal(out, expected)
 
 
-def test_a_transform_in_a_model_still_is_a_module():
+def test_train_without_images_is_that_of_a_module():
     transform = HistogramStandardization(LABELS)
     model = torch.nn.Sequential(transform)
     model.eval()
@@ -367,13 +367,13 @@ def test_records_replay_from_json(transform):
     assert torch.equal(copied(s).t1.data, out.t1.data)
 
 
-def test_a_dtype_survives_being_written_down():
+def test_a_dtype_target_is_serializable():
     assert repr(To(torch.float16)) == "To(target='torch.float16')"
     assert To("torch.float16")(torch.zeros(1, 2, 2, 2)).dtype == torch.float16
     assert To(torch.float16).target is torch.float16
 
 
-def test_arguments_keep_their_names():
+def test_positional_arguments_become_attributes():
     rescale = RescaleIntensity(3, 90, above_mean, 5)
     assert rescale.out_min_max == (-3, 3)
     assert rescale.percentiles == (0, 90)
@@ -384,7 +384,7 @@ def test_arguments_keep_their_names():
 
 
 def test_which_transforms_commute_with_interpolation():
-    """These are one increasing linear map of each sample; the others clamp or bend."""
+    """Increasing linear maps of a sample commute; maps that clamp or are nonlinear do not."""
     x = smooth((1, 1, 6, 7, 8))[0]
     assert not ZNormalization("Left").commutes  # which half is asked before a flip, or after
     assert not ZNormalization(above_mean).commutes
@@ -403,7 +403,7 @@ def test_which_transforms_commute_with_interpolation():
         assert (slope.std() < 1e-6 * slope.mean()) == expected
 
 
-def test_half_precision_regions_change_nothing():
+def test_autocast_does_not_change_the_result():
     x = torch.randn(2, 3, 6, 7, 8)
     for transform in (PCA(2), ZNormalization(), RescaleIntensity(percentiles=(1, 99))):
         expected = transform(x)
@@ -411,7 +411,7 @@ def test_half_precision_regions_change_nothing():
             assert torch.equal(transform(x), expected)
 
 
-def test_the_meta_device_is_never_looked_at():
+def test_runs_on_the_meta_device():
     x = torch.empty(2, 3, 6, 7, 8, device="meta")
     labels = torch.empty(2, 1, 6, 7, 8, device="meta", dtype=torch.uint8)
     images = {"t1": tio.ImagesBatch(x), "seg": tio.ImagesBatch(labels, kind="label")}

@@ -1,4 +1,4 @@
-"""Pipelines for patches: a patch is the part that it would be of the whole transformed volume."""
+"""Pipelines for patches: a patch equals the region of the transformed volume."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.volumes import oblique_affine, smooth
 from torchio_gpu.data import ImagesBatch
 from torchio_gpu.transforms.pipeline.patchwise import Patchwise
 
-SHAPE, SIZE, ROWS = (30, 36, 40), (12, 14, 10), 3
+SHAPE, SIZE, SAMPLES = (30, 36, 40), (12, 14, 10), 3
 PIPELINES = {
     "nothing": tio.Compose([]),
     "affine": tio.RandomAffine(scales=0.2, degrees=30, translation=5),
@@ -23,7 +23,7 @@ PIPELINES = {
     "filled with the mean": tio.RandomAffine(translation=15, default_pad_value="mean"),
     "resampled": tio.Compose([tio.ToCanonical(), tio.Resample((1, 1, 2)), tio.CropOrPad(32)]),
     "resampled alone": tio.Resample((1, 1.3, 2)),
-    "resampled and turned": tio.Compose(
+    "resampled and rotated": tio.Compose(
         [tio.Resample((1, 1, 2)), tio.Pad(8, padding_mode=5), tio.RandomAffine(degrees=20)]
     ),
     "one of": tio.OneOf([tio.RandomAffine(), tio.RandomFlip()]),
@@ -44,19 +44,19 @@ PIPELINES = {
 def batch(shape=SHAPE, dtype=torch.float32):
     image = smooth((1, 2, *shape))
     image = ((image - image.min()) * 20).to(dtype)
-    affine = oblique_affine((1, 1.2, 1.5))[None].repeat(ROWS, 0)
+    affine = oblique_affine((1, 1.2, 1.5))[None].repeat(SAMPLES, 0)
     labels = (image[:, :1] > 60).to(torch.uint8)
     return tio.SubjectsBatch(
         {
-            "t1": ImagesBatch(image.repeat(ROWS, 1, 1, 1, 1), affine),
-            "seg": ImagesBatch(labels.repeat(ROWS, 1, 1, 1, 1), affine, "label"),
+            "t1": ImagesBatch(image.repeat(SAMPLES, 1, 1, 1, 1), affine),
+            "seg": ImagesBatch(labels.repeat(SAMPLES, 1, 1, 1, 1), affine, "label"),
         },
-        streams=tio.random.Streams(np.arange(ROWS) + 5),
+        streams=tio.random.Streams(np.arange(SAMPLES) + 5),
     )
 
 
-def undone(max_displacement):
-    """The inverse of what was done to a subject."""
+def inverse_elastic(max_displacement):
+    """Return the inverse of an elastic deformation of a subject."""
     given = batch()
     (one, *_) = given.unbatch()
     bent = tio.RandomElasticDeformation(max_displacement=max_displacement)(one)
@@ -64,23 +64,23 @@ def undone(max_displacement):
 
 
 def pipeline(name):
-    return undone(3) if PIPELINES[name] is None else PIPELINES[name]
+    return inverse_elastic(3) if PIPELINES[name] is None else PIPELINES[name]
 
 
-def in_halves(transform):
+def split(transform):
     return Patchwise(transform.plan().pipeline)
 
 
 def patches(transform, given, size=SIZE):
-    """Patches of a batch at places of their own, and the parts of the transformed batch there."""
+    """Return random patches of a batch, and the same regions of the transformed batch."""
     whole = transform(given.replace(given.images))
-    given.streams = tio.random.Streams(np.arange(ROWS) + 5)
-    halves = in_halves(transform)
-    given, decisions = halves.whole(given)
+    given.streams = tio.random.Streams(np.arange(SAMPLES) + 5)
+    split_pipeline = split(transform)
+    given, decisions = split_pipeline.whole(given)
     given.streams.used[:] = 0  # both halves draw at the positions that they have in the whole
-    patch = halves.patches(given, decisions)
+    patch = split_pipeline.patches(given, decisions)
     shape = next(iter(patch.final_maps().values())).space.shape
-    u = np.random.RandomState(0).rand(ROWS, 3)
+    u = np.random.RandomState(0).rand(SAMPLES, 3)
     first = np.floor(u * (np.array(shape) - size + 1)).astype(int)
     out = patch.finish_patch(first, size)
     parts = {
@@ -92,7 +92,7 @@ def patches(transform, given, size=SIZE):
 
 @pytest.mark.parametrize("name", PIPELINES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
-def test_a_patch_is_a_part_of_the_whole(name, dtype):
+def test_a_patch_equals_the_region_of_the_transformed_volume(name, dtype):
     out, parts, whole, first = patches(pipeline(name), batch(dtype=dtype))
     for image, part in parts.items():
         got = out.images[image].data
@@ -103,14 +103,14 @@ def test_a_patch_is_a_part_of_the_whole(name, dtype):
         # crosses from one label, or from in view to outside, a voxel may differ
         small = 0.1 if PIPELINES[name] is None else 2e-3
         assert (difference > small).double().mean() < 1e-3
-        corner = np.concatenate([first, np.ones((ROWS, 1))], 1)[..., None]
+        corner = np.concatenate([first, np.ones((SAMPLES, 1))], 1)[..., None]
         origin = (whole.images[image].affine @ corner)[:, :3, 0]
         np.testing.assert_allclose(out.images[image].affine[:, :3, 3], origin, atol=1e-9)
 
 
 def test_noise_has_its_distribution():
     given = batch()
-    transform = tio.Noise(mean=1, std=2, seed=np.arange(ROWS))
+    transform = tio.Noise(mean=1, std=2, seed=np.arange(SAMPLES))
     out, *_ = patches(transform, given)
     clean = patches(tio.Compose([]), batch())[1]["t1"]
     added = out.t1.data - clean
@@ -120,7 +120,7 @@ def test_noise_has_its_distribution():
     assert not torch.equal(added[0], added[1])
 
 
-def test_of_a_single_slice():
+def test_patches_of_a_single_slice():
     given = batch((30, 36, 1))
     transform = tio.Compose(
         [tio.RandomAffine(degrees=20), tio.RandomElasticDeformation(max_displacement=2)]
@@ -136,18 +136,18 @@ def test_of_a_single_slice():
         tio.RandomElasticDeformation(num_control_points=4, max_displacement=4, locked_borders=0),
     ],
 )
-def test_of_a_single_slice_that_gains_others(motion):
-    """A thin patch of the grown volume is no single slice that has to stay flat."""
+def test_patches_of_a_padded_single_slice(motion):
+    """A thin patch of the padded volume is not treated as a single slice."""
     transform = tio.Compose([tio.Pad((0, 0, 0, 0, 4, 2)), motion])
     out, parts, *_ = patches(transform, batch((30, 36, 1)), (12, 14, 1))
     torch.testing.assert_close(out.t1.data, parts["t1"], atol=2e-3, rtol=0)
 
 
-def test_what_needs_the_volume_comes_first():
+def test_volume_transforms_are_in_the_first_part():
     transform = tio.Compose(
         [tio.RandomAffine(), tio.RandomBlur(), tio.RandomFlip(), tio.RandomNoise()]
     )
-    pipeline = in_halves(transform)
+    pipeline = split(transform)
     assert [s.transform.name for s in pipeline.before.steps] == ["RandomAffine", "RandomBlur"]
     assert [s.transform.name for s in pipeline.after.steps] == ["RandomFlip", "RandomNoise"]
 
@@ -164,30 +164,32 @@ def test_what_needs_the_volume_comes_first():
         ([], 0),
     ],
 )
-def test_the_split(steps, before):
-    assert len(in_halves(tio.Compose(steps)).before.steps) == before
+def test_number_of_steps_before_the_split(steps, before):
+    assert len(split(tio.Compose(steps)).before.steps) == before
 
 
-def test_a_decision_holds_for_both_halves():
-    """A patch is changed by the second half if its volume was by the first, and only then."""
-    halves = in_halves(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
-    assert (len(halves.before.steps), len(halves.after.steps)) == (1, 1)
+def test_both_parts_share_the_decision_of_a_sample():
+    """A patch is changed by the second part if and only if its volume was by the first."""
+    split_pipeline = split(tio.Compose([tio.Blur(std=5), tio.Gamma(3)], p=0.5))
+    assert (len(split_pipeline.before.steps), len(split_pipeline.after.steps)) == (1, 1)
     seen = set()
     for seed in range(6):
         given = batch()
-        given.streams = tio.random.Streams(np.arange(ROWS) + 100 * seed)
-        whole, decisions = halves.whole(given)
+        given.streams = tio.random.Streams(np.arange(SAMPLES) + 100 * seed)
+        whole, decisions = split_pipeline.whole(given)
         # patches have other seeds
-        whole.streams = tio.random.Streams(np.arange(ROWS) + 7000 + seed)
-        out = halves.patches(whole, decisions).finish_patch(np.zeros((ROWS, 3), int), SHAPE)
-        for n in range(ROWS):
+        whole.streams = tio.random.Streams(np.arange(SAMPLES) + 7000 + seed)
+        out = split_pipeline.patches(whole, decisions).finish_patch(
+            np.zeros((SAMPLES, 3), int), SHAPE
+        )
+        for n in range(SAMPLES):
             blurred = not torch.equal(whole.t1.data[n], given.t1.data[n])
             raised = not torch.equal(out.t1.data[n], whole.t1.data[n])
             seen.add((blurred, raised))
     assert seen == {(True, True), (False, False)}
 
 
-def test_only_what_is_needed_is_read(monkeypatch):
+def test_only_the_required_region_is_read(monkeypatch):
     sizes = []
     part = ImagesBatch.part
 
@@ -204,28 +206,28 @@ def test_only_what_is_needed_is_read(monkeypatch):
     assert all(10 <= n <= diagonal + 4 for size in sizes for n in size)
 
 
-class TestWhere:
-    """Where pending maps take a voxel."""
+class TestFinalMaps:
+    """Position of a voxel under the pending maps."""
 
     @pytest.mark.parametrize(
         "name",
         ["affine", "elastic", "undone elastic", "both", "flip", "nothing", "resampled"],
     )
-    def test_a_bright_voxel_is_found_there(self, name):
-        image = torch.zeros(ROWS, 1, *SHAPE)
+    def test_where_gives_the_new_position_of_a_voxel(self, name):
+        image = torch.zeros(SAMPLES, 1, *SHAPE)
         voxel = np.array([[12.0, 20, 22], [16, 15, 17], [14, 18, 20]])
         i, j, k = (torch.arange(n) for n in SHAPE)
         for n, (a, b, c) in enumerate(voxel):  # a ball about it, so that it can be found
             ball = ((i - a)[:, None, None] ** 2 + (j - b)[:, None] ** 2 + (k - c) ** 2) / 8
             image[n, 0] = torch.exp(-ball)
-        affine = oblique_affine((1, 1.2, 1.5))[None].repeat(ROWS, 0)  # as of what was recorded
+        affine = oblique_affine((1, 1.2, 1.5))[None].repeat(SAMPLES, 0)  # as of what was recorded
         given = tio.SubjectsBatch(
-            {"t1": ImagesBatch(image, affine)}, streams=tio.random.Streams(np.arange(ROWS))
+            {"t1": ImagesBatch(image, affine)}, streams=tio.random.Streams(np.arange(SAMPLES))
         )
         transform = pipeline(name)
         whole = transform(given.replace(given.images)).t1.data
-        given.streams = tio.random.Streams(np.arange(ROWS))
-        patch = in_halves(transform).patches(given, np.empty((ROWS, 0)))
+        given.streams = tio.random.Streams(np.arange(SAMPLES))
+        patch = split(transform).patches(given, np.empty((SAMPLES, 0)))
         found = patch.final_maps()["t1"].maps.where(voxel)
         weight = (whole - whole.amin((2, 3, 4), keepdim=True))[:, 0].double() ** 4
         grids = torch.meshgrid(*[torch.arange(float(n)) for n in whole.shape[2:]], indexing="ij")

@@ -1,4 +1,4 @@
-"""Histories: applied again, written down, checked when read, and small."""
+"""Histories: replay, serialization, validation and size."""
 
 import copy
 import json
@@ -17,7 +17,6 @@ from tests.robustness.records import WRITABLE
 from tests.volumes import subject
 from torchio_gpu.transforms import naming
 from torchio_gpu.transforms.base import Transform
-from torchio_gpu.transforms.history import _subclasses
 from torchio_gpu.transforms.parameters.params import Params
 from torchio_gpu.transforms.pipeline import points
 
@@ -30,7 +29,7 @@ def records(name):
 
 
 @pytest.mark.parametrize("name", WRITABLE)
-def test_an_entry_is_applied_written_down_and_shown(name):
+def test_records_can_be_applied_serialized_and_printed(name):
     s = subject()
     for record in records(name)[:1]:
         assert record.transform.name in repr(record)
@@ -43,14 +42,14 @@ def test_an_entry_is_applied_written_down_and_shown(name):
                 assert torch.equal(again.t1.data, expected.t1.data)
 
 
-def test_entries_of_given_transforms_show_their_arguments():
+def test_records_of_deterministic_transforms_show_their_arguments():
     s = tio.Pad((4, 4, 1, 0, 3, 3))(subject())
     assert repr(s.history) == "[Pad(padding=(4, 4, 1, 0, 3, 3))]"
     batch = tio.Pad((4, 4, 1, 0, 3, 3))(tio.SubjectsBatch.from_subjects([subject()] * 2))
     assert repr(batch.history) == f"[{s.history!r}, {s.history!r}]"
 
 
-def holders():
+def with_reference():
     large = torch.rand(1, 40, 40, 40)
     return {
         "Resample": lambda: tio.Resample(tio.ScalarImage(large)),
@@ -59,14 +58,14 @@ def holders():
 
 
 @pytest.mark.parametrize("name", ["Resample", "ToReferenceSpace"])
-def test_histories_hold_grids_and_no_volumes(name):
-    out = holders()[name]()(tio.ScalarImage(torch.rand(1, 40, 40, 40)))
-    s = holders()[name]()(tio.Subject(t1=tio.ScalarImage(torch.rand(1, 40, 40, 40))))
+def test_histories_store_grids_and_not_volumes(name):
+    out = with_reference()[name]()(tio.ScalarImage(torch.rand(1, 40, 40, 40)))
+    s = with_reference()[name]()(tio.Subject(t1=tio.ScalarImage(torch.rand(1, 40, 40, 40))))
     assert out.spatial_shape == (40, 40, 40)
     assert len(pickle.dumps(s.history)) < 20_000
 
 
-def test_damaged_records_raise_a_sentence():
+def test_damaged_records_are_refused_or_read():
     robustness.prepare()
     found = Counter(robustness.run(number, seed=0)[0] for number in range(1500))
     assert set(found) == {"refused", "read", "read: does not fit"}
@@ -75,7 +74,7 @@ def test_damaged_records_raise_a_sentence():
 
 
 def set_at(record, value, *keys):
-    """A copy of a record with one of its parameters replaced."""
+    """Return a copy of a record with one parameter replaced."""
     record = copy.deepcopy(record)
     part = record["params"]
     for key in keys[:-1]:
@@ -85,7 +84,7 @@ def set_at(record, value, *keys):
 
 
 NOISE, PAD, AFFINE = tio.RandomNoise(), tio.Pad(2), tio.RandomAffineElasticDeformation()
-DAMAGES = [
+INVALID_PARAMETERS = [
     (NOISE, None, ("std",), "std must be a list of numbers, got None"),
     (NOISE, 3, ("std",), "std must be a list of numbers, got 3"),
     (NOISE, [-1], ("mean",), r"mean must be of shape \(B, M\), with M=1.* got \(1,\)"),
@@ -108,43 +107,49 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("transform", "value", "keys", "message"), DAMAGES)
-def test_parameters_are_held_against_what_their_class_declares(transform, value, keys, message):
+@pytest.mark.parametrize(("transform", "value", "keys", "message"), INVALID_PARAMETERS)
+def test_parameters_are_checked_against_annotations(transform, value, keys, message):
     record = transform(tio.Subject(t1=subject().t1)).history[0].to_dict()
     tio.from_dict(record)
     with pytest.raises(ValueError, match=message):
         tio.from_dict(set_at(record, value, *keys))
 
 
-def test_all_arrays_of_parameters_declare_their_axes():
-    for cls in _subclasses(Params):
+def subclasses(cls):
+    for each in cls.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def test_all_array_fields_of_parameters_declare_their_axes():
+    for cls in subclasses(Params):
         if cls.__module__.startswith("torchio_gpu"):
             for name, hint in get_type_hints(cls, include_extras=True).items():
                 plain = name == "neutral" or hint in (bool, str)
                 assert plain or get_origin(hint) is Annotated or issubclass(hint, Params), name
 
 
-class Foreign(tio.RandomNoise):
-    """A class that a user might have."""
+class UserDefined(tio.RandomNoise):
+    """User-defined transform."""
 
 
-def test_only_classes_of_the_library_or_allowed_ones_are_named():
-    record = Foreign()(subject()).history[0].to_dict()
-    with pytest.raises(ValueError, match="unknown 'Foreign'"):
+def test_only_library_classes_and_allowed_classes_are_loaded():
+    record = UserDefined()(subject()).history[0].to_dict()
+    with pytest.raises(ValueError, match="unknown 'UserDefined'"):
         tio.from_dict(record)
-    assert type(tio.from_dict(record, allow=[Foreign]).transform) is Foreign
-    assert type(tio.from_dict(record, allow=Foreign).transform) is Foreign
+    assert type(tio.from_dict(record, allow=[UserDefined]).transform) is UserDefined
+    assert type(tio.from_dict(record, allow=UserDefined).transform) is UserDefined
 
 
 class Scheduled(tio.RandomNoise):
-    """A class of others with an argument of its own."""
+    """User-defined transform with an argument of its own."""
 
     def __init__(self, alpha, **kwargs):
         super().__init__(**kwargs)
         self.alpha = alpha
 
 
-def test_arguments_of_others_classes_may_be_changed():
+def test_arguments_of_user_defined_classes_may_be_changed():
     transform = Scheduled(3)
     transform.alpha = 4
     assert transform.alpha == 4
@@ -152,14 +157,14 @@ def test_arguments_of_others_classes_may_be_changed():
         transform.std = 1
 
 
-class TestPlaces:
-    """What was added after a motion is undone only where the others were."""
+class TestImagesAddedLater:
+    """An image added after a motion is inverted only if it lies in the space of the others."""
 
     def moved(self):
         torch.manual_seed(0)
         return tio.RandomAffine(degrees=20, translation=5)(subject())
 
-    def test_an_image_that_lies_elsewhere_is_warned_of(self):
+    def test_an_image_in_another_space_raises_a_warning(self):
         out = self.moved()
         out.add_image(tio.LabelMap(out.seg.data), "prediction")  # identity
         with pytest.warns(RuntimeWarning, match=r"'prediction' was added .* lies elsewhere"):
@@ -170,7 +175,7 @@ class TestPlaces:
         with pytest.warns(RuntimeWarning, match=r"'prediction' was added .* lies elsewhere"):
             again(out)
 
-    def test_one_that_lies_there_is_not_even_of_another_spacing(self):
+    def test_an_image_in_the_same_space_raises_no_warning(self):
         out = self.moved()
         out.add_image(tio.LabelMap(out.seg.data, affine=out.seg.affine), "prediction")
         coarse = tio.Resample(4)(tio.LabelMap(out.seg.data, affine=out.seg.affine))
@@ -182,7 +187,7 @@ class TestPlaces:
     "make", ["Affine", "RandomAffine", "RandomElasticDeformation", "RandomFlip"]
 )
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
-def test_landmarks_that_stay_are_warned_of_once(make, kind, monkeypatch):
+def test_landmarks_that_are_not_moved_raise_one_warning(make, kind, monkeypatch):
     monkeypatch.setattr(points, "_WARNED", set())
     s = subject()
     s["landmarks"], s["vector"] = kind((5, 3)), kind((3,))
@@ -230,7 +235,7 @@ GIVEN = {
 @pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 @pytest.mark.parametrize("kind", ["numpy", "float64", "float32"])
 @pytest.mark.parametrize("name", GIVEN)
-def test_what_was_applied_does_not_change_with_the_array_that_was_given(name, kind):
+def test_histories_do_not_change_with_the_given_array(name, kind):
     values = np.random.RandomState(1).uniform(1, 2, (5, 75))
     given = values if kind == "numpy" else torch.tensor(values, dtype=getattr(torch, kind))
     transform, s = GIVEN[name](given), subject()
@@ -241,7 +246,7 @@ def test_what_was_applied_does_not_change_with_the_array_that_was_given(name, ki
     assert torch.equal(transform(s).t1.data, out.t1.data)
 
 
-def test_steps_that_were_not_fused_are_replayed_one_by_one():
+def test_unfused_steps_are_replayed_unfused():
     a = tio.Affine(1, (10, 0, 0), (1, 0, 0))
     b = tio.Affine(1, (-10, 0, 0), (0, 1, 0))
     s = subject()

@@ -1,4 +1,4 @@
-"""Labels to image: which labels, which image, in batches and pipelines."""
+"""Labels to image: used labels, background image, batches and pipelines."""
 
 from typing import ClassVar
 
@@ -8,34 +8,27 @@ import torch
 import torchio
 
 import torchio_gpu as tio
-from tests.volumes import oblique_affine, subject
+from tests.volumes import batch_of, oblique_affine, subject
 
 
-def labelled(seed=0, top=4, shape=(20, 18, 16), dtype=torch.uint8):
+def labelled_subject(seed=0, top=4, shape=(20, 18, 16), dtype=torch.uint8):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, top, (1, *shape), generator=generator).to(dtype)
     return tio.Subject(seg=tio.LabelMap(labels, affine=oblique_affine()))
 
 
-def batch_of(subjects, seeds=None):
-    batch = tio.SubjectsBatch.from_subjects(subjects)
-    if seeds is not None:
-        batch.streams = tio.random.Streams(np.array(seeds))
-    return batch
-
-
-def means(image, labels, values=range(4)):
+def means_per_label(image, labels, values=range(4)):
     return [image[labels == v].mean().item() for v in values]
 
 
-def test_a_new_image_stands_where_its_labels_do():
-    s = labelled()
+def test_a_new_image_has_the_space_of_its_labels():
+    s = labelled_subject()
     out = tio.LabelsToImage("seg", [1, 5, 3, 8], [0.1] * 4)(s)
     made = out.image_from_labels
     assert type(made) is tio.ScalarImage
     assert made.data.dtype == torch.float32
     np.testing.assert_array_equal(made.affine, s.seg.affine)
-    assert means(made.data, s.seg.data) == pytest.approx([1, 5, 3, 8], abs=0.02)
+    assert means_per_label(made.data, s.seg.data) == pytest.approx([1, 5, 3, 8], abs=0.02)
     assert torch.equal(out.seg.data, s.seg.data)
     assert "image_from_labels" not in s
     again = out.get_composed_history()(s)
@@ -43,7 +36,7 @@ def test_a_new_image_stands_where_its_labels_do():
 
 
 def test_agrees_with_torchio_without_noise():
-    s = labelled()
+    s = labelled_subject()
     theirs = torchio.Subject(seg=torchio.LabelMap(tensor=s.seg.data, affine=s.seg.affine))
     mean, std = [1.0, 5.0, 3.0, 8.0], [0.0] * 4
     for options in ({}, {"ignore_background": True}):
@@ -52,20 +45,20 @@ def test_agrees_with_torchio_without_noise():
         assert torch.equal(out.image_from_labels.data, expected.image_from_labels.data)
 
 
-def test_an_existing_image_shows_through():
-    s = labelled()
+def test_an_existing_image_is_the_background():
+    s = labelled_subject()
     t1 = tio.ScalarImage(torch.full(s.seg.shape, 100, dtype=torch.int16), affine=s.seg.affine)
     s = tio.Subject(t1=t1, seg=s.seg)
     out = tio.LabelsToImage("seg", [1, 2], [0, 0], image_key="t1", used_labels=[3, 1])(s).t1.data
-    assert means(out, s.seg.data) == [100, 2, 100, 1]
+    assert means_per_label(out, s.seg.data) == [100, 2, 100, 1]
     out = tio.LabelsToImage("seg", [1, 2, 3, 4], [0] * 4, "t1", ignore_background=True)(s).t1.data
-    assert means(out, s.seg.data) == [100, 2, 3, 4]
+    assert means_per_label(out, s.seg.data) == [100, 2, 3, 4]
     assert out.dtype == torch.float32
 
 
 def test_random_contrast_is_a_function_of_seed_and_label():
-    few = tio.Subject(seg=tio.LabelMap((labelled().seg.data == 2).byte() * 2))
-    many = tio.Subject(seg=tio.LabelMap(labelled().seg.data))
+    few = tio.Subject(seg=tio.LabelMap((labelled_subject().seg.data == 2).byte() * 2))
+    many = tio.Subject(seg=tio.LabelMap(labelled_subject().seg.data))
     transform = tio.RandomLabelsToImage(default_std=0)
     one = transform(batch_of([few], [5])).image_from_labels.data[0]
     two = transform(batch_of([many], [5])).image_from_labels.data[0]
@@ -74,20 +67,20 @@ def test_random_contrast_is_a_function_of_seed_and_label():
         assert len(found) == 1
 
 
-def test_row_is_item_and_samples_differ():
-    subjects = [labelled(n) for n in range(3)]
+def test_batch_equals_single_samples_which_differ():
+    subjects = [labelled_subject(n) for n in range(3)]
     transform = tio.RandomLabelsToImage()
     together = transform(batch_of(subjects, [1, 2, 3])).image_from_labels.data
     for n in range(3):
         alone = transform(batch_of(subjects[n : n + 1], [n + 1])).image_from_labels.data[0]
         assert torch.equal(alone, together[n])
-    contrast = [means(together[n], subjects[n].seg.data) for n in range(3)]
+    contrast = [means_per_label(together[n], subjects[n].seg.data) for n in range(3)]
     assert all(0 < m < 1 for sample in contrast for m in sample)
     assert len({round(sample[0], 3) for sample in contrast}) == 3
 
 
 def test_ranges_of_each_label():
-    batch = batch_of([labelled(top=3)] * 500)
+    batch = batch_of([labelled_subject(top=3)] * 500)
     drawn = tio.RandomLabelsToImage(
         "seg", mean=[0, (5, 6), (-2, -1)], std=[1, (0, 1), 2]
     ).sample_params(batch)
@@ -119,7 +112,7 @@ def test_shares_of_labels():
 
 
 def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
-    subjects = [labelled(n) for n in range(40)]
+    subjects = [labelled_subject(n) for n in range(40)]
     out = tio.RandomLabelsToImage(p=0.5)(batch_of(subjects))
     assert out.image_from_labels.data.shape == (40, 1, 20, 18, 16)
     made = [out.history[n][0].params.made.item() for n in range(40)]
@@ -133,8 +126,8 @@ def test_samples_left_out_have_an_empty_image_and_a_record_of_it():
     assert not never.history[0][0].params.made
 
 
-def test_an_image_takes_the_place_of_none_and_of_nothing_else():
-    s = tio.Subject(seg=labelled().seg, t1=None, age=4)
+def test_a_new_image_may_replace_none_but_no_other_value():
+    s = tio.Subject(seg=labelled_subject().seg, t1=None, age=4)
     assert tio.RandomLabelsToImage(image_key="t1")(s).t1.shape == s.seg.shape
     with pytest.raises(ValueError, match="must create an image of a new name, the subject has a"):
         tio.RandomLabelsToImage(image_key="age")(s)
@@ -142,8 +135,8 @@ def test_an_image_takes_the_place_of_none_and_of_nothing_else():
         tio.RandomLabelsToImage()(s.seg)
 
 
-def test_an_existing_image_must_fit():
-    s = labelled()
+def test_an_existing_image_must_match_the_labels():
+    s = labelled_subject()
     elsewhere = tio.Subject(t1=tio.ScalarImage(torch.zeros(s.seg.shape)), seg=s.seg)
     channels = torch.zeros(3, *s.seg.spatial_shape)
     many = tio.Subject(t1=tio.ScalarImage(channels, affine=s.seg.affine), seg=s.seg)
@@ -169,21 +162,21 @@ def test_large_and_negative_labels():
     assert out.image_from_labels.data.flatten().tolist() == [1, 1, 0, 1]
 
 
-def test_what_comes_later_in_a_pipeline_sees_the_image():
+def test_later_steps_transform_the_new_image():
     pipeline = tio.Compose([
         tio.RandomAffine(), tio.RandomLabelsToImage(), tio.RandomBiasField(), tio.RandomBlur(),
     ])  # fmt: skip
     torch.manual_seed(1)
-    out = pipeline(labelled())
+    out = pipeline(labelled_subject())
     assert [record.names for record in out.history] == [
         ("seg",), ("image_from_labels",), ("image_from_labels",), ("image_from_labels",),
     ]  # fmt: skip
-    only = tio.Compose(pipeline.transforms, include=["seg"])(labelled())
+    only = tio.Compose(pipeline.transforms, include=["seg"])(labelled_subject())
     assert "image_from_labels" not in only
 
 
-def test_dicts_and_datasets_get_the_image_in_their_own_form():
-    labels = labelled().seg.data
+def test_dicts_and_datasets_receive_the_image():
+    labels = labelled_subject().seg.data
     out = tio.RandomLabelsToImage(image_key="t1", label_keys=["seg"])({"seg": labels, "age": 4})
     assert out["t1"].shape == labels.shape
     assert out["age"] == 4
@@ -191,7 +184,7 @@ def test_dicts_and_datasets_get_the_image_in_their_own_form():
         tio.RandomLabelsToImage()(labels)
 
 
-def test_given_labels_need_no_look_at_the_voxels():
+def test_given_labels_run_on_the_meta_device():
     data = torch.empty(2, 1, 6, 6, 6, device="meta", dtype=torch.uint8)
     batch = tio.SubjectsBatch({"seg": tio.ImagesBatch(data, kind="label")})
     for transform in (
@@ -201,8 +194,8 @@ def test_given_labels_need_no_look_at_the_voxels():
         assert transform(batch).image_from_labels.data.device.type == "meta"
 
 
-def test_it_pickles_and_is_written_down():
-    s = labelled()
+def test_pickling_and_serialization():
+    s = labelled_subject()
     out = tio.RandomLabelsToImage(used_labels=[1, 2], p=1)(s)
     record = out.get_composed_history()[0].to_dict()
     again = tio.from_dict(record)(s)
@@ -210,7 +203,7 @@ def test_it_pickles_and_is_written_down():
 
 
 def test_gradients_reach_the_parameters():
-    s = labelled(shape=(3, 4, 3))
+    s = labelled_subject(shape=(3, 4, 3))
     mean, std = (torch.rand(4, dtype=torch.float64, requires_grad=True) for _ in range(2))
 
     def run(m, s_):
@@ -261,7 +254,7 @@ def test_a_missing_label_map_is_named():
 
 
 class TestShares:
-    """Partial volumes without an image to show through: what is missing counts as 0."""
+    """Partial volumes without a background; missing shares count as 0."""
 
     MEANS: ClassVar = {"mean": [10.0, 100.0], "std": [0.0, 0.0]}
     SHARES = torch.tensor([[1, 0.75, 0.25, 0], [0, 0.25, 0.15, 0.1]]).view(2, 1, 1, 4)
@@ -274,7 +267,7 @@ class TestShares:
         out = self.image(self.SHARES).image_from_labels.data.flatten()
         assert out.tolist() == pytest.approx([10, 32.5, 17.5, 10])
 
-    def test_of_several_samples_of_which_some_are_left_out(self):
+    def test_of_several_samples_if_some_are_skipped(self):
         batch = tio.SubjectsBatch.from_subjects([tio.Subject(seg=tio.LabelMap(self.SHARES))] * 8)
         out = tio.LabelsToImage("seg", **self.MEANS, p=0.5)(batch).image_from_labels.data
         sums = {round(each.sum().item(), 3) for each in out}
@@ -289,22 +282,22 @@ class TestShares:
         )
         assert out.image_from_labels.data.flatten().tolist() == pytest.approx([9, 7.5, 2.5, 1])
 
-    def test_an_image_shows_through_where_less_than_half_is_known(self):
+    def test_the_background_is_used_where_labels_sum_to_less_than_half(self):
         below = tio.ScalarImage(torch.full((1, 1, 1, 4), 7.0))
         subject = tio.Subject(seg=tio.LabelMap(self.SHARES), image_from_labels=below)
         out = tio.LabelsToImage("seg", **self.MEANS)(subject).image_from_labels.data.flatten()
         assert out.tolist() == pytest.approx([10, 32.5, 7, 7])
 
     @pytest.mark.parametrize("odd", [float("nan"), 1.0000001, -1e-9, 1.1])
-    def test_a_share_that_is_no_number_or_just_outside_is_a_share_all_the_same(self, odd):
+    def test_nan_and_out_of_range_shares_are_kept(self, odd):
         shares = torch.tensor([odd, 0.75, 0.25, 0.1]).view(1, 1, 1, 4)
         made = tio.LabelsToImage("seg", mean=[10, 100], std=[0, 0])
         out = made(tio.Subject(seg=tio.LabelMap(shares))).image_from_labels.data.flatten()
         torch.testing.assert_close(out, 10 * shares.flatten(), equal_nan=True)
 
     @pytest.mark.parametrize("background", [False, True])
-    def test_a_sample_does_not_depend_on_what_others_hold(self, background):
-        """Shares in one sample, and labels that are stored as floats in another."""
+    def test_a_sample_does_not_depend_on_other_samples(self, background):
+        """One sample has shares, and another one labels stored as floats."""
         maps = [[1.0, 1, 0, 0], [0.9, 0.75, 0.25, 0.1], [0, 0, 0, 0], [0, 1, 0.5, 0]]
         subjects = []
         for n, each in enumerate(maps):

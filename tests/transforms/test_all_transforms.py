@@ -1,4 +1,4 @@
-"""What holds for every transform: a new one is one line in TRANSFORMS."""
+"""Properties of all transforms; a new transform is one line in TRANSFORMS."""
 
 import copy
 import inspect
@@ -13,7 +13,7 @@ import torch
 import torchio_gpu as tio
 from benchmarks import waits
 from tests.close import assert_close
-from tests.volumes import oblique_affine, smooth, subject
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.base import Transform
 from torchio_gpu.transforms.compose import Composition
 
@@ -118,7 +118,7 @@ def square(x):
     return x * x
 
 
-def unlisted():
+def transforms_without_arguments():
     """Return transforms that can be made without arguments and have no entry above."""
     known = {name.partition(",")[0] for name in (*TRANSFORMS, *REGRIDS)} | NOT_CALLED_ALONE
     found = {}
@@ -133,11 +133,11 @@ def unlisted():
     return found
 
 
-TRANSFORMS |= unlisted()
+TRANSFORMS |= transforms_without_arguments()
 
 
 def pytest_generate_tests(metafunc):
-    """Tests marked ``same_grid`` are about transforms that keep where voxels lie."""
+    """Parametrize by transforms; ``same_grid`` selects those that keep the grid."""
     if "make" in metafunc.fixturenames:
         same = metafunc.definition.get_closest_marker("same_grid")
         known = TRANSFORMS if same else {**TRANSFORMS, **REGRIDS}
@@ -152,18 +152,11 @@ def _no_folding_warnings():
         yield
 
 
-def voxels(batch):
+def voxels_of(batch):
     return {name: images.data for name, images in batch.images.items()}
 
 
-def batch_of(subjects, seeds=None):
-    batch = tio.SubjectsBatch.from_subjects(subjects)
-    if seeds is not None:
-        batch.streams = tio.random.Streams(np.array(seeds))
-    return batch
-
-
-def test_no_transform_is_missing_here():
+def test_all_public_transforms_are_tested():
     public = {
         name for name in tio.transforms.__all__
         if isinstance(getattr(tio, name), type) and issubclass(getattr(tio, name), Transform)
@@ -173,19 +166,21 @@ def test_no_transform_is_missing_here():
     assert public - tested - NOT_CALLED_ALONE - kinds == set()
 
 
-def test_row_is_item(make):
+def test_batch_equals_single_samples(make):
     """The same seed gives the same sample: alone, in a batch, in any order."""
     transform = make()
     subjects = [subject(seed=n) for n in range(3)]
     seeds = [11, -22, 33]
-    together = voxels(transform(batch_of(subjects, seeds)))
-    turned = voxels(transform(batch_of(subjects[::-1], seeds[::-1])))
+    together = voxels_of(transform(batch_of(subjects, seeds)))
+    reversed_order = voxels_of(transform(batch_of(subjects[::-1], seeds[::-1])))
     for n in range(3):
-        alone = voxels(transform(batch_of(subjects[n : n + 1], seeds[n : n + 1])))
+        alone = voxels_of(transform(batch_of(subjects[n : n + 1], seeds[n : n + 1])))
         for name in ("t1", "seg"):
             assert_close(alone[name][0], together[name][n], share=2e-6,
                          reason="matrix products may round by batch size")  # fmt: skip
-            assert_close(turned[name][2 - n], together[name][n], share=2e-6, reason="as above")
+            assert_close(
+                reversed_order[name][2 - n], together[name][n], share=2e-6, reason="as above"
+            )
     changed = [not torch.equal(together["t1"][n], subjects[n].t1.data) for n in range(3)]
     assert any(changed)
 
@@ -194,9 +189,9 @@ def test_samples_are_independent(make):
     """Changing the voxels of one sample changes no other, bit for bit."""
     transform = make()
     subjects = [subject(seed=n) for n in range(3)]
-    first = voxels(transform(batch_of(subjects, [1, 2, 3])))["t1"]
+    first = voxels_of(transform(batch_of(subjects, [1, 2, 3])))["t1"]
     subjects[1] = subject(seed=9)
-    second = voxels(transform(batch_of(subjects, [1, 2, 3])))["t1"]
+    second = voxels_of(transform(batch_of(subjects, [1, 2, 3])))["t1"]
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[2], second[2])
     assert not torch.equal(first[1], second[1])
@@ -228,7 +223,7 @@ def test_same_type_comes_out(make):
 
 
 @pytest.mark.same_grid
-def test_foreign_images(make):
+def test_images_of_other_libraries(make):
     import nibabel as nib
     import PIL.Image
     import SimpleITK as sitk
@@ -305,7 +300,7 @@ def test_p_zero_is_the_identity_and_p_decides_per_sample(make):
     out = make(p=0)(batch_of(subjects))
     original = batch_of(subjects)
     for name in ("t1", "seg"):
-        assert torch.equal(voxels(out)[name], voxels(original)[name])
+        assert torch.equal(voxels_of(out)[name], voxels_of(original)[name])
     assert out.records == []
     half = make(p=0.5)(batch_of(subjects))
     same = (half.t1.data == original.t1.data).flatten(1).all(1)
@@ -331,7 +326,7 @@ def test_include_and_exclude(make):
         make(include="a")
 
 
-def test_keep(make):
+def test_keep_copies_the_image(make):
     s = subject()
     out = make(keep={"t1": "before"})(s)
     assert torch.equal(out.before.data, s.t1.data)
@@ -362,7 +357,7 @@ def test_dtypes(make, dtype):
 
 
 @pytest.mark.parametrize("layout", ["permuted", "cropped", "strided", "expanded", "channels last"])
-def test_any_layout_of_the_memory(make, layout):
+def test_any_memory_layout(make, layout):
     x = smooth((2, 2, 10, 9, 8)).float()
     y = {
         "permuted": x.permute(4, 2, 0, 1, 3).contiguous().permute(2, 3, 1, 4, 0),
@@ -372,9 +367,9 @@ def test_any_layout_of_the_memory(make, layout):
         "channels last": x.contiguous(memory_format=torch.channels_last_3d),
     }[layout]
     outs = []
-    for voxels in (y, y.contiguous()):
+    for voxels_of in (y, y.contiguous()):
         torch.manual_seed(1)
-        outs.append(make()(voxels))
+        outs.append(make()(voxels_of))
     assert_close(*outs, share=2e-6, reason="sums may be taken in another order")
 
 
@@ -392,7 +387,7 @@ def test_small_and_flat_volumes(make, shape):
 
 
 @pytest.mark.same_grid
-def test_runs_without_looking_at_voxels(make):
+def test_runs_on_the_meta_device(make):
     """On the meta device every look at a value raises: no such look means no wait on a GPU."""
     data = torch.empty(4, 1, 8, 9, 10, device="meta")
     labels = torch.empty(4, 1, 8, 9, 10, device="meta", dtype=torch.uint8)
@@ -405,7 +400,7 @@ def test_runs_without_looking_at_voxels(make):
     assert out.seg.data.dtype == torch.uint8
 
 
-def test_kernels_without_waiting_and_as_plain_torch(make, gpu_like):
+def test_kernels_agree_with_plain_torch_without_synchronizing(make, gpu_like):
     subjects = [subject((6, 8, 9), seed=n) for n in range(2)]
     with tio.backend("reference"):
         expected = make()(batch_of(subjects, [1, 2]))
@@ -500,8 +495,8 @@ def test_inverse_undoes(make):
     assert after <= 0.6 * before
 
 
-def test_gives_the_same_numbers_in_any_thread(make):
-    """Transforms hold no state that a call changes."""
+def test_result_does_not_depend_on_the_thread(make):
+    """Calls do not change the state of a transform."""
     from concurrent.futures import ThreadPoolExecutor
 
     transform = make()
@@ -518,20 +513,20 @@ def test_gives_the_same_numbers_in_any_thread(make):
 
 @pytest.mark.same_grid
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
-def test_the_type_of_voxels_does_not_depend_on_a_coin(make, p):
+def test_the_dtype_does_not_depend_on_random_decisions(make, p):
     x = torch.randint(0, 9, (3, 1, 6, 6, 6), dtype=torch.int16)
     types = {make(p=p)(x[n]).dtype for n in range(3)} | {make(p=p)(x).dtype}
     assert len(types) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
-def test_unsigned_integers_are_computed_with_as_larger_ones(make, dtype):
+def test_unsigned_integers_are_computed_in_a_wider_type(make, dtype):
     x = torch.arange(8 * 27).view(1, 6, 6, 6).to(dtype)
     assert torch.isfinite(make()(x).double()).all()
     assert tio.LabelMap(x).data.tolist() == x.tolist()
 
 
-def test_half_precision_regions_do_not_touch_coordinates(make):
+def test_autocast_does_not_change_the_result(make):
     """Inside autocast, as in a training step, results are those outside."""
     x = smooth((2, 1, 24, 24, 24)).float()
     torch.manual_seed(4)
@@ -542,7 +537,7 @@ def test_half_precision_regions_do_not_touch_coordinates(make):
     assert torch.equal(out, expected)
 
 
-def test_what_is_changed_later_counts(make):
+def test_attributes_changed_after_construction_take_effect(make):
     transform = make()
     x = torch.rand(1, 6, 6, 6)
     transform(x)
@@ -560,7 +555,7 @@ def test_a_record_can_be_replayed_where_images_are_missing(make):
         assert torch.equal(result, again(s).seg.data)
 
 
-def test_given_parameters_are_applied_to_the_chosen_images(make):
+def test_given_parameters_apply_to_the_included_images(make):
     transform = make(include=["a"])
     if isinstance(transform, Composition):
         return  # which has no parameters of its own

@@ -1,4 +1,4 @@
-"""Files that were cut off, in formats whose readers return voxels all the same."""
+"""Truncated files, in formats whose readers return voxels nevertheless."""
 
 import io as streams
 import struct
@@ -18,23 +18,23 @@ STACKS = [".tif", ".tiff", ".lsm", ".gipl", ".gipl.gz", ".vtk", ".mrc"]
 PICTURES = [".bmp", ".jpg", ".jpeg", ".png", ".jp2", ".tif"]
 
 
-def whole(folder, suffix, stored=np.uint8):
-    """A file of several slices, or of one in a format for pictures, and its voxels."""
+def complete_file(folder, suffix, stored=np.uint8):
+    """Write a file of several slices, or of one for 2D formats; its path and voxels."""
     path = folder / f"s{suffix}"
     array = VOXELS if suffix in STACKS else VOXELS[0]
     sitk.WriteImage(sitk.GetImageFromArray(array.astype(stored)), str(path))
     return path, io.read(path)[0]
 
 
-def cuts(content):
+def truncations(content):
     yield from (content[: len(content) * part // 8] for part in range(1, 8))
     yield content[:-1]
 
 
 @pytest.mark.parametrize("suffix", [*STACKS, *PICTURES])
-def test_a_file_that_was_cut_off_is_an_error(tmp_path, suffix):
-    path, _ = whole(tmp_path, suffix)
-    for content in cuts(path.read_bytes()):
+def test_truncated_files_are_refused(tmp_path, suffix):
+    path, _ = complete_file(tmp_path, suffix)
+    for content in truncations(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(OSError, match=rf"s\{suffix}' should ") as caught:
             tio.ScalarImage(path).load()
@@ -43,7 +43,7 @@ def test_a_file_that_was_cut_off_is_an_error(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", [".gipl", ".vtk", ".mrc", ".tif"])
 @pytest.mark.parametrize("stored", [np.int16, np.float32])
-def test_wider_voxels_that_were_cut_off(tmp_path, suffix, stored):
+def test_truncated_files_of_wider_voxels_are_refused(tmp_path, suffix, stored):
     path = tmp_path / f"x{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(VOXELS.astype(stored)), str(path))
     np.testing.assert_array_equal(io.read(path)[0][0].numpy(), VOXELS.T)
@@ -53,7 +53,7 @@ def test_wider_voxels_that_were_cut_off(tmp_path, suffix, stored):
 
 
 @pytest.mark.parametrize("suffix", [".vtk", ".mrc"])
-def test_colours_that_were_cut_off(tmp_path, suffix):
+def test_truncated_colour_images_are_refused(tmp_path, suffix):
     array = np.stack([VOXELS, VOXELS + 1, VOXELS + 2], axis=-1)
     path = tmp_path / f"x{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(array, isVector=True), str(path))
@@ -63,7 +63,7 @@ def test_colours_that_were_cut_off(tmp_path, suffix):
         io.read(path)
 
 
-def test_text_that_was_cut_off(tmp_path):
+def test_truncated_text_files_are_refused(tmp_path):
     head = (
         "# vtk DataFile Version 3.0\nx\nASCII\nDATASET STRUCTURED_POINTS\nDIMENSIONS 14 13 12\n"
         "SPACING 1 1 1\nORIGIN 0 0 0\nPOINT_DATA 2184\nSCALARS x short 1\nLOOKUP_TABLE default\n"
@@ -81,14 +81,14 @@ def test_text_that_was_cut_off(tmp_path):
 
 @pytest.mark.parametrize("tail", [b"\0" * 9, b"of a camera"])
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".tif", ".gipl", ".vtk", ".mrc"])
-def test_bytes_after_the_image_do_not_matter(tmp_path, suffix, tail):
-    path, voxels = whole(tmp_path, suffix)
+def test_bytes_after_the_image_are_ignored(tmp_path, suffix, tail):
+    path, voxels = complete_file(tmp_path, suffix)
     path.write_bytes(path.read_bytes() + tail)
     assert torch.equal(io.read(path)[0], voxels)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_with_a_smaller_one_inside(tmp_path, progressive):
+def test_truncated_jpeg_with_a_thumbnail_is_refused(tmp_path, progressive):
     picture = PIL.Image.fromarray(np.kron(VOXELS[0], np.ones((9, 9), np.uint8)))
     inside = streams.BytesIO()
     picture.resize((8, 8)).save(inside, "jpeg")
@@ -96,19 +96,19 @@ def test_a_jpeg_with_a_smaller_one_inside(tmp_path, progressive):
     path = tmp_path / "x.jpg"
     picture.save(path, "jpeg", exif=exif, progressive=progressive, restart_marker_rows=1)
     assert io.read(path)[0].shape == (1, 126, 117, 1)
-    for content in cuts(path.read_bytes()):
+    for content in truncations(path.read_bytes()):
         path.write_bytes(content)
         with pytest.raises(OSError, match=r"x\.jpg'"):
             io.read(path)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "packbits"])
-def test_stacks_of_other_programs(tmp_path, compression):
+def test_truncated_tiff_stacks_of_pillow_are_refused(tmp_path, compression):
     first, *others = (PIL.Image.fromarray(one) for one in VOXELS)
     path = tmp_path / "x.tif"
     first.save(path, save_all=True, append_images=others, compression=compression)
     np.testing.assert_array_equal(io.read(path)[0][0].numpy(), VOXELS.T)
-    *contents, _ = cuts(path.read_bytes())  # the last byte may be padding
+    *contents, _ = truncations(path.read_bytes())  # the last byte may be padding
     for content in contents:
         path.write_bytes(content)
         with pytest.raises(OSError, match=r"x\.tif'"):
@@ -116,7 +116,7 @@ def test_stacks_of_other_programs(tmp_path, compression):
 
 
 def tiff(order, big, link=None, more=()):
-    """A stack of two pages by hand, whose last directory points to `link`."""
+    """Return the bytes of a two-page TIFF whose last directory points to `link`."""
     head, entry, word = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     content = bytearray({"<": b"II", ">": b"MM"}[order])
     content += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 0) if big else (42, 0)))
@@ -138,11 +138,11 @@ def tiff(order, big, link=None, more=()):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("big", [False, True])
-def test_chains_of_pages(tmp_path, order, big):
+def test_chains_of_tiff_pages_are_checked(tmp_path, order, big):
     path = tmp_path / "x.tif"
     path.write_bytes(tiff(order, big))
     np.testing.assert_array_equal(io.read(path)[0][0].numpy(), VOXELS[:2].T)
-    for content in cuts(tiff(order, big)):
+    for content in truncations(tiff(order, big)):
         path.write_bytes(content)
         with pytest.raises(OSError, match=r"x\.tif'"):
             io.read_header(path)
@@ -155,7 +155,7 @@ def test_chains_of_pages(tmp_path, order, big):
         io.read_header(path)
 
 
-def test_microscopes_give_the_lengths_of_inflated_strips(tmp_path):
+def test_lsm_files_may_give_uncompressed_strip_lengths(tmp_path):
     longer, lzw, lsm = (279, 10**6), (259, 5), (34412, 0)
     for more in ([longer], [longer, lzw], [longer, lsm]):
         (tmp_path / "x.tif").write_bytes(tiff("<", False, more=more))

@@ -1,4 +1,4 @@
-"""Time steps, qforms and axes that survive files, images in memory and transforms."""
+"""Header fields: time steps, qforms and axes kept by files, images in memory and transforms."""
 
 import shutil
 
@@ -12,18 +12,18 @@ import torchio_gpu as tio
 from tests.data.test_readers import AFFINE, SAMPLES
 from torchio_gpu.data import io
 
-FILM = np.random.default_rng(0).integers(0, 99, (5, 6, 7, 8)).astype(np.int16)  # (T, K, J, I)
+SERIES = np.random.default_rng(0).integers(0, 99, (5, 6, 7, 8)).astype(np.int16)  # (T, K, J, I)
 FLIP = tio.Flip(axes=0)
 
 
-def film():
-    image = sitk.GetImageFromArray(FILM, isVector=False)
+def sitk_time_series():
+    image = sitk.GetImageFromArray(SERIES, isVector=False)
     image.SetSpacing((1, 1.2, 1.5, 2.5))
     image.SetOrigin((3, 4, 5, 6))
     return image
 
 
-def saved_step(image, path):
+def check_saved_time_step(image, path):
     image.save(path)
     header = nibabel.load(path).header
     assert header["pixdim"][4] == pytest.approx(2.5)
@@ -36,19 +36,19 @@ def saved_step(image, path):
 @pytest.mark.parametrize("name", ["x.mha", "x.mhd", "x.mgz", "x.mgh", "x.nii", "memory"])
 def test_time_steps_of_all_formats(tmp_path, name):
     if name == "memory":
-        source = film()
+        source = sitk_time_series()
     elif "mg" in name:
-        image = nibabel.freesurfer.MGHImage(FILM.T, AFFINE)
+        image = nibabel.freesurfer.MGHImage(SERIES.T, AFFINE)
         image.header.set_zooms((2, 2.5, 3, 2500))
         nibabel.save(image, source := tmp_path / name)
     else:
-        sitk.WriteImage(film(), str(source := tmp_path / name))
+        sitk.WriteImage(sitk_time_series(), str(source := tmp_path / name))
     image = tio.ScalarImage(source)
-    saved_step(image, tmp_path / "y.nii.gz")
-    saved_step(FLIP(image), tmp_path / "y.nii")
-    saved_step(image[1:4], tmp_path / "y.nii")
+    check_saved_time_step(image, tmp_path / "y.nii.gz")
+    check_saved_time_step(FLIP(image), tmp_path / "y.nii")
+    check_saved_time_step(image[1:4], tmp_path / "y.nii")
     again = tio.ScalarImage(tmp_path / "y.nii.gz")
-    assert torch.equal(again.data, torch.from_numpy(FILM.transpose(0, 3, 2, 1)))
+    assert torch.equal(again.data, torch.from_numpy(SERIES.transpose(0, 3, 2, 1)))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_time_steps_of_philips_and_afni(tmp_path, name, step):
     assert header.get_xyzt_units() == ("mm", "sec")
 
 
-def test_no_time_is_made_up(tmp_path):
-    nibabel.save(nibabel.freesurfer.MGHImage(FILM.T, AFFINE), tmp_path / "x.mgz")  # TR of 0
-    vectors = sitk.GetImageFromArray(FILM.transpose(1, 2, 3, 0), isVector=True)
+def test_unknown_time_steps_stay_unknown(tmp_path):
+    nibabel.save(nibabel.freesurfer.MGHImage(SERIES.T, AFFINE), tmp_path / "x.mgz")  # TR of 0
+    vectors = sitk.GetImageFromArray(SERIES.transpose(1, 2, 3, 0), isVector=True)
     for source in (tmp_path / "x.mgz", vectors, torch.zeros(5, 3, 3, 3)):
         tio.ScalarImage(source).save(tmp_path / "y.nii")
         header = nibabel.load(tmp_path / "y.nii").header
@@ -82,10 +82,10 @@ def test_no_time_is_made_up(tmp_path):
 # SimpleITK images of 2 to 4 axes
 
 
-def test_films_come_back_as_films():
-    given = film()
+def test_sitk_time_series_keep_their_geometry():
+    given = sitk_time_series()
     got = FLIP(given)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(got), FILM[..., ::-1])
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(got), SERIES[..., ::-1])
     assert got.GetSize() == given.GetSize()
     assert got.GetNumberOfComponentsPerPixel() == 1
     assert got.GetPixelID() == given.GetPixelID()
@@ -99,7 +99,7 @@ def test_films_come_back_as_films():
 
 @pytest.mark.parametrize("sizes", [(1, 6, 7, 8), (5, 1, 7, 8), (1, 5, 6, 7, 8), (5, 1, 6, 7, 8)])
 @pytest.mark.parametrize("vectors", [False, True])
-def test_axes_of_one_stay(sizes, vectors):
+def test_singleton_axes_are_kept(sizes, vectors):
     array = np.random.default_rng(0).integers(0, 99, (*sizes, 3)).astype(np.int16)
     if vectors and 5 in sizes[:-3]:
         return  # two axes of channels
@@ -112,7 +112,7 @@ def test_axes_of_one_stay(sizes, vectors):
 
 
 @pytest.mark.parametrize("vectors", [False, True])
-def test_flat_images_come_back_flat(vectors):
+def test_2d_sitk_images_stay_2d(vectors):
     array = np.random.default_rng(0).integers(0, 99, (6, 7, 3)).astype(np.int16)
     given = sitk.GetImageFromArray(array if vectors else array[..., 0], isVector=vectors)
     given.SetSpacing((2, 3))
@@ -125,12 +125,12 @@ def test_flat_images_come_back_flat(vectors):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(got), wanted)
     for name in ("GetSpacing", "GetOrigin", "GetDirection"):
         np.testing.assert_allclose(getattr(got, name)(), getattr(given, name)())
-    turned = tio.ScalarImage(given)
-    turned.affine = np.diag([1, 2, 3, 1]) + 1e-12 * np.ones((4, 4)) * [[1], [1], [1], [0]]
-    assert io.to_sitk(turned.data, torch.tensor(turned.affine), given).GetDimension() == 2
-    turned.affine = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    reoriented = tio.ScalarImage(given)
+    reoriented.affine = np.diag([1, 2, 3, 1]) + 1e-12 * np.ones((4, 4)) * [[1], [1], [1], [0]]
+    assert io.to_sitk(reoriented.data, torch.tensor(reoriented.affine), given).GetDimension() == 2
+    reoriented.affine = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
     with pytest.raises(ValueError, match="across the third axis"):
-        io.to_sitk(turned.data, torch.tensor(turned.affine), given)
+        io.to_sitk(reoriented.data, torch.tensor(reoriented.affine), given)
     with pytest.raises(ValueError, match=r"one slice, K = 1, .* to become a 2D SimpleITK image"):
         tio.Pad((0, 0, 0, 0, 1, 1))(given)
 
@@ -138,16 +138,16 @@ def test_flat_images_come_back_flat(vectors):
 # qforms
 
 
-def two_forms(codes=(2, 1), differ=True):
-    """A NIfTI image and its qform, which is another than its sform."""
-    image = nibabel.Nifti1Image(FILM[0].T, AFFINE)
-    turn = np.array([[0.8, -0.6, 0, 9], [0.6, 0.8, 0, -4], [0, 0, 1, 2], [0, 0, 0, 1]])
+def nifti_with_qform(codes=(2, 1), differ=True):
+    """Return a NIfTI image and its qform, which differs from its sform if asked for."""
+    image = nibabel.Nifti1Image(SERIES[0].T, AFFINE)
+    rotation = np.array([[0.8, -0.6, 0, 9], [0.6, 0.8, 0, -4], [0, 0, 1, 2], [0, 0, 0, 1]])
     image.set_sform(AFFINE, codes[0])
-    image.set_qform(turn @ AFFINE if differ else AFFINE, codes[1])
+    image.set_qform(rotation @ AFFINE if differ else AFFINE, codes[1])
     return image, image.get_qform()
 
 
-def forms(image, path):
+def saved_forms(image, path):
     image.save(path)
     header = nibabel.load(path).header
     codes = int(header["sform_code"]), int(header["qform_code"])
@@ -157,14 +157,14 @@ def forms(image, path):
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".hdr"])
 @pytest.mark.parametrize("unit", ["mm", "meter"])
 @pytest.mark.parametrize("codes", [(2, 1), (4, 3), (1, 1)])
-def test_a_qform_that_differs_is_kept_while_the_affine_is(tmp_path, suffix, unit, codes):
-    given, qform = two_forms(codes)
+def test_a_different_qform_is_kept_while_the_affine_is_unchanged(tmp_path, suffix, unit, codes):
+    given, qform = nifti_with_qform(codes)
     given.header.set_xyzt_units(unit)
     nibabel.save(given, tmp_path / "x.nii")
     factor = np.array([1000, 1000, 1000, 1])[:, None] if unit == "meter" else 1
     for image in (tio.ScalarImage(tmp_path / "x.nii"), tio.ScalarImage(given)):
         for each in (image, tio.Gamma(1.5)(image), FLIP(image)):
-            got = forms(each, tmp_path / f"y{suffix}")
+            got = saved_forms(each, tmp_path / f"y{suffix}")
             assert got[0] == codes
             np.testing.assert_allclose(got[1], AFFINE * factor, rtol=1e-5)
             np.testing.assert_allclose(got[2], qform * factor, rtol=1e-4, atol=1e-4)
@@ -172,14 +172,14 @@ def test_a_qform_that_differs_is_kept_while_the_affine_is(tmp_path, suffix, unit
 
 @pytest.mark.parametrize("codes", [(2, 1), (4, 3), (4, 0), (0, 1)])
 @pytest.mark.parametrize("differ", [False, True])
-def test_a_changed_affine_goes_into_a_qform_that_agreed(tmp_path, codes, differ):
-    given, _ = two_forms(codes, differ)
+def test_a_changed_affine_is_written_to_a_qform_that_agreed(tmp_path, codes, differ):
+    given, _ = nifti_with_qform(codes, differ)
     nibabel.save(given, tmp_path / "x.nii")
     image = tio.ScalarImage(tmp_path / "x.nii")
     changed = tio.ScalarImage(image)
     changed.affine = np.diag([1, 2, 3, 1])
     for each in (tio.Crop(1)(image), image[1:], tio.Resample(2)(image), changed):
-        got = forms(each, tmp_path / "y.nii")
+        got = saved_forms(each, tmp_path / "y.nii")
         disagreed = differ and all(codes)
         assert got[0] == (1, 0 if disagreed else 1)
         np.testing.assert_allclose(got[1], each.affine, rtol=1e-5)
@@ -195,7 +195,7 @@ def test_a_changed_affine_goes_into_a_qform_that_agreed(tmp_path, codes, differ)
 @pytest.mark.parametrize("mat", [False, True])
 @pytest.mark.parametrize("packed", ["", ".gz"])
 def test_analyze_and_spm(tmp_path, cls, mat, packed):
-    image = getattr(nibabel, cls)(FILM[0].T, None if not mat else AFFINE)
+    image = getattr(nibabel, cls)(SERIES[0].T, None if not mat else AFFINE)
     image.header.set_zooms((2, 2.5, 3))
     if cls != "AnalyzeImage":
         image.header["origin"][:3] = 3, 2, 4
@@ -216,8 +216,8 @@ def test_analyze_and_spm(tmp_path, cls, mat, packed):
     np.testing.assert_allclose(tio.ScalarImage(tmp_path / "y.nii").affine, right.affine, rtol=1e-6)
 
 
-def test_what_is_no_affine_of_spm(tmp_path):
-    nibabel.save(nibabel.Spm99AnalyzeImage(FILM[0].T, None), tmp_path / "x.img")
+def test_invalid_spm_affines_are_refused(tmp_path):
+    nibabel.save(nibabel.Spm99AnalyzeImage(SERIES[0].T, None), tmp_path / "x.img")
     (tmp_path / "x.mat").write_bytes(b"1 0 0 0\n" * 40)
     with pytest.raises(OSError, match=r"x\.img'"):
         tio.ScalarImage(tmp_path / "x.img").load()

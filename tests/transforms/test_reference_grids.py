@@ -1,4 +1,4 @@
-"""Grids that arguments give: of images, pairs and MetaTensors; and sizes that are a mistake."""
+"""Reference grids of images, pairs and MetaTensors, and sizes that are too large."""
 
 import json
 
@@ -19,7 +19,7 @@ def image(shape=(1, 6, 7, 8)):
     return tio.ScalarImage(torch.rand(shape))
 
 
-def givers():
+def references():
     x = torch.rand(1, *GRID[0])
     meta = MetaTensor(x, affine=torch.from_numpy(GRID[1]))
     return {
@@ -32,20 +32,20 @@ def givers():
     }
 
 
-@pytest.mark.parametrize("giver", givers())
+@pytest.mark.parametrize("reference", references())
 @pytest.mark.parametrize("cls", KINDS)
-def test_a_grid_may_be_given_as(cls, giver):
+def test_references_of_any_type_give_the_same_grid(cls, reference):
     x = image()
-    out = cls(givers()[giver])(x)
-    expected = cls(givers()["image"])(x)
+    out = cls(references()[reference])(x)
+    expected = cls(references()["image"])(x)
     assert torch.equal(out.data, expected.data)
     np.testing.assert_allclose(out.affine, expected.affine)
 
 
-@pytest.mark.parametrize("giver", givers())
+@pytest.mark.parametrize("reference", references())
 @pytest.mark.parametrize("cls", KINDS)
-def test_a_grid_that_was_given_is_written_down(cls, giver):
-    s = cls(givers()[giver])(tio.Subject(t1=(x := image())))
+def test_histories_record_the_reference_grid(cls, reference):
+    s = cls(references()[reference])(tio.Subject(t1=(x := image())))
     record = tio.from_dict(json.loads(json.dumps(s.history[0].to_dict())))
     again = record(tio.Subject(t1=x)).t1
     assert torch.equal(again.data, s.t1.data)
@@ -67,7 +67,7 @@ def test_a_grid_that_was_given_is_written_down(cls, giver):
         ((torch.rand(40, 40), 9, 10), np.eye(4)),
     ],
 )
-def test_no_grid_is_one_short_sentence(cls, value):
+def test_invalid_references_raise_one_short_sentence(cls, value):
     name = "target" if cls is tio.Resample else "reference"
     with pytest.raises((ValueError, TypeError), match=name) as error:
         cls(value)
@@ -75,7 +75,7 @@ def test_no_grid_is_one_short_sentence(cls, value):
     assert "\n" not in str(error.value)
 
 
-ABSURD = {
+TOO_LARGE = {
     "target": [
         lambda: tio.Resample(1e-6),
         lambda: tio.Resample(1e-3),
@@ -94,8 +94,10 @@ ABSURD = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("name", "make"), [(n, m) for n, every in ABSURD.items() for m in every])
-def test_absurd_sizes_are_refused_by_the_name_of_the_argument(name, make):
+@pytest.mark.parametrize(
+    ("name", "make"), [(n, m) for n, makes in TOO_LARGE.items() for m in makes]
+)
+def test_too_large_sizes_are_refused_by_the_name_of_the_argument(name, make):
     x = image((1, 600, 7, 600))
     message = rf"^{name} must give images of <= 1048576 voxels along an axis"
     for transform in (make(), tio.Compose([make(), tio.RandomAffine(), tio.RandomNoise()])):
@@ -103,13 +105,13 @@ def test_absurd_sizes_are_refused_by_the_name_of_the_argument(name, make):
             transform(x)
 
 
-def test_large_arguments_that_make_small_images_are_fine():
+def test_large_arguments_that_give_small_images_are_allowed():
     assert tio.CropOrPad(2**20, only_crop=True)(image()).spatial_shape == (6, 7, 8)
     assert tio.EnsureShapeMultiple(2**20, method="crop")(image()).spatial_shape == (1, 1, 1)
     assert tio.Resample((1e-9, 1, 1))(image((1, 1, 7, 8))).spatial_shape == (1, 7, 8)
 
 
-def test_voxels_of_a_meta_tensor_are_plain_in_an_image():
+def test_meta_tensors_become_plain_tensors_in_an_image():
     affine = oblique_affine()
     x = tio.ScalarImage(torch.rand(1, 6, 7, 8), affine=affine)
     here = MetaTensor(torch.rand(2, 6, 7, 8), affine=torch.from_numpy(affine))

@@ -1,4 +1,4 @@
-"""Batches between processes: none is lost for a value that cannot be pickled."""
+"""Pickling of batches between processes: a placeholder replaces a value that cannot be pickled."""
 
 import copy
 import os
@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import torchio_gpu as tio
-from tests.test_processes import within
+from tests.test_multiprocessing import time_limit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 X = torch.rand(1, 4, 4, 4)
 
 
-class Refuses:
+class Unpicklable:
     def __reduce__(self):
         raise ZeroDivisionError("no")
 
@@ -45,7 +45,7 @@ BAD = {
     "nested": lambda: {"a": [1, (lambda: 3, 2)], "b": X},
     "key": lambda: {(lambda: 3): 1},
     "cycle": cycle,
-    "own refusal": Refuses,
+    "own refusal": Unpicklable,
     "graph": lambda: X.clone().requires_grad_() * 2,
 }
 CASES = {
@@ -66,8 +66,8 @@ def image(**metadata):
     return tio.ScalarImage(X, **metadata)
 
 
-class Plain(Dataset):
-    """Samples that are subjects, of a dataset that is not ours."""
+class PlainDataset(Dataset):
+    """Dataset of subjects that is no SubjectsDataset."""
 
     def __init__(self, subject):
         self.subject = subject
@@ -83,18 +83,18 @@ LOADERS = {
     "ours": lambda s: tio.SubjectsLoader(
         tio.SubjectsDataset([s, s]), batch_size=2, num_workers=1, timeout=30
     ),
-    "torch's": lambda s: DataLoader(Plain(s), batch_size=2, num_workers=1, timeout=30),
-    "subjects": lambda s: DataLoader(Plain(s), batch_size=None, num_workers=1, timeout=30),
-    "lists": lambda s: DataLoader(Plain(s), 2, num_workers=1, timeout=30, collate_fn=list),
+    "torch's": lambda s: DataLoader(PlainDataset(s), batch_size=2, num_workers=1, timeout=30),
+    "subjects": lambda s: DataLoader(PlainDataset(s), batch_size=None, num_workers=1, timeout=30),
+    "lists": lambda s: DataLoader(PlainDataset(s), 2, num_workers=1, timeout=30, collate_fn=list),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("how", LOADERS)
 @pytest.mark.filterwarnings("error")  # in the worker, where an error would hold the batch up
-def test_every_batch_arrives(how, case):
+def test_batches_with_unpicklable_values_arrive(how, case):
     s = CASES[case]()
-    with within(60):
+    with time_limit(60):
         outs = list(LOADERS[how](s))
     out = outs[0][0] if how == "lists" else outs[0]
     assert len(outs) == (2 if how == "subjects" else 1)
@@ -105,13 +105,13 @@ def test_every_batch_arrives(how, case):
     ]
 
 
-def test_placeholders_say_what_they_stand_for(capfd):
+def test_placeholders_name_the_value_that_they_replace(capfd):
     s = tio.Subject(
         t1=tio.ScalarImage(__file__, reader=lambda _: (X, None), lock=threading.Lock()),
         bad={"f": lambda: 3},
         good=[1],
     )
-    with within(60):
+    with time_limit(60):
         batch = next(iter(LOADERS["ours"](s)))
         alone = next(iter(LOADERS["subjects"](s)))
     err = capfd.readouterr().err
@@ -129,7 +129,7 @@ def test_placeholders_say_what_they_stand_for(capfd):
     assert pickle.loads(pickle.dumps(out)).good == [1]
 
 
-def test_copies_and_pickles_are_no_journeys():
+def test_copies_keep_unpicklable_values_and_plain_pickling_raises():
     s = tio.Subject(t1=tio.ScalarImage(__file__, reader=lambda _: (X, None)), f=lambda: 3)
     for again in (copy.copy(s), copy.deepcopy(s)):
         assert again.f is s.f

@@ -21,7 +21,7 @@ FULL = (30, 36, 30)
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path, monkeypatch):
-    """Raw scans of another orientation and spacing in the working folder."""
+    """Write raw scans of various orientations and spacings to the working folder."""
     monkeypatch.chdir(tmp_path)
     affine = np.diag([-1.2, 1.1, 1.3, 1])
     affine[:3, 3] = (14, -15, -12)
@@ -137,7 +137,7 @@ def augmentations():
     }
 
 
-def test_augmentations_one_after_another(subject):
+def test_augmentations_applied_in_sequence(subject):
     augmented = subject
     for transform in augmentations().values():
         augmented = transform(augmented)
@@ -211,7 +211,7 @@ def test_quality_control(subject, subjects):
 
 
 def preprocess(subject, transform, output_dir):
-    """One subject of a batch that is prepared on disk."""
+    """Preprocess one subject and save its images."""
     transformed = transform(subject)
     folder = Path(output_dir) / f"sub-{subject.subject_id}"
     folder.mkdir(parents=True, exist_ok=True)

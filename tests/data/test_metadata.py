@@ -1,4 +1,4 @@
-"""Names of values: what an attribute says, an item says; names that cannot are refused."""
+"""Metadata by attribute and by item; reserved names are refused."""
 
 import copy
 import pickle
@@ -13,7 +13,7 @@ def image(**metadata):
     return tio.ScalarImage(torch.rand(1, 4, 4, 4), **metadata)
 
 
-def test_metadata_of_an_image_are_the_same_by_attribute_and_by_item():
+def test_attribute_and_item_access_to_metadata_agree():
     x = image(name="x")
     x.name = "y"
     assert x["name"] == x.name == x.metadata["name"] == "y"
@@ -30,7 +30,7 @@ NAMES_OF_IMAGES = [n for n in dir(tio.ScalarImage) if not n.startswith("__")] + 
 
 
 @pytest.mark.parametrize("name", NAMES_OF_IMAGES)
-def test_no_attribute_of_an_image_is_metadata(name):
+def test_attributes_of_an_image_are_refused_as_metadata_names(name):
     x = image()
     if name not in ("data", "affine"):
         with pytest.raises(ValueError, match=rf"metadata must not be \['{name}'\]"):
@@ -41,8 +41,8 @@ def test_no_attribute_of_an_image_is_metadata(name):
     assert name not in x.metadata
 
 
-def test_images_of_the_users_own_class_keep_their_attributes():
-    class Mine(tio.ScalarImage):
+def test_attributes_of_a_user_defined_image_class_are_kept():
+    class UserDefined(tio.ScalarImage):
         colour = "red"
 
         def __init__(self, *args, **kwargs):
@@ -50,22 +50,24 @@ def test_images_of_the_users_own_class_keep_their_attributes():
             super().__init__(*args, **kwargs)
             self.late = 2
 
-    x = Mine(torch.rand(1, 2, 2, 2))
+    x = UserDefined(torch.rand(1, 2, 2, 2))
     x.colour = "blue"
     assert (x.colour, x.early, x["early"], x.late, x["late"]) == ("blue", 1, 1, 2, 2)
     with pytest.raises(ValueError, match=r"\['colour'\]"):
         x["colour"] = "green"
 
 
-def own(cls):
+def public_names(cls):
     return [name for name in dir(cls) if not name.startswith("__")]
 
 
-RESERVED = sorted({*own(tio.Subject), *own(tio.SubjectsBatch), "history", "images", "records"})
+RESERVED = sorted(
+    {*public_names(tio.Subject), *public_names(tio.SubjectsBatch), "history", "images", "records"}
+)
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_no_attribute_of_a_subject_or_a_batch_is_a_value(name):
+def test_attributes_of_subjects_and_batches_are_refused_as_names(name):
     message = rf"names of a Subject must not be \['{name}'\]"
     s = tio.Subject(t1=image())
     batch = tio.SubjectsBatch.from_subjects([s])
@@ -88,8 +90,8 @@ def test_no_attribute_of_a_subject_or_a_batch_is_a_value(name):
     assert s.keys() == batch.keys() == ["t1"]
 
 
-def test_names_that_scripts_use_are_no_attributes():
-    """Among them those of TorchIO's examples and datasets."""
+def test_common_names_of_values_are_allowed():
+    """Includes the names of TorchIO's examples and datasets."""
     names = ["t1", "t2", "mri", "label", "image", "seg", "brain", "name", "age", "sex", "path"]
     names += ["type", "affine", "data", "subject_id", "label_name", "location", "weight", "site"]
     names += ["session", "index", "id", "orientation", "size", "modality", "diagnosis", "dti"]
@@ -107,11 +109,11 @@ def test_dicts_may_have_any_keys():
     assert (out["shape"], out["device"]) == ((4, 4, 4), "Prisma")
 
 
-def test_attributes_of_a_subject_of_the_users_class_are_no_values():
-    class Mine(tio.Subject):
+def test_attributes_of_a_user_defined_subject_class_are_refused_as_names():
+    class UserDefined(tio.Subject):
         site = "London"
 
-    s = Mine(t1=image())
+    s = UserDefined(t1=image())
     s.site = "Paris"
     assert s.site == "Paris"
     with pytest.raises(ValueError, match=r"\['site'\]"):

@@ -1,4 +1,4 @@
-"""What is not finite stays local: on every path that interpolates or filters."""
+"""Non-finite voxels stay local in every operation that interpolates or filters."""
 
 import numpy as np
 import pytest
@@ -26,9 +26,9 @@ def shift(offset):
 
 
 #: Operations, and how far a voxel may reach along each axis of the result, in its voxels.
-PATHS = {
+OPERATIONS = {
     "warp": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1))), 1),
-    "warp, bent": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), torch.zeros(3, 4, 4, 4)), 1),
+    "warp, elastic": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), torch.zeros(3, 4, 4, 4)), 1),
     "warp, nearest": (lambda x: F.warp(x, shift((0.3, 0.2, 0.1)), mode="nearest"), 1),
     "resample": (lambda x: F.resample(x, (22, 20, 18)), 1),
     "resample up": (lambda x: F.resample(x, (88, 40, 36)), 2),
@@ -57,9 +57,9 @@ PATHS = {
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("name", PATHS)
-def test_a_voxel_reaches_no_farther_than_the_support(name, value, dtype):
-    run, reach = PATHS[name]
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_non_finite_voxels_spread_no_farther_than_the_support(name, value, dtype):
+    run, reach = OPERATIONS[name]
     torch.manual_seed(0)
     out = run(volume(value, dtype))
     assert out[0].isfinite().all()
@@ -74,7 +74,7 @@ def test_a_voxel_reaches_no_farther_than_the_support(name, value, dtype):
     torch.testing.assert_close(out[there][:1000], plain[there][:1000], rtol=1e-3, atol=1e-3)
 
 
-def test_the_instances_of_the_table_of_faults():
+def test_a_nan_voxel_spreads_as_in_scipy():
     x = torch.rand(1, 64, 60, 50)
     x[0, 30, 30, 25] = NAN
     assert 1 <= (~tio.Resample(2)(x).isfinite()).sum() <= 8
@@ -86,13 +86,13 @@ def test_the_instances_of_the_table_of_faults():
     np.testing.assert_allclose(blurred[0].numpy()[inside], theirs[inside], atol=1e-5)
 
 
-def test_a_masked_head_keeps_what_is_inside():
-    """NaN outside of the brain, as in many a PET or fMRI volume."""
+def test_nan_outside_of_a_head_does_not_spread_into_it():
+    """NaN outside of the brain is common in PET and fMRI volumes."""
     axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in (40, 44, 36)), indexing="ij")
     inside = sum(a**2 for a in axes) < 0.6
     x = torch.where(inside, 100.0, NAN)[None]
-    turned = tio.Affine(degrees=10, default_pad_value=NAN)
-    for transform in (tio.Resample(1.5), tio.Resize(30), tio.Blur(1.0), turned):
+    rotation = tio.Affine(degrees=10, default_pad_value=NAN)
+    for transform in (tio.Resample(1.5), tio.Resize(30), tio.Blur(1.0), rotation):
         out = transform(x)
         share = out.isfinite().double().mean() / inside.double().mean()
         assert 0.1 < share < 1.05  # a Gaussian reaches four voxels into a head of fifteen
@@ -101,7 +101,7 @@ def test_a_masked_head_keeps_what_is_inside():
         )
 
 
-def test_infinities_keep_their_sign_and_mix_to_nan():
+def test_infinities_keep_their_sign_and_sum_to_nan():
     x = torch.zeros(1, 1, 1, 1, 9)
     x[..., 2], x[..., 6] = INF, -INF
     out = F.blur(x, (0, 0, 0.5)).flatten()  # which reaches two voxels
@@ -110,7 +110,7 @@ def test_infinities_keep_their_sign_and_mix_to_nan():
     assert out.tolist()[5:] == [-INF] * 4
 
 
-def test_gradients_of_what_is_finite():
+def test_gradients_of_finite_voxels_are_finite():
     x = volume(NAN, torch.float64)[:, :, 16:24, 15:23, 13:21].clone().requires_grad_()
     out = F.blur(x, 0.4)
     (grad,) = torch.autograd.grad(out[out.isfinite()].sum(), x)
@@ -126,8 +126,8 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_where_nobody_can_say_what_is_finite(name):
-    """Under vmap and export, there is no asking."""
+def test_filters_run_under_vmap_and_export(name):
+    """Under vmap and export, voxels cannot be tested for finiteness."""
     x = torch.rand(2, 1, 8, 8, 8)
     expected = FILTERS[name](x)
     out = torch.vmap(lambda v: FILTERS[name](v[None])[0])(x)

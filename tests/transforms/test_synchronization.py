@@ -1,4 +1,4 @@
-"""A dry run of all transforms as on a GPU: does the host ever wait for the device?
+"""Dry run of all transforms as on a GPU: the host never waits for the device.
 
 Voxels are on ``meta``, which has none, and everything is decided as on a GPU. A look at a value, or
 a result whose size only the device knows, raises by itself; copies that block are listed.
@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import torchio_gpu as tio
-from tests.transforms.test_every import REGRIDS, TRANSFORMS, batch_of
-from tests.volumes import subject
+from tests.transforms.test_all_transforms import REGRIDS, TRANSFORMS
+from tests.volumes import batch_of, subject
 from torchio_gpu.functional.dispatch import backend
 from torchio_gpu.functional.dispatch.launch import PackedCopies
 
 
-class Waits(TorchDispatchMode):
+class RecordSynchronizations(TorchDispatchMode):
     """List operators that would make the host wait."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ def _tensors(values) -> list[Tensor]:
     return [v for v in tree_flatten(values)[0] if isinstance(v, Tensor)]
 
 
-def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
+def synchronizations(transform, monkeypatch, kernels: bool) -> list[str]:
     """List what a call would wait for."""
     reason = None if kernels else "kernels are left out"
     monkeypatch.setattr(backend, "_why_no_triton", lambda device: reason)
@@ -54,7 +54,7 @@ def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
     with backend.rehearsing(torch.device("cuda")), PackedCopies().running():
         transform(batch)  # constants are brought to the device once
         batch.streams = tio.random.Streams(np.array([1, 2, 3]))
-        with Waits() as mode:
+        with RecordSynchronizations() as mode:
             transform(batch)
     return mode.found
 
@@ -62,9 +62,9 @@ def waits_of(transform, monkeypatch, kernels: bool) -> list[str]:
 @pytest.mark.filterwarnings("ignore:max_displacement should stay below")
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "plain torch"])
 @pytest.mark.parametrize("name", [*TRANSFORMS, *REGRIDS])
-def test_nothing_waits(name, kernels, monkeypatch):
+def test_no_transform_synchronizes(name, kernels, monkeypatch):
     make = {**TRANSFORMS, **REGRIDS}[name]
-    assert waits_of(make(), monkeypatch, kernels) == []
+    assert synchronizations(make(), monkeypatch, kernels) == []
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_nothing_waits(name, kernels, monkeypatch):
         (lambda x: x.clone().copy_(torch.zeros(x.shape)), "copy_ blocks"),
     ],
 )
-def test_planted_waits_are_seen(function, found, monkeypatch):
-    assert found in waits_of(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
+def test_blocking_copies_are_detected(function, found, monkeypatch):
+    assert found in synchronizations(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_planted_waits_are_seen(function, found, monkeypatch):
         lambda x: x + torch.nonzero(x > 0).sum(),
     ],
 )
-def test_planted_looks_raise(function, monkeypatch):
+def test_reading_a_voxel_raises(function, monkeypatch):
     with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item"):
-        waits_of(tio.Lambda(function, batched=True), monkeypatch, kernels=True)
+        synchronizations(tio.Lambda(function, batched=True), monkeypatch, kernels=True)

@@ -11,14 +11,14 @@ import torchio
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.transforms.test_every import REGRIDS, batch_of
-from tests.volumes import oblique_affine, smooth, subject
+from tests.transforms.test_all_transforms import REGRIDS
+from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.geometry import apply_affine
 
 AFFINES = {
     "oblique": oblique_affine(),
     "left-handed": oblique_affine(left_handed=True),
-    "turned": oblique_affine()[:, [2, 0, 1, 3]] @ np.diag([-1, 1, -1, 1]),
+    "permuted": oblique_affine()[:, [2, 0, 1, 3]] @ np.diag([-1, 1, -1, 1]),
 }
 SHAPES = [(40, 60, 80), (65, 65, 65)]
 
@@ -27,7 +27,7 @@ def image(shape, affine, seed=0):
     return tio.ScalarImage(smooth((1, 1, *shape), seed)[0].float(), affine=affine)
 
 
-def in_torchio(ours):
+def to_torchio(ours):
     return torchio.ScalarImage(tensor=ours.data, affine=ours.affine)
 
 
@@ -36,7 +36,7 @@ def make(request):
     return REGRIDS[request.param]
 
 
-def value_at(image, world):
+def interpolated_at(image, world):
     """Linearly interpolated values at world points, by scipy; NaN outside."""
     from scipy.ndimage import map_coordinates
 
@@ -46,13 +46,13 @@ def value_at(image, world):
     )
 
 
-def test_content_keeps_its_place_in_the_world(make):
+def test_content_keeps_its_world_coordinates(make):
     # of the size of subject(), but with more voxels
     s = tio.Subject(t1=image((24, 26, 28), oblique_affine((0.478, 1.04, 1.667))))
     out = make()(s)
     assert isinstance(out, tio.Subject)
     world = out.t1.space.corners[0].mean(0) + np.random.default_rng(0).uniform(-1, 1, (50, 3))
-    before, after = value_at(s.t1, world), value_at(out.t1, world)
+    before, after = interpolated_at(s.t1, world), interpolated_at(out.t1, world)
     known = ~np.isnan(before) & ~np.isnan(after)
     assert known.sum() > 10
     span = float(s.t1.data.max() - s.t1.data.min())
@@ -76,9 +76,9 @@ def test_orientation_agrees_with_nibabel(affine):
             np.testing.assert_allclose(out.affine, expected.affine, atol=1e-5)
     canonical = nib.as_closest_canonical(volume)
     np.testing.assert_array_equal(tio.ToCanonical()(x).numpy()[0], canonical.get_fdata())
-    turned = tio.Transpose()(x)
-    assert torch.equal(turned.data, x.data.permute(0, 3, 2, 1))
-    assert turned.orientation == x.orientation[::-1]
+    transposed = tio.Transpose()(x)
+    assert torch.equal(transposed.data, x.data.permute(0, 3, 2, 1))
+    assert transposed.orientation == x.orientation[::-1]
 
 
 def test_samples_of_a_batch_differ_in_orientation():
@@ -102,7 +102,7 @@ def test_samples_of_a_batch_differ_in_orientation():
 @pytest.mark.parametrize("target", [1.3, (2.5, 1.5, 2), (0.8, 3, 3)])
 def test_resample_agrees_with_torchio(shape, affine, target):
     x = image(shape, affine)
-    out, expected = tio.Resample(target)(x), torchio.Resample(target)(in_torchio(x))
+    out, expected = tio.Resample(target)(x), torchio.Resample(target)(to_torchio(x))
     assert out.spatial_shape == expected.spatial_shape
     np.testing.assert_allclose(out.affine, expected.affine, atol=1e-9)
     assert_close(out.data, expected.data, share=2e-5, reason="ITK's positions are rounded")
@@ -123,12 +123,12 @@ def test_resample_onto_another_grid_agrees_with_torchio(kind, tmp_path):
     other.save(path)
     target = {"image": other, "path": str(path), "name": "other",
               "pair": (other.spatial_shape, other.affine)}[kind]  # fmt: skip
-    theirs = in_torchio(other) if kind == "image" else target
+    theirs = to_torchio(other) if kind == "image" else target
     labels = tio.LabelMap((x.data > 0).byte(), affine=x.affine)
     out = tio.Resample(target)(tio.Subject(x=x, seg=labels, other=other))
     expected = torchio.Resample(theirs)(torchio.Subject(
-        x=in_torchio(x), seg=torchio.LabelMap(tensor=labels.data, affine=x.affine),
-        other=in_torchio(other),
+        x=to_torchio(x), seg=torchio.LabelMap(tensor=labels.data, affine=x.affine),
+        other=to_torchio(other),
     ))  # fmt: skip
     assert out.x.spatial_shape == other.spatial_shape
     np.testing.assert_allclose(out.x.affine, other.affine, atol=1e-4)
@@ -142,7 +142,7 @@ def test_resample_onto_another_grid_agrees_with_torchio(kind, tmp_path):
     assert torch.equal(out.other.data, other.data)
 
 
-def test_resample_moves_images_by_a_registration_first():
+def test_resample_applies_a_registration_matrix():
     x = image((20, 22, 24), np.diag([1.0, 1.1, 1.2, 1]))
     matrix = np.eye(4)
     matrix[:3, :3] = tio.geometry.rotation(np.array([5.0, -8, 10]))
@@ -159,7 +159,7 @@ def test_resample_moves_images_by_a_registration_first():
 
 
 @pytest.mark.parametrize("kind", ["name", "image", "path", "grid", "spacing"])
-def test_a_matrix_moves_content_on_the_grid_that_there_is_already(kind, tmp_path):
+def test_a_matrix_moves_content_on_the_original_grid(kind, tmp_path):
     ramp = torch.arange(10.0).view(1, 10, 1, 1).expand(1, 10, 4, 4).contiguous()
     shift = np.eye(4)
     shift[0, 3] = 3
@@ -181,7 +181,7 @@ def test_a_matrix_moves_content_on_the_grid_that_there_is_already(kind, tmp_path
         assert out.data[0, :, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
 
 
-def test_resample_antialiased_loses_no_intensity_and_smooths():
+def test_antialiased_resampling_smooths_and_keeps_the_mean():
     x = torch.zeros(1, 40, 40, 40)
     x[0, 20, 20, 20] = 1
     out = tio.Resample((1, 1, 4), antialias=True)(x)
@@ -196,7 +196,7 @@ def test_resample_antialiased_loses_no_intensity_and_smooths():
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest", "bspline"])
-def test_resampling_to_the_spacing_there_is_changes_nothing(mode):
+def test_resampling_to_the_present_spacing_is_the_identity(mode):
     x = image((7, 8, 9), oblique_affine())
     out = tio.Resample((1, 2, 3), image_interpolation=mode)(x)
     assert torch.equal(out.data, x.data)
@@ -237,9 +237,9 @@ def test_resize_keeps_the_field_of_view():
     ],
     ids=lambda transform: repr(transform)[:40] if isinstance(transform, tio.Transform) else "",
 )
-def test_windows_agree_with_torchio(shape, affine, ours, theirs):
+def test_crops_and_pads_agree_with_torchio(shape, affine, ours, theirs):
     x = image(shape, affine)
-    out, expected = ours(x), theirs(in_torchio(x))
+    out, expected = ours(x), theirs(to_torchio(x))
     assert out.spatial_shape == expected.spatial_shape
     np.testing.assert_allclose(out.affine, expected.affine, atol=1e-9)
     assert_close(out.data, expected.data, share=1e-6, reason="a mean may round")
@@ -247,13 +247,13 @@ def test_windows_agree_with_torchio(shape, affine, ours, theirs):
 
 @pytest.mark.parametrize("target", [(10, 11, 12), (31, 30, 40), None])
 @pytest.mark.parametrize("labels", [None, [2]])
-def test_about_a_mask_agrees_with_torchio(target, labels):
+def test_crop_or_pad_about_a_mask_agrees_with_torchio(target, labels):
     x = image((30, 31, 32), oblique_affine())
     mask = torch.zeros(1, 30, 31, 32, dtype=torch.uint8)
     mask[0, 3:9, 20:27, 12:30] = 1
     mask[0, 5:7, 22:25, 15:20] = 2
     s = tio.Subject(x=x, mask=tio.LabelMap(mask, affine=x.affine))
-    theirs = torchio.Subject(x=in_torchio(x), mask=torchio.LabelMap(tensor=mask, affine=x.affine))
+    theirs = torchio.Subject(x=to_torchio(x), mask=torchio.LabelMap(tensor=mask, affine=x.affine))
     out = tio.CropOrPad(target, mask_name="mask", labels=labels)(s)
     expected = torchio.CropOrPad(target, mask_name="mask", labels=labels)(theirs)
     for name in ("x", "mask"):
@@ -262,7 +262,7 @@ def test_about_a_mask_agrees_with_torchio(target, labels):
         assert torch.equal(out[name].data, expected[name].data)
 
 
-def test_each_sample_is_cut_about_its_own_mask():
+def test_each_sample_is_cropped_about_its_own_mask():
     masks = torch.zeros(2, 1, 16, 16, 16)
     masks[0, 0, 2:5, 2:5, 2:5] = 1
     masks[1, 0, 9:14, 7:9, 11:12] = 1
@@ -278,7 +278,7 @@ def test_each_sample_is_cut_about_its_own_mask():
         assert alone.mask.data.sum() == masks[n].sum()
 
 
-def test_an_empty_mask_and_one_that_is_not_there():
+def test_empty_and_missing_masks():
     s = subject()
     s["empty"] = tio.LabelMap(torch.zeros_like(s.seg.data), affine=s.seg.affine)
     with pytest.warns(RuntimeWarning, match="mask 'empty' is empty in sample 0"):
@@ -289,7 +289,7 @@ def test_an_empty_mask_and_one_that_is_not_there():
             tio.CropOrPad(8, mask_name=name)(s)
 
 
-def test_a_random_window_lies_within_the_image_and_is_that_of_all_images():
+def test_a_random_crop_lies_inside_and_is_shared_by_all_images():
     s = subject((12, 14, 16))
     seen = set()
     for seed in range(40):
@@ -318,7 +318,7 @@ def test_labels_are_padded_with_the_background():
     np.testing.assert_array_equal(out.seg.numpy(), expected)
 
 
-def test_headers_are_copied():
+def test_copy_of_headers():
     t1 = image((6, 6, 6), oblique_affine())
     off = oblique_affine() + 1e-4 * np.eye(4)
     off[3] = [0, 0, 0, 1]
@@ -334,12 +334,12 @@ def test_headers_are_copied():
         tio.CopyAffine(3)
     tensor = torch.rand(7, 3, 6, 2)
     placed = tio.ToReferenceSpace.from_tensor(tensor, t1)
-    theirs = torchio.ToReferenceSpace.from_tensor(tensor, in_torchio(t1))
+    theirs = torchio.ToReferenceSpace.from_tensor(tensor, to_torchio(t1))
     np.testing.assert_allclose(placed.affine, theirs.affine, atol=1e-9)
     assert torch.equal(placed.data, tensor)
 
 
-def test_headers_copied_within_a_run_move_what_follows():
+def test_headers_copied_in_a_fused_pipeline_apply_to_later_steps():
     t1 = image((8, 9, 10), oblique_affine())
     seg = tio.LabelMap((t1.data > 0).byte())  # whose header says nothing
     for fuse in (True, False):
@@ -350,7 +350,7 @@ def test_headers_copied_within_a_run_move_what_follows():
         assert torch.equal(out.seg.data, expected.data)
 
 
-def test_the_inverse_leads_back_to_the_grid(make):
+def test_the_inverse_restores_the_grid(make):
     s = subject((12, 14, 16))
     out = make()(s)
     back = out.apply_inverse_transform()
@@ -374,7 +374,7 @@ def test_the_inverse_leads_back_to_the_grid(make):
         assert again.space.distance_mm(make()(elsewhere).other.space) < 1e-9
 
 
-def test_a_batch_is_transformed_whole_or_not_at_all(make):
+def test_p_must_not_change_the_shape_of_some_samples(make):
     subjects = [subject(seed=n) for n in range(6)]
     torch.manual_seed(0)
     shape = make()(subjects[0]).t1.shape
@@ -388,7 +388,7 @@ def test_a_batch_is_transformed_whole_or_not_at_all(make):
     assert len(shapes) >= 2
 
 
-def test_no_look_at_voxels(make):
+def test_runs_on_the_meta_device(make):
     batch = batch_of([subject(seed=n) for n in range(3)])
     expected = make()(batch)
     meta = make()(batch.to("meta"))
@@ -412,7 +412,7 @@ def test_small_and_flat_volumes(make, shape):
         assert out.max() <= x.max() * 1.5
 
 
-def test_types_that_come_in_come_out(make):
+def test_types_of_containers_are_kept(make):
     x = smooth((2, 1, 12, 14, 16)).float()
     shape = make()(x).shape[1:]
     torch.manual_seed(0)
@@ -428,7 +428,7 @@ def test_types_that_come_in_come_out(make):
     )
 
 
-def test_integers_stay_integers_where_voxels_are_only_moved(make):
+def test_integers_are_kept_without_interpolation(make):
     x = torch.arange(2 * 12 * 14 * 16).view(2, 1, 12, 14, 16).short()
     out = make()(x)
     interpolates = getattr(make(), "image_interpolation", "nearest") != "nearest"
@@ -497,7 +497,7 @@ def test_a_spacing_and_its_grid_are_the_same_target():
     "cut",
     [tio.Crop(1), tio.CropOrPad(4, only_crop=True), tio.EnsureShapeMultiple(4, method="crop")],
 )
-def test_what_was_cut_off_comes_back_as_zeros(cut):
+def test_the_inverse_of_a_crop_fills_with_zeros(cut):
     s = tio.Subject(t1=tio.ScalarImage(torch.rand(1, 6, 6, 6) + 5))
     back = cut(s).apply_inverse_transform().t1.data
     assert back[:, 0].abs().max() == 0
@@ -518,7 +518,7 @@ def test_an_image_added_later_follows_the_one_on_its_grid(pad):
     np.testing.assert_allclose(back.prediction.affine, fine)
 
 
-def test_of_two_images_of_one_shape_the_one_on_the_same_grid_is_followed():
+def test_an_added_image_follows_the_image_of_its_grid():
     moved = np.diag([1.0, 1, 1, 1])
     moved[:3, 3] = 30
     x = torch.rand(1, 8, 8, 8)
@@ -530,7 +530,7 @@ def test_of_two_images_of_one_shape_the_one_on_the_same_grid_is_followed():
     assert back.prediction.data.sum() == 6**3
 
 
-def test_a_header_that_was_far_off_is_put_back_without_touching_voxels():
+def test_the_inverse_restores_a_distant_header_without_resampling():
     t1 = image((6, 7, 8), oblique_affine())
     seg = tio.LabelMap(torch.arange(6 * 7 * 8).view(1, 6, 7, 8), affine=np.diag([2.0, 2, 2, 1]))
     out = tio.CopyAffine("t1")(tio.Subject(t1=t1, seg=seg))
@@ -539,19 +539,19 @@ def test_a_header_that_was_far_off_is_put_back_without_touching_voxels():
     np.testing.assert_allclose(back.seg.affine, seg.affine, atol=1e-9)
 
 
-def test_a_number_of_voxels_that_is_whole_is_not_rounded_down():
+def test_whole_numbers_of_voxels_are_not_rounded_down():
     x = tio.ScalarImage(torch.rand(1, 9, 9, 9), affine=np.diag([0.3, 0.3, 0.3, 1]))
     assert tio.Resample(0.1)(x).spatial_shape == (27, 27, 27)  # 9 * 0.3 / 0.1 is 26.99...
 
 
-def test_padding_may_be_nan_where_voxels_can_hold_it():
+def test_padding_with_nan_requires_floats():
     out = tio.Pad(1, padding_mode=float("nan"))(torch.rand(1, 2, 2, 2))
     assert int(out.isnan().sum()) == 64 - 8
     with pytest.raises(ValueError, match=r"fill must be a value that torch.int16"):
         tio.Pad(1, padding_mode=float("nan"))(torch.ones(1, 2, 2, 2, dtype=torch.int16))
 
 
-def test_labels_of_a_mask_are_whole_numbers_that_it_may_hold():
+def test_mask_labels_are_checked():
     s = subject()
     with pytest.warns(RuntimeWarning, match="mask 'seg' is empty"):
         tio.CropOrPad(4, mask_name="seg", labels=[256])(s)

@@ -32,8 +32,8 @@ def criterion(output, labels):
     return torch.nn.functional.binary_cross_entropy_with_logits(output, labels.float())
 
 
-class TestTheHowTo:
-    """Patch-based inference, of the second generation."""
+class TestHowTo:
+    """Guide to patches of TorchIO 2."""
 
     def test_dense_inference(self):
         one = tio.Subject(t1=tio.ScalarImage("brain0.nii.gz"))
@@ -111,8 +111,8 @@ class TestTheHowTo:
         assert torch.equal(aggregator.get_output("embedding"), one.t1.data.expand(3, -1, -1, -1))
 
 
-class TestTheReference:
-    """The examples of the classes."""
+class TestReference:
+    """Examples of the reference of classes."""
 
     def test_grid(self):
         one = subject()
@@ -154,8 +154,8 @@ class TestTheReference:
         assert location.scaled(0.5) == tio.PatchLocation((1, 2, 3), (4, 4, 2), 3)
 
 
-class TestTheUserGuide:
-    """The sections on patches, of the first generation."""
+class TestUserGuide:
+    """Sections on patches of the user guide of TorchIO 1."""
 
     def test_grid_sampler(self, capsys):
         one = subject()

@@ -1,4 +1,4 @@
-"""Workers, forks and threads: nothing hangs, and the same comes out."""
+"""Workers, forks and threads: nothing hangs, and results are equal."""
 
 import copy
 import os
@@ -26,11 +26,11 @@ from torch.distributions import (
 import torchio_gpu as tio
 from torchio_gpu.transforms.parameters.quantiles import Quantile
 
-linux = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
 @contextmanager
-def within(seconds):
+def time_limit(seconds):
     """Fail rather than hang."""
 
     def stop(*_):
@@ -57,13 +57,13 @@ UNPICKLABLE = {
 }
 
 
-@linux
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*leaves image")
 @pytest.mark.parametrize("method", ["loader", "torch's loader", "queue"])
 @pytest.mark.parametrize("name", UNPICKLABLE)
-def test_a_lambda_travels_with_workers(name, method):
+def test_lambdas_run_in_workers(name, method):
     dataset = tio.SubjectsDataset(subjects(), UNPICKLABLE[name]())
-    with within(60):
+    with time_limit(60):
         if method == "loader":
             batches = list(tio.SubjectsLoader(dataset, batch_size=2, num_workers=2))
         elif method == "queue":
@@ -80,8 +80,8 @@ def test_a_lambda_travels_with_workers(name, method):
         again(batches[0].unbatch()[0])
 
 
-def test_in_one_process_histories_stay_whole():
-    """Copies of a subject can be replayed, and what can be pickled is what it was."""
+def test_histories_with_lambdas_can_be_replayed_in_one_process():
+    """Histories of copies and of pickled subjects can be replayed."""
     subject = tio.Lambda(lambda x: x + 1)(subjects(1)[0])
     again = copy.deepcopy(subject)
     assert (again.get_composed_history()(subjects(1)[0]).t1.data == 1).all()
@@ -97,13 +97,13 @@ def augmented(seed):
     return tio.Compose([tio.RandomAffine(), tio.RandomBlur(2)])(x).double().mean().item()
 
 
-@linux
-def test_fork_after_use():
-    """The threads of torch's pool do not live on in a child."""
+@needs_fork
+def test_fork_after_use_of_the_thread_pool():
+    """The threads of torch's pool do not exist in a forked child."""
     code = """
 import multiprocessing, torch
 from concurrent.futures import ProcessPoolExecutor
-from tests.test_processes import augmented
+from tests.test_multiprocessing import augmented
 torch.set_num_threads(2)
 expected = [augmented(n) for n in range(3)]  # the pool is there
 context = multiprocessing.get_context("fork")
@@ -140,8 +140,8 @@ DISTRIBUTIONS = {
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_any_distribution_is_a_function_of_uniform_numbers(name):
-    """The same numbers give the same values, increasing; moments are those of the distribution."""
+def test_quantiles_of_any_distribution(name):
+    """Quantiles are increasing functions, and their moments are those of the distribution."""
     distribution = DISTRIBUTIONS[name]
     u = (np.arange(20_000) + 0.5) / 20_000
     state = torch.get_rng_state()
@@ -160,8 +160,8 @@ def test_any_distribution_is_a_function_of_uniform_numbers(name):
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
-def test_a_queue_is_the_same_for_any_number_of_threads(name):
-    """Nothing seeds torch's global generator from a thread."""
+def test_a_queue_does_not_depend_on_the_number_of_threads(name):
+    """Threads do not seed torch's global generator."""
     noise = tio.Compose([tio.RandomNoise(mean=DISTRIBUTIONS[name], std=0.0)])
     found = []
     for workers in (0, 1, 3):

@@ -1,4 +1,4 @@
-"""Voxels and headers of one read: of a file that changes, and of a reader that keeps its voxels."""
+"""Lazy reading: files that change after a header was read, and readers that cache voxels."""
 
 import copy
 
@@ -12,7 +12,7 @@ from tests.volumes import oblique_affine
 
 AFFINE = np.diag([1.0, 2, 3, 1])
 OTHER = np.diag([-2.0, -4, 6, 1])
-PEEKS = {
+ACCESSES = {
     "nothing": lambda image: None,
     "spacing": lambda image: image.spacing,
     "shape": lambda image: image.shape,
@@ -33,16 +33,16 @@ def overwrite(path, shape=(2, 4, 5, 6), affine=OTHER):
     return new
 
 
-@pytest.mark.parametrize("peek", PEEKS)
+@pytest.mark.parametrize("access", ACCESSES)
 @pytest.mark.parametrize("reader", [False, True])
-def test_voxels_come_with_the_affine_of_the_same_read(path, peek, reader):
+def test_voxels_and_affine_come_from_the_same_read(path, access, reader):
     def read(path):
         image = tio.ScalarImage(path)
         return image.data, image.affine
 
-    image = tio.ScalarImage(path, reader=read) if reader and peek == "nothing" else None
+    image = tio.ScalarImage(path, reader=read) if reader and access == "nothing" else None
     image = image or tio.ScalarImage(path)
-    PEEKS[peek](image)
+    ACCESSES[access](image)
     new = overwrite(path)
     for each in (copy.copy(image), tio.ScalarImage(image), image):
         assert torch.equal(each.data, new.data)
@@ -52,7 +52,7 @@ def test_voxels_come_with_the_affine_of_the_same_read(path, peek, reader):
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 9, 10), (1, 9, 10, 11)])
-def test_a_part_comes_with_the_affine_of_the_same_read(path, shape):
+def test_a_region_and_its_affine_come_from_the_same_read(path, shape):
     image = tio.ScalarImage(path)
     assert image.spacing == pytest.approx((1, 2, 3))
     new = overwrite(path, shape)
@@ -63,7 +63,7 @@ def test_a_part_comes_with_the_affine_of_the_same_read(path, shape):
 
 
 @pytest.mark.parametrize("transform", [tio.Resample(2), tio.ToOrientation("LPS")])
-def test_an_image_may_be_saved_where_it_came_from(path, transform):
+def test_an_image_may_be_saved_to_its_own_path(path, transform):
     image = tio.ScalarImage(path)
     assert image.spacing == pytest.approx((1, 2, 3))
     out = transform(image)
@@ -73,19 +73,19 @@ def test_an_image_may_be_saved_where_it_came_from(path, transform):
 
 
 @pytest.mark.parametrize("how", ["given", "set", "item"])
-def test_an_affine_of_the_users_stays(path, how):
-    mine = oblique_affine()
-    image = tio.ScalarImage(path, affine=mine if how == "given" else None)
+def test_an_affine_set_by_the_user_is_kept(path, how):
+    user_affine = oblique_affine()
+    image = tio.ScalarImage(path, affine=user_affine if how == "given" else None)
     assert image.shape == (1, 8, 9, 10)
     if how == "set":
-        image.affine = mine
+        image.affine = user_affine
     elif how == "item":
-        image["affine"] = mine
+        image["affine"] = user_affine
     overwrite(path, (1, 8, 9, 10))
-    np.testing.assert_array_equal(image[2:].affine[:3, 3], (mine @ [2, 0, 0, 1])[:3])
+    np.testing.assert_array_equal(image[2:].affine[:3, 3], (user_affine @ [2, 0, 0, 1])[:3])
     image.load()
-    np.testing.assert_array_equal(image.affine, mine)
-    np.testing.assert_array_equal(tio.ScalarImage(image).affine, mine)
+    np.testing.assert_array_equal(image.affine, user_affine)
+    np.testing.assert_array_equal(tio.ScalarImage(image).affine, user_affine)
 
 
 class InPlace:
@@ -94,7 +94,7 @@ class InPlace:
         return subject
 
 
-CACHES = {
+READER_CACHES = {
     "array": lambda: np.ones((1, 4, 4, 4), np.float32),
     "tensor": lambda: torch.ones(1, 4, 4, 4),
     "uint16": lambda: np.ones((1, 4, 4, 4), np.uint16),
@@ -103,9 +103,9 @@ CACHES = {
 }
 
 
-@pytest.mark.parametrize("cache", CACHES)
-def test_voxels_that_a_reader_keeps_are_not_written_to(path, cache):
-    kept = CACHES[cache]()
+@pytest.mark.parametrize("cache", READER_CACHES)
+def test_voxels_cached_by_a_reader_are_not_modified(path, cache):
+    kept = READER_CACHES[cache]()
     image = tio.ScalarImage(path, reader=lambda _: (kept, None))
     dataset = tio.SubjectsDataset([tio.Subject(t1=image)], InPlace())
     assert [float(dataset[0].t1.data.float().mean()) for _ in range(3)] == [2, 2, 2]
@@ -123,7 +123,7 @@ def test_voxels_that_a_reader_keeps_are_not_written_to(path, cache):
         assert (kept == 1).all()
 
 
-def test_a_reader_may_return_what_cannot_be_written_to(path):
+def test_a_reader_may_return_a_read_only_array(path):
     frozen = np.ones((1, 4, 4, 4))
     frozen.flags.writeable = False
     image = tio.ScalarImage(path, reader=lambda _: (frozen, None))

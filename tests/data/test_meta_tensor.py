@@ -1,4 +1,4 @@
-"""MONAI's MetaTensors: the affine goes in and comes out, and MONAI undoes nothing wrongly."""
+"""MONAI's MetaTensors: affines are read and updated, and MONAI inverts nothing wrongly."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def meta(affine=AFFINE, shape=(1, 12, 13, 14), seed=0):
     return MetaTensor(torch.rand(shape, generator=generator), affine=torch.from_numpy(affine))
 
 
-def twin(x):
+def as_scalar_image(x):
     return tio.ScalarImage(x.as_tensor(), affine=x.affine.numpy())
 
 
@@ -37,10 +37,10 @@ GEOMETRY = {
 
 @pytest.mark.parametrize("affine", [AFFINE, oblique_affine()], ids=["diagonal", "oblique"])
 @pytest.mark.parametrize("name", GEOMETRY)
-def test_affines_go_in_and_come_out(name, affine):
-    """As for an image of ours: by itself, in a dict, in a batch, in a dict of batches."""
+def test_affines_are_read_and_updated(name, affine):
+    """Results equal those of a ScalarImage: alone, in a dict, in a batch, in a dict of batches."""
     x = meta(affine)
-    expected = GEOMETRY[name]()(twin(x))
+    expected = GEOMETRY[name]()(as_scalar_image(x))
     together = list_data_collate([{"x": x}, {"x": x}])["x"]
     assert tuple(together.affine.shape) == (2, 4, 4)
     outs = [GEOMETRY[name]()(x), GEOMETRY[name]()({"x": x})["x"]]
@@ -56,7 +56,7 @@ def test_affines_go_in_and_come_out(name, affine):
     np.testing.assert_array_equal(x.affine.numpy(), affine)
 
 
-def test_instances_of_the_table_of_faults():
+def test_crop_resample_and_batches_use_the_affine():
     x = meta(shape=(1, 12, 12, 12))
     out = tio.Crop(2)(x)
     assert out.affine[:3, 3].tolist() == [-4, 4, 4]
@@ -67,14 +67,14 @@ def test_instances_of_the_table_of_faults():
     assert type(tio.ScalarImage(x).data) is torch.Tensor
 
 
-def test_metadata_come_along():
+def test_metadata_are_kept():
     x = meta()
     x.meta["patient"] = "P1"
     assert tio.RandomNoise()(x).meta["patient"] == "P1"
 
 
-def test_monai_before_and_after():
-    """In MONAI's Compose, between its own transforms, and in its loader."""
+def test_pipelines_with_transforms_of_monai():
+    """Transforms of both libraries in MONAI's Compose and in its loader."""
     chain = mt.Compose(
         [mt.Spacingd("x", (1, 1, 1)), tio.Crop(2), mt.ScaleIntensityd("x"), mt.Flipd("x", 0)]
     )
@@ -89,20 +89,20 @@ def test_monai_before_and_after():
         assert tio.Resample(1)(batch)["x"].affine[0].diagonal().tolist() == [-1, 1, 1, 1]
 
 
-MOVERS = {
+GEOMETRY_CHANGES = {
     **{name: GEOMETRY[name] for name in ("Crop", "Resample", "Affine", "Compose")},
     "Lambda": lambda: tio.Lambda(lambda x: x.flip(1)),
 }
 
 
 @pytest.mark.parametrize("batched", [False, True])
-@pytest.mark.parametrize("name", MOVERS)
-def test_monai_refuses_to_undo_what_it_cannot(name, batched):
+@pytest.mark.parametrize("name", GEOMETRY_CHANGES)
+def test_monai_refuses_to_invert_geometry_that_changed(name, batched):
     spacing = mt.Spacingd("x", (1, 1, 1))
     given = spacing({"x": meta()})
     if batched:
         given = list_data_collate([given, given])
-    out = MOVERS[name]()(given)
+    out = GEOMETRY_CHANGES[name]()(given)
     undone = mt.Invertd("x", mt.Compose([spacing]), "x", nearest_interp=False)
     items = decollate_batch(out) if batched else [out]
     for item in items:
@@ -114,7 +114,7 @@ def test_monai_refuses_to_undo_what_it_cannot(name, batched):
 
 
 @pytest.mark.parametrize("name", ["RandomNoise", "Blur", "ZNormalization", "RandomBiasField"])
-def test_monai_undoes_its_own_where_only_intensities_changed(name):
+def test_monai_inverts_its_own_transforms_if_only_intensities_changed(name):
     spacing = mt.Spacingd("x", (1, 1, 1))
     make = {"Blur": GEOMETRY["Blur"]}.get(name, lambda: getattr(tio, name)())
     out = make()(spacing({"x": meta()}))
@@ -130,7 +130,7 @@ def test_pending_operations_are_refused():
         tio.Crop(2)(x)
 
 
-def test_gradients_flow():
+def test_gradients_reach_the_voxels():
     x = meta().requires_grad_()
     tio.Blur(1.0)(x).sum().backward()
     assert torch.isfinite(x.grad).all()

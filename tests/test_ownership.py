@@ -1,4 +1,4 @@
-"""Functions and hands that write to voxels: what is stored elsewhere stays as it is."""
+"""In-place functions and writes to results do not change stored voxels."""
 
 import numpy as np
 import pytest
@@ -9,20 +9,20 @@ import torchio_gpu as tio
 from torchio_gpu.transforms.parameters.params import Params
 
 
-def stored() -> tio.Subject:
+def subject_of_ones() -> tio.Subject:
     ones = torch.ones(1, 16, 16, 16)
     return tio.Subject(t1=tio.ScalarImage(ones), seg=tio.LabelMap(ones.byte()))
 
 
-def doubles(subject):
+def double(subject):
     subject.t1.data.mul_(2)
     subject.seg.data.mul_(2)
     return subject
 
 
-def everything(batches):
+def double_all(batches):
     for batch in batches:
-        doubles(batch)
+        double(batch)
 
 
 PATCH = (8, 16, 16)  # neighbours in memory: a view of it would be contiguous
@@ -32,16 +32,16 @@ SAMPLERS = {
     "weighted": tio.WeightedSampler(PATCH, "t1"),
     "label": tio.LabelSampler(PATCH, "seg"),
 }
-HANDS = {
-    "item": lambda s: doubles(tio.SubjectsDataset([s])[0]),
-    "transform": lambda s: tio.SubjectsDataset([s], doubles)[0],
-    "loader of one": lambda s: everything(tio.SubjectsLoader(tio.SubjectsDataset([s]))),
-    "loader of two": lambda s: everything(
+WRITERS = {
+    "item": lambda s: double(tio.SubjectsDataset([s])[0]),
+    "transform": lambda s: tio.SubjectsDataset([s], double)[0],
+    "loader of one": lambda s: double_all(tio.SubjectsLoader(tio.SubjectsDataset([s]))),
+    "loader of two": lambda s: double_all(
         tio.SubjectsLoader(tio.SubjectsDataset([s] * 2), batch_size=2)
     ),
-    "torch's loader": lambda s: everything(DataLoader(tio.SubjectsDataset([s]))),
-    "loader with a function": lambda s: list(tio.SubjectsLoader(tio.SubjectsDataset([s], doubles))),
-    "batch of one": lambda s: doubles(tio.SubjectsBatch.from_subjects([s])),
+    "torch's loader": lambda s: double_all(DataLoader(tio.SubjectsDataset([s]))),
+    "loader with a function": lambda s: list(tio.SubjectsLoader(tio.SubjectsDataset([s], double))),
+    "batch of one": lambda s: double(tio.SubjectsBatch.from_subjects([s])),
     "images of one": lambda s: tio.ImagesBatch.from_images([s.t1]).data.mul_(2),
     "Lambda": lambda s: tio.Lambda(lambda v: v.mul_(2))(s),
     "Lambda, batched": lambda s: tio.Lambda(lambda v: v.mul_(2), batched=True)(s),
@@ -52,48 +52,48 @@ HANDS = {
     "masking method of statistics": lambda s: tio.RescaleIntensity(
         masking_method=lambda v: v.mul_(2) > -1
     )(s),
-    "queue": lambda s: everything(
+    "queue": lambda s: double_all(
         tio.Queue(tio.SubjectsDataset([s]), 4, 2, tio.UniformSampler(PATCH), num_workers=0)
     ),
     "queue with a function": lambda s: list(
         tio.Queue(
-            tio.SubjectsDataset([s]), 4, 2, tio.UniformSampler(PATCH), transform=doubles
+            tio.SubjectsDataset([s]), 4, 2, tio.UniformSampler(PATCH), transform=double
         )
     ),
-    "device queue": lambda s: everything(
+    "device queue": lambda s: double_all(
         tio.DeviceQueue([s], tio.UniformSampler(PATCH), device="cpu")
     ),
-    "grid": lambda s: doubles(tio.GridSampler(s, PATCH)[0]),
-    "grid of one patch": lambda s: doubles(tio.GridSampler(s, 16)[0]),
-    "crop": lambda s: doubles(tio.Crop((4, 0, 0, 0, 0, 0))(s)),
+    "grid": lambda s: double(tio.GridSampler(s, PATCH)[0]),
+    "grid of one patch": lambda s: double(tio.GridSampler(s, 16)[0]),
+    "crop": lambda s: double(tio.Crop((4, 0, 0, 0, 0, 0))(s)),
     **{
-        f"{name} sampler": lambda s, sampler=sampler: doubles(sampler(s))
+        f"{name} sampler": lambda s, sampler=sampler: double(sampler(s))
         for name, sampler in SAMPLERS.items()
     },
     **{
-        f"{name} sampler, several": lambda s, sampler=sampler: everything(sampler(s, 2))
+        f"{name} sampler, several": lambda s, sampler=sampler: double_all(sampler(s, 2))
         for name, sampler in SAMPLERS.items()
     },
 }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:.*are all the same")
-@pytest.mark.parametrize("name", HANDS)
-def test_stored_voxels_stay_as_they_are(name):
-    subject = stored()
+@pytest.mark.parametrize("name", WRITERS)
+def test_writing_to_a_result_does_not_change_stored_voxels(name):
+    subject = subject_of_ones()
     before = [image.data.data_ptr() for image in subject.get_images(intensity_only=False)]
-    HANDS[name](subject)
+    WRITERS[name](subject)
     assert (subject.t1.data == 1).all()
     assert (subject.seg.data == 1).all()
     assert [i.data.data_ptr() for i in subject.get_images(intensity_only=False)] == before
 
 
-def test_a_function_of_the_user_sees_the_same_at_every_read():
-    dataset = tio.SubjectsDataset([stored()], doubles)
+def test_in_place_functions_see_the_same_voxels_at_every_read():
+    dataset = tio.SubjectsDataset([subject_of_ones()], double)
     assert [dataset[0].t1.data.mean().item() for _ in range(3)] == [2, 2, 2]
 
 
-def test_the_affine_of_an_image_is_its_own():
+def test_the_affine_of_an_image_is_read_only():
     image = tio.ScalarImage(torch.ones(1, 4, 4, 4))
     with pytest.raises(ValueError, match="read-only"):
         image.affine[0, 3] = 7
@@ -102,21 +102,21 @@ def test_the_affine_of_an_image_is_its_own():
     assert image.spacing == (2, 2, 2)
 
 
-def test_transforms_of_the_library_are_given_the_voxels_themselves():
-    """No copy is made where nobody writes: memory and time of such pipelines stay as they are."""
+def test_library_transforms_receive_voxels_without_a_copy():
+    """No copy is made for transforms that do not write to their input."""
     seen = []
 
     noise = tio.RandomNoise()
     noise.register_forward_pre_hook(lambda _, given: seen.append(given[0].t1.data.data_ptr()))
-    subject = stored()
+    subject = subject_of_ones()
     tio.SubjectsDataset([subject], noise)[0]
     assert seen == [subject.t1.data.data_ptr()]
     list(tio.SubjectsLoader(tio.SubjectsDataset([subject] * 2, noise), batch_size=2))
     assert set(seen) == {subject.t1.data.data_ptr()}
 
 
-def test_a_batch_has_one_truth():
-    batch = tio.SubjectsBatch.from_subjects([stored(), stored()])
+def test_attribute_and_item_access_to_a_batch_agree():
+    batch = tio.SubjectsBatch.from_subjects([subject_of_ones(), subject_of_ones()])
     other = tio.ImagesBatch(torch.zeros(2, 1, 16, 16, 16))
     batch.t1 = other
     assert batch["t1"] is batch.t1 is batch.images["t1"] is other
@@ -132,8 +132,8 @@ def test_a_batch_has_one_truth():
         batch.t1 = tio.ImagesBatch(torch.zeros(3, 1, 4, 4, 4))
 
 
-def idle():
-    """Transforms that may hand back what they are given."""
+def no_op_transforms():
+    """Return transforms that may return their input."""
     return {
         "none": None,
         "p": tio.RandomNoise(std=(1, 1), p=0.0),
@@ -142,12 +142,12 @@ def idle():
         "ToCanonical": tio.ToCanonical(),
         "CropOrPad": tio.CropOrPad(4),
         "OneOf": tio.OneOf([tio.RandomNoise()], p=0),
-        "Writing": Writing(),
+        "Writing": InPlaceTransform(),
     }
 
 
-class Writing(tio.VolumeTransform):
-    """A class of others that writes to its input."""
+class InPlaceTransform(tio.VolumeTransform):
+    """User-defined transform that writes to its input."""
 
     def draw(self, context, u):
         return Params()
@@ -156,10 +156,12 @@ class Writing(tio.VolumeTransform):
         return images[name].data.add_(1)
 
 
-@pytest.mark.parametrize("name", idle())
-def test_samples_of_a_dataset_are_nobodys_own(name):
+@pytest.mark.parametrize("name", no_op_transforms())
+def test_writing_to_samples_does_not_change_the_dataset(name):
     ones = torch.ones(1, 4, 4, 4)
-    dataset = tio.SubjectsDataset([tio.Subject(t1=tio.ScalarImage(ones))] * 2, idle()[name])
+    dataset = tio.SubjectsDataset(
+        [tio.Subject(t1=tio.ScalarImage(ones))] * 2, no_op_transforms()[name]
+    )
     for _ in range(2):
         dataset[0].t1.data.sub_(7)
     for batch in tio.SubjectsLoader(dataset, batch_size=1, collate_fn=list):
@@ -169,8 +171,8 @@ def test_samples_of_a_dataset_are_nobodys_own(name):
     assert (ones == 1).all()
 
 
-def test_values_of_a_batch_are_one_for_each_sample():
-    batch = tio.SubjectsBatch.from_subjects([stored()] * 2)
+def test_values_of_a_batch_hold_one_value_per_sample():
+    batch = tio.SubjectsBatch.from_subjects([subject_of_ones()] * 2)
     batch.age = [40, 50]
     assert [s.age for s in batch.unbatch()] == batch["age"] == [40, 50]
     with pytest.raises(ValueError, match="'age' must hold one value for each of 2 samples, got 5"):
