@@ -11,6 +11,7 @@ from .bspline import (
     spline_weights,
     voxel_lattice,
 )
+from .fields import BSplineField, DenseField, Field
 from .grids import one_shape, reoriented, resized, respaced, windowed
 from .matrices import affine_from, apply_affine, invert, pull_back
 from .motion import affine_motion, motion_in, reflection, rotation, slice_axis, within_slice
@@ -28,13 +29,18 @@ from .space import (
     orientation,
     spacing,
 )
+from .spatial_map import SpatialMap
 
 __all__ = [
     "CODES",
     "DOMAIN_MARGIN",
     "SPACE_TOLERANCE",
     "SPLINE_ORDER",
+    "BSplineField",
+    "DenseField",
+    "Field",
     "Space",
+    "SpatialMap",
     "affine_from",
     "affine_motion",
     "anatomical_axes",

@@ -1,5 +1,6 @@
 """Transforms, random and deterministic, of images, subjects and batches."""
 
+from ..geometry import SpatialMap
 from .base import Transform
 from .compose import Compose, OneOf, SomeOf
 from .custom import Lambda
@@ -41,7 +42,7 @@ from .normalization.z_normalization import ZNormalization
 from .parameters.params import Params
 from .parameters.ranges import Choice
 from .pipeline.context import Context
-from .pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from .pipeline.maps import Interpolation, SpatialTraits
 from .spatial.affine import Affine, RandomAffine
 from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation

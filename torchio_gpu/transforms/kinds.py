@@ -10,9 +10,10 @@ import numpy as np
 from ..data import ImagesBatch
 from ..data.image import INTENSITY, LABEL
 from ..functional.operations import Operation
+from ..geometry import SpatialMap
 from ..shapes import Volume
 from .base import Context, Transform
-from .pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from .pipeline.maps import Interpolation, SpatialTraits
 from .pipeline.protocol import CreatedImage
 
 Images = Mapping[str, ImagesBatch]

@@ -14,12 +14,12 @@ import numpy as np
 
 from ... import functional as F
 from ...data import ImagesBatch
-from ...geometry import Space, check_affine
+from ...geometry import Space, SpatialMap, check_affine
 from ...shapes import Triple, check_triple
 from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume
 from ..parameters.params import Params
-from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from ..pipeline.maps import Interpolation, SpatialTraits
 from .spaces import check_size
 
 

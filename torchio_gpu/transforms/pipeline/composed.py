@@ -13,7 +13,9 @@ from ...arrays import Array, common, host
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
 from ...geometry import (
+    BSplineField,
     Space,
+    SpatialMap,
     apply_affine,
     displace,
     invert,
@@ -22,7 +24,6 @@ from ...geometry import (
     within_slice,
 )
 from ...shapes import Triple
-from .maps import BSplineField, SpatialMap
 
 #: Tolerance of the ends of a field of view, in voxels: they are products of float64 matrices.
 EDGE_ROUNDING = 1e-4

@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ...arrays import Array
 from ...data.image import INTENSITY
 from ...geometry import Space
 
@@ -35,36 +32,6 @@ class SpatialTraits:
     regrids: bool = False
     pads: bool = False
     cuts: bool = False
-
-
-class BSplineField(NamedTuple):
-    """Elastic map of the world, ``p -> p + d(p)``, from output points to input points.
-
-    Args:
-        control_points: Displacement d in mm along RAS+, [B, 3, N0, N1, N2].
-        lattice: World to control-point coordinates, [B, 4, 4].
-        inverse: Use the inverse map instead.
-    """
-
-    control_points: Array
-    lattice: np.ndarray
-    inverse: bool = False
-
-
-class SpatialMap(NamedTuple):
-    """Map of a spatial transform, as a pull-back in the world: first ``elastic``, then ``matrix``.
-
-    Args:
-        matrix: Output world to input world, [B, 4, 4].
-        elastic: Bending applied to output points before the matrix.
-        space: Grid of the output; that of the input by default.
-        inverse: Inverse of the matrix, if it is known; computed when needed otherwise.
-    """
-
-    matrix: Array | None = None
-    elastic: BSplineField | None = None
-    space: Space | None = None
-    inverse: Array | None = None
 
 
 class Interpolation(NamedTuple):

@@ -9,11 +9,11 @@ import numpy as np
 
 from ...data import ImagesBatch
 from ...functional.operations import Operation
-from ...geometry import Space
+from ...geometry import Space, SpatialMap
 from ...shapes import Volume
 from ..parameters.params import Params
 from .context import Context
-from .maps import Interpolation, SpatialMap, SpatialTraits
+from .maps import Interpolation, SpatialTraits
 
 Kinds = tuple[tuple[str, str], ...]
 Images = Mapping[str, ImagesBatch]

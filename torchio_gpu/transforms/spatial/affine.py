@@ -19,14 +19,14 @@ from ... import geometry
 from ...arrays import Array, host, on_host, per_sample
 from ...functional.maps import check_mode
 from ...functional.statistics import FILLS
-from ...geometry import Space
+from ...geometry import Space, SpatialMap
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import PerSample, RangesLike
-from ..pipeline.maps import Interpolation, SpatialMap
+from ..pipeline.maps import Interpolation
 
 
 @dataclass(frozen=True)

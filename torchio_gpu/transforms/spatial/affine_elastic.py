@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ...geometry import SpatialMap
 from ..base import Context, Transform
 from ..kinds import RandomTransform
 from ..parameters.params import Params
-from ..pipeline.maps import Interpolation, SpatialMap, SpatialTraits
+from ..pipeline.maps import Interpolation, SpatialTraits
 from .affine import Affine, AffineParams, RandomAffine, Resampling
 from .elastic import ElasticDeformation, ElasticParams, RandomElasticDeformation
 

@@ -18,13 +18,13 @@ from torch import Tensor
 from ... import geometry
 from ...arrays import Array, Numbers, as_array, host, on_host
 from ...functional.eager.spatial import spline_at, voxel_grid
-from ...geometry import Space
+from ...geometry import BSplineField, Space, SpatialMap
 from ...shapes import Triple, TripleLike, check_triple
 from ..base import Context
 from ..kinds import RandomTransform
 from ..parameters.params import Params
 from ..parameters.types import PointsLike
-from ..pipeline.maps import BSplineField, SpatialMap, SpatialTraits
+from ..pipeline.maps import SpatialTraits
 from .affine import Resampling
 
 #: Displacements below this share of the control-point spacing cannot fold a cubic B-spline

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from ... import geometry
-from ...geometry import Space
+from ...geometry import Space, SpatialMap
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform
 from ..parameters.axes import axis_mask, check_axes
 from ..parameters.params import Params
 from ..parameters.types import AxesLike
-from ..pipeline.maps import SpatialMap, SpatialTraits
+from ..pipeline.maps import SpatialTraits
 
 
 @dataclass(frozen=True)
