@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..shapes import Triple
-from .space import CODES, WHOLE, Space, orientation, spacing
+from .space import CODES, WHOLE, Space, anatomical_axes, spacing
 
 
 def reoriented(space: Space, codes: Sequence[str]) -> Space:
@@ -18,22 +18,18 @@ def reoriented(space: Space, codes: Sequence[str]) -> Space:
         space: The grid.
         codes: Anatomical directions of I, J, K, such as ('R', 'A', 'S').
     """
-    shapes, affines = [], []
-    for affine in space.affine:
-        now = orientation(affine)
-        old_from_new = np.zeros((4, 4))  # new voxel to old voxel
-        old_from_new[3, 3] = 1
-        shape = []
-        for new, code in enumerate(codes):
-            pair = next(pair for pair in CODES if code in pair)
-            old = next(axis for axis, have in enumerate(now) if have in pair)
-            n = space.shape[old]
-            old_from_new[old, new] = 1 if now[old] == code else -1
-            old_from_new[old, 3] = 0 if now[old] == code else n - 1
-            shape.append(n)
-        shapes.append(shape)
-        affines.append(affine @ old_from_new)
-    return Space(one_shape(shapes), np.stack(affines))
+    world, forward = anatomical_axes(space.affine)  # [B, 3] each
+    wanted = [next(n for n, pair in enumerate(CODES) if code in pair) for code in codes]
+    up = np.array([CODES[axis][1] == code for axis, code in zip(wanted, codes, strict=True)])
+    old = (world[:, None] == np.array(wanted)[:, None]).argmax(2)  # [B, 3], old axis of each new
+    samples, new = np.arange(len(old))[:, None], np.arange(3)
+    same = forward[samples, old] == up
+    shapes = np.array(space.shape)[old]
+    old_from_new = np.zeros((len(old), 4, 4))  # new voxel to old voxel
+    old_from_new[:, 3, 3] = 1
+    old_from_new[samples, old, new] = np.where(same, 1, -1)
+    old_from_new[samples, old, 3] = np.where(same, 0, shapes - 1)
+    return Space(one_shape(shapes), space.affine @ old_from_new)
 
 
 def respaced(space: Space, distance: np.ndarray) -> Space:
