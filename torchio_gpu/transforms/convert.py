@@ -23,6 +23,7 @@ from ..data import (
     io,
     meta_tensor,
 )
+from .pipeline.points import are_points
 from .pipeline.record import moving_transforms
 
 Restore = Callable[[SubjectsBatch], Any]
@@ -163,16 +164,20 @@ def _from_dict(
         if key in wanted and _holds_image(value):
             cls = LabelMap if key in labels else ScalarImage
             found[key], back[key] = _to_images(value, cls)
+    lists = {key: x[key] if isinstance(x[key], list) else [x[key]] for key in x if key in wanted}
+    points = {key: values for key, values in lists.items() if are_points(values)}
     if not found:
         raise TypeError(f"a dict must hold at least one image, got keys {list(x)}")
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
         first = next(iter(back.values()))  # images that were added get the type of the first one
         moved = moving_transforms(batch.records)
-        images = batch.images.items()
-        return {**x, **{key: back.get(key, first)(each, moved) for key, each in images}}
+        images = {key: back.get(key, first)(each, moved) for key, each in batch.images.items()}
+        values = {key: batch.metadata[key] for key in points}
+        single = {key: v if isinstance(x[key], list) else v[0] for key, v in values.items()}
+        return {**x, **images, **single}
 
-    return SubjectsBatch(found), restore
+    return SubjectsBatch(found, points), restore
 
 
 def _holds_image(value: Any) -> bool:

@@ -18,6 +18,7 @@ from ...geometry import Space, check_same_space, windowed
 from ...shapes import Triple, TripleLike, check_triple
 from ...signature import is_number
 from ...transforms import Pad
+from ...transforms.pipeline.points import follow_grid
 from .location import PatchLocation
 
 
@@ -102,8 +103,11 @@ class PatchSampler:
             slice(first, first + n)
             for first, n in zip((corner + before).tolist(), self.patch_size, strict=True)
         )
+        old = check_space(patch).affine[0]
         for name, image in patch.get_images_dict(intensity_only=False).items():
             patch.add_image(image[i, j, k], name)
+        for name, value in patch.metadata.items():
+            patch[name] = follow_grid(value, old, space_of(patch).affine[0])
         a, b, c = corner.tolist()
         location = PatchLocation((a, b, c), self.patch_size)
         patch[LOCATION], patch["patch_location"] = location.to_tensor(), location
@@ -121,6 +125,11 @@ class PatchSampler:
             space = windowed(each.space, corner + before, size)
             images[name] = each.with_data(data, space.affine)
         batch = padded.replace(images)
+        grids = list(zip(space_of(padded).affine, space_of(batch).affine, strict=True))
+        for name, values in batch.metadata.items():
+            if isinstance(values, list):
+                moved = [follow_grid(v, *grid) for v, grid in zip(values, grids, strict=True)]
+                batch.metadata = {**batch.metadata, name: moved}
         batch.metadata = {**batch.metadata, **located(corner, size)}
         batch.streams = random.Streams(seeds, np.ones(len(seeds), dtype=np.int64))
         return batch

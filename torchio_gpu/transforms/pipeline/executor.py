@@ -17,6 +17,7 @@ from .maps import NOTHING, check_spaces
 from .numbers import Numbers
 from .pending import Pending
 from .plan import Plan
+from .points import pending_points
 from .record import Record, warn_of_misplaced
 from .stages import Stage
 from .warp import PendingWarp
@@ -43,6 +44,7 @@ class Executor:
         self.numbers = plan.numbers(batch) if numbers is None else numbers
         self.batch = batch.replace(dict(batch.images))
         self.pending = Pending(self.batch, notes=None if notes is None else [])
+        self.points = pending_points(self.batch)
         self._stages = list(plan.stages)
 
     def finish(self) -> SubjectsBatch:
@@ -51,6 +53,8 @@ class Executor:
             self._execute(self._stages.pop(0))
         self.pending.flush()
         self._collect_notes()
+        if self.points is not None:
+            self.points.finish(self.batch)
         return self.batch
 
     def final_maps(self) -> dict[str, PendingWarp]:
@@ -108,6 +112,8 @@ class Executor:
             params = params.gate(active)
         names = step.names or context.names
         untouched = tuple([name for name in batch.images if name not in context.names])
+        if self.points is not None:
+            untouched += self.points.untouched(step)
         recorded = None if for_all else active
         moved = step.role == "spatial" and not step.traits.regrids
         spaces = step.spaces or (context.spaces if moved else ())
@@ -161,10 +167,14 @@ class Executor:
             if drawn is None:
                 continue
             maps = () if traits.regrids else transform.maps(drawn[0], context)
+            if self.points is not None:
+                self.points.move(step, maps, context.space)
             for name, warp in zip(names, warps, strict=True):
                 if traits.regrids:
                     column = transform.column(drawn[0], step.names or names, name, warp.space)
                     maps = (transform.regrid(drawn[0], column, warp.space),)
+                    if self.points is not None and maps[0].matrix is not None:
+                        self.points.correct_affine(name, step, maps[0].matrix)
                 for each in maps:
                     warp.maps = warp.maps.then(each)
 

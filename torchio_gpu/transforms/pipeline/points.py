@@ -1,4 +1,4 @@
-"""Warning about landmarks, which transforms do not move with the images."""
+"""Points and boxes of a batch, which follow the maps of the images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,169 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from ...arrays import common
+from ...data import SubjectsBatch
+from ...geometry import BSplineField, DenseField, Space, SpatialMap, displace, invert
 from .steps import Step
 
 #: Names that a warning was given for.
 _WARNED: set[str] = set()
+#: Largest difference of affines of one grid, in mm.
+_SAME_GRID = 1e-4
+
+
+class PendingPoints:
+    """Points and boxes of a batch, in the world, while a plan is executed.
+
+    Those whose affine is that of an image follow its grid: their voxel indices are those of the
+    image in the result.
+
+    Args:
+        batch: The batch; values of its metadata that are points are replaced by :meth:`finish`.
+    """
+
+    def __init__(self, batch: SubjectsBatch) -> None:
+        self._values = {n: v for n, v in batch.metadata.items() if are_points(v)}
+        self._world: dict[str, Tensor] = {}  # [B, N, 3], padded
+        self._folded: dict[str, Tensor] = {}  # [B, N]
+        self._grid_of: dict[str, list[str | None]] = {}  # image whose grid the points are on
+        for name, values in self._values.items():
+            worlds = [torch.zeros(0, 3).double() if v is None else v.world() for v in values]
+            device = next((w.device for w in worlds if w.device.type != "cpu"), worlds[0].device)
+            world = pad_sequence([w.to(device) for w in worlds], batch_first=True)
+            self._world[name] = world
+            self._folded[name] = torch.zeros(world.shape[:2], dtype=torch.bool, device=device)
+            self._grid_of[name] = [_image_on_grid(v, batch, n) for n, v in enumerate(values)]
+
+    def untouched(self, step: Step) -> tuple[str, ...]:
+        """Return the names of the points that a step does not move."""
+        return tuple(name for name in self._values if not _moves(step, name))
+
+    def move(self, step: Step, maps: Sequence[SpatialMap], space: Space) -> None:
+        """Move the points by the maps of a step, if the step moves them.
+
+        Args:
+            step: The step.
+            maps: Its maps, in order.
+            space: Space of the first image. Content of a single slice stays within it.
+        """
+        if 1 in space.shape:
+            maps = [each._replace(elastic=_within_slice(each.elastic, space)) for each in maps]
+        for name in self._values:
+            if _moves(step, name):
+                for each in maps:
+                    self._push(name, each)
+
+    def correct_affine(self, image: str, step: Step, matrix: Any) -> None:
+        """Move the points on the grid of an image by the correction of its affine.
+
+        Args:
+            image: Name of the image.
+            step: The step that corrects it.
+            matrix: World after the correction to world before, [B, 4, 4].
+        """
+        for name, grids in self._grid_of.items():
+            follow = np.array([grid == image for grid in grids])
+            if follow.any() and _moves(step, name):
+                own = np.where(follow[:, None, None], matrix, np.eye(4))
+                self._push(name, SpatialMap(own))
+
+    def _push(self, name: str, move: SpatialMap) -> None:
+        world, folded = move.push(self._world[name])
+        self._world[name] = world
+        self._folded[name] = self._folded[name] | torch.as_tensor(folded, device=world.device)
+
+    def finish(self, batch: SubjectsBatch) -> None:
+        """Store the moved points in the metadata of the result."""
+        moved = {}
+        for name, values in self._values.items():
+            new: list[Any] = []
+            for n, value in enumerate(values):
+                if value is None:
+                    new.append(None)
+                    continue
+                count = len(value.world())
+                world, folded = self._world[name][n, :count], self._folded[name][n, :count]
+                grid = self._grid_of[name][n]
+                affine = batch.images[grid].affine[n] if grid in batch.images else None
+                new.append(value.with_world(world, folded, affine))
+            moved[name] = new
+        batch.metadata = {**batch.metadata, **moved}
+
+
+def pending_points(batch: SubjectsBatch) -> PendingPoints | None:
+    """Return the points of a batch; None if it has none."""
+    found = any(map(are_points, batch.metadata.values()))
+    return PendingPoints(batch) if found else None
+
+
+def follow_grid(value: Any, before: np.ndarray, after: np.ndarray) -> Any:
+    """Return points on the grid ``before``, (4, 4), as voxels of ``after``; other values as is.
+
+    Args:
+        value: Points, boxes, or any other value.
+        before, after: Affines of an image before and after it was cropped.
+    """
+    if not _is_points(value) or not _same_affine(value.affine, before):
+        return value
+    return value.with_world(value.world(), value.folded, after)
+
+
+def _is_points(value: Any) -> bool:
+    return hasattr(value, "with_world")
+
+
+def are_points(values: Any) -> bool:
+    """Return True for a list of points or boxes, one per sample, of which some may be None."""
+    if not isinstance(values, (list, tuple)) or not any(map(_is_points, values)):
+        return False
+    return all(value is None or _is_points(value) for value in values)
+
+
+def _image_on_grid(value: Any, batch: SubjectsBatch, sample: int) -> str | None:
+    """Return the name of the first image whose affine is that of the points, or None."""
+    if value is None or value.affine is None:
+        return None
+    for name, images in batch.images.items():
+        if _same_affine(value.affine, images.affine[sample]):
+            return name
+    return None
+
+
+def _same_affine(one: np.ndarray | None, other: np.ndarray) -> bool:
+    return one is not None and bool(np.allclose(one, other, rtol=0, atol=_SAME_GRID))
+
+
+def _moves(step: Step, name: str) -> bool:
+    """Return True if a step moves the points of a name."""
+    # names to include and exclude were resolved when a transform was recorded
+    transforms = (*step.within, *(() if step.params is not None else (step.transform,)))
+    taken = all(
+        (t.include is None or name in t.include) and (t.exclude is None or name not in t.exclude)
+        for t in transforms
+    )
+    return taken and name not in step.untouched
+
+
+def _within_slice(field: Any, space: Space) -> Any:
+    """Return a field without its component across a single slice."""
+    if not isinstance(field, (BSplineField, DenseField)):
+        return field
+    free = np.diag([float(n > 1) for n in space.shape])
+    linear = space.affine[:, :3, :3]
+    project = linear @ free @ invert(space.affine)[:, :3, :3]
+    if isinstance(field, DenseField):
+        return field._replace(displacement=displace(field.displacement, project))
+    _, points, project = common(field.control_points, project)
+    return field._replace(control_points=displace(points, project))
 
 
 def warn_of_points(values: Mapping[str, Any], steps: Sequence[Step]) -> None:
-    """Warn, once for each name, of landmarks that the steps of a pipeline do not move.
+    """Warn, once for each name, of landmarks in tensors, which the steps do not move.
 
     Args:
         values: Values of a subject or a dict, or lists of these with one entry per sample.
@@ -31,7 +184,7 @@ def warn_of_points(values: Mapping[str, Any], steps: Sequence[Step]) -> None:
             _WARNED.add(name)
             warnings.warn(
                 f"{name!r} has shape {tuple(one.shape)}, as landmarks have, and stays as it is: "
-                f"{movers[0].name} moves images alone",
+                f"{movers[0].name} moves images and Points, so wrap it as tio.Points(...)",
                 RuntimeWarning,
                 stacklevel=4,
             )
