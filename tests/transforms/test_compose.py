@@ -9,9 +9,10 @@ import torch
 import torchio_gpu as tio
 from tests.close import assert_close, interior
 from tests.volumes import oblique_affine, smooth, subject
+from torchio_gpu.data import SpatialMap
 from torchio_gpu.transforms.parameters.params import Params
 from torchio_gpu.transforms.pipeline import sampling
-from torchio_gpu.transforms.pipeline.maps import SpatialMap, SpatialTraits
+from torchio_gpu.transforms.pipeline.maps import SpatialTraits
 from torchio_gpu.transforms.pipeline.plan import Plan
 
 SPATIAL = {

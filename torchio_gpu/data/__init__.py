@@ -14,6 +14,7 @@ from .image import (
     ScalarImage,
 )
 from .images_batch import ImagesBatch
+from .spatial_map import SpatialMap
 from .subject import Subject
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ImagesBatch",
     "LabelMap",
     "ScalarImage",
+    "SpatialMap",
     "Subject",
     "SubjectsBatch",
     "SubjectsDataset",

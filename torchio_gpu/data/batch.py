@@ -13,6 +13,7 @@ from ..random import Streams, fresh_seeds
 from .image import INTENSITY, LOCATION
 from .images_batch import ImagesBatch
 from .pickling import Transferable
+from .spatial_map import SpatialMap
 from .subject import Subject, check_names
 
 #: Attributes of a SubjectsBatch instance; all others are values of the samples.
@@ -109,6 +110,12 @@ class SubjectsBatch(Transferable):
         before = self.histories[sample] if self.histories else []
         own = (record.of_sample(sample) for record in self.records)
         return [*before, *(record for record in own if record is not None)]
+
+    def applied_map(self, name: str) -> list[SpatialMap]:
+        """Return the map that was applied to each sample; see :meth:`Subject.applied_map`."""
+        if name not in self:
+            raise KeyError(f"batch has no {name!r}; it has {self.keys()}")
+        return [Subject._map_of(history, name) for history in self.history]
 
     def replace(self, images: dict[str, ImagesBatch]) -> SubjectsBatch:
         """Return a batch with other images; everything else is shared."""

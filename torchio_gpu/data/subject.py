@@ -11,6 +11,7 @@ from ..random import Streams
 from ..shapes import Triple
 from .image import INTENSITY, Image
 from .pickling import Transferable
+from .spatial_map import SpatialMap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,8 @@ class Subject(Transferable):
 
     #: Function from history records to a transform; set by ``transforms``, a layer above this one.
     _compose: Callable[..., Any]
+    #: Function from history records and a name to a map; set likewise.
+    _map_of: Callable[..., SpatialMap]
     #: Names that no item may have, since they are attributes of a subject or of a batch.
     _reserved: frozenset[str]
     _items: dict[str, Any]
@@ -239,6 +242,23 @@ class Subject(Transferable):
         result: Subject = self.get_inverse_transform(**kwargs)(self)
         result.clear_history()
         return result
+
+    def applied_map(self, name: str) -> SpatialMap:
+        """Return the map of the world that the history of this subject applied to a value.
+
+        It maps output points, of this subject, to input points, of the subject before its history.
+
+        Args:
+            name: Name of an image, of points or of boxes.
+
+        >>> subject = Subject(t1=ScalarImage(torch.rand(1, 8, 8, 8)))
+        >>> moved = Affine(scales=1, degrees=0, translation=(5, 0, 0))(subject)
+        >>> moved.applied_map("t1").affine[:3, 3].tolist()
+        [-5.0, 0.0, 0.0]
+        """
+        if name not in self._items:
+            raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+        return self._map_of(self.history, name)
 
     def clear_history(self) -> None:
         """Clear the history."""

@@ -29,7 +29,6 @@ from .space import (
     orientation,
     spacing,
 )
-from .spatial_map import SpatialMap
 
 __all__ = [
     "CODES",
@@ -40,7 +39,6 @@ __all__ = [
     "DenseField",
     "Field",
     "Space",
-    "SpatialMap",
     "affine_from",
     "affine_motion",
     "anatomical_axes",

@@ -1,6 +1,6 @@
 """Transforms, random and deterministic, of images, subjects and batches."""
 
-from ..geometry import SpatialMap
+from ..data import SpatialMap
 from .base import Transform
 from .compose import Compose, OneOf, SomeOf
 from .custom import Lambda

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..data import Subject
+from ..data import SpatialMap, Subject
 from ..geometry import Space
 from . import records
 from .base import Branches, Context, Transform
@@ -186,6 +186,36 @@ def compose_history(
     return Compose(steps)
 
 
+def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
+    """Return the map that records applied to an image or to points; see ``Subject.applied_map``.
+
+    Args:
+        records: Records of one sample, oldest first.
+        name: Name of the image or of the points.
+    """
+    total = SpatialMap()
+    for record in records:
+        transform = record.transform
+        if transform.role != "spatial" or name in record.untouched:
+            continue
+        if transform.traits.regrids:
+            maps = _corrections(record, name)
+        else:
+            maps = transform.maps(record.params, Context(record.names, record.spaces))
+        for move in maps:
+            total = total @ move._replace(space=None)
+    return total
+
+
+def _corrections(record: Record, name: str) -> tuple[SpatialMap, ...]:
+    """Return the correction of the affine of an image by a transform that gives it a new grid."""
+    header = getattr(record.params, "header", None)
+    if header is None or name not in record.names:
+        return ()
+    own = header[:, record.names.index(name)]
+    return (SpatialMap(own),) if (own != np.eye(4)).any() else ()
+
+
 def _subclasses(cls: Any) -> list[Any]:
     return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_subclasses(sub))]
 
@@ -234,4 +264,5 @@ def _as_transform(record: Record) -> Recorded:
 
 
 Subject._compose = staticmethod(compose_history)
+Subject._map_of = staticmethod(applied_map)
 Record.as_transform = staticmethod(_as_transform)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data import ImagesBatch
+from ..data import ImagesBatch, SpatialMap
 from ..data.image import INTENSITY, LABEL
 from ..functional.operations import Operation
-from ..geometry import SpatialMap
 from ..shapes import Volume
 from .base import Context, Transform
 from .pipeline.maps import Interpolation, SpatialTraits

@@ -19,6 +19,7 @@ from .guards import check_exists, expanded
 from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .reading import Volume, read, read_header, read_volume
+from .transforms import to_sitk_transform
 from .voxels import Header, NiftiFields, failing_as, shown
 from .writing import NIFTI, WRITABLE, write
 
@@ -57,5 +58,6 @@ __all__ = [
     "sitk_fields",
     "to_nibabel",
     "to_sitk",
+    "to_sitk_transform",
     "write",
 ]

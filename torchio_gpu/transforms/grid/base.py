@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 
 from ... import functional as F
-from ...data import ImagesBatch
-from ...geometry import Space, SpatialMap, check_affine
+from ...data import ImagesBatch, SpatialMap
+from ...geometry import Space, check_affine
 from ...shapes import Triple, check_triple
 from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume

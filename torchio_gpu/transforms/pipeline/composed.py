@@ -10,12 +10,12 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, common, host
+from ...data import SpatialMap
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
 from ...geometry import (
     BSplineField,
     Space,
-    SpatialMap,
     apply_affine,
     displace,
     invert,
@@ -72,7 +72,7 @@ class ComposedMaps:
             if self.elastic is None:
                 new["matrix"] = product(self.matrix, move.matrix)
             else:
-                inverse = invert(move.matrix) if move.inverse is None else move.inverse
+                inverse = move.back
                 before = self.elastic_to_output
                 new["output_to_elastic"] = product(self.output_to_elastic, move.matrix)
                 new["elastic_to_output"] = inverse if before is None else product(inverse, before)

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...arrays import common
-from ...data import SubjectsBatch
-from ...geometry import BSplineField, DenseField, Space, SpatialMap, displace, invert
+from ...data import SpatialMap, SubjectsBatch
+from ...geometry import BSplineField, DenseField, Space, displace, invert
 from .steps import Step
 
 #: Names that a warning was given for.

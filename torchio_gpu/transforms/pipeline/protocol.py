@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...data import ImagesBatch
+from ...data import ImagesBatch, SpatialMap
 from ...functional.operations import Operation
-from ...geometry import Space, SpatialMap
+from ...geometry import Space
 from ...shapes import Volume
 from ..parameters.params import Params
 from .context import Context

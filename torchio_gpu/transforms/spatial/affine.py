@@ -17,9 +17,10 @@ import numpy as np
 
 from ... import geometry
 from ...arrays import Array, host, on_host, per_sample
+from ...data import SpatialMap
 from ...functional.maps import check_mode
 from ...functional.statistics import FILLS
-from ...geometry import Space, SpatialMap
+from ...geometry import Space
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform

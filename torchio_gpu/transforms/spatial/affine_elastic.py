@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import SpatialMap
+from ...data import SpatialMap
 from ..base import Context, Transform
 from ..kinds import RandomTransform
 from ..parameters.params import Params

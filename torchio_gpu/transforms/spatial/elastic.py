@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ... import geometry
 from ...arrays import Array, Numbers, as_array, host, on_host
+from ...data import SpatialMap
 from ...functional.eager.spatial import spline_at, voxel_grid
-from ...geometry import BSplineField, Space, SpatialMap
+from ...geometry import BSplineField, Space
 from ...shapes import Triple, TripleLike, check_triple
 from ..base import Context
 from ..kinds import RandomTransform

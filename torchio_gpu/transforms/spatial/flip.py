@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from ... import geometry
-from ...geometry import Space, SpatialMap
+from ...data import SpatialMap
+from ...geometry import Space
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, SpatialTransform
@@ -44,7 +45,7 @@ class _Flip(SpatialTransform):
         return None  # whole voxels move
 
     def maps(self, params: FlipParams, context: Context) -> tuple[SpatialMap, ...]:
-        return (SpatialMap(params.mirror, inverse=params.mirror),)
+        return (SpatialMap(params.mirror, inverse_matrix=params.mirror),)
 
     def invert(self, params: FlipParams) -> FlipParams:
         return params

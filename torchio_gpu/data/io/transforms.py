@@ -1,0 +1,83 @@
+"""Maps of the world as SimpleITK transforms, which map output to input points in LPS+."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arrays import host
+from ...geometry import BSplineField, DenseField, Space
+from .voxels import LPS, sitk
+
+
+def to_sitk_transform(move: Any, space: Space | None = None) -> Any:
+    """Return a map as a SimpleITK transform.
+
+    Args:
+        move: :class:`torchio_gpu.SpatialMap` of one sample.
+        space: Grid on which inverses of bending maps are sampled.
+    """
+    parts = _parts(move, space)
+    return parts[0] if len(parts) == 1 else sitk().CompositeTransform(parts)
+
+
+def _parts(move: Any, space: Space | None) -> list[Any]:
+    """Return the transforms of a map; as in a CompositeTransform, the last one acts first."""
+    parts = []
+    if move.matrix is not None or move.elastic is None:
+        matrix = np.eye(4) if move.matrix is None else _only(host(move.matrix))
+        affine = sitk().AffineTransform(3)
+        lps = LPS @ matrix @ LPS
+        affine.SetMatrix(lps[:3, :3].ravel().tolist())
+        affine.SetTranslation(lps[:3, 3].tolist())
+        parts.append(affine)
+    field = move.elastic
+    if field is None:
+        return parts
+    if hasattr(field, "outer"):
+        return [*parts, *_parts(field.outer, space), *_parts(field.inner, space)]
+    if field.inverse:
+        if space is None:
+            raise ValueError("grid must be given for a map with an inverse of a bending map")
+        field = type(move)(elastic=field).as_dense(space).elastic
+    return [*parts, _bspline(field) if isinstance(field, BSplineField) else _dense(field)]
+
+
+def _bspline(field: BSplineField) -> Any:
+    values = LPS[:3, :3] @ _only(host(field.control_points)).reshape(3, -1)  # [3, N0 N1 N2]
+    counts = field.control_points.shape[2:]
+    size, origin, spacing, direction = _grid(counts, np.linalg.inv(_only(host(field.lattice))))
+    transform = sitk().BSplineTransform(3, 3)
+    transform.SetFixedParameters([*map(float, size), *origin, *spacing, *direction])
+    first_fastest = values.reshape(3, *counts).transpose(0, 3, 2, 1)
+    transform.SetParameters(first_fastest.ravel().tolist())
+    return transform
+
+
+def _dense(field: DenseField) -> Any:
+    values = np.einsum("ab,bijk->kjia", LPS[:3, :3], _only(host(field.displacement)))
+    image = sitk().GetImageFromArray(np.ascontiguousarray(values, np.float64), isVector=True)
+    _, origin, spacing, direction = _grid(values.shape[2::-1], _only(field.affine))
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    return sitk().DisplacementFieldTransform(image)
+
+
+def _grid(
+    shape: Any, affine: np.ndarray
+) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Return size, origin, spacing and direction of a grid in LPS+, given its affine in RAS+."""
+    lps = LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    direction = lps[:3, :3] / spacing
+    return list(shape), lps[:3, 3].tolist(), spacing.tolist(), direction.ravel().tolist()
+
+
+def _only(values: np.ndarray) -> np.ndarray:
+    """Return the values of the only sample."""
+    if len(values) != 1:
+        raise ValueError(f"map must be of one sample for SimpleITK, got {len(values)}")
+    only: np.ndarray = values[0]
+    return only
