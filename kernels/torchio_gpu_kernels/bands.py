@@ -46,11 +46,11 @@ def bands_kernel(
         m, rest = number % M, number // M
         a2, rest = rest % A2, rest // A2
         a1, g = rest % A1, rest // A1
-        row = matrix + ((g * B // G) * M + m) * N
+        weights = matrix + ((g * B // G) * M + m) * N
         source = x + g * xg + a1 * x1 + a2 * x2
         sums = tl.zeros((BLOCK,), out.dtype.element_ty)
         for n in range(N):
-            weight = tl.load(row + n, mask=inside, other=0)
+            weight = tl.load(weights + n, mask=inside, other=0)
             value = tl.load(source + tl.cast(n, tl.int64) * xn, mask=inside, other=0)
             sums += weight * tl.where(weight != 0, value, 0)
         tl.store(out + g * og + a1 * o1 + a2 * o2 + m * om, sums, mask=inside)

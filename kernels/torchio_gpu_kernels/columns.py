@@ -44,14 +44,14 @@ def columns_kernel(
     tile = tl.program_id(0)
     k = (tile % KB) * BK + tl.arange(0, BK)
     i, b = tl.program_id(1), tl.program_id(2)
-    # a row of the product is a component and a control point along J
-    row, n = (tile // KB) * BM + tl.arange(0, BM), tl.arange(0, BN)
+    # m counts components and control points along J
+    m, n = (tile // KB) * BM + tl.arange(0, BM), tl.arange(0, BN)
     item = b * per_sample
     first = tl.load(lowest + item * I + i)
     weights = along_i + (item * I + i) * N0 + first
-    there = (row < 3 * N1)[:, None] & (n < N2)[None, :]
+    there = (m < 3 * N1)[:, None] & (n < N2)[None, :]
     own = points + (b * 3 * N0 + first) * N1 * N2
-    own += ((row // N1) * (N0 * N1) + row % N1)[:, None] * N2 + n[None, :]
+    own += ((m // N1) * (N0 * N1) + m % N1)[:, None] * N2 + n[None, :]
     plane = tl.zeros((BM, BN), dtype=tl.float32)
     for tap in tl.static_range(_TAPS):
         plane += tl.load(weights + tap) * tl.load(own + tap * N1 * N2, mask=there, other=0.0)
@@ -60,8 +60,8 @@ def columns_kernel(
     # three products of tf32, together as exact as one of float32
     total = tl.dot(plane, along, input_precision="tf32x3")
     target = out + (b.to(tl.int64) * I + i) * (3 * N1 * K)
-    inside = (row < 3 * N1)[:, None] & (k < K)[None, :]
-    tl.store(target + row[:, None] * K + k[None, :], total, mask=inside)
+    inside = (m < 3 * N1)[:, None] & (k < K)[None, :]
+    tl.store(target + m[:, None] * K + k[None, :], total, mask=inside)
 
 
 def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> Tensor:

@@ -61,14 +61,16 @@ def gather_kernel(
     """
     i, n = tl.program_id(1), tl.program_id(2)
     j, k = tile_voxels(KB, BJ, BK)
-    row = table + n * 11
-    sj, sk = tl.load(row + 3), tl.load(row + 4)
+    entry = table + n * 11
+    sj, sk = tl.load(entry + 3), tl.load(entry + 4)
     if not WIDE:
         sj, sk = sj.to(tl.int32), sk.to(tl.int32)
-    in_j = in_range(row + 5, i + tl.arange(0, 1), 0) & in_range(row + 5, j, 1)
-    in_k = in_range(row + 5, k, 2)
+    in_j = in_range(entry + 5, i + tl.arange(0, 1), 0) & in_range(entry + 5, j, 1)
+    in_k = in_range(entry + 5, k, 2)
     counts, inside = in_j[:, None] & in_k[None, :], (j < J)[:, None] & (k < K)[None, :]
-    source = tl.load(row).to(like.dtype) + i * tl.load(row + 2) + within_plane(j, k, sj, sk, WIDE)
+    source = (
+        tl.load(entry).to(like.dtype) + i * tl.load(entry + 2) + within_plane(j, k, sj, sk, WIDE)
+    )
     target = out + (n.to(tl.int64) * C * I + i) * J * K + within_plane(j, k, K, 1, WIDE)
     if WEIGHTED:
         along_j = tl.load(wj + j, mask=in_j, other=0) * tl.load(wi + i)
@@ -78,7 +80,7 @@ def gather_kernel(
         if WEIGHTED:
             x = x.to(WORK) * weights
         tl.store(target, x, mask=inside)
-        source += tl.load(row + 1)
+        source += tl.load(entry + 1)
         target += tl.cast(I, tl.int64) * J * K
 
 
@@ -87,9 +89,9 @@ def gather(
 ) -> None:
     """Fill patches (N, C, i, j, k); other arguments as for :data:`.patches.gather_patches`."""
     at = Places.of(places)
-    rows = np.concatenate([addresses_and_strides(volume) for volume in volumes])[at.volume]
-    rows[:, 0] += (rows[:, 2:] * at.first).sum(1) * out.element_size()
-    (table,) = send(out.device, np.concatenate([rows, at.low - at.first, at.high - at.first], 1))
+    entries = np.concatenate([addresses_and_strides(volume) for volume in volumes])[at.volume]
+    entries[:, 0] += (entries[:, 2:] * at.first).sum(1) * out.element_size()
+    (table,) = send(out.device, np.concatenate([entries, at.low - at.first, at.high - at.first], 1))
     N, C, I, J, K = out.shape
     tiles = PatchTiles.of(1, J, K)
     for n in range(0, N, _GRID_Z):

@@ -40,19 +40,19 @@ def within_plane(j, k, sj, sk, WIDE: tl.constexpr):
 
 
 @triton.jit
-def in_range(row, x, AXIS: tl.constexpr):
-    """Return True for voxels from ``row[AXIS]``, inclusive, to ``row[3 + AXIS]``, exclusive."""
-    low, high = tl.load(row + AXIS).to(tl.int32), tl.load(row + 3 + AXIS).to(tl.int32)
+def in_range(ends, x, AXIS: tl.constexpr):
+    """Return True for voxels from ``ends[AXIS]``, inclusive, to ``ends[3 + AXIS]``, exclusive."""
+    low, high = tl.load(ends + AXIS).to(tl.int32), tl.load(ends + 3 + AXIS).to(tl.int32)
     return (x >= low) & (x < high)
 
 
 def addresses_and_strides(batch: Tensor) -> np.ndarray:
     """Return the address of each volume and its strides along C, I, J and K, int64 [B, 5]."""
     steps = Strides.of(batch)
-    rows = np.empty((len(batch), 5), dtype=np.int64)
-    rows[:, 0] = batch.data_ptr() + np.arange(len(batch)) * (steps.b * batch.element_size())
-    rows[:, 1:] = steps.c, *steps.spatial
-    return rows
+    entries = np.empty((len(batch), 5), dtype=np.int64)
+    entries[:, 0] = batch.data_ptr() + np.arange(len(batch)) * (steps.b * batch.element_size())
+    entries[:, 1:] = steps.c, *steps.spatial
+    return entries
 
 
 def send(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:
@@ -106,8 +106,8 @@ class Places(NamedTuple):
     @staticmethod
     def of(table: Tensor) -> Places:
         """Return the columns of a table, int64 [N, 10] on the host."""
-        rows = table.numpy()
-        return Places(rows[:, 0], rows[:, 1:4], rows[:, 4:7], rows[:, 7:10])
+        entries = table.numpy()
+        return Places(entries[:, 0], entries[:, 1:4], entries[:, 4:7], entries[:, 7:10])
 
 
 def weight_arguments(weights: Sequence[Tensor], unused: Tensor) -> dict[str, Any]:

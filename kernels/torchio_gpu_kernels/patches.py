@@ -1,6 +1,6 @@
 """Extraction of patches from volumes, and aggregation of patches: each is the other's gradient.
 
-Both read a table with one line per patch: the address of the voxels to read and the position of the
+Both read a table with one entry per patch: the address of the voxels to read and the position of the
 patch. So volumes may differ in shape, and batches of patches in strides, within one launch.
 """
 
@@ -71,7 +71,8 @@ def _fake_in_place(*_: Any) -> None:
 #: ``places`` has ten integers for each patch, int64 [N, 10] on the host: the number of its volume
 #: among those of all batches; then, along I, J, K, in voxels of the volume, the first voxel of the
 #: patch, the first one that counts and the one after the last that counts. The latter two lie
-#: within patch and volume. ``weights`` along each axis, none or three, multiply the voxels of patches.
+#: within patch and volume. ``weights`` along each axis, none or three, multiply the voxels of
+#: patches.
 gather_patches = register(
     "gather_patches(Tensor[] volumes, Tensor places, Tensor[] weights, SymInt[] size) -> Tensor",
     _gather,

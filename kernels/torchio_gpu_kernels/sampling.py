@@ -15,7 +15,7 @@ _SAME = tl.constexpr(1e-6)
 
 @triton.jit
 def lower_neighbour(x, n):
-    """Return the lower of two neighbours on an axis of n voxels, and the weight of the upper one."""
+    """Return the lower of two neighbours on an axis of n voxels, and the weight of the upper."""
     near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))
     low = tl.minimum(near.to(tl.int32), tl.maximum(n - 2, 0))
     return low, near - low.to(tl.float32)

@@ -82,13 +82,13 @@ def scatter_kernel(
         WORK: Dtype of sums.
         WIDE: True if offsets within a plane may need more than 32 bits.
     """
-    piece, item = tl.program_id(1), tl.program_id(2)
+    interval, item = tl.program_id(1), tl.program_id(2)
     b, c = item // C, item % C
-    tile, pieces = tl.program_id(0), tl.num_programs(1)
-    touch_i = masks + (b * pieces + piece) * words
-    touch_j = masks + (B * pieces + tile // KB) * words
-    touch_k = masks + (B * pieces + JB + tile % KB) * words
-    i = i0 + piece * BI + tl.arange(0, BI)
+    tile, intervals = tl.program_id(0), tl.num_programs(1)
+    touch_i = masks + (b * intervals + interval) * words
+    touch_j = masks + (B * intervals + tile // KB) * words
+    touch_k = masks + (B * intervals + JB + tile % KB) * words
+    i = i0 + interval * BI + tl.arange(0, BI)
     j, k = tile_voxels(KB, BJ, BK)
     j, k = j0 + j, k0 + k
     inside = (i < I)[:, None, None] & ((j < J)[:, None] & (k < K)[None, :])[None]
@@ -108,18 +108,18 @@ def scatter_kernel(
             bits = bits ^ lowest
             # the number of a bit is the exponent of its value
             n = word * _WORD + (lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
-            row = table + n * 10
-            in_i, in_j = in_range(row + 4, i, 0), in_range(row + 4, j, 1)
-            in_k = in_range(row + 4, k, 2)
+            entry = table + n * 10
+            in_i, in_j = in_range(entry + 4, i, 0), in_range(entry + 4, j, 1)
+            in_k = in_range(entry + 4, k, 2)
             counts = in_i[:, None, None] & (in_j[:, None] & in_k[None, :])[None]
-            source = (tl.load(row).to(like.dtype) + plane)[:, None, None] + within
+            source = (tl.load(entry).to(like.dtype) + plane)[:, None, None] + within
             x = tl.load(source, mask=counts, other=0).to(WORK)
             if OVERWRITE:
                 total = tl.where(counts, x, total)
             elif WEIGHTED:
-                along_i = tl.load(wi + i - tl.load(row + 1), mask=in_i, other=0)
-                along_j = tl.load(wj + j - tl.load(row + 2), mask=in_j, other=0)
-                along_k = tl.load(wk + k - tl.load(row + 3), mask=in_k, other=0)
+                along_i = tl.load(wi + i - tl.load(entry + 1), mask=in_i, other=0)
+                along_j = tl.load(wj + j - tl.load(entry + 2), mask=in_j, other=0)
+                along_k = tl.load(wk + k - tl.load(entry + 3), mask=in_k, other=0)
                 weights = (along_j[:, None] * along_k[None, :])[None]
                 total += x * (weights * along_i[:, None, None])
             else:
@@ -195,9 +195,9 @@ def scatter(
     words = _pack_bits(np.concatenate(touches))
     if len({(batch.dtype, Strides.of(batch)._replace(b=0)) for batch in patches}) > 1:
         patches = [batch.to(volume.dtype).contiguous() for batch in patches]
-    rows = np.concatenate([addresses_and_strides(batch) for batch in patches])
+    entries = np.concatenate([addresses_and_strides(batch) for batch in patches])
     step = patches[0].element_size()
-    origin = rows[:, :1] - (rows[:, 2:] * at.first).sum(1, keepdims=True) * step
+    origin = entries[:, :1] - (entries[:, 2:] * at.first).sum(1, keepdims=True) * step
     table, masks = send(volume.device, np.concatenate([origin, at.first, low, high], 1), words)
     target = readable(volume)
     # torch and Triton name dtypes alike

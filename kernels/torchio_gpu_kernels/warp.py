@@ -137,7 +137,7 @@ def warp_kernel(
                 high = bilinear(source, at + s0, s1, s2, fy, fz)
                 y = lerp(low, high, fx)
                 if FIELDS == 0:
-                    # equal to `where(known, y, outside)`, which takes 128 registers
+                    # same as `where(known, y, outside)`, which takes 128 registers
                     y = tl.where(share > 0.0, lerp(0.0, y, share), outside)
                 if COPIES:
                     if tl.load(copies + b) != 0:

@@ -198,13 +198,13 @@ def warp_backward_kernel(
                 g_cy += tl.where(known, g * up_y * by_y, 0.0)
                 g_cz += tl.where(known, g * up_z * by_z, 0.0)
         if NEEDS_MAP:
-            row = j.to(tl.float32)[:, None]
+            at_j = j.to(tl.float32)[:, None]
             sum_x += tl.sum(g_cx, 0)
             sum_y += tl.sum(g_cy, 0)
             sum_z += tl.sum(g_cz, 0)
-            sum_xj += tl.sum(g_cx * row, 0)
-            sum_yj += tl.sum(g_cy * row, 0)
-            sum_zj += tl.sum(g_cz * row, 0)
+            sum_xj += tl.sum(g_cx * at_j, 0)
+            sum_yj += tl.sum(g_cy * at_j, 0)
+            sum_zj += tl.sum(g_cz * at_j, 0)
             if N > 0:
                 weights, at, count = spline_taps(
                     along_j, lowest, b, i, j0, k, I, padded_j, K, per_sample, N, BJ
@@ -232,7 +232,7 @@ def _add_column(to, value, known):
 
 @triton.jit
 def _store_matrix(own, total, total_j, i, k):
-    """Store one row of the gradient of a matrix."""
+    """Store the gradient of the matrix coefficients of one coordinate."""
     whole = tl.sum(total, 0)
     tl.store(own, whole * i.to(tl.float32))
     tl.store(own + 1, tl.sum(total_j, 0))

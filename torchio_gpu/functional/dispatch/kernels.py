@@ -35,15 +35,15 @@ DTYPES = (
 )
 #: Largest number of volumes, and of planes of a volume, in a launch: a CUDA grid has 65535 blocks
 #: along y and z.
-MOST = 65535
+GRID_LIMIT = 65535
 
 
 def why_no_kernel(x: Volume, size: Triple) -> str | None:
     """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
-    if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
-        return f"there must be at most {MOST} volumes and planes, got {[*x.shape[:2], *size]}"
+    if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
+        return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
     return None
 
 
