@@ -1,7 +1,7 @@
 """Extraction of patches from volumes, and aggregation of patches: each is the other's gradient.
 
-Both read a table with one entry per patch: the address of the voxels to read and the position of the
-patch. So volumes may differ in shape, and batches of patches in strides, within one launch.
+Both read a table with one entry per patch: the address of the voxels to read and the position of
+the patch. So volumes may differ in shape, and batches of patches in strides, within one launch.
 """
 
 from __future__ import annotations
