@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ class PatchTiles(NamedTuple):
     KB: int  # tiles along K
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def of(I: int, J: int, K: int) -> PatchTiles:
         """Return tiles for I x J x K voxels."""
         BK = min(triton.next_power_of_2(K), LARGEST_BK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +72,7 @@ class Tiles(NamedTuple):
         return {"KB": self.KB, "BJ": self.BJ, "BK": self.BK, "num_warps": self.warps}
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def of(J: int, K: int, rows: int = ROWS, most: int = BJ) -> Tiles:
         """Return tiles for planes of J x K voxels.
 

@@ -185,8 +185,16 @@ class Map(NamedTuple):
         """Return arguments of a kernel by name; the matrix replaces tensors that are not read."""
         matrix, columns, along_j, lowest, taps = self
         if columns is None or along_j is None or lowest is None:
-            sizes = dict.fromkeys(("padded_j", "per_sample", "N", "TAPS"), 0)
-            return {**dict.fromkeys(("matrix", "columns", "along_j", "lowest"), matrix), **sizes}
+            return {
+                "matrix": matrix,
+                "columns": matrix,
+                "along_j": matrix,
+                "lowest": matrix,
+                "padded_j": 0,
+                "per_sample": 0,
+                "N": 0,
+                "TAPS": 0,
+            }
         points = columns.shape[3]
         return {
             "matrix": matrix,

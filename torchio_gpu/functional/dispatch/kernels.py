@@ -226,6 +226,8 @@ class _Program(NamedTuple):
             operations: Operations, in order.
             size, view: As for :class:`.pointwise.Program`.
         """
+        if not operations:
+            return _Program([], [], [])
         from torchio_gpu_kernels import program
 
         codes: list[int] = []
