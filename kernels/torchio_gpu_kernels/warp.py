@@ -41,10 +41,10 @@ LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
 #: Arguments that are not specialised. A specialised argument makes another kernel for 1, and for
 #: multiples of 16: only the sizes and strides that spare a loop or registers are.
-_GENERAL = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 padded_j per_sample V S".split()  # noqa: SIM905
+_NOT_SPECIALISED = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 padded_j per_sample V S".split()  # noqa: SIM905
 
 
-@triton.jit(do_not_specialize=_GENERAL)
+@triton.jit(do_not_specialize=_NOT_SPECIALISED)
 def warp_kernel(
     x,
     out,

@@ -33,7 +33,7 @@ from .warp import LINEAR, MODES, Map
 #: of the map, together, take twice as many registers.
 _BJ = 4
 #: Arguments that are not specialised: see :mod:`.warp`.
-_GENERAL = "B S0 S1 S2 I K gb gc gi sb sc s0 s1 padded_j per_sample".split()  # noqa: SIM905
+_NOT_SPECIALISED = "B S0 S1 S2 I K gb gc gi sb sc s0 s1 padded_j per_sample".split()  # noqa: SIM905
 
 
 @triton.jit
@@ -77,7 +77,7 @@ def _atomic_add(target, value, inside, EXACT: tl.constexpr):
     tl.atomic_add(target, value, mask=inside, sem="relaxed")
 
 
-@triton.jit(do_not_specialize=_GENERAL)
+@triton.jit(do_not_specialize=_NOT_SPECIALISED)
 def warp_backward_kernel(
     grad,
     x,
