@@ -87,14 +87,14 @@ def rician(x: Tensor) -> p.Noise:
 
 
 def _warped(
-    x: Callable[[], Tensor], bent: bool = True, framed: bool = False, **options: Any
+    x: Callable[[], Tensor], bent: bool = True, fields: bool = False, **options: Any
 ) -> Case:
     def run() -> Sequence[Tensor]:
         given = x()
         warp_volume(
             given,
             **affine_and_elastic(given, bent),
-            fields=_fields(given) if framed else (),
+            fields=_fields(given) if fields else (),
             **options,
         )
         return [given]
@@ -196,7 +196,7 @@ CASES: dict[str, Case] = {
     "warp, affine": _warped(_image, bent=False),
     "warp, affine and elastic": _warped(_image),
     "warp, float16": _warped(lambda: _image(dtype=torch.float16)),
-    "warp, with frames": _warped(_image, framed=True),
+    "warp, with fields of view": _warped(_image, fields=True),
     "warp, 4 channels": _warped(lambda: _image("W3")),
     "warp of labels": _warped(_labels, mode="nearest"),
     "warp of int64 labels": _warped(lambda: _labels(dtype=torch.int64), mode="nearest"),
@@ -223,7 +223,7 @@ CASES: dict[str, Case] = {
 #: Forms of kernels that other shapes and strides lead to; they need not be quick.
 CASES |= {
     "warp, odd shape": _warped(lambda: torch.empty(_ODD)),
-    "warp, odd shape, with frames": _warped(lambda: torch.empty(_ODD), framed=True),
+    "warp, odd shape, with fields of view": _warped(lambda: torch.empty(_ODD), fields=True),
     "warp, odd shape, 4 channels": _warped(lambda: torch.empty(_ODD).expand(-1, 4, -1, -1, -1)),
     "warp, channels last": _warped(
         lambda: torch.empty((2, 16, 64, 64, 64), memory_format=torch.channels_last_3d)

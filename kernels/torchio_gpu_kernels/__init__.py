@@ -1,8 +1,8 @@
-"""Triton kernels for torchio_gpu: each is a claim about a reference written in plain torch.
+"""Triton kernels for torchio_gpu: each computes what a reference in plain torch defines.
 
-Loading them registers operators under ``torch.ops.torchio_gpu``. They run on NVIDIA GPUs, and
-anywhere in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported), which is
-slow and meant for tests.
+Loading them registers operators under ``torch.ops.torchio_gpu``. They run on NVIDIA GPUs, and on
+CPUs in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported), which is slow
+and meant for tests.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-#: The oldest Triton that kernels are compiled with and looked at: what torch 2.11 pins.
+#: Oldest supported Triton, the one that torch 2.11 pins; ``make static`` compiles with it.
 OLDEST = (3, 6)
 _MODULES = ("bands", "columns", "patches", "pointwise", "warp_operator")
 
 
-def obstacle() -> str | None:
-    """Why kernels cannot be loaded; None if they can."""
+def why_no_triton() -> str | None:
+    """Return the reason why kernels cannot be loaded, or None if they can."""
     try:
         import triton
     except ImportError:
@@ -29,7 +29,7 @@ def obstacle() -> str | None:
 
 @lru_cache
 def load() -> Any:
-    """The operators of the kernels, registered when they are first asked for."""
+    """Return the operators of the kernels, which the first call registers."""
     for module in _MODULES:
         import_module(f"{__name__}.{module}")
     import torch
@@ -37,4 +37,4 @@ def load() -> Any:
     return torch.ops.torchio_gpu
 
 
-__all__ = ["load", "obstacle"]
+__all__ = ["load", "why_no_triton"]

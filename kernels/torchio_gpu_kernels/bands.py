@@ -1,7 +1,7 @@
-"""Products with banded matrices that a voxel which is not finite has spoilt, done again.
+"""Products of banded matrices and voxels that are not finite.
 
-A dense product multiplies a voxel that is NaN by the zeros of a matrix, too. Where all voxels are
-finite, which only the device knows, the launch does nothing.
+A dense product multiplies a voxel that is NaN by the zeros of the matrix, too. If all voxels are
+finite, which is known on the device only, the launch does nothing.
 """
 
 from __future__ import annotations
@@ -46,41 +46,46 @@ def bands_kernel(
         m, rest = number % M, number // M
         a2, rest = rest % A2, rest // A2
         a1, g = rest % A1, rest // A1
-        row = matrix + ((g * B // G) * M + m) * N
+        weights = matrix + ((g * B // G) * M + m) * N
         source = x + g * xg + a1 * x1 + a2 * x2
         sums = tl.zeros((BLOCK,), out.dtype.element_ty)
         for n in range(N):
-            weight = tl.load(row + n, mask=inside, other=0)
+            weight = tl.load(weights + n, mask=inside, other=0)
             value = tl.load(source + tl.cast(n, tl.int64) * xn, mask=inside, other=0)
             sums += weight * tl.where(weight != 0, value, 0)
         tl.store(out + g * og + a1 * o1 + a2 * o2 + m * om, sums, mask=inside)
 
 
+def _strides(x: Tensor, *names: str) -> dict[str, int]:
+    """Return the strides of a tensor by the names of a kernel's arguments."""
+    return dict(zip(names, x.stride(), strict=True))
+
+
 def mend_bands(out: Tensor, x: Tensor, matrix: Tensor, doubt: Tensor) -> None:
-    """Multiply again, by weights that are not 0 alone, where there is doubt.
+    """Repeat a product with nonzero weights only, if a voxel is not finite.
 
     Args:
-        out: The product, which is written over, [G, A1, A2, M], any strides.
-        x: What was multiplied, [G, A1, A2, N], of the same dtype, any strides.
+        out: Product, overwritten, [G, A1, A2, M], any strides.
+        x: Voxels, [G, A1, A2, N], of the same dtype, any strides.
         matrix: [B, M, N], contiguous; G is a multiple of B, and samples come first.
-        doubt: Whether there is a voxel that is not finite, bool [].
+        doubt: True if a voxel is not finite, bool [].
     """
     G, A1, A2, M = out.shape
     B, _, N = matrix.shape
     bands_kernel[(triton.cdiv(out.numel(), _BLOCK),)](
-        out,
-        x,
-        matrix,
-        doubt.view(torch.uint8),
-        out.numel(),
-        B,
-        G,
-        A1,
-        A2,
-        M,
-        N,
-        *out.stride(),
-        *x.stride(),
+        out=out,
+        x=x,
+        matrix=matrix,
+        doubt=doubt.view(torch.uint8),
+        total=out.numel(),
+        B=B,
+        G=G,
+        A1=A1,
+        A2=A2,
+        M=M,
+        N=N,
+        **_strides(out, "og", "o1", "o2", "om"),
+        **_strides(x, "xg", "x1", "x2", "xn"),
         BLOCK=_BLOCK,
         num_warps=4,
         **OPTIONS,

@@ -1,6 +1,7 @@
-"""Control points contracted along I and K: for each plane and column, a spline along J is left.
+"""Contraction of control points along I and K: a spline along J is left for each plane and column.
 
-That is a share of N / J of a dense displacement, and all that a warp reads of it.
+It has N / J times the size of a dense displacement, for N control points and J voxels along J, and
+a warp reads nothing else of the displacement.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from .library import differentiate, register
 from .tiles import OPTIONS, TAPS
 
 _BK = 128
-#: Rows and columns of the smallest matrices that units for matrices take, and rows of the largest
-#: one of which a program keeps all in registers.
+#: Smallest number of rows and columns of a matrix for tensor cores, and largest number of rows of a
+#: matrix that a block keeps in registers.
 _LEAST, _MOST = 16, 64
 _TAPS = tl.constexpr(TAPS)
 
 
-@triton.jit(do_not_specialize=["I", "shared", "KB"])
+@triton.jit(do_not_specialize=["I", "per_sample", "KB"])
 def columns_kernel(
     points,
     along_i,
@@ -34,7 +35,7 @@ def columns_kernel(
     N0,
     N1,
     N2,
-    shared,
+    per_sample,
     KB,
     BM: tl.constexpr,
     BN: tl.constexpr,
@@ -43,24 +44,24 @@ def columns_kernel(
     tile = tl.program_id(0)
     k = (tile % KB) * BK + tl.arange(0, BK)
     i, b = tl.program_id(1), tl.program_id(2)
-    # rows are components and control points along J
-    row, n = (tile // KB) * BM + tl.arange(0, BM), tl.arange(0, BN)
-    item = b * shared
+    # m counts components and control points along J
+    m, n = (tile // KB) * BM + tl.arange(0, BM), tl.arange(0, BN)
+    item = b * per_sample
     first = tl.load(lowest + item * I + i)
     weights = along_i + (item * I + i) * N0 + first
-    there = (row < 3 * N1)[:, None] & (n < N2)[None, :]
+    there = (m < 3 * N1)[:, None] & (n < N2)[None, :]
     own = points + (b * 3 * N0 + first) * N1 * N2
-    own += ((row // N1) * (N0 * N1) + row % N1)[:, None] * N2 + n[None, :]
+    own += ((m // N1) * (N0 * N1) + m % N1)[:, None] * N2 + n[None, :]
     plane = tl.zeros((BM, BN), dtype=tl.float32)
     for tap in tl.static_range(_TAPS):
         plane += tl.load(weights + tap) * tl.load(own + tap * N1 * N2, mask=there, other=0.0)
     known = (n < N2)[:, None] & (k < K)[None, :]
     along = tl.load(along_k + item * N2 * K + n[:, None] * K + k[None, :], mask=known, other=0.0)
-    # three products of shorter numbers, which together are as exact as one of float32
+    # three products of tf32, together as exact as one of float32
     total = tl.dot(plane, along, input_precision="tf32x3")
     target = out + (b.to(tl.int64) * I + i) * (3 * N1 * K)
-    inside = (row < 3 * N1)[:, None] & (k < K)[None, :]
-    tl.store(target + row[:, None] * K + k[None, :], total, mask=inside)
+    inside = (m < 3 * N1)[:, None] & (k < K)[None, :]
+    tl.store(target + m[:, None] * K + k[None, :], total, mask=inside)
 
 
 def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) ->
     Args:
         points: Displacement vectors, float32 [B, 3, N0, N1, N2].
         along_i: Weights of the control points along I, float32 [B or 1, I, N0].
-        lowest: The lowest of the four that each plane depends on, int32 [B or 1, I].
+        lowest: Lowest of the four control points that each plane depends on, int32 [B or 1, I].
         along_k: Weights along K, float32 [B or 1, N2, K].
 
     Returns:
@@ -82,18 +83,18 @@ def columns(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) ->
     BK = min(_BK, max(_LEAST, triton.next_power_of_2(K)))
     KB = triton.cdiv(K, BK)
     columns_kernel[(KB * triton.cdiv(3 * N1, BM), I, B)](
-        points.contiguous(),
-        along_i,
-        lowest,
-        along_k,
-        out,
-        I,
-        K,
-        N0,
-        N1,
-        N2,
-        int(along_i.shape[0] > 1),
-        KB,
+        points=points.contiguous(),
+        along_i=along_i,
+        lowest=lowest,
+        along_k=along_k,
+        out=out,
+        I=I,
+        K=K,
+        N0=N0,
+        N1=N1,
+        N2=N2,
+        per_sample=int(along_i.shape[0] > 1),
+        KB=KB,
         BM=BM,
         BN=max(_LEAST, triton.next_power_of_2(N2)),
         BK=BK,
@@ -108,7 +109,7 @@ def _fake(points: Tensor, along_i: Tensor, lowest: Tensor, along_k: Tensor) -> T
     return points.new_empty((B, along_i.shape[1], 3, N1, along_k.shape[2]))
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     _, along_i, _, along_k = inputs
     ctx.save_for_backward(along_i, along_k)
 
@@ -126,4 +127,4 @@ operator = register(
     columns,
     _fake,
 )
-differentiate("columns", _remember, _backward)
+differentiate("columns", _setup_context, _backward)

@@ -1,9 +1,9 @@
-"""Where voxels of the output are read in the source: an affine map of a B-spline displacement.
+"""Source coordinates of output voxels: an affine map plus a B-spline displacement.
 
-Neither a grid of coordinates nor a dense displacement is ever written. The displacement is
-contracted with the control points along I and K beforehand, by :mod:`.columns`: what is left is a
-spline along J, of which a tile needs a few taps. A thread holds several rows of one column, and
-loads these taps once for all of them.
+Neither a grid of coordinates nor a dense displacement is written to memory. Control points are
+contracted along I and K beforehand, by :mod:`.columns`: a spline along J is left, and a tile needs
+few of its control points (taps). A thread holds several rows of one column, and loads these taps
+once for all of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import triton.language as tl
 
 
 @triton.jit
-def column(matrix, b, i, k):
-    """Of an affine map, what the voxels of a column share: of each coordinate, the value at j = 0,
-    [BK], and the step along j.
+def column_start(matrix, b, i, k):
+    """Apply an affine map to the voxels of columns at j = 0.
 
     Args:
-        matrix: Of all samples, float32 [B, 3, 4].
-        b, i, k: Sample, plane, and voxels along its rows [BK].
+        matrix: Output voxel to source voxel, of all samples, float32 [B, 3, 4].
+        b, i, k: Sample, plane, and voxels along K [BK].
+
+    Returns:
+        For each coordinate in turn, its value at j = 0, [BK], and its step along J.
     """
     m = matrix + b * 12
     at_i, at_k = i.to(tl.float32), k.to(tl.float32)
@@ -40,32 +42,34 @@ def coordinates(
     j0,
     k,
     I,
-    J,
+    padded_j,
     K,
-    shared,
+    per_sample,
     N: tl.constexpr,
     TAPS: tl.constexpr,
     BJ: tl.constexpr,
 ):
-    """Coordinates in the source, in voxels, of the voxels of a tile: three of [BJ, BK].
+    """Return the source coordinates of the voxels of a tile, in voxels: three of [BJ, BK].
 
     Args:
-        start: From :func:`column`.
+        start: From :func:`column_start`.
         columns: Displacement in source voxels, contracted along I and K: float32 [B, I, 3, N, K].
-        along_j: Weights of the control points along J, float32 [B or 1, J and more, N].
-        lowest: The lowest control point that each row depends on, int32 [B or 1, J and more].
-        b, i, j0, k: Sample, plane, first row, and voxels along the rows [BK] of the tile.
-        I, J, K: Voxels of the output; J with the rows that ``along_j`` has more, so that every tile
-            finds its own.
-        shared: 0 where all samples share ``along_j`` and ``lowest``, else 1.
+        along_j: Weights of the control points along J, float32 [B or 1, J', N].
+        lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
+        b, i, j0, k: Sample, plane, first row, and voxels along K [BK] of the tile.
+        I, K: Voxels of the output along I and K.
+        padded_j: J', voxels along J padded to whole tiles.
+        per_sample: 1 if samples have their own ``along_j`` and ``lowest``, 0 if they share them.
         N: Control points along J, 0 for no displacement.
-        TAPS: How many neighbouring ones the rows of a tile can depend on, at least 4.
+        TAPS: Largest number of neighbouring control points of a tile, at least 4.
     """
     x0, dx, y0, dy, z0, dz = start
     j = (j0 + tl.arange(0, BJ)).to(tl.float32)[:, None]
     x, y, z = x0[None, :] + dx * j, y0[None, :] + dy * j, z0[None, :] + dz * j
     if N > 0:
-        weights, at, count = taps(along_j, lowest, b, i, j0, k, I, J, K, shared, N, BJ)
+        weights, at, count = spline_taps(
+            along_j, lowest, b, i, j0, k, I, padded_j, K, per_sample, N, BJ
+        )
         values = columns + at
         for tap in tl.static_range(4):
             x, y, z = _add_tap(x, y, z, weights + tap, values + tap * K, N * K)
@@ -77,7 +81,7 @@ def coordinates(
 
 @triton.jit
 def _add_tap(x, y, z, weight, value, step):
-    """Add what one control point of each column contributes."""
+    """Add the displacement by one control point of each column."""
     share = tl.load(weight)[:, None]
     x += share * tl.load(value)[None, :]
     y += share * tl.load(value + step)[None, :]
@@ -86,7 +90,7 @@ def _add_tap(x, y, z, weight, value, step):
 
 
 @triton.jit
-def taps(
+def spline_taps(
     along_j,
     lowest,
     b,
@@ -94,16 +98,16 @@ def taps(
     j0,
     k,
     I,
-    J,
+    padded_j,
     K,
-    shared,
+    per_sample,
     N: tl.constexpr,
     BJ: tl.constexpr,
 ):
-    """Where the first weight of each row of a tile stands, [BJ], which of ``columns`` is the first
-    tap of each column, [BK], and how many taps the rows depend on: 4 or more.
+    """Return pointers to the first weight of each row of a tile, [BJ], offsets in ``columns`` of
+    the first tap of each column, [BK], and the number of taps of the tile, 4 or more.
     """
-    item = b * shared * J + j0
+    item = b * per_sample * padded_j + j0
     one, other = tl.load(lowest + item), tl.load(lowest + item + BJ - 1)
     first = tl.minimum(one, other)
     weights = along_j + item * N + first + tl.arange(0, BJ) * N

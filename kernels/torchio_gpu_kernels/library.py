@@ -1,4 +1,6 @@
-"""Operators under ``torch.ops.torchio_gpu``: opaque to ``torch.compile``, known to autograd."""
+"""Registration of operators under ``torch.ops.torchio_gpu``: opaque to ``torch.compile``,
+differentiable by autograd.
+"""
 
 from __future__ import annotations
 
@@ -12,63 +14,62 @@ _LIBRARY = torch.library.Library("torchio_gpu", "FRAGMENT")
 
 
 def register(schema: str, run: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
-    """Make an operator out of a function that launches kernels.
+    """Register a function that launches kernels as an operator, and return the operator.
 
     Args:
-        schema: Name and signature, as torch writes them.
-        run: Called with tensors on a GPU, or on a CPU where Triton interprets.
-        fake: Makes empty tensors like those that ``run`` returns.
-
-    Returns:
-        The operator.
+        schema: Name and signature, in the notation of torch.
+        run: Function of tensors on a GPU, or on a CPU in Triton's interpreter.
+        fake: Function that returns empty tensors like those of ``run``.
     """
     name = schema[: schema.index("(")]
     _LIBRARY.define(schema)
     _LIBRARY.impl(name, run, "CPU")
-    _LIBRARY.impl(name, _where_tensors_are(run), "CUDA")
+    _LIBRARY.impl(name, _on_tensors_device(run), "CUDA")
     torch.library.register_fake(f"torchio_gpu::{name}", fake, lib=_LIBRARY)
     operator: Callable[..., Any] = getattr(torch.ops.torchio_gpu, name).default
     return operator
 
 
-def _where_tensors_are(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Triton launches on the current device, whichever the tensors are on."""
+def _on_tensors_device(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the device of the tensors the current one, on which Triton launches."""
 
     @wraps(run)
     def launch(*arguments: Any) -> Any:
-        with torch.cuda.device(_device(arguments)):
+        with torch.cuda.device(_first_cuda_device(arguments)):
             return run(*arguments)
 
     return launch
 
 
-def _device(arguments: Iterable[Any]) -> torch.device | None:
-    """That of the first tensor on a GPU, among arguments and in lists of them."""
+def _first_cuda_device(arguments: Iterable[Any]) -> torch.device | None:
+    """Return the device of the first tensor on a GPU, among arguments and in lists of them."""
     for argument in arguments:
         if isinstance(argument, torch.Tensor):
             device = argument.device if argument.is_cuda else None
         else:
-            device = _device(argument) if isinstance(argument, (list, tuple)) else None
+            device = _first_cuda_device(argument) if isinstance(argument, (list, tuple)) else None
         if device is not None:
             return device
     return None
 
 
-def differentiate(name: str, remember: Callable[..., None], backward: Callable[..., Any]) -> None:
-    """Give an operator a gradient.
+def differentiate(
+    name: str, setup_context: Callable[..., None], backward: Callable[..., Any]
+) -> None:
+    """Register the gradient of an operator.
 
     Args:
-        name: Of the operator.
-        remember: Called with a context, the inputs and the output.
-        backward: Called with the context and the gradient of the output.
+        name: Name of the operator.
+        setup_context: Function of a context, the inputs and the output.
+        backward: Function of the context and the gradient of the output.
     """
     torch.library.register_autograd(
-        f"torchio_gpu::{name}", backward, setup_context=remember, lib=_LIBRARY
+        f"torchio_gpu::{name}", backward, setup_context=setup_context, lib=_LIBRARY
     )
 
 
-def has_no_gradient(name: str) -> None:
-    """Let an operator refuse to be differentiated; torch would take its gradient to be zero."""
+def refuse_gradient(name: str) -> None:
+    """Let the backward of an operator raise; torch would take its gradient to be zero."""
 
     def refuse(ctx: Any, *grads: torch.Tensor) -> None:
         raise RuntimeError(

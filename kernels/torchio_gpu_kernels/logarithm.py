@@ -1,20 +1,20 @@
-"""The logarithm of the GPU's special function unit."""
+"""Logarithm by the special function unit of a GPU."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-#: Whether kernels run in Triton's interpreter, which knows no assembly.
+#: True in Triton's interpreter, which does not run assembly.
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
 @triton.jit
 def log2(x):
-    """Base-2 logarithm of float32, off by 2**-22 at most, or that share of it.
+    """Base-2 logarithm of float32, with an absolute or relative error of at most 2**-22.
 
-    The library's own is exact to the last bit and takes ten times as many instructions: as many as
-    all else that is done to a voxel.
+    The one of the CUDA library is exact to the last bit and takes ten times as many instructions,
+    as many as all other operations on a voxel.
     """
     if INTERPRETED:
         return tl.log2(x)

@@ -1,4 +1,4 @@
-"""Standard normal numbers, four a call: Philox4x32-10 words through Box and Muller (1958).
+"""Standard normal numbers, four per call: Philox4x32-10 and the method of Box and Muller (1958).
 
 The generator is that of Salmon et al. 2011, doi:10.1145/2063384.2063405, as Triton has it. Number n
 of a stream is lane n % 4 of counter n // 4 under the stream's 64-bit key.
@@ -14,7 +14,7 @@ from .logarithm import log2
 
 @triton.jit
 def normals(key, counter):
-    """The four numbers of each counter.
+    """Return the four numbers of each counter.
 
     Args:
         key: int64 seed.
@@ -24,27 +24,27 @@ def normals(key, counter):
     high = (counter >> 32).to(tl.uint32)
     zero = low * 0
     a, b, c, d = tl.philox(key, low, high, zero, zero)
-    one, two = _pair(a, b)
-    three, four = _pair(c, d)
+    one, two = _box_muller(a, b)
+    three, four = _box_muller(c, d)
     return one, two, three, four
 
 
 @triton.jit
-def _pair(radial, angular):
-    """Two normal numbers from two words."""
+def _box_muller(radial, angular):
+    """Return two normal numbers from two words."""
     # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
     u = (radial.to(tl.float32) + 0.5) * 2.3283064365386963e-10
     # -2 ln u; an approximate logarithm may come out above 0 where u is nearly 1
     radius = tl.sqrt(tl.maximum(log2(u) * -1.3862943611198906, 0.0))
-    cos, sin = _turn(angular)
+    cos, sin = _cos_sin(angular)
     return radius * cos, radius * sin
 
 
 @triton.jit
-def _turn(word):
+def _cos_sin(word):
     """Cosine and sine of word / 2**32 turns.
 
-    The nearest quarter turn is split off in integers, which is exact; what is left lies within an
+    The nearest quarter turn is subtracted in integers, which is exact; the rest lies within an
     eighth of a turn, where Taylor series to the 8th and 9th power err by less than 3e-9.
     """
     quarter = (word + 0x20000000) >> 30
@@ -62,15 +62,15 @@ def _turn(word):
 
 @triton.jit
 def noise_rows(key, row, place, shape, BJ: tl.constexpr, BK: tl.constexpr):
-    """Numbers of a tile [BJ, BK] of rows, each of which begins with a fresh counter.
+    """Return normal numbers for a tile [BJ, BK]; each row begins with a new counter.
 
     Args:
         key: Seed of the sample.
-        row: int64, number of each row, [BJ].
+        row: Number of each row, int64 [BJ].
         place, shape: As for :func:`.program.run`; the tile begins at a multiple of 4 along K.
     """
     group = place[3] // 4 + tl.arange(0, BK // 4)
     counter = row[:, None] * tl.cdiv(shape[3], 4) + group[None, :]
     one, two, three, four = normals(key, counter)
-    # a join puts its parts side by side along a new last axis
+    # join stacks along a new last axis
     return tl.join(tl.join(one, three), tl.join(two, four)).reshape(BJ, BK)

@@ -1,7 +1,9 @@
-"""What cutting patches out and adding them up share: tiles, tables, and places within a plane."""
+"""Tiles, tables and offsets that the extraction and the aggregation of patches share."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,28 +12,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .tiles import OPTIONS, is_wide, strides
+from .tiles import OPTIONS, Strides, is_wide
 
-#: Voxels of a tile along K, along I, and in all: the larger a tile, the more patches does it touch
-#: that hold little of it.
-PIECE, _PLANES, _VOXELS = 32, 4, 1024
-#: Voxels of a thread: what it has to find out of a patch, it finds out once for all of them.
+#: Largest number of voxels of a tile along K, along I, and in total: a larger tile touches more
+#: patches that cover little of it.
+LARGEST_BK, _LARGEST_BI, _VOXELS = 32, 4, 1024
+#: Voxels of a thread, which reads the table of a patch once for all of them.
 _PER_THREAD = 16
 
 
 @triton.jit
-def tile_at(KB, BJ: tl.constexpr, BK: tl.constexpr):
-    """Rows and columns of a program's tile, [BJ] and [BK]."""
+def tile_voxels(KB, BJ: tl.constexpr, BK: tl.constexpr):
+    """Return the rows and the columns of the tile of a block, [BJ] and [BK]."""
     tile = tl.program_id(0)
     return tile // KB * BJ + tl.arange(0, BJ), tile % KB * BK + tl.arange(0, BK)
 
 
 @triton.jit
 def within_plane(j, k, sj, sk, WIDE: tl.constexpr):
-    """Offsets [BJ, BK] within a plane.
+    """Return offsets [BJ, BK] within a plane.
 
-    Neighbouring threads take neighbouring voxels, one at a time: patches begin anywhere, and so
-    reading several voxels at once would hardly ever do.
+    Neighbouring threads take neighbouring voxels, one at a time: patches begin at any voxel, so
+    that loads of several voxels would rarely be aligned.
     """
     if WIDE:
         j, k = j.to(tl.int64), k.to(tl.int64)
@@ -39,23 +41,23 @@ def within_plane(j, k, sj, sk, WIDE: tl.constexpr):
 
 
 @triton.jit
-def counts_along(row, x, AXIS: tl.constexpr):
-    """Whether voxels count along an axis: those between two numbers of three and three."""
-    low, high = tl.load(row + AXIS).to(tl.int32), tl.load(row + 3 + AXIS).to(tl.int32)
+def in_range(ends, x, AXIS: tl.constexpr):
+    """Return True for voxels from ``ends[AXIS]``, inclusive, to ``ends[3 + AXIS]``, exclusive."""
+    low, high = tl.load(ends + AXIS).to(tl.int32), tl.load(ends + 3 + AXIS).to(tl.int32)
     return (x >= low) & (x < high)
 
 
-def items(batch: Tensor) -> np.ndarray:
-    """Addresses and strides of what lies along the first axis, int64 [B, 5]."""
-    first, *others = strides(batch)
-    rows = np.empty((len(batch), 5), dtype=np.int64)
-    rows[:, 0] = batch.data_ptr() + np.arange(len(batch)) * (first * batch.element_size())
-    rows[:, 1:] = others
-    return rows
+def addresses_and_strides(batch: Tensor) -> np.ndarray:
+    """Return the address of each volume and its strides along C, I, J and K, int64 [B, 5]."""
+    steps = Strides.of(batch)
+    entries = np.empty((len(batch), 5), dtype=np.int64)
+    entries[:, 0] = batch.data_ptr() + np.arange(len(batch)) * (steps.b * batch.element_size())
+    entries[:, 1:] = steps.c, *steps.spatial
+    return entries
 
 
 def send(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:
-    """Bring int64 arrays to a device in one copy, which is not waited for."""
+    """Copy int64 arrays to a device, in one asynchronous copy."""
     buffer = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
     if device.type == "cuda":
         buffer = buffer.pin_memory()
@@ -64,7 +66,7 @@ def send(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:
 
 
 class PatchTiles(NamedTuple):
-    """Tiles of a volume or of a patch; in a plane they count along K first."""
+    """Tiles of a volume or of a patch; in a plane they are numbered along K first."""
 
     BI: int
     BJ: int
@@ -73,23 +75,59 @@ class PatchTiles(NamedTuple):
     KB: int  # tiles along K
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def of(I: int, J: int, K: int) -> PatchTiles:
-        BK = min(triton.next_power_of_2(K), PIECE)
-        BI = min(triton.next_power_of_2(I), _PLANES)
+        """Return tiles for I x J x K voxels."""
+        BK = min(triton.next_power_of_2(K), LARGEST_BK)
+        BI = min(triton.next_power_of_2(I), _LARGEST_BI)
         BJ = min(triton.next_power_of_2(J), _VOXELS // (BI * BK))
         return PatchTiles(BI, BJ, BK, -(-J // BJ), -(-K // BK))
 
-    def options(self, work: Any, per_thread: int = _PER_THREAD) -> dict[str, Any]:
-        """How to launch."""
+    def grid(self, planes: int, volumes: int) -> tuple[int, int, int]:
+        """Return the grid of a launch; ``planes`` are groups of BI of them."""
+        return self.JB * self.KB, planes, volumes
+
+    def arguments(self, per_thread: int = _PER_THREAD) -> dict[str, Any]:
+        """Return arguments of a kernel and launch options, by name.
+
+        Args:
+            per_thread: Voxels of a thread.
+        """
         warps = max(1, self.BI * self.BJ * self.BK // (32 * per_thread))
-        return {"BJ": self.BJ, "BK": self.BK, "WORK": work, "num_warps": warps, **OPTIONS}
+        return {"KB": self.KB, "BJ": self.BJ, "BK": self.BK, "num_warps": warps, **OPTIONS}
 
 
-def work(dtype: torch.dtype) -> Any:
-    """What to compute with."""
+class Places(NamedTuple):
+    """Columns of a table of patches; see :data:`.patches.gather_patches`."""
+
+    volume: np.ndarray  # number of the volume, int64 [N]
+    first: np.ndarray  # voxel of the volume at which the patch begins, int64 [N, 3]
+    low: np.ndarray  # first voxel that counts, int64 [N, 3]
+    high: np.ndarray  # one after the last voxel that counts, int64 [N, 3]
+
+    @staticmethod
+    def of(table: Tensor) -> Places:
+        """Return the columns of a table, int64 [N, 10] on the host."""
+        entries = table.numpy()
+        return Places(entries[:, 0], entries[:, 1:4], entries[:, 4:7], entries[:, 7:10])
+
+
+def weight_arguments(weights: Sequence[Tensor], unused: Tensor) -> dict[str, Any]:
+    """Return the weights along each axis by the names of a kernel's arguments.
+
+    Args:
+        weights: Weights along I, J, K, or none.
+        unused: Tensor that replaces them if there are none; the kernel does not read it.
+    """
+    along_i, along_j, along_k = weights or (unused, unused, unused)
+    return {"wi": along_i, "wj": along_j, "wk": along_k, "WEIGHTED": bool(weights)}
+
+
+def accumulator(dtype: torch.dtype) -> Any:
+    """Return the dtype of sums and products."""
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
-def wide(*tensors: Tensor) -> bool:
-    """Whether offsets within a plane may not fit 32 bits."""
+def any_wide(*tensors: Tensor) -> bool:
+    """Return True if offsets within a plane may need more than 32 bits."""
     return any(is_wide(t.shape[3:], t.stride()[3:]) for t in tensors)

@@ -1,4 +1,4 @@
-"""A run of pointwise operations in one read and one write, and its gradient likewise."""
+"""A program of pointwise operations in one read and one write of a volume, and its gradient."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import triton.language as tl
 from torch import Tensor
 
 from . import program
-from .library import differentiate, has_no_gradient, register
-from .tiles import OPTIONS, Tiles, is_wide, locate, readable, strides, within
+from .library import differentiate, refuse_gradient, register
+from .tiles import OPTIONS, Strides, Tiles, is_wide, plane_offsets, readable, tile_start
 
 
 @triton.jit(do_not_specialize=["I", "V", "S"])
@@ -39,7 +39,7 @@ def pointwise_kernel(
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    first, k0 = locate(KB, steps, BJ, BK)
+    first, k0 = tile_start(KB, steps, BJ, BK)
     i, volume = tl.program_id(1), tl.program_id(2)
     b, c = volume // C, volume % C
     k = k0 + tl.arange(0, BK)
@@ -50,9 +50,9 @@ def pointwise_kernel(
     for step in range(steps):
         j = first + step * BJ + tl.arange(0, BJ)
         inside = (j < J)[:, None] & (k < K)[None, :]
-        y = tl.load(x + within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
+        y = tl.load(x + plane_offsets(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
         y = program.run(y, ready, values, (c, i, j, k0), (C, I, J, K), PROGRAM)
-        tl.store(out + within(j, k, K, 1, WIDE), y, mask=inside)
+        tl.store(out + plane_offsets(j, k, K, 1, WIDE), y, mask=inside)
 
 
 @triton.jit(do_not_specialize=["I", "V", "S"])
@@ -81,29 +81,31 @@ def pointwise_backward_kernel(
     S,
     KB,
     PROGRAM: tl.constexpr,
-    WANTS: tl.constexpr,
+    NEEDS_VALUES: tl.constexpr,
     WIDE: tl.constexpr,
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    j0, k0 = locate(KB, 1, BJ, BK)
+    j0, k0 = tile_start(KB, 1, BJ, BK)
     i, volume = tl.program_id(1), tl.program_id(2)
     b, c = volume // C, volume % C
     j, k = j0 + tl.arange(0, BJ), k0 + tl.arange(0, BK)
     inside = (j < J)[:, None] & (k < K)[None, :]
     source = x + b.to(tl.int64) * sb + c.to(tl.int64) * sc + i.to(tl.int64) * si
-    y = tl.load(source + within(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
+    y = tl.load(source + plane_offsets(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
     source = grad + b.to(tl.int64) * gb + c.to(tl.int64) * gc + i.to(tl.int64) * gi
-    g = tl.load(source + within(j, k, gj, gk, WIDE), mask=inside, other=0).to(tl.float32)
-    if WANTS:
+    g = tl.load(source + plane_offsets(j, k, gj, gk, WIDE), mask=inside, other=0).to(tl.float32)
+    if NEEDS_VALUES:
         number = (volume.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
         partial += number * V
     values, seeds = values + b * V, seeds + b * S
     place, shape = (c, i, j, k0), (C, I, J, K)
     ready = program.prepare(values, seeds, i, k, PROGRAM)
-    g = program.run_back(g, y, ready, values, partial, place, shape, k, inside, PROGRAM, WANTS)
+    g = program.run_back(
+        g, y, ready, values, partial, place, shape, k, inside, PROGRAM, NEEDS_VALUES
+    )
     plane = (volume.to(tl.int64) * I + i) * (tl.cast(J, tl.int64) * K)
-    tl.store(out + plane + within(j, k, K, 1, WIDE), g, mask=inside)
+    tl.store(out + plane + plane_offsets(j, k, K, 1, WIDE), g, mask=inside)
 
 
 def pointwise(
@@ -112,86 +114,84 @@ def pointwise(
     """Apply a program of pointwise operations.
 
     Args:
-        x: [B, C, I, J, K], any strides, float32 or shorter or integers.
-        program: Four numbers for each operation; see :mod:`.program`.
-        values: float32, [B, V].
-        seeds: int64, [B, S].
-        dtype: Of the result.
+        x: Volume [B, C, I, J, K] of any strides, float32 or shorter or integers.
+        program: Four integers for each operation; see :mod:`.program`.
+        values: Parameters of operations, float32 [B, V].
+        seeds: Seeds of operations, int64 [B, S].
+        dtype: Dtype of the result.
     """
     x = readable(x)
     B, C, I, J, K = x.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
     tiles = Tiles.of(J, K)
-    source_steps = strides(x)
-    wide = is_wide((J, K), source_steps[3:]) or J * K >= 2**31
-    grid = (tiles.JB * tiles.KB, I, B * C)
-    pointwise_kernel[grid](
-        x,
-        out,
-        values,
-        seeds,
-        C,
-        I,
-        J,
-        K,
-        *source_steps,
-        values.shape[1],
-        seeds.shape[1],
-        tiles.KB,
-        tiles.steps,
+    steps = Strides.of(x)
+    pointwise_kernel[tiles.grid(I, B * C)](
+        x=x,
+        out=out,
+        values=values,
+        seeds=seeds,
+        C=C,
+        I=I,
+        J=J,
+        K=K,
+        **steps.arguments("sb", "sc", "si", "sj", "sk"),
+        V=values.shape[1],
+        S=seeds.shape[1],
+        steps=tiles.steps,
         PROGRAM=tuple(program),
-        WIDE=wide,
-        BJ=tiles.BJ,
-        BK=tiles.BK,
-        num_warps=tiles.warps,
+        WIDE=is_wide((J, K), steps.plane) or J * K >= 2**31,
+        **tiles.arguments(),
         **OPTIONS,
     )
     return out
 
 
 def pointwise_backward(
-    grad: Tensor, x: Tensor, program: Sequence[int], values: Tensor, seeds: Tensor, wants: bool
+    grad: Tensor,
+    x: Tensor,
+    program: Sequence[int],
+    values: Tensor,
+    seeds: Tensor,
+    needs_values: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`pointwise` with respect to the volume and to the values.
+    """Return gradients of :func:`pointwise` with respect to the volume and to the values.
 
     Args:
-        grad: Of the result.
-        wants: Whether the second one is wanted; else it is zero.
+        grad: Gradient of the result.
+        x, program, values, seeds: As for :func:`pointwise`.
+        needs_values: True if the gradient of the values is wanted; else it is zero.
     """
     B, C, I, J, K = x.shape
     out = torch.empty(
         x.shape, dtype=x.dtype if x.is_floating_point() else grad.dtype, device=x.device
     )
     tiles = Tiles.of(J, K, rows=1)
-    programs = C * I * tiles.JB * tiles.KB
+    blocks = C * I * tiles.JB * tiles.KB
     partial = torch.zeros(
-        (B, programs if wants else 0, values.shape[1]), dtype=torch.float32, device=x.device
+        (B, blocks if needs_values else 0, values.shape[1]), dtype=torch.float32, device=x.device
     )
     source = readable(x)
-    grad_steps, source_steps = strides(grad), strides(source)
-    wide = is_wide((J, K), source_steps[3:]) or is_wide((J, K), grad_steps[3:]) or J * K >= 2**31
-    pointwise_backward_kernel[(tiles.JB * tiles.KB, I, B * C)](
-        grad,
-        source,
-        out,
-        partial,
-        values,
-        seeds,
-        C,
-        I,
-        J,
-        K,
-        *grad_steps,
-        *source_steps,
-        values.shape[1],
-        seeds.shape[1],
-        tiles.KB,
+    grad_steps, source_steps = Strides.of(grad), Strides.of(source)
+    wide = is_wide((J, K), source_steps.plane) or is_wide((J, K), grad_steps.plane)
+    pointwise_backward_kernel[tiles.grid(I, B * C)](
+        grad=grad,
+        x=source,
+        out=out,
+        partial=partial,
+        values=values,
+        seeds=seeds,
+        C=C,
+        I=I,
+        J=J,
+        K=K,
+        **grad_steps.arguments("gb", "gc", "gi", "gj", "gk"),
+        **source_steps.arguments("sb", "sc", "si", "sj", "sk"),
+        V=values.shape[1],
+        S=seeds.shape[1],
         PROGRAM=tuple(program),
-        WANTS=wants,
-        WIDE=wide,
-        BJ=tiles.BJ,
-        BK=tiles.BK,
-        num_warps=tiles.warps,
+        NEEDS_VALUES=needs_values,
+        WIDE=wide or J * K >= 2**31,
+        **tiles.arguments(),
         **OPTIONS,
     )
     return out, partial.sum(1)
@@ -204,22 +204,34 @@ def _fake(
 
 
 def _fake_backward(
-    grad: Tensor, x: Tensor, program: Sequence[int], values: Tensor, seeds: Tensor, wants: bool
+    grad: Tensor,
+    x: Tensor,
+    program: Sequence[int],
+    values: Tensor,
+    seeds: Tensor,
+    needs_values: bool,
 ) -> tuple[Tensor, Tensor]:
     dtype = x.dtype if x.is_floating_point() else grad.dtype
     return torch.empty(x.shape, dtype=dtype, device=x.device), torch.empty_like(values)
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, ctx.program, values, seeds, _ = inputs
     ctx.save_for_backward(x, values, seeds)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, values, seeds = ctx.saved_tensors
-    wants = ctx.needs_input_grad[2]
-    g, g_values = backward_operator(grad, x, ctx.program, values, seeds, wants)
-    return g, None, g_values if wants else None, None, None
+    needs_values = ctx.needs_input_grad[2]
+    g, g_values = backward_operator(
+        grad=grad,
+        x=x,
+        program=ctx.program,
+        values=values,
+        seeds=seeds,
+        needs_values=needs_values,
+    )
+    return g, None, g_values if needs_values else None, None, None
 
 
 operator = register(
@@ -229,9 +241,9 @@ operator = register(
 )
 backward_operator = register(
     "pointwise_backward(Tensor grad, Tensor x, int[] program, Tensor values, Tensor seeds, "
-    "bool wants) -> (Tensor, Tensor)",
+    "bool needs_values) -> (Tensor, Tensor)",
     pointwise_backward,
     _fake_backward,
 )
-differentiate("pointwise", _remember, _backward)
-has_no_gradient("pointwise_backward")
+differentiate("pointwise", _setup_context, _backward)
+refuse_gradient("pointwise_backward")

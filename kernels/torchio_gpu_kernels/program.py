@@ -1,9 +1,9 @@
-"""Pointwise operations on a tile of voxels in registers, one after another, and their gradients.
+"""Programs: sequences of pointwise operations on a tile of voxels in registers; their gradients.
 
-A program is a constexpr tuple of four integers for each operation: its code, where its numbers
-begin among those of a sample, how many it has or their kind, and which seed is its own. A kernel
-that walks it is compiled to one straight piece of code. A tile [BJ, BK] lies in one row of planes:
-sample b, channel c, index i; its rows are along K.
+A program is a constexpr tuple of four integers for each operation: its code, the index of its first
+value among those of a sample, its kind (such as the order of a polynomial or the number of values),
+and the index of its seed. A kernel that runs a program is compiled to code without branches. A tile
+[BJ, BK] lies in the plane i of channel c of sample b; its rows are along K.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import triton.language as tl
 from .logarithm import log2
 from .noise import noise_rows
 
-#: Codes. What an operation keeps for each sample among the float32 ``values``:
-#: BIAS  scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
-#: GAMMA the logarithm of the exponent, one or one per channel
-#: NOISE mean, std
-#: RICIAN mean, std, and 1 or, for a sample to leave out, 0
-#: CLAMP low, high
+#: Codes of operations. Their float32 ``values`` for each sample:
+#: BIAS: scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
+#: GAMMA: logarithm of the exponent, one or one per channel
+#: NOISE: mean, std
+#: RICIAN: mean, std, and 1, or 0 for a sample that is not changed
+#: CLAMP: low, high
 BIAS = tl.constexpr(0)
 GAMMA = tl.constexpr(1)
 NOISE = tl.constexpr(2)
@@ -29,11 +29,11 @@ CLAMP = tl.constexpr(4)
 
 @triton.jit
 def prepare(values, seeds, i, k, PROGRAM: tl.constexpr):
-    """What the rows of some columns share, of each operation: made once for many tiles.
+    """Compute the terms of each operation that do not depend on j, once for all tiles of a block.
 
     Args:
-        values, seeds: Of the sample.
-        i, k: Plane, and voxels along its rows [BK].
+        values, seeds: Values and seeds of the sample.
+        i, k: Plane, and voxels along K [BK].
     """
     ready = ()
     for n in tl.static_range(len(PROGRAM) // 4):
@@ -46,11 +46,11 @@ def run(x, ready, values, place, shape, PROGRAM: tl.constexpr):
     """Apply a program to a tile.
 
     Args:
-        x: float32, [BJ, BK].
-        ready: From :func:`prepare`.
-        values: Of the sample.
-        place: Where the tile lies: channel, plane, rows [BJ], first voxel along K.
-        shape: Of the sample: C, I, J, K.
+        x: Voxels, float32 [BJ, BK].
+        ready: Terms from :func:`prepare`.
+        values: Values of the sample.
+        place: Position of the tile: channel, plane, rows [BJ], first voxel along K.
+        shape: Shape of the sample: C, I, J, K.
     """
     for n in tl.static_range(len(PROGRAM) // 4):
         x = _forward(x, ready[n], values, place, shape, n, PROGRAM)
@@ -69,19 +69,19 @@ def run_back(
     k,
     inside,
     PROGRAM: tl.constexpr,
-    WANTS: tl.constexpr,
+    NEEDS_VALUES: tl.constexpr,
 ):
-    """The gradient of :func:`run` with respect to its tile, and to its values.
+    """Return the gradient of :func:`run` with respect to its tile, and store that of its values.
 
-    Everything in between is computed once more.
+    Intermediate results are computed again.
 
     Args:
-        g: Gradient of the result, 0 where there is no voxel.
+        g: Gradient of the result, 0 outside the volume.
         x, ready, values, place, shape: As for :func:`run`.
-        partial: Where the share of this tile in the gradients of the values goes.
-        k: Voxels along rows, [BK].
-        inside: Which of the tile are voxels.
-        WANTS: Whether gradients of the values are wanted.
+        partial: Pointer to the contribution of this tile to the gradients of the values.
+        k: Voxels along K, [BK].
+        inside: True for voxels of the tile that are in the volume.
+        NEEDS_VALUES: True if gradients of the values are wanted.
     """
     count: tl.constexpr = len(PROGRAM) // 4
     steps = (x,)
@@ -89,7 +89,18 @@ def run_back(
         steps = steps + (_forward(steps[n], ready[n], values, place, shape, n, PROGRAM),)
     for n in tl.static_range(count - 1, -1, -1):
         g = _backward(
-            g, steps[n], ready[n], values, partial, place, shape, k, inside, n, PROGRAM, WANTS
+            g,
+            steps[n],
+            ready[n],
+            values,
+            partial,
+            place,
+            shape,
+            k,
+            inside,
+            n,
+            PROGRAM,
+            NEEDS_VALUES,
         )
     return g
 
@@ -128,15 +139,15 @@ def _forward(x, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.conste
         power = tl.exp2(exponent * log2(magnitude))
         power = tl.where(x < 0, -power, power)
         y = tl.where(x == 0, x, power)
-        y = tl.where(exponent == 1, x, y)  # nothing is rounded where nothing is to be done
+        y = tl.where(exponent == 1, x, y)  # exact for an exponent of 1
     elif CODE == CLAMP:
         low, high = ready
-        # comparisons, which let NaN pass
+        # comparisons keep NaN
         y = tl.where(x < low, low, x)
         y = tl.where(y > high, high, y)
     else:
         mean, std, key, active = ready
-        row, rows = _rows(place, shape)
+        row, rows = _row_numbers(place, shape)
         y = x + (mean + std * noise_rows(key, row, place, shape, BJ, BK))
         if CODE == RICIAN:
             other = mean + std * noise_rows(key, row + rows, place, shape, BJ, BK)
@@ -157,7 +168,7 @@ def _backward(
     inside,
     N: tl.constexpr,
     PROGRAM: tl.constexpr,
-    WANTS: tl.constexpr,
+    NEEDS_VALUES: tl.constexpr,
 ):
     CODE: tl.constexpr = PROGRAM[4 * N]
     KIND: tl.constexpr = PROGRAM[4 * N + 2]
@@ -166,7 +177,7 @@ def _backward(
     share = partial + PROGRAM[4 * N + 1]
     if CODE == BIAS:
         field = tl.exp(_polynomial(ready, place, KIND))
-        if WANTS:
+        if NEEDS_VALUES:
             Y = ready[0] * place[2].to(tl.float32) + ready[1]
             slope = tl.where(inside, g * x * field, 0.0)
             _store_moments(share + 6, slope, ready[2], Y, ready[3], KIND)
@@ -176,7 +187,7 @@ def _backward(
         magnitude = tl.where(x == 0, 1.0, tl.abs(x))
         logarithm = log2(magnitude)
         power = tl.exp2(exponent * logarithm)
-        if WANTS:
+        if NEEDS_VALUES:
             # d/d log_gamma of sign(x) |x|**e = sign(x) |x|**e e ln|x|; 0 where x is 0
             slope = tl.where(x < 0, -power, power) * (exponent * 0.6931471805599453) * logarithm
             slope = tl.where(inside & (x != 0), g * slope, 0.0)
@@ -187,15 +198,15 @@ def _backward(
         low, high = ready
         below = x < low
         above = tl.where(below, low, x) > high
-        if WANTS:
+        if NEEDS_VALUES:
             tl.store(share, tl.sum(tl.sum(tl.where(inside & below & ~above, g, 0.0), 1), 0))
             tl.store(share + 1, tl.sum(tl.sum(tl.where(inside & above, g, 0.0), 1), 0))
-        g = tl.where((x >= low) & (x <= high), g, 0.0)  # none for NaN
+        g = tl.where((x >= low) & (x <= high), g, 0.0)  # 0 for NaN
     else:
         mean, std, key, active = ready
-        row, rows = _rows(place, shape)
+        row, rows = _row_numbers(place, shape)
         if CODE == NOISE:
-            if WANTS:
+            if NEEDS_VALUES:
                 known = tl.where(inside, g, 0.0)
                 _store_noise(share, known, known * noise_rows(key, row, place, shape, BJ, BK))
         else:
@@ -205,7 +216,7 @@ def _backward(
             imaginary = mean + std * two
             size = tl.sqrt(real * real + imaginary * imaginary)
             unit = tl.where(active != 0, g / tl.where(size == 0, 1.0, size), 0.0)
-            if WANTS:
+            if NEEDS_VALUES:
                 unit = tl.where(inside, unit, 0.0)
                 both = unit * (real + imaginary)
                 _store_noise(share, both, unit * (real * one + imaginary * two))
@@ -214,8 +225,8 @@ def _backward(
 
 
 @triton.jit
-def _rows(place, shape):
-    """Numbers of the rows of a tile, [BJ] int64, and how many rows a sample has."""
+def _row_numbers(place, shape):
+    """Return the numbers of the rows of a tile, int64 [BJ], and the number of rows of a sample."""
     c, i, j, _ = place
     C, I, J, _ = shape
     return (i.to(tl.int64) * C + c) * J + j, tl.cast(I, tl.int64) * C * J
@@ -230,9 +241,9 @@ def _exponent(ready, own, place, KIND: tl.constexpr):
 
 @triton.jit
 def _coefficient(c, X, Z, M: tl.constexpr, ORDER: tl.constexpr):
-    """Of Y**M in ``sum_lmn c_lmn X^l Y^m Z^n`` over l + m + n <= ORDER, n fastest, [BK].
+    """Coefficient of Y**M in ``sum_lmn c_lmn X^l Y^m Z^n``, l + m + n <= ORDER, n fastest, [BK].
 
-    By Horner's rule, first in X, which is one number, then in Z.
+    Horner's rule is applied first in X, a scalar, then in Z.
     """
     column = Z * 0.0
     for n in tl.static_range(ORDER - M, -1, -1):
@@ -245,7 +256,7 @@ def _coefficient(c, X, Z, M: tl.constexpr, ORDER: tl.constexpr):
 
 @triton.jit
 def _polynomial(ready, place, ORDER: tl.constexpr):
-    """The polynomial on a tile [BJ, BK], from its coefficients for each column."""
+    """Evaluate the polynomial on a tile [BJ, BK], from its coefficients for each column."""
     Y = (ready[0] * place[2].to(tl.float32) + ready[1])[:, None]
     total = Y * 0.0 + ready[4 + ORDER][None, :]
     for m in tl.static_range(ORDER - 1, -1, -1):
@@ -263,7 +274,7 @@ def _power(x, N: tl.constexpr):
 
 @triton.constexpr_function
 def _monomial(order, l, m):
-    """The number of the monomial X^l Y^m among those up to a total order, Z running fastest."""
+    """Return the index of the monomial X^l Y^m among those up to a total order, Z fastest."""
     before = 0
     for a in range(l + 1):
         for b in range(order + 1 - a if a < l else m):
@@ -273,7 +284,7 @@ def _monomial(order, l, m):
 
 @triton.jit
 def _store_moments(share, g, X, Y, Z, ORDER: tl.constexpr):
-    """Sums of ``g X^l Y^m Z^n`` over a tile, for each monomial."""
+    """Store sums of ``g X^l Y^m Z^n`` over a tile, for each monomial."""
     for n in tl.static_range(ORDER + 1):
         rows = tl.sum(g * _power(Z, n)[None, :], 1)
         for m in tl.static_range(ORDER + 1 - n):

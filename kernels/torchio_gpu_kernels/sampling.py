@@ -1,42 +1,42 @@
-"""Reading a volume at places between its voxels, and beyond its ends."""
+"""Interpolation of a volume, nearest voxels and labels, and fill outside fields of view."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-#: A coordinate so many voxels short of halfway between two voxels, or of an end of the volume, half
-#: a voxel beyond its outermost centres, counts as there: of a regular grid that meets voxels
-#: halfway, all then belong to the voxel that begins there, however they are rounded.
+#: Tolerance of coordinates, in voxels: one that is short of halfway between two voxels by less, or
+#: of an end of the volume (half a voxel outside the outermost centres), counts as being there. So
+#: all points of a regular grid halfway between voxels get the upper voxel, however rounded.
 TIE = tl.constexpr(1e-4)
-#: Shares of labels this close count as the same.
+#: Tolerance of ties between the weights of labels.
 _SAME = tl.constexpr(1e-6)
 
 
 @triton.jit
-def between(x, n):
-    """Along one axis of n voxels: the lower of two to read, and the share of the upper one."""
+def lower_neighbour(x, n):
+    """Return the lower of two neighbours on an axis of n voxels, and the weight of the upper."""
     near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))
     low = tl.minimum(near.to(tl.int32), tl.maximum(n - 2, 0))
     return low, near - low.to(tl.float32)
 
 
 @triton.jit
-def in_view(x, y, z, S0, S1, S2):
-    """Whether points are in a volume, up to half a voxel beyond its centres; NaN is not."""
-    return _along(x, S0) & _along(y, S1) & _along(z, S2)
+def inside_source(x, y, z, S0, S1, S2):
+    """Return True for points of a volume, up to half a voxel outside its centres; not for NaN."""
+    return _inside_axis(x, S0) & _inside_axis(y, S1) & _inside_axis(z, S2)
 
 
 @triton.jit
-def _along(x, n):
-    near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))  # known from `between`
+def _inside_axis(x, n):
+    near = tl.minimum(tl.maximum(x, 0.0), (n - 1).to(tl.float32))  # as in `lower_neighbour`
     return tl.abs(x - near + TIE) < 0.5
 
 
 @triton.jit
-def nearest(x, n):
-    """Along one axis of n voxels: the voxel to read, of two that are as near the second, and
-    whether there is content.
+def nearest_voxel(x, n):
+    """Return the nearest voxel on an axis of n voxels, of two as near the upper one, and True for
+    points inside the volume.
     """
     up = tl.floor(x + (0.5 + TIE))
     near = tl.minimum(tl.maximum(up, 0.0), (n - 1).to(tl.float32))
@@ -44,18 +44,19 @@ def nearest(x, n):
 
 
 @triton.jit
-def places(x, y, z, s0, s1, s2):
-    """Offsets of voxels in a volume, laid out so that neighbouring threads read neighbours.
+def voxel_offsets(x, y, z, s0, s1, s2):
+    """Return offsets of voxels in a volume, with neighbouring voxels in neighbouring threads.
 
-    The hint, without which Triton 3.6 gives neighbours along K to one thread and takes twice the
-    registers, is not true of a gather. It widens no load as long as the offsets are not known to be
-    multiples of 2: s0 and s1 must not be specialised. ``make static`` shows the widths of loads.
+    Without the hint, Triton 3.6 gives neighbours along K to one thread and takes twice the
+    registers. The hint is not true of a gather, but widens no load as long as the offsets are not
+    known to be multiples of 2: s0 and s1 must not be specialised. ``make static`` prints the widths
+    of loads.
     """
     return tl.max_contiguous(x * s0 + y * s1 + z * s2, [1, 2])
 
 
 @triton.jit
-def moved(
+def copy_nearest(
     source,
     outside,
     cx,
@@ -68,69 +69,71 @@ def moved(
     s1,
     s2,
     WIDE: tl.constexpr,
-    FRAMES: tl.constexpr,
+    FIELDS: tl.constexpr,
 ):
-    """The nearest voxels, as they are, in the type of what is outside."""
-    x, in_x = nearest(cx, S0)
-    y, in_y = nearest(cy, S1)
-    z, in_z = nearest(cz, S2)
+    """Return the nearest voxels without interpolation, in the dtype of the fill ``outside``."""
+    x, in_x = nearest_voxel(cx, S0)
+    y, in_y = nearest_voxel(cy, S1)
+    z, in_z = nearest_voxel(cz, S2)
     if WIDE:
         x, y, z = x.to(tl.int64), y.to(tl.int64), z.to(tl.int64)
-    value = tl.load(source + places(x, y, z, s0, s1, s2)).to(outside.dtype)
-    if FRAMES == 0:
+    value = tl.load(source + voxel_offsets(x, y, z, s0, s1, s2)).to(outside.dtype)
+    if FIELDS == 0:
         value = tl.where(in_x & in_y & in_z, value, outside)
     return value
 
 
 @triton.jit
-def blend(a, b, share):
-    """From a to b; both ends are met exactly."""
+def lerp(a, b, share):
+    """Interpolate linearly from a to b; both ends are exact."""
     return share * b + (a - share * a)
 
 
 @triton.jit
-def plane(source, at, s1, s2, fy, fz):
-    """Between four voxels of a plane of the source."""
+def bilinear(source, at, s1, s2, fy, fz):
+    """Interpolate between four voxels of a plane of the source."""
     one = source + at
     two = source + (at + s1)
     a, b = tl.load(one).to(tl.float32), tl.load(one + s2).to(tl.float32)
     c, d = tl.load(two).to(tl.float32), tl.load(two + s2).to(tl.float32)
-    return blend(blend(a, b, fz), blend(c, d, fz), fy)
+    return lerp(lerp(a, b, fz), lerp(c, d, fz), fy)
 
 
 @triton.jit
-def framed(y, cx, cy, cz, boxes, fill, stride, b, B, C, FRAMES: tl.constexpr):
-    """What was read, but for the values of boxes that a point is outside of, oldest first.
+def fill_outside(y, cx, cy, cz, fields, fill, stride, b, B, C, FIELDS: tl.constexpr):
+    """Fill points outside of fields of view, the oldest field first.
 
     Args:
-        y: [BJ, BK].
-        cx, cy, cz: Where it was read.
-        boxes: Low and high ends, float32 [FRAMES, B, 2, 3].
-        fill: Of the sample and channel, of the oldest box; others ``stride`` apart.
+        y: Sampled values, [BJ, BK].
+        cx, cy, cz: Source coordinates.
+        fields: Low and high ends of fields of view, float32 [FIELDS, B, 2, 3].
+        fill: Pointer to the fill of the oldest field, for the sample and channel.
+        stride: Elements from the fill of a field to that of the next.
     """
-    for frame in tl.static_range(FRAMES):
-        outside = beyond(cx, cy, cz, boxes + (frame * B + b) * 6)
-        y = tl.where(outside, tl.load(fill + frame * stride).to(y.dtype), y)
+    for field in tl.static_range(FIELDS):
+        outside = outside_field(cx, cy, cz, fields + (field * B + b) * 6)
+        y = tl.where(outside, tl.load(fill + field * stride).to(y.dtype), y)
     return y
 
 
 @triton.jit
-def beyond(cx, cy, cz, box):
-    """Whether points are outside a box."""
-    x = (cx >= tl.load(box)) & (cx < tl.load(box + 3))
-    y = (cy >= tl.load(box + 1)) & (cy < tl.load(box + 4))
-    z = (cz >= tl.load(box + 2)) & (cz < tl.load(box + 5))
+def outside_field(cx, cy, cz, ends):
+    """Return True for points outside a field of view."""
+    x = (cx >= tl.load(ends)) & (cx < tl.load(ends + 3))
+    y = (cy >= tl.load(ends + 1)) & (cy < tl.load(ends + 4))
+    z = (cz >= tl.load(ends + 2)) & (cz < tl.load(ends + 5))
     return (x & y & z) == 0  # so that NaN is outside
 
 
 @triton.jit
-def common_label(source, at, fx, fy, fz, s0, s1, s2):
-    """The label with the largest share of the eight voxels around a point; of several, the least.
+def dominant_label(source, at, fx, fy, fz, s0, s1, s2):
+    """Return the label with the largest weight among the eight voxels around a point; of several,
+    the smallest.
 
     Args:
-        source: Where the volume begins.
-        at: Offsets of the lowest of the eight.
-        fx, fy, fz: Shares of the upper voxels along each axis.
+        source: Pointer to the volume.
+        at: Offsets of the lowest of the eight voxels.
+        fx, fy, fz: Weights of the upper voxels along each axis.
     """
     labels = ()
     shares = ()

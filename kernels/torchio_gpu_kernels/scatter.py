@@ -1,6 +1,6 @@
-"""Adding patches up to volumes, and dividing these by sums of weights.
+"""Addition of patches to volumes, and division of volumes by sums of weights.
 
-Sums are deterministic: a program owns a tile of a volume, to which it adds patches in their order.
+Sums are deterministic: a block owns a tile of a volume, and adds patches to it in their order.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import triton.language as tl
 from torch import Tensor
 
 from .patch_tiles import (
-    PIECE,
+    LARGEST_BK,
     PatchTiles,
-    counts_along,
-    items,
+    Places,
+    accumulator,
+    addresses_and_strides,
+    any_wide,
+    in_range,
     send,
-    tile_at,
-    wide,
+    tile_voxels,
+    weight_arguments,
     within_plane,
-    work,
 )
-from .tiles import readable, strides
+from .tiles import Strides, readable
 
-#: Patches in a word of a mask, which is an int64: its sign stays out of it.
+#: Patches in a word of a mask: half an int64, whose sign is not used.
 _WORD = tl.constexpr(32)
 
 
@@ -62,32 +64,32 @@ def scatter_kernel(
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    """Add patches to a tile of a volume, or put them there, one after another.
+    """Add patches to a tile of a volume, or overwrite it with them, in order.
 
     Args:
         volume: Volumes, contiguous [B, C, I, J, K].
-        like: Of the type of the patches.
-        table: For each patch, int64 [N, 10]: the address of its voxel where the first one of the
-            volume is, which may be outside; and along I, J, K, the voxel of the volume where it
+        like: A tensor of the dtype of the patches; it is not read.
+        table: For each patch, int64 [N, 10]: the address, possibly outside the patch, of voxel
+            (0, 0, 0) of the volume; and along I, J, K, the voxel of the volume at which the patch
             begins, the first one that counts and the one after the last.
-        masks: Bits of the patches that touch each piece of each volume along I, and each piece
-            along J and along K: [B IB + JB + KB, words].
-        wi, wj, wk: Weights along each axis, where WEIGHTED.
+        masks: Bits of the patches that touch each interval of BI planes of each volume, and each
+            interval of BJ and of BK voxels along J and K: int64 [B IB + JB + KB, words].
+        wi, wj, wk: Weights along each axis, if WEIGHTED.
         sc, si, sj, sk: Strides of the patches.
-        i0, j0, k0: Where the tiles begin.
-        OVERWRITE: Put patches there.
-        FRESH: Nothing was written to the volume, which is 0 where there is no patch.
-        WORK: What to add up in.
-        WIDE: Whether offsets within a plane may not fit 32 bits.
+        i0, j0, k0: First voxel of the first tile.
+        OVERWRITE: Replace voxels of the volume by those of patches.
+        FRESH: The volume is not initialised, and becomes 0 outside patches.
+        WORK: Dtype of sums.
+        WIDE: True if offsets within a plane may need more than 32 bits.
     """
-    piece, item = tl.program_id(1), tl.program_id(2)
+    interval, item = tl.program_id(1), tl.program_id(2)
     b, c = item // C, item % C
-    tile, pieces = tl.program_id(0), tl.num_programs(1)
-    touch_i = masks + (b * pieces + piece) * words
-    touch_j = masks + (B * pieces + tile // KB) * words
-    touch_k = masks + (B * pieces + JB + tile % KB) * words
-    i = i0 + piece * BI + tl.arange(0, BI)
-    j, k = tile_at(KB, BJ, BK)
+    tile, intervals = tl.program_id(0), tl.num_programs(1)
+    touch_i = masks + (b * intervals + interval) * words
+    touch_j = masks + (B * intervals + tile // KB) * words
+    touch_k = masks + (B * intervals + JB + tile % KB) * words
+    i = i0 + interval * BI + tl.arange(0, BI)
+    j, k = tile_voxels(KB, BJ, BK)
     j, k = j0 + j, k0 + k
     inside = (i < I)[:, None, None] & ((j < J)[:, None] & (k < K)[None, :])[None]
     planes = (item.to(tl.int64) * I + i) * J * K
@@ -98,7 +100,7 @@ def scatter_kernel(
     read = FRESH
     for word in range(words):
         bits = tl.load(touch_i + word) & tl.load(touch_j + word) & tl.load(touch_k + word)
-        if (bits != 0) & (not read):  # a tile that no patch touches is left alone
+        if (bits != 0) & (not read):  # a tile that no patch touches is not written
             total = tl.load(target, mask=inside).to(WORK)
             read = True
         while bits != 0:
@@ -106,18 +108,18 @@ def scatter_kernel(
             bits = bits ^ lowest
             # the number of a bit is the exponent of its value
             n = word * _WORD + (lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
-            row = table + n * 10
-            in_i, in_j = counts_along(row + 4, i, 0), counts_along(row + 4, j, 1)
-            in_k = counts_along(row + 4, k, 2)
+            entry = table + n * 10
+            in_i, in_j = in_range(entry + 4, i, 0), in_range(entry + 4, j, 1)
+            in_k = in_range(entry + 4, k, 2)
             counts = in_i[:, None, None] & (in_j[:, None] & in_k[None, :])[None]
-            source = (tl.load(row).to(like.dtype) + plane)[:, None, None] + within
+            source = (tl.load(entry).to(like.dtype) + plane)[:, None, None] + within
             x = tl.load(source, mask=counts, other=0).to(WORK)
             if OVERWRITE:
                 total = tl.where(counts, x, total)
             elif WEIGHTED:
-                along_i = tl.load(wi + i - tl.load(row + 1), mask=in_i, other=0)
-                along_j = tl.load(wj + j - tl.load(row + 2), mask=in_j, other=0)
-                along_k = tl.load(wk + k - tl.load(row + 3), mask=in_k, other=0)
+                along_i = tl.load(wi + i - tl.load(entry + 1), mask=in_i, other=0)
+                along_j = tl.load(wj + j - tl.load(entry + 2), mask=in_j, other=0)
+                along_k = tl.load(wk + k - tl.load(entry + 3), mask=in_k, other=0)
                 weights = (along_j[:, None] * along_k[None, :])[None]
                 total += x * (weights * along_i[:, None, None])
             else:
@@ -130,30 +132,30 @@ def scatter_kernel(
 def divide_kernel(
     volume, si, sj, sk, J, K, KB, WORK: tl.constexpr, BJ: tl.constexpr, BK: tl.constexpr
 ):
-    """Divide a tile of a contiguous volume [C, I, J, K] by products of sums; 0 of these count 1."""
+    """Divide a tile of a contiguous volume [C, I, J, K] by products of sums, in which 0 is 1."""
     i, c = tl.program_id(1), tl.program_id(2)
-    j, k = tile_at(KB, BJ, BK)
+    j, k = tile_voxels(KB, BJ, BK)
     inside = (j < J)[:, None] & (k < K)[None, :]
     plane = volume + (c.to(tl.int64) * tl.num_programs(1) + i) * J * K
     place = plane + (j.to(tl.int64) * K)[:, None] + k[None, :]
-    along_j = _at_least(tl.load(sj + j, mask=j < J, other=1)).to(WORK)
-    along_k = _at_least(tl.load(sk + k, mask=k < K, other=1)).to(WORK)
-    sums = along_j[:, None] * along_k[None, :] * _at_least(tl.load(si + i)).to(WORK)
+    along_j = _zero_as_one(tl.load(sj + j, mask=j < J, other=1)).to(WORK)
+    along_k = _zero_as_one(tl.load(sk + k, mask=k < K, other=1)).to(WORK)
+    sums = along_j[:, None] * along_k[None, :] * _zero_as_one(tl.load(si + i)).to(WORK)
     x = tl.load(place, mask=inside)
-    # exact, so that equal numbers have themselves as their mean
+    # correctly rounded, so that the mean of equal numbers is that number
     tl.store(place, x / sums if tl.float64 == WORK else tl.div_rn(x, sums), mask=inside)
 
 
 @triton.jit
-def _at_least(sums):
+def _zero_as_one(sums):
     return tl.where(sums > 0, sums, 1)
 
 
-def _words(touches: np.ndarray) -> np.ndarray:
-    """Flags of patches, [pieces, N], as bits of words: int64 [pieces, words]."""
-    pieces, n = touches.shape
+def _pack_bits(touches: np.ndarray) -> np.ndarray:
+    """Return flags of patches, bool [intervals, N], as bits: int64 [intervals, words]."""
+    intervals, n = touches.shape
     words = -(-n // _WORD.value)
-    bits = np.zeros((pieces, words * _WORD.value), dtype=bool)
+    bits = np.zeros((intervals, words * _WORD.value), dtype=bool)
     bits[:, :n] = touches
     return np.packbits(bits, 1, bitorder="little").view("<u4").astype(np.int64)
 
@@ -166,62 +168,68 @@ def scatter(
     overwrite: bool,
     fresh: bool = False,
 ) -> None:
-    """Add patches to contiguous volumes, or put them there; see :data:`.patches.scatter_patches_`.
+    """Add patches to contiguous volumes, or overwrite these; see :data:`.patches.scatter_patches_`.
 
     Args:
-        fresh: Nothing was written to the volumes yet: they become 0 where there is no patch.
+        fresh: The volumes are not initialised, and become 0 outside patches.
     """
-    of = places.numpy()
-    low, high = of[:, 4:7], of[:, 7:10]
+    at = Places.of(places)
+    low, high = at.low, at.high
     B, C, I, J, K = volume.shape
-    # the box in which patches lie
+    # bounds of all patches
     begin, end = np.zeros(3, dtype=np.int64), np.array([I, J, K])
     if not fresh:
         full = (low < high).all(1)
         if not full.any():
             return
         begin, end = low[full].min(0), high[full].max(0)
-        begin[2] -= begin[2] % PIECE  # where a line of memory begins, if rows do
+        begin[2] -= begin[2] % LARGEST_BK  # aligned to lines of memory, if rows are
     tiles = PatchTiles.of(*(end - begin).tolist())
     touches = []
-    for axis, step in enumerate(tiles[:3]):
+    for axis, step in enumerate((tiles.BI, tiles.BJ, tiles.BK)):
         start = np.arange(begin[axis], end[axis], step)[:, None]
         touches.append((low[:, axis] < start + step) & (start < high[:, axis]))
-    pieces = len(touches[0])
-    own = of[:, 0] == np.arange(B)[:, None]  # [B, N]
-    touches[0] = (touches[0] & own[:, None]).reshape(-1, len(of))
-    words = _words(np.concatenate(touches))
-    if len({(batch.dtype, *strides(batch)[1:]) for batch in patches}) > 1:
+    intervals = len(touches[0])
+    own = at.volume == np.arange(B)[:, None]  # [B, N]
+    touches[0] = (touches[0] & own[:, None]).reshape(-1, len(at.volume))
+    words = _pack_bits(np.concatenate(touches))
+    if len({(batch.dtype, Strides.of(batch)._replace(b=0)) for batch in patches}) > 1:
         patches = [batch.to(volume.dtype).contiguous() for batch in patches]
-    rows = np.concatenate([items(batch) for batch in patches])
+    entries = np.concatenate([addresses_and_strides(batch) for batch in patches])
     step = patches[0].element_size()
-    at = rows[:, :1] - (rows[:, 2:] * of[:, 1:4]).sum(1, keepdims=True) * step
-    table, masks = send(volume.device, np.concatenate([at, of[:, 1:]], 1), words)
+    origin = entries[:, :1] - (entries[:, 2:] * at.first).sum(1, keepdims=True) * step
+    table, masks = send(volume.device, np.concatenate([origin, at.first, low, high], 1), words)
     target = readable(volume)
-    # torch and Triton call types the same
-    kind = getattr(tl, str(target.dtype)[6:]) if overwrite else work(volume.dtype)
-    scatter_kernel[(tiles.JB * tiles.KB, pieces, B * C)](
-        target,
-        readable(patches[0]),
-        table,
-        masks,
-        *(weights or (target,) * 3),
-        C,
-        I,
-        J,
-        K,
-        *strides(patches[0])[1:],
-        *begin.tolist(),
-        B,
-        tiles.JB,
-        tiles.KB,
-        words.shape[1],
-        WEIGHTED=bool(weights),
+    # torch and Triton name dtypes alike
+    kind = getattr(tl, str(target.dtype)[6:]) if overwrite else accumulator(volume.dtype)
+    steps = Strides.of(patches[0])
+    i0, j0, k0 = begin.tolist()
+    scatter_kernel[tiles.grid(intervals, B * C)](
+        volume=target,
+        like=readable(patches[0]),
+        table=table,
+        masks=masks,
+        **weight_arguments(weights, unused=target),
+        C=C,
+        I=I,
+        J=J,
+        K=K,
+        sc=steps.c,
+        si=steps.i,
+        sj=steps.j,
+        sk=steps.k,
+        i0=i0,
+        j0=j0,
+        k0=k0,
+        B=B,
+        JB=tiles.JB,
+        words=words.shape[1],
         OVERWRITE=overwrite,
         FRESH=fresh,
-        WIDE=wide(volume, *patches),
+        WORK=kind,
+        WIDE=any_wide(volume, *patches),
         BI=tiles.BI,
-        **tiles.options(kind, per_thread=8),
+        **tiles.arguments(per_thread=8),
     )
 
 
@@ -229,6 +237,13 @@ def divide(volume: Tensor, i: Tensor, j: Tensor, k: Tensor) -> None:
     """Divide a volume, in place; see :data:`.patches.divide_by_product_`."""
     C, I, J, K = volume.shape
     tiles = PatchTiles.of(1, J, K)
-    divide_kernel[(tiles.JB * tiles.KB, I, C)](
-        volume, i, j, k, J, K, tiles.KB, **tiles.options(work(volume.dtype))
+    divide_kernel[tiles.grid(I, C)](
+        volume=volume,
+        si=i,
+        sj=j,
+        sk=k,
+        J=J,
+        K=K,
+        WORK=accumulator(volume.dtype),
+        **tiles.arguments(),
     )

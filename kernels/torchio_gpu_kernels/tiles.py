@@ -1,9 +1,14 @@
-"""How a volume is cut into tiles [BJ, BK] of planes of constant i: one for each program."""
+"""Tiles [BJ, BK] of planes of constant i, and the layout of volumes in memory.
+
+A *block* is one instance of a kernel, with its own ``tl.program_id``; a *program* is a sequence of
+pointwise operations, see :mod:`.program`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,65 +16,73 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-#: A program works through at most so many rows, however its tiles are cut.
+#: Largest number of rows that a block processes, tile after tile.
 ROWS = 32
-#: Rows of a tile: one thread holds them all, and what they share of a column. As many independent
-#: loads hide their latency, and everything stays in registers.
+#: Rows of a tile. One thread holds one column of them: so many independent loads hide their
+#: latency, and all values stay in registers.
 BJ = 8
-#: Neighbouring control points that any place depends on: splines are cubic.
+#: Neighbouring control points that a coordinate depends on along an axis: splines are cubic.
 TAPS = 4
-#: The longest piece of a row in a tile.
+#: Largest number of voxels of a tile along K.
 _BK = 128
 #: Threads of a warp.
 _LANES = 32
-#: Launch options. Multiplications and additions are fused, as on every GPU by default.
+#: Launch options of every kernel: multiplications and additions are fused, the default of GPUs.
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
-
-
-#: Registers that a kernel may take of each thread: of more, too few warps fit on a multiprocessor.
+#: Largest number of registers per thread: with more, too few warps fit on a multiprocessor.
 REGISTERS = 128
 
 
 def capped(large: bool, registers: int = REGISTERS) -> dict[str, int]:
     """Return the launch option that keeps a kernel within :data:`REGISTERS`.
 
-    A cap also lets the compiler take all that it allows, so it is only for what would take more.
+    With a cap, the compiler takes all registers that it allows: only kernels that would exceed it
+    are capped.
     """
     return {"maxnreg": registers} if large else {}
 
 
 def before_hopper() -> bool:
-    """Return whether kernels are for a GPU before Hopper, where they take more registers."""
+    """Return True if kernels are for a GPU before Hopper, where they take more registers."""
     if triton.knobs.runtime.interpret:
         return False
     return bool(triton.runtime.driver.active.get_current_target().arch < 90)
 
 
 class Tiles(NamedTuple):
-    """Tiles of a plane; they count along K first."""
+    """Tiles of a plane, numbered along K first."""
 
     BJ: int
     BK: int
-    steps: int  # neighbours along J that one program works through
-    JB: int  # programs along J
-    KB: int  # programs along K
+    steps: int  # neighbouring tiles along J that one block processes
+    JB: int  # blocks along J
+    KB: int  # blocks along K
 
     @property
     def warps(self) -> int:
-        """Warps of a program: a thread for each column of a tile."""
+        """Warps of a block: one thread for each column of a tile."""
         return max(1, self.BK // _LANES)
 
+    def grid(self, planes: int, volumes: int) -> tuple[int, int, int]:
+        """Return the grid of a launch over all planes of all volumes."""
+        return self.JB * self.KB, planes, volumes
+
+    def arguments(self) -> dict[str, int]:
+        """Return arguments of a kernel and launch options, by name."""
+        return {"KB": self.KB, "BJ": self.BJ, "BK": self.BK, "num_warps": self.warps}
+
     @staticmethod
+    @lru_cache(maxsize=256)
     def of(J: int, K: int, rows: int = ROWS, most: int = BJ) -> Tiles:
-        """Tiles for planes of J x K voxels.
+        """Return tiles for planes of J x K voxels.
 
         Args:
             J, K: Voxels of a plane.
-            rows: How many rows a program may work through: at least those of a tile.
-            most: How many rows a tile may have.
+            rows: Largest number of rows of a block; a block has at least one tile.
+            most: Largest number of rows of a tile.
         """
         whole = max(4, triton.next_power_of_2(K))
-        # shorter pieces waste fewer lanes at the end of a row; of equals, the longest
+        # narrow tiles waste fewer lanes at the end of a row; among equals, take the widest
         pieces = [n for n in (_BK, _BK // 2, _BK // 4) if n <= whole] or [whole]
         BK = min(pieces, key=lambda n: (-(-K // n) * n, -n))
         height = min(most, triton.next_power_of_2(J))
@@ -77,40 +90,67 @@ class Tiles(NamedTuple):
         return Tiles(height, BK, steps, -(-J // (height * steps)), -(-K // BK))
 
 
-def reach(step: float) -> int:
-    """How many neighbouring control points the rows of a tile can depend on.
+def tap_count(step: float) -> int:
+    """Return the largest number of neighbouring control points that the rows of a tile depend on.
 
     Args:
-        step: Control points from one row to the next.
+        step: Distance between neighbouring rows, in control points.
     """
     return TAPS + math.ceil((BJ - 1) * step)
 
 
-def strides(x: Tensor) -> list[int]:
-    """Strides of a volume; 0 along axes of one voxel, where a neighbour would be outside."""
-    return [0 if n == 1 else s for n, s in zip(x.shape, x.stride(), strict=True)]
+class Strides(NamedTuple):
+    """Strides of a volume [B, C, I, J, K], in elements.
+
+    They are 0 along axes of one voxel, so that the neighbour of a voxel lies within the volume.
+    """
+
+    b: int
+    c: int
+    i: int
+    j: int
+    k: int
+
+    @staticmethod
+    def of(x: Tensor) -> Strides:
+        """Return the strides of a volume."""
+        return Strides(*[0 if n == 1 else s for n, s in zip(x.shape, x.stride(), strict=True)])
+
+    @property
+    def spatial(self) -> tuple[int, int, int]:
+        """Strides along I, J and K."""
+        return self.i, self.j, self.k
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Strides along J and K."""
+        return self.j, self.k
+
+    def arguments(self, b: str, c: str, i: str, j: str, k: str) -> dict[str, int]:
+        """Return the strides by the given names of a kernel's arguments."""
+        return {b: self.b, c: self.c, i: self.i, j: self.j, k: self.k}
 
 
-def is_wide(shape: Sequence[int], steps: Sequence[int]) -> bool:
-    """Whether offsets along some axes may not fit 32 bits."""
-    return sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) >= 2**31
+def is_wide(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Return True if offsets along some axes may need more than 32 bits."""
+    return sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) >= 2**31
 
 
 def readable(x: Tensor) -> Tensor:
-    """A tensor in a dtype that kernels know: flags as bytes."""
+    """Return a tensor in a dtype that kernels read: bool as uint8, in the same memory."""
     return x.view(torch.uint8) if x.dtype == torch.bool else x
 
 
 @triton.jit
-def locate(KB, steps, BJ: tl.constexpr, BK: tl.constexpr):
-    """Where a program begins: first row, and first voxel along K."""
+def tile_start(KB, steps, BJ: tl.constexpr, BK: tl.constexpr):
+    """Return the first row of a block, and its first voxel along K."""
     tile = tl.program_id(0)
     return (tile // KB) * (BJ * steps), (tile % KB) * BK
 
 
 @triton.jit
-def within(j, k, sj, sk, WIDE: tl.constexpr):
-    """Offsets of a tile in its plane, [BJ, BK]: int64 where they may not fit 32 bits."""
+def plane_offsets(j, k, sj, sk, WIDE: tl.constexpr):
+    """Return offsets of a tile in its plane, [BJ, BK]: int64 if they may need more than 32 bits."""
     if WIDE:
         j, k = j.to(tl.int64), k.to(tl.int64)
     return j[:, None] * sj + k[None, :] * sk

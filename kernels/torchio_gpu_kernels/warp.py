@@ -1,4 +1,4 @@
-"""Sampling a volume through a map, and what is then done to each voxel, in one pass."""
+"""Warp: sampling of a volume through a map, and pointwise operations on the result, in one pass."""
 
 from __future__ import annotations
 
@@ -11,32 +11,40 @@ import triton.language as tl
 from torch import Tensor
 
 from . import program
-from .coordinates import column, coordinates
-from .sampling import between, blend, common_label, framed, in_view, moved, places, plane
+from .coordinates import column_start, coordinates
+from .sampling import (
+    bilinear,
+    copy_nearest,
+    dominant_label,
+    fill_outside,
+    inside_source,
+    lerp,
+    lower_neighbour,
+    voxel_offsets,
+)
 from .tiles import (
     BJ,
     OPTIONS,
+    Strides,
     Tiles,
     before_hopper,
     capped,
     is_wide,
-    locate,
+    plane_offsets,
     readable,
-    strides,
-    within,
+    tile_start,
 )
 
 LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
 LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
-#: Arguments that kernels are compiled for whatever their value. What is specialised makes another
-#: form for 1, and for multiples of 16: of sizes and strides, only those are that spare a loop or
-#: registers.
-_GENERAL = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 rows shared V S".split()  # noqa: SIM905
+#: Arguments that are not specialised. A specialised argument makes another kernel for 1, and for
+#: multiples of 16: only the sizes and strides that spare a loop or registers are.
+_NOT_SPECIALISED = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 padded_j per_sample V S".split()  # noqa: SIM905
 
 
-@triton.jit(do_not_specialize=_GENERAL)
+@triton.jit(do_not_specialize=_NOT_SPECIALISED)
 def warp_kernel(
     x,
     out,
@@ -45,7 +53,7 @@ def warp_kernel(
     along_j,
     lowest,
     fill,
-    boxes,
+    fields,
     copies,
     values,
     seeds,
@@ -71,8 +79,8 @@ def warp_kernel(
     t0,
     t1,
     t2,
-    rows,
-    shared,
+    padded_j,
+    per_sample,
     V,
     S,
     KB,
@@ -80,7 +88,7 @@ def warp_kernel(
     N: tl.constexpr,
     TAPS: tl.constexpr,
     MODE: tl.constexpr,
-    FRAMES: tl.constexpr,
+    FIELDS: tl.constexpr,
     COPIES: tl.constexpr,
     LABELS: tl.constexpr,
     PROGRAM: tl.constexpr,
@@ -88,10 +96,10 @@ def warp_kernel(
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    first, k0 = locate(KB, steps, BJ, BK)
+    first, k0 = tile_start(KB, steps, BJ, BK)
     i, b = tl.program_id(1), tl.program_id(2)
     k = k0 + tl.arange(0, BK)
-    start = column(matrix, b, i, k)
+    start = column_start(matrix, b, i, k)
     x += b.to(tl.int64) * sb
     area = tl.cast(J, tl.int64) * K
     out += (b.to(tl.int64) * C * I + i) * area
@@ -104,20 +112,20 @@ def warp_kernel(
         j0 = first + step * BJ
         j = j0 + tl.arange(0, BJ)
         cx, cy, cz = coordinates(
-            start, columns, along_j, lowest, b, i, j0, k, I, rows, K, shared, N, TAPS, BJ
+            start, columns, along_j, lowest, b, i, j0, k, I, padded_j, K, per_sample, N, TAPS, BJ
         )
         inside = (j < J)[:, None] & (k < K)[None, :]
-        # without the hints on addresses, neighbours would go to one thread, which suits the store
-        # but not the loads: neighbouring threads are to read neighbouring voxels
-        place = tl.multiple_of(within(j, k, K, 1, WIDE), [1, 1])
+        # without this hint, Triton gives neighbouring voxels to one thread, which suits the store;
+        # for the loads, neighbouring threads must read neighbouring voxels
+        place = tl.multiple_of(plane_offsets(j, k, K, 1, WIDE), [1, 1])
         if MODE != NEAREST:
-            x0, fx = between(cx, S0)
-            y0, fy = between(cy, S1)
-            z0, fz = between(cz, S2)
+            x0, fx = lower_neighbour(cx, S0)
+            y0, fy = lower_neighbour(cy, S1)
+            z0, fz = lower_neighbour(cz, S2)
             if WIDE:
                 x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
-            at = places(x0, y0, z0, s0, s1, s2)
-            known = in_view(cx, cy, cz, S0, S1, S2)
+            at = voxel_offsets(x0, y0, z0, s0, s1, s2)
+            known = inside_source(cx, cy, cz, S0, S1, S2)
             share = tl.where(known, 1.0, 0.0)
         for c in range(C):
             source = x + tl.cast(c, tl.int64) * sc
@@ -125,22 +133,24 @@ def warp_kernel(
             if MODE != LINEAR:
                 outside = outside.to(x.dtype.element_ty)
             if MODE == LINEAR:
-                low = plane(source, at, s1, s2, fy, fz)
-                high = plane(source, at + s0, s1, s2, fy, fz)
-                y = blend(low, high, fx)
-                if FRAMES == 0:
-                    # chosen, and by way of a product: selected alone, y takes 128 registers
-                    y = tl.where(share > 0.0, blend(0.0, y, share), outside)
+                low = bilinear(source, at, s1, s2, fy, fz)
+                high = bilinear(source, at + s0, s1, s2, fy, fz)
+                y = lerp(low, high, fx)
+                if FIELDS == 0:
+                    # same as `where(known, y, outside)`, which takes 128 registers
+                    y = tl.where(share > 0.0, lerp(0.0, y, share), outside)
                 if COPIES:
                     if tl.load(copies + b) != 0:
-                        y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
+                        y = copy_nearest(
+                            source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FIELDS
+                        )
             elif MODE == NEAREST:
-                y = moved(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FRAMES)
+                y = copy_nearest(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FIELDS)
             else:
-                y = common_label(source, at, fx, fy, fz, s0, s1, s2)
-                if FRAMES == 0:
+                y = dominant_label(source, at, fx, fy, fz, s0, s1, s2)
+                if FIELDS == 0:
                     y = tl.where(known, y, outside)
-            y = framed(y, cx, cy, cz, boxes, fill + b * C + c, B * C, b, B, C, FRAMES)
+            y = fill_outside(y, cx, cy, cz, fields, fill + b * C + c, B * C, b, B, C, FIELDS)
             if len(PROGRAM) > 0:
                 y = y.to(tl.float32)
                 y = program.run(y, ready, values, (c, i, j, k0), (C, I, J, K), PROGRAM)
@@ -149,20 +159,20 @@ def warp_kernel(
             for c in range(D):
                 source = labels + tl.cast(c, tl.int64) * tc
                 outside = tl.load(labels_fill + b * D + c).to(labels.dtype.element_ty)
-                y = moved(source, outside, cx, cy, cz, S0, S1, S2, t0, t1, t2, WIDE, 0)
+                y = copy_nearest(source, outside, cx, cy, cz, S0, S1, S2, t0, t1, t2, WIDE, 0)
                 tl.store(labels_out + tl.cast(c, tl.int64) * I * area + place, y, mask=inside)
 
 
 class Map(NamedTuple):
-    """Where voxels of the output are read: all that a launch needs to know.
+    """Map of the output to the input, as kernels read it.
 
     Args:
         matrix: Output voxel to input voxel, float32 [B, 3, 4].
         columns: Displacement in input voxels, contracted along I and K: float32 [B, I, 3, N, K].
         along_j: Weights of the control points along J, float32 [B or 1, J', N], J' being J rounded
             up to a multiple of :data:`.tiles.ROWS`.
-        lowest: The lowest control point that each row depends on, int32 [B or 1, J'].
-        taps: How many neighbouring control points 8 rows can depend on.
+        lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
+        taps: Largest number of neighbouring control points that 8 rows depend on.
     """
 
     matrix: Tensor
@@ -171,23 +181,31 @@ class Map(NamedTuple):
     lowest: Tensor | None
     taps: int
 
-    def arguments(self) -> tuple[Any, ...]:
-        """Tensors, or something in their place."""
-        some = self.matrix
-        if self.columns is None:
-            return some, some, some, some
-        return some, self.columns, self.along_j, self.lowest
-
-    def sizes(self) -> tuple[int, int]:
-        """Rows of the tables, and whether samples have their own."""
-        if self.along_j is None:
-            return 0, 0
-        return self.along_j.shape[1], int(self.along_j.shape[0] > 1)
-
-    def constants(self) -> dict[str, int]:
-        """What a kernel is compiled for."""
-        points = 0 if self.columns is None else self.columns.shape[3]
-        return {"N": points, "TAPS": min(points, self.taps)}
+    def arguments(self) -> dict[str, Any]:
+        """Return arguments of a kernel by name; the matrix replaces tensors that are not read."""
+        matrix, columns, along_j, lowest, taps = self
+        if columns is None or along_j is None or lowest is None:
+            return {
+                "matrix": matrix,
+                "columns": matrix,
+                "along_j": matrix,
+                "lowest": matrix,
+                "padded_j": 0,
+                "per_sample": 0,
+                "N": 0,
+                "TAPS": 0,
+            }
+        points = columns.shape[3]
+        return {
+            "matrix": matrix,
+            "columns": columns,
+            "along_j": along_j,
+            "lowest": lowest,
+            "padded_j": along_j.shape[1],
+            "per_sample": int(along_j.shape[0] > 1),
+            "N": points,
+            "TAPS": min(points, taps),
+        }
 
 
 def warp(
@@ -197,7 +215,7 @@ def warp(
     along_j: Tensor | None,
     lowest: Tensor | None,
     fill: Tensor,
-    boxes: Tensor | None,
+    fields: Tensor | None,
     copies: Tensor | None,
     values: Tensor | None,
     seeds: Tensor | None,
@@ -209,80 +227,81 @@ def warp(
     program: Sequence[int],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None]:
-    """Read a volume through a map, and apply a program of pointwise operations.
+    """Sample a volume through a map, and apply a program of pointwise operations.
 
     Args:
-        x: [B, C, *], any strides, float32 or shorter or integers.
+        x: Volume [B, C, *] of any strides, float32 or shorter or integers.
         matrix, columns, along_j, lowest, taps: See :class:`Map`.
-        fill: Value outside, [B, C]; with boxes, that outside each, [F, B, C]. float32, or int64
-            where whole numbers are moved.
-        boxes: Low and high ends of boxes in the input, float32 [F, B, 2, 3].
-        copies: Not 0 for samples of which voxels are only moved, int32 [B]: there, not even a voxel
-            that is NaN spreads.
+        fill: Fill outside the volume, [B, C], or outside each field of view, [F, B, C]. float32, or
+            int64 for integers that are not interpolated.
+        fields: Low and high ends of fields of view in the input, float32 [F, B, 2, 3].
+        copies: Not 0 for samples whose voxels are copied without interpolation, so that a voxel
+            that is NaN does not spread, int32 [B].
         values, seeds, program: As for :func:`.pointwise.pointwise`.
-        labels: [B, D, *], on the grid of ``x``: read in mode 'nearest' at the same places.
+        labels: Labels [B, D, *] on the grid of ``x``, sampled in mode 'nearest' through the map.
         labels_fill: Label outside, [B, D].
         size: Voxels of the output along I, J, K.
         mode: 'linear', 'nearest' or 'label'.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Returns:
-        What was read, [B, C, *size], and the labels, if there are any, [B, D, *size].
+        The sampled volume, [B, C, *size], and the sampled labels, if any, [B, D, *size].
     """
     B, C = x.shape[:2]
     I, J, K = size
     out = torch.empty((B, C, I, J, K), dtype=dtype, device=x.device)
-    # what is known of a place is kept for the next channel, if there is one, and takes registers;
-    # the eight labels around it take more
+    # for several channels, neighbours and weights of a voxel stay in registers; in mode 'label' so
+    # do the eight labels around it
     most = BJ // 4 if mode == "label" else BJ if C == 1 else BJ // 2
     tiles = Tiles.of(J, K, most=most)
     source, target = readable(x), readable(out)
-    source_steps = strides(source)
-    labels_out, others, others_out, D, others_steps = None, source, target, 0, [0] * 5
+    labels_out, source_labels, target_labels, D = None, source, target, 0
+    source_steps, labels_steps = Strides.of(source), Strides(0, 0, 0, 0, 0)
     if labels is not None:
-        labels_out = torch.empty((B, labels.shape[1], I, J, K), dtype=labels.dtype, device=x.device)
-        others, others_out = readable(labels), readable(labels_out)
-        D, others_steps = labels.shape[1], strides(others)
-    where = Map(matrix, columns, along_j, lowest, taps)
+        D = labels.shape[1]
+        labels_out = torch.empty((B, D, I, J, K), dtype=labels.dtype, device=x.device)
+        source_labels, target_labels = readable(labels), readable(labels_out)
+        labels_steps = Strides.of(source_labels)
+    shape = x.shape[2:]
+    S0, S1, S2 = shape
+    # a kernel needs a tensor for each pointer, read or not: the matrix replaces those not given
     values = matrix if values is None else values
     seeds = matrix if seeds is None else seeds
-    warp_kernel[(tiles.JB * tiles.KB, I, B)](
-        source,
-        target,
-        *where.arguments(),
-        readable(fill),
-        matrix if boxes is None else boxes,
-        matrix if copies is None else copies,
-        values,
-        seeds,
-        others,
-        others_out,
-        fill if labels_fill is None else readable(labels_fill),
-        B,
-        C,
-        *x.shape[2:],
-        I,
-        J,
-        K,
-        *source_steps,
-        D,
-        *others_steps,
-        *where.sizes(),
-        values.shape[1],
-        seeds.shape[1],
-        tiles.KB,
-        tiles.steps,
-        **where.constants(),
+    warp_kernel[tiles.grid(I, B)](
+        x=source,
+        out=target,
+        **Map(matrix, columns, along_j, lowest, taps).arguments(),
+        fill=readable(fill),
+        fields=matrix if fields is None else fields,
+        copies=matrix if copies is None else copies,
+        values=values,
+        seeds=seeds,
+        labels=source_labels,
+        labels_out=target_labels,
+        labels_fill=fill if labels_fill is None else readable(labels_fill),
+        B=B,
+        C=C,
+        S0=S0,
+        S1=S1,
+        S2=S2,
+        I=I,
+        J=J,
+        K=K,
+        **source_steps.arguments("sb", "sc", "s0", "s1", "s2"),
+        D=D,
+        **labels_steps.arguments("tb", "tc", "t0", "t1", "t2"),
+        V=values.shape[1],
+        S=seeds.shape[1],
+        steps=tiles.steps,
         MODE=MODES.index(mode),
-        FRAMES=0 if boxes is None else len(boxes),
+        FIELDS=0 if fields is None else len(fields),
         COPIES=copies is not None,
         LABELS=labels is not None,
         PROGRAM=tuple(program),
-        WIDE=any(is_wide(x.shape[2:], each[2:]) for each in (source_steps, others_steps))
+        WIDE=is_wide(shape, source_steps.spatial)
+        or is_wide(shape, labels_steps.spatial)
         or J * K >= 2**31,
-        BJ=tiles.BJ,
-        BK=tiles.BK,
-        num_warps=tiles.warps,
+        **tiles.arguments(),
         **_registers(len(program) > 0, C, J),
         **OPTIONS,
     )

@@ -1,108 +1,232 @@
-"""The warp and its gradient as operators that torch knows."""
+"""The warp and its gradient as operators of torch."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import pointwise
-from .library import differentiate, has_no_gradient, register
+from .library import differentiate, refuse_gradient, register
 from .warp import warp
 from .warp_backward import warp_backward
 
 
-def _warp(*arguments: Any) -> Tensor:
-    tensors, how = arguments[:10], arguments[10:]
-    return warp(*(*tensors, None, None, *how))[0]
+class _Arguments(NamedTuple):
+    """Arguments of the operator ``warp``, or their gradients, in the order of its schema."""
+
+    x: Any = None
+    matrix: Any = None
+    columns: Any = None
+    along_j: Any = None
+    lowest: Any = None
+    fill: Any = None
+    fields: Any = None
+    copies: Any = None
+    values: Any = None
+    seeds: Any = None
+    size: Any = None
+    taps: Any = None
+    mode: Any = None
+    program: Any = None
+    dtype: Any = None
 
 
-def _warp_pair(x: Tensor, labels: Tensor, *others: Any) -> tuple[Tensor, Tensor | None]:
-    *places, fill, labels_fill, values, seeds, size, taps, program, dtype = others
-    tensors = (x, *places, fill, None, None, values, seeds, labels, labels_fill)
-    return warp(*(*tensors, size, taps, "linear", program, dtype))
+def _warp(
+    x: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    fields: Tensor | None,
+    copies: Tensor | None,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    mode: str,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:
+    out, _ = warp(
+        x=x,
+        matrix=matrix,
+        columns=columns,
+        along_j=along_j,
+        lowest=lowest,
+        fill=fill,
+        fields=fields,
+        copies=copies,
+        values=values,
+        seeds=seeds,
+        labels=None,
+        labels_fill=None,
+        size=size,
+        taps=taps,
+        mode=mode,
+        program=program,
+        dtype=dtype,
+    )
+    return out
 
 
-def _fake(x: Tensor, *others: Any) -> Tensor:
-    *_, size, _, _, _, dtype = others
-    return torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device)
+def _fake(*arguments: Any) -> Tensor:
+    given = _Arguments(*arguments)
+    shape = (*given.x.shape[:2], *given.size)
+    return torch.empty(shape, dtype=given.dtype, device=given.x.device)
 
 
-def _fake_backward(
-    grad: Tensor, x: Tensor, matrix: Tensor, columns: Tensor | None, *others: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    *_, voxels, points = others
-    none = torch.empty(0, device=x.device)
-    g_columns = torch.empty_like(columns) if points and columns is not None else none.clone()
-    return (
-        torch.empty(x.shape, dtype=x.dtype, device=x.device) if voxels else none,
-        torch.empty_like(matrix) if points else none.clone(),
-        g_columns,
+def _warp_pair(
+    x: Tensor,
+    labels: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    labels_fill: Tensor,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor | None]:
+    return warp(
+        x=x,
+        matrix=matrix,
+        columns=columns,
+        along_j=along_j,
+        lowest=lowest,
+        fill=fill,
+        fields=None,
+        copies=None,
+        values=values,
+        seeds=seeds,
+        labels=labels,
+        labels_fill=labels_fill,
+        size=size,
+        taps=taps,
+        mode="linear",
+        program=program,
+        dtype=dtype,
     )
 
 
-def _fake_pair(x: Tensor, labels: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    *_, size, _, _, dtype = others
+def _fake_pair(
+    x: Tensor,
+    labels: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    labels_fill: Tensor,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
     return (
         torch.empty((*x.shape[:2], *size), dtype=dtype, device=x.device),
         torch.empty((*labels.shape[:2], *size), dtype=labels.dtype, device=x.device),
     )
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    tensors, ctx.settings = inputs[:10], inputs[10:]
-    ctx.save_for_backward(*tensors)
+def _fake_backward(
+    grad: Tensor,
+    x: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fields: Tensor | None,
+    taps: int,
+    mode: str,
+    needs_x: bool,
+    needs_map: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    none = torch.empty(0, device=x.device)
+    g_columns = torch.empty_like(columns) if needs_map and columns is not None else none.clone()
+    return (
+        torch.empty(x.shape, dtype=x.dtype, device=x.device) if needs_x else none,
+        torch.empty_like(matrix) if needs_map else none.clone(),
+        g_columns,
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    given = _Arguments(*inputs)
+    saved = given._replace(size=None, taps=None, mode=None, program=None, dtype=None)
+    ctx.save_for_backward(*saved)
+    ctx.size, ctx.taps, ctx.mode, ctx.program = given.size, given.taps, given.mode, given.program
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    x, matrix, columns, along_j, lowest, fill, boxes, copies, values, seeds = ctx.saved_tensors
-    size, taps, mode, program, _ = ctx.settings
-    wants = ctx.needs_input_grad
-    g_values = None
-    if program:
-        # what was read is read again: it was never written
-        y = operator(
-            *(x, matrix, columns, along_j, lowest, fill, boxes, copies, None, None),
-            *(size, taps, mode, [], torch.float32),
+    given, needs = _Arguments(*ctx.saved_tensors), _Arguments(*ctx.needs_input_grad)
+    g_x = g_matrix = g_columns = g_values = None
+    if ctx.program:
+        # the sampled volume was not stored: it is sampled again, without the program
+        without = given._replace(values=None, seeds=None, program=[], dtype=torch.float32)
+        without = without._replace(size=ctx.size, taps=ctx.taps, mode=ctx.mode)
+        grad, g_values = pointwise.backward_operator(
+            grad=grad,
+            x=operator(**without._asdict()),
+            program=ctx.program,
+            values=given.values,
+            seeds=given.seeds,
+            needs_values=needs.values,
         )
-        grad, g_values = pointwise.backward_operator(grad, y, program, values, seeds, wants[8])
-    # what is moved whole does not change with small changes of place
-    voxels, points = wants[0], mode == "linear" and (wants[1] or wants[2])
-    g_x = g_matrix = g_columns = None
-    if voxels or points:
+    # nearest voxels and labels do not change with small changes of the map
+    needs_map = ctx.mode == "linear" and (needs.matrix or needs.columns)
+    if needs.x or needs_map:
         g_x, g_matrix, g_columns = backward_operator(
-            grad, x, matrix, columns, along_j, lowest, boxes, taps, mode, voxels, points
+            grad=grad,
+            x=given.x,
+            matrix=given.matrix,
+            columns=given.columns,
+            along_j=given.along_j,
+            lowest=given.lowest,
+            fields=given.fields,
+            taps=ctx.taps,
+            mode=ctx.mode,
+            needs_x=needs.x,
+            needs_map=needs_map,
         )
-    return (
-        g_x if voxels else None,
-        g_matrix if points and wants[1] else None,
-        g_columns if points and wants[2] else None,
-        *(None,) * 5,
-        g_values if wants[8] else None,
-        *(None,) * 6,
+    gradients = _Arguments(
+        x=g_x if needs.x else None,
+        matrix=g_matrix if needs_map and needs.matrix else None,
+        columns=g_columns if needs_map and needs.columns else None,
+        values=g_values if needs.values else None,
     )
+    return tuple(gradients)
 
 
 operator = register(
     "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, Tensor? lowest, Tensor fill, "
-    "Tensor? boxes, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, str mode, "
-    "int[] program, ScalarType dtype) -> Tensor",
+    "Tensor? fields, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, "
+    "str mode, int[] program, ScalarType dtype) -> Tensor",
     _warp,
     _fake,
 )
 backward_operator = register(
     "warp_backward(Tensor grad, Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, "
-    "Tensor? lowest, Tensor? boxes, int taps, str mode, bool voxels, bool points) "
+    "Tensor? lowest, Tensor? fields, int taps, str mode, bool needs_x, bool needs_map) "
     "-> (Tensor, Tensor, Tensor)",
     warp_backward,
     _fake_backward,
 )
-differentiate("warp", _remember, _backward)
-has_no_gradient("warp_backward")
+differentiate("warp", _setup_context, _backward)
+refuse_gradient("warp_backward")
 
 
-#: Has no gradient: where one is wanted, both are read one after the other.
+#: Samples a volume and labels. It has no gradient: where one is wanted, ``warp`` samples both, one
+#: after the other.
 pair_operator = register(
     "warp_pair(Tensor x, Tensor labels, Tensor matrix, Tensor? columns, Tensor? along_j, "
     "Tensor? lowest, Tensor fill, Tensor labels_fill, Tensor? values, Tensor? seeds, int[] size, "
@@ -110,4 +234,4 @@ pair_operator = register(
     _warp_pair,
     _fake_pair,
 )
-has_no_gradient("warp_pair")
+refuse_gradient("warp_pair")

@@ -103,7 +103,7 @@ def normals_kernel(keys, counters, out, count: tl.constexpr):
 def pair_kernel(words, out, count: tl.constexpr):
     n = tl.arange(0, count)
     radial, angular = tl.load(words + n), tl.load(words + count + n)
-    one, two = kernel_noise._pair(radial.to(tl.uint32), angular.to(tl.uint32))
+    one, two = kernel_noise._box_muller(radial.to(tl.uint32), angular.to(tl.uint32))
     tl.store(out + n, one)
     tl.store(out + count + n, two)
 

@@ -200,15 +200,17 @@ def test_offsets_that_need_more_than_32_bits():
     assert not tiles.is_wide((2, 2**30 - 4), (2**30, 1))
     assert tiles.is_wide((2, 2**30 + 1), (2**30, 1))
     x = torch.empty((1, 1, 1300, 1300, 1300), device="meta")
-    assert tiles.is_wide(x.shape[2:], tiles.strides(x)[2:])
+    assert tiles.is_wide(x.shape[2:], tiles.Strides.of(x).spatial)
     x = torch.empty((70, 1, 300, 300, 400), device="meta")
-    assert not tiles.is_wide(x.shape[2:], tiles.strides(x)[2:])  # samples are told apart in 64 bits
+    assert not tiles.is_wide(
+        x.shape[2:], tiles.Strides.of(x).spatial
+    )  # samples are told apart in 64 bits
 
 
 def test_strides_stay_within_axes_of_one_voxel():
     x = torch.empty(2, 1, 3, 1, 4)
-    assert tiles.strides(x) == [12, 0, 4, 0, 1]
-    assert tiles.strides(x.expand(2, 5, 3, 1, 4)) == [12, 0, 4, 0, 1]
+    assert tiles.Strides.of(x) == (12, 0, 4, 0, 1)
+    assert tiles.Strides.of(x.expand(2, 5, 3, 1, 4)) == (12, 0, 4, 0, 1)
 
 
 def test_flags_are_read_as_bytes():

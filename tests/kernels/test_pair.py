@@ -43,9 +43,9 @@ def launched(monkeypatch) -> list[str]:
     real, names = kernels.load(), []
 
     def watch(name):
-        def call(*arguments):
+        def call(**arguments):
             names.append(name)
-            return getattr(real, name)(*arguments)
+            return getattr(real, name)(**arguments)
 
         return call
 

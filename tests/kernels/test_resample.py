@@ -94,9 +94,9 @@ def test_images_that_bend_alike_share_their_columns(device, monkeypatch):
 
     real, made = kernels.load(), []
 
-    def columns(*arguments):
+    def columns(**arguments):
         made.append(arguments)
-        return real.columns(*arguments)
+        return real.columns(**arguments)
 
     counting = SimpleNamespace(columns=columns, warp=real.warp)
     monkeypatch.setattr(kernels, "load", lambda: counting)

@@ -14,7 +14,7 @@ from torchio_gpu_kernels import load
 from ..memory import zeros
 from ..shapes import Triple, Volume, spatial_shape
 from .dispatch.backend import use_kernel
-from .dispatch.kernels import DTYPES, MOST
+from .dispatch.kernels import DTYPES, GRID_LIMIT
 from .dispatch.launch import to_device
 from .eager import patches as eager
 from .eager.patches import Places
@@ -266,8 +266,8 @@ def why_no_kernel(dtype: torch.dtype, shape: Sequence[int]) -> str | None:
     """
     if dtype not in _DTYPES:
         return f"voxels must be floats or integers, got {dtype}"
-    if np.prod(shape[:-3]) > MOST or shape[-3] > MOST:
-        return f"there must be at most {MOST} volumes and planes, got {list(shape)}"
+    if np.prod(shape[:-3]) > GRID_LIMIT or shape[-3] > GRID_LIMIT:
+        return f"there must be at most {GRID_LIMIT} volumes and planes, got {list(shape)}"
     return None
 
 

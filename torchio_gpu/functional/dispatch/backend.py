@@ -126,4 +126,4 @@ def _why_no_triton(device: str) -> str | None:
     if device != ("cpu" if interpreted else "cuda") or torch.version.hip is not None:
         wish = "the CPU under TRITON_INTERPRET=1" if interpreted else "an NVIDIA GPU"
         return f"voxels must be on {wish}, got {device!r}"
-    return torchio_gpu_kernels.obstacle()
+    return torchio_gpu_kernels.why_no_triton()

@@ -35,15 +35,15 @@ DTYPES = (
 )
 #: Largest number of volumes, and of planes of a volume, in a launch: a CUDA grid has 65535 blocks
 #: along y and z.
-MOST = 65535
+GRID_LIMIT = 65535
 
 
 def why_no_kernel(x: Volume, size: Triple) -> str | None:
     """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can."""
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
-    if x.shape[0] * x.shape[1] > MOST or size[0] > MOST:
-        return f"there must be at most {MOST} volumes and planes, got {[*x.shape[:2], *size]}"
+    if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
+        return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
     return None
 
 
@@ -72,9 +72,12 @@ def why_no_warp(
 def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
     """Run :func:`torchio_gpu.functional.pointwise` by a kernel."""
     program = _Program.of(operations, spatial_shape(x), view)
-    values, seeds = _move(x.device, *program.tables(len(x)))
-    dtype = x.dtype if x.is_floating_point() else torch.float32
-    return load().pointwise(x, program.codes, values, seeds, dtype)  # type: ignore[no-any-return]
+    return load().pointwise(  # type: ignore[no-any-return]
+        x=x,
+        program=program.codes,
+        **_move(x.device, program.tables(len(x))),
+        dtype=x.dtype if x.is_floating_point() else torch.float32,
+    )
 
 
 def warp(
@@ -98,17 +101,22 @@ def warp(
             copies = np.zeros(len(x), dtype=np.int32)
             copies[list(exact)] = 1
     program = _Program.of(reading.operations, size, view)
-    values, seeds = program.tables(len(x)) if reading.operations else (None, None)
+    tables = program.tables_or_none(len(x))
+    tables |= {"fields": _field_ends(reading.fields), "copies": copies}
     fills: list[Any] = [field.fill for field in reading.fields] or [reading.fill]
-    outside: list[Any] = [_fill_table(fill, x, mode) for fill in fills]
-    tables = (_boxes(reading.fields), copies, values, seeds, *outside)
-    matrices, splines, (boxes, copies, values, seeds, *outside) = _placed(
-        x.device, voxel_map, tables
+    outside = {f"fill_{n}": _fill_table(fill, x, mode) for n, fill in enumerate(fills)}
+    map_arguments, moved = _move_map(x.device, voxel_map, {**tables, **outside})
+    fill = [moved.pop(name) for name in outside]
+    return load().warp(  # type: ignore[no-any-return]
+        x=x,
+        **map_arguments,
+        fill=torch.stack(fill) if reading.fields else fill[0].contiguous(),
+        **moved,
+        size=size,
+        mode=mode,
+        program=program.codes,
+        dtype=reading.dtype,
     )
-    value = torch.stack(outside) if reading.fields else outside[0]
-    tables = (value.contiguous(), boxes, copies, values, seeds)
-    how = (size, splines.taps, mode, program.codes, reading.dtype)
-    return load().warp(x, matrices, *splines[:3], *tables, *how)  # type: ignore[no-any-return]
 
 
 def warp_pair(
@@ -117,49 +125,65 @@ def warp_pair(
     """Sample a volume linearly, and labels on its grid, through a map by one kernel."""
     x, size = reading.x, voxel_map.size
     program = _Program.of(reading.operations, size, view)
-    values, seeds = program.tables(len(x)) if reading.operations else (None, None)
-    fills = _fill_table(reading.fill, x, "linear"), _fill_table(labels.fill, labels.x, "nearest")
-    tables = (values, seeds, *fills)
-    matrices, splines, (values, seeds, *outside) = _placed(x.device, voxel_map, tables)
-    moved = (*(value.contiguous() for value in outside), values, seeds)
-    how = (size, splines.taps, program.codes, reading.dtype)
-    return load().warp_pair(x, labels.x, matrices, *splines[:3], *moved, *how)  # type: ignore[no-any-return]
+    tables = program.tables_or_none(len(x))
+    tables["fill"] = _fill_table(reading.fill, x, "linear")
+    tables["labels_fill"] = _fill_table(labels.fill, labels.x, "nearest")
+    map_arguments, moved = _move_map(x.device, voxel_map, tables)
+    fill, labels_fill = moved.pop("fill"), moved.pop("labels_fill")
+    return load().warp_pair(  # type: ignore[no-any-return]
+        x=x,
+        labels=labels.x,
+        **map_arguments,
+        fill=fill.contiguous(),
+        labels_fill=labels_fill.contiguous(),
+        **moved,
+        size=size,
+        program=program.codes,
+        dtype=reading.dtype,
+    )
 
 
-def _placed(
-    device: torch.device, voxel_map: VoxelMap, tables: Sequence[Array | None]
-) -> tuple[Tensor, _Splines, list[Any]]:
+def _move_map(
+    device: torch.device, voxel_map: VoxelMap, tables: dict[str, Array | None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Copy a map and the tables of a call to a device, in a single copy.
 
     Returns:
-        Matrices, float32 [B, 3, 4]; the displacement for the kernel; the tables.
+        Arguments of the warp operators, by name: ``matrix``, float32 [B, 3, 4], and the
+        displacement; second, the tables on the device.
     """
-    matrix, control_points, given, size, _ = voxel_map
-    lattice = None if given is None else host(given)
-    splines, key, taps, known = _Splines(None, None, None, 0), None, 0, _shared.get()
-    new: list[Any] = []  # tables of splines that are not cached
-    if control_points is not None:
-        assert lattice is not None
-        points = _vectors(matrix, control_points)
+    displacement, key, known = _Displacement(None, None, None, 0), None, _shared.get()
+    new: dict[str, Any] = {}  # tables of a displacement that is not cached
+    taps = 0
+    if voxel_map.control_points is not None:
+        assert voxel_map.lattice is not None
+        lattice, size = host(voxel_map.lattice), voxel_map.size
+        points = _vectors(voxel_map.matrix, voxel_map.control_points)
         key = None if known is None else _key(device, size, points, lattice)
         if known is not None and key in known:
-            splines = known[key]
+            displacement = known[key]
         else:
-            weights, taps = _spline(control_points.shape[2:], lattice, size)
-            new = [points, *weights]
-    matrices, *moved = _move(device, matrix[:, :3], *tables, *new)
-    moved, new = moved[: len(tables)], moved[len(tables) :]
+            weights, taps = _spline(voxel_map.control_points.shape[2:], lattice, size)
+            new = {"points": points, **weights._asdict()}
+    moved = _move(device, {"matrix": voxel_map.matrix[:, :3], **tables, **new})
+    matrix = moved.pop("matrix").contiguous()
     if new:
-        points, along_i, lowest_i, along_j, lowest_j, along_k = new
-        columns = load().columns(points, along_i, lowest_i, along_k)
-        splines = _Splines(columns, along_j, lowest_j, taps)
+        on_device = {name: moved.pop(name) for name in new}
+        columns = load().columns(
+            points=on_device["points"],
+            along_i=on_device["along_i"],
+            lowest=on_device["lowest_i"],
+            along_k=on_device["along_k"],
+        )
+        along_j, lowest_j = on_device["along_j"], on_device["lowest_j"]
+        displacement = _Displacement(columns, along_j, lowest_j, taps)
         if known is not None and key is not None:
-            known[key] = splines
-    return matrices.contiguous(), splines, moved
+            known[key] = displacement
+    return {"matrix": matrix, **displacement._asdict()}, moved
 
 
-class _Splines(NamedTuple):
-    """Displacement in the layout of the warp kernel; see ``torchio_gpu_kernels.warp.Map``."""
+class _Displacement(NamedTuple):
+    """Displacement as the warp operators take it; see ``torchio_gpu_kernels.warp.Map``."""
 
     columns: Tensor | None
     along_j: Tensor | None
@@ -167,12 +191,12 @@ class _Splines(NamedTuple):
     taps: int
 
 
-_shared: ContextVar[dict[Hashable, _Splines] | None] = ContextVar("shared", default=None)
+_shared: ContextVar[dict[Hashable, _Displacement] | None] = ContextVar("shared", default=None)
 
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Let images with equal control points share the tables of these, within the block."""
+    """Let images with equal control points share the displacement, within the block."""
     token = _shared.set({})
     try:
         yield
@@ -202,6 +226,8 @@ class _Program(NamedTuple):
             operations: Operations, in order.
             size, view: As for :class:`.pointwise.Program`.
         """
+        if not operations:
+            return _Program([], [], [])
         from torchio_gpu_kernels import program
 
         codes: list[int] = []
@@ -218,10 +244,14 @@ class _Program(NamedTuple):
                 seeds.append(operation.seeds)
         return _Program(codes, values, seeds)
 
-    def tables(self, batch: int) -> tuple[Array, Array]:
-        """Return parameters [B, V] and seeds [B, S], as tensors if any of them is one."""
+    def tables(self, batch: int) -> dict[str, Array | None]:
+        """Return ``values`` [B, V] and ``seeds`` [B, S], as tensors if any of them is one."""
         seeds = side_by_side([s[:, None] for s in self.seeds], batch, np.int64)
-        return side_by_side(self.values, batch, np.float32), seeds
+        return {"values": side_by_side(self.values, batch, np.float32), "seeds": seeds}
+
+    def tables_or_none(self, batch: int) -> dict[str, Array | None]:
+        """Return tables, each None if there are no operations."""
+        return self.tables(batch) if self.codes else {"values": None, "seeds": None}
 
 
 def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
@@ -247,20 +277,20 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     return torch.cat([t.expand(batch, -1) for t in tensors], 1)
 
 
-def _move(device: torch.device, *arrays: Array | None) -> list[Any]:
-    """Copy arrays to a device in one copy, float64 as float32; torch moves tensors."""
+def _move(device: torch.device, arrays: dict[str, Array | None]) -> dict[str, Any]:
+    """Copy named arrays to a device in one copy, float64 as float32; torch moves tensors."""
     plain = [
         a.astype(np.float32) if a.dtype == np.float64 else a
-        for a in arrays
+        for a in arrays.values()
         if isinstance(a, np.ndarray)
     ]
     parts = iter(packed(device, plain))
-    moved: list[Any] = []
-    for a in arrays:
+    moved: dict[str, Any] = {}
+    for name, a in arrays.items():
         if isinstance(a, Tensor):
-            moved.append(send(a, device, torch.float32 if a.is_floating_point() else None))
+            moved[name] = send(a, device, torch.float32 if a.is_floating_point() else None)
         else:
-            moved.append(None if a is None else next(parts))
+            moved[name] = None if a is None else next(parts)
     return moved
 
 
@@ -274,8 +304,8 @@ def _fill_table(fill: float | Tensor, x: Volume, mode: str) -> Array:
     return np.full(x.shape[:2], value, dtype=np.int64 if whole else np.float32)
 
 
-def _boxes(fields: Sequence[FieldOfView]) -> np.ndarray | None:
-    """Return the ends of fields of view, for the coordinates of a kernel, [F, B, 2, 3]."""
+def _field_ends(fields: Sequence[FieldOfView]) -> np.ndarray | None:
+    """Return the low and high ends of fields of view in source voxels, [F, B, 2, 3]."""
     if not fields:
         return None
     return np.stack([np.stack((low - TIE, high - TIE), 1) for low, high, _ in fields])
@@ -288,17 +318,27 @@ def _vectors(matrix: Array, control_points: Array) -> Array:
     return moved.reshape(points.shape)  # type: ignore[no-any-return]
 
 
-def _spline(
-    counts: Sequence[int], lattice: np.ndarray, size: Triple
-) -> tuple[list[np.ndarray], int]:
-    """Compute weights of control points along each axis, and the lowest one that each voxel uses.
+class _SplineWeights(NamedTuple):
+    """Weights of control points along each axis, and the lowest one that each voxel uses.
+
+    Along J, voxels are padded to whole tiles, J'.
+    """
+
+    along_i: np.ndarray  # [1 or B, I, N0]
+    lowest_i: np.ndarray  # int32 [1 or B, I]
+    along_j: np.ndarray  # [1 or B, J', N1]
+    lowest_j: np.ndarray  # int32 [1 or B, J']
+    along_k: np.ndarray  # [1 or B, N2, K]
+
+
+def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_SplineWeights, int]:
+    """Compute weights of control points along each axis.
 
     Returns:
-        Weights [1 or B, I, N0] and lowest control point [1 or B, I] along I; likewise along J,
-        padded to whole tiles; weights [1 or B, N2, K] along K. Second, the number of neighbouring
-        control points that the rows of a tile can depend on.
+        Weights; second, the largest number of neighbouring control points that the rows of a tile
+        depend on.
     """
-    from torchio_gpu_kernels.tiles import ROWS, TAPS, reach
+    from torchio_gpu_kernels.tiles import ROWS, TAPS, tap_count
 
     if (lattice == lattice[:1]).all():
         lattice = lattice[:1]
@@ -309,9 +349,14 @@ def _spline(
     lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
     n0, n1, n2 = counts
     along_k = weights[:, k:, :n2].swapaxes(1, 2)
-    tables = [weights[:, :j, :n0], lowest[:, :j], weights[:, j:k, :n1], lowest[:, j:k], along_k]
-    step = abs(lattice[:, 1, 1]).max()
-    return [np.ascontiguousarray(table) for table in tables], reach(step)
+    tables = _SplineWeights(
+        along_i=np.ascontiguousarray(weights[:, :j, :n0]),
+        lowest_i=np.ascontiguousarray(lowest[:, :j]),
+        along_j=np.ascontiguousarray(weights[:, j:k, :n1]),
+        lowest_j=np.ascontiguousarray(lowest[:, j:k]),
+        along_k=np.ascontiguousarray(along_k),
+    )
+    return tables, tap_count(abs(lattice[:, 1, 1]).max())
 
 
 @lru_cache(maxsize=256)
