@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+import torchio_gpu_kernels
 import triton
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,6 +32,7 @@ from . import sass
 
 #: Where cuobjdump and nvdisasm are: they come with Triton.
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+_KERNELS = Path(torchio_gpu_kernels.__file__).parent
 #: Threads of a warp.
 LANES = 32
 #: How often tensors of a kernel pass through memory, where it is not once. What atomic additions
@@ -81,7 +83,9 @@ class Launch(NamedTuple):
     def trips(self, loop: sass.Loop) -> float:
         """How often a loop runs each time it is reached, by its line in the source."""
         for file, line in loop.places:
-            text = linecache.getline(file, line)
+            # code in Triton's cache may have been compiled from another copy of the same source
+            own = _KERNELS / Path(file).name
+            text = linecache.getline(str(own) if own.exists() else file, line)
             if found := re.match(r"\s*for \w+ in range\((\w+)\):", text):
                 return float(self.arguments[found[1]])
             if re.match(r"\s*while bits\b", text):
