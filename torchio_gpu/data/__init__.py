@@ -1,6 +1,7 @@
-"""Images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
+"""Images, points, boxes, subjects, batches, and datasets. Files are read in ``io`` alone."""
 
 from .batch import SubjectsBatch
+from .boxes import BoundingBoxes
 from .dataset import SubjectsDataset
 from .image import (
     AFFINE,
@@ -14,6 +15,7 @@ from .image import (
     ScalarImage,
 )
 from .images_batch import ImagesBatch
+from .points import Points
 from .subject import Subject
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     "LABEL",
     "LOCATION",
     "TYPE",
+    "BoundingBoxes",
     "Image",
     "ImagesBatch",
     "LabelMap",
+    "Points",
     "ScalarImage",
     "Subject",
     "SubjectsBatch",
