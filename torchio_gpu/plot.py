@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from .geometry import CODES, Space
+from .geometry import CODES, Space, apply_affine
 from .shapes import Triple
 
 if TYPE_CHECKING:
@@ -46,8 +46,14 @@ class ImageLike(Protocol):
     def num_channels(self) -> int: ...
 
 
+class PointsLike(Protocol):
+    """Protocol of points that can be drawn."""
+
+    def world(self) -> Tensor: ...
+
+
 class SubjectLike(Protocol):
-    """Protocol of subjects that can be drawn."""
+    """Protocol of subjects that can be drawn; one with ``get_points()`` has its points drawn."""
 
     def get_images_dict(
         self, intensity_only: bool = True, *, exclude: Sequence[str] = ()
@@ -72,6 +78,7 @@ class _Plane:
     picture: np.ndarray
     painted: bool  # the picture holds labels
     contours: list[np.ndarray]
+    dots: list[np.ndarray]  # for each set of points, those at the plane, [N, 2], mm across and up
     size: tuple[float, float]  # mm across and up
     letters: tuple[str, str, str, str]  # at the left, right, bottom and top
 
@@ -112,7 +119,8 @@ def plot_subject(subject: SubjectLike, *, window: Window | None = None, **kwargs
     """Draw three planes of each scalar image of a subject, with the contours of its label maps.
 
     Label maps are drawn over the scalar images on the same grid; a label map on another grid has
-    its own row. Arguments and errors are those of :func:`plot_image`.
+    its own row. Points of the subject are dots on the planes that they are within a voxel of, with
+    a colour for each set of points. Arguments and errors are those of :func:`plot_image`.
     """
     return _sheet([(*row, window) for row in _rows(subject, **kwargs).items()], width=9)
 
@@ -177,23 +185,26 @@ def _rows(subject: SubjectLike, **kwargs: Any) -> dict[str, list[_Plane]]:
     """Return planes of scalar images with label maps on their grids, then of other label maps."""
     scalars = subject.get_images_dict()
     maps = subject.get_images_dict(intensity_only=False, exclude=list(scalars))
+    points = list(getattr(subject, "get_points", dict)().values())
     rows = {}
     for name, image in scalars.items():
-        rows[name] = _planes(image, [m for m in maps.values() if _same_grid(image, m)], **kwargs)
+        over = [m for m in maps.values() if _same_grid(image, m)]
+        rows[name] = _planes(image, over, points, **kwargs)
     for name, image in maps.items():
         if not any(_same_grid(image, scalar) for scalar in scalars.values()):
-            rows[name] = _planes(image, [], **kwargs)
+            rows[name] = _planes(image, [], points, **kwargs)
     return rows
 
 
 def _planes(
     image: ImageLike,
     maps: Sequence[ImageLike],
+    points: Sequence[PointsLike] = (),
     indices: Triple | None = None,
     channel: int = 0,
     radiological: bool = True,
 ) -> list[_Plane]:
-    """Return the planes of an image and of the label maps over it, oriented for drawing."""
+    """Return the planes of an image, label maps over it and points, oriented for drawing."""
     codes, shape = image.orientation, image.spatial_shape
     at = indices or tuple(n // 2 for n in shape)
     if not all(0 <= index < n for index, n in zip(at, shape, strict=True)):
@@ -215,6 +226,19 @@ def _planes(
             return pixels[channel]
         return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
+    to_voxel = image.space.to_voxel[0]
+    voxels = [apply_affine(to_voxel, each.world().detach().cpu().numpy()) for each in points]
+
+    def dots(voxels: np.ndarray, cut: int, across: int, up: int) -> np.ndarray:
+        limits = np.array(shape) - 0.5
+        near = ((voxels >= -0.5) & (voxels < limits)).all(1)  # False for missing points
+        near &= np.abs(voxels[:, axes[cut]] - at[axes[cut]]) <= 1
+        places = []
+        for world, mirrored in ((across, backward[across] != radiological), (up, backward[up])):
+            place = (voxels[near, axes[world]] + 0.5) * image.spacing[axes[world]]
+            places.append(extent[world] - place if mirrored else place)
+        return np.stack(places, 1)
+
     planes = []
     for name, (cut, across, up) in PLANES.items():
         if 1 in shape and shape[axes[cut]] > 1:
@@ -223,7 +247,9 @@ def _planes(
         ends = CODES[across][::-1] if radiological else CODES[across]
         size = extent[across], extent[up]
         painted = image.kind == _LABEL
-        planes.append(_Plane(name, pictures[0], painted, pictures[1:], size, (*ends, *CODES[up])))
+        marks = [dots(each, cut, across, up) for each in voxels]
+        letters = (*ends, *CODES[up])
+        planes.append(_Plane(name, pictures[0], painted, pictures[1:], marks, size, letters))
     return planes
 
 
@@ -275,6 +301,9 @@ def _draw(axes: Axes, plane: _Plane, window: Window) -> None:
                 axes.contour(
                     inside, [0.5], colors=colour, linewidths=0.6, origin="lower", extent=extent
                 )
+    for number, dots in enumerate(plane.dots):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.scatter(*dots.T, s=9, color=colour, edgecolors="black", linewidths=0.4, zorder=3)
     axes.set_axis_off()
     for (x, y, side), letter in zip(SIDES, plane.letters, strict=True):
         ha, va = (side, "center") if y == 0.5 else ("center", side)

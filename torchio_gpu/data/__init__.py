@@ -1,6 +1,7 @@
-"""Images, subjects, batches of them, and datasets. Files are read in ``io`` alone."""
+"""Images, points, boxes, subjects, batches, and datasets. Files are read in ``io`` alone."""
 
 from .batch import SubjectsBatch
+from .boxes import BoundingBoxes
 from .dataset import SubjectsDataset
 from .image import (
     AFFINE,
@@ -14,6 +15,7 @@ from .image import (
     ScalarImage,
 )
 from .images_batch import ImagesBatch
+from .points import Points
 from .spatial_map import SpatialMap
 from .subject import Subject
 
@@ -24,9 +26,11 @@ __all__ = [
     "LABEL",
     "LOCATION",
     "TYPE",
+    "BoundingBoxes",
     "Image",
     "ImagesBatch",
     "LabelMap",
+    "Points",
     "ScalarImage",
     "SpatialMap",
     "Subject",

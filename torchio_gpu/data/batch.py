@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..random import Streams, fresh_seeds
 from .image import INTENSITY, LOCATION
 from .images_batch import ImagesBatch
 from .pickling import Transferable
+from .point_set import PointSet
 from .spatial_map import SpatialMap
 from .subject import Subject, check_names
 
@@ -148,12 +149,21 @@ class SubjectsBatch(Transferable):
         return next(iter(self.images.values())).device
 
     def to(self, *args: Any, **kwargs: Any) -> SubjectsBatch:
-        """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``."""
-        return self.replace({n: b.to(*args, **kwargs) for n, b in self.images.items()})
+        """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``.
+
+        Points and boxes go along; see :meth:`Points.to` for their dtype.
+        """
+        return self._each(lambda value: value.to(*args, **kwargs))
 
     def pin_memory(self) -> SubjectsBatch:
-        """Return a batch with voxels in page-locked memory."""
-        return self.replace({n: b.pin_memory() for n, b in self.images.items()})
+        """Return a batch with voxels, points and boxes in page-locked memory."""
+        return self._each(lambda value: value.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> SubjectsBatch:
+        """Return a batch whose images, points and boxes were changed by a function."""
+        new = self.replace({name: change(images) for name, images in self.images.items()})
+        new.metadata = {name: _changed(values, change) for name, values in self.metadata.items()}
+        return new
 
     def get_images_dict(self, intensity_only: bool = True) -> dict[str, ImagesBatch]:
         """Return batches of images by name, by default without label maps."""
@@ -222,6 +232,13 @@ class SubjectsBatch(Transferable):
 
 # Subjects refuse names that would be attributes of a batch, before they are batched.
 Subject._reserved |= frozenset(dir(SubjectsBatch)) | _OWN
+
+
+def _changed(values: Any, change: Callable[[Any], Any]) -> Any:
+    """Return the values of a name, one per sample, with points and boxes changed by a function."""
+    if not isinstance(values, (list, tuple)) or not any(isinstance(v, PointSet) for v in values):
+        return values
+    return [change(v) if isinstance(v, PointSet) else v for v in values]
 
 
 def _column(name: str, values: list[Any]) -> Any:

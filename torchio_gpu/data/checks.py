@@ -58,16 +58,18 @@ def check_source(owner: str, sources: int, type: str | None, kind: str) -> None:
 
 
 def check_names(owner: type, own: Collection[str], names: Iterable[str]) -> None:
-    """Raise a ValueError if metadata of an image would hide an attribute of the same name.
+    """Raise a ValueError if metadata would hide an attribute of the same name.
 
     Args:
-        owner: Class of the image.
+        owner: Class of the image, points or boxes.
         own: Attributes that its instances have.
         names: Names of the metadata.
     """
     reserved = [name for name in names if name in own or hasattr(owner, name)]
     if reserved:
-        raise ValueError(f"names of metadata must not be {reserved}, which an image uses itself")
+        raise ValueError(
+            f"names of metadata must not be {reserved}, which {owner.__name__} uses itself"
+        )
 
 
 def check_reading(reader: object, **flags: object) -> None:

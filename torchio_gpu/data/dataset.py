@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, default_collate
 from ..signature import checked
 from .batch import SubjectsBatch
 from .image import Image
+from .point_set import PointSet
 from .subject import Subject
 
 
@@ -67,14 +68,14 @@ class SubjectsDataset(Dataset[Any]):
         return self.transform(subject)
 
     def _unshared(self, sample: Any, index: int) -> Any:
-        """Return a sample with copies of those voxels that the dataset keeps."""
+        """Return a sample with copies of those voxels and points that the dataset keeps."""
         if not isinstance(sample, Subject):
             return sample
-        kept = self._subjects[int(index)].get_images(intensity_only=False)
-        places = {_storage(image) for image in kept if image.loaded}
-        for name, image in sample.get_images_dict(intensity_only=False).items():
-            if _storage(image) in places:
-                sample.add_image(image._with(image.data.clone()), name)
+        kept = self._subjects[int(index)].values()
+        places = {_storage(v) for v in kept if _has_data(v)}
+        for name, value in sample.items():
+            if _has_data(value) and _storage(value) in places:
+                sample[name] = value._with(value.data.clone())
         return sample
 
     def set_transform(self, transform: Callable[[Subject], object] | None) -> None:
@@ -109,6 +110,11 @@ def _register_collate() -> None:
 _register_collate()
 
 
-def _storage(image: Image) -> int:
-    """Return the address of the memory of the voxels of an image."""
-    return image.data.untyped_storage().data_ptr()
+def _has_data(value: object) -> bool:
+    """Return True for points, boxes, and images whose voxels are in memory."""
+    return isinstance(value, PointSet) or (isinstance(value, Image) and value.loaded)
+
+
+def _storage(value: Image | PointSet) -> int:
+    """Return the address of the memory of the voxels of an image, or of coordinates."""
+    return value.data.untyped_storage().data_ptr()

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
+from .boxes import BoundingBoxes
 from .image import INTENSITY, Image
 from .pickling import Transferable
+from .point_set import PointSet
+from .points import Points
 from .spatial_map import SpatialMap
 
 if TYPE_CHECKING:
@@ -25,8 +28,9 @@ class Subject(Transferable):
 
     Args:
         mapping: Names and values, as an alternative to keywords.
-        items: Images become images of the subject; all else is metadata. A value may be ``None``,
-            for example a modality that was not acquired.
+        items: Images become images of the subject; all else is metadata, :class:`Points` and
+            :class:`BoundingBoxes` included. A value may be ``None``, for example a modality that
+            was not acquired.
 
     Raises:
         ValueError: No value is an image, or a name is that of an attribute of a subject or of a
@@ -103,6 +107,18 @@ class Subject(Transferable):
         if not isinstance(self._items.get(name), Image):
             raise KeyError(f"subject has no image {name!r}; it has {list(self)}")
         del self._items[name]
+
+    # Points and boxes by name
+
+    def get_points(self) -> dict[str, Points]:
+        """Return the values that are points, by name, in order."""
+        return {n: v for n, v in self._items.items() if isinstance(v, Points)}
+
+    def get_bounding_boxes(self) -> dict[str, BoundingBoxes]:
+        """Return the values that are bounding boxes, by name, in order."""
+        return {n: v for n, v in self._items.items() if isinstance(v, BoundingBoxes)}
+
+    # Values by name
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -199,17 +215,22 @@ class Subject(Transferable):
             image.load()
 
     def to(self, *args: Any, **kwargs: Any) -> Subject:
-        """Return a copy with images on another device or of another dtype, as ``Tensor.to``."""
+        """Return a copy with images on another device or of another dtype, as ``Tensor.to``.
+
+        Points and boxes go along; see :meth:`Points.to` for their dtype.
+        """
         new = copy.copy(self)
-        for name, image in self.get_images_dict(intensity_only=False).items():
-            new._items[name] = image.to(*args, **kwargs)
+        for name, value in self._items.items():
+            if isinstance(value, (Image, PointSet)):
+                new._items[name] = value.to(*args, **kwargs)
         return new
 
     def __copy__(self) -> Subject:
-        """Copy the subject and its images; voxels in memory are shared."""
+        """Copy the subject, its images, points and boxes; voxels and coordinates are shared."""
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__)
-        items = {n: copy.copy(v) if isinstance(v, Image) else v for n, v in self._items.items()}
+        copied = (Image, PointSet)
+        items = {n: copy.copy(v) if isinstance(v, copied) else v for n, v in self._items.items()}
         new.__dict__["_items"] = items
         new.__dict__["history"] = list(self.history)
         return new

@@ -1,4 +1,4 @@
-"""Image files, SimpleITK images and NiBabel images to tensors, and back.
+"""Image files, SimpleITK images and NiBabel images to tensors, and back; files of points.
 
 A volume is a tensor (C, I, J, K) with an affine (4, 4), float64, voxel (i, j, k) to world RAS+ mm.
 A 2D image has K = 1. Colours, vector components, time points and directions are channels.
@@ -18,6 +18,7 @@ from typing import Any
 from .guards import check_exists, expanded
 from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
 from .nifti import from_nibabel, nifti_fields, to_nibabel
+from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
 from .transforms import to_sitk_transform
 from .voxels import Header, NiftiFields, failing_as, shown
@@ -39,6 +40,7 @@ def is_nibabel(x: object) -> bool:
 __all__ = [
     "NIFTI",
     "PICTURES",
+    "POINTS",
     "WRITABLE",
     "Header",
     "NiftiFields",
@@ -51,8 +53,10 @@ __all__ = [
     "is_nibabel",
     "is_sitk",
     "nifti_fields",
+    "points_system",
     "read",
     "read_header",
+    "read_points",
     "read_volume",
     "shown",
     "sitk_fields",
@@ -60,4 +64,5 @@ __all__ = [
     "to_sitk",
     "to_sitk_transform",
     "write",
+    "write_points",
 ]

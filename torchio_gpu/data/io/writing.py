@@ -68,12 +68,7 @@ def write(
     suffix = suffix_of(path)
     if not suffix:
         raise ValueError(f"path must end in one of {', '.join(WRITABLE)}: got '{shown(path)}'")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"path must be in an existing folder: '{shown(path.parent)}' is none"
-        )
-    if path.exists() and not path.is_file():
-        raise ValueError(f"path must be a file to replace, or new: '{shown(path)}' is neither")
+    _check_target(path)
     if suffix in NIFTI:
         image, save = to_nibabel(tensor, affine, fields), nibabel().save
     else:
@@ -98,6 +93,28 @@ def write(
                 _replace_pair(draft, path)
             else:
                 _replace(draft, real)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file in UTF-8; as by :func:`write`, it appears whole or not at all."""
+    _check_target(path)
+    real = Path(os.path.realpath(path))
+    with failing_as(f"'{shown(path)}' could not be written"):
+        _remove_stale(real.parent)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=real.parent) as folder:
+            draft = Path(folder, "text")
+            draft.write_text(text, encoding="utf-8", newline="")
+            _replace(draft, real)
+
+
+def _check_target(path: Path) -> None:
+    """Raise unless a path names a file, or none as yet, in a folder that exists."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"path must be in an existing folder: '{shown(path.parent)}' is none"
+        )
+    if path.exists() and not path.is_file():
+        raise ValueError(f"path must be a file to replace, or new: '{shown(path)}' is neither")
 
 
 def _replace(draft: Path, target: Path) -> None:
