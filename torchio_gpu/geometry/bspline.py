@@ -65,6 +65,7 @@ def is_diagonal(lattice: np.ndarray) -> bool:
     return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
 
 
-def spline_weights(at: np.ndarray, count: int) -> np.ndarray:
+def spline_weights(at: Array, count: int) -> Any:
     """Return the share of each of ``count`` control points at coordinates [...]: [..., count]."""
-    return cubic_bspline(at[..., None] - np.arange(count))  # type: ignore[no-any-return]
+    _, at, each = common(at, np.arange(count))
+    return cubic_bspline(at[..., None] - each)

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...arrays import common
 from ...data import SpatialMap, SubjectsBatch
+from ...data.point_set import PointSet
 from ...geometry import BSplineField, DenseField, Space, displace, invert
 from .steps import Step
 
@@ -116,11 +117,12 @@ def follow_grid(value: Any, before: np.ndarray, after: np.ndarray) -> Any:
     """
     if not _is_points(value) or not _same_affine(value.affine, before):
         return value
-    return value.with_world(value.world(), value.folded, after)
+    world = value.world()
+    return value.with_world(world, torch.zeros(len(world), dtype=torch.bool), after)
 
 
 def _is_points(value: Any) -> bool:
-    return hasattr(value, "with_world")
+    return isinstance(value, PointSet)
 
 
 def are_points(values: Any) -> bool:
