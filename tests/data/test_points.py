@@ -336,6 +336,9 @@ def test_samples_of_a_dataset_own_their_points():
     before = s.landmarks.data.clone()
     tio.SubjectsDataset([s])[0].landmarks.data.zero_()
     tio.SubjectsDataset([s], lambda subject: subject)[0].landmarks.data.zero_()
+    for batch in tio.SubjectsLoader(tio.SubjectsDataset([s] * 3), batch_size=2):
+        for points in batch.landmarks:
+            points.data.zero_()
     assert torch.equal(s.landmarks.data, before)
 
 
