@@ -22,6 +22,8 @@ OBLIQUE = np.array(
 LEFT_HANDED = OBLIQUE @ np.diag([-1.0, 1, 1, 1])
 AFFINES = {"oblique": OBLIQUE, "left-handed": LEFT_HANDED, "scaled": np.diag([2.0, 3, 4, 1])}
 AXES = sorted(VOXEL_AXES | WORLD_AXES)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+WORKERS = [0, pytest.param(2, marks=needs_fork)]
 ROWS = np.array([[1.5, -2.0, 30.25], [0.0, 7.0, -4.5], [12.0, 3.0, 0.125]])
 
 
@@ -346,10 +348,7 @@ def _same(a: tio.Points, b: tio.Points) -> bool:
     return torch.equal(a.data, b.data) and a.labels == b.labels and a.metadata == b.metadata
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [0, pytest.param(2, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"))],
-)
+@pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("loader", [DataLoader, tio.SubjectsLoader])
 def test_loaders(loader, workers):
     subjects = [landmarks(n) for n in (1, 2, 0, 4)]
@@ -360,10 +359,7 @@ def test_loaders(loader, workers):
             assert torch.equal(batch.lesions[k].data, subjects[2 * n + k].lesions.data)
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [0, pytest.param(2, marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"))],
-)
+@pytest.mark.parametrize("workers", WORKERS)
 def test_dicts_in_a_plain_loader(workers):
     samples = [{"x": torch.rand(1, 2, 2, 2), "p": landmarks(n).landmarks} for n in (1, 2)]
     (batch,) = DataLoader(samples, batch_size=2, num_workers=workers)
@@ -383,7 +379,7 @@ def test_pickling():
         again.affine[0, 0] = 3
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*cannot be pickled:RuntimeWarning")
 def test_workers_send_points_of_a_graph_and_with_metadata_that_cannot_be_pickled():
     rows = torch.tensor(ROWS, requires_grad=True) * 2
