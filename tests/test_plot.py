@@ -195,3 +195,32 @@ assert "matplotlib" in sys.modules
 assert not {"matplotlib.pyplot", "nilearn"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR", "SAL"])
+@pytest.mark.parametrize("radiological", [True, False])
+def test_points_lie_on_the_voxels_that_they_name(orientation, radiological):
+    """A point at a bright voxel is drawn on it; those off the plane or outside are not drawn."""
+    image = mri(orientation)
+    image.data.zero_()
+    at = tuple(n // 2 + 1 for n in image.spatial_shape)
+    image.data[0, at[0], at[1], at[2]] = 1
+    off = np.array([at, at, at, at]) + [[0, 0, 0], [2, 2, 2], [-30, 0, 0], [0, 0, np.nan]]
+    points = tio.Points(off, axes="IJK", affine=image.affine).to_axes("LPS")
+    subject = tio.Subject(t1=image, tips=points, none=tio.Points([]))
+    for figure in (
+        subject.plot(indices=at, radiological=radiological),
+        plot_image(image, points=[points], indices=at, radiological=radiological),
+    ):
+        for axes in figure.axes:
+            picture = np.asarray(axes.images[0].get_array())
+            (row,), (column,) = np.nonzero(picture)
+            _, width, _, height = axes.images[0].get_extent()
+            middle = (column + 0.5) / picture.shape[1], (row + 0.5) / picture.shape[0]
+            (place,) = axes.collections[0].get_offsets()
+            assert np.asarray(place) == pytest.approx([middle[0] * width, middle[1] * height])
+    near = tio.Points(off[:1] + 0.9, axes="IJK", affine=image.affine)
+    far = tio.Points(off[:1] + 1.1, axes="IJK", affine=image.affine)
+    figure = plot_image(image, points=[near, far], indices=at)
+    for axes in figure.axes:
+        assert [len(dots.get_offsets()) for dots in axes.collections] == [1, 0]

@@ -87,6 +87,7 @@ def plot_image(
     image: ImageLike,
     *,
     labels: ImageLike | None = None,
+    points: Sequence[PointsLike] = (),
     window: Window | None = None,
     **kwargs: Any,
 ) -> Figure:
@@ -98,6 +99,8 @@ def plot_image(
     Args:
         image: The image, on any device. The labels of a label map are drawn in colours.
         labels: Label map on the same grid, drawn as contours; each of several channels is a label.
+        points: Sets of points, drawn as dots on the planes that they are within a voxel of, with a
+            colour for each set.
         window: Values to draw black and white; by default the 0.5th and 99.5th percentile of the
             voxels drawn.
         kwargs: ``indices``, the voxel (i, j, k) that the planes go through, by default the middle
@@ -111,7 +114,7 @@ def plot_image(
     """
     if labels is not None and not _same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
-    planes = _planes(image, [] if labels is None else [labels], **kwargs)
+    planes = _planes(image, [] if labels is None else [labels], points, **kwargs)
     return _sheet([("", planes, window)], width=9)
 
 
@@ -119,8 +122,8 @@ def plot_subject(subject: SubjectLike, *, window: Window | None = None, **kwargs
     """Draw three planes of each scalar image of a subject, with the contours of its label maps.
 
     Label maps are drawn over the scalar images on the same grid; a label map on another grid has
-    its own row. Points of the subject are dots on the planes that they are within a voxel of, with
-    a colour for each set of points. Arguments and errors are those of :func:`plot_image`.
+    its own row. Points of the subject are drawn, too. Arguments and errors are those of
+    :func:`plot_image`.
     """
     return _sheet([(*row, window) for row in _rows(subject, **kwargs).items()], width=9)
 
@@ -301,9 +304,9 @@ def _draw(axes: Axes, plane: _Plane, window: Window) -> None:
                 axes.contour(
                     inside, [0.5], colors=colour, linewidths=0.6, origin="lower", extent=extent
                 )
-    for number, dots in enumerate(plane.dots):
-        colour = COLOURS[number % len(COLOURS)]
-        axes.scatter(*dots.T, s=9, color=colour, edgecolors="black", linewidths=0.4, zorder=3)
+    for number, (across, up) in enumerate(dots.T for dots in plane.dots):
+        fill = COLOURS[number % len(COLOURS)]
+        axes.scatter(across, up, s=9, color=fill, edgecolors="black", linewidths=0.4, zorder=3)
     axes.set_axis_off()
     for (x, y, side), letter in zip(SIDES, plane.letters, strict=True):
         ha, va = (side, "center") if y == 0.5 else ("center", side)

@@ -60,7 +60,7 @@ class SubjectsBatch(Transferable):
 
         Args:
             subjects: The subjects.
-            view: Share the voxels of a single subject with the batch, rather than copy them.
+            view: Share voxels and points of a single subject with the batch, rather than copy them.
         """
         if not subjects:
             raise ValueError("a batch needs at least one subject, got none")
@@ -77,6 +77,8 @@ class SubjectsBatch(Transferable):
         }
         names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
         metadata = {name: _column(name, [s.get(name) for s in subjects]) for name in names}
+        if not view:
+            metadata = {name: _changed(column, _copied) for name, column in metadata.items()}
         histories = [list(subject.history) for subject in subjects]
         batch = cls(
             images,
@@ -239,6 +241,11 @@ def _changed(values: Any, change: Callable[[Any], Any]) -> Any:
     if not isinstance(values, (list, tuple)) or not any(isinstance(v, PointSet) for v in values):
         return values
     return [change(v) if isinstance(v, PointSet) else v for v in values]
+
+
+def _copied(points: PointSet) -> PointSet:
+    """Return points or boxes that share no memory with those given."""
+    return points._with(points.data.clone())
 
 
 def _column(name: str, values: list[Any]) -> Any:

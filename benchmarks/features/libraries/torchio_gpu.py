@@ -167,7 +167,12 @@ def inverse() -> Answer:
 
 
 def points() -> Answer:
-    return unnamed(dir(tio), "points", "landmark", "boundingbox")
+    def call(x: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
+        place = tio.Points(point[None], axes="IJK", affine=np.eye(4))
+        moved = TURN(tio.Subject(image=tio.ScalarImage(x), place=place))
+        return moved.image.data, moved.place.data[0]
+
+    return s.points(call)
 
 
 def planes() -> Answer:

@@ -267,7 +267,7 @@ def _member(owner: Any, name: str, kind: type, default: Any, place: str) -> Any:
 def _position(position: Any, place: str) -> list[float]:
     if isinstance(position, list) and len(position) == 3:
         numbers = [x for x in position if isinstance(x, (int, float)) and not isinstance(x, bool)]
-        if len(numbers) == 3 and all(math.isfinite(x) and abs(x) < 1e300 for x in numbers):
+        if len(numbers) == 3 and all(abs(x) < 1e300 for x in numbers):
             return [float(x) for x in numbers]
     raise ValueError(f"position of {place} must be three finite numbers, got {position!r:.60}")
 
