@@ -18,6 +18,7 @@ from .images_batch import ImagesBatch
 from .points import Points
 from .spatial_map import SpatialMap
 from .subject import Subject
+from .velocity_field import VelocityField
 
 __all__ = [
     "AFFINE",
@@ -36,4 +37,5 @@ __all__ = [
     "Subject",
     "SubjectsBatch",
     "SubjectsDataset",
+    "VelocityField",
 ]

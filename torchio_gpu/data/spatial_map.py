@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, common, host
-from ..geometry import DenseField, Field, Space, apply_affine, invert
+from ..arrays import Array, common
+from ..functional import jacobian_determinant
+from ..geometry import DenseField, Field, Space, apply_affine, at_voxels, displace, invert
 from ..shapes import Triple
 from . import io
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Error, in mm, above which a point counts as not found: the map folds there.
 _FOLDED = 1e-3
-#: Points that are mapped at once: all control points are evaluated for each.
-_AT_ONCE = 1 << 14
 
 
 class SpatialMap(NamedTuple):
@@ -74,7 +73,7 @@ class SpatialMap(NamedTuple):
             return points, exact
         _, points, moved = common(points, field.inverted().at(points))
         found = points + moved
-        if field.inverse:  # the inverse is known, and was evaluated
+        if field.inverse_is_known:
             return found, exact
         error = found + field.at(found) - points
         return found, (error * error).sum(-1) > _FOLDED**2
@@ -138,9 +137,7 @@ class SpatialMap(NamedTuple):
             grid: Image, or space, whose voxels are output points.
         """
         space = _space(grid)
-        moved = torch.as_tensor(self._at_voxels(space)) - torch.as_tensor(_voxels(space))
-        values = moved.mT.reshape(len(moved), 3, *space.shape)
-        return SpatialMap(elastic=DenseField(values, space.affine))
+        return SpatialMap(elastic=DenseField(self._on_grid(space), space.affine))
 
     def jacobian_determinant(self, grid: Image | Space) -> Tensor:
         """Return the Jacobian determinant at the voxels of a grid, (B, 1, I, J, K).
@@ -154,14 +151,15 @@ class SpatialMap(NamedTuple):
         space = _space(grid)
         if min(space.shape) < 2:
             raise ValueError(f"grid must have at least 2 voxels along each axis, got {space.shape}")
-        pulled = torch.as_tensor(self._at_voxels(space)).view(-1, *space.shape, 3)
-        columns = torch.stack(torch.gradient(pulled, dim=(1, 2, 3)), -1)
-        per_voxel = torch.as_tensor(np.linalg.det(space.affine[:, :3, :3]))
-        return (torch.linalg.det(columns) / per_voxel.view(-1, 1, 1, 1))[:, None]
+        return jacobian_determinant(displace(self._on_grid(space), space.to_voxel[:, :3, :3]))
 
     def fold_report(self, grid: Image | Space) -> dict[str, float]:
-        """Return the smallest Jacobian determinant on a grid, and the share of folded voxels."""
+        """Return the smallest Jacobian determinant on a grid, and the share of folded voxels.
+
+        Mirrors are no folds: the sign is that relative to most voxels.
+        """
         determinant = self.jacobian_determinant(grid)
+        determinant = determinant * determinant.median().sign()
         smallest, folded = determinant.min(), (determinant <= 0).double().mean()
         return {"smallest_determinant": float(smallest), "folded_share": float(folded)}
 
@@ -179,10 +177,16 @@ class SpatialMap(NamedTuple):
         """
         return io.to_sitk_transform(self, None if grid is None else _space(grid))
 
-    def _at_voxels(self, space: Space) -> np.ndarray:
-        points = _voxels(space)
-        parts = [points[:, n : n + _AT_ONCE] for n in range(0, points.shape[1], _AT_ONCE)]
-        return np.concatenate([host(self.pull(part)) for part in parts], 1)
+    def _on_grid(self, space: Space) -> Tensor:
+        """Return the way to the input points at the voxels of a grid, in mm, [B, 3, I, J, K]."""
+        pulled = torch.as_tensor(space.points()).mT.reshape(-1, 3, *space.shape)
+        start = pulled
+        if self.elastic is not None:
+            pulled = pulled + self.elastic.on_grid(space)
+        if self.matrix is not None:
+            _, matrix, pulled = common(self.matrix, pulled)
+            pulled = displace(pulled, matrix[:, :3, :3]) + matrix[:, :3, 3, None, None, None]
+        return pulled - start
 
 
 class SequenceField(NamedTuple):
@@ -197,8 +201,11 @@ class SequenceField(NamedTuple):
     inner: SpatialMap
 
     @property
-    def inverse(self) -> bool:
+    def inverse_is_known(self) -> bool:
         return False
+
+    def on_grid(self, space: Space) -> Tensor:
+        return at_voxels(self, space)
 
     def at(self, points: Array) -> Any:
         _, points, pulled = common(points, self.outer.pull(self.inner.pull(points)))
@@ -231,13 +238,6 @@ def _space(grid: Any) -> Space:
     affine = grid.affine if np.ndim(grid.affine) == 3 else np.asarray(grid.affine)[None]
     shape: Triple = grid.spatial_shape
     return Space(shape, affine)
-
-
-def _voxels(space: Space) -> np.ndarray:
-    """Return the world positions of all voxels, [B, N, 3]."""
-    index = np.stack(np.meshgrid(*map(np.arange, space.shape), indexing="ij"), -1)
-    voxels: np.ndarray = apply_affine(space.affine, index.reshape(-1, 3).astype(np.float64))
-    return voxels
 
 
 __all__ = ["SequenceField", "SpatialMap"]

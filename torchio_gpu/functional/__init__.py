@@ -4,6 +4,7 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, swap
 from .intensity import bias_field, clamp, gamma, noise, rician_noise
 from .kspace import ghosting, gibbs, motion, motion_owner, spike
@@ -40,6 +41,8 @@ __all__ = [
     "clamp",
     "connected_components",
     "contour",
+    "displacement_warp",
+    "exponentiate",
     "extract_patches",
     "fill_value",
     "flip",
@@ -48,6 +51,7 @@ __all__ = [
     "gibbs",
     "is_exact",
     "is_parallel",
+    "jacobian_determinant",
     "labels_to_image",
     "largest_component",
     "mask_voxels",

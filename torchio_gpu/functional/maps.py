@@ -32,7 +32,9 @@ class VoxelMap(NamedTuple):
         control_points: Displacement u in output voxels, [B, 3, N0, N1, N2], or None.
         lattice: Output voxels to control-point coordinates, [B, 4, 4].
         size: Voxels of the output along I, J, K.
-        inverse: Invert ``v + u(v)``.
+        inverse: Invert ``v + u(v)`` of the control points.
+        displacement: Displacement u at each output voxel, [B, 3, \\*size], instead of control
+            points.
     """
 
     matrix: Array
@@ -40,13 +42,20 @@ class VoxelMap(NamedTuple):
     lattice: Array | None
     size: Triple
     inverse: bool = False
+    displacement: Tensor | None = None
+
+    @property
+    def vectors(self) -> Array | None:
+        """Displacements of control points or of voxels, [B, 3, ...]; None if there are none."""
+        return self.displacement if self.control_points is None else self.control_points
 
     def select(self, samples: Sequence[int]) -> VoxelMap:
         """Return the map of the given samples of the batch."""
         chosen = list(samples)
         points = None if self.control_points is None else self.control_points[chosen]
         lattice = None if self.lattice is None else self.lattice[chosen]
-        return VoxelMap(self.matrix[chosen], points, lattice, self.size, self.inverse)
+        dense = None if self.displacement is None else self.displacement[chosen]
+        return VoxelMap(self.matrix[chosen], points, lattice, self.size, self.inverse, dense)
 
 
 class Reading(NamedTuple):
@@ -117,18 +126,22 @@ def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
     return len(exact_samples(matrix, control_points)) == matrix.shape[0]
 
 
-def exact_samples(matrix: Array, control_points: Array | None = None) -> dict[int, tuple[int, ...]]:
+def exact_samples(matrix: Array, vectors: Array | None = None) -> dict[int, tuple[int, ...]]:
     """Return the samples whose map takes voxel centres to voxel centres, with its integer matrix.
 
     Only maps on the host and without gradient are examined; the others are always interpolated.
+
+    Args:
+        matrix: Output voxel to input voxel, [B, 4, 4].
+        vectors: Displacements, [B, 3, ...], or None.
     """
-    if not on_host(matrix) or (control_points is not None and not on_host(control_points)):
+    if not on_host(matrix) or (vectors is not None and not on_host(vectors)):
         return {}
     matrix = host(matrix)
     integer = np.rint(matrix)
     exact = np.abs(matrix - integer).max((1, 2)) < _ON_GRID
-    if control_points is not None and exact.any():
-        exact &= ~host(control_points).any((1, 2, 3, 4))
+    if vectors is not None and exact.any():
+        exact &= ~host(vectors).any((1, 2, 3, 4))
     if not exact.any():
         return {}
     # A signed permutation has a single entry of size one in each row and column.
@@ -162,6 +175,27 @@ def _widen(array: Array, batch: int) -> Array:
         return array.expand(batch, *array.shape[1:]).to(torch.float64)
     array = host(array).astype(np.float64, copy=False)
     return array if len(array) == batch else array.repeat(batch, 0)
+
+
+def check_displacement(displacement: Tensor, x: Tensor, name: str = "displacement") -> Tensor:
+    """Return vectors at each voxel of a grid, [B, 3, I, J, K] float, or raise.
+
+    Args:
+        displacement: The vectors, for all samples or for each.
+        x: Tensor of B samples whose device they must have.
+        name: Name of the argument, for errors.
+    """
+    shape = tuple(displacement.shape)
+    if len(shape) not in (4, 5) or shape[-4] != 3 or 0 in shape:
+        raise ValueError(f"{name} must have shape (B, 3, I, J, K) or (3, I, J, K), got {shape}")
+    if not displacement.is_floating_point():
+        raise ValueError(f"{name} must be of a floating dtype, got {displacement.dtype}")
+    if displacement.device != x.device:
+        raise ValueError(f"{name} must be on {x.device} as x is, got {displacement.device}")
+    batch = len(x)
+    if len(shape) == 5 and shape[0] not in (1, batch):
+        raise ValueError(f"{name} must be of 1 or {batch} samples, as x, got {shape[0]}")
+    return displacement.expand(batch, *shape[-4:])
 
 
 def _check_control_points(points: Array, batch: int) -> Array:

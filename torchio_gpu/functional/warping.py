@@ -22,6 +22,7 @@ from .dispatch.arguments import by_parts
 from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import spatial as eager
+from .eager.displacement import sample_displaced
 from .eager.fields import fill_along_axes
 from .eager.spatial import Source
 from .fields_of_view import FieldOfView
@@ -52,7 +53,7 @@ def warp_volumes(
             depend on voxel coordinates.
     """
     readings = [_checked(reading) for reading in readings]
-    exact = exact_samples(voxel_map.matrix, voxel_map.control_points)
+    exact = exact_samples(voxel_map.matrix, voxel_map.vectors)
     out: list[Volume | None] = [None] * len(readings)
     rest: dict[bool, list[int]] = {}
     pair = _pair(readings)
@@ -115,8 +116,10 @@ def _complex(reading: Reading, voxel_map: VoxelMap, view: View | None) -> Volume
 
 
 def _why_no_kernel(reading: Reading, voxel_map: VoxelMap) -> str | None:
+    if voxel_map.displacement is not None:
+        return "displacements of every voxel have no kernel"
     fills = reading.fill, *(field.fill for field in reading.fields)
-    lattice, size, inverse = voxel_map[2:]
+    lattice, size, inverse = voxel_map[2:5]
     return kernels.why_no_warp(reading.x, size, reading.mode, fills, lattice, inverse)
 
 
@@ -208,8 +211,11 @@ def _sample(readings: Sequence[Reading], voxel_map: VoxelMap, view: View | None)
     sources = [_source(reading, voxel_map.size, view) for reading in readings]
     x, mode = readings[0].x, readings[0].mode
     source = x.shape[2:]
-    factors = eager.separable(source, *voxel_map[:4], mode)
-    if factors is None or (voxel_map.inverse and voxel_map.control_points is not None):
+    dense = voxel_map.displacement
+    factors = None if dense is not None else eager.separable(source, *voxel_map[:4], mode)
+    if dense is not None:
+        out = sample_displaced(sources, voxel_map.matrix, dense.to(x.device))
+    elif factors is None or (voxel_map.inverse and voxel_map.control_points is not None):
         assert voxel_map.control_points is not None
         assert voxel_map.lattice is not None
         arrays = voxel_map.matrix, voxel_map.control_points, voxel_map.lattice

@@ -11,7 +11,7 @@ from .bspline import (
     spline_weights,
     voxel_lattice,
 )
-from .fields import BSplineField, DenseField, Field
+from .fields import BSplineField, DenseField, Field, at_voxels, solve
 from .grids import one_shape, reoriented, resized, respaced, windowed
 from .matrices import affine_from, apply_affine, invert, pull_back
 from .motion import affine_motion, motion_in, reflection, rotation, slice_axis, within_slice
@@ -43,6 +43,7 @@ __all__ = [
     "affine_motion",
     "anatomical_axes",
     "apply_affine",
+    "at_voxels",
     "axis_index",
     "axis_indices",
     "check_affine",
@@ -65,6 +66,7 @@ __all__ = [
     "respaced",
     "rotation",
     "slice_axis",
+    "solve",
     "spacing",
     "spline_weights",
     "voxel_lattice",

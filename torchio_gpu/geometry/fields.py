@@ -7,32 +7,44 @@ numpy arrays and tensors alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..arrays import Array, common, host, on_host
-from .bspline import displace, spline_weights
+from .bspline import displace, is_diagonal, spline_weights
 from .matrices import apply_affine, invert
+from .space import Space, spacing
 
 #: Iterations of the fixed point that inverts a map at points, at most. Below the folding bound each
 #: leaves less than 3/5 of the error, so that 60 reach float64.
 _ITERATIONS = 60
 #: Step, in mm, below which the fixed point has converged.
 _CONVERGED = 1e-9
+#: The same for images, as a share of a voxel.
+_SHARE_OF_VOXEL = 1e-5
+#: Tolerance towards inside of the ends of a grid, in voxels, as for images.
+_TIE = 1e-4
+#: Points that are evaluated at once.
+_AT_ONCE = 1 << 14
 
 
 class Field(Protocol):
     """Displacement field of the world, for the samples of a batch."""
 
     @property
-    def inverse(self) -> bool:
-        """True if this is the inverse of the map that the numbers describe."""
+    def inverse_is_known(self) -> bool:
+        """True if the field of the inverse map is evaluated directly, not by iteration."""
 
     def at(self, points: Array) -> Any:
         """Return the displacement in mm at world points, [B, N, 3]."""
+
+    def on_grid(self, space: Space) -> Tensor:
+        """Return the displacement in mm at the voxels of a grid, [B, 3, I, J, K] float64."""
 
     def inverted(self) -> Any:
         """Return the field of the inverse map."""
@@ -57,6 +69,10 @@ class BSplineField(NamedTuple):
     lattice: np.ndarray
     inverse: bool = False
 
+    @property
+    def inverse_is_known(self) -> bool:
+        return self.inverse
+
     def at(self, points: Array) -> Any:
         if self.inverse:
             return _inverse_at(self, points)
@@ -67,6 +83,26 @@ class BSplineField(NamedTuple):
         out = xp.einsum("bdijk,bnk->bndij", values, k)
         out = xp.einsum("bndij,bnj->bndi", out, j)
         return xp.einsum("bndi,bni->bnd", out, i)
+
+    def on_grid(self, space: Space) -> Tensor:
+        _, values, lattice = common(self.control_points, self.lattice)
+        to_lattice = host(lattice) @ space.affine
+        if self.inverse or not is_diagonal(to_lattice):
+            return at_voxels(self, space)
+        values = torch.as_tensor(values)
+        along = [  # [B, n, N] each
+            torch.from_numpy(spline_weights(scale * np.arange(n) + offset, count)).to(values)
+            for n, count, scale, offset in zip(
+                space.shape,
+                values.shape[2:],
+                to_lattice[:, (0, 1, 2), (0, 1, 2)].T[..., None],
+                to_lattice[:, :3, 3].T[..., None],
+                strict=True,
+            )
+        ]
+        for weights in reversed(along):  # K first; each product moves a finished axis forward
+            values = torch.einsum("bd...n,bmn->bdm...", values, weights)
+        return values
 
     def inverted(self) -> BSplineField:
         return self._replace(inverse=not self.inverse)
@@ -87,31 +123,37 @@ class DenseField(NamedTuple):
         displacement: In mm along RAS+, [B, 3, I, J, K].
         affine: Voxel of the grid to world, [B, 4, 4].
         inverse: Use the inverse map instead.
+        extends: Repeat the displacements of the outermost voxels outside, rather than 0.
     """
 
     displacement: Tensor
-    affine: np.ndarray
+    affine: Array
     inverse: bool = False
+    extends: bool = False
+
+    @property
+    def inverse_is_known(self) -> bool:
+        return self.inverse
 
     def at(self, points: Array) -> Any:
         if self.inverse:
             return _inverse_at(self, points)
-        _, at, values, affine = common(points, self.displacement, self.affine)
-        voxel = apply_affine(invert(affine), at)  # [B, N, 3]
-        size = torch.tensor(values.shape[2:], device=values.device)
-        inside = ((voxel >= 0) & (voxel <= size - 1)).all(-1, keepdim=True)  # as in ITK
-        low = voxel.detach().floor().clamp(min=0).minimum((size - 2).clamp(min=0)).long()
-        share = voxel - low  # [B, N, 3]
-        flat = values.flatten(2)  # [B, 3, I J K]
-        out = torch.zeros_like(at)
-        steps = size.new_tensor((values.shape[3] * values.shape[4], values.shape[4], 1))
-        for corner in np.ndindex(2, 2, 2):
-            more = size.new_tensor(corner)
-            weight = (share * more + (1 - share) * (1 - more)).prod(-1)  # [B, N]
-            index = ((low + more).minimum(size - 1) * steps).sum(-1)  # [B, N]
-            value = flat.gather(2, index[:, None].expand(-1, 3, -1)).mT
-            out = out + weight[..., None] * value
+        _, points, values, affine = common(points, self.displacement, self.affine)
+        voxel = apply_affine(invert(affine), points)  # [B, N, 3]
+        size = voxel.new_tensor(values.shape[2:])
+        scaled = ((2 * voxel + 1) / size - 1).flip(-1)[:, None, None]
+        read = F.grid_sample(values, scaled, padding_mode="border", align_corners=False)
+        out = read[:, :, 0, 0].mT
+        if self.extends:
+            return out
+        inside = ((voxel + _TIE >= -0.5) & (voxel + _TIE < size - 0.5)).all(-1, keepdim=True)
         return torch.where(inside, out, torch.zeros_like(out))
+
+    def on_grid(self, space: Space) -> Tensor:
+        own = space.shape == tuple(self.displacement.shape[2:]) and not self.inverse
+        if own and on_host(self.affine) and _same(self.affine, space.affine):
+            return self.displacement.double()
+        return at_voxels(self, space)
 
     def inverted(self) -> DenseField:
         return self._replace(inverse=not self.inverse)
@@ -120,20 +162,40 @@ class DenseField(NamedTuple):
         back = invert(matrix)
         moved = displace(self.displacement, back[:, :3, :3])
         _, back, affine = common(back, self.affine)
-        return DenseField(moved, back @ affine, self.inverse)
+        return self._replace(displacement=moved, affine=back @ affine)
 
     def select(self, samples: list[int]) -> DenseField:
-        return DenseField(self.displacement[samples], self.affine[samples], self.inverse)
+        values, affine = self.displacement[samples], self.affine[samples]
+        return self._replace(displacement=values, affine=affine)
 
 
-def _inverse_at(field: Any, points: Array) -> Any:
+def at_voxels(field: Field, space: Space) -> Tensor:
+    """Return the displacement in mm at the voxels of a grid, [B, 3, I, J, K], point by point."""
+    points, at = space.points(), field.at  # [B, N, 3]
+    if isinstance(field, (BSplineField, DenseField)) and field.inverse:
+        at = partial(_inverse_at, field, tolerance=_SHARE_OF_VOXEL * spacing(space.affine).min())
+    parts = [
+        torch.as_tensor(at(points[:, n : n + _AT_ONCE]))
+        for n in range(0, points.shape[1], _AT_ONCE)
+    ]
+    moved = torch.cat(parts, 1)
+    return moved.mT.reshape(len(moved), 3, *space.shape)
+
+
+def _same(one: Array, other: np.ndarray) -> bool:
+    return np.allclose(host(one), other, rtol=0, atol=_CONVERGED)
+
+
+def _inverse_at(field: Any, points: Array, tolerance: float = _CONVERGED) -> Any:
     """Return the displacement of the inverse of the map of a field, [B, N, 3]."""
-    found = solve(field.inverted().at, points)
+    found = solve(field.inverted().at, points, tolerance)
     _, found, points = common(found, points)
     return found - points
 
 
-def solve(displacement: Callable[[Array], Any], points: Array) -> Any:
+def solve(
+    displacement: Callable[[Array], Any], points: Array, tolerance: float = _CONVERGED
+) -> Any:
     """Return the points q with ``q + d(q) = points``, [B, N, 3], by fixed-point iteration.
 
     Where the map folds, the iteration may not converge: the last iterate is returned.
@@ -141,13 +203,14 @@ def solve(displacement: Callable[[Array], Any], points: Array) -> Any:
     Args:
         displacement: Function from points [B, N, 3] to displacements d.
         points: [B, N, 3].
+        tolerance: Step, in mm, below which the iteration ends.
     """
     _, points, moved = common(points, displacement(points))
     found = points - moved
     for _ in range(_ITERATIONS - 1):
         new = points - displacement(found)
         # elsewhere a test would wait for the device
-        done = on_host(new) and not (abs(host(new) - host(found)) > _CONVERGED).any()
+        done = on_host(new) and not (abs(host(new) - host(found)) > tolerance).any()
         found = new
         if done:
             break

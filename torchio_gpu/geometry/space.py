@@ -51,6 +51,11 @@ class Space:
         """World position of the centre, voxel (n - 1) / 2, [B, 3], for odd and even n."""
         return self.affine[:, :3] @ middle(self.shape)
 
+    def points(self) -> np.ndarray:
+        """Return the world positions of all voxels in C order, [B, N, 3]."""
+        index = np.stack(np.meshgrid(*map(np.arange, self.shape), indexing="ij"), -1)
+        return apply_affine(self.affine, index.reshape(-1, 3).astype(np.float64))
+
     @property
     def corners(self) -> np.ndarray:
         """World positions of the eight corner voxels, [B, 8, 3]."""

@@ -45,8 +45,10 @@ from .pipeline.context import Context
 from .pipeline.maps import Interpolation, SpatialTraits
 from .spatial.affine import Affine, RandomAffine
 from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
+from .spatial.displacement import Diffeomorphism, Displacement
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
+from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 
 __all__ = [
     "PCA",
@@ -63,6 +65,8 @@ __all__ = [
     "CopyAffine",
     "Crop",
     "CropOrPad",
+    "Diffeomorphism",
+    "Displacement",
     "ElasticDeformation",
     "EnsureShapeMultiple",
     "Flip",
@@ -89,6 +93,8 @@ __all__ = [
     "RandomAnisotropy",
     "RandomBiasField",
     "RandomBlur",
+    "RandomDiffeomorphism",
+    "RandomDisplacement",
     "RandomElasticDeformation",
     "RandomFlip",
     "RandomGamma",

@@ -37,7 +37,9 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
         return parts
     if hasattr(field, "outer"):
         return [*parts, *_parts(field.outer, space), *_parts(field.inner, space)]
-    if field.inverse:
+    if hasattr(field, "flow") and not field.inverse:
+        field = field.flow
+    if field.inverse_is_known:
         if space is None:
             raise ValueError("grid must be given for a map with an inverse of a bending map")
         field = type(move)(elastic=field).as_dense(space).elastic
@@ -58,7 +60,7 @@ def _bspline(field: BSplineField) -> Any:
 def _dense(field: DenseField) -> Any:
     values = np.einsum("ab,bijk->kjia", LPS[:3, :3], _only(host(field.displacement)))
     image = sitk().GetImageFromArray(np.ascontiguousarray(values, np.float64), isVector=True)
-    _, origin, spacing, direction = _grid(values.shape[2::-1], _only(field.affine))
+    _, origin, spacing, direction = _grid(values.shape[2::-1], _only(host(field.affine)))
     image.SetOrigin(origin)
     image.SetSpacing(spacing)
     image.SetDirection(direction)

@@ -57,7 +57,7 @@ def separable(
             return None
         n0, n1, n2 = control_points.shape[2:]
     if is_normalised(mode):
-        matrix = _to_grid_sample(source, matrix)
+        matrix = to_grid_sample(source, matrix)
     xp, matrix, *points = common(matrix, *([] if control_points is None else [control_points]))
     where = {} if xp is np else {"device": matrix.device}
     shape = (matrix.shape[0], n0 + 2, 3, n1 + 2, n2 + 2)
@@ -99,7 +99,7 @@ def _voxels(size: Triple) -> tuple[np.ndarray, np.ndarray]:
     return voxel, np.repeat((0, 1, 2), size)
 
 
-def _to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
+def to_grid_sample(size: Sequence[int], matrix: Array) -> Array:
     """Compose a map to voxels (i, j, k) with that to the (k, j, i) in [-1, 1] of grid_sample."""
     i, j, k = (2.0 / n for n in size)
     normalise = np.array(
@@ -134,14 +134,20 @@ def sample_separable(sources: Sequence[Source], factors: Sequence[Tensor]) -> li
         sources: Volumes on one grid, whose modes use the same coordinates.
         factors: The map, on the device of the volumes.
     """
-    x = sources[0].x
-    planes, rows, columns = (along.shape[1] for along in factors[1:])
+    grid = Expansion(factors, work_dtype(sources))
+    return sample_by_slabs(sources, grid.planes, [along.shape[1] for along in factors[1:]])
+
+
+def sample_by_slabs(
+    sources: Sequence[Source], grid: Callable[[int, int], Grid], size: Sequence[int]
+) -> list[Volume]:
+    """Sample volumes at a grid slab by slab, given its planes ``first`` to ``last`` along I."""
+    x, (planes, rows, columns) = sources[0].x, size
     slab = slab_planes(planes, x.shape[0] * rows * columns, x.device)
-    grid, read = Expansion(factors, work_dtype(sources)), reader(sources)
-    starts = range(0, planes, slab)
+    read, starts = reader(sources), range(0, planes, slab)
 
     def parts(first: int) -> list[Volume]:
-        return read(grid.planes(first, first + slab), first)
+        return read(grid(first, min(first + slab, planes)), first)
 
     if len(starts) == 1:
         return [join(iter([part]), planes) for part in parts(0)]
@@ -170,7 +176,7 @@ def displaced_grid(
 ) -> Grid:
     """Evaluate ``matrix (v + u(v))`` at each voxel: for any lattice, and for the inverse map."""
     if is_normalised(mode):
-        matrix = torch.as_tensor(_to_grid_sample(source, matrix))
+        matrix = torch.as_tensor(to_grid_sample(source, matrix))
     points = _displaced(control_points, lattice, size, inverse)  # [B, N, 3]
     grid = points @ matrix[:, :3, :3].mT + matrix[:, None, :3, 3]
     return grid.view(-1, *size, 3).movedim(-1, 2)
@@ -273,7 +279,7 @@ def _displaced(
     dense = displacement(start)
     table = dense.mT.reshape(-1, 3, *size)
     scale = torch.as_tensor(
-        _to_grid_sample(size, torch.eye(4, dtype=start.dtype, device=start.device))
+        to_grid_sample(size, torch.eye(4, dtype=start.dtype, device=start.device))
     )
     points = start
     for _ in range(_INVERSE_STEPS):

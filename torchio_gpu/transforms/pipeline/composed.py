@@ -7,19 +7,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from ... import functional as F
-from ...arrays import Array, common, host
+from ...arrays import Array, common, host, on_host
 from ...data import SpatialMap
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
 from ...geometry import (
     BSplineField,
+    DenseField,
+    Field,
     Space,
     apply_affine,
     displace,
-    invert,
-    spline_weights,
     windowed,
     within_slice,
 )
@@ -27,10 +28,6 @@ from ...shapes import Triple
 
 #: Tolerance of the ends of a field of view, in voxels: they are products of float64 matrices.
 EDGE_ROUNDING = 1e-4
-#: Iterations of the fixed point that inverts an elastic map at a point, at most.
-_MAX_ITERATIONS = 30
-#: Step below which the fixed point has converged, in voxels: the result is rounded to whole ones.
-_CONVERGED = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,7 @@ class ComposedMaps:
     source: Space
     space: Space  # of the output
     matrix: Array | None = None  # world to world, from the result of the elastic map to the source
-    elastic: BSplineField | None = None
+    elastic: Field | None = None
     output_to_elastic: Array | None = None  # world to world
     elastic_to_output: Array | None = None  # inverse of the above
     header_matrix: np.ndarray | None = None  # factor of the matrix that only corrects affines
@@ -122,18 +119,30 @@ class ComposedMaps:
         """All maps as one, from output voxels to source voxels."""
         grid = product(self.output_to_elastic, self.space.affine)
         matrix = self._to_source(product(self.matrix, grid))
-        points = lattice = None
-        if self.elastic is not None:
-            lattice = product(self.elastic.lattice, grid)
-            to_voxel, before = self.space.to_voxel, self.elastic_to_output
-            inverse = to_voxel if before is None else product(to_voxel, before)
-            points = displace(self.elastic.control_points, inverse[:, :3, :3])
-            if 1 in self.source.shape:
-                free = np.array([n > 1 for n in self.whole_shape], dtype=np.float64)
-                _, points, free = common(points, free)
-                points = points * free[:, None, None, None]
-        inverted = self.elastic is not None and self.elastic.inverse
-        return VoxelMap(matrix, points, lattice, self.space.shape, inverted)
+        field, size = self.elastic, self.space.shape
+        if field is None:
+            return VoxelMap(matrix, None, None, size)
+        if isinstance(field, BSplineField):
+            points = self._in_voxels(field.control_points)
+            return VoxelMap(matrix, points, product(field.lattice, grid), size, field.inverse)
+        if on_host(grid):
+            moved = field.on_grid(Space(size, host(grid)))
+        else:  # of a matrix with a gradient
+            voxels = Space(size, np.eye(4)[None]).points()
+            moved = field.at(apply_affine(grid, torch.from_numpy(voxels).to(grid)))
+            moved = moved.mT.reshape(-1, 3, *size)
+        return VoxelMap(matrix, None, None, size, displacement=self._in_voxels(moved))
+
+    def _in_voxels(self, vectors: Array) -> Any:
+        """Return displacements of the elastic map, [B, 3, ...], in output voxels."""
+        to_voxel, before = self.space.to_voxel, self.elastic_to_output
+        inverse = to_voxel if before is None else product(to_voxel, before)
+        vectors = displace(vectors, inverse[:, :3, :3])
+        if 1 in self.source.shape:  # content of a single slice stays within it
+            free = np.array([n > 1 for n in self.whole_shape], dtype=np.float64)
+            _, vectors, free = common(vectors, free)
+            vectors = vectors * free[:, None, None, None]
+        return vectors
 
     def _to_source(self, world: Array) -> Any:
         """Return the map from output voxels to source voxels, [B, 4, 4].
@@ -160,7 +169,7 @@ class ComposedMaps:
             First and last voxel in the source, [B, 2, 3]; None if they may form no cuboid there.
         """
         matrix = self.voxel_map.matrix
-        if self.voxel_map.control_points is not None or not F.is_parallel(matrix):
+        if self.voxel_map.vectors is not None or not F.is_parallel(matrix):
             return None
         ends = np.sort(apply_affine(host(matrix), np.stack([low, high])), axis=1)
         inside = np.stack(
@@ -175,24 +184,13 @@ class ComposedMaps:
             voxel: Voxel of the source, [B, 3].
         """
         maps = self.voxel_map
-        at = apply_affine(invert(host(maps.matrix)), voxel[:, None])
-        if self.elastic is None or maps.control_points is None or maps.lattice is None:
-            return at[:, 0]
-        points, lattice = host(maps.control_points), host(maps.lattice)
-
-        def displacement(p: np.ndarray) -> np.ndarray:
-            at = apply_affine(lattice, p)[:, 0]  # [B, 3]
-            i, j, k = (spline_weights(at[:, a], n) for a, n in enumerate(points.shape[2:]))
-            return np.einsum("bdijk,bi,bj,bk->bd", points, i, j, k, optimize=True)[:, None]
-
-        if self.elastic.inverse:
-            return (at + displacement(at))[:, 0]
-        out, previous = at, at + 1
-        for _ in range(_MAX_ITERATIONS):  # solve v + u(v) = at as a fixed point
-            if abs(out - previous).max() < _CONVERGED:
-                break
-            out, previous = at - displacement(out), out
-        return out[:, 0]
+        field: Field | None = None
+        if maps.control_points is not None and maps.lattice is not None:
+            field = BSplineField(maps.control_points, host(maps.lattice), maps.inverse)
+        elif maps.displacement is not None:
+            identity = np.eye(4)[None].repeat(len(voxel), 0)
+            field = DenseField(maps.displacement, identity, extends=True)
+        return host(SpatialMap(maps.matrix, field).push(voxel[:, None])[0])[:, 0]
 
 
 def product(left: Array | None, right: Array) -> Any:

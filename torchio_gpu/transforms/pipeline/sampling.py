@@ -92,6 +92,8 @@ def can_sample_together(warp: PendingWarp, other: PendingWarp) -> bool:
     if any(w.fields_of_view or w.maps.patch is not None for w in (warp, other)):
         return False
     one = maps.voxel_map
+    if one.displacement is not None and maps is not others:
+        return False
     by_axis = not warp.off_axis and (F.is_exact(one.matrix) or F.is_parallel(one.matrix))
     if one.inverse or by_axis:  # passes of these take one image
         return False
@@ -111,16 +113,16 @@ def _source_region(maps: ComposedMaps, mode: str) -> tuple[np.ndarray, Triple] |
 
     None if they are all or most voxels, or if the map is on a device, which would have to wait.
     """
-    matrix, points = maps.voxel_map[:2]
-    available = on_host(matrix) and (points is None or on_host(points))
+    matrix, vectors = maps.voxel_map.matrix, maps.voxel_map.vectors
+    available = on_host(matrix) and (vectors is None or on_host(vectors))
     if not available or mode == "bspline":  # each coefficient depends on all voxels
         return None
     linear = host(matrix)[:, :3, :3]
     ends = np.meshgrid(*[(0, n - 1) for n in maps.space.shape], indexing="ij")
     corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
     slack = np.zeros_like(corners[:, 0])
-    if points is not None:  # a spline stays within the range of its coefficients
-        bound = abs(host(points)).max((2, 3, 4))[..., None]  # [B, 3, 1]
+    if vectors is not None:  # a spline stays within the range of its coefficients
+        bound = abs(host(vectors)).max((2, 3, 4))[..., None]  # [B, 3, 1]
         slack = (abs(linear) @ bound)[..., 0]
     limit = np.array(maps.source.shape) - 1
     low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
