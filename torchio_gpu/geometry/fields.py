@@ -83,6 +83,8 @@ class BSplineField(NamedTuple):
 class DenseField(NamedTuple):
     """Displacements on a grid of voxels, interpolated linearly; zero outside it, as in ITK.
 
+    The grid ends half a voxel beyond its outermost voxels, whose values are continued there.
+
     Args:
         displacement: In mm along RAS+, [B, 3, I, J, K].
         affine: Voxel of the grid to world, [B, 4, 4].
@@ -99,8 +101,9 @@ class DenseField(NamedTuple):
         _, at, values, affine = common(points, self.displacement, self.affine)
         voxel = apply_affine(invert(affine), at)  # [B, N, 3]
         size = torch.tensor(values.shape[2:], device=values.device)
-        inside = ((voxel >= 0) & (voxel <= size - 1)).all(-1, keepdim=True)  # as in ITK
-        low = voxel.detach().floor().clamp(min=0).minimum((size - 2).clamp(min=0)).long()
+        inside = ((voxel >= -0.5) & (voxel < size - 0.5)).all(-1, keepdim=True)  # as in ITK
+        voxel = voxel.clamp(min=0).minimum((size - 1).to(voxel.dtype))
+        low = voxel.detach().nan_to_num(nan=0).floor().minimum((size - 2).clamp(min=0)).long()
         share = voxel - low  # [B, N, 3]
         flat = values.flatten(2)  # [B, 3, I J K]
         out = torch.zeros_like(at)
