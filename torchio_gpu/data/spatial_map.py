@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, common
+from ..arrays import Array, as_array, common
 from ..functional import jacobian_determinant
 from ..geometry import DenseField, Field, Space, apply_affine, at_voxels, displace, invert
 from ..shapes import Triple
@@ -44,7 +44,13 @@ class SpatialMap(NamedTuple):
     inverse_matrix: Array | None = None
 
     def pull(self, points: Array) -> Any:
-        """Return the input points that output points show, of the same shape."""
+        """Return the input points that output points show, of the same shape.
+
+        Raises:
+            TypeError: Points are no numbers.
+            ValueError: Points have another shape, or are of other samples than the map.
+        """
+        points = self._check(points)
         if points.ndim == 2:
             return self.pull(points[None])[0]
         if self.elastic is not None:
@@ -61,20 +67,24 @@ class SpatialMap(NamedTuple):
         Returns:
             Points of the same shape; and bool, [B, N] or [N]: True where the map folds, and the
             point is the last iterate of the inversion.
+
+        Raises:
+            TypeError, ValueError: See :meth:`pull`.
         """
+        points = self._check(points)
         if points.ndim == 2:
             found, folded = self.push(points[None])
             return found[0], folded[0]
         if self.matrix is not None:
             _, back, points = common(self.back, points)
             points = apply_affine(back, points)
-        field, exact = self.elastic, points[..., 0] != points[..., 0]
+        field = self.elastic
         if field is None:
-            return points, exact
+            return points, _nowhere(points)
         _, points, moved = common(points, field.inverted().at(points))
         found = points + moved
         if field.inverse_is_known:
-            return found, exact
+            return found, _nowhere(found)
         error = found + field.at(found) - points
         return found, (error * error).sum(-1) > _FOLDED**2
 
@@ -99,6 +109,7 @@ class SpatialMap(NamedTuple):
 
     def displacement(self, points: Array) -> Any:
         """Return the way from output points to the input points that they show, in mm."""
+        points = self._check(points)
         _, points, pulled = common(points, self.pull(points))
         return pulled - points
 
@@ -188,6 +199,28 @@ class SpatialMap(NamedTuple):
             pulled = displace(pulled, matrix[:, :3, :3]) + matrix[:, :3, 3, None, None, None]
         return pulled - start
 
+    @property
+    def _samples(self) -> int:
+        """Number of samples; 1 for a map that is the same for all."""
+        field, counts = self.elastic, [1 if self.matrix is None else len(self.matrix)]
+        if isinstance(field, SequenceField):
+            counts += [field.outer._samples, field.inner._samples]
+        elif isinstance(field, tuple):  # the first array of a field has an entry for each sample
+            counts += [len(a) for a in field if isinstance(a, (np.ndarray, Tensor))][:1]
+        return max(counts)
+
+    def _check(self, points: Any) -> Any:
+        """Return points as an array or tensor; raise unless they fit the map."""
+        if self.matrix is not None and tuple(self.matrix.shape[1:]) != (4, 4):
+            raise ValueError(f"matrix must have shape (B, 4, 4), got {tuple(self.matrix.shape)}")
+        points, own = as_array(points, "points"), self._samples
+        shape = tuple(points.shape)
+        if len(shape) not in (2, 3) or shape[-1] != 3:
+            raise ValueError(f"points must have shape (N, 3) or (B, N, 3), got {shape}")
+        if own > 1 and (len(shape) == 2 or shape[0] not in (1, own)):
+            raise ValueError(f"points must be of {own} samples, as the map is, got shape {shape}")
+        return points
+
 
 class SequenceField(NamedTuple):
     """Field of two maps one after the other, of which both bend.
@@ -220,6 +253,13 @@ class SequenceField(NamedTuple):
 
     def select(self, samples: list[int]) -> SequenceField:
         return SequenceField(self.outer.select(samples), self.inner.select(samples))
+
+
+def _nowhere(points: Array) -> Any:
+    """Return False for each of points [..., 3]."""
+    if isinstance(points, Tensor):
+        return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
+    return np.zeros(points.shape[:-1], dtype=bool)
 
 
 def _product(left: Array | None, right: Array | None) -> Any:

@@ -267,7 +267,11 @@ class Subject(Transferable):
     def applied_map(self, name: str) -> SpatialMap:
         """Return the map of the world that the history of this subject applied to a value.
 
-        It maps output points, of this subject, to input points, of the subject before its history.
+        It maps output points, of this subject, to input points, of the subject before its history:
+        by its ``as_sitk()``, SimpleITK resamples the image before to the image after. Corrections
+        of affines, such as those of :class:`CopyAffine`, are part of the maps of the images that
+        they correct and of the points on their grids. Grids are not: crops and spacings leave
+        content where it is.
 
         Args:
             name: Name of an image, of points or of boxes.

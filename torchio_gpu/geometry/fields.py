@@ -119,6 +119,8 @@ class BSplineField(NamedTuple):
 class DenseField(NamedTuple):
     """Displacements on a grid of voxels, interpolated linearly; zero outside it, as in ITK.
 
+    The grid ends half a voxel beyond its outermost voxels, whose values are continued there.
+
     Args:
         displacement: In mm along RAS+, [B, 3, I, J, K].
         affine: Voxel of the grid to world, [B, 4, 4].

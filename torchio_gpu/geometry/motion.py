@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import Array, common, host
 from ..shapes import Triple
-from .matrices import affine_from
+from .matrices import affine_from, invert
 from .space import Space, middle, spacing
 
 # E, C, S with R_axis(t) = E[axis] + C[axis] cos t + S[axis] sin t (Rodrigues), [3, 3, 3]
@@ -104,15 +104,33 @@ def motion_in(
     centre: Array,
     inverse: bool = False,
 ) -> Any:
-    """Return :func:`affine_motion` for a space; a single slice remains in its plane."""
+    """Return :func:`affine_motion` for a space; a single slice remains in its plane.
+
+    Where the plane is oblique, the pull-back is restricted to it along the axes of the voxels.
+    """
     plane = slice_axis(space)
-    if plane is not None:
-        _, scales, degrees, translation, inside, about = common(
-            scales, degrees, translation, *plane
-        )
-        scales, translation = 1 + (scales - 1) * inside, translation * inside
-        degrees = degrees * about
-    return affine_motion(scales, degrees, translation, centre, inverse)
+    if plane is None:
+        return affine_motion(scales, degrees, translation, centre, inverse)
+    _, scales, degrees, translation, inside, about = common(scales, degrees, translation, *plane)
+    scales, translation = 1 + (scales - 1) * inside, translation * inside
+    degrees = degrees * about
+    if not _is_oblique(space):
+        return affine_motion(scales, degrees, translation, centre, inverse)
+    back = affine_motion(scales, degrees, translation, centre, inverse=True)
+    free = np.array([*(float(n > 1) for n in space.shape), 1.0])
+    mask, unit = np.outer(free, free), np.diag(1 - free)
+    _, back, mask, unit, to_world, to_voxel = common(back, mask, unit, space.affine, space.to_voxel)
+    back = to_world @ ((to_voxel @ back @ to_world) * mask + unit) @ to_voxel
+    return back if inverse else invert(back)
+
+
+def _is_oblique(space: Space) -> bool:
+    """Return True unless the single slices of a space are planes of the world's axes."""
+    thin = [axis for axis, n in enumerate(space.shape) if n == 1]
+    cosines = np.abs(space.affine[:, :3, :3]) / spacing(space.affine)[:, None]  # world, voxel
+    across = np.abs(space.to_voxel[:, :3, :3])[:, thin]  # [B, thin, world]
+    normal = across.max(-1) / np.linalg.norm(across, axis=-1)
+    return bool((cosines[:, :, thin].max(1) < 1 - 1e-9).any() or (normal < 1 - 1e-9).any())
 
 
 def within_slice(

@@ -19,6 +19,7 @@ from .compose import Compose
 from .parameters.params import Params
 from .parameters.ranges import Choice
 from .pipeline.maps import SpatialTraits
+from .pipeline.points import within_slice
 from .pipeline.record import Record
 from .pipeline.steps import Step, Steps
 from .spatial.affine import Resampling
@@ -196,23 +197,31 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     total = SpatialMap()
     for record in records:
         transform = record.transform
-        if transform.role != "spatial" or name in record.untouched:
+        regrids = transform.traits is not None and transform.traits.regrids
+        if name in record.untouched or not (regrids or transform.role == "spatial"):
             continue
-        if transform.traits.regrids:
-            maps = _corrections(record, name)
+        if regrids:
+            maps: Sequence[SpatialMap] = _corrections(record, name)
         else:
             maps = transform.maps(record.params, Context(record.names, record.spaces))
+            own = record.names.index(name) if name in record.names else 0
+            maps = within_slice(maps, record.spaces[own]) if record.spaces else maps
         for move in maps:
             total = total @ move._replace(space=None)
     return total
 
 
 def _corrections(record: Record, name: str) -> tuple[SpatialMap, ...]:
-    """Return the correction of the affine of an image by a transform that gives it a new grid."""
-    header = getattr(record.params, "header", None)
-    if header is None or name not in record.names:
+    """Return the correction of the affine of an image by a transform that gives it a new grid.
+
+    Points on the grid of an image follow its correction, and so does an image without parameters.
+    """
+    header, image = getattr(record.params, "header", None), name
+    while image not in record.names and record.follows.get(image):
+        image = record.follows[image][0] or ""
+    if header is None or image not in record.names:
         return ()
-    own = header[:, record.names.index(name)]
+    own = header[:, record.names.index(image)]
     return (SpatialMap(own),) if (own != np.eye(4)).any() else ()
 
 

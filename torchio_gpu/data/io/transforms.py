@@ -10,6 +10,9 @@ from ...arrays import host
 from ...geometry import BSplineField, DenseField, Space
 from .voxels import LPS, sitk
 
+#: Rings of control points, all zero, which let a spline fade to the end of its support.
+_BEYOND = 3
+
 
 def to_sitk_transform(move: Any, space: Space | None = None) -> Any:
     """Return a map as a SimpleITK transform.
@@ -35,21 +38,37 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
     field = move.elastic
     if field is None:
         return parts
-    if hasattr(field, "outer"):
-        return [*parts, *_parts(field.outer, space), *_parts(field.inner, space)]
-    if hasattr(field, "flow") and not field.inverse:
-        field = field.flow
-    if field.inverse_is_known:
+    if not _has_transform(field, space):
         if space is None:
             raise ValueError("grid must be given for a map with an inverse of a bending map")
+        # as a whole, so that it is exact at the voxels of the grid
         field = type(move)(elastic=field).as_dense(space).elastic
-    return [*parts, _bspline(field) if isinstance(field, BSplineField) else _dense(field)]
+    if hasattr(field, "outer"):
+        return [*parts, *_parts(field.outer, space), *_parts(field.inner, space)]
+    if isinstance(field, BSplineField):
+        return [*parts, _bspline(field)]
+    return [*parts, _dense(getattr(field, "flow", field))]
+
+
+def _has_transform(field: Any, space: Space | None) -> bool:
+    """Return True if SimpleITK has a transform for a field, or for each map of a sequence."""
+    if hasattr(field, "outer"):
+        fields = (field.outer.elastic, field.inner.elastic)
+        return all(each is None or _has_transform(each, space) for each in fields)
+    if hasattr(field, "flow"):  # extends beyond its grid, which that of SimpleITK does not
+        return space is None and not field.inverse
+    return isinstance(field, (BSplineField, DenseField)) and not field.inverse
 
 
 def _bspline(field: BSplineField) -> Any:
-    values = LPS[:3, :3] @ _only(host(field.control_points)).reshape(3, -1)  # [3, N0 N1 N2]
-    counts = field.control_points.shape[2:]
-    size, origin, spacing, direction = _grid(counts, np.linalg.inv(_only(host(field.lattice))))
+    # ITK ends a spline sharply where its lattice has less than four control points around a point
+    inner = _only(host(field.control_points))
+    points = np.pad(inner, [(0, 0), *[(_BEYOND, _BEYOND)] * 3])
+    values = LPS[:3, :3] @ points.reshape(3, -1)  # [3, N0 N1 N2]
+    counts = points.shape[1:]
+    affine = np.linalg.inv(_only(host(field.lattice)))
+    affine[:3, 3] -= affine[:3, :3].sum(1) * _BEYOND
+    size, origin, spacing, direction = _grid(counts, affine)
     transform = sitk().BSplineTransform(3, 3)
     transform.SetFixedParameters([*map(float, size), *origin, *spacing, *direction])
     first_fastest = values.reshape(3, *counts).transpose(0, 3, 2, 1)

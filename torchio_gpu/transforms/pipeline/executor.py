@@ -118,8 +118,16 @@ class Executor:
         moved = step.role == "spatial" and not step.traits.regrids
         spaces = step.spaces or (context.spaces if moved else ())
         record = Record(step.transform, params, names, untouched, recorded, spaces, step.fuse)
+        if step.traits.regrids and self.points is not None:
+            record.follows.update(self.points.grids)
         batch.records.append(record)
         return params, active
+
+    def _note_follower(self, name: str, column: int | None) -> None:
+        """Record that an image follows the grid of another, whose parameters have a number."""
+        record = self.batch.records[-1]
+        if name not in record.names and column is not None:
+            record.follows[name] = (record.names[column],) * self.batch.batch_size
 
     def _store_kept(self, number: int) -> None:
         """Store images as they are before a step, under other names."""
@@ -172,6 +180,7 @@ class Executor:
             for name, warp in zip(names, warps, strict=True):
                 if traits.regrids:
                     column = transform.column(drawn[0], step.names or names, name, warp.space)
+                    self._note_follower(name, column)
                     maps = (transform.regrid(drawn[0], column, warp.space),)
                     if self.points is not None and maps[0].matrix is not None:
                         self.points.correct_affine(name, step, maps[0].matrix)
@@ -226,6 +235,10 @@ class Executor:
         for name in names:
             if step.traits.regrids:
                 column = transform.column(params, recorded, name, images.space(name))
+                self._note_follower(name, column)
+                header = getattr(params, "header", None)
+                if self.points is not None and column is not None and header is not None:
+                    self.points.correct_affine(name, step, header[:, column])
             elif name in recorded:
                 column = recorded.index(name)
             else:  # added after the record: use the parameters that all images share, if they do

@@ -46,6 +46,11 @@ class PendingPoints:
             self._folded[name] = torch.zeros(world.shape[:2], dtype=torch.bool, device=device)
             self._grid_of[name] = [_image_on_grid(v, batch, n) for n, v in enumerate(values)]
 
+    @property
+    def grids(self) -> dict[str, tuple[str | None, ...]]:
+        """Image on whose grid the points of each sample are, or None, by name of the points."""
+        return {name: tuple(grids) for name, grids in self._grid_of.items()}
+
     def untouched(self, step: Step) -> tuple[str, ...]:
         """Return the names of the points that a step does not move."""
         return tuple(name for name in self._values if not _moves(step, name))
@@ -58,8 +63,7 @@ class PendingPoints:
             maps: Its maps, in order.
             space: Space of the first image. Content of a single slice stays within it.
         """
-        if 1 in space.shape:
-            maps = [each._replace(elastic=_within_slice(each.elastic, space)) for each in maps]
+        maps = within_slice(maps, space)
         for name in self._values:
             if _moves(step, name):
                 for each in maps:
@@ -155,6 +159,18 @@ def _moves(step: Step, name: str) -> bool:
         for t in transforms
     )
     return taken and name not in step.untouched
+
+
+def within_slice(maps: Sequence[SpatialMap], space: Space) -> Sequence[SpatialMap]:
+    """Return maps that bend within a single slice only, if a space is one.
+
+    Args:
+        maps: Maps of a step.
+        space: Space of an image that they move.
+    """
+    if 1 not in space.shape:
+        return maps
+    return [each._replace(elastic=_within_slice(each.elastic, space)) for each in maps]
 
 
 def _within_slice(field: Any, space: Space) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,6 +68,8 @@ class Record:
         active: Samples that were transformed, [B]; None for all.
         spaces: Spaces of the images that were moved, to check that one that was added lies there.
         fuse: The transform may have shared a pass.
+        follows: Image whose grid points or an image without parameters followed, of each sample,
+            or None, by their name; filled where a step gives images another grid.
     """
 
     transform: Any
@@ -77,6 +79,7 @@ class Record:
     active: np.ndarray | None = None
     spaces: tuple[Space, ...] = ()
     fuse: bool = True
+    follows: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     #: Converts a record to a transform; set by :mod:`torchio_gpu.transforms.history`.
     as_transform: ClassVar[Callable[[Record], Any]]
@@ -96,7 +99,8 @@ class Record:
         one = slice(sample, sample + 1)
         spaces = tuple(Space(space.shape, space.affine[one]) for space in self.spaces)
         params = self.params.row(sample)
-        return Record(self.transform, params, self.names, self.untouched, None, spaces, self.fuse)
+        follows = {name: images[one] for name, images in self.follows.items()}
+        return replace(self, params=params, active=None, spaces=spaces, follows=follows)
 
     def __call__(self, x: Any) -> Any:
         """Apply the transform again, with the same parameters."""
