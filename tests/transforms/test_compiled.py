@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
+from torchio_gpu.functional.compiled import _calls
 from torchio_gpu.transforms.compiled import call
 
 
@@ -142,6 +143,7 @@ def test_seeds_are_drawn_on_the_host_for_any_default_device():
 
 def test_operator_passes_opcheck():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
-    voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]
-    arguments = voxels, torch.tensor([1, 2]), augment._number, []
-    torch.library.opcheck(torch.ops.torchio_gpu.transform.default, arguments)
+    _compiled(augment)(torch.rand(2, 1, 6, 6, 6, requires_grad=True))
+    text = next(text for text in reversed(_calls) if text.startswith("_run("))
+    tensors = [torch.rand(2, 1, 6, 6, 6, requires_grad=True), torch.tensor([1, 2])]
+    torch.library.opcheck(torch.ops.torchio_gpu.node.default, (tensors, text))
