@@ -3,7 +3,7 @@
 A function reads host arrays, chooses kernels and works slab by slab, which a compiler can neither
 trace nor improve. The compiler therefore sees one node per call, a pure function of its tensors.
 The other arguments are kept here, under a text that the node holds. Shapes are found by a call on
-the meta device, and gradients by a second call, so that the node saves nothing but its tensors.
+the meta device, and gradients by a second call, so that a node saves nothing but its tensors.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree  # in torch 2.6 there is no public one
+
+# private, but the same in all versions since torch 2.6, which has no public ones
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..signature import check_arguments
 
@@ -26,8 +29,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Arguments of functions, or of one function, that are read on the host. Shapes are found with
 #: other values in their place, since they do not depend on them.
 _ON_HOST = frozenset(
-    ("affine", "axes", "axis", "first", "landmarks", "positions", "q", "times", "resample.matrix")
+    ("affine", "axes", "axis", "first", "landmarks", "positions", "q", "remapping", "times")
+    + ("resample.matrix",)
 )
+#: Types of arguments that a graph can hold, beside tensors.
+_CONSTANTS = (int, float, str, torch.dtype, torch.device, np.generic, type(None))
 
 
 def traceable(function: Function) -> Function:
@@ -99,7 +105,7 @@ class _Call:
 
     Args:
         function: The function.
-        arguments: Its arguments by name; pytrees, whose leaves may be slots.
+        arguments: Its arguments by name: pytrees of slots and constants.
         slots: The slots in order.
     """
 
@@ -107,7 +113,27 @@ class _Call:
         self, function: Callable[..., Any], arguments: dict[str, Any], slots: list[_Slot]
     ) -> None:
         self.function, self.arguments, self.slots = function, arguments, slots
-        self.structure: Any = None  # of the result, known from the first run
+        self.structure: Any = None
+        self.kinds: list[tuple[tuple[int, ...], torch.dtype]] = []
+
+    def find_kinds(self, tensors: Sequence[Tensor]) -> None:
+        """Find the structure, shapes and dtypes of results, by a call on the meta device."""
+        shapes = [tuple(map(int, x.shape)) for x in tensors]
+        with _disable_current_modes(), torch.no_grad():
+            stand_ins = [
+                _host_values(shape, x.dtype)
+                if slot.on_host
+                else torch.empty(shape, dtype=x.dtype, device="meta")
+                for shape, x, slot in zip(shapes, tensors, self.slots, strict=True)
+            ]
+            out = self.run(self.leaves(stand_ins))
+            for y in out:
+                if not isinstance(y, Tensor):
+                    raise TypeError(
+                        f"under torch.compile {self.function.__name__} must return tensors, got "
+                        f"{y!r}: call it outside of the compiled function"
+                    )
+            self.kinds = [(tuple(y.shape), y.dtype) for y in out]
 
     def leaves(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return tensors without history, which require a gradient where the call's ones do."""
@@ -115,6 +141,7 @@ class _Call:
         return [x.detach().requires_grad_(slot.differentiable) for x, slot in pairs]
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Call the function with tensors in its slots, and return the list of its results."""
         arguments = pytree.tree_map(
             lambda value: tensors[value.index] if isinstance(value, _Slot) else value,
             self.arguments,
@@ -123,8 +150,8 @@ class _Call:
         return out
 
 
-#: Calls by the texts that nodes hold. A text says all that shapes depend on: caches of compilers,
-#: which outlive a process, go by it.
+#: Calls by the texts that nodes hold. A text says all that a graph depends on, with the shapes of
+#: results, because caches of compilers outlive a process.
 _calls: dict[str, _Call] = {}
 
 
@@ -134,32 +161,38 @@ def as_node(
     """Call a function as one node of the graph that is being traced.
 
     Args:
-        function: Function that returns tensors, or a tuple or list of them, on the device of the
-            first tensor among its arguments.
-        arguments: Arguments by name; pytrees of tensors, arrays and constants.
+        function: Function that returns a pytree of tensors, on the device of the first tensor among
+            its arguments.
+        arguments: Arguments by name: pytrees of tensors, arrays and constants.
         on_host: Names of arguments whose tensors are on the host even where shapes are found.
+
+    Raises:
+        TypeError: An argument is none of these, or the function returns no tensors.
     """
     tensors: list[Tensor] = []
     slots: list[_Slot] = []
 
-    def slot(value: Any, name: str) -> Any:
+    def slot(name: str, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             value = torch.from_numpy(value)
-        if not isinstance(value, Tensor):
+        if isinstance(value, _CONSTANTS):
             return value
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"under torch.compile {function.__name__} takes tensors, numbers and names, got "
+                f"{type(value).__name__} for {name}: call it outside of the compiled function"
+            )
         host = name in on_host or f"{function.__name__}.{name}" in on_host
         slots.append(_Slot(len(tensors), value.requires_grad, host))
         tensors.append(value)
         return slots[-1]
 
-    static = {
-        name: pytree.tree_map(lambda leaf, name=name: slot(leaf, name), value)
-        for name, value in arguments.items()
-    }
-    text = f"{function.__name__}({', '.join(f'{k}={v!r}' for k, v in static.items())})"
-    call = _calls.setdefault(text, _Call(function, static, slots))
-    out = torch.ops.torchio_gpu.node(tensors, text)
-    return pytree.tree_unflatten(out, call.structure)
+    static = {name: pytree.tree_map(partial(slot, name), v) for name, v in arguments.items()}
+    call = _Call(function, static, slots)
+    call.find_kinds(tensors)
+    text = f"{function.__name__}({static}) -> {call.kinds}"
+    _calls[text] = call
+    return pytree.tree_unflatten(torch.ops.torchio_gpu.node(tensors, text), call.structure)
 
 
 def _forward(tensors: Sequence[Tensor], text: str) -> list[Tensor]:
@@ -185,21 +218,8 @@ def _own(out: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _fake(tensors: Sequence[Tensor], text: str) -> list[Tensor]:
-    """Return empty tensors like those of :func:`_forward`; shapes must not depend on values."""
-    from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-    call = _calls[text]
-    shapes = [tuple(map(int, x.shape)) for x in tensors]
-    with unset_fake_temporarily(), torch.no_grad():
-        stand_ins = [
-            _host_values(shape, x.dtype)
-            if slot.on_host
-            else torch.empty(shape, dtype=x.dtype, device="meta")
-            for shape, x, slot in zip(shapes, tensors, call.slots, strict=True)
-        ]
-        kinds = [(tuple(y.shape), y.dtype) for y in call.run(call.leaves(stand_ins))]
     device = tensors[0].device
-    return [torch.empty(shape, dtype=dtype, device=device) for shape, dtype in kinds]
+    return [torch.empty(shape, dtype=dtype, device=device) for shape, dtype in _calls[text].kinds]
 
 
 def _host_values(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

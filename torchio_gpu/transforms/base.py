@@ -191,6 +191,8 @@ class Transform(nn.Module, ABC):
     def forward(self, x: Any) -> Any:
         if torch.compiler.is_compiling() and compiled.is_traced(x):
             return compiled.call(self, x)
+        if self._given is not None:
+            compiled.complete(self)
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if batch.metadata or isinstance(x, dict):

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -44,6 +45,13 @@ def construct(transform: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     for name in _OF_MODULES:
         object.__setattr__(transform, name, {})
     object.__setattr__(transform, "_given", (args, kwargs))
+
+
+def complete(transform: Any) -> None:
+    """Construct a transform that was constructed in a graph, and has left it."""
+    args, kwargs = transform._given
+    vars(transform).clear()
+    transform.__init__(*args, **kwargs)
 
 
 def call(transform: Any, x: Any) -> Any:
@@ -81,7 +89,12 @@ def _described(value: Any) -> Any:
         return [_described(each) for each in value]
     if isinstance(value, dict):
         return {key: _described(each) for key, each in value.items()}
-    return value
+    if value is None or isinstance(value, (Tensor, np.ndarray, int, float, str)):
+        return value
+    raise TypeError(
+        "under torch.compile the constructor of a transform takes tensors, numbers and names, got "
+        f"{type(value).__name__}: construct it outside of the compiled function"
+    )
 
 
 def _from_description(value: Any) -> Any:
@@ -139,4 +152,4 @@ def _check_parameters(transform: Any) -> None:
                 )
 
 
-__all__ = ["call", "construct", "is_traced", "register"]
+__all__ = ["call", "complete", "construct", "is_traced", "register"]
