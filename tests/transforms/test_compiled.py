@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import torchio_gpu as tio
+from torchio_gpu.functional.compiled import _calls
+from torchio_gpu.functional.operations import Gamma
 from torchio_gpu.transforms.compiled import call
 
 
@@ -140,8 +144,154 @@ def test_seeds_are_drawn_on_the_host_for_any_default_device():
     assert out.any()
 
 
+#: Transforms as they may be constructed in a forward.
+CONSTRUCTED = {
+    "Affine": lambda: tio.Affine(1.1, degrees=(5, 10, 15), translation=(1, 0, 0.5)),
+    "ElasticDeformation": lambda: tio.ElasticDeformation(torch.full((4, 4, 5, 3), 0.4)),
+    "Flip": lambda: tio.Flip((0, 2)),
+    "Blur": lambda: tio.Blur((1, 0, 2)),
+    "Gamma": lambda: tio.Gamma(0.3),
+    "BiasField": lambda: tio.BiasField([0.1] * 20),
+    "Resample": lambda: tio.Resample((2, 1.5, 1)),
+    "Compose": lambda: tio.Compose([tio.Affine(1.1), tio.Flip(1), tio.Blur(1)]),
+    "existing": lambda: tio.Compose([EXISTING, tio.Flip(1)]),
+    "Add": lambda: Add(0.5),
+}
+EXISTING = tio.Affine(degrees=20)
+
+
+class Add(tio.PointwiseTransform):
+    """Transform of the user."""
+
+    def __init__(self, value: float = 1.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.value = value
+
+    def draw(self, context, u):
+        return tio.Params()
+
+    def operation(self, params, active):
+        return Gamma(np.full(1, self.value))
+
+
+@pytest.mark.parametrize("name", CONSTRUCTED)
+def test_constructed_in_a_forward(name):
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return CONSTRUCTED[name]()(x * self.scale) + 1
+
+    layer, x = Layer(), torch.rand(2, 1, 8, 9, 7, requires_grad=True)
+    wanted, got = layer(x), _compiled(layer)(x)
+    assert torch.equal(got, wanted)
+    inputs = [x, layer.scale]
+    both = [torch.autograd.grad(y.square().sum(), inputs) for y in (got, wanted)]
+    for one, other in zip(*both, strict=True):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_reach_parameters_of_a_transform_constructed_in_the_graph():
+    def move(x, scales, degrees, points):
+        both = tio.Compose([tio.Affine(scales, degrees, (1, 0, 0)), tio.ElasticDeformation(points)])
+        return both(x)
+
+    x = torch.rand(2, 1, 8, 9, 7)
+    given = [
+        torch.tensor([[1.1], [0.9]]).expand(2, 3),
+        5 * torch.rand(2, 3),
+        torch.rand(4, 4, 4, 3),
+    ]
+    given = [each.clone().requires_grad_() for each in given]
+    wanted, got = move(x, *given), _compiled(move)(x, *given)
+    assert torch.equal(got, wanted)
+    both = [torch.autograd.grad(y.square().sum(), given) for y in (got, wanted)]
+    for one, other in zip(*both, strict=True):
+        assert other.abs().sum() > 0
+        assert torch.equal(one, other)
+
+
+def test_numbers_may_change_between_calls():
+    run = _compiled(lambda x, degrees: tio.Affine(degrees=degrees)(x))
+    x = torch.rand(1, 1, 8, 8, 8)
+    for degrees in (5.0, 10.0, 20.0, (1, 2, 3)):
+        assert torch.equal(run(x, degrees), tio.Affine(degrees=degrees)(x))
+
+
+def test_dict_for_a_transform_constructed_in_the_graph():
+    given = {"t1": torch.rand(1, 6, 6, 6), "seg": (torch.rand(1, 6, 6, 6) > 0.5).byte(), "age": 7}
+
+    def turn(x):
+        return tio.Affine(degrees=20, label_keys=["seg"])(x)
+
+    got, wanted = _compiled(turn)(given), turn(given)
+    assert got["age"] == 7
+    for key in ("t1", "seg"):
+        assert torch.equal(got[key], wanted[key])
+
+
+def test_random_transforms_constructed_in_the_graph_draw():
+    x = torch.rand(2, 1, 6, 6, 6)
+    run = _compiled(lambda x: tio.Compose([tio.RandomAffine(), tio.RandomNoise(std=(1, 1))])(x))
+    assert not torch.equal(run(x), run(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: tio.Affine(scales="a"), "scales must be made of numbers, got 'a'"),
+        (lambda: tio.Affine(scales=-1), "scales must be > 0, got -1"),
+        (lambda: tio.Affine(scale=1), "unexpected keyword argument 'scale'"),
+        (lambda: tio.Lambda(lambda x: x), "takes tensors, numbers and names, got function"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_arguments_in_a_graph(make, sentence):
+    with pytest.raises(Exception, match=sentence):
+        _compiled(lambda x: make()(x))(torch.rand(1, 1, 4, 4, 4))
+
+
+def test_a_transform_that_leaves_the_graph_is_constructed():
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.turn = None
+
+        def forward(self, x):
+            if self.turn is None:
+                self.turn = tio.Affine(degrees=20)
+            return self.turn(x)
+
+    layer, x = Late(), torch.rand(1, 1, 6, 6, 6)
+    wanted = tio.Affine(degrees=20)(x)
+    run = _compiled(layer)
+    for _ in range(2):
+        assert torch.equal(run(x), wanted)
+    assert torch.equal(layer.turn(x), wanted)
+    assert repr(layer.turn) == "Affine(degrees=20)"
+
+
+def test_other_threads_are_not_compiled(monkeypatch):
+    """torch.compiler.is_compiling() is true of all threads while one compiles."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    subject = tio.Subject(t1=tio.ScalarImage(tensor=torch.rand(1, 4, 4, 4)))
+    assert isinstance(tio.Flip(0)(subject), tio.Subject)
+
+
+def test_gradients_of_a_dict():
+    x = torch.rand(1, 1, 6, 6, 6, requires_grad=True)
+    turn = tio.Affine(degrees=20)
+    got = _compiled(turn)({"t1": x, "t2": 2 * x.detach()})["t1"]
+    both = [torch.autograd.grad(y.square().sum(), x)[0] for y in (got, turn(x))]
+    torch.testing.assert_close(*both)
+
+
 def test_operator_passes_opcheck():
     augment = tio.Compose([tio.RandomAffine(), tio.RandomGamma()])
-    voxels = [torch.rand(2, 1, 6, 6, 6, requires_grad=True)]
-    arguments = voxels, torch.tensor([1, 2]), augment._number, []
-    torch.library.opcheck(torch.ops.torchio_gpu.transform.default, arguments)
+    _compiled(augment)(torch.rand(2, 1, 6, 6, 6, requires_grad=True))
+    text = next(text for text in reversed(_calls) if text.startswith("_run("))
+    tensors = [torch.rand(2, 1, 6, 6, 6, requires_grad=True), torch.tensor([1, 2])]
+    torch.library.opcheck(torch.ops.torchio_gpu.node.default, (tensors, text))

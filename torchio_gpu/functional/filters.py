@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, common, host, on_host, send
 from ..shapes import Volume, check_triple, check_volume, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real
 from .dispatch.launch import indices, to_device
 from .eager import filters as eager
@@ -20,7 +20,7 @@ from .samples import by_axis
 __all__ = ["anisotropy", "blur", "swap"]
 
 
-@checked
+@traceable
 def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     """Convolve with a Gaussian whose width is in millimetres.
 
@@ -58,7 +58,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     return as_given(eager.blur(y, to_device(x.device, *kernels)), x)
 
 
-@checked
+@traceable
 def anisotropy(
     x: Volume,
     factor: float | Array,
@@ -122,7 +122,7 @@ def anisotropy(
     return as_given(by_axis(y, axis, run, thickness), x)
 
 
-@checked
+@traceable
 def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> Volume:
     """Exchange pairs of patches, one pair after another (Chen et al. 2019, context restoration).
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host, on_host
 from ..shapes import Volume, check_count, check_volume
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import check_seeds, per_item
 from .operations import BiasField, Clamp, Gamma, Noise
 from .pointwise import pointwise
@@ -15,7 +15,7 @@ from .pointwise import pointwise
 __all__ = ["bias_field", "check_bounds", "clamp", "gamma", "noise", "rician_noise"]
 
 
-@checked
+@traceable
 def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     """Multiply by the exponential of a polynomial: the intensity drift of an MRI coil.
 
@@ -45,7 +45,7 @@ def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
     return pointwise(x, [BiasField(coefficients, order)])
 
 
-@checked
+@traceable
 def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     """Change the contrast: ``sign(x) |x| ** exp(log_gamma)``.
 
@@ -66,7 +66,7 @@ def gamma(x: Volume, log_gamma: float | Array) -> Volume:
     return pointwise(x, [Gamma(log_gamma)])
 
 
-@checked
+@traceable
 def clamp(x: Volume, low: float | Array | None = None, high: float | Array | None = None) -> Volume:
     """Keep values within a range: those outside become its nearer end.
 
@@ -101,7 +101,7 @@ def check_bounds(low: Array, high: Array, name_low: str, name_high: str) -> None
         )
 
 
-@checked
+@traceable
 def noise(
     x: Volume,
     mean: float | Array = 0.0,
@@ -123,7 +123,7 @@ def noise(
     return _noise(x, mean, std, seeds, rician=False)
 
 
-@checked
+@traceable
 def rician_noise(
     x: Volume,
     std: float | Array = 1.0,

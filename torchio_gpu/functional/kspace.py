@@ -19,7 +19,7 @@ from .. import geometry
 from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, spatial_shape, with_voxel_axes
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
 from .dispatch.launch import to_device
 from .eager import phase_encode as eager
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-@checked
+@traceable
 def ghosting(
     x: Volume,
     num_ghosts: float | Array = 4,
@@ -101,7 +101,7 @@ def ghosting(
     return as_given(with_axis_last(y, axis, run, ghosts, strength, kept), x)
 
 
-@checked
+@traceable
 def gibbs(
     x: Volume,
     cutoff: float | Array,
@@ -156,7 +156,7 @@ def gibbs(
     return as_given(with_axis_last(y, axis, run, kept, soft), x)
 
 
-@checked
+@traceable
 def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume:
     """Add bright points to k-space: stripes across the image.
 
@@ -192,7 +192,7 @@ def spike(x: Volume, positions: Array, intensity: float | Array = 1.0) -> Volume
     return as_given(eager.spike(y, moved, height), x)
 
 
-@checked
+@traceable
 def motion(
     x: Volume,
     degrees: float | Array,

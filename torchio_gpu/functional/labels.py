@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import Volume, check_volume
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.launch import indices, to_device
 from .eager import labels as eager
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-@checked
+@traceable
 def one_hot(x: Volume, num_classes: int = -1) -> Volume:
     """Encode labels as one channel each: 1 where a voxel has the label and 0 elsewhere.
 
@@ -68,7 +68,7 @@ def one_hot(x: Volume, num_classes: int = -1) -> Volume:
     return eager.one_hot(x, num_classes)
 
 
-@checked
+@traceable
 def remap_labels(
     x: Volume,
     remapping: Mapping[int, int] | tuple[Any, Any],
@@ -121,7 +121,7 @@ def remap_labels(
     return out if mask is None else torch.where(mask, out, x)
 
 
-@checked
+@traceable
 def contour(x: Volume) -> Volume:
     """Keep the borders of regions: voxels that share a face with a voxel of another label.
 
@@ -144,7 +144,7 @@ def contour(x: Volume) -> Volume:
     return eager.contour(_single(x))
 
 
-@checked
+@traceable
 def connected_components(x: Volume) -> Tensor:
     """Number the connected components of each sample: nonzero voxels that share faces.
 
@@ -170,7 +170,7 @@ def connected_components(x: Volume) -> Tensor:
     return eager.connected_components(x)
 
 
-@checked
+@traceable
 def largest_component(x: Volume) -> Volume:
     """Keep the largest component of each sample, see :func:`connected_components`; 0 elsewhere.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..arrays import Array, Numbers, as_array, host
 from ..shapes import PerItem, Volume
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import as_given, real
 from .dispatch.launch import to_device
 from .eager import normalization as eager
@@ -99,7 +99,7 @@ def cutoffs(
     return low.where(fine, torch.nan), high.where(fine, torch.nan)
 
 
-@checked
+@traceable
 def rescale(
     x: Volume,
     out_min_max: float | Sequence[float] = (0, 1),
@@ -150,7 +150,7 @@ def rescale(
     return eager.rescale(x, bounds, (start, end), out)
 
 
-@checked
+@traceable
 def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None = None) -> Volume:
     """Subtract the mean of each sample and divide by its standard deviation.
 
@@ -186,7 +186,7 @@ def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:
     return values
 
 
-@checked
+@traceable
 def match_landmarks(
     x: Volume, landmarks: Array | Sequence[float], mask: Tensor | None = None
 ) -> Volume:
@@ -221,7 +221,7 @@ def match_landmarks(
     return eager.map_pieces(x, eager.pieces(found, wanted, LEAST_WIDTH))
 
 
-@checked
+@traceable
 def mask_voxels(x: Volume, mask: Tensor, outside_value: float = 0) -> Volume:
     """Set voxels outside a mask to a value; the dtype is kept.
 
@@ -254,7 +254,7 @@ def check_outside(value: float, dtype: torch.dtype) -> float:
     return int(value)
 
 
-@checked
+@traceable
 def principal_components(
     x: Volume,
     num_components: int = 3,

@@ -7,7 +7,8 @@ import torch
 
 from ..arrays import as_array, host
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from ..signature import checked, is_number
+from ..signature import is_number
+from .compiled import traceable
 from .dispatch.arguments import check_real
 from .dispatch.launch import indices
 from .eager import resample as eager
@@ -38,7 +39,7 @@ def check_padding(mode: str | float, name: str = "padding_mode") -> str | float:
     return mode
 
 
-@checked
+@traceable
 def window(
     x: Volume, first: np.ndarray, size: Triple, mode: str | float = 0, *, channels: bool = True
 ) -> Volume:

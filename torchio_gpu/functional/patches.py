@@ -11,7 +11,7 @@ from torchio_gpu_kernels import load
 
 from ..arrays import host
 from ..shapes import Triple, Volume, check_volume, rectangular, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.backend import use_kernel
 from .eager import patches as eager
 from .maps import check_mode, check_size
@@ -20,7 +20,7 @@ from .stitching import OVERLAPS, Stitcher, check_overlap, table, why_no_kernel
 __all__ = ["aggregate_patches", "extract_patches"]
 
 
-@checked
+@traceable
 def extract_patches(
     x: Volume | Sequence[Volume],
     first: np.ndarray | Tensor | Sequence[Sequence[int]],
@@ -79,7 +79,7 @@ def extract_patches(
     return eager.Gather.apply(of, where, size, *volumes)  # type: ignore[no-untyped-call]
 
 
-@checked
+@traceable
 def aggregate_patches(
     patches: Volume,
     first: np.ndarray | Tensor | Sequence[Sequence[int]],

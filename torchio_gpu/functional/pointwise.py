@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .dispatch import kernels
 from .dispatch.arguments import by_parts, check_real
 from .dispatch.backend import use_kernel
@@ -22,7 +22,7 @@ from .eager.slabs import join, slab_planes
 from .operations import BiasField, Gamma, Noise, Operation, View
 
 
-@checked
+@traceable
 def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = None) -> Volume:
     """Apply pointwise operations one after another.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .dispatch import kernels
 from .dispatch.arguments import as_given, by_parts, real
 from .dispatch.backend import use_kernel
@@ -42,7 +42,7 @@ __all__ = ["is_parallel", "resample"]
 _PARALLEL = 1e-6
 
 
-@checked
+@traceable
 def resample(
     x: Volume,
     size: Triple,

@@ -14,14 +14,14 @@ from torch import Tensor
 from ..arrays import Array, host
 from ..geometry import Space, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .maps import Reading, check_maps
 from .warping import warp_volumes
 
 __all__ = ["affine_warp", "bspline_warp", "flip", "warp", "warp_pair"]
 
 
-@checked
+@traceable
 def affine_warp(
     x: Volume,
     matrix: Array,
@@ -62,7 +62,7 @@ def affine_warp(
     return warp(x, matrix, size=size, mode=mode, fill=fill)
 
 
-@checked
+@traceable
 def bspline_warp(
     x: Volume,
     control_points: Array,
@@ -91,7 +91,7 @@ def bspline_warp(
     return warp(x, control_points=control_points, mode=mode, fill=fill, inverse=inverse)
 
 
-@checked
+@traceable
 def warp(
     x: Volume,
     matrix: Array | None = None,
@@ -132,7 +132,7 @@ def warp(
     return warp_volumes([Reading(x, mode, fill)], voxel_map)[0]
 
 
-@checked
+@traceable
 def warp_pair(
     x: Volume,
     labels: Volume,
@@ -179,7 +179,7 @@ def warp_pair(
     return image, moved
 
 
-@checked
+@traceable
 def flip(x: Volume, axes: Sequence[int] | Tensor) -> Volume:
     """Mirror volumes along voxel axes: an exact permutation of voxels.
 

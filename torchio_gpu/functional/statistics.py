@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, host
 from ..shapes import Volume, check_volume
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import check_real
 from .dispatch.launch import to_device
 from .eager import statistics as eager
@@ -32,7 +32,7 @@ FILLS = ("minimum", "mean", "otsu")
 _OTSU_BINS = 128
 
 
-@checked
+@traceable
 def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     """Compute the fill value outside the field of view of each sample.
 
@@ -98,7 +98,7 @@ def otsu_threshold(values: Tensor) -> Tensor:
     return (low + width * (best + 1))[..., 0]
 
 
-@checked
+@traceable
 def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | None = None) -> Tensor:
     """Compute percentiles of the voxels of each sample, all channels together.
 
@@ -130,7 +130,7 @@ def percentile(x: Volume, q: float | Sequence[float] | Array, mask: Tensor | Non
     return values if wanted.ndim else values[:, 0]
 
 
-@checked
+@traceable
 def moments(x: Volume, mask: Tensor | None = None) -> Moments:
     """Compute number, mean and standard deviation of the voxels of each sample, channels together.
 

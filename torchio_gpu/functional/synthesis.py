@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ..arrays import Array, as_array
 from ..shapes import Volume, check_volume, rectangular
-from ..signature import checked
+from .compiled import traceable
 from .dispatch.arguments import at_least, check_seeds, per_item
 from .dispatch.launch import indices, to_device
 from .eager import synthesis as eager
@@ -21,7 +21,7 @@ _LARGEST = 2**16
 __all__ = ["labels_to_image"]
 
 
-@checked
+@traceable
 def labels_to_image(
     labels: Volume,
     mean: Array,

@@ -60,12 +60,17 @@ class Transform(nn.Module, ABC):
     traits: SpatialTraits | None = None
     #: True if given voxels are never written to: a dataset need not copy them.
     keeps_input: ClassVar[bool] = True
+    #: Number by which a graph of a compiler refers to the transform; of the class, to the class.
+    _number: int
+    #: Arguments, where the transform was constructed in a graph.
+    _given: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check names, and let the outermost constructor freeze the arguments of an instance."""
         super().__init_subclass__(**kwargs)
         own = naming.is_own(cls)
         naming.check_names(cls, own)
+        cls._number = compiled.register(cls)
         if not own and "keeps_input" not in cls.__dict__:
             cls.keeps_input = False  # a class of the user may write to its input
         construct = cls.__dict__.get("__init__")
@@ -74,6 +79,9 @@ class Transform(nn.Module, ABC):
 
         @wraps(construct)
         def construct_and_freeze(self: Transform, *args: Any, **kwargs: Any) -> None:
+            if torch.compiler.is_dynamo_compiling():
+                compiled.construct(self, args, kwargs)
+                return
             if own:
                 check_arguments(construct, (self, *args), kwargs)
                 args = tuple(naming.own_copy(each) for each in args)
@@ -181,8 +189,10 @@ class Transform(nn.Module, ABC):
     # Methods
 
     def forward(self, x: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() and compiled.is_traced(x):
             return compiled.call(self, x)
+        if self._given is not None:
+            compiled.complete(self)
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if batch.metadata or isinstance(x, dict):
