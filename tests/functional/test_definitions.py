@@ -28,7 +28,7 @@ from torchio_gpu.functional.definitions import (
 
 SHAPES = [(2, 1, 5, 6, 7), (1, 2, 4, 1, 9), (3, 2, 1, 5, 4), (2, 1, 3, 8, 2)]
 #: Functions that are no operations: questions about a map, and a list of operations in one pass.
-QUESTIONS = {"is_exact", "is_parallel", "pointwise"}
+QUESTIONS = {"VoxelMap", "is_exact", "is_parallel", "pointwise"}
 #: Cases of :func:`warp` with a name of their own.
 WARPS = {"affine_warp", "bspline_warp", "warp_pair"}
 
@@ -147,6 +147,43 @@ def test_inverse_of_a_displacement(shape):
     expected = spatial.warp(x, None, points, inverse=True)
     reason = "ten steps on voxels, and two on the spline, in place of 200"
     agree(F.bspline_warp(x, points, inverse=True), expected, reason, 1e-5)
+
+
+def rough(shape, largest):
+    """Return displacements that differ from voxel to voxel, in voxels."""
+    return rand(shape[0], 3, *shape[2:], low=-largest, high=largest)
+
+
+@every_shape
+@pytest.mark.parametrize("mode", ["linear", "nearest", "bspline", "label"])
+def test_displacement_warp(shape, mode):
+    x = label_map(shape).double() if mode == "label" else volume(shape)
+    fill = rand(*shape[:2], low=-3, high=3)
+    for size in (shape[2:], (4, 5, 3)):
+        displacement = rough((shape[0], 3, *size), 2.0)
+        expected = spatial.displacement_warp(x, displacement, mode=mode, fill=fill)
+        out = F.displacement_warp(x, displacement, mode=mode, fill=fill)
+        agree(out, expected, COORDINATES, 1e-8 if mode == "bspline" else 1e-10)
+    shared = spatial.displacement_warp(x, displacement[:1], mode=mode, fill=fill[:, 0])
+    out = F.displacement_warp(x, displacement[0], mode=mode, fill=fill[:, 0])
+    agree(out, shared, COORDINATES, 1e-8 if mode == "bspline" else 1e-10)
+
+
+@every_shape
+@pytest.mark.parametrize("steps", [0, 3, 7])
+def test_exponentiate(shape, steps):
+    velocity = rough(shape, 1.0)
+    agree(F.exponentiate(velocity, steps), spatial.exponentiate(velocity, steps), COORDINATES)
+    alone = F.exponentiate(velocity[0], steps)
+    agree(alone, spatial.exponentiate(velocity[:1], steps)[0], COORDINATES)
+
+
+@every_shape
+def test_jacobian_determinant(shape):
+    displacement = rough(shape, 1.0)
+    expected = spatial.jacobian_determinant(displacement)
+    agree(F.jacobian_determinant(displacement), expected)
+    agree(F.jacobian_determinant(displacement[0]), expected[0])
 
 
 @every_shape

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, as_array, common
-from ..functional import jacobian_determinant
-from ..geometry import DenseField, Field, Space, apply_affine, at_voxels, displace, invert
+from ..arrays import Array, as_array, common, host, on_host
+from ..functional import jacobian_determinant, warp
+from ..functional.maps import VoxelMap
+from ..geometry import (
+    BSplineField,
+    DenseField,
+    Field,
+    Space,
+    apply_affine,
+    at_voxels,
+    displace,
+    invert,
+)
 from ..shapes import Triple
 from . import io
-
-if TYPE_CHECKING:
-    from .image import Image
+from .image import LABEL, Image
 
 #: Error, in mm, above which a point counts as not found: the map folds there.
 _FOLDED = 1e-3
@@ -141,6 +149,76 @@ class SpatialMap(NamedTuple):
         elastic = None if self.elastic is None else self.elastic.select(samples)
         return SpatialMap(matrix, elastic)
 
+    def warp(
+        self,
+        image: Image,
+        grid: Image | Space | None = None,
+        *,
+        mode: str | None = None,
+        fill: float = 0.0,
+    ) -> Image:
+        """Sample an image through the map: the content moves as the map pushes points.
+
+        Gradients reach the voxels, the matrix and the vectors of the field.
+
+        Args:
+            image: The image.
+            grid: Image, or space, on whose voxels the result is sampled; those of the image by
+                default.
+            mode: See :func:`torchio_gpu.functional.warp`; by default 'linear', and 'nearest' for
+                label maps.
+            fill: Value outside the image.
+
+        >>> image = ScalarImage(tensor=torch.arange(3.).view(1, 3, 1, 1))
+        >>> shift = np.eye(4)[None].copy()
+        >>> shift[0, 0, 3] = 1  # an output point shows what lies 1 mm to its right
+        >>> SpatialMap(shift).warp(image).data.flatten()
+        tensor([1., 2., 0.])
+        """
+        space = _space(image if grid is None else grid)
+        mode = mode or ("nearest" if image.kind == LABEL else "linear")
+        voxel_map = self.to_voxels(_space(image), space)
+        data = warp(image.data[None], voxel_map, mode=mode, fill=fill)
+        return image._with(data[0], space.affine[0])
+
+    def to_voxels(self, source: Image | Space, output: Image | Space) -> VoxelMap:
+        """Return the map between the voxels of two grids, for :func:`torchio_gpu.functional.warp`.
+
+        Args:
+            source: Grid of the volume that is read.
+            output: Grid of the result.
+        """
+        source, output = _space(source), _space(output)
+        to_source, grid, to_grid = (
+            np.broadcast_to(each, (max(self.samples, len(each)), 4, 4))
+            for each in (source.to_voxel, output.affine, output.to_voxel)
+        )
+        return self.between(to_source, grid, to_grid, output.shape)
+
+    def between(self, to_source: Array, grid: Array, to_grid: Array, size: Triple) -> VoxelMap:
+        """Return the map between voxels, given the maps between voxels and the world.
+
+        Args:
+            to_source: World to voxel of the source, [B, 4, 4].
+            grid: Voxel of the output to world, [B, 4, 4].
+            to_grid: Inverse of ``grid``.
+            size: Voxels of the output along I, J, K.
+        """
+        matrix, field = _product(to_source, _product(self.matrix, grid)), self.elastic
+        linear = to_grid[:, :3, :3]
+        if field is None:
+            return VoxelMap(matrix, None, None, size)
+        if isinstance(field, BSplineField):
+            points = displace(field.control_points, linear)
+            return VoxelMap(matrix, points, _product(field.lattice, grid), size, field.inverse)
+        if on_host(grid):
+            moved = field.on_grid(Space(size, host(grid)))
+        else:  # of a matrix with a gradient
+            voxels = Space(size, np.eye(4)[None]).points()
+            _, grid, voxels = common(grid, voxels)
+            moved = field.at(apply_affine(grid, voxels)).mT.reshape(-1, 3, *size)
+        return VoxelMap(matrix, None, None, size, displacement=displace(moved, linear))
+
     def as_dense(self, grid: Image | Space) -> SpatialMap:
         """Return the map as displacements at the voxels of a grid, interpolated linearly.
 
@@ -200,20 +278,16 @@ class SpatialMap(NamedTuple):
         return pulled - start
 
     @property
-    def _samples(self) -> int:
+    def samples(self) -> int:
         """Number of samples; 1 for a map that is the same for all."""
-        field, counts = self.elastic, [1 if self.matrix is None else len(self.matrix)]
-        if isinstance(field, SequenceField):
-            counts += [field.outer._samples, field.inner._samples]
-        elif isinstance(field, tuple):  # the first array of a field has an entry for each sample
-            counts += [len(a) for a in field if isinstance(a, (np.ndarray, Tensor))][:1]
-        return max(counts)
+        field = 1 if self.elastic is None else self.elastic.samples
+        return max(field, 1 if self.matrix is None else len(self.matrix))
 
     def _check(self, points: Any) -> Any:
         """Return points as an array or tensor; raise unless they fit the map."""
         if self.matrix is not None and tuple(self.matrix.shape[1:]) != (4, 4):
             raise ValueError(f"matrix must have shape (B, 4, 4), got {tuple(self.matrix.shape)}")
-        points, own = as_array(points, "points"), self._samples
+        points, own = as_array(points, "points"), self.samples
         shape = tuple(points.shape)
         if len(shape) not in (2, 3) or shape[-1] != 3:
             raise ValueError(f"points must have shape (N, 3) or (B, N, 3), got {shape}")
@@ -232,6 +306,10 @@ class SequenceField(NamedTuple):
 
     outer: SpatialMap
     inner: SpatialMap
+
+    @property
+    def samples(self) -> int:
+        return max(self.outer.samples, self.inner.samples)
 
     @property
     def inverse_is_known(self) -> bool:

@@ -36,6 +36,10 @@ class VelocityField:
     matrix: Array | None = None
 
     @property
+    def samples(self) -> int:
+        return self.velocity.samples
+
+    @property
     def inverse_is_known(self) -> bool:
         return self.inverse
 

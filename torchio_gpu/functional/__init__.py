@@ -15,7 +15,7 @@ from .labels import (
     one_hot,
     remap_labels,
 )
-from .maps import is_exact
+from .maps import VoxelMap, is_exact
 from .normalization import (
     mask_voxels,
     match_landmarks,
@@ -32,6 +32,7 @@ from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
 
 __all__ = [
+    "VoxelMap",
     "affine_warp",
     "aggregate_patches",
     "anisotropy",

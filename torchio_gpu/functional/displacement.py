@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..shapes import Volume, check_count, check_volume, spatial_shape
-from ..signature import checked
+from .compiled import traceable
 from .eager import displacement as eager
 from .maps import Reading, VoxelMap, check_displacement, check_matrix
 from .warping import warp_volumes
@@ -16,7 +16,7 @@ __all__ = ["displacement_warp", "exponentiate", "jacobian_determinant"]
 _MAX_STEPS = 30
 
 
-@checked
+@traceable
 def displacement_warp(
     x: Volume, displacement: Tensor, *, mode: str = "linear", fill: float | Tensor = 0.0
 ) -> Volume:
@@ -48,7 +48,7 @@ def displacement_warp(
     return warp_volumes([Reading(x, mode, fill)], voxel_map)[0]
 
 
-@checked
+@traceable
 def exponentiate(velocity: Tensor, steps: int = 7) -> Tensor:
     """Integrate a stationary velocity field over unit time: the displacement of its flow.
 
@@ -78,7 +78,7 @@ def exponentiate(velocity: Tensor, steps: int = 7) -> Tensor:
     return eager.exponentiate(vectors, steps).view(velocity.shape)
 
 
-@checked
+@traceable
 def jacobian_determinant(displacement: Tensor) -> Tensor:
     """Return the Jacobian determinant of the map ``v -> v + u(v)`` at each voxel.
 

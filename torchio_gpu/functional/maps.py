@@ -49,6 +49,13 @@ class VoxelMap(NamedTuple):
         """Displacements of control points or of voxels, [B, 3, ...]; None if there are none."""
         return self.displacement if self.control_points is None else self.control_points
 
+    def expand(self, batch: int) -> VoxelMap:
+        """Return the map of ``batch`` samples; raise if it is of another number, and not of one."""
+        own = len(self.matrix)
+        if own not in (1, batch):
+            raise ValueError(f"map must be of 1 or {batch} samples, as x, got {own}")
+        return self if own == batch else self.select([0] * batch)
+
     def select(self, samples: Sequence[int]) -> VoxelMap:
         """Return the map of the given samples of the batch."""
         chosen = list(samples)

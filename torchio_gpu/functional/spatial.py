@@ -15,7 +15,7 @@ from ..arrays import Array, host
 from ..geometry import Space, reflection
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .compiled import traceable
-from .maps import Reading, check_maps
+from .maps import Reading, VoxelMap, check_maps
 from .warping import warp_volumes
 
 __all__ = ["affine_warp", "bspline_warp", "flip", "warp", "warp_pair"]
@@ -94,7 +94,7 @@ def bspline_warp(
 @traceable
 def warp(
     x: Volume,
-    matrix: Array | None = None,
+    matrix: Array | VoxelMap | None = None,
     control_points: Array | None = None,
     *,
     lattice: Array | None = None,
@@ -110,7 +110,8 @@ def warp(
 
     Args:
         x: Volume, (B, C, I, J, K).
-        matrix: Output voxel to input voxel, (4, 4) or (B, 4, 4); identity by default.
+        matrix: Output voxel to input voxel, (4, 4) or (B, 4, 4); identity by default. Or the whole
+            map, from :meth:`torchio_gpu.SpatialMap.to_voxels`, without further arguments of it.
         control_points: Displacement u in output voxels, (3, N0, N1, N2) or (B, 3, N0, N1, N2).
         lattice: Output voxel to control-point coordinates, (4, 4) or (B, 4, 4); by default the
             control points cover the output grid. Fastest where it is diagonal and on the host.
@@ -128,7 +129,12 @@ def warp(
     torch.Size([2, 1, 4, 8, 8])
     """
     check_volume(x)
-    voxel_map = check_maps(x, matrix, control_points, lattice, size, inverse)
+    if isinstance(matrix, VoxelMap):
+        if control_points is not None or lattice is not None or size is not None or inverse:
+            raise ValueError("matrix must be a matrix beside other arguments of the map, got a map")
+        voxel_map = matrix.expand(len(x))
+    else:
+        voxel_map = check_maps(x, matrix, control_points, lattice, size, inverse)
     return warp_volumes([Reading(x, mode, fill)], voxel_map)[0]
 
 

@@ -37,6 +37,10 @@ class Field(Protocol):
     """Displacement field of the world, for the samples of a batch."""
 
     @property
+    def samples(self) -> int:
+        """Number of samples; 1 for a field that is the same for all."""
+
+    @property
     def inverse_is_known(self) -> bool:
         """True if the field of the inverse map is evaluated directly, not by iteration."""
 
@@ -68,6 +72,10 @@ class BSplineField(NamedTuple):
     control_points: Array
     lattice: np.ndarray
     inverse: bool = False
+
+    @property
+    def samples(self) -> int:
+        return len(self.control_points)
 
     @property
     def inverse_is_known(self) -> bool:
@@ -132,6 +140,10 @@ class DenseField(NamedTuple):
     affine: Array
     inverse: bool = False
     extends: bool = False
+
+    @property
+    def samples(self) -> int:
+        return len(self.displacement)
 
     @property
     def inverse_is_known(self) -> bool:

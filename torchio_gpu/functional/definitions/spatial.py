@@ -50,6 +50,56 @@ def warp(
     return sample(x, at.reshape(len(x), *size, 3), mode, fill)
 
 
+def displacement_warp(
+    x: Volume, displacement: Tensor, *, mode: str = "linear", fill: float | Tensor = 0.0
+) -> Volume:
+    """Sample through ``v -> v + u(v)`` with one displacement for each output voxel.
+
+    Args:
+        x: [B, C, I, J, K].
+        displacement: Displacement in voxels, [B, 3, I', J', K'].
+        mode, fill: As for :func:`sample`.
+    """
+    size = displacement.shape[2:]
+    at = voxels(size).reshape(*size, 3) + displacement.movedim(1, -1)
+    return sample(x, at, mode, fill)
+
+
+def exponentiate(velocity: Tensor, steps: int = 7) -> Tensor:
+    """Flow over unit time: ``id + v / 2^steps``, composed with itself ``steps`` times.
+
+    Composed by linear interpolation, clamped to the outermost voxels: ``u(v) + u(v + u(v))``.
+
+    Args:
+        velocity: In voxels, [B, 3, I, J, K].
+        steps: Number of compositions.
+    """
+    u, size = velocity.double() / 2**steps, velocity.shape[2:]
+    for _ in range(steps):
+        at = voxels(size).reshape(*size, 3) + u.movedim(1, -1)
+        i, j, k = (shares_along(at[..., a], n, "linear") for a, n in enumerate(size))
+        u = u + torch.einsum("bcijk,bxyzi,bxyzj,bxyzk->bcxyz", u, i, j, k)
+    return u
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """Determinant of the derivatives of ``v + u(v)``, by central differences, one-sided at ends.
+
+    Args:
+        displacement: In voxels, [B, 3, I, J, K].
+    """
+    size = displacement.shape[2:]
+    position = voxels(size).reshape(*size, 3) + displacement.movedim(1, -1).double()
+    columns = []
+    for a, n in enumerate(size):
+        after, before = (torch.arange(n) + 1).clamp(max=n - 1), (torch.arange(n) - 1).clamp(min=0)
+        moved = position.index_select(1 + a, after) - position.index_select(1 + a, before)
+        if n == 1:  # nothing is known along this axis: the identity
+            moved, after = moved + torch.eye(3)[a], before + 1
+        columns.append(moved / (after - before).view([-1 if d == 1 + a else 1 for d in range(5)]))
+    return torch.linalg.det(torch.stack(columns, -1))[:, None]
+
+
 def resample(
     x: Volume,
     size: Triple,

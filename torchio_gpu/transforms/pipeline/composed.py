@@ -7,10 +7,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from ... import functional as F
-from ...arrays import Array, common, host, on_host
+from ...arrays import Array, common, host
 from ...data import SpatialMap
 from ...functional.maps import VoxelMap
 from ...functional.operations import View
@@ -20,7 +19,6 @@ from ...geometry import (
     Field,
     Space,
     apply_affine,
-    displace,
     windowed,
     within_slice,
 )
@@ -103,7 +101,8 @@ class ComposedMaps:
     @cached_property
     def affine_map(self) -> Any:
         """Map from output voxels to source voxels without the elastic map, [B, 4, 4]."""
-        return self._to_source(product(self.matrix, self.space.affine))
+        world = product(self.matrix, self.space.affine)
+        return self._within_slice(product(self.source.to_voxel, world))
 
     @cached_property
     def field_of_view(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -118,46 +117,30 @@ class ComposedMaps:
     def voxel_map(self) -> VoxelMap:
         """All maps as one, from output voxels to source voxels."""
         grid = product(self.output_to_elastic, self.space.affine)
-        matrix = self._to_source(product(self.matrix, grid))
-        field, size = self.elastic, self.space.shape
-        if field is None:
-            return VoxelMap(matrix, None, None, size)
-        if isinstance(field, BSplineField):
-            points = self._in_voxels(field.control_points)
-            return VoxelMap(matrix, points, product(field.lattice, grid), size, field.inverse)
-        if on_host(grid):
-            moved = field.on_grid(Space(size, host(grid)))
-        else:  # of a matrix with a gradient
-            voxels = Space(size, np.eye(4)[None]).points()
-            moved = field.at(apply_affine(grid, torch.from_numpy(voxels).to(grid)))
-            moved = moved.mT.reshape(-1, 3, *size)
-        return VoxelMap(matrix, None, None, size, displacement=self._in_voxels(moved))
+        to_grid, before = self.space.to_voxel, self.elastic_to_output
+        to_grid = to_grid if before is None else product(to_grid, before)
+        move = SpatialMap(self.matrix, self.elastic)
+        found = move.between(self.source.to_voxel, grid, to_grid, self.space.shape)
+        if 1 not in self.source.shape:
+            return found
+        # content of a single slice stays within it
+        free = np.array([n > 1 for n in self.whole_shape], dtype=np.float64)[:, None, None, None]
+        points, dense = (
+            None if each is None else _scaled(each, free)
+            for each in (found.control_points, found.displacement)
+        )
+        matrix = self._within_slice(found.matrix)
+        return found._replace(matrix=matrix, control_points=points, displacement=dense)
 
-    def _in_voxels(self, vectors: Array) -> Any:
-        """Return displacements of the elastic map, [B, 3, ...], in output voxels."""
-        to_voxel, before = self.space.to_voxel, self.elastic_to_output
-        inverse = to_voxel if before is None else product(to_voxel, before)
-        vectors = displace(vectors, inverse[:, :3, :3])
-        if 1 in self.source.shape:  # content of a single slice stays within it
-            free = np.array([n > 1 for n in self.whole_shape], dtype=np.float64)
-            _, vectors, free = common(vectors, free)
-            vectors = vectors * free[:, None, None, None]
-        return vectors
-
-    def _to_source(self, world: Array) -> Any:
-        """Return the map from output voxels to source voxels, [B, 4, 4].
-
-        Args:
-            world: Map from output voxels to the world of the source, [B, 4, 4].
-        """
-        matrix = product(self.source.to_voxel, world)
-        if 1 in self.source.shape:
-            offset = None
-            if self.space is not self.source:  # the offset between grids if no content moved
-                still = self.source.to_voxel @ product(self.header_matrix, self.space.affine)
-                offset = still[:, :3, 3]
-            matrix = within_slice(matrix, self.source.shape, self.whole_shape, offset)
-        return matrix
+    def _within_slice(self, matrix: Array) -> Any:
+        """Return a map from output to source voxels, [B, 4, 4], that stays within single slices."""
+        if 1 not in self.source.shape:
+            return matrix
+        offset = None
+        if self.space is not self.source:  # the offset between grids if no content moved
+            still = self.source.to_voxel @ product(self.header_matrix, self.space.affine)
+            offset = still[:, :3, 3]
+        return within_slice(matrix, self.source.shape, self.whole_shape, offset)
 
     def origin_of(self, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
         """Return the source voxels that are mapped to a cuboid of output voxels.
@@ -199,3 +182,9 @@ def product(left: Array | None, right: Array) -> Any:
         return right
     _, left, right = common(left, right)
     return left @ right
+
+
+def _scaled(vectors: Array, scale: np.ndarray) -> Any:
+    """Return the product of two arrays."""
+    _, vectors, scale = common(vectors, scale)
+    return vectors * scale

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import torch
+
 from ...data import ImagesBatch
 from ...geometry import Space
 from .sampling import sample
@@ -40,6 +42,10 @@ class ContextImages(Mapping[str, ImagesBatch]):
     def kind(self, name: str) -> str:
         """Return the kind of an image: 'intensity' or 'label'."""
         return self._images[name].kind
+
+    def device(self, name: str) -> torch.device:
+        """Return the device of an image; the host if it is not known."""
+        return self._images[name].device if name in self._images else torch.device("cpu")
 
     def metadata(self, name: str, key: str) -> list[Any]:
         """Return the value of a metadata key of an image for each sample; None if it has none."""
@@ -80,6 +86,11 @@ class Context(NamedTuple):
     def space(self) -> Space:
         """Space of the first image."""
         return self.spaces[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first image."""
+        return self.images.device(self.names[0])
 
     @property
     def batch(self) -> int:

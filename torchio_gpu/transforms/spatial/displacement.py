@@ -40,6 +40,11 @@ class FieldParams(Params):
             return BSplineField(self.vectors, invert(self.affine))
         return DenseField(torch.as_tensor(self.vectors), self.affine)
 
+    def to(self, device: torch.device) -> FieldParams:
+        """Return parameters whose vectors are on a device."""
+        vectors = torch.as_tensor(self.vectors).to(device, non_blocking=True)
+        return FieldParams(vectors, self.affine, self.spline, self.inverse)
+
     def check(self) -> None:
         for affine in self.affine:
             check_affine(affine)
@@ -58,6 +63,8 @@ class Displacing(_Field):
     """Deformation of the content by displacements. Not for use by itself."""
 
     def maps(self, params: FieldParams, context: Context) -> tuple[SpatialMap, ...]:
+        if not params.spline:  # control points stay on the host, where kernels take them from
+            params = params.to(context.device)
         field = params.field()
         return (SpatialMap(elastic=field.inverted() if params.inverse else field),)
 
@@ -68,7 +75,8 @@ class Flowing(_Field):
     def maps(self, params: FieldParams, context: Context) -> tuple[SpatialMap, ...]:
         i, j, k = params.vectors.shape[2:]
         grid = context.space if params.spline else Space((i, j, k), params.affine)
-        return (SpatialMap(elastic=VelocityField(params.field(), grid, params.inverse)),)
+        field = params.to(context.device).field()
+        return (SpatialMap(elastic=VelocityField(field, grid, params.inverse)),)
 
 
 class _Given:
@@ -162,13 +170,13 @@ class Displacement(Displacing):
     ) -> None:
         super().__init__(**kwargs)
         self.displacement, self.affine, self.unit = displacement, affine, unit
-        self._given = _Given(displacement, affine, unit, "displacement")
+        self._field = _Given(displacement, affine, unit, "displacement")
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
     def draw(self, context: Context, u: np.ndarray) -> FieldParams:
-        return self._given.params(context)
+        return self._field.params(context)
 
 
 class Diffeomorphism(Flowing):
@@ -205,10 +213,10 @@ class Diffeomorphism(Flowing):
     ) -> None:
         super().__init__(**kwargs)
         self.velocity, self.affine, self.unit = velocity, affine, unit
-        self._given = _Given(velocity, affine, unit, "velocity")
+        self._field = _Given(velocity, affine, unit, "velocity")
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
 
     def draw(self, context: Context, u: np.ndarray) -> FieldParams:
-        return self._given.params(context)
+        return self._field.params(context)
