@@ -230,7 +230,7 @@ def test_seeds_are_drawn_by_the_graph():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_errors_are_sentences_of_the_library(function, sentence):
-    with pytest.raises(Exception, match=".") as error:
+    with pytest.raises(Exception, match=r".") as error:
         _compiled(function)(torch.rand(SHAPE))
     message, _, _ = str(error.value).partition("from user code")  # with the line of the sentence
     assert re.search(sentence, message)

@@ -48,7 +48,7 @@ def in_graph(function: Function) -> Function:
 def allow_in_graphs() -> bool:
     """Tell the compiler which functions graphs may hold. Needed before they are named."""
     while _new:
-        torch.compiler.allow_in_graph(_new.pop())
+        torch.compiler.allow_in_graph(_new.pop())  # type: ignore[no-untyped-call]
     return True
 
 
