@@ -35,6 +35,27 @@ _ON_HOST = frozenset(
 #: Types of arguments that a graph can hold, beside tensors.
 _CONSTANTS = (int, float, str, torch.dtype, torch.device, np.generic, type(None))
 
+#: Functions that a compiler has not been told of yet.
+_new: list[Callable[..., Any]] = []
+
+
+def in_graph(function: Function) -> Function:
+    """Let graphs hold calls of a function, which then gets tensors without values."""
+    _new.append(function)
+    return function
+
+
+def allow_in_graphs() -> bool:
+    """Tell the compiler which functions graphs may hold. Needed before they are named."""
+    while _new:
+        torch.compiler.allow_in_graph(_new.pop())  # type: ignore[no-untyped-call]
+    return True
+
+
+# The compiler is to run it, and not to trace it. torch.compiler.assume_constant_result() says so by
+# this attribute, but it imports the compiler, and Triton with it.
+allow_in_graphs._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
 
 def traceable(function: Function) -> Function:
     """Wrap a function so that it checks its arguments, and is one node under ``torch.compile``.
@@ -44,7 +65,7 @@ def traceable(function: Function) -> Function:
     """
     parameters = inspect.signature(function)
 
-    @torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
+    @in_graph
     def node(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = pytree.tree_map(constant, (args, kwargs))
         check_arguments(function, args, kwargs)
@@ -56,6 +77,7 @@ def traceable(function: Function) -> Function:
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() and is_traced((args, kwargs)):
+            allow_in_graphs()
             return node(*args, **kwargs)
         check_arguments(function, args, kwargs)
         return function(*args, **kwargs)
@@ -276,4 +298,12 @@ torch.library.register_autograd(
     "torchio_gpu::node", _differentiate, setup_context=_save_inputs, lib=_LIBRARY
 )
 
-__all__ = ["as_node", "constant", "draw_seeds", "is_traced", "traceable"]
+__all__ = [
+    "allow_in_graphs",
+    "as_node",
+    "constant",
+    "draw_seeds",
+    "in_graph",
+    "is_traced",
+    "traceable",
+]

@@ -14,12 +14,18 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .. import random
-from ..functional.compiled import as_node, constant, draw_seeds, is_traced
+from ..functional.compiled import (
+    allow_in_graphs,
+    as_node,
+    constant,
+    draw_seeds,
+    in_graph,
+    is_traced,
+)
 from .convert import to_batch
 from .pipeline.executor import run
 
@@ -75,6 +81,7 @@ def call(transform: Any, x: Any) -> Any:
             "under torch.compile a transform takes tensors, or a dict of tensors, got "
             f"{type(x).__name__}: transform it outside of the compiled function"
         )
+    allow_in_graphs()
     out = _node(voxels, keys, _described(transform))
     return {**x, **dict(zip(keys, out, strict=True))} if isinstance(x, dict) else out[0]
 
@@ -109,7 +116,7 @@ def _from_description(value: Any) -> Any:
     return value
 
 
-@torch.compiler.allow_in_graph  # type: ignore[untyped-decorator]
+@in_graph
 def _node(voxels: list[Tensor], keys: list[str], transform: Any) -> list[Tensor]:
     transform = pytree.tree_map(constant, transform)
     if not any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(transform)):

@@ -93,7 +93,8 @@ class Composition(Transform):
         return f"{{{', '.join(f'{t!r}: {w:g}' for t, w in pairs)}}}"
 
     def __len__(self) -> int:
-        return len(self.transforms)
+        # torch 2.6 asks an object that is being constructed in a compiled function
+        return len(getattr(self, "transforms", ()))
 
     def __getitem__(self, index: int) -> Transform:
         return self.transforms[index]
