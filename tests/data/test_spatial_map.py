@@ -339,7 +339,7 @@ ERRORS = {
     ),
     "matrix without samples": (
         lambda: tio.SpatialMap(np.eye(4)).pull(np.zeros((5, 3))),
-        ValueError, r"matrix must have shape \(B, 4, 4\), got \(4, 4\)",
+        ValueError, r"matrix must be an array or tensor of shape \(B, 4, 4\), got \(4, 4\)",
     ),
 }  # fmt: skip
 

@@ -89,6 +89,8 @@ def transforms() -> dict[str, Call]:
         "CopyAffine": {"target": "t1"},
         "Crop": {"cropping": 1},
         "CropOrPad": {"target_shape": 8},
+        "Diffeomorphism": {"velocity": np.zeros((3, 9, 10, 8)), "affine": np.eye(4)},
+        "Displacement": {"displacement": np.zeros((3, 9, 10, 8)), "affine": np.eye(4)},
         "ElasticDeformation": {"control_points": points},
         "EnsureShapeMultiple": {"target_multiple": 4},
         "Gamma": {"gamma": 1.3},
@@ -102,6 +104,8 @@ def transforms() -> dict[str, Call]:
         "Noise": {"mean": 0.1, "std": 0.5, "seed": 7},
         "OneOf": {"transforms": [tio.RandomNoise()]},
         "Pad": {"padding": 1},
+        "RandomDiffeomorphism": {"amplitude": 1, "smoothness": 5},
+        "RandomDisplacement": {"amplitude": 1, "smoothness": 5},
         "RandomElasticDeformation": {"num_control_points": 5, "max_displacement": 1},
         "RandomLabelsToImage": {"label_key": "seg"},
         "RandomSwap": {"patch_size": 2, "num_iterations": 3},
@@ -137,7 +141,7 @@ def functions() -> dict[str, Call]:
     x, labels = volume(), subject().seg.data[None]
     shift = torch.eye(4)[None].clone()
     shift[:, 0, 3] = 0.5
-    points = torch.zeros(1, 3, 5, 5, 5)
+    points, field = torch.zeros(1, 3, 5, 5, 5), torch.zeros(1, 3, 9, 10, 8)
     needed: dict[str, dict[str, Any]] = {
         "affine_warp": {"matrix": shift},
         "aggregate_patches": {"x": None, "patches": x, "first": [[0, 0, 0]], "size": (9, 10, 8)},
@@ -148,11 +152,14 @@ def functions() -> dict[str, Call]:
         "clamp": {"low": 0.2, "high": 0.8},
         "contour": {"x": labels},
         "connected_components": {"x": labels > 1},
+        "displacement_warp": {"displacement": field},
+        "exponentiate": {"x": None, "velocity": field},
         "extract_patches": {"first": [[0, 0, 0]], "size": (4, 4, 4)},
         "fill_value": {"rule": "mean"},
         "flip": {"axes": (0,)},
         "gamma": {"log_gamma": 0.2},
         "gibbs": {"cutoff": 0.6},
+        "jacobian_determinant": {"x": None, "displacement": field},
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},
         "largest_component": {"x": labels},
@@ -170,7 +177,7 @@ def functions() -> dict[str, Call]:
         "warp_pair": {"labels": labels, "matrix": shift},
         "window": {"first": (0, 0, 0), "size": (4, 4, 4)},
     }  # fmt: skip
-    others = {"is_exact", "is_parallel", "motion_owner", "pointwise", "moments"}
+    others = {"VoxelMap", "is_exact", "is_parallel", "motion_owner", "pointwise", "moments"}
     calls = {}
     for name in F.__all__:
         if name not in others:

@@ -18,6 +18,9 @@ from torchio_gpu.transforms.base import Transform
 from torchio_gpu.transforms.compose import Composition
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, (5, 5, 5, 3))
+#: A field on a grid of its own, which ends within the images.
+VECTORS = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (3, 5, 6, 4))).float()
+VECTORS_AFFINE = oblique_affine((3, 4, 5), origin=(-13, 8, 20))
 AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
 ELASTIC = {"num_control_points": 5, "max_displacement": 1}
 TRANSFORMS = {
@@ -26,6 +29,8 @@ TRANSFORMS = {
     "RandomAffineElasticDeformation": lambda **k: tio.RandomAffineElasticDeformation(
         affine_kwargs=AFFINE, elastic_kwargs=ELASTIC, **k
     ),
+    "RandomDisplacement": lambda **k: tio.RandomDisplacement((0.5, 1), 6, **k),
+    "RandomDiffeomorphism": lambda **k: tio.RandomDiffeomorphism((1, 2), 6, **k),
     "RandomFlip": lambda **k: tio.RandomFlip((0, 1, 2), flip_probability=0.9, **k),
     "RandomBiasField": lambda **k: tio.RandomBiasField(**k),
     "RandomGamma": lambda **k: tio.RandomGamma(**k),
@@ -36,6 +41,8 @@ TRANSFORMS = {
     "AffineElasticDeformation": lambda **k: tio.AffineElasticDeformation(
         False, {"degrees": (5, -10, 15)}, {"control_points": POINTS}, **k
     ),
+    "Displacement": lambda **k: tio.Displacement(VECTORS, VECTORS_AFFINE, **k),
+    "Diffeomorphism": lambda **k: tio.Diffeomorphism(VECTORS, VECTORS_AFFINE, **k),
     "Flip": lambda **k: tio.Flip(("LR", 2), **k),
     "BiasField": lambda **k: tio.BiasField(np.linspace(-0.3, 0.4, 20), **k),
     "Gamma": lambda **k: tio.Gamma(1.3, **k),

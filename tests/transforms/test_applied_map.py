@@ -259,6 +259,16 @@ def test_an_image_that_follows_a_recorded_correction():
     assert worst(again, replayed, found.as_sitk(), name="prediction") < ROUNDING
 
 
+def test_what_was_left_out_has_no_map():
+    before = subject(AFFINES["identity"])
+    before["tips"] = tio.Points([[1.0, 2, 3]])
+    move = {"scales": 1, "degrees": 0, "translation": (5, 0, 0)}
+    after = tio.Affine(**move, exclude=["inside", "tips"])(before)
+    after = tio.Affine(**move, include=["t1", "tips"])(after)
+    found = {name: after.applied_map(name).affine[0, 3] for name in ("t1", "inside", "tips")}
+    assert found == {"t1": -10, "inside": 0, "tips": -5}
+
+
 def test_names_are_checked():
     after = SPATIAL["affine"]()(subject(AFFINES["identity"]))
     with pytest.raises(KeyError, match=r"subject has no 't2'; it has \['t1', 'inside'\]"):

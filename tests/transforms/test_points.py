@@ -28,6 +28,8 @@ SPATIAL = {
     "elastic first": lambda: tio.RandomAffineElasticDeformation(
         False, affine_kwargs={"degrees": 15}, elastic_kwargs=ELASTIC
     ),
+    "displacement": lambda: tio.RandomDisplacement((1, 1.5), 6),
+    "diffeomorphism": lambda: tio.RandomDiffeomorphism((2, 4), 6),
     "flip": lambda: tio.RandomFlip((0, 1, 2)),
     "canonical": lambda: tio.ToCanonical(),
     "orientation": lambda: tio.ToOrientation("PIL"),
@@ -38,7 +40,16 @@ SPATIAL = {
     "pad": lambda: tio.Pad((1, 2, 3, 0, 2, 1)),
     "crop or pad": lambda: tio.CropOrPad((28, 40, 24)),
 }
-RANDOM = ["affine", "elastic", "flip", "resample", "affine and elastic", "pad", "orientation"]
+RANDOM = [
+    "affine",
+    "elastic",
+    "diffeomorphism",
+    "flip",
+    "resample",
+    "affine and elastic",
+    "pad",
+    "orientation",
+]
 
 
 def subject(affine, count=6, seed=0):

@@ -15,7 +15,7 @@ from .images_batch import ImagesBatch
 from .pickling import Transferable
 from .point_set import PointSet
 from .spatial_map import SpatialMap
-from .subject import Subject, check_names
+from .subject import Subject, check_moves, check_names
 
 #: Attributes of a SubjectsBatch instance; all others are values of the samples.
 _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
@@ -118,6 +118,8 @@ class SubjectsBatch(Transferable):
         """Return the map that was applied to each sample; see :meth:`Subject.applied_map`."""
         if name not in self:
             raise KeyError(f"batch has no {name!r}; it has {self.keys()}")
+        if name in self.metadata:
+            check_moves(name, self.metadata[name])
         return [Subject._map_of(history, name) for history in self.history]
 
     def replace(self, images: dict[str, ImagesBatch]) -> SubjectsBatch:

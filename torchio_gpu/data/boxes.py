@@ -59,7 +59,7 @@ class BoundingBoxes(PointSet):
     tensor([[3., 3., 3., 8., 8., 8.]], dtype=torch.float64)
     """
 
-    _columns, _rows = 6, "boxes"
+    _columns, _rows, _per_row = 6, "boxes", len(_SURFACE)
 
     def __init__(
         self,
@@ -138,7 +138,11 @@ class BoundingBoxes(PointSet):
             points: The points of :meth:`world` after a map, [98 N, 3], RAS+ mm.
             folded: True where a place is a guess, [98 N]; a box is folded if one of its points is.
             affine: New affine; voxel axes are then those of its voxels.
+
+        Raises:
+            ValueError: There are not 98 places and flags for each box.
         """
+        points, folded = self._check_moved(points, folded)
         moved = self._convert(points, self._from_world(affine))
         data = _joined(*_hull(moved.reshape(-1, len(_SURFACE), 3)), self._format)
         return self._moved(data, folded.reshape(-1, len(_SURFACE)).any(-1), affine)

@@ -34,6 +34,8 @@ class PointSet(Transferable):
 
     #: Numbers in a row.
     _columns: ClassVar[int]
+    #: Points that a map moves for each row.
+    _per_row: ClassVar[int] = 1
     #: Word for rows, for errors and the repr.
     _rows: ClassVar[str]
 
@@ -74,6 +76,15 @@ class PointSet(Transferable):
                 f"data of {name} must have shape (N, {self._columns}), got {tuple(data.shape)}"
             )
         return data if data.dtype == torch.float64 else data.to(_dtype(data.dtype))
+
+    def _check_moved(self, points: Any, folded: Any) -> tuple[Tensor, Tensor]:
+        """Return moved points and their flags as tensors; raise unless they are as many as ours."""
+        count = len(self) * self._per_row
+        points, folded = torch.as_tensor(points), torch.as_tensor(folded)
+        for name, value, shape in (("points", points, (count, 3)), ("folded", folded, (count,))):
+            if tuple(value.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+        return points, folded
 
     # Members
 
@@ -202,6 +213,10 @@ class PointSet(Transferable):
     # Mapping
 
     def __getitem__(self, name: str) -> Any:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{type(self).__name__} takes names in brackets, got {name!r}: index their data"
+            )
         if name in ("data", "axes", "affine", "labels", "folded"):
             return getattr(self, name)
         if name in self.metadata:

@@ -53,8 +53,9 @@ class Points(PointSet):
         FileNotFoundError: The path does not exist.
         OSError: The file is damaged; the message names the place.
         TypeError: Coordinates are no real numbers.
-        ValueError: They do not have shape (N, 3), the axes are unknown or need an affine, labels
-            are not one for each point, or a name of metadata is one that the points use themselves.
+        ValueError: They do not have shape (N, 3), or are infinite (on the host), the axes are
+            unknown or need an affine, labels are not one for each point, or a name of metadata is
+            one that the points use themselves.
 
     >>> tip = Points([[10.0, 20, 30]], axes="LPS", labels=["tip"])
     >>> tip.to_axes("IJK", affine=np.diag([2, 2, 2, 1])).data
@@ -79,6 +80,19 @@ class Points(PointSet):
             code = system if axes is None else code
             labels = names if labels is None else labels
         super().__init__(data, code, affine, labels, metadata)
+
+    def _check_data(self, data: RowsLike) -> Tensor:
+        rows = super()._check_data(data)
+        if rows.device.type != "cpu":  # values on a device are not waited for
+            return rows
+        infinite = rows.detach().isinf().any(-1).nonzero()
+        if len(infinite):
+            at = int(infinite[0])
+            raise ValueError(
+                "data of Points must be finite, or NaN for a missing point, "
+                f"got {rows[at].tolist()} for point {at}"
+            )
+        return rows
 
     def to_axes(self, axes: str, affine: AffineLike | None = None) -> Points:
         """Return the same points with coordinates along other axes, or among other voxels.
@@ -110,7 +124,11 @@ class Points(PointSet):
             points: The new places, [N, 3], RAS+ mm.
             folded: True where a place is a guess, [N]; points that were folded stay so.
             affine: New affine; voxel axes are then those of its voxels.
+
+        Raises:
+            ValueError: There are not as many places or flags as points.
         """
+        points, folded = self._check_moved(points, folded)
         return self._moved(self._convert(points, self._from_world(affine)), folded, affine)
 
     def inside(self, image: Gridded | geometry.Space) -> Tensor:

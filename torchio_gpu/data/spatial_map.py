@@ -98,9 +98,17 @@ class SpatialMap(NamedTuple):
 
     @property
     def back(self) -> Any:
-        """Inverse of the matrix, [B, 4, 4]; None if there is no matrix."""
+        """Inverse of the matrix, [B, 4, 4]; None if there is no matrix.
+
+        Raises:
+            ValueError: The matrix is singular, and on the host.
+        """
         if self.inverse_matrix is None and self.matrix is not None:
-            return invert(self.matrix)
+            try:
+                return invert(self.matrix)
+            except np.linalg.LinAlgError as error:
+                singular = host(self.matrix).tolist()
+                raise ValueError(f"matrix must be invertible, got {singular}") from error
         return self.inverse_matrix
 
     @property
@@ -125,7 +133,19 @@ class SpatialMap(NamedTuple):
         """Return the map that applies ``other`` first: of two steps, ``first @ second``.
 
         Content goes through the left map first, since maps are pull-backs.
+
+        Raises:
+            TypeError: ``other`` is no map.
+            ValueError: The maps are of different numbers of samples, more than one each.
         """
+        if not isinstance(other, SpatialMap):
+            raise TypeError(f"a map is composed with a SpatialMap, got {type(other).__name__}")
+        counts = {self.samples, other.samples} - {1}
+        if len(counts) > 1:
+            raise ValueError(
+                "maps must be of as many samples, or of one, to be composed: "
+                f"got {self.samples} and {other.samples}"
+            )
         space = self.space if other.space is None else other.space
         if self.elastic is None:
             return SpatialMap(_product(self.matrix, other.matrix), other.elastic, space)
@@ -285,8 +305,11 @@ class SpatialMap(NamedTuple):
 
     def _check(self, points: Any) -> Any:
         """Return points as an array or tensor; raise unless they fit the map."""
-        if self.matrix is not None and tuple(self.matrix.shape[1:]) != (4, 4):
-            raise ValueError(f"matrix must have shape (B, 4, 4), got {tuple(self.matrix.shape)}")
+        if self.matrix is not None:
+            shape = tuple(getattr(self.matrix, "shape", ()))
+            if len(shape) != 3 or shape[1:] != (4, 4):
+                got = shape or type(self.matrix).__name__
+                raise ValueError(f"matrix must be an array or tensor of shape (B, 4, 4), got {got}")
         points, own = as_array(points, "points"), self.samples
         shape = tuple(points.shape)
         if len(shape) not in (2, 3) or shape[-1] != 3:

@@ -276,6 +276,10 @@ class Subject(Transferable):
         Args:
             name: Name of an image, of points or of boxes.
 
+        Raises:
+            KeyError: There is no value of that name.
+            TypeError: The value is nothing that transforms move.
+
         >>> subject = Subject(t1=ScalarImage(torch.rand(1, 8, 8, 8)))
         >>> moved = Affine(scales=1, degrees=0, translation=(5, 0, 0))(subject)
         >>> moved.applied_map("t1").affine[:3, 3].tolist()
@@ -283,6 +287,7 @@ class Subject(Transferable):
         """
         if name not in self._items:
             raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+        check_moves(name, [self._items[name]])
         return self._map_of(self.history, name)
 
     def clear_history(self) -> None:
@@ -298,6 +303,19 @@ class Subject(Transferable):
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
         return f"{self.__class__.__name__}({values})"
+
+
+def check_moves(name: str, values: Sequence[Any]) -> None:
+    """Raise unless a value is an image, points or boxes in a sample, which transforms move.
+
+    Args:
+        name: Name of the value.
+        values: The value of each sample; None for a sample that lacks it.
+    """
+    other = [value for value in values if not isinstance(value, (Image, PointSet))]
+    if len(other) == len(values) and any(value is not None for value in other):
+        kind = type(next(value for value in other if value is not None)).__name__
+        raise TypeError(f"name must be that of an image, points or boxes, {name!r} is {kind}")
 
 
 def check_names(names: Iterable[Any], owner: type = Subject) -> None:

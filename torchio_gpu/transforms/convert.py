@@ -167,7 +167,7 @@ def _from_dict(
     lists = {key: x[key] if isinstance(x[key], list) else [x[key]] for key in x if key in wanted}
     points = {key: values for key, values in lists.items() if are_points(values)}
     size = len(next(iter(found.values()))) if found else 0
-    for key, values in points.items():
+    for key, values in points.items() if found else ():
         if len(values) != size:
             raise ValueError(
                 f"{key!r} must hold one value for each of {size} samples, got {len(values)}"

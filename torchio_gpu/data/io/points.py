@@ -62,6 +62,8 @@ def read_points(path: str | os.PathLike[str]) -> PointsFile:
     check_exists(path)
     with failing_as(f"'{shown(path)}' could not be read"):
         text = path.read_text(encoding="utf-8-sig")
+        if not text.strip():
+            raise ValueError("a file of points must not be empty")
         if suffix == ".mrk.json":
             return _from_markups(text)
         return _from_fcsv(text) if suffix == ".fcsv" else _from_table(text, TABLES[suffix])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import host
-from ...geometry import BSplineField, DenseField, Space
+from ...geometry import BSplineField, DenseField, Space, check_affine
 from .voxels import LPS, sitk
 
 #: Rings of control points, all zero, which let a spline fade to the end of its support.
@@ -31,7 +31,7 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
     if move.matrix is not None or move.elastic is None:
         matrix = np.eye(4) if move.matrix is None else _only(host(move.matrix))
         affine = sitk().AffineTransform(3)
-        lps = LPS @ matrix @ LPS
+        lps = LPS @ check_affine(matrix, "matrix of a map for SimpleITK") @ LPS
         affine.SetMatrix(lps[:3, :3].ravel().tolist())
         affine.SetTranslation(lps[:3, 3].tolist())
         parts.append(affine)

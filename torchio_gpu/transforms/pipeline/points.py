@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, ValuesView
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,19 @@ class PendingPoints:
 
 
 def pending_points(batch: SubjectsBatch) -> PendingPoints | None:
-    """Return the points of a batch; None if it has none."""
+    """Return the points of a batch; None if it has none.
+
+    Raises:
+        TypeError: A value is points in one sample and something else in another, which would stay.
+    """
+    for name, values in batch.metadata.items():
+        if isinstance(values, (list, tuple)) and any(map(_is_points, values)):
+            other = [n for n, v in enumerate(values) if v is not None and not _is_points(v)]
+            if other:
+                raise TypeError(
+                    f"{name!r} must be points or boxes in all samples that have it, as in one: "
+                    f"got {type(values[other[0]]).__name__} in sample {other[0]}"
+                )
     found = any(map(are_points, batch.metadata.values()))
     return PendingPoints(batch) if found else None
 
@@ -187,7 +199,7 @@ def _within_slice(field: Any, space: Space) -> Any:
 
 
 def warn_of_points(values: Mapping[str, Any], steps: Sequence[Step]) -> None:
-    """Warn, once for each name, of landmarks in tensors, which the steps do not move.
+    """Warn, once for each name, of landmarks in tensors or lists, which the steps do not move.
 
     Args:
         values: Values of a subject or a dict, or lists of these with one entry per sample.
@@ -196,6 +208,17 @@ def warn_of_points(values: Mapping[str, Any], steps: Sequence[Step]) -> None:
     movers = [s.transform for s in steps if s.role == "spatial" and not s.traits.regrids]
     for name, value in values.items() if movers else ():
         one = value[0] if isinstance(value, list) and value else value
+        within = one.values() if isinstance(one, dict) else one
+        if isinstance(within, (list, tuple, ValuesView)) and any(map(_is_points, within)):
+            if name not in _WARNED:
+                _WARNED.add(name)
+                warnings.warn(
+                    f"{name!r} holds points within a {type(one).__name__}, which stay as they are: "
+                    "give each a name of its own",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            continue
         if not isinstance(one, (Tensor, np.ndarray)) or one.ndim != 2 or name in _WARNED:
             continue
         if one.shape[1] == 3:
