@@ -267,7 +267,7 @@ class SpatialMap(NamedTuple):
 
         Mirrors are no folds: the sign is that relative to most voxels.
         """
-        determinant = self.jacobian_determinant(grid)
+        determinant = self.jacobian_determinant(grid).detach()
         determinant = determinant * determinant.median().sign()
         smallest, folded = determinant.min(), (determinant <= 0).double().mean()
         return {"smallest_determinant": float(smallest), "folded_share": float(folded)}
