@@ -1,5 +1,6 @@
 """Spatial maps: composition, inverse, samples on grids, Jacobians, gradients, errors."""
 
+import warnings
 from itertools import product
 
 import numpy as np
@@ -242,6 +243,19 @@ def test_fold_report():
     assert 0 < wild["folded_share"] == float((determinant <= 0).double().mean()) < 1
     mirror = tio.SpatialMap(np.diag([-1.0, 1, 1, 1])[None]).fold_report(space)
     assert mirror == {"smallest_determinant": pytest.approx(1), "folded_share": 0}  # no fold
+
+
+def test_inverses_of_folding_maps_are_warned_of():
+    wild = bending_map(largest=9)
+    with pytest.warns(RuntimeWarning, match=r"must not fold to be inverted.*reaches -"):
+        wild.inverse()
+    dense = wild.as_dense(space_of())
+    with pytest.warns(RuntimeWarning, match="must not fold"):
+        dense.inverse()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bending_map(largest=0.3).inverse().inverse()
+        bending_map(largest=0.3).as_dense(space_of()).inverse()
 
 
 # ---- Gradients

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, as_array, common, host, on_host
+from ..arrays import Array, as_array, common, host
 from ..functional import jacobian_determinant, warp
-from ..functional.maps import VoxelMap
+from ..functional.maps import VoxelMap, voxel_map
 from ..geometry import (
-    BSplineField,
     DenseField,
     Field,
     Space,
@@ -20,6 +20,7 @@ from ..geometry import (
     at_voxels,
     displace,
     invert,
+    product,
 )
 from ..shapes import Triple
 from . import io
@@ -148,16 +149,36 @@ class SpatialMap(NamedTuple):
             )
         space = self.space if other.space is None else other.space
         if self.elastic is None:
-            return SpatialMap(_product(self.matrix, other.matrix), other.elastic, space)
+            return SpatialMap(product(self.matrix, other.matrix), other.elastic, space)
         if other.elastic is None:
             elastic = self.elastic
             if other.matrix is not None:
                 elastic = elastic.through(other.matrix)
-            return SpatialMap(_product(self.matrix, other.matrix), elastic, space)
+            return SpatialMap(product(self.matrix, other.matrix), elastic, space)
         return SpatialMap(None, SequenceField(self, other), space)
 
     def inverse(self) -> SpatialMap:
-        """Return the inverse map; where this one folds, it is the last iterate of an inversion."""
+        """Return the inverse map.
+
+        Warns:
+            RuntimeWarning: The map folds, so that it has none there: the inverse is the last
+                iterate of a fixed-point iteration.
+        """
+        field = self.elastic
+        if field is not None and not field.inverse_is_known and field.grid is not None:
+            map_of_field = SpatialMap(elastic=field)
+            smallest = map_of_field.fold_report(field.grid)["smallest_determinant"]
+            if smallest <= 0:
+                warnings.warn(
+                    f"map must not fold to be inverted, but its Jacobian determinant reaches "
+                    f"{smallest:.3g}: points that fold get the last iterate of the inversion",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._inverse()
+
+    def _inverse(self) -> SpatialMap:
+        """Return the inverse map, without a look at folds."""
         elastic = None if self.elastic is None else self.elastic.inverted()
         if elastic is not None and self.matrix is not None:
             elastic = elastic.through(self.back)
@@ -213,31 +234,7 @@ class SpatialMap(NamedTuple):
             np.broadcast_to(each, (max(self.samples, len(each)), 4, 4))
             for each in (source.to_voxel, output.affine, output.to_voxel)
         )
-        return self.between(to_source, grid, to_grid, output.shape)
-
-    def between(self, to_source: Array, grid: Array, to_grid: Array, size: Triple) -> VoxelMap:
-        """Return the map between voxels, given the maps between voxels and the world.
-
-        Args:
-            to_source: World to voxel of the source, [B, 4, 4].
-            grid: Voxel of the output to world, [B, 4, 4].
-            to_grid: Inverse of ``grid``.
-            size: Voxels of the output along I, J, K.
-        """
-        matrix, field = _product(to_source, _product(self.matrix, grid)), self.elastic
-        linear = to_grid[:, :3, :3]
-        if field is None:
-            return VoxelMap(matrix, None, None, size)
-        if isinstance(field, BSplineField):
-            points = displace(field.control_points, linear)
-            return VoxelMap(matrix, points, _product(field.lattice, grid), size, field.inverse)
-        if on_host(grid):
-            moved = field.on_grid(Space(size, host(grid)))
-        else:  # of a matrix with a gradient
-            voxels = Space(size, np.eye(4)[None]).points()
-            _, grid, voxels = common(grid, voxels)
-            moved = field.at(apply_affine(grid, voxels)).mT.reshape(-1, 3, *size)
-        return VoxelMap(matrix, None, None, size, displacement=displace(moved, linear))
+        return voxel_map(self.matrix, self.elastic, to_source, grid, to_grid, output.shape)
 
     def as_dense(self, grid: Image | Space) -> SpatialMap:
         """Return the map as displacements at the voxels of a grid, interpolated linearly.
@@ -335,6 +332,10 @@ class SequenceField(NamedTuple):
         return max(self.outer.samples, self.inner.samples)
 
     @property
+    def grid(self) -> None:
+        return None
+
+    @property
     def inverse_is_known(self) -> bool:
         return False
 
@@ -346,7 +347,7 @@ class SequenceField(NamedTuple):
         return pulled - points
 
     def inverted(self) -> SequenceField:
-        return SequenceField(self.inner.inverse(), self.outer.inverse())
+        return SequenceField(self.inner._inverse(), self.outer._inverse())
 
     def through(self, matrix: Array) -> SequenceField:
         before, after = SpatialMap(matrix), SpatialMap(invert(matrix))
@@ -361,14 +362,6 @@ def _nowhere(points: Array) -> Any:
     if isinstance(points, Tensor):
         return torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
     return np.zeros(points.shape[:-1], dtype=bool)
-
-
-def _product(left: Array | None, right: Array | None) -> Any:
-    """Return the product of two matrices, of which None stands for the identity."""
-    if left is None or right is None:
-        return right if left is None else left
-    _, left, right = common(left, right)
-    return left @ right
 
 
 def _space(grid: Any) -> Space:

@@ -10,8 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array, as_array, host, on_host
-from ..geometry import SPLINE_ORDER, Space, control_lattice
+from ..arrays import Array, as_array, common, host, on_host
+from ..geometry import (
+    SPLINE_ORDER,
+    BSplineField,
+    Field,
+    Space,
+    apply_affine,
+    control_lattice,
+    displace,
+    product,
+)
 from ..shapes import Triple, Volume, spatial_shape
 from .fields_of_view import FieldOfView
 from .operations import Operation
@@ -93,6 +102,38 @@ class Reading(NamedTuple):
         """dtype of the result before operations."""
         kept = self.moves or self.x.is_floating_point() or self.x.is_complex()
         return self.x.dtype if kept else torch.float32
+
+
+def voxel_map(
+    matrix: Array | None,
+    field: Field | None,
+    to_source: Array,
+    grid: Array,
+    to_grid: Array,
+    size: Triple,
+) -> VoxelMap:
+    """Return the map between voxels of a map of the world, ``q -> matrix (q + d(q))``.
+
+    Args:
+        matrix: [B, 4, 4]; identity by default.
+        field: Displacement d in mm, or none.
+        to_source: World to voxel of the source, [B, 4, 4].
+        grid: Voxel of the output to world, [B, 4, 4].
+        to_grid: Inverse of ``grid``.
+        size: Voxels of the output along I, J, K.
+    """
+    matrix, linear = product(to_source, product(matrix, grid)), to_grid[:, :3, :3]
+    if field is None:
+        return VoxelMap(matrix, None, None, size)
+    if isinstance(field, BSplineField):
+        points = displace(field.control_points, linear)
+        return VoxelMap(matrix, points, product(field.lattice, grid), size, field.inverse)
+    if on_host(grid):
+        moved = field.on_grid(Space(size, host(grid)))
+    else:  # of a matrix with a gradient
+        _, grid, voxels = common(grid, Space(size, np.eye(4)[None]).points())
+        moved = field.at(apply_affine(grid, voxels)).mT.reshape(-1, 3, *size)
+    return VoxelMap(matrix, None, None, size, displacement=displace(moved, linear))
 
 
 def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) -> str:

@@ -13,7 +13,7 @@ from .bspline import (
 )
 from .fields import BSplineField, DenseField, Field, at_voxels, solve
 from .grids import one_shape, reoriented, resized, respaced, windowed
-from .matrices import affine_from, apply_affine, invert, pull_back
+from .matrices import affine_from, apply_affine, invert, product, pull_back
 from .motion import affine_motion, motion_in, reflection, rotation, slice_axis, within_slice
 from .space import (
     CODES,
@@ -59,6 +59,7 @@ __all__ = [
     "motion_in",
     "one_shape",
     "orientation",
+    "product",
     "pull_back",
     "reflection",
     "reoriented",

@@ -41,6 +41,10 @@ class Field(Protocol):
         """Number of samples; 1 for a field that is the same for all."""
 
     @property
+    def grid(self) -> Space | None:
+        """Grid on which folds of the map that the numbers describe show; None if there is none."""
+
+    @property
     def inverse_is_known(self) -> bool:
         """True if the field of the inverse map is evaluated directly, not by iteration."""
 
@@ -76,6 +80,11 @@ class BSplineField(NamedTuple):
     @property
     def samples(self) -> int:
         return len(self.control_points)
+
+    @property
+    def grid(self) -> Space:
+        a, b, c = (2 * n - 1 for n in self.control_points.shape[2:])  # halfway between points too
+        return Space((a, b, c), invert(host(self.lattice)) @ np.diag((0.5, 0.5, 0.5, 1)))
 
     @property
     def inverse_is_known(self) -> bool:
@@ -144,6 +153,11 @@ class DenseField(NamedTuple):
     @property
     def samples(self) -> int:
         return len(self.displacement)
+
+    @property
+    def grid(self) -> Space:
+        i, j, k = self.displacement.shape[2:]
+        return Space((i, j, k), host(self.affine))
 
     @property
     def inverse_is_known(self) -> bool:

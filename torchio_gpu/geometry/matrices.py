@@ -33,6 +33,14 @@ def invert(matrix: Array) -> Any:
     return affine_from(linear, -(linear @ matrix[..., :3, 3:])[..., 0])
 
 
+def product(left: Array | None, right: Array | None) -> Any:
+    """Return the product of two matrices, of which None stands for the identity."""
+    if left is None or right is None:
+        return right if left is None else left
+    _, left, right = common(left, right)
+    return left @ right
+
+
 def pull_back(motion: Array) -> Any:
     """Return the map from output to input points, given the motion of the content: its inverse."""
     return invert(motion)

@@ -11,7 +11,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, common, host
 from ...data import SpatialMap
-from ...functional.maps import VoxelMap
+from ...functional.maps import VoxelMap, voxel_map
 from ...functional.operations import View
 from ...geometry import (
     BSplineField,
@@ -19,6 +19,7 @@ from ...geometry import (
     Field,
     Space,
     apply_affine,
+    product,
     windowed,
     within_slice,
 )
@@ -119,8 +120,8 @@ class ComposedMaps:
         grid = product(self.output_to_elastic, self.space.affine)
         to_grid, before = self.space.to_voxel, self.elastic_to_output
         to_grid = to_grid if before is None else product(to_grid, before)
-        move = SpatialMap(self.matrix, self.elastic)
-        found = move.between(self.source.to_voxel, grid, to_grid, self.space.shape)
+        to_source, size = self.source.to_voxel, self.space.shape
+        found = voxel_map(self.matrix, self.elastic, to_source, grid, to_grid, size)
         if 1 not in self.source.shape:
             return found
         # content of a single slice stays within it
@@ -174,14 +175,6 @@ class ComposedMaps:
             identity = np.eye(4)[None].repeat(len(voxel), 0)
             field = DenseField(maps.displacement, identity, extends=True)
         return host(SpatialMap(maps.matrix, field).push(voxel[:, None])[0])[:, 0]
-
-
-def product(left: Array | None, right: Array) -> Any:
-    """Return the product of two matrices; None on the left stands for the identity."""
-    if left is None:
-        return right
-    _, left, right = common(left, right)
-    return left @ right
 
 
 def _scaled(vectors: Array, scale: np.ndarray) -> Any:
