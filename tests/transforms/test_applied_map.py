@@ -123,8 +123,8 @@ def test_inverse_transforms(name, grid):
     if name != "affine":
         with pytest.raises(ValueError, match="grid must be given for a map with an inverse"):
             found.as_sitk()
-    # the inverse is found to 1e-3 voxels where the image is sampled
-    assert worst(moved, after, found.as_sitk(after.t1)) < 2e-4
+    # the image is sampled where float32 iterations find the inverse: 1e-5 here
+    assert worst(moved, after, found.as_sitk(after.t1)) < 5e-5
 
 
 def test_the_way_there_and_back():
@@ -231,6 +231,19 @@ def test_maps_of_points_under_corrections(name, on):
     at = after.voxels.world().numpy()
     image, own = after.applied_map(on), after.applied_map("voxels")
     np.testing.assert_allclose(own.pull(at), image.pull(at), atol=1e-9)
+    after = tio.Crop(2)(after)  # where both images may be on one grid
+    for back in (after.apply_inverse_transform(warn=False), one_by_one(after)):
+        for points in ("voxels", "world"):
+            found = back[points].world().numpy()
+            np.testing.assert_allclose(found, before[points].world().numpy(), atol=1e-6)
+        np.testing.assert_allclose(back.voxels.affine, before[on].affine, atol=1e-9)
+
+
+def one_by_one(subject):
+    """Return a subject whose steps were undone in calls of their own."""
+    for record in reversed(subject.history):
+        subject = record.as_transform(record).inverse()(subject)
+    return subject
 
 
 def test_points_of_a_batch_follow_images_of_their_own():

@@ -38,6 +38,7 @@ class Recorded(Transform):
         untouched: Images not to transform; others are transformed as the transform selects them.
         spaces: Spaces of the images that it moved, if they were recorded.
         fuse: The transform may share a pass with its neighbours.
+        follows: Images whose grids points followed, if they were recorded; see :class:`Record`.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
     >>> noise = RandomNoise()
@@ -54,10 +55,12 @@ class Recorded(Transform):
         untouched: tuple[str, ...] = (),
         spaces: tuple[Space, ...] = (),
         fuse: bool = True,
+        follows: Mapping[str, tuple[str | None, ...]] | None = None,
     ) -> None:
         super().__init__()
         self.transform, self.params, self.names = transform, params, names
         self.untouched, self.spaces, self.fuse = untouched, spaces, fuse
+        self.follows = dict(follows or {})
 
     @property
     def role(self) -> str:  # type: ignore[override]
@@ -81,7 +84,7 @@ class Recorded(Transform):
         branches = self._add_decision(steps, through)
         step = Step(
             self.transform, steps.position, self.params, self.names, branches,
-            untouched=self.untouched, spaces=self.spaces, fuse=self.fuse,
+            untouched=self.untouched, spaces=self.spaces, fuse=self.fuse, follows=self.follows,
         )  # fmt: skip
         steps.steps.append(step)
 
@@ -92,7 +95,8 @@ class Recorded(Transform):
     def inverse(self) -> Recorded:
         """Return the transform that undoes this one."""
         params = self.transform.invert(self.params)
-        return Recorded(self.transform, params, self.names, self.untouched, self.spaces, self.fuse)
+        kept = self.names, self.untouched, self.spaces, self.fuse, self.follows
+        return Recorded(self.transform, params, *kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts, which JSON can hold.
@@ -182,8 +186,7 @@ def compose_history(
             continue
         if image_interpolation is not None and isinstance(transform, Resampling):
             transform = transform.with_interpolation(image_interpolation)
-        arguments = record.params, record.names, record.untouched, record.spaces, record.fuse
-        steps.append(Recorded(transform, *arguments))
+        steps.append(_recorded(record, transform))
     return Compose(steps)
 
 
@@ -267,9 +270,14 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+def _recorded(record: Record, transform: Transform) -> Recorded:
+    """Return a transform with the parameters of a record."""
+    kept = record.names, record.untouched, record.spaces, record.fuse, record.follows
+    return Recorded(transform, record.params, *kept)
+
+
 def _as_transform(record: Record) -> Recorded:
-    arguments = record.params, record.names, record.untouched, record.spaces, record.fuse
-    return Recorded(record.transform, *arguments)
+    return _recorded(record, record.transform)
 
 
 Subject._compose = staticmethod(compose_history)

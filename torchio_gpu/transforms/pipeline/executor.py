@@ -119,6 +119,7 @@ class Executor:
         spaces = step.spaces or (context.spaces if moved else ())
         record = Record(step.transform, params, names, untouched, recorded, spaces, step.fuse)
         if step.traits.regrids and self.points is not None:
+            self.points.resume(step)
             record.follows.update(self.points.grids)
         batch.records.append(record)
         return params, active

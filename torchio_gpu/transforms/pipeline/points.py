@@ -51,6 +51,20 @@ class PendingPoints:
         """Image on whose grid the points of each sample are, or None, by name of the points."""
         return {name: tuple(grids) for name, grids in self._grid_of.items()}
 
+    def resume(self, step: Step) -> None:
+        """Let points follow the images that they followed when a step was applied that is undone.
+
+        After a correction of affines, several images may share a grid that differed before it.
+        """
+        if not getattr(step.params, "undone", False):
+            return
+        for name, images in step.follows.items():
+            now = self._grid_of.get(name, [])
+            if len(images) in (1, len(now)):
+                before = list(images) * (len(now) // len(images))
+                pairs = zip(now, before, strict=True)
+                self._grid_of[name] = [None if own is None else image for own, image in pairs]
+
     def untouched(self, step: Step) -> tuple[str, ...]:
         """Return the names of the points that a step does not move."""
         return tuple(name for name in self._values if not _moves(step, name))

@@ -49,6 +49,7 @@ class Step:
         untouched: Images not to transform, even if the transform selects them.
         fuse: The step may share a pass.
         spaces: Spaces of the images that a recorded step moved.
+        follows: Images whose grids points followed in a recorded step; see :class:`Record`.
     """
 
     transform: Any
@@ -61,6 +62,7 @@ class Step:
     untouched: tuple[str, ...] = ()
     fuse: bool = True
     spaces: tuple[Space, ...] = ()
+    follows: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     @cached_property
     def role(self) -> str:
