@@ -105,6 +105,22 @@ def test_diffeomorphism_is_that_of_simpleitk():
     np.testing.assert_allclose(out.t1.numpy()[0], resampled(s.t1, transform), atol=1e-5)
 
 
+def test_fields_outside_their_grid():
+    """The displacements of a flow go on outside; given ones end."""
+    s, shift = subject(np.eye(4)), torch.zeros(3, 4, 4, 4)
+    shift[0] = 1.5
+    affine = np.eye(4)
+    affine[:3, 3] = 6
+    moved = tio.Affine(translation=(-1.5, 0, 0), default_pad_value=0)(s).t1.data
+    flow = tio.Diffeomorphism(shift, affine, default_pad_value=0)(s).t1.data
+    torch.testing.assert_close(flow, moved)
+    given = tio.Displacement(shift, affine, default_pad_value=0)(s).t1.data
+    inside = (slice(None), *(slice(6, 10),) * 3)
+    torch.testing.assert_close(given[inside], moved[inside])
+    given[inside] = s.t1.data[inside]
+    torch.testing.assert_close(given, s.t1.data)
+
+
 def test_pipelines_sample_once_and_are_those_of_simpleitk():
     s, fill = subject(), {"default_pad_value": 0}
     for steps in (
