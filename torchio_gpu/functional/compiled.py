@@ -40,7 +40,7 @@ _new: list[Callable[..., Any]] = []
 
 
 def in_graph(function: Function) -> Function:
-    """Let graphs hold calls of a function, which then gets tensors without values."""
+    """Let graphs hold calls of a function, which is then traced with tensors without values."""
     _new.append(function)
     return function
 
