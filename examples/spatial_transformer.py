@@ -68,7 +68,7 @@ def main(
         steps: Number of steps.
         size: Voxels along each axis.
         batch: Volumes of a step.
-        backend: Compiler; 'inductor' needs one of C++.
+        backend: Backend of the compiler; 'inductor' needs a compiler of C++.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     degrees, translation = 20.0, size / 8

@@ -313,7 +313,7 @@ def test_a_spatial_transformer_learns():
     assert losses[-1] < 0.1 * losses[0]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+@pytest.mark.filterwarnings("ignore")  # of the compiler itself
 def test_a_spatial_transformer_learns_with_inductor():
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:

@@ -35,18 +35,23 @@ _ON_HOST = frozenset(
 #: Types of arguments that a graph can hold, beside tensors.
 _CONSTANTS = (int, float, str, torch.dtype, torch.device, np.generic, type(None))
 
+#: Functions that are traceable, by name.
+_functions: dict[str, Callable[..., Any]] = {}
 #: Functions that a compiler has not been told of yet.
 _new: list[Callable[..., Any]] = []
 
 
 def in_graph(function: Function) -> Function:
-    """Let graphs hold calls of a function, which then gets tensors without values."""
+    """Let graphs hold calls of a function, which is then traced with tensors without values."""
     _new.append(function)
     return function
 
 
 def allow_in_graphs() -> bool:
-    """Tell the compiler which functions graphs may hold. Needed before they are named."""
+    """Tell the compiler which functions graphs may hold; return True.
+
+    Torch 2.6 must be told before it meets the function, and meets the ones of a closure at once.
+    """
     while _new:
         torch.compiler.allow_in_graph(_new.pop())  # type: ignore[no-untyped-call]
     return True
@@ -63,26 +68,30 @@ def traceable(function: Function) -> Function:
     The arguments are checked by :func:`.check_arguments`. A node is differentiable in every tensor
     that requires a gradient; seeds that are not given are drawn by the graph.
     """
-    parameters = inspect.signature(function)
-
-    @in_graph
-    def node(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = pytree.tree_map(constant, (args, kwargs))
-        check_arguments(function, args, kwargs)
-        arguments = parameters.bind(*args, **kwargs).arguments
-        if "seeds" in parameters.parameters and arguments.get("seeds") is None:
-            arguments["seeds"] = draw_seeds(len(next(iter(arguments.values()))))
-        return as_node(function, arguments, _ON_HOST)
+    name = function.__name__
+    _functions[name] = function
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() and is_traced((args, kwargs)):
             allow_in_graphs()
-            return node(*args, **kwargs)
+            return _function_node(name, args, kwargs)
         check_arguments(function, args, kwargs)
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+@in_graph
+def _function_node(name: str, args: Any, kwargs: Any) -> Any:
+    function = _functions[name]
+    args, kwargs = pytree.tree_map(constant, (args, kwargs))
+    check_arguments(function, args, kwargs)
+    signature = inspect.signature(function)
+    arguments = signature.bind(*args, **kwargs).arguments
+    if "seeds" in signature.parameters and arguments.get("seeds") is None:
+        arguments["seeds"] = draw_seeds(len(next(iter(arguments.values()))))
+    return as_node(function, arguments, _ON_HOST)
 
 
 def is_traced(arguments: Any) -> bool:
