@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..arrays import Array, common
 from ..functional import exponentiate
-from ..geometry import DenseField, Field, Space, at_voxels, displace, solve
+from ..functional.displacement import spline_through
+from ..geometry import BSplineField, DenseField, Field, Space, at_voxels, displace, solve
+
+#: Nodes beyond the outermost voxels of a grid on which a smooth flow is integrated, on each side.
+_MARGIN = 1
 
 
 @dataclass(frozen=True, eq=False)
 class VelocityField:
     """Displacement of the flow of a velocity over unit time, integrated on a grid.
 
-    See :func:`torchio_gpu.functional.exponentiate`. Outside the grid the displacements of its
-    outermost voxels are repeated.
+    See :func:`torchio_gpu.functional.exponentiate`. The flow is interpolated linearly between the
+    voxels of the grid, and outside the displacements of its outermost voxels are repeated. Or it is
+    integrated on every n-th voxel, and is the cubic B-spline through its values there: for
+    velocities that change little from one to the next.
 
     Args:
         velocity: Velocity in mm, as a field.
@@ -27,6 +37,7 @@ class VelocityField:
         steps: Number of squarings.
         matrix: Coordinates q of the points, where the world is ``matrix q``, [B, 4, 4]; those of
             the world by default.
+        every: Voxels of the grid from one node to the next, along I, J, K, [B, 3].
     """
 
     velocity: Field
@@ -34,6 +45,7 @@ class VelocityField:
     inverse: bool = False
     steps: int = 7
     matrix: Array | None = None
+    every: np.ndarray | None = None
 
     @property
     def samples(self) -> int:
@@ -44,26 +56,49 @@ class VelocityField:
         return self.inverse
 
     @cached_property
-    def flow(self) -> DenseField:
-        """Flow of the velocity at the voxels of the grid."""
-        return self._integrated(1)
+    def flow(self) -> BSplineField | DenseField:
+        """Flow of the velocity."""
+        return self._flow(1)
 
     @cached_property
-    def flow_back(self) -> DenseField:
+    def flow_back(self) -> BSplineField | DenseField:
         """Flow of the negative velocity: the inverse of :attr:`flow`, but for interpolation."""
-        return self._integrated(-1)
+        return self._flow(-1)
 
-    def _integrated(self, sign: int) -> DenseField:
-        velocity = displace(self.velocity.on_grid(self.grid), self.grid.to_voxel[:, :3, :3])
-        moved = exponentiate(sign * velocity, self.steps)
-        moved = displace(moved, self.grid.affine[:, :3, :3])
-        field = DenseField(moved, self.grid.affine, extends=True)
+    def _flow(self, sign: int) -> BSplineField | DenseField:
+        field: BSplineField | DenseField
+        if self.every is None:
+            moved = _integrated(self.velocity, self.grid, sign, self.steps)
+            field = DenseField(moved, self.grid.affine, extends=True)
+        else:
+            field = self._smooth_flow(self.every, sign)
         return field if self.matrix is None else field.through(self.matrix)
+
+    def _smooth_flow(self, every: np.ndarray, sign: int) -> BSplineField:
+        """Return the flow as a spline; samples with nodes at other voxels have another lattice."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for sample, key in enumerate(every.tolist()):
+            groups.setdefault(tuple(key), []).append(sample)
+        found: list[Any] = [None] * len(every)
+        for key, samples in groups.items():
+            nodes = _nodes(Space(self.grid.shape, self.grid.affine[samples]), key)
+            velocity = self.velocity if len(groups) == 1 else self.velocity.select(samples)
+            moved = _integrated(velocity, nodes, sign, self.steps)
+            spline = spline_through(moved, nodes.affine)
+            for sample, points, lattice in zip(samples, *spline[:2], strict=True):
+                found[sample] = points, lattice
+        lattices = np.stack([lattice for _, lattice in found])
+        counts = [max(sizes) for sizes in zip(*(p.shape[1:] for p, _ in found), strict=True)]
+        points = [  # control points beyond the end of a smaller lattice have no effect
+            pad(p, [n for a in (3, 2, 1) for n in (0, counts[a - 1] - p.shape[a])])
+            for p, _ in found
+        ]
+        return BSplineField(torch.stack(points), lattices)
 
     def at(self, points: Array) -> Any:
         if not self.inverse:
             return self.flow.at(points)
-        _, points, _ = common(points, self.flow_back.displacement)
+        points = torch.as_tensor(points)
 
         def error(x: Any) -> Any:
             """Return the displacement of x by the flow back and forth, of interpolation alone."""
@@ -87,5 +122,26 @@ class VelocityField:
 
     def select(self, samples: list[int]) -> VelocityField:
         grid = Space(self.grid.shape, self.grid.affine[samples])
+        velocity = self.velocity.select(samples)
         matrix = None if self.matrix is None else self.matrix[samples]
-        return replace(self, velocity=self.velocity.select(samples), grid=grid, matrix=matrix)
+        every = None if self.every is None else self.every[samples]
+        return replace(self, velocity=velocity, grid=grid, matrix=matrix, every=every)
+
+
+def _integrated(velocity: Field, grid: Space, sign: int, steps: int) -> Tensor:
+    """Return the displacement of a flow at the voxels of a grid, in mm, [B, 3, I, J, K]."""
+    in_voxels = displace(velocity.on_grid(grid), grid.to_voxel[:, :3, :3])
+    moved: Tensor = displace(exponentiate(sign * in_voxels, steps), grid.affine[:, :3, :3])
+    return moved
+
+
+def _nodes(grid: Space, every: Sequence[int]) -> Space:
+    """Return the grid of every n-th voxel of a grid, and a margin; single slices stay single."""
+    shape, first = [], []
+    for n, step in zip(grid.shape, every, strict=True):
+        shape.append(1 if n == 1 else -(-(n - 1) // step) + 1 + 2 * _MARGIN)
+        first.append(0 if n == 1 else -step * _MARGIN)
+    i, j, k = shape
+    corner = np.diag((*map(float, every), 1.0))
+    corner[:3, 3] = first
+    return Space((i, j, k), grid.affine @ corner)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
+from torch.nn.functional import pad
 
+from ..geometry import BSplineField, invert
 from ..shapes import Volume, check_count, check_volume, spatial_shape
 from .compiled import traceable
 from .eager import displacement as eager
+from .eager.interpolation import spline_coefficients
 from .maps import Reading, VoxelMap, check_displacement, check_matrix
 from .warping import warp_volumes
 
@@ -102,6 +106,24 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     """
     determinant = eager.jacobian_determinant(_check_vectors(displacement, "displacement"))
     return determinant if displacement.ndim == 5 else determinant[0]
+
+
+def spline_through(displacement: Tensor, affine: np.ndarray) -> BSplineField:
+    """Return the cubic B-spline through displacements at the voxels of a grid.
+
+    Args:
+        displacement: In mm, [B, 3, I, J, K].
+        affine: Voxel of the grid to world, [B, 4, 4].
+    """
+    points, to_lattice = spline_coefficients(displacement), invert(affine)
+    for axis, n in enumerate(displacement.shape[2:]):
+        margin = 1 if n > 1 else 2  # a spline has four control points along each axis at least
+        sides = [0, 0, 0, 0, 0, 0]
+        sides[4 - 2 * axis : 6 - 2 * axis] = margin, margin
+        # mirrored in the outermost voxels, as the coefficients are
+        points = pad(points, sides, mode="reflect" if n > 1 else "replicate")
+        to_lattice[:, axis, 3] += margin
+    return BSplineField(points, to_lattice)
 
 
 def _check_vectors(vectors: Tensor, name: str) -> Tensor:

@@ -125,6 +125,8 @@ def voxel_map(
     matrix, linear = product(to_source, product(matrix, grid)), to_grid[:, :3, :3]
     if field is None:
         return VoxelMap(matrix, None, None, size)
+    if hasattr(field, "flow") and not field.inverse_is_known:  # of a velocity
+        field = field.flow
     if isinstance(field, BSplineField):
         points = displace(field.control_points, linear)
         return VoxelMap(matrix, points, product(field.lattice, grid), size, field.inverse)

@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..arrays import Array, common
 from ..shapes import Triple
@@ -63,6 +65,43 @@ def is_diagonal(lattice: np.ndarray) -> bool:
     """Return True if control points lie along the voxel axes, [B, 4, 4]."""
     linear = np.abs(lattice[:, :3, :3])
     return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
+
+
+def spline_at(values: Array, at: Array) -> Any:
+    """Evaluate a cubic B-spline, from the 64 control points about each coordinate.
+
+    Args:
+        values: Control points, [B, D, N0, N1, N2].
+        at: Coordinates, in control points, [B, N, 3].
+
+    Returns:
+        [B, N, D]; 0 more than two control points outside.
+    """
+    xp, values, at = common(values, at)
+    counts = values.shape[2:]
+    where = at.detach() if isinstance(at, Tensor) else at
+    taps = xp.floor(xp.nan_to_num(where))[..., None] + _like(np.arange(-1, 3), at)  # [B, N, 3, 4]
+    limits = _like(np.array(counts)[:, None] - 1, at)
+    inside = (taps >= 0) & (taps <= limits)
+    weights = cubic_bspline(at[..., None] - taps) * inside
+    taps = xp.where(inside, taps, 0)
+    flat = (taps[:, :, 0, :, None, None] * counts[1] + taps[:, :, 1, None, :, None]) * counts[2]
+    flat = (flat + taps[:, :, 2, None, None, :]).reshape(len(at), 1, -1)  # [B, 1, 64 N]
+    table = values.reshape(*values.shape[:2], -1)
+    read: Any
+    if isinstance(table, Tensor):
+        read = torch.take_along_dim(table, flat.long(), 2)
+    else:
+        read = np.take_along_axis(table, flat.astype(np.int64), 2)
+    read = read.reshape(*values.shape[:2], at.shape[1], 4, 4, 4)
+    for axis in (2, 1, 0):
+        read = xp.einsum("bdn...k,bnk->bdn...", read, weights[:, :, axis])
+    return read.swapaxes(1, 2)
+
+
+def _like(array: np.ndarray, other: Array) -> Any:
+    """Return an array as a tensor on the device of another, if that is a tensor."""
+    return torch.from_numpy(array).to(other) if isinstance(other, Tensor) else array
 
 
 def spline_weights(at: Array, count: int) -> Any:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..arrays import Array, common, host, on_host
-from .bspline import displace, is_diagonal, spline_weights
+from .bspline import displace, is_diagonal, spline_at, spline_weights
 from .matrices import apply_affine, invert
 from .space import Space, spacing
 
@@ -93,13 +93,8 @@ class BSplineField(NamedTuple):
     def at(self, points: Array) -> Any:
         if self.inverse:
             return _inverse_at(self, points)
-        xp, points, values, lattice = common(points, self.control_points, self.lattice)
-        at = apply_affine(lattice, points)  # [B, N, 3]
-        i, j, k = (spline_weights(at[..., a], n) for a, n in enumerate(values.shape[2:]))
-        # one axis after another: [B, 3, N0, N1, N2] to [B, N, 3]
-        out = xp.einsum("bdijk,bnk->bndij", values, k)
-        out = xp.einsum("bndij,bnj->bndi", out, j)
-        return xp.einsum("bndi,bni->bnd", out, i)
+        _, points, values, lattice = common(points, self.control_points, self.lattice)
+        return spline_at(values, apply_affine(lattice, points))
 
     def on_grid(self, space: Space) -> Tensor:
         _, values, lattice = common(self.control_points, self.lattice)

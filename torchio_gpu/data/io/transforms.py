@@ -38,6 +38,7 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
     field = move.elastic
     if field is None:
         return parts
+    field = _without_velocity(field)
     if not _has_transform(field, space):
         if space is None:
             raise ValueError("grid must be given for a map with an inverse of a bending map")
@@ -47,7 +48,12 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
         return [*parts, *_parts(field.outer, space), *_parts(field.inner, space)]
     if isinstance(field, BSplineField):
         return [*parts, _bspline(field)]
-    return [*parts, _dense(getattr(field, "flow", field))]
+    return [*parts, _dense(field)]
+
+
+def _without_velocity(field: Any) -> Any:
+    """Return the flow of a velocity; other fields, and inverses, as they are."""
+    return field.flow if hasattr(field, "flow") and not field.inverse else field
 
 
 def _has_transform(field: Any, space: Space | None) -> bool:
@@ -55,8 +61,9 @@ def _has_transform(field: Any, space: Space | None) -> bool:
     if hasattr(field, "outer"):
         fields = (field.outer.elastic, field.inner.elastic)
         return all(each is None or _has_transform(each, space) for each in fields)
-    if hasattr(field, "flow"):  # extends beyond its grid, which that of SimpleITK does not
-        return space is None and not field.inverse
+    field = _without_velocity(field)
+    if isinstance(field, DenseField) and field.extends and space is not None:
+        return False  # SimpleITK's fields end at their grid
     return isinstance(field, (BSplineField, DenseField)) and not field.inverse
 
 

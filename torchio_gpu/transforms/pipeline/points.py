@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence, ValuesView
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ...arrays import common
-from ...data import SpatialMap, SubjectsBatch
+from ...data import SpatialMap, SubjectsBatch, VelocityField
 from ...data.point_set import PointSet
 from ...geometry import BSplineField, DenseField, Space, displace, invert
 from .steps import Step
@@ -201,6 +202,8 @@ def within_slice(maps: Sequence[SpatialMap], space: Space) -> Sequence[SpatialMa
 
 def _within_slice(field: Any, space: Space) -> Any:
     """Return a field without its component across a single slice."""
+    if isinstance(field, VelocityField):
+        return replace(field, velocity=_within_slice(field.velocity, space))
     if not isinstance(field, (BSplineField, DenseField)):
         return field
     free = np.diag([float(n > 1) for n in space.shape])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...arrays import Array, as_array, host, on_host
 from ...data import Image, SpatialMap, VelocityField
-from ...geometry import BSplineField, DenseField, Space, check_affine, displace, invert
+from ...geometry import BSplineField, DenseField, Space, check_affine, displace, invert, spacing
 from ...shapes import AffineLike
 from ..base import Context
 from ..parameters.params import Params
@@ -19,6 +19,8 @@ from ..pipeline.maps import SpatialTraits
 from .affine import Resampling
 
 UNITS = ("mm", "voxels")
+#: Nodes, for each control point of a velocity, at which its flow is computed.
+_NODES = 4
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,13 @@ class Flowing(_Field):
 
     def maps(self, params: FieldParams, context: Context) -> tuple[SpatialMap, ...]:
         i, j, k = params.vectors.shape[2:]
-        grid = context.space if params.spline else Space((i, j, k), params.affine)
+        grid, every = Space((i, j, k), params.affine), None
+        if params.spline:
+            grid = context.space
+            apart = spacing(params.affine) / (_NODES * spacing(grid.affine))  # [B, 3], in voxels
+            every = np.floor(apart).astype(int).clip(1)
         field = params.to(context.device).field()
-        return (SpatialMap(elastic=VelocityField(field, grid, params.inverse)),)
+        return (SpatialMap(elastic=VelocityField(field, grid, params.inverse, every=every)),)
 
 
 class _Given:
