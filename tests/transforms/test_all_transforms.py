@@ -18,9 +18,9 @@ from torchio_gpu.transforms.base import Transform
 from torchio_gpu.transforms.compose import Composition
 
 POINTS = np.random.default_rng(0).uniform(-1, 1, (5, 5, 5, 3))
-#: A field on a grid of its own, which ends within the images.
-VECTORS = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (3, 5, 6, 4))).float()
-VECTORS_AFFINE = oblique_affine((3, 4, 5), origin=(-13, 8, 20))
+#: A field on a grid of its own.
+VECTORS = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (3, 6, 7, 9))).float()
+VECTORS_AFFINE = np.array([[8.0, 0, 0, -20], [0, 8, 0, -10], [0, 0, 8, -10], [0, 0, 0, 1]])
 AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
 ELASTIC = {"num_control_points": 5, "max_displacement": 1}
 TRANSFORMS = {

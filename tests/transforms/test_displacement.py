@@ -312,7 +312,7 @@ BAD = [
     (lambda: tio.Displacement(VECTORS[None].repeat(3, 1, 1, 1, 1))(subject()), "one entry per sam"),
     (lambda: tio.RandomDisplacement(amplitude=-1), "amplitude"),
     (lambda: tio.RandomDisplacement(smoothness=0), "smoothness must be a number > 0"),
-    (lambda: tio.RandomDiffeomorphism(smoothness=1.5)(subject()), "at least 2 voxels"),
+    (lambda: tio.RandomDiffeomorphism(smoothness=0.5)(subject()), "at least half a voxel"),
 ]
 
 

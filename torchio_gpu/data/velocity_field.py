@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class VelocityField:
 
     See :func:`torchio_gpu.functional.exponentiate`. The flow is interpolated linearly between the
     voxels of the grid, and outside the displacements of its outermost voxels are repeated. Or it is
-    integrated on every n-th voxel, and is the cubic B-spline through its values there: for
-    velocities that change little from one to the next.
+    integrated on nodes of their own over the grid, and is the cubic B-spline through its values
+    there: for velocities that are smooth at that scale.
 
     Args:
         velocity: Velocity in mm, as a field.
@@ -37,7 +38,7 @@ class VelocityField:
         steps: Number of squarings.
         matrix: Coordinates q of the points, where the world is ``matrix q``, [B, 4, 4]; those of
             the world by default.
-        every: Voxels of the grid from one node to the next, along I, J, K, [B, 3].
+        every: Distance of nodes along I, J, K in voxels of the grid, [B, 3].
     """
 
     velocity: Field
@@ -76,7 +77,7 @@ class VelocityField:
 
     def _smooth_flow(self, every: np.ndarray, sign: int) -> BSplineField:
         """Return the flow as a spline; samples with nodes at other voxels have another lattice."""
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[tuple[float, ...], list[int]] = {}
         for sample, key in enumerate(every.tolist()):
             groups.setdefault(tuple(key), []).append(sample)
         found: list[Any] = [None] * len(every)
@@ -135,11 +136,11 @@ def _integrated(velocity: Field, grid: Space, sign: int, steps: int) -> Tensor:
     return moved
 
 
-def _nodes(grid: Space, every: Sequence[int]) -> Space:
-    """Return the grid of every n-th voxel of a grid, and a margin; single slices stay single."""
+def _nodes(grid: Space, every: Sequence[float]) -> Space:
+    """Return the grid of nodes over a grid, and a margin; single slices stay single."""
     shape, first = [], []
     for n, step in zip(grid.shape, every, strict=True):
-        shape.append(1 if n == 1 else -(-(n - 1) // step) + 1 + 2 * _MARGIN)
+        shape.append(1 if n == 1 else ceil((n - 1) / step) + 1 + 2 * _MARGIN)
         first.append(0 if n == 1 else -step * _MARGIN)
     i, j, k = shape
     corner = np.diag((*map(float, every), 1.0))

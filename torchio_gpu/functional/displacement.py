@@ -128,5 +128,5 @@ def spline_through(displacement: Tensor, affine: np.ndarray) -> BSplineField:
 
 def _check_vectors(vectors: Tensor, name: str) -> Tensor:
     """Return vectors at each voxel of a grid, [B, 3, I, J, K], or raise."""
-    batch = 1 if vectors.ndim == 4 else len(vectors)
+    batch = len(vectors) if vectors.ndim == 5 else 1
     return check_displacement(vectors, vectors.new_empty(batch), name)

@@ -97,11 +97,10 @@ class BSplineField(NamedTuple):
         return spline_at(values, apply_affine(lattice, points))
 
     def on_grid(self, space: Space) -> Tensor:
-        _, values, lattice = common(self.control_points, self.lattice)
-        to_lattice = host(lattice) @ space.affine
-        if self.inverse or not is_diagonal(to_lattice):
+        to_lattice = host(self.lattice) @ space.affine
+        if self.inverse or not on_host(self.lattice) or not is_diagonal(to_lattice):
             return at_voxels(self, space)
-        values = torch.as_tensor(values)
+        values = torch.as_tensor(self.control_points).double()
         along = [  # [B, n, N] each
             torch.from_numpy(spline_weights(scale * np.arange(n) + offset, count)).to(values)
             for n, count, scale, offset in zip(

@@ -79,8 +79,7 @@ class Flowing(_Field):
         grid, every = Space((i, j, k), params.affine), None
         if params.spline:
             grid = context.space
-            apart = spacing(params.affine) / (_NODES * spacing(grid.affine))  # [B, 3], in voxels
-            every = np.floor(apart).astype(int).clip(1)
+            every = spacing(params.affine) / (_NODES * spacing(grid.affine))  # [B, 3]
         field = params.to(context.device).field()
         return (SpatialMap(elastic=VelocityField(field, grid, params.inverse, every=every)),)
 

@@ -23,7 +23,7 @@ _SPLINE_WIDTH = 1 / math.sqrt(3)
 #: positions: the integral of the square of the basis function is 151/315 along each axis.
 _SPLINE_STD = (151 / 315) ** 1.5
 #: Smallest smoothness, in voxels.
-_MIN_VOXELS = 2
+_MIN_VOXELS = 0.5
 #: Amplitude, as a share of the smoothness, above which displacements may fold: about where the
 #: largest of their derivatives in a volume reaches 1.
 _FOLDING_SHARE = 0.25
@@ -61,8 +61,8 @@ class _Smooth:
         least = _MIN_VOXELS * sides[:, thick].max()
         if self.smoothness < least:
             raise ValueError(
-                f"smoothness must be at least {_MIN_VOXELS} voxels of the first image, "
-                f"{least:.3g} mm, got {self.smoothness:.3g} mm"
+                f"smoothness must be at least half a voxel of the first image, {least:.3g} mm, "
+                f"got {self.smoothness:.3g} mm"
             )
         cells = (np.array(space.shape) - 1) * sides * _SPLINE_WIDTH / self.smoothness
         counts = np.ceil(cells).astype(int) + 4  # [B, 3]
@@ -87,7 +87,7 @@ class RandomDisplacement(RandomTransform, Displacing):
 
     Args:
         amplitude: Range of the standard deviation of each component, mm; d means (0, d).
-        smoothness: Standard deviation of the filter, mm: at least 2 voxels of the first image.
+        smoothness: Standard deviation of the filter, mm: at least half a voxel of the first image.
         image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
             :class:`Affine`.
         kwargs: See :class:`Transform`.
@@ -146,7 +146,7 @@ class RandomDiffeomorphism(RandomTransform, Flowing):
     Args:
         amplitude: Range of the standard deviation of each component of the velocity, mm in unit
             time; d means (0, d).
-        smoothness: Standard deviation of the filter, mm: at least 2 voxels of the first image.
+        smoothness: Standard deviation of the filter, mm: at least half a voxel of the first image.
         image_interpolation, label_interpolation, default_pad_value, default_pad_label: See
             :class:`Affine`.
         kwargs: See :class:`Transform`.
