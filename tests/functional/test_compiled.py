@@ -20,7 +20,7 @@ from torchio_gpu.functional.operations import Gamma
 
 SHAPE = (2, 1, 6, 7, 5)
 #: Functions that return no tensors, or take objects.
-OUTSIDE = {"is_exact", "is_parallel", "motion_owner", "pointwise"}
+OUTSIDE = {"VoxelMap", "is_exact", "is_parallel", "motion_owner", "pointwise"}
 
 
 def _grad(*shape: int) -> Tensor:
@@ -54,12 +54,15 @@ CASES = {
     "clamp": lambda: (_grad(*SHAPE), _grad(2), T([0.8, 0.9])),
     "connected_components": lambda: (_labels(),),
     "contour": lambda: (_labels(),),
+    "displacement_warp": lambda: (_grad(*SHAPE), _grad(2, 3, 4, 5, 6)),
+    "exponentiate": lambda: (_grad(2, 3, 4, 5, 6), 3),
     "extract_patches": lambda: (_grad(*SHAPE), T([[0] * 3, [1] * 3]), (3, 3, 3)),
     "fill_value": lambda: (_grad(*SHAPE), "mean"),
     "flip": lambda: (_grad(*SHAPE), T([[True, False, True], [False, False, True]])),
     "gamma": lambda: (_grad(*SHAPE), _grad(2)),
     "ghosting": lambda: (_grad(*SHAPE), T([3.0, 4]), _grad(2), None, T([0, 1])),
     "gibbs": lambda: (_grad(*SHAPE), T([0.5, 0.6]), T([0, 1])),
+    "jacobian_determinant": lambda: (_grad(2, 3, 4, 5, 6),),
     "labels_to_image": lambda: (_labels(), _grad(2, 3), _grad(2, 3), T([1, 2])),
     "largest_component": lambda: (_labels(),),
     "mask_voxels": lambda: (_grad(*SHAPE), _labels() > 0),

@@ -75,7 +75,7 @@ def exponentiate(velocity: Tensor, steps: int = 7) -> Tensor:
     >>> velocity = torch.zeros(3, 8, 1, 1)
     >>> velocity[0] = 0.1 * torch.arange(8.).view(8, 1, 1)  # the flow of i / 10 is i exp(t / 10)
     >>> exponentiate(velocity)[0, :4, 0, 0]
-    tensor([0.0000, 0.1051, 0.2102, 0.3152])
+    tensor([0.0000, 0.1051, 0.2103, 0.3154])
     """
     check_count(steps, "steps", 0, _MAX_STEPS)
     vectors = _check_vectors(velocity, "velocity")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..arrays import Array, common, host, on_host
+from ..arrays import Array, common, host, on_host, send
 from .bspline import displace, is_diagonal, spline_at, spline_weights
 from .matrices import apply_affine, invert
 from .space import Space, spacing
@@ -102,7 +102,10 @@ class BSplineField(NamedTuple):
             return at_voxels(self, space)
         values = torch.as_tensor(self.control_points).double()
         along = [  # [B, n, N] each
-            torch.from_numpy(spline_weights(scale * np.arange(n) + offset, count)).to(values)
+            send(
+                torch.from_numpy(spline_weights(scale * np.arange(n) + offset, count)),
+                values.device,
+            )
             for n, count, scale, offset in zip(
                 space.shape,
                 values.shape[2:],
