@@ -107,8 +107,11 @@ def fill_outside(out: Volume, fields: Sequence[FieldOfView], inside: dict[Ends, 
         within = inside[ends_of(field)]
         if isinstance(field.fill, Tensor):
             out = _fill(out, within, field.fill)
-        else:
+        elif out.requires_grad:
             out = out.masked_fill_(~within, field.fill)
+        else:  # a third of the time of masked_fill_
+            fill = torch.full((), field.fill, dtype=out.dtype, device=out.device)
+            torch.where(within, out, fill, out=out)
     return out
 
 
