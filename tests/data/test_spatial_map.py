@@ -11,6 +11,7 @@ import torch
 import torchio_gpu as tio
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu.data.spatial_map import SequenceField
+from torchio_gpu.data.velocity_field import VelocityField
 from torchio_gpu.geometry import BSplineField, DenseField, Space, control_lattice
 
 SHAPE = (14, 16, 12)
@@ -245,6 +246,59 @@ def test_fold_report():
     assert mirror == {"smallest_determinant": pytest.approx(1), "folded_share": 0}  # no fold
 
 
+def test_single_slices_count_as_the_identity_across():
+    space = space_of(shape=(8, 1, 8))
+    determinant = affine_map().jacobian_determinant(space)
+    assert determinant.shape == (1, 1, 8, 1, 8)
+    mirror = tio.SpatialMap(np.diag([-1.0, 1, 1, 1])[None])
+    mirrors = tio.SpatialMap(np.stack([np.eye(4), np.diag([-1.0, 1, 1, 1])]))
+    for each in (mirror, mirrors):
+        assert each.fold_report(space_of())["folded_share"] == 0
+
+
+def test_one_map_for_several_samples():
+    points = np.random.default_rng(0).uniform(3, 9, (3, 5, 3))
+    for one in (bending_map(largest=0.3), bending_map(largest=0.3).as_dense(space_of())):
+        for many in (points, torch.from_numpy(points)):
+            pulled = np.asarray(one.pull(many))
+            for n in range(3):
+                np.testing.assert_allclose(pulled[n : n + 1], one.pull(points[n : n + 1]))
+        matrices = np.stack([np.eye(4), np.diag([2.0, 1, 1, 1]), np.diag([1.0, 3, 1, 1])])
+        both = tio.SpatialMap(matrices) @ one
+        assert both.jacobian_determinant(space_of()).shape[0] == 3
+        alone = tio.SpatialMap(matrices[1:2]) @ one
+        np.testing.assert_allclose(both.select([1]).pull(points[:1]), alone.pull(points[:1]))
+
+
+def test_maps_on_a_device_take_host_grids_and_points():
+    """The meta device stands for any: operations of two devices fail there too."""
+    space, matrix = space_of(), torch.eye(4, device="meta")[None]
+    field = DenseField(torch.empty(1, 3, *SHAPE, device="meta"), space.affine)
+    spline = BSplineField(torch.empty(1, 3, 5, 5, 5, device="meta"), np.eye(4)[None])
+    flow = VelocityField(spline, space, every=np.full((1, 3), 3.0))
+    for each in (field, spline, flow, VelocityField(field, space), flow.inverted()):
+        m = tio.SpatialMap(matrix, each)
+        assert m.as_dense(space).elastic.displacement.device.type == "meta"
+        assert m.jacobian_determinant(space).device.type == "meta"
+        assert m.pull(np.zeros((1, 2, 3))).device.type == "meta"
+
+
+def test_flows_follow_their_velocity():
+    velocity = torch.full((1, 3, *SHAPE), 0.5)
+    space = space_of()
+    m = tio.SpatialMap(elastic=VelocityField(DenseField(velocity, space.affine), space))
+    before = m.pull(np.zeros((1, 1, 3)))
+    assert m.elastic.flow is m.elastic.flow
+    velocity.mul_(2)
+    torch.testing.assert_close(m.pull(np.zeros((1, 1, 3))), 2 * before)
+    velocity.requires_grad_()
+    with torch.no_grad():
+        m.pull(np.zeros((1, 1, 3)))
+    for _ in range(2):
+        m.pull(np.zeros((1, 1, 3))).sum().backward()
+    assert velocity.grad.abs().sum() > 0
+
+
 def test_inverses_of_folding_maps_are_warned_of():
     wild = bending_map(largest=9)
     with pytest.warns(RuntimeWarning, match=r"must not fold to be inverted.*reaches -"):
@@ -318,10 +372,6 @@ ERRORS = {
     "grid of a path": (
         lambda: affine_map().jacobian_determinant("a.nii"),
         TypeError, "grid must be an Image or a Space, got str",
-    ),
-    "single slice": (
-        lambda: affine_map().jacobian_determinant(space_of(shape=(8, 1, 8))),
-        ValueError, r"grid must have at least 2 voxels along each axis, got \(8, 1, 8\)",
     ),
     "matrix of a bending map": (
         lambda: bending_map().affine,

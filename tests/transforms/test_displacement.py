@@ -309,7 +309,10 @@ BAD = [
     (lambda: tio.Displacement(tio.ScalarImage(VECTORS), AFFINE), "affine must be None"),
     (lambda: tio.Displacement("field.nii"), "displacement must be made of numbers"),
     (lambda: tio.Displacement(VECTORS[:, 1:])(subject()), r"grid of the first image.*\(18, 16"),
-    (lambda: tio.Displacement(VECTORS[None].repeat(3, 1, 1, 1, 1))(subject()), "one entry per sam"),
+    (
+        lambda: tio.Displacement(VECTORS[None].repeat(3, 1, 1, 1, 1))(subject()),
+        "must be of 1 or 1 s",
+    ),
     (lambda: tio.RandomDisplacement(amplitude=-1), "amplitude"),
     (lambda: tio.RandomDisplacement(smoothness=0), "smoothness must be a number > 0"),
     (lambda: tio.RandomDiffeomorphism(smoothness=0.5)(subject()), "at least half a voxel"),

@@ -155,8 +155,9 @@ class PointSet(Transferable):
         """
         kwargs.pop("memory_format", None)  # of voxels
         wish = torch.empty(0, dtype=self.dtype, device=self.device).to(*args, **kwargs)
-        new = self._with(self._data.to(wish.device, _dtype(wish.dtype, self.dtype)))
-        new._folded = self._folded.to(wish.device)
+        how = {name: kwargs[name] for name in ("copy", "non_blocking") if name in kwargs}
+        new = self._with(self._data.to(wish.device, _dtype(wish.dtype, self.dtype), **how))
+        new._folded = self._folded.to(wish.device, **how)
         return new
 
     def pin_memory(self: Self) -> Self:
@@ -257,6 +258,7 @@ class PointSet(Transferable):
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__)
         new.__dict__["metadata"] = dict(self.metadata)
+        new._labels = None if self._labels is None else list(self._labels)
         return new
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from ..arrays import Array, as_array, common, host
 from ..functional import jacobian_determinant, warp
 from ..functional.maps import VoxelMap, voxel_map
 from ..geometry import (
+    CONVERGED,
     DenseField,
     Field,
     Space,
@@ -186,8 +187,11 @@ class SpatialMap(NamedTuple):
 
     def select(self, samples: list[int]) -> SpatialMap:
         """Return the map of the given samples of the batch."""
-        matrix = None if self.matrix is None else self.matrix[samples]
-        elastic = None if self.elastic is None else self.elastic.select(samples)
+        matrix, elastic = self.matrix, self.elastic
+        if matrix is not None and len(matrix) > 1:
+            matrix = matrix[samples]
+        if elastic is not None and elastic.samples > 1:
+            elastic = elastic.select(samples)
         return SpatialMap(matrix, elastic)
 
     def warp(
@@ -252,11 +256,9 @@ class SpatialMap(NamedTuple):
         below 1, content of the output is larger than in the input.
 
         Args:
-            grid: Image, or space; at least two voxels along each axis.
+            grid: Image, or space. Along axes of a single voxel the map counts as the identity.
         """
         space = _space(grid)
-        if min(space.shape) < 2:
-            raise ValueError(f"grid must have at least 2 voxels along each axis, got {space.shape}")
         return jacobian_determinant(displace(self._on_grid(space), space.to_voxel[:, :3, :3]))
 
     def fold_report(self, grid: Image | Space) -> dict[str, float]:
@@ -265,7 +267,8 @@ class SpatialMap(NamedTuple):
         Mirrors are no folds: the sign is that relative to most voxels.
         """
         determinant = self.jacobian_determinant(grid).detach()
-        determinant = determinant * determinant.median().sign()
+        most = determinant.flatten(1).median(1).values.sign()
+        determinant = determinant * most.view(-1, 1, 1, 1, 1)
         smallest, folded = determinant.min(), (determinant <= 0).double().mean()
         return {"smallest_determinant": float(smallest), "folded_share": float(folded)}
 
@@ -285,14 +288,15 @@ class SpatialMap(NamedTuple):
 
     def _on_grid(self, space: Space) -> Tensor:
         """Return the way to the input points at the voxels of a grid, in mm, [B, 3, I, J, K]."""
-        pulled = torch.as_tensor(space.points()).mT.reshape(-1, 3, *space.shape)
-        start = pulled
+        start = pulled = torch.as_tensor(space.points()).mT.reshape(-1, 3, *space.shape)
         if self.elastic is not None:
-            pulled = pulled + self.elastic.on_grid(space)
+            _, pulled, moved = common(pulled, self.elastic.on_grid(space))
+            pulled = pulled + moved
         if self.matrix is not None:
             _, matrix, pulled = common(self.matrix, pulled)
             pulled = displace(pulled, matrix[:, :3, :3]) + matrix[:, :3, 3, None, None, None]
-        return pulled - start
+        _, pulled, start = common(pulled, start)
+        return pulled - start  # type: ignore[no-any-return]
 
     @property
     def samples(self) -> int:
@@ -342,7 +346,7 @@ class SequenceField(NamedTuple):
     def on_grid(self, space: Space) -> Tensor:
         return at_voxels(self, space)
 
-    def at(self, points: Array) -> Any:
+    def at(self, points: Array, tolerance: float = CONVERGED) -> Any:
         _, points, pulled = common(points, self.outer.pull(self.inner.pull(points)))
         return pulled - points
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -16,10 +15,12 @@ from torch.nn.functional import pad
 from ..arrays import Array, common
 from ..functional import exponentiate
 from ..functional.displacement import spline_through
-from ..geometry import BSplineField, DenseField, Field, Space, at_voxels, displace, solve
+from ..geometry import CONVERGED, BSplineField, DenseField, Field, Space, at_voxels, displace, solve
 
 #: Nodes beyond the outermost voxels of a grid on which a smooth flow is integrated, on each side.
 _MARGIN = 1
+#: Iterations that bring the flow back to the inverse of the flow, at most.
+_REFINEMENTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,12 @@ class VelocityField:
     """Displacement of the flow of a velocity over unit time, integrated on a grid.
 
     See :func:`torchio_gpu.functional.exponentiate`. The flow is interpolated linearly between the
-    voxels of the grid, and outside the displacements of its outermost voxels are repeated. Or it is
+    voxels of the grid, and outside the displacements at its ends are repeated. Or it is
     integrated on nodes of their own over the grid, and is the cubic B-spline through its values
     there: for velocities that are smooth at that scale.
 
     Args:
-        velocity: Velocity in mm, as a field.
+        velocity: Velocity in mm.
         grid: Grid of the integration.
         inverse: Use the inverse map.
         steps: Number of squarings.
@@ -41,7 +42,7 @@ class VelocityField:
         every: Distance of nodes along I, J, K in voxels of the grid, [B, 3].
     """
 
-    velocity: Field
+    velocity: BSplineField | DenseField
     grid: Space
     inverse: bool = False
     steps: int = 7
@@ -56,15 +57,28 @@ class VelocityField:
     def inverse_is_known(self) -> bool:
         return self.inverse
 
-    @cached_property
+    @property
     def flow(self) -> BSplineField | DenseField:
         """Flow of the velocity."""
-        return self._flow(1)
+        return self._kept_flow(1)
 
-    @cached_property
+    @property
     def flow_back(self) -> BSplineField | DenseField:
         """Flow of the negative velocity: the inverse of :attr:`flow`, but for interpolation."""
-        return self._flow(-1)
+        return self._kept_flow(-1)
+
+    def _kept_flow(self, sign: int) -> BSplineField | DenseField:
+        """Return a flow; it is computed once unless the velocity changes or needs a gradient."""
+        vectors = self.velocity.vectors
+        numbers = [each for each in (vectors, self.matrix) if isinstance(each, Tensor)]
+        if any(each.requires_grad for each in numbers):
+            return self._flow(sign)
+        key = sign, *(each._version for each in numbers)
+        flows = self.__dict__.setdefault("_flows", {})
+        if key not in flows:
+            flows[key] = self._flow(sign)
+        found: BSplineField | DenseField = flows[key]
+        return found
 
     def _flow(self, sign: int) -> BSplineField | DenseField:
         field: BSplineField | DenseField
@@ -80,34 +94,37 @@ class VelocityField:
         groups: dict[tuple[float, ...], list[int]] = {}
         for sample, key in enumerate(every.tolist()):
             groups.setdefault(tuple(key), []).append(sample)
-        found: list[Any] = [None] * len(every)
+        parts: list[Any] = [None] * len(every)
         for key, samples in groups.items():
             nodes = _nodes(Space(self.grid.shape, self.grid.affine[samples]), key)
             velocity = self.velocity if len(groups) == 1 else self.velocity.select(samples)
-            moved = _integrated(velocity, nodes, sign, self.steps)
-            spline = spline_through(moved, nodes.affine)
-            for sample, points, lattice in zip(samples, *spline[:2], strict=True):
-                found[sample] = points, lattice
-        lattices = np.stack([lattice for _, lattice in found])
-        counts = [max(sizes) for sizes in zip(*(p.shape[1:] for p, _ in found), strict=True)]
+            spline = spline_through(_integrated(velocity, nodes, sign, self.steps), nodes.affine)
+            for n, sample in enumerate(samples):
+                parts[sample] = spline.select([n])
+        lattice, ends = (
+            np.concatenate([getattr(p, n) for p in parts]) for n in ("lattice", "ends")
+        )
+        i, j, k = np.max([p.control_points.shape[2:] for p in parts], 0).tolist()
+        points = [p.control_points for p in parts]
         points = [  # control points beyond the end of a smaller lattice have no effect
-            pad(p, [n for a in (3, 2, 1) for n in (0, counts[a - 1] - p.shape[a])])
-            for p, _ in found
+            pad(p, (0, k - p.shape[4], 0, j - p.shape[3], 0, i - p.shape[2])) for p in points
         ]
-        return BSplineField(torch.stack(points), lattices)
+        return BSplineField(torch.cat(points), lattice, ends=ends)
 
-    def at(self, points: Array) -> Any:
+    def at(self, points: Array, tolerance: float = CONVERGED) -> Any:
+        flow = self.flow
         if not self.inverse:
-            return self.flow.at(points)
-        points = torch.as_tensor(points)
+            return flow.at(points)
+        back = self.flow_back
+        _, points, _ = common(points, back.vectors)
 
         def error(x: Any) -> Any:
             """Return the displacement of x by the flow back and forth, of interpolation alone."""
-            y = x + self.flow_back.at(x)
-            return y + self.flow.at(y) - x
+            y = x + back.at(x)
+            return y + flow.at(y) - x
 
-        x = solve(error, points)
-        return x + self.flow_back.at(x) - points
+        x = solve(error, points, tolerance, _REFINEMENTS)
+        return x + back.at(x) - points
 
     def on_grid(self, space: Space) -> Tensor:
         return at_voxels(self, space) if self.inverse else self.flow.on_grid(space)

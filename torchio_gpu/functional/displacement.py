@@ -109,7 +109,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
 
 def spline_through(displacement: Tensor, affine: np.ndarray) -> BSplineField:
-    """Return the cubic B-spline through displacements at the voxels of a grid.
+    """Return the cubic B-spline through displacements at the voxels of a grid; it ends there.
 
     Args:
         displacement: In mm, [B, 3, I, J, K].
@@ -123,7 +123,8 @@ def spline_through(displacement: Tensor, affine: np.ndarray) -> BSplineField:
         # mirrored in the outermost voxels, as the coefficients are
         points = pad(points, sides, mode="reflect" if n > 1 else "replicate")
         to_lattice[:, axis, 3] += margin
-    return BSplineField(points, to_lattice)
+    ends = np.array(points.shape[2:])[None].repeat(len(points), 0) - 2.0
+    return BSplineField(points, to_lattice, ends=ends)
 
 
 def _check_vectors(vectors: Tensor, name: str) -> Tensor:

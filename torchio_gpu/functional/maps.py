@@ -127,7 +127,7 @@ def voxel_map(
         return VoxelMap(matrix, None, None, size)
     if hasattr(field, "flow") and not field.inverse_is_known:  # of a velocity
         field = field.flow
-    if isinstance(field, BSplineField):
+    if isinstance(field, BSplineField) and field.covers(grid, size):
         points = displace(field.control_points, linear)
         return VoxelMap(matrix, points, product(field.lattice, grid), size, field.inverse)
     if on_host(grid):

@@ -129,6 +129,8 @@ def warp(
     torch.Size([2, 1, 4, 8, 8])
     """
     check_volume(x)
+    if hasattr(matrix, "to_voxels"):
+        raise TypeError("matrix must be the map between voxels that to_voxels() of a map returns")
     if isinstance(matrix, VoxelMap):
         if control_points is not None or lattice is not None or size is not None or inverse:
             raise ValueError("matrix must be a matrix beside other arguments of the map, got a map")

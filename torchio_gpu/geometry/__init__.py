@@ -11,7 +11,7 @@ from .bspline import (
     spline_weights,
     voxel_lattice,
 )
-from .fields import BSplineField, DenseField, Field, at_voxels, solve
+from .fields import CONVERGED, BSplineField, DenseField, Field, at_voxels, solve
 from .grids import one_shape, reoriented, resized, respaced, windowed
 from .matrices import affine_from, apply_affine, invert, product, pull_back
 from .motion import affine_motion, motion_in, reflection, rotation, slice_axis, within_slice
@@ -32,6 +32,7 @@ from .space import (
 
 __all__ = [
     "CODES",
+    "CONVERGED",
     "DOMAIN_MARGIN",
     "SPACE_TOLERANCE",
     "SPLINE_ORDER",

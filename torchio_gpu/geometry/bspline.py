@@ -50,7 +50,8 @@ def control_spacing(space: Space, counts: Triple) -> np.ndarray:
 def displace(control_points: Array, linear: Array) -> Any:
     """Express displacement vectors [B, 3, N0, N1, N2] in other axes, by ``linear`` [B, 3, 3]."""
     _, points, linear = common(control_points, linear)
-    return (linear @ points.reshape(*points.shape[:2], -1)).reshape(points.shape)
+    moved = linear @ points.reshape(*points.shape[:2], -1)
+    return moved.reshape(-1, *points.shape[1:])  # either may be of one sample
 
 
 def cubic_bspline(distance: Any) -> Any:
@@ -78,7 +79,8 @@ def spline_at(values: Array, at: Array) -> Any:
         [B, N, D]; 0 more than two control points outside.
     """
     xp, values, at = common(values, at)
-    counts = values.shape[2:]
+    batch, counts = max(len(values), len(at)), values.shape[2:]
+    values, at = (xp.broadcast_to(x, (batch, *x.shape[1:])) for x in (values, at))
     where = at.detach() if isinstance(at, Tensor) else at
     taps = xp.floor(xp.nan_to_num(where))[..., None] + _like(np.arange(-1, 3), at)  # [B, N, 3, 4]
     limits = _like(np.array(counts)[:, None] - 1, at)

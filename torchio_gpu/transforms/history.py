@@ -122,6 +122,7 @@ class Recorded(Transform):
             "untouched": list(self.untouched),
             "spaces": [[list(s.shape), s.affine.tolist()] for s in self.spaces],
             "fuse": self.fuse,
+            "follows": {name: list(images) for name, images in self.follows.items()},
         }
 
     def __repr__(self) -> str:
@@ -168,9 +169,8 @@ def from_dict(
         raise ValueError(
             f"record of {checked.transform!r} does not fit it: {type(error).__name__}: {error}"
         ) from error
-    return Recorded(
-        transform, values, checked.names, checked.untouched, checked.spaces, checked.fuse
-    )
+    kept = checked.names, checked.untouched, checked.spaces, checked.fuse, checked.follows
+    return Recorded(transform, values, *kept)
 
 
 def compose_history(

@@ -28,6 +28,7 @@ class CheckedRecord(NamedTuple):
     untouched: tuple[str, ...]
     spaces: tuple[Space, ...]
     fuse: bool
+    follows: dict[str, tuple[str | None, ...]]
 
 
 def check(record: Any) -> CheckedRecord:
@@ -57,7 +58,9 @@ def check(record: Any) -> CheckedRecord:
         raise ValueError(f"fuse of a record must be True or False, got {brief(fuse)}")
     return CheckedRecord(
         *(record["transform"], arguments, params, record["params_type"]),
-        *(names, untouched, spaces, fuse),
+        *(names, untouched, spaces),
+        fuse,
+        _check_follows(record.get("follows", {})),
     )
 
 
@@ -164,6 +167,17 @@ def _check_names(value: Any, name: str) -> tuple[str, ...]:
     if not all(isinstance(each, str) for each in names):
         raise ValueError(f"{name} of a record must be names of images, got {brief(value)}")
     return tuple(names)
+
+
+def _check_follows(value: Any) -> dict[str, tuple[str | None, ...]]:
+    try:
+        follows = {name: tuple(images) for name, images in value.items()}
+        names = [*follows, *(image for images in follows.values() for image in images)]
+    except (AttributeError, TypeError):
+        names = [0]
+    if not all(name is None or isinstance(name, str) for name in names):
+        raise ValueError(f"follows of a record must be lists of names by name, got {brief(value)}")
+    return follows
 
 
 def _check_list(value: Any, name: str) -> list[Any]:

@@ -38,10 +38,12 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
     field = move.elastic
     if field is None:
         return parts
-    field = _without_velocity(field)
     if not _has_transform(field, space):
         if space is None:
-            raise ValueError("grid must be given for a map with an inverse of a bending map")
+            raise ValueError(
+                "grid must be given for a map with an inverse of a bending map, or with a flow, "
+                "which goes on outside its grid: SimpleITK has no transform for these"
+            )
         # as a whole, so that it is exact at the voxels of the grid
         field = type(move)(elastic=field).as_dense(space).elastic
     if hasattr(field, "outer"):
@@ -51,20 +53,14 @@ def _parts(move: Any, space: Space | None) -> list[Any]:
     return [*parts, _dense(field)]
 
 
-def _without_velocity(field: Any) -> Any:
-    """Return the flow of a velocity; other fields, and inverses, as they are."""
-    return field.flow if hasattr(field, "flow") and not field.inverse else field
-
-
 def _has_transform(field: Any, space: Space | None) -> bool:
     """Return True if SimpleITK has a transform for a field, or for each map of a sequence."""
     if hasattr(field, "outer"):
         fields = (field.outer.elastic, field.inner.elastic)
         return all(each is None or _has_transform(each, space) for each in fields)
-    field = _without_velocity(field)
-    if isinstance(field, DenseField) and field.extends and space is not None:
-        return False  # SimpleITK's fields end at their grid
-    return isinstance(field, (BSplineField, DenseField)) and not field.inverse
+    if isinstance(field, DenseField):  # SimpleITK's fields end at their grid
+        return not field.inverse and not field.extends
+    return isinstance(field, BSplineField) and not field.inverse and field.ends is None
 
 
 def _bspline(field: BSplineField) -> Any:

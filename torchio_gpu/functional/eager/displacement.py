@@ -81,10 +81,10 @@ def _shared(matrix: Array) -> np.ndarray | None:
 def exponentiate(velocity: Tensor, steps: int) -> Tensor:
     """Integrate velocities, [B, 3, I, J, K] in voxels, by scaling and squaring."""
     identity = np.eye(4)[None].repeat(len(velocity), 0)
-    u = velocity / 2**steps
+    u = velocity.to(torch.promote_types(velocity.dtype, torch.float32)) / 2**steps
     for _ in range(steps):  # no field of view: outermost voxels are repeated outside
         u = u + sample_displaced([Source(u, "linear", ())], identity, u)[0]
-    return u
+    return u.to(velocity.dtype)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ class ContextImages(Mapping[str, ImagesBatch]):
         """Return the kind of an image: 'intensity' or 'label'."""
         return self._images[name].kind
 
-    def device(self, name: str) -> torch.device:
-        """Return the device of an image; the host if it is not known."""
-        return self._images[name].device if name in self._images else torch.device("cpu")
+    def device(self, name: str) -> torch.device | None:
+        """Return the device of an image; None if it is not known."""
+        return self._images[name].device if name in self._images else None
 
     def metadata(self, name: str, key: str) -> list[Any]:
         """Return the value of a metadata key of an image for each sample; None if it has none."""
@@ -88,8 +88,8 @@ class Context(NamedTuple):
         return self.spaces[0]
 
     @property
-    def device(self) -> torch.device:
-        """Device of the first image."""
+    def device(self) -> torch.device | None:
+        """Device of the first image; None if only its space is known."""
         return self.images.device(self.names[0])
 
     @property

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ...arrays import common
+from ...arrays import common, send
 from ...data import SpatialMap, SubjectsBatch, VelocityField
 from ...data.point_set import PointSet
 from ...geometry import BSplineField, DenseField, Space, displace, invert
@@ -101,7 +101,8 @@ class PendingPoints:
     def _push(self, name: str, move: SpatialMap) -> None:
         world, folded = move.push(self._world[name])
         self._world[name] = world
-        self._folded[name] = self._folded[name] | torch.as_tensor(folded, device=world.device)
+        known = send(self._folded[name], world.device)
+        self._folded[name] = known | send(torch.as_tensor(folded), world.device)
 
     def finish(self, batch: SubjectsBatch) -> None:
         """Store the moved points in the metadata of the result."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array, as_array, host, on_host, send
 from ...data import Image, SpatialMap, VelocityField
 from ...geometry import BSplineField, DenseField, Space, check_affine, displace, invert, spacing
 from ...shapes import AffineLike
@@ -42,9 +42,11 @@ class FieldParams(Params):
             return BSplineField(self.vectors, invert(self.affine))
         return DenseField(torch.as_tensor(self.vectors), self.affine)
 
-    def to(self, device: torch.device) -> FieldParams:
-        """Return parameters whose vectors are on a device."""
-        vectors = torch.as_tensor(self.vectors).to(device, non_blocking=True)
+    def to(self, device: torch.device | None) -> FieldParams:
+        """Return parameters whose vectors are on a device, or where they are."""
+        if device is None:
+            return self
+        vectors = send(torch.as_tensor(self.vectors), device)
         return FieldParams(vectors, self.affine, self.spline, self.inverse)
 
     def check(self) -> None:
@@ -109,7 +111,8 @@ class _Given:
         if isinstance(values, Tensor) and not values.is_floating_point():
             raise ValueError(f"{name} must be of a floating dtype, got {values.dtype}")
         if on_host(values) and not np.isfinite(host(values)).all():
-            raise ValueError(f"{name} must be finite")
+            where = np.argwhere(~np.isfinite(host(values)))[0].tolist()
+            raise ValueError(f"{name} must be finite, got {host(values)[tuple(where)]} at {where}")
         if unit not in UNITS:
             raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
         self._values = values if values.ndim == 5 else values[None]
@@ -127,6 +130,11 @@ class _Given:
             raise ValueError(
                 f"{self._name} must have the grid of the first image, {space.shape}, or be given "
                 f"with its affine, got {shape} without one"
+            )
+        if len(values) not in (1, context.batch):
+            raise ValueError(
+                f"{self._name} must be of 1 or {context.batch} samples, as the images, got "
+                f"{len(values)}"
             )
         if self._unit == "voxels":
             values = displace(values, affine[:, :3, :3])
