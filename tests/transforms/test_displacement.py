@@ -12,6 +12,7 @@ import torch.nn.functional as TF
 import torchio_gpu as tio
 from tests.volumes import oblique_affine
 from torchio_gpu import functional as F
+from torchio_gpu.data import VelocityField
 
 SHAPE = (18, 16, 14)
 LPS = np.diag((-1.0, -1, 1))
@@ -182,6 +183,23 @@ def test_diffeomorphisms_never_fold(smoothness, amplitude):
     assert smallest.min() < 0.5  # far from the identity
 
 
+def test_diffeomorphisms_can_be_inverted_outside_the_image():
+    for seed in range(3):
+        batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.rand(1, 1, 20, 20, 20))})
+        batch.streams = tio.random.Streams(np.array([seed]))
+        transform = tio.RandomDiffeomorphism(amplitude=(8, 8), smoothness=8)
+        (move,) = transform(batch).applied_map("t1")
+        wide = np.eye(4)[None].copy()
+        wide[:, :3, 3] = -8
+        report = move.fold_report(tio.geometry.Space((36, 36, 36), wide))
+        assert report["smallest_determinant"] > 0.01
+        points = np.random.default_rng(seed).uniform(-6, 26, (300, 3))
+        found, folded = move.push(points)
+        assert not folded.any()
+        np.testing.assert_allclose(move.pull(found), points, atol=1e-7)
+        assert abs(np.asarray(found) - points).max() > 3
+
+
 def test_displacements_that_may_fold_are_warned_of():
     with pytest.warns(RuntimeWarning, match=r"below 2 mm.*RandomDiffeomorphism never folds"):
         tio.RandomDisplacement(amplitude=3, smoothness=8)
@@ -285,6 +303,25 @@ def test_gradients_reach_an_affine_after_a_displacement():
         return tio.Compose(steps)(x)
 
     assert torch.autograd.gradcheck(warped, shift)
+
+
+def test_gradients_of_inverse_flows():
+    space = tio.ImagesBatch(torch.zeros(1, 1, 6, 7, 5)).space
+    velocity = smooth(3, (6, 7, 5), largest=1.5)[None].requires_grad_()
+    coefficients = smooth(3, (5, 5, 5), largest=1.5)[None].requires_grad_()
+    points = (torch.rand(1, 4, 3, dtype=torch.float64) * 3 + 1).requires_grad_()
+    lattice = np.diag((0.5, 0.5, 0.5, 1.0))[None]
+
+    def dense(velocity, points):
+        field = tio.geometry.DenseField(velocity, space.affine)
+        return VelocityField(field, space, inverse=True).at(points)
+
+    def spline(coefficients, points):
+        field = tio.geometry.BSplineField(coefficients, lattice)
+        return VelocityField(field, space, inverse=True, every=np.full((1, 3), 0.5)).at(points)
+
+    assert torch.autograd.gradcheck(dense, (velocity, points))
+    assert torch.autograd.gradcheck(spline, (coefficients, points), atol=1e-4)
 
 
 def test_maps_are_taken_by_warp():

@@ -39,7 +39,8 @@ class SpatialMap(NamedTuple):
 
     Args:
         matrix: [B, 4, 4]; identity by default.
-        elastic: Field d, in mm; none by default.
+        elastic: Field d, in mm: a :class:`torchio_gpu.geometry.BSplineField` or ``DenseField``, or
+            a :class:`torchio_gpu.data.VelocityField`; none by default.
         space: Grid of the output; that of the input by default.
         inverse_matrix: Inverse of the matrix, if it is known; computed when needed otherwise.
 

@@ -11,7 +11,7 @@ from .bspline import (
     spline_weights,
     voxel_lattice,
 )
-from .fields import CONVERGED, BSplineField, DenseField, Field, at_voxels, solve
+from .fields import CONVERGED, BSplineField, DenseField, Field, at_voxels
 from .grids import one_shape, reoriented, resized, respaced, windowed
 from .matrices import affine_from, apply_affine, invert, product, pull_back
 from .motion import affine_motion, motion_in, reflection, rotation, slice_axis, within_slice
@@ -68,7 +68,6 @@ __all__ = [
     "respaced",
     "rotation",
     "slice_axis",
-    "solve",
     "spacing",
     "spline_weights",
     "voxel_lattice",

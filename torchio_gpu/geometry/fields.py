@@ -253,12 +253,7 @@ def _inverse_at(field: Any, points: Array, tolerance: float = CONVERGED) -> Any:
     return found - points
 
 
-def solve(
-    displacement: Callable[[Array], Any],
-    points: Array,
-    tolerance: float = CONVERGED,
-    iterations: int = _ITERATIONS,
-) -> Any:
+def solve(displacement: Callable[[Array], Any], points: Array, tolerance: float = CONVERGED) -> Any:
     """Return the points q with ``q + d(q) = points``, [B, N, 3], by fixed-point iteration.
 
     Where the map folds, the iteration may not converge: the last iterate is returned.
@@ -267,11 +262,10 @@ def solve(
         displacement: Function from points [B, N, 3] to displacements d.
         points: [B, N, 3].
         tolerance: Step, in mm, below which the iteration ends.
-        iterations: Number of iterations, at most.
     """
     _, points, moved = common(points, displacement(points))
     found = points - moved
-    for _ in range(iterations - 1):
+    for _ in range(_ITERATIONS - 1):
         new = points - displacement(found)
         # elsewhere a test would wait for the device
         done = on_host(new) and not (abs(host(new) - host(found)) > tolerance).any()
