@@ -1,6 +1,7 @@
-"""What tests of kernels share: maps that treat every axis and sample differently, and what a kernel
-is held against: the reference in float64, with the error of plain torch in the same dtype as a
-yardstick.
+"""Maps that treat every axis and sample differently, and comparison of kernels with a reference.
+
+The reference is plain torch in float64; the error of plain torch in the dtype of the kernel is the
+measure of the kernel's own.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def points(counts=(6, 5, 4), batch=2, seed=1, scale=0.4) -> Tensor:
 
 
 def places(source, matrix: Tensor, control_points=None, size=None, lattice=None) -> Tensor:
-    """Where voxels are read, in voxels, [B, I, J, K, 3] float64."""
+    """Return the coordinates that a map reads at, in voxels, [B, I, J, K, 3] float64."""
     size = tuple(source) if size is None else size
     if control_points is not None:
         control_points = control_points.numpy()
@@ -72,9 +73,7 @@ def places(source, matrix: Tensor, control_points=None, size=None, lattice=None)
 
 
 def near_change(at: Tensor, mode: str, width: float = 1e-4) -> Tensor:
-    """Whether places lie so near to where another voxel is read that rounding may decide, [B, 1, I,
-    J, K].
-    """
+    """Return True where rounding may decide which voxels are read, [B, 1, I, J, K]."""
     share = at - at.floor() if mode == "linear" else (at + 0.5) - (at + 0.5).floor()
     return ((share < width) | (share > 1 - width)).any(-1)[:, None]
 
@@ -152,7 +151,7 @@ def hold(f: Call, *tensors: Tensor, device, slack: float, reason: str, gradients
 
 
 def agree(f: Call, *tensors: Tensor, device) -> Tensor:
-    """What reference and kernel both give, bit for bit."""
+    """Return the result of the kernel; it must be that of the reference, bit for bit."""
     expected = run(f, *tensors, name="reference")[0]
     out = run(f, *tensors, name="triton", device=device)[0]
     assert out.dtype == expected.dtype
@@ -169,6 +168,6 @@ def warp(x, rows, control_points=None, **options):
 
 
 def leaf(t: torch.Tensor) -> torch.Tensor:
-    """What wants a gradient; of matrices, the rows that have one."""
+    """Return a copy that requires a gradient; of matrices, the rows that have one."""
     t = t[:, :3] if t.shape[1:] == (4, 4) else t
     return t.detach().clone().requires_grad_()

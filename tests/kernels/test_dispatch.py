@@ -120,7 +120,7 @@ def test_auto_takes_kernels_on_gpus_where_they_can():
 
 @pytest.fixture
 def _fresh(monkeypatch):
-    """What keeps kernels from running is found out anew, before and after."""
+    """Clear what is known of the reasons against kernels, before and after."""
     for known in (backend_room._why_no_triton, backend_room._warn_once):
         known.cache_clear()
     monkeypatch.setattr(backend_room, "AUTOMATIC", ("cpu" if INTERPRETED else "cuda",))

@@ -1,4 +1,4 @@
-"""How tensors lie in memory: any strides, none along an axis, and offsets that take 64 bits."""
+"""Layouts of tensors in memory: any strides, none along an axis, and offsets that take 64 bits."""
 
 from __future__ import annotations
 

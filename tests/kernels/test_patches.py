@@ -108,7 +108,7 @@ class TestScatter:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("dtype", FLOATS)
     def test_value_and_gradient(self, mode, dtype, device):
-        """Of patches that lie about, and whose weights are summed up in a volume."""
+        """Patches overlap, and their weights are summed up in a volume."""
         x = volume((len(FIRST), 2, *SIZE), dtype).requires_grad_()
 
         def f(x):
@@ -182,7 +182,7 @@ class TestScatter:
     @pytest.mark.parametrize("mode", ["crop", "hann"])
     @pytest.mark.parametrize("alike", [False, True])
     def test_gradients_of_some_batches(self, mode, alike, device):
-        """What has no gradient is there already; batches may differ in strides."""
+        """Batches without a gradient are there already; batches may differ in strides."""
         x = volume((4, 2, *SIZE)).requires_grad_()
         before = volume((2, 2, *SIZE), seed=1)
 
@@ -227,7 +227,7 @@ class TestScatter:
                 torch.testing.assert_close(gg, out, rtol=0, atol=1e-6)  # rounding of sums
 
     def test_what_no_patch_holds_stays(self, device):
-        """Of a volume that holds other things; tiles that no patch touches are not even read."""
+        """Tiles of the volume that no patch touches are not even read."""
         onto = volume((1, 1, 9, 9, 40)).to(device)
         where = places(np.array([(2, 1, 30)]), SIZE, (9, 9, 40))
         x = volume((1, 1, *SIZE), seed=1).to(device)

@@ -53,7 +53,7 @@ def clamp(x, low, high):
 
 
 def everything(x, c, g, mean, std, low, high):
-    """All operations, two of a kind, in an order in which each meets what others have done."""
+    """Apply two of each operation, in an order in which each meets results of others."""
     return F.pointwise(
         x,
         [

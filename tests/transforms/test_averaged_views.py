@@ -69,7 +69,7 @@ def test_averages_of_a_model_that_is_right_are_the_originals(name, grid):
 
 
 def test_views_of_a_batch():
-    """All views at once: a batch of copies, of which each has a history of its own."""
+    """A batch of copies holds the views, and each has a history of its own."""
     before = scan(AFFINES["oblique"])
     views = VIEWS["affine, elastic, flip"]()(batch_of([before] * 4, [1, 2, 3, 4]))
     places = [view.tips.data for view in views.unbatch()]

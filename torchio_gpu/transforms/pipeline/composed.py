@@ -116,7 +116,7 @@ class ComposedMaps:
 
     @cached_property
     def voxel_map(self) -> VoxelMap:
-        """All maps as one, from output voxels to source voxels."""
+        """Composition of the maps, from output voxels to source voxels."""
         grid = product(self.output_to_elastic, self.space.affine)
         to_grid, before = self.space.to_voxel, self.elastic_to_output
         to_grid = to_grid if before is None else product(to_grid, before)
