@@ -44,6 +44,14 @@ def test_no_displacement_copies():
     assert not torch.equal(out[1], x[1])
 
 
+def test_a_single_displaced_voxel_is_seen():
+    x, u = torch.rand(1, 1, 6, 6, 6), torch.zeros(1, 3, 6, 6, 6)
+    u[0, 0, 1, 1, 1] = 1
+    out = F.displacement_warp(x, u)
+    assert out[0, 0, 1, 1, 1] == pytest.approx(x[0, 0, 2, 1, 1].item(), abs=1e-5)
+    assert (out != x).sum() >= 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.complex64])
 def test_dtypes_are_those_of_other_warps(dtype):
     x = (10 * torch.rand(1, 1, 5, 6, 4)).to(dtype)

@@ -18,8 +18,8 @@ SHAPE = (18, 16, 14)
 LPS = np.diag((-1.0, -1, 1))
 AFFINE = oblique_affine((1, 1.2, 0.9))
 RANDOM = {
-    "displacement": lambda **k: tio.RandomDisplacement(amplitude=(1, 1), smoothness=5, **k),
-    "diffeomorphism": lambda **k: tio.RandomDiffeomorphism(amplitude=(3, 3), smoothness=5, **k),
+    "displacement": lambda **k: tio.RandomDisplacement(amplitude=(0.8, 1.2), smoothness=5, **k),
+    "diffeomorphism": lambda **k: tio.RandomDiffeomorphism(amplitude=(2, 3), smoothness=5, **k),
 }
 
 each_random = pytest.mark.parametrize("transform", RANDOM.values(), ids=RANDOM)
@@ -322,6 +322,38 @@ def test_gradients_of_inverse_flows():
 
     assert torch.autograd.gradcheck(dense, (velocity, points), fast_mode=True)
     assert torch.autograd.gradcheck(spline, (coefficients, points), atol=1e-4, fast_mode=True)
+
+
+def test_given_displacements_stay_within_single_slices():
+    x, u = smooth(1, (9, 8, 1)), torch.zeros(3, 9, 8, 1)
+    u[2] = 5  # across
+    torch.testing.assert_close(tio.Displacement(u)(x), x)
+
+
+def test_smooth_flows_are_those_of_the_voxels():
+    """On nodes of their own, and on the voxels of the grid."""
+    batch = batch_of(AFFINE)
+    space, transform = batch.t1.space, tio.RandomDiffeomorphism(amplitude=(1, 1), smoothness=8)
+    move = transform(batch).applied_map("t1")[0].elastic
+    assert (move.every > 1.5).all()
+    expected = VelocityField(move.velocity, space).on_grid(space)
+    inner = (..., *(slice(4, -4),) * 3)
+    error = (move.on_grid(space) - expected)[inner].abs().max()
+    assert error < 0.05 * expected[inner].abs().max()
+
+
+def test_flows_of_wider_images_go_on():
+    s = subject(np.eye(4))
+    wide = np.eye(4)
+    wide[:3, 3] = -9
+    other = tio.ScalarImage(smooth(1, (36, 34, 32)), affine=wide)
+    transform = tio.RandomDiffeomorphism(amplitude=(3, 3), smoothness=8, default_pad_value=0)
+    out = transform(tio.Subject(t1=s.t1, other=other))
+    expected = resampled(other, out.applied_map("other").as_sitk(other))
+    found = out.other.numpy()[0]
+    inside = (expected != 0) & (found != 0)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
+    assert inside.mean() > 0.7
 
 
 def test_maps_are_taken_by_warp():
