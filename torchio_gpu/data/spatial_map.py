@@ -279,11 +279,12 @@ class SpatialMap(NamedTuple):
         SimpleITK maps output to input points as well, in mm along LPS+.
 
         Args:
-            grid: Image, or space, on which inverses of bending maps are sampled, since SimpleITK
-                has none; its voxels are output points.
+            grid: Image, or space, on which inverses of bending maps and flows of velocities are
+                sampled, since SimpleITK has none; its voxels are output points.
 
         Raises:
-            ValueError: The map is of several samples, or holds an inverse and no grid is given.
+            ValueError: The map is of several samples, or holds an inverse of a bending map or a
+                flow, and no grid is given.
         """
         return io.to_sitk_transform(self, None if grid is None else _space(grid))
 
