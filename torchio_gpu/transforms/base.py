@@ -24,10 +24,11 @@ from .pipeline.executor import run
 from .pipeline.maps import SpatialTraits
 from .pipeline.plan import Plan
 from .pipeline.points import warn_of_points
-from .pipeline.steps import Branches, Step, Steps
+from .pipeline.steps import SUBJECT, Branches, Step, Steps
+from .subject_hooks import SubjectHooks
 
 
-class Transform(nn.Module, ABC):
+class Transform(SubjectHooks, nn.Module, ABC):
     """Base of all transforms.
 
     Called with a Subject, Image, SubjectsBatch, ImagesBatch, tensor (C, I, J, K) or
@@ -37,8 +38,10 @@ class Transform(nn.Module, ABC):
 
     A class of your own derives from a kind: :class:`SpatialTransform`, :class:`PointwiseTransform`,
     :class:`VolumeTransform` or :class:`LabelTransform`, and from :class:`RandomTransform` if it
-    draws. It must not define a method of the engine, nor name an argument of its constructor like a
-    hook or a method: defining such a class raises a TypeError.
+    draws; it defines the hooks of the kind, which see all samples at once. Or it derives from any
+    class here and defines :meth:`apply_transform`, which sees one subject, as in TorchIO 1. It must
+    not define a method of the engine, nor name an argument of its constructor like a hook or a
+    method: defining such a class raises a TypeError.
 
     Args:
         p: Probability that a sample is transformed.
@@ -54,10 +57,10 @@ class Transform(nn.Module, ABC):
     """
 
     #: Execution: 'spatial' steps move content, 'pointwise' ones change each voxel by itself,
-    #: 'volume' ones need the whole volume at once.
+    #: 'volume' ones need the whole volume at once, 'subject' ones take one subject at a time.
     role: ClassVar[str]
     #: Spatial behaviour; None for a transform that moves no content.
-    traits: SpatialTraits | None = None
+    traits: SpatialTraits | None = SpatialTraits()
     #: True if given voxels are never written to: a dataset need not copy them.
     keeps_input: ClassVar[bool] = True
     #: Number by which a graph of a compiler refers to the transform; of the class, to the class.
@@ -70,6 +73,9 @@ class Transform(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         own = naming.is_own(cls)
         naming.check_names(cls, own)
+        if "apply_transform" in cls.__dict__:
+            cls.role = SUBJECT
+            cls.draw = _draw_nothing  # type: ignore[assignment,method-assign]
         cls._number = compiled.register(cls)
         if not own and "keeps_input" not in cls.__dict__:
             cls.keeps_input = False  # a class of the user may write to its input
@@ -93,7 +99,8 @@ class Transform(nn.Module, ABC):
         cls.__init__ = construct_and_freeze  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_frozen" in self.__dict__ and name in naming.frozen_arguments(type(self)):
+        cls: Any = type(self)
+        if "_frozen" in self.__dict__ and name in naming.frozen_arguments(cls):
             raise AttributeError(
                 f"{name} of {self.name} cannot be changed, since ranges and plans depend on it: "
                 f"create another transform, {self.name}({name}=...)"
@@ -112,6 +119,11 @@ class Transform(nn.Module, ABC):
         keep: Mapping[str, str] | None = None,
         label_keys: Sequence[str] | None = None,
     ) -> None:
+        if not hasattr(type(self), "role"):
+            raise TypeError(
+                f"{type(self).__name__} must derive from a kind of transform, such as "
+                "SpatialTransform, or define apply_transform"
+            )
         super().__init__()
         self.p, self.copy = p, copy
         self.keep: dict[str, str] | None = keep  # type: ignore[assignment]
@@ -176,15 +188,6 @@ class Transform(nn.Module, ABC):
             if (self.include is None or name in self.include)
             and (self.exclude is None or name not in self.exclude)
         )
-
-    def invert(self, params: Any) -> Params:
-        """Return parameters with which the transform undoes what it did with ``params``."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be undone")
-
-    @property
-    def is_invertible(self) -> bool:
-        """True if the transform can be undone."""
-        return type(self).invert is not Transform.invert
 
     # Methods
 
@@ -292,6 +295,11 @@ class Transform(nn.Module, ABC):
         """Return the properties of its kind that a plan depends on."""
         return self.role, self.traits
 
+    def _common(self) -> dict[str, Any]:
+        """Return the common arguments for a transform that undoes this one."""
+        names = ("copy", "include", "exclude", "label_keys")
+        return {name: getattr(self, name) for name in names}
+
     def _image_keys(self) -> tuple[str, ...] | None:
         """Return the keys of a dict to treat as images; None for all that hold images."""
         return self.include
@@ -337,6 +345,10 @@ class _Changes:
 
 
 _changes = _Changes()
+
+
+def _draw_nothing(transform: Transform, context: Context, u: np.ndarray) -> Params:
+    return Params()
 
 
 def _check_probability(p: Any) -> float:

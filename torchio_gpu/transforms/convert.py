@@ -31,7 +31,7 @@ Restore = Callable[[SubjectsBatch], Any]
 #: type of the input.
 RestoreImage = Callable[[ImagesBatch, Sequence[str]], Any]
 #: Name of the image if the input has no names.
-NAME = "image"
+NAME = "default_image_name"
 
 
 def to_batch(

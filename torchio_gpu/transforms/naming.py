@@ -20,7 +20,16 @@ COMMON = ("p", "copy", "include", "exclude", "keep", "label_keys", "keys", "pars
 HOOKS = frozenset(
     (
         *("role", "traits", "keeps_input", "draws", "draw", "shares", "kinds", "select", "invert"),
-        *("is_invertible", "maps", "interpolation", "operation", "voxels", "affine_of"),
+        *(
+            "is_invertible",
+            "inverse",
+            "apply_transform",
+            "maps",
+            "interpolation",
+            "operation",
+            "voxels",
+            "affine_of",
+        ),
         *("computes", "commutes", "creates", "new_labels"),
     )
 )
@@ -79,8 +88,9 @@ def check_names(cls: type, own: bool) -> None:
 def frozen_arguments(cls: type) -> frozenset[str]:
     """Return the constructor arguments of this library that are frozen after construction."""
     own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
+    changeable: frozenset[str] = getattr(cls, "changeable", frozenset())
     named = (inspect.signature(each).parameters for each in own if each is not None)
-    return frozenset(name for names in named for name in names) - frozenset(COMMON)
+    return frozenset(name for names in named for name in names) - frozenset(COMMON) - changeable
 
 
 def own_copy(value: Any) -> Any:
@@ -113,6 +123,8 @@ def arguments(transform: Any, base: type) -> dict[str, Any]:
                 continue
             if name == "self" or name in found:
                 continue
+            if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
+                continue  # a class of the user may keep an argument under another name
             value = getattr(transform, name)
             default = parameter.default
             same = value is default or (

@@ -82,6 +82,9 @@ class Crop(_CropsAndPads):
             )
         return _cropped_or_padded(space, self._bounds[:, 0], shape)
 
+    def inverse(self) -> Pad:
+        return Pad(self.cropping, **self._common())
+
 
 class Pad(_CropsAndPads):
     """Add voxels to the ends of each axis.
@@ -118,6 +121,9 @@ class Pad(_CropsAndPads):
         return check_size(
             _cropped_or_padded(space, -self._bounds[:, 0], shape), "padding", self.padding
         )
+
+    def inverse(self) -> Crop:
+        return Crop(self.padding, **self._common())
 
 
 def _cropped_or_padded(space: Space, first: np.ndarray, shape: Any) -> Space:
