@@ -318,7 +318,7 @@ class TestSubjects:
             patches = unbatched(tio.SubjectsLoader(queue, batch_size=3, num_workers=number))
             assert all(len(patch.history) == 1 for patch in patches)
             assert all(s.history == [] and s.streams is None for s in subjects)
-            assert all(s.keys() == ["t1", *s.metadata] for s in subjects)
+            assert all(list(s.keys()) == ["t1", *s.metadata] for s in subjects)
             if before:
                 assert all(map(torch.equal, before, [s.t1.data for s in subjects]))
             else:

@@ -3,30 +3,16 @@
 from .batch import SubjectsBatch
 from .boxes import BoundingBoxes
 from .dataset import SubjectsDataset
-from .image import (
-    AFFINE,
-    DATA,
-    INTENSITY,
-    LABEL,
-    LOCATION,
-    TYPE,
-    Image,
-    LabelMap,
-    ScalarImage,
-)
+from .image import Image, LabelMap, ScalarImage
 from .images_batch import ImagesBatch
+from .keys import *  # noqa: F403
+from .keys import __all__ as _keys
 from .points import Points
 from .spatial_map import SpatialMap
 from .subject import Subject
 from .velocity_field import VelocityField
 
 __all__ = [
-    "AFFINE",
-    "DATA",
-    "INTENSITY",
-    "LABEL",
-    "LOCATION",
-    "TYPE",
     "BoundingBoxes",
     "Image",
     "ImagesBatch",
@@ -38,4 +24,5 @@ __all__ = [
     "SubjectsBatch",
     "SubjectsDataset",
     "VelocityField",
+    *_keys,
 ]

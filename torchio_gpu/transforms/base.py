@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
-from ..data.image import INTENSITY, LABEL
+from ..data.keys import INTENSITY, LABEL
 from ..signature import check_arguments, is_flag, is_number
 from . import compiled, naming
 from .convert import to_batch

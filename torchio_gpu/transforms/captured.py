@@ -47,7 +47,7 @@ class Captured:
     >>> augment = Captured(RandomAffine())
     >>> augment(torch.rand(2, 1, 8, 8, 8))
     Traceback (most recent call last):
-    ValueError: voxels must be on a CUDA device to be captured in a graph, got 'image' on cpu
+    ValueError: voxels must be on a CUDA device to be captured in a graph, got 'default_image_name' on cpu
     """
 
     def __init__(self, transform: Transform) -> None:

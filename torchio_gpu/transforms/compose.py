@@ -51,6 +51,10 @@ class Composition(Transform):
         self._follow()
         return super().plan()
 
+    def _structure(self) -> tuple[Any, ...]:
+        # by identity: a plan holds the transforms themselves
+        return *super()._structure(), *map(id, self.transforms)
+
     def _follow(self) -> None:
         """Take over changes of the list of transforms, and of those of compositions in it."""
         if self._followed != list(self.transforms):

@@ -16,6 +16,7 @@ from ..geometry import Space
 from . import records
 from .base import Branches, Context, Transform
 from .compose import Compose
+from .convert import to_batch
 from .parameters.params import Params
 from .parameters.ranges import Choice
 from .pipeline.maps import SpatialTraits
@@ -356,11 +357,30 @@ def _recorded(record: Record, transform: Transform) -> Recorded:
     return Recorded(transform, record.params, *kept)
 
 
+def _record_of(
+    transform: Transform, subject: Subject, arguments: Mapping[str, Any] | None = None
+) -> Record:
+    """Return a record of a transform that was not applied; see ``Subject.add_transform``."""
+    if arguments is not None:
+        transform = type(transform)(**arguments)
+    if transform.draws or isinstance(transform, Compose):
+        raise ValueError(f"transform must draw no numbers to be recorded, got {transform!r}")
+    batch, _ = to_batch(subject)
+    context = transform._context(batch)
+    images = () if transform.shares else (len(context.names),)
+    params = transform.draw(context, np.empty((1, *images, 0))) if context.names else Params()
+    untouched = tuple(name for name in batch.images if name not in context.names)
+    moves = transform.role == "spatial" and not _regrids(transform)
+    spaces = context.spaces if moves else ()
+    return Record(transform, params, context.names, untouched, spaces=spaces)
+
+
 def _as_transform(record: Record) -> Recorded:
     return _recorded(record, record.transform)
 
 
 Transform._inverse = staticmethod(Inverse)
 Subject._compose = staticmethod(compose_history)
+Subject._record_of = staticmethod(_record_of)
 Subject._map_of = staticmethod(applied_map)
 Record.as_transform = staticmethod(_as_transform)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImagesBatch, SpatialMap
-from ..data.image import INTENSITY, LABEL
+from ..data.keys import INTENSITY, LABEL
 from ..functional.operations import Operation
 from ..shapes import Volume
 from .base import Context, Transform

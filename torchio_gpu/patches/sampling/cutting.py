@@ -13,12 +13,12 @@ import torch
 from ... import functional as F
 from ... import random
 from ...data import LOCATION, Subject, SubjectsBatch
+from ...data.point_set import follow_grid
 from ...functional.pad import check_padding
 from ...geometry import Space, check_same_space, windowed
 from ...shapes import Triple, TripleLike, check_triple
 from ...signature import is_number
 from ...transforms import Pad
-from ...transforms.pipeline.points import follow_grid
 from .location import PatchLocation
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import functional as F
 from ... import geometry
 from ...data import ImagesBatch
-from ...data.image import LABEL
+from ...data.keys import LABEL
 from ...functional.dispatch.launch import indices
 from ...geometry import Space
 from ...shapes import rectangular

@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from ... import random
-from ...data.image import INTENSITY
+from ...data.keys import INTENSITY
 from .protocol import Kinds
 from .steps import Decision, Step, Steps
 
