@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.keys import INTENSITY, LABEL
-from ..signature import check_arguments, is_flag, is_number
+from ..signature import check_arguments
 from . import compiled, naming
+from .argument_checks import CHECKS
 from .convert import to_batch
 from .parameters.params import Params
 from .pipeline.context import Context, ContextImages
@@ -51,6 +53,8 @@ class Transform(SubjectHooks, nn.Module, ABC):
         exclude: Names of images not to transform.
         keep: Names of images to keep as they were, each with the name to keep it under.
         label_keys: Keys of a dict that hold label maps.
+        keys: Older name of ``include``.
+        parse_input: Take anything above. With ``False`` only a Subject or a batch is taken.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
@@ -105,8 +109,8 @@ class Transform(SubjectHooks, nn.Module, ABC):
                 f"{name} of {self.name} cannot be changed, since ranges and plans depend on it: "
                 f"create another transform, {self.name}({name}=...)"
             )
-        if name in _CHECKS:
-            value = _CHECKS[name](value)
+        if name in CHECKS:
+            value = CHECKS[name](value)
         _changes.next()
         super().__setattr__(name, value)
 
@@ -118,6 +122,8 @@ class Transform(SubjectHooks, nn.Module, ABC):
         exclude: Sequence[str] | None = None,
         keep: Mapping[str, str] | None = None,
         label_keys: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+        parse_input: bool = True,
     ) -> None:
         if not hasattr(type(self), "role"):
             raise TypeError(
@@ -125,7 +131,13 @@ class Transform(SubjectHooks, nn.Module, ABC):
                 "SpatialTransform, or define apply_transform"
             )
         super().__init__()
-        self.p, self.copy = p, copy
+        if keys is not None:
+            warnings.warn("keys is the older name of include", FutureWarning, stacklevel=3)
+            if include is not None:
+                raise ValueError("include must be given once, got it twice; keys is the same")
+            include = keys
+        self.p, self.copy, self.parse_input = p, copy, parse_input
+        self.keys = None  # include has them
         self.keep: dict[str, str] | None = keep  # type: ignore[assignment]
         self.include: tuple[str, ...] | None = include  # type: ignore[assignment]
         self.exclude: tuple[str, ...] | None = exclude  # type: ignore[assignment]
@@ -196,6 +208,11 @@ class Transform(SubjectHooks, nn.Module, ABC):
             return compiled.call(self, x)
         if self._given is not None:
             compiled.complete(self)
+        if not (self.parse_input or isinstance(x, (Subject, SubjectsBatch))):
+            raise TypeError(
+                f"{self.name} with parse_input=False takes a Subject or a batch, "
+                f"got {type(x).__name__}"
+            )
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if batch.metadata or isinstance(x, dict):
@@ -350,44 +367,5 @@ _changes = _Changes()
 def _draw_nothing(transform: Transform, context: Context, u: np.ndarray) -> Params:
     return Params()
 
-
-def _check_probability(p: Any) -> float:
-    if not is_number(p) or not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
-    return float(p)
-
-
-def _check_flag(copy: Any) -> bool:
-    if not is_flag(copy):
-        raise TypeError(f"copy must be True or False, got {copy!r}")
-    return bool(copy)
-
-
-def _check_keep(keep: Any) -> dict[str, str] | None:
-    if keep is not None and not isinstance(keep, Mapping):
-        raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
-    return dict(keep) if keep else None
-
-
-def _names_check(argument: str) -> Callable[[Any], tuple[str, ...] | None]:
-    def check(names: Any) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        usable = isinstance(names, Iterable) and not isinstance(names, (str, Tensor))
-        names_given = tuple(names) if usable else (names,)  # iterated once: it may be a generator
-        if not usable or not all(isinstance(name, str) for name in names_given):
-            raise TypeError(f"{argument} must be a sequence of names or None, got {names!r}")
-        return names_given
-
-    return check
-
-
-#: Checks of the common arguments, applied whenever they are set.
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "p": _check_probability,
-    "copy": _check_flag,
-    "keep": _check_keep,
-    **{name: _names_check(name) for name in ("include", "exclude", "label_keys")},
-}
 
 __all__ = ["Branches", "Context", "Transform"]
