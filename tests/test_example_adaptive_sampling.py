@@ -146,7 +146,7 @@ def test_contexts_of_dense_inference_are_in_place(example, phantom):
     affine[:3, 3] = (-30, 40, 15)
     moved = tio.Subject(ct=tio.ScalarImage(phantom.ct.data, affine=affine))
     subject = ramps(moved)
-    output = example.predict(lambda detail, context: 500 * example.enlarged(context), subject)
+    output = example.predict(lambda detail, context: 500 * example.enlarged(context), subject, 0)
     np.testing.assert_array_equal(output.affine, affine)
     deep = (slice(None), *[slice(example.MARGIN, -example.MARGIN)] * 3)
     torch.testing.assert_close(output.data[deep], subject.ct.data[deep], atol=0.05, rtol=0)
@@ -157,7 +157,7 @@ def test_contexts_of_dense_inference_are_in_place(example, phantom):
         seen.append(500 * context)
         return detail
 
-    example.predict(record, moved)
+    example.predict(record, moved, 0)
     first = seen[0][0, 0]  # of the patch at the corner of the volume
     assert first[0, 0, 0].item() == pytest.approx(example.AIR, abs=1)
     assert first[-1, -1, -1].item() == pytest.approx(100, abs=1)
