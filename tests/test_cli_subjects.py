@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,18 @@ def test_documentation_resolves_references_and_names_defaults():
     assert "(needed)" in documentation("Lambda")
     misspelt = error_message(run("transform", "RandomAfine", "--help"))
     assert "did you mean RandomAffine?" in misspelt
+
+
+def test_commands_of_the_guide_run(folder):
+    for name in ("t2.nii.gz", "seg.nii.gz"):
+        (folder / name).write_bytes(Path("t1.nii.gz").read_bytes())
+    text = (Path(__file__).parent.parent / "GUIDE.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^torchio-gpu (.*)$", text, re.MULTILINE)
+    assert len(lines) >= 6
+    for line in lines:
+        result = run(*shlex.split(line))
+        assert result.exit_code == 0, (line, result.output)
+    assert {"out.nii.gz", "out/t1.nii.gz", "out/t2.nii.gz", "out/seg.nii.gz"} <= set(files(folder))
 
 
 def test_tiotr_equals_the_library(folder):
