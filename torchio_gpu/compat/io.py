@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..data import ScalarImage
+from ..data.checks import SitkImage
 from ..data.io import read_matrix, write_matrix
 from ..shapes import AffineLike
-
-if TYPE_CHECKING:
-    import SimpleITK
 
 
 def read_image(path: str | Path) -> tuple[Tensor, np.ndarray]:
@@ -42,7 +39,7 @@ def read_affine(path: str | Path) -> np.ndarray:
 
 def nib_to_sitk(
     data: Tensor | np.ndarray, affine: AffineLike, force_3d: bool = False, force_4d: bool = False
-) -> SimpleITK.Image:
+) -> SitkImage:
     """Return voxels (C, I, J, K) with their affine (4, 4), RAS+, as a SimpleITK image.
 
     Args:
@@ -57,7 +54,7 @@ def nib_to_sitk(
     return ScalarImage(tensor=voxels, affine=affine).as_sitk(force_3d=force_3d)
 
 
-def sitk_to_nib(image: SimpleITK.Image, keepdim: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def sitk_to_nib(image: SitkImage, keepdim: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels (C, I, J, K) of a SimpleITK image, and their affine (4, 4), RAS+.
 
     Args:

@@ -213,7 +213,7 @@ def parse_spatial_shape(shape: int | Sequence[int]) -> Triple:
 
 def get_subclasses(target_class: type) -> list[type]:
     """Return all subclasses of a class, direct ones first."""
-    direct = target_class.__subclasses__()
+    direct: list[type] = target_class.__subclasses__()
     return direct + [leaf for cls in direct for leaf in get_subclasses(cls)]
 
 
