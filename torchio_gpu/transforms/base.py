@@ -188,12 +188,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
         if others is None:
             return selected
         available = {name for name, _ in kinds} | set(others)
-        for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in available:
-                raise KeyError(
-                    f"include and exclude of {type(self).__name__} must name images of the "
-                    f"subject, {name!r} is none of {sorted(available)}"
-                )
+        naming.warn_of_absent(type(self), (*(self.include or ()), *(self.exclude or ())), available)
         return tuple(
             name
             for name in selected
@@ -267,6 +262,14 @@ class Transform(SubjectHooks, nn.Module, ABC):
         Every transform keeps each argument under its own name.
         """
         return naming.arguments(self, Transform)
+
+    def to_hydra_config(self) -> dict[str, Any]:
+        """Return the transform as a dict of plain values, which ``hydra.utils.instantiate`` reads.
+
+        Raises:
+            TypeError: An argument is neither a number, a string, a transform nor made of these.
+        """
+        return naming.config(self)
 
     @property
     def name(self) -> str:

@@ -106,6 +106,14 @@ class Composition(Transform):
             return str(self.plan())
         return explain(self.plan(), to_batch(x, self._image_keys(), self.label_keys)[0])
 
+    def to_hydra_config(self) -> dict[str, Any]:
+        if len(set(self.weights)) > 1:
+            raise TypeError(
+                f"transforms of {self.name} must be equally likely for a configuration, which has "
+                f"no dict of transforms: got weights {self.weights}"
+            )
+        return super().to_hydra_config()
+
     def _transforms_repr(self) -> str:
         """Return the transforms, with their weights if these differ, as text."""
         if len(set(self.weights)) < 2:
