@@ -4,17 +4,16 @@ from .batch import SubjectsBatch
 from .boxes import BoundingBoxes
 from .dataset import SubjectsDataset
 from .image import (
-    AFFINE,
-    DATA,
     INTENSITY,
     LABEL,
     LOCATION,
-    TYPE,
+    SAMPLING_MAP,
     Image,
     LabelMap,
     ScalarImage,
 )
 from .images_batch import ImagesBatch
+from .mapping import AFFINE, DATA, PATH, STEM, TYPE
 from .points import Points
 from .spatial_map import SpatialMap
 from .subject import Subject
@@ -26,6 +25,9 @@ __all__ = [
     "INTENSITY",
     "LABEL",
     "LOCATION",
+    "PATH",
+    "SAMPLING_MAP",
+    "STEM",
     "TYPE",
     "BoundingBoxes",
     "Image",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
-from ..data.image import INTENSITY, LABEL
+from ..data.image import KINDS
 from ..signature import check_arguments, is_flag, is_number
 from . import compiled, naming
 from .convert import to_batch
@@ -148,7 +148,7 @@ class Transform(nn.Module, ABC):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of images that are transformed."""
-        return (INTENSITY, LABEL)
+        return KINDS
 
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
