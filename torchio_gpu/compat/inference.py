@@ -1,5 +1,5 @@
 """Classes of ``torchio.inference``."""
 
-from ..patches import GridAggregator
+from ..patches import GridAggregator, GridSampler
 
-__all__ = ["GridAggregator"]
+__all__ = ["GridAggregator", "GridSampler"]

@@ -125,7 +125,8 @@ class Image(ImageValues, Exports, Pictures, Transferable):
             return
         if isinstance(source, Image):
             self.path, self._data, self._header = source.path, source._data, source._header
-            self._affine, self._nifti = source._affine, source._nifti
+            self._affine = None if source._affine is None else source._affine.copy()
+            self._nifti = source._nifti
             self.reader = self.reader or source.reader
             self.check_nans = self.check_nans or source.check_nans
             self.metadata = {**source.metadata, **self.metadata}
@@ -201,6 +202,9 @@ class Image(ImageValues, Exports, Pictures, Transferable):
 
     def _set_header(self, header: io.Header) -> None:
         # from the latest read: the file may have changed, and voxels must match their affine
+        before = self._header
+        if before is not None and np.array_equal(before.affine.numpy(), self.affine):
+            self._affine = None
         self._header, self._nifti = header, header.nifti
 
     def _in_memory(self) -> Image:
@@ -224,7 +228,7 @@ class Image(ImageValues, Exports, Pictures, Transferable):
         """Return a copy with other voxels, or none, and, if given, another affine."""
         new = copy.copy(self)
         new.metadata = dict(self.metadata)
-        new._affine = self.affine if affine is None else affine
+        new._affine = np.array(self.affine if affine is None else affine)
         new._data = data
         return new
 
@@ -243,9 +247,9 @@ class Image(ImageValues, Exports, Pictures, Transferable):
     @property
     def affine(self) -> np.ndarray:
         """Voxel to world, RAS+ mm, (4, 4) float64."""
-        affine = self._read_header().affine.numpy() if self._affine is None else self._affine
-        affine.flags.writeable = False  # assignment checks the affine, writing to it would not
-        return affine
+        if self._affine is None:
+            self._affine = self._read_header().affine.numpy().copy()  # the user may write to it
+        return self._affine
 
     @affine.setter
     def affine(self, affine: Any) -> None:
@@ -307,6 +311,7 @@ class Image(ImageValues, Exports, Pictures, Transferable):
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__)
         new.metadata = dict(self.metadata)
+        new._affine = None if self._affine is None else self._affine.copy()
         return new
 
     def __repr__(self) -> str:

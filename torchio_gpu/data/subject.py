@@ -287,8 +287,13 @@ class Subject(NamedValues, History, Transferable):
         new.__dict__["history"] = list(self.history)
         return new
 
-    def plot(self, **kwargs: Any) -> Figure:
-        """Draw the middle planes of all images; see :func:`torchio_gpu.plot.plot_subject`."""
+    def plot(self, return_fig: bool = True, **kwargs: Any) -> Figure:
+        """Draw the middle planes of all images, and return the figure.
+
+        Args:
+            return_fig: Accepted as in TorchIO 1; the figure is always returned.
+            kwargs: As for :func:`torchio_gpu.plot.plot_subject`.
+        """
         from ..plot import plot_subject
 
         return plot_subject(self, **kwargs)

@@ -13,6 +13,7 @@ Only this package imports SimpleITK and NiBabel, when they are first needed.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from .guards import check_exists, expanded
@@ -25,6 +26,18 @@ from .transforms import to_sitk_transform
 from .viewer import show
 from .voxels import Header, NiftiFields, failing_as, shown
 from .writing import NIFTI, WRITABLE, write
+
+#: Functions of TorchIO 1's ``torchio.data.io``, which are in a higher layer.
+_ELSEWHERE = (
+    *("nib_to_sitk", "read_affine", "read_image", "read_shape", "sitk_to_nib", "write_image"),
+)
+
+
+def __getattr__(name: str) -> object:
+    """Return what TorchIO 1 has in this module and is elsewhere here."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("torchio_gpu.io"), name)
 
 
 def is_sitk(x: object) -> bool:

@@ -119,7 +119,8 @@ class _LabelsToImage(VolumeTransform):
         parts: list[tuple[Samples, Volume]] = []
         if shares.any():
             samples = samples_at(shares.nonzero()[0].tolist(), maps.device)
-            parts.append((samples, maps[samples]))
+            part = maps[samples]
+            parts.append((samples, torch.where(part > 0, 0, -1) if self.discretize else part))
         if not shares.all():
             samples = samples_at((~shares).nonzero()[0].tolist(), maps.device)
             # labels stored as floats; other values count as no label
@@ -213,8 +214,9 @@ class LabelsToImage(_LabelsToImage):
         label_key: Name of the label map: one channel of labels; several that hold the share of
             each label; or one of the shares of a single label, numbers from 0 to 1 that are not
             all whole (a sample of 0 and 1 alone counts as labels). None for the first there is.
-        mean, std: Mean and spread of each label: entry n is for label n, or for the n-th of
-            ``used_labels``; (L,), or (B, L) for one set per sample. Tensors may require a gradient.
+        mean, std: Mean and spread of each label: entry n is for label n; or, if there are as many
+            as ``used_labels``, for the n-th of these. (L,), or (B, L) for one set per sample.
+            Tensors may require a gradient.
         image_key: Name of the image to make. Where there is one of this name, of one channel and
             in the space of the label map, it shows through where no label is used, or shares sum
             to less than a half; otherwise shares that are missing count as 0, and samples left out
@@ -280,8 +282,8 @@ class RandomLabelsToImage(RandomTransform, _LabelsToImage):
     Args:
         label_key, image_key, used_labels, ignore_background, discretize: See
             :class:`LabelsToImage`.
-        mean, std: Ranges for each label: entry n, a number or a pair, is for label n, or for the
-            n-th of ``used_labels``. None for the defaults.
+        mean, std: Ranges for each label: entry n, a number or a pair, is for label n; or, if there
+            are as many as ``used_labels``, for the n-th of these. None for the defaults.
         default_mean, default_std: Range for every label; a number is that number.
         kwargs: See :class:`Transform`.
 
@@ -376,15 +378,15 @@ class _LabelRanges:
 
 
 def _check_length(count: int, used: tuple[int, ...] | None, name: str) -> None:
-    if used is not None and count != len(used):
+    if used and count != len(used) and count <= max(used):
         raise ValueError(
-            f"{name} must have one entry for each of used_labels: expected {len(used)}, got {count}"
+            f"{name} must have {len(used)} entries, for used_labels, or > {max(used)}, got {count}"
         )
 
 
 def _entries(labels: np.ndarray, count: int, used: tuple[int, ...] | None, name: str) -> list[int]:
     """Return the number of the entry, of ``count``, for each label."""
-    if used is not None:
+    if used is not None and count == len(used):
         return [used.index(label) for label in labels.tolist()]
     missing = labels[labels >= count].tolist()
     if missing:

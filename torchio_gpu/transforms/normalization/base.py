@@ -22,6 +22,11 @@ class NormalizationParams(Params):
 class Normalization(VolumeTransform):
     """Transform that depends on statistics of the voxels alone. Not for use by itself."""
 
+    @staticmethod
+    def mean(tensor: Tensor) -> Tensor:
+        """Return the mask of voxels above the mean of all: a ``masking_method``."""
+        return tensor > tensor.double().mean()
+
     def draw(self, context: Context, u: np.ndarray) -> NormalizationParams:
         return NormalizationParams()
 

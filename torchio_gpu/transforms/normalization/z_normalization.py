@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from torch import Tensor
-
 from ...functional import normalization as F
 from ...functional.statistics import moments
 from ...shapes import Volume
@@ -42,11 +40,6 @@ class ZNormalization(Normalization):
     def __init__(self, masking_method: Masking = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.masking_method = check_masking(masking_method)
-
-    @staticmethod
-    def mean(tensor: Tensor) -> Tensor:
-        """Return the mask of voxels above the mean of all: a ``masking_method``."""
-        return tensor > tensor.double().mean()
 
     @property
     def commutes(self) -> bool:  # type: ignore[override]
