@@ -17,6 +17,7 @@ from typing import Any
 
 from .guards import check_exists, expanded
 from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
+from .matrices import read_matrix
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
@@ -56,6 +57,7 @@ __all__ = [
     "points_system",
     "read",
     "read_header",
+    "read_matrix",
     "read_points",
     "read_volume",
     "shown",
