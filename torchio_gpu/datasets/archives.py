@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import posixpath
@@ -23,10 +24,10 @@ from typing import IO, Any, Literal
 from ..data.files import PathLike
 from ..signature import checked
 
-#: Errors of the libraries that read archives.
+#: Errors that the libraries that read archives raise of damaged ones.
 _DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
-    *(EOFError, RuntimeError, struct.error),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, LookupError, OverflowError, OSError),
 )
 _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -97,8 +98,10 @@ def extract(archive: PathLike, folder: PathLike, limits: Limits | None = None) -
         content.mkdir()
         try:
             _Extraction(archive, content, limits or Limits()).run()
-        except (*_DAMAGED, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+        except ArchiveError:
+            raise
+        except _DAMAGED as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # of the disk
             raise ArchiveError(f"{archive} is damaged, or of a kind not known: {error}") from error
         content.rename(folder)
@@ -183,6 +186,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         stream: Any = _Bounded(raw if opened is None else opened(raw))
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             yield _tar_members(tar)
+            stream.finish()
 
 
 class _Bounded:
@@ -196,6 +200,11 @@ class _Bounded:
             raise tarfile.ReadError(f"a header has {size} bytes")
         data: bytes = self.stream.read(size)
         return data
+
+    def finish(self) -> None:
+        """Read the padding of the archive, after which decompressors compare their checksums."""
+        if len(self.stream.read(_HEADER)) == _HEADER:
+            raise tarfile.ReadError("there are bytes after its last member")
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[_Member]:

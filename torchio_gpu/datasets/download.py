@@ -111,7 +111,7 @@ class _Part:
                     if error.code not in _TRANSIENT:
                         raise OSError(f"{self.url} cannot be downloaded: {error}") from error
         raise OSError(
-            f"{self.url} cannot be downloaded, {tries} connections failed, the last one by: {last}"
+            f"{self.url} cannot be downloaded, in {tries} tries; the last error: {last}"
         ) from last
 
     def finish(self, checksums: dict[str, str]) -> None:
