@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +165,14 @@ def test_subjects_can_be_copied_pickled_and_transformed(served, name):
         assert other.keys() == subject.keys()
     (sample,) = next(iter(tio.SubjectsLoader(tio.SubjectsDataset([subject])))).unbatch()
     assert sample.keys() == subject.keys()
+
+
+def test_threads_that_want_the_same_subject_share_its_archive(served):
+    case = CASES["AorticValve"]
+    with ThreadPoolExecutor(4) as pool:
+        subjects = [*pool.map(lambda _: case.make(), range(4))]
+    assert len(served.requests) == 1
+    assert all(torch.equal(s.b25.data, making.volume(2)) for s in subjects)
 
 
 def test_compressed_files_of_an_older_cache_are_read(served, cache):

@@ -19,9 +19,8 @@ _KEY = "VolumeName"
 class CtRate(SubjectsDataset):
     """Chest CT of 21 304 patients, with radiology reports and labels of abnormalities.
 
-    Hamamci et al. 2024, arXiv:2403.17834, licence CC BY-NC-SA 4.0. The dataset must have been
-    downloaded from Hugging Face, after consent to its terms; the tables are enough for the part of
-    the volumes that exist where ``num_subjects`` or ``sizes`` choose it.
+    Hamamci et al. 2024, arXiv:2403.17834, licence CC BY-NC-SA 4.0. The tables, and the volumes
+    that will be read, must have been downloaded from Hugging Face, after consent to its terms.
 
     A subject has ``subject_id`` and an image for each reconstruction, called
     ``scan_a_reconstruction_1`` and so on. The metadata of an image are the columns of the tables,

@@ -26,6 +26,7 @@ TISSUES_2008 = {
     11: "Marrow",
     12: "Vessels",
 }
+_TISSUES = "colin27_cls_tal_hires"
 
 
 class SubjectMNI(Subject):
@@ -73,9 +74,6 @@ class Colin27(SubjectMNI):
             images["cls"] = LabelMap(nifti(folder, _TISSUES), labels=dict(TISSUES_2008))
         super().__init__(images)
         self.version = int(version)
-
-
-_TISSUES = "colin27_cls_tal_hires"
 
 
 def _whole_tissues(folder: Path) -> None:
