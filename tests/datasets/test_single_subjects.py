@@ -175,6 +175,13 @@ def test_threads_that_want_the_same_subject_share_its_archive(served):
     assert all(torch.equal(s.b25.data, making.volume(2)) for s in subjects)
 
 
+def test_what_a_killed_extraction_left_is_removed(served, cache):
+    making.write(cache / ".bav_example.zip.extracted" / "content", {"bav_example/half": b"x"})
+    CASES["AorticValve"].make()
+    assert making.names(cache) == ["bav_example"]
+    assert not (cache / "bav_example/bav_example/half").exists()
+
+
 def test_compressed_files_of_an_older_cache_are_read(served, cache):
     case = CASES["Colin27"]
     folder = cache / "mni_colin27_1998_nifti"
