@@ -72,7 +72,7 @@ def test_ixi_has_the_subjects_with_all_modalities(ixi, tmp_path):
     assert [s.subject_id for s in dataset.dry_iter()] == ["IXI002-Guys-02", "IXI012-Guys-012"]
     assert not any(image.loaded for s in dataset.dry_iter() for image in s.get_images())
     for subject, seeds in zip(dataset, [(0, 1), (1, 0)], strict=True):
-        assert list(subject) == ["T1", "T2"]
+        assert subject.get_images_names() == ["T1", "T2"]
         for image, seed in zip(subject.get_images(), seeds, strict=True):
             assert isinstance(image, tio.ScalarImage)
             assert torch.equal(image.data, making.volume(seed))
@@ -91,7 +91,7 @@ def test_ixi_downloads_what_is_missing_alone(ixi, tmp_path):
 def test_directions_of_ixi_are_channels(ixi, tmp_path):
     (subject,) = IXI(tmp_path, True, ("DTI", "T1")).dry_iter()
     assert subject.subject_id == "IXI012-Guys-012"
-    assert list(subject) == ["DTI", "T1"]
+    assert subject.get_images_names() == ["DTI", "T1"]
     oracle = torch.cat([making.volume(n) for n in range(3)])
     assert torch.equal(subject.DTI.data, oracle)
 
@@ -187,9 +187,9 @@ def test_episurg(episurg, tmp_path):
         "hemisphere": "Left",
         "surgery_type": "Temporal",
     }
-    assert list(first) == ["postop_mri", "seg_1", "seg_3"]
+    assert first.get_images_names() == ["postop_mri", "seg_1", "seg_3"]
     assert isinstance(first.seg_1, tio.LabelMap)
-    assert list(second) == ["preop_mri", "postop_mri"]
+    assert second.get_images_names() == ["preop_mri", "postop_mri"]
     assert torch.equal(second.preop_mri.data, making.volume(4))
     assert "EPISURG.zip" not in making.names(tmp_path)
 
@@ -220,7 +220,7 @@ def test_bite(server, monkeypatch, tmp_path):
     monkeypatch.setattr(BITE3, "md5", making.md5(server.files["/group3.tar.gz"]))
     dataset = BITE3(tmp_path, download=True, transform=Doubled())
     assert len(dataset) == 13
-    assert {tuple(subject) for subject in dataset.dry_iter()} == {
+    assert {tuple(subject.get_images_names()) for subject in dataset.dry_iter()} == {
         ("preop", "postop"),
         ("preop", "postop", "preop_tumor"),
     }

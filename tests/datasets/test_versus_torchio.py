@@ -177,7 +177,7 @@ def test_medmnist(shared_cache):
         package.OrganMNIST3D("validation").dry_iter() for package in (datasets, torchio.datasets)
     )
     for ours, theirs in zip(*pairs, strict=True):
-        assert ours.keys() == [*theirs.keys()]
+        assert list(ours.keys()) == [*theirs.keys()]
         assert torch.equal(ours.image.data, theirs["image"].data)
         assert torch.equal(ours.labels, theirs["labels"])
 

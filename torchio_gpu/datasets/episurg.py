@@ -93,4 +93,4 @@ class EPISURG(SubjectsDataset):
 
 def _has(subject: Subject, part: str) -> bool:
     """Return True if the name of an image of a subject begins with a text."""
-    return any(name.startswith(part) for name in subject)
+    return any(name.startswith(part) for name in subject.get_images_names())
