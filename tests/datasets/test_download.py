@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import random
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -172,10 +173,12 @@ def test_a_server_that_does_not_answer_is_an_error(server, url, target):
 
 
 def test_a_server_that_falls_silent_is_an_error(target):
+    start = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/file.bin"
         with pytest.raises(OSError, match=r"in 1 tries; the last error: .*timed out"):
             download(url, target, timeout=0.2, tries=1)
+    assert time.monotonic() - start < 20  # seconds, where the default would wait for 30
 
 
 def test_files_of_unknown_length_are_downloaded(server, url, target):
