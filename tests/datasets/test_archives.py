@@ -250,7 +250,7 @@ def test_other_files_are_refused(place, data):
 def test_the_last_bytes_must_be_there(place):
     archive = tar(place / "t", [file("a", bytes(5000))])
     archive.write_bytes(archive.read_bytes()[:3000])
-    refused(archive, "must have 5000 bytes, got|is damaged")
+    refused(archive, "is damaged")
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {

@@ -214,6 +214,16 @@ def test_missing_episurg_says_what_to_do(episurg, tmp_path):
         EPISURG(tmp_path)
 
 
+def test_an_archive_without_its_folder_is_refused(server, monkeypatch, tmp_path):
+    archive = making.zip_bytes({"other/subjects.csv": b""})
+    server.files["/EPISURG.zip"] = archive
+    monkeypatch.setattr(EPISURG, "data_url", f"{server.url}/EPISURG.zip")
+    monkeypatch.setattr(EPISURG, "md5", making.md5(archive))
+    with pytest.raises(ValueError, match=r"EPISURG\.zip must hold a folder 'EPISURG'"):
+        EPISURG(tmp_path, download=True)
+    assert making.names(tmp_path) == []
+
+
 def test_bite(server, monkeypatch, tmp_path):
     server.files["/group3.tar.gz"] = making.tar_bytes(BITE_FILES, "w:gz")
     monkeypatch.setattr(BITE3, "base_url", f"{server.url}/")
@@ -276,7 +286,7 @@ def test_batches_of_medmnist_have_labels(medmnist):
     assert torch.equal(torch.stack(list(batch["labels"])), torch.tensor(medmnist["test_labels"]))
 
 
-def test_a_subject_of_medmnist_keeps_its_own_memory_alone(medmnist):
+def test_a_subject_of_medmnist_is_pickled_alone(medmnist):
     subject = datasets.OrganMNIST3D("test").dry_iter()[0]
     assert len(pickle.dumps(subject.image.data)) < 120 + 500
 

@@ -52,7 +52,6 @@ class _Member:
     name: str
     kind: _Kind
     open: Callable[[], IO[bytes]]
-    size: int
     target: Callable[[], str]
 
 
@@ -130,7 +129,7 @@ class _Extraction:
                 if member.kind == "link":
                     links.append(member)
                 elif member.kind == "file":
-                    self._copy(member, member.open, path, member.size)
+                    self._copy(member, member.open, path)
                 else:
                     self._make(member, path)
             for member in links:  # last, so that no member is written through a link
@@ -157,9 +156,7 @@ class _Extraction:
         except (FileExistsError, NotADirectoryError):
             self._refuse(member, "has the path of a file")
 
-    def _copy(
-        self, member: _Member, source: Callable[[], Any], path: Path, size: int | None = None
-    ) -> None:
+    def _copy(self, member: _Member, source: Callable[[], Any], path: Path) -> None:
         self._make(member, path.parent)
         if path.exists():
             self._refuse(member, "is there twice")
@@ -169,8 +166,6 @@ class _Extraction:
                 if self.size > self.most:
                     self._refuse(member, f"exceeds the limit of {self.most:.0f} bytes in all")
                 write.write(piece)
-            if size is not None and write.tell() != size:
-                self._refuse(member, f"must have {size} bytes, got {write.tell()}")
 
 
 @contextmanager
@@ -220,7 +215,7 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[_Member]:
             with file.open(info) as text:
                 return _beside(info.filename, text.read(_LONGEST_LINK).decode("utf-8", "replace"))
 
-        yield _Member(info.filename, kind, partial(file.open, info), info.file_size, target)
+        yield _Member(info.filename, kind, partial(file.open, info), target)
 
 
 def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
@@ -233,7 +228,7 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[_Member]:
         # hard links have the name of a member, symbolic links a path from the folder they lie in
         target = _beside(info.name, info.linkname) if info.issym() else info.linkname
         opened: Any = partial(tar.extractfile, info)  # which is None for what is no file
-        yield _Member(info.name, kind, opened, info.size, partial(str, target))
+        yield _Member(info.name, kind, opened, partial(str, target))
         tar.members = []  # type: ignore[attr-defined]  # which would grow with the archive
 
 

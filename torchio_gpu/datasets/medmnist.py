@@ -45,8 +45,7 @@ class MedMNIST(SubjectsDataset):
         with np.load(path) as arrays:
             images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
         subjects = [
-            # copies, as each keeps its memory alone
-            Subject(image=ScalarImage(image[None].copy()), labels=torch.tensor(label))
+            Subject(image=ScalarImage(image[None]), labels=torch.tensor(label))
             for image, label in zip(images, labels, strict=True)
         ]
         super().__init__(subjects, **kwargs)
