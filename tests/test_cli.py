@@ -76,6 +76,7 @@ def test_transform_equals_the_library(words, transform, oblique, tmp_path):
     target = tmp_path / "out.nii"
     result = run("transform", oblique, target, *words.split(), "--seed", 3)
     assert result.exit_code == 0, result.output
+    assert result.stdout == f"{target}\n"
     torch.manual_seed(3)
     image = tio.ScalarImage(oblique)
     expected = transform(image)
@@ -88,23 +89,27 @@ def test_transform_equals_the_library(words, transform, oblique, tmp_path):
 
 def test_labels_stay_labels(oblique, tmp_path):
     target = tmp_path / "out.nii"
-    words = ("transform", oblique, target, "RandomAffine", "--degrees", "15", "--seed", "1")
-    assert run(*words, "--label").exit_code == 0
+    words = (target, "RandomAffine", "--degrees", "15", "--seed", "1")
+    assert run("transform", "--label", f"image={oblique}", *words).exit_code == 0
     written = tio.LabelMap(target)
     assert written.data.dtype == torch.int16
     torch.manual_seed(1)
     assert torch.equal(written.data, tio.RandomAffine(degrees=15)(tio.LabelMap(oblique)).data)
-    assert run(*words).exit_code == 0
+    assert run("transform", oblique, *words).exit_code == 0
     assert tio.ScalarImage(target).data.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("Blurr", "no transform 'Blurr'; there are Affine, .*RandomNoise"),
+        ("Blurr", r"no transform 'Blurr'; did you mean Blur\?$"),
+        ("randomflip", r"no transform 'randomflip'; did you mean RandomFlip\?$"),
+        ("Abacus", "no transform 'Abacus'; torchio-gpu transform --help lists all$"),
         ("Compose", "no transform 'Compose'"),
         ("Transform", "no transform 'Transform'"),
-        ("RandomAffine --degree 3", "RandomAffine takes scales, degrees.*p.*; got degree$"),
+        ("RandomAffine --degree 3", r"no argument 'degree'; did you mean degrees\?$"),
+        ("RandomAffine --sed 3", r"no argument 'sed'; did you mean seed\?$"),
+        ("RandomAffine --xyz 3", "no argument 'xyz'; it takes scales, degrees.* p, "),
         ("RandomAffine --degrees LR", "degrees must be .*got 'LR'"),
         ("RandomAffine --degrees --scales 2", "degrees of RandomAffine needs a value"),
         ("RandomAffine --scales 2,1", r"scales must be a range .*got \(2, 1\)"),
@@ -206,7 +211,8 @@ def test_bench_times_the_named_transforms():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("RandomNothing",), "got 'RandomNothing'"),
+        (("RandomFlp",), "no transform 'RandomFlp'; did you mean RandomFlip?"),
+        (("Lambda",), "got 'Lambda'"),
         (("RandomFlip", "--shape", 8, 0, 8), "shape must be integers > 0"),
         (("RandomFlip", "--device", "abacus"), "device must be available to torch"),
     ],

@@ -87,7 +87,7 @@ def test_attributes_of_subjects_and_batches_are_refused_as_names(name):
     if name not in ("history", "streams"):
         with pytest.raises(ValueError, match=message):
             setattr(s, name, 5)
-    assert s.keys() == batch.keys() == ["t1"]
+    assert list(s.keys()) == list(batch.keys()) == ["t1"]
 
 
 def test_common_names_of_values_are_allowed():
@@ -99,7 +99,7 @@ def test_common_names_of_values_are_allowed():
     for each in (s, tio.RandomNoise()(s), copy.copy(s)):
         assert all(each[name] == getattr(each, name) == 3 for name in names)
     batch = next(iter(tio.SubjectsLoader(tio.SubjectsDataset([s, s]), batch_size=2)))
-    assert all(batch[name] == getattr(batch, name) == [3, 3] for name in names)
+    assert all(batch[name].tolist() == getattr(batch, name).tolist() == [3, 3] for name in names)
 
 
 def test_dicts_may_have_any_keys():

@@ -241,6 +241,17 @@ def test_bytes_after_the_last_member_are_limited(place):
     refused(archive, "there are bytes after its last member")
 
 
+def test_members_without_a_name_are_refused(place):
+    archive = zipped(place / "z", {"x": b""})
+    data = archive.read_bytes()
+    at = data.index(b"PK\x01\x02")
+    directory = data[at : at + 28] + b"\0\0" + data[at + 30 : at + 46] + data[at + 47 :]
+    end = directory.index(b"PK\x05\x06")
+    size = (end).to_bytes(4, "little")
+    archive.write_bytes(data[:at] + directory[: end + 12] + size + directory[end + 16 :])
+    refused(archive, "is damaged")
+
+
 @pytest.mark.parametrize("data", [b"", b"PK", b"<html>" + bytes(600), gzip.compress(b"x" * 600)])
 def test_other_files_are_refused(place, data):
     (place / "t").write_bytes(data)

@@ -206,7 +206,7 @@ def test_an_archive_without_its_folder_or_that_is_none_is_refused(served, cache)
 
 
 def test_colin_2008_has_whole_labels_with_names(served, cache):
-    scaled = making.volume(3).float() + 0.003  # as scaled integers are read
+    scaled = making.volume(3).float() - 0.003  # as scaled integers are read
     files = {**CASES["Colin27 of 2008"].files}
     name = "colin27_cls_tal_hires.nii"
     files[name] = making.image_bytes(name, data=scaled)
@@ -320,6 +320,7 @@ def test_zone_plate_equals_its_formula(size):
     assert plate.size == size
     assert plate.image.shape == (1, size, size, size)
     assert plate.image.data.dtype == torch.float32
+    assert (plate.image.affine[:3, 3] == -((size - 1) // 2)).all()  # as in TorchIO
     largest = size // 2
     for voxel in ((0, 0, 0), (size - 1, 1, 2), (size // 2, size // 2, 1)):
         r = np.linalg.norm((plate.image.affine @ [*voxel, 1])[:3])  # the centre is the origin

@@ -111,10 +111,10 @@ class TestEpoch:
 
     def test_patches_do_not_depend_on_the_batch(self):
         """The patch of a subject is the same in batches of any size."""
-        alone = {(b.number[0], n): b.t1.data[0] for n, b in enumerate(queue(PIPELINE))}
+        alone = {(b.metadata["number"][0], n): b.t1.data[0] for n, b in enumerate(queue(PIPELINE))}
         alone = {number: data for (number, _), data in alone.items()}
         for batch in queue(PIPELINE, batch_size=5):
-            for number, data in zip(batch.number, batch.t1.data, strict=True):
+            for number, data in zip(batch.metadata["number"], batch.t1.data, strict=True):
                 # regions of a batch share a size, in which coordinates are rounded
                 torch.testing.assert_close(data, alone[number], atol=1e-4, rtol=0)
 
@@ -128,10 +128,10 @@ class TestEpoch:
         apart = tio.DeviceQueue(mixed, sampler, PIPELINE, 1, 2, **options)
         expected = {}
         for batch in apart:
-            expected.setdefault(batch.number[0], []).append(batch)
+            expected.setdefault(batch.metadata["number"][0], []).append(batch)
         for n, batch in enumerate(source):
-            assert batch.number == [0, 2, 1, 3]
-            for sample, number in enumerate(batch.number):
+            assert batch.metadata["number"] == [0, 2, 1, 3]
+            for sample, number in enumerate(batch.metadata["number"]):
                 one = expected[number][n]
                 assert batch.patch_location[sample] == one.patch_location[0]
                 torch.testing.assert_close(
@@ -284,7 +284,7 @@ class TestVolumeTransforms:
         blurred = {}
         for batch in queue(tio.RandomBlur(std=(0.5, 4)), patches_per_volume=40):
             record = batch.history[0][0]
-            blurred.setdefault(batch.number[0], set()).add(str(record.params))
+            blurred.setdefault(batch.metadata["number"][0], set()).add(str(record.params))
         assert all(len(params) == 1 for params in blurred.values())
         assert len(set.union(*blurred.values())) == 5
 

@@ -144,7 +144,7 @@ class TestRoundTrip:
         assert torch.equal(batch.location, sampler.locations[:5])
         assert batch[tio.LOCATION] is batch.location
         assert batch.patch_location == sampler.patch_locations[:5]
-        assert batch.age == [45] * 5
+        assert batch.age.tolist() == [45] * 5
 
 
 class TestVoxels:
@@ -226,7 +226,7 @@ class TestMetadata:
     def test_is_kept_and_the_subject_is_not_changed(self, padding):
         s = tio.Flip(0)(subject())
         s["name"] = "somebody"
-        names, data = s.keys(), s.t1.data
+        names, data = list(s.keys()), s.t1.data
         sampler = tio.GridSampler(s, 6, 2, padding)
         for patch in sampler:
             assert (patch.age, patch.name) == (45, "somebody")
@@ -237,7 +237,7 @@ class TestMetadata:
         patch.history.clear()
         assert sampler[-1].name == "somebody"
         assert len(sampler[-1].history) == 1
-        assert s.keys() == names
+        assert list(s.keys()) == names
         assert s.t1.data is data
         assert len(s.history) == 1
 

@@ -208,10 +208,10 @@ class TestArguments:
             (
                 {"patch_sampler": "t1"},
                 TypeError,
-                "patch_sampler must be a function or None",
+                "patch_sampler must be a function, got 't1'",
             ),
-            ({"patch_sampler": None}, TypeError, "patch_sampler must be a sampler, got None"),
-            ({"subjects": None}, ValueError, "subjects must be given, got None"),
+            ({"patch_sampler": None}, TypeError, "patch_sampler must be a function, got None"),
+            ({"subjects": None}, TypeError, "subjects must be a sequence, got None"),
             ({"subjects": []}, ValueError, "at least one Subject"),
             ({"subjects": [3]}, TypeError, "number 0 is int"),
             ({"subject_sampler": [1], "shuffle_subjects": True}, ValueError, "must not be True"),
@@ -318,7 +318,7 @@ class TestSubjects:
             patches = unbatched(tio.SubjectsLoader(queue, batch_size=3, num_workers=number))
             assert all(len(patch.history) == 1 for patch in patches)
             assert all(s.history == [] and s.streams is None for s in subjects)
-            assert all(s.keys() == ["t1", *s.metadata] for s in subjects)
+            assert all(list(s.keys()) == ["t1", *s.metadata] for s in subjects)
             if before:
                 assert all(map(torch.equal, before, [s.t1.data for s in subjects]))
             else:

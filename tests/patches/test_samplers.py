@@ -301,11 +301,11 @@ class TestPadding:
     @every
     def test_padding_is_not_recorded_in_the_history(self, make):
         s = tio.RandomFlip(p=1)(image_and_labels())
-        before = (list(s.history), s.t1.data.clone(), s.keys())
+        before = (list(s.history), s.t1.data.clone(), list(s.keys()))
         patch = make(5, padding_mode="edge")(s)
         assert patch.history == s.history == before[0]
         assert torch.equal(s.t1.data, before[1])
-        assert s.keys() == before[2]
+        assert list(s.keys()) == before[2]
         batch = tio.SubjectsBatch.from_subjects([s, s])
         assert make(5, padding_mode="edge")(batch).records == batch.records == []
 
@@ -350,7 +350,7 @@ class TestCutting:
             assert patch.age == 4
         assert torch.equal(s.t1.data, before)
         assert torch.equal(s.seg.data, labels)
-        assert (s.keys(), s.history, s.streams) == (["t1", "seg", "age"], [], None)
+        assert (list(s.keys()), s.history, s.streams) == (["t1", "seg", "age"], [], None)
         assert np.array_equal(s.t1.affine, oblique_affine())
 
     @pytest.mark.parametrize("padding", [None, "edge"])

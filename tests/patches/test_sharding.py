@@ -53,7 +53,7 @@ class TestSeeds:
                     for name in ("t1", "seg"):
                         assert torch.equal(patch[name].data, expected[name].data)
                         assert np.allclose(patch[name].affine, expected[name].affine, atol=1e-12)
-        assert batch.keys() == ["t1", "seg", "number"]
+        assert list(batch.keys()) == ["t1", "seg", "number"]
 
     @every
     def test_is_a_function_of_torch_manual_seed(self, make):

@@ -98,7 +98,7 @@ def applied(recorded: Any, record: dict[str, Any]) -> tuple[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             out = recorded(subject())
-            if recorded.is_invertible:
+            if recorded.is_invertible():
                 recorded.inverse()(out)
     except (ValueError, KeyError) as error:
         return "read: does not fit", str(error)

@@ -489,7 +489,7 @@ def test_inverse_undoes(make):
         warnings.filterwarnings("ignore", ".*cannot be undone and is skipped")
         back = out.apply_inverse_transform()
     assert back.history == []
-    lost = [record.transform.name for record in out.history if not record.transform.is_invertible]
+    lost = [record.transform.name for record in out.history if not record.transform.is_invertible()]
     if lost:
         with pytest.warns(RuntimeWarning, match=f"{lost[-1]} cannot be undone and is skipped"):
             out.apply_inverse_transform()

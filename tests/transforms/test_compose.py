@@ -171,14 +171,15 @@ def test_history_can_leave_intensity_out_and_change_interpolation():
     assert back.t1.data.shape == s.t1.data.shape
 
 
-@pytest.mark.parametrize("bad", [lambda x: x, 3, None])
-def test_only_transforms_compose(bad):
-    with pytest.raises(TypeError, match="number 1 is"):
-        tio.Compose([tio.RandomFlip(), bad])
+@pytest.mark.parametrize("bad", [tio.RandomFlip, 3, None, "flip"])
+def test_only_callables_compose(bad):
+    for composition in tio.Compose, tio.OneOf, tio.SomeOf:
+        with pytest.raises(TypeError, match="is no transform: it cannot be called with a subject"):
+            composition([tio.RandomFlip(), bad])
 
 
 def test_transforms_that_were_not_applied_are_not_inverted():
-    with pytest.raises(TypeError, match="RandomFlip has no parameters yet"):
+    with pytest.raises(RuntimeError, match="RandomFlip cannot be undone from its arguments alone"):
         tio.Compose([tio.RandomFlip()]).inverse()
 
 

@@ -126,7 +126,7 @@ def test_inverse_undoes(make):
     transform = make()
     s = subject_with_labels()
     out = transform(s)
-    if not transform.is_invertible:
+    if not transform.is_invertible():
         assert transform.name in ("RemoveLabels", "KeepLargestComponent", "Contour")
         with pytest.warns(RuntimeWarning, match=f"{transform.name} cannot be undone and is skip"):
             out.apply_inverse_transform()
@@ -257,7 +257,7 @@ def test_the_inverse_restores_the_labels_of_a_prediction():
     out.add_image(line(2, 2, 0), "prediction")
     assert labels_in(out.apply_inverse_transform().prediction) == [30, 30, 10]
     merged = RemapLabels({10: 0, 20: 0})(s)
-    assert not merged.history[0].transform.is_invertible
+    assert not merged.history[0].transform.is_invertible()
     with pytest.raises(NotImplementedError, match="RemapLabels cannot be undone"):
         merged.history[0].transform.invert(merged.history[0].params)
 

@@ -1,32 +1,41 @@
 """Images, points, boxes, subjects, batches, and datasets. Files are read in ``io`` alone."""
 
+from importlib import import_module
+
 from .batch import SubjectsBatch
 from .boxes import BoundingBoxes
 from .dataset import SubjectsDataset
-from .image import (
-    AFFINE,
-    DATA,
-    INTENSITY,
-    LABEL,
-    LOCATION,
-    TYPE,
-    Image,
-    LabelMap,
-    ScalarImage,
-)
+from .image import Image, LabelMap, ScalarImage
 from .images_batch import ImagesBatch
+from .keys import *  # noqa: F403
+from .keys import __all__ as _keys
 from .points import Points
 from .spatial_map import SpatialMap
 from .subject import Subject
 from .velocity_field import VelocityField
 
+#: Modules, in higher layers, of names that TorchIO 1 has here.
+_ELSEWHERE = {
+    **dict.fromkeys(("SubjectsLoader",), "torchio_gpu.loader"),
+    **dict.fromkeys(
+        (
+            *("GridAggregator", "GridSampler", "LabelSampler", "PatchSampler", "Queue"),
+            *("UniformSampler", "WeightedSampler"),
+        ),
+        "torchio_gpu.patches",
+    ),
+    **dict.fromkeys(("inference", "sampler"), "torchio_gpu"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Return what TorchIO 1 has in this module and is elsewhere here."""
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE[name]), name)
+
+
 __all__ = [
-    "AFFINE",
-    "DATA",
-    "INTENSITY",
-    "LABEL",
-    "LOCATION",
-    "TYPE",
     "BoundingBoxes",
     "Image",
     "ImagesBatch",
@@ -38,4 +47,5 @@ __all__ = [
     "SubjectsBatch",
     "SubjectsDataset",
     "VelocityField",
+    *_keys,
 ]

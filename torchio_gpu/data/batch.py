@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterator,
+    KeysView,
+    Mapping,
+    Sequence,
+    Sized,
+    ValuesView,
+)
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from ..random import Streams, fresh_seeds
-from .image import INTENSITY, LOCATION
+from .history import check_moves
 from .images_batch import ImagesBatch
+from .keys import HISTORY, INTENSITY, LOCATION
 from .pickling import Transferable
 from .point_set import PointSet
 from .spatial_map import SpatialMap
-from .subject import Subject, check_moves, check_names
+from .subject import Subject, check_names
 
 #: Attributes of a SubjectsBatch instance; all others are values of the samples.
 _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
@@ -24,6 +35,9 @@ _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_cla
 class SubjectsBatch(Transferable):
     """Batch of B subjects: batches of images by name, and a list for each other value.
 
+    ``batch[name]`` of numbers, or of tensors of one shape, is a tensor [B, ...], as torch collates
+    them; ``batch.metadata[name]`` is the list.
+
     Args:
         images: Batches of images, all of B samples.
         metadata: For each name, one value per sample.
@@ -31,8 +45,10 @@ class SubjectsBatch(Transferable):
         histories: Records of the transforms that were applied to each sample before it was batched.
 
     >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.zeros(2, 1, 4, 4, 4))}, {"age": [45, 54]})
-    >>> batch.t1.data.shape, batch["t1"]["data"] is batch.t1.data, batch.metadata["age"][1]
-    (torch.Size([2, 1, 4, 4, 4]), True, 54)
+    >>> batch.t1.data.shape, batch["t1"]["data"] is batch.t1.data
+    (torch.Size([2, 1, 4, 4, 4]), True)
+    >>> batch["age"], batch.metadata["age"]
+    (tensor([45, 54]), [45, 54])
     """
 
     def __init__(
@@ -65,18 +81,19 @@ class SubjectsBatch(Transferable):
         if not subjects:
             raise ValueError("a batch needs at least one subject, got none")
         first = subjects[0]
+        names = first.get_images_names()
         for n, subject in enumerate(subjects):
-            if set(subject) != set(first):
+            if set(subject.get_images_names()) != set(names):
                 raise ValueError(
-                    f"subjects of a batch must have the same images: sample 0 has {list(first)}, "
-                    f"sample {n} has {list(subject)}"
+                    f"subjects of a batch must have the same images: sample 0 has {names}, "
+                    f"sample {n} has {subject.get_images_names()}"
                 )
         images = {
             name: ImagesBatch.from_images([subject[name] for subject in subjects], name, view)
-            for name in first
+            for name in names
         }
-        names = dict.fromkeys(name for subject in subjects for name in subject.metadata)
-        metadata = {name: _column(name, [s.get(name) for s in subjects]) for name in names}
+        keys = dict.fromkeys(name for subject in subjects for name in subject.metadata)
+        metadata = {name: _column(name, [s.get(name) for s in subjects]) for name in keys}
         if not view:
             metadata = {name: _changed(column, _copied) for name, column in metadata.items()}
         histories = [list(subject.history) for subject in subjects]
@@ -117,7 +134,7 @@ class SubjectsBatch(Transferable):
     def applied_map(self, name: str) -> list[SpatialMap]:
         """Return the map that was applied to each sample; see :meth:`Subject.applied_map`."""
         if name not in self:
-            raise KeyError(f"batch has no {name!r}; it has {self.keys()}")
+            raise KeyError(f"batch has no {name!r}; it has {list(self)}")
         if name in self.metadata:
             check_moves(name, self.metadata[name])
         return [Subject._map_of(history, name) for history in self.history]
@@ -173,31 +190,70 @@ class SubjectsBatch(Transferable):
         """Return batches of images by name, by default without label maps."""
         return {n: i for n, i in self.images.items() if not intensity_only or i.kind == INTENSITY}
 
-    def keys(self) -> list[str]:
+    # Values by name
+
+    def keys(self) -> KeysView[str]:
         """Return the names of all values."""
-        return [*self.images, *self.metadata]
+        return {**self.images, **self.metadata}.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return all values, as ``batch[name]`` does."""
+        return {name: self[name] for name in self}.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return all names with their values."""
+        return {name: self[name] for name in self}.items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a name, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several values by name."""
+        for name, value in values.items():
+            self[name] = value
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """Remove the value of a name and return it, or the default."""
+        if default and name not in self:
+            return default[0]
+        value = self[name]
+        del self[name]
+        return value
 
     def __getitem__(self, name: str) -> Any:
         if name in self.images:
             return self.images[name]
         if name in self.metadata:
-            return self.metadata[name]
-        raise KeyError(f"batch has no {name!r}; it has {self.keys()}")
+            return _collated(self.metadata[name])
+        if name == HISTORY:
+            return self.history
+        raise KeyError(f"batch has no {name!r}; it has {list(self)}")
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(f"batch has no {name!r}; it has {list(self)}")
+        if list(self.images) == [name]:
+            raise ValueError(f"a batch must have an image, {name!r} is its last one")
+        self.images = {n: images for n, images in self.images.items() if n != name}
+        self.metadata = {n: values for n, values in self.metadata.items() if n != name}
 
     def __contains__(self, name: object) -> bool:
         return name in self.images or name in self.metadata
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.images)
+        return iter(self.keys())
 
     def __len__(self) -> int:
         return self.batch_size
 
     def __getattr__(self, name: str) -> Any:
         # only called for names that are no attribute of the class or the instance
-        for values in (self.__dict__.get("images", {}), self.__dict__.get("metadata", {})):
-            if name in values:
-                return values[name]
+        if any(name in self.__dict__.get(values, {}) for values in ("images", "metadata")):
+            return self[name]
         raise AttributeError(f"batch has no attribute or value {name!r}")
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -248,6 +304,20 @@ def _changed(values: Any, change: Callable[[Any], Any]) -> Any:
 def _copied(points: PointSet) -> PointSet:
     """Return points or boxes that share no memory with those given."""
     return points._with(points.data.clone())
+
+
+def _collated(values: Any) -> Any:
+    """Return values as torch collates numbers, and tensors of one shape; other values as is."""
+    if not isinstance(values, (list, tuple)) or not values:
+        return values
+    numbers = all(isinstance(value, (int, float, np.number)) for value in values)
+    tensors = all(isinstance(value, (Tensor, np.ndarray)) for value in values)
+    if not numbers and not (tensors and len({np.shape(value) for value in values}) == 1):
+        return values
+    try:
+        return default_collate(list(values))
+    except (TypeError, RuntimeError):  # strings in arrays, or devices that differ
+        return values
 
 
 def _column(name: str, values: list[Any]) -> Any:

@@ -25,6 +25,8 @@ class SubjectsDataset(Dataset[Any]):
     Args:
         subjects: The subjects.
         transform: Applied to each subject after it is read; any callable.
+        load_getitem: Read the voxels of a subject before it is transformed or returned. With False
+            they are read when they are needed.
 
     Raises:
         ValueError: There are no subjects.
@@ -39,7 +41,10 @@ class SubjectsDataset(Dataset[Any]):
 
     @checked
     def __init__(
-        self, subjects: Iterable[Subject], transform: Callable[[Subject], object] | None = None
+        self,
+        subjects: Iterable[Subject],
+        transform: Callable[[Subject], object] | None = None,
+        load_getitem: bool = True,
     ) -> None:
         self._subjects = list(subjects)
         if not self._subjects:
@@ -50,6 +55,7 @@ class SubjectsDataset(Dataset[Any]):
                     f"subjects must be Subject instances, number {n} is {type(subject).__name__}"
                 )
         self.set_transform(transform)
+        self.load_getitem = load_getitem
 
     def __len__(self) -> int:
         return len(self._subjects)
@@ -57,10 +63,21 @@ class SubjectsDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         return self._unshared(self.shared(index), index)  # the caller may write to it
 
+    @classmethod
+    def from_batch(cls, batch: SubjectsBatch) -> SubjectsDataset:
+        """Create a dataset of the subjects of a batch."""
+        return cls(batch.unbatch())
+
     def shared(self, index: int) -> Any:
         """Return a sample that may share voxels with the dataset: they must not be written to."""
+        if isinstance(index, (slice, tuple, list)):
+            raise TypeError(
+                f"index must be an integer, got {index!r}: for several samples, take "
+                "torch.utils.data.Subset, or the subjects of dry_iter()"
+            )
         subject = copy.copy(self._subjects[int(index)])
-        subject.load()
+        if self.load_getitem:
+            subject.load()
         if self.transform is None:
             return subject
         if not getattr(self.transform, "keeps_input", False):
@@ -87,6 +104,11 @@ class SubjectsDataset(Dataset[Any]):
     def dry_iter(self) -> Sequence[Subject]:
         """Return the subjects, neither read nor transformed."""
         return list(self._subjects)
+
+    def __repr__(self) -> str:
+        names = self._subjects[0].get_images_names()
+        transform = "" if self.transform is None else f", transform={self.transform!r}"
+        return f"{type(self).__name__}({len(self)} subjects with {', '.join(names)}{transform})"
 
 
 def collate(samples: Sequence[Any]) -> Any:

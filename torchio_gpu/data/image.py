@@ -23,6 +23,7 @@ from .checks import (
     from_spacing,
     region_of,
 )
+from .keys import AFFINE, DATA, INTENSITY, LABEL, TYPE
 from .pickling import Transferable
 from .placed import Placed
 
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
     import SimpleITK
     from matplotlib.figure import Figure
 
-DATA = "data"
-AFFINE = "affine"
-TYPE = "type"
-INTENSITY = "intensity"
-LABEL = "label"
-#: Key of a patch's location in a patch and in a batch of patches.
-LOCATION = "location"
 #: Attributes of an image instance; all others are metadata.
 _OWN = frozenset(
     ("path", "reader", "check_nans", "metadata", "_data", "_affine", "_header", "_nifti")

@@ -15,7 +15,8 @@ from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, converted
 from .checks import usable
-from .image import AFFINE, DATA, INTENSITY, LABEL, TYPE, Image, image_class
+from .image import Image, image_class
+from .keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TENSOR, TYPE
 from .meta_tensor import is_meta_tensor, split
 from .pickling import Transferable
 
@@ -196,10 +197,35 @@ class ImagesBatch(Transferable):
         """Return a batch with voxels in page-locked memory, for asynchronous copies to a GPU."""
         return self.with_data(self.data.pin_memory())
 
+    def keys(self) -> list[str]:
+        """Return the names of all values, those of metadata included."""
+        own = (name for image in self._images or () for name in image.metadata)
+        return list(dict.fromkeys((DATA, AFFINE, TYPE, PATH, STEM, *own)))
+
+    def values(self) -> list[Any]:
+        """Return all values, as ``images[name]`` does."""
+        return [self[name] for name in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Return all names with their values."""
+        return [(name, self[name]) for name in self.keys()]
+
     def __getitem__(self, name: str) -> Any:
-        if name not in (DATA, AFFINE, TYPE):
-            raise KeyError(f"ImagesBatch has {DATA!r}, {AFFINE!r} and {TYPE!r}, got {name!r}")
-        return getattr(self, name)
+        """Return voxels, affines [B, 4, 4] as a tensor, or one value per sample of all else."""
+        if name in (DATA, TENSOR):
+            return self.data
+        if name == AFFINE:
+            return torch.from_numpy(self.affine)
+        if name == TYPE:
+            return [self.kind] * len(self)
+        if name in (PATH, STEM):
+            return [image[name] for image in self._images or ()] or [""] * len(self)
+        if name in self.keys():
+            return self.metadata(name)
+        raise KeyError(f"images have no {name!r}; they have {self.keys()}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
 
     def __len__(self) -> int:
         return len(self.affine)

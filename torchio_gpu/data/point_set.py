@@ -22,6 +22,8 @@ RowsLike: TypeAlias = Tensor | np.ndarray | Sequence[Sequence[float] | np.ndarra
 LabelsLike: TypeAlias = Sequence[str | int] | np.ndarray | Tensor
 Self = TypeVar("Self", bound="PointSet")
 
+#: Largest difference of affines of one grid, in mm.
+_SAME_GRID = 1e-4
 _OWN = frozenset(("metadata", "_data", "_affine", "_labels", "_folded", "_axes", "_format"))
 
 
@@ -294,3 +296,21 @@ def _register_collate() -> None:
 
 
 _register_collate()
+
+
+def follow_grid(value: Any, before: np.ndarray, after: np.ndarray) -> Any:
+    """Return points on the grid ``before``, (4, 4), as voxels of ``after``; other values as is.
+
+    Args:
+        value: Points, boxes, or any other value.
+        before, after: Affines of an image before and after it was cropped.
+    """
+    if not isinstance(value, PointSet) or not same_affine(value.affine, before):
+        return value
+    world = value.world()
+    return value.with_world(world, torch.zeros(len(world), dtype=torch.bool), after)
+
+
+def same_affine(one: np.ndarray | None, other: np.ndarray) -> bool:
+    """Return True if two affines are those of one grid; None is of none."""
+    return one is not None and bool(np.allclose(one, other, rtol=0, atol=_SAME_GRID))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
 from .boxes import BoundingBoxes
-from .image import INTENSITY, Image
+from .history import History
+from .image import Image
+from .keys import INTENSITY, LABEL
 from .pickling import Transferable
-from .point_set import PointSet
+from .point_set import PointSet, follow_grid
 from .points import Points
-from .spatial_map import SpatialMap
+from .values import NamedValues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
 _OWN = frozenset(("history", "streams"))
 
 
-class Subject(Transferable):
+class Subject(NamedValues, History, Transferable):
     """Images of one person, animal or object, with any other values by name.
+
+    A mutable mapping of all values, whose length is the number of images, as in TorchIO 1. Slices
+    crop all images: ``subject[2:5, :, 4:]``.
 
     Args:
         mapping: Names and values, as an alternative to keywords.
@@ -37,14 +44,12 @@ class Subject(Transferable):
             batch of subjects, such as ``shape`` or ``device``.
 
     >>> subject = Subject(t1=ScalarImage(torch.rand(1, 4, 4, 4)), age=45, t2=None)
-    >>> list(subject), subject.age, subject["t1"].shape
-    (['t1'], 45, (1, 4, 4, 4))
+    >>> list(subject), len(subject), subject.age, subject["t1"].shape
+    (['t1', 'age', 't2'], 1, 45, (1, 4, 4, 4))
+    >>> subject[:2, 1].t1.shape
+    (1, 2, 1, 4)
     """
 
-    #: Function from history records to a transform; set by ``transforms``, a layer above this one.
-    _compose: Callable[..., Any]
-    #: Function from history records and a name to a map; set likewise.
-    _map_of: Callable[..., SpatialMap]
     #: Names that no item may have, since they are attributes of a subject or of a batch.
     _reserved: frozenset[str]
     _items: dict[str, Any]
@@ -84,29 +89,55 @@ class Subject(Transferable):
             and (exclude is None or name not in exclude)
         }
 
-    def get_images(self, intensity_only: bool = True, **kwargs: Any) -> list[Image]:
+    def get_images(
+        self,
+        intensity_only: bool = True,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> list[Image]:
         """Return images in the order given; arguments as for :meth:`get_images_dict`."""
-        return list(self.get_images_dict(intensity_only, **kwargs).values())
+        return list(self.get_images_dict(intensity_only, include, exclude).values())
 
     def get_images_names(self) -> list[str]:
         """Return the names of all images, label maps included."""
-        return list(self)
+        return list(self.get_images_dict(intensity_only=False))
 
     def get_first_image(self) -> Image:
         """Return the first image, even if it is a label map."""
         return self.get_images(intensity_only=False)[0]
 
-    def add_image(self, image: Image, name: str) -> None:
+    def get_image(self, image_name: str) -> Image:
+        """Return an image by its name."""
+        image = self._items.get(image_name)
+        if not isinstance(image, Image):
+            names = self.get_images_names()
+            raise KeyError(f"subject has no image {image_name!r}; its images are {names}")
+        return image
+
+    def get_scalar_image(self, image_name: str) -> Image:
+        """Return an image by its name; raise a TypeError if it is a label map."""
+        return self._of_kind(image_name, INTENSITY, "a scalar image")
+
+    def get_label_map(self, image_name: str) -> Image:
+        """Return an image by its name; raise a TypeError unless it is a label map."""
+        return self._of_kind(image_name, LABEL, "a label map")
+
+    def _of_kind(self, name: str, kind: str, wish: str) -> Image:
+        image = self.get_image(name)
+        if image.kind != kind:
+            raise TypeError(f"image {name!r} must be {wish}, got {type(image).__name__}")
+        return image
+
+    def add_image(self, image: Image, image_name: str) -> None:
         """Add or replace an image."""
         if not isinstance(image, Image):
             raise TypeError(f"image must be an Image, got {type(image).__name__}")
-        self[name] = image
+        self[image_name] = image
 
-    def remove_image(self, name: str) -> None:
+    def remove_image(self, image_name: str) -> None:
         """Remove an image."""
-        if not isinstance(self._items.get(name), Image):
-            raise KeyError(f"subject has no image {name!r}; it has {list(self)}")
-        del self._items[name]
+        self.get_image(image_name)
+        del self._items[image_name]
 
     # Points and boxes by name
 
@@ -125,23 +156,9 @@ class Subject(Transferable):
         """Metadata: all values that are not images, by name."""
         return {n: v for n, v in self._items.items() if not isinstance(v, Image)}
 
-    def keys(self) -> list[str]:
-        """Return the names of all values."""
-        return list(self._items)
-
-    def values(self) -> list[Any]:
-        """Return all values."""
-        return list(self._items.values())
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return all names with their values."""
-        return list(self._items.items())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a name, or the default."""
-        return self._items.get(name, default)
-
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: Any) -> Any:
+        if isinstance(name, (slice, int, tuple, type(Ellipsis))):
+            return self._crop(name)
         if name not in self._items:
             raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
         return self._items[name]
@@ -150,24 +167,18 @@ class Subject(Transferable):
         check_names((name,), type(self))
         self._items[name] = value
 
-    def __delitem__(self, name: str) -> None:
-        del self._items[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._items
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.get_images_dict(intensity_only=False))
-
     def __len__(self) -> int:
         return len(self.get_images_dict(intensity_only=False))
 
-    def __getattr__(self, name: str) -> Any:
-        # only called for names that are no attribute of the class or the instance
-        items = self.__dict__.get("_items", {})
-        if name in items:
-            return items[name]
-        raise AttributeError(f"subject has no attribute or value {name!r}; it has {list(items)}")
+    def _crop(self, item: Any) -> Subject:
+        """Return a subject whose images are the part within spatial slices, on one grid."""
+        self.check_consistent_attribute("spatial_shape")
+        new = copy.copy(self)
+        for name, image in self.get_images_dict(intensity_only=False).items():
+            cropped = new._items[name] = image[item]
+            for other, value in new._items.items():
+                new._items[other] = follow_grid(value, image.affine, cropped.affine)
+        return new
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = hasattr(type(self), name) and not hasattr(Subject, name)  # of a subclass of the user
@@ -178,16 +189,52 @@ class Subject(Transferable):
 
     # Geometry
 
+    def check_consistent_attribute(
+        self,
+        attribute: str,
+        relative_tolerance: float = 1e-6,
+        absolute_tolerance: float = 1e-6,
+        message: str | None = None,
+    ) -> None:
+        """Raise a ValueError unless all images have the same value of an attribute.
+
+        Args:
+            attribute: Name of the attribute, such as 'spacing'.
+            relative_tolerance, absolute_tolerance: Of numbers, as in ``numpy.allclose``.
+            message: Text of the error instead, in which ``{}`` stands for the values.
+        """
+        images = self.get_images_dict(intensity_only=False)
+        values = {name: getattr(image, attribute) for name, image in images.items()}
+        first = next(iter(values.values()), None)
+        tolerances = relative_tolerance, absolute_tolerance
+        if not all(_close(value, first, *tolerances) for value in values.values()):
+            text = f"images must share {attribute}, got {{}}" if message is None else message
+            raise ValueError(text.replace("{}", str(values)))
+
+    def check_consistent_spatial_shape(self) -> None:
+        """Raise a ValueError unless all images have the same spatial shape."""
+        self.check_consistent_attribute("spatial_shape")
+
+    def check_consistent_orientation(self) -> None:
+        """Raise a ValueError unless all images have the same orientation."""
+        self.check_consistent_attribute("orientation")
+
+    def check_consistent_affine(self) -> None:
+        """Raise a ValueError unless all images have the same affine."""
+        self.check_consistent_attribute("affine")
+
     def check_consistent_space(self) -> None:
-        """Raise unless all images have the same shape and corners."""
+        """Raise a ValueError unless all images have the same shape and corners."""
         images = self.get_images_dict(intensity_only=False)
         check_same_space({name: image.space for name, image in images.items()})
 
+    def is_2d(self) -> bool:
+        """Return True if all images have a single slice along K."""
+        return all(image.is_2d() for image in self.get_images(intensity_only=False))
+
     def _shared(self, attribute: str) -> Any:
-        values = {name: getattr(self[name], attribute) for name in self}
-        if len(set(values.values())) > 1:
-            raise ValueError(f"images must share {attribute}, got {values}")
-        return next(iter(values.values()))
+        self.check_consistent_attribute(attribute)
+        return getattr(self.get_first_image(), attribute)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -214,6 +261,11 @@ class Subject(Transferable):
         for image in self.get_images(intensity_only=False):
             image.load()
 
+    def unload(self) -> None:
+        """Remove the voxels of all images from memory; see :meth:`Image.unload`."""
+        for image in self.get_images(intensity_only=False):
+            image.unload()
+
     def to(self, *args: Any, **kwargs: Any) -> Subject:
         """Return a copy with images on another device or of another dtype, as ``Tensor.to``.
 
@@ -235,65 +287,6 @@ class Subject(Transferable):
         new.__dict__["history"] = list(self.history)
         return new
 
-    # History
-
-    def get_composed_history(self, **kwargs: Any) -> Any:
-        """Return a transform that repeats the history of this subject, with the same parameters.
-
-        Args:
-            ignore_intensity: Leave intensity transforms out.
-            image_interpolation: Interpolation of scalar images to use instead.
-        """
-        return self._compose(self.history, **kwargs)
-
-    def get_inverse_transform(self, warn: bool = True, **kwargs: Any) -> Any:
-        """Return a transform that undoes the history of this subject, last step first.
-
-        Args:
-            warn: Warn of steps that cannot be undone; they are skipped.
-            ignore_intensity, image_interpolation: See :meth:`get_composed_history`.
-        """
-        return self._compose(self.history, **kwargs).inverse(warn=warn)
-
-    def apply_inverse_transform(self, **kwargs: Any) -> Subject:
-        """Return this subject with its history undone, and an empty history.
-
-        Arguments as for :meth:`get_inverse_transform`.
-        """
-        result: Subject = self.get_inverse_transform(**kwargs)(self)
-        result.clear_history()
-        return result
-
-    def applied_map(self, name: str) -> SpatialMap:
-        """Return the map of the world that the history of this subject applied to a value.
-
-        It maps output points, of this subject, to input points, of the subject before its history:
-        by its ``as_sitk()``, SimpleITK resamples the image before to the image after. Corrections
-        of affines, such as those of :class:`CopyAffine`, are part of the maps of the images that
-        they correct and of the points on their grids. Grids are not: crops and spacings leave
-        content where it is.
-
-        Args:
-            name: Name of an image, of points or of boxes.
-
-        Raises:
-            KeyError: There is no value of that name.
-            TypeError: The value is nothing that transforms move.
-
-        >>> subject = Subject(t1=ScalarImage(torch.rand(1, 8, 8, 8)))
-        >>> moved = Affine(scales=1, degrees=0, translation=(5, 0, 0))(subject)
-        >>> moved.applied_map("t1").affine[:3, 3].tolist()
-        [-5.0, 0.0, 0.0]
-        """
-        if name not in self._items:
-            raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
-        check_moves(name, [self._items[name]])
-        return self._map_of(self.history, name)
-
-    def clear_history(self) -> None:
-        """Clear the history."""
-        self.history = []
-
     def plot(self, **kwargs: Any) -> Figure:
         """Draw the middle planes of all images; see :func:`torchio_gpu.plot.plot_subject`."""
         from ..plot import plot_subject
@@ -305,17 +298,11 @@ class Subject(Transferable):
         return f"{self.__class__.__name__}({values})"
 
 
-def check_moves(name: str, values: Sequence[Any]) -> None:
-    """Raise unless a value is an image, points or boxes in a sample, which transforms move.
-
-    Args:
-        name: Name of the value.
-        values: The value of each sample; None for a sample that lacks it.
-    """
-    other = [value for value in values if not isinstance(value, (Image, PointSet))]
-    if len(other) == len(values) and any(value is not None for value in other):
-        kind = type(next(value for value in other if value is not None)).__name__
-        raise TypeError(f"name must be that of an image, points or boxes, {name!r} is {kind}")
+def _close(value: Any, other: Any, relative: float, absolute: float) -> bool:
+    try:
+        return bool(np.allclose(value, other, rtol=relative, atol=absolute))
+    except (TypeError, ValueError):  # no numbers, or of another shape
+        return bool(np.array_equal(value, other))
 
 
 def check_names(names: Iterable[Any], owner: type = Subject) -> None:

@@ -62,7 +62,7 @@ def ghosting(
 
     Args:
         x: Volume, (B, C, I, J, K).
-        num_ghosts: Number n of copies, the content included; a whole number >= 2, or one per
+        num_ghosts: Number n of copies, the content included; 0, or a whole number >= 2; or one per
             sample (B). They stand N / n of the axis's N voxels apart; where that is less than
             two voxels, there is no n-th plane but the central one, and nothing happens.
         intensity: Share that is removed from each n-th plane: 0 for none, 1 for all of it; above 1
@@ -336,10 +336,12 @@ def check_share(share: Any, name: str) -> Array:
 
 
 def check_ghosts(num_ghosts: Any) -> Array:
-    """Return numbers of ghosts if they are whole and at least 2; raise otherwise."""
-    array = at_least(as_array(num_ghosts, "num_ghosts"), 2, "num_ghosts")
+    """Return numbers of ghosts if they are 0, or whole and at least 2; raise otherwise."""
+    array = as_array(num_ghosts, "num_ghosts")
     if on_host(array) and (host(array) % 1).any():
         raise ValueError(f"num_ghosts must be whole numbers, got {host(array).tolist()}")
+    if on_host(array) and not ((host(array) >= 2) | (host(array) == 0)).all():
+        raise ValueError(f"num_ghosts must be >= 2, or 0 for none, got {host(array).tolist()}")
     return array
 
 

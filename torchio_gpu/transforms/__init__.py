@@ -18,6 +18,7 @@ from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
 from .intensity.noise import Noise, RandomNoise
 from .intensity.swap import RandomSwap, Swap
 from .kinds import (
+    FourierTransform,
     IntensityTransform,
     LabelTransform,
     PointwiseTransform,
@@ -49,6 +50,7 @@ from .spatial.displacement import Diffeomorphism, Displacement
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
+from .subject_functions import MonaiAdapter, SubjectFunction
 
 __all__ = [
     "PCA",
@@ -70,6 +72,7 @@ __all__ = [
     "ElasticDeformation",
     "EnsureShapeMultiple",
     "Flip",
+    "FourierTransform",
     "Gamma",
     "Ghosting",
     "Gibbs",
@@ -81,6 +84,7 @@ __all__ = [
     "LabelsToImage",
     "Lambda",
     "Mask",
+    "MonaiAdapter",
     "Motion",
     "Noise",
     "OneHot",
@@ -118,6 +122,7 @@ __all__ = [
     "SpatialTraits",
     "SpatialTransform",
     "Spike",
+    "SubjectFunction",
     "Swap",
     "To",
     "ToCanonical",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
-from ..data.image import INTENSITY, LABEL
-from ..signature import check_arguments, is_flag, is_number
+from ..data.keys import INTENSITY, LABEL
+from ..signature import check_arguments
 from . import compiled, naming
+from .argument_checks import CHECKS
 from .convert import to_batch
 from .parameters.params import Params
 from .pipeline.context import Context, ContextImages
@@ -24,10 +26,11 @@ from .pipeline.executor import run
 from .pipeline.maps import SpatialTraits
 from .pipeline.plan import Plan
 from .pipeline.points import warn_of_points
-from .pipeline.steps import Branches, Step, Steps
+from .pipeline.steps import SUBJECT, Branches, Step, Steps
+from .subject_hooks import SubjectHooks
 
 
-class Transform(nn.Module, ABC):
+class Transform(SubjectHooks, nn.Module, ABC):
     """Base of all transforms.
 
     Called with a Subject, Image, SubjectsBatch, ImagesBatch, tensor (C, I, J, K) or
@@ -37,8 +40,10 @@ class Transform(nn.Module, ABC):
 
     A class of your own derives from a kind: :class:`SpatialTransform`, :class:`PointwiseTransform`,
     :class:`VolumeTransform` or :class:`LabelTransform`, and from :class:`RandomTransform` if it
-    draws. It must not define a method of the engine, nor name an argument of its constructor like a
-    hook or a method: defining such a class raises a TypeError.
+    draws; it defines the hooks of the kind, which see all samples at once. Or it derives from any
+    class here and defines :meth:`apply_transform`, which sees one subject, as in TorchIO 1. It must
+    not define a method of the engine, nor name an argument of its constructor like a hook or a
+    method: defining such a class raises a TypeError.
 
     Args:
         p: Probability that a sample is transformed.
@@ -48,16 +53,18 @@ class Transform(nn.Module, ABC):
         exclude: Names of images not to transform.
         keep: Names of images to keep as they were, each with the name to keep it under.
         label_keys: Keys of a dict that hold label maps.
+        keys: Older name of ``include``.
+        parse_input: Take anything above. With ``False`` only a Subject or a batch is taken.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
     """
 
     #: Execution: 'spatial' steps move content, 'pointwise' ones change each voxel by itself,
-    #: 'volume' ones need the whole volume at once.
+    #: 'volume' ones need the whole volume at once, 'subject' ones take one subject at a time.
     role: ClassVar[str]
     #: Spatial behaviour; None for a transform that moves no content.
-    traits: SpatialTraits | None = None
+    traits: SpatialTraits | None = SpatialTraits()
     #: True if given voxels are never written to: a dataset need not copy them.
     keeps_input: ClassVar[bool] = True
     #: Number by which a graph of a compiler refers to the transform; of the class, to the class.
@@ -70,6 +77,9 @@ class Transform(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         own = naming.is_own(cls)
         naming.check_names(cls, own)
+        if "apply_transform" in cls.__dict__:
+            cls.role = SUBJECT
+            cls.draw = _draw_nothing  # type: ignore[assignment,method-assign]
         cls._number = compiled.register(cls)
         if not own and "keeps_input" not in cls.__dict__:
             cls.keeps_input = False  # a class of the user may write to its input
@@ -93,13 +103,14 @@ class Transform(nn.Module, ABC):
         cls.__init__ = construct_and_freeze  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_frozen" in self.__dict__ and name in naming.frozen_arguments(type(self)):
+        cls: Any = type(self)
+        if "_frozen" in self.__dict__ and name in naming.frozen_arguments(cls):
             raise AttributeError(
                 f"{name} of {self.name} cannot be changed, since ranges and plans depend on it: "
                 f"create another transform, {self.name}({name}=...)"
             )
-        if name in _CHECKS:
-            value = _CHECKS[name](value)
+        if name in CHECKS:
+            value = CHECKS[name](value)
         _changes.next()
         super().__setattr__(name, value)
 
@@ -111,9 +122,22 @@ class Transform(nn.Module, ABC):
         exclude: Sequence[str] | None = None,
         keep: Mapping[str, str] | None = None,
         label_keys: Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
+        parse_input: bool = True,
     ) -> None:
+        if not hasattr(type(self), "role"):
+            raise TypeError(
+                f"{type(self).__name__} must derive from a kind of transform, such as "
+                "SpatialTransform, or define apply_transform"
+            )
         super().__init__()
-        self.p, self.copy = p, copy
+        if keys is not None:
+            warnings.warn("keys is the older name of include", FutureWarning, stacklevel=3)
+            if include is not None:
+                raise ValueError("include must be given once, got it twice; keys is the same")
+            include = keys
+        self.p, self.copy, self.parse_input = p, copy, parse_input
+        self.keys = None  # include has them
         self.keep: dict[str, str] | None = keep  # type: ignore[assignment]
         self.include: tuple[str, ...] | None = include  # type: ignore[assignment]
         self.exclude: tuple[str, ...] | None = exclude  # type: ignore[assignment]
@@ -164,27 +188,13 @@ class Transform(nn.Module, ABC):
         if others is None:
             return selected
         available = {name for name, _ in kinds} | set(others)
-        for name in (*(self.include or ()), *(self.exclude or ())):
-            if name not in available:
-                raise KeyError(
-                    f"include and exclude of {type(self).__name__} must name images of the "
-                    f"subject, {name!r} is none of {sorted(available)}"
-                )
+        naming.warn_of_absent(type(self), (*(self.include or ()), *(self.exclude or ())), available)
         return tuple(
             name
             for name in selected
             if (self.include is None or name in self.include)
             and (self.exclude is None or name not in self.exclude)
         )
-
-    def invert(self, params: Any) -> Params:
-        """Return parameters with which the transform undoes what it did with ``params``."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be undone")
-
-    @property
-    def is_invertible(self) -> bool:
-        """True if the transform can be undone."""
-        return type(self).invert is not Transform.invert
 
     # Methods
 
@@ -193,6 +203,11 @@ class Transform(nn.Module, ABC):
             return compiled.call(self, x)
         if self._given is not None:
             compiled.complete(self)
+        if not (self.parse_input or isinstance(x, (Subject, SubjectsBatch))):
+            raise TypeError(
+                f"{self.name} with parse_input=False takes a Subject or a batch, "
+                f"got {type(x).__name__}"
+            )
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if batch.metadata or isinstance(x, dict):
@@ -248,6 +263,14 @@ class Transform(nn.Module, ABC):
         """
         return naming.arguments(self, Transform)
 
+    def to_hydra_config(self) -> dict[str, Any]:
+        """Return the transform as a dict of plain values, which ``hydra.utils.instantiate`` reads.
+
+        Raises:
+            TypeError: An argument is neither a number, a string, a transform nor made of these.
+        """
+        return naming.config(self)
+
     @property
     def name(self) -> str:
         """Name of the class."""
@@ -291,6 +314,11 @@ class Transform(nn.Module, ABC):
     def _engine_structure(self) -> tuple[Any, ...]:
         """Return the properties of its kind that a plan depends on."""
         return self.role, self.traits
+
+    def _common(self) -> dict[str, Any]:
+        """Return the common arguments for a transform that undoes this one."""
+        names = ("copy", "include", "exclude", "label_keys")
+        return {name: getattr(self, name) for name in names}
 
     def _image_keys(self) -> tuple[str, ...] | None:
         """Return the keys of a dict to treat as images; None for all that hold images."""
@@ -339,43 +367,8 @@ class _Changes:
 _changes = _Changes()
 
 
-def _check_probability(p: Any) -> float:
-    if not is_number(p) or not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability between 0 and 1, got {p!r}")
-    return float(p)
+def _draw_nothing(transform: Transform, context: Context, u: np.ndarray) -> Params:
+    return Params()
 
-
-def _check_flag(copy: Any) -> bool:
-    if not is_flag(copy):
-        raise TypeError(f"copy must be True or False, got {copy!r}")
-    return bool(copy)
-
-
-def _check_keep(keep: Any) -> dict[str, str] | None:
-    if keep is not None and not isinstance(keep, Mapping):
-        raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
-    return dict(keep) if keep else None
-
-
-def _names_check(argument: str) -> Callable[[Any], tuple[str, ...] | None]:
-    def check(names: Any) -> tuple[str, ...] | None:
-        if names is None:
-            return None
-        usable = isinstance(names, Iterable) and not isinstance(names, (str, Tensor))
-        names_given = tuple(names) if usable else (names,)  # iterated once: it may be a generator
-        if not usable or not all(isinstance(name, str) for name in names_given):
-            raise TypeError(f"{argument} must be a sequence of names or None, got {names!r}")
-        return names_given
-
-    return check
-
-
-#: Checks of the common arguments, applied whenever they are set.
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "p": _check_probability,
-    "copy": _check_flag,
-    "keep": _check_keep,
-    **{name: _names_check(name) for name in ("include", "exclude", "label_keys")},
-}
 
 __all__ = ["Branches", "Context", "Transform"]

@@ -45,9 +45,9 @@ class Captured:
             :class:`RandomSwap`), so that no graph can be replayed.
 
     >>> augment = Captured(RandomAffine())
-    >>> augment(torch.rand(2, 1, 8, 8, 8))
+    >>> augment(SubjectsBatch({"t1": ImagesBatch(torch.rand(2, 1, 8, 8, 8))}))
     Traceback (most recent call last):
-    ValueError: voxels must be on a CUDA device to be captured in a graph, got 'image' on cpu
+    ValueError: voxels must be on a CUDA device to be captured in a graph, got 't1' on cpu
     """
 
     def __init__(self, transform: Transform) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,31 +16,52 @@ from .convert import to_batch
 from .kinds import RandomTransform
 from .parameters.params import Params
 from .pipeline.executor import explain
+from .pipeline.plan import Plan
 from .pipeline.steps import Steps
+from .subject_functions import as_transform
+
+#: A transform, or any other callable that takes and returns a subject, as those of MONAI.
+SubjectCallable = Transform | Callable[[Any], Any]
 
 
 class Composition(Transform):
     """Base of compositions of several transforms. Not for use by itself."""
 
     role = "composition"
+    traits = None
     #: True if at most one of the transforms is applied to a sample.
     exclusive: ClassVar[bool] = False
     #: Relative probabilities of the transforms, if the composition chooses among them.
     weights: tuple[float, ...] = ()
     #: True if its steps may share passes.
     fuse: bool = True
+    #: Type of the sequence of transforms.
+    _sequence: ClassVar[type] = tuple
 
-    def _set_transforms(self, transforms: Sequence[Transform]) -> None:
-        for number, transform in enumerate(transforms):
-            if not isinstance(transform, Transform):
-                raise TypeError(
-                    f"transforms must be Transform instances, number {number} is "
-                    f"{type(transform).__name__}"
-                )
+    def _set_transforms(self, given: Iterable[Any]) -> None:
+        self.transforms: Any = type(self)._sequence(map(as_transform, given))
+        self._followed = list(self.transforms)
+        self._modules.clear()
+        for number, transform in enumerate(self.transforms):
             self.add_module(str(number), transform)
-        self.transforms = tuple(transforms)
-        labels = [t.label_keys or () for t in (self, *transforms)]
+        labels = [t.label_keys or () for t in (self, *self.transforms)]
         self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
+
+    def plan(self) -> Plan:
+        self._follow()
+        return super().plan()
+
+    def _structure(self) -> tuple[Any, ...]:
+        # by identity: a plan holds the transforms themselves
+        return *super()._structure(), *map(id, self.transforms)
+
+    def _follow(self) -> None:
+        """Take over changes of the list of transforms, and of those of compositions in it."""
+        if self._followed != list(self.transforms):
+            self._set_transforms(self.transforms)
+        for transform in self._followed:
+            if isinstance(transform, Composition):
+                transform._follow()
 
     def draw(self, context: Context, u: np.ndarray) -> Params:
         raise TypeError(
@@ -85,6 +106,14 @@ class Composition(Transform):
             return str(self.plan())
         return explain(self.plan(), to_batch(x, self._image_keys(), self.label_keys)[0])
 
+    def to_hydra_config(self) -> dict[str, Any]:
+        if len(set(self.weights)) > 1:
+            raise TypeError(
+                f"transforms of {self.name} must be equally likely for a configuration, which has "
+                f"no dict of transforms: got weights {self.weights}"
+            )
+        return super().to_hydra_config()
+
     def _transforms_repr(self) -> str:
         """Return the transforms, with their weights if these differ, as text."""
         if len(set(self.weights)) < 2:
@@ -96,7 +125,7 @@ class Composition(Transform):
         # torch 2.6 asks an object that is being constructed in a compiled function
         return len(getattr(self, "transforms", ()))
 
-    def __getitem__(self, index: int) -> Transform:
+    def __getitem__(self, index: int) -> Any:
         return self.transforms[index]
 
     def __iter__(self) -> Iterator[Transform]:
@@ -114,13 +143,16 @@ class Compose(Composition):
     neighbouring pointwise transforms are carried out in one pass. See :attr:`explain`.
 
     Args:
-        transforms: The transforms, in order; a Compose may hold others.
+        transforms: The transforms, in order; a Compose may hold others. Also a dict of transforms
+            by name, which ``compose[name]`` returns. Any other callable takes and returns a
+            Subject; see :class:`SubjectFunction`, and :class:`MonaiAdapter` for transforms of
+            MONAI. The list :attr:`transforms` may be changed.
         fuse: ``False`` carries out each transform by itself, as TorchIO does. Random numbers are
             the same either way.
         kwargs: See :class:`Transform`; they are about the composition as a whole.
 
     Raises:
-        TypeError: One of them is not a :class:`Transform`.
+        TypeError: One of them cannot be called, or a name is no string.
 
     >>> augment = Compose([RandomAffine(), RandomFlip(), RandomNoise()])
     >>> augment(torch.rand(1, 8, 8, 8)).shape
@@ -130,34 +162,62 @@ class Compose(Composition):
     pointwise: RandomNoise  (ends: end of the pipeline)
     """
 
-    def __init__(self, transforms: Sequence[Transform], fuse: bool = True, **kwargs: Any) -> None:
+    _sequence = list
+    changeable = frozenset(("transforms",))
+
+    def __init__(
+        self,
+        transforms: Sequence[SubjectCallable] | Mapping[str, SubjectCallable],
+        fuse: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self._set_transforms(transforms)
+        self._named: dict[str, Transform] = {}
+        named = isinstance(transforms, Mapping)
+        names: Any = list(transforms) if named else []
+        other = [name for name in names if not isinstance(name, str)]
+        if other:
+            raise TypeError(f"transforms must have names that are strings, got {other[0]!r}")
+        if not named and not isinstance(transforms, Iterable):
+            raise TypeError(f"transforms must be a sequence or a dict, got {transforms!r}")
+        self._set_transforms(transforms.values() if named else transforms)  # type: ignore[union-attr]
+        self._named = dict(zip(names, self.transforms, strict=False))
         self.fuse = fuse
+
+    def __getitem__(self, index: int | str) -> Any:
+        if not isinstance(index, str):
+            return self.transforms[index]
+        if index not in self._named:
+            raise KeyError(
+                f"no transform is named {index!r}; names are {list(self._named) or 'not given'}"
+            )
+        return self._named[index]
+
+    def is_invertible(self) -> bool:
+        return all(transform.is_invertible() for transform in self.transforms)
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
         return [(transform, through) for transform in self.transforms]
 
     def inverse(self, warn: bool = True) -> Compose:
-        """Return a transform that undoes recorded transforms, last first; see ``Subject.history``.
+        """Return a transform that undoes the transforms, last first.
+
+        They are recorded ones, as in :meth:`.Subject.get_composed_history`, or such that can be
+        undone from their arguments alone.
 
         Args:
             warn: Warn of transforms that cannot be undone; they are left out.
+
+        Raises:
+            RuntimeError: A transform has no parameters yet, since it draws them.
         """
         steps = []
         for transform in reversed(self.transforms):
-            undo = getattr(transform, "inverse", None)
-            if undo is None or isinstance(transform, Composition):
-                raise TypeError(
-                    f"only recorded transforms can be undone: {transform.name} has no parameters "
-                    "yet; take the inverse from the history of a subject"
-                )
-            if transform.is_invertible:
-                steps.append(undo())
+            if transform.is_invertible():
+                steps.append(transform.inverse())
             elif warn:
-                applied = getattr(transform, "transform", transform)
                 warnings.warn(
-                    f"{applied.name} cannot be undone and is skipped",
+                    f"{transform.name} cannot be undone and is skipped",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -176,7 +236,7 @@ class OneOf(RandomTransform, Composition):
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:
-        TypeError: One of them is not a :class:`Transform`.
+        TypeError: One of them cannot be called.
         ValueError: There is none, or the weights are negative or sum to 0.
 
     >>> spatial = OneOf({RandomAffine(): 0.8, RandomElasticDeformation(max_displacement=1): 0.2})
@@ -187,7 +247,7 @@ class OneOf(RandomTransform, Composition):
     exclusive = True
 
     def __init__(
-        self, transforms: Sequence[Transform] | Mapping[Transform, float], **kwargs: Any
+        self, transforms: Sequence[SubjectCallable] | Mapping[Any, float], **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.weights = _weights(transforms)
@@ -216,7 +276,7 @@ class SomeOf(RandomTransform, Composition):
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:
-        TypeError: One of them is not a :class:`Transform`.
+        TypeError: One of them cannot be called.
         ValueError: More are asked for than there are with a weight above 0, or weights are as
             they must not be for :class:`OneOf`.
 
@@ -227,7 +287,7 @@ class SomeOf(RandomTransform, Composition):
 
     def __init__(
         self,
-        transforms: Sequence[Transform] | Mapping[Transform, float],
+        transforms: Sequence[SubjectCallable] | Mapping[Any, float],
         num_transforms: int | tuple[int, int] = 1,
         **kwargs: Any,
     ) -> None:

@@ -31,7 +31,7 @@ Restore = Callable[[SubjectsBatch], Any]
 #: type of the input.
 RestoreImage = Callable[[ImagesBatch, Sequence[str]], Any]
 #: Name of the image if the input has no names.
-NAME = "image"
+NAME = "default_image_name"
 
 
 def to_batch(
@@ -57,11 +57,16 @@ def to_batch(
     if isinstance(x, Subject):
         return SubjectsBatch.from_subjects([x], view=True), lambda batch: batch.unbatch()[0]
     # the test for a Mapping is slow: skip it for tensors
-    if not isinstance(x, Tensor) and isinstance(x, Mapping):
+    if not isinstance(x, (Tensor, Image)) and isinstance(x, Mapping):
         return _from_dict(x, include, label_keys)
     images, restore = _to_images(x, ScalarImage)
 
     def restore_single(batch: SubjectsBatch) -> Any:
+        if NAME not in batch.images:
+            raise ValueError(
+                f"an input of one image cannot be returned without its image, got "
+                f"{list(batch.images)}"
+            )
         added = [name for name in batch.images if name != NAME]
         if added:
             raise ValueError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImagesBatch
-from ..data.image import INTENSITY, LABEL
+from ..data.keys import INTENSITY, LABEL
 from ..shapes import Volume
 from .base import Context
 from .kinds import WholeVolume

@@ -16,12 +16,13 @@ from ..geometry import Space
 from . import records
 from .base import Branches, Context, Transform
 from .compose import Compose
+from .convert import to_batch
 from .parameters.params import Params
 from .parameters.ranges import Choice
 from .pipeline.maps import SpatialTraits
 from .pipeline.points import within_slice
 from .pipeline.record import Record
-from .pipeline.steps import Step, Steps
+from .pipeline.steps import SUBJECT, Step, Steps
 from .spatial.affine import Resampling
 
 #: Modules of the classes that records may always name.
@@ -63,6 +64,11 @@ class Recorded(Transform):
         self.follows = dict(follows or {})
 
     @property
+    def name(self) -> str:
+        """Name of the class of the transform."""
+        return self.transform.name
+
+    @property
     def role(self) -> str:  # type: ignore[override]
         """Role of the transform."""
         return self.transform.role
@@ -88,15 +94,15 @@ class Recorded(Transform):
         )  # fmt: skip
         steps.steps.append(step)
 
-    @property
     def is_invertible(self) -> bool:
-        return self.transform.is_invertible
+        return self.transform.is_invertible()
 
     def inverse(self) -> Recorded:
         """Return the transform that undoes this one."""
-        params = self.transform.invert(self.params)
         kept = self.names, self.untouched, self.spaces, self.fuse, self.follows
-        return Recorded(self.transform, params, *kept)
+        if self.role == SUBJECT:
+            return Recorded(self.transform.inverse(), self.params, *kept)
+        return Recorded(self.transform, self.transform.invert(self.params), *kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts, which JSON can hold.
@@ -127,6 +133,76 @@ class Recorded(Transform):
 
     def __repr__(self) -> str:
         return f"Recorded({self.transform.name}({self.params}))"
+
+
+class Inverse(Transform):
+    """Inverse of a transform whose parameters follow from its arguments.
+
+    Args:
+        transform: The transform, which draws no numbers and keeps the grid.
+
+    >>> flip = Flip(0)
+    >>> flip.inverse()(flip(torch.arange(3.).view(1, 3, 1, 1))).flatten()
+    tensor([0., 1., 2.])
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        if transform.draws or not transform.is_invertible() or _regrids(transform):
+            raise RuntimeError(
+                f"{transform.name} cannot be undone from its arguments alone: take the inverse "
+                "from the history of a subject, by get_inverse_transform()"
+            )
+        super().__init__(**transform._common())
+        self.transform = transform
+
+    @property
+    def role(self) -> str:  # type: ignore[override]
+        """Role of the transform."""
+        return self.transform.role
+
+    @property
+    def traits(self) -> SpatialTraits | None:  # type: ignore[override]
+        """Traits of the transform."""
+        return self.transform.traits
+
+    @property
+    def shares(self) -> bool:
+        return self.transform.shares
+
+    def draw(self, context: Context, u: np.ndarray) -> Params:
+        return self.transform.invert(self.transform.draw(context, u))
+
+    def select(
+        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
+        return self.transform.select(kinds, others)
+
+    def is_invertible(self) -> bool:
+        return True
+
+    def invert(self, params: Params) -> Params:
+        return self.transform.invert(params)
+
+    def inverse(self) -> Transform:
+        """Return the transform."""
+        return self.transform
+
+    def _engine_structure(self) -> tuple[Any, ...]:
+        return self.transform._engine_structure()
+
+    def __getattr__(self, name: str) -> Any:
+        # hooks of the kind of the transform
+        transform = self.__dict__.get("_modules", {}).get("transform")
+        if transform is None or name.startswith("_"):
+            raise AttributeError(name)
+        return transform if name == "transform" else getattr(transform, name)
+
+    def __repr__(self) -> str:
+        return f"Inverse({self.transform!r})"
+
+
+def _regrids(transform: Transform) -> bool:
+    return transform.traits is not None and transform.traits.regrids
 
 
 def from_dict(
@@ -200,7 +276,12 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     total = SpatialMap()
     for record in records:
         transform = record.transform
-        regrids = transform.traits is not None and transform.traits.regrids
+        regrids = _regrids(transform)
+        if transform.role == SUBJECT and transform.traits is not None:
+            raise ValueError(
+                f"the map that was applied to {name!r} is not known, since {transform.name} may "
+                "have moved it"
+            )
         if name in record.untouched or not (regrids or transform.role == "spatial"):
             continue
         if regrids:
@@ -276,10 +357,30 @@ def _recorded(record: Record, transform: Transform) -> Recorded:
     return Recorded(transform, record.params, *kept)
 
 
+def _record_of(
+    transform: Transform, subject: Subject, arguments: Mapping[str, Any] | None = None
+) -> Record:
+    """Return a record of a transform that was not applied; see ``Subject.add_transform``."""
+    if arguments is not None:
+        transform = type(transform)(**arguments)
+    if transform.draws or isinstance(transform, Compose):
+        raise ValueError(f"transform must draw no numbers to be recorded, got {transform!r}")
+    batch, _ = to_batch(subject)
+    context = transform._context(batch)
+    images = () if transform.shares else (len(context.names),)
+    params = transform.draw(context, np.empty((1, *images, 0))) if context.names else Params()
+    untouched = tuple(name for name in batch.images if name not in context.names)
+    moves = transform.role == "spatial" and not _regrids(transform)
+    spaces = context.spaces if moves else ()
+    return Record(transform, params, context.names, untouched, spaces=spaces)
+
+
 def _as_transform(record: Record) -> Recorded:
     return _recorded(record, record.transform)
 
 
+Transform._inverse = staticmethod(Inverse)
 Subject._compose = staticmethod(compose_history)
+Subject._record_of = staticmethod(_record_of)
 Subject._map_of = staticmethod(applied_map)
 Record.as_transform = staticmethod(_as_transform)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..data import ImagesBatch, SpatialMap
-from ..data.image import INTENSITY, LABEL
+from ..data.keys import INTENSITY, LABEL
 from ..functional.operations import Operation
 from ..shapes import Volume
 from .base import Context, Transform
@@ -23,6 +25,27 @@ class RandomTransform(Transform):
 
     Combined with a kind: ``class RandomShift(RandomTransform, SpatialTransform)``.
     """
+
+    deterministic = False
+
+    @staticmethod
+    def sample_uniform(low: float, high: float) -> float:
+        """Draw a number from U(low, high) by torch's generator, for :meth:`apply_transform`."""
+        return torch.empty(()).uniform_(low, high).item()
+
+
+class FourierTransform:
+    """Fourier transforms for classes that combine it with a kind, as in TorchIO 1."""
+
+    @staticmethod
+    def fourier_transform(tensor: Tensor) -> Tensor:
+        """Return the discrete Fourier transform of all axes, the zero frequency in the centre."""
+        return torch.fft.fftshift(torch.fft.fftn(tensor))
+
+    @staticmethod
+    def inv_fourier_transform(tensor: Tensor) -> Tensor:
+        """Return the volume of a spectrum of :meth:`fourier_transform`; complex."""
+        return torch.fft.ifftn(torch.fft.ifftshift(tensor))
 
 
 class SpatialTransform(Transform):
@@ -68,6 +91,8 @@ class SpatialTransform(Transform):
 class IntensityTransform(Transform):
     """Transform that changes the intensities of scalar images and leaves label maps alone."""
 
+    traits: SpatialTraits | None = None
+
     @property
     def kinds(self) -> tuple[str, ...]:
         return (INTENSITY,)
@@ -102,6 +127,7 @@ class WholeVolume(Transform):
     """Hooks of transforms that need whole volumes. Not for use by itself."""
 
     role = "volume"
+    traits: SpatialTraits | None = None
     #: True if the transform is an increasing linear map of the intensities of each sample: it then
     #: commutes with interpolation.
     commutes: bool = False
@@ -183,6 +209,7 @@ class LabelTransform(WholeVolume):
 
 
 __all__ = [
+    "FourierTransform",
     "Images",
     "IntensityTransform",
     "LabelTransform",

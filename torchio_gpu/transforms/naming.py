@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any
 
@@ -20,7 +22,16 @@ COMMON = ("p", "copy", "include", "exclude", "keep", "label_keys", "keys", "pars
 HOOKS = frozenset(
     (
         *("role", "traits", "keeps_input", "draws", "draw", "shares", "kinds", "select", "invert"),
-        *("is_invertible", "maps", "interpolation", "operation", "voxels", "affine_of"),
+        *(
+            "is_invertible",
+            "inverse",
+            "apply_transform",
+            "maps",
+            "interpolation",
+            "operation",
+            "voxels",
+            "affine_of",
+        ),
         *("computes", "commutes", "creates", "new_labels"),
     )
 )
@@ -31,6 +42,8 @@ ENGINE = frozenset(
         *("_add_to", "_add_decision", "_structure", "_engine_structure", "_image_keys", "_finish"),
     )
 )
+#: Names that no image had, with the class of the transform, of which was warned.
+_absent: set[tuple[type, str]] = set()
 #: Methods that torch calls on every module of a model.
 TORCH = frozenset(("apply", "train", "eval"))
 _MODULE = frozenset(
@@ -75,12 +88,32 @@ def check_names(cls: type, own: bool) -> None:
             )
 
 
+def warn_of_absent(cls: type, names: Iterable[str], available: Collection[str]) -> None:
+    """Warn, once for each name, of names to include or exclude that no image has.
+
+    Args:
+        cls: Class of the transform.
+        names: Names to include and exclude.
+        available: Names of images.
+    """
+    for name in names:
+        if name not in available and (cls, name) not in _absent:
+            _absent.add((cls, name))
+            warnings.warn(
+                f"include and exclude of {cls.__name__} should name images of the subject, "
+                f"{name!r} is none of {sorted(available)} and has no effect",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
 @cache
 def frozen_arguments(cls: type) -> frozenset[str]:
     """Return the constructor arguments of this library that are frozen after construction."""
     own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
+    changeable: frozenset[str] = getattr(cls, "changeable", frozenset())
     named = (inspect.signature(each).parameters for each in own if each is not None)
-    return frozenset(name for names in named for name in names) - frozenset(COMMON)
+    return frozenset(name for names in named for name in names) - frozenset(COMMON) - changeable
 
 
 def own_copy(value: Any) -> Any:
@@ -113,6 +146,8 @@ def arguments(transform: Any, base: type) -> dict[str, Any]:
                 continue
             if name == "self" or name in found:
                 continue
+            if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
+                continue  # a class of the user may keep an argument under another name
             value = getattr(transform, name)
             default = parameter.default
             same = value is default or (
@@ -121,6 +156,32 @@ def arguments(transform: Any, base: type) -> dict[str, Any]:
             if not same:
                 found[name] = value
     return found
+
+
+def config(value: Any, owner: str = "") -> Any:
+    """Return a transform as a dict with its class as '_target_', and its arguments as plain values.
+
+    Args:
+        value: The transform, or an argument of one.
+        owner: Argument and class that it is of, for errors.
+    """
+    if hasattr(value, "arguments"):
+        cls = type(value)
+        module = _LIBRARY.rstrip(".") if is_own(cls) else cls.__module__
+        own = {n: config(v, f"{n} of {cls.__name__}") for n, v in value.arguments().items()}
+        return {"_target_": f"{module}.{cls.__qualname__}", **own}
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (tuple, list)):
+        return [config(each, owner) for each in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: config(each, owner) for key, each in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"{owner} must be a number, a string, a transform or made of these for a configuration, "
+        f"got {value!r}"
+    )
 
 
 def brief(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .guards import check_exists, expanded
 from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
-from .matrices import read_matrix
+from .matrices import read_matrix, write_matrix
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
@@ -66,5 +66,6 @@ __all__ = [
     "to_sitk",
     "to_sitk_transform",
     "write",
+    "write_matrix",
     "write_points",
 ]

@@ -1,38 +1,72 @@
-"""Matrices of affine maps in files of ITK."""
+"""Files of affine transforms, as ITK and NiftyReg write them."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .guards import check_exists, check_name, expanded
-from .voxels import LPS, failing_as, shown, sitk
+from ...shapes import AffineLike
+from .guards import check_exists, expanded
+from .voxels import LPS, checked_affine, failing_as, shown, sitk
+
+#: Suffixes of files of ITK, in LPS+, and of NiftyReg, in RAS+.
+_ITK, _TEXT = (".tfm", ".h5"), (".txt", ".trsf")
 
 
 def read_matrix(path: str | os.PathLike[str]) -> Tensor:
-    """Return the affine map of an ITK transform file (.tfm, .txt, .h5), as TorchIO 1 does.
+    """Read an affine transform, (4, 4) float64 in RAS+ mm, from floating to reference space.
 
-    ITK stores the map from the reference to the floating image in LPS+; this is its inverse in
-    RAS+, which moves points of the floating image, in mm, to the reference: (4, 4) float64.
+    Files hold the map from reference to floating space, as resampling needs it: they are inverted.
+
+    Args:
+        path: File of ITK (.tfm, .h5) or of NiftyReg (.txt, .trsf).
 
     Raises:
+        ValueError: The suffix is another one.
         FileNotFoundError: There is no such file.
-        OSError: It is no such file.
-        ValueError: The transform is not an affine one of 3D space.
+        OSError: The file does not hold one affine transform.
     """
-    path = expanded(path)
-    check_exists(path)
-    check_name(path)
-    with failing_as(f"'{shown(path)}' cannot be read as a transform"):
-        transform = sitk().ReadTransform(str(path))
-    if transform.GetDimension() != 3 or not transform.IsLinear():
-        raise ValueError(f"'{shown(path)}' must hold an affine transform of 3D space")
-    # from points that it maps, as classes of transforms differ in their parameters and centres
-    points = [transform.TransformPoint(point) for point in np.eye(4, 3, k=-1).tolist()]
-    matrix = np.eye(4)
-    matrix[:3, 3] = points[0]
-    matrix[:3, :3] = (np.array(points[1:]) - points[0]).T
-    return torch.from_numpy(np.linalg.inv(LPS @ matrix @ LPS))
+    file = expanded(path)
+    _check_suffix(file)
+    check_exists(file)
+    with failing_as(f"'{shown(file)}' must hold one affine transform"):
+        matrix = np.loadtxt(file, dtype=np.float64) if file.suffix in _TEXT else _read_itk(file)
+        inverse = np.linalg.inv(checked_affine(torch.from_numpy(matrix), "file").numpy())
+    return torch.from_numpy(inverse)
+
+
+def write_matrix(matrix: AffineLike, path: str | os.PathLike[str]) -> None:
+    """Write an affine transform; see :func:`read_matrix`."""
+    file = expanded(path)
+    _check_suffix(file)
+    ras = np.linalg.inv(checked_affine(torch.as_tensor(np.asarray(matrix)), "matrix").numpy())
+    if file.suffix in _TEXT:
+        np.savetxt(file, ras)
+        return
+    lps = LPS @ ras @ LPS
+    affine = sitk().AffineTransform(lps[:3, :3].ravel().tolist(), lps[:3, 3].tolist())
+    sitk().WriteTransform(affine, str(file))
+
+
+def _read_itk(path: Path) -> np.ndarray:
+    read = sitk().ReadTransform(str(path))
+    if read.GetDimension() != 3 or not read.IsLinear():
+        raise ValueError(f"it holds a {read.GetName()} of {read.GetDimension()} dimensions")
+    # from points, as rigid, affine and composed transforms differ in parameters and centres
+    origin, *ends = np.array([read.TransformPoint(p) for p in np.eye(4, 3, k=-1).tolist()])
+    lps = np.eye(4)
+    lps[:3, 3] = origin
+    lps[:3, :3] = np.transpose(ends - origin)
+    ras: np.ndarray = LPS @ lps @ LPS
+    return ras
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in (*_ITK, *_TEXT):
+        raise ValueError(
+            f"path must end in one of {', '.join((*_ITK, *_TEXT))}, got '{shown(path)}'"
+        )

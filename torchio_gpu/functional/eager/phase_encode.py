@@ -35,8 +35,8 @@ class WeakenedPlanes(NamedTuple):
     """Planes of k-space that ghosting weakens, for each sample: [B] each.
 
     The share ``intensity`` is removed from every plane whose frequency is a multiple of
-    ``num_ghosts``, except in the share ``restore`` of planes about the centre, and never from the
-    central one.
+    ``num_ghosts``, of none for 0, except in the share ``restore`` of planes about the centre, and
+    never from the central one.
     """
 
     num_ghosts: Array
@@ -46,7 +46,8 @@ class WeakenedPlanes(NamedTuple):
     def missing(self, frequency: np.ndarray, lines: int) -> Any:
         """Return the share removed from planes of frequencies [N], out of ``lines``: [B, N]."""
         xp, frequency, ghosts, intensity, restore = common(frequency, *self)
-        comb = xp.remainder(frequency, ghosts[:, None]) == 0
+        period = xp.where(ghosts > 0, ghosts, 1)[:, None]
+        comb = (xp.remainder(frequency, period) == 0) & (ghosts > 0)[:, None]
         outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
         return intensity[:, None] * (comb & outside)
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ...functional.stitching import OVERLAPS, Planes, Stitcher, stream
-from ...shapes import Triple, TripleLike, Volume, check_triple
+from ...shapes import Triple, TripleLike, Volume, check_count, check_triple
 from ...signature import checked
+from ...spellings import older_spellings
 from ..sampling.grid import GridSampler
 from ..sampling.location import check_locations
 
@@ -91,6 +92,7 @@ class PatchAggregator:
         self._stitchers: dict[str, Stitcher] = {}
         self._outputs: dict[str, Tensor] = {}
 
+    @older_spellings(batch_tensor="batch")
     def add_batch(self, batch: Volume | Mapping[str, Volume], locations: Any) -> None:
         """Add predictions of some patches.
 
@@ -126,6 +128,11 @@ class PatchAggregator:
         self._stitchers = stitchers
         for name, each in patches.items():
             stitchers[name].add(each, first, size)
+
+    def __repr__(self) -> str:
+        names = ("spatial_shape", "overlap_mode", "patch_overlap")
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({values})"
 
     def get_output(self, key: str | None = None) -> Tensor:
         """Return the output, (C, I, J, K), in the dtype of the patches.
@@ -205,6 +212,8 @@ class GridAggregator(PatchAggregator):
 
     Args:
         sampler: Sampler whose subject and overlap give the shape and overlap.
+        downsampling_factor: Number of voxels of the volume, along each axis, for one of the output
+            of the network: a short form of ``output_shape``.
         overlap_mode, output_shape, device: See :class:`PatchAggregator`.
 
     >>> sampler = GridSampler(Subject(t1=ScalarImage(torch.rand(1, 12, 12, 12))), patch_size=4)
@@ -220,11 +229,21 @@ class GridAggregator(PatchAggregator):
         self,
         sampler: GridSampler,
         overlap_mode: str = "crop",
+        downsampling_factor: int = 1,
         output_shape: TripleLike | Mapping[str, TripleLike] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         if not isinstance(sampler, GridSampler) or sampler.subject is None:
             raise TypeError(f"sampler must be a GridSampler of a subject, got {sampler!r}")
+        self.downsampling_factor = check_count(downsampling_factor, "downsampling_factor", 1)
+        if downsampling_factor != 1:
+            shape = sampler.subject.spatial_shape
+            if output_shape is not None or any(n % downsampling_factor for n in shape):
+                raise ValueError(
+                    f"downsampling_factor must divide the shape of the volume, {shape}, and be "
+                    f"given without output_shape, got {downsampling_factor} and {output_shape}"
+                )
+            output_shape = tuple(n // downsampling_factor for n in shape)  # type: ignore[assignment]
         super().__init__(
             sampler.subject.spatial_shape,
             overlap_mode,

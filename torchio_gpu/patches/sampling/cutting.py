@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +14,17 @@ import torch
 from ... import functional as F
 from ... import random
 from ...data import LOCATION, Subject, SubjectsBatch
+from ...data.point_set import follow_grid
 from ...functional.pad import check_padding
 from ...geometry import Space, check_same_space, windowed
 from ...shapes import Triple, TripleLike, check_triple
 from ...signature import is_number
 from ...transforms import Pad
-from ...transforms.pipeline.points import follow_grid
 from .location import PatchLocation
+from .older_samplers import OlderSampler
 
 
-class PatchSampler:
+class PatchSampler(OlderSampler):
     """Base class of samplers of patches.
 
     Called with a Subject, a sampler returns one patch of it, which is a Subject as well; with a
@@ -47,6 +49,12 @@ class PatchSampler:
             raise ValueError(f"fill must be a number, got {fill!r}")
         if padding_mode != "constant" and fill != 0:
             raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")
+
+    def __repr__(self) -> str:
+        names = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
+        values = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        shown = [f"{n}={v!r}" for n, v in values.items() if v is not None and n != "subject"]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     # Positions of patches
 

@@ -9,6 +9,8 @@ from itertools import count, islice
 from typing import Any, overload
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ... import random
@@ -115,6 +117,13 @@ class RandomSampler(PatchSampler, IterableDataset[Any]):
             seeds = random.sample_seeds(base, epoch, [number])
             yield self.cut(padded, before, find(seeds)[0], int(seeds[0]))
 
+    def get_probability_map(self, subject: Subject) -> Tensor:
+        """Return the weight of each voxel to be the centre of a patch, (1, I, J, K).
+
+        They need not sum to 1; voxels around which no patch fits are included.
+        """
+        raise NotImplementedError
+
     def __len__(self) -> int:
         if self.num_patches is None:
             raise TypeError(
@@ -159,6 +168,9 @@ class UniformSampler(RandomSampler):
     ) -> None:
         subject, patch_size, _ = sorted_out(subject, patch_size)
         super().__init__(subject, patch_size, num_patches, padding_mode, fill)
+
+    def get_probability_map(self, subject: Subject) -> Tensor:
+        return torch.ones(1, *subject.spatial_shape)
 
     def finder(self, x: Any) -> Finder:
         return partial(self.corners_between, *self.room(space_of(x).shape))

@@ -69,6 +69,10 @@ class WeightedSampler(RandomSampler):
         """Return the function from voxels to weights, given all that may be drawn."""
         return Tensor.double
 
+    def get_probability_map(self, subject: Subject) -> Tensor:
+        data: Tensor = subject[self.map_name(subject.get_images_dict(intensity_only=False))].data
+        return self.weight_function(data)(data)
+
     def weights(self, voxels: Tensor, box: np.ndarray | None = None) -> Weights:
         """Return the weights of the voxels of a map (1, I, J, K).
 

@@ -80,6 +80,15 @@ class EpochSampler:
         rank, ranks = self.rank()
         return len(range(rank, len(self.subjects), ranks))
 
+    def expected(self) -> list[int] | None:
+        """Return the subjects of an epoch, of this rank, in any order; None if a sampler draws."""
+        if self.sampler is None:
+            rank, ranks = self.rank()
+            return list(range(rank, len(self.subjects), ranks))
+        if isinstance(self.sampler, (list, tuple)):
+            return [int(index) for index in self.sampler]
+        return None
+
     def next(self) -> Epoch:
         """Return the next epoch."""
         worker, (rank, ranks) = get_worker_info(), self.rank()
@@ -111,15 +120,13 @@ class EpochSampler:
 
 def unread(subjects: Any, index: int) -> Subject | None:
     """Return a subject that was not read, where the dataset has it."""
-    return subjects.dry_iter()[index] if isinstance(subjects, SubjectsDataset) else None
+    known = subjects.dry_iter() if isinstance(subjects, SubjectsDataset) else ()
+    return known[index] if -len(known) <= index < len(known) else None
 
 
 def describe(subjects: Any, index: int) -> str:
     """Return the name of a subject, if it has one, and its files, in parentheses."""
-    try:
-        subject = unread(subjects, index)
-    except IndexError:  # the error that is reported
-        return ""
+    subject = unread(subjects, index)
     if subject is None:
         return ""
     names = (subject.get(key) for key in ("name", "subject_id", "id"))

@@ -12,32 +12,24 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from math import prod
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from ...data import Subject, SubjectsDataset
+from ...data import NUM_SAMPLES, Subject, SubjectsDataset
 from ...loader import SeededDataset
 from ...progress import progress
 from ...shapes import check_count
 from ...signature import checked
+from ...spellings import older_spellings
 from ..sampling.cutting import PatchSampler
 from .epochs import EpochSampler, Indices, describe, unread
+from .older_queue import OlderQueue
 
-#: Arguments by position after the first, in TorchIO 2 and in 1.x.
-_ORDER = (
-    "patch_sampler",
-    "max_length",
-    "patches_per_volume",
-    "num_workers",
-    "shuffle_subjects",
-    "shuffle_patches",
-    "transform",
-    "subject_sampler",
-)
+#: Arguments by position in TorchIO 1, by their names here.
 _ORDER_OF_1 = (
+    "subjects",
     "max_length",
     "patches_per_volume",
     "patch_sampler",
@@ -72,7 +64,7 @@ class QueueStatistics:
     length: int = 0
 
 
-class Queue(IterableDataset[Any]):
+class Queue(OlderQueue, IterableDataset[Any]):
     """Patches of many subjects in random order, a few subjects in memory at a time.
 
     Pass it to a loader without workers, and let threads of the queue prefetch; or pass it to a
@@ -102,9 +94,10 @@ class Queue(IterableDataset[Any]):
             torch's CPU generator at each epoch. Ranks need the same order of subjects: with
             several of them, the default for the order is ``seed=0``.
         progress: Show a progress bar of the patches of an epoch.
-        subjects_dataset, sampler, samples_per_volume: Names of ``subjects``, ``patch_sampler`` and
-            ``patches_per_volume`` in TorchIO 1.x, whose order of positional arguments is
-            accepted, too.
+
+    A subject with a value ``num_samples`` has so many patches. The names and the order of arguments
+    of TorchIO 1 are accepted, too: ``Queue(dataset, 300, 10, sampler)``. Its ``start_background``
+    has no effect: subjects are loaded from the first iteration on.
 
     Raises:
         TypeError: ``subjects`` holds no Subjects, or ``patch_sampler`` cannot be called.
@@ -118,64 +111,44 @@ class Queue(IterableDataset[Any]):
     (12, [6, 6])
     """
 
+    @older_spellings(
+        _ORDER_OF_1,
+        lambda args: len(args) > 1 and isinstance(args[1], int),
+        without_effect=("start_background",),
+        subjects_dataset="subjects",
+        sampler="patch_sampler",
+        samples_per_volume="patches_per_volume",
+        verbose="progress",
+    )
     @checked
     def __init__(
         self,
-        subjects: Sequence[Subject] | Dataset[Subject] | None = None,
-        *order: Any,
-        patch_sampler: Callable[[Subject, int], Iterable[Subject]] | None = None,
-        max_length: int | None = None,
-        patches_per_volume: int | None = None,
-        num_workers: int | None = None,
+        subjects: Sequence[Subject] | Dataset[Subject],
+        patch_sampler: Callable[[Subject, int], Iterable[Subject]],
+        max_length: int = 300,
+        patches_per_volume: int = 10,
+        num_workers: int = 0,
         shuffle_subjects: bool | None = None,
-        shuffle_patches: bool | None = None,
+        shuffle_patches: bool = True,
         transform: Callable[[Subject], Subject] | None = None,
         subject_sampler: Indices | None = None,
+        *,
         on_error: str = "raise",
         seed: int | None = None,
         progress: bool = False,
-        subjects_dataset: Sequence[Subject] | Dataset[Subject] | None = None,
-        sampler: Callable[[Subject, int], Iterable[Subject]] | None = None,
-        samples_per_volume: int | None = None,
     ) -> None:
-        given: dict[str, Any] = {
-            "subjects": subjects,
-            "patch_sampler": patch_sampler,
-            "max_length": max_length,
-            "patches_per_volume": patches_per_volume,
-            "num_workers": num_workers,
-            "shuffle_subjects": shuffle_subjects,
-            "shuffle_patches": shuffle_patches,
-            "transform": transform,
-            "subject_sampler": subject_sampler,
-        }
-        names = _ORDER_OF_1 if order and isinstance(order[0], int) else _ORDER
-        if len(order) > len(names):
-            raise TypeError(f"Queue takes {len(names) + 1} positional arguments, got {order!r}")
-        _add(given, dict(zip(names, order, strict=False)))
-        others = {"subjects": subjects_dataset, "patch_sampler": sampler}
-        _add(given, {**others, "patches_per_volume": samples_per_volume})
-        defaults = {"max_length": 300, "patches_per_volume": 10, "num_workers": 0}
-        for name, default in defaults.items():
-            setattr(self, name, default if given[name] is None else given[name])
-        self.max_length: int
-        self.patches_per_volume: int
-        self.num_workers: int
-        self.patch_sampler = given["patch_sampler"]
-        self.subject_sampler = given["subject_sampler"]
-        self.transform = given["transform"]
-        shuffle = given["shuffle_subjects"]
-        self.shuffle_subjects = self.subject_sampler is None if shuffle is None else bool(shuffle)
-        shuffle = given["shuffle_patches"]
-        self.shuffle_patches = True if shuffle is None else bool(shuffle)
+        self.patch_sampler, self.transform = patch_sampler, transform
+        self.max_length, self.patches_per_volume = max_length, patches_per_volume
+        self.num_workers, self.subject_sampler = num_workers, subject_sampler
+        in_order = subject_sampler is not None
+        self.shuffle_subjects = not in_order if shuffle_subjects is None else shuffle_subjects
+        self.shuffle_patches = bool(shuffle_patches)
         self.on_error, self.seed, self.progress = on_error, seed, progress
         self._statistics = QueueStatistics()
         self._check()
-        self.subjects = given["subjects"]
-        if not isinstance(self.subjects, Dataset):
-            if self.subjects is None:
-                raise ValueError("subjects must be given, got None")
-            self.subjects = SubjectsDataset(self.subjects)
+        self.subjects = subjects
+        if not isinstance(subjects, Dataset):
+            self.subjects = SubjectsDataset(subjects)
         # samplers of this library copy patches, so that cached voxels may be shared
         self._shares = isinstance(self.patch_sampler, PatchSampler)
         self._epochs = EpochSampler(
@@ -211,32 +184,37 @@ class Queue(IterableDataset[Any]):
 
         A GridSampler may yield fewer, and patches of skipped subjects are counted.
         """
-        return self.num_subjects * self.patches_per_volume
+        expected = self._epochs.expected()
+        if expected is None:
+            return self.num_subjects * self.patches_per_volume
+        return sum(map(self._number_of, expected))
 
     def __len__(self) -> int:
         return self.patches_per_epoch
 
+    def _number_of(self, index: int) -> int:
+        """Return the number of patches of a subject, as far as it is known before it is read."""
+        subject = unread(self.subjects, index)
+        return self.patches_per_volume if subject is None else self._number_in(subject)
+
+    def _number_in(self, subject: Subject) -> int:
+        number = subject.get(NUM_SAMPLES, self.patches_per_volume)
+        if check_count(number, NUM_SAMPLES, 0) > self.max_length:
+            raise ValueError(
+                f"max_length must have room for the {number} patches of a subject that its "
+                f"{NUM_SAMPLES} asks for, got {self.max_length}"
+            )
+        return int(number)
+
     @property
     def max_memory(self) -> int:
         """Memory of a full queue in bytes: ``max_length`` patches of subject 0."""
-        if not isinstance(self.patch_sampler, PatchSampler):
-            raise TypeError(
-                "patch_sampler must be a sampler of this library for max_memory, got "
-                f"{self.patch_sampler!r}"
-            )
-        subject = unread(self.subjects, 0) or self.subjects[0]
-        images = subject.get_images(intensity_only=False)
-        voxel = sum(i.num_channels * i.dtype.itemsize for i in images)
-        return self.max_length * prod(self.patch_sampler.patch_size) * int(voxel)
+        return self.get_max_memory()
 
     @property
     def max_memory_pretty(self) -> str:
         """:attr:`max_memory` with its unit, as text."""
-        size, units = float(self.max_memory), ["B", "KiB", "MiB", "GiB"]
-        while size >= 1024 and len(units) > 1:
-            size /= 1024
-            units.pop(0)
-        return f"{size:.1f} {units[0]}"
+        return self.get_max_memory_pretty()
 
     @property
     def statistics(self) -> QueueStatistics:
@@ -257,6 +235,11 @@ class Queue(IterableDataset[Any]):
         """
         self._epochs.epoch = epoch
 
+    def __repr__(self) -> str:
+        names = ("max_length", "num_subjects", "patches_per_volume", "patches_per_epoch")
+        values = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"Queue({values}, patch_sampler={self.patch_sampler!r})"
+
     # Iteration
 
     def __iter__(self) -> Iterator[Subject]:
@@ -264,20 +247,24 @@ class Queue(IterableDataset[Any]):
         picks = torch.Generator().manual_seed(epoch.seed)
         counts = self._statistics = QueueStatistics()
         pairs = list(zip(epoch.indices, epoch.seeds, strict=True))
-        total = len(pairs) * self.patches_per_volume
+        total = sum(self._number_of(index) for index, _ in pairs)
         with (
             progress("patches", total, self.progress) as advance,
             self._loaded(pairs, counts) as loaded,
         ):
             waiting: list[Subject] = []
+            held: list[Subject] = []  # patches of a subject for which there was no room
             more, wanted = True, 1
-            while more or waiting:
+            while more or waiting or held:
                 for _ in range(wanted):
-                    if not more or len(waiting) + self.patches_per_volume > self.max_length:
+                    number = len(held) or self.patches_per_volume
+                    if not (more or held) or len(waiting) + number > self.max_length:
                         break
-                    patches = next(loaded, None)
-                    more = patches is not None
-                    waiting += patches or ()
+                    if not held:
+                        patches = next(loaded, None)
+                        more, held = patches is not None, patches or []
+                    if len(waiting) + len(held) <= self.max_length:
+                        waiting, held = waiting + held, []
                 if not waiting:
                     continue
                 wanted = _INTAKE
@@ -326,9 +313,9 @@ class Queue(IterableDataset[Any]):
         subject = SeededDataset(self.subjects, self.transform, self._shares)[pair]
         if not isinstance(subject, Subject):
             raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
-        assert self.patch_sampler is not None
-        drawn = self.patch_sampler(subject, self.patches_per_volume)
-        patches = list(islice(drawn, self.patches_per_volume))  # other samplers may be infinite
+        number = self._number_in(subject)
+        drawn = self.patch_sampler(subject, number)
+        patches = list(islice(drawn, number))  # other samplers may be infinite
         return patches, time.perf_counter() - start
 
     def _result(
@@ -353,18 +340,6 @@ class Queue(IterableDataset[Any]):
         counts.loading += seconds
         counts.waiting += time.perf_counter() - start
         return patches
-
-
-def _add(given: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add arguments given by another name or by position; raise if one was given already."""
-    for name, value in more.items():
-        if value is None:
-            continue
-        if given[name] is not None:
-            other = {"subjects": "subjects_dataset", "patches_per_volume": "samples_per_volume"}
-            also = other.get(name, "sampler" if name == "patch_sampler" else name)
-            raise ValueError(f"{name} must be given once, got it twice; {also} is the same")
-        given[name] = value
 
 
 __all__ = ["Queue", "QueueStatistics"]

@@ -10,11 +10,12 @@ import numpy as np
 from ... import functional as F
 from ... import geometry
 from ...data import ImagesBatch
-from ...data.image import INTENSITY
-from ...functional.pad import check_padding
+from ...data.keys import INTENSITY
+from ...functional.pad import PADDINGS, check_padding
 from ...geometry import Space
-from ...shapes import LONGEST, Volume, rectangular
+from ...shapes import Volume
 from ..base import Context
+from ..parameters.masks import check_bounds
 from ..pipeline.maps import Interpolation, SpatialTraits
 from .base import GridParams, GridTransform, new_grid
 from .spaces import check_size
@@ -71,7 +72,7 @@ class Crop(_CropsAndPads):
     def __init__(self, cropping: int | Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cropping = cropping
-        self._bounds = _check_bounds(cropping, "cropping")
+        self._bounds = check_bounds(cropping, "cropping")
 
     def grid_for(self, space: Space, context: Context) -> Space:
         shape = np.array(space.shape) - self._bounds.sum(1)
@@ -81,6 +82,9 @@ class Crop(_CropsAndPads):
                 f"got {self.cropping!r}"
             )
         return _cropped_or_padded(space, self._bounds[:, 0], shape)
+
+    def inverse(self) -> Pad:
+        return Pad(self.cropping, **self._common())
 
 
 class Pad(_CropsAndPads):
@@ -104,13 +108,15 @@ class Pad(_CropsAndPads):
 
     traits = SpatialTraits(parallel=True, regrids=True, pads=True)
     needs_context = False
+    #: Names of padding modes.
+    PADDING_MODES = PADDINGS
 
     def __init__(
         self, padding: int | Sequence[int], padding_mode: str | float = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.padding = padding
-        self._bounds = _check_bounds(padding, "padding")
+        self._bounds = check_bounds(padding, "padding")
         self.padding_mode = check_padding(padding_mode)
 
     def grid_for(self, space: Space, context: Context) -> Space:
@@ -119,22 +125,12 @@ class Pad(_CropsAndPads):
             _cropped_or_padded(space, -self._bounds[:, 0], shape), "padding", self.padding
         )
 
+    def inverse(self) -> Crop:
+        return Crop(self.padding, **self._common())
+
 
 def _cropped_or_padded(space: Space, first: np.ndarray, shape: Any) -> Space:
     i, j, k = (int(n) for n in shape)
     if (i, j, k) == space.shape and not np.any(first):
         return space
     return geometry.windowed(space, first, (i, j, k))
-
-
-def _check_bounds(value: Any, name: str) -> np.ndarray:
-    """Return the number of voxels at the two ends of each axis, [3, 2]."""
-    numbers = rectangular(value, name)
-    if numbers.shape in ((), (3,)):
-        numbers = np.repeat(np.broadcast_to(numbers, (3,)), 2)
-    whole = numbers.shape == (6,) and np.issubdtype(numbers.dtype, np.integer)
-    if not whole or (numbers < 0).any() or (numbers > LONGEST).any():
-        raise ValueError(
-            f"{name} must be whole numbers from 0 to {LONGEST}: one, three or six, got {value!r}"
-        )
-    return numbers.reshape(3, 2)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ... import geometry
-from ...data.image import INTENSITY
+from ...data.keys import INTENSITY
 from ...functional.pad import check_padding
 from ...geometry import Space
 from ...shapes import LONGEST, check_triple

@@ -85,5 +85,8 @@ class Transpose(GridTransform):
         i, j, k = space.shape
         return Space((k, j, i), space.affine[..., [2, 1, 0, 3]])
 
+    def inverse(self) -> Transpose:
+        return Transpose(**self._common())
+
 
 __all__ = ["ToCanonical", "ToOrientation", "Transpose"]

@@ -13,7 +13,7 @@ from ... import functional as F
 from ... import geometry
 from ...arrays import Numbers, as_array, host
 from ...data import ImagesBatch, ScalarImage
-from ...data.image import INTENSITY, LABEL
+from ...data.keys import INTENSITY, LABEL
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, brief, rectangular
 from ..base import Context

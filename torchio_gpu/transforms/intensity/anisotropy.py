@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, per_sample
-from ...data.image import INTENSITY, LABEL
+from ...data.keys import INTENSITY, LABEL
 from ...functional.dispatch.arguments import at_least
 from ...functional.maps import check_mode
 from ...shapes import Volume

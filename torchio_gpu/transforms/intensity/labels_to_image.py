@@ -14,7 +14,7 @@ from ... import functional as F
 from ... import random
 from ...arrays import Array, as_array, per_sample
 from ...data import ImagesBatch
-from ...data.image import LABEL
+from ...data.keys import LABEL
 from ...functional.dispatch.arguments import at_least
 from ...functional.samples import Samples, samples_at
 from ...shapes import Volume

@@ -45,7 +45,6 @@ class _Noise(PointwiseTransform):
     def operation(self, params: NoiseParams, active: np.ndarray | None) -> operations.Operation:
         return operations.Noise(params.mean, params.std, params.seed, self.rician, active)
 
-    @property
     def is_invertible(self) -> bool:
         return not self.rician
 

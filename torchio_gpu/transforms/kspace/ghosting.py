@@ -12,6 +12,7 @@ from ...arrays import Array, as_array, per_sample
 from ...functional.dispatch.arguments import at_least, within
 from ...functional.kspace import check_ghosts
 from ...shapes import Volume
+from ...signature import is_number
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
@@ -43,7 +44,8 @@ class Ghosting(_Ghosting):
     """Weaken every n-th plane of k-space, as given: n copies of the content along an axis.
 
     Args:
-        num_ghosts: Number n of copies, the content included; a whole number >= 2.
+        num_ghosts: Number n of copies, the content included; a whole number >= 2, or 0 for no
+            ghosts.
         axis: Axis along which copies are shifted: 0, 1, 2 or an anatomical name.
         intensity: Share of each n-th plane that is removed: 0 for nothing, 1 for all of it; above 1
             the planes change their sign.
@@ -97,7 +99,7 @@ class RandomGhosting(RandomTransform, _Ghosting):
     """Weaken every n-th plane of k-space at random: see :class:`Ghosting`.
 
     Args:
-        num_ghosts: Range of the number of copies, ends included; d means (2, d).
+        num_ghosts: Range of the number of copies, ends included; d means (2, d), and 0 no ghosts.
         axes: Axes to choose from: voxel axes or anatomical names.
         intensity: Range of the share of each n-th plane that is removed; d means (0, d).
         restore: Range of the share of k-space that is kept; d means (0, d). None keeps the
@@ -122,7 +124,10 @@ class RandomGhosting(RandomTransform, _Ghosting):
         super().__init__(**kwargs)
         self.num_ghosts, self.intensity, self.restore = num_ghosts, intensity, restore
         self.axes = check_axes(axes)
-        self._num_ghosts = Range(num_ghosts, "num_ghosts", around=None, minimum=2, whole=True)
+        none = is_number(num_ghosts) and num_ghosts == 0
+        self._num_ghosts = Range(
+            num_ghosts, "num_ghosts", around=None, minimum=0 if none else 2, whole=True
+        )
         self._intensity = Range(intensity, "intensity", around=None, minimum=0)
         kept = (0, 0) if restore is None else restore
         self._restore = Range(kept, "restore", around=None, minimum=0, maximum=1)

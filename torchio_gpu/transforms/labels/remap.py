@@ -79,12 +79,11 @@ class RemapLabels(_Remap):
     def draw(self, context: Context, u: np.ndarray) -> RemapParams:
         return self._same_for_all(self.remapping, context)
 
-    @property
     def is_invertible(self) -> bool:
         return len(set(self.remapping.values())) == len(self.remapping)
 
     def invert(self, params: RemapParams) -> Params:
-        return _swapped(params) if self.is_invertible else super().invert(params)
+        return _swapped(params) if self.is_invertible() else super().invert(params)
 
 
 class RemoveLabels(_Remap):

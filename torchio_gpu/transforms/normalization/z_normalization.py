@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 from ...functional import normalization as F
 from ...functional.statistics import moments
 from ...shapes import Volume
@@ -20,7 +22,7 @@ class ZNormalization(Normalization):
         kwargs: See :class:`Transform`.
 
     A standard deviation of 0 counts as 1: a constant sample becomes 0. One with an empty mask is
-    left as it is. TorchIO raises for both, describe_samples would make a GPU's host wait.
+    left as it is. TorchIO raises for both, which would make a GPU's host wait.
 
     Between spatial steps of a pipeline, one of which interpolates afterwards, it is carried out
     on the voxels before they are sampled: mean and standard deviation are those of what is in view
@@ -40,6 +42,11 @@ class ZNormalization(Normalization):
     def __init__(self, masking_method: Masking = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.masking_method = check_masking(masking_method)
+
+    @staticmethod
+    def mean(tensor: Tensor) -> Tensor:
+        """Return the mask of voxels above the mean of all: a ``masking_method``."""
+        return tensor > tensor.double().mean()
 
     @property
     def commutes(self) -> bool:  # type: ignore[override]

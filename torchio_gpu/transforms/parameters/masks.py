@@ -12,13 +12,13 @@ from torch import Tensor
 from ... import functional as F
 from ... import geometry
 from ...data import ImagesBatch
-from ...data.image import LABEL
+from ...data.keys import LABEL
 from ...functional.dispatch.launch import indices
 from ...geometry import Space
-from ...shapes import rectangular
+from ...shapes import LONGEST, rectangular
 
-#: Argument that defines a mask: None, a name, or a function of the voxels of one image.
-Masking = None | str | Callable[[Tensor], Tensor]
+#: Argument that defines a mask: None, a name, a function of the voxels of one image, or bounds.
+Masking = None | str | int | Sequence[int] | Callable[[Tensor], Tensor]
 HALVES = ("Left", "Right", "Posterior", "Anterior", "Inferior", "Superior")
 
 
@@ -26,10 +26,26 @@ def check_masking(masking_method: Any) -> Masking:
     """Return a masking method, or raise."""
     if masking_method is None or isinstance(masking_method, str) or callable(masking_method):
         return masking_method  # type: ignore[no-any-return]
+    if isinstance(masking_method, (int, tuple, list)) and not isinstance(masking_method, bool):
+        check_bounds(masking_method, "masking_method")
+        return masking_method
     raise TypeError(
         "masking_method must be None, the name of a label map, one of "
-        f"{', '.join(HALVES)}, or a function, got {masking_method!r}"
+        f"{', '.join(HALVES)}, a function, or bounds, got {masking_method!r}"
     )
+
+
+def check_bounds(value: Any, name: str) -> np.ndarray:
+    """Return numbers of voxels at the two ends of each axis, [3, 2], from one, three or six."""
+    numbers = rectangular(value, name)
+    if numbers.shape in ((), (3,)):
+        numbers = np.repeat(np.broadcast_to(numbers, (3,)), 2)
+    whole = numbers.shape == (6,) and np.issubdtype(numbers.dtype, np.integer)
+    if not whole or (numbers < 0).any() or (numbers > LONGEST).any():
+        raise ValueError(
+            f"{name} must be whole numbers from 0 to {LONGEST}: one, three or six, got {value!r}"
+        )
+    return numbers.reshape(3, 2)
 
 
 def check_labels(labels: Any) -> tuple[int, ...] | None:
@@ -66,8 +82,9 @@ def mask_of(
         masking_method: None for all voxels; the name of a label map, for voxels that are not 0
             there (in the nearest voxel, if its grid differs); one of 'Left', 'Right',
             'Posterior', 'Anterior', 'Inferior', 'Superior' for that half of the image, resolved
-            through each sample's orientation (TorchIO 1.x takes every image to be in RAS+); or a
-            function from the voxels of one sample, (C, I, J, K), to such a mask.
+            through each sample's orientation (TorchIO 1.x takes every image to be in RAS+); a
+            function from the voxels of one sample, (C, I, J, K), to such a mask; or the voxels to
+            leave out at the ends of the axes, as ``cropping`` of :class:`Crop`.
         images: All images.
         name: The image.
         labels: Labels of the label map that are inside the mask; None for all but 0.
@@ -79,9 +96,12 @@ def mask_of(
     if masking_method is None:
         return None
     target = images[name]
+    if isinstance(masking_method, (int, tuple, list)):
+        return _within_bounds(masking_method, target)
     if not isinstance(masking_method, str):
         # a function of the user may write to its argument
-        masks = [torch.as_tensor(masking_method(v.clone())).bool() for v in target.data]
+        function: Any = masking_method
+        masks = [torch.as_tensor(function(v.clone())).bool() for v in target.data]
         mask = torch.stack([m.to(target.device) for m in masks])
         wanted = tuple(target.shape)
         if mask.shape[2:] != wanted[2:] or mask.shape[1:2] not in ((1,), wanted[1:2]):
@@ -117,6 +137,19 @@ def _from_labels(images: ImagesBatch, space: Space, labels: Sequence[int] | None
     return mask if mask.shape[1] == 1 else mask.any(1, keepdim=True)
 
 
+def _within_bounds(bounds: int | Sequence[int], images: ImagesBatch) -> Tensor:
+    """Return a mask of the voxels that are left where others are cut off the ends of the axes."""
+    mask = torch.zeros(len(images), 1, *images.spatial_shape, dtype=torch.bool)
+    i, j, k = (
+        slice(first, n - last)
+        for n, (first, last) in zip(
+            images.spatial_shape, check_bounds(bounds, "masking_method").tolist(), strict=True
+        )
+    )
+    mask[:, :, i, j, k] = True
+    return mask.to(images.device, non_blocking=True)
+
+
 def _half_mask(letter: str, images: ImagesBatch) -> Tensor:
     """Return a mask of one half of each sample; a middle plane belongs to the R, A or S half."""
     size = images.spatial_shape
@@ -132,4 +165,4 @@ def _half_mask(letter: str, images: ImagesBatch) -> Tensor:
     return torch.from_numpy(inside)[:, None].to(images.device, non_blocking=True)
 
 
-__all__ = ["HALVES", "Masking", "check_labels", "check_masking", "mask_of"]
+__all__ = ["HALVES", "Masking", "check_bounds", "check_labels", "check_masking", "mask_of"]

@@ -20,6 +20,8 @@ from .plan import Plan
 from .points import pending_points
 from .record import Record, warn_of_misplaced
 from .stages import Stage
+from .steps import SUBJECT
+from .subjects import transform_subjects
 from .warp import PendingWarp
 
 
@@ -83,7 +85,10 @@ class Executor:
         if self.notes is not None:
             self._collect_notes()
             self.notes.append(self.plan.describe(stage))
-        execute = {"spatial": self._spatial, "pointwise": self._pointwise, "volume": self._volume}
+        execute = {
+            "spatial": self._spatial, "pointwise": self._pointwise, "volume": self._volume,
+            SUBJECT: self._subject,
+        }  # fmt: skip
         execute[stage.role](stage)
 
     def _collect_notes(self) -> None:
@@ -221,6 +226,21 @@ class Executor:
             self.pending.flush()
             self._apply_volume(number, created)
 
+    def _subject(self, stage: Stage) -> None:
+        for number in stage.steps:
+            self._store_kept(number)
+            step = self.plan.steps[number]
+            active = self.numbers.active(step)
+            if active is None or active.any():
+                self.pending.flush()
+                self._collect_notes()
+                if self.points is not None:
+                    self.points.finish(self.batch)
+                self.batch = transform_subjects(step, self.batch, active)
+                self.pending = Pending(self.batch, notes=None if self.notes is None else [])
+                self.points = pending_points(self.batch)
+            self.numbers = self.plan.numbers_after(number, self.batch, self.numbers)
+
     def _apply_volume(self, number: int, for_all: bool = False) -> None:
         """Apply a volume transform to the current voxels of the batch."""
         step, names = self.plan.steps[number], self.numbers.places.names[number]
@@ -261,7 +281,10 @@ def explain(plan: Plan, batch: SubjectsBatch) -> str:
     is executed and the result discarded. The states of random generators are restored.
     """
     state = torch.get_rng_state()
+    looks = any(step.role == SUBJECT for step in plan.steps)
     try:
+        if looks:
+            return _notes(plan, dict(batch.images), batch)
         with rehearsing(batch.device):
             return _notes(plan, {n: i.to("meta") for n, i in batch.images.items()}, batch)
     except (NotImplementedError, RuntimeError):  # as torch raises where meta tensors are looked at

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...data.image import INTENSITY
+from ...data.keys import INTENSITY
 from ...geometry import Space
 
 

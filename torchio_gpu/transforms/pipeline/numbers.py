@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from ... import random
-from ...data.image import INTENSITY
+from ...data.keys import INTENSITY
 from .protocol import Kinds
 from .steps import Decision, Step, Steps
 
@@ -29,19 +29,27 @@ class NumberLayout:
     requests: list[list[int]]
 
 
-def lay_out(pipeline: Steps, kinds: Kinds, others: tuple[str, ...]) -> NumberLayout:
+def lay_out(pipeline: Steps, kinds: Kinds, others: tuple[str, ...], first: int = 0) -> NumberLayout:
     """Find the images that each step changes, and assign random numbers to it.
+
+    Steps after one of the role 'subject', which may add and remove images, get none yet.
 
     Args:
         pipeline: Steps and decisions.
         kinds: Names of the images with their kinds.
         others: Names that stand for images a subject does not have.
+        first: Number of the first step to lay out.
     """
     requests = [(decision.position, 0, decision.draws) for decision in pipeline.decisions]
     names: list[tuple[str, ...]] = []
     own: list[list[int]] = []
     available = dict(kinds)  # grows as steps add images
-    for step in pipeline.steps:
+    end = pipeline.end_of_layout(first)
+    for number, step in enumerate(pipeline.steps):
+        if not first <= number < end:
+            names.append(())
+            own.append([])
+            continue
         transform = step.transform
         keep = (step.keep or {}).items()
         available |= {new: available[name] for name, new in keep if name in available}
@@ -77,11 +85,15 @@ class Numbers:
     Args:
         places: Assignment of the numbers to steps and decisions.
         u: The numbers, [B, N].
+        seeds: Seeds of the samples, [B].
+        base: First pipeline position of each sample, [B].
         decisions: Decisions that some of the numbers are for.
     """
 
     places: NumberLayout
     u: np.ndarray
+    seeds: np.ndarray
+    base: np.ndarray
     decisions: Sequence[Decision] = ()
     _decided: dict[int, np.ndarray] = field(default_factory=dict)
 

@@ -10,15 +10,15 @@ from ...data import SubjectsBatch
 from .executor import Executor, run
 from .plan import Plan
 from .stages import stages_of
-from .steps import Step, Steps
+from .steps import SUBJECT, Step, Steps
 
 
 class Patchwise:
     """Pipeline in two parts: one for whole volumes, one for patches of them.
 
-    Steps up to the last one that needs a whole volume are executed on the volume, and so are steps
-    before the last spatial stage. That stage and the pointwise steps after it are executed for
-    patches, with other random numbers for each.
+    Steps up to the last one that needs whole volumes or subjects are executed on these, and so are
+    steps before the last spatial stage. That stage and the pointwise steps after it are executed
+    for patches, with other random numbers for each.
 
     Args:
         pipeline: Steps and decisions.
@@ -72,8 +72,8 @@ class Patchwise:
 
 def _split(steps: Sequence[Step]) -> int:
     """Return the number of the first step that is executed for patches."""
-    after_volume = [n + 1 for n, step in enumerate(steps) if step.role == "volume"]
-    at = after_volume[-1] if after_volume else 0
+    whole = [n + 1 for n, step in enumerate(steps) if step.role in ("volume", SUBJECT)]
+    at = whole[-1] if whole else 0
     spatial = [stage for stage in stages_of(steps[at:]) if stage.role == "spatial"]
     return at + spatial[-1].steps[0] if spatial else at
 

@@ -11,7 +11,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, host
 from ...data import ImagesBatch, SubjectsBatch
-from ...data.image import INTENSITY
+from ...data.keys import INTENSITY
 from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
 from ...geometry import Space, spacing

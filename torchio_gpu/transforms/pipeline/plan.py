@@ -43,9 +43,14 @@ class Plan:
         """Number of pipeline positions that a call uses up."""
         return self.pipeline.position
 
-    def layout(self, batch: SubjectsBatch) -> NumberLayout:
-        """Return the images that the steps change and the assignment of their random numbers."""
-        key = batch.kinds, tuple(batch.metadata)
+    def layout(self, batch: SubjectsBatch, first: int = 0) -> NumberLayout:
+        """Return the images that the steps change and the assignment of their random numbers.
+
+        Args:
+            batch: The samples.
+            first: Number of the first step that is still to be executed.
+        """
+        key = batch.kinds, tuple(batch.metadata), first
         layout = self._layouts.get(key)
         if layout is None:
             if len(self._layouts) >= _MAX_LAYOUTS:  # new names in each batch must not leak memory
@@ -55,13 +60,27 @@ class Plan:
 
     def numbers(self, batch: SubjectsBatch) -> Numbers:
         """Return all uniform numbers that the pipeline needs for a batch."""
-        places = self.layout(batch)
         streams = batch.streams or random.streams_for(batch.batch_size)
-        base = streams.take(self.positions)
+        return self._numbers(batch, 0, streams.seeds, streams.take(self.positions))
+
+    def numbers_after(self, step: int, batch: SubjectsBatch, numbers: Numbers) -> Numbers:
+        """Return the numbers of the steps after one that may have added or removed images.
+
+        Args:
+            step: Number of that step.
+            batch: Its result.
+            numbers: Numbers of the steps up to it.
+        """
+        return self._numbers(batch, step + 1, numbers.seeds, numbers.base)
+
+    def _numbers(
+        self, batch: SubjectsBatch, first: int, seeds: np.ndarray, base: np.ndarray
+    ) -> Numbers:
+        places = self.layout(batch, first)
         u = np.empty((batch.batch_size, 0))
         if places.layout.requests:
-            u = random.uniforms(streams.seeds, places.layout, base)
-        return Numbers(places, u, self.pipeline.decisions)
+            u = random.uniforms(seeds, places.layout, base)
+        return Numbers(places, u, seeds, base, self.pipeline.decisions)
 
     def describe(self, stage: Stage) -> str:
         """Describe a stage in one line."""

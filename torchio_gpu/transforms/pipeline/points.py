@@ -14,14 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...arrays import common, send
 from ...data import SpatialMap, SubjectsBatch, VelocityField
-from ...data.point_set import PointSet
+from ...data.point_set import PointSet, same_affine
 from ...geometry import BSplineField, DenseField, Space, displace, invert
 from .steps import Step
 
 #: Names that a warning was given for.
 _WARNED: set[str] = set()
-#: Largest difference of affines of one grid, in mm.
-_SAME_GRID = 1e-4
 
 
 class PendingPoints:
@@ -140,19 +138,6 @@ def pending_points(batch: SubjectsBatch) -> PendingPoints | None:
     return PendingPoints(batch) if found else None
 
 
-def follow_grid(value: Any, before: np.ndarray, after: np.ndarray) -> Any:
-    """Return points on the grid ``before``, (4, 4), as voxels of ``after``; other values as is.
-
-    Args:
-        value: Points, boxes, or any other value.
-        before, after: Affines of an image before and after it was cropped.
-    """
-    if not _is_points(value) or not _same_affine(value.affine, before):
-        return value
-    world = value.world()
-    return value.with_world(world, torch.zeros(len(world), dtype=torch.bool), after)
-
-
 def _is_points(value: Any) -> bool:
     return isinstance(value, PointSet)
 
@@ -169,13 +154,9 @@ def _image_on_grid(value: Any, batch: SubjectsBatch, sample: int) -> str | None:
     if value is None or value.affine is None:
         return None
     for name, images in batch.images.items():
-        if _same_affine(value.affine, images.affine[sample]):
+        if same_affine(value.affine, images.affine[sample]):
             return name
     return None
-
-
-def _same_affine(one: np.ndarray | None, other: np.ndarray) -> bool:
-    return one is not None and bool(np.allclose(one, other, rtol=0, atol=_SAME_GRID))
 
 
 def _moves(step: Step, name: str) -> bool:

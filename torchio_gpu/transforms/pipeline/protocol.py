@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ...data import ImagesBatch, SpatialMap
+from ...data import ImagesBatch, SpatialMap, Subject
 from ...functional.operations import Operation
 from ...geometry import Space
 from ...shapes import Volume
@@ -42,11 +42,18 @@ class Operator(Protocol):
     def draws(self) -> int: ...
     @property
     def shares(self) -> bool: ...
-    @property
     def is_invertible(self) -> bool: ...
     def draw(self, context: Context, u: np.ndarray) -> Params: ...
     def invert(self, params: Any) -> Params: ...
     def select(self, kinds: Kinds, others: Sequence[str] | None = None) -> tuple[str, ...]: ...
+
+
+class SubjectOperator(Operator, Protocol):
+    """Transform of the role 'subject'."""
+
+    deterministic: bool
+
+    def apply_transform(self, subject: Subject) -> Subject: ...
 
 
 class SpatialOperator(Operator, Protocol):

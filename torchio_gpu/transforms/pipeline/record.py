@@ -23,11 +23,13 @@ class UnpicklableTransform:
     It can be printed but not applied: the function that it needs stayed in the other process.
     """
 
-    is_invertible = False
-
     def __init__(self, transform: Any) -> None:
         self.name, self.role, self.text = transform.name, transform.role, repr(transform)
         self.traits = transform.traits
+
+    def is_invertible(self) -> bool:
+        """Return False."""
+        return False
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("name", "text"):
@@ -101,6 +103,11 @@ class Record:
         params = self.params.row(sample)
         follows = {name: images[one] for name, images in self.follows.items()}
         return replace(self, params=params, active=None, spaces=spaces, follows=follows)
+
+    @property
+    def name(self) -> str:
+        """Name of the transform."""
+        return self.transform.name  # type: ignore[no-any-return]
 
     def __call__(self, x: Any) -> Any:
         """Apply the transform again, with the same parameters."""

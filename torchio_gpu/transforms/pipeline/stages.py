@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .maps import NOTHING
-from .steps import Step
+from .steps import SUBJECT, Step
 
 
 @dataclass
@@ -121,6 +121,8 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
+        elif step.role == SUBJECT:
+            reason = f"{transform.name} takes one subject at a time"
         elif step.role == "volume":
             if not (spatial and step.commutes and _commutes(steps, number, run)):
                 reason = f"{transform.name} needs the whole volume"

@@ -16,6 +16,8 @@ from .maps import SpatialTraits
 #: Decisions that a step depends on: the number of each, and the branch that the step is on.
 Branches = tuple[tuple[int, int], ...]
 _NO_TRAITS = SpatialTraits()
+#: Role of transforms that take one subject at a time.
+SUBJECT = "subject"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,17 @@ class Steps:
     def position(self) -> int:
         """Position of the step or decision that is added next."""
         return len(self.steps) + len(self.decisions)
+
+    def end_of_layout(self, first: int) -> int:
+        """Return the number after the next step that takes subjects, or after the last step.
+
+        Such a step may add and remove images, which decides what the steps after it change.
+
+        Args:
+            first: Number of the step to begin at.
+        """
+        taking = (n + 1 for n, step in enumerate(self.steps) if n >= first and step.role == SUBJECT)
+        return next(taking, len(self.steps))
 
     def decide(self, draws: int, function: Callable[[np.ndarray], np.ndarray]) -> int:
         """Add a decision and return its number."""

@@ -1,0 +1,5 @@
+"""The command line, as ``python -m torchio_gpu.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,5 @@
+"""Classes of ``torchio.inference``."""
+
+from ..patches import GridAggregator
+
+__all__ = ["GridAggregator"]

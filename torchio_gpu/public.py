@@ -1,0 +1,24 @@
+"""Imports of all public names; ``torchio_gpu`` imports this module when the first one is used.
+
+Every name here is listed in ``torchio_gpu/names.py`` as well.
+"""
+
+from . import functional as functional
+from . import geometry as geometry
+from . import random as random
+from . import transforms as transforms
+from .data import BoundingBoxes as BoundingBoxes
+from .data import Image as Image
+from .data import ImagesBatch as ImagesBatch
+from .data import LabelMap as LabelMap
+from .data import Points as Points
+from .data import ScalarImage as ScalarImage
+from .data import Subject as Subject
+from .data import SubjectsBatch as SubjectsBatch
+from .data import SubjectsDataset as SubjectsDataset
+from .data.keys import *  # noqa: F403
+from .functional.dispatch.backend import backend as backend
+from .loader import SubjectsLoader as SubjectsLoader
+from .patches import *  # noqa: F403
+from .transforms import *  # noqa: F403
+from .transforms.captured import Captured as Captured
