@@ -70,6 +70,9 @@ def test_slices_of_voxels_in_memory():
     np.testing.assert_allclose(part.affine @ [0, 0, 0, 1], image.affine @ [0, 0, 1, 1])
     assert part.echo == 3
     assert image[-1].shape == (1, 1, 4, 5)
+    for bad in (0.5, None, "0"):
+        with pytest.raises(TypeError, match="index 0 of an image must be an integer or slice, got"):
+            image[bad, :]
     for bad in ((3,), (slice(2, 2),), (slice(None, None, 2),), (0, 0, 0, 0), (5,)):
         with pytest.raises(IndexError):
             image[bad]
@@ -83,9 +86,97 @@ def test_metadata_and_constants():
     assert image.protocol == image["protocol"] == "MPRAGE"
     image["site"] = "London"
     assert "site" in image
-    assert list(image) == ["data", "affine", "type", "protocol", "site"]
+    assert list(image) == ["data", "affine", "type", "path", "stem", "protocol", "site"]
     with pytest.raises(AttributeError, match="no attribute or metadata 'age'"):
         image.age  # noqa: B018
+
+
+def test_arguments_have_the_order_of_torchio(path):
+    def reader(path):
+        return torch.ones(1, 2, 2, 2), None
+
+    image = tio.ScalarImage(path, "intensity", None, np.diag([2, 2, 2, 1]), True, reader, False)
+    assert (image.check_nans, image.reader, image.path) == (True, reader, path)
+    assert image.spacing == (2, 2, 2)
+    assert torch.equal(image.data, torch.ones(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("kind", [tio.INTENSITY, tio.LABEL, tio.SAMPLING_MAP])
+def test_image_makes_the_class_of_its_type(path, kind):
+    for image in (
+        tio.Image(path, kind),
+        tio.Image(path, type=kind),
+        tio.Image(type=kind, tensor=torch.ones(1, 2, 2, 2)),
+    ):
+        assert image.type == image.kind == image["type"] == kind
+        assert isinstance(image, tio.Image)
+        assert isinstance(image, tio.ScalarImage) == (kind == tio.INTENSITY)
+        assert isinstance(image, tio.LabelMap) == (kind == tio.LABEL)
+        for again in (copy.copy(image), copy.deepcopy(image), pickle.loads(pickle.dumps(image))):
+            assert type(again) is type(image)
+            assert torch.equal(again.data, image.data)
+        assert type(tio.Image(image)) is type(image)
+        if kind != tio.LABEL:
+            with pytest.raises(ValueError, match=f"type of LabelMap must be 'label', got '{kind}'"):
+                tio.LabelMap(path, kind)
+    assert type(tio.Image(path)) is tio.ScalarImage
+    with pytest.raises(ValueError, match=r"must be one of .*'label'.*got 'mask'"):
+        tio.Image(path, "mask")
+
+
+def test_a_subclass_of_image_stays_itself(path):
+    class UserDefined(tio.Image):
+        pass
+
+    image = UserDefined(path)
+    assert type(image) is type(copy.copy(image)) is UserDefined
+    assert image.type == "intensity"
+
+
+def test_unload_reads_the_file_again(path):
+    image = tio.ScalarImage(path)
+    with pytest.raises(RuntimeError, match="must be loaded to be unloaded"):
+        image.unload()
+    voxels = image.data
+    image.set_data(torch.zeros(1, 2, 2, 2))
+    image.affine = np.eye(4)
+    image.unload()
+    assert not image.loaded
+    assert image.shape == voxels.shape
+    assert torch.equal(image.data, voxels)
+    np.testing.assert_allclose(image.affine, oblique_affine(), atol=1e-6)
+    with pytest.raises(RuntimeError, match="must have a path to be unloaded"):
+        tio.ScalarImage(voxels).unload()
+
+
+def test_sizes_need_no_voxels(path):
+    image = tio.ScalarImage(path)
+    assert (image.itemsize, image.memory) == (2, 2 * 6 * 7 * 8)
+    assert "memory" not in repr(image)
+    assert "memory=1.0 MiB" in repr(tio.ScalarImage(torch.zeros(1, 64, 64, 64)))
+    assert image.num_channels == 1
+    assert not image.is_2d()
+    assert not image.loaded
+
+
+def test_nans_are_checked_from_now_on():
+    bad = torch.full((1, 2, 2, 2), torch.nan)
+    image = tio.ScalarImage(bad)
+    image.set_check_nans(True)
+    with pytest.warns(RuntimeWarning, match="there are NaN"):
+        image.set_data(bad)
+    image.set_check_nans(False)
+    image.set_data(bad)
+    with pytest.raises(TypeError, match="check_nans must be True or False, got 'yes'"):
+        image.set_check_nans("yes")
+
+
+def test_labels_are_counted():
+    labels = tio.LabelMap(torch.tensor([[[[3, 0, 3], [1, 3, 0]]]], dtype=torch.uint8))
+    assert labels.count_labels() == {0: 2, 1: 1, 3: 3}
+    assert list(labels.count_labels()) == [0, 1, 3]
+    assert labels.count_nonzero() == 4
+    assert not hasattr(tio.ScalarImage, "count_labels")
 
 
 def test_geometry():

@@ -143,6 +143,8 @@ def region_of(item: Any, shape: Triple) -> Region:
             index = int(index)
             first = index + n if index < 0 else index
             index = slice(first, first + 1)
+        if not isinstance(index, slice):
+            raise TypeError(f"index {axis} of an image must be an integer or slice, got {index!r}")
         start, stop, step = index.indices(n)
         if step != 1 or stop <= start or (index.start is not None and index.start >= n):
             raise IndexError(

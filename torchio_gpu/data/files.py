@@ -95,6 +95,8 @@ def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
     if meta_tensor.is_meta_tensor(data):
         data, own = meta_tensor.split(data)
         affine = own if affine is None else affine
+    if isinstance(data, (Tensor, np.ndarray)):
+        data = _as_volume(data)
     shape = tuple(getattr(data, "shape", ()))
     if not isinstance(data, (Tensor, np.ndarray)) or len(shape) != 4 or 0 in shape:
         raise TypeError(f"{name}: got {shape or type(data).__name__}")
@@ -109,6 +111,20 @@ def _read_by(reader: Reader, path: Path, region: Region | None) -> io.Volume:
     start = torch.tensor([part.start or 0 for part in (i, j, k)], dtype=torch.float64)
     moved[:3, 3] += header.affine[:3, :3] @ start
     return io.Volume(voxels, moved, header)
+
+
+def _as_volume(data: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Return voxels (I, J), (I, J, K), (3, I, J) or (I, J, 3) as (C, I, J, K); others as they are.
+
+    As in TorchIO 1, three axes of which the last or the first has length 3 are colours of a slice.
+    """
+    if data.ndim == 2:
+        return data[None, :, :, None]
+    if data.ndim == 3 and data.shape[-1] == 3:
+        return (data.permute if isinstance(data, Tensor) else data.transpose)(2, 0, 1)[..., None]
+    if data.ndim == 3:
+        return data[..., None] if data.shape[0] == 3 else data[None]
+    return data
 
 
 def _copied(data: Tensor | np.ndarray) -> Tensor:

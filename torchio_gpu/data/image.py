@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -23,21 +23,19 @@ from .checks import (
     from_spacing,
     region_of,
 )
-from .keys import AFFINE, DATA, INTENSITY, LABEL, TYPE
+from .exports import Exports
+from .keys import INTENSITY, KINDS, LABEL, SAMPLING_MAP
+from .mapping import OWN, ImageValues
 from .pickling import Transferable
-from .placed import Placed
+from .pictures import Pictures
 
 if TYPE_CHECKING:
-    import SimpleITK
     from matplotlib.figure import Figure
 
-#: Attributes of an image instance; all others are metadata.
-_OWN = frozenset(
-    ("path", "reader", "check_nans", "metadata", "_data", "_affine", "_header", "_nifti")
-)
+_Image = TypeVar("_Image", bound="Image")
 
 
-class Image(Placed, Transferable):
+class Image(ImageValues, Exports, Pictures, Transferable):
     """3D image with channels; 2D images have one slice, time and diffusion are channels.
 
     Voxels are read from the file when they are first needed. Shape, affine and what follows from
@@ -49,18 +47,20 @@ class Image(Placed, Transferable):
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
     Args:
-        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF; by NiBabel
-            MGH, MINC, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
+        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, MINC, PNG, JPEG, TIFF; by
+            NiBabel MGH, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
             (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
-        path, tensor: ``source`` as a path, or as a tensor or array.
+        type: 'intensity', 'label' or 'sampling_map': ``Image`` makes a :class:`ScalarImage`, a
+            :class:`LabelMap` or a map of weights for sampling; others have a type of their own.
+        tensor, path: ``source`` as a tensor or array, or as a path.
         affine: Voxel to world (RAS+ mm), (4, 4); by default the file's, or the identity.
+        check_nans: Warn if there are NaN among the voxels that are read or given.
+        reader: Function that takes a path and returns voxels (C, I, J, K), (I, J, K), (I, J),
+            (3, I, J) or (I, J, 3), and an affine (4, 4), or None for the identity; by default, the
+            file's format decides.
+        verify_path: Raise at once if there is no such file; otherwise when it is read.
         spacing: Distance between voxels of a tensor or array in mm, instead of an affine without
             rotation.
-        type: 'intensity' or 'label', as older code spells it; must be the class's own.
-        reader: Function that takes a path and returns voxels (C, I, J, K) and an affine (4, 4), or
-            None for the identity; by default, the file's format decides.
-        check_nans: Warn if there are NaN among the voxels that are read or given.
-        verify_path: Raise at once if there is no such file; otherwise when it is read.
         metadata: Anything else, kept and returned by ``image[name]``.
 
     Raises:
@@ -76,23 +76,33 @@ class Image(Placed, Transferable):
 
     kind: ClassVar[str] = INTENSITY
 
+    def __new__(
+        cls: type[_Image], source: Any = None, type: str | None = None, *_: Any, **__: Any
+    ) -> _Image:
+        if cls is not Image:
+            return object.__new__(cls)
+        if type is None:
+            type = source.kind if isinstance(source, Image) else INTENSITY
+        return object.__new__(image_class(type))  # type: ignore[return-value]
+
+    # positional arguments in the order of TorchIO 1
     def __init__(
         self,
         source: Image | ImageSource | None = None,
-        *,
-        path: str | Path | Sequence[str | Path] | None = None,
+        type: str | None = None,
         tensor: Tensor | np.ndarray | None = None,
         affine: AffineLike | None = None,
-        spacing: Sequence[float] | None = None,
-        type: str | None = None,
-        reader: files.Reader | None = None,
         check_nans: bool = False,
+        reader: files.Reader | None = None,
         verify_path: bool = True,
+        *,
+        path: str | Path | Sequence[str | Path] | None = None,
+        spacing: Sequence[float] | None = None,
         **metadata: Any,
     ) -> None:
         given = [s for s in (source, path, tensor) if s is not None]
         check_source(self.__class__.__name__, len(given), type, self.kind)
-        check_names(self.__class__, _OWN, metadata)
+        check_names(self.__class__, OWN, metadata)
         check_reading(reader, check_nans=check_nans, verify_path=verify_path)
         if spacing is not None:
             affine = from_spacing(spacing, affine, given[0])
@@ -170,6 +180,25 @@ class Image(Placed, Transferable):
         self._data = self._check_data(volume.data)
         self._set_header(volume.header)
 
+    def unload(self) -> None:
+        """Forget the voxels, and an affine that was set: both are read again when needed.
+
+        Changes of the image since it was read are lost.
+
+        Raises:
+            RuntimeError: The voxels are not in memory, or there is no file to read them from.
+        """
+        if self._data is None:
+            raise RuntimeError("image must be loaded to be unloaded, its voxels are not in memory")
+        if self.path is None:
+            raise RuntimeError("image must have a path to be unloaded, or its voxels would be lost")
+        self._data = self._affine = self._header = self._nifti = None
+
+    def set_check_nans(self, check_nans: bool) -> None:
+        """Set whether voxels that are read or set from now on are checked for NaN."""
+        check_reading(None, check_nans=check_nans)
+        self.check_nans = check_nans
+
     def _set_header(self, header: io.Header) -> None:
         # from the latest read: the file may have changed, and voxels must match their affine
         self._header, self._nifti = header, header.nifti
@@ -186,13 +215,6 @@ class Image(Placed, Transferable):
     def loaded(self) -> bool:
         """True if the voxels are in memory."""
         return self._data is not None
-
-    def numpy(self) -> np.ndarray:
-        """Return the voxels as an array (C, I, J, K)."""
-        return self.data.detach().cpu().numpy()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype)
 
     def to(self, *args: Any, **kwargs: Any) -> Image:
         """Return a copy with voxels on another device or of another dtype, as ``Tensor.to``."""
@@ -240,46 +262,28 @@ class Image(Placed, Transferable):
         """dtype of the voxels."""
         return self._read_header().dtype if self._data is None else self._data.dtype
 
-    # Mapping
+    def to_ras(self) -> Image:
+        """Return the image with axes that grow to the right, anterior and superior.
+
+        Voxels are reordered, as by :class:`ToCanonical`; an image in that order is returned itself.
+        """
+        if self.orientation_str == "RAS":
+            return self
+        after = geometry.reoriented(self.space, "RAS").affine[0]
+        steps = np.rint(np.linalg.inv(self.affine) @ after)[:3, :3]  # old axes by new ones
+        axes = [1 + int(n) for n in np.abs(steps).argmax(0)]
+        flips = [1 + n for n in range(3) if steps[:, n].sum() < 0]
+        return self._with(self.data.permute(0, *axes).flip(flips).contiguous(), after)
+
+    # Values by name
 
     @property
     def type(self) -> str:
-        """'intensity' or 'label'."""
+        """'intensity', 'label' or 'sampling_map'."""
         return self.kind
 
     def __getitem__(self, item: Any) -> Any:
-        if isinstance(item, str):
-            if item in (DATA, AFFINE, TYPE):
-                return getattr(self, item)
-            return self.metadata[item]
-        return self._crop(item)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name in (DATA, AFFINE):
-            setattr(self, name, value)
-        else:
-            check_names(type(self), _OWN, (name,))
-            self.metadata[name] = value
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # metadata are accessible both as attributes and as items
-        if name in _OWN or hasattr(type(self), name):
-            object.__setattr__(self, name, value)
-        else:
-            self.__dict__.setdefault("metadata", {})[name] = value
-
-    def __contains__(self, name: object) -> bool:
-        return name in (DATA, AFFINE, TYPE) or name in self.metadata
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((DATA, AFFINE, TYPE, *self.metadata))
-
-    def __getattr__(self, name: str) -> Any:
-        # only called for names that are no attribute of the class or the instance
-        metadata = self.__dict__.get("metadata", {})
-        if name in metadata:
-            return metadata[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute or metadata {name!r}")
+        return super().__getitem__(item) if isinstance(item, str) else self._crop(item)
 
     def _crop(self, item: Any) -> Image:
         """Return the part within up to three spatial slices; of a file, only that part is read."""
@@ -299,36 +303,6 @@ class Image(Placed, Transferable):
         affine[:, 3] = affine @ start
         return self._with(data, affine)
 
-    def as_sitk(self) -> SimpleITK.Image:
-        """Return a SimpleITK image; channels become vector components."""
-        return io.to_sitk(*self._on_host())
-
-    @classmethod
-    def from_sitk(cls, image: SimpleITK.Image) -> Image:
-        """Create an image from a SimpleITK image."""
-        return cls(image)
-
-    def save(self, path: str | Path) -> None:
-        """Write the image in the format that the path's suffix names.
-
-        An interruption leaves the former file or the new one. Permissions are kept, links followed.
-        NIfTI keeps the time step that was read, and while the affine is the same qform and codes.
-        """
-        image = self._in_memory()
-        io.write(*image._on_host(), path, image._nifti)
-
-    def _as_nibabel(self) -> Any:
-        return io.to_nibabel(*self._on_host(), self._nifti)
-
-    def _on_host(self) -> tuple[Tensor, Tensor]:
-        return self.data.detach().cpu(), torch.tensor(self.affine)
-
-    def plot(self, **kwargs: Any) -> Figure:
-        """Draw the three middle planes; see :func:`torchio_gpu.plot.plot_image`."""
-        from ..plot import plot_image
-
-        return plot_image(self, **kwargs)
-
     def __copy__(self) -> Image:
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__)
@@ -340,9 +314,10 @@ class Image(Placed, Transferable):
         if self._data is None and self._header is None:
             return f"{self.__class__.__name__}({where}, not read)"
         spacing = ", ".join(f"{s:.2f}" for s in self.spacing)
+        memory = f"memory={self.memory / 2**20:.1f} MiB, " if self.loaded else ""
         return (
             f"{self.__class__.__name__}(shape={self.shape}, spacing=({spacing}), "
-            f"orientation={self.orientation_str}+, dtype={self.dtype}, {where})"
+            f"orientation={self.orientation_str}+, dtype={self.dtype}, {memory}{where})"
         )
 
 
@@ -358,6 +333,14 @@ class ScalarImage(Image):
 
     kind = INTENSITY
 
+    def hist(self, **kwargs: Any) -> Figure:
+        """Draw a histogram of the values; see :func:`torchio_gpu.plot.plot_histogram`."""
+        from ..plot import plot_histogram
+
+        voxels = self.data.detach().cpu()
+        real = voxels.abs() if voxels.is_complex() else voxels.float()
+        return plot_histogram(real.numpy(), **kwargs)
+
 
 class LabelMap(Image):
     """Image whose voxels are labels: a segmentation.
@@ -370,7 +353,35 @@ class LabelMap(Image):
 
     kind = LABEL
 
+    def count_nonzero(self) -> int:
+        """Return the number of values that are not 0."""
+        return int(self.data.count_nonzero())
+
+    def count_labels(self) -> dict[int, int]:
+        """Return the number of voxels of each label, from the smallest label on.
+
+        >>> LabelMap(torch.tensor([[[[0, 2, 2]]]])).count_labels()
+        {0: 1, 2: 2}
+        """
+        labels, counts = torch.unique(self.data, return_counts=True)  # type: ignore[no-untyped-call]
+        return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+
+
+class SamplingMap(Image):
+    """Image whose voxels are weights for sampling patches: ``Image(x, type="sampling_map")``.
+
+    Takes the arguments of :class:`Image`. Spatial transforms interpolate it, and intensity
+    transforms leave it alone.
+    """
+
+    kind = SAMPLING_MAP
+
+
+_CLASSES: dict[str, type[Image]] = {cls.kind: cls for cls in (ScalarImage, LabelMap, SamplingMap)}
+
 
 def image_class(kind: str) -> type[Image]:
-    """Return the class of images of a kind, 'intensity' or 'label'."""
-    return {INTENSITY: ScalarImage, LABEL: LabelMap}[kind]
+    """Return the class of images of a kind, 'intensity', 'label' or 'sampling_map'."""
+    if kind not in KINDS:
+        raise ValueError(f"type of an image must be one of {KINDS}, got {kind!r}")
+    return _CLASSES[kind]

@@ -16,7 +16,7 @@ from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, converted
 from .checks import usable
 from .image import Image, image_class
-from .keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TENSOR, TYPE
+from .keys import AFFINE, DATA, INTENSITY, KINDS, PATH, STEM, TENSOR, TYPE
 from .meta_tensor import is_meta_tensor, split
 from .pickling import Transferable
 
@@ -29,7 +29,7 @@ class ImagesBatch(Transferable):
     Args:
         data: Voxels, (B, C, I, J, K), on any device.
         affine: Voxel to world of each sample, (B, 4, 4) float64 on the host; identity by default.
-        kind: 'intensity' or 'label'.
+        kind: 'intensity', 'label' or 'sampling_map'.
         images: The images the voxels came from, for their paths and metadata.
 
     >>> images = ImagesBatch(torch.zeros(2, 1, 4, 4, 4))
@@ -58,8 +58,8 @@ class ImagesBatch(Transferable):
             raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
         if not np.isfinite(affine).all():
             raise ValueError(f"affine must be finite, got {affine}")
-        if kind not in (INTENSITY, LABEL):
-            raise ValueError(f"kind must be {INTENSITY!r} or {LABEL!r}, got {kind!r}")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
         self.affine = affine
         self.kind = kind
         self._images = images  # without voxels: for their paths and metadata
@@ -160,7 +160,7 @@ class ImagesBatch(Transferable):
 
     @property
     def type(self) -> str:
-        """'intensity' or 'label'."""
+        """'intensity', 'label' or 'sampling_map'."""
         return self.kind
 
     @property

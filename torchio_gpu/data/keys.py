@@ -11,7 +11,10 @@ STEM = "stem"
 #: Types of images.
 INTENSITY = "intensity"
 LABEL = "label"
+#: Type of images of weights for sampling: spatial transforms treat them as scalar images, and
+#: intensity transforms leave them alone.
 SAMPLING_MAP = "sampling_map"
+KINDS = (INTENSITY, LABEL, SAMPLING_MAP)
 #: Location of a patch, in a patch and in a batch of patches.
 LOCATION = "location"
 #: Records of the transforms that were applied to each sample of a batch.

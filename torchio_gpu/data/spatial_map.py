@@ -25,7 +25,8 @@ from ..geometry import (
 )
 from ..shapes import Triple
 from . import io
-from .image import LABEL, Image
+from .image import Image
+from .keys import LABEL
 
 #: Error, in mm, above which a point counts as not found: the map folds there.
 _FOLDED = 1e-3

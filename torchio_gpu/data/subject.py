@@ -293,6 +293,12 @@ class Subject(NamedValues, History, Transferable):
 
         return plot_subject(self, **kwargs)
 
+    def _repr_html_(self) -> str:
+        """Return HTML with the planes, for notebooks; text if matplotlib is not installed."""
+        from ..plot import html_of
+
+        return html_of(self, self.plot)
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())
         return f"{self.__class__.__name__}({values})"

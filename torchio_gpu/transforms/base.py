@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
-from ..data.keys import INTENSITY, LABEL
+from ..data.keys import KINDS
 from ..signature import check_arguments
 from . import compiled, naming
 from .argument_checks import CHECKS
@@ -172,7 +172,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of images that are transformed."""
-        return (INTENSITY, LABEL)
+        return KINDS
 
     def select(
         self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImagesBatch
-from ..data.keys import INTENSITY, LABEL
+from ..data.keys import KINDS
 from ..shapes import Volume
 from .base import Context
 from .kinds import WholeVolume
@@ -62,13 +62,10 @@ class Lambda(WholeVolume):
         valid = types is None or (
             isinstance(types, Collection)
             and not isinstance(types, Tensor)
-            and all(str(kind) in (INTENSITY, LABEL) for kind in types)
+            and all(str(kind) in KINDS for kind in types)
         )
         if not valid:
-            raise ValueError(
-                f"types_to_apply must be made of {INTENSITY!r} and {LABEL!r}, "
-                f"got {types_to_apply!r}"
-            )
+            raise ValueError(f"types_to_apply must be made of {KINDS}, got {types_to_apply!r}")
         self.function, self.batched = function, batched
         self.types_to_apply = None if types is None else tuple(types)
 
@@ -82,7 +79,7 @@ class Lambda(WholeVolume):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return (INTENSITY, LABEL) if self.types_to_apply is None else self.types_to_apply
+        return KINDS if self.types_to_apply is None else self.types_to_apply
 
     def draw(self, context: Context, u: np.ndarray) -> LambdaParams:
         return LambdaParams()

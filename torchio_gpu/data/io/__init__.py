@@ -16,12 +16,13 @@ import sys
 from typing import Any
 
 from .guards import check_exists, expanded
-from .itk import PICTURES, from_sitk, sitk_fields, to_sitk
+from .itk import PICTURES, from_sitk, sitk_fields, to_flat_sitk, to_sitk
 from .matrices import read_matrix, write_matrix
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
 from .transforms import to_sitk_transform
+from .viewer import show
 from .voxels import Header, NiftiFields, failing_as, shown
 from .writing import NIFTI, WRITABLE, write
 
@@ -60,8 +61,10 @@ __all__ = [
     "read_matrix",
     "read_points",
     "read_volume",
+    "show",
     "shown",
     "sitk_fields",
+    "to_flat_sitk",
     "to_nibabel",
     "to_sitk",
     "to_sitk_transform",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,11 @@ def to_sitk(tensor: Tensor, affine: Tensor, like: Any = None) -> Any:
     return image
 
 
+def to_flat_sitk(tensor: Tensor, affine: Tensor) -> Any:
+    """Return a 2D SimpleITK image of one slice, K = 1, that lies across the third axis."""
+    return to_sitk(tensor, affine, sitk().Image([1, 1], sitk().sitkUInt8))
+
+
 def picture(tensor: Tensor, affine: Tensor, suffix: str) -> Any:
     """Return a SimpleITK image for a 2D picture format; raise a ValueError if it cannot hold it."""
     array = writable_array(tensor)
@@ -204,6 +210,14 @@ def picture(tensor: Tensor, affine: Tensor, suffix: str) -> Any:
     if channels not in (1, 3) or (slices > 1 and suffix not in TIFF):
         allowed = "1 or 3 channels" if suffix in TIFF else "1 or 3 channels and one slice, K = 1,"
         raise ValueError(f"tensor must have {allowed} for {suffix}: got shape {array.shape}")
+    if array.dtype.kind == "f" and suffix not in TIFF:
+        warnings.warn(
+            f"{suffix} holds no fractions: {tensor.dtype} is saved as uint8, clamped to 0..255 and "
+            "with fractions cut off",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        array = np.nan_to_num(array, nan=0).clip(0, 255).astype(np.uint8)
     integer = array.dtype.kind in "iu" and array.dtype != np.uint8
     if suffix == ".png" and integer and array.min() >= 0 and array.max() < 2**16:
         array = array.astype(np.uint16)  # uint16 PNGs are read as int32

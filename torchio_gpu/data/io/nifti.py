@@ -34,8 +34,8 @@ from .voxels import (
 
 PAIR = {".hdr": ".img", ".img": ".hdr"}
 FREESURFER = (".mgh", ".mgz")
-#: Suffixes of other formats that only NiBabel reads: MINC, Philips and AFNI.
-FALLBACK = (".mnc", ".par", ".rec", ".head", ".brik", ".brik.gz")
+#: Suffixes of other formats that only NiBabel reads: Philips and AFNI.
+FALLBACK = (".par", ".rec", ".head", ".brik", ".brik.gz")
 
 _MM = {"meter": 1e3, "micron": 1e-3}  # millimetres in a unit; unknown is taken as mm
 _SECONDS = {"msec": 1e-3, "usec": 1e-6}
@@ -159,7 +159,7 @@ def open_other(path: Path) -> Source:
     with failing_as(
         f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
     ):
-        with _missing_packages():  # MINC 2 lies in HDF5
+        with _missing_packages():
             image: Any = nibabel().load(path)
         header, load = source(image)
 
@@ -275,7 +275,9 @@ def nifti_fields(image: Any) -> NiftiFields | None:
     return source(image)[0].nifti
 
 
-def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None) -> Any:
+def to_nibabel(
+    tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None, squeeze: bool = False
+) -> Any:
     """Return a NIfTI-1 image of a volume (C, I, J, K) and its affine; C > 1 is the fourth axis.
 
     The sform holds the affine in float32. The qform cannot hold a shear, and then has no code, so
@@ -286,6 +288,8 @@ def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None
     unit are kept if there is such an axis. If the affine is still the file's, the qform is kept,
     too, and the codes of both. Otherwise both hold the affine with code 1, 'scanner', but the qform
     has no code if it differed from the sform.
+
+    squeeze: Leave out the third axis of a single slice with one channel.
     """
     array = writable_array(tensor)
     if max(array.shape) > 32767:
@@ -294,6 +298,7 @@ def to_nibabel(tensor: Tensor, affine: Tensor, fields: NiftiFields | None = None
         array = array.astype(np.int32)
     matrix = checked_affine(affine, "affine").numpy()
     array = array.transpose(1, 2, 3, 0) if len(array) > 1 else array[0]
+    array = array[..., 0] if squeeze and array.ndim == 3 and array.shape[2] == 1 else array
     image = nibabel().Nifti1Image(array, matrix, dtype=array.dtype)
     header = image.header
     direction = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)

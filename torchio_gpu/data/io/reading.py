@@ -13,6 +13,7 @@ from torch import Tensor
 from . import dicom, dicom_tags
 from .guards import check_exists, expanded
 from .itk import open_itk
+from .minc import MINC, open_minc
 from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
 from .voxels import Header, Region, Source, bounded_region, checked_affine, failing_as, shown
 
@@ -99,6 +100,8 @@ def _opener(path: Path) -> Callable[[Path], Source]:
         return dicom.open_series
     if name.endswith((*NIFTI_READ, *FREESURFER)):
         return open_nifti
+    if name.endswith(MINC):
+        return open_minc
     if name.endswith(FALLBACK):
         return open_other
     if path.suffix.lower() in dicom.SUFFIXES or dicom_tags.is_dicom(path):

@@ -15,14 +15,15 @@ from pathlib import Path
 from torch import Tensor
 
 from .guards import check_name, expanded
-from .itk import PICTURES, picture, to_sitk
+from .itk import PICTURES, picture, to_flat_sitk, to_sitk
+from .minc import MINC, to_minc
 from .nifti import PAIR, to_nibabel, twin
 from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DETACHED = (".nhdr", ".mhd")
 HEADERS = (*DETACHED, ".nrrd", ".mha")  # formats whose header may name a data file
-WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", *PICTURES)
+WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", MINC, *PICTURES)
 
 _PREFIX = ".torchio_gpu-"  # of temporary folders
 _MOST_HEADER = 1 << 20  # bytes that are searched for the name of a data file
@@ -39,14 +40,16 @@ def write(
     affine: Tensor,
     path: str | os.PathLike[str],
     fields: NiftiFields | None = None,
+    squeeze: bool = False,
 ) -> None:
     """Write a volume (C, I, J, K) and its affine (4, 4) in the format that the suffix names.
 
-    NIfTI keeps the affine to float32, shears included; NRRD, MHA and MHD keep it to float64. PNG,
-    JPEG and TIFF keep the pixel spacing at most, and hold 1 or 3 channels of the types in
+    NIfTI keeps the affine to float32, shears included; NRRD, MHA, MHD and MINC keep it to float64.
+    PNG, JPEG and TIFF keep the pixel spacing at most, and hold 1 or 3 channels of the types in
     `PICTURES`; only TIFF holds more than one slice, and JPEG loses detail. bool becomes uint8,
-    float16 and bfloat16 float32, int64 that fits int32 in NIfTI, and integers from 0 to 65535
-    uint16 in PNG; nothing else is converted. Units are millimetres.
+    float16 and bfloat16 float32, int64 that fits int32 in NIfTI and MINC, and integers from 0 to
+    65535 uint16 in PNG; in PNG and JPEG, fractions become uint8, with a warning. Nothing else is
+    converted. Units are millimetres.
 
     The file appears whole or not at all: wherever writing is interrupted, what was there before or
     what was to be written can be read under the name. This holds for pairs, too. The data file of
@@ -60,6 +63,8 @@ def write(
     The target of a symbolic link is replaced, not the link, and permission bits are kept.
 
     fields: See :func:`to_nibabel`; other formats have no place for them.
+    squeeze: Write a single slice, K = 1, as a 2D image. It must lie across the third axis, or be
+        NIfTI, in which channels keep an axis of slices.
 
     Raises ValueError for an unknown suffix or for what the format cannot hold, FileNotFoundError
     for a missing folder, OSError if writing fails.
@@ -70,11 +75,16 @@ def write(
         raise ValueError(f"path must end in one of {', '.join(WRITABLE)}: got '{shown(path)}'")
     _check_target(path)
     if suffix in NIFTI:
-        image, save = to_nibabel(tensor, affine, fields), nibabel().save
+        image, save = to_nibabel(tensor, affine, fields, squeeze), nibabel().save
     else:
         check_name(path)
-        convert = picture if suffix in PICTURES else None
-        image = convert(tensor, affine, suffix) if convert else to_sitk(tensor, affine)
+        if suffix in PICTURES:
+            image = picture(tensor, affine, suffix)
+        elif suffix == MINC:
+            image = to_minc(tensor, affine)
+        else:
+            flat = squeeze and tensor.shape[3] == 1
+            image = (to_flat_sitk if flat else to_sitk)(tensor, affine)
         save = sitk().WriteImage
     real = Path(os.path.realpath(path)) if path.is_symlink() else path
     if suffix == ".mhd" and "%" in str(real.parent):  # ITK would number the data file

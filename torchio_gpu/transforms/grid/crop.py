@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F
 from ... import geometry
 from ...data import ImagesBatch
-from ...data.keys import INTENSITY
+from ...data.keys import LABEL
 from ...functional.pad import PADDINGS, check_padding
 from ...geometry import Space
 from ...shapes import Volume
@@ -44,7 +44,7 @@ class _CropsAndPads(GridTransform):
         first = (source.space.to_voxel @ after.affine)[:, :3, 3]
         mode = self.padding_mode
         moved = mode in ("edge", "wrap", "symmetric", "reflect")
-        if source.kind != INTENSITY and not moved:
+        if source.kind == LABEL and not moved:
             mode = 0  # a mean of labels, for example, is no label
         return F.window(source.data, first, after.shape, mode)
 

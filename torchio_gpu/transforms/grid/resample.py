@@ -13,7 +13,7 @@ from ... import functional as F
 from ... import geometry
 from ...arrays import Numbers, as_array, host
 from ...data import ImagesBatch, ScalarImage
-from ...data.keys import INTENSITY, LABEL
+from ...data.keys import INTENSITY, KINDS, LABEL
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, brief, rectangular
 from ..base import Context
@@ -112,7 +112,7 @@ class Resample(_Resampled):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return (INTENSITY,) if self.scalars_only else (INTENSITY, LABEL)
+        return (INTENSITY,) if self.scalars_only else KINDS
 
     @property
     def computes(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, per_sample
-from ...data.keys import INTENSITY, LABEL
+from ...data.keys import INTENSITY, KINDS, LABEL
 from ...functional.dispatch.arguments import at_least
 from ...functional.maps import check_mode
 from ...shapes import Volume
@@ -47,7 +47,7 @@ class _Anisotropy(WholeVolume):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        return (INTENSITY,) if self.scalars_only else (INTENSITY, LABEL)
+        return (INTENSITY,) if self.scalars_only else KINDS
 
     @property
     def computes(self) -> bool:
@@ -55,7 +55,7 @@ class _Anisotropy(WholeVolume):
 
     def voxels(self, images: Images, name: str, params: AnisotropyParams) -> Volume:
         image = images[name]
-        scalar = image.kind == INTENSITY
+        scalar = image.kind != LABEL
         return F.anisotropy(
             image.data,
             params.downsampling,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...data.keys import INTENSITY
+from ...data.keys import LABEL
 from ...geometry import Space
 
 
@@ -62,9 +62,9 @@ class Interpolation(NamedTuple):
 
     def of(self, kind: str) -> tuple[Any, Any]:
         """Return the interpolation and the fill for images of a kind."""
-        if kind == INTENSITY:
-            return self.image, self.image_fill
-        return self.label, self.label_fill
+        if kind == LABEL:
+            return self.label, self.label_fill
+        return self.image, self.image_fill
 
 
 #: Interpolation of a step that asks for nothing.

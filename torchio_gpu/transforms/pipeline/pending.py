@@ -11,7 +11,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, host
 from ...data import ImagesBatch, SubjectsBatch
-from ...data.keys import INTENSITY
+from ...data.keys import LABEL
 from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
 from ...geometry import Space, spacing
@@ -62,7 +62,7 @@ class Pending:
     def compute(self, names: Sequence[str]) -> None:
         """Record that a step computes with the voxels of some images."""
         images = self.batch.images
-        self.computed.update(name for name in names if images[name].kind == INTENSITY)
+        self.computed.update(name for name in names if images[name].kind != LABEL)
 
     def append(self, name: str, operation: Operation) -> None:
         """Add a pointwise operation on an image."""

@@ -1,0 +1,139 @@
+"""Plots of an image, of the images of a subject, and of several subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .options import ColourMap, Options
+from .planes import LABEL, ImageLike, Plane, PointsLike, SubjectLike, planes_of
+from .sheet import draw_sheet, window_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_image(
+    image: ImageLike,
+    *,
+    labels: ImageLike | None = None,
+    points: Sequence[PointsLike] = (),
+    **options: Any,
+) -> Figure:
+    """Draw three planes of an image, with letters of the anatomical directions at their edges.
+
+    Planes are those of the voxel grid that come closest to sagittal, coronal and axial, drawn to
+    one scale in mm. An image with a single slice has one plane.
+
+    Args:
+        image: The image, on any device. The labels of a label map are drawn in colours.
+        labels: Label map on the same grid, drawn as contours; each of several channels is a label.
+        points: Sets of points, drawn as dots on the planes that they are within a voxel of, with a
+            colour for each set.
+        options: ``window``, the values to draw black and white, by default the ``percentiles``
+            (0.5, 99.5) of the voxels drawn; ``cmap``, a colour map of matplotlib or, for a label
+            map, a dict of colours by label (names, or red, green and blue from 0 to 255);
+            ``indices``, the voxel (i, j, k) that the planes go through, by default the middle one;
+            ``rgb``, by default True: three channels are drawn as red, green and blue; ``channel``
+            to draw alone, otherwise 0;
+            ``radiological``, by default True: the patient's right is at the left of the picture,
+            and sagittal planes face left. False is the neurological convention: right is right, and
+            sagittal planes face right;
+            ``title``; ``figsize``, width and height in inches;
+            ``show``, by default False: show the figure in a notebook, or in a window if matplotlib
+            has an interactive backend; ``output_path``, a file to save the figure in, with
+            ``savefig_kwargs``.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: There is no option of that name.
+        ValueError: ``labels`` lie on another grid, or ``indices`` or ``channel`` outside the image.
+    """
+    chosen = Options.of(options)
+    if labels is not None and not _same_grid(image, labels):
+        raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
+    planes = planes_of(image, [] if labels is None else [(labels, None)], points, chosen)
+    row = (chosen.title or "", planes, chosen.window)
+    return draw_sheet([row], replace(chosen, title=None), width=9)
+
+
+def plot_subject(
+    subject: SubjectLike, *, cmap_dict: Mapping[str, ColourMap] | None = None, **options: Any
+) -> Figure:
+    """Draw three planes of each scalar image of a subject, with the contours of its label maps.
+
+    Label maps are drawn over the scalar images on the same grid; a label map on another grid has
+    its own row. Points of the subject are drawn, too.
+
+    Args:
+        subject: The subject.
+        cmap_dict: ``cmap`` by name of the image; of a label map, its contours get these colours.
+        options: As for :func:`plot_image`; ``cmap`` is that of scalar images.
+
+    Raises:
+        Exception: See :func:`plot_image`.
+    """
+    chosen = Options.of(options)
+    rows = _rows(subject, chosen, cmap_dict or {})
+    return draw_sheet([(*row, chosen.window) for row in rows.items()], chosen, width=9)
+
+
+def plot_gallery(
+    rows: Mapping[str, SubjectLike] | Iterable[tuple[str, SubjectLike]],
+    path: str | Path | None = None,
+    *,
+    columns: int = 2,
+    **options: Any,
+) -> Figure:
+    """Draw several subjects: three planes of each one's first scalar image, with label contours.
+
+    Args:
+        rows: Subjects by their title, of two lines at most; or an iterable of pairs of title and
+            subject, of which only one is held at a time.
+        path: File to save the figure in; its suffix names the format.
+        columns: Number of columns of subjects, which are filled one after another.
+        options: As for :func:`plot_image`; ``window`` is by default that of the first subject for
+            all, so that differences in brightness are visible.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: There are no subjects, or see :func:`plot_image`.
+    """
+    chosen = Options.of(options if path is None else {**options, "output_path": path})
+    window, drawn = chosen.window, []
+    for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
+        planes = next(iter(_rows(subject, chosen, {}).values()))
+        window = window or window_of(planes, chosen.percentiles)
+        drawn.append((title, planes, window))
+    if not drawn:
+        raise ValueError("rows must hold at least one subject, got none")
+    return draw_sheet(drawn, chosen, width=4.8, columns=columns)
+
+
+def _same_grid(a: ImageLike, b: ImageLike) -> bool:
+    return a.space.is_same(b.space)
+
+
+def _rows(
+    subject: SubjectLike, options: Options, cmaps: Mapping[str, ColourMap]
+) -> dict[str, list[Plane]]:
+    """Return planes of scalar images with label maps on their grids, then of other label maps."""
+    images = subject.get_images_dict(intensity_only=False)
+    maps = {name: image for name, image in images.items() if image.kind == LABEL}
+    scalars = {name: image for name, image in images.items() if name not in maps}
+    points = list(getattr(subject, "get_points", dict)().values())
+    rows = {}
+    for name, image in scalars.items():
+        over = [(m, cmaps.get(n)) for n, m in maps.items() if _same_grid(image, m)]
+        own = replace(options, cmap=cmaps.get(name, options.cmap))
+        rows[name] = planes_of(image, over, points, own)
+    for name, image in maps.items():
+        if not any(_same_grid(image, scalar) for scalar in scalars.values()):
+            own = replace(options, cmap=cmaps.get(name))
+            rows[name] = planes_of(image, [], points, own)
+    return rows
+
+
+__all__ = ["plot_gallery", "plot_image", "plot_subject"]

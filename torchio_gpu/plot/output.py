@@ -1,0 +1,101 @@
+"""New figures, and what becomes of them: files, windows, HTML."""
+
+from __future__ import annotations
+
+import html
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
+    """Return an empty figure that needs no display, in inches of 150 dots.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure  # noqa: F401
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "torchio-gpu[plot]"') from error
+    from .figures import PlainFigure
+
+    figure = PlainFigure(figsize=(width, height), dpi=150, **kwargs)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def finish(
+    figure: Figure,
+    show: bool = False,
+    output_path: str | PathLike[str] | None = None,
+    savefig_kwargs: Mapping[str, Any] | None = None,
+) -> Figure:
+    """Save and show a figure, and return it.
+
+    Args:
+        figure: The figure.
+        show: See :func:`show_figure`.
+        output_path: File to save the figure in; its suffix names the format.
+        savefig_kwargs: Further arguments of ``figure.savefig``.
+    """
+    if output_path is not None:
+        figure.savefig(output_path, **(savefig_kwargs or {}))
+    if show:
+        show_figure(figure)
+    return figure
+
+
+def show_figure(figure: Figure) -> None:
+    """Show a figure in a notebook, or in a window if matplotlib has an interactive backend.
+
+    With another backend, such as Agg, nothing is shown. A window stays until it is closed.
+    """
+    if _in_notebook():
+        from IPython.display import display
+
+        display(figure)
+        return
+    from matplotlib import pyplot
+
+    window = pyplot.figure()
+    canvas = window.canvas
+    if canvas.required_interactive_framework is None or canvas.manager is None:
+        pyplot.close(window)
+        return
+    canvas.manager.canvas.figure = figure
+    figure.set_canvas(canvas.manager.canvas)
+    pyplot.show()
+
+
+def _in_notebook() -> bool:
+    """Return True if the code runs in the kernel of a notebook."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def html_of(value: object, draw: Callable[[], Figure]) -> str:
+    """Return HTML that shows a value in a notebook: its figure, or its ``repr`` as text.
+
+    Args:
+        value: An image, subject, batch or dataset.
+        draw: Function that draws the figure; without matplotlib the text is returned.
+    """
+    text = html.escape(repr(value))
+    try:
+        figure = draw()
+    except ImportError:
+        return f"<pre>{text}</pre>"
+    from .figures import png_of
+
+    data = b64encode(png_of(figure)).decode("ascii")
+    return f'<img style="max-width: 100%" alt="{text}" src="data:image/png;base64,{data}"/>'
+
+
+__all__ = ["finish", "html_of", "new_figure", "show_figure"]
