@@ -10,11 +10,12 @@ import torch
 from torch.distributions import Normal
 
 import torchio_gpu as tio
+from torchio_gpu import datasets
 from torchio_gpu.transforms.parameters import types
 
 PUBLIC = {
     name: getattr(module, name)
-    for module in (tio, tio.transforms)
+    for module in (tio, tio.transforms, datasets)
     for name in module.__all__
     if inspect.isclass(getattr(module, name))
 }

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(items: str, total: int, shown: bool = True) -> Iterator[Callable[[int], None]]:
+def progress(items: str, total: int | None, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs.
 
     Args:
         items: Name of the items that are counted, in the plural.
-        total: Number of items.
+        total: Number of items; None if it is not known.
         shown: Show the bar; rich is needed only then.
 
     Yields:

@@ -53,10 +53,14 @@ def write_matrix(matrix: AffineLike, path: str | os.PathLike[str]) -> None:
 
 
 def _read_itk(path: Path) -> np.ndarray:
-    read = sitk().AffineTransform(sitk().ReadTransform(str(path)).Downcast())
+    read = sitk().ReadTransform(str(path))
+    if read.GetDimension() != 3 or not read.IsLinear():
+        raise ValueError(f"it holds a {read.GetName()} of {read.GetDimension()} dimensions")
+    # from points, as rigid, affine and composed transforms differ in parameters and centres
+    origin, *ends = np.array([read.TransformPoint(p) for p in np.eye(4, 3, k=-1).tolist()])
     lps = np.eye(4)
-    lps[:3, :3] = np.array(read.GetMatrix()).reshape(3, 3)
-    lps[:3, 3] = read.TransformPoint((0.0, 0.0, 0.0))  # a centre of rotation included
+    lps[:3, 3] = origin
+    lps[:3, :3] = np.transpose(ends - origin)
     ras: np.ndarray = LPS @ lps @ LPS
     return ras
 
