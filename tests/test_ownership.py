@@ -1,6 +1,7 @@
 """In-place functions and writes to results do not change stored voxels."""
 
 import copy
+
 import numpy as np
 import pytest
 import torch
@@ -94,13 +95,30 @@ def test_in_place_functions_see_the_same_voxels_at_every_read():
     assert [dataset[0].t1.data.mean().item() for _ in range(3)] == [2, 2, 2]
 
 
-XX():
+def test_an_affine_that_is_written_to_is_of_one_image():
     image = tio.ScalarImage(torch.ones(1, 4, 4, 4))
-    with pytest.raises(ValueError, match="read-only"):
-        image.affine[0, 3] = 7
-    np.testing.assert_array_equal(image.affine, np.eye(4))
+    subject = tio.Subject(t1=image)
+    out = tio.RandomNoise()(subject)
+    batch = tio.SubjectsBatch.from_subjects([subject])
+    others = (image, copy.copy(image), tio.ScalarImage(image), batch.unbatch()[0].t1, out.t1)
+    for n, one in enumerate(others):
+        one.affine[0, 3] = 7 + n
+    assert [one.affine[0, 3] for one in others] == [7, 8, 9, 10, 11]
+    assert [one.origin[0] for one in others] == [7, 8, 9, 10, 11]
+    assert batch.t1.affine[0, 0, 3] == 0
     image.affine = np.diag([2.0, 2, 2, 1])
     assert image.spacing == (2, 2, 2)
+
+
+def test_an_affine_of_a_file_that_is_written_to_is_kept(tmp_path):
+    tio.ScalarImage(torch.rand(1, 4, 4, 4)).save(tmp_path / "x.nii")
+    image = tio.ScalarImage(tmp_path / "x.nii")
+    image.affine[0, 3] = 7
+    image.load()
+    assert image.affine[0, 3] == 7
+    assert image[1:].affine[0, 3] == 8
+    image.unload()
+    assert image.affine[0, 3] == 0
 
 
 def test_library_transforms_receive_voxels_without_a_copy():

@@ -21,7 +21,7 @@ from .pipeline.steps import Steps
 from .subject_functions import as_transform
 
 #: A transform, or any other callable that takes and returns a subject, as those of MONAI.
-SubjectCallable = Transform | Callable[[Any], Any]
+SubjectCallable = Transform | Callable[..., object]
 
 
 class Composition(Transform):
@@ -247,7 +247,7 @@ class OneOf(RandomTransform, Composition):
     exclusive = True
 
     def __init__(
-        self, transforms: Sequence[SubjectCallable] | Mapping[Any, float], **kwargs: Any
+        self, transforms: Sequence[SubjectCallable] | Mapping[SubjectCallable, float], **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.weights = _weights(transforms)
@@ -287,7 +287,7 @@ class SomeOf(RandomTransform, Composition):
 
     def __init__(
         self,
-        transforms: Sequence[SubjectCallable] | Mapping[Any, float],
+        transforms: Sequence[SubjectCallable] | Mapping[SubjectCallable, float],
         num_transforms: int | tuple[int, int] = 1,
         **kwargs: Any,
     ) -> None:

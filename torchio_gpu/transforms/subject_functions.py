@@ -90,7 +90,7 @@ class MonaiAdapter(_OfSubject):
     tensor([2., 1., 0.])
     """
 
-    def __init__(self, monai_transform: Callable[[Any], Any], **kwargs: Any) -> None:
+    def __init__(self, monai_transform: Callable[..., object], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.monai_transform = monai_transform
 
