@@ -132,11 +132,13 @@ NAMES = (
     "geometry",
     "predict_by_patches",
     "random",
+    "train_histogram",
     "transforms",
 )
 
 #: Modules that are attributes of the package; each is imported when asked for.
 MODULES = (
+    "compat",
     "data",
     "datasets",
     "functional",

@@ -167,6 +167,12 @@ class Subject(NamedValues, History, Transferable):
         check_names((name,), type(self))
         self._items[name] = value
 
+    def __next__(self) -> Any:
+        raise TypeError(
+            "a Subject is no iterator: sampler(subject) returns one patch, and "
+            "sampler(subject, n) iterates over n patches"
+        )
+
     def __len__(self) -> int:
         return len(self.get_images_dict(intensity_only=False))
 

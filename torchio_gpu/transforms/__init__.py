@@ -34,7 +34,7 @@ from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
 from .normalization.clamp import Clamp
-from .normalization.histogram import HistogramStandardization
+from .normalization.histogram import HistogramStandardization, train_histogram
 from .normalization.mask import Mask
 from .normalization.pca import PCA
 from .normalization.rescale import RescaleIntensity
@@ -133,4 +133,5 @@ __all__ = [
     "VolumeTransform",
     "ZNormalization",
     "from_dict",
+    "train_histogram",
 ]

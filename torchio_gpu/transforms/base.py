@@ -51,10 +51,10 @@ class Transform(SubjectHooks, nn.Module, ABC):
             itself changed and returned; its old voxel tensors stay as they are.
         include: Names of the only images to transform.
         exclude: Names of images not to transform.
-        keep: Names of images to keep as they were, each with the name to keep it under.
-        label_keys: Keys of a dict that hold label maps.
         keys: Older name of ``include``.
+        keep: Names of images to keep as they were, each with the name to keep it under.
         parse_input: Take anything above. With ``False`` only a Subject or a batch is taken.
+        label_keys: Keys of a dict that hold label maps.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.
@@ -120,10 +120,10 @@ class Transform(SubjectHooks, nn.Module, ABC):
         copy: bool = True,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
-        keep: Mapping[str, str] | None = None,
-        label_keys: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
+        keep: Mapping[str, str] | None = None,
         parse_input: bool = True,
+        label_keys: Sequence[str] | None = None,
     ) -> None:
         if not hasattr(type(self), "role"):
             raise TypeError(

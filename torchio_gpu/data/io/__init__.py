@@ -22,7 +22,7 @@ from .matrices import read_matrix, write_matrix
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
-from .transforms import to_sitk_transform
+from .transforms import bspline_axes, to_sitk_transform
 from .viewer import show
 from .voxels import Header, NiftiFields, failing_as, shown
 from .writing import NIFTI, WRITABLE, write
@@ -60,6 +60,7 @@ __all__ = [
     "Header",
     "NiftiFields",
     "Volume",
+    "bspline_axes",
     "check_exists",
     "expanded",
     "failing_as",

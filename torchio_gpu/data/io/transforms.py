@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arrays import host
 from ...geometry import BSplineField, DenseField, Space, check_affine
+from ...shapes import Triple
 from .voxels import LPS, sitk
 
 #: Rings of control points, all zero, which let a spline fade to the end of its support.
@@ -105,3 +106,21 @@ def _only(values: np.ndarray) -> np.ndarray:
         raise ValueError(f"map must be of one sample for SimpleITK, got {len(values)}")
     only: np.ndarray = values[0]
     return only
+
+
+def bspline_axes(shape: Triple, affine: np.ndarray, counts: Triple) -> np.ndarray:
+    """Return the world axes of the lattice that ITK lays over an image, [3, 3], RAS+, as columns.
+
+    Args:
+        shape: Voxels of the image along I, J, K.
+        affine: Voxel to world of the image, (4, 4).
+        counts: Control points along the axes of the lattice.
+    """
+    size, origin, spacing, direction = _grid(shape, affine)
+    image = sitk().Image(size, sitk().sitkUInt8)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    lattice = sitk().BSplineTransformInitializer(image, [n - 3 for n in counts])
+    axes: np.ndarray = LPS[:3, :3] @ np.array(lattice.GetFixedParameters()[9:18]).reshape(3, 3)
+    return axes

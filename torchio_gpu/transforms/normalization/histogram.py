@@ -292,4 +292,7 @@ def _read_all(landmarks: Any) -> dict[str, np.ndarray]:
     return {name: _read(value) for name, value in landmarks.items()}
 
 
-__all__ = ["HistogramStandardization", "Landmarks"]
+#: Older name.
+train_histogram = HistogramStandardization.learn
+
+__all__ = ["HistogramStandardization", "Landmarks", "train_histogram"]
