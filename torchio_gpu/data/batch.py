@@ -12,7 +12,7 @@ from collections.abc import (
     Sized,
     ValuesView,
 )
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,11 @@ from .point_set import PointSet
 from .spatial_map import SpatialMap
 from .subject import Subject, check_names
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Samples that are drawn in a plot, at most.
+_SHOWN = 4
 #: Attributes of a SubjectsBatch instance; all others are values of the samples.
 _OWN = frozenset(("images", "metadata", "streams", "histories", "records", "_class"))
 
@@ -283,6 +288,19 @@ class SubjectsBatch(Transferable):
             object.__setattr__(self, name, value)
         else:
             self[name] = value
+
+    def plot(self, **kwargs: Any) -> Figure:
+        """Draw the first samples, four at most; see :func:`torchio_gpu.plot.plot_gallery`."""
+        from ..plot import plot_gallery
+
+        rows = {f"sample {n}": subject for n, subject in enumerate(self.unbatch()[:_SHOWN])}
+        return plot_gallery(rows, **kwargs)
+
+    def _repr_html_(self) -> str:
+        """Return HTML with the first samples, for notebooks; text without matplotlib."""
+        from ..plot import html_of
+
+        return html_of(self, self.plot)
 
     def __repr__(self) -> str:
         values = [f"{name}={value!r}" for name, value in self.images.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from .batch import SubjectsBatch
 from .image import Image
 from .point_set import PointSet
 from .subject import Subject
+
+#: Subjects that a notebook shows of a dataset, at most.
+_SHOWN = 5
 
 
 class SubjectsDataset(Dataset[Any]):
@@ -105,10 +109,27 @@ class SubjectsDataset(Dataset[Any]):
         """Return the subjects, neither read nor transformed."""
         return list(self._subjects)
 
+    def _repr_html_(self) -> str:
+        """Return HTML with a table of the first subjects, for notebooks; no voxels are read."""
+        rows = [[""] + list(self._subjects[0])]
+        for n, subject in enumerate(self._subjects[:_SHOWN]):
+            rows.append([str(n), *(_brief(subject.get(name)) for name in rows[0][1:])])
+        cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+        table = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<p>{html.escape(repr(self))}</p><table>{table}</table>"
+
     def __repr__(self) -> str:
         names = self._subjects[0].get_images_names()
         transform = "" if self.transform is None else f", transform={self.transform!r}"
         return f"{type(self).__name__}({len(self)} subjects with {', '.join(names)}{transform})"
+
+
+def _brief(value: object) -> str:
+    """Return a value of a subject in a few words: the shape of an image, from its header."""
+    if isinstance(value, Image):
+        return f"{type(value).__name__} {' x '.join(map(str, value.shape))}"
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def collate(samples: Sequence[Any]) -> Any:
