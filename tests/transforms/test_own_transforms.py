@@ -366,6 +366,15 @@ def test_monai_randomness_and_new_keys_are_said():
         tio.MonaiAdapter(monai.RandSpatialCropSamplesd("t1", [2, 2, 2], 3))(s)
 
 
+def test_monai_cannot_undo_what_was_moved_before_a_function():
+    data = pytest.importorskip("monai.data")
+    x = data.MetaTensor(torch.rand(1, 4, 4, 4))
+    out = tio.Compose([tio.Flip(0), AddMean()])(x)
+    assert [entry["class"] for entry in out.applied_operations] == ["torchio_gpu.Flip"]
+    out = tio.Compose([tio.Gamma(1.0), AddMean()])({"x": x})["x"]
+    assert out.applied_operations == []
+
+
 def test_named_transforms_and_changes_of_the_list():
     flip, noise = tio.Flip(0), tio.RandomNoise()
     augment = tio.Compose({"flip": flip, "noise": noise})

@@ -41,6 +41,7 @@ class Composition(Transform):
     def _set_transforms(self, given: Iterable[Any]) -> None:
         self.transforms: Any = type(self)._sequence(map(as_transform, given))
         self._followed = list(self.transforms)
+        self._nested = [t for t in self._followed if isinstance(t, Composition)]
         self._modules.clear()
         for number, transform in enumerate(self.transforms):
             self.add_module(str(number), transform)
@@ -59,9 +60,8 @@ class Composition(Transform):
         """Take over changes of the list of transforms, and of those of compositions in it."""
         if self._followed != list(self.transforms):
             self._set_transforms(self.transforms)
-        for transform in self._followed:
-            if isinstance(transform, Composition):
-                transform._follow()
+        for composition in self._nested:
+            composition._follow()
 
     def draw(self, context: Context, u: np.ndarray) -> Params:
         raise TypeError(

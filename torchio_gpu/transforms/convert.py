@@ -24,7 +24,7 @@ from ..data import (
     meta_tensor,
 )
 from .pipeline.points import are_points
-from .pipeline.record import moving_transforms
+from .pipeline.record import Record, moving_transforms
 
 Restore = Callable[[SubjectsBatch], Any]
 #: Function from a batch of one image, and the names of the transforms that moved voxels, to the
@@ -73,7 +73,7 @@ def to_batch(
                 f"an input of one image cannot hold the images that were added, "
                 f"{', '.join(map(repr, added))}: transform a Subject, a batch or a dict"
             )
-        return restore(batch.images[NAME], moving_transforms(batch.records))
+        return restore(batch.images[NAME], moving_transforms(_records(batch)))
 
     return SubjectsBatch({NAME: images}), restore_single
 
@@ -182,13 +182,18 @@ def _from_dict(
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
         first = next(iter(back.values()))  # images that were added get the type of the first one
-        moved = moving_transforms(batch.records)
+        moved = moving_transforms(_records(batch))
         images = {key: back.get(key, first)(each, moved) for key, each in batch.images.items()}
         values = {key: batch.metadata[key] for key in points}
         single = {key: v if isinstance(x[key], list) else v[0] for key, v in values.items()}
         return {**x, **images, **single}
 
     return SubjectsBatch(found, points), restore
+
+
+def _records(batch: SubjectsBatch) -> list[Record]:
+    """Return the records of all samples; a step that takes subjects moves them to histories."""
+    return [*(record for history in batch.histories or () for record in history), *batch.records]
 
 
 def _holds_image(value: Any) -> bool:
