@@ -82,6 +82,15 @@ def test_samples_that_stay_on_their_voxels_are_copied(mode):
         assert_close(out[n : n + 1], alone, share=1e-6, reason="sums in another order")
 
 
+@pytest.mark.parametrize("mode", sorted(set(INTERPOLATORS) - {"gaussian"}))
+def test_a_voxel_counts_for_nothing_at_the_centres_of_others(mode):
+    x = noise(9, 6, 12)
+    x[0, 0, 4, 1, 7] = torch.nan
+    matrix = axis_parallel_matrix(scales=(3, 3, 3), offset=(0, 0, 1))
+    out = F.resample(x, (3, 2, 4), matrix, mode=mode)
+    assert_close(out, x[..., ::3, ::3, 1::3], share=1e-15, reason="rounding")
+
+
 @every_mode
 def test_gradients(mode):
     x = torch.rand(2, 1, 4, 5, 3, dtype=torch.float64, requires_grad=True)

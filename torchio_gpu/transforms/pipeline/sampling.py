@@ -93,8 +93,6 @@ def can_sample_together(warp: PendingWarp, other: PendingWarp) -> bool:
         return False
     if any(w.fields_of_view or w.maps.patch is not None for w in (warp, other)):
         return False
-    if any(w.interpolation_and_fill[0] in WINDOWED for w in (warp, other)):
-        return False
     one = maps.voxel_map
     if one.displacement is not None and maps is not others:
         return False
