@@ -164,6 +164,8 @@ def test_dtypes(dtype):
         lambda x: F.blur(x, (1, 0.5, 2), spacing=1.5),
         lambda x: F.flip(x, [0, 2]),
         lambda x: F.resample(x, (3, 4, 5), mode="bspline"),
+        lambda x: F.resample(x, (3, 9, 5), mode="lanczos"),
+        lambda x: F.resample(x, (3, 9, 5), mode="gaussian"),
         lambda x: F.affine_warp(x, np.diag([1.1, 1, 1, 1]), fill=float("nan")).nan_to_num(7),
         lambda x: F.affine_warp(x, torch.eye(4), fill=x.amin((2, 3, 4))),
         lambda x: F.standardize(x, known=F.moments(x)),

@@ -229,11 +229,14 @@ def test_ends_and_ties(mode, shift, outside):
 
 
 @every_shape
-@pytest.mark.parametrize("mode", ["linear", "nearest", "bspline", "label"])
+@pytest.mark.parametrize(
+    "mode", ["linear", "nearest", "bspline", "label", *spatial.WINDOWS, "gaussian"]
+)
 def test_resample(shape, mode):
     x = label_map(shape).double() if mode == "label" else volume(shape)
-    share = 1e-8 if mode == "bspline" else 1e-10
-    for size in ((3, 7, 5), (9, 2, 11), shape[2:]):
+    share = 1e-8 if mode in ("bspline", *spatial.WINDOWS) else 1e-10
+    same = () if mode == "gaussian" else (shape[2:],)  # which copies voxels, and does not smooth
+    for size in ((3, 7, 5), (9, 2, 11), *same):
         agree(F.resample(x, size, mode=mode), spatial.resample(x, size, mode=mode), SPLINE, share)
     matrix = torch.zeros(shape[0], 4, 4, dtype=torch.float64)
     for b in range(shape[0]):  # axes change places, differently in each sample

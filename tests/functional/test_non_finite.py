@@ -33,6 +33,8 @@ OPERATIONS = {
     "resample": (lambda x: F.resample(x, (22, 20, 18)), 1),
     "resample up": (lambda x: F.resample(x, (88, 40, 36)), 2),
     "resample, B-spline": (lambda x: F.resample(x, (40, 40, 36), mode="bspline"), 20),
+    "resample, Lanczos": (lambda x: F.resample(x, (40, 40, 36), mode="lanczos"), 5),
+    "resample, Gaussian": (lambda x: F.resample(x, (40, 38, 35), mode="gaussian"), 4),
     "blur": (lambda x: F.blur(x, (1.0, 0.5, 0.3)), 4),
     "blur, wide": (lambda x: F.blur(x, 2.0), 8),
     "anisotropy": (lambda x: F.anisotropy(x, 3.0, 1), 4),

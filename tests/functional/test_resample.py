@@ -12,6 +12,7 @@ from tests.volumes import smooth
 from torchio_gpu import functional as F
 from torchio_gpu import geometry
 from torchio_gpu.functional.maps import MODES as ALL_MODES
+from torchio_gpu.functional.maps import WINDOWED
 
 SIZE = (13, 40, 22)
 MODES = {
@@ -173,7 +174,7 @@ def test_dtypes(dtype):
 
 def test_runs_on_the_meta_device():
     x = torch.empty(2, 1, 8, 9, 10, device="meta")
-    for mode in ALL_MODES:
+    for mode in (*ALL_MODES, *WINDOWED):
         assert F.resample(x, (5, 6, 7), mode=mode).shape == (2, 1, 5, 6, 7)
 
 

@@ -167,6 +167,7 @@ IMPOSSIBLE = {
     "float64": (lambda x, m: F.gamma(x.double(), 0.1), "float64"),
     "float64 warp": (lambda x, m: F.warp(x.double(), m), "float64"),
     "bspline": (lambda x, m: F.warp(x, m, mode="bspline"), "'bspline' has no kernel"),
+    "lanczos": (lambda x, m: F.resample(x, (2, 3, 4), mode="lanczos"), "'lanczos' has no kernel"),
     "inverse": (
         lambda x, m: F.warp(x, m, points(), inverse=True),
         "inverse of an elastic map has no kernel",

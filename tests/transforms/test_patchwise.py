@@ -10,6 +10,8 @@ from torchio_gpu.data import ImagesBatch
 from torchio_gpu.transforms.pipeline.patchwise import Patchwise
 
 SHAPE, SIZE, SAMPLES = (30, 36, 40), (12, 14, 10), 3
+#: Grid of finer voxels, along the axes of :func:`batch`.
+FINER = oblique_affine((1, 1.2, 1.5)) @ np.diag([0.9, 1.1, 0.8, 1])
 PIPELINES = {
     "nothing": tio.Compose([]),
     "affine": tio.RandomAffine(scales=0.2, degrees=30, translation=5),
@@ -23,6 +25,8 @@ PIPELINES = {
     "filled with the mean": tio.RandomAffine(translation=15, default_pad_value="mean"),
     "resampled": tio.Compose([tio.ToCanonical(), tio.Resample((1, 1, 2)), tio.CropOrPad(32)]),
     "resampled alone": tio.Resample((1, 1.3, 2)),
+    "windowed": tio.Compose([tio.Resample((1, 1.3, 2), "lanczos"), tio.RandomFlip((0, 1, 2))]),
+    "windowed onto a grid": tio.Resample(((28, 26, 30), FINER), "gaussian"),
     "resampled and rotated": tio.Compose(
         [tio.Resample((1, 1, 2)), tio.Pad(8, padding_mode=5), tio.RandomAffine(degrees=20)]
     ),

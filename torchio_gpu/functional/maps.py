@@ -26,6 +26,10 @@ from .fields_of_view import FieldOfView
 from .operations import Operation
 
 MODES = ("linear", "nearest", "bspline", "label")
+#: Modes of maps that keep axes parallel: windowed sinc, and a Gaussian.
+WINDOWED = ("lanczos", "hamming", "cosine", "welch", "blackman", "gaussian")
+#: Voxels that these modes read to each side of a position, as in SimpleITK.
+WINDOW_RADIUS = 5
 #: Modes that move values and never compute with them.
 MOVING = ("nearest", "label")
 #: Tolerance, in voxels, of a map that takes voxel centres to voxel centres: above the rounding of a
@@ -79,7 +83,7 @@ class Reading(NamedTuple):
 
     Args:
         x: Volume.
-        mode: One of :data:`MODES`.
+        mode: One of :data:`MODES`; where the map keeps axes parallel, also of :data:`WINDOWED`.
         fill: Value outside: a number, one per sample (B), or per channel (B, C).
         fields: Fields of view, oldest first, each with its own fill. Without them, ``fill`` is used
             outside the whole volume.
@@ -143,6 +147,16 @@ def check_mode(mode: str, name: str = "mode", known: Sequence[str] = MODES[:2]) 
     if not isinstance(mode, str) or mode not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {mode!r}")
     return mode
+
+
+def check_warp_mode(mode: str) -> str:
+    """Return ``mode`` if it is one for any map; raise otherwise."""
+    if mode in WINDOWED:
+        raise ValueError(
+            f"mode must be one of {', '.join(MODES)} for maps that may rotate axes, got {mode!r}, "
+            "which only resample takes"
+        )
+    return check_mode(mode, known=MODES)
 
 
 def check_maps(

@@ -27,12 +27,11 @@ from .eager.fields import fill_along_axes
 from .eager.spatial import Source
 from .fields_of_view import FieldOfView
 from .maps import (
-    MODES,
     Reading,
     VoxelMap,
     check_fill,
     check_maps,
-    check_mode,
+    check_warp_mode,
     exact_samples,
     parts_of,
 )
@@ -96,7 +95,7 @@ def _checked(reading: Reading) -> Reading:
     """Return a reading whose fills are expanded to all samples and channels, or raise."""
     x, mode = reading.x, reading.mode
     check_volume(x)
-    check_mode(mode, known=MODES)
+    check_warp_mode(mode)
     check_operations(x, reading.operations)
     fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in reading.fields]
     return reading._replace(fill=check_fill(reading.fill, x, mode), fields=fields)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ...shapes import Affine, ControlPoints, Triple, Volume
 
+#: Windows of a sinc, of the distance as a share of their radius.
+WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "lanczos": torch.sinc,
+    "hamming": lambda x: 0.54 + 0.46 * torch.cos(torch.pi * x),
+    "cosine": lambda x: torch.cos(torch.pi * x / 2),
+    "welch": lambda x: 1 - x**2,
+    "blackman": lambda x: 0.42 + 0.5 * torch.cos(torch.pi * x) + 0.08 * torch.cos(2 * torch.pi * x),
+}
 #: Tolerance towards inside, and towards the second of two voxels, in voxels.
 TIE = 1e-4
 #: Memberships of labels this close count as the same; the smallest of such labels is taken.
@@ -114,7 +122,7 @@ def resample(
         x: [B, C, I, J, K].
         size: Voxels of the output along I, J, K, m for n of the input.
         matrix: Output voxel to input voxel, [B, 4, 4].
-        mode, fill: As for :func:`sample`.
+        mode, fill: As for :func:`sample`; also a window of the sinc, or 'gaussian'.
     """
     if matrix is not None:
         return warp(x, matrix, size=size, mode=mode, fill=fill)
@@ -147,7 +155,7 @@ def sample(x: Volume, at: Tensor, mode: str = "linear", fill: float | Tensor = 0
     Args:
         x: [B, C, I, J, K].
         at: Coordinates in voxels of ``x``, [B, I', J', K', 3].
-        mode: 'linear', 'nearest', 'bspline' or 'label'.
+        mode: 'linear', 'nearest', 'bspline', 'label', or as for :func:`resample`.
         fill: Value outside: a number, [B] or [B, C].
     """
     ends = torch.tensor(x.shape[2:]) - 0.5
@@ -173,6 +181,10 @@ def shares_along(at: Tensor, n: int, mode: str) -> Tensor:
     """
     if mode == "bspline":
         return mirrored_bspline(at, n) @ mirrored_bspline(torch.arange(n), n).inverse()
+    if mode in WINDOWS:
+        return windowed_sinc(at, n, mode)
+    if mode == "gaussian":
+        return gaussian(at, n)
     if mode == "linear":
         return (1 - (at.clamp(0, n - 1)[..., None] - torch.arange(n)).abs()).clamp_min(0)
     nearest = (at + 0.5 + TIE).floor().clamp(0, n - 1)
@@ -187,6 +199,33 @@ def mirrored_bspline(at: Tensor, n: int) -> Tensor:
         mirrored = min(m % period, period - m % period) if n > 1 else 0
         shares[..., mirrored] += cubic_bspline(at - m)
     return shares
+
+
+def windowed_sinc(at: Tensor, n: int, window: str, radius: int = 5) -> Tensor:
+    """Share of n voxels, the outermost of which are repeated, as in ITK: [..., n].
+
+    ``sinc(d) window(d / 5)`` up to a distance of 5 (Meijering et al. 1999,
+    doi:10.1007/10704282_23), not divided by the sum.
+    """
+    shares = torch.zeros(*at.shape, n, dtype=torch.float64)
+    for m in range(-radius - 1, n + radius + 1):
+        d = at.double() - m
+        share = torch.sinc(d) * WINDOWS[window](d / radius) * (d.abs() < radius)
+        shares[..., min(max(m, 0), n - 1)] += share
+    return shares
+
+
+def gaussian(at: Tensor, n: int, std: float = 0.8, alpha: float = 4) -> Tensor:
+    """Share of n voxels in a Gaussian about the coordinate, as in ITK: [..., n].
+
+    Its integral over each voxel of which a part is within ``alpha std``, divided by the sum.
+    """
+    reach = alpha * std - 1e-6  # a voxel that touches the end is not within it
+    low = torch.arange(n) - 0.5 - at.double()[..., None]
+    high = low + 1
+    near = (high > -reach) & (low < reach)
+    shares = near * (torch.erf(high / (std * 2**0.5)) - torch.erf(low / (std * 2**0.5)))
+    return shares / shares.sum(-1, keepdim=True)
 
 
 def cubic_bspline(distance: Tensor) -> Tensor:

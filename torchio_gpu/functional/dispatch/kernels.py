@@ -17,7 +17,7 @@ from ...arrays import Array, common, host, send
 from ...geometry import is_diagonal, spline_weights
 from ...shapes import Triple, Volume, spatial_shape
 from ..fields_of_view import TIE, FieldOfView
-from ..maps import Reading, VoxelMap
+from ..maps import WINDOWED, Reading, VoxelMap
 from ..operations import Operation, View
 from .launch import packed
 
@@ -56,8 +56,8 @@ def why_no_warp(
     inverse: bool,
 ) -> str | None:
     """Return why the kernel cannot read a volume through a map, or None if it can."""
-    if mode == "bspline":
-        return "mode 'bspline' has no kernel"
+    if mode == "bspline" or mode in WINDOWED:
+        return f"mode {mode!r} has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
         return "lattice must be diagonal and on the host, without gradient"
     if lattice is not None and inverse:

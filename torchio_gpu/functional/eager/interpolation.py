@@ -43,17 +43,23 @@ def bspline_weights(position: np.ndarray, size: int) -> np.ndarray:
     first = np.floor(position) - 1
     taps = first[..., None] + np.arange(4)  # [B, N, 4]
     share = cubic_bspline(position[..., None] - taps)
-    weights = np.zeros((*position.shape, size))
-    voxels = _mirror(taps, size).astype(np.int64)
-    for tap in range(4):  # two taps may be one voxel
-        at = voxels[..., tap : tap + 1]
+    weights = by_voxel(share, _mirror(taps, size), size)
+    return without_tails(weights @ spline_prefilter(size))
+
+
+def by_voxel(share: np.ndarray, voxel: np.ndarray, size: int) -> np.ndarray:
+    """Return the sum of the shares [B, N, taps] of each voxel of an axis, [B, N, size]."""
+    weights = np.zeros((*share.shape[:-1], size))
+    voxel = voxel.astype(np.int64)
+    for tap in range(share.shape[-1]):  # two taps may be one voxel
+        at = voxel[..., tap : tap + 1]
         old = np.take_along_axis(weights, at, -1)
         np.put_along_axis(weights, at, old + share[..., tap : tap + 1], -1)
-    return _without_tails(weights @ spline_prefilter(size))
+    return weights
 
 
-def _without_tails(weights: np.ndarray) -> np.ndarray:
-    """Set weights below float32 precision to 0: a voxel then reaches about 16 others each way."""
+def without_tails(weights: np.ndarray) -> np.ndarray:
+    """Set weights below float32 precision to 0, so that NaN and infinities spread no further."""
     return np.where(abs(weights) < 1e-9, 0, weights)  # type: ignore[no-any-return]
 
 
@@ -67,7 +73,7 @@ def spline_prefilter(size: int) -> np.ndarray:
     for tap, weight in ((-1, 1 / 6), (0, 2 / 3), (1, 1 / 6)):
         voxels = np.arange(size)
         np.add.at(matrix, (voxels, _mirror(voxels + tap, size).astype(np.int64)), weight)
-    return _without_tails(np.linalg.inv(matrix))
+    return without_tails(np.linalg.inv(matrix))
 
 
 def _mirror(voxel: Any, size: int) -> Any:

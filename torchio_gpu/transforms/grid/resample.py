@@ -14,12 +14,13 @@ from ... import geometry
 from ...arrays import Numbers, as_array, host
 from ...data import ImagesBatch, ScalarImage
 from ...data.keys import INTENSITY, KINDS, LABEL
+from ...functional.maps import WINDOWED
 from ...geometry import Space
 from ...shapes import LONGEST, Volume, brief, rectangular
 from ..base import Context
 from ..parameters.types import GridLike
 from ..pipeline.maps import Interpolation, SpatialTraits
-from ..spatial.affine import Resampling
+from ..spatial.affine import IMAGE_MODES, Resampling
 from .base import GridParams, GridTransform, new_grid, sample_on
 from .spaces import check_size, given_space
 
@@ -29,6 +30,8 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 class _Resampled(GridTransform, Resampling):
     """Base of transforms that interpolate images on a new grid."""
+
+    _image_modes = (*IMAGE_MODES, *WINDOWED)
 
     def _set_modes(self, image_interpolation: str, label_interpolation: str) -> None:
         self._set_interpolation(image_interpolation, label_interpolation, 0, 0)
@@ -47,7 +50,10 @@ class Resample(_Resampled):
     Args:
         target: Spacing in mm, one number or three; an :class:`Image`, or the path of one; the name
             of an image of the subject; or a pair (spatial shape, affine), or MetaTensor.
-        image_interpolation, label_interpolation: See :class:`Affine`.
+        image_interpolation: As for :class:`Affine`; where the axes of image and target are
+            parallel, also 'lanczos', 'hamming', 'cosine', 'welch', 'blackman' or 'gaussian', for
+            which see :func:`torchio_gpu.functional.resample`.
+        label_interpolation: See :class:`Affine`.
         pre_affine_name: Name of a (4, 4) matrix in the metadata of images, such as the result of a
             registration, that moves them in the world beforehand. Those that lack it are not
             moved.
@@ -60,7 +66,8 @@ class Resample(_Resampled):
 
     Raises:
         ValueError: The target is not as above, a spacing is not positive, no image has the
-            matrix named; or samples of a batch come out in several shapes.
+            matrix named, the axes are not parallel where the interpolation needs it; or samples of
+            a batch come out in several shapes.
 
     >>> image = ScalarImage(torch.rand(1, 8, 8, 8))
     >>> out = Resample((2, 2, 1))(image)
@@ -129,6 +136,23 @@ class Resample(_Resampled):
         return found
 
     def draw(self, context: Context, u: np.ndarray) -> GridParams:
+        params = self._grids(context, u)
+        if self.image_interpolation in WINDOWED and not self._keeps_axes:
+            self._check_axes(context, params)
+        return params
+
+    def _check_axes(self, context: Context, params: GridParams) -> None:
+        """Raise if scalar images are to be rotated, which windowed interpolation cannot do."""
+        for m, (name, space) in enumerate(zip(context.names, context.spaces, strict=True)):
+            matrix = space.to_voxel @ params.header[:, m] @ params.affine[:, m]
+            if context.images.kind(name) != LABEL and not F.is_parallel(matrix):
+                raise ValueError(
+                    "image_interpolation must be 'linear', 'nearest' or 'bspline' where the axes "
+                    f"of an image and of the target are not parallel, as those of {name!r}, "
+                    f"got {self.image_interpolation!r}"
+                )
+
+    def _grids(self, context: Context, u: np.ndarray) -> GridParams:
         if self.pre_affine_name is None:
             return super().draw(context, u)
         headers = [self._pre_affines(context, name) for name in context.names]
@@ -180,7 +204,7 @@ class Resize(_Resampled):
 
     Args:
         target_shape: Voxels along I, J, K; one number stands for three, -1 keeps an axis.
-        image_interpolation, label_interpolation: See :class:`Affine`.
+        image_interpolation, label_interpolation: See :class:`Resample`.
         kwargs: See :class:`Transform`.
 
     Raises:

@@ -11,7 +11,7 @@ from ... import functional as F
 from ...arrays import Array, host, on_host
 from ...data import ImagesBatch
 from ...functional.fields_of_view import FieldOfView
-from ...functional.maps import Reading
+from ...functional.maps import WINDOW_RADIUS, WINDOWED, Reading
 from ...functional.operations import Operation
 from ...functional.resample import resample_volume
 from ...functional.warping import warp_volumes
@@ -53,7 +53,9 @@ def sample(
         host(matrix), warp.space.shape, maps.source.shape
     )
     fill = 0.0 if fields or inside else images.fill_value(rule)
-    parallel = not warp.off_axis and not warp.sampled_exactly and F.is_parallel(matrix)
+    # a step that may rotate axes, such as one onto another image's grid, may also leave them
+    may_keep_axes = not warp.off_axis or (mode in WINDOWED and voxel_map.vectors is None)
+    parallel = may_keep_axes and not warp.sampled_exactly and F.is_parallel(matrix)
     region = None if maps.patch is None else _source_region(maps, mode)
     if region is None:
         data = images.data
@@ -125,8 +127,9 @@ def _source_region(maps: ComposedMaps, mode: str) -> tuple[np.ndarray, Triple] |
         bound = abs(host(vectors)).max((2, 3, 4))[..., None]  # [B, 3, 1]
         slack = (abs(linear) @ bound)[..., 0]
     limit = np.array(maps.source.shape) - 1
-    low = np.floor(corners.min(1) - slack - _MARGIN).clip(0, limit)
-    high = np.ceil(corners.max(1) + slack + _MARGIN).clip(0, limit)
+    slack += WINDOW_RADIUS if mode in WINDOWED else _MARGIN
+    low = np.floor(corners.min(1) - slack).clip(0, limit)
+    high = np.ceil(corners.max(1) + slack).clip(0, limit)
     size = (high - low).max(0) + 1
     if size.prod() > _MAX_SHARE * np.prod(maps.source.shape):
         return None

@@ -63,6 +63,8 @@ LABEL_MODES = ("nearest", "label")
 class Resampling(SpatialTransform):
     """Spatial transform that interpolates. Not for use by itself."""
 
+    _image_modes: ClassVar[tuple[str, ...]] = IMAGE_MODES
+
     def _set_interpolation(
         self,
         image_interpolation: str,
@@ -71,7 +73,7 @@ class Resampling(SpatialTransform):
         default_pad_label: float,
     ) -> None:
         self.image_interpolation = check_mode(
-            image_interpolation, "image_interpolation", IMAGE_MODES
+            image_interpolation, "image_interpolation", self._image_modes
         )
         self.label_interpolation = check_mode(
             label_interpolation, "label_interpolation", LABEL_MODES
@@ -90,7 +92,8 @@ class Resampling(SpatialTransform):
         """Return a copy with another interpolation of scalar images."""
         new = copy.copy(self)
         new.__dict__.pop("_plan", None)
-        new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation", IMAGE_MODES)
+        known = self._image_modes
+        new.__dict__["image_interpolation"] = check_mode(mode, "image_interpolation", known)
         return new
 
     def interpolation(self) -> Interpolation:
