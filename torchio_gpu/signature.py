@@ -36,7 +36,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _is_sequence(value: Any) -> bool:
+def is_sequence(value: Any) -> bool:
     """Return True if a value is an iterable other than a string or a mapping."""
     if type(value) in (tuple, list):  # fast path
         return True
@@ -75,16 +75,16 @@ _KINDS: dict[str, tuple[Check, str]] = {
     ),
     "Mapping": _DICT,
     "dict": _DICT,
-    "Sequence": (_is_sequence, "a sequence"),
-    "Iterable": (_is_sequence, "a sequence"),
+    "Sequence": (is_sequence, "a sequence"),
+    "Iterable": (is_sequence, "a sequence"),
     "Callable": (callable, "a function"),
-    "np.ndarray": (_is_sequence, "an array"),
+    "np.ndarray": (is_sequence, "an array"),
     "Tensor": (lambda v: isinstance(v, Tensor), "a tensor"),
     "Volume": (lambda v: isinstance(v, Tensor), "a tensor of shape (B, C, I, J, K)"),
     "Triple": (_is_triple, "three integers"),
     "Moments": (lambda v: isinstance(v, tuple) and hasattr(v, "std"), "what moments() returned"),
     "tuple": (lambda v: isinstance(v, tuple), "a tuple"),
-    "Sequence[int] | Tensor": (_is_sequence, "a sequence or a tensor"),
+    "Sequence[int] | Tensor": (is_sequence, "a sequence or a tensor"),
     "torch.dtype": (lambda v: isinstance(v, torch.dtype), "a dtype"),
     "torch.device | str": (_is_device, "a device or the name of one"),
 }
@@ -144,4 +144,4 @@ def checked(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
-__all__ = ["check_arguments", "checked", "is_flag", "is_number"]
+__all__ = ["check_arguments", "checked", "is_flag", "is_number", "is_sequence"]

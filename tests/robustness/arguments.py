@@ -6,6 +6,7 @@ message names the argument, or a result without NaN where all that was given is 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 import random
@@ -114,6 +115,8 @@ def transforms() -> dict[str, Call]:
         "Resample": {"target": 2},
         "Resize": {"target_shape": 7},
         "SomeOf": {"transforms": [tio.RandomNoise()]},
+        "MonaiAdapter": {"monai_transform": torch.neg, "include": ["t1"]},
+        "SubjectFunction": {"function": copy.copy},
         "Spike": {"spikes_positions": [(0.3, 0.6, 0.7)], "intensity": (0.2,)},
         "Swap": {"patch_size": 1, "locations": [[(0, 0, 0), (1, 2, 0)]]},
         "To": {"target": "cpu"},

@@ -5,6 +5,7 @@ import inspect
 import json
 import pickle
 import warnings
+from itertools import count
 
 import numpy as np
 import pytest
@@ -112,9 +113,11 @@ REGRIDS = {
     "EnsureShapeMultiple": lambda **k: tio.EnsureShapeMultiple((4, 5, 1), **k),
 }  # fmt: skip
 #: Those that cannot be called with any image, or need choosing, are tested by themselves.
+COUNT = count()
 NOT_CALLED_ALONE = {
     *("Recorded", "LabelsToImage", "RandomLabelsToImage", "HistogramStandardization", "PCA", "To"),
     *("CopyAffine", "ToCanonical", "ToReferenceSpace"),
+    *("SubjectFunction", "MonaiAdapter"),
     # of label maps alone
     *("Contour", "KeepLargestComponent", "OneHot"),
     *("RemapLabels", "RemoveLabels", "SequentialLabels"),
@@ -325,8 +328,11 @@ def test_include_and_exclude(make):
         out = make(**arguments)(s)
         assert torch.equal(out.b.data, x)
         assert not torch.equal(out.a.data, x)
-    with pytest.raises(KeyError, match="'c' is none of"):
-        make(include=["c"])(s)
+    absent = f"c{next(COUNT)}"  # warned of once for each class and name
+    with pytest.warns(RuntimeWarning, match=f"'{absent}' is none of"):
+        out = make(include=[absent])(s)
+    assert torch.equal(out.a.data, x)
+    assert not torch.equal(make(exclude=[absent])(s).a.data, x)
     with pytest.raises(ValueError, match="must not share names"):
         make(include=["a"], exclude=["a"])
     with pytest.raises(TypeError, match="include must be a sequence of names"):

@@ -150,7 +150,7 @@ def test_representation_shows_the_transforms():
             ValueError,
             "weights must be numbers >= 0",
         ),
-        (lambda: tio.OneOf([torch.sin]), TypeError, "transforms must be Transform instances"),
+        (lambda: tio.OneOf([3]), TypeError, "transforms must be transforms, or other callables"),
         (
             lambda: tio.SomeOf([add(1)], 2),
             ValueError,
@@ -212,7 +212,9 @@ def test_lambda_may_change_the_shape_of_all_samples_but_not_of_some():
     x = torch.rand(8, 1, 4, 4, 4)
     assert tio.Lambda(lambda x: x[:, :2])(x).shape == (8, 1, 2, 4, 4)
     assert tio.Lambda(lambda x: x.repeat(2, 1, 1, 1))(x).shape == (8, 2, 4, 4, 4)
-    with pytest.raises(ValueError, match=r"Lambda must keep the shape of 'image' when it leaves"):
+    with pytest.raises(
+        ValueError, match=r"Lambda must keep the shape of 'default_image_name' when it leaves"
+    ):
         tio.Lambda(lambda x: x[:, :2], p=0.5)(x)
 
 

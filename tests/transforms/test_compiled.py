@@ -63,9 +63,9 @@ def test_same_as_the_transform_with_the_seeds_that_the_graph_draws():
     got = _compiled(augment)(x)
     torch.manual_seed(5)
     words = torch.randint(0, 2**32, (2, 2))
-    batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
+    batch = tio.SubjectsBatch({"default_image_name": tio.ImagesBatch(x)})
     batch.streams = tio.random.Streams((words[0] | (words[1] << 32)).numpy())
-    assert torch.equal(got, augment(batch)["image"].data)
+    assert torch.equal(got, augment(batch)["default_image_name"].data)
 
 
 def test_gradients_reach_the_voxels():
@@ -77,9 +77,9 @@ def test_gradients_reach_the_voxels():
     got, x.grad = x.grad, None
     torch.set_rng_state(state)
     words = torch.randint(0, 2**32, (2, 2))
-    batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
+    batch = tio.SubjectsBatch({"default_image_name": tio.ImagesBatch(x)})
     batch.streams = tio.random.Streams((words[0] | (words[1] << 32)).numpy())
-    (augment(batch)["image"].data * weight).sum().backward()
+    (augment(batch)["default_image_name"].data * weight).sum().backward()
     assert got.abs().sum() > 0
     torch.testing.assert_close(got, x.grad)
 

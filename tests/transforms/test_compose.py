@@ -174,7 +174,7 @@ def test_history_can_leave_intensity_out_and_change_interpolation():
 @pytest.mark.parametrize("bad", [tio.RandomFlip, 3, None, "flip"])
 def test_only_callables_compose(bad):
     for composition in tio.Compose, tio.OneOf, tio.SomeOf:
-        with pytest.raises(TypeError, match="is no transform: it cannot be called with a subject"):
+        with pytest.raises(TypeError, match="callables that take a subject, got"):
             composition([tio.RandomFlip(), bad])
 
 

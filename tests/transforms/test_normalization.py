@@ -394,7 +394,7 @@ def test_which_transforms_commute_with_interpolation():
         (RescaleIntensity(5, in_min_max=(0, 1)), True),
         (RescaleIntensity(5, (1, 100)), False),
         (RescaleIntensity(5, masking_method=above_mean), False),
-        (HistogramStandardization({"image": LANDMARKS}), False),
+        (HistogramStandardization({"default_image_name": LANDMARKS}), False),
     ):
         assert transform.commutes is expected
         y = transform(x)

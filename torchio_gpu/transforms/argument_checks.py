@@ -50,7 +50,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "copy": _flag_check("copy"),
     "parse_input": _flag_check("parse_input"),
     "keep": _check_keep,
-    **{name: _names_check(name) for name in ("include", "exclude", "label_keys")},
+    **{name: _names_check(name) for name in ("include", "exclude", "keys", "label_keys")},
 }
 
 __all__ = ["CHECKS"]

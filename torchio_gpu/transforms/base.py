@@ -131,6 +131,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
                 "SpatialTransform, or define apply_transform"
             )
         super().__init__()
+        self.keys: Sequence[str] | None = keys  # checked by its own name
         if keys is not None:
             warnings.warn("keys is the older name of include", FutureWarning, stacklevel=3)
             if include is not None:

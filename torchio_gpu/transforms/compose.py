@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..signature import is_number
+from ..signature import is_number, is_sequence
 from .base import Branches, Context, Transform
 from .convert import to_batch
 from .kinds import RandomTransform
@@ -178,7 +178,7 @@ class Compose(Composition):
         other = [name for name in names if not isinstance(name, str)]
         if other:
             raise TypeError(f"transforms must have names that are strings, got {other[0]!r}")
-        if not named and not isinstance(transforms, Iterable):
+        if not named and not is_sequence(transforms):
             raise TypeError(f"transforms must be a sequence or a dict, got {transforms!r}")
         self._set_transforms(transforms.values() if named else transforms)  # type: ignore[union-attr]
         self._named = dict(zip(names, self.transforms, strict=False))

@@ -162,7 +162,9 @@ def as_transform(value: Any) -> Transform:
     if _is_monai(value, "Transform"):
         return MonaiAdapter(value)
     if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{value!r} is no transform: it cannot be called with a subject")
+        raise TypeError(
+            f"transforms must be transforms, or other callables that take a subject, got {value!r}"
+        )
     return SubjectFunction(value)
 
 
