@@ -35,6 +35,7 @@ def older_spellings(
             if len(args) <= len(order) and is_older(args):
                 positions = list(order)
             taken = dict(zip(positions, args, strict=False))
+            taken = {name: value for name, value in taken.items() if name not in without_effect}
             kwargs = {name: kwargs[name] for name in kwargs if name not in without_effect}
             for old in list(kwargs):
                 new = names.get(old, old)

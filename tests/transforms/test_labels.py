@@ -289,7 +289,7 @@ def test_sequence_of_labels_of_any_kind():
     assert labels_in(out.seg) == [2, 0, 1]
     assert labels_in(out.apply_inverse_transform().seg) == labels_in(x)
     x = tio.LabelMap(torch.arange(-128, 128).to(torch.int8).view(1, 4, 8, 8))
-    with pytest.raises(ValueError, match=r"SequentialLabels of 'image'.*torch.int8 can hold, got"):
+    with pytest.raises(ValueError, match=r"SequentialLabels of 'default_image_name'.*torch.int8 can hold, got"):
         SequentialLabels()(x)
 
 
@@ -339,7 +339,7 @@ def test_gpu_agrees_with_cpu_without_synchronizing(make):
         (lambda s: RemapLabels({1.0: 2}), TypeError, "remapping must hold integers, got 1.0"),
         (lambda s: RemapLabels({"a": 2}), TypeError, "remapping must hold integers, got 'a'"),
         (lambda s: RemapLabels({1: True}), TypeError, "remapping must hold integers, got True"),
-        (lambda s: RemapLabels({1: 2}, 3), TypeError, "masking_method must be None, the name"),
+        (lambda s: RemapLabels({1: 2}, 3.5), TypeError, "masking_method must be None, the name"),
         (lambda s: RemapLabels({1: 2}, "x")(s), KeyError, "masking_method must name a label map"),
         (
             lambda s: RemapLabels({1: 300})(s),
@@ -355,7 +355,7 @@ def test_gpu_agrees_with_cpu_without_synchronizing(make):
             ValueError,
             r"RemoveLabels of 'seg': background_label must lead to labels that torch.uint8",
         ),
-        (lambda s: SequentialLabels(4), TypeError, "masking_method must be None, the name"),
+        (lambda s: SequentialLabels(4.5), TypeError, "masking_method must be None, the name"),
         (lambda s: Contour()(OneHot()(s)), ValueError, "Contour of 'seg': x must have one chan"),
         (
             lambda s: KeepLargestComponent()(OneHot()(s)),

@@ -51,7 +51,7 @@ def test_a_function_sees_one_sample_at_a_time():
 
 def test_invalid_masks_are_named():
     with pytest.raises(TypeError, match="masking_method must be None, the name of a label map"):
-        check_masking(3)
+        check_masking(3.5)
     images = {"a": tio.ImagesBatch(torch.zeros(1, 1, 2, 2, 2))}
     for name, fact in (("a", "is a scalar image"), ("brain", "is none of these")):
         with pytest.raises(KeyError, match=f"{name!r} {fact}"):

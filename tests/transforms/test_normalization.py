@@ -427,7 +427,7 @@ def test_runs_on_the_meta_device():
         (lambda: RescaleIntensity((1, 0)), ValueError, "out_min_max must be a range"),
         (lambda: RescaleIntensity(percentiles=101), ValueError, "percentiles must lie between 0"),
         (lambda: RescaleIntensity(in_min_max="a"), TypeError, "in_min_max must be made of numbers"),
-        (lambda: ZNormalization(3), TypeError, "masking_method must be None, the name"),
+        (lambda: ZNormalization(3.5), TypeError, "masking_method must be None, the name"),
         (lambda: HistogramStandardization("a.csv"), ValueError, "a dict or a file .pt or .pth"),
         (lambda: HistogramStandardization([1]), TypeError, "landmarks must be a dict .* got list"),
         (lambda: HistogramStandardization({"t1": [1, 2]}), ValueError, "landmarks must be 13"),

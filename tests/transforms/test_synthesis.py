@@ -223,7 +223,7 @@ def test_gradients_reach_the_parameters():
             "mean and std must have one entry per label",
         ),
         (lambda s: tio.LabelsToImage("seg", [1], [-1]), "std must be >= 0"),
-        (lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]), "expected 2, got 1"),
+        (lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]), "2 entries, for used_labels, or > 2, got 1"),
         (lambda s: tio.LabelsToImage("seg", [1], [1])(s), r"labels \[1, 2\] have no mean or std"),
         (
             lambda s: tio.LabelsToImage("seg", [1] * 3, [1] * 3, "seg")(s),
@@ -232,8 +232,8 @@ def test_gradients_reach_the_parameters():
         (lambda s: tio.RandomLabelsToImage("seg", mean=[1, 2])(s), r"labels \[2\] have no mean"),
         (lambda s: tio.RandomLabelsToImage("seg", std=[1, 2])(s), r"labels \[2\] have no std"),
         (
-            lambda s: tio.RandomLabelsToImage("seg", [1], mean=[1, 2]),
-            "mean must have one entry for",
+            lambda s: tio.RandomLabelsToImage("seg", [5], mean=[1, 2]),
+            "mean must have 1 entries, for",
         ),
         (lambda s: tio.RandomLabelsToImage(std=[(-1, 1)]), "std must be >= 0"),
         (lambda s: tio.RandomLabelsToImage(default_mean=(2, 1)), "default_mean must be a range"),

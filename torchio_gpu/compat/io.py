@@ -50,7 +50,7 @@ def nib_to_sitk(
     """
     if force_4d:
         raise ValueError("force_4d must be False: channels become vector components, got True")
-    voxels = torch.as_tensor(np.asarray(data))
+    voxels = data if isinstance(data, Tensor) else torch.from_numpy(np.array(data))
     return ScalarImage(tensor=voxels, affine=affine).as_sitk(force_3d=force_3d)
 
 

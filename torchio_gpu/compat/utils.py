@@ -20,6 +20,7 @@ from ..data import (
     PATH,
     TYPE,
     Image,
+    ImagesBatch,
     LabelMap,
     ScalarImage,
     Subject,
@@ -67,7 +68,7 @@ def get_batch_images_and_size(batch: SubjectsBatch | Mapping[str, Any]) -> tuple
     """
     if isinstance(batch, SubjectsBatch):
         return list(batch.images), batch.batch_size
-    names = [n for n, v in batch.items() if isinstance(v, Mapping) and DATA in v]
+    names = [n for n, v in batch.items() if isinstance(v, (Mapping, ImagesBatch)) and DATA in v]
     if not names:
         raise ValueError(f"batch must hold images, got {list(batch)}")
     return names, len(batch[names[0]][DATA])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import (
     Callable,
     ItemsView,
@@ -9,7 +10,6 @@ from collections.abc import (
     KeysView,
     Mapping,
     Sequence,
-    Sized,
     ValuesView,
 )
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class SubjectsBatch(Transferable):
     """Batch of B subjects: batches of images by name, and a list for each other value.
 
     ``batch[name]`` of numbers, or of tensors of one shape, is a tensor [B, ...], as torch collates
-    them; ``batch.metadata[name]`` is the list.
+    them, on the device of the images; ``batch.metadata[name]`` is the list.
 
     Args:
         images: Batches of images, all of B samples.
@@ -177,9 +177,14 @@ class SubjectsBatch(Transferable):
     def to(self, *args: Any, **kwargs: Any) -> SubjectsBatch:
         """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``.
 
-        Points and boxes go along; see :meth:`Points.to` for their dtype.
+        Points and boxes go along; see :meth:`Points.to` for their dtype. So do tensors of all
+        samples, in their own dtype; locations of patches stay on the host, which needs them.
         """
-        return self._each(lambda value: value.to(*args, **kwargs))
+        new = self._each(lambda value: value.to(*args, **kwargs))
+        for name, values in new.metadata.items():
+            if isinstance(values, Tensor) and name != LOCATION:
+                new.metadata[name] = values.to(new.device)
+        return new
 
     def pin_memory(self) -> SubjectsBatch:
         """Return a batch with voxels, points and boxes in page-locked memory."""
@@ -209,6 +214,10 @@ class SubjectsBatch(Transferable):
         """Return all names with their values."""
         return {name: self[name] for name in self}.items()
 
+    def copy(self) -> SubjectsBatch:
+        """Return a copy, as :func:`copy.copy` does."""
+        return copy.copy(self)
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a name, or the default."""
         try:
@@ -233,7 +242,7 @@ class SubjectsBatch(Transferable):
         if name in self.images:
             return self.images[name]
         if name in self.metadata:
-            return _collated(self.metadata[name])
+            return _collated(self.metadata[name], self.device)
         if name == HISTORY:
             return self.history
         raise KeyError(f"batch has no {name!r}; it has {list(self)}")
@@ -273,14 +282,28 @@ class SubjectsBatch(Transferable):
                     f"got {len(value)}"
                 )
             self.metadata = {n: v for n, v in self.metadata.items() if n != name}
-            self.images[name] = value
+            self.images = {**self.images, name: value}
         else:
-            if not isinstance(value, Sized) or len(value) != self.batch_size:
+            array = isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0
+            listed = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+            if not (array or listed) or len(value) != self.batch_size:
                 raise ValueError(
                     f"{name!r} must hold one value for each of {self.batch_size} samples, "
                     f"got {value!r}"
                 )
             self.metadata = {**self.metadata, name: value}  # type: ignore[dict-item]
+
+    def __delattr__(self, name: str) -> None:
+        if name in self:
+            del self[name]
+        else:
+            object.__delattr__(self, name)
+
+    def __copy__(self) -> SubjectsBatch:
+        """Copy the batch and its batches of images; voxels and values are shared."""
+        new = self.replace({name: copy.copy(images) for name, images in self.images.items()})
+        new.metadata = dict(self.metadata)
+        return new
 
     def __setattr__(self, name: str, value: Any) -> None:
         # items are accessible as attributes too, so attributes that are set become items
@@ -324,8 +347,13 @@ def _copied(points: PointSet) -> PointSet:
     return points._with(points.data.clone())
 
 
-def _collated(values: Any) -> Any:
-    """Return values as torch collates numbers, and tensors of one shape; other values as is."""
+def _collated(values: Any, device: torch.device) -> Any:
+    """Return values as torch collates numbers, and tensors of one shape; other values as is.
+
+    Args:
+        values: The value of each sample.
+        device: Device of the result.
+    """
     if not isinstance(values, (list, tuple)) or not values:
         return values
     numbers = all(isinstance(value, (int, float, np.number)) for value in values)
@@ -333,9 +361,10 @@ def _collated(values: Any) -> Any:
     if not numbers and not (tensors and len({np.shape(value) for value in values}) == 1):
         return values
     try:
-        return default_collate(list(values))
+        collated: Tensor = default_collate(list(values))
     except (TypeError, RuntimeError):  # strings in arrays, or devices that differ
         return values
+    return collated.to(device, non_blocking=collated.device.type == "cpu")
 
 
 def _column(name: str, values: list[Any]) -> Any:

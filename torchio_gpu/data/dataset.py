@@ -70,6 +70,11 @@ class SubjectsDataset(Dataset[Any]):
     @classmethod
     def from_batch(cls, batch: SubjectsBatch) -> SubjectsDataset:
         """Create a dataset of the subjects of a batch."""
+        if not isinstance(batch, SubjectsBatch):
+            raise TypeError(
+                f"batch must be a SubjectsBatch, got {type(batch).__name__}: for a dict, take "
+                "SubjectsDataset(utils.get_subjects_from_batch(batch))"
+            )
         return cls(batch.unbatch())
 
     def shared(self, index: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,15 +52,9 @@ class ImagesBatch(Transferable):
             affine = np.broadcast_to(own, (len(data), 4, 4)).copy() if affine is None else affine
         self.data = usable(check_volume(data, "data"))
         batch = data.shape[0]
-        affine = _IDENTITY.repeat(batch, 0) if affine is None else host(as_array(affine, "affine"))
-        affine = affine.astype(np.float64, copy=False)
-        if np.shape(affine) != (batch, 4, 4):
-            raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(affine)}")
-        if not np.isfinite(affine).all():
-            raise ValueError(f"affine must be finite, got {affine}")
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
-        self.affine = affine
+        self.affine = _IDENTITY.repeat(batch, 0) if affine is None else _affines(affine, batch)
         self.kind = kind
         self._images = images  # without voxels: for their paths and metadata
 
@@ -224,14 +218,52 @@ class ImagesBatch(Transferable):
             return self.metadata(name)
         raise KeyError(f"images have no {name!r}; they have {self.keys()}")
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a name, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Set voxels or affines, of as many samples as before."""
+        if name in (DATA, TENSOR):
+            data = usable(check_volume(value, name))
+            if len(data) != len(self):
+                raise ValueError(f"{name} must have {len(self)} samples, got {len(data)}")
+            self.data = data
+        elif name == AFFINE:
+            self.affine = _affines(value, len(self))
+        else:
+            raise KeyError(f"only {DATA!r} and {AFFINE!r} of images can be set, got {name!r}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
     def __contains__(self, name: object) -> bool:
         return name in self.keys()
 
     def __len__(self) -> int:
         return len(self.affine)
 
+    def __copy__(self) -> ImagesBatch:
+        """Copy the batch and its affines; voxels are shared."""
+        new = self.__class__.__new__(self.__class__)
+        new.__dict__.update(self.__dict__, affine=self.affine.copy())
+        return new
+
     def __repr__(self) -> str:
         return (
             f"ImagesBatch(shape={tuple(self.shape)}, dtype={self.dtype}, "
             f"device={self.device}, type={self.kind!r})"
         )
+
+
+def _affines(affine: Any, batch: int) -> np.ndarray:
+    """Return affines of a batch, (B, 4, 4) float64, or raise."""
+    found: np.ndarray = host(as_array(affine, "affine")).astype(np.float64, copy=False)
+    if np.shape(found) != (batch, 4, 4):
+        raise ValueError(f"affine must have shape ({batch}, 4, 4), got {np.shape(found)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"affine must be finite, got {found}")
+    return found

@@ -160,12 +160,11 @@ class Subject(NamedValues, History, Transferable):
         if isinstance(name, (slice, int, tuple, type(Ellipsis))):
             return self._crop(name)
         if name not in self._items:
-            raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+            raise self._absent(name)
         return self._items[name]
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        check_names((name,), type(self))
-        self._items[name] = value
+    def _check(self, names: Iterable[Any]) -> None:
+        check_names(names, type(self))
 
     def __next__(self) -> Any:
         raise TypeError(
@@ -188,7 +187,8 @@ class Subject(NamedValues, History, Transferable):
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = hasattr(type(self), name) and not hasattr(Subject, name)  # of a subclass of the user
-        if name in _OWN or own:
+        early = "_items" not in self.__dict__  # before such a subclass calls this constructor
+        if name in _OWN or own or early:
             object.__setattr__(self, name, value)
         else:
             self[name] = value

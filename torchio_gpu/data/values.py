@@ -36,6 +36,8 @@ class NamedValues:
 
     def pop(self, name: str, *default: Any) -> Any:
         """Remove a value and return it, or the default if there is none."""
+        if not default and name not in self._items:
+            raise self._absent(name)
         return self._items.pop(name, *default)
 
     def popitem(self) -> tuple[str, Any]:
@@ -51,9 +53,10 @@ class NamedValues:
     def update(
         self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), /, **more: Any
     ) -> None:
-        """Set several values by name."""
-        for name, value in {**dict(values), **more}.items():
-            self[name] = value
+        """Set several values by name; none of them if one has a name that it must not have."""
+        given = {**dict(values), **more}
+        self._check(given)
+        self._items.update(given)
 
     def clear(self) -> None:
         """Remove all values."""
@@ -63,13 +66,26 @@ class NamedValues:
         """Return a copy, as :func:`copy.copy` does."""
         return copy.copy(self)
 
+    def _check(self, names: Iterable[Any]) -> None:
+        """Raise unless values may have these names."""
+
+    def _absent(self, name: Any) -> KeyError:
+        return KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+
     def __setitem__(self, name: str, value: Any) -> None:
+        self._check((name,))
         self._items[name] = value
 
     def __delitem__(self, name: str) -> None:
         if name not in self._items:
-            raise KeyError(f"subject has no {name!r}; it has {list(self._items)}")
+            raise self._absent(name)
         del self._items[name]
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._items:
+            del self._items[name]
+        else:
+            object.__delattr__(self, name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._items

@@ -361,6 +361,8 @@ def _record_of(
     transform: Transform, subject: Subject, arguments: Mapping[str, Any] | None = None
 ) -> Record:
     """Return a record of a transform that was not applied; see ``Subject.add_transform``."""
+    if not isinstance(transform, Transform):
+        raise TypeError(f"transform must be a Transform, got {transform!r}")
     if arguments is not None:
         transform = type(transform)(**arguments)
     if transform.draws or isinstance(transform, Compose):

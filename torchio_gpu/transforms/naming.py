@@ -174,7 +174,7 @@ def config(value: Any, owner: str = "") -> Any:
         return value.tolist()
     if isinstance(value, (tuple, list)):
         return [config(each, owner) for each in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+    if isinstance(value, dict) and all(isinstance(key, (str, int, float)) for key in value):
         return {key: config(each, owner) for key, each in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

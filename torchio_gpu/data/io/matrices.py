@@ -12,6 +12,7 @@ from torch import Tensor
 from ...shapes import AffineLike
 from .guards import check_exists, expanded
 from .voxels import LPS, checked_affine, failing_as, shown, sitk
+from .writing import check_target
 
 #: Suffixes of files of ITK, in LPS+, and of NiftyReg, in RAS+.
 _ITK, _TEXT = (".tfm", ".h5"), (".txt", ".trsf")
@@ -43,6 +44,7 @@ def write_matrix(matrix: AffineLike, path: str | os.PathLike[str]) -> None:
     """Write an affine transform; see :func:`read_matrix`."""
     file = expanded(path)
     _check_suffix(file)
+    check_target(file)
     ras = np.linalg.inv(checked_affine(torch.as_tensor(np.asarray(matrix)), "matrix").numpy())
     if file.suffix in _TEXT:
         np.savetxt(file, ras)

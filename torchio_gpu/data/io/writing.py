@@ -73,7 +73,7 @@ def write(
     suffix = suffix_of(path)
     if not suffix:
         raise ValueError(f"path must end in one of {', '.join(WRITABLE)}: got '{shown(path)}'")
-    _check_target(path)
+    check_target(path)
     if suffix in NIFTI:
         image, save = to_nibabel(tensor, affine, fields, squeeze), nibabel().save
     else:
@@ -107,7 +107,7 @@ def write(
 
 def write_text(text: str, path: Path) -> None:
     """Write a text file in UTF-8; as by :func:`write`, it appears whole or not at all."""
-    _check_target(path)
+    check_target(path)
     real = Path(os.path.realpath(path))
     with failing_as(f"'{shown(path)}' could not be written"):
         _remove_stale(real.parent)
@@ -117,7 +117,7 @@ def write_text(text: str, path: Path) -> None:
             _replace(draft, real)
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
     """Raise unless a path names a file, or none as yet, in a folder that exists."""
     if not path.parent.is_dir():
         raise FileNotFoundError(

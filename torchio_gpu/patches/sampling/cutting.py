@@ -51,9 +51,12 @@ class PatchSampler(OlderSampler):
             raise ValueError(f"fill must not be given with padding_mode {padding_mode!r}")
 
     def __repr__(self) -> str:
-        names = [n for n in inspect.signature(type(self).__init__).parameters if n != "self"]
-        values = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        shown = [f"{n}={v!r}" for n, v in values.items() if v is not None and n != "subject"]
+        parameters = inspect.signature(type(self).__init__).parameters.values()
+        shown = [
+            f"{p.name}={getattr(self, p.name)!r}"
+            for p in parameters
+            if p.name not in ("self", "subject") and getattr(self, p.name, p.default) != p.default
+        ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     # Positions of patches

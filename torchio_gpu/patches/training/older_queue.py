@@ -50,6 +50,11 @@ class OlderQueue:
         queue: Any = self
         return int(queue.statistics.length)
 
+    def __getitem__(self, index: object) -> Any:
+        raise TypeError(
+            f"patches of a queue are taken by a loop over it or over its loader, got [{index!r}]"
+        )
+
     @property
     def subjects_iterable(self) -> Iterator[Subject]:
         """Iterator over the subjects, in the order of the dataset, each read when it is needed."""

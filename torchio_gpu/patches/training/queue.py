@@ -12,6 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from numbers import Number
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ _ORDER_OF_1 = (
     "num_workers",
     "shuffle_subjects",
     "shuffle_patches",
+    "start_background",
+    "progress",
 )
 #: Largest number of subjects whose patches are added after each patch that is taken: more than one,
 #: or the queue would never fill with one patch per subject.
@@ -113,7 +116,7 @@ class Queue(OlderQueue, IterableDataset[Any]):
 
     @older_spellings(
         _ORDER_OF_1,
-        lambda args: len(args) > 1 and isinstance(args[1], int),
+        lambda args: len(args) > 1 and isinstance(args[1], Number),
         without_effect=("start_background",),
         subjects_dataset="subjects",
         sampler="patch_sampler",

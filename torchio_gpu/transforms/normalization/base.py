@@ -25,7 +25,8 @@ class Normalization(VolumeTransform):
     @staticmethod
     def mean(tensor: Tensor) -> Tensor:
         """Return the mask of voxels above the mean of all: a ``masking_method``."""
-        return tensor > tensor.double().mean()
+        x = tensor.double()  # a mean in half precision would be rounded
+        return x > x.mean()
 
     def draw(self, context: Context, u: np.ndarray) -> NormalizationParams:
         return NormalizationParams()

@@ -141,7 +141,7 @@ def _within_bounds(bounds: int | Sequence[int], images: ImagesBatch) -> Tensor:
     """Return a mask of the voxels that are left where others are cut off the ends of the axes."""
     mask = torch.zeros(len(images), 1, *images.spatial_shape, dtype=torch.bool)
     i, j, k = (
-        slice(first, n - last)
+        slice(first, max(n - last, 0))
         for n, (first, last) in zip(
             images.spatial_shape, check_bounds(bounds, "masking_method").tolist(), strict=True
         )

@@ -57,7 +57,7 @@ def _without_graph(_: str, value: Array) -> Array:
     return value.detach() if isinstance(value, Tensor) and not value.is_leaf else value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to itself alone: parameters are arrays
 class Record:
     """Transform that was applied, with its parameters.
 
