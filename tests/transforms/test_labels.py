@@ -289,7 +289,9 @@ def test_sequence_of_labels_of_any_kind():
     assert labels_in(out.seg) == [2, 0, 1]
     assert labels_in(out.apply_inverse_transform().seg) == labels_in(x)
     x = tio.LabelMap(torch.arange(-128, 128).to(torch.int8).view(1, 4, 8, 8))
-    with pytest.raises(ValueError, match=r"SequentialLabels of 'default_image_name'.*torch.int8 can hold, got"):
+    with pytest.raises(
+        ValueError, match=r"SequentialLabels of 'default_image_name'.*torch.int8 can hold, got"
+    ):
         SequentialLabels()(x)
 
 

@@ -223,7 +223,10 @@ def test_gradients_reach_the_parameters():
             "mean and std must have one entry per label",
         ),
         (lambda s: tio.LabelsToImage("seg", [1], [-1]), "std must be >= 0"),
-        (lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]), "2 entries, for used_labels, or > 2, got 1"),
+        (
+            lambda s: tio.LabelsToImage("seg", [1], [1], used_labels=[1, 2]),
+            "2 entries, for used_labels, or > 2, got 1",
+        ),
         (lambda s: tio.LabelsToImage("seg", [1], [1])(s), r"labels \[1, 2\] have no mean or std"),
         (
             lambda s: tio.LabelsToImage("seg", [1] * 3, [1] * 3, "seg")(s),
