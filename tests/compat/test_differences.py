@@ -292,6 +292,16 @@ def test_transforms_of_the_user_are_recorded_once():
     assert names == [["Flip", "Own"], ["Own"]]
 
 
+def test_helpers_of_transforms_are_not_here():
+    for name in ("parse_params", "parse_bounds", "get_mask_from_masking_method"):
+        assert hasattr(torchio.RandomNoise(), name)
+        assert not hasattr(tio.RandomNoise(), name)
+    for lib in (torchio, tio):
+        noise = lib.RandomNoise()
+        assert [image.type for image in noise.get_images(subjects()[lib is tio])] == ["intensity"]
+        assert 1 <= noise.sample_uniform(1, 2) <= 2
+
+
 def test_an_inverse_needs_the_history_where_arguments_do_not_suffice():
     with pytest.warns(RuntimeWarning):
         assert len(torchio.Compose([torchio.RandomAffine()]).inverse()) == 0

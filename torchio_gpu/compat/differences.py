@@ -137,6 +137,13 @@ DIFFERENCES = (
         "nothing",
     ),
     Difference(
+        "helpers_of_transforms_are_not_here",
+        "a transform has `parse_params`, `parse_bounds`, `get_mask_from_masking_method` and others",
+        "it has `get_images`, `get_images_dict` and `sample_uniform`",
+        "ranges, bounds and masks are parsed by the library's own classes",
+        "check arguments in the class, or pass them to a transform of the library",
+    ),
+    Difference(
         "an_inverse_needs_the_history_where_arguments_do_not_suffice",
         "`compose.inverse()` leaves random transforms out, with a warning",
         "RuntimeError for what draws; the inverse of a history undoes all",

@@ -162,15 +162,15 @@ class Image(ImageValues, Exports, Pictures, Transferable):
         """Voxels (C, I, J, K): :attr:`data` by another name."""
         return self.data
 
-    def set_data(self, data: Tensor | np.ndarray) -> None:
+    def set_data(self, tensor: Tensor | np.ndarray) -> None:
         """Replace the voxels; the affine stays.
 
         Raises:
             ValueError: They are a MetaTensor that lies elsewhere.
         """
-        if meta_tensor.is_meta_tensor(data):
-            data = meta_tensor.voxels_at(data, self.affine)
-        self._data, self._affine = self._check_data(data), self.affine
+        if meta_tensor.is_meta_tensor(tensor):
+            tensor = meta_tensor.voxels_at(tensor, self.affine)
+        self._data, self._affine = self._check_data(tensor), self.affine
 
     def load(self) -> None:
         """Read the voxels from the file, if they have not been read yet."""

@@ -139,6 +139,9 @@ class Subject(NamedValues, History, Transferable):
         self.get_image(image_name)
         del self._items[image_name]
 
+    def update_attributes(self) -> None:
+        """Do nothing: values are attributes as soon as they are set, unlike in TorchIO 1."""
+
     # Points and boxes by name
 
     def get_points(self) -> dict[str, Points]:

@@ -29,9 +29,9 @@ class RandomTransform(Transform):
     deterministic = False
 
     @staticmethod
-    def sample_uniform(low: float, high: float) -> float:
-        """Draw a number from U(low, high) by torch's generator, for :meth:`apply_transform`."""
-        return torch.empty(()).uniform_(low, high).item()
+    def sample_uniform(a: float, b: float) -> float:
+        """Draw a number from U(a, b) by torch's generator, for :meth:`apply_transform`."""
+        return torch.empty(()).uniform_(a, b).item()
 
 
 class FourierTransform:
