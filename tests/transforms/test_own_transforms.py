@@ -444,3 +444,24 @@ def test_fourier_transforms_are_inverse():
     k = tio.FourierTransform.fourier_transform(x)
     assert k[0, 2, 2, 3].abs() == pytest.approx(float(x.sum()), rel=1e-5)
     torch.testing.assert_close(tio.FourierTransform.inv_fourier_transform(k).real, x)
+
+
+def test_graphs_refuse_what_takes_a_subject():
+    for taking in (AddMean(), tio.Compose([tio.Flip(0), tio.OneOf([lambda s: s])])):
+        with pytest.raises(ValueError, match="must not hold functions of a subject"):
+            tio.Captured(taking)
+
+
+def test_an_inverse_can_be_repeated_with_another_interpolation():
+    s = subject(shape=(8, 8, 8))
+    out = tio.Affine(1, (0, 0, 20), 0).inverse()(s)
+    nearest = out.get_composed_history(image_interpolation="nearest")(s)
+    assert set(nearest.t1.data.unique().tolist()) <= set(s.t1.data.unique().tolist())
+    assert not torch.equal(nearest.t1.data, out.t1.data)
+
+
+def test_in_compiled_functions():
+    augment = tio.Compose([tio.Flip(0), AddMean()])
+    x = torch.rand(2, 1, 4, 4, 4)
+    compiled = torch.compile(lambda y: augment(y) * 2, backend="eager")
+    torch.testing.assert_close(compiled(x), 2 * augment(x))

@@ -18,6 +18,7 @@ from ..functional.dispatch.launch import PackedCopies
 from .base import Transform
 from .convert import to_batch
 from .pipeline.executor import run
+from .pipeline.steps import SUBJECT
 
 #: Graphs that one transform may need, at most.
 _MAX_GRAPHS = 16
@@ -40,7 +41,8 @@ class Captured:
         transform: The transform.
 
     Raises:
-        ValueError: When called, the voxels are not on a CUDA device, or require a gradient.
+        ValueError: The transform takes one subject at a time; or, when called, the voxels are not
+            on a CUDA device, or require a gradient.
         RuntimeError: When called, the launches depend on the numbers themselves (as in
             :class:`RandomSwap`), so that no graph can be replayed.
 
@@ -51,6 +53,12 @@ class Captured:
     """
 
     def __init__(self, transform: Transform) -> None:
+        taking = [s.transform.name for s in transform.plan().steps if s.role == SUBJECT]
+        if taking:
+            raise ValueError(
+                f"transform must not hold functions of a subject, which a graph cannot repeat: "
+                f"got {', '.join(taking)}"
+            )
         self.transform = transform
         self._graphs: dict[Hashable, _Graph] = {}
 

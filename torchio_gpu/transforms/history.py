@@ -260,10 +260,17 @@ def compose_history(
         transform = record.transform
         if ignore_intensity and transform.role != "spatial":
             continue
-        if image_interpolation is not None and isinstance(transform, Resampling):
-            transform = transform.with_interpolation(image_interpolation)
+        if image_interpolation is not None:
+            transform = _interpolating(transform, image_interpolation)
         steps.append(_recorded(record, transform))
     return Compose(steps)
+
+
+def _interpolating(transform: Transform, mode: str) -> Transform:
+    """Return a transform with another interpolation of scalar images, if it interpolates."""
+    if isinstance(transform, Inverse):
+        return Inverse(_interpolating(transform.transform, mode))
+    return transform.with_interpolation(mode) if isinstance(transform, Resampling) else transform
 
 
 def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
