@@ -338,7 +338,7 @@ def test_the_magnitude_of_zeros_has_a_finite_gradient():
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda x: F.ghosting(x, 1), "num_ghosts must be >= 2, got"),
+        (lambda x: F.ghosting(x, 1), "num_ghosts must be >= 2, or 0 for none, got"),
         (lambda x: F.ghosting(x, 2.5), r"num_ghosts must be whole numbers, got \[2.5\]"),
         (lambda x: F.ghosting(x, 2, -0.1), "intensity must be >= 0"),
         (lambda x: F.ghosting(x, 2, 1, 1.2), "restore must be between 0 and 1"),

@@ -210,7 +210,7 @@ def cache() -> Answer:
 
 
 def bias() -> Answer:
-    return v.bias(tio.RandomBiasField())
+    return v.bias(tio.RandomBiasField(coefficients=0.2))
 
 
 def motion() -> Answer:
@@ -219,7 +219,7 @@ def motion() -> Answer:
 
 def ghosting() -> Answer:
     ghosts = v.ghosting(tio.RandomGhosting(num_ghosts=(4, 4), intensity=(0.8, 0.8)))
-    spikes = v.spikes(tio.RandomSpike(num_spikes=1, intensity=(0.5, 0.5)))
+    spikes = v.spikes(tio.RandomSpike(num_spikes=(1, 1), intensity=(0.5, 0.5)))
     return both(ghosts, spikes, ("ghosts", "spikes"))
 
 
