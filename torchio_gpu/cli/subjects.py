@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ..data import Subject
     from ..transforms import Transform
 
+#: Name of an image that is given without one, as transforms name it.
+_ONLY = "default_image_name"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -34,7 +37,8 @@ def sources(files: Sequence[str], images: Iterable[str], labels: Iterable[str]) 
     """Return the images of a subject.
 
     Args:
-        files: Paths of scalar images, which are named by their files; a lone one is ``image``.
+        files: Paths of scalar images, which are named by their files; a lone one is called
+            ``default_image_name``.
         images, labels: Scalar images and label maps as NAME=FILE.
 
     Raises:
@@ -51,7 +55,7 @@ def sources(files: Sequence[str], images: Iterable[str], labels: Iterable[str]) 
                 )
             found.append(Source(name, Path(file), name, option == "label"))
     if len(found) == len(files) == 1:
-        found = [Source("image", found[0].path, found[0].stem)]
+        found = [Source(_ONLY, found[0].path, found[0].stem)]
     names = [source.name for source in found]
     for source in found:
         if names.count(source.name) > 1:
