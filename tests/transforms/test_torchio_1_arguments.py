@@ -141,7 +141,7 @@ def test_keys_are_taken_by_all(create):
 def test_bad_keys_are_named():
     with pytest.raises(ValueError, match="include must be given once, got it twice; keys is the"):
         tio.RandomNoise(keys=["t1"], include=["t1"])
-    with pytest.raises(TypeError, match="include must be a sequence of names or None, got 't1'"):
+    with pytest.raises(TypeError, match="keys must be a sequence of names or None, got 't1'"):
         tio.RandomNoise(keys="t1")
 
 
