@@ -164,7 +164,7 @@ def test_contexts_of_dense_inference_are_in_place(example, phantom):
 
 
 def test_a_network_is_equal_to_itself_on_the_whole_volume(example, phantom):
-    """Where its field of view is in the detail, a convolution of patches is one of the volume."""
+    """Compare a convolution of patches with one of the volume, within the detail."""
     torch.manual_seed(0)
     convolution = torch.nn.Conv3d(1, 2, 3, padding=1).requires_grad_(False)
 
