@@ -144,3 +144,22 @@ def test_star_imports_give_what_the_modules_list():
         assert {name for name in space if not name.startswith("_")} == set(
             importlib.import_module(f"torchio_gpu.{module}").__all__
         )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from torchio_gpu.data.inference import GridAggregator, GridSampler",
+        "from torchio_gpu.data.sampler import UniformSampler, WeightedSampler, LabelSampler",
+        "from torchio_gpu.data.io import read_image, write_image, nib_to_sitk, sitk_to_nib",
+        "from torchio_gpu.transforms.augmentation import RandomTransform",
+        "from torchio_gpu.transforms.preprocessing import ZNormalization",
+        "from torchio_gpu.transforms.fourier import FourierTransform",
+    ],
+)
+def test_imports_from_modules_of_torchio(line):
+    code = (
+        f"{line}\nimport torchio_gpu.data as d; d.inference.GridAggregator, d.sampler.GridSampler"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
