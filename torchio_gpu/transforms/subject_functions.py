@@ -21,6 +21,7 @@ class _OfSubject(Transform):
     """Base of transforms that call what was made elsewhere."""
 
     role = SUBJECT
+    hides_images = True
 
     def draw(self, context: Context, u: np.ndarray) -> Params:
         return Params()
@@ -32,7 +33,8 @@ class SubjectFunction(_OfSubject):
     Args:
         function: From a :class:`Subject` to one. It gets a copy of each sample, with voxels on
             their device, and may write to it.
-        kwargs: See :class:`Transform`.
+        kwargs: See :class:`Transform`. Images that ``include`` and ``exclude`` leave out are not in
+            the subject that the function gets.
 
     The transforms that the function applies are recorded in place of itself, if there are any.
 

@@ -17,6 +17,8 @@ class SubjectHooks:
     #: False if :meth:`apply_transform` may draw numbers of its own, so that repeating it may give
     #: another result. The transforms that it applies are then recorded in place of itself.
     deterministic: ClassVar[bool] = True
+    #: True if :meth:`apply_transform` does not get the images that the transform does not select.
+    hides_images: ClassVar[bool] = False
     #: Function from a transform to its inverse; set by ``history``, a layer above this one.
     _inverse: Callable[..., Any]
     role: ClassVar[str]

@@ -52,6 +52,7 @@ class SubjectOperator(Operator, Protocol):
     """Transform of the role 'subject'."""
 
     deterministic: bool
+    hides_images: bool
 
     def apply_transform(self, subject: Subject) -> Subject: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,13 @@ def transform_subjects(step: Step, batch: SubjectsBatch, active: np.ndarray | No
         ValueError: The samples no longer have the same images, of the same shapes.
     """
     others = tuple(batch.metadata) if step.params is None else None
-    allowed = [set(outer.select(batch.kinds, others)) for outer in step.within]
-    hidden = {name for name in batch.images if not all(name in names for names in allowed)}
+    selecting = [*step.within, *([step.transform] if step.transform.hides_images else [])]
+    allowed = [set(each.select(batch.kinds, others)) for each in selecting]
+    hidden = {
+        name
+        for name in batch.images
+        if name in step.untouched or not all(name in names for names in allowed)
+    }
     if len(hidden) == len(batch.images):
         return batch
     if step.params is not None and not step.transform.deterministic:
@@ -71,8 +77,12 @@ def _transformed(step: Step, subject: Subject, hidden: set[str]) -> Subject:
     new, before = copy.copy(result), subject.history
     same = len(result.history) >= len(before) and all(map(_is, result.history, before))
     nested = result.history[len(before) :] if same else result.history
-    own = [] if nested and not transform.deterministic else [Record(transform, Params(), ())]
-    new.history = [*before, *(own or nested)]
+    untouched = tuple(sorted(hidden))
+    if nested and not transform.deterministic:
+        own = [replace(record, untouched=(*record.untouched, *untouched)) for record in nested]
+    else:
+        own = [Record(transform, Params(), (), untouched)]
+    new.history = [*before, *own]
     new.streams = subject.streams if result.streams is None else result.streams
     kept = {name: value for name, value in subject.items() if name in hidden}
     added = {name: value for name, value in new.items() if name not in subject}
