@@ -114,7 +114,7 @@ def test_the_order_of_positional_arguments_is_that_of_torchio(name):
         return  # told apart by the type of the first arguments, or listed; tested on their own
     older = getattr(cls.__init__, "older_names", {})
     theirs = [older.get(each, each) for each in theirs]
-    if isinstance(theirs[:1], list) and theirs[:1] == ["path"]:
+    if theirs[:1] == ["path"]:
         theirs[0] = "source"
     if issubclass(other, torchio.Transform):
         theirs = [each for each in theirs if each in own]
@@ -352,13 +352,12 @@ def test_files_of_one_image_must_share_an_affine(tmp_path):
 
 
 def test_a_loader_takes_the_arguments_of_torch():
-    old, new = subjects()
+    _, new = subjects()
     assert list(inspect.signature(torchio.SubjectsLoader).parameters)[1] == "collate_fn"
     loader = tio.SubjectsLoader(tio.SubjectsDataset([new, new]), 2)
     assert loader.batch_size == 2
     named = tio.SubjectsLoader(tio.SubjectsDataset([new]), collate_fn=tio.utils.history_collate)
     assert next(iter(named)).batch_size == 1
-    assert old
 
 
 def test_a_queue_is_iterated():

@@ -148,6 +148,8 @@ def test_the_map_of_a_step_that_may_move_content_is_not_known():
     assert out.applied_map("t1").affine[0, 0] == -1
     with pytest.raises(ValueError, match="Shift may have moved it"):
         Shift(1)(subject()).applied_map("t1")
+    kept = tio.Compose([tio.Flip(0), flipped, Shift(1)], exclude=["seg"])(subject())
+    np.testing.assert_array_equal(kept.applied_map("seg").affine, np.eye(4))
 
 
 def test_a_random_one_is_recorded_as_the_transforms_that_it_applied():

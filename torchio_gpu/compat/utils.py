@@ -27,6 +27,7 @@ from ..data import (
     SubjectsBatch,
 )
 from ..data.dataset import collate
+from ..data.mapping import stem_of
 from ..progress import progress
 from ..shapes import Triple, check_triple
 
@@ -51,7 +52,7 @@ def get_stem(path: str | Path | Sequence[str | Path]) -> str | list[str]:
     't1'
     """
     if isinstance(path, (str, Path)):
-        return Path(path).name.split(".")[0]
+        return stem_of(path)
     return [str(get_stem(each)) for each in path]
 
 

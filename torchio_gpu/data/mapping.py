@@ -39,8 +39,8 @@ class ImageValues:
     def stem(self) -> str | list[str]:
         """Name of the file without folder and suffixes; of several files, a list; '' if none."""
         if isinstance(self.path, list):
-            return [_stem(path) for path in self.path]
-        return "" if self.path is None else _stem(self.path)
+            return [stem_of(path) for path in self.path]
+        return "" if self.path is None else stem_of(self.path)
 
     def keys(self) -> list[str]:
         """Return the names of all values."""
@@ -132,5 +132,6 @@ class ImageValues:
         raise AttributeError(f"{type(self).__name__} has no attribute or metadata {name!r}")
 
 
-def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+def stem_of(path: str | Path) -> str:
+    """Return the name of a file without folder and suffixes."""
+    return Path(path).name.split(".")[0]

@@ -284,7 +284,8 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     for record in records:
         transform = record.transform
         regrids = _regrids(transform)
-        if transform.role == SUBJECT and transform.traits is not None:
+        takes_subject = transform.role == SUBJECT and transform.traits is not None
+        if takes_subject and name not in record.untouched:
             raise ValueError(
                 f"the map that was applied to {name!r} is not known, since {transform.name} may "
                 "have moved it"
