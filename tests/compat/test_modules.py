@@ -175,4 +175,4 @@ def test_modules_look_upwards_by_name_only_for_names_of_torchio():
         if "import_module(" in text and '"torchio_gpu' in text:
             found.add(path.relative_to(folder).as_posix())
     names = ("__init__", "io/__init__", "inference", "sampler")
-    assert found == {f"data/{name}.py" for name in names}
+    assert found - {"__init__.py"} == {f"data/{name}.py" for name in names}
