@@ -129,7 +129,10 @@ def test_unknown_names_raise(module):
 
 def test_a_name_is_one_object_by_all_paths():
     assert tio.data.Queue is tio.Queue
-    assert tio.data.sampler is tio.sampler
+    for module in ("sampler", "inference"):
+        here, there = getattr(tio.data, module), getattr(tio, module)
+        assert here is importlib.import_module(f"torchio_gpu.data.{module}")
+        assert all(getattr(here, name) is getattr(there, name) for name in there.__all__)
     assert tio.data.inference.GridAggregator is tio.inference.GridAggregator is tio.GridAggregator
     assert tio.sampler.UniformSampler is tio.data.UniformSampler is tio.UniformSampler
     assert tio.data.io.read_image is tio.io.read_image
@@ -142,6 +145,10 @@ def test_star_imports_give_what_the_modules_list():
         space = {}
         exec(f"from torchio_gpu.{module} import *", space)
         assert set(NAMES[module]) <= set(space)
+        if module in ("sampler", "inference"):
+            again = {}
+            exec(f"from torchio_gpu.data.{module} import *", again)
+            assert again.keys() == space.keys()
         assert {name for name in space if not name.startswith("_")} == set(
             importlib.import_module(f"torchio_gpu.{module}").__all__
         )

@@ -24,12 +24,13 @@ _ELSEWHERE = {
         ),
         "torchio_gpu.patches",
     ),
-    **dict.fromkeys(("inference", "sampler"), "torchio_gpu"),
 }
 
 
 def __getattr__(name: str) -> object:
     """Return what TorchIO 1 has in this module and is elsewhere here."""
+    if name in ("inference", "sampler"):  # modules of this package, imported when asked for
+        return import_module(f"{__name__}.{name}")
     if name not in _ELSEWHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ELSEWHERE[name]), name)
