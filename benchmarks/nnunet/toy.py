@@ -107,7 +107,7 @@ class Toy:
             "nnUNet_results": str(self.folder / "results"),
             "nnUNet_extTrainer": os.pathsep.join((str(TRAINERS), str(SHORT))),
             # planning sets as many threads, and wants one at least
-            "nnUNet_n_proc_DA": str(max(self.workers, planning)),
+            "nnUNet_n_proc_DA": str(max(self.workers, int(planning))),
             "nnUNet_def_n_proc": "1",
             "nnUNet_compile": "false",
         }

@@ -112,8 +112,8 @@ def default_augmentation(
     """Return the augmentation that nnU-Net v2.8.1 trains with by default.
 
     Images are in voxel units, with the identity as their affine, as nnU-Net's arrays are. Patches
-    come in larger, so that turned ones are whole, and are cut to ``patch_size`` when they are
-    sampled.
+    come in larger, so that turned ones are whole, or as large; they are cut to ``patch_size`` when
+    they are sampled, and never padded.
 
     Args:
         patch_size: Voxels along the axes of the result: three numbers, or two for planes, which
@@ -124,9 +124,9 @@ def default_augmentation(
             dummy 2D augmentation, for thick slices. Planes always do.
         mirror_axes: Axes of the patch to mirror along, with probability 1/2 each.
 
-    Mirroring stands with the other spatial steps, so that each image is sampled once; what nnU-Net
-    does in between has no preferred direction. Angles are about axes 1, 0, 2 in turn, nnU-Net's
-    about 2, 1, 0. nnU-Net calls the standard deviation of noise its variance.
+    Mirroring, last in nnU-Net, comes first, so that each image is sampled once; what is between has
+    no preferred direction. Angles are about axes 1, 0, 2 in turn, nnU-Net's about 2, 1, 0. nnU-Net
+    calls the standard deviation of noise its variance.
 
     Raises:
         ValueError: ``patch_size`` has not two or three entries, or an axis is none of its axes.
@@ -151,10 +151,10 @@ def default_augmentation(
     axes = (1, 2) if in_plane else (0, 1, 2)
     return Compose(
         [
+            *([RandomFlip(axes=mirrored)] if mirrored else []),
             RandomAffine(scales=0, degrees=angles, p=0.2, **outside),
             RandomAffine(scales=scales, degrees=0, isotropic=True, p=0.2, **outside),
-            CropOrPad(size),
-            *([RandomFlip(axes=mirrored)] if mirrored else []),
+            CropOrPad(size, only_crop=True),
             RandomNoise(std=(0, 0.1), p=0.1),
             RandomBlur(std=(0.5, 1), by_channel=True, channel_p=0.5, p=0.2),
             RandomBrightness(factor, by_channel=True, p=0.15),
