@@ -129,9 +129,7 @@ OPERATIONS = {
     ),
     "gamma with statistics": lambda x, p: F.gamma(x, p[:, 0] * 0.3, retain_stats=True),
     "noise": lambda x, p: F.noise(x, p[:, 0], p[:, 1], torch.tensor([1, 2])),
-    "noise by channel": lambda x, p: F.noise(
-        x, of_channels(x, p), p[:, 3], torch.tensor([1, 2])
-    ),
+    "noise by channel": lambda x, p: F.noise(x, of_channels(x, p), p[:, 3], torch.tensor([1, 2])),
     "rician_noise": lambda x, p: F.rician_noise(x, p[:, 0] + 1, torch.tensor([1, 2]), p[:, 1]),
 }
 

@@ -47,6 +47,7 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     tensor([0.0000, 0.1060, 0.7870, 0.1060, 0.0000])
     """
     check_volume(x)
+    std = _without_channels(std)
     if isinstance(std, (np.ndarray, Tensor)) and std.ndim == 3:
         size = per_item(spacing, x, "spacing", (3,))
         return _by_channel(blur, x, std, "std", size)
@@ -157,6 +158,7 @@ def low_resolution(
     """
     check_volume(x)
     options: dict[str, Any] = {"mode": mode, "antialias": antialias}
+    zoom = _without_channels(zoom)
     if isinstance(zoom, (np.ndarray, Tensor)) and zoom.ndim == 3:
         return _by_channel(low_resolution, x, zoom, "zoom", **options)
     share = per_item(zoom, x, "zoom", (3,))
@@ -205,6 +207,13 @@ def _by_channel(
     of_samples = [_repeated(each, channels) if len(each) > 1 else each for each in shared]
     volumes = x.reshape(batch * channels, 1, *x.shape[2:])
     return function(volumes, spread.reshape(-1, 3), *of_samples, **options).view(x.shape)  # type: ignore[no-any-return]
+
+
+def _without_channels(values: float | Array) -> float | Array:
+    """Return values [B, 1, 3] of all channels as [B, 3], and others as they are."""
+    if isinstance(values, (np.ndarray, Tensor)) and values.ndim == 3 and values.shape[1] == 1:
+        return values[:, 0]
+    return values
 
 
 def _repeated(values: Array, times: int) -> Array:
