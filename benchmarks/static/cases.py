@@ -77,6 +77,10 @@ def clamp(x: Tensor) -> p.Clamp:
     return p.Clamp(np.zeros(len(x)), np.ones(len(x)))
 
 
+def linear(x: Tensor) -> p.Linear:
+    return p.Linear(np.full(len(x), 1.5), np.zeros(len(x)), np.ones(len(x)))
+
+
 def noise(x: Tensor, rician: bool = False) -> p.Noise:
     seeds = np.arange(len(x))
     return p.Noise(np.zeros(len(x)), _RANDOM.uniform(0, 0.25, len(x)), seeds, rician)
