@@ -2,8 +2,8 @@
 
 nnU-Net and Lightning import torchvision on the way. Its wheel for Linux is linked to CUDA: beside a
 torch without it, its operators are absent, and the import fails where torchvision describes two of
-them to torch. A ``.pth`` file imports this module when Python starts; it declares the operators when
-torchvision is imported, and not before, since torch takes seconds to import.
+them to torch. A ``.pth`` file imports this module when Python starts; it declares the operators
+when torchvision is imported, and not before, since torch takes seconds to import.
 """
 
 import importlib.abc

@@ -19,7 +19,7 @@ with warnings.catch_warnings():
         "nnunetv2.training.nnUNetTrainer.nnUNetTrainer",
         reason="nnunetv2 is not installed: make test-integrations",
     )
-nnUNetTrainer = trainer.nnUNetTrainer
+NnUNetTrainer = trainer.nnUNetTrainer
 
 #: Draws of each transform.
 DRAWS = 500
@@ -30,7 +30,7 @@ def theirs(patch: Sequence[int] = (8, 8, 8), in_plane: bool = False, **given: An
     """Return the steps that nnU-Net's default trainer trains with."""
     rotation = (-np.pi, np.pi) if in_plane else ROTATION
     axes = tuple(range(len(patch)))
-    made = nnUNetTrainer.get_training_transforms(patch, rotation, None, axes, in_plane, **given)
+    made = NnUNetTrainer.get_training_transforms(patch, rotation, None, axes, in_plane, **given)
     return made.transforms
 
 
@@ -67,7 +67,7 @@ def draw_theirs(transform: Any, image: Tensor, draws: int = DRAWS) -> Tensor:
 
 def seed() -> None:
     """Seed all that the two draw from."""
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     torch.manual_seed(0)
 
 
@@ -77,5 +77,3 @@ def to_both(name: str, their_name: str, image: Tensor, index: int = 0) -> tuple[
         draw_ours(always(ours(name)[index]), image),
         draw_theirs(their(their_name)[index].transform, image),
     )
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class _ByQuantiles(Distribution):
         low, high: Ends of an interval of positive numbers.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, low: float, high: float) -> None:
         self._check(low, high)
@@ -145,9 +146,13 @@ def default_augmentation(
     scale, still = Reciprocal(0.7, 1.4), (1, 1)
     angles = (degrees, 0, 0) if in_plane else (degrees,) * 3
     scales = (still, scale, scale) if in_plane else scale
-    outside = {"default_pad_value": 0, "default_pad_label": -1, "label_interpolation": "label"}
+    outside: dict[str, Any] = {
+        "default_pad_value": 0,
+        "default_pad_label": -1,
+        "label_interpolation": "label",
+    }
     factor, log_gamma = AroundOne(0.75, 1.25), AroundOne(0.7, 1.5, log=True)
-    power = {"rescale": True, "retain_stats": True, "by_channel": True}
+    power: dict[str, Any] = {"rescale": True, "retain_stats": True, "by_channel": True}
     axes = (1, 2) if in_plane else (0, 1, 2)
     return Compose(
         [

@@ -1,7 +1,4 @@
-"""The trainer where nnU-Net looks for it: nnU-Net imports the modules of this folder by their names.
-
-Nothing else may be in this folder.
-"""
+"""The trainer, where nnU-Net looks for it: it imports all modules of this folder by their names."""
 
 from torchio_gpu.adapters.nnunet.trainer import nnUNetTrainerTorchIOGPU
 
