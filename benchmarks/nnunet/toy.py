@@ -60,7 +60,8 @@ class Toy:
 
     def plan(self) -> None:
         """Plan and preprocess, and make the network small enough for a CPU."""
-        self._run("plan_and_preprocess", "-d", "1", "-c", CONFIGURATION, "-np", "1")
+        threads = {"nnUNet_n_proc_DA": "1"}  # as many as planning takes, which are some
+        self._run("plan_and_preprocess", "-d", "1", "-c", CONFIGURATION, "-np", "1", **threads)
         file = self.folder / "preprocessed" / NAME / "nnUNetPlans.json"
         plans = json.loads(file.read_text())
         chosen = plans["configurations"][CONFIGURATION]
@@ -98,20 +99,21 @@ class Toy:
         """Return the folder of what a trainer has left."""
         return self.folder / "results" / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}"
 
-    def _run(self, command: str, *arguments: str, **more: str) -> None:
-        script = Path(sys.executable).with_name(f"nnUNetv2_{command}")
-        planning = command == "plan_and_preprocess"
-        own = {
-            "nnUNet_raw": str(self.folder / "raw"),
-            "nnUNet_preprocessed": str(self.folder / "preprocessed"),
-            "nnUNet_results": str(self.folder / "results"),
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell nnU-Net its folders and processes."""
+        folders = {
+            f"nnUNet_{name}": str(self.folder / name) for name in ("raw", "preprocessed", "results")
+        }
+        return folders | {
             "nnUNet_extTrainer": os.pathsep.join((str(TRAINERS), str(SHORT))),
-            # planning sets as many threads, and wants one at least
-            "nnUNet_n_proc_DA": str(max(self.workers, int(planning))),
+            "nnUNet_n_proc_DA": str(self.workers),
             "nnUNet_def_n_proc": "1",
             "nnUNet_compile": "false",
         }
-        _checked([str(script), *arguments], {**os.environ, **own, **more})
+
+    def _run(self, command: str, *arguments: str, **more: str) -> None:
+        script = Path(sys.executable).with_name(f"nnUNetv2_{command}")
+        _checked([str(script), *arguments], {**os.environ, **self.environment(), **more})
 
 
 def _checked(command: Sequence[str], environment: dict[str, str]) -> None:

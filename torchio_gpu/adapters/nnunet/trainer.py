@@ -81,9 +81,12 @@ class nnUNetTrainerTorchIOGPU(nnUNetTrainer):  # type: ignore[misc]  # noqa: N80
         """Augment a batch, and train on it."""
         assert self.augmentation is not None, "data loaders come first"
         data, target = (batch[key].to(self.device, non_blocking=True) for key in ("data", "target"))
-        first = (self.local_rank << 32) + self._samples
-        self._samples += len(data)
-        base = torch.initial_seed() & (2**63 - 1)
-        seeds = sample_seeds(base, self.current_epoch, [*range(first, first + len(data))])
-        data, target = self.augmentation(data, target, seeds)
+        data, target = self.augmentation(data, target, self.next_seeds(len(data)))
         return super().train_step({"data": data, "target": target})  # type: ignore[no-any-return]
+
+    def next_seeds(self, count: int) -> np.ndarray:
+        """Return int64 seeds of the next samples, [count], by epoch, rank and number."""
+        first = (self.local_rank << 32) + self._samples
+        self._samples += count
+        base = torch.initial_seed() & (2**63 - 1)
+        return sample_seeds(base, self.current_epoch, [*range(first, first + count)])
