@@ -48,9 +48,10 @@ $(OTHERS)/ready: pyproject.toml constraints.txt constraints-integrations.txt
 	    || $(PIP_OTHERS) install -q "torch==$(TORCH)+cpu" 2> /dev/null \
 	    || $(PIP_OTHERS) install -q "torch==$(TORCH)"
 	$(PIP_OTHERS) install -q $(PINS) -e '.[dev,integrations]'
-	cd $(OTHERS)/lib/python3.*/site-packages && { ../../../bin/python -c 'import torchvision' 2> /dev/null \
-	    || { cp $(CURDIR)/tests/integrations/cpu_torchvision.py . \
-	        && echo 'import cpu_torchvision' > cpu_torchvision.pth; }; }
+	$(OTHERS)/bin/python -c 'import torchvision' 2> /dev/null || { \
+	    cp tests/integrations/cpu_torchvision.py $(OTHERS)/lib/python3.*/site-packages/ \
+	    && cd $(OTHERS)/lib/python3.*/site-packages \
+	    && echo 'import cpu_torchvision; cpu_torchvision.install()' > cpu_torchvision.pth; }
 	touch $@
 
 test-integrations: $(OTHERS)/ready

@@ -2,7 +2,7 @@
 
 nnU-Net and Lightning import torchvision on the way. Its wheel for Linux is linked to CUDA: beside a
 torch without it, its operators are absent, and the import fails where torchvision describes two of
-them to torch. A ``.pth`` file imports this module when Python starts; it declares the operators
+them to torch. A ``.pth`` file calls :func:`install` when Python starts; the operators are declared
 when torchvision is imported, and not before, since torch takes seconds to import.
 """
 
@@ -28,4 +28,7 @@ class DeclareOperators(importlib.abc.MetaPathFinder):
         libraries.append(library)  # declarations end with it
 
 
-sys.meta_path.insert(0, DeclareOperators())
+def install():
+    """Add the hook, once: Python may read a ``.pth`` file by two names of its folder."""
+    if not any(type(finder).__name__ == DeclareOperators.__name__ for finder in sys.meta_path):
+        sys.meta_path.insert(0, DeclareOperators())

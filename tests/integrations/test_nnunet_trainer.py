@@ -76,7 +76,7 @@ def keep_as_previous_stage(toy: Toy, folder: Path, plans_name: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_of_each_kind(monkeypatch, toy, kind):
-    """Augmented batches look like those that nnU-Net makes for validation; a step trains on them."""
+    """Augmented batches look like those that nnU-Net makes for validation; a step is taken."""
     folder = toy.folder / "preprocessed" / NAME
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     description = json.loads((folder / "dataset.json").read_text())
