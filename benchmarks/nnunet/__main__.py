@@ -6,11 +6,9 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from .. import machine, records
-from ..markdown import table
-from . import SUITE
+from . import SUITE, text
 from .toy import Toy
 
 TRAINERS = {"ShortDefault": "nnU-Net's own", "ShortTorchIOGPU": "torchio_gpu"}
@@ -47,17 +45,6 @@ def run(toy: Toy, epochs: int, steps: int) -> records.Result:
         "setup": {**setup, "cases": toy.cases, "size": toy.size, "batch": 2},
         "rows": rows,
     }
-
-
-def text(result: records.Result) -> str:
-    """Return a table of the trainers."""
-
-    def row(found: dict[str, Any]) -> list[str]:
-        spread = f"{found['step_ms']:.0f} ({found['fastest_ms']:.0f} to {found['slowest_ms']:.0f})"
-        return [found["trainer"], f"{found['dice']:.3f}", spread, f"{found['last_loss']:.3f}"]
-
-    head = ["trainer", "Dice", "ms a step, median of epochs", "loss of the last epoch"]
-    return f"{table(head, map(row, result['rows']))}\n\n{records.origin(result)}"
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from .batches import BatchAugmentation
 try:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 except ModuleNotFoundError as error:
-    if error.name != "nnunetv2":
+    if (error.name or "").partition(".")[0] != "nnunetv2":
         raise
     raise ModuleNotFoundError(
         "nnUNetTrainerTorchIOGPU needs nnU-Net: pip install nnunetv2", name="nnunetv2"
