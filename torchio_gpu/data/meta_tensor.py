@@ -39,6 +39,22 @@ def split(x: Any) -> tuple[Tensor, np.ndarray]:
     return x.as_tensor(), _four(np.asarray(affine, dtype=np.float64))
 
 
+def check_volume(x: Any, name: str = "a MetaTensor") -> None:
+    """Raise a ValueError for a plane, (C, I, J), which MONAI has as a tensor of three axes.
+
+    Args:
+        x: The MetaTensor.
+        name: Its name, for the error.
+    """
+    if x.ndim == 3:
+        c, i, j = x.shape
+        raise ValueError(
+            f"{name} must be a volume (C, I, J, K) or a batch of volumes, got a plane of shape "
+            f"{(c, i, j)}: planes are volumes with one slice, {(c, i, j, 1)}, as x[..., None] "
+            "makes them"
+        )
+
+
 def voxels_at(x: Any, affine: np.ndarray) -> Tensor:
     """Return the voxels (C, I, J, K) of a MetaTensor as a plain tensor.
 
