@@ -1,4 +1,4 @@
-"""Transforms in MONAI's Compose: seeds, traces, inverses, modes by key; and forgotten label_keys."""
+"""Transforms in MONAI's Compose: seeds, traces, inverses, modes; and forgotten label_keys."""
 
 import json
 import pickle
@@ -111,7 +111,9 @@ class TestCompose:
         ours = tio.Compose([tio.Affine(degrees=20), tio.Gamma(2.0)])
         outs = [adapt(ours, "t1", mode)(sample())["t1"] for mode in ("bilinear", "bspline")]
         assert not torch.equal(*outs)
-        spline = tio.Compose([tio.Affine(degrees=20, image_interpolation="bspline"), tio.Gamma(2.0)])
+        spline = tio.Compose(
+            [tio.Affine(degrees=20, image_interpolation="bspline"), tio.Gamma(2.0)]
+        )
         assert torch.equal(outs[1], spline({"t1": sample()["t1"]})["t1"])
         assert ours[0].image_interpolation == "linear"
         out = adapt(tio.Gamma(2.0), KEYS, MODES)(sample())
@@ -323,7 +325,7 @@ class TestForgottenLabelKeys:
     )
     def test_are_noticed_once(self, key, dtype, reason):
         x = {"t1": torch.rand(1, 6, 6, 6), key: (torch.rand(1, 6, 6, 6) > 0.5).to(dtype)}
-        with pytest.warns(RuntimeWarning, match=f"'{key}' is taken .* because of {reason}.*label_k"):
+        with pytest.warns(RuntimeWarning, match=f"'{key}' is taken .* of {reason}.*label_keys="):
             out = tio.Affine(degrees=30)(x)[key]
         assert out.dtype == dtype
         assert out.unique().tolist() == [0, 1]

@@ -1,6 +1,7 @@
 """Augmentation of batches on the device, in training with Lightning.
 
-Lightning is not imported: the mixin works with the packages ``lightning`` and ``pytorch_lightning``.
+Lightning is not imported: the mixin works with its packages ``lightning`` and
+``pytorch_lightning``.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         #: Keys of label maps; None if they are found as :class:`Transform` finds them.
         self.label_keys = transform.label_keys
         if modes is not None:
-            self.label_keys = tuple(key for key in self.keys if modes[key] == "nearest")
+            self.label_keys = tuple(str(key) for key in self.keys if modes[key] == "nearest")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a dict with transformed images; what the transform adds is among its keys."""
@@ -102,8 +102,8 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         if not keys:
             return given
         taken = {key: _tracked(given[key]) for key in keys}
-        labels = self.label_keys
-        labels = None if labels is None else [key for key in labels if key in taken]
+        known = self.label_keys
+        labels = None if known is None else [key for key in known if key in taken]
         batch, restore = to_batch(taken, keys, labels)
         batch.streams = self._streams(batch.batch_size)
         done = self.transform(batch)
