@@ -174,6 +174,33 @@ def test_what_is_wrong_is_said():
     assert model.on_after_batch_transfer(3, 0) == 3  # without a trainer, as for an export
 
 
+def test_the_other_package_of_lightning():
+    package = pytest.importorskip("pytorch_lightning")
+
+    class Other(AugmentOnDevice, package.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.augmentation = nn.Linear(1, 1), tio.Gamma(2.0)
+
+        def training_step(self, batch):
+            self.log("mean", batch.t1.data.mean(), on_epoch=True, on_step=False)
+            return self.layer(torch.ones(1)).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    runner = package.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1,
+        enable_model_summary=False, accelerator="cpu",
+    )  # fmt: skip
+    runner.fit(Other(), loader(batch_size=4))
+    assert runner.callback_metrics["mean"] == pytest.approx(sum(n**2 for n in range(6)) / 6)
+    with pytest.raises(TypeError, match="must come before LightningModule"):
+
+        class Wrong(package.LightningModule, AugmentOnDevice):
+            pass
+
+
 def test_logged_values_are_weighted_by_the_batch_size():
     """The mean over batches of 4 and 2; Lightning alone refuses to guess from a SubjectsBatch."""
 

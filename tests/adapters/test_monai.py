@@ -148,6 +148,24 @@ class TestCompose:
         assert torch.equal(out["sharp"], sample()["t1"])
         assert not torch.equal(out["t1"], sample()["t1"])
 
+    def test_lists_of_samples(self):
+        crop = mt.RandCropByPosNegLabeld(KEYS, "seg", (8, 8, 8), num_samples=3)
+        ours = adapt(tio.Compose([tio.RandomFlip((0, 1, 2)), tio.RandomNoise()]), KEYS, MODES)
+        chain = mt.Compose([crop, ours]).set_random_state(0)
+        items = chain(sample())
+        assert [item["t1"].shape for item in items] == [(1, 8, 8, 8)] * 3
+        noise = [item["t1"] - mt.Compose([ours]).inverse(item)["t1"] for item in items]
+        assert not torch.equal(noise[0], noise[1])
+
+    @pytest.mark.parametrize("cls", [mt.OneOf, mt.RandomOrder, mt.SomeOf])
+    def test_choices_of_monai(self, cls):
+        ours = [adapt(t, KEYS, MODES) for t in (tio.Flip(0), tio.Crop(2), tio.Pad(1))]
+        chain = mt.Compose([cls([*ours, mt.Flipd(KEYS, 1)])])
+        for seed in range(4):
+            back = chain.inverse(chain.set_random_state(seed)(sample()))
+            inner = (slice(None), *[slice(2, -2)] * 3)
+            assert torch.equal(back["t1"].as_tensor()[inner], sample()["t1"].as_tensor()[inner])
+
     def test_plain_tensors_become_meta_tensors(self):
         ours = adapt(tio.Crop(2), "x", "bilinear")
         given = torch.rand(1, 8, 8, 8)

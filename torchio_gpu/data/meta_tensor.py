@@ -99,7 +99,8 @@ def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) ->
             "id": 0,
             "orig_size": tuple(like.shape[-3:]),
             "extra_info": {
-                "warn": f"torchio_gpu.{moved[-1]} moved voxels, which MONAI cannot undo"
+                "warn": f"torchio_gpu.{moved[-1]} moved voxels, which MONAI cannot undo: put it "
+                "into torchio_gpu.adapters.monai.adapt"
             },
             "tracing": True,
             "do_transforms": True,
