@@ -1,6 +1,5 @@
 """Transforms in MONAI's Compose: seeds, traces, inverses, modes; and forgotten label_keys."""
 
-import json
 import pickle
 
 import numpy as np
@@ -13,6 +12,7 @@ from monai.data import (
     DataLoader,
     Dataset,
     MetaTensor,
+    PersistentDataset,
     decollate_batch,
     list_data_collate,
 )
@@ -134,6 +134,8 @@ class TestCompose:
     def test_modes_that_are_wrong(self, mode, message):
         with pytest.raises(ValueError, match=message):
             adapt(tio.RandomAffine(), KEYS, mode)
+        with pytest.raises(TypeError, match="transform must be a transform of torchio_gpu"):
+            adapt(mt.Flipd(KEYS, 0), KEYS)
 
     def test_missing_keys(self):
         ours = adapt(tio.Flip(0), (*KEYS, "t2"), (*MODES, "bilinear"), allow_missing_keys=True)
@@ -239,8 +241,8 @@ class TestInverse:
             inner = (0, slice(2, -2), slice(2, -2), slice(2, -2))
             difference = out.as_tensor()[inner] - sample(n)["t1"].as_tensor()[inner]
             assert difference.abs().max() < 1e-4  # Spacingd by 2 and back hits voxel centres
-        flips = [json.loads(i[-1]["extra_info"]["records"]) for i in batch["t1"].applied_operations]
-        assert {len(records) for records in flips} == {1, 2}  # not all samples were flipped
+        traces = [each[-1]["extra_info"]["records"] for each in batch["t1"].applied_operations]
+        assert {len(records) for records in traces} == {1, 2}  # not all samples were flipped
 
     def test_of_label_maps_and_of_argmax(self):
         chain = mt.Compose([adapt(tio.RandomAffine(), KEYS, MODES)]).set_random_state(0)
@@ -284,7 +286,7 @@ class TestInverse:
 
     def test_of_what_cannot_be_undone(self):
         ours = adapt(tio.Lambda(lambda x: x.flip(1)), "t1", "bilinear")
-        with pytest.raises(RuntimeError, match="Lambda may have moved voxels"):
+        with pytest.raises(RuntimeError, match="Lambda cannot be undone, and may have moved"):
             ours.inverse(ours(sample()))
 
     def test_in_worker_processes(self):
@@ -306,6 +308,17 @@ def test_only_deterministic_transforms_are_cached():
     dataset = CacheDataset([sample()], chain, progress=False)
     assert dataset[0]["t1"].shape == (1, 8, 9, 10)
     assert not torch.equal(dataset[0]["t1"], dataset[0]["t1"])
+
+
+def test_a_cache_on_disk_keeps_what_undoes(tmp_path):
+    chain = mt.Compose([adapt(tio.Compose([tio.Flip(0), tio.Crop(1)]), KEYS, MODES)])
+    how = {"cache_dir": tmp_path, "track_meta": True, "weights_only": False}
+    dataset = PersistentDataset([sample()], chain, **how)
+    for _ in range(2):  # written, and read
+        item = dataset[0]
+        back = chain.inverse(item)["t1"]
+        inner = (slice(None), *[slice(1, -1)] * 3)
+        assert torch.equal(back.as_tensor()[inner], sample()["t1"].as_tensor()[inner])
 
 
 class TestOursWithoutAnAdapter:

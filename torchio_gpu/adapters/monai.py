@@ -7,7 +7,6 @@ cannot undo: its inverses raise.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +16,9 @@ from torch import Tensor
 from ..data import LabelMap, meta_tensor
 from ..random import Streams, streams_for
 from ..signature import checked
-from ..transforms import Compose, Lambda, Transform, from_dict
+from ..transforms import Lambda, Transform
 from ..transforms.convert import to_batch
+from ..transforms.history import compose_history
 from ..transforms.pipeline.record import Record
 from ..transforms.pipeline.steps import SUBJECT
 from ..transforms.spatial.affine import Resampling
@@ -68,6 +68,7 @@ def adapt(
     torch's generator.
 
     Raises:
+        TypeError: ``transform`` is none of this library.
         ValueError: A mode is unknown, there are not as many as keys, or images have several.
 
     >>> from monai.transforms import Compose as MonaiCompose
@@ -77,6 +78,8 @@ def adapt(
     >>> chain.inverse(moved)["seg"].unique().tolist()
     [0.0, 1.0]
     """
+    if not isinstance(transform, Transform):
+        raise TypeError(f"transform must be a transform of torchio_gpu, got {transform!r}")
     cls = RandomDictTransform if _draws(transform) else DictTransform
     return cls(transform, keys, mode, allow_missing_keys)
 
@@ -109,27 +112,34 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         done = self.transform(batch)
         result = restore(done)
         if self.tracing:
-            infos = [_undoing(history) for history in done.history]
+            moving = [[r for r in each if r.transform.traits is not None] for each in done.history]
             for key in keys:
                 if meta_tensor.is_meta_tensor(result[key]):
-                    self._trace(result[key], taken[key], infos, done.images[key].kind)
+                    self._trace(result[key], taken[key], moving, done.images[key].kind)
         return {**given, **result}
 
     def _streams(self, batch: int) -> Streams | None:
         """Return the seeds of the samples; None for those of their loader, or fresh ones."""
         return None
 
-    def _trace(self, x: Any, before: Any, infos: Sequence[str], kind: str) -> None:
-        """Add the transform to the applied operations, after those of the tensor before."""
+    def _trace(self, x: Any, before: Any, histories: Sequence[list[Record]], kind: str) -> None:
+        """Add the transform to the applied operations, after those of the tensor before.
+
+        Args:
+            x: MetaTensor of a sample, or of a batch, whose operations are a list for each sample.
+            before: The same before it was transformed.
+            histories: Records of each sample that moved voxels.
+            kind: Kind of the image.
+        """
         mode = "nearest" if kind == LabelMap.kind else "bilinear"  # as Invertd changes it
         entries = [
             {
                 **self.get_transform_info(),
                 "orig_size": tuple(before.shape[-3:]),
                 "lazy": False,
-                "extra_info": {"mode": mode, "records": info},
+                "extra_info": {"mode": mode, "records": history},
             }
-            for info in infos
+            for history in histories
         ]
         earlier = before.applied_operations
         if x.ndim == 4:
@@ -162,15 +172,15 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         last = operations.pop() if operations else {}
         self.check_transforms_match(last)
         info = last["extra_info"]
-        classes = [type(each) for each in self.transform.modules() if isinstance(each, Transform)]
-        steps = []
-        for record in json.loads(info["records"]):
-            if isinstance(record, str):
-                raise RuntimeError(record)
-            steps.append(from_dict(record, classes))
+        for record in info["records"]:
+            if record.transform.role != "spatial" or not record.transform.is_invertible():
+                raise RuntimeError(
+                    f"{record.name} cannot be undone, and may have moved voxels of {key!r}"
+                )
+        undoing = compose_history(info["records"]).inverse()
         labels = (key,) if info["mode"] == "nearest" else ()
         batch, restore = to_batch({key: x}, None, labels)  # type: ignore[dict-item,arg-type]
-        result = restore(Compose(steps).inverse()(batch))[key]
+        result = restore(undoing(batch))[key]
         result.applied_operations = operations
         return result
 
@@ -243,22 +253,6 @@ def _tracked(value: Any) -> Any:
     """Return tensors and arrays as MetaTensors, where MONAI tracks metadata."""
     plain = isinstance(value, (Tensor, np.ndarray)) and not meta_tensor.is_meta_tensor(value)
     return convert_to_tensor(value, track_meta=True) if plain and get_track_meta() else value
-
-
-def _undoing(history: Sequence[Record]) -> str:
-    """Return JSON of the records that moved voxels; a string in it says why one is final."""
-    found: list[Any] = []
-    for record in history:
-        if record.transform.traits is None:
-            continue
-        if record.transform.role != "spatial" or not record.transform.is_invertible():
-            found.append(f"{record.name} may have moved voxels, and cannot be undone")
-            continue
-        try:
-            found.append(record.to_dict())
-        except TypeError as error:
-            found.append(f"{record.name} cannot be undone: {error}")
-    return json.dumps(found)
 
 
 __all__ = ["DictTransform", "RandomDictTransform", "adapt"]
