@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import torchio_gpu as tio
+from tests.devices import needs_gpu
 from torchio_gpu.adapters.lightning import AugmentOnDevice
 
 pytestmark = [
@@ -244,11 +245,26 @@ def test_in_a_data_module():
 
 
 def test_batches_are_moved():
-    model = Plain()
     (batch,) = loader(2, batch_size=2)
-    moved = model.transfer_batch_to_device(batch, torch.device("meta"), 0)
-    assert type(moved) is tio.SubjectsBatch
-    assert moved.t1.device.type == "meta"
+    meta = torch.device("meta")
+    for model in (Plain(), Augmented(None)):
+        moved = model.transfer_batch_to_device(batch, meta, 0)
+        assert type(moved) is tio.SubjectsBatch
+        assert moved.t1.device.type == "meta"
+        assert model.transfer_batch_to_device({"x": torch.ones(1)}, meta, 0)["x"].is_meta
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_pinned_batches_are_moved_without_a_wait():
+    (batch,) = loader(2, batch_size=2, pin_memory=True)
+    torch.cuda.init()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = Augmented(None).transfer_batch_to_device(batch, torch.device("cuda"), 0)
+    finally:
+        torch.cuda.set_sync_debug_mode(0)
+    assert moved.t1.data.is_cuda
 
 
 def test_lightning_is_not_imported():

@@ -329,6 +329,10 @@ class TestOursWithoutAnAdapter:
                 tio.RandomAffine()(x)
         with pytest.raises(ValueError, match="'x' must be a volume"):
             tio.Flip(0, include=["x"])({"x": plane, "y": torch.rand(1, 4, 4, 4)})
+        planes = list_data_collate([plane, plane])
+        for x in (planes, {"x": planes}):
+            with pytest.raises(ValueError, match=r"got planes of shape \(2, 1, 8, 9\)"):
+                tio.RandomAffine()(x)
         assert tio.Flip(0)(plane[..., None]).shape == (1, 8, 9, 1)
 
     def test_pending_operations_are_carried_out_in_a_compose(self):

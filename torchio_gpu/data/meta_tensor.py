@@ -40,18 +40,18 @@ def split(x: Any) -> tuple[Tensor, np.ndarray]:
 
 
 def check_volume(x: Any, name: str = "a MetaTensor") -> None:
-    """Raise a ValueError for a plane, (C, I, J), which MONAI has as a tensor of three axes.
+    """Raise a ValueError for a plane (C, I, J), or a batch of planes, as MONAI has them.
 
     Args:
         x: The MetaTensor.
         name: Its name, for the error.
     """
-    if x.ndim == 3:
-        c, i, j = x.shape
+    if x.ndim == (4 if x.is_batch else 3):
+        shape = tuple(x.shape)
         raise ValueError(
-            f"{name} must be a volume (C, I, J, K) or a batch of volumes, got a plane of shape "
-            f"{(c, i, j)}: planes are volumes with one slice, {(c, i, j, 1)}, as x[..., None] "
-            "makes them"
+            f"{name} must be a volume (C, I, J, K) or a batch of volumes, got "
+            f"{'planes' if x.is_batch else 'a plane'} of shape {shape}: planes are volumes with "
+            f"one slice, {(*shape, 1)}, as x[..., None] makes them"
         )
 
 
