@@ -144,6 +144,7 @@ NAMES = (
 
 #: Modules that are attributes of the package; each is imported when asked for.
 MODULES = (
+    "adapters",
     "compat",
     "data",
     "datasets",

@@ -245,7 +245,9 @@ import torchio_gpu as tio  # was: import torchio as tio
 Names, arguments, their order and defaults, modules (`tio.utils`, `tio.io`, `tio.data`,
 `tio.sampler`, `tio.inference`, `tio.datasets`), mappings and transforms of one's own are those of
 TorchIO 1; tests compare them with the installed TorchIO, argument by argument. What stays
-different, on purpose, is listed here; a test shows each row with both libraries.
+different, on purpose, is listed here; a test shows each row with both libraries. Images, subjects
+and batches of an installed TorchIO, 1 or 2, become those of this library by
+`tio.adapters.torchio.from_torchio`, and back by `to_torchio`.
 
 `python -m torchio_gpu.compat.differences` writes this page.
 
