@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..data import SpatialMap, Subject
+from ..data.keys import INTENSITY
 from ..geometry import Space
 from . import records
 from .base import Branches, Context, Transform
@@ -19,7 +20,7 @@ from .compose import Compose
 from .convert import to_batch
 from .parameters.params import Params
 from .parameters.ranges import Choice
-from .pipeline.maps import SpatialTraits
+from .pipeline.maps import SpatialTraits, may_move
 from .pipeline.points import within_slice
 from .pipeline.record import Record
 from .pipeline.steps import SUBJECT, Step, Steps
@@ -169,6 +170,10 @@ class Inverse(Transform):
     def shares(self) -> bool:
         return self.transform.shares
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.transform.kinds
+
     def draw(self, context: Context, u: np.ndarray) -> Params:
         return self.transform.invert(self.transform.draw(context, u))
 
@@ -258,7 +263,7 @@ def compose_history(
     steps = []
     for record in records:
         transform = record.transform
-        if ignore_intensity and transform.role != "spatial":
+        if ignore_intensity and not may_move(transform) and INTENSITY in transform.kinds:
             continue
         if image_interpolation is not None:
             transform = _interpolating(transform, image_interpolation)
@@ -284,13 +289,12 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     for record in records:
         transform = record.transform
         regrids = _regrids(transform)
-        takes_subject = transform.role == SUBJECT and transform.traits is not None
-        if takes_subject and name not in record.untouched:
+        if transform.role == SUBJECT and may_move(transform) and name not in record.untouched:
             raise ValueError(
                 f"the map that was applied to {name!r} is not known, since {transform.name} may "
                 "have moved it"
             )
-        if name in record.untouched or not (regrids or transform.role == "spatial"):
+        if name in record.untouched or not may_move(transform):
             continue
         if regrids:
             maps: Sequence[SpatialMap] = _corrections(record, name)

@@ -15,7 +15,7 @@ from ...signature import checked, is_number
 from ...transforms import Compose, Recorded, SpatialTransform, from_dict
 from ...transforms.base import Context
 from ...transforms.grid.base import GridParams, GridTransform
-from ...transforms.pipeline.maps import Interpolation, SpatialTraits
+from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move
 from ...transforms.pipeline.record import Record
 from ...transforms.pipeline.steps import SUBJECT
 
@@ -198,9 +198,7 @@ def as_image(prediction: Any, space: Space) -> Image:
         ValueError: Its shape does not divide that of the grid, and is not divided by it either.
     """
     if prediction.ndim != 4:
-        raise ValueError(
-            f"prediction must have shape (N, I, J, K), got {tuple(prediction.shape)}"
-        )
+        raise ValueError(f"prediction must have shape (N, I, J, K), got {tuple(prediction.shape)}")
     shape = tuple(prediction.shape[1:])
     if any(max(pair) % min(pair) for pair in zip(shape, space.shape, strict=True)):
         raise ValueError(
@@ -240,15 +238,20 @@ def _name_of(entries: Sequence[Entry], history: Any, image: str | None) -> str:
         known = history.get_images_names()
     if image is not None:
         if entries and image not in known:
-            raise ValueError(f"image must be one of the images of the history, {known}, got {image!r}")
+            raise ValueError(
+                f"image must be one of the images of the history, {known}, got {image!r}"
+            )
         return image
     found = {name: grids_of(entries, name) for name in known}
     first = next(iter(found.values()), (None, None))
     for grids in found.values():
-        if any(a is not b and (a is None or b is None or not a.is_same(b))
-               for a, b in zip(grids, first, strict=True)):  # fmt: skip
-            raise ValueError(f"image must name one of {known}, which are on several grids, got None")
+        if not all(map(_same, grids, first)):
+            raise ValueError(f"image must name one of {known}, which have several grids, got None")
     return known[0] if known else ""
+
+
+def _same(one: Space | None, other: Space | None) -> bool:
+    return one is other if one is None or other is None else one.is_same(other)
 
 
 def grids_of(entries: Sequence[Entry], name: str) -> tuple[Space | None, Space | None]:
@@ -279,17 +282,15 @@ def _moving(entries: Sequence[Entry], name: str) -> list[Entry]:
     found = []
     for entry in entries:
         transform = entry.transform
-        if name in entry.untouched or transform.traits is None:
+        if name in entry.untouched or not may_move(transform):
             continue
-        moves = transform.role == "spatial" or transform.traits.regrids
-        if transform.role == SUBJECT or (moves and not transform.is_invertible()):
+        if transform.role == SUBJECT or not transform.is_invertible():
             raise ValueError(
                 f"history holds {transform.name}, which may have moved {name!r} and cannot be "
                 "undone: apply it to the subject beforehand, or within the model; or use a "
                 "transform that can be undone, or a Lambda if it changes intensities alone"
             )
-        if moves:
-            found.append(entry)
+        found.append(entry)
     return found
 
 

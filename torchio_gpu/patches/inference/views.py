@@ -1,4 +1,5 @@
-"""Test-time augmentation: predictions of several views of a subject, averaged, with their spread."""
+"""Test-time augmentation: mean and spread of predictions for several views of a subject."""
+# ruff: noqa: PT028 -- test_time_augmentation is no test
 
 from __future__ import annotations
 
@@ -153,10 +154,6 @@ def test_time_augmentation(
             for name, each in moments.items()
         }
     return only(results)
-
-
-# The name is that of the method, but it is no test: pytest collects what begins with "test".
-test_time_augmentation.__test__ = False  # type: ignore[attr-defined]
 
 
 def _views(one: Subject, augment: Any, n: int, batch_size: int) -> Iterator[SubjectsBatch]:

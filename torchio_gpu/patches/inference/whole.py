@@ -65,10 +65,10 @@ def predict(
         image: Image that is the input of the model, or several, whose channels are concatenated;
             by default the only scalar image. The result is on the original grid of the first one.
         labels: None returns what the model returns, 'argmax' the number of the largest channel, and
-            a number where channels are above it, both after interpolation in the original space;
-            or a dict of these by the name of the output. See :func:`to_original_space`. Labels that the model itself returns, as integers or
-            bool, are brought back by the nearest neighbour; of patches, they need the
-            ``overlap_mode`` 'crop', as labels have no mean.
+            a number where channels are above it, both after interpolation in the original space; or
+            a dict of these by the name of the output. See :func:`to_original_space`. Labels that
+            the model itself returns, as integers or bool, are brought back by the nearest
+            neighbour; of patches, they need the ``overlap_mode`` 'crop', as labels have no mean.
         outside: Value of voxels that the preprocessing cut away.
         batch_size: Volumes or patches per call of the model.
         output_shape: Shape of the output for patches, where a network changes the resolution; the
@@ -212,9 +212,7 @@ class Prepared:
     many: bool
 
     @classmethod
-    def of(
-        cls, subject: Any, preprocessing: Any, image: str | Sequence[str] | None
-    ) -> Prepared:
+    def of(cls, subject: Any, preprocessing: Any, image: str | Sequence[str] | None) -> Prepared:
         """Preprocess a subject, an image, or a batch; see :func:`predict`."""
         batch = _as_batch(subject, image)
         before = {name: images.space for name, images in batch.images.items()}
