@@ -20,7 +20,7 @@ from .compose import Compose
 from .convert import to_batch
 from .parameters.params import Params
 from .parameters.ranges import Choice
-from .pipeline.maps import SpatialTraits, may_move
+from .pipeline.maps import SpatialTraits, may_move, pads_whole_voxels
 from .pipeline.points import within_slice
 from .pipeline.record import Record
 from .pipeline.steps import SUBJECT, Step, Steps
@@ -100,7 +100,8 @@ class Recorded(Transform):
 
     def inverse(self) -> Recorded:
         """Return the transform that undoes this one."""
-        kept = self.names, self.untouched, self.spaces, self.fuse, self.follows
+        fuse = self.fuse and not pads_whole_voxels(self.transform)
+        kept = self.names, self.untouched, self.spaces, fuse, self.follows
         if self.role == SUBJECT:
             return Recorded(self.transform.inverse(), self.params, *kept)
         return Recorded(self.transform, self.transform.invert(self.params), *kept)
@@ -288,15 +289,14 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     total = SpatialMap()
     for record in records:
         transform = record.transform
-        regrids = _regrids(transform)
-        if transform.role == SUBJECT and may_move(transform) and name not in record.untouched:
+        if name in record.untouched or not may_move(transform):
+            continue
+        if transform.role == SUBJECT:
             raise ValueError(
                 f"the map that was applied to {name!r} is not known, since {transform.name} may "
                 "have moved it"
             )
-        if name in record.untouched or not may_move(transform):
-            continue
-        if regrids:
+        if _regrids(transform):
             maps: Sequence[SpatialMap] = _corrections(record, name)
         else:
             maps = transform.maps(record.params, Context(record.names, record.spaces))

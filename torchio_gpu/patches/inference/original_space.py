@@ -15,7 +15,7 @@ from ...signature import checked, is_number
 from ...transforms import Compose, Recorded, SpatialTransform, from_dict
 from ...transforms.base import Context
 from ...transforms.grid.base import GridParams, GridTransform
-from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move
+from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move, pads_whole_voxels
 from ...transforms.pipeline.record import Record
 from ...transforms.pipeline.steps import SUBJECT
 
@@ -345,8 +345,9 @@ def _step(entry: Entry, name: str, mode: str, outside: float, backward: bool) ->
     transform = entry.transform
     cls = _Regridded if transform.traits.regrids else _Moved
     params = transform.invert(entry.params) if backward else entry.params
-    kept = entry.names, entry.untouched, entry.spaces
-    return Recorded(cls(transform, mode, outside), params, *kept, follows=entry.follows)
+    fuse = not (backward and pads_whole_voxels(transform))
+    kept = entry.names, entry.untouched, entry.spaces, fuse, entry.follows
+    return Recorded(cls(transform, mode, outside), params, *kept)
 
 
 def _onto(before: Space, after: Space, name: str, outside: float) -> Recorded:
