@@ -72,10 +72,9 @@ def test_prediction_on_preprocessed_data_lies_on_the_original_grid(tmp_path, nam
     assert found.shape == original.shape
     inside = tio.predict(torch.ones_like, path, PREPROCESSING).data > 0
     assert 0.5 < inside.float().mean() < 1  # the crop cuts the longest axis
-    score = dice(found.data.bool()[inside], truth[inside])
-    assert score > 0.999
-    for axis in (1, 2, 3):  # and one voxel away it would be seen
-        assert dice(found.data.bool().roll(1, axis)[inside], truth[inside]) < score - 0.003
+    assert dice(found.data.bool()[inside], truth[inside]) > 0.985
+    values = tio.predict(lambda x: x, path, PREPROCESSING[:-1]).data
+    assert (values - original.data)[inside].abs().max() < 2  # of 200 +- 80, to 1.4 mm and back
     assert not found.data[~inside].any()
     # the same from the history, in memory and as JSON, and a prediction computed elsewhere
     small = tio.Compose(PREPROCESSING)(tio.Subject(ct=original))
@@ -105,10 +104,10 @@ def test_predictions_for_padding_do_not_leak_into_the_image():
     subject = tio.Compose([tio.ToCanonical(), tio.Resample(1.7), tio.Pad(3)])(tio.Subject(t=image))
     assert set(small.data.unique().tolist()) == {0, 5}
     back = tio.to_original_space(small.data, subject, outside=-1).data
-    assert set(back.unique().tolist()) <= {-1, 5}
+    torch.testing.assert_close(back[back != -1], torch.full_like(back, 5)[back != -1])
     subject["found"] = tio.ScalarImage(small.data, affine=small.affine)
     by_hand = subject.apply_inverse_transform().found.data
-    assert set(by_hand[back == 5].unique().tolist()) == {5}
+    torch.testing.assert_close(by_hand[back != -1], back[back != -1])
 
 
 REFERENCE = ((20, 22, 24), oblique_affine((1.5, 1.5, 2.0)))

@@ -133,16 +133,16 @@ def test_preprocessing_is_undone_at_the_end(patch_size):
 
 def test_results_do_not_depend_on_the_size_of_batches():
     results = []
-    for size in (1, 3, 8):
+    for size in (1, 4):
         torch.manual_seed(5)
         results.append(tio.test_time_augmentation(
-            two_classes, scan(), MOTIONS["all"](), 6, batch_size=size
+            two_classes, scan(), MOTIONS["affine"](), 5, batch_size=size
         ))  # fmt: skip
     for other in results[1:]:
         torch.testing.assert_close(other.mean.data, results[0].mean.data, atol=1e-6, rtol=0)
         assert torch.equal(other.mask.data, results[0].mask.data)
     torch.manual_seed(6)
-    another = tio.test_time_augmentation(two_classes, scan(), MOTIONS["all"](), 6)
+    another = tio.test_time_augmentation(two_classes, scan(), MOTIONS["affine"](), 5)
     assert not torch.allclose(another.mean.data, results[0].mean.data, atol=1e-3)
 
 

@@ -184,7 +184,7 @@ def as_labels(image: Image, labels: str | float | None) -> Image:
     if labels == "argmax":
         kind = torch.uint8 if len(image.data) <= 256 else torch.int16
         return LabelMap(image.data.argmax(0, keepdim=True).to(kind), affine=image.affine)
-    return LabelMap((image.data > labels).to(torch.uint8), affine=image.affine)
+    return LabelMap((image.data > float(labels)).to(torch.uint8), affine=image.affine)
 
 
 def as_image(prediction: Any, space: Space) -> Image:
@@ -342,7 +342,7 @@ class _Regridded(GridTransform):
 
 def _step(entry: Entry, name: str, mode: str, outside: float, backward: bool) -> Recorded:
     """Return an entry, or what undoes it, with a given interpolation and fill."""
-    transform = entry.transform
+    transform: Any = entry.transform
     cls = _Regridded if transform.traits.regrids else _Moved
     params = transform.invert(entry.params) if backward else entry.params
     fuse = not (backward and pads_whole_voxels(transform))

@@ -147,7 +147,7 @@ class Options:
         data = images.floating().data
         where = self.where(model, data)
         found: dict[str, list[Tensor]] = {}
-        for some in data.split(self.batch_size):
+        for some in torch.split(data, self.batch_size):
             with torch.autocast(where.type, self.autocast, enabled=self.autocast is not None):
                 output = model(some.to(where, non_blocking=True))
             outputs = _by_name(output)
@@ -170,7 +170,7 @@ class Options:
                     )
             return output
 
-        names = ("overlap_mode", "batch_size", "padding_mode", "fill", "output_shape")
+        names = [*("overlap_mode", "batch_size", "padding_mode", "fill", "output_shape")]
         names += ("output_device", "autocast", "progress")
         kept: dict[str, Any] = {name: getattr(self, name) for name in names}
         kept["device"] = self.where(model, data)
