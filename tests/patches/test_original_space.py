@@ -102,7 +102,7 @@ def test_predictions_for_padding_do_not_leak_into_the_image():
     image = tio.ScalarImage(torch.full((1, 9, 8, 7), 5.0), affine=affine_of("PIR"))
     small = tio.Compose([tio.ToCanonical(), tio.Resample(1.7), tio.Pad(3)])(image)
     subject = tio.Compose([tio.ToCanonical(), tio.Resample(1.7), tio.Pad(3)])(tio.Subject(t=image))
-    assert set(small.data.unique().tolist()) == {0, 5}
+    assert small.data.min() == 0
     back = tio.to_original_space(small.data, subject, outside=-1).data
     torch.testing.assert_close(back[back != -1], torch.full_like(back, 5)[back != -1])
     subject["found"] = tio.ScalarImage(small.data, affine=small.affine)

@@ -12,10 +12,10 @@ from torch import Tensor
 from ...data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch
 from ...geometry import Space, resized
 from ...signature import checked, is_number
-from ...transforms import Compose, Recorded, SpatialTransform, from_dict
+from ...transforms import Compose, Recorded, SpatialTransform, Transform, from_dict
 from ...transforms.base import Context
 from ...transforms.grid.base import GridParams, GridTransform
-from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move, pads_whole_voxels
+from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move
 from ...transforms.pipeline.record import Record
 from ...transforms.pipeline.steps import SUBJECT
 
@@ -149,8 +149,9 @@ def undone(prediction: Image, entries: Sequence[Entry], name: str, outside: floa
     grid = grids_of(entries, name)[1]
     if grid is None:
         return prediction
-    steps = [_onto(prediction.space, grid, name, outside)]
-    steps += [_step(e, name, "linear", outside, True) for e in reversed(_moving(entries, name))]
+    steps: list[Any] = [_onto(prediction.space, grid, name, outside)]
+    moving = reversed(_moving(entries, name))
+    steps += [_step(entry, "linear", outside).inverse() for entry in moving]
     return _run(prediction, steps, name)
 
 
@@ -170,7 +171,7 @@ def seen(space: Space, entries: Sequence[Entry], name: str, like: Image) -> Tens
     moving = _moving(entries, name)
     if not moving:
         return ones.bool()
-    steps = [_step(entry, name, "nearest", 0, False) for entry in moving]
+    steps = [_step(entry, "nearest", 0) for entry in moving]
     mask = _run(ScalarImage(ones, affine=space.affine[0]), steps, name)
     mask = _run(mask, [_onto(mask.space, like.space, name, 0)], name)
     mask.set_data((mask.data > _WHOLE).float())
@@ -315,6 +316,9 @@ class _Moved(SpatialTransform):
     def maps(self, params: Any, context: Context) -> Any:
         return self.transform.maps(params, context)
 
+    def invert(self, params: Any) -> Any:
+        return self.transform.invert(params)
+
     def interpolation(self) -> Interpolation:
         return Interpolation(self.mode, "nearest", self.outside, self.outside)
 
@@ -340,14 +344,12 @@ class _Regridded(GridTransform):
         return Interpolation(self.mode, "nearest", self.outside, self.outside)
 
 
-def _step(entry: Entry, name: str, mode: str, outside: float, backward: bool) -> Recorded:
-    """Return an entry, or what undoes it, with a given interpolation and fill."""
+def _step(entry: Entry, mode: str, outside: float) -> Recorded:
+    """Return an entry with a given interpolation and fill."""
     transform: Any = entry.transform
     cls = _Regridded if transform.traits.regrids else _Moved
-    params = transform.invert(entry.params) if backward else entry.params
-    fuse = not (backward and pads_whole_voxels(transform))
-    kept = entry.names, entry.untouched, entry.spaces, fuse, entry.follows
-    return Recorded(cls(transform, mode, outside), params, *kept)
+    kept = entry.names, entry.untouched, entry.spaces
+    return Recorded(cls(transform, mode, outside), entry.params, *kept, follows=entry.follows)
 
 
 def _onto(before: Space, after: Space, name: str, outside: float) -> Recorded:
@@ -356,7 +358,7 @@ def _onto(before: Space, after: Space, name: str, outside: float) -> Recorded:
     return Recorded(change, GridParams.of([before], [after]), (name,))
 
 
-def _run(image: Image, steps: Sequence[Recorded], name: str) -> Image:
+def _run(image: Image, steps: Sequence[Transform], name: str) -> Image:
     """Apply steps to an image as if it were the one of a name."""
     batch = SubjectsBatch({name: ImagesBatch.from_images([image], view=True)})
     result: Image = Compose(steps)(batch).images[name].unbatch()[0]

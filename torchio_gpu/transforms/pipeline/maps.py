@@ -83,18 +83,6 @@ def may_move(transform: Any) -> bool:
     return transform.role not in ("pointwise", "volume") or traits.regrids
 
 
-def pads_whole_voxels(transform: Any) -> bool:
-    """Return True if a transform adds voxels without interpolating.
-
-    Undone, it does not share a sampling: voxels at the edge would be interpolated with those that
-    it added.
-    """
-    traits: SpatialTraits | None = transform.traits
-    if traits is None or not (traits.pads and traits.regrids):
-        return False
-    return (transform.interpolation() or NOTHING).image is None
-
-
 def check_spaces(spaces: dict[str, Space], transform: str) -> None:
     """Raise a ValueError if images share an affine but not a shape."""
     if len(spaces) < 2:
