@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ...data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch
 from ...geometry import Space, resized
-from ...signature import checked, is_number
+from ...signature import checked, is_number, is_sequence
 from ...transforms import Compose, Recorded, SpatialTransform, Transform, from_dict
 from ...transforms.base import Context
 from ...transforms.grid.base import GridParams, GridTransform
@@ -77,6 +78,7 @@ def to_original_space(
     (LabelMap(shape=(1, 9, 8, 7), ...), True)
     """
     check_labels(labels)
+    check_outside(outside)
     if isinstance(prediction, Mapping):
         return {
             name: to_original_space(
@@ -113,8 +115,16 @@ def _of_batch(
 def check_labels(labels: Any) -> None:
     """Raise a ValueError unless ``labels`` is None, 'argmax', a number or a dict of these."""
     for rule in labels.values() if isinstance(labels, Mapping) else (labels,):
-        if rule is not None and rule != "argmax" and not is_number(rule):
+        named = isinstance(rule, str) and rule == "argmax"
+        if not (rule is None or named or is_number(rule)):
             raise ValueError(f"labels must be None, 'argmax' or a threshold, got {rule!r}")
+
+
+def check_outside(outside: float) -> None:
+    """Raise a ValueError if float32 cannot hold the value of what was not seen."""
+    largest = torch.finfo(torch.float32).max
+    if math.isfinite(outside) and abs(outside) > largest:
+        raise ValueError(f"outside must be between {-largest:g} and {largest:g}, got {outside}")
 
 
 def labels_of(name: str, labels: Labels) -> str | float | None:
@@ -125,7 +135,7 @@ def labels_of(name: str, labels: Labels) -> str | float | None:
 def check_history(history: Any) -> list[Entry]:
     """Return the entries of a history, in memory or as dicts; raise if they are something else."""
     records = history.history if isinstance(history, Subject) else history
-    if not isinstance(records, Iterable) or isinstance(records, (str, bytes, Mapping)):
+    if not is_sequence(records):
         raise TypeError(
             "history must be a Subject, a SubjectsBatch, or a sequence of records or of their "
             f"dicts, got {type(history).__name__}"

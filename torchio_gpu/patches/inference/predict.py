@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...data import Image, ScalarImage, Subject
 from ...progress import progress as shown
 from ...shapes import Volume, check_count
-from ...signature import checked
+from ...signature import checked, is_sequence
 from ..sampling.grid import GridSampler
 from ..sampling.location import PatchLocation
 from .aggregator import PatchAggregator
@@ -138,6 +138,8 @@ def input_names(
         image: Names that were asked for, or None.
     """
     names = [image] if isinstance(image, str) else image
+    if names is not None and not (is_sequence(names) and all(isinstance(n, str) for n in names)):
+        raise TypeError(f"image must be the name of an image, or several, got {image!r}")
     if names is None:
         names = scalars
         if len(names) != 1:

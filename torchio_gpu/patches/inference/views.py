@@ -17,11 +17,13 @@ from ...progress import progress as shown
 from ...random import Streams, fresh_seeds
 from ...shapes import Volume, check_count
 from ...signature import checked
-from .original_space import as_image, as_labels, seen, undone
+from .original_space import as_image, as_labels, check_outside, seen, undone
 from .whole import Options, Prepared, _as_transform, only
 
 __all__ = ["AveragedPrediction", "test_time_augmentation"]
 
+#: Views, at most: each has a seed.
+_MOST = 1_000_000
 #: Deviation of probabilities from a sum of 1 that the rounding of half precision explains.
 _ROUNDING = 0.02
 #: Share of an interpolated mask above which all voxels that it was made of are in the mask.
@@ -128,6 +130,9 @@ def test_time_augmentation(
     ((2, 10, 12, 8), (1, 10, 12, 8), True)
     """
     check_count(n, "n", 1)
+    check_outside(outside)
+    if n > _MOST:
+        raise ValueError(f"n must be at most {_MOST}, got {n}")
     calls = Options(batch_size=batch_size, **options)
     if isinstance(subject, SubjectsBatch):
         raise TypeError("subject must be one Subject or Image, got a SubjectsBatch")

@@ -17,7 +17,15 @@ from ...shapes import Volume, check_count
 from ...signature import checked, is_sequence
 from ...transforms import Compose, Transform
 from ...transforms.convert import NAME
-from .original_space import Labels, as_image, as_labels, check_labels, labels_of, undone
+from .original_space import (
+    Labels,
+    as_image,
+    as_labels,
+    check_labels,
+    check_outside,
+    labels_of,
+    undone,
+)
 from .predict import device_of, evaluating, input_names, predict_by_patches
 
 __all__ = ["predict"]
@@ -92,6 +100,7 @@ def predict(
     LabelMap(shape=(1, 12, 11, 6), spacing=(1.00, 1.00, 3.00), orientation=LPS+, ...)
     """
     check_labels(labels)
+    check_outside(outside)
     options = Options(
         patch_size, patch_overlap, overlap_mode, batch_size, padding_mode, fill, output_shape,
         device, output_device, autocast, progress,
@@ -279,6 +288,7 @@ def _as_transform(given: Any, name: str) -> Transform:
     """Return a transform, a function of a subject, or a sequence of these as one transform."""
     if isinstance(given, Transform):
         return given
-    if not callable(given) and not is_sequence(given):
+    steps = [given] if callable(given) else list(given) if is_sequence(given) else [None]
+    if not all(map(callable, steps)):
         raise TypeError(f"{name} must be a transform or a sequence of them, got {given!r}")
-    return Compose([given] if callable(given) else list(given))
+    return Compose(steps)
