@@ -198,15 +198,14 @@ def test_floating_types_are_kept(dtype):
     assert out.data.dtype == dtype
 
 
+@pytest.mark.parametrize("steps", [None, tio.ToCanonical()])
 @pytest.mark.parametrize("patch_size", [None, 8])
-def test_models_that_change_resolution_and_channels(patch_size):
+def test_models_that_change_resolution_and_channels(patch_size, steps):
     """A coarse output covers the field of view of its input, and so the original one."""
     ramp = torch.arange(16.0).view(1, 16, 1, 1).expand(1, 16, 16, 16).contiguous()
     image = tio.ScalarImage(ramp, affine=oblique_affine())
     shape = {} if patch_size is None else {"output_shape": 8, "patch_size": patch_size}
-    out = tio.predict(
-        lambda x: F.avg_pool3d(torch.cat([x, -x], 1), 2), image, tio.ToCanonical(), **shape
-    )
+    out = tio.predict(lambda x: F.avg_pool3d(torch.cat([x, -x], 1), 2), image, steps, **shape)
     assert out.shape == (2, 16, 16, 16)
     assert np.array_equal(out.affine, image.affine)
     # the mean of two neighbours, interpolated: the ramp, but for the half voxel at its ends

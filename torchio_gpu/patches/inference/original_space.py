@@ -27,7 +27,7 @@ Entry = Record | Recorded
 #: Rule that makes labels of a prediction, or one for each output; see :func:`to_original_space`.
 Labels = str | float | Mapping[str, str | float] | None
 #: Share of a linearly interpolated mask above which all voxels that it was made of are in the mask.
-_WHOLE = 1 - 1e-3
+WHOLE = 1 - 1e-3
 
 
 @checked
@@ -94,7 +94,7 @@ def to_original_space(
     given = history.get(name) if isinstance(history, Subject) else None
     grid = grids_of(entries, name)[1] or (given.space if isinstance(given, Image) else None)
     placed = _placed(prediction, grid)
-    return as_labels(undone(placed, entries, name, outside), labels)
+    return as_labels(undone(placed, entries, name, grid, outside), labels)
 
 
 def _of_batch(
@@ -147,45 +147,49 @@ def check_history(history: Any) -> list[Entry]:
     return entries
 
 
-def undone(prediction: Image, entries: Sequence[Entry], name: str, outside: float = 0) -> Image:
+def undone(
+    prediction: Image, entries: Sequence[Entry], name: str, grid: Space | None, outside: float = 0
+) -> Image:
     """Return a prediction for an image, with what moved that image undone.
 
     Args:
         prediction: The prediction, over the field of view of the transformed image.
         entries: What was applied to the image, oldest first.
         name: Name of the image.
+        grid: Grid of the transformed image; None for that of the prediction.
         outside: Value of what was not seen.
     """
-    grid = grids_of(entries, name)[1]
-    if grid is None:
-        return prediction
-    steps: list[Any] = [_onto(prediction.space, grid, name, outside)]
     moving = reversed(_moving(entries, name))
-    steps += [_step(entry, "linear", outside).inverse() for entry in moving]
+    steps: list[Transform] = [_step(entry, "linear", outside).inverse() for entry in moving]
+    if grid is not None and not _equal(grid, prediction.space):
+        steps = [_onto(prediction.space, grid, name), *steps]
     return _run(prediction, steps, name)
 
 
-def seen(space: Space, entries: Sequence[Entry], name: str, like: Image) -> Tensor:
+def seen(grids: tuple[Space, Space], entries: Sequence[Entry], name: str, like: Image) -> Tensor:
     """Return where a transformed image shows nothing but the image before: bool, (1, I, J, K).
 
     A voxel counts only if all voxels of the prediction that it is interpolated from lie within the
     field of view of the image before, so that none of them is a prediction for fill.
 
     Args:
-        space: Grid of the image before.
+        grids: Grids of the image before and after.
         entries: What was applied to it.
         name: Its name.
         like: The prediction, for its grid and device.
     """
-    ones = torch.ones(1, *space.shape, device=like.data.device)
+    before, after = grids
+    ones = ScalarImage(
+        torch.ones(1, *before.shape, device=like.data.device), affine=before.affine[0]
+    )
     moving = _moving(entries, name)
     if not moving:
-        return ones.bool()
-    steps = [_step(entry, "nearest", 0) for entry in moving]
-    mask = _run(ScalarImage(ones, affine=space.affine[0]), steps, name)
-    mask = _run(mask, [_onto(mask.space, like.space, name, 0)], name)
-    mask.set_data((mask.data > _WHOLE).float())
-    return undone(mask, entries, name).data > _WHOLE
+        return ones.data.bool()
+    mask = _run(ones, [_step(entry, "nearest", 0) for entry in moving], name)
+    if not _equal(mask.space, like.space):
+        mask = _run(mask, [_onto(mask.space, like.space, name)], name)
+        mask.set_data((mask.data > WHOLE).float())
+    return undone(mask, entries, name, after).data > WHOLE
 
 
 def as_labels(image: Image, labels: str | float | None) -> Image:
@@ -362,14 +366,20 @@ def _step(entry: Entry, mode: str, outside: float) -> Recorded:
     return Recorded(cls(transform, mode, outside), entry.params, *kept, follows=entry.follows)
 
 
-def _onto(before: Space, after: Space, name: str, outside: float) -> Recorded:
-    """Return the change from the grid of a prediction to that of its image."""
-    change = _Regridded(None, "linear", outside)
+def _onto(before: Space, after: Space, name: str) -> Recorded:
+    """Return the change from one grid to another over the same field of view."""
+    change = _Regridded(None, "linear", 0)
     return Recorded(change, GridParams.of([before], [after]), (name,))
+
+
+def _equal(one: Space, other: Space) -> bool:
+    return one.shape == other.shape and np.array_equal(one.affine, other.affine)
 
 
 def _run(image: Image, steps: Sequence[Transform], name: str) -> Image:
     """Apply steps to an image as if it were the one of a name."""
+    if not steps:
+        return image
     batch = SubjectsBatch({name: ImagesBatch.from_images([image], view=True)})
     result: Image = Compose(steps)(batch).images[name].unbatch()[0]
     return result

@@ -17,7 +17,7 @@ from ...progress import progress as shown
 from ...random import Streams, fresh_seeds
 from ...shapes import Volume, check_count
 from ...signature import checked
-from .original_space import as_image, as_labels, check_outside, seen, undone
+from .original_space import WHOLE, as_image, as_labels, check_outside, seen, undone
 from .whole import Options, Prepared, _as_transform, only
 
 __all__ = ["AveragedPrediction", "test_time_augmentation"]
@@ -26,8 +26,6 @@ __all__ = ["AveragedPrediction", "test_time_augmentation"]
 _MOST = 1_000_000
 #: Deviation of probabilities from a sum of 1 that the rounding of half precision explains.
 _ROUNDING = 0.02
-#: Share of an interpolated mask above which all voxels that it was made of are in the mask.
-_WHOLE = 1 - 1e-3
 
 
 @dataclass(frozen=True)
@@ -185,8 +183,8 @@ def _brought_back(
     for sample, (records, prediction) in enumerate(zip(views.history, output, strict=True)):
         space = Space(grid.shape, grid.affine[sample : sample + 1])
         placed = as_image(prediction, space)
-        mask = seen(prepared.space(0), records, name, placed)
-        yield undone(placed, records, name), mask
+        mask = seen((prepared.space(0), space), records, name, placed)
+        yield undone(placed, records, name, space), mask
 
 
 class _Moments:
@@ -246,7 +244,7 @@ def _result(
     return AveragedPrediction(
         original(mean, outside),
         original(moments.variance()),
-        LabelMap((mask.data > _WHOLE).to(torch.uint8), affine=mask.affine),
+        LabelMap((mask.data > WHOLE).to(torch.uint8), affine=mask.affine),
         None if entropy is None else original(entropy),
         predictions,
     )

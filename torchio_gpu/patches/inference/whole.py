@@ -250,12 +250,13 @@ class Prepared:
 
     def undo(self, prediction: Image, sample: int, outside: float) -> Image:
         """Return a prediction for a sample on its original grid."""
-        back = undone(prediction, self.batch.history[sample], self.names[0], outside)
+        entries, name = self.batch.history[sample], self.names[0]
+        back = undone(prediction, entries, name, self.space(sample), outside)
         one = slice(sample, sample + 1)
         original = Space(self.originals.shape, self.originals.affine[one])
         if back.spatial_shape != original.shape or not back.space.is_same(original):
             raise ValueError(
-                f"preprocessing must record all that it does to {self.names[0]!r}: its history "
+                f"preprocessing must record all that it does to {name!r}: its history "
                 f"leads to {back.spatial_shape}, {back.affine.tolist()}, and the image was "
                 f"{original.shape}, {original.affine[0].tolist()}"
             )
@@ -288,7 +289,7 @@ def _as_transform(given: Any, name: str) -> Transform:
     """Return a transform, a function of a subject, or a sequence of these as one transform."""
     if isinstance(given, Transform):
         return given
-    steps = [given] if callable(given) else list(given) if is_sequence(given) else [None]
+    steps: list[Any] = [given] if callable(given) else list(given) if is_sequence(given) else [None]
     if not all(map(callable, steps)):
         raise TypeError(f"{name} must be a transform or a sequence of them, got {given!r}")
     return Compose(steps)
