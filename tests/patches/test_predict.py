@@ -54,8 +54,9 @@ def test_the_input_and_its_history_are_left_alone(tmp_path):
         assert torch.equal(given.t1.data, data)
         assert list(given) == ["t1", "seg", "age"]
         assert all(a is b for a, b in zip(given.history, history, strict=True))
-        # the flip before is no part of the preprocessing
         assert np.array_equal(out.affine, given.t1.affine)
+    # the flip before is no part of the preprocessing
+    assert torch.equal(tio.predict(lambda x: x, given, tio.Pad(1)).data, data)
     image = tio.ScalarImage(tmp_path / "t1.nii.gz")
     for source in (image, str(image.path), image.path):
         out = tio.predict(lambda x: x, source, tio.ToCanonical())
