@@ -202,7 +202,7 @@ def test_histories_of_views_can_be_stored():
         ({"model": lambda x: x.int()}, ValueError, "model must return probabilities or other real"),
         ({"subject": tio.SubjectsBatch.from_subjects([subject()])}, TypeError,
          "subject must be one Subject or Image"),
-        ({"patchsize": 3}, TypeError, "patchsize"),
+        ({"patchsize": 3}, TypeError, "options must be among .'patch_size', .*got .'patchsize'"),
         ({"transform": lambda one: one}, ValueError, "may have moved 't1' and cannot be undone"),
     ],
 )  # fmt: skip

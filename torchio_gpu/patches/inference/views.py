@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -131,6 +131,9 @@ def test_time_augmentation(
     check_outside(outside)
     if n > _MOST:
         raise ValueError(f"n must be at most {_MOST}, got {n}")
+    known = [each.name for each in fields(Options) if each.name not in ("batch_size", "progress")]
+    if not set(options) <= set(known):
+        raise TypeError(f"options must be among {known}, got {sorted(options)}")
     calls = Options(batch_size=batch_size, **options)
     if isinstance(subject, SubjectsBatch):
         raise TypeError("subject must be one Subject or Image, got a SubjectsBatch")
