@@ -40,7 +40,8 @@ WORDS = {
     "padding_mode": ["padding", "fill"], "rule": ["fill"], "labels_fill": ["fill"],
     "outside_value": ["value"], "out_min": ["low must"], "out_max": ["high must"],
     "label_key": ["label map"], "log_gamma": ["gamma", "parameters"], "values": ["labels"],
-    "tensor": ["path must name", "Image"], "subject": ["tensor of ScalarImage", "given once"],
+    "tensor": ["path must name", "Image"],
+    "subject": ["tensor of ScalarImage", "given once", "path must name"],
     "subject_sampler": ["could not be loaded"],
     "output_shape": ["batch must hold"],
 }  # fmt: skip
@@ -48,6 +49,7 @@ WORDS = {
 UNBOUNDED = {
     "default_pad_value", "padding_mode", "outside_value", "fill", "mode", "low", "high", "out_min",
     "out_max", "labels_fill", "x", "rule",
+    "outside",
 }  # fmt: skip
 
 
@@ -200,6 +202,7 @@ def containers() -> dict[str, Call]:
     """Return calls of images, datasets, loaders, samplers, queues and aggregators."""
     subjects = [subject(), subject()]
     grid = tio.GridSampler(subject(), 4, 2)
+    small = tio.Crop(1)(subject())
     size = {"patch_size": 4}
 
     def draw(sampler: Any) -> Any:
@@ -226,6 +229,18 @@ def containers() -> dict[str, Call]:
         ),
         "predict_by_patches": Call(
             tio.predict_by_patches, {"model": torch.neg, "subject": volume()[0], "patch_size": 4}
+        ),
+        "predict": Call(
+            tio.predict, {"model": torch.neg, "subject": subject(), "preprocessing": tio.Crop(1),
+                          "patch_size": 4, "image": "t1"},
+        ),
+        "test_time_augmentation": Call(
+            tio.test_time_augmentation, {"model": torch.neg, "subject": subject(), "n": 1,
+                                         "transform": tio.RandomFlip(), "image": "t1"},
+            lambda result: result.mean,
+        ),
+        "to_original_space": Call(
+            tio.to_original_space, {"prediction": small.t1.data, "history": small, "image": "t1"}
         ),
     }  # fmt: skip
 

@@ -155,6 +155,7 @@ DIFFERENCES = (
         "`apply_inverse_transform` skips `Resample`, `ToCanonical`, `Gamma` and others",
         "it undoes them: the result is on the original grid",
         "a prediction belongs on the scan that it is of",
+        "`tio.predict` and `tio.test_time_augmentation`, which undo what is to be undone; by hand, "
         "`clear_history()` after what is to stay",
     ),
     Difference(
