@@ -91,6 +91,7 @@ NAMES = (
     "STEM",
     "TENSOR",
     "TYPE",
+    "AveragedPrediction",
     "BoundingBoxes",
     "Captured",
     "Choice",
@@ -136,14 +137,18 @@ NAMES = (
     "from_dict",
     "functional",
     "geometry",
+    "predict",
     "predict_by_patches",
     "random",
+    "test_time_augmentation",
+    "to_original_space",
     "train_histogram",
     "transforms",
 )
 
 #: Modules that are attributes of the package; each is imported when asked for.
 MODULES = (
+    "adapters",
     "compat",
     "data",
     "datasets",

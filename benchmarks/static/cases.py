@@ -213,6 +213,7 @@ CASES: dict[str, Case] = {
     "gamma": _pointwise(gamma),
     "noise": _pointwise(noise),
     "clamp": _pointwise(clamp),
+    "linear": _pointwise(linear),
     "Rician noise": _pointwise(rician),
     "bias, gamma, noise, float16": _pointwise(bias, gamma, noise, dtype=torch.float16),
     "bias, gamma, noise, backward": Case(lambda: _pointwise_back(False), backward=True),

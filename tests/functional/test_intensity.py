@@ -223,7 +223,7 @@ def test_gradients_flow_through_a_program():
         (lambda x: F.gamma(x, 0.1, invert=True), "invert must come with rescale"),
         (lambda x: F.gamma(x.to(torch.complex64), 0.1, retain_stats=True), "x must be real"),
         (lambda x: F.contrast(x.to(torch.complex64), 2), "x must be real"),
-        (lambda x: F.contrast(x, torch.ones(2, 3)), r"scale must hold one value per sample"),
+        (lambda x: F.contrast(x, torch.ones(2, 3)), r"factor must hold one value per sample"),
         (lambda x: F.brightness(x.to(torch.complex64), 2), "x must be real"),
     ],
 )

@@ -40,7 +40,8 @@ WORDS = {
     "padding_mode": ["padding", "fill"], "rule": ["fill"], "labels_fill": ["fill"],
     "outside_value": ["value"], "out_min": ["low must"], "out_max": ["high must"],
     "label_key": ["label map"], "log_gamma": ["gamma", "parameters"], "values": ["labels"],
-    "tensor": ["path must name", "Image"], "subject": ["tensor of ScalarImage", "given once"],
+    "tensor": ["path must name", "Image"],
+    "subject": ["tensor of ScalarImage", "given once", "path must name"],
     "subject_sampler": ["could not be loaded"],
     "output_shape": ["batch must hold"],
 }  # fmt: skip
@@ -48,6 +49,7 @@ WORDS = {
 UNBOUNDED = {
     "default_pad_value", "padding_mode", "outside_value", "fill", "mode", "low", "high", "out_min",
     "out_max", "labels_fill", "x", "rule",
+    "outside",
 }  # fmt: skip
 
 
@@ -157,6 +159,7 @@ def functions() -> dict[str, Call]:
         "bspline_warp": {"control_points": points},
         "clamp": {"low": 0.2, "high": 0.8},
         "contour": {"x": labels},
+        "contrast": {"factor": 1.5},
         "connected_components": {"x": labels > 1},
         "displacement_warp": {"displacement": field},
         "exponentiate": {"x": None, "velocity": field},
@@ -169,6 +172,7 @@ def functions() -> dict[str, Call]:
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},
         "largest_component": {"x": labels},
+        "low_resolution": {"zoom": 0.5},
         "mask_voxels": {"mask": x > 0.5},
         "match_landmarks": {"landmarks": np.linspace(0, 100, 13)},
         "motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": [0.3]},
@@ -198,6 +202,7 @@ def containers() -> dict[str, Call]:
     """Return calls of images, datasets, loaders, samplers, queues and aggregators."""
     subjects = [subject(), subject()]
     grid = tio.GridSampler(subject(), 4, 2)
+    small = tio.Crop(1)(subject())
     size = {"patch_size": 4}
 
     def draw(sampler: Any) -> Any:
@@ -224,6 +229,18 @@ def containers() -> dict[str, Call]:
         ),
         "predict_by_patches": Call(
             tio.predict_by_patches, {"model": torch.neg, "subject": volume()[0], "patch_size": 4}
+        ),
+        "predict": Call(
+            tio.predict, {"model": torch.neg, "subject": subject(), "preprocessing": tio.Crop(1),
+                          "patch_size": 4, "image": "t1"},
+        ),
+        "test_time_augmentation": Call(
+            tio.test_time_augmentation, {"model": torch.neg, "subject": subject(), "n": 1,
+                                         "transform": tio.RandomFlip(), "image": "t1"},
+            lambda result: result.mean,
+        ),
+        "to_original_space": Call(
+            tio.to_original_space, {"prediction": small.t1.data, "history": small, "image": "t1"}
         ),
     }  # fmt: skip
 

@@ -4,10 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import lightning as lightning
+    from . import monai as monai
     from . import nnunet as nnunet
+    from . import torchio as torchio
 
 #: Modules of the package.
-_MODULES = ("nnunet",)
+_MODULES = ("lightning", "monai", "nnunet", "torchio")
 
 
 def __getattr__(name: str) -> object:

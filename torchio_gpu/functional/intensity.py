@@ -183,10 +183,20 @@ def _channel_moments(x: Volume) -> Moments:
 
 
 def _per_channel(value: float | Array, x: Volume, name: str) -> Array:
-    """Return a parameter as [1 or B], or as [1 or B, C] if it was given per channel."""
-    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 2:
-        return value  # pointwise() checks its shape
-    return per_item(value, x, name)
+    """Return a parameter as [1 or B], or as [1 or B, 1 or C] if it was given per channel.
+
+    Raises:
+        ValueError: It has another shape, or is not finite.
+    """
+    if not (isinstance(value, (Tensor, np.ndarray)) and value.ndim == 2):
+        return per_item(value, x, name)
+    batch, channels = x.shape[:2]
+    if value.shape[0] not in (1, batch) or value.shape[1] not in (1, channels):
+        raise ValueError(
+            f"{name} must hold one value per sample [{batch}] or per channel "
+            f"[{batch}, {channels}], got {list(value.shape)}"
+        )
+    return per_item(value, x, name, tuple(value.shape[1:]))
 
 
 @traceable

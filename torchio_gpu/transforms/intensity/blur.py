@@ -14,10 +14,10 @@ from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, VolumeTransform
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangesLike
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, by_channel, of_images
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,10 @@ class Blur(_Blur):
         super().__init__(**kwargs)
         self.std = std
         for value in values_of(std):
-            at_least(values_by_channel([value], (3,), "std"), 0, "std")
+            at_least(by_channel(value, (3,), "std"), 0, "std")
 
     def draw(self, context: Context, u: np.ndarray) -> BlurParams:
-        values = value_per_image(self.std, "std", context.names)
-        return BlurParams(values_by_channel(values, (3,), "std")).expand(context.batch)
+        return BlurParams(of_images(self.std, (3,), "std", context)).expand(context.batch)
 
 
 class RandomBlur(ByChannel, _Blur):

@@ -11,10 +11,10 @@ from ...arrays import Array, as_array, host, on_host
 from ...functional import operations
 from ..base import Context
 from ..kinds import PointwiseTransform
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Brightness(_Brightness):
 
     def __init__(
         self,
-        factor: ByImage[PerSample] = 1.0,
+        factor: ByImage[PerSample],
         offset: ByImage[PerSample] = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -72,7 +72,7 @@ class Brightness(_Brightness):
 
     def draw(self, context: Context, u: np.ndarray) -> BrightnessParams:
         factor, offset = (
-            values_by_channel(value_per_image(v, name, context.names), (), name, leading=True)
+            of_images(v, (), name, context, leading=True)
             for v, name in ((self.factor, "factor"), (self.offset, "offset"))
         )
         return BrightnessParams(factor, offset).expand(context.batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from ...arrays import Array, as_array, common, per_sample
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform
+from ..parameters.params import value_per_image
 
 
 class ByChannel(RandomTransform):
@@ -70,37 +70,60 @@ class ByChannel(RandomTransform):
         return next(iter(channels.values()))
 
 
-def values_by_channel(
-    values: Sequence[Any], shape: tuple[int, ...], name: str, leading: bool = False
+def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
+    """Return the value of an argument for one image, [1 or B, 1 or C, \\*shape].
+
+    Args:
+        value: Value of one channel, with or without an axis of samples and, after it, of channels.
+        shape: Shape of the value of one channel.
+        name: Name of the argument, for errors.
+        leading: A single leading axis is that of channels, and not that of samples.
+
+    Raises:
+        ValueError: The shape is another one, or values are not finite.
+    """
+    array = as_array(value, name)
+    extra = array.ndim - len(shape)
+    if extra == 1 and leading:
+        array, extra = array[None], 2
+    if extra != 2:
+        return per_sample(array, shape, name)[:, None]
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(np.shape(value))}")
+    return per_sample(array, (int(array.shape[1]), *shape), name)
+
+
+def of_images(
+    value: Any, shape: tuple[int, ...], name: str, context: Context, leading: bool = False
 ) -> Array:
     """Return the values of an argument for M images, [1 or B, M, 1 or C, \\*shape].
 
     Args:
-        values: Of each image, a value of one channel, with or without an axis of samples and, after
-            it, one of channels.
-        shape: Shape of the values of one channel.
-        name: Name of the argument, for errors.
-        leading: A single leading axis is that of channels, and not that of samples.
+        value: As for :func:`by_channel`, or a dict of these by image name.
+        context: The images.
+        shape, name, leading: See :func:`by_channel`.
+
+    Raises:
+        ValueError: An image has another number of channels, or as for :func:`by_channel`.
     """
-    columns = []
-    for value in values:
-        array = as_array(value, name)
-        extra = array.ndim - len(shape)
-        if extra == 2 or (leading and extra == 1):
-            array = array if extra == 2 else array[None]
-            columns.append(per_sample(array, tuple(array.shape[1:]), name))
-        else:
-            columns.append(per_sample(array, shape, name)[:, None])
+    given = value_per_image(value, name, context.names)
+    columns = [by_channel(each, shape, name, leading) for each in given]
+    for image, column in zip(context.names, columns, strict=True):
+        channels = context.images.channels(image)
+        if column.shape[1] not in (1, channels):
+            raise ValueError(
+                f"{name} must be one value, or one for each channel of {image!r}, which has "
+                f"{channels}, got {column.shape[1]}"
+            )
     xp, *columns = common(*columns)
     batch = max(len(column) for column in columns)
     channels = max(column.shape[1] for column in columns)
-    for column in columns:
-        if len(column) not in (1, batch) or column.shape[1] not in (1, channels):
-            raise ValueError(
-                f"{name} must be given for as many samples and channels of each image, got "
-                f"{[tuple(each.shape[:2]) for each in columns]}"
-            )
+    if any(column.shape[1] not in (1, channels) for column in columns):
+        raise ValueError(
+            f"{name} must be given for as many channels of each image, got "
+            f"{[column.shape[1] for column in columns]}"
+        )
     return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
 
 
-__all__ = ["ByChannel", "values_by_channel"]
+__all__ = ["ByChannel", "by_channel", "of_images"]

@@ -12,10 +12,10 @@ from ...arrays import Array, as_array, host, on_host
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, VolumeTransform
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Contrast(_Contrast):
                 raise ValueError(f"factor must be > 0, got {value!r}")
 
     def draw(self, context: Context, u: np.ndarray) -> ContrastParams:
-        values = value_per_image(self.factor, "factor", context.names)
-        factor = values_by_channel(values, (), "factor", leading=True)
+        factor = of_images(self.factor, (), "factor", context, leading=True)
         return ContrastParams(factor).expand(context.batch)
 
 

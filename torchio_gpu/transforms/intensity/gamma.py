@@ -13,10 +13,10 @@ from ...functional import operations
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, PointwiseTransform, VolumeTransform
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ class Gamma(_Gamma):
                 raise ValueError(f"gamma must be > 0, got {value!r}")
 
     def draw(self, context: Context, u: np.ndarray) -> GammaParams:
-        values = value_per_image(self.gamma, "gamma", context.names)
-        xp, gamma = common(values_by_channel(values, (), "gamma", leading=True))
+        xp, gamma = common(of_images(self.gamma, (), "gamma", context, leading=True))
         return GammaParams(xp.log(gamma)).expand(context.batch)
 
 

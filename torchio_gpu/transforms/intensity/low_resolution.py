@@ -8,16 +8,16 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from ... import functional as F
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array, host, on_host
 from ...functional.maps import check_mode
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, VolumeTransform
 from ..parameters.axes import Axes, axis_mask, check_axes
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, ByImage, PerSample, RangeLike
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, by_channel, of_images
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,15 @@ class LowResolution(_LowResolution):
         super().__init__(**kwargs)
         self.zoom = zoom
         for value in values_of(zoom):
-            array = as_array(value, "zoom")
+            array = by_channel(value, (3,), "zoom")
             if not on_host(array) or not ((host(array) > 0) & (host(array) <= 1)).all():
                 raise ValueError(f"zoom must be > 0 and <= 1, and on the host, got {value!r}")
         self._set_interpolation(image_interpolation, antialias)
 
     def draw(self, context: Context, u: np.ndarray) -> LowResolutionParams:
-        values = value_per_image(self.zoom, "zoom", context.names)
-        return LowResolutionParams(values_by_channel(values, (3,), "zoom")).expand(context.batch)
+        return LowResolutionParams(of_images(self.zoom, (3,), "zoom", context)).expand(
+            context.batch
+        )
 
 
 class RandomLowResolution(ByChannel, _LowResolution):

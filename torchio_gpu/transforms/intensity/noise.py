@@ -17,7 +17,7 @@ from ..kinds import PointwiseTransform
 from ..parameters.params import Params, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
-from .channels import ByChannel, values_by_channel
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Noise(_Noise):
 
     def draw(self, context: Context, u: np.ndarray) -> NoiseParams:
         names, batch = context.names, context.batch
-        mean = values_by_channel(value_per_image(self.mean, "mean", names), (), "mean")
-        std = values_by_channel(value_per_image(self.std, "std", names), (), "std")
+        mean = of_images(self.mean, (), "mean", context)
+        std = of_images(self.std, (), "std", context)
         seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
         return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
