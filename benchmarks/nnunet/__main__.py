@@ -51,7 +51,7 @@ def main() -> None:
     """Run, print the table, and keep the result."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.nnunet", description=__doc__)
     p.add_argument("--epochs", type=int, default=5)
-    p.add_argument("--steps", type=int, default=20, help="of each epoch")
+    p.add_argument("--steps", type=int, default=40, help="of each epoch")
     p.add_argument("--workers", type=int, default=2, help="processes of nnU-Net's data loader")
     p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
     given = p.parse_args()
