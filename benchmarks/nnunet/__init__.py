@@ -1,8 +1,7 @@
 """Training of nnU-Net v2 on a toy data set: ``python -m benchmarks.nnunet``.
 
 Its own trainer, whose workers augment while the network trains, and that of this library, whose
-training step augments, train the same network on the same data, after which nnU-Net validates. On
-a CPU, workers and the step share the cores; what the trainer is made for is a GPU.
+training step augments, train the same network on the same data, after which nnU-Net validates.
 
 - ``step_ms``: the time of an epoch over its steps, what the loop waits for batches included, as the
   median of all epochs but the first.
@@ -35,6 +34,6 @@ def text(result: Result) -> str:
 
 
 NOTE = (
-    "Workers augment beside the step in nnU-Net's own trainer; here the step does so itself, which "
-    "a GPU is for."
+    "In nnU-Net's own trainer workers augment beside the step, and share its cores; here the step "
+    "does so itself. Each has trained once, on random patches of its own."
 )
