@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..names import TRANSFORMS
+from ..names import TRANSFORMS, nearest
 from .construction import check_name, complete_name, construct, parse_options
 from .documentation import documentation
-from .errors import errors_as_exit_code, nearest
+from .errors import errors_as_exit_code
 from .subjects import apply, sources
 
 _OPTIONS = ("--image", "--label", "--seed", "--help")
