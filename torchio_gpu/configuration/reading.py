@@ -289,8 +289,9 @@ class _Reader:
                 self._fail(event, f"key {brief(key)} must stand once in a dict, got it twice")
             if event.anchor is not None:
                 self._fail(event, f"anchors and aliases are not read, got {brief(event.anchor)}")
-            self.lines[(*place, key)] = event.start_mark.line + 1
-            found[key] = self._value(self._next(), (*place, key))
+            inner = (*place, key)
+            self.lines[inner] = event.start_mark.line + 1
+            found[key] = self._value(self._next(), inner)
         return found
 
     def _scalar(self, event: Any) -> Any:

@@ -54,30 +54,11 @@ def schema() -> dict[str, Any]:
     """
     names = [name for name in CLASSES if hasattr(transforms, name)]
     alone = [name for name in names if not _needed(getattr(transforms, name))]
-    step = {
-        "anyOf": [
-            {"enum": sorted(alone)},
-            {
-                "type": "object",
-                "properties": {name: {"$ref": f"#/$defs/{name}"} for name in names},
-                "additionalProperties": False,
-                "minProperties": 1,
-                "maxProperties": 1,
-            },
-            {"$ref": "#/$defs/long"},
-        ]
-    }
-    weighted = {
-        "type": "object",
-        "properties": {
-            **step["anyOf"][1]["properties"],
-            "weight": {"type": "number", "minimum": 0},
-        },
-        "required": ["weight"],
-        "additionalProperties": False,
-        "minProperties": 2,
-        "maxProperties": 2,
-    }
+    named = {name: {"$ref": f"#/$defs/{name}"} for name in names}
+    step = {"anyOf": [{"enum": sorted(alone)}, _keys(named, 1), {"$ref": "#/$defs/long"}]}
+    weight = {"weight": {"type": "number", "minimum": 0}}
+    weighted = {**_keys({**named, **weight}, 2), "required": ["weight"]}
+    common = {f"common.{name}": _argument(Transform, name) for name in COMMON}
     steps = {"type": "array", "items": {"$ref": "#/$defs/step"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -95,8 +76,20 @@ def schema() -> dict[str, Any]:
             "long": _long(),
             "numbers": _NUMBERS,
             "range": _range(),
+            **common,
             **{name: _transform(getattr(transforms, name)) for name in names},
         },
+    }
+
+
+def _keys(properties: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return the schema of a dict with as many keys, among some."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "minProperties": count,
+        "maxProperties": count,
     }
 
 
@@ -120,13 +113,7 @@ def _range() -> dict[str, Any]:
     """Return the schema of choices and distributions."""
     values = {"anyOf": [{"type": "array"}, {"type": "object"}]}
     known = ("Choice", *(name for name in DISTRIBUTIONS if hasattr(torch.distributions, name)))
-    short = {
-        "type": "object",
-        "properties": {name: values for name in known},
-        "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
-    }
+    short = _keys(dict.fromkeys(known, values), 1)
     return {"anyOf": [short, {"$ref": "#/$defs/long"}]}
 
 
@@ -137,8 +124,10 @@ def _needed(cls: Any) -> list[str]:
 def _transform(cls: Any) -> dict[str, Any]:
     """Return the schema of what stands after the name of a transform."""
     known = parameters(cls)
-    hints = _hints(cls)
-    properties = {name: _argument(cls, name, known[name], hints[name]) for name in known}
+    properties = {
+        name: {"$ref": f"#/$defs/common.{name}"} if name in COMMON else _argument(cls, name)
+        for name in known
+    }
     needed = _needed(cls)
     named = {
         "type": "object",
@@ -166,7 +155,9 @@ def _hints(cls: Any) -> dict[str, Any]:
     return found
 
 
-def _argument(cls: Any, name: str, parameter: Any, hint: Any) -> dict[str, Any]:
+def _argument(cls: Any, name: str) -> dict[str, Any]:
+    """Return the schema of an argument: its meaning, default and type."""
+    parameter = parameters(cls)[name]
     text = plain_text(meaning(cls, name, transforms))
     found: dict[str, Any] = {"description": text} if text else {}
     if parameter.default is not parameter.empty:
@@ -178,7 +169,7 @@ def _argument(cls: Any, name: str, parameter: Any, hint: Any) -> dict[str, Any]:
         if item.endswith("step"):
             steps.append({"type": "object", "additionalProperties": {"$ref": item}})
         return {**found, "anyOf": steps}
-    return {**found, **(_of_type(hint) or {})}
+    return {**found, **(_of_type(_hints(cls)[name]) or {})}
 
 
 def _of_type(hint: Any) -> dict[str, Any] | None:
@@ -188,6 +179,8 @@ def _of_type(hint: Any) -> dict[str, Any] | None:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         found = [each for each in map(_of_type, parts) if each is not None]
+        if _TYPES[float] in found:  # which whole numbers are, too
+            found = [each for each in found if each != _TYPES[int]]
         unique = [each for n, each in enumerate(found) if each not in found[:n]]
         return unique[0] if len(unique) == 1 else {"anyOf": unique}
     if origin is tuple:

@@ -46,8 +46,9 @@ def _named(name: str, given: dict[str, Any], known: Mapping[str, Any]) -> Any:
     if not given:
         return name
     first = next((n for n in known if n not in COMMON), None)
-    lone = list(given) == [first] and not isinstance(given[first], (dict, type(None)))
-    return Step({name: given[first] if lone and first else given})
+    (lone, *more) = given
+    alone = lone == first and not more and not isinstance(given[lone], (dict, type(None)))
+    return Step({name: given[lone] if alone else given})
 
 
 def _argument(value: Any, kind: str, owner: str) -> Any:
@@ -60,9 +61,10 @@ def _argument(value: Any, kind: str, owner: str) -> Any:
             return [shortened(each) for each in value]
     if kind == "range":
         if isinstance(value, (Choice, Distribution)):
-            plain = describe(value, owner=owner)
+            plain: Any = describe(value, owner=owner)
+            cls: Any = type(value)
             name = plain.pop("_target_").rpartition(".")[2]
-            return dict(_named(name, plain, parameters(type(value))))
+            return dict(_named(name, plain, parameters(cls)))
         if isinstance(value, (list, tuple)):
             return [_argument(each, kind, owner) for each in value]
         if isinstance(value, Mapping):

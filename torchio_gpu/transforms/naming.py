@@ -108,7 +108,7 @@ def warn_of_absent(cls: type, names: Iterable[str], available: Collection[str]) 
 
 
 @cache
-def parameters(cls: type) -> dict[str, inspect.Parameter]:
+def parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments that a class of transforms takes by name, with those of its bases.
 
     A constructor with ``**kwargs`` passes them on to the next class that has a constructor.
@@ -159,8 +159,8 @@ def arguments(transform: Any) -> dict[str, Any]:
         transform: The transform, which keeps each argument under its own name.
     """
     found = {}
-    cls = type(transform)
-    for name, parameter in parameters(cls).items():  # type: ignore[arg-type]
+    cls: Any = type(transform)
+    for name, parameter in parameters(cls).items():
         if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
             continue  # a class of the user may keep an argument under another name
         value = getattr(transform, name)
@@ -170,9 +170,9 @@ def arguments(transform: Any) -> dict[str, Any]:
 
 
 def _is_default(value: Any, default: Any) -> bool:
-    if isinstance(value, tuple):  # whose entries may be arrays, which do not compare to a flag
+    if isinstance(value, (tuple, list)):  # entries may be arrays, which do not compare to a flag
         return (
-            isinstance(default, tuple)
+            isinstance(default, (tuple, list))
             and len(value) == len(default)
             and all(map(_is_default, value, default))
         )
