@@ -18,7 +18,7 @@ from ..docstrings import meaning, plain_text
 from ..transforms import Choice, Transform
 from ..transforms.building import CLASSES, kind_of
 from ..transforms.descriptions import DISTRIBUTIONS
-from ..transforms.naming import COMMON, parameters
+from ..transforms.naming import COMMON, first_parameter, parameters
 
 _NUMBERS = {"anyOf": [{"type": "number"}, {"type": "array", "items": {"$ref": "#/$defs/numbers"}}]}
 #: Schemas of plain types; None for values that no file holds.
@@ -138,7 +138,7 @@ def _transform(cls: Any) -> dict[str, Any]:
     forms: list[dict[str, Any]] = [named]
     if not needed:
         forms.append({"type": "null"})
-    first = next((name for name in known if name not in COMMON), None)
+    first = first_parameter(cls)
     if first is not None and set(needed) <= {first}:
         lone = {key: each for key, each in properties[first].items() if key != "default"}
         # a dict is arguments by name

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from ..transforms import Choice, Recorded, Transform
 from ..transforms.building import kind_of
 from ..transforms.descriptions import describe
-from ..transforms.naming import COMMON, parameters
+from ..transforms.naming import first_parameter, parameters
 
 
 class Step(dict[str, Any]):
@@ -38,17 +38,17 @@ def shortened(transform: Transform) -> Any:
             Step({**({step: {}} if isinstance(step, str) else step), "weight": weight})
             for step, weight in zip(given["transforms"], weights, strict=True)
         ]
-    return _named(cls.__name__, given, known)
+    return _named(cls, given)
 
 
-def _named(name: str, given: dict[str, Any], known: Mapping[str, Any]) -> Any:
+def _named(cls: Any, given: dict[str, Any]) -> Any:
     """Return a name with its arguments, without that of a lone first argument."""
     if not given:
-        return name
-    first = next((n for n in known if n not in COMMON), None)
+        return cls.__name__
+    first = first_parameter(cls)
     (lone, *more) = given
     alone = lone == first and not more and not isinstance(given[lone], (dict, type(None)))
-    return Step({name: given[lone] if alone else given})
+    return Step({cls.__name__: given[lone] if alone else given})
 
 
 def _argument(value: Any, kind: str, owner: str) -> Any:
@@ -61,10 +61,9 @@ def _argument(value: Any, kind: str, owner: str) -> Any:
             return [shortened(each) for each in value]
     if kind == "range":
         if isinstance(value, (Choice, Distribution)):
-            plain: Any = describe(value, owner=owner)
-            cls: Any = type(value)
-            name = plain.pop("_target_").rpartition(".")[2]
-            return dict(_named(name, plain, parameters(cls)))
+            plain = describe(value, owner=owner)
+            del plain["_target_"]
+            return dict(_named(type(value), plain))
         if isinstance(value, (list, tuple)):
             return [_argument(each, kind, owner) for each in value]
         if isinstance(value, Mapping):

@@ -98,6 +98,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
                 kwargs = {name: naming.own_copy(each) for name, each in kwargs.items()}
             construct(self, *args, **kwargs)
             if type(self).__init__ is construct_and_freeze:
+                self.__dict__["_passed"] = frozenset(kwargs)
                 self.__dict__["_frozen"] = True
 
         cls.__init__ = construct_and_freeze  # type: ignore[method-assign]

@@ -314,7 +314,7 @@ def _by_name(
     if given is None:
         given = {}
     if not isinstance(given, Mapping) or _has_class(given):
-        first = next((n for n in known if n not in naming.COMMON), None)
+        first = naming.first_parameter(cls)
         if first is None:
             problem = f"{name} takes no argument without its name, got {brief(given)}"
             raise DescriptionError(problem, path)

@@ -25,6 +25,8 @@ DISTRIBUTIONS = (
     *("MixtureSameFamily", "NegativeBinomial", "Normal", "Pareto", "Poisson", "StudentT"),
     *("Uniform", "VonMises", "Weibull"),
 )
+#: Arguments of distributions that say the same as others, or how it is computed.
+_LEFT_OUT = ("logits", "validate_args", "lims")
 
 
 def class_name(cls: type) -> str:
@@ -97,7 +99,7 @@ def _parameters(distribution: Distribution, owner: str) -> dict[str, Any]:
             f"{owner} must be one of the distributions {', '.join(DISTRIBUTIONS)} to be written, "
             f"got {distribution!r}"
         )
-    names = [n for n in inspect.signature(cls).parameters if n not in ("logits", "validate_args")]
+    names = [n for n in inspect.signature(cls).parameters if n not in _LEFT_OUT]
     found = {name: getattr(distribution, name) for name in names}
     for name, value in found.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():

@@ -111,20 +111,32 @@ def warn_of_absent(cls: type, names: Iterable[str], available: Collection[str]) 
 def parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments that a class of transforms takes by name, with those of its bases.
 
-    A constructor with ``**kwargs`` passes them on to the next class that has a constructor.
+    A constructor with ``**kwargs`` passes them on to the next class that has a constructor; those
+    of this library pass on the common arguments alone.
     """
     found: dict[str, inspect.Parameter] = {}
+    only_common = False
     for each in cls.__mro__:
         construct = vars(each).get("__init__")
         if construct is None:
             continue
         own = list(inspect.signature(construct).parameters.values())[1:]
         for parameter in own:
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            starred = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if not starred and (parameter.name in COMMON or not only_common):
                 found.setdefault(parameter.name, parameter)
         if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
             break
+        only_common = only_common or is_own(each)
     return found
+
+
+def first_parameter(cls: Any) -> str | None:
+    """Return the argument that a class takes without its name, if it has one of its own."""
+    own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    starred = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    names = (p.name for p in own if p.kind not in starred and p.name not in COMMON)
+    return next(names, None)
 
 
 @cache
@@ -160,7 +172,11 @@ def arguments(transform: Any) -> dict[str, Any]:
     """
     found = {}
     cls: Any = type(transform)
+    own = inspect.signature(cls.__init__).parameters
+    passed = vars(transform).get("_passed", ())
     for name, parameter in parameters(cls).items():
+        if name not in own and name not in COMMON and name not in passed:
+            continue  # a base has it, and the class itself may have set it
         if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
             continue  # a class of the user may keep an argument under another name
         value = getattr(transform, name)
