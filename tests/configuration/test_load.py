@@ -212,7 +212,7 @@ def test_errors_name_the_line(step, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("torchio_gpu: 2\npipeline: []\n", "line 1: torchio_gpu must be at most 1, the newest form"),
+        ("torchio_gpu: 2\npipeline: []\n", "line 1: torchio_gpu must be at most 1, the newest"),
         ("torchio_gpu: '1'\npipeline: []\n", "line 1: torchio_gpu must be the version of the form"),
         ("pipeline: []\n", r"line 1: a pipeline must have the key torchio_gpu, got \['pipeline'\]"),
         ("torchio_gpu: 1\n\n", "line 1: a pipeline must have the key pipeline"),
@@ -245,12 +245,12 @@ def test_errors_in_json_name_the_place(tmp_path):
 
 
 def test_errors_of_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="path_or_text must name a file, '.*none.yaml'"):
+    with pytest.raises(FileNotFoundError, match=r"path_or_text must name a file, '.*none\.yaml'"):
         tio.load_pipeline(tmp_path / "none.yaml")
     with pytest.raises(ValueError, match=r"must end in .yaml, .yml or .json, got '.*p.txt'"):
         tio.load_pipeline(tmp_path / "p.txt")
     (tmp_path / "p.yaml").write_bytes(b"torchio_gpu: \xff")
-    with pytest.raises(ValueError, match="p.yaml: text must be in UTF-8, byte 13 is not"):
+    with pytest.raises(ValueError, match=r"p\.yaml: text must be in UTF-8, byte 13 is not"):
         tio.load_pipeline(tmp_path / "p.yaml")
     with pytest.raises(FileNotFoundError):
         tio.load_pipeline(str(tmp_path / ".yaml" / "folder.yaml"))

@@ -83,27 +83,22 @@ def save_pipeline(transform: Transform, path: str | os.PathLike[str]) -> None:
         ValueError: The suffix is another, or the file would be too large to be read again.
         ImportError: It is YAML, and PyYAML is not installed.
 
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     save_pipeline(Compose([RandomFlip(), RandomNoise(p=0.5)]), f"{folder}/augment.yaml")
-    ...     print(open(f"{folder}/augment.yaml").read())
+    ...     path = Path(folder, "augment.yaml")
+    ...     save_pipeline(Compose([RandomBlur(), RandomNoise(p=0.5)]), path)
+    ...     print(path.read_text())
     torchio_gpu: 1
     pipeline:
-    - RandomFlip
+    - RandomBlur
     - RandomNoise: {p: 0.5}
     """
     if not isinstance(transform, Transform):
         raise TypeError(f"transform must be a Transform, got {brief(transform)}")
     target = expanded(path)
     reading.check_suffix(target)
-    text = _written(transform, target.suffix.lower() == reading.JSON_SUFFIX)
-    size = len(text.encode())
-    if size > reading.MAX_BYTES:
-        raise ValueError(
-            f"transform must take at most {reading.MAX_BYTES} bytes to be read again, got {size}: "
-            "keep large arrays in files of their own"
-        )
-    write_text(text, target)
+    write_text(_written(transform, target.suffix.lower() == reading.JSON_SUFFIX), target)
 
 
 def _written(transform: Transform, as_json: bool) -> str:
@@ -111,8 +106,19 @@ def _written(transform: Transform, as_json: bool) -> str:
     plain = type(transform) is Compose and list(step) == ["Compose"]
     arguments = step["Compose"] if plain and isinstance(step, Mapping) else None
     pipeline = arguments if isinstance(arguments, list) else step
-    document = dict(zip(_KEYS, (VERSION, pipeline), strict=True))
-    return json.dumps(document, indent=2) + "\n" if as_json else _as_yaml(document)
+    document = Step(zip(_KEYS, (VERSION, pipeline), strict=True))
+    _check_size(reading.count_values(document), reading.MAX_VALUES, "values")
+    text = json.dumps(document, indent=2) + "\n" if as_json else _as_yaml(document)
+    _check_size(len(text.encode()), reading.MAX_BYTES, "bytes")
+    return text
+
+
+def _check_size(size: int, most: int, unit: str) -> None:
+    if size > most:
+        raise ValueError(
+            f"transform must take at most {most} {unit} to be read again, got {size}: a pipeline "
+            "holds no volumes"
+        )
 
 
 def _pipeline(value: Any, builder: Builder) -> Transform:

@@ -167,6 +167,11 @@ def _read_json(text: str, name: str) -> Document:
     return Document(value, name, {})
 
 
+def count_values(value: Any) -> int:
+    """Return the number of values in nested lists and dicts."""
+    return sum(1 for _ in _depths(value))
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
@@ -326,4 +331,4 @@ def _resolved(text: str) -> Any:
     return text
 
 
-__all__ = ["Document", "check_suffix", "import_yaml", "read"]
+__all__ = ["Document", "check_suffix", "count_values", "import_yaml", "read"]

@@ -52,7 +52,8 @@ def schema() -> dict[str, Any]:
     >>> sorted(schema()["properties"])
     ['pipeline', 'torchio_gpu']
     """
-    names = [name for name in CLASSES if hasattr(transforms, name)]
+    public = [name for name in CLASSES if hasattr(transforms, name)]
+    names = [name for name in public if _is_writable(getattr(transforms, name))]
     alone = [name for name in names if not _needed(getattr(transforms, name))]
     named = {name: {"$ref": f"#/$defs/{name}"} for name in names}
     step = {"anyOf": [{"enum": sorted(alone)}, _keys(named, 1), {"$ref": "#/$defs/long"}]}
@@ -119,6 +120,11 @@ def _range() -> dict[str, Any]:
 
 def _needed(cls: Any) -> list[str]:
     return [name for name, p in parameters(cls).items() if p.default is p.empty]
+
+
+def _is_writable(cls: Any) -> bool:
+    """Return False for a transform that needs what no file holds, such as a function."""
+    return all(_of_type(_hints(cls)[name]) is not None for name in _needed(cls))
 
 
 def _transform(cls: Any) -> dict[str, Any]:
