@@ -15,6 +15,7 @@ from ...geometry import BSplineField, DenseField, Space, check_affine, displace,
 from ...shapes import AffineLike
 from ..base import Context
 from ..parameters.params import Params
+from ..parameters.types import VectorsLike
 from ..pipeline.maps import SpatialTraits
 from .affine import Resampling
 
@@ -97,7 +98,7 @@ class _Given:
     """
 
     def __init__(
-        self, vectors: Array | Image, affine: AffineLike | None, unit: str, name: str
+        self, vectors: VectorsLike, affine: AffineLike | None, unit: str, name: str
     ) -> None:
         if isinstance(vectors, Image):
             if affine is not None:
@@ -175,7 +176,7 @@ class Displacement(Displacing):
 
     def __init__(
         self,
-        displacement: Array | Image,
+        displacement: VectorsLike,
         affine: AffineLike | None = None,
         unit: str = "mm",
         image_interpolation: str = "linear",
@@ -218,7 +219,7 @@ class Diffeomorphism(Flowing):
 
     def __init__(
         self,
-        velocity: Array | Image,
+        velocity: VectorsLike,
         affine: AffineLike | None = None,
         unit: str = "mm",
         image_interpolation: str = "linear",
