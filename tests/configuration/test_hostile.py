@@ -119,6 +119,7 @@ def test_hostile_texts_are_refused_quickly(text, message):
         "RandomNoise: {std: {Poisson: 1e30}}",
         "RandomNoise: {std: {Binomial: {total_count: 1000000000000, probs: 0.5}}}",
         "OneHot: 100000000000",
+        "RandomNoise: {std: {Categorical: {probs: [" + "1," * 10000 + "]}}}",
     ],
 )
 def test_absurd_sizes_are_refused_early(step):

@@ -12,7 +12,8 @@ from ..data.io.writing import write_text
 from ..names import nearest
 from ..shapes import brief
 from ..transforms import Compose, Transform
-from ..transforms.building import Builder, DescriptionError, shown
+from ..transforms.building import Builder
+from ..transforms.plain_values import DescriptionError, shown
 from . import reading
 from .short_form import Step, shortened
 

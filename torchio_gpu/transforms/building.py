@@ -28,41 +28,10 @@ from .descriptions import DISTRIBUTIONS, class_name
 from .history import Recorded
 from .parameters.params import Params
 from .parameters.ranges import Choice
+from .plain_values import DescriptionError, Path, check_depth, check_key, check_plain, number
 
 #: Classes of transforms that a description may name.
 CLASSES = (*names.TRANSFORMS, "Compose", "Inverse")
-#: Nested values, at most.
-_DEPTH = 64
-#: Characters of a string, at most, and whole numbers, below.
-_LONGEST, _LARGEST = 4096, 2**63
-#: Numbers of a distribution, at most: far larger ones overflow within torch, or are never accepted.
-_GREATEST = 1e9
-
-Path = tuple[str | int, ...]
-
-
-class DescriptionError(ValueError):
-    """Description that does not fit what it describes.
-
-    Args:
-        problem: A sentence.
-        path: Keys and positions that lead to the place.
-    """
-
-    def __init__(self, problem: str, path: Path = ()) -> None:
-        self.problem, self.path = problem, path
-        super().__init__(f"{shown(path)}: {problem}" if path else problem)
-
-
-def shown(path: Path) -> str:
-    """Return a path as text.
-
-    >>> shown(("pipeline", 2, "RandomAffine", "degrees"))
-    'pipeline[2].RandomAffine.degrees'
-    """
-    text = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path)
-    text = " ".join(text.removeprefix(".").split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def from_dict(
@@ -132,7 +101,7 @@ class Builder:
         Raises:
             DescriptionError: It does not fit.
         """
-        _check_depth(path)
+        check_depth(path)
         if isinstance(value, str):
             made = self._construct(self._named(value, path), {}, path)
         elif not isinstance(value, Mapping):
@@ -198,12 +167,13 @@ class Builder:
             given: Arguments by name; anything else is the first argument.
             path: Where they are.
         """
-        _check_depth(path)
+        check_depth(path)
         known = naming.parameters(cls)
         given, places = _by_name(cls, known, given, path)
         weights = None
-        if "weights" in known and isinstance(given.get("transforms"), (list, tuple)):
-            given["transforms"], weights = _weights(given["transforms"], places["transforms"])
+        steps = given.get("transforms")
+        if "weights" in known and isinstance(steps, Sequence) and not isinstance(steps, str):
+            given["transforms"], weights = _weights(steps, places["transforms"])
         values = {
             name: self._argument(value, places[name], kind_of(known[name]))
             for name, value in given.items()
@@ -214,7 +184,7 @@ class Builder:
                 raise DescriptionError(problem, places["weights"])
             values["weights"] = weights
         if issubclass(cls, Distribution):
-            values = {name: _number(v, name, places[name]) for name, v in values.items()}
+            values = {name: number(v, name, places[name]) for name, v in values.items()}
         try:
             return cls(**values)
         # readers of files that an argument names raise what they like
@@ -233,7 +203,7 @@ class Builder:
             path: Where it is.
             kind: Kind of the argument, as of :func:`kind_of`.
         """
-        _check_depth(path)
+        check_depth(path)
         if isinstance(value, Mapping) and _has_class(value):
             return self._of_class(value, path)
         if kind in ("transform", "transforms"):
@@ -243,12 +213,12 @@ class Builder:
             if kind == "range" and not more and name in self._ranges:
                 return self._construct(self._ranges[name], value[name], (*path, name))
             return {
-                _check_key(key, path): self._argument(each, (*path, key), kind)
+                check_key(key, path): self._argument(each, (*path, key), kind)
                 for key, each in value.items()
             }
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
             return tuple(self._argument(each, (*path, n), kind) for n, each in enumerate(value))
-        return _check_plain(value, path)
+        return check_plain(value, path)
 
     def _transforms_of(self, value: Any, path: Path, kind: str) -> Any:
         """Return the transforms of an argument of a composition, or of a class of the user."""
@@ -261,7 +231,7 @@ class Builder:
         if not isinstance(value, Mapping):
             raise DescriptionError(f"transforms must be a list, got {brief(value)}", path)
         return {
-            _check_key(key, path): self.transform(each, (*path, key)) for key, each in value.items()
+            check_key(key, path): self.transform(each, (*path, key)) for key, each in value.items()
         }
 
     def _record(self, value: Mapping[str, Any], path: Path) -> Recorded:
@@ -368,46 +338,8 @@ def _is_record(value: Mapping[Any, Any]) -> bool:
     return "params" in value or "params_type" in value
 
 
-def _number(value: Any, name: str, path: Path) -> Any:
-    """Return an argument of a distribution: a number, a tensor or a distribution."""
-    if isinstance(value, Distribution):
-        return value
-    try:
-        tensor = torch.tensor(value, dtype=torch.get_default_dtype())
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DescriptionError(f"{name} must be numbers, got {brief(value)}", path) from error
-    if not (tensor.abs() <= _GREATEST).all():
-        problem = f"{name} must be within {_GREATEST:g}, got {brief(value)}"
-        raise DescriptionError(problem, path)
-    return tensor if isinstance(value, tuple) else value
-
-
-def _check_depth(path: Path) -> None:
-    if len(path) > _DEPTH:
-        raise DescriptionError(f"values must be nested less than {_DEPTH} deep", path[:3])
-
-
-def _check_key(key: Any, path: Path) -> Any:
-    if isinstance(key, bool) or not isinstance(key, (str, int)):
-        raise DescriptionError(f"keys must be names or whole numbers, got {brief(key)}", path)
-    return _check_plain(key, path)
-
-
-def _check_plain(value: Any, path: Path) -> Any:
-    if isinstance(value, str):
-        if len(value) > _LONGEST:
-            problem = f"strings must have at most {_LONGEST} characters, got {len(value)}"
-            raise DescriptionError(problem, path)
-    elif isinstance(value, int):
-        if not -_LARGEST <= value < _LARGEST:
-            raise DescriptionError("whole numbers must have at most 64 bits", path)
-    elif value is not None and not isinstance(value, float):
-        raise DescriptionError(f"values must be plain, got {brief(value)}", path)
-    return value
-
-
 def _subclasses(cls: Any) -> list[Any]:
     return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_subclasses(sub))]
 
 
-__all__ = ["CLASSES", "Builder", "DescriptionError", "from_dict", "kind_of", "shown"]
+__all__ = ["CLASSES", "Builder", "from_dict", "kind_of"]
