@@ -140,6 +140,7 @@ def test_jsonargparse_names_mistakes(augmentation, message, parser):
 
 
 def test_lightning_cli_builds_a_module_with_its_augmentation(tmp_path, monkeypatch):
+    pytest.importorskip("jsonargparse", reason="jsonargparse is not installed")
     cli = pytest.importorskip("lightning.pytorch.cli", reason="lightning is not installed")
     import yaml
     from lightning.pytorch import LightningModule
