@@ -32,7 +32,7 @@ def test_files_are_short(tmp_path):
         tio.RandomAffine(degrees=15, scales=(0.9, 1.1), p=0.8),
         tio.OneOf({tio.RandomMotion(5): 2, tio.RandomGhosting(): 1}, p=0.5),
         tio.OneOf([tio.RandomBlur((0, 1)), tio.RandomNoise()]),
-        tio.RandomGamma(distributions.Normal(0, 0.5)),
+        tio.RandomGamma(distributions.Normal(0, 0.1)),
         tio.RandomNoise(std=tio.Choice([0.1, 1e-5]), include=["yes", "010", "1e3", "t 1", "0o7"]),
         Base(3),
     ])  # fmt: skip
@@ -48,14 +48,14 @@ pipeline:
 - OneOf:
     transforms:
     - RandomMotion: 5
-      weight: 2.0
+      weight: 2
     - RandomGhosting: {}
-      weight: 1.0
+      weight: 1
     p: 0.5
 - OneOf:
   - RandomBlur: [0, 1]
   - RandomNoise
-- RandomGamma: {log_gamma: {Normal: {loc: 0.0, scale: 0.5}}}
+- RandomGamma: {log_gamma: {Normal: {loc: 0.0, scale: 0.1}}}
 - RandomNoise: {std: {Choice: [0.1, 1.0e-05]}, include: ['yes', '010', '1e3', t 1, '0o7']}
 - Base: 3
 """

@@ -35,7 +35,7 @@ def shortened(transform: Transform) -> Any:
     if weights is not None and isinstance(given.get("transforms"), list):
         del given["weights"]
         given["transforms"] = [
-            Step({**({step: {}} if isinstance(step, str) else step), "weight": weight})
+            Step({**({step: {}} if isinstance(step, str) else step), "weight": _brief(weight)})
             for step, weight in zip(given["transforms"], weights, strict=True)
         ]
     return _named(cls, given)
@@ -49,6 +49,10 @@ def _named(cls: Any, given: dict[str, Any]) -> Any:
     (lone, *more) = given
     alone = lone == first and not more and not isinstance(given[lone], (dict, type(None)))
     return Step({cls.__name__: given[lone] if alone else given})
+
+
+def _brief(weight: float) -> float:
+    return int(weight) if weight == int(weight) else weight
 
 
 def _argument(value: Any, kind: str, owner: str) -> Any:

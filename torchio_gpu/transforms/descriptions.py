@@ -108,6 +108,8 @@ def _parameters(distribution: Distribution, owner: str) -> dict[str, Any]:
                 raise TypeError(
                     f"{name} of {owner} must be a number of {kept.dtype} to be written, got {value}"
                 )
+            # the shortest digits that are read as the same number: 0.1, not 0.10000000149011612
+            found[name] = kept.detach().cpu().numpy().astype(str).astype(float)
     return found
 
 
