@@ -10,6 +10,7 @@ import typing as _typing
 __version__ = "0.1.0"
 
 if _typing.TYPE_CHECKING:
+    from . import adapters as adapters
     from . import compat as compat
     from . import configuration as configuration
     from . import data as data

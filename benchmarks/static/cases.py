@@ -77,6 +77,10 @@ def clamp(x: Tensor) -> p.Clamp:
     return p.Clamp(np.zeros(len(x)), np.ones(len(x)))
 
 
+def linear(x: Tensor) -> p.Linear:
+    return p.Linear(np.full(len(x), 1.5), np.zeros(len(x)), np.ones(len(x)))
+
+
 def noise(x: Tensor, rician: bool = False) -> p.Noise:
     seeds = np.arange(len(x))
     return p.Noise(np.zeros(len(x)), _RANDOM.uniform(0, 0.25, len(x)), seeds, rician)
@@ -209,6 +213,7 @@ CASES: dict[str, Case] = {
     "gamma": _pointwise(gamma),
     "noise": _pointwise(noise),
     "clamp": _pointwise(clamp),
+    "linear": _pointwise(linear),
     "Rician noise": _pointwise(rician),
     "bias, gamma, noise, float16": _pointwise(bias, gamma, noise, dtype=torch.float16),
     "bias, gamma, noise, backward": Case(lambda: _pointwise_back(False), backward=True),

@@ -16,15 +16,18 @@ from .noise import noise_rows
 
 #: Codes of operations. Their float32 ``values`` for each sample:
 #: BIAS: scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
-#: GAMMA: logarithm of the exponent, one or one per channel
+#: GAMMA: logarithm of the exponent
 #: NOISE: mean, std
-#: RICIAN: mean, std, and 1, or 0 for a sample that is not changed
+#: RICIAN: mean, std, and 1, or 0 for what is not changed
 #: CLAMP: low, high
+#: LINEAR: scale, shift, centre
+#: All but those of BIAS are one for all channels, or one per channel, KIND of them.
 BIAS = tl.constexpr(0)
 GAMMA = tl.constexpr(1)
 NOISE = tl.constexpr(2)
 RICIAN = tl.constexpr(3)
 CLAMP = tl.constexpr(4)
+LINEAR = tl.constexpr(5)
 
 
 @triton.jit
@@ -118,35 +121,49 @@ def _prepare(values, seeds, i, k, N: tl.constexpr, PROGRAM: tl.constexpr):
             ready = ready + (_coefficient(own + 6, X, Z, m, KIND),)
     elif CODE == GAMMA:
         ready = (tl.exp(tl.load(own)),)
+    elif CODE == LINEAR:
+        ready = (tl.load(own), tl.load(own + KIND), tl.load(own + 2 * KIND))
     elif CODE == CLAMP:
-        ready = (tl.load(own), tl.load(own + 1))
+        ready = (tl.load(own), tl.load(own + KIND))
     else:
         key = tl.load(seeds + PROGRAM[4 * N + 3])
-        ready = (tl.load(own), tl.load(own + 1), key, tl.load(own + 2))
+        ready = (tl.load(own), tl.load(own + KIND), tl.load(own + 2 * KIND), key)
     return ready
 
 
 @triton.jit
 def _forward(x, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.constexpr):
     CODE: tl.constexpr = PROGRAM[4 * N]
+    KIND: tl.constexpr = PROGRAM[4 * N + 2]
+    own = values + PROGRAM[4 * N + 1]
     BJ: tl.constexpr = x.shape[0]
     BK: tl.constexpr = x.shape[1]
     if CODE == BIAS:
-        y = x * tl.exp(_polynomial(ready, place, PROGRAM[4 * N + 2]))
+        y = x * tl.exp(_polynomial(ready, place, KIND))
     elif CODE == GAMMA:
-        exponent = _exponent(ready, values + PROGRAM[4 * N + 1], place, PROGRAM[4 * N + 2])
+        exponent = _exponent(ready, own, place, KIND)
         magnitude = tl.where(x == 0, 1.0, tl.abs(x))
         power = tl.exp2(exponent * log2(magnitude))
         power = tl.where(x < 0, -power, power)
         y = tl.where(x == 0, x, power)
         y = tl.where(exponent == 1, x, y)  # exact for an exponent of 1
+    elif CODE == LINEAR:
+        scale = _of_channel(ready, own, place, 0, KIND)
+        shift = _of_channel(ready, own, place, 1, KIND)
+        centre = _of_channel(ready, own, place, 2, KIND)
+        y = (x - centre) * scale + shift
+        y = tl.where((scale == 1) & (shift == centre), x, y)  # exact where nothing changes
     elif CODE == CLAMP:
-        low, high = ready
+        low = _of_channel(ready, own, place, 0, KIND)
+        high = _of_channel(ready, own, place, 1, KIND)
         # comparisons keep NaN
         y = tl.where(x < low, low, x)
         y = tl.where(y > high, high, y)
     else:
-        mean, std, key, active = ready
+        mean = _of_channel(ready, own, place, 0, KIND)
+        std = _of_channel(ready, own, place, 1, KIND)
+        active = _of_channel(ready, own, place, 2, KIND)
+        key = ready[3]
         row, rows = _row_numbers(place, shape)
         y = x + (mean + std * noise_rows(key, row, place, shape, BJ, BK))
         if CODE == RICIAN:
@@ -174,7 +191,9 @@ def _backward(
     KIND: tl.constexpr = PROGRAM[4 * N + 2]
     BJ: tl.constexpr = x.shape[0]
     BK: tl.constexpr = x.shape[1]
+    own = values + PROGRAM[4 * N + 1]
     share = partial + PROGRAM[4 * N + 1]
+    channel = place[0] if KIND > 1 else 0  # of values that are one per channel
     if CODE == BIAS:
         field = tl.exp(_polynomial(ready, place, KIND))
         if NEEDS_VALUES:
@@ -183,7 +202,7 @@ def _backward(
             _store_moments(share + 6, slope, ready[2], Y, ready[3], KIND)
         g = g * field
     elif CODE == GAMMA:
-        exponent = _exponent(ready, values + PROGRAM[4 * N + 1], place, KIND)
+        exponent = _exponent(ready, own, place, KIND)
         magnitude = tl.where(x == 0, 1.0, tl.abs(x))
         logarithm = log2(magnitude)
         power = tl.exp2(exponent * logarithm)
@@ -191,24 +210,42 @@ def _backward(
             # d/d log_gamma of sign(x) |x|**e = sign(x) |x|**e e ln|x|; 0 where x is 0
             slope = tl.where(x < 0, -power, power) * (exponent * 0.6931471805599453) * logarithm
             slope = tl.where(inside & (x != 0), g * slope, 0.0)
-            where = place[0] if KIND > 1 else 0
-            tl.store(share + where, tl.sum(tl.sum(slope, 1), 0))
+            tl.store(share + channel, tl.sum(tl.sum(slope, 1), 0))
         g = tl.where(x == 0, 0.0, g * exponent * power / magnitude)
+    elif CODE == LINEAR:
+        scale = _of_channel(ready, own, place, 0, KIND)
+        if NEEDS_VALUES:
+            known = tl.where(inside, g, 0.0)
+            total = tl.sum(tl.sum(known, 1), 0)
+            centre = _of_channel(ready, own, place, 2, KIND)
+            moved = tl.where(inside, g * (x - centre), 0.0)
+            tl.store(share + channel, tl.sum(tl.sum(moved, 1), 0))
+            tl.store(share + KIND + channel, total)
+            tl.store(share + 2 * KIND + channel, -total * scale)
+        g = g * scale
     elif CODE == CLAMP:
-        low, high = ready
+        low = _of_channel(ready, own, place, 0, KIND)
+        high = _of_channel(ready, own, place, 1, KIND)
         below = x < low
         above = tl.where(below, low, x) > high
         if NEEDS_VALUES:
-            tl.store(share, tl.sum(tl.sum(tl.where(inside & below & ~above, g, 0.0), 1), 0))
-            tl.store(share + 1, tl.sum(tl.sum(tl.where(inside & above, g, 0.0), 1), 0))
+            less = tl.where(inside & below & ~above, g, 0.0)
+            more = tl.where(inside & above, g, 0.0)
+            tl.store(share + channel, tl.sum(tl.sum(less, 1), 0))
+            tl.store(share + KIND + channel, tl.sum(tl.sum(more, 1), 0))
         g = tl.where((x >= low) & (x <= high), g, 0.0)  # 0 for NaN
     else:
-        mean, std, key, active = ready
+        mean = _of_channel(ready, own, place, 0, KIND)
+        std = _of_channel(ready, own, place, 1, KIND)
+        active = _of_channel(ready, own, place, 2, KIND)
+        key = ready[3]
         row, rows = _row_numbers(place, shape)
+        share = share + channel
         if CODE == NOISE:
             if NEEDS_VALUES:
                 known = tl.where(inside, g, 0.0)
-                _store_noise(share, known, known * noise_rows(key, row, place, shape, BJ, BK))
+                of_std = known * noise_rows(key, row, place, shape, BJ, BK)
+                _store_noise(share, known, of_std, KIND)
         else:
             one = noise_rows(key, row, place, shape, BJ, BK)
             two = noise_rows(key, row + rows, place, shape, BJ, BK)
@@ -219,7 +256,7 @@ def _backward(
             if NEEDS_VALUES:
                 unit = tl.where(inside, unit, 0.0)
                 both = unit * (real + imaginary)
-                _store_noise(share, both, unit * (real * one + imaginary * two))
+                _store_noise(share, both, unit * (real * one + imaginary * two), KIND)
             g = tl.where(active != 0, unit * real, g)
     return g
 
@@ -237,6 +274,14 @@ def _exponent(ready, own, place, KIND: tl.constexpr):
     if KIND > 1:
         return tl.exp(tl.load(own + place[0]))
     return ready[0]
+
+
+@triton.jit
+def _of_channel(ready, own, place, M: tl.constexpr, KIND: tl.constexpr):
+    """Return value M of an operation for the channel of a tile."""
+    if KIND > 1:
+        return tl.load(own + M * KIND + place[0])
+    return ready[M]
 
 
 @triton.jit
@@ -294,6 +339,6 @@ def _store_moments(share, g, X, Y, Z, ORDER: tl.constexpr):
 
 
 @triton.jit
-def _store_noise(share, g_mean, g_std):
+def _store_noise(share, g_mean, g_std, KIND: tl.constexpr):
     tl.store(share, tl.sum(tl.sum(g_mean, 1), 0))
-    tl.store(share + 1, tl.sum(tl.sum(g_std, 1), 0))
+    tl.store(share + KIND, tl.sum(tl.sum(g_std, 1), 0))

@@ -285,6 +285,39 @@ def test_gamma(shape):
 
 
 @every_shape
+def test_brightness(shape):
+    x = volume(shape)
+    for size in (shape[:1], shape[:2]):
+        factor, offset = rand(*size, high=3), rand(*size, low=-1)
+        agree(F.brightness(x, factor, offset), intensity.brightness(x, factor, offset))
+
+
+@every_shape
+@pytest.mark.parametrize("preserve_range", [False, True])
+def test_contrast(shape, preserve_range):
+    x = volume(shape) + 5
+    for factor in (rand(shape[0], high=3), rand(*shape[:2], high=3)):
+        expected = intensity.contrast(x, factor, preserve_range)
+        agree(F.contrast(x, factor, preserve_range), expected)
+
+
+@every_shape
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rescale": True},
+        {"rescale": True, "invert": True},
+        {"retain_stats": True},
+        {"rescale": True, "invert": True, "retain_stats": True},
+    ],
+)
+def test_gamma_with_statistics(shape, options):
+    x = volume(shape)
+    for log_gamma in (rand(shape[0], low=-1), rand(*shape[:2], low=-1)):
+        agree(F.gamma(x, log_gamma, **options), intensity.gamma(x, log_gamma, **options))
+
+
+@every_shape
 def test_clamp(shape):
     x, low, high = volume(shape), rand(shape[0], low=-1, high=0), rand(shape[0])
     for ends in ((low, high), (low, None), (None, high)):
@@ -390,6 +423,9 @@ def test_blur(shape):
         std = rand(shape[0], 3, high=widest)
         std[0, 1] = 0
         agree(F.blur(x, std, spacing), filters.blur(x, std, spacing))
+    std = rand(*shape[:2], 3, high=2)
+    apart = [filters.blur(x[:, c : c + 1], std[:, c], spacing) for c in range(shape[1])]
+    agree(F.blur(x, std, spacing), torch.cat(apart, 1))
 
 
 @every_shape
@@ -401,6 +437,14 @@ def test_anisotropy(shape, start):
         for options in ({}, {"antialias": True}, {"mode": "nearest"}):
             expected = filters.anisotropy(x, thickness, axis, **options)
             agree(F.anisotropy(x, thickness, axis, **options), expected)
+
+
+@every_shape
+@pytest.mark.parametrize("options", [{}, {"antialias": True}, {"mode": "nearest"}])
+def test_low_resolution(shape, options):
+    x = volume(shape)
+    for zoom in (rand(shape[0], 3, low=0.05), rand(*shape[:2], 3, low=0.3)):
+        agree(F.low_resolution(x, zoom, **options), filters.low_resolution(x, zoom, **options))
 
 
 @every_shape

@@ -275,6 +275,11 @@ def test_gradients_reach_volume_and_parameters():
         (lambda x: F.anisotropy(x, 2, 3), "axis must be 0, 1 or 2"),
         (lambda x: F.anisotropy(x, 2, mode="cubic"), "mode must be one of linear, nearest"),
         (lambda x: F.anisotropy(x, 2, mode="nearest", antialias=True), "antialias must be False"),
+        (lambda x: F.low_resolution(x, 0.0), "zoom must be > 0 and <= 1, got"),
+        (lambda x: F.low_resolution(x, 1.5), "zoom must be > 0 and <= 1, got"),
+        (lambda x: F.low_resolution(x, 0.5, mode="cubic"), "mode must be one of linear, nearest"),
+        (lambda x: F.low_resolution(x, torch.ones(2, 4, 3) / 2), r"zoom must have shape \(2, 1, 3"),
+        (lambda x: F.low_resolution(x, torch.full((3,), 0.5).requires_grad_()), "zoom must be on"),
         (lambda x: F.swap(x, [[[0, 0, 0], [2, 2, 2]]], 5), "patch_size must be at most the shape"),
         (lambda x: F.swap(x, [[[0, 0, 0], [3, 2, 2]]], 2), "locations must leave room for"),
         (

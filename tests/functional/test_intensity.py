@@ -112,10 +112,24 @@ def test_noise_leaves_inactive_samples_bit_equal(rician):
     assert not torch.equal(out[0], x[0])
 
 
+def of_channels(x, p):
+    """Return one parameter for each channel."""
+    return p[:, : x.shape[1]]
+
+
 OPERATIONS = {
     "bias_field": lambda x, p: F.bias_field(x, p[:, :10], order=2),
+    "brightness": lambda x, p: F.brightness(x, of_channels(x, p) + 0.5, p[:, 2]),
+    "contrast": lambda x, p: F.contrast(x, p[:, 0] + 0.5, preserve_range=False),
+    "contrast in range": lambda x, p: F.contrast(x, p[:, 0] + 1),
     "gamma": lambda x, p: F.gamma(x, p[:, 0] * 0.3),
+    "gamma, rescaled": lambda x, p: F.gamma(x, of_channels(x, p) * 0.3, rescale=True),
+    "gamma, inverted": lambda x, p: F.gamma(
+        x, p[:, 0] * 0.3 + 0.1, rescale=True, invert=True, retain_stats=True
+    ),
+    "gamma with statistics": lambda x, p: F.gamma(x, p[:, 0] * 0.3, retain_stats=True),
     "noise": lambda x, p: F.noise(x, p[:, 0], p[:, 1], torch.tensor([1, 2])),
+    "noise by channel": lambda x, p: F.noise(x, of_channels(x, p), p[:, 3], torch.tensor([1, 2])),
     "rician_noise": lambda x, p: F.rician_noise(x, p[:, 0] + 1, torch.tensor([1, 2]), p[:, 1]),
 }
 
@@ -151,6 +165,14 @@ def test_dtypes(name, dtype):
     assert out.dtype == (dtype if dtype.is_floating_point else torch.float32)
     if dtype not in (torch.int16, torch.float64):
         assert torch.equal(out, OPERATIONS[name](x.float(), p).to(dtype))
+
+
+def test_noise_by_channel_of_complex_voxels_is_that_of_both_parts():
+    std = torch.tensor([[0.0, 1.0]])
+    out = F.noise(torch.zeros(1, 2, 8, 8, 8, dtype=torch.complex64), 0, std, torch.tensor([1]))
+    assert not out[:, 0].abs().any()
+    assert out[:, 1].real.std() == pytest.approx(1, abs=0.15)  # of 512 voxels: 5 standard errors
+    assert out[:, 1].imag.std() == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -198,6 +220,11 @@ def test_gradients_flow_through_a_program():
         (lambda x: F.noise(x, seeds=torch.zeros(2)), "seeds must be int64"),
         (lambda x: F.noise(x[0]), "x must have shape"),
         (lambda x: F.gamma(x.to(torch.complex64), 0.0), "x must be real"),
+        (lambda x: F.gamma(x, 0.1, invert=True), "invert must come with rescale"),
+        (lambda x: F.gamma(x.to(torch.complex64), 0.1, retain_stats=True), "x must be real"),
+        (lambda x: F.contrast(x.to(torch.complex64), 2), "x must be real"),
+        (lambda x: F.contrast(x, torch.ones(2, 3)), r"factor must hold one value per sample"),
+        (lambda x: F.brightness(x.to(torch.complex64), 2), "x must be real"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

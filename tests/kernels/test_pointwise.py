@@ -24,6 +24,11 @@ def per_item(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64, requires_grad=True)
 
 
+def by_channel(*values: float) -> torch.Tensor:
+    """Two samples of two channels."""
+    return per_item(*values).detach().view(2, 2).requires_grad_()
+
+
 def coefficients(order: int = 3) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     count = math.comb(order + 3, 3)
@@ -48,12 +53,21 @@ def rician(x, mean, std):
     return F.pointwise(x, [ops.Noise(mean, std, SEEDS, True, active)])
 
 
+def rician_by_channel(x, mean, std):
+    active = np.array([[False, True], [True, True]])
+    return F.pointwise(x, [ops.Noise(mean, std, SEEDS, True, active)])
+
+
 def clamp(x, low, high):
     return F.pointwise(x, [ops.Clamp(low, high)])
 
 
+def linear(x, scale, shift, centre):
+    return F.pointwise(x, [ops.Linear(scale, shift, centre)])
+
+
 def everything(x, c, g, mean, std, low, high):
-    """Apply two of each operation, in an order in which each meets results of others."""
+    """Apply each operation, most of them twice, in an order in which each meets others' results."""
     return F.pointwise(
         x,
         [
@@ -61,6 +75,7 @@ def everything(x, c, g, mean, std, low, high):
             ops.BiasField(c, 1),
             ops.Noise(mean, std, SEEDS),
             ops.Gamma(g),
+            ops.Linear(std, mean, high),
             ops.Noise(std, mean, SEEDS + 1, rician=True),
             ops.Gamma(-g),
         ],
@@ -70,10 +85,15 @@ def everything(x, c, g, mean, std, low, high):
 CASES = {
     "bias": (bias, (coefficients(),)),
     "gamma": (gamma, (per_item(0.4, -0.7),)),
-    "gamma per channel": (gamma, (per_item(0.4, -0.7, 0.2, -0.1).view(2, 2),)),
+    "gamma per channel": (gamma, (by_channel(0.4, -0.7, 0.2, -0.1),)),
     "noise": (noise, (per_item(0.2, -0.3), per_item(0.5, 1.5))),
     "rician": (rician, (per_item(0.2, -0.3), per_item(0.5, 1.5))),
+    "noise per channel": (noise, (by_channel(0.2, -0.3, 0, 0.1), by_channel(0.5, 1.5, 0.1, 1))),
+    "rician per channel": (rician_by_channel, (per_item(0.2, -0.3), by_channel(0.5, 1.5, 1, 2))),
     "clamp": (clamp, (per_item(-0.5, -0.1), per_item(0.1, 0.6))),
+    "clamp per channel": (clamp, (per_item(-0.5, -0.1), by_channel(0.1, 0.6, 0, 0.2))),
+    "linear": (linear, (per_item(1.5, -0.5), per_item(0.3, -2), per_item(0.7, 0.1))),
+    "linear per channel": (linear, (by_channel(1.5, -0.5, 2, 0), per_item(0.3, 0), per_item(0, 1))),
 }
 
 

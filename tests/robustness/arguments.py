@@ -40,7 +40,8 @@ WORDS = {
     "padding_mode": ["padding", "fill"], "rule": ["fill"], "labels_fill": ["fill"],
     "outside_value": ["value"], "out_min": ["low must"], "out_max": ["high must"],
     "label_key": ["label map"], "log_gamma": ["gamma", "parameters"], "values": ["labels"],
-    "tensor": ["path must name", "Image"], "subject": ["tensor of ScalarImage", "given once"],
+    "tensor": ["path must name", "Image"],
+    "subject": ["tensor of ScalarImage", "given once", "path must name"],
     "subject_sampler": ["could not be loaded"],
     "output_shape": ["batch must hold"],
 }  # fmt: skip
@@ -48,6 +49,7 @@ WORDS = {
 UNBOUNDED = {
     "default_pad_value", "padding_mode", "outside_value", "fill", "mode", "low", "high", "out_min",
     "out_max", "labels_fill", "x", "rule",
+    "outside",
 }  # fmt: skip
 
 
@@ -86,7 +88,9 @@ def transforms() -> dict[str, Call]:
         "Anisotropy": {"axis": 1, "downsampling": 2.5},
         "BiasField": {"coefficients": np.linspace(-0.3, 0.4, 20)},
         "Blur": {"std": (1, 2, 3)},
+        "Brightness": {"factor": 1.3},
         "Compose": {"transforms": [tio.RandomNoise()]},
+        "Contrast": {"factor": 1.3},
         "CopyAffine": {"target": "t1"},
         "Crop": {"cropping": 1},
         "CropOrPad": {"target_shape": 8},
@@ -100,6 +104,7 @@ def transforms() -> dict[str, Call]:
         "HistogramStandardization": {"landmarks": {"t1": np.linspace(0, 100, 13)}},
         "LabelsToImage": {"label_key": "seg", "mean": [0.0, 1, 2, 3], "std": [0.1] * 4},
         "Lambda": {"function": torch.neg, "types_to_apply": ["intensity"]},
+        "LowResolution": {"zoom": 0.5},
         "Mask": {"masking_method": "seg"},
         "Motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": (0.3,)},
         "Noise": {"mean": 0.1, "std": 0.5, "seed": 7},
@@ -154,6 +159,7 @@ def functions() -> dict[str, Call]:
         "bspline_warp": {"control_points": points},
         "clamp": {"low": 0.2, "high": 0.8},
         "contour": {"x": labels},
+        "contrast": {"factor": 1.5},
         "connected_components": {"x": labels > 1},
         "displacement_warp": {"displacement": field},
         "exponentiate": {"x": None, "velocity": field},
@@ -166,6 +172,7 @@ def functions() -> dict[str, Call]:
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},
         "largest_component": {"x": labels},
+        "low_resolution": {"zoom": 0.5},
         "mask_voxels": {"mask": x > 0.5},
         "match_landmarks": {"landmarks": np.linspace(0, 100, 13)},
         "motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": [0.3]},
@@ -195,6 +202,7 @@ def containers() -> dict[str, Call]:
     """Return calls of images, datasets, loaders, samplers, queues and aggregators."""
     subjects = [subject(), subject()]
     grid = tio.GridSampler(subject(), 4, 2)
+    small = tio.Crop(1)(subject())
     size = {"patch_size": 4}
 
     def draw(sampler: Any) -> Any:
@@ -221,6 +229,18 @@ def containers() -> dict[str, Call]:
         ),
         "predict_by_patches": Call(
             tio.predict_by_patches, {"model": torch.neg, "subject": volume()[0], "patch_size": 4}
+        ),
+        "predict": Call(
+            tio.predict, {"model": torch.neg, "subject": subject(), "preprocessing": tio.Crop(1),
+                          "patch_size": 4, "image": "t1"},
+        ),
+        "test_time_augmentation": Call(
+            tio.test_time_augmentation, {"model": torch.neg, "subject": subject(), "n": 1,
+                                         "transform": tio.RandomFlip(), "image": "t1"},
+            lambda result: result.mean,
+        ),
+        "to_original_space": Call(
+            tio.to_original_space, {"prediction": small.t1.data, "history": small, "image": "t1"}
         ),
     }  # fmt: skip
 

@@ -35,7 +35,22 @@ TRANSFORMS = {
     "RandomFlip": lambda **k: tio.RandomFlip((0, 1, 2), flip_probability=0.9, **k),
     "RandomBiasField": lambda **k: tio.RandomBiasField(**k),
     "RandomGamma": lambda **k: tio.RandomGamma(**k),
+    "RandomGamma, rescaled": lambda **k: tio.RandomGamma(
+        (0.2, 0.5), rescale=True, invert_image=True, retain_stats=True, **k
+    ),
+    "RandomGamma, by channel": lambda **k: tio.RandomGamma(by_channel=True, **k),
+    "RandomBrightness": lambda **k: tio.RandomBrightness((1.2, 2), 0.5, **k),
+    "RandomBrightness, by channel": lambda **k: tio.RandomBrightness(by_channel=True, **k),
+    "RandomContrast": lambda **k: tio.RandomContrast((1.2, 2), **k),
+    "RandomContrast, by channel": lambda **k: tio.RandomContrast(
+        (1.2, 2), preserve_range=False, by_channel=True, channel_p=0.99, **k
+    ),
+    "RandomLowResolution": lambda **k: tio.RandomLowResolution((0.4, 0.6), **k),
+    "RandomLowResolution, by channel": lambda **k: tio.RandomLowResolution(
+        (0.4, 0.6), ("LR", 1), by_channel=True, **k
+    ),
     "RandomNoise": lambda **k: tio.RandomNoise(**k),
+    "RandomNoise, by channel": lambda **k: tio.RandomNoise(by_channel=True, **k),
     "RandomNoise, rician": lambda **k: tio.RandomNoise(rician=True, **k),
     "Affine": lambda **k: tio.Affine((1.1, 0.9, 1), (5, -10, 15), (1, 2, 3), **k),
     "ElasticDeformation": lambda **k: tio.ElasticDeformation(POINTS, **k),
@@ -47,6 +62,10 @@ TRANSFORMS = {
     "Flip": lambda **k: tio.Flip(("LR", 2), **k),
     "BiasField": lambda **k: tio.BiasField(np.linspace(-0.3, 0.4, 20), **k),
     "Gamma": lambda **k: tio.Gamma(1.3, **k),
+    "Gamma, rescaled": lambda **k: tio.Gamma(1.3, rescale=True, retain_stats=True, **k),
+    "Brightness": lambda **k: tio.Brightness(1.3, 0.5, **k),
+    "Contrast": lambda **k: tio.Contrast(1.3, **k),
+    "LowResolution": lambda **k: tio.LowResolution((0.5, 0.6, 0.4), antialias=True, **k),
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
@@ -56,6 +75,7 @@ TRANSFORMS = {
     "RandomGhosting": lambda **k: tio.RandomGhosting((2, 4), restore=(0, 0.1), **k),
     "RandomSpike": lambda **k: tio.RandomSpike((1, 3), intensity=(0.1, 0.5), **k),
     "RandomBlur": lambda **k: tio.RandomBlur((1, 4), **k),
+    "RandomBlur, by channel": lambda **k: tio.RandomBlur((1, 4), by_channel=True, **k),
     "RandomAnisotropy": lambda **k: tio.RandomAnisotropy(scalars_only=False, **k),
     "RandomAnisotropy, antialias": lambda **k: tio.RandomAnisotropy(
         ("LR", 1), antialias=True, **k

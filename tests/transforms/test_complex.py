@@ -11,12 +11,15 @@ from tests.volumes import oblique_affine, smooth
 ALL = {**TRANSFORMS, **REGRIDS}
 #: What has no meaning for complex voxels.
 REFUSED = {
-    *("Gamma", "RandomGamma", "Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
+    *("Gamma", "RandomGamma", "Gamma, rescaled", "RandomGamma, rescaled"),
+    *("RandomGamma, by channel", "Brightness", "RandomBrightness", "RandomBrightness, by channel"),
+    *("Contrast", "RandomContrast", "RandomContrast, by channel"),
+    *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.
-ADDS = {"Noise", "RandomNoise", "Pad", "Lambda", "Lambda, batched"}
+ADDS = {"Noise", "RandomNoise", "RandomNoise, by channel", "Pad", "Lambda", "Lambda, batched"}
 #: Pipelines with steps that are refused, or may be.
 PIPELINES = {"Compose", "SomeOf", "OneOf"}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")

@@ -152,8 +152,8 @@ def constructed(value):
     if "_target_" not in value:
         return arguments
     module, _, name = value["_target_"].rpartition(".")
-    if module == "torchio_gpu.transforms.history":
-        return tio.transforms.history.Inverse(**arguments)
+    if module == "torchio_gpu.transforms.inverse":
+        return tio.transforms.inverse.Inverse(**arguments)
     return getattr({"torchio_gpu": tio, "torch.distributions": distributions}[module], name)(
         **arguments
     )

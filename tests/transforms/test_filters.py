@@ -26,14 +26,14 @@ def test_blur_is_in_millimetres_of_each_image():
 def test_forms_of_the_std_argument():
     batch = random_batch(2000)
     std = tio.RandomBlur((1, 3)).sample_params(batch).std
-    assert std.shape == (2000, 1, 3)
+    assert std.shape == (2000, 1, 1, 3)  # samples, images, channels, axes
     assert 1 <= std.min() < 1.01 < 2.99 < std.max() <= 3
-    assert np.abs(np.corrcoef(std[:, 0].T) - np.eye(3)).max() < 0.1  # axes apart
+    assert np.abs(np.corrcoef(std[:, 0, 0].T) - np.eye(3)).max() < 0.1  # axes apart
     assert 0 <= tio.RandomBlur(2).sample_params(batch).std.min() < 0.01
-    three = tio.RandomBlur((1, 2, 3)).sample_params(batch).std.max((0, 1))
+    three = tio.RandomBlur((1, 2, 3)).sample_params(batch).std.max((0, 1, 2))
     np.testing.assert_allclose(three, (1, 2, 3), rtol=0.01)
     six = tio.RandomBlur((0, 1, 1, 2, 5, 5)).sample_params(batch).std
-    np.testing.assert_allclose(six.min((0, 1)), (0, 1, 5), atol=0.01)
+    np.testing.assert_allclose(six.min((0, 1, 2)), (0, 1, 5), atol=0.01)
 
 
 def test_anisotropy_is_shared_by_images_and_leaves_label_maps_by_default():

@@ -404,7 +404,7 @@ def test_monai_randomness_and_new_keys_are_said():
     assert copied.years == 0
     gone = tio.MonaiAdapter(monai.DeleteItemsd("seg"))(s)
     assert gone.get_images_names() == ["t1"]
-    with pytest.raises(TypeError, match="must return one dict for a subject, got list"):
+    with pytest.raises(TypeError, match="must return one sample, got 3: take num_samples=1"):
         tio.MonaiAdapter(monai.RandSpatialCropSamplesd("t1", [2, 2, 2], 3))(s)
 
 

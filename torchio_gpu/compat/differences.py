@@ -155,6 +155,7 @@ DIFFERENCES = (
         "`apply_inverse_transform` skips `Resample`, `ToCanonical`, `Gamma` and others",
         "it undoes them: the result is on the original grid",
         "a prediction belongs on the scan that it is of",
+        "`tio.predict` and `tio.test_time_augmentation`, which undo what is to be undone; by hand, "
         "`clear_history()` after what is to stay",
     ),
     Difference(
@@ -245,7 +246,9 @@ import torchio_gpu as tio  # was: import torchio as tio
 Names, arguments, their order and defaults, modules (`tio.utils`, `tio.io`, `tio.data`,
 `tio.sampler`, `tio.inference`, `tio.datasets`), mappings and transforms of one's own are those of
 TorchIO 1; tests compare them with the installed TorchIO, argument by argument. What stays
-different, on purpose, is listed here; a test shows each row with both libraries.
+different, on purpose, is listed here; a test shows each row with both libraries. Images, subjects
+and batches of an installed TorchIO, 1 or 2, become those of this library by
+`tio.adapters.torchio.from_torchio`, and back by `to_torchio`.
 
 `python -m torchio_gpu.compat.differences` writes this page.
 

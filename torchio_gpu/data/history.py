@@ -29,7 +29,8 @@ class History:
         """Return a transform that repeats the history of this subject, with the same parameters.
 
         Args:
-            ignore_intensity: Leave intensity transforms out.
+            ignore_intensity: Leave transforms of intensities out; what moves images, changes their
+                grids or changes labels stays.
             image_interpolation: Interpolation of scalar images to use instead.
         """
         return self._compose(self.history, ignore_intensity, image_interpolation)
@@ -73,6 +74,12 @@ class History:
 
     def apply_inverse_transform(self, **kwargs: Any) -> Any:
         """Return this subject with its history undone, and an empty history.
+
+        A prediction that was added under a name of its own goes back with the images; one that
+        replaced an image is taken for that image, and loses what intensity transforms did to it.
+        All of the history is undone, preprocessing included, unless it was cleared before.
+        :func:`torchio_gpu.predict`, :func:`torchio_gpu.test_time_augmentation` and
+        :func:`torchio_gpu.to_original_space` need no such care.
 
         Arguments as for :meth:`get_inverse_transform`.
         """

@@ -39,6 +39,22 @@ def split(x: Any) -> tuple[Tensor, np.ndarray]:
     return x.as_tensor(), _four(np.asarray(affine, dtype=np.float64))
 
 
+def check_volume(x: Any, name: str = "a MetaTensor") -> None:
+    """Raise a ValueError for a plane (C, I, J), or a batch of planes, as MONAI has them.
+
+    Args:
+        x: The MetaTensor.
+        name: Its name, for the error.
+    """
+    if x.ndim == (4 if x.is_batch else 3):
+        shape = tuple(x.shape)
+        raise ValueError(
+            f"{name} must be a volume (C, I, J, K) or a batch of volumes, got "
+            f"{'planes' if x.is_batch else 'a plane'} of shape {shape}: planes are volumes with "
+            f"one slice, {(*shape, 1)}, as x[..., None] makes them"
+        )
+
+
 def voxels_at(x: Any, affine: np.ndarray) -> Tensor:
     """Return the voxels (C, I, J, K) of a MetaTensor as a plain tensor.
 
@@ -83,7 +99,8 @@ def join(voxels: Tensor, affine: np.ndarray, like: Any, moved: Sequence[str]) ->
             "id": 0,
             "orig_size": tuple(like.shape[-3:]),
             "extra_info": {
-                "warn": f"torchio_gpu.{moved[-1]} moved voxels, which MONAI cannot undo"
+                "warn": f"torchio_gpu.{moved[-1]} moved voxels, which MONAI cannot undo: put it "
+                "into torchio_gpu.adapters.monai.adapt"
             },
             "tracing": True,
             "do_transforms": True,

@@ -5,8 +5,16 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 """
 
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
-from .filters import anisotropy, blur, swap
-from .intensity import bias_field, clamp, gamma, noise, rician_noise
+from .filters import anisotropy, blur, low_resolution, swap
+from .intensity import (
+    bias_field,
+    brightness,
+    clamp,
+    contrast,
+    gamma,
+    noise,
+    rician_noise,
+)
 from .kspace import ghosting, gibbs, motion, motion_owner, spike
 from .labels import (
     connected_components,
@@ -38,10 +46,12 @@ __all__ = [
     "anisotropy",
     "bias_field",
     "blur",
+    "brightness",
     "bspline_warp",
     "clamp",
     "connected_components",
     "contour",
+    "contrast",
     "displacement_warp",
     "exponentiate",
     "extract_patches",
@@ -55,6 +65,7 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "low_resolution",
     "mask_voxels",
     "match_landmarks",
     "moments",

@@ -1,4 +1,4 @@
-"""Filters on volumes (B, C, I, J, K): blur, loss of resolution along an axis, swapped patches."""
+"""Filters on volumes (B, C, I, J, K): blur, loss of resolution, swapped patches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..arrays import Array, as_array, common, host, on_host, send
@@ -17,7 +18,7 @@ from .eager import filters as eager
 from .maps import check_mode
 from .samples import by_axis
 
-__all__ = ["anisotropy", "blur", "swap"]
+__all__ = ["anisotropy", "blur", "low_resolution", "swap"]
 
 
 @traceable
@@ -29,7 +30,8 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
 
     Args:
         x: Volume, (B, C, I, J, K).
-        std: Standard deviation along I, J, K in mm: a number, (3,), or (B, 3). 0 is none.
+        std: Standard deviation along I, J, K in mm: a number, (3,), (B, 3), or (B, C, 3) for one
+            set per channel. 0 is none.
         spacing: Distance of voxels along I, J, K in mm, shaped likewise.
 
     Returns:
@@ -45,6 +47,10 @@ def blur(x: Volume, std: float | Array, spacing: float | Array = 1.0) -> Volume:
     tensor([0.0000, 0.1060, 0.7870, 0.1060, 0.0000])
     """
     check_volume(x)
+    std = _without_channels(std)
+    if isinstance(std, (np.ndarray, Tensor)) and std.ndim == 3:
+        size = per_item(spacing, x, "spacing", (3,))
+        return _by_channel(blur, x, std, "std", size)
     if x.is_complex():
         return by_parts(lambda parts: blur(parts, std, spacing), x)
     y = real(x)
@@ -120,6 +126,100 @@ def anisotropy(
         return eager.anisotropy(part, taps, weight, axis)
 
     return as_given(by_axis(y, axis, run, thickness), x)
+
+
+@traceable
+def low_resolution(
+    x: Volume, zoom: float | Array, *, mode: str = "linear", antialias: bool = False
+) -> Volume:
+    """Sample on a coarser grid of the same field of view, then interpolate back.
+
+    The coarser grid has ``round(zoom n)`` voxels along an axis of n, at least one; each has the
+    value of the voxel nearest to its centre, or the mean of two if it lies between them.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        zoom: Resolution along I, J, K relative to that of ``x``, > 0 and <= 1: a number, (3,),
+            (B, 3), or (B, C, 3) for one set per channel; on the host. 1 changes nothing.
+        mode: Interpolation between voxels of the coarser grid: 'linear', or 'nearest', which moves
+            values and never mixes them.
+        antialias: Let a voxel of the coarser grid be a Gaussian mean over its extent; see
+            :func:`anisotropy`.
+
+    Returns:
+        Volume; integers become float32 in 'linear' mode and are kept in 'nearest' mode.
+
+    Raises:
+        ValueError: ``zoom`` is out of range, or as for :func:`anisotropy`.
+
+    >>> x = torch.arange(6.).view(1, 1, 1, 1, 6)
+    >>> low_resolution(x, 1 / 3, mode="nearest").flatten()
+    tensor([1., 1., 1., 4., 4., 4.])
+    """
+    check_volume(x)
+    options: dict[str, Any] = {"mode": mode, "antialias": antialias}
+    zoom = _without_channels(zoom)
+    if isinstance(zoom, (np.ndarray, Tensor)) and zoom.ndim == 3:
+        return _by_channel(low_resolution, x, zoom, "zoom", **options)
+    share = per_item(zoom, x, "zoom", (3,))
+    if not on_host(share):
+        raise ValueError("zoom must be on the host: the shape of the coarser grid depends on it")
+    share = host(share)
+    if not ((share > 0) & (share <= 1)).all():
+        raise ValueError(f"zoom must be > 0 and <= 1, got {share.tolist()}")
+    size = np.array(spatial_shape(x))
+    factor = size / np.maximum(np.rint(share * size), 1)  # [1 or B, 3]
+    out = x
+    for axis in range(3):
+        if (factor[:, axis] != 1).any():
+            out = anisotropy(out, factor[:, axis], axis, **options)
+    if out is x:
+        check_mode(mode)
+        return x.clone() if mode == "nearest" or x.is_complex() else as_given(real(x).clone(), x)
+    if mode != "nearest" and (factor == 1).all(1).any():  # these would change by rounding
+        (factors,) = to_device(x.device, factor)
+        out = torch.where((factors == 1).all(1)[:, None, None, None, None], x, out)
+    return out
+
+
+def _by_channel(
+    function: Any, x: Volume, values: Array, name: str, *shared: Array, **options: Any
+) -> Volume:
+    """Call a function with each channel as a sample of its own.
+
+    Args:
+        function: Called with (B C, 1, I, J, K) and values [B C, 3].
+        x: Volume, (B, C, I, J, K).
+        values: Values of the channels, [1 or B, 1 or C, 3].
+        name: Name of the values, for errors.
+        shared: Values of the samples, [1 or B, ...] each.
+        options: Further arguments.
+    """
+    batch, channels = x.shape[:2]
+    if values.shape[0] not in (1, batch) or values.shape[1] not in (1, channels):
+        raise ValueError(
+            f"{name} must have shape ({batch}, {channels}, 3) for one set per channel, "
+            f"got {tuple(values.shape)}"
+        )
+    wanted = (batch, channels, 3)
+    spread: Any = values.expand(wanted) if isinstance(values, Tensor) else None
+    spread = np.broadcast_to(values, wanted) if spread is None else spread  # type: ignore[arg-type]
+    of_samples = [_repeated(each, channels) if len(each) > 1 else each for each in shared]
+    volumes = x.reshape(batch * channels, 1, *x.shape[2:])
+    return function(volumes, spread.reshape(-1, 3), *of_samples, **options).view(x.shape)  # type: ignore[no-any-return]
+
+
+def _without_channels(values: float | Array) -> float | Array:
+    """Return values [B, 1, 3] of all channels as [B, 3], and others as they are."""
+    if isinstance(values, (np.ndarray, Tensor)) and values.ndim == 3 and values.shape[1] == 1:
+        return values[:, 0]
+    return values
+
+
+def _repeated(values: Array, times: int) -> Array:
+    if isinstance(values, Tensor):
+        return values.repeat_interleave(times, 0)
+    return values.repeat(times, 0)
 
 
 @traceable

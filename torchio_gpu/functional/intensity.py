@@ -1,18 +1,30 @@
-"""Intensity operations on volumes (B, C, I, J, K): bias field, gamma, noise, clamp."""
+"""Intensity operations on volumes (B, C, I, J, K): bias field, contrast, noise, clamp."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..arrays import Array, as_array, host, on_host
-from ..shapes import Volume, check_count, check_volume
+from ..shapes import Volume, check_count, check_volume, with_voxel_axes
 from .compiled import traceable
-from .dispatch.arguments import check_seeds, per_item
-from .operations import BiasField, Clamp, Gamma, Noise
+from .dispatch.arguments import as_given, check_real, check_seeds, per_item, real
+from .dispatch.launch import to_device
+from .operations import BiasField, Clamp, Gamma, Linear, Noise
 from .pointwise import pointwise
+from .statistics import Moments, moments
 
-__all__ = ["bias_field", "check_bounds", "clamp", "gamma", "noise", "rician_noise"]
+__all__ = [
+    "bias_field",
+    "brightness",
+    "check_bounds",
+    "clamp",
+    "contrast",
+    "gamma",
+    "noise",
+    "rician_noise",
+]
 
 
 @traceable
@@ -46,24 +58,145 @@ def bias_field(x: Volume, coefficients: Array, order: int = 3) -> Volume:
 
 
 @traceable
-def gamma(x: Volume, log_gamma: float | Array) -> Volume:
+def brightness(x: Volume, factor: float | Array = 1.0, offset: float | Array = 0.0) -> Volume:
+    """Change the brightness: ``factor x + offset``.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        factor, offset: A number, one per sample (B), or per channel (B, C); the offset in the
+            image's own units.
+
+    Returns:
+        Volume; integers become float32.
+
+    >>> brightness(torch.tensor([-1., 3]).view(1, 1, 1, 1, 2), 2, 1).flatten()
+    tensor([-1.,  7.])
+    """
+    check_real(x)
+    scale, shift = _per_channel(factor, x, "factor"), _per_channel(offset, x, "offset")
+    return pointwise(x, [Linear(scale, shift, np.zeros(1))])
+
+
+@traceable
+def contrast(x: Volume, factor: float | Array, preserve_range: bool = True) -> Volume:
+    """Scale the differences from the mean of each channel: ``mean + factor (x - mean)``.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        factor: A number, one per sample (B), or per channel (B, C); 1 changes nothing.
+        preserve_range: Clamp to the minimum and the maximum that the channel has in ``x``.
+
+    Returns:
+        Volume; integers become float32. One voxel that is NaN makes its channel NaN.
+
+    Raises:
+        ValueError: The volume is complex.
+
+    >>> x = torch.tensor([0., 2, 4]).view(1, 1, 1, 1, 3)
+    >>> contrast(x, 1.5, preserve_range=False).flatten()
+    tensor([-1.,  2.,  5.])
+    >>> contrast(x, 1.5).flatten()
+    tensor([0., 2., 4.])
+    """
+    check_real(x)
+    mean = _channel_moments(x).mean
+    changes: list[Linear | Clamp] = [Linear(_per_channel(factor, x, "factor"), mean, mean)]
+    return pointwise(x, [*changes, Clamp(*_channel_ends(x))] if preserve_range else changes)
+
+
+@traceable
+def gamma(
+    x: Volume,
+    log_gamma: float | Array,
+    *,
+    rescale: bool = False,
+    invert: bool = False,
+    retain_stats: bool = False,
+) -> Volume:
     """Change the contrast: ``sign(x) |x| ** exp(log_gamma)``.
 
     Args:
         x: Volume, (B, C, I, J, K); usually scaled to [0, 1] beforehand.
         log_gamma: A number, one per sample (B), or per channel (B, C); 0 changes nothing.
+        rescale: Raise ``(x - min) / (max - min)`` to the power instead, and scale the result back
+            to the range of the channel.
+        invert: With ``rescale``, raise ``(max - x) / (max - min)`` to the power, so that bright
+            intensities change as dark ones do otherwise.
+        retain_stats: Give each channel of the result the mean and the standard deviation that it
+            has in ``x``. Its range may change.
 
     Returns:
-        Volume; integers become float32. Where x is 0, so is the result, and so is its gradient
-        with respect to x (for exponents below 1 the true slope there is infinite).
+        Volume; integers become float32. Where the base of the power is 0, so is the gradient with
+        respect to it (for exponents below 1 the true slope there is infinite). With ``rescale`` or
+        ``retain_stats``, one voxel that is NaN makes its channel NaN.
+
+    Raises:
+        ValueError: ``invert`` is given without ``rescale``, which is the same as without both; or
+            a statistic is asked of a complex volume.
 
     >>> gamma(torch.full((1, 1, 1, 1, 1), -4.), math.log(0.5)).item()
     -2.0
+    >>> x = torch.tensor([2., 3, 4]).view(1, 1, 1, 1, 3)
+    >>> gamma(x, math.log(2), rescale=True).flatten()
+    tensor([2.0000, 2.5000, 4.0000])
     """
     check_volume(x)
-    if not (isinstance(log_gamma, (Tensor, np.ndarray)) and log_gamma.ndim == 2):
-        log_gamma = per_item(log_gamma, x, "log_gamma")
-    return pointwise(x, [Gamma(log_gamma)])
+    log_gamma = _per_channel(log_gamma, x, "log_gamma")
+    if invert and not rescale:
+        raise ValueError("invert must come with rescale, got rescale=False: x and -x change alike")
+    if not (rescale or retain_stats):
+        return pointwise(x, [Gamma(log_gamma)])
+    y = real(x)
+    out = pointwise(y, _within_range(y, log_gamma, invert) if rescale else [Gamma(log_gamma)])
+    if retain_stats:
+        before, after = _channel_moments(y), _channel_moments(out)
+        constant = after.std == 0
+        scale = (before.std / after.std.where(~constant, 1.0)).where(~constant, 1.0)
+        out = pointwise(out, [Linear(scale, before.mean, after.mean)])
+    out = as_given(out, x)
+    if on_host(log_gamma) and not host(log_gamma).all():  # these would change by rounding
+        (exponent,) = to_device(x.device, host(log_gamma))
+        out = torch.where(with_voxel_axes(exponent == 0), x, out)
+    return out
+
+
+def _within_range(x: Volume, log_gamma: Array, invert: bool) -> list[Linear | Gamma]:
+    """Return a power of intensities scaled to [0, 1], and scaled back, as operations."""
+    low, high = _channel_ends(x)
+    span = high - low
+    scale = 1 / span.where(span != 0, 1.0)
+    none = np.zeros(1)
+    if invert:
+        return [Linear(-scale, none, high), Gamma(log_gamma), Linear(-span, high, none)]
+    return [Linear(scale, none, low), Gamma(log_gamma), Linear(span, low, none)]
+
+
+def _channel_ends(x: Volume) -> tuple[Tensor, Tensor]:
+    """Return minimum and maximum of each channel, [B, C] float64."""
+    return x.amin((2, 3, 4)).double(), x.amax((2, 3, 4)).double()
+
+
+def _channel_moments(x: Volume) -> Moments:
+    """Return number, mean and standard deviation of the voxels of each channel, [B, C] float64."""
+    each = moments(x.reshape(-1, 1, *x.shape[2:]))
+    return Moments(*(value.view(x.shape[:2]) for value in each))
+
+
+def _per_channel(value: float | Array, x: Volume, name: str) -> Array:
+    """Return a parameter as [1 or B], or as [1 or B, 1 or C] if it was given per channel.
+
+    Raises:
+        ValueError: It has another shape, or is not finite.
+    """
+    if not (isinstance(value, (Tensor, np.ndarray)) and value.ndim == 2):
+        return per_item(value, x, name)
+    batch, channels = x.shape[:2]
+    if value.shape[0] not in (1, batch) or value.shape[1] not in (1, channels):
+        raise ValueError(
+            f"{name} must hold one value per sample [{batch}] or per channel "
+            f"[{batch}, {channels}], got {list(value.shape)}"
+        )
+    return per_item(value, x, name, tuple(value.shape[1:]))
 
 
 @traceable
@@ -112,8 +245,8 @@ def noise(
 
     Args:
         x: Volume, (B, C, I, J, K).
-        mean, std: Mean and standard deviation, in the image's own units; a number or one per
-            sample (B).
+        mean, std: Mean and standard deviation, in the image's own units; a number, one per sample
+            (B), or per channel (B, C).
         seeds: int64 seeds, (B): a sample's noise is a function of its seed. By default drawn from
             torch's CPU generator.
 
@@ -137,8 +270,8 @@ def rician_noise(
 
     Args:
         x: Volume, (B, C, I, J, K), a magnitude: not negative.
-        std, mean: Standard deviation and mean of the noise of each channel, in the image's own
-            units; a number or one per sample.
+        std, mean: Standard deviation and mean of both parts, in the image's own units; a number,
+            one per sample (B), or per channel (B, C).
         seeds: As for :func:`noise`.
 
     >>> bool((rician_noise(torch.zeros(1, 1, 8, 8, 8)) >= 0).all())
@@ -156,6 +289,5 @@ def _noise(
 ) -> Volume:
     check_volume(x)
     seeds = check_seeds(seeds, x)
-    mean = per_item(mean, x, "mean")
-    std = per_item(std, x, "std")
+    mean, std = _per_channel(mean, x, "mean"), _per_channel(std, x, "std")
     return pointwise(x, [Noise(mean, std, seeds, rician)])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from ..arrays import Array
 from ..shapes import Triple
@@ -76,33 +77,68 @@ def _places(whole: Triple, first: np.ndarray | None = None) -> np.ndarray:
     return places
 
 
+class ByChannel:
+    """Base of operations whose parameters are [B], or [B, C] for one per channel."""
+
+    #: Names of these parameters.
+    names: ClassVar[tuple[str, ...]]
+
+    @property
+    def by_channel(self) -> list[Array]:
+        """Parameters, [1 or B, 1 or C] each; all have C columns if one of them has."""
+        values = [getattr(self, name) for name in self.names]
+        values = [_column(value) for value in values]
+        columns = max(value.shape[1] for value in values)
+        return [value if value.shape[1] == columns else _repeat(value, columns) for value in values]
+
+
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(ByChannel):
     """Raise to a power; see :func:`torchio_gpu.functional.gamma`."""
 
     log_gamma: Array  # [B] or [B, C]
     code: ClassVar[str] = "GAMMA"
+    names: ClassVar[tuple[str, ...]] = ("log_gamma",)
     seeds: ClassVar[None] = None
-
-    @property
-    def by_channel(self) -> Array:
-        """Logarithms of the exponents, [B, 1 or C]."""
-        return self.log_gamma[:, None] if self.log_gamma.ndim == 1 else self.log_gamma
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
         """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        return self.by_channel.shape[1], [self.by_channel]
+        return self.by_channel[0].shape[1], self.by_channel
 
 
 @dataclass(frozen=True)
-class Noise:
+class Linear(ByChannel):
+    """Map linearly: ``(x - centre) * scale + shift``."""
+
+    scale: Array  # [B] or [B, C]
+    shift: Array  # [B] or [B, C]
+    centre: Array  # [B] or [B, C]
+    code: ClassVar[str] = "LINEAR"
+    names: ClassVar[tuple[str, ...]] = ("scale", "shift", "centre")
+    seeds: ClassVar[None] = None
+
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
+        return self.by_channel[0].shape[1], self.by_channel
+
+
+@dataclass(frozen=True)
+class Noise(ByChannel):
     """Add noise; see :func:`torchio_gpu.functional.noise`."""
 
-    mean: Array  # [B]
-    std: Array  # [B]
+    mean: Array  # [B] or [B, C]
+    std: Array  # [B] or [B, C]
     seeds: Array  # [B] int64
     rician: bool = False
-    active: np.ndarray | None = None
+    active: Array | None = None  # [B] or [B, C], volumes to change; all if None
+    names: ClassVar[tuple[str, ...]] = ("mean", "std")
+
+    def of_parts(self) -> Noise:
+        """Return the noise of real and imaginary parts of complex voxels, as twice the channels."""
+        mean, std = (
+            value if value.shape[1] == 1 else _repeat(value, 2) for value in self.by_channel
+        )
+        return replace(self, mean=mean, std=std)
 
     @property
     def code(self) -> str:
@@ -110,22 +146,39 @@ class Noise:
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
         """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        active = np.ones(1) if self.active is None else self.active.astype(np.float64)
-        return 0, [self.mean[:, None], self.std[:, None], active[:, None]]
+        columns = self.by_channel
+        active = np.ones((1, 1)) if self.active is None else _column(self.active)
+        if isinstance(active, np.ndarray):
+            active = active.astype(np.float64)
+        kind = columns[0].shape[1]
+        return kind, [*columns, active if active.shape[1] == kind else _repeat(active, kind)]
 
 
 @dataclass(frozen=True)
-class Clamp:
+class Clamp(ByChannel):
     """Keep values within a range; see :func:`torchio_gpu.functional.clamp`."""
 
-    low: Array  # [B], -inf for no bound
-    high: Array  # [B], inf for no bound
+    low: Array  # [B] or [B, C], -inf for no bound
+    high: Array  # [B] or [B, C], inf for no bound
     code: ClassVar[str] = "CLAMP"
+    names: ClassVar[tuple[str, ...]] = ("low", "high")
     seeds: ClassVar[None] = None
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
         """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        return 0, [self.low[:, None], self.high[:, None]]
+        return self.by_channel[0].shape[1], self.by_channel
 
 
-Operation = BiasField | Gamma | Noise | Clamp
+Operation = BiasField | Gamma | Linear | Noise | Clamp
+
+
+def _column(values: Array) -> Array:
+    """Return values [B] or [B, C] as [B, 1] or [B, C]."""
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _repeat(columns: Array, times: int) -> Array:
+    """Repeat columns [B, N]."""
+    if isinstance(columns, Tensor):
+        return columns.repeat(1, times)
+    return np.tile(columns, (1, times))

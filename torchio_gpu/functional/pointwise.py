@@ -19,7 +19,7 @@ from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import operations as eager
 from .eager.slabs import join, slab_planes
-from .operations import BiasField, Gamma, Noise, Operation, View
+from .operations import BiasField, ByChannel, Noise, Operation, View
 
 
 @traceable
@@ -45,7 +45,8 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     check_volume(x)
     check_operations(x, operations)
     if x.is_complex():
-        return by_parts(lambda parts: pointwise(parts, operations, view), x)
+        of_parts = [op.of_parts() if isinstance(op, Noise) else op for op in operations]
+        return by_parts(lambda parts: pointwise(parts, of_parts, view), x)
     size = spatial_shape(x)
     if use_kernel(x.device, lambda: kernels.why_no_kernel(x, size)):
         return kernels.pointwise(x, operations, view)
@@ -72,11 +73,11 @@ def check_operations(x: Volume, operations: Sequence[Operation]) -> None:
                     f"parameters must hold one entry per sample: expected {batch}, "
                     f"got {len(parameter)}"
                 )
-        if isinstance(operation, Gamma) and operation.log_gamma.ndim == 2:
-            given = list(operation.log_gamma.shape)
-            if given[1] not in (1, channels):
+        for name in operation.names if isinstance(operation, ByChannel) else ():
+            given = list(getattr(operation, name).shape)
+            if given[1:] not in ([], [1], [channels]):
                 raise ValueError(
-                    f"log_gamma must hold one value per sample [{batch}] or per channel "
+                    f"{name} must hold one value per sample [{batch}] or per channel "
                     f"[{batch}, {channels}], got {given}"
                 )
 

@@ -1,7 +1,10 @@
 """Patches: sampling from volumes, queues for training, aggregation of predictions."""
 
 from .inference.aggregator import GridAggregator, PatchAggregator, Slab
+from .inference.original_space import to_original_space
 from .inference.predict import predict_by_patches
+from .inference.views import AveragedPrediction, test_time_augmentation
+from .inference.whole import predict
 from .sampling.cutting import PatchSampler
 from .sampling.grid import GridSampler
 from .sampling.location import PatchLocation
@@ -11,6 +14,7 @@ from .training.device_queue import DeviceQueue
 from .training.queue import Queue, QueueStatistics
 
 __all__ = [
+    "AveragedPrediction",
     "DeviceQueue",
     "GridAggregator",
     "GridSampler",
@@ -23,5 +27,8 @@ __all__ = [
     "Slab",
     "UniformSampler",
     "WeightedSampler",
+    "predict",
     "predict_by_patches",
+    "test_time_augmentation",
+    "to_original_space",
 ]

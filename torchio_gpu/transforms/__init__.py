@@ -14,8 +14,11 @@ from .history import Recorded
 from .intensity.anisotropy import Anisotropy, RandomAnisotropy
 from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur
+from .intensity.brightness import Brightness, RandomBrightness
+from .intensity.contrast import Contrast, RandomContrast
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
+from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
 from .intensity.swap import RandomSwap, Swap
 from .kinds import (
@@ -60,11 +63,13 @@ __all__ = [
     "Anisotropy",
     "BiasField",
     "Blur",
+    "Brightness",
     "Choice",
     "Clamp",
     "Compose",
     "Context",
     "Contour",
+    "Contrast",
     "CopyAffine",
     "Crop",
     "CropOrPad",
@@ -84,6 +89,7 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LowResolution",
     "Mask",
     "MonaiAdapter",
     "Motion",
@@ -98,6 +104,8 @@ __all__ = [
     "RandomAnisotropy",
     "RandomBiasField",
     "RandomBlur",
+    "RandomBrightness",
+    "RandomContrast",
     "RandomDiffeomorphism",
     "RandomDisplacement",
     "RandomElasticDeformation",
@@ -106,6 +114,7 @@ __all__ = [
     "RandomGhosting",
     "RandomGibbs",
     "RandomLabelsToImage",
+    "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
     "RandomSpike",

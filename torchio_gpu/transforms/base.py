@@ -54,7 +54,9 @@ class Transform(SubjectHooks, nn.Module, ABC):
         keys: Older name of ``include``.
         keep: Names of images to keep as they were, each with the name to keep it under.
         parse_input: Take anything above. With ``False`` only a Subject or a batch is taken.
-        label_keys: Keys of a dict that hold label maps.
+        label_keys: Keys of a dict that hold label maps, ``()`` for none. By default those that hold
+            bool or int64, or have a word such as 'label', 'seg' or 'mask' in their name; a warning
+            names each of them once.
 
     Raises:
         ValueError: ``p`` is not between 0 and 1, or an image is both included and excluded.

@@ -45,8 +45,9 @@ class Composition(Transform):
         self._modules.clear()
         for number, transform in enumerate(self.transforms):
             self.add_module(str(number), transform)
-        labels = [t.label_keys or () for t in (self, *self.transforms)]
-        self.label_keys = tuple(dict.fromkeys(key for keys in labels for key in keys)) or None
+        decided = [t.label_keys for t in (self, *self.transforms) if t.label_keys is not None]
+        keys = tuple(dict.fromkeys(key for keys in decided for key in keys))
+        self.label_keys = keys if decided else None
 
     def plan(self) -> Plan:
         self._follow()

@@ -5,7 +5,9 @@ Every input becomes a :class:`SubjectsBatch`; a single item is a batch of one.
 
 from __future__ import annotations
 
+import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,14 @@ Restore = Callable[[SubjectsBatch], Any]
 RestoreImage = Callable[[ImagesBatch, Sequence[str]], Any]
 #: Name of the image if the input has no names.
 NAME = "default_image_name"
+#: Words in keys of a dict that are those of label maps.
+_LABEL_WORDS = frozenset(
+    word + plural
+    for word in ("annotation", "label", "labelmap", "mask", "parcellation", "seg", "segmentation")
+    for plural in ("", "s")
+) | {"gt"}
+#: Keys of dicts that were taken for label maps with a warning.
+_taken: set[str] = set()
 
 
 def to_batch(
@@ -43,7 +53,8 @@ def to_batch(
         x: Subject, Image, SubjectsBatch, ImagesBatch, tensor or array (C, I, J, K), tensor
             (B, C, I, J, K), SimpleITK, NiBabel or PIL image, or a dict of any of these.
         include: Keys of a dict to treat as images; all that hold images by default.
-        label_keys: Keys of a dict that hold label maps.
+        label_keys: Keys of a dict that hold label maps. None for those that hold bool or int64, or
+            whose names are those of label maps; a warning names each of them.
 
     Returns:
         The batch, and a function that converts a transformed batch to the type of ``x``.
@@ -83,6 +94,7 @@ def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
     if isinstance(x, ImagesBatch):
         return x, lambda images, _: images
     if meta_tensor.is_meta_tensor(x):
+        meta_tensor.check_volume(x)
         return _from_meta_tensor(x, cls)
     if isinstance(x, Tensor):
         return _from_tensor(x, cls)
@@ -163,6 +175,11 @@ def _from_dict(
         if key not in x:
             raise KeyError(f"include and label_keys must name keys of the dict, {key!r} is none")
     wanted = set(x) if include is None else {*include, *labels}
+    for key in (*labels, *(include or ())):
+        if meta_tensor.is_meta_tensor(x[key]):
+            meta_tensor.check_volume(x[key], repr(key))
+    if label_keys is None:
+        labels = {key for key in wanted if _is_label_map(key, x[key])}
     found: dict[str, ImagesBatch] = {}
     back: dict[str, RestoreImage] = {}
     for key, value in x.items():
@@ -178,6 +195,9 @@ def _from_dict(
                 f"{key!r} must hold one value for each of {size} samples, got {len(values)}"
             )
     if not found:
+        for key, value in x.items():  # a plane says so itself
+            if meta_tensor.is_meta_tensor(value):
+                meta_tensor.check_volume(value, repr(key))
         raise TypeError(f"a dict must hold at least one image, got keys {list(x)}")
 
     def restore(batch: SubjectsBatch) -> dict[str, Any]:
@@ -189,6 +209,32 @@ def _from_dict(
         return {**x, **images, **single}
 
     return SubjectsBatch(found, points), restore
+
+
+def _is_label_map(key: object, value: Any) -> bool:
+    """Return True for a value of a dict that is a label map by its dtype or its key, and warn.
+
+    Voxels are not looked at. Images of this library have a kind already.
+    """
+    if isinstance(value, (Image, ImagesBatch)) or not _holds_image(value):
+        return False
+    name = str(key)
+    words = [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    named = [word for word in words if word in _LABEL_WORDS]
+    dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    if not named and dtype not in ("bool", "int64"):
+        return False
+    if name not in _taken:
+        _taken.add(name)
+        reason = f"the word {named[0]!r} in its key" if named else f"its dtype {dtype}"
+        warnings.warn(
+            f"{name!r} is taken for a label map because of {reason}: it gets nearest-neighbour "
+            f"interpolation and no intensity transforms. Say label_keys=({name!r},) if it is one, "
+            "label_keys=() if no key of the dict is",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return True
 
 
 def _records(batch: SubjectsBatch) -> list[Record]:

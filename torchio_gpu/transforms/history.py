@@ -9,6 +9,7 @@ import numpy as np
 from torch.distributions import Distribution
 
 from ..data import SpatialMap, Subject
+from ..data.keys import INTENSITY
 from ..geometry import Space
 from ..signature import is_number
 from . import naming
@@ -16,8 +17,10 @@ from .base import Branches, Context, Transform
 from .compose import Compose
 from .convert import to_batch
 from .descriptions import describe
+from .grid.base import GridParams
+from .inverse import Inverse, regrids
 from .parameters.params import Params
-from .pipeline.maps import SpatialTraits
+from .pipeline.maps import SpatialTraits, may_move
 from .pipeline.points import within_slice
 from .pipeline.record import Record
 from .pipeline.steps import SUBJECT, Step, Steps
@@ -92,12 +95,22 @@ class Recorded(Transform):
     def is_invertible(self) -> bool:
         return self.transform.is_invertible()
 
-    def inverse(self) -> Recorded:
+    def inverse(self) -> Transform:
         """Return the transform that undoes this one."""
-        kept = self.names, self.untouched, self.spaces, self.fuse, self.follows
+        kept = self.names, self.untouched, self.spaces
         if self.role == SUBJECT:
-            return Recorded(self.transform.inverse(), self.params, *kept)
-        return Recorded(self.transform, self.transform.invert(self.params), *kept)
+            undo = self.transform.inverse()
+            return Recorded(undo, self.params, *kept, self.fuse, self.follows)
+        params = self.transform.invert(self.params)
+        parts = params.cut_first() if isinstance(params, GridParams) else None
+        if parts is None:
+            return Recorded(self.transform, params, *kept, self.fuse, self.follows)
+        return Compose(
+            [
+                Recorded(self.transform, each, *kept, self.fuse and not cuts, self.follows)
+                for each, cuts in zip(parts, (True, False), strict=True)
+            ]
+        )
 
     def to_dict(self, style: str = "_target_") -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts, which JSON can hold.
@@ -133,76 +146,6 @@ class Recorded(Transform):
         return f"Recorded({self.transform.name}({self.params}))"
 
 
-class Inverse(Transform):
-    """Inverse of a transform whose parameters follow from its arguments.
-
-    Args:
-        transform: The transform, which draws no numbers and keeps the grid.
-
-    >>> flip = Flip(0)
-    >>> flip.inverse()(flip(torch.arange(3.).view(1, 3, 1, 1))).flatten()
-    tensor([0., 1., 2.])
-    """
-
-    def __init__(self, transform: Transform) -> None:
-        if transform.draws or not transform.is_invertible() or _regrids(transform):
-            raise RuntimeError(
-                f"{transform.name} cannot be undone from its arguments alone: take the inverse "
-                "from the history of a subject, by get_inverse_transform()"
-            )
-        super().__init__(**transform._common())
-        self.transform = transform
-
-    @property
-    def role(self) -> str:  # type: ignore[override]
-        """Role of the transform."""
-        return self.transform.role
-
-    @property
-    def traits(self) -> SpatialTraits | None:  # type: ignore[override]
-        """Traits of the transform."""
-        return self.transform.traits
-
-    @property
-    def shares(self) -> bool:
-        return self.transform.shares
-
-    def draw(self, context: Context, u: np.ndarray) -> Params:
-        return self.transform.invert(self.transform.draw(context, u))
-
-    def select(
-        self, kinds: tuple[tuple[str, str], ...], others: Sequence[str] | None = None
-    ) -> tuple[str, ...]:
-        return self.transform.select(kinds, others)
-
-    def is_invertible(self) -> bool:
-        return True
-
-    def invert(self, params: Params) -> Params:
-        return self.transform.invert(params)
-
-    def inverse(self) -> Transform:
-        """Return the transform."""
-        return self.transform
-
-    def _engine_structure(self) -> tuple[Any, ...]:
-        return self.transform._engine_structure()
-
-    def __getattr__(self, name: str) -> Any:
-        # hooks of the kind of the transform
-        transform = self.__dict__.get("_modules", {}).get("transform")
-        if transform is None or name.startswith("_"):
-            raise AttributeError(name)
-        return transform if name == "transform" else getattr(transform, name)
-
-    def __repr__(self) -> str:
-        return f"Inverse({self.transform!r})"
-
-
-def _regrids(transform: Transform) -> bool:
-    return transform.traits is not None and transform.traits.regrids
-
-
 def compose_history(
     records: Sequence[Record],
     ignore_intensity: bool = False,
@@ -212,7 +155,7 @@ def compose_history(
     steps = []
     for record in records:
         transform = record.transform
-        if ignore_intensity and transform.role != "spatial":
+        if ignore_intensity and not may_move(transform) and INTENSITY in transform.kinds:
             continue
         if image_interpolation is not None:
             transform = _interpolating(transform, image_interpolation)
@@ -237,16 +180,14 @@ def applied_map(records: Sequence[Record], name: str) -> SpatialMap:
     total = SpatialMap()
     for record in records:
         transform = record.transform
-        regrids = _regrids(transform)
-        takes_subject = transform.role == SUBJECT and transform.traits is not None
-        if takes_subject and name not in record.untouched:
+        if name in record.untouched or not may_move(transform):
+            continue
+        if transform.role == SUBJECT:
             raise ValueError(
                 f"the map that was applied to {name!r} is not known, since {transform.name} may "
                 "have moved it"
             )
-        if name in record.untouched or not (regrids or transform.role == "spatial"):
-            continue
-        if regrids:
+        if regrids(transform):
             maps: Sequence[SpatialMap] = _corrections(record, name)
         else:
             maps = transform.maps(record.params, Context(record.names, record.spaces))
@@ -317,7 +258,7 @@ def _record_of(
     images = () if transform.shares else (len(context.names),)
     params = transform.draw(context, np.empty((1, *images, 0))) if context.names else Params()
     untouched = tuple(name for name in batch.images if name not in context.names)
-    moves = transform.role == "spatial" and not _regrids(transform)
+    moves = transform.role == "spatial" and not regrids(transform)
     spaces = context.spaces if moves else ()
     return Record(transform, params, context.names, untouched, spaces=spaces)
 

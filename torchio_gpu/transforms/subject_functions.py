@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..data import Image, ScalarImage, Subject, meta_tensor
+from ..random import streams_for
 from .base import Context, Transform
 from .parameters.params import Params
 from .pipeline.steps import SUBJECT
@@ -75,7 +78,9 @@ class MonaiAdapter(_OfSubject):
     A dictionary transform gets a dict of all values of the subject, images as MetaTensors with
     their affine. Any other one is called for each selected image, label maps included. Voxels stay
     on their device. What MONAI returns for a new key becomes a scalar image if it has four
-    dimensions.
+    dimensions. A list of samples must hold one: ``num_samples=1``.
+
+    A random one gets its random state from the seed of each sample, and is not undone.
 
     Args:
         monai_transform: A transform of MONAI, or a function of a MetaTensor.
@@ -112,20 +117,43 @@ class MonaiAdapter(_OfSubject):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        call = self._seeded(subject)
         for name, image in images.items():
-            self._update(image, self.monai_transform(_as_meta_tensor(image)), name)
+            self._update(image, self._one(call(_as_meta_tensor(image))), name)
         return subject
+
+    def _seeded(self, subject: Subject) -> Callable[..., object]:
+        """Return the transform of MONAI, whose random state follows from the seed of a sample."""
+        if self.deterministic:
+            return self.monai_transform
+        transform: Any = self.monai_transform
+        if threading.current_thread() is not threading.main_thread():
+            transform = copy.deepcopy(transform)  # it keeps what it draws
+        streams = subject.streams or streams_for(1)
+        transform.set_random_state(seed=int(streams.offspring(1)[0, 0]) % 2**32)
+        return transform  # type: ignore[no-any-return]
+
+    def _one(self, result: Any) -> Any:
+        """Return a sample, which some transforms return in a list of as many as they cut out."""
+        if not isinstance(result, (list, tuple)):
+            return result
+        if len(result) != 1:
+            raise TypeError(
+                f"{type(self.monai_transform).__name__} must return one sample, got "
+                f"{len(result)}: take num_samples=1, and a sampler or Queue for several patches"
+            )
+        return result[0]
 
     def _of_dict(self, subject: Subject) -> Subject:
         given = {
             name: _as_meta_tensor(value) if isinstance(value, Image) else value
             for name, value in subject.items()
         }
-        result = self.monai_transform(given)
+        result = self._one(self._seeded(subject)(given))
         if not isinstance(result, Mapping):
             raise TypeError(
-                f"{type(self.monai_transform).__name__} must return one dict for a subject, got "
-                f"{type(result).__name__}: a transform that returns several samples cannot be used"
+                f"{type(self.monai_transform).__name__} must return a dict for a subject, got "
+                f"{type(result).__name__}"
             )
         for name in set(given) - set(result):
             del subject[name]

@@ -80,6 +80,28 @@ def anisotropy(
     return torch.stack(out)
 
 
+def low_resolution(
+    x: Volume, zoom: Tensor, *, mode: str = "linear", antialias: bool = False
+) -> Volume:
+    """Acquire ``round(zoom n)`` slices along each axis, and interpolate at the voxels again.
+
+    Args:
+        x: [B, C, I, J, K].
+        zoom: Along I, J, K, [B, 3] or [B, C, 3].
+        mode, antialias: As for :func:`anisotropy`.
+    """
+    if zoom.ndim == 3:
+        channels = [
+            low_resolution(x[:, c : c + 1], zoom[:, c], mode=mode, antialias=antialias)
+            for c in range(x.shape[1])
+        ]
+        return torch.cat(channels, 1)
+    for axis, n in enumerate(x.shape[2:]):
+        factor = n / (zoom[:, axis] * n).round().clamp_min(1)
+        x = anisotropy(x, factor, [axis] * len(x), mode=mode, antialias=antialias)
+    return x
+
+
 def slice_matrix(n: int, slices: int, factor: float, mode: str, antialias: bool) -> Tensor:
     """Share of each of n voxels in thick slices about one centre, [slices, n].
 

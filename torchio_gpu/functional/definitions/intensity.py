@@ -31,10 +31,55 @@ def bias_field(x: Volume, coefficients: Tensor, order: int = 3) -> Volume:
     return x * exponent.exp()[:, None]
 
 
-def gamma(x: Volume, log_gamma: Tensor) -> Volume:
-    """``sign(x) |x| ** exp(log_gamma)``, for each sample [B] or channel [B, C]."""
-    exponent = log_gamma.exp().reshape(len(x), -1, 1, 1, 1)
-    return x.sign() * x.abs() ** exponent
+def brightness(x: Volume, factor: Tensor, offset: Tensor) -> Volume:
+    """``factor x + offset``, for each sample [B] or channel [B, C]."""
+    factor, offset = (v.reshape(len(x), -1, 1, 1, 1) for v in (factor, offset))
+    return factor * x + offset
+
+
+def contrast(x: Volume, factor: Tensor, preserve_range: bool = True) -> Volume:
+    """``mean + factor (x - mean)``, for each sample [B] or channel [B, C].
+
+    Args:
+        x: [B, C, I, J, K].
+        factor: For each sample or channel.
+        preserve_range: Clamp to the range of the channel.
+    """
+    mean = x.mean((2, 3, 4), keepdim=True)
+    out = mean + factor.reshape(len(x), -1, 1, 1, 1) * (x - mean)
+    if not preserve_range:
+        return out
+    least, greatest = x.amin((2, 3, 4), keepdim=True), x.amax((2, 3, 4), keepdim=True)
+    return torch.minimum(torch.maximum(out, least), greatest)
+
+
+def gamma(
+    x: Volume,
+    log_gamma: Tensor,
+    *,
+    rescale: bool = False,
+    invert: bool = False,
+    retain_stats: bool = False,
+) -> Volume:
+    """``sign(x) |x| ** exp(log_gamma)``, for each sample [B] or channel [B, C].
+
+    Args:
+        x: [B, C, I, J, K].
+        log_gamma: For each sample or channel.
+        rescale: Of intensities scaled to [0, 1], and scaled back, for each channel.
+        invert: Of -x, with the sign of the result changed.
+        retain_stats: Restore mean and standard deviation of each channel.
+    """
+    y = -x if invert else x
+    low = y.amin((2, 3, 4), keepdim=True) if rescale else torch.zeros(())
+    span = y.amax((2, 3, 4), keepdim=True) - low if rescale else torch.ones(())
+    y = (y - low) / span
+    y = y.sign() * y.abs() ** log_gamma.exp().reshape(len(x), -1, 1, 1, 1) * span + low
+    y = -y if invert else y
+    if retain_stats:
+        y = (y - y.mean((2, 3, 4), keepdim=True)) / y.std((2, 3, 4), keepdim=True)
+        y = y * x.std((2, 3, 4), keepdim=True) + x.mean((2, 3, 4), keepdim=True)
+    return y
 
 
 def clamp(x: Volume, low: PerItem | None = None, high: PerItem | None = None) -> Volume:

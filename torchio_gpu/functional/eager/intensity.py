@@ -1,4 +1,4 @@
-"""Intensity operations on single voxels: bias field, gamma, noise, clamp.
+"""Intensity operations on single voxels: bias field, gamma, linear maps, noise, clamp.
 
 A function may overwrite its volume if it ``owns`` it: an intermediate result of a fused pointwise
 pass is not visible outside.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...arrays import Array, common
 from ...random import normals
-from ...shapes import PerItem, Volume, with_voxel_axes
+from ...shapes import Volume, with_voxel_axes
 from ..operations import monomials
 from .separable import Factors, expand
 
@@ -94,10 +94,23 @@ def gamma(x: Volume, log_gamma: Tensor) -> Volume:
     return torch.where(zero, torch.zeros_like(x), magnitude.pow(exponent).copysign(x))
 
 
+def linear(x: Volume, scale: Tensor, shift: Tensor, centre: Tensor) -> Volume:
+    """Return ``(x - centre) * scale + shift``; ``x`` itself, to the bit, where that is neutral.
+
+    Args:
+        x: Volume in float32 or float64.
+        scale, shift, centre: [B, 1] or [B, C].
+    """
+    scale, shift, centre = (with_voxel_axes(v.to(x.dtype)) for v in (scale, shift, centre))
+    neutral = (scale == 1) & (shift == centre)
+    out = torch.addcmul(shift, x - centre, scale)
+    return torch.where(neutral, x, out)
+
+
 def noise(
     x: Volume,
-    mean: PerItem,
-    std: PerItem,
+    mean: Tensor,
+    std: Tensor,
     seeds: Array,
     rician: bool,
     active: Tensor | None,
@@ -114,10 +127,10 @@ def noise(
 
     Args:
         x: Slab of a volume in float32 or float64.
-        mean, std: Mean and standard deviation, in the image's own units, [B].
+        mean, std: Mean and standard deviation, in the image's own units, [B, 1] or [B, C].
         seeds: One stream of normal numbers per sample, [B] int64.
         rician: Add the noise to a complex image and return its magnitude.
-        active: Samples to change, [B] bool; all of them if None.
+        active: Samples or channels to change, [B] or [B, C] bool; all of them if None.
         first: Plane of the volume, along I, with which the slab begins.
         planes: Number of planes of the whole volume.
         owns: True if ``x`` may be overwritten.
@@ -125,12 +138,12 @@ def noise(
     batch, channels, slab, across, along = x.shape
     padded = -(-along // 4) * 4
     per_plane = channels * across * padded
-    mean, std = mean.to(x.dtype)[:, None], std.to(x.dtype)[:, None]
+    mean, std = (value.to(x.dtype)[:, None, :, None, None] for value in (mean, std))
 
     def part(start: int) -> Tensor:
         drawn = normals(seeds, slab * per_plane, x.device, start).to(x.dtype)
-        drawn = drawn.mul_(std).add_(mean)
-        return drawn.view(batch, slab, channels, across, padded)[..., :along].transpose(1, 2)
+        drawn = drawn.view(batch, slab, channels, across, padded).mul_(std).add_(mean)
+        return drawn[..., :along].transpose(1, 2)
 
     change = part(first * per_plane)
     if not rician:
@@ -140,12 +153,12 @@ def noise(
     return out if active is None else torch.where(with_voxel_axes(active), out, x)
 
 
-def clamp(x: Volume, low: PerItem, high: PerItem, owns: bool) -> Volume:
+def clamp(x: Volume, low: Tensor, high: Tensor, owns: bool) -> Volume:
     """Limit values to the range from ``low`` to ``high``.
 
     Args:
         x: Volume in float32 or float64.
-        low, high: [B], infinite for no bound.
+        low, high: [B, 1] or [B, C], infinite for no bound.
         owns: True if ``x`` may be overwritten.
     """
     low, high = (with_voxel_axes(end.to(x.dtype)) for end in (low, high))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...arrays import Array
 from ...shapes import Triple, Volume
-from ..operations import BiasField, Clamp, Gamma, Noise, View
+from ..operations import BiasField, ByChannel, Clamp, Gamma, Linear, Noise, View
 from . import intensity
 
 
@@ -60,8 +60,8 @@ def _(operation: BiasField, x: Volume, slab: Slab, owns: bool, *values: Tensor) 
 
 
 @parameters.register
-def _(operation: Gamma, size: Triple, view: View | None) -> tuple[Array, ...]:
-    return (operation.by_channel,)
+def _(operation: ByChannel, size: Triple, view: View | None) -> tuple[Array, ...]:
+    return tuple(operation.by_channel)
 
 
 @apply.register
@@ -69,23 +69,18 @@ def _(operation: Gamma, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> V
     return intensity.gamma(x, *values)
 
 
-@parameters.register
-def _(operation: Noise, size: Triple, view: View | None) -> tuple[Array, ...]:
-    return operation.mean, operation.std
+@apply.register
+def _(operation: Linear, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
+    return intensity.linear(x, *values)
 
 
 @apply.register
 def _(operation: Noise, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
     active = None
     if operation.active is not None:
-        active = torch.from_numpy(operation.active).to(x.device, non_blocking=True)
+        active = torch.as_tensor(operation.active).to(x.device, non_blocking=True)
     (mean, std), how = values, (operation.seeds, operation.rician, active)
     return intensity.noise(x, mean, std, *how, slab.first, slab.planes, owns)
-
-
-@parameters.register
-def _(operation: Clamp, size: Triple, view: View | None) -> tuple[Array, ...]:
-    return operation.low, operation.high
 
 
 @apply.register

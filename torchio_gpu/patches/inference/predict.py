@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ...data import Image, ScalarImage, Subject
 from ...progress import progress as shown
 from ...shapes import Volume, check_count
-from ...signature import checked
+from ...signature import checked, is_sequence
 from ..sampling.grid import GridSampler
 from ..sampling.location import PatchLocation
 from .aggregator import PatchAggregator
@@ -43,7 +44,7 @@ def predict_by_patches(
 
     Args:
         model: Function from patches (B, C, i, j, k) to predictions (B, N, i, j, k), or to a dict of
-            them. Set a module to evaluation mode before.
+            them. A module is in evaluation mode meanwhile, and its modes are restored.
         subject: A Subject; or an Image or tensor (C, I, J, K).
         patch_size, patch_overlap, padding_mode, fill: See :class:`GridSampler`.
         image: Image of a Subject that is the input of the model, or several, whose channels are
@@ -76,7 +77,8 @@ def predict_by_patches(
     check_count(batch_size, "batch_size", 1)
     joined = _joined(subject, image)
     sampler = GridSampler(Subject(image=joined), patch_size, patch_overlap, padding_mode, fill)
-    where = _device_of(model, sampler) if device is None else torch.device(device)
+    first = sampler.tensor("image", sampler.patch_locations[:1])
+    where = device_of(model, first) if device is None else torch.device(device)
     aggregator = PatchAggregator(
         joined.spatial_shape, overlap_mode, sampler.patch_overlap, output_shape, output_device
     )
@@ -92,7 +94,7 @@ def predict_by_patches(
             yield output, some
             advance(len(some))
 
-    with torch.no_grad(), shown("patches", len(sampler), progress) as advance:
+    with evaluating(model), torch.no_grad(), shown("patches", len(sampler), progress) as advance:
         pairs = predictions(advance)
         if reduction is not None:
             return torch.cat([slab.data for slab in aggregator.stream(pairs, reduction)], -3)
@@ -116,14 +118,7 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
     if not isinstance(subject, Subject):
         kind = type(subject).__name__
         raise TypeError(f"subject must be a Subject, an Image or a tensor, got {kind}")
-    names = [image] if isinstance(image, str) else image
-    if names is None:
-        names = list(subject.get_images_dict())
-        if len(names) != 1:
-            raise ValueError(f"image must name one or more of {list(subject)}, got None")
-    missing = [name for name in names if name not in list(subject)]
-    if missing or not names:
-        raise KeyError(f"image must name images of {list(subject)}, got {image!r}")
+    names = input_names(list(subject), list(subject.get_images_dict()), image)
     images = [subject[name] for name in names]
     if len(images) == 1:
         return images[0]
@@ -132,8 +127,44 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
     return ScalarImage(data, affine=images[0].affine)
 
 
-def _device_of(model: Any, sampler: GridSampler) -> torch.device:
+def input_names(
+    known: Sequence[str], scalars: Sequence[str], image: str | Sequence[str] | None
+) -> list[str]:
+    """Return the names of the images that are the input of a model.
+
+    Args:
+        known: Names of all values of the subject.
+        scalars: Names of its scalar images.
+        image: Names that were asked for, or None.
+    """
+    names = [image] if isinstance(image, str) else image
+    if names is not None and not (is_sequence(names) and all(isinstance(n, str) for n in names)):
+        raise TypeError(f"image must be the name of an image, or several, got {image!r}")
+    if names is None:
+        names = scalars
+        if len(names) != 1:
+            raise ValueError(f"image must name one or more of {list(known)}, got None")
+    missing = [name for name in names if name not in known]
+    if missing or not names:
+        raise KeyError(f"image must name images of {list(known)}, got {image!r}")
+    return list(names)
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Set a module to evaluation mode within the block, and restore the mode of each part."""
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    training = [part for part in parts if part.training]
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def device_of(model: Any, like: Tensor) -> torch.device:
+    """Return the device of the first parameter of a model, or else that of a tensor."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if parameter is not None:
-        return parameter.device
-    return sampler.tensor("image", sampler.patch_locations[:1]).device
+    return like.device if parameter is None else parameter.device

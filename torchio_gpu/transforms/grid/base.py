@@ -7,7 +7,7 @@ new grid alone, so it shares the sampling of its neighbours, and its inverse is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, NoReturn
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from ... import functional as F
 from ...data import ImagesBatch, SpatialMap
 from ...geometry import Space, check_affine
+from ...geometry.space import WHOLE
 from ...shapes import Triple, check_triple
 from ..base import Context
 from ..kinds import SpatialTransform, WholeVolume
@@ -81,6 +82,31 @@ class GridParams(Params):
         header = np.linalg.inv(self.header)
         return GridParams(
             self.shape, self.affine, self.before_shape, self.before, header, not self.undone
+        )
+
+    def cut_first(self) -> tuple[GridParams, GridParams] | None:
+        """Return the same change in two steps: cut voxels off, then add the others.
+
+        Only what is left by the first should be interpolated, as by the inverse of a pad: what it
+        added would otherwise be mixed with the outermost voxels.
+
+        Returns:
+            None if grids differ by more than whole voxels, or nothing is cut off.
+        """
+        steps = np.linalg.inv(self.before) @ self.affine  # voxels after to voxels before
+        first, size = np.rint(steps[..., :3, 3]), self.shape
+        steps[..., :3, 3] -= first
+        if not np.allclose(steps, np.eye(4), atol=WHOLE) or (self.header != np.eye(4)).any():
+            return None
+        low, high = first.clip(0), np.minimum(first + size, self.before_shape)
+        kept = (high - low).astype(self.shape.dtype)
+        if kept.min() < 1 or (kept == self.before_shape).all() or np.ptp(kept, axis=0).any():
+            return None
+        common = self.before.copy()
+        common[..., :3, 3] += (self.before[..., :3, :3] @ low[..., None])[..., 0]
+        return (
+            replace(self, shape=kept, affine=common),
+            replace(self, before_shape=kept, before=common),
         )
 
     def match(self, column: int | None, space: Space) -> int | None:

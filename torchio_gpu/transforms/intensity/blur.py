@@ -8,22 +8,23 @@ from typing import Annotated, Any
 import numpy as np
 
 from ... import functional as F
-from ...arrays import Array, per_sample
+from ...arrays import Array
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
-from ..kinds import Images, RandomTransform, VolumeTransform
-from ..parameters.params import Params, per_image, values_of
+from ..kinds import Images, VolumeTransform
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangesLike
+from .channels import ByChannel, by_channel, of_images
 
 
 @dataclass(frozen=True)
 class BlurParams(Params):
-    """Width of the Gaussian for each sample and image."""
+    """Width of the Gaussian for each sample, image and channel (or all channels)."""
 
-    std: Annotated[Array, "B M 3"]  # mm along I, J, K
+    std: Annotated[Array, "B M K 3"]  # mm along I, J, K
 
 
 class _Blur(VolumeTransform):
@@ -37,8 +38,9 @@ class Blur(_Blur):
     """Blur scalar images by a Gaussian of given width.
 
     Args:
-        std: Standard deviation along I, J, K in mm: a number, (3,), or (B, 3) for one set per
-            sample; or a dict with one entry per image name. Tensors may require a gradient.
+        std: Standard deviation along I, J, K in mm: a number, (3,), (B, 3) for one set per sample
+            or (B, C, 3) for one per channel; or a dict with one entry per image name. Tensors may
+            require a gradient.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -52,18 +54,20 @@ class Blur(_Blur):
         super().__init__(**kwargs)
         self.std = std
         for value in values_of(std):
-            at_least(per_sample(value, (3,), "std"), 0, "std")
+            at_least(by_channel(value, (3,), "std"), 0, "std")
 
     def draw(self, context: Context, u: np.ndarray) -> BlurParams:
-        return BlurParams(per_image(self.std, (3,), "std", context.names)).expand(context.batch)
+        return BlurParams(of_images(self.std, (3,), "std", context)).expand(context.batch)
 
 
-class RandomBlur(RandomTransform, _Blur):
+class RandomBlur(ByChannel, _Blur):
     """Blur scalar images by a Gaussian of random width.
 
     Args:
         std: Range of the standard deviation along each axis in mm; d means (0, d). Three values
             are one for each axis, six are three pairs.
+        by_channel: Draw for each channel, rather than for the image.
+        channel_p: Probability that a channel of an image is changed.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -73,14 +77,20 @@ class RandomBlur(RandomTransform, _Blur):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, std: RangesLike = (0, 2), **kwargs: Any) -> None:
+    _numbers = 3
+
+    def __init__(
+        self,
+        std: RangesLike = (0, 2),
+        by_channel: bool = False,
+        channel_p: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.std = std
         self._std = Range(std, "std", axes=3, around=None, minimum=0)
-
-    @property
-    def draws(self) -> int:
-        return 3
+        self._set_channels(by_channel, channel_p)
 
     def draw(self, context: Context, u: np.ndarray) -> BlurParams:
-        return BlurParams(self._std(u))
+        numbers, changes = self._draw_channels(context, u)
+        return BlurParams(np.where(changes[..., None], self._std(numbers), 0.0))

@@ -7,13 +7,16 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Array, as_array, common, host, on_host, per_sample
+from ... import functional as F
+from ...arrays import Array, as_array, common, host, on_host
 from ...functional import operations
+from ...shapes import Volume
 from ..base import Context
-from ..kinds import PointwiseTransform, RandomTransform
-from ..parameters.params import Params, stack_images, value_per_image, values_of
+from ..kinds import Images, PointwiseTransform, VolumeTransform
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,37 @@ class GammaParams(Params):
     log_gamma: Annotated[Array, "B M K"]
 
 
-class _Gamma(PointwiseTransform):
+class _Gamma(PointwiseTransform, VolumeTransform):
     """Power of the intensity."""
+
+    rescale: bool
+    invert_image: bool
+    retain_stats: bool
+
+    def _set_statistics(self, rescale: bool, invert_image: bool, retain_stats: bool) -> None:
+        if invert_image and not rescale:
+            raise ValueError(
+                "invert_image must come with rescale=True, got False: without, x and -x change "
+                "alike"
+            )
+        self.rescale, self.invert_image, self.retain_stats = rescale, invert_image, retain_stats
+
+    @property
+    def role(self) -> str:  # type: ignore[override]
+        """Pointwise, unless statistics of the volume are needed."""
+        return "volume" if self.rescale or self.retain_stats else "pointwise"
+
+    def voxels(self, images: Images, name: str, params: GammaParams) -> Volume:
+        return F.gamma(
+            images[name].data,
+            params.log_gamma,
+            rescale=self.rescale,
+            invert=self.invert_image,
+            retain_stats=self.retain_stats,
+        )
+
+    def is_invertible(self) -> bool:
+        return not self.retain_stats
 
     def operation(self, params: GammaParams, active: np.ndarray | None) -> operations.Operation:
         return operations.Gamma(params.log_gamma)
@@ -40,18 +72,32 @@ class Gamma(_Gamma):
     Args:
         gamma: The exponent: a number for all, (B, 1) for one per sample, (C,) or (B, C) for one
             per channel; or a dict with one entry per image name. Tensors may require a gradient.
+        rescale: Raise intensities scaled to [0, 1], by the minimum and the maximum of the channel,
+            to the power, and scale the result back.
+        invert_image: With ``rescale``, do so to the inverted image, so that bright intensities
+            change as dark ones do otherwise.
+        retain_stats: Restore mean and standard deviation of each channel. The transform cannot be
+            undone then.
         kwargs: See :class:`Transform`.
 
     Raises:
-        ValueError: An exponent is not positive.
+        ValueError: An exponent is not positive, or ``invert_image`` is given without ``rescale``.
 
     >>> Gamma(2)(torch.full((1, 1, 1, 1), -3.)).item()
     -9.0
     """
 
-    def __init__(self, gamma: ByImage[PerSample], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        gamma: ByImage[PerSample],
+        rescale: bool = False,
+        invert_image: bool = False,
+        retain_stats: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.gamma = gamma
+        self._set_statistics(rescale, invert_image, retain_stats)
         for value in values_of(gamma):
             array = as_array(value, "gamma")
             if array.ndim > 2:
@@ -60,41 +106,46 @@ class Gamma(_Gamma):
                 raise ValueError(f"gamma must be > 0, got {value!r}")
 
     def draw(self, context: Context, u: np.ndarray) -> GammaParams:
-        def log(value: Any) -> Any:
-            array = as_array(value, "gamma")
-            channels = array.shape[-1] if array.ndim else 1
-            xp, gamma = common(per_sample(array, (channels,), "gamma"))
-            return xp.log(gamma)
-
-        values = [log(value) for value in value_per_image(self.gamma, "gamma", context.names)]
-        return GammaParams(stack_images(values)).expand(context.batch)
+        xp, gamma = common(of_images(self.gamma, (), "gamma", context, leading=True))
+        return GammaParams(xp.log(gamma)).expand(context.batch)
 
 
-class RandomGamma(RandomTransform, _Gamma):
+class RandomGamma(ByChannel, _Gamma):
     """Change the contrast at random: ``sign(x) |x| ** exp(log_gamma)``.
 
     Args:
         log_gamma: Range of the exponent's logarithm; d means (-d, d). Negative values brighten,
             positive ones darken an image scaled to [0, 1].
+        rescale, invert_image, retain_stats: See :class:`Gamma`.
+        by_channel: Draw for each channel, rather than for the image.
+        channel_p: Probability that a channel of an image is changed.
         kwargs: See :class:`Transform`.
 
-    All channels of an image share the exponent.
-
     Raises:
-        ValueError: The range is empty.
+        ValueError: The range is empty, or ``invert_image`` is given without ``rescale``.
 
     >>> RandomGamma(log_gamma=(-0.3, 0.3))(torch.rand(1, 4, 4, 4)).shape
     torch.Size([1, 4, 4, 4])
     """
 
-    def __init__(self, log_gamma: RangeLike = (-0.3, 0.3), **kwargs: Any) -> None:
+    _numbers = 1
+
+    def __init__(
+        self,
+        log_gamma: RangeLike = (-0.3, 0.3),
+        rescale: bool = False,
+        invert_image: bool = False,
+        retain_stats: bool = False,
+        by_channel: bool = False,
+        channel_p: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.log_gamma = log_gamma
         self._log_gamma = Range(log_gamma, "log_gamma")
-
-    @property
-    def draws(self) -> int:
-        return 1
+        self._set_statistics(rescale, invert_image, retain_stats)
+        self._set_channels(by_channel, channel_p)
 
     def draw(self, context: Context, u: np.ndarray) -> GammaParams:
-        return GammaParams(self._log_gamma(u))
+        numbers, changes = self._draw_channels(context, u)
+        return GammaParams(np.where(changes, self._log_gamma(numbers)[..., 0], 0.0))

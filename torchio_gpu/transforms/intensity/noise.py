@@ -13,19 +13,20 @@ from ...arrays import Array, as_array, host, on_host
 from ...functional import operations
 from ...shapes import rectangular
 from ..base import Context
-from ..kinds import PointwiseTransform, RandomTransform
-from ..parameters.params import Params, per_image, value_per_image, values_of
+from ..kinds import PointwiseTransform
+from ..parameters.params import Params, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
+from .channels import ByChannel, of_images
 
 
 @dataclass(frozen=True)
 class NoiseParams(Params):
-    """Distribution and seed of the noise, for each sample and image."""
+    """Distribution, by channel (or for all channels), and seed of the noise of each image."""
 
     neutral: ClassVar[dict[str, float]] = {"mean": 0.0, "std": 0.0}
-    mean: Annotated[Array, "B M"]
-    std: Annotated[Array, "B M"]
+    mean: Annotated[Array, "B M K"]
+    std: Annotated[Array, "B M K"]
     seed: Annotated[np.ndarray, "B M", int]
 
 
@@ -43,7 +44,11 @@ class _Noise(PointwiseTransform):
     rician: bool
 
     def operation(self, params: NoiseParams, active: np.ndarray | None) -> operations.Operation:
-        return operations.Noise(params.mean, params.std, params.seed, self.rician, active)
+        mean, std = params.mean, params.std
+        changes: Array | None = active
+        if self.rician:  # the formula takes the magnitude even where there is no noise
+            changes = (std != 0) | (mean != 0)
+        return operations.Noise(mean, std, params.seed, self.rician, changes)
 
     def is_invertible(self) -> bool:
         return not self.rician
@@ -58,8 +63,9 @@ class Noise(_Noise):
     """Add noise of a given distribution and seed.
 
     Args:
-        mean, std: In the image's own units: a number, or one per sample (B,); or a dict with one
-            entry per image name. Tensors may require a gradient.
+        mean, std: In the image's own units: a number, one per sample (B,) or one per channel
+            (B, C); or a dict with one entry per image name. Tensors may require a gradient. Where
+            both are 0, nothing changes.
         seed: Integer that decides the noise, or one per sample (B,), or a dict.
         rician: Noise of a magnitude image, ``sqrt((x + n1)^2 + n2^2)`` (Gudbjartsson & Patz 1995,
             doi:10.1002/mrm.1910340618), instead of Gaussian noise ``x + n``.
@@ -91,19 +97,22 @@ class Noise(_Noise):
 
     def draw(self, context: Context, u: np.ndarray) -> NoiseParams:
         names, batch = context.names, context.batch
-        mean = per_image(self.mean, (), "mean", names)
-        std = per_image(self.std, (), "std", names)
+        mean = of_images(self.mean, (), "mean", context)
+        std = of_images(self.std, (), "std", context)
         seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
         return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
 
 
-class RandomNoise(RandomTransform, _Noise):
+class RandomNoise(ByChannel, _Noise):
     """Add noise whose mean and standard deviation are random.
 
     Args:
         mean: Range of the mean, in the image's own units; d means (-d, d).
         std: Range of the standard deviation; d means (0, d).
         rician: See :class:`Noise`.
+        by_channel: Draw mean and standard deviation for each channel, rather than for the image.
+            The noise itself differs between channels either way.
+        channel_p: Probability that a channel of an image is changed.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -113,22 +122,30 @@ class RandomNoise(RandomTransform, _Noise):
     torch.Size([1, 4, 4, 4])
     """
 
+    _numbers = 2
+
     def __init__(
         self,
         mean: RangeLike = 0.0,
         std: RangeLike = (0, 0.25),
         rician: bool = False,
+        by_channel: bool = False,
+        channel_p: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.mean, self.std, self.rician = mean, std, rician
+        self._set_channels(by_channel, channel_p)
         self._mean = Range(mean, "mean")
         self._std = Range(std, "std", around=None, minimum=0)
 
     @property
     def draws(self) -> int:
-        return 4
+        return super().draws + 2
 
     def draw(self, context: Context, u: np.ndarray) -> NoiseParams:
-        mean, std = self._mean(u[..., :1]), self._std(u[..., 1:2])
-        return NoiseParams(mean[..., 0], std[..., 0], random.to_seeds(u[..., 2:]))
+        own = super().draws
+        numbers, changes = self._draw_channels(context, u[..., :own])
+        mean, std = self._mean(numbers[..., :1])[..., 0], self._std(numbers[..., 1:])[..., 0]
+        mean, std = np.where(changes, mean, 0.0), np.where(changes, std, 0.0)
+        return NoiseParams(mean, std, random.to_seeds(u[..., own:]))

@@ -31,7 +31,8 @@ class OneHot(NewLabels):
             the batch, which waits for the device.
         kwargs: See :class:`Transform`.
 
-    The inverse gives each voxel the label of its largest channel.
+    The inverse gives each voxel the label of its largest channel. A map of one channel that was
+    added later, such as a prediction, holds labels already, and keeps them.
 
     Raises:
         ValueError: ``num_classes`` is neither -1 nor positive; or, when called, a label map has
@@ -56,6 +57,8 @@ class OneHot(NewLabels):
         x = images[name].data
         if not params.back:
             return F.one_hot(x, self.num_classes)
+        if x.shape[1] == 1:  # one-hot, it would be 1 everywhere, for the label 0
+            return x * (x != 1).flatten(1).any(1).view(-1, 1, 1, 1, 1).to(x.dtype)
         return (x.byte() if x.dtype == torch.bool else x).argmax(1, keepdim=True).to(x.dtype)
 
     def invert(self, params: OneHotParams) -> OneHotParams:

@@ -23,6 +23,8 @@ class ContextImages(Mapping[str, ImagesBatch]):
         images: The images.
         warps: Pending maps of some of them.
         on_sample: Called with the name of an image when it is sampled.
+        flush: Executes what is pending, called before voxels are looked at; by default the image is
+            sampled for the look alone.
     """
 
     def __init__(
@@ -30,14 +32,19 @@ class ContextImages(Mapping[str, ImagesBatch]):
         images: Mapping[str, ImagesBatch],
         warps: Mapping[str, PendingWarp] | None = None,
         on_sample: Callable[[str], None] = lambda _: None,
+        flush: Callable[[], None] | None = None,
     ) -> None:
-        self._images, self._on_sample = images, on_sample
+        self._images, self._on_sample, self._flush = images, on_sample, flush
         self._warps = {} if warps is None else warps
 
     def space(self, name: str) -> Space:
         """Return the space of an image: shape and affines."""
         warp = self._warps.get(name)
         return self._images[name].space if warp is None else warp.space
+
+    def channels(self, name: str) -> int:
+        """Return the number of channels of an image."""
+        return self._images[name].shape[1]
 
     def kind(self, name: str) -> str:
         """Return the kind of an image: 'intensity' or 'label'."""
@@ -52,6 +59,8 @@ class ContextImages(Mapping[str, ImagesBatch]):
         return self._images[name].metadata(key)
 
     def __getitem__(self, name: str) -> ImagesBatch:
+        if self._flush is not None:
+            self._flush()
         images, warp = self._images[name], self._warps.get(name)
         if warp is None or warp.maps.is_empty:
             return images

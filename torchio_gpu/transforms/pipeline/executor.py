@@ -194,15 +194,16 @@ class Executor:
                     warp.maps = warp.maps.then(each)
 
     def _pointwise(self, stage: Stage) -> None:
-        images, context = self.batch.images, None
+        pending, context = self.pending, None
+        images = ContextImages(self.batch.images, pending.warps, flush=pending.flush)
         for number in stage.steps:
             self._store_kept(number)
             step, names = self.plan.steps[number], self.numbers.places.names[number]
             if not names:
                 continue
-            self.pending.compute(names)
+            pending.compute(names)
             if context is None or context.names != names:  # grids do not change within the stage
-                context = Context(names, tuple([images[name].space for name in names]))
+                context = Context(names, tuple([images.space(name) for name in names]), images)
             drawn = self._params(number, context)
             if drawn is None:
                 continue
@@ -211,7 +212,7 @@ class Executor:
             for name in names:
                 if name in recorded:
                     column = params.column(recorded.index(name))
-                    self.pending.append(name, step.transform.operation(column, active))
+                    pending.append(name, step.transform.operation(column, active))
 
     def _volume(self, stage: Stage) -> None:
         for number in stage.steps:

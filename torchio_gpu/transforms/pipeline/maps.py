@@ -71,6 +71,18 @@ class Interpolation(NamedTuple):
 NOTHING = Interpolation(None, None, None, None)
 
 
+def may_move(transform: Any) -> bool:
+    """Return True if a transform moves content, changes the grid, or is a function that may.
+
+    Crops and pads whose values depend on the voxels, and resampling that smooths, are of the role
+    'volume', and change the grid as others do.
+    """
+    traits: SpatialTraits | None = transform.traits
+    if traits is None:
+        return False
+    return transform.role not in ("pointwise", "volume") or traits.regrids
+
+
 def check_spaces(spaces: dict[str, Space], transform: str) -> None:
     """Raise a ValueError if images share an affine but not a shape."""
     if len(spaces) < 2:

@@ -25,7 +25,7 @@ class UnpicklableTransform:
 
     def __init__(self, transform: Any) -> None:
         self.name, self.role, self.text = transform.name, transform.role, repr(transform)
-        self.traits = transform.traits
+        self.traits, self.kinds = transform.traits, transform.kinds
 
     def is_invertible(self) -> bool:
         """Return False."""

@@ -1,0 +1,387 @@
+"""Predictions brought back to the grid that an image had before it was transformed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch
+from ...geometry import Space, resized
+from ...signature import checked, is_number, is_sequence
+from ...transforms import Compose, Recorded, SpatialTransform, Transform, from_dict
+from ...transforms.base import Context
+from ...transforms.grid.base import GridParams, GridTransform
+from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move
+from ...transforms.pipeline.record import Record
+from ...transforms.pipeline.steps import SUBJECT
+
+__all__ = ["to_original_space"]
+
+#: Applied transform: of a history in memory, or read from a dict.
+Entry = Record | Recorded
+#: Rule that makes labels of a prediction, or one for each output; see :func:`to_original_space`.
+Labels = str | float | Mapping[str, str | float] | None
+#: Share of a linearly interpolated mask above which all voxels that it was made of are in the mask.
+WHOLE = 1 - 1e-3
+
+
+@checked
+def to_original_space(
+    prediction: Any,
+    history: Any,
+    image: str | None = None,
+    *,
+    labels: Labels = None,
+    outside: float = 0,
+) -> Any:
+    """Bring a prediction to the grid that an image had before its history.
+
+    Only what moved the image, or gave it another grid, is undone, in one interpolation: no
+    intensity transform, normalization or label transform is applied to a prediction, whether it
+    could be undone or not. The affine is the one that the history holds, unchanged.
+
+    Args:
+        prediction: Prediction over the field of view of the transformed image: a tensor
+            (N, I, J, K), an Image, or a dict of these. A tensor of another shape than the image
+            must have a whole number of voxels for each of the image, or the reverse.
+        history: Subject that was transformed, or its history: records, or their dicts
+            (``[record.to_dict() for record in subject.history]``), for example from JSON. Or a
+            SubjectsBatch, for predictions (B, N, I, J, K).
+        image: Name of the image; needed where the history is that of images on several grids.
+        labels: None returns what is given: scalar images and floating-point tensors are
+            interpolated linearly, label maps and tensors of integers by the nearest neighbour.
+            'argmax' interpolates channels linearly and then returns the number of the largest, and
+            a number returns 1 where a channel is above it, else 0. Or a dict of these for some of
+            the outputs of a dict.
+        outside: Value of voxels that lie outside the field of view of the transformed image, such
+            as those that were cropped. Where all channels have it, 'argmax' is 0.
+
+    Returns:
+        A ScalarImage or LabelMap, a dict of them, or an ImagesBatch. The dtype is kept, but bool
+        becomes uint8, integers of a ScalarImage become float32, and ``labels`` makes uint8, or
+        int16 for more than 256 channels.
+
+    Raises:
+        TypeError: An argument is of another type than described.
+        ValueError: A step may have moved the image and cannot be undone, the prediction does not
+            cover the image, or the history is damaged or is of several grids.
+
+    >>> subject = Subject(ct=ScalarImage(torch.rand(1, 9, 8, 7), spacing=(1, 1, 3)))
+    >>> small = Compose([ToCanonical(), Resample(2), CropOrPad(4)])(subject)
+    >>> found = to_original_space((small.ct.data > 0.5), small)
+    >>> found, bool((found.affine == subject.ct.affine).all())
+    (LabelMap(shape=(1, 9, 8, 7), ...), True)
+    """
+    check_labels(labels)
+    check_outside(outside)
+    if isinstance(prediction, Mapping):
+        return {
+            name: to_original_space(
+                each, history, image, labels=labels_of(name, labels), outside=outside
+            )
+            for name, each in prediction.items()
+        }
+    labels = labels_of("", labels)
+    if isinstance(history, SubjectsBatch):
+        return _of_batch(prediction, history, image, labels, outside)
+    entries = check_history(history)
+    name = _name_of(entries, history, image)
+    given = history.get(name) if isinstance(history, Subject) else None
+    grid = grids_of(entries, name)[1] or (given.space if isinstance(given, Image) else None)
+    placed = _placed(prediction, grid)
+    return as_labels(undone(placed, entries, name, grid, outside), labels)
+
+
+def _of_batch(
+    prediction: Any, batch: SubjectsBatch, image: str | None, labels: Any, outside: float
+) -> Any:
+    if isinstance(prediction, ImagesBatch):
+        prediction = prediction.unbatch()
+    if not isinstance(prediction, (Tensor, list)) or len(prediction) != batch.batch_size:
+        raise ValueError(
+            f"prediction must be of the {batch.batch_size} samples of the batch, got "
+            f"{tuple(prediction.shape) if isinstance(prediction, Tensor) else prediction!r}"
+        )
+    pairs = zip(prediction, batch.unbatch(), strict=True)
+    options: dict[str, Any] = {"labels": labels, "outside": outside}
+    return ImagesBatch.from_images([to_original_space(p, s, image, **options) for p, s in pairs])
+
+
+def check_labels(labels: Any) -> None:
+    """Raise a ValueError unless ``labels`` is None, 'argmax', a number or a dict of these."""
+    for rule in labels.values() if isinstance(labels, Mapping) else (labels,):
+        named = isinstance(rule, str) and rule == "argmax"
+        if not (rule is None or named or is_number(rule)):
+            raise ValueError(f"labels must be None, 'argmax' or a threshold, got {rule!r}")
+
+
+def check_outside(outside: float) -> None:
+    """Raise a ValueError if float32 cannot hold the value of what was not seen."""
+    largest = torch.finfo(torch.float32).max
+    if math.isfinite(outside) and abs(outside) > largest:
+        raise ValueError(f"outside must be between {-largest:g} and {largest:g}, got {outside}")
+
+
+def labels_of(name: str, labels: Labels) -> str | float | None:
+    """Return the rule that makes labels of the output of a name."""
+    return labels.get(name) if isinstance(labels, Mapping) else labels
+
+
+def check_history(history: Any) -> list[Entry]:
+    """Return the entries of a history, in memory or as dicts; raise if they are something else."""
+    records = history.history if isinstance(history, Subject) else history
+    if not is_sequence(records):
+        raise TypeError(
+            "history must be a Subject, a SubjectsBatch, or a sequence of records or of their "
+            f"dicts, got {type(history).__name__}"
+        )
+    entries: list[Entry] = []
+    for each in records:
+        entry = from_dict(each) if isinstance(each, Mapping) else each
+        if not isinstance(entry, (Record, Recorded)):
+            raise TypeError(f"history must hold records or their dicts, got {entry!r}")
+        entries.append(entry)
+    return entries
+
+
+def undone(
+    prediction: Image, entries: Sequence[Entry], name: str, grid: Space | None, outside: float = 0
+) -> Image:
+    """Return a prediction for an image, with what moved that image undone.
+
+    Args:
+        prediction: The prediction, over the field of view of the transformed image.
+        entries: What was applied to the image, oldest first.
+        name: Name of the image.
+        grid: Grid of the transformed image; None for that of the prediction.
+        outside: Value of what was not seen.
+    """
+    moving = reversed(_moving(entries, name))
+    steps: list[Transform] = [_step(entry, "linear", outside).inverse() for entry in moving]
+    if grid is not None and not _equal(grid, prediction.space):
+        steps = [_onto(prediction.space, grid, name), *steps]
+    return _run(prediction, steps, name)
+
+
+def seen(grids: tuple[Space, Space], entries: Sequence[Entry], name: str, like: Image) -> Tensor:
+    """Return where a transformed image shows nothing but the image before: bool, (1, I, J, K).
+
+    A voxel counts only if all voxels of the prediction that it is interpolated from lie within the
+    field of view of the image before, so that none of them is a prediction for fill.
+
+    Args:
+        grids: Grids of the image before and after.
+        entries: What was applied to it.
+        name: Its name.
+        like: The prediction, for its grid and device.
+    """
+    before, after = grids
+    ones = ScalarImage(
+        torch.ones(1, *before.shape, device=like.data.device), affine=before.affine[0]
+    )
+    moving = _moving(entries, name)
+    if not moving:
+        return ones.data.bool()
+    mask = _run(ones, [_step(entry, "nearest", 0) for entry in moving], name)
+    if not _equal(mask.space, like.space):
+        mask = _run(mask, [_onto(mask.space, like.space, name)], name)
+        mask.set_data((mask.data > WHOLE).float())
+    return undone(mask, entries, name, after).data > WHOLE
+
+
+def as_labels(image: Image, labels: str | float | None) -> Image:
+    """Return the labels of a prediction; see :func:`to_original_space`."""
+    if labels is None:
+        return image
+    if labels == "argmax":
+        kind = torch.uint8 if len(image.data) <= 256 else torch.int16
+        return LabelMap(image.data.argmax(0, keepdim=True).to(kind), affine=image.affine)
+    return LabelMap((image.data > float(labels)).to(torch.uint8), affine=image.affine)
+
+
+def as_image(prediction: Any, space: Space) -> Image:
+    """Return a prediction (N, I, J, K) as an image: a label map if it holds integers.
+
+    Args:
+        prediction: The prediction.
+        space: Grid of the image that it is for; it covers the field of view of that.
+
+    Raises:
+        ValueError: Its shape does not divide that of the grid, and is not divided by it either.
+    """
+    if prediction.ndim != 4:
+        raise ValueError(f"prediction must have shape (N, I, J, K), got {tuple(prediction.shape)}")
+    shape = tuple(prediction.shape[1:])
+    if any(max(pair) % min(pair) for pair in zip(shape, space.shape, strict=True)):
+        raise ValueError(
+            f"prediction must cover the image, of shape {space.shape}, by a whole number of voxels "
+            f"for each voxel or the reverse, got shape {shape}"
+        )
+    affine = space.affine[0] if shape == space.shape else resized(space, shape).affine[0]  # type: ignore[arg-type]
+    floating = prediction.is_floating_point() or prediction.is_complex()
+    data = prediction.to(torch.uint8) if prediction.dtype == torch.bool else prediction
+    return ScalarImage(data, affine=affine) if floating else LabelMap(data, affine=affine)
+
+
+def _placed(prediction: Any, grid: Space | None) -> Image:
+    """Return a prediction as an image, which covers the field of view of a grid."""
+    if isinstance(prediction, Tensor):
+        if grid is None:
+            raise ValueError(
+                "prediction must be an Image where no step of the history has a grid, got a tensor"
+            )
+        return as_image(prediction, grid)
+    if not isinstance(prediction, Image):
+        kind = type(prediction).__name__
+        raise TypeError(f"prediction must be a tensor, an Image or a dict of these, got {kind}")
+    if grid is not None and not resized(grid, prediction.spatial_shape).is_same(prediction.space):
+        raise ValueError(
+            f"prediction must cover the image that the history is of, of shape {grid.shape} and "
+            f"affine {grid.affine[0].tolist()}, got shape {prediction.spatial_shape} and affine "
+            f"{prediction.affine.tolist()}"
+        )
+    return prediction
+
+
+def _name_of(entries: Sequence[Entry], history: Any, image: str | None) -> str:
+    """Return the name of the image that a prediction is for."""
+    known = list(dict.fromkeys(n for e in entries for n in (*e.names, *e.follows, *e.untouched)))
+    if isinstance(history, Subject):
+        known = history.get_images_names()
+    if image is not None:
+        if entries and image not in known:
+            raise ValueError(
+                f"image must be one of the images of the history, {known}, got {image!r}"
+            )
+        return image
+    found = {name: grids_of(entries, name) for name in known}
+    first = next(iter(found.values()), (None, None))
+    for grids in found.values():
+        if not all(map(_same, grids, first)):
+            raise ValueError(f"image must name one of {known}, which have several grids, got None")
+    return known[0] if known else ""
+
+
+def _same(one: Space | None, other: Space | None) -> bool:
+    return one is other if one is None or other is None else one.is_same(other)
+
+
+def grids_of(entries: Sequence[Entry], name: str) -> tuple[Space | None, Space | None]:
+    """Return the grids of an image before and after its history; None if no step moved it."""
+    grids: list[Space] = []
+    for entry in _moving(entries, name):
+        own = name
+        while own not in entry.names and entry.follows.get(own):
+            own = entry.follows[own][0] or ""
+        if own not in entry.names:
+            continue
+        column = entry.names.index(own)
+        if isinstance(entry.params, GridParams):
+            before, after = entry.params, entry.params.swap()
+            grids += [_space(each.before_shape, each.before, column) for each in (before, after)]
+        elif entry.spaces:
+            grids.append(entry.spaces[column])
+    return (grids[0], grids[-1]) if grids else (None, None)
+
+
+def _space(shape: np.ndarray, affine: np.ndarray, column: int) -> Space:
+    i, j, k = shape[0, column].tolist()
+    return Space((i, j, k), affine[:1, column])
+
+
+def _moving(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """Return the entries that moved an image, or gave it another grid."""
+    found = []
+    for entry in entries:
+        transform = entry.transform
+        if name in entry.untouched or not may_move(transform):
+            continue
+        if transform.role == SUBJECT or not transform.is_invertible():
+            raise ValueError(
+                f"history holds {transform.name}, which may have moved {name!r} and cannot be "
+                "undone: apply it to the subject beforehand, or within the model; or use a "
+                "transform that can be undone, or a Lambda if it changes intensities alone"
+            )
+        found.append(entry)
+    return found
+
+
+class _Moved(SpatialTransform):
+    """Recorded motion with another interpolation and fill."""
+
+    def __init__(self, transform: Any, mode: str, outside: float) -> None:
+        super().__init__()
+        self.transform, self.mode, self.outside = transform, mode, outside
+
+    @property
+    def name(self) -> str:
+        return self.transform.name  # type: ignore[no-any-return]
+
+    @property
+    def traits(self) -> SpatialTraits:  # type: ignore[override]
+        return self.transform.traits  # type: ignore[no-any-return]
+
+    def draw(self, context: Context, u: np.ndarray) -> Any:
+        raise NotImplementedError(f"{self.name} was recorded with its parameters")
+
+    def maps(self, params: Any, context: Context) -> Any:
+        return self.transform.maps(params, context)
+
+    def invert(self, params: Any) -> Any:
+        return self.transform.invert(params)
+
+    def interpolation(self) -> Interpolation:
+        return Interpolation(self.mode, "nearest", self.outside, self.outside)
+
+
+class _Regridded(GridTransform):
+    """Recorded change of the grid with another interpolation and fill."""
+
+    def __init__(self, transform: Any, mode: str, outside: float) -> None:
+        super().__init__()
+        self.transform, self.mode, self.outside = transform, mode, outside
+
+    @property
+    def name(self) -> str:
+        return "prediction" if self.transform is None else self.transform.name
+
+    @property
+    def traits(self) -> SpatialTraits:  # type: ignore[override]
+        if self.transform is None:
+            return SpatialTraits(parallel=True, regrids=True)
+        return self.transform.traits  # type: ignore[no-any-return]
+
+    def interpolation(self) -> Interpolation:
+        return Interpolation(self.mode, "nearest", self.outside, self.outside)
+
+
+def _step(entry: Entry, mode: str, outside: float) -> Recorded:
+    """Return an entry with a given interpolation and fill."""
+    transform: Any = entry.transform
+    cls = _Regridded if transform.traits.regrids else _Moved
+    kept = entry.names, entry.untouched, entry.spaces
+    return Recorded(cls(transform, mode, outside), entry.params, *kept, follows=entry.follows)
+
+
+def _onto(before: Space, after: Space, name: str) -> Recorded:
+    """Return the change from one grid to another over the same field of view."""
+    change = _Regridded(None, "linear", 0)
+    return Recorded(change, GridParams.of([before], [after]), (name,))
+
+
+def _equal(one: Space, other: Space) -> bool:
+    return one.shape == other.shape and np.array_equal(one.affine, other.affine)
+
+
+def _run(image: Image, steps: Sequence[Transform], name: str) -> Image:
+    """Apply steps to an image as if it were the one of a name."""
+    if not steps:
+        return image
+    batch = SubjectsBatch({name: ImagesBatch.from_images([image], view=True)})
+    result: Image = Compose(steps)(batch).images[name].unbatch()[0]
+    return result

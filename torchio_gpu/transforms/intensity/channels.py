@@ -1,0 +1,129 @@
+"""Parameters by channel: one for all channels of an image, or one for each."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ... import random
+from ...arrays import Array, as_array, common, per_sample
+from ...signature import is_number
+from ..base import Context
+from ..kinds import RandomTransform
+from ..parameters.params import value_per_image
+
+
+class ByChannel(RandomTransform):
+    """Base of random transforms of intensities that draw for images or for their channels.
+
+    Not for use by itself: a transform calls :meth:`_set_channels` when it is constructed, and
+    :meth:`_draw_channels` when it draws.
+    """
+
+    #: Number of uniform numbers that one set of parameters takes.
+    _numbers: ClassVar[int]
+    by_channel: bool
+    channel_p: float
+
+    def _set_channels(self, by_channel: bool, channel_p: float) -> None:
+        if not is_number(channel_p) or not 0 < channel_p <= 1:
+            raise ValueError(f"channel_p must be > 0 and <= 1, got {channel_p!r}")
+        self.by_channel, self.channel_p = by_channel, channel_p
+
+    @property
+    def _draws_channels(self) -> bool:
+        return self.by_channel or self.channel_p < 1
+
+    @property
+    def draws(self) -> int:
+        # of channels, two numbers that seed those of each: how many there are is not known yet
+        shared = 0 if self.by_channel else self._numbers
+        return shared + 2 if self._draws_channels else shared
+
+    def _draw_channels(self, context: Context, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return uniform numbers [B, M, K, N] and whether channels change, [B, M, K] bool.
+
+        Args:
+            context: The images.
+            u: Uniform numbers of the images, [B, M, draws].
+        """
+        n = self._numbers
+        if not self._draws_channels:
+            return u[:, :, None, :n], np.ones((*u.shape[:2], 1), dtype=bool)
+        channels = self._count_channels(context)
+        layout = random.Layout(((0, 0, channels * (n + 1)),))
+        drawn = random.uniforms(random.to_seeds(u[..., -2:]).ravel(), layout)
+        drawn = drawn[:, layout.columns[0]].reshape(*u.shape[:2], channels, n + 1)
+        changes = drawn[..., n] < self.channel_p
+        if self.by_channel:
+            return drawn[..., :n], changes
+        return np.broadcast_to(u[:, :, None, :n], (*u.shape[:2], channels, n)), changes
+
+    def _count_channels(self, context: Context) -> int:
+        channels = {name: context.images.channels(name) for name in context.names}
+        if len(set(channels.values())) > 1:
+            raise ValueError(
+                f"{self.name} draws for channels, of which images must have the same number: name "
+                f"images by include, and others in another transform; got {channels}"
+            )
+        return next(iter(channels.values()))
+
+
+def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
+    """Return the value of an argument for one image, [1 or B, 1 or C, \\*shape].
+
+    Args:
+        value: Value of one channel, with or without an axis of samples and, after it, of channels.
+        shape: Shape of the value of one channel.
+        name: Name of the argument, for errors.
+        leading: A single leading axis is that of channels, and not that of samples.
+
+    Raises:
+        ValueError: The shape is another one, or values are not finite.
+    """
+    array = as_array(value, name)
+    extra = array.ndim - len(shape)
+    if extra == 1 and leading:
+        array, extra = array[None], 2
+    if extra != 2:
+        return per_sample(array, shape, name)[:, None]
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(np.shape(value))}")
+    return per_sample(array, (int(array.shape[1]), *shape), name)
+
+
+def of_images(
+    value: Any, shape: tuple[int, ...], name: str, context: Context, leading: bool = False
+) -> Array:
+    """Return the values of an argument for M images, [1 or B, M, 1 or C, \\*shape].
+
+    Args:
+        value: As for :func:`by_channel`, or a dict of these by image name.
+        context: The images.
+        shape, name, leading: See :func:`by_channel`.
+
+    Raises:
+        ValueError: An image has another number of channels, or as for :func:`by_channel`.
+    """
+    given = value_per_image(value, name, context.names)
+    columns = [by_channel(each, shape, name, leading) for each in given]
+    for image, column in zip(context.names, columns, strict=True):
+        channels = context.images.channels(image)
+        if column.shape[1] not in (1, channels):
+            raise ValueError(
+                f"{name} must be one value, or one for each channel of {image!r}, which has "
+                f"{channels}, got {column.shape[1]}"
+            )
+    xp, *columns = common(*columns)
+    batch = max(len(column) for column in columns)
+    channels = max(column.shape[1] for column in columns)
+    if any(column.shape[1] not in (1, channels) for column in columns):
+        raise ValueError(
+            f"{name} must be given for as many channels of each image, got "
+            f"{[column.shape[1] for column in columns]}"
+        )
+    return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
+
+
+__all__ = ["ByChannel", "by_channel", "of_images"]
