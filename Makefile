@@ -59,7 +59,7 @@ test-integrations: $(OTHERS)/ready
 	    $(OTHERS)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/integrations
 
 # Damaged files in worker processes that survive crashes, counted by outcome; fails where one is bad.
-FUZZ := --files 5000 --arguments 5000 --records 5000 --pipelines 2000
+FUZZ := --files 5000 --arguments 5000 --records 5000 --pipelines 2000 --configurations 5000
 fuzz: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.robustness $(FUZZ)
 

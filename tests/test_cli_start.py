@@ -37,6 +37,8 @@ def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["transform", "--help"], r"Usage: .*--image NAME=FILE.*RandomAffine,.*ZNormalization\."),
         (["tiotr", "--help"], "--kwargs"),
         (["bench", "--help"], "--threads"),
+        (["check", "--help"], "Check a pipeline .*--label NAME=FILE"),
+        (["schema", "--help"], "JSON schema"),
     ],
 )
 def test_help_and_version(words, shown):
@@ -61,6 +63,8 @@ def test_help_and_version(words, shown):
         (["info"], "Missing argument"),
         (["info", "--bogus"], "No such option"),
         (["bench", "RandomFlp"], r"did you mean RandomFlip\?"),
+        (["check"], "Missing argument"),
+        (["transform", "--pipeline", "p.yaml"], "transform --pipeline needs IN OUT"),
     ],
 )
 def test_errors_of_usage(words, message):

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if _typing.TYPE_CHECKING:
     from . import adapters as adapters
     from . import compat as compat
+    from . import configuration as configuration
     from . import data as data
     from . import datasets as datasets
     from . import inference as inference

@@ -3,6 +3,10 @@
 ``torchio_gpu/public.py`` imports what they name; a test compares the two, and says what is missing.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 #: Transforms that the command line can construct.
 TRANSFORMS = (
     "PCA",
@@ -137,9 +141,11 @@ NAMES = (
     "from_dict",
     "functional",
     "geometry",
+    "load_pipeline",
     "predict",
     "predict_by_patches",
     "random",
+    "save_pipeline",
     "test_time_augmentation",
     "to_original_space",
     "train_histogram",
@@ -150,6 +156,7 @@ NAMES = (
 MODULES = (
     "adapters",
     "compat",
+    "configuration",
     "data",
     "datasets",
     "functional",
@@ -164,3 +171,20 @@ MODULES = (
     "transforms",
     "utils",
 )
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Return the end of an error message that says which names look like ``word``; '' if none.
+
+    >>> nearest("randomaffin", ["RandomAffine", "Blur"])
+    '; did you mean RandomAffine?'
+    """
+    from difflib import SequenceMatcher
+
+    if len(word) > 100:  # no name, and slow to compare
+        return ""
+    scores = {n: SequenceMatcher(None, word.lower(), n.lower()).ratio() for n in names}
+    # many names begin alike, and have a high score without being meant
+    least = max(0.6, 0.9 * max(scores.values(), default=0))
+    found = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= least][:3]
+    return f"; did you mean {' or '.join(found)}?" if found else ""

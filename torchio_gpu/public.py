@@ -7,6 +7,8 @@ from . import functional as functional
 from . import geometry as geometry
 from . import random as random
 from . import transforms as transforms
+from .configuration import load_pipeline as load_pipeline
+from .configuration import save_pipeline as save_pipeline
 from .data import BoundingBoxes as BoundingBoxes
 from .data import Image as Image
 from .data import ImagesBatch as ImagesBatch

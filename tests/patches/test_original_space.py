@@ -291,7 +291,7 @@ def test_batches_follow_the_history_of_each_sample():
         ("x", "small", {"labels": "max"}, ValueError, "labels must be None, 'argmax' or a thresh"),
         ("x", 3, {}, TypeError, "history must be a Subject, a SubjectsBatch, or a sequence"),
         ("x", [3], {}, TypeError, "history must hold records or their dicts, got 3"),
-        ("x", [{}], {}, ValueError, "record must have transform"),
+        ("x", [{}], {}, ValueError, "a transform must have one key"),
         ("x", [], {}, ValueError, "prediction must be an Image where no step of the history"),
         ("x", "small", {"outside": "0"}, TypeError, "outside must be a number"),
     ],

@@ -11,4 +11,4 @@ by `make fuzz`.
 """
 
 #: Names of modules in this folder, which are options of ``python -m tests.robustness``, too.
-FUZZERS = ("files", "arguments", "records", "pipelines")
+FUZZERS = ("files", "arguments", "records", "pipelines", "configurations")

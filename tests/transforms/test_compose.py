@@ -338,3 +338,34 @@ def test_cached_layouts_of_a_plan_are_bounded():
     plans = [plan for plan in gc.get_objects() if type(plan) is Plan]
     assert plans
     assert max(len(plan._layouts) for plan in plans) < 100
+
+
+@pytest.mark.parametrize("cls", [tio.OneOf, tio.SomeOf])
+def test_weights_are_those_of_a_dict(cls):
+    x = torch.rand(8, 1, 4, 5, 6)
+    first, second = tio.Blur(1), tio.Gamma(2)
+    results = []
+    for made in (cls({first: 3, second: 1}), cls([first, second], weights=[3, 1])):
+        torch.manual_seed(0)
+        results.append(made(x))
+        assert made.weights == (3, 1)
+    assert torch.equal(*results)
+    assert cls([first, second], weights=[2, 2]).to_dict() == cls([first, second]).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("transforms", "weights", "message"),
+    [
+        ({tio.Blur(1): 1}, [1], "weights must be given once"),
+        ([tio.Blur(1)], [1, 2], r"weights must be 1 numbers, one for each transform, got \[1, 2\]"),
+        ([tio.Blur(1)], [-1], "weights must be numbers >= 0"),
+        ([tio.Blur(1)], [0], "weights must sum to more than 0"),
+        ([tio.Blur(1)], ["a"], "weights must be numbers >= 0"),
+    ],
+)
+def test_bad_weights_are_named(transforms, weights, message):
+    for cls in (tio.OneOf, tio.SomeOf):
+        with pytest.raises(ValueError, match=message):
+            cls(transforms, weights=weights)
+    with pytest.raises(TypeError, match="weights must be a sequence"):
+        tio.OneOf([tio.Blur(1)], weights=3)

@@ -13,7 +13,7 @@ import torchio
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import smooth, subject
-from torchio_gpu.transforms.history import from_dict
+from torchio_gpu import from_dict
 from torchio_gpu.transforms.normalization.clamp import Clamp
 from torchio_gpu.transforms.normalization.histogram import HistogramStandardization
 from torchio_gpu.transforms.normalization.mask import Mask

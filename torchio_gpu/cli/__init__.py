@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from .pipeline_commands import check, schema
 from .reports import bench, demo, info
 from .torchio_syntax import tiohd, tiotr
 from .transform_command import HELP_OF_TRANSFORM, transform
@@ -54,6 +55,8 @@ app.command(
     add_help_option=False,  # which would not know of NAME
     epilog=HELP_OF_TRANSFORM,
 )(transform)
+app.command()(check)
+app.command()(schema)
 app.command()(bench)
 app.command()(tiotr)
 app.command()(tiohd)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..names import TRANSFORMS
-from .errors import nearest
+from ..names import TRANSFORMS, nearest
 
 if TYPE_CHECKING:
     from ..transforms import Transform
@@ -87,11 +85,10 @@ def construct(
         options: Options of the command, among which misspelt arguments are looked for as well.
     """
     from .. import transforms
+    from ..transforms.naming import parameters
 
     cls: type[Transform] = getattr(transforms, name)
-    names: dict[str, inspect.Parameter] = {}
-    for signature in (inspect.signature(cls), inspect.signature(transforms.Transform)):
-        names |= {n: p for n, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    names = parameters(cls)
     for argument in arguments:
         if argument not in names:
             hint = nearest(argument, [*names, *options]) or f"; it takes {', '.join(names)}"

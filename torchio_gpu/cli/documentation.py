@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import re
 import shutil
 from textwrap import fill
 
-_SEE = re.compile(r"See :class:`(\w+)`\.?")
-_ROLE = re.compile(r":\w+:`~?([^`]+)`")
+from ..docstrings import meaning, parsed, plain_text
 
 
 def documentation(name: str) -> str:
@@ -16,7 +14,7 @@ def documentation(name: str) -> str:
     from .. import transforms
 
     cls: type = getattr(transforms, name)
-    paragraphs, documented = _read(cls)
+    paragraphs, documented = parsed(cls)
     parameters = _parameters(cls)
     common = _parameters(transforms.Transform) | parameters
     own = {n: p for n, p in parameters.items() if n in documented}
@@ -37,21 +35,9 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in found.items() if p.kind is not p.VAR_KEYWORD}
 
 
-def _read(cls: type) -> tuple[list[str], dict[str, str]]:
-    """Return the paragraphs of a docstring that are for the command line, and its arguments."""
-    paragraphs: list[str] = []
-    arguments: dict[str, str] = {}
-    for block in re.split(r"\n{2,}(?! )", inspect.getdoc(cls) or ""):
-        if block.startswith("Args:\n"):
-            for entry in re.split(r"\n {4}(?! )", block)[1:]:
-                names, _, text = " ".join(entry.split()).partition(": ")
-                arguments |= dict.fromkeys(re.split(r", ?", names), text)
-        elif not re.match(r">>>|Raises:|Returns:", block):
-            paragraphs.append(block)
-    return paragraphs, arguments
-
-
 def _options(cls: type, parameters: dict[str, inspect.Parameter]) -> list[str]:
+    from .. import transforms
+
     lines = []
     for name, parameter in parameters.items():
         default = parameter.default
@@ -59,22 +45,13 @@ def _options(cls: type, parameters: dict[str, inspect.Parameter]) -> list[str]:
             ending = "(needed)"
         else:
             ending = f"(default: {default if isinstance(default, str) else repr(default)})"
-        text = f"--{name.replace('_', '-')}: {_meaning(cls, name)} {ending}"
+        text = f"--{name.replace('_', '-')}: {meaning(cls, name, transforms)} {ending}"
         lines.append(_wrap(text, "  ", "      "))
     return lines
 
 
-def _meaning(cls: type, name: str) -> str:
-    """Return what a docstring says of an argument, or that to which it refers."""
-    from .. import transforms
-
-    text = _read(cls)[1].get(name, "")
-    referred = _SEE.fullmatch(text)
-    return _meaning(getattr(transforms, referred[1]), name) if referred else text
-
-
 def _wrap(text: str, indent: str = "", hanging: str = "") -> str:
-    plain = _ROLE.sub(r"\1", " ".join(text.split())).replace("``", "")
+    plain = plain_text(text)
     width = min(100, shutil.get_terminal_size().columns)
     return fill(
         plain, width, initial_indent=indent, subsequent_indent=hanging, break_on_hyphens=False

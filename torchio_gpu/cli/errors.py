@@ -1,26 +1,12 @@
-"""Errors in one sentence, with the nearest of the names that there are."""
+"""Errors of commands in one sentence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import SequenceMatcher
 
 import typer
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """Return the end of an error message that says which names look like ``word``; '' if none.
-
-    >>> nearest("randomaffin", ["RandomAffine", "Blur"])
-    '; did you mean RandomAffine?'
-    """
-    scores = {n: SequenceMatcher(None, word.lower(), n.lower()).ratio() for n in names}
-    # many names begin alike, and have a high score without being meant
-    least = max(0.6, 0.9 * max(scores.values(), default=0))
-    found = [n for n in sorted(scores, key=lambda n: -scores[n]) if scores[n] >= least][:3]
-    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 @contextmanager

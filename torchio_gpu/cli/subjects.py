@@ -89,15 +89,12 @@ def apply(
     """
     import torch
 
-    from ..data import LabelMap, ScalarImage, Subject
-
     read = [each.path.expanduser() for each in found]
     folder, chosen = _targets(found, out)
     _check_targets(read, chosen.values())
     if seed is not None:
         torch.manual_seed(seed)
-    images = {each.name: (LabelMap if each.is_label else ScalarImage)(each.path) for each in found}
-    result = transform(Subject(images))
+    result = transform(read_subject(found))
     made = result.get_images_dict(intensity_only=False)
     added = [name for name in made if name not in chosen]
     if added and folder is None:
@@ -109,6 +106,15 @@ def apply(
     for name, path in chosen.items():
         made[name].save(path)
     return result, list(chosen.values())
+
+
+def read_subject(found: Sequence[Source]) -> Subject:
+    """Return images as one subject."""
+    from ..data import LabelMap, ScalarImage, Subject
+
+    return Subject(
+        {each.name: (LabelMap if each.is_label else ScalarImage)(each.path) for each in found}
+    )
 
 
 def _targets(found: Sequence[Source], out: str) -> tuple[Path | None, dict[str, Path]]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..names import nearest
 from .construction import check_name, complete_name, construct, parse_keywords
-from .errors import errors_as_exit_code, nearest
+from .errors import errors_as_exit_code
 from .subjects import apply, sources
 
 if TYPE_CHECKING:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..names import TRANSFORMS
+from ..names import TRANSFORMS, nearest
 from .construction import check_name, complete_name, construct, parse_options
 from .documentation import documentation
-from .errors import errors_as_exit_code, nearest
+from .errors import errors_as_exit_code
 from .subjects import apply, sources
 
-_OPTIONS = ("--image", "--label", "--seed", "--help")
+_OPTIONS = ("--image", "--label", "--pipeline", "--seed", "--help")
 HELP_OF_TRANSFORM = (
     "torchio-gpu transform NAME --help documents the arguments of a transform. There are "
     f"{', '.join(TRANSFORMS)}."
@@ -42,6 +43,10 @@ def transform(
         list[str] | None,
         typer.Option("--label", metavar="NAME=FILE", help="Label map to read, by name."),
     ] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option("--pipeline", metavar="FILE", help="Pipeline to apply, .yaml or .json."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random.")] = None,
     wants_help: Annotated[
         bool,
@@ -56,18 +61,27 @@ def transform(
 
     torchio-gpu transform --image t1=a.nii.gz --label seg=b.nii.gz out/ RandomAffine
 
+    torchio-gpu transform t1.nii.gz out.nii.gz --pipeline augment.yaml
+
     IN are scalar images; those by --image and --label add to them. All are one subject, and share
     spatial parameters. OUT is a file for one image, else a folder, in which files are named like
     those that were read, or by the NAME of the option. Files that are read are never overwritten.
-    NAME is a transform; options after it are its arguments: numbers (--degrees 15), lists
-    (--scales 0.9,1.1), words (--image-interpolation nearest), Python literals, or nothing for
-    True (--rician).
+    NAME is a transform; a file named by --pipeline stands in its place. Options after it are its
+    arguments: numbers (--degrees 15), lists (--scales 0.9,1.1), words (--image-interpolation
+    nearest), Python literals, or nothing for True (--rician).
     """
     words = words or []
     if wants_help and not words:
         typer.echo(context.get_help())
         return
     with errors_as_exit_code():
+        if pipeline is not None and not wants_help:
+            _check_files(words, inputs=bool(image or label))
+            from ..configuration import load_pipeline
+
+            found = sources(words[:-1], image or [], label or [])
+            _print(apply(load_pipeline(pipeline), found, words[-1], seed)[1])
+            return
         before, name, after = _split(words, inputs=bool(image or label), alone=wants_help)
         if wants_help:
             typer.echo(documentation(name))
@@ -75,9 +89,31 @@ def transform(
         found = sources(before[:-1], image or [], label or [])
         arguments = parse_options(after)
         made = construct(name, arguments, seed, [option[2:] for option in _OPTIONS])
-        _, written = apply(made, found, before[-1], seed)
+        _print(apply(made, found, before[-1], seed)[1])
+
+
+def _print(written: list[Path]) -> None:
     for path in written:
         typer.echo(str(path))
+
+
+def _check_files(words: list[str], inputs: bool) -> None:
+    """Raise a ValueError unless words are files to read and one to write.
+
+    Args:
+        words: As on the command line, without options of the command.
+        inputs: Images are given by options as well.
+    """
+    for word in words:
+        if word.startswith("--"):
+            known = ", ".join(_OPTIONS)
+            hint = nearest(word, _OPTIONS)
+            raise ValueError(f"options beside --pipeline are {known}, got {word!r}{hint}")
+        if word in TRANSFORMS:
+            raise ValueError(f"{word} must not be given with --pipeline, which names a file")
+    if len(words) < (1 if inputs else 2):
+        wanted, got = "OUT" if inputs else "IN OUT", " ".join(words) or "nothing"
+        raise ValueError(f"transform --pipeline needs {wanted}; got {got}")
 
 
 def _split(words: list[str], inputs: bool, alone: bool) -> tuple[list[str], str, list[str]]:

@@ -2,6 +2,7 @@
 
 from ..data import SpatialMap
 from .base import Transform
+from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
 from .custom import Lambda
 from .grid.crop import Crop, Pad
@@ -9,7 +10,7 @@ from .grid.crop_or_pad import CropOrPad, EnsureShapeMultiple
 from .grid.header import CopyAffine, ToReferenceSpace
 from .grid.orientation import ToCanonical, ToOrientation, Transpose
 from .grid.resample import Resample, Resize
-from .history import Recorded, from_dict
+from .history import Recorded
 from .intensity.anisotropy import Anisotropy, RandomAnisotropy
 from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur

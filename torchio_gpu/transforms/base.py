@@ -16,7 +16,7 @@ from torch import nn
 from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..data.keys import KINDS
 from ..signature import check_arguments
-from . import compiled, naming
+from . import compiled, descriptions, naming
 from .argument_checks import CHECKS
 from .convert import to_batch
 from .parameters.params import Params
@@ -100,6 +100,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
                 kwargs = {name: naming.own_copy(each) for name, each in kwargs.items()}
             construct(self, *args, **kwargs)
             if type(self).__init__ is construct_and_freeze:
+                self.__dict__["_passed"] = frozenset(kwargs)
                 self.__dict__["_frozen"] = True
 
         cls.__init__ = construct_and_freeze  # type: ignore[method-assign]
@@ -264,15 +265,32 @@ class Transform(SubjectHooks, nn.Module, ABC):
 
         Every transform keeps each argument under its own name.
         """
-        return naming.arguments(self, Transform)
+        return naming.arguments(self)
 
-    def to_hydra_config(self) -> dict[str, Any]:
-        """Return the transform as a dict of plain values, which ``hydra.utils.instantiate`` reads.
+    def to_dict(self, style: str = "_target_") -> dict[str, Any]:
+        """Return the class and the arguments as plain numbers, strings, lists and dicts.
+
+        :func:`.from_dict` constructs an equal transform from either style.
+
+        Args:
+            style: '_target_', which ``hydra.utils.instantiate`` and MONAI's ConfigParser read; or
+                'class_path', with arguments under ``init_args``, which jsonargparse and
+                LightningCLI read.
 
         Raises:
-            TypeError: An argument is neither a number, a string, a transform nor made of these.
+            TypeError: An argument cannot be written, as the function of a :class:`Lambda`.
+            ValueError: The style is unknown.
+
+        >>> RandomAffine(degrees=(-5, 5), p=0.5).to_dict()
+        {'_target_': 'torchio_gpu.RandomAffine', 'degrees': [-5, 5], 'p': 0.5}
+        >>> Blur(2).to_dict("class_path")
+        {'class_path': 'torchio_gpu.Blur', 'init_args': {'std': 2}}
         """
-        return naming.config(self)
+        return descriptions.describe_object(self, style)
+
+    def to_hydra_config(self) -> dict[str, Any]:
+        """Return :meth:`to_dict` in the style of Hydra; TorchIO 1's name."""
+        return self.to_dict()
 
     @property
     def name(self) -> str:

@@ -107,13 +107,11 @@ class Composition(Transform):
             return str(self.plan())
         return explain(self.plan(), to_batch(x, self._image_keys(), self.label_keys)[0])
 
-    def to_hydra_config(self) -> dict[str, Any]:
-        if len(set(self.weights)) > 1:
-            raise TypeError(
-                f"transforms of {self.name} must be equally likely for a configuration, which has "
-                f"no dict of transforms: got weights {self.weights}"
-            )
-        return super().to_hydra_config()
+    def arguments(self) -> dict[str, Any]:
+        found = super().arguments()
+        if len(set(self.weights)) < 2:
+            found.pop("weights", None)  # equal weights have no effect
+        return found
 
     def _transforms_repr(self) -> str:
         """Return the transforms, with their weights if these differ, as text."""
@@ -133,7 +131,8 @@ class Composition(Transform):
         return iter(self.transforms)
 
     def __repr__(self) -> str:
-        rest = [f", {n}={v!r}" for n, v in self.arguments().items() if n != "transforms"]
+        shown = ("transforms", "weights")
+        rest = [f", {n}={v!r}" for n, v in self.arguments().items() if n not in shown]
         return f"{self.name}({self._transforms_repr()}{''.join(rest)})"
 
 
@@ -194,6 +193,12 @@ class Compose(Composition):
             )
         return self._named[index]
 
+    def arguments(self) -> dict[str, Any]:
+        found = super().arguments()
+        if self._named and list(self._named.values()) == list(self.transforms):
+            found["transforms"] = dict(self._named)
+        return found
+
     def is_invertible(self) -> bool:
         return all(transform.is_invertible() for transform in self.transforms)
 
@@ -232,8 +237,10 @@ class OneOf(RandomTransform, Composition):
     the transforms can share a pass with those before and after them: each image is sampled once.
 
     Args:
-        transforms: The transforms, equally likely; or a dict from transforms to weights, which
-            need not sum to 1. Compositions may be among them.
+        transforms: The transforms; or a dict from transforms to weights. Compositions may be among
+            them.
+        weights: Relative probability of each transform of a sequence, equal by default. Need not
+            sum to 1.
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:
@@ -248,10 +255,13 @@ class OneOf(RandomTransform, Composition):
     exclusive = True
 
     def __init__(
-        self, transforms: Sequence[SubjectCallable] | Mapping[SubjectCallable, float], **kwargs: Any
+        self,
+        transforms: Sequence[SubjectCallable] | Mapping[SubjectCallable, float],
+        weights: Sequence[float] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.weights = _weights(transforms)
+        self.weights = _weights(transforms, weights)
         self._set_transforms(tuple(transforms))
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
@@ -271,9 +281,10 @@ class SomeOf(RandomTransform, Composition):
     """Apply some of several transforms, chosen for each sample, in the order given.
 
     Args:
-        transforms: The transforms, equally likely; or a dict from transforms to weights, by which
-            they are drawn one after another without being put back.
+        transforms: The transforms; or a dict from transforms to weights.
         num_transforms: Number of transforms to apply, or a range (a, b) of equally likely numbers.
+        weights: Relative probability of each transform of a sequence, equal by default, by which
+            they are drawn one after another without being put back.
         kwargs: See :class:`Transform`; they are about the choice as a whole.
 
     Raises:
@@ -289,11 +300,12 @@ class SomeOf(RandomTransform, Composition):
     def __init__(
         self,
         transforms: Sequence[SubjectCallable] | Mapping[SubjectCallable, float],
-        num_transforms: int | tuple[int, int] = 1,
+        num_transforms: int | Sequence[int] = 1,
+        weights: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.weights = _weights(transforms)
+        self.weights = _weights(transforms, weights)
         self._set_transforms(tuple(transforms))
         self.num_transforms = num_transforms
         pair = num_transforms if isinstance(num_transforms, Sequence) else (num_transforms,) * 2
@@ -325,13 +337,21 @@ class SomeOf(RandomTransform, Composition):
         return rank < count  # type: ignore[no-any-return]
 
 
-def _weights(transforms: Any) -> tuple[float, ...]:
-    """Return the weights of transforms: the values of a dict, or 1 for each."""
+def _weights(transforms: Any, weights: Sequence[float] | None) -> tuple[float, ...]:
+    """Return the weights of transforms: those given, the values of a dict, or 1 for each."""
     if not isinstance(transforms, (Mapping, Sequence)) or len(transforms) == 0:
         raise ValueError(
             f"transforms must be a sequence or a dict that is not empty, got {transforms!r}"
         )
     values = list(transforms.values()) if isinstance(transforms, Mapping) else [1] * len(transforms)
+    if weights is not None:
+        if isinstance(transforms, Mapping):
+            raise ValueError(f"weights must be given once, got {weights!r} and a dict of weights")
+        values = list(weights)
+        if len(values) != len(transforms):
+            raise ValueError(
+                f"weights must be {len(transforms)} numbers, one for each transform, got {values}"
+            )
     if not all(is_number(w) and math.isfinite(w) and w >= 0 for w in values):
         raise ValueError(f"weights must be numbers >= 0, got {values}")
     if not sum(values) > 0:

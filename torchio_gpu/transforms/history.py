@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 from torch.distributions import Distribution
 
 from ..data import SpatialMap, Subject
 from ..data.keys import INTENSITY
 from ..geometry import Space
-from . import records
+from ..signature import is_number
+from . import naming
 from .base import Branches, Context, Transform
 from .compose import Compose
 from .convert import to_batch
+from .descriptions import describe
 from .grid.base import GridParams
 from .inverse import Inverse, regrids
 from .parameters.params import Params
-from .parameters.ranges import Choice
 from .pipeline.maps import SpatialTraits, may_move
 from .pipeline.points import within_slice
 from .pipeline.record import Record
 from .pipeline.steps import SUBJECT, Step, Steps
 from .spatial.affine import Resampling
-
-#: Modules of the classes that records may always name.
-_LIBRARY = "torchio_gpu."
 
 
 class Recorded(Transform):
@@ -117,20 +112,23 @@ class Recorded(Transform):
             ]
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, style: str = "_target_") -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts, which JSON can hold.
 
-        Distributions and choices among the transform's arguments are left out: ranges do not matter
-        once parameters are drawn.
+        A distribution that cannot be written is left out of the transform's arguments: ranges do
+        not matter once parameters are drawn.
+
+        Args:
+            style: How transforms, choices and distributions among the arguments are written; see
+                :meth:`Transform.to_dict`.
 
         Raises:
             TypeError: The transform cannot be constructed without an argument that was left out,
                 such as the function of a Lambda.
         """
-        arguments = _plain(self.transform.arguments(), self.transform.name)
-        for name, parameter in inspect.signature(type(self.transform).__init__).parameters.items():
-            named = parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "self"
-            if named and parameter.default is parameter.empty and name not in arguments:
+        arguments = _plain(self.transform, style)
+        for name, parameter in naming.parameters(type(self.transform)).items():
+            if parameter.default is parameter.empty and name not in arguments:
                 raise _not_serialisable(self.transform.name, name)
         return {
             "transform": self.transform.name,
@@ -146,50 +144,6 @@ class Recorded(Transform):
 
     def __repr__(self) -> str:
         return f"Recorded({self.transform.name}({self.params}))"
-
-
-def from_dict(
-    record: Mapping[str, Any], allow: type[Transform] | Sequence[type[Transform]] = ()
-) -> Recorded:
-    """Return the recorded transform of a dict; the inverse of :meth:`Recorded.to_dict`.
-
-    Args:
-        record: Result of :meth:`Recorded.to_dict`.
-        allow: Classes of transforms that a record may name, besides those of this library.
-
-    Raises:
-        ValueError: The record is damaged, or names a class that is not allowed.
-
-    >>> batch = SubjectsBatch({"t1": ImagesBatch(torch.rand(1, 1, 4, 4, 4))})
-    >>> noise = RandomNoise()
-    >>> recorded = Recorded(noise, noise.sample_params(batch), ("t1",))
-    >>> again = from_dict(recorded.to_dict())
-    >>> bool((again(batch).t1.data == recorded(batch).t1.data).all())
-    True
-    """
-    checked = records.check(record)
-    library = [cls for cls in _subclasses(Transform) if cls.__module__.startswith(_LIBRARY)]
-    allow = (allow,) if isinstance(allow, type) else allow
-    kinds: dict[str, Any] = {cls.__name__: cls for cls in (*library, *allow)}
-    modules = {_LIBRARY, *(cls.__module__ for cls in allow)}
-    classes = [cls for cls in _subclasses(Params) if cls.__module__.startswith(tuple(modules))]
-    params: dict[str, Any] = {cls.__name__: cls for cls in classes}
-    for name, allowed in ((checked.transform, kinds), (checked.params_type, params)):
-        if name not in allowed:
-            raise ValueError(f"record names an unknown {name!r}; known are {sorted(allowed)}")
-    try:
-        transform = kinds[checked.transform](**checked.arguments)
-        expected = {field.name for field in fields(params[checked.params_type])}
-        if expected - {"undone"} - set(checked.params) or set(checked.params) - expected:
-            raise ValueError(f"params must be {sorted(expected)}, got {sorted(checked.params)}")
-        values = params[checked.params_type].from_dict(checked.params)
-        records.check_fields(values, len(checked.names))
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"record of {checked.transform!r} does not fit it: {type(error).__name__}: {error}"
-        ) from error
-    kept = checked.names, checked.untouched, checked.spaces, checked.fuse, checked.follows
-    return Recorded(transform, values, *kept)
 
 
 def compose_history(
@@ -258,26 +212,15 @@ def _corrections(record: Record, name: str) -> tuple[SpatialMap, ...]:
     return (SpatialMap(own),) if (own != np.eye(4)).any() else ()
 
 
-def _subclasses(cls: Any) -> list[Any]:
-    return [leaf for sub in cls.__subclasses__() for leaf in (sub, *_subclasses(sub))]
-
-
-def _plain(values: dict[str, Any], transform: str) -> dict[str, Any]:
-    """Return arguments as JSON types, without distributions, whose parameters are drawn already."""
+def _plain(transform: Transform, style: str) -> dict[str, Any]:
+    """Return arguments as plain values, without ranges that no text can hold."""
     out: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, (tuple, list)):
-            value = [
-                v.tolist() if isinstance(v, (np.ndarray, np.generic, Tensor)) else v for v in value
-            ]
-        if isinstance(value, (np.ndarray, np.generic, Tensor)):
-            out[name] = value.tolist()
-        elif isinstance(value, dict):
-            out[name] = _plain(value, transform)
-        elif _is_plain(value):
-            out[name] = value
-        elif not _is_range(value):
-            raise _not_serialisable(transform, name)
+    for name, value in transform.arguments().items():
+        try:
+            out[name] = describe(value, style, name)
+        except TypeError as error:
+            if not _is_range(value):  # parameters of ranges are drawn already
+                raise _not_serialisable(transform.name, name) from error
     return out
 
 
@@ -290,14 +233,8 @@ def _not_serialisable(transform: str, argument: str) -> TypeError:
 
 def _is_range(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
-        return all(_is_plain(each) or _is_range(each) for each in value)
-    return isinstance(value, (Choice, Distribution))
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
+        return all(is_number(each) or _is_range(each) for each in value)
+    return isinstance(value, Distribution)
 
 
 def _recorded(record: Record, transform: Transform) -> Recorded:

@@ -108,6 +108,38 @@ def warn_of_absent(cls: type, names: Iterable[str], available: Collection[str]) 
 
 
 @cache
+def parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments that a class of transforms takes by name, with those of its bases.
+
+    A constructor with ``**kwargs`` passes them on to the next class that has a constructor; those
+    of this library pass on the common arguments alone.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    only_common = False
+    for each in cls.__mro__:
+        construct = vars(each).get("__init__")
+        if construct is None:
+            continue
+        own = list(inspect.signature(construct).parameters.values())[1:]
+        for parameter in own:
+            starred = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            if not starred and (parameter.name in COMMON or not only_common):
+                found.setdefault(parameter.name, parameter)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
+            break
+        only_common = only_common or is_own(each)
+    return found
+
+
+def first_parameter(cls: Any) -> str | None:
+    """Return the argument that a class takes without its name, if it has one of its own."""
+    own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    starred = inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL
+    names = (p.name for p in own if p.kind not in starred and p.name not in COMMON)
+    return next(names, None)
+
+
+@cache
 def frozen_arguments(cls: type) -> frozenset[str]:
     """Return the constructor arguments of this library that are frozen after construction."""
     own: list[Any] = [vars(c).get("__init__") for c in cls.__mro__ if is_own(c)]
@@ -132,56 +164,35 @@ def own_copy(value: Any) -> Any:
     return value
 
 
-def arguments(transform: Any, base: type) -> dict[str, Any]:
+def arguments(transform: Any) -> dict[str, Any]:
     """Return the constructor arguments of a transform that differ from their defaults.
 
     Args:
         transform: The transform, which keeps each argument under its own name.
-        base: Class whose arguments are common to all transforms.
     """
     found = {}
-    for cls in (type(transform), base):
-        for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
-            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                continue
-            if name == "self" or name in found:
-                continue
-            if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
-                continue  # a class of the user may keep an argument under another name
-            value = getattr(transform, name)
-            default = parameter.default
-            same = value is default or (
-                isinstance(value, (int, float, str, tuple)) and value == default
-            )
-            if not same:
-                found[name] = value
+    cls: Any = type(transform)
+    own = inspect.signature(cls.__init__).parameters
+    passed = vars(transform).get("_passed", ())
+    for name, parameter in parameters(cls).items():
+        if name not in own and name not in COMMON and name not in passed:
+            continue  # a base has it, and the class itself may have set it
+        if name not in vars(transform) and not is_own(cls) and not hasattr(transform, name):
+            continue  # a class of the user may keep an argument under another name
+        value = getattr(transform, name)
+        if value is not parameter.default and not _is_default(value, parameter.default):
+            found[name] = value
     return found
 
 
-def config(value: Any, owner: str = "") -> Any:
-    """Return a transform as a dict with its class as '_target_', and its arguments as plain values.
-
-    Args:
-        value: The transform, or an argument of one.
-        owner: Argument and class that it is of, for errors.
-    """
-    if hasattr(value, "arguments"):
-        cls = type(value)
-        module = _LIBRARY.rstrip(".") if is_own(cls) else cls.__module__
-        own = {n: config(v, f"{n} of {cls.__name__}") for n, v in value.arguments().items()}
-        return {"_target_": f"{module}.{cls.__qualname__}", **own}
-    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, (tuple, list)):
-        return [config(each, owner) for each in value]
-    if isinstance(value, dict) and all(isinstance(key, (str, int, float)) for key in value):
-        return {key: config(each, owner) for key, each in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(
-        f"{owner} must be a number, a string, a transform or made of these for a configuration, "
-        f"got {value!r}"
-    )
+def _is_default(value: Any, default: Any) -> bool:
+    if isinstance(value, (tuple, list)):  # entries may be arrays, which do not compare to a flag
+        return (
+            isinstance(default, (tuple, list))
+            and len(value) == len(default)
+            and all(map(_is_default, value, default))
+        )
+    return isinstance(value, (int, float, str)) and bool(value == default)
 
 
 def brief(value: Any) -> str:

@@ -50,14 +50,13 @@ def check(record: Any) -> CheckedRecord:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise ValueError(f"{name} of a record must be a dict by name, got {brief(value)}")
     params = {name: _check_param(name, value) for name, value in record["params"].items()}
-    arguments = {name: _argument(value) for name, value in record["arguments"].items()}
     names, untouched = (_check_names(record[name], name) for name in ("names", "untouched"))
     spaces = tuple(_check_space(value) for value in _check_list(record.get("spaces", []), "spaces"))
     fuse = record.get("fuse", True)
     if not isinstance(fuse, bool):
         raise ValueError(f"fuse of a record must be True or False, got {brief(fuse)}")
     return CheckedRecord(
-        *(record["transform"], arguments, params, record["params_type"]),
+        *(record["transform"], dict(record["arguments"]), params, record["params_type"]),
         *(names, untouched, spaces),
         fuse,
         _check_follows(record.get("follows", {})),
@@ -155,11 +154,6 @@ def _check_param(name: str, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise ValueError(f"{name} must be numbers, flags or a name, got {brief(value)}")
-
-
-def _argument(value: Any) -> Any:
-    """Return an argument as constructors take it: JSON has turned tuples into lists."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_names(value: Any, name: str) -> tuple[str, ...]:

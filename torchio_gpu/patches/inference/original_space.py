@@ -140,10 +140,12 @@ def check_history(history: Any) -> list[Entry]:
             "history must be a Subject, a SubjectsBatch, or a sequence of records or of their "
             f"dicts, got {type(history).__name__}"
         )
-    entries = [from_dict(each) if isinstance(each, Mapping) else each for each in records]
-    for entry in entries:
+    entries: list[Entry] = []
+    for each in records:
+        entry = from_dict(each) if isinstance(each, Mapping) else each
         if not isinstance(entry, (Record, Recorded)):
             raise TypeError(f"history must hold records or their dicts, got {entry!r}")
+        entries.append(entry)
     return entries
 
 

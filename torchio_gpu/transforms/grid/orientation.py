@@ -62,7 +62,7 @@ class ToCanonical(ToOrientation):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__("RAS", **kwargs)
 
 
 class Transpose(GridTransform):

@@ -17,7 +17,7 @@ class To(Normalization):
     Args:
         target: First argument of :meth:`torch.Tensor.to`: a dtype, or a device or its name. A
             dtype's name, such as 'torch.float16', stands for it.
-        to_kwargs: The others.
+        to_kwargs: The others; a dtype's name stands for it here, too.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -45,21 +45,28 @@ class To(Normalization):
             raise ValueError(f"p must be 1: a type must not depend on a coin, got {self.p}")
         self.target, self.to_kwargs = target, to_kwargs
         self._target = _device_or_dtype(target)
+        self._others = {name: _named_dtype(value) for name, value in (to_kwargs or {}).items()}
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor arguments, with the target as a name, which JSON can hold."""
         return {**super().arguments(), "target": str(self.target)}
 
     def voxels(self, images: Images, name: str, params: NormalizationParams) -> Volume:
-        return converted(images[name].data, self._target, **(self.to_kwargs or {}))
+        return converted(images[name].data, self._target, **self._others)
+
+
+def _named_dtype(value: Any) -> Any:
+    """Return the dtype that a name such as 'torch.float16' stands for; other values themselves."""
+    if not isinstance(value, str) or not value.startswith("torch."):
+        return value
+    found = getattr(torch, value.removeprefix("torch."), None)
+    return found if isinstance(found, torch.dtype) else value
 
 
 def _device_or_dtype(target: str | torch.dtype | torch.device) -> torch.dtype | torch.device:
+    target = _named_dtype(target)
     if not isinstance(target, str):
         return target
-    found = getattr(torch, target.removeprefix("torch."), None)
-    if target.startswith("torch.") and isinstance(found, torch.dtype):
-        return found
     try:
         return torch.device(target)
     except RuntimeError as error:

@@ -56,7 +56,13 @@ class Choice:
                 f"probabilities must be {len(self.values)} numbers >= 0 that do not sum to 0, "
                 f"got {list(probabilities)}"
             )
-        self.probabilities = tuple(float(p) / total for p in probabilities)
+        self._given = tuple(map(float, probabilities))
+        self.probabilities = tuple(p / total for p in self._given)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments that differ from their defaults."""
+        equal = len(set(self._given)) == 1
+        return {"values": self.values} | ({} if equal else {"probabilities": self._given})
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
         """Return values for uniform numbers in (0, 1), by the inverse cumulative distribution."""

@@ -24,6 +24,8 @@ RangesLike: TypeAlias = RangeLike | Sequence[RangeLike]
 PerSample: TypeAlias = Numbers | Sequence[Numbers] | Sequence[Sequence[Numbers]]
 #: Points (..., 3) for all samples, or for each.
 PointsLike: TypeAlias = Array | Sequence[PerSample] | Sequence[Sequence[PerSample]]
+#: Vectors on a grid, (3, I, J, K), for all samples, or for each; or an image of 3 channels.
+VectorsLike: TypeAlias = Image | PointsLike
 #: Whole number for all samples, or one for each.
 WholePerSample: TypeAlias = int | np.integer | Sequence[int] | Array
 #: Voxel axis or anatomical name for all samples, or a voxel axis for each.
@@ -47,5 +49,6 @@ __all__ = [
     "RangeLike",
     "RangesLike",
     "ShapeLike",
+    "VectorsLike",
     "WholePerSample",
 ]

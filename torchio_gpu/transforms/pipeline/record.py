@@ -113,9 +113,9 @@ class Record:
         """Apply the transform again, with the same parameters."""
         return type(self).as_transform(self)(x)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, style: str = "_target_") -> dict[str, Any]:
         """Return plain numbers, strings, lists and dicts; see :meth:`Recorded.to_dict`."""
-        return type(self).as_transform(self).to_dict()  # type: ignore[no-any-return]
+        return type(self).as_transform(self).to_dict(style)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         if isinstance(self.transform, UnpicklableTransform) or not self.transform.draws:

@@ -15,6 +15,7 @@ from ...geometry import BSplineField, DenseField, Space, check_affine, displace,
 from ...shapes import AffineLike
 from ..base import Context
 from ..parameters.params import Params
+from ..parameters.types import VectorsLike
 from ..pipeline.maps import SpatialTraits
 from .affine import Resampling
 
@@ -97,13 +98,16 @@ class _Given:
     """
 
     def __init__(
-        self, vectors: Array | Image, affine: AffineLike | None, unit: str, name: str
+        self, vectors: VectorsLike, affine: AffineLike | None, unit: str, name: str
     ) -> None:
         if isinstance(vectors, Image):
             if affine is not None:
                 raise ValueError(f"affine must be None where {name} is an Image, which has its own")
             affine = vectors.affine
         values = as_array(vectors.data if isinstance(vectors, Image) else vectors, name)
+        #: As they were given, of an Image its parts: nothing holds on to an image.
+        self.vectors = values if isinstance(vectors, Image) else vectors
+        self.affine = affine
         if values.ndim not in (4, 5) or values.shape[-4] != 3 or 0 in values.shape:
             raise ValueError(
                 f"{name} must have shape (3, I, J, K) or (B, 3, I, J, K), got {tuple(values.shape)}"
@@ -172,7 +176,7 @@ class Displacement(Displacing):
 
     def __init__(
         self,
-        displacement: Array | Image,
+        displacement: VectorsLike,
         affine: AffineLike | None = None,
         unit: str = "mm",
         image_interpolation: str = "linear",
@@ -182,8 +186,8 @@ class Displacement(Displacing):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.displacement, self.affine, self.unit = displacement, affine, unit
         self._field = _Given(displacement, affine, unit, "displacement")
+        self.displacement, self.affine, self.unit = self._field.vectors, self._field.affine, unit
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )
@@ -215,7 +219,7 @@ class Diffeomorphism(Flowing):
 
     def __init__(
         self,
-        velocity: Array | Image,
+        velocity: VectorsLike,
         affine: AffineLike | None = None,
         unit: str = "mm",
         image_interpolation: str = "linear",
@@ -225,8 +229,8 @@ class Diffeomorphism(Flowing):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.velocity, self.affine, self.unit = velocity, affine, unit
         self._field = _Given(velocity, affine, unit, "velocity")
+        self.velocity, self.affine, self.unit = self._field.vectors, self._field.affine, unit
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
         )

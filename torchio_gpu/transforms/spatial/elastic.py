@@ -6,6 +6,7 @@ image of a subject, and all its images follow.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,8 @@ from .affine import Resampling
 #: Displacements below this share of the control-point spacing cannot fold a cubic B-spline
 #: (Choi & Lee 2000, doi:10.1016/S0097-8493(00)00047-8: 0.4 for three dimensions).
 FOLDING_BOUND = 0.4
+#: Random control points, at most: each sample draws three numbers for each.
+_MOST_POINTS = 10**6
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,11 @@ class _RandomLattice:
         self, num_control_points: TripleLike, max_displacement: Numbers, locked_borders: int
     ) -> None:
         self.counts = check_triple(num_control_points, "num_control_points", 4)
-        if max(self.counts) > 1000:
-            raise ValueError(f"num_control_points must be <= 1000, got {num_control_points!r}")
+        if max(self.counts) > 1000 or math.prod(self.counts) > _MOST_POINTS:
+            raise ValueError(
+                f"num_control_points must be <= 1000 along an axis and <= {_MOST_POINTS} in all, "
+                f"got {num_control_points!r}"
+            )
         self.amplitude = _triple(max_displacement, "max_displacement")
         self.largest = float(self.amplitude.max())
         if locked_borders not in (0, 1, 2):

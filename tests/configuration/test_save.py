@@ -1,0 +1,116 @@
+"""Pipelines in files: what is written, and that it is read alike."""
+
+import json
+import stat
+
+import pytest
+import torch
+from torch import distributions
+
+import torchio_gpu as tio
+from tests.transforms.test_descriptions import CASES, Base
+
+pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_every_transform_is_saved_and_loaded(suffix, tmp_path):
+    path = tmp_path / f"p.{suffix}"
+    for name, create in CASES.items():
+        transform = create()
+        tio.save_pipeline(transform, path)
+        again = tio.load_pipeline(path)
+        assert type(again) is type(transform), name
+        # keys of JSON are strings
+        assert json.dumps(again.to_dict()) == json.dumps(transform.to_dict()), name
+
+
+def test_files_are_short(tmp_path):
+    augment = tio.Compose([
+        tio.ToCanonical(),
+        tio.Resample(2),
+        tio.RandomAffine(degrees=15, scales=(0.9, 1.1), p=0.8),
+        tio.OneOf({tio.RandomMotion(5): 2, tio.RandomGhosting(): 1}, p=0.5),
+        tio.OneOf([tio.RandomBlur((0, 1)), tio.RandomNoise()]),
+        tio.RandomGamma(distributions.Normal(0, 0.1)),
+        tio.RandomNoise(std=tio.Choice([0.1, 1e-5]), include=["yes", "010", "1e3", "t 1", "0o7"]),
+        Base(3),
+    ])  # fmt: skip
+    tio.save_pipeline(augment, tmp_path / "p.yaml")
+    assert (
+        (tmp_path / "p.yaml").read_text()
+        == """\
+torchio_gpu: 1
+pipeline:
+- ToCanonical
+- Resample: 2
+- RandomAffine: {scales: [0.9, 1.1], degrees: 15, p: 0.8}
+- OneOf:
+    transforms:
+    - RandomMotion: 5
+      weight: 2
+    - RandomGhosting: {}
+      weight: 1
+    p: 0.5
+- OneOf:
+  - RandomBlur: [0, 1]
+  - RandomNoise
+- RandomGamma: {log_gamma: {Normal: {loc: 0.0, scale: 0.1}}}
+- RandomNoise: {std: {Choice: [0.1, 1.0e-05]}, include: ['yes', '010', '1e3', t 1, '0o7']}
+- Base: 3
+"""
+    )
+    again = tio.load_pipeline(tmp_path / "p.yaml", allow=Base)
+    assert again.to_dict() == augment.to_dict()
+
+
+def test_other_roots(tmp_path):
+    path = tmp_path / "p.yaml"
+    for transform, text in (
+        (tio.RandomBlur(), "pipeline: RandomBlur\n"),
+        (tio.Compose([]), "pipeline: []\n"),
+        (tio.Compose([tio.RandomBlur()], fuse=False),
+         "pipeline:\n  Compose: {transforms: [RandomBlur], fuse: false}\n"),
+        (tio.Compose({"a": tio.RandomBlur()}),
+         "pipeline:\n  Compose: {transforms: {a: RandomBlur}}\n"),
+    ):  # fmt: skip
+        tio.save_pipeline(transform, path)
+        assert path.read_text() == "torchio_gpu: 1\n" + text
+        assert tio.load_pipeline(path).to_dict() == transform.to_dict()
+
+
+def test_json_is_the_same_form(tmp_path):
+    tio.save_pipeline(tio.Compose([tio.RandomBlur(), tio.Blur(2)]), tmp_path / "p.json")
+    written = json.loads((tmp_path / "p.json").read_text())
+    assert written == {"torchio_gpu": 1, "pipeline": ["RandomBlur", {"Blur": 2}]}
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "p.yaml"
+    tio.save_pipeline(tio.RandomBlur(), path)
+    path.chmod(0o600)
+    before = path.read_text()
+    with pytest.raises(TypeError, match="function of Lambda must be a number, a string"):
+        tio.save_pipeline(tio.Compose([tio.RandomBlur(), tio.Lambda(torch.abs)]), path)
+    for suffix in ("yaml", "json"):
+        with pytest.raises(ValueError, match=r"must take at most 100000 values .*, got 658987:"):
+            tio.save_pipeline(tio.Displacement(torch.rand(3, 60, 60, 60)), tmp_path / f"p.{suffix}")
+    names = ["x" * 4000] * 300
+    with pytest.raises(ValueError, match=r"must take at most 1048576 bytes .*, got 12"):
+        tio.save_pipeline(tio.RandomNoise(include=names), path)
+    assert path.read_text() == before
+    tio.save_pipeline(tio.RandomNoise(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["p.yaml"]
+
+
+def test_errors_of_arguments(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"path must end in \.yaml, \.yml or \.json, got '.*p\.txt"
+    ):
+        tio.save_pipeline(tio.RandomBlur(), tmp_path / "p.txt")
+    with pytest.raises(FileNotFoundError, match="path must be in an existing folder"):
+        tio.save_pipeline(tio.RandomBlur(), tmp_path / "none" / "p.yaml")
+    with pytest.raises(TypeError, match="transform must be a Transform, got <built-in"):
+        tio.save_pipeline(torch.abs, tmp_path / "p.yaml")
+    assert not list(tmp_path.iterdir())
