@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test fuzz bench bench-check bench-peers static lint clean
+.PHONY: demo test test-integrations fuzz bench bench-check bench-peers static lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -34,6 +34,29 @@ WORKERS := 2
 test: lint
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
 	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# With the frameworks that people train with, in an environment of its own: their dependencies are
+# many. torchvision, which some of them import, comes from PyPI for CUDA alone; a CPU build of torch
+# beside it needs a module that declares its operators.
+OTHERS := .venv-integrations
+PIP_OTHERS := $(OTHERS)/bin/python -m pip --disable-pip-version-check
+PINS := -c constraints.txt -c constraints-integrations.txt
+
+$(OTHERS)/ready: pyproject.toml constraints.txt constraints-integrations.txt
+	test -x $(OTHERS)/bin/python || $(PYTHON) -m venv $(OTHERS)
+	command -v nvidia-smi > /dev/null \
+	    || $(PIP_OTHERS) install -q "torch==$(TORCH)+cpu" 2> /dev/null \
+	    || $(PIP_OTHERS) install -q "torch==$(TORCH)"
+	$(PIP_OTHERS) install -q $(PINS) -e '.[dev,integrations]'
+	$(OTHERS)/bin/python -c 'import torchvision' 2> /dev/null || { \
+	    cp tests/integrations/cpu_torchvision.py $(OTHERS)/lib/python3.*/site-packages/ \
+	    && cd $(OTHERS)/lib/python3.*/site-packages \
+	    && echo 'import cpu_torchvision; cpu_torchvision.install()' > cpu_torchvision.pth; }
+	touch $@
+
+test-integrations: $(OTHERS)/ready
+	OMP_NUM_THREADS=1 TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
+	    $(OTHERS)/bin/python -m pytest -n $(WORKERS) --dist worksteal tests/integrations
 
 # Damaged files in worker processes that survive crashes, counted by outcome; fails where one is bad.
 FUZZ := --files 5000 --arguments 5000 --records 5000 --pipelines 2000 --configurations 5000
@@ -67,4 +90,4 @@ static: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output
+	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
 import torchio_gpu as tio
+
+#: Modules that cannot be imported for their examples, since what they derive from is not installed.
+collect_ignore = (
+    [f"torchio_gpu/adapters/nnunet/{part}" for part in ("trainer.py", "trainers")]
+    if find_spec("nnunetv2") is None
+    else []
+)
 
 
 @pytest.fixture(autouse=True)

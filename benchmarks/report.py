@@ -19,6 +19,7 @@ from . import (
     gpu,
     machine,
     micro,
+    nnunet,
     profiles,
     records,
     scaling,
@@ -39,6 +40,7 @@ SUITES = {
     SUITE: "side by side with other libraries",
     scaling.SUITE: "growth with the work",
     training.SUITE: "training, end to end",
+    nnunet.SUITE: "nnU-Net on a toy data set",
     profiles.SUITE: "where the time of missed targets goes",
     micro.SUITE: "small pieces",
     check.SUITE: "what `make bench-check` compares with",
@@ -127,6 +129,7 @@ def page(found: Kept) -> str:
             SUITE: tables.tables,
             scaling.SUITE: scaling.text,
             training.SUITE: training.text,
+            nnunet.SUITE: nnunet.text,
             profiles.SUITE: profiles.text,
             micro.SUITE: micro.text,
         }

@@ -207,6 +207,17 @@ def test_isotropic_scales():
     assert len(np.unique(scales)) == 4
 
 
+@pytest.mark.parametrize("varying", [(0.8, 1.2), torch.distributions.Uniform(0.8, 1.2)])
+def test_isotropic_scales_of_some_axes(varying):
+    """Axes with the range (1, 1) stay as they are, as those across thick slices should."""
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.zeros(4, 1, 2, 2, 2))})
+    transform = tio.RandomAffine(isotropic=True, scales=((1, 1), varying, varying))
+    scales = transform.sample_params(batch).scales
+    assert (scales[:, 0] == 1).all()
+    assert (scales[:, 1] == scales[:, 2]).all()
+    assert len(np.unique(scales[:, 1])) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -222,7 +233,7 @@ def test_isotropic_scales():
         ({"default_pad_value": "median"}, "default_pad_value must be a number or one of minimum"),
         ({"default_pad_label": "zero"}, "default_pad_label must be a number, got 'zero'"),
         ({"p": 1.5}, "p must be a probability between 0 and 1, got 1.5"),
-        ({"isotropic": True, "scales": (1, 1, 1)}, "scales must be a number or a pair"),
+        ({"isotropic": True, "scales": (0.1, 0.1, 0.2)}, "scales must be a number or a pair"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

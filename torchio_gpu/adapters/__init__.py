@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import lightning as lightning
     from . import monai as monai
+    from . import nnunet as nnunet
     from . import torchio as torchio
 
 #: Modules of the package.
-_MODULES = ("lightning", "monai", "torchio")
+_MODULES = ("lightning", "monai", "nnunet", "torchio")
 
 
 def __getattr__(name: str) -> object:

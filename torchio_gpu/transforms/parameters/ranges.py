@@ -165,6 +165,16 @@ class Range:
             raise ValueError(f"{self.name} must be <= {high:g}, got {value!r}")
 
     @property
+    def is_common(self) -> bool:
+        """True if all axes whose value varies have one range."""
+        varying = [
+            (part.distribution if isinstance(part, Quantile) else part, low, span)
+            for part, low, span in zip(self.parts, self.low, self.span, strict=True)
+            if part is not None or span
+        ]
+        return all(each == varying[0] for each in varying)
+
+    @property
     def greatest(self) -> float:
         """Greatest value that can be drawn; infinite for distributions."""
         ends = [

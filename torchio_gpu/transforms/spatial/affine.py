@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -191,7 +190,7 @@ class RandomAffine(RandomTransform, _Affine):
         scales: Range of the scale along each axis of the world; d means (1 - d, 1 + d).
         degrees: Range of the angle about each axis.
         translation: Range of the motion along each axis, mm.
-        isotropic: Use one scale for the three axes.
+        isotropic: Use one scale for the three axes, but for those with the range (1, 1).
         center, default_pad_value, default_pad_label, image_interpolation, label_interpolation,
             check_shape: See :class:`Affine`.
         kwargs: See :class:`Transform`.
@@ -224,11 +223,12 @@ class RandomAffine(RandomTransform, _Affine):
         super().__init__(**kwargs)
         self.scales, self.degrees, self.translation = scales, degrees, translation
         self.isotropic = isotropic
-        if isotropic and isinstance(scales, Sequence) and len(scales) in (3, 6):
-            raise ValueError(
-                f"scales must be a number or a pair when isotropic is True, got {scales!r}"
-            )
         self._scales = Range(scales, "scales", axes=3, around=1, minimum=0, exclusive=True)
+        if isotropic and not self._scales.is_common:
+            raise ValueError(
+                "scales must be a number or a pair when isotropic is True, or (1, 1) and the same "
+                f"pair for the other axes, got {scales!r}"
+            )
         self._degrees = Range(degrees, "degrees", axes=3)
         self._translation = Range(translation, "translation", axes=3)
         self.center = _check_center(center)
