@@ -146,6 +146,7 @@ def test_documentation_resolves_references_and_names_defaults():
 def test_commands_of_the_guide_run(folder):
     for name in ("t2.nii.gz", "seg.nii.gz"):
         (folder / name).write_bytes(Path("t1.nii.gz").read_bytes())
+    tio.save_pipeline(tio.Compose([tio.RandomFlip("LR"), tio.RandomNoise()]), "augment.yaml")
     text = (Path(__file__).parent.parent / "GUIDE.md").read_text(encoding="utf-8")
     lines = re.findall(r"^torchio-gpu (.*)$", text, re.MULTILINE)
     assert len(lines) >= 6

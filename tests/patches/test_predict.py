@@ -1,6 +1,7 @@
 """Prediction in the original space: how the model is called, and what is left as it was."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -159,6 +160,7 @@ def test_2d_images():
         ({"image": "t2"}, KeyError, "image must name images of"),
         ({"preprocessing": 3}, TypeError, "preprocessing must be a transform or a sequence"),
         ({"labels": "softmax"}, ValueError, "labels must be None, 'argmax' or a threshold"),
+        ({"labels": math.nan}, ValueError, "labels must be None, 'argmax' or a threshold, got nan"),
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number >= 1"),
         ({"output_shape": 3}, ValueError, "output_shape must be None where patch_size is"),
         ({"model": lambda x: [x]}, TypeError, "model must return a tensor or a dict of tensors"),

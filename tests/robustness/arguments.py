@@ -287,8 +287,8 @@ def trial(call: Call, bad: dict[str, Any]) -> tuple[str, str]:
         words = [w for name in bad for w in (name, *WORDS.get(name, ()))]
         text = f"{type(error).__name__}: {error}"[:300]
         own = str(error)
-        for value in bad.values():
-            own = own.replace(repr(value), "")
+        for text_of_value in sorted(map(repr, bad.values()), key=len, reverse=True):
+            own = own.replace(text_of_value, "")  # the longest first: 'nan' stands in arrays too
         if "\n" in own or not any(word in str(error) for word in words):
             return "bad: unnamed", text
         return "refused", text

@@ -185,6 +185,7 @@ class Builder:
             values["weights"] = weights
         if issubclass(cls, Distribution):
             values = {name: number(v, name, places[name]) for name, v in values.items()}
+            values["validate_args"] = True  # torch.compile turns the default off
         try:
             return cls(**values)
         # readers of files that an argument names raise what they like

@@ -116,7 +116,7 @@ def check_labels(labels: Any) -> None:
     """Raise a ValueError unless ``labels`` is None, 'argmax', a number or a dict of these."""
     for rule in labels.values() if isinstance(labels, Mapping) else (labels,):
         named = isinstance(rule, str) and rule == "argmax"
-        if not (rule is None or named or is_number(rule)):
+        if not (rule is None or named or (is_number(rule) and not math.isnan(rule))):
             raise ValueError(f"labels must be None, 'argmax' or a threshold, got {rule!r}")
 
 
