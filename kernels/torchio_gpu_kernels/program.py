@@ -152,7 +152,6 @@ def _forward(x, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.conste
         shift = _of_channel(ready, own, place, 1, KIND)
         centre = _of_channel(ready, own, place, 2, KIND)
         y = (x - centre) * scale + shift
-        y = tl.where((scale == 1) & (shift == centre), x, y)  # exact where nothing changes
     elif CODE == CLAMP:
         low = _of_channel(ready, own, place, 0, KIND)
         high = _of_channel(ready, own, place, 1, KIND)

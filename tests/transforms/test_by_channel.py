@@ -9,6 +9,8 @@ import torch
 import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import random_batch
+from torchio_gpu import functional as F
+from torchio_gpu.functional.definitions import intensity as D
 
 
 def channels(batch=3, count=2, size=6):
@@ -105,28 +107,98 @@ def test_history_repeats_channels(make, name, neutral):
         assert torch.equal(again.t1.data, out.t1.data)
 
 
-def test_images_of_other_numbers_of_channels_are_named():
-    subject = tio.Subject(
-        t1=tio.ScalarImage(torch.rand(1, 4, 4, 4)), dwi=tio.ScalarImage(torch.rand(6, 4, 4, 4))
-    )
-    with pytest.raises(ValueError, match=r"same number.*by include.*got \{'t1': 1, 'dwi': 6\}"):
-        tio.RandomBlur(by_channel=True)(subject)
-    out = tio.RandomBlur(by_channel=True, include=["dwi"])(subject)
-    assert torch.equal(out.t1.data, subject.t1.data)
+@each
+def test_images_may_have_other_numbers_of_channels(make, name, neutral):
+    t1, dwi = torch.rand(1, 4, 5, 6), torch.rand(3, 4, 5, 6)
+    both = tio.Subject(t1=tio.ScalarImage(t1), dwi=tio.ScalarImage(dwi))
+    transform = make(by_channel=True)
+    with tio.random.use_seed(3):
+        together = transform(both)
+    with tio.random.use_seed(3):
+        alone = transform(tio.Subject(t1=tio.ScalarImage(t1)))
+    assert torch.equal(together.t1.data, alone.t1.data)
+    assert not torch.equal(together.dwi.data, dwi)
+    again = tio.from_dict(together.history[0].to_dict())(both)
+    assert torch.equal(again.dwi.data, together.dwi.data)
 
 
-def test_undoing():
-    subject = tio.Subject(t1=tio.ScalarImage(torch.rand(2, 6, 6, 6) + 0.1))
-    for transform in (
-        tio.RandomBrightness((0.5, 2), 3, by_channel=True),
-        tio.RandomContrast((0.5, 2), preserve_range=False),
-        tio.RandomGamma(rescale=True, invert_image=True),
+def test_values_of_images_with_other_numbers_of_channels():
+    three, one, two = (tio.ScalarImage(torch.ones(n, 2, 2, 2)) for n in (3, 1, 2))
+    subject = tio.Subject(a=three, b=one, c=two)
+    out = tio.Brightness({"a": [1.0, 2, 3], "b": 4, "c": [5.0, 6]})(subject)
+    assert out.a.data[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert out.b.data.unique().tolist() == [4]
+    assert out.c.data[:, 0, 0, 0].tolist() == [5, 6]
+    std = {"a": np.ones((1, 3, 3)), "b": 2, "c": 0}
+    assert_close(tio.Blur(std)(subject).a.data, three.data, share=1e-6, reason="a constant image")
+    with pytest.raises(
+        ValueError, match=r"factor must be one value, or one for each channel of 'c"
     ):
-        back = transform(subject).apply_inverse_transform()
-        assert_close(back.t1.data, subject.t1.data, share=1e-5, reason="float32, twice")
-    for transform in (tio.RandomContrast(), tio.RandomGamma(retain_stats=True)):
+        tio.Brightness([1.0, 2, 3], include=["c"])(subject)
+
+
+def test_what_does_not_look_at_the_volume_can_be_undone():
+    subject = tio.Subject(t1=tio.ScalarImage(torch.rand(2, 6, 6, 6) + 0.1))
+    brighter = tio.RandomBrightness((0.5, 2), 3, by_channel=True)
+    for transform in (brighter, tio.RandomGamma(by_channel=True)):
+        back = tio.Compose([transform, tio.CropOrPad(4)])(subject).apply_inverse_transform()
+        inside = (slice(None), *[slice(1, 5)] * 3)
+        assert_close(back.t1.data[inside], subject.t1.data[inside], share=1e-5, reason="float32")
+    for transform in (
+        tio.RandomContrast(preserve_range=False),
+        tio.RandomGamma(rescale=True),
+        tio.RandomGamma(retain_stats=True),
+    ):
         with pytest.warns(RuntimeWarning, match="cannot be undone"):
             transform(subject).get_inverse_transform()
+
+
+NEUTRAL = {
+    "brightness": (
+        lambda x, p: F.brightness(x, p, 0.0),
+        lambda x, p: D.brightness(x, p, torch.zeros(1).double()),
+        1.0,
+    ),
+    "contrast": (lambda x, p: F.contrast(x, p, False), lambda x, p: D.contrast(x, p, False), 1.0),
+    "rescaled gamma": (
+        lambda x, p: F.gamma(x, p, rescale=True),
+        lambda x, p: D.gamma(x, p, rescale=True),
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_gradients_where_nothing_changes(name):
+    ours, definition, neutral = NEUTRAL[name]
+    x = torch.linspace(0, 1, 8, dtype=torch.float64).view(1, 1, 2, 2, 2)  # minimum 0, maximum 1
+    weights = torch.arange(8.0, dtype=torch.float64).view_as(x)
+    for value in (neutral, 0.3 if neutral == 0 else 0.7):
+        grads = []
+        for f in (ours, definition):
+            given = x.clone().requires_grad_(), torch.tensor([value]).double().requires_grad_()
+            (f(*given) * weights).sum().backward()
+            grads.append(given[1].grad)
+        assert_close(*grads, share=1e-9, reason="float64")
+        assert grads[1].abs() > 0
+
+
+def test_channels_left_out_keep_voxels_that_are_not_finite():
+    x = torch.rand(4, 6, 4, 4, 4)
+    x[:, :, 0, 0, 0] = torch.nan
+    x[:, :, 0, 0, 1] = torch.inf
+    batch = tio.SubjectsBatch({"image": tio.ImagesBatch(x)})
+    for transform in (
+        tio.RandomContrast((1.2, 2), by_channel=True, channel_p=0.5),
+        tio.RandomGamma((0.2, 0.5), rescale=True, by_channel=True, channel_p=0.5),
+    ):
+        out = transform(batch)
+        (params,) = (record.params for record in out.records)
+        values = params.factor if hasattr(params, "factor") else params.log_gamma + 1
+        left = torch.from_numpy(values[:, 0] == 1)
+        assert 0 < left.sum() < left.numel()
+        same = torch.eq(out.image.data, x) | (out.image.data.isnan() & x.isnan())
+        assert same.flatten(2).all(-1)[left].all()
 
 
 def test_gamma_with_statistics_is_a_pass_of_its_own():

@@ -11,9 +11,9 @@ from ..shapes import Volume, check_count, check_volume, with_voxel_axes
 from .compiled import traceable
 from .dispatch.arguments import as_given, check_real, check_seeds, per_item, real
 from .dispatch.launch import to_device
+from .eager.intensity import root
 from .operations import BiasField, Clamp, Gamma, Linear, Noise
 from .pointwise import pointwise
-from .statistics import Moments, moments
 
 __all__ = [
     "bias_field",
@@ -87,7 +87,8 @@ def contrast(x: Volume, factor: float | Array, preserve_range: bool = True) -> V
         preserve_range: Clamp to the minimum and the maximum that the channel has in ``x``.
 
     Returns:
-        Volume; integers become float32. One voxel that is NaN makes its channel NaN.
+        Volume; integers become float32. One voxel that is not finite makes its channel NaN, unless
+        the factor is 1.
 
     Raises:
         ValueError: The volume is complex.
@@ -99,9 +100,16 @@ def contrast(x: Volume, factor: float | Array, preserve_range: bool = True) -> V
     tensor([0., 2., 4.])
     """
     check_real(x)
-    mean = _channel_moments(x).mean
-    changes: list[Linear | Clamp] = [Linear(_per_channel(factor, x, "factor"), mean, mean)]
-    return pointwise(x, [*changes, Clamp(*_channel_ends(x))] if preserve_range else changes)
+    given = _per_channel(factor, x, "factor")
+    (scale,) = to_device(x.device, given[:, None] if given.ndim == 1 else given)
+    mean = _means(real(x))
+    low, high = _channel_ends(x)
+    if not scale.requires_grad:  # what is not changed must not depend on statistics that are NaN
+        same = scale == 1
+        mean = mean.masked_fill(same, 0)
+        low, high = low.masked_fill(same, -torch.inf), high.masked_fill(same, torch.inf)
+    changes: list[Linear | Clamp] = [Linear(scale, mean * (1 - scale), np.zeros(1))]
+    return pointwise(x, [*changes, Clamp(low, high)] if preserve_range else changes)
 
 
 @traceable
@@ -128,7 +136,7 @@ def gamma(
     Returns:
         Volume; integers become float32. Where the base of the power is 0, so is the gradient with
         respect to it (for exponents below 1 the true slope there is infinite). With ``rescale`` or
-        ``retain_stats``, one voxel that is NaN makes its channel NaN.
+        ``retain_stats``, one voxel that is not finite makes its channel NaN, unless 0 leaves it.
 
     Raises:
         ValueError: ``invert`` is given without ``rescale``, which is the same as without both; or
@@ -149,10 +157,10 @@ def gamma(
     y = real(x)
     out = pointwise(y, _within_range(y, log_gamma, invert) if rescale else [Gamma(log_gamma)])
     if retain_stats:
-        before, after = _channel_moments(y), _channel_moments(out)
-        constant = after.std == 0
-        scale = (before.std / after.std.where(~constant, 1.0)).where(~constant, 1.0)
-        out = pointwise(out, [Linear(scale, before.mean, after.mean)])
+        (mean, spread), (new_mean, new_spread) = _moments(y), _moments(out)
+        varies = new_spread > 0
+        scale = (spread / new_spread.where(varies, 1.0)).where(varies, 1.0)
+        out = pointwise(out, [Linear(scale, mean - new_mean * scale, np.zeros(1))])
     out = as_given(out, x)
     if on_host(log_gamma) and not host(log_gamma).all():  # these would change by rounding
         (exponent,) = to_device(x.device, host(log_gamma))
@@ -176,10 +184,17 @@ def _channel_ends(x: Volume) -> tuple[Tensor, Tensor]:
     return x.amin((2, 3, 4)).double(), x.amax((2, 3, 4)).double()
 
 
-def _channel_moments(x: Volume) -> Moments:
-    """Return number, mean and standard deviation of the voxels of each channel, [B, C] float64."""
-    each = moments(x.reshape(-1, 1, *x.shape[2:]))
-    return Moments(*(value.view(x.shape[:2]) for value in each))
+def _means(x: Volume) -> Tensor:
+    """Return the mean of each channel of a volume in float32 or float64, [B, C] float64."""
+    return x.mean((2, 3, 4)).double()
+
+
+def _moments(x: Volume) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (over n voxels, not n - 1) as :func:`_means`."""
+    mean = _means(x)
+    apart = x - with_voxel_axes(mean.to(x.dtype))
+    apart = apart.square() if apart.requires_grad else apart.square_()
+    return mean, root(_means(apart))
 
 
 def _per_channel(value: float | Array, x: Volume, name: str) -> Array:

@@ -83,6 +83,10 @@ class ByChannel:
     #: Names of these parameters.
     names: ClassVar[tuple[str, ...]]
 
+    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
+        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
+        return self.by_channel[0].shape[1], self.by_channel
+
     @property
     def by_channel(self) -> list[Array]:
         """Parameters, [1 or B, 1 or C] each; all have C columns if one of them has."""
@@ -101,14 +105,13 @@ class Gamma(ByChannel):
     names: ClassVar[tuple[str, ...]] = ("log_gamma",)
     seeds: ClassVar[None] = None
 
-    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        return self.by_channel[0].shape[1], self.by_channel
-
 
 @dataclass(frozen=True)
 class Linear(ByChannel):
-    """Map linearly: ``(x - centre) * scale + shift``."""
+    """Map linearly: ``(x - centre) * scale + shift``.
+
+    Neutral, to the bit, is a scale of 1 with a shift and a centre of 0.
+    """
 
     scale: Array  # [B] or [B, C]
     shift: Array  # [B] or [B, C]
@@ -116,10 +119,6 @@ class Linear(ByChannel):
     code: ClassVar[str] = "LINEAR"
     names: ClassVar[tuple[str, ...]] = ("scale", "shift", "centre")
     seeds: ClassVar[None] = None
-
-    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        return self.by_channel[0].shape[1], self.by_channel
 
 
 @dataclass(frozen=True)
@@ -163,10 +162,6 @@ class Clamp(ByChannel):
     code: ClassVar[str] = "CLAMP"
     names: ClassVar[tuple[str, ...]] = ("low", "high")
     seeds: ClassVar[None] = None
-
-    def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
-        """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        return self.by_channel[0].shape[1], self.by_channel
 
 
 Operation = BiasField | Gamma | Linear | Noise | Clamp

@@ -94,17 +94,31 @@ def gamma(x: Volume, log_gamma: Tensor) -> Volume:
     return torch.where(zero, torch.zeros_like(x), magnitude.pow(exponent).copysign(x))
 
 
-def linear(x: Volume, scale: Tensor, shift: Tensor, centre: Tensor) -> Volume:
-    """Return ``(x - centre) * scale + shift``; ``x`` itself, to the bit, where that is neutral.
+def linear(
+    x: Volume,
+    scale: Tensor,
+    shift: Tensor | None = None,
+    centre: Tensor | None = None,
+    *,
+    owns: bool,
+) -> Volume:
+    """Return ``(x - centre) * scale + shift``.
 
     Args:
         x: Volume in float32 or float64.
-        scale, shift, centre: [B, 1] or [B, C].
+        scale, shift, centre: [B, 1] or [B, C]; None for 0.
+        owns: True if ``x`` may be overwritten.
     """
-    scale, shift, centre = (with_voxel_axes(v.to(x.dtype)) for v in (scale, shift, centre))
-    neutral = (scale == 1) & (shift == centre)
-    out = torch.addcmul(shift, x - centre, scale)
-    return torch.where(neutral, x, out)
+    scale = with_voxel_axes(scale.to(x.dtype))
+    if centre is not None:
+        centre = with_voxel_axes(centre.to(x.dtype))
+        x = x.sub_(centre) if owns else x - centre
+        owns = not (x.requires_grad or scale.requires_grad)
+    x = x.mul_(scale) if owns else x * scale
+    if shift is None:
+        return x
+    shift = with_voxel_axes(shift.to(x.dtype))
+    return x + shift if x.requires_grad or shift.requires_grad else x.add_(shift)
 
 
 def noise(

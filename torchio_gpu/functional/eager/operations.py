@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...arrays import Array
+from ...arrays import Array, host, on_host
 from ...shapes import Triple, Volume
 from ..operations import BiasField, ByChannel, Clamp, Gamma, Linear, Noise, View
 from . import intensity
@@ -69,9 +69,21 @@ def _(operation: Gamma, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> V
     return intensity.gamma(x, *values)
 
 
+@parameters.register
+def _(operation: Linear, size: Triple, view: View | None) -> tuple[Array, ...]:
+    scale, shift, centre = operation.by_channel
+    if not _is_zero(centre):
+        return scale, shift, centre
+    return (scale,) if _is_zero(shift) else (scale, shift)
+
+
 @apply.register
 def _(operation: Linear, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
-    return intensity.linear(x, *values)
+    return intensity.linear(x, *values, owns=owns)
+
+
+def _is_zero(values: Array) -> bool:
+    return on_host(values) and not host(values).any()
 
 
 @apply.register

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .channels import ByChannel, by_channel, of_images
 class BlurParams(Params):
     """Width of the Gaussian for each sample, image and channel (or all channels)."""
 
+    by_channel: ClassVar[tuple[str, ...]] = ("std",)
     std: Annotated[Array, "B M K 3"]  # mm along I, J, K
 
 

@@ -51,7 +51,8 @@ class ByChannel(RandomTransform):
         n = self._numbers
         if not self._draws_channels:
             return u[:, :, None, :n], np.ones((*u.shape[:2], 1), dtype=bool)
-        channels = self._count_channels(context)
+        # numbers of a channel do not depend on how many there are
+        channels = max(context.images.channels(name) for name in context.names)
         layout = random.Layout(((0, 0, channels * (n + 1)),))
         drawn = random.uniforms(random.to_seeds(u[..., -2:]).ravel(), layout)
         drawn = drawn[:, layout.columns[0]].reshape(*u.shape[:2], channels, n + 1)
@@ -59,15 +60,6 @@ class ByChannel(RandomTransform):
         if self.by_channel:
             return drawn[..., :n], changes
         return np.broadcast_to(u[:, :, None, :n], (*u.shape[:2], channels, n)), changes
-
-    def _count_channels(self, context: Context) -> int:
-        channels = {name: context.images.channels(name) for name in context.names}
-        if len(set(channels.values())) > 1:
-            raise ValueError(
-                f"{self.name} draws for channels, of which images must have the same number: name "
-                f"images by include, and others in another transform; got {channels}"
-            )
-        return next(iter(channels.values()))
 
 
 def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
@@ -96,7 +88,9 @@ def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = Fa
 def of_images(
     value: Any, shape: tuple[int, ...], name: str, context: Context, leading: bool = False
 ) -> Array:
-    """Return the values of an argument for M images, [1 or B, M, 1 or C, \\*shape].
+    """Return the values of an argument for M images, [1 or B, M, K, \\*shape].
+
+    K is 1, or the number of channels of the image that has most.
 
     Args:
         value: As for :func:`by_channel`, or a dict of these by image name.
@@ -118,11 +112,11 @@ def of_images(
     xp, *columns = common(*columns)
     batch = max(len(column) for column in columns)
     channels = max(column.shape[1] for column in columns)
-    if any(column.shape[1] not in (1, channels) for column in columns):
-        raise ValueError(
-            f"{name} must be given for as many channels of each image, got "
-            f"{[column.shape[1] for column in columns]}"
-        )
+    for n, column in enumerate(columns):
+        lacking = channels - column.shape[1]
+        if lacking and column.shape[1] > 1:  # they are not looked at
+            filler = xp.zeros_like(column[:, :1])
+            columns[n] = xp.concatenate([column, *[filler] * lacking], 1)
     return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
 
 

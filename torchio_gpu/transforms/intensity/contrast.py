@@ -23,6 +23,7 @@ class ContrastParams(Params):
     """Factor for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"factor": 1.0}
+    by_channel: ClassVar[tuple[str, ...]] = ("factor",)
     factor: Annotated[Array, "B M K"]
 
 
@@ -34,12 +35,6 @@ class _Contrast(VolumeTransform):
     def voxels(self, images: Images, name: str, params: ContrastParams) -> Volume:
         return F.contrast(images[name].data, params.factor, self.preserve_range)
 
-    def is_invertible(self) -> bool:
-        return not self.preserve_range
-
-    def invert(self, params: ContrastParams) -> ContrastParams:
-        return ContrastParams(1 / params.factor)
-
 
 class Contrast(_Contrast):
     """Change the contrast by a given factor: ``mean + factor (x - mean)``, for each channel.
@@ -47,9 +42,10 @@ class Contrast(_Contrast):
     Args:
         factor: The factor, > 0: a number for all, (B, 1) for one per sample, (C,) or (B, C) for one
             per channel; or a dict with one entry per image name. Tensors may require a gradient.
-        preserve_range: Clamp to the minimum and maximum that the channel had. The transform cannot
-            be undone then.
+        preserve_range: Clamp to the minimum and maximum that the channel had.
         kwargs: See :class:`Transform`.
+
+    It cannot be undone: the mean of an image that was cropped or moved since is another one.
 
     Raises:
         ValueError: A factor is not positive.

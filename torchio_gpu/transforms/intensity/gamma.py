@@ -24,6 +24,7 @@ class GammaParams(Params):
     """Logarithm of the exponent, for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"log_gamma": 0.0}
+    by_channel: ClassVar[tuple[str, ...]] = ("log_gamma",)
     log_gamma: Annotated[Array, "B M K"]
 
 
@@ -57,7 +58,8 @@ class _Gamma(PointwiseTransform, VolumeTransform):
         )
 
     def is_invertible(self) -> bool:
-        return not self.retain_stats
+        # statistics of an image that was cropped or moved since are others
+        return not (self.rescale or self.retain_stats)
 
     def operation(self, params: GammaParams, active: np.ndarray | None) -> operations.Operation:
         return operations.Gamma(params.log_gamma)
@@ -73,11 +75,11 @@ class Gamma(_Gamma):
         gamma: The exponent: a number for all, (B, 1) for one per sample, (C,) or (B, C) for one
             per channel; or a dict with one entry per image name. Tensors may require a gradient.
         rescale: Raise intensities scaled to [0, 1], by the minimum and the maximum of the channel,
-            to the power, and scale the result back.
+            to the power, and scale the result back. The transform cannot be undone then.
         invert_image: With ``rescale``, do so to the inverted image, so that bright intensities
             change as dark ones do otherwise.
-        retain_stats: Restore mean and standard deviation of each channel. The transform cannot be
-            undone then.
+        retain_stats: Restore mean and standard deviation of each channel. It cannot be undone then
+            either.
         kwargs: See :class:`Transform`.
 
     Raises:

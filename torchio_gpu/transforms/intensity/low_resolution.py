@@ -25,6 +25,7 @@ class LowResolutionParams(Params):
     """Resolution along I, J, K for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"zoom": 1.0}
+    by_channel: ClassVar[tuple[str, ...]] = ("zoom",)
     zoom: Annotated[Array, "B M K 3"]
 
 

@@ -31,6 +31,9 @@ class Params:
     """
 
     neutral: ClassVar[dict[str, float]] = {}
+    #: Arrays with an axis of channels after that of images: of 1, or of as many as the image with
+    #: most channels has.
+    by_channel: ClassVar[tuple[str, ...]] = ()
 
     def change(self: P, function: Callable[[str, Array], Array]) -> P:
         """Return parameters with each array replaced by ``function(name, array)``."""
@@ -66,9 +69,18 @@ class Params:
         """Return the parameters of some samples."""
         return self.change(lambda _, value: pick(value, samples))
 
-    def column(self: P, image: int) -> P:
-        """Return the parameters of one image; arrays have one entry per sample and image."""
-        return self.change(lambda _, value: value[:, image])
+    def column(self: P, image: int, channels: int) -> P:
+        """Return the parameters of one image; arrays have one entry per sample and image.
+
+        Args:
+            image: Number of the image.
+            channels: Number of its channels.
+        """
+
+        def of_image(name: str, value: Array) -> Array:
+            return value[:, image, :channels] if name in self.by_channel else value[:, image]
+
+        return self.change(of_image)
 
     def expand(self: P, batch: int) -> P:
         """Repeat the parameters of a single sample for ``batch`` samples."""

@@ -211,7 +211,7 @@ class Executor:
             recorded = step.names or names
             for name in names:
                 if name in recorded:
-                    column = params.column(recorded.index(name))
+                    column = params.column(recorded.index(name), images.channels(name))
                     pending.append(name, step.transform.operation(column, active))
 
     def _volume(self, stage: Stage) -> None:
@@ -266,7 +266,8 @@ class Executor:
             else:  # added after the record: use the parameters that all images share, if they do
                 column = 0 if transform.shares else None
             if column is not None:
-                batch.images[name] = samples.apply(name, params.column(column))
+                own = params.column(column, images.channels(name))
+                batch.images[name] = samples.apply(name, own)
                 self.pending.note(name, lambda: "the whole volume")
 
 
