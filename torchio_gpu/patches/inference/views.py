@@ -17,7 +17,8 @@ from ...progress import progress as shown
 from ...random import Streams, fresh_seeds
 from ...shapes import Volume, check_count
 from ...signature import checked
-from .original_space import WHOLE, as_image, as_labels, check_outside, seen, undone
+from .original_space import WHOLE, seen, undone
+from .outputs import as_image, as_labels, check_outside
 from .whole import Options, Prepared, _as_transform, only
 
 __all__ = ["AveragedPrediction", "test_time_augmentation"]
@@ -143,8 +144,8 @@ def test_time_augmentation(
         where = calls.where(model, prepared.input().data)
         (one,) = prepared.batch.to(where).unbatch()
         one.clear_history()
-        moments: dict[str, _Moments] = {}
-        kept: dict[str, list[Image]] = {}
+        moments: dict[str | None, _Moments] = {}
+        kept: dict[str | None, list[Image]] = {}
         for views in _views(one, augment, n, batch_size):
             outputs = calls.run(model, prepared.input(views))
             for name, output in outputs.items():
