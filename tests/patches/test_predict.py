@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -224,6 +225,8 @@ def test_outputs_of_any_name(patch_size):
     assert list(out) == ["", "twice"]
     out = tio.predict(lambda x: {"": x}, subject(), None, patch_size, labels={"": 0.5})
     assert isinstance(out[""], tio.LabelMap)
+    out = tio.predict_by_patches(lambda x: MappingProxyType({"": x}), torch.rand(1, 9, 9, 9), 8)
+    assert list(out) == [""]
     found = tio.test_time_augmentation(lambda x: {"": x, "a": x}, subject(), tio.RandomFlip(), 2)
     assert list(found) == ["", "a"]
 

@@ -79,9 +79,9 @@ def predict(
         labels: None returns what the model returns, 'argmax' the number of the largest of several
             channels, and a number where channels are above it, both after interpolation in the
             original space; or a dict of these for some of the outputs of a model that returns a
-            dict. See :func:`to_original_space`. Labels that
-            the model itself returns, as integers or bool, are brought back by the nearest
-            neighbour; of patches, they need the ``overlap_mode`` 'crop', as labels have no mean.
+            dict. See :func:`to_original_space`. Labels that the model itself returns, as integers
+            or bool, are brought back by the nearest neighbour; of patches, they need the
+            ``overlap_mode`` 'crop', as labels have no mean.
         outside: Value of voxels that the preprocessing cut away, in the dtype of the output.
         batch_size: Volumes or patches per call of the model.
         output_shape: Shape of the output for patches, where a network changes the resolution; the
@@ -180,10 +180,8 @@ class Options:
         return {name: torch.cat(values) for name, values in found.items()}
 
     def _by_patches(self, model: Callable[[Volume], Any], data: Tensor) -> dict[str | None, Tensor]:
-        dtype = dtype_of(model, data)
-
         def call(patches: Volume) -> Any:
-            output = model(patches.to(dtype))
+            output = model(patches)
             for value in _by_name(output).values():
                 _check_output(value, len(patches))
                 if not value.is_floating_point() and self.overlap_mode != "crop":
@@ -195,6 +193,7 @@ class Options:
 
         options = {each.name: getattr(self, each.name) for each in fields(self)}
         options["device"] = self.where(model, data)
+        data = data.to(dtype_of(model, data))
         return _by_name(predict_by_patches(call, data, **options))
 
     def where(self, model: Any, like: Tensor) -> torch.device:
