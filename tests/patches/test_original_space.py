@@ -243,6 +243,52 @@ def test_images_on_several_grids_need_a_name():
         tio.to_original_space(moved.t2.data, records, "t3")
 
 
+def test_arrays_of_a_subject_and_of_a_batch():
+    small = tio.Resample(1.7)(subject())
+    array = small.t1.data.numpy()
+    back = tio.to_original_space(array, small)
+    assert torch.equal(back.data, tio.to_original_space(small.t1.data, small).data)
+    labels = tio.to_original_space({"seg": (array > 0).astype(np.uint16)}, small)["seg"]
+    assert isinstance(labels, tio.LabelMap)
+    batch = tio.SubjectsBatch.from_subjects([small, small])
+    assert torch.equal(tio.to_original_space(np.stack([array] * 2), batch).data[1], back.data)
+
+
+SPATIAL = [tio.ToOrientation("PIL"), tio.Resample(1.7), tio.RandomAffine(degrees=10)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        SPATIAL,
+        [*SPATIAL, tio.RandomNoise(include=["t1"]), tio.Mask("seg")],
+        [tio.RandomNoise(include=["t1"]), tio.RandomAffine(degrees=10)],
+        [tio.Resample(1.7, exclude=["landmarks"]), tio.RandomAffine(degrees=10)],
+        [tio.Resample(1.7), tio.Crop(1, exclude=["landmarks", "clicks"])],
+        [tio.Crop(1), tio.RandomAffine(degrees=10, exclude=["landmarks", "clicks"])],
+    ],
+)
+def test_points_beside_images_of_one_grid_need_no_name(steps):
+    given = subject()
+    given["landmarks"] = tio.Points(torch.rand(5, 3))
+    given["clicks"] = tio.Points(torch.rand(4, 3), affine=given.t1.affine)
+    moved = tio.Compose(steps)(given)
+    records = json.loads(json.dumps([record.to_dict() for record in moved.history]))
+    back = tio.to_original_space(moved.t1.data, records)
+    assert np.array_equal(back.affine, given.t1.affine)
+    assert torch.equal(back.data, tio.to_original_space(moved.t1.data, moved, "t1").data)
+
+
+def test_an_image_that_was_left_out_is_not_taken_for_points():
+    given = subject()
+    given["t2"] = tio.ScalarImage(given.t1.data.clone(), affine=given.t1.affine)
+    for step in (tio.Resample(1.7, exclude=["t2"]), tio.RandomAffine(degrees=10, exclude=["t2"])):
+        moved = step(given)
+        records = [record.to_dict() for record in moved.history]
+        with pytest.raises(ValueError, match="image must name one of"):
+            tio.to_original_space(moved.t1.data, records)
+
+
 def test_images_that_were_left_out_stay():
     given = subject()
     given["t2"] = tio.ScalarImage(given.t1.data + 1, affine=given.t1.affine)
@@ -287,18 +333,31 @@ def test_batches_follow_the_history_of_each_sample():
 @pytest.mark.parametrize(
     ("prediction", "history", "options", "error", "message"),
     [
-        (3, "small", {}, TypeError, "prediction must be a tensor, an Image or a dict"),
+        (3, "small", {}, TypeError, "prediction must be a tensor, an array, an Image or a dict"),
         ("x", "small", {"labels": "max"}, ValueError, "labels must be None, 'argmax' or a thresh"),
         ("x", 3, {}, TypeError, "history must be a Subject, a SubjectsBatch, or a sequence"),
         ("x", [3], {}, TypeError, "history must hold records or their dicts, got 3"),
         ("x", [{}], {}, ValueError, "a transform must have one key"),
         ("x", [], {}, ValueError, "prediction must be an Image where no step of the history"),
         ("x", "small", {"outside": "0"}, TypeError, "outside must be a number"),
+        ("x", "small", {"labels": "argmax"}, ValueError, "labels must be a threshold, such as 0.5"),
+        (torch.ones(2, 8, 10, 12).int(), "small", {"labels": "argmax"}, ValueError,
+         "labels must be None where the prediction holds labels already, as torch.int32"),
+        ("x", "small", {"labels": {"a": 0.5}}, ValueError, "labels must be one rule where there"),
+        ({"a": torch.ones(1, 8, 10, 12)}, "small", {"labels": {"b": 0.5}}, ValueError,
+         r"labels must name outputs of \['a'\], got \['b'\]"),
+        ({"a": torch.ones(1, 8, 10, 12)}, "small", {"labels": {"a": "argmax"}}, ValueError,
+         r"labels\['a'\] must be a threshold"),
+        ({}, "small", {}, ValueError, "prediction must have at least one output"),
+        (torch.ones(1, 8, 10, 12).half(), "small", {"outside": 1e5}, ValueError,
+         "outside must be between -65504 and 65504, as the dtype is torch.float16"),
+        (torch.ones(1, 8, 10, 12).byte(), "small", {"outside": 2.5}, ValueError,
+         "outside must be a whole number between 0 and 255, as the dtype is torch.uint8"),
     ],
 )  # fmt: skip
 def test_bad_arguments(prediction, history, options, error, message):
     small = tio.Crop(2)(subject())
-    prediction = small.t1.data if prediction == "x" else prediction
+    prediction = small.t1.data if isinstance(prediction, str) else prediction
     with pytest.raises(error, match=message):
         tio.to_original_space(prediction, small if history == "small" else history, **options)
 

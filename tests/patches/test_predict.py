@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -152,10 +153,127 @@ def test_2d_images():
     assert np.array_equal(out.affine, image.affine)
 
 
+@pytest.mark.parametrize("patch_size", [None, 12])
+def test_a_model_that_computes_in_place_does_not_change_what_was_given(patch_size):
+    data = torch.rand(1, 12, 12, 12)
+    keep, batch = data.clone(), tio.SubjectsBatch({"t1": tio.ImagesBatch(data[None])})
+    for source in (data, data.numpy(), tio.ScalarImage(data), batch):
+        out = tio.predict(lambda x: x.mul_(0), source, None, patch_size)
+        assert not out.data.any()
+        assert torch.equal(data, keep)
+    tio.predict_by_patches(lambda x: x.mul_(0), data, 12)
+    tio.test_time_augmentation(lambda x: x.mul_(0), data, tio.RandomFlip(), 1)
+    assert torch.equal(data, keep)
+
+
+def test_streams_of_what_was_given_are_not_used_up():
+    batch = tio.SubjectsBatch.from_subjects([subject(seed=n) for n in range(2)])
+    batch.streams = tio.random.Streams(np.array([3, 4]))
+    one = subject()
+    one.streams = tio.random.Streams(np.array([5]))
+    for source in (batch, one):
+        steps = [tio.RandomFlip(0), tio.RandomNoise()]
+        first = tio.predict(lambda x: x, source, steps, image="t1")
+        assert (source.streams.used == 0).all()
+        assert torch.equal(tio.predict(lambda x: x, source, steps, image="t1").data, first.data)
+    tio.test_time_augmentation(lambda x: x, one, tio.RandomFlip(), 2, preprocessing=tio.Flip(0))
+    assert (one.streams.used == 0).all()
+
+
+DTYPES = [(torch.float64, torch.float32), (torch.float16, torch.float32),
+          (torch.float32, torch.bfloat16), (torch.int16, torch.float64)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "own"), DTYPES)
+def test_the_input_has_the_dtype_of_the_model(given, own, tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.Sigmoid()).to(own)
+    image = tio.ScalarImage((9 * torch.rand(1, 8, 8, 8)).to(given))
+    source = image
+    if given == torch.float64:
+        source = tmp_path / "image.nii.gz"
+        image.save(source)
+    for patch_size in (None, 8):
+        out = tio.predict(model, source, None, patch_size)
+        assert out.data.dtype == own
+        torch.testing.assert_close(out.data, model(image.data.to(own)[None])[0].detach())
+    assert tio.predict_by_patches(model, image, 8).dtype == own
+    found = tio.test_time_augmentation(model, source, tio.RandomFlip(), 2)
+    assert found.mean.data.dtype == own
+
+
+def test_a_function_gets_voxels_as_they_are_and_integers_as_float32():
+    for given, seen in ((torch.float16, torch.float16), (torch.int16, torch.float32)):
+        image = tio.ScalarImage(torch.ones(1, 8, 8, 8, dtype=given))
+        for patch_size in (None, 4):
+            out = tio.predict(lambda x: x, image, None, patch_size)
+            assert out.data.dtype == seen
+
+
+def test_arrays():
+    array = np.random.default_rng(0).random((1, 8, 9, 7), np.float32)
+    out = tio.predict(lambda x: 2 * x, array, tio.Pad(1))
+    np.testing.assert_array_equal(out.data, 2 * array)
+    np.testing.assert_array_equal(
+        tio.predict_by_patches(lambda x: 2 * x, array, 7, overlap_mode="crop"), 2 * array
+    )
+
+
+@pytest.mark.parametrize("patch_size", [None, 8])
+def test_outputs_of_any_name(patch_size):
+    """An empty name hid the other outputs."""
+    out = tio.predict(lambda x: {"": x, "twice": 2 * x}, subject(), None, patch_size)
+    assert list(out) == ["", "twice"]
+    out = tio.predict(lambda x: {"": x}, subject(), None, patch_size, labels={"": 0.5})
+    assert isinstance(out[""], tio.LabelMap)
+    out = tio.predict_by_patches(lambda x: MappingProxyType({"": x}), torch.rand(1, 9, 9, 9), 8)
+    assert list(out) == [""]
+    found = tio.test_time_augmentation(lambda x: {"": x, "a": x}, subject(), tio.RandomFlip(), 2)
+    assert list(found) == ["", "a"]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"subject": 3}, TypeError, "subject must be a Subject, an Image, a path, a tensor or a"),
+        ({"labels": "argmax"}, ValueError, "labels must be a threshold.*one channel, got 'argmax'"),
+        (
+            {"labels": "argmax", "model": lambda x: x > 0},
+            ValueError,
+            "labels must be None where the prediction holds labels already, as torch.uint8",
+        ),
+        (
+            {"labels": "argmax", "model": lambda x: torch.cat([x, x], 1).int()},
+            ValueError,
+            "labels must be None where the prediction holds labels already, as torch.int32",
+        ),
+        (
+            {"labels": {"a": "argmax"}, "model": lambda x: {"a": x}},
+            ValueError,
+            r"labels\['a'\] must be a threshold",
+        ),
+        (
+            {"labels": {"clases": 0.5}, "model": lambda x: {"classes": x}},
+            ValueError,
+            r"labels must name outputs of \['classes'\], got \['clases'\]",
+        ),
+        ({"labels": {"classes": 0.5}}, ValueError, "labels must be one rule where there is one ou"),
+        ({"model": lambda x: {}}, ValueError, r"model must return a tensor.*got a dict of \[\]"),
+        ({"model": lambda x: {}, "patch_size": 8}, ValueError, "model must return a tensor, or at"),
+        (
+            {"outside": 1e5, "model": lambda x: x.half()},
+            ValueError,
+            "outside must be between -65504 and 65504, as the dtype is torch.float16, got 100000.0",
+        ),
+        (
+            {"outside": -1, "model": lambda x: x > 0},
+            ValueError,
+            "outside must be a whole number between 0 and 255, as the dtype is torch.uint8, got -1",
+        ),
+        ({"outside": math.nan, "model": lambda x: x.int()}, ValueError, "outside must be a whole"),
+        (
+            {"subject": 3},
+            TypeError,
+            "subject must be a Subject, an Image, a path, a tensor, an arr",
+        ),
         ({"subject": "nowhere.nii"}, FileNotFoundError, "nowhere.nii"),
         ({"image": "t2"}, KeyError, "image must name images of"),
         ({"preprocessing": 3}, TypeError, "preprocessing must be a transform or a sequence"),

@@ -131,6 +131,39 @@ def test_preprocessing_is_undone_at_the_end(patch_size):
     assert torch.equal(labels.data.bool(), found.mean.data > 0.5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("steps", [tio.Resample(1.3), tio.Resample(2), tio.Resample((0.7, 2, 1))])
+def test_what_no_view_shows_is_selected_and_never_blended(steps, dtype):
+    """Values between those of the image and ``outside`` were at the border of what was seen."""
+    given = tio.ScalarImage(torch.full((1, *SHAPE), -1000.0), affine=oblique_affine())
+    torch.manual_seed(0)
+    found = tio.test_time_augmentation(
+        lambda x: x.to(dtype), given, tio.RandomAffine(degrees=20, translation=8), 2,
+        preprocessing=steps, keep_predictions=True, outside=50,
+    )  # fmt: skip
+    for each in (found.mean, *found.predictions):
+        values = each.data.float()
+        assert each.data.dtype == dtype
+        known = values != 50
+        assert 0.3 < known.float().mean() < 1
+        torch.testing.assert_close(values[known], torch.full_like(values[known], -1000))
+    assert found.variance.data.max() < 1e-4
+
+
+def test_entropy_at_the_border_of_what_was_seen_is_that_of_the_voxels_there():
+    found = tio.test_time_augmentation(
+        lambda x: torch.full_like(x, 0.5), scan(), tio.RandomAffine(degrees=20, translation=8), 2,
+        preprocessing=tio.Resample(1.3), outside=-1,
+    )  # fmt: skip
+    known = found.mean.data >= 0
+    assert 0.3 < known.float().mean() < 1
+    torch.testing.assert_close(
+        found.entropy.data[known], torch.full_like(found.entropy.data[known], np.log(2))
+    )
+    assert not found.entropy.data[~known].any()
+    assert found.entropy_or_none is found.entropy
+
+
 def test_results_do_not_depend_on_the_size_of_batches():
     results = []
     for size in (1, 4):
@@ -197,6 +230,8 @@ def test_histories_of_views_can_be_stored():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"outside": 1e5, "model": lambda x: x.half()}, ValueError, "dtype is torch.float16"),
+        ({"model": lambda x: {}}, ValueError, "model must return a tensor, or at least one"),
         ({"n": 0}, ValueError, "n must be a whole number >= 1, got 0"),
         ({"transform": 3}, TypeError, "transform must be a transform or a sequence"),
         ({"model": lambda x: x.int()}, ValueError, "model must return probabilities or other real"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,22 +9,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data import Image, ImagesBatch, LabelMap, ScalarImage, Subject, SubjectsBatch
+from ...data import Image, ImagesBatch, ScalarImage, Subject, SubjectsBatch
 from ...geometry import Space, resized
-from ...signature import checked, is_number, is_sequence
+from ...signature import checked, is_sequence
 from ...transforms import Compose, Recorded, SpatialTransform, Transform, from_dict
 from ...transforms.base import Context
 from ...transforms.grid.base import GridParams, GridTransform
 from ...transforms.pipeline.maps import Interpolation, SpatialTraits, may_move
 from ...transforms.pipeline.record import Record
 from ...transforms.pipeline.steps import SUBJECT
+from .outputs import (
+    Labels,
+    as_image,
+    as_labels,
+    as_tensor,
+    check_labels,
+    check_names,
+    check_outside,
+    labels_of,
+)
 
 __all__ = ["to_original_space"]
 
 #: Applied transform: of a history in memory, or read from a dict.
 Entry = Record | Recorded
-#: Rule that makes labels of a prediction, or one for each output; see :func:`to_original_space`.
-Labels = str | float | Mapping[str, str | float] | None
 #: Share of a linearly interpolated mask above which all voxels that it was made of are in the mask.
 WHOLE = 1 - 1e-3
 
@@ -46,7 +53,7 @@ def to_original_space(
     could be undone or not. The affine is the one that the history holds, unchanged.
 
     Args:
-        prediction: Prediction over the field of view of the transformed image: a tensor
+        prediction: Prediction over the field of view of the transformed image: a tensor or array
             (N, I, J, K), an Image, or a dict of these. A tensor of another shape than the image
             must have a whole number of voxels for each of the image, or the reverse.
         history: Subject that was transformed, or its history: records, or their dicts
@@ -55,9 +62,9 @@ def to_original_space(
         image: Name of the image; needed where the history is that of images on several grids.
         labels: None returns what is given: scalar images and floating-point tensors are
             interpolated linearly, label maps and tensors of integers by the nearest neighbour.
-            'argmax' interpolates channels linearly and then returns the number of the largest, and
-            a number returns 1 where a channel is above it, else 0. Or a dict of these for some of
-            the outputs of a dict.
+            'argmax' interpolates channels linearly and then returns the number of the largest;
+            there must be several, and no labels already. A number returns 1 where a channel is
+            above it, else 0. Or a dict of these for some of the outputs of a dict.
         outside: Value of voxels that lie outside the field of view of the transformed image, such
             as those that were cropped. Where all channels have it, 'argmax' is 0.
 
@@ -69,7 +76,8 @@ def to_original_space(
     Raises:
         TypeError: An argument is of another type than described.
         ValueError: A step may have moved the image and cannot be undone, the prediction does not
-            cover the image, or the history is damaged or is of several grids.
+            cover the image, its dtype cannot hold ``outside``, ``labels`` do not fit it, or the
+            history is damaged or is of several grids.
 
     >>> subject = Subject(ct=ScalarImage(torch.rand(1, 9, 8, 7), spacing=(1, 1, 3)))
     >>> small = Compose([ToCanonical(), Resample(2), CropOrPad(4)])(subject)
@@ -79,27 +87,39 @@ def to_original_space(
     """
     check_labels(labels)
     check_outside(outside)
-    if isinstance(prediction, Mapping):
-        return {
-            name: to_original_space(
-                each, history, image, labels=labels_of(name, labels), outside=outside
-            )
-            for name, each in prediction.items()
-        }
-    labels = labels_of("", labels)
+    many = isinstance(prediction, Mapping)
+    if many and not prediction:
+        raise ValueError(f"prediction must have at least one output, got {prediction!r}")
+    check_names(labels, prediction if many else None)
+    outputs = prediction if many else {None: prediction}
+    results = {
+        name: _brought_back(each, history, image, labels_of(name, labels), outside, name)
+        for name, each in outputs.items()
+    }
+    return results if many else results[None]
+
+
+def _brought_back(
+    prediction: Any, history: Any, image: str | None, rule: Any, outside: float, output: Any
+) -> Any:
+    """Return the prediction for an output, on the grid of the image before its history."""
+    prediction = as_tensor(prediction)
     if isinstance(history, SubjectsBatch):
-        return _of_batch(prediction, history, image, labels, outside)
+        pairs = zip(_samples(prediction, history), history.unbatch(), strict=True)
+        back = [_brought_back(p, s, image, rule, outside, output) for p, s in pairs]
+        return ImagesBatch.from_images(back)
     entries = check_history(history)
     name = _name_of(entries, history, image)
     given = history.get(name) if isinstance(history, Subject) else None
     grid = grids_of(entries, name)[1] or (given.space if isinstance(given, Image) else None)
     placed = _placed(prediction, grid)
-    return as_labels(undone(placed, entries, name, grid, outside), labels)
+    whole = isinstance(placed, ScalarImage) and not placed.data.is_floating_point()
+    check_outside(outside, torch.float32 if whole else placed.data.dtype)
+    return as_labels(undone(placed, entries, name, grid, outside), rule, output)
 
 
-def _of_batch(
-    prediction: Any, batch: SubjectsBatch, image: str | None, labels: Any, outside: float
-) -> Any:
+def _samples(prediction: Any, batch: SubjectsBatch) -> Sequence[Any]:
+    """Return the predictions for the samples of a batch."""
     if isinstance(prediction, ImagesBatch):
         prediction = prediction.unbatch()
     if not isinstance(prediction, (Tensor, list)) or len(prediction) != batch.batch_size:
@@ -107,29 +127,7 @@ def _of_batch(
             f"prediction must be of the {batch.batch_size} samples of the batch, got "
             f"{tuple(prediction.shape) if isinstance(prediction, Tensor) else prediction!r}"
         )
-    pairs = zip(prediction, batch.unbatch(), strict=True)
-    options: dict[str, Any] = {"labels": labels, "outside": outside}
-    return ImagesBatch.from_images([to_original_space(p, s, image, **options) for p, s in pairs])
-
-
-def check_labels(labels: Any) -> None:
-    """Raise a ValueError unless ``labels`` is None, 'argmax', a number or a dict of these."""
-    for rule in labels.values() if isinstance(labels, Mapping) else (labels,):
-        named = isinstance(rule, str) and rule == "argmax"
-        if not (rule is None or named or (is_number(rule) and not math.isnan(rule))):
-            raise ValueError(f"labels must be None, 'argmax' or a threshold, got {rule!r}")
-
-
-def check_outside(outside: float) -> None:
-    """Raise a ValueError if float32 cannot hold the value of what was not seen."""
-    largest = torch.finfo(torch.float32).max
-    if math.isfinite(outside) and abs(outside) > largest:
-        raise ValueError(f"outside must be between {-largest:g} and {largest:g}, got {outside}")
-
-
-def labels_of(name: str, labels: Labels) -> str | float | None:
-    """Return the rule that makes labels of the output of a name."""
-    return labels.get(name) if isinstance(labels, Mapping) else labels
+    return list(prediction)
 
 
 def check_history(history: Any) -> list[Entry]:
@@ -194,40 +192,6 @@ def seen(grids: tuple[Space, Space], entries: Sequence[Entry], name: str, like: 
     return undone(mask, entries, name, after).data > WHOLE
 
 
-def as_labels(image: Image, labels: str | float | None) -> Image:
-    """Return the labels of a prediction; see :func:`to_original_space`."""
-    if labels is None:
-        return image
-    if labels == "argmax":
-        kind = torch.uint8 if len(image.data) <= 256 else torch.int16
-        return LabelMap(image.data.argmax(0, keepdim=True).to(kind), affine=image.affine)
-    return LabelMap((image.data > float(labels)).to(torch.uint8), affine=image.affine)
-
-
-def as_image(prediction: Any, space: Space) -> Image:
-    """Return a prediction (N, I, J, K) as an image: a label map if it holds integers.
-
-    Args:
-        prediction: The prediction.
-        space: Grid of the image that it is for; it covers the field of view of that.
-
-    Raises:
-        ValueError: Its shape does not divide that of the grid, and is not divided by it either.
-    """
-    if prediction.ndim != 4:
-        raise ValueError(f"prediction must have shape (N, I, J, K), got {tuple(prediction.shape)}")
-    shape = tuple(prediction.shape[1:])
-    if any(max(pair) % min(pair) for pair in zip(shape, space.shape, strict=True)):
-        raise ValueError(
-            f"prediction must cover the image, of shape {space.shape}, by a whole number of voxels "
-            f"for each voxel or the reverse, got shape {shape}"
-        )
-    affine = space.affine[0] if shape == space.shape else resized(space, shape).affine[0]  # type: ignore[arg-type]
-    floating = prediction.is_floating_point() or prediction.is_complex()
-    data = prediction.to(torch.uint8) if prediction.dtype == torch.bool else prediction
-    return ScalarImage(data, affine=affine) if floating else LabelMap(data, affine=affine)
-
-
 def _placed(prediction: Any, grid: Space | None) -> Image:
     """Return a prediction as an image, which covers the field of view of a grid."""
     if isinstance(prediction, Tensor):
@@ -238,7 +202,9 @@ def _placed(prediction: Any, grid: Space | None) -> Image:
         return as_image(prediction, grid)
     if not isinstance(prediction, Image):
         kind = type(prediction).__name__
-        raise TypeError(f"prediction must be a tensor, an Image or a dict of these, got {kind}")
+        raise TypeError(
+            f"prediction must be a tensor, an array, an Image or a dict of these, got {kind}"
+        )
     if grid is not None and not resized(grid, prediction.spatial_shape).is_same(prediction.space):
         raise ValueError(
             f"prediction must cover the image that the history is of, of shape {grid.shape} and "
@@ -250,7 +216,7 @@ def _placed(prediction: Any, grid: Space | None) -> Image:
 
 def _name_of(entries: Sequence[Entry], history: Any, image: str | None) -> str:
     """Return the name of the image that a prediction is for."""
-    known = list(dict.fromkeys(n for e in entries for n in (*e.names, *e.follows, *e.untouched)))
+    known = _images_of(entries)
     if isinstance(history, Subject):
         known = history.get_images_names()
     if image is not None:
@@ -260,11 +226,28 @@ def _name_of(entries: Sequence[Entry], history: Any, image: str | None) -> str:
             )
         return image
     found = {name: grids_of(entries, name) for name in known}
-    first = next(iter(found.values()), (None, None))
-    for grids in found.values():
-        if not all(map(_same, grids, first)):
+    # what moved, and of which no grid is known, lay where another image did
+    on_grids = [n for n, grids in found.items() if grids[1] or not _moving(entries, n)] or known
+    for name in on_grids:
+        if not all(map(_same, found[name], found[on_grids[0]])):
             raise ValueError(f"image must name one of {known}, which have several grids, got None")
-    return known[0] if known else ""
+    return on_grids[0] if on_grids else ""
+
+
+def _images_of(entries: Sequence[Entry]) -> list[str]:
+    """Return the names that a history knows, without those that are surely of points.
+
+    Points are noted to follow an image where grids change, even if they were left out, and may
+    follow none. An image always follows one, or was left out.
+    """
+    points = {
+        name
+        for entry in entries
+        for name, images in entry.follows.items()
+        if None in images or name in entry.untouched
+    }
+    names = (n for e in entries for n in (*e.names, *e.follows, *e.untouched))
+    return [name for name in dict.fromkeys(names) if name not in points]
 
 
 def _same(one: Space | None, other: Space | None) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ __all__ = ["predict_by_patches"]
 @checked
 def predict_by_patches(
     model: Callable[[Volume], Any],
-    subject: Subject | Image | Tensor,
+    subject: Subject | Image | Tensor | np.ndarray,
     patch_size: Any,
     patch_overlap: Any = 0,
     *,
@@ -44,8 +45,10 @@ def predict_by_patches(
 
     Args:
         model: Function from patches (B, C, i, j, k) to predictions (B, N, i, j, k), or to a dict of
-            them. A module is in evaluation mode meanwhile, and its modes are restored.
-        subject: A Subject; or an Image or tensor (C, I, J, K).
+            them. A module is in evaluation mode meanwhile, and its modes are restored. Patches
+            have the dtype of its first floating-point parameter; without one their own, or float32
+            for integers.
+        subject: A Subject; or an Image, tensor or array (C, I, J, K).
         patch_size, patch_overlap, padding_mode, fill: See :class:`GridSampler`.
         image: Image of a Subject that is the input of the model, or several, whose channels are
             concatenated; by default its only scalar image.
@@ -79,6 +82,7 @@ def predict_by_patches(
     sampler = GridSampler(Subject(image=joined), patch_size, patch_overlap, padding_mode, fill)
     first = sampler.tensor("image", sampler.patch_locations[:1])
     where = device_of(model, first) if device is None else torch.device(device)
+    dtype = dtype_of(model, first)
     aggregator = PatchAggregator(
         joined.spatial_shape, overlap_mode, sampler.patch_overlap, output_shape, output_device
     )
@@ -87,8 +91,7 @@ def predict_by_patches(
         locations = sampler.patch_locations
         for n in range(0, len(locations), batch_size):
             some = locations[n : n + batch_size]
-            batch = sampler.tensor("image", some).to(where, non_blocking=True)
-            batch = batch if batch.is_floating_point() else batch.float()
+            batch = sampler.tensor("image", some).to(where, dtype, non_blocking=True)
             with torch.autocast(where.type, autocast, enabled=autocast is not None):
                 output = model(batch)
             yield output, some
@@ -100,7 +103,7 @@ def predict_by_patches(
             return torch.cat([slab.data for slab in aggregator.stream(pairs, reduction)], -3)
         names: list[str] | None = None
         for output, locations in pairs:
-            names = list(output) if isinstance(output, dict) else None
+            names = list(output) if isinstance(output, Mapping) else None
             aggregator.add_batch(output, locations)
         if names is None:
             return aggregator.get_output()
@@ -109,7 +112,7 @@ def predict_by_patches(
 
 def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
     """Return the image that is the input of the model."""
-    if isinstance(subject, Tensor):
+    if isinstance(subject, (Tensor, np.ndarray)):
         subject = ScalarImage(subject)
     if isinstance(subject, Image):
         if image is not None:
@@ -117,7 +120,7 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
         return subject
     if not isinstance(subject, Subject):
         kind = type(subject).__name__
-        raise TypeError(f"subject must be a Subject, an Image or a tensor, got {kind}")
+        raise TypeError(f"subject must be a Subject, an Image, a tensor or an array, got {kind}")
     names = input_names(list(subject), list(subject.get_images_dict()), image)
     images = [subject[name] for name in names]
     if len(images) == 1:
@@ -168,3 +171,16 @@ def device_of(model: Any, like: Tensor) -> torch.device:
     """Return the device of the first parameter of a model, or else that of a tensor."""
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return like.device if parameter is None else parameter.device
+
+
+def dtype_of(model: Any, like: Tensor) -> torch.dtype:
+    """Return the dtype of the input of a model, of voxels such as those of a tensor.
+
+    It is that of the first floating-point parameter, since layers compute in one dtype only. A
+    model without one gets floating and complex voxels as they are, and integers as float32.
+    """
+    if like.is_complex():
+        return like.dtype
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    own = like.dtype if like.is_floating_point() else torch.float32
+    return next((p.dtype for p in parameters if p.is_floating_point()), own)

@@ -17,7 +17,8 @@ from ...progress import progress as shown
 from ...random import Streams, fresh_seeds
 from ...shapes import Volume, check_count
 from ...signature import checked
-from .original_space import WHOLE, as_image, as_labels, check_outside, seen, undone
+from .original_space import WHOLE, seen, undone
+from .outputs import as_image, as_labels, check_outside
 from .whole import Options, Prepared, _as_transform, only
 
 __all__ = ["AveragedPrediction", "test_time_augmentation"]
@@ -26,6 +27,9 @@ __all__ = ["AveragedPrediction", "test_time_augmentation"]
 _MOST = 1_000_000
 #: Deviation of probabilities from a sum of 1 that the rounding of half precision explains.
 _ROUNDING = 0.02
+#: Weight that known voxels must have in an interpolation for its result to be known: an image ends
+#: half a voxel beyond its outermost centres, where they have half. Ties, rounded, are inside.
+_HALF = 0.5 - 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class AveragedPrediction:
     """Mean and spread of the predictions for several views, on the original grid.
 
     Voxels of a view that lie outside the image are not counted: each voxel has the mean and the
-    spread of the views that show it.
+    spread of the views that show it. Where none does, they have a value of their own, which is
+    never mixed with those of neighbours.
 
     Args:
         mean: Mean over the views, (N, I, J, K), in the dtype of the predictions.
@@ -41,14 +46,15 @@ class AveragedPrediction:
             deviations, so that one view has a variance of 0. float32, or float64 of float64.
         mask: 1 where every view shows the voxel, else 0: (1, I, J, K), uint8. The variance and
             the entropy elsewhere are those of fewer views.
-        probabilities: Entropy of the mean, or None where predictions are no probabilities.
+        entropy_or_none: Entropy of the mean probabilities in nats, (1, I, J, K), as :attr:`entropy`
+            returns it; None where predictions are no probabilities.
         predictions: Prediction of each view, on the original grid; empty unless asked for.
     """
 
     mean: Image
     variance: Image
     mask: Image
-    probabilities: Image | None = None
+    entropy_or_none: Image | None = None
     predictions: tuple[Image, ...] = ()
 
     @property
@@ -58,12 +64,12 @@ class AveragedPrediction:
         Raises:
             ValueError: Predictions are no probabilities.
         """
-        if self.probabilities is None:
+        if self.entropy_or_none is None:
             raise ValueError(
                 "predictions must be probabilities to have an entropy: from 0 to 1, and channels "
                 "that sum to 1. Add nn.Softmax(1) or nn.Sigmoid() to the model, or use variance"
             )
-        return self.probabilities
+        return self.entropy_or_none
 
     @property
     def std(self) -> Image:
@@ -101,14 +107,14 @@ def test_time_augmentation(
     Args:
         model: As for :func:`predict`. For an entropy, it must return probabilities:
             ``nn.Sequential(network, nn.Softmax(1))``. Labels cannot be averaged.
-        subject: Subject, Image, path of an image or tensor (C, I, J, K).
+        subject: Subject, Image, path of an image, tensor or array (C, I, J, K).
         transform: Augmentation: a transform, function of a subject, or sequence of these.
         n: Number of views.
         preprocessing: As for :func:`predict`; applied once, before the augmentation.
         image: As for :func:`predict`.
         batch_size: Views, or patches of them, per call of the model.
-        outside: Mean where the preprocessing cut voxels away, or no view shows them. The variance
-            and the entropy are 0 there, and so is the mask.
+        outside: Mean where the preprocessing cut voxels away, or no view shows them, in the dtype
+            of the output. The variance and the entropy are 0 there, and so is the mask.
         keep_predictions: Keep the prediction of each view on the original grid as well.
         progress: Show a progress bar of the views.
         options: Arguments of :func:`predict` from ``patch_size`` to ``autocast``.
@@ -143,17 +149,17 @@ def test_time_augmentation(
         where = calls.where(model, prepared.input().data)
         (one,) = prepared.batch.to(where).unbatch()
         one.clear_history()
-        moments: dict[str, _Moments] = {}
-        kept: dict[str, list[Image]] = {}
+        moments: dict[str | None, _Moments] = {}
+        kept: dict[str | None, list[Image]] = {}
         for views in _views(one, augment, n, batch_size):
             outputs = calls.run(model, prepared.input(views))
             for name, output in outputs.items():
                 for back, mask in _brought_back(output, views, prepared):
+                    check_outside(outside, back.data.dtype)
                     moments.setdefault(name, _Moments()).add(back.data, mask)
                     if keep_predictions:
-                        filled = back.data.where(mask, torch.full_like(back.data, outside))
-                        whole = ScalarImage(filled, affine=back.affine)
-                        kept.setdefault(name, []).append(prepared.undo(whole, 0, outside))
+                        whole = _on_original(back.data, mask, prepared, outside)
+                        kept.setdefault(name, []).append(whole)
             advance(len(views))
         results = {
             name: _result(each, prepared, outside, tuple(kept.get(name, ())))
@@ -235,19 +241,30 @@ def _result(
     moments: _Moments, prepared: Prepared, outside: float, predictions: tuple[Image, ...]
 ) -> AveragedPrediction:
     """Return mean and spread on the original grid."""
-    affine = prepared.space(0).affine[0]
-
-    def original(data: Tensor, fill: float = 0) -> Image:
-        return prepared.undo(ScalarImage(data, affine=affine), 0, fill)
-
-    known = moments.count > 0
-    mean = moments.mean.where(known, moments.mean.new_full((), outside)).to(moments.dtype)
-    entropy = moments.entropy()
-    mask = original((moments.count == moments.views).float())
+    known, entropy = moments.count > 0, moments.entropy()
+    every = (moments.count == moments.views).float()
+    mask = prepared.undo(ScalarImage(every, affine=prepared.space(0).affine[0]), 0, 0)
     return AveragedPrediction(
-        original(mean, outside),
-        original(moments.variance()),
+        _on_original(moments.mean.to(moments.dtype), known, prepared, outside),
+        _on_original(moments.variance(), known, prepared),
         LabelMap((mask.data > WHOLE).to(torch.uint8), affine=mask.affine),
-        None if entropy is None else original(entropy),
+        None if entropy is None else _on_original(entropy, known, prepared),
         predictions,
     )
+
+
+def _on_original(data: Tensor, known: Tensor, prepared: Prepared, outside: float = 0) -> Image:
+    """Return values on the original grid, interpolated between known voxels alone.
+
+    Args:
+        data: Values on the preprocessed grid, (N, I, J, K).
+        known: Where they are known, bool (1, I, J, K).
+        prepared: The preprocessing.
+        outside: Value of what is not known.
+    """
+    wide = data.to(torch.promote_types(data.dtype, torch.float32))
+    both = torch.cat([wide.where(known, wide.new_zeros(())), known.to(wide.dtype)])
+    back = prepared.undo(ScalarImage(both, affine=prepared.space(0).affine[0]), 0, 0)
+    values, weight = back.data[:-1], back.data[-1:]
+    mean = (values / weight).where(weight > _HALF, wide.new_full((), outside))
+    return ScalarImage(mean.to(data.dtype), affine=back.affine)

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...data import Image, ImagesBatch, ScalarImage, Subject, SubjectsBatch
 from ...geometry import Space, check_same_space
+from ...random import Streams
 from ...shapes import Volume, check_count
 from ...signature import checked, is_sequence
 from ...transforms import Compose, Transform
 from ...transforms.convert import NAME
-from .original_space import (
+from .original_space import undone
+from .outputs import (
     Labels,
     as_image,
     as_labels,
     check_labels,
+    check_names,
     check_outside,
     labels_of,
-    undone,
 )
-from .predict import device_of, evaluating, input_names, predict_by_patches
+from .predict import device_of, dtype_of, evaluating, input_names, predict_by_patches
 
 __all__ = ["predict"]
 
-#: Name of an output that the model returned without one.
-ONLY = ""
+#: Key of an output that the model returned without a name.
+ONLY = None
 
 
 @checked
@@ -66,18 +69,20 @@ def predict(
         model: Function from volumes or patches (B, C, I, J, K) to predictions (B, N, I, J, K), or
             to a dict of them. A module is in evaluation mode meanwhile, and its modes are restored;
             wrap it in ``nn.Sequential(model, nn.Softmax(1))``, not in a function, which would hide
-            its modes and device.
-        subject: Subject, Image, path of an image, tensor (C, I, J, K), or SubjectsBatch.
+            its modes, device and dtype. Its input is a copy, in the dtype of its first
+            floating-point parameter; without one in that of the image, or float32 for integers.
+        subject: Subject, Image, path of an image, tensor or array (C, I, J, K), or SubjectsBatch.
         preprocessing: Transform, function of a subject, or sequence of these; None for none.
         patch_size: Size of the patches of :func:`predict_by_patches`; None predicts whole volumes.
         image: Image that is the input of the model, or several, whose channels are concatenated;
             by default the only scalar image. The result is on the original grid of the first one.
-        labels: None returns what the model returns, 'argmax' the number of the largest channel, and
-            a number where channels are above it, both after interpolation in the original space; or
-            a dict of these by the name of the output. See :func:`to_original_space`. Labels that
-            the model itself returns, as integers or bool, are brought back by the nearest
-            neighbour; of patches, they need the ``overlap_mode`` 'crop', as labels have no mean.
-        outside: Value of voxels that the preprocessing cut away.
+        labels: None returns what the model returns, 'argmax' the number of the largest of several
+            channels, and a number where channels are above it, both after interpolation in the
+            original space; or a dict of these for some of the outputs of a model that returns a
+            dict. See :func:`to_original_space`. Labels that the model itself returns, as integers
+            or bool, are brought back by the nearest neighbour; of patches, they need the
+            ``overlap_mode`` 'crop', as labels have no mean.
+        outside: Value of voxels that the preprocessing cut away, in the dtype of the output.
         batch_size: Volumes or patches per call of the model.
         output_shape: Shape of the output for patches, where a network changes the resolution; the
             output covers the field of view of its input. Whole volumes show it themselves.
@@ -91,7 +96,8 @@ def predict(
     Raises:
         TypeError: The subject is of another type, or the model returns something else.
         ValueError: An argument is not as above, a step of the preprocessing may move images and
-            cannot be undone, or the output has another shape than its input.
+            cannot be undone, the output has another shape than its input, or ``labels`` or
+            ``outside`` do not fit it.
         KeyError: The subject has no such image.
 
     >>> ct = ScalarImage(torch.rand(1, 12, 11, 6), affine=np.diag([-1, -1, 3, 1]))
@@ -107,16 +113,18 @@ def predict(
     )  # fmt: skip
     prepared = Prepared.of(subject, preprocessing, image)
     outputs = options.run(model, prepared.input())
-    results = {}
+    check_names(labels, None if ONLY in outputs else outputs)
+    results: dict[str | None, Any] = {}
     for name, output in outputs.items():
+        check_outside(outside, output.dtype)
         images = [as_image(each, prepared.space(n)) for n, each in enumerate(output)]
         rule = labels_of(name, labels)
-        back = [as_labels(prepared.undo(i, n, outside), rule) for n, i in enumerate(images)]
+        back = [as_labels(prepared.undo(i, n, outside), rule, name) for n, i in enumerate(images)]
         results[name] = ImagesBatch.from_images(back) if prepared.many else back[0]
     return only(results)
 
 
-def only(outputs: dict[str, Any]) -> Any:
+def only(outputs: dict[str | None, Any]) -> Any:
     """Return outputs by name, or the one that the model returned without a name."""
     return outputs.get(ONLY, outputs)
 
@@ -144,7 +152,7 @@ class Options:
                 f"output_shape must be None where patch_size is, got {self.output_shape!r}"
             )
 
-    def run(self, model: Callable[[Volume], Any], images: ImagesBatch) -> dict[str, Tensor]:
+    def run(self, model: Callable[[Volume], Any], images: ImagesBatch) -> dict[str | None, Tensor]:
         """Return the outputs of a model by name, each of (B, N, I, J, K), without gradients."""
         with torch.no_grad(), evaluating(model):
             if self.patch_size is None:
@@ -152,22 +160,26 @@ class Options:
             each = [self._by_patches(model, data) for data in images.data]
         return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
-    def _whole(self, model: Callable[[Volume], Any], images: ImagesBatch) -> dict[str, Tensor]:
-        data = images.floating().data
-        where = self.where(model, data)
-        found: dict[str, list[Tensor]] = {}
-        for some in torch.split(data, self.batch_size):
+    def _whole(
+        self, model: Callable[[Volume], Any], images: ImagesBatch
+    ) -> dict[str | None, Tensor]:
+        data = images.data
+        where, dtype = self.where(model, data), dtype_of(model, data)
+        found: dict[str | None, list[Tensor]] = {}
+        for shared in torch.split(data, self.batch_size):
+            # a copy: the first layer may compute in place, and voxels may be those of the subject
+            some = shared.to(where, dtype, non_blocking=True, copy=True)
             with torch.autocast(where.type, self.autocast, enabled=self.autocast is not None):
-                output = model(some.to(where, non_blocking=True))
+                output = model(some)
             outputs = _by_name(output)
             if found and list(found) != list(outputs):
                 raise ValueError(f"model must return {list(found)} always, got {list(outputs)}")
             for name, value in outputs.items():
-                _check_output(value, len(some))
+                _check_output(value, len(shared))
                 found.setdefault(name, []).append(value.to(self.output_device or value.device))
         return {name: torch.cat(values) for name, values in found.items()}
 
-    def _by_patches(self, model: Callable[[Volume], Any], data: Tensor) -> dict[str, Tensor]:
+    def _by_patches(self, model: Callable[[Volume], Any], data: Tensor) -> dict[str | None, Tensor]:
         def call(patches: Volume) -> Any:
             output = model(patches)
             for value in _by_name(output).values():
@@ -179,19 +191,24 @@ class Options:
                     )
             return output
 
-        names = [*("overlap_mode", "batch_size", "padding_mode", "fill", "output_shape")]
-        names += ("output_device", "autocast", "progress")
-        kept: dict[str, Any] = {name: getattr(self, name) for name in names}
-        kept["device"] = self.where(model, data)
-        return _by_name(predict_by_patches(call, data, self.patch_size, self.patch_overlap, **kept))
+        options = {each.name: getattr(self, each.name) for each in fields(self)}
+        options["device"] = self.where(model, data)
+        data = data.to(dtype_of(model, data))
+        return _by_name(predict_by_patches(call, data, **options))
 
     def where(self, model: Any, like: Tensor) -> torch.device:
         """Return the device on which the model runs."""
         return device_of(model, like) if self.device is None else torch.device(self.device)
 
 
-def _by_name(output: Any) -> dict[str, Any]:
-    return dict(output) if isinstance(output, Mapping) else {ONLY: output}
+def _by_name(output: Any) -> dict[str | None, Any]:
+    if not isinstance(output, Mapping):
+        return {ONLY: output}
+    if not output or ONLY in output:
+        raise ValueError(
+            f"model must return a tensor, or at least one by name, got a dict of {list(output)}"
+        )
+    return dict(output)
 
 
 def _check_output(output: Any, batch: int) -> None:
@@ -264,12 +281,10 @@ class Prepared:
 
 
 def _as_batch(subject: Any, image: Any) -> SubjectsBatch:
-    """Return samples without a history, in containers of their own."""
+    """Return samples without a history, in containers and with streams of their own."""
     if isinstance(subject, SubjectsBatch):
-        new = copy.copy(subject)
-        new.histories, new.records = None, []
-        return new
-    if isinstance(subject, (str, Path, Tensor)):
+        return _unused(copy.copy(subject))
+    if isinstance(subject, (str, Path, Tensor, np.ndarray)):
         subject = ScalarImage(subject)
     if isinstance(subject, Image):
         if image is not None:
@@ -277,12 +292,18 @@ def _as_batch(subject: Any, image: Any) -> SubjectsBatch:
         subject = Subject({NAME: type(subject)(subject)})
     if not isinstance(subject, Subject):
         raise TypeError(
-            "subject must be a Subject, an Image, a path, a tensor or a SubjectsBatch, got "
-            f"{type(subject).__name__}"
+            "subject must be a Subject, an Image, a path, a tensor, an array or a SubjectsBatch, "
+            f"got {type(subject).__name__}"
         )
-    subject = copy.copy(subject)
-    subject.clear_history()
-    return SubjectsBatch.from_subjects([subject], view=True)
+    return _unused(SubjectsBatch.from_subjects([copy.copy(subject)], view=True))
+
+
+def _unused(batch: SubjectsBatch) -> SubjectsBatch:
+    """Forget the history of a batch, and let it draw numbers that those given do not count."""
+    batch.histories, batch.records = None, []
+    if batch.streams is not None:
+        batch.streams = Streams(batch.streams.seeds, batch.streams.used.copy())
+    return batch
 
 
 def _as_transform(given: Any, name: str) -> Transform:
