@@ -141,7 +141,7 @@ def test_several_loaders():
 
 
 def test_nested_batches_of_several_loaders():
-    """Each batch is augmented at any depth, and what holds it keeps its type and its other values."""
+    """Batches are augmented at any depth; what holds them keeps its type and its other values."""
     pair = namedtuple("pair", ("one", "two"))
     given = {
         "a": [loader(batch_size=2), loader(batch_size=3)],
