@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections import namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -129,7 +129,6 @@ def test_other_types_of_batches():
 
 
 def test_several_loaders():
-    pair = namedtuple("pair", ("one", "two"))
     for made in (dict, list, tuple):
         given = {"one": loader(batch_size=2), "two": loader(batch_size=3)}
         model = Augmented(tio.Gamma(2.0))
@@ -139,10 +138,31 @@ def test_several_loaders():
             assert type(batch) is made
             for each in batch.values() if made is dict else batch:
                 assert torch.equal(each.t1.data[:, 0, 0, 0, 0], each["number"] ** 2.0)
-    from torchio_gpu.adapters.lightning import _augmented
 
+
+def test_nested_batches_of_several_loaders():
+    """Batches are augmented at any depth; what holds them keeps its type and its other values."""
+    pair = namedtuple("pair", ("one", "two"))
+    given = {
+        "a": [loader(batch_size=2), loader(batch_size=3)],
+        "b": pair(loader(batch_size=2), {"c": (loader(batch_size=2), DataLoader(torch.ones(3)))}),
+    }
+    model = Augmented(tio.Gamma(2.0))
+    trainer().fit(model, CombinedLoader(given, "min_size"))
+    assert len(model.seen["train"]) == 2
+    for batch in model.seen["train"]:
+        inner, values = batch["b"].two["c"]
+        assert [type(each) for each in (batch["a"], batch["b"], batch["b"].two)] == [
+            list, pair, dict,
+        ]  # fmt: skip
+        assert torch.equal(values, torch.ones(1))
+        for each in (*batch["a"], batch["b"].one, inner):
+            assert torch.equal(each.t1.data[:, 0, 0, 0, 0], each["number"] ** 2.0)
     (batch,) = loader(2, batch_size=2)
-    assert type(_augmented(tio.Flip(0), pair(batch, 3))) is pair
+    several = defaultdict(int, a=OrderedDict(b=[batch]))
+    moved = model.transfer_batch_to_device(several, torch.device("meta"), 0)
+    assert moved["a"]["b"][0].t1.data.is_meta
+    assert (type(moved), type(moved["a"]), moved["missing"]) == (defaultdict, OrderedDict, 0)
 
 
 def test_a_hook_of_the_user_and_a_method():
@@ -224,6 +244,25 @@ def test_logged_values_are_weighted_by_the_batch_size():
 
     with pytest.raises(Exception, match="could not infer the batch_size"):
         trainer().validate(Alone(), loader(batch_size=4), verbose=False)
+
+
+@pytest.mark.parametrize("made", [dict, list])
+def test_logged_values_of_several_loaders_are_weighted_by_the_first(made):
+    """The mean over first batches of 4 and 2, beside others of 1; the rule of Lightning."""
+
+    class Logging(AugmentOnDevice, Plain):
+        augmentation = staticmethod(tio.RandomNoise())
+
+        def training_step(self, batch):
+            first = batch["a"][0] if made is dict else batch[0]
+            self.log("mean", first["number"].float().mean(), on_epoch=True, on_step=False)
+            return super().training_step(batch)
+
+    one, other = loader(batch_size=4), loader(batch_size=1)
+    several = {"a": [one, other]} if made is dict else [one, other]
+    runner = trainer()
+    runner.fit(Logging(), CombinedLoader(several, "min_size"))
+    assert runner.callback_metrics["mean"] == 2.5
 
 
 def test_in_a_data_module():

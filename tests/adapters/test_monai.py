@@ -285,9 +285,42 @@ class TestInverse:
         assert isinstance(refused.value.__cause__, RuntimeError)
 
     def test_of_what_cannot_be_undone(self):
-        ours = adapt(tio.Lambda(lambda x: x.flip(1)), "t1", "bilinear")
-        with pytest.raises(RuntimeError, match="Lambda cannot be undone, and may have moved"):
+        ours = adapt(tio.Compose([lambda one: one]), KEYS, MODES)
+        with pytest.raises(RuntimeError, match="'t1' cannot be undone: history holds <lam"):
             ours.inverse(ours(sample()))
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            tio.Lambda(lambda x: x + 1, types_to_apply=[tio.INTENSITY]),
+            tio.Resample((2, 1, 1), antialias=True),
+            tio.Pad(2, padding_mode="mean"),
+            tio.Blur(1),
+        ],
+        ids=lambda step: step.name,
+    )
+    def test_what_predictions_undo_is_undone(self, step):
+        """Of steps that compute on whole volumes, what gave another grid is undone."""
+        transform = tio.Compose([tio.Flip(0), step])
+        ours = adapt(transform, KEYS, MODES)
+        x = sample()
+        back = ours.inverse(ours(x))
+        one = tio.Subject(
+            t1=tio.ScalarImage(x["t1"].as_tensor(), affine=AFFINE),
+            seg=tio.LabelMap(x["seg"].as_tensor(), affine=AFFINE),
+        )
+        expected = ours.transform(one).apply_inverse_transform(warn=False, ignore_intensity=True)
+        for key in KEYS:
+            assert torch.equal(back[key].as_tensor(), expected[key].data)
+            assert np.allclose(back[key].affine, AFFINE)
+
+    def test_of_images_that_a_step_left_untouched(self):
+        steps = [tio.Flip(0), tio.Compose([lambda one: one], include=["t1"])]
+        ours = adapt(tio.Compose(steps), KEYS, MODES, allow_missing_keys=True)
+        x, out = sample(), ours(sample())
+        assert torch.equal(ours.inverse({"seg": out["seg"]})["seg"], x["seg"])
+        with pytest.raises(RuntimeError, match="'t1' cannot be undone"):
+            ours.inverse(out)
 
     def test_in_worker_processes(self):
         ours = adapt(tio.RandomFlip((0, 1, 2), p=0.5), KEYS, MODES)

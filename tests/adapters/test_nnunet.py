@@ -32,6 +32,24 @@ def test_all_spatial_steps_share_one_sampling():
     assert first.startswith("spatial: RandomFlip -> RandomAffine -> RandomAffine -> CropOrPad  ")
 
 
+@pytest.mark.parametrize(
+    ("size", "mirror_axes", "axes"),
+    [
+        ((8, 8, 8), None, (0, 1, 2)),
+        ((8, 8), None, (1, 2)),
+        ((8, 8), (1,), (2,)),
+        ((8, 8, 8), [2, 0], (2, 0)),
+        ((8, 8, 8), (), None),
+        ((8, 8), [], None),
+    ],
+)
+def test_all_axes_of_the_patch_are_mirrored_by_default(size, mirror_axes, axes):
+    steps = default_augmentation(size, mirror_axes=mirror_axes)
+    assert [step.axes for step in steps if isinstance(step, tio.RandomFlip)] == [axes][: bool(axes)]
+    x = torch.rand(2, 1, *(1,) * (3 - len(size)), *size)
+    assert steps(x).shape == x.shape
+
+
 def test_seeds_determine_a_batch():
     data, target = batch()
     augmentation = BatchAugmentation(default_augmentation(EIGHT), scales=[(1, 1, 1), (0.5,) * 3])

@@ -12,6 +12,7 @@ from torch import distributions
 
 import torchio_gpu as tio
 from tests.volumes import subject
+from torchio_gpu.transforms.inverse import Inverse
 
 SHORT = """\
 torchio_gpu: 1
@@ -84,6 +85,10 @@ def test_the_short_form_is_what_python_says(tmp_path):
         ("Compose: {transforms: {a: RandomFlip}, fuse: false}",
          tio.Compose({"a": tio.RandomFlip()}, fuse=False)),
         ("Compose: [RandomFlip]", tio.Compose([tio.RandomFlip()])),
+        ("Inverse: Flip", tio.Flip(0).inverse()),
+        ("Inverse: {Flip: LR}", tio.Flip("LR").inverse()),
+        ("Inverse: {Inverse: {Flip: {axes: [0, 1]}}}", Inverse(tio.Flip((0, 1)).inverse())),
+        ("Inverse: {transform: {Flip: LR}}", tio.Flip("LR").inverse()),
         ("OneOf: {transforms: [RandomFlip, RandomBlur], weights: [1, 2]}",
          tio.OneOf([tio.RandomFlip(), tio.RandomBlur()], (1, 2))),
         ("{_target_: torchio_gpu.RandomBlur, std: [1, 2]}", tio.RandomBlur((1, 2))),
@@ -166,6 +171,10 @@ WRONG = {
     "RemapLabels: {1: 2}": "4: RemapLabels has no argument 1; it takes remapping,",
     "ToCanonical: 1": "4: ToCanonical takes no argument without its name, got 1",
     "{RandomFlip: LR, p: 0.5}": "4: a transform must have one key, its name",
+    "Inverse: {Flap: LR}": "4: Inverse has no argument 'Flap'; it takes transform",
+    "Inverse: {Flip: LR, RandomBlur: 1}": "4: Inverse has no argument 'Flip'; it takes transform",
+    "Inverse: {Flip: {axs: LR}}": "4: Flip has no argument 'axs'; did you mean axes?",
+    "OneOf: {RandomFlip: LR}": "4: OneOf has no argument 'RandomFlip'; it takes transforms",
     "{RandomFlip: LR, weight: 2}": "4: weight is for the transforms of OneOf and SomeOf",
     "{}": "4: a transform must have one key, its name",
     "3": "4: a transform must be a name, or a dict such as RandomFlip: {axes: LR}, got 3",

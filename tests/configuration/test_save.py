@@ -85,6 +85,72 @@ def test_json_is_the_same_form(tmp_path):
     assert written == {"torchio_gpu": 1, "pipeline": ["RandomBlur", {"Blur": 2}]}
 
 
+class Words(tio.transforms.Transform):
+    """Transform of a user whose arguments have names that files use as well."""
+
+    def __init__(self, weight=1, params=None, init_args=None, class_path=None, **kwargs):
+        super().__init__(**kwargs)
+        self.weight, self.params = weight, params
+        self.init_args, self.class_path = init_args, class_path
+
+    def apply_transform(self, subject):
+        return subject
+
+
+def written_and_read(transform, folder):
+    """Return what is read from each way to write a transform."""
+    styles = "_target_", "class_path"
+    texts = [json.loads(json.dumps(transform.to_dict(style))) for style in styles]
+    paths = [folder / "p.yaml", folder / "p.json"]
+    for path in paths:
+        tio.save_pipeline(transform, path)
+    found = [tio.from_dict(text, Words) for text in texts]
+    return [*found, *(tio.load_pipeline(path, Words) for path in paths)]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        tio.Compose({"weight": tio.Flip(1), "b": tio.Flip(2)}),
+        tio.Compose({"params": tio.Flip(1), "params_type": tio.Flip(2)}),
+        tio.Compose({"transforms": tio.Flip(1), "RandomFlip": tio.Flip(), "init_args": tio.Flip()}),
+        tio.Flip(keep={"weight": "params"}),
+        Words(weight=2), Words(params={"a": 1}), Words(init_args=[1, 2]),
+        Words(params={"weight": 1, "params": 2}),
+    ],
+    ids=lambda step: str(step)[:40],
+)  # fmt: skip
+def test_names_that_files_use_are_read_right(step, tmp_path):
+    second = tio.Flip(0)
+    for transform in (step, tio.Compose([step]), tio.OneOf([step, second]),
+                      tio.OneOf({step: 3, second: 1})):  # fmt: skip
+        for again in written_and_read(transform, tmp_path):
+            assert type(again) is type(transform)
+            assert json.dumps(again.to_dict()) == json.dumps(transform.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("step", "owner"),
+    [
+        (tio.Compose({"a": tio.Flip(), "_target_": tio.Flip()}), "transforms of Compose"),
+        (tio.Compose({"class_path": tio.Flip()}), "transforms of Compose"),
+        (tio.Flip(keep={"_target_": "before"}), "keep of Flip"),
+        (tio.Blur(std={"class_path": 1}), "std of Blur"),
+        (Words(params={"_target_": 1}), "params of Words"),
+        (Words(params=[{"_target_": 1}]), "params of Words"),
+        (Words(class_path="a"), "Words"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_names_under_which_files_have_a_class_are_refused(step, owner, tmp_path):
+    for transform in (step, tio.Compose({"a": step}), tio.OneOf([step])):
+        for write in (transform.to_dict, lambda t=transform: t.to_dict("class_path"),
+                      lambda t=transform: tio.save_pipeline(t, tmp_path / "p.yaml")):  # fmt: skip
+            with pytest.raises(TypeError, match=rf"^{owner} must not hold the name '(_t|cl)"):
+                write()
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_appear_whole_or_not_at_all(tmp_path):
     path = tmp_path / "p.yaml"
     tio.save_pipeline(tio.RandomBlur(), path)

@@ -223,7 +223,7 @@ def coordinates(size: int = 20) -> Tensor:
 def test_rotation_and_scale(in_plane):
     """Both with their coins: matrices are measured on sampled images of coordinates."""
     image, draws = coordinates(), 4 * DRAWS  # of which a fifth each are turned and scaled
-    spatial = default_augmentation((8, 8, 8), 180 if in_plane else 30, in_plane, None)[:3]
+    spatial = default_augmentation((8, 8, 8), 180 if in_plane else 30, in_plane, ())[:3]
     mine = matrices(draw_ours(tio.Compose(spatial), image, draws))
     steps = theirs((8, 8, 8), in_plane)[: 3 if in_plane else 1]
 

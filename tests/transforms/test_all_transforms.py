@@ -371,6 +371,26 @@ def test_keep_copies_the_image(make):
         make(keep={"t9": "before"})(s)
 
 
+@pytest.mark.parametrize(
+    ("keep", "error", "message"),
+    [
+        ({"t1": 5}, TypeError, r"keep must be a dict of names or None, got \{'t1': 5\}"),
+        ({1: "before"}, TypeError, "keep must be a dict of names or None, got"),
+        ([], TypeError, "keep must be a dict of names or None, got"),
+        ({"t1": "history"}, ValueError, r"keep must give names .*got \['history'\]: .*uses itself"),
+        ({"t1": "images"}, ValueError, r"keep must give names .*got \['images'\]: .*uses itself"),
+        ({"t1": "a", "t2": "a"}, ValueError, "keep must give each image a name of its own, got"),
+    ],
+)
+def test_names_to_keep_images_under_are_checked_when_they_are_given(keep, error, message):
+    with pytest.raises(error, match=message):
+        tio.RandomFlip(keep=keep)
+    with pytest.raises(error, match=message):
+        tio.Flip().keep = keep
+    with pytest.raises(ValueError, match=message):
+        tio.from_dict({"_target_": "torchio_gpu.Flip", "keep": keep})
+
+
 def test_labels_stay_labels(make):
     s = subject()
     out = make()(s)

@@ -184,6 +184,46 @@ def test_descriptions_construct_an_equal_transform(name):
                 assert torch.equal(found[key], x)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.5), np.float32(0.5), np.int64(1), np.array(0.5), np.array([0.5, 1]),
+        torch.tensor(0.5), torch.tensor([0.5, 1]), (np.float64(0.5), np.array(1.0)),
+        [torch.tensor(0.5), np.float32(1)],
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(tio.RandomNoise, "std"), (tio.RandomNoise, "mean"), (tio.RandomAffine, "degrees")],
+)
+def test_numbers_of_numpy_and_torch_are_written_as_plain_ones(cls, name, value):
+    """Whatever the default is: a number, a pair, or None."""
+    transform = cls(**{name: value})
+    parts = value if isinstance(value, (tuple, list)) else [value]
+    plain = [each.tolist() for each in parts]
+    (only, *more) = plain
+    assert transform.to_dict()[name] == (plain if more else only)
+    shown = repr(plain if more else only)
+    assert repr(transform).replace("(", "[").replace(")", "]") == f"{cls.__name__}[{name}={shown}]"
+
+
+def test_defaults_of_a_user_may_be_arrays():
+    ones = np.ones(3)
+
+    class Weighted(tio.transforms.Transform):
+        def __init__(self, weights=ones, **kwargs):
+            super().__init__(**kwargs)
+            self.weights = weights
+
+        def apply_transform(self, subject):
+            return subject
+
+    assert repr(Weighted()) == "Weighted()"
+    assert repr(Weighted(2)) == "Weighted(weights=2)"
+    assert Weighted(np.float64(2)).to_dict()["weights"] == 2
+
+
 def test_names_of_a_compose_are_kept():
     again = tio.from_dict(tio.Compose({"a": tio.RandomFlip(), "b": tio.Blur(1)}).to_dict())
     assert again["b"] is again[1]

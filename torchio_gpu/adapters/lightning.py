@@ -7,6 +7,7 @@ Lightning is not imported: the mixin works with its packages ``lightning`` and
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from ..data import SubjectsBatch
@@ -22,15 +23,16 @@ class AugmentOnDevice:
     :attr:`augmentation` to a transform, or to any function of a batch, or defines a method of that
     name. It is not called in validation, the sanity check, tests and predictions.
 
-    A :class:`.SubjectsBatch`, a tensor, or a dict of tensors stays what it is. Of a list, tuple or
-    dict that holds a SubjectsBatch, as several loaders give it, each SubjectsBatch is augmented;
-    for anything else, such as (image, label), define the method. Samples of a
+    A :class:`.SubjectsBatch`, a tensor, or a dict of tensors stays what it is. Of nested lists,
+    tuples and dicts that hold a SubjectsBatch, as several loaders give them, each SubjectsBatch is
+    augmented; for anything else, such as (image, label), define the method. Samples of a
     :class:`.SubjectsLoader` bring their seeds along, so that they are augmented in the same way by
     any number of processes.
 
     Values that a module logs are weighted by the size of the batch, which Lightning cannot tell
-    from a SubjectsBatch. With the mixin in a data module, give it: ``self.log(...,
-    batch_size=len(batch))``.
+    from a SubjectsBatch. Of several loaders it is the size of the first SubjectsBatch, as Lightning
+    takes that of the first tensor. For another size, or with the mixin in a data module, give it:
+    ``self.log(..., batch_size=len(batch))``.
 
     Raises:
         TypeError: Lightning's class comes first among the bases, whose hook would be used.
@@ -58,9 +60,9 @@ class AugmentOnDevice:
                 )
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Return the batch on the device; a SubjectsBatch from pinned memory without a wait."""
-        if isinstance(batch, SubjectsBatch):  # of which Lightning knows no more than to(device)
-            return batch.to(device, non_blocking=device.type == "cuda")
+        """Return the batch on the device; each SubjectsBatch from pinned memory without a wait."""
+        wait = device.type != "cuda"  # Lightning knows no more of a SubjectsBatch than to(device)
+        batch = _mapped(lambda each: each.to(device, non_blocking=not wait), batch)
         parent: Any = super()
         return parent.transfer_batch_to_device(batch, device, dataloader_idx)
 
@@ -72,8 +74,9 @@ class AugmentOnDevice:
         """
         parent: Any = super()
         batch = parent.on_after_batch_transfer(batch, dataloader_idx)
-        sizes = {len(each) for each in _batches(batch)}
-        self._batch_size = sizes.pop() if len(sizes) == 1 else None
+        found: list[SubjectsBatch] = []
+        _mapped(found.append, batch)
+        self._batch_size = len(found[0]) if found else None
         if not self._trains():
             return batch
         if not hasattr(self, "augmentation"):
@@ -81,7 +84,9 @@ class AugmentOnDevice:
                 f"{type(self).__name__} must set self.augmentation to a transform, or define a "
                 "method augmentation(self, batch), to augment on the device"
             )
-        return batch if self.augmentation is None else _augmented(self.augmentation, batch)
+        if self.augmentation is None:
+            return batch
+        return _mapped(self.augmentation, batch) if found else self.augmentation(batch)
 
     def _trains(self) -> bool:
         try:
@@ -91,30 +96,30 @@ class AugmentOnDevice:
         return trainer is not None and bool(trainer.training)
 
     def log(self, *args: Any, **kwargs: Any) -> None:
-        """Log a value as Lightning does, with the size of a SubjectsBatch by default."""
+        """Log a value as Lightning does, with the size of the first SubjectsBatch by default."""
         if self._batch_size is not None and kwargs.get("batch_size") is None:
             kwargs["batch_size"] = self._batch_size
         parent: Any = super()
         parent.log(*args, **kwargs)
 
 
-def _batches(batch: Any) -> list[SubjectsBatch]:
-    """Return a batch of subjects, or those in a list, tuple or dict of several loaders."""
+def _mapped(function: Callable[[SubjectsBatch], Any], batch: Any) -> Any:
+    """Return a batch with the results of a function in place of each SubjectsBatch.
+
+    Args:
+        function: Called in order with each SubjectsBatch.
+        batch: A SubjectsBatch, or lists, tuples and dicts that hold some at any depth.
+    """
     if isinstance(batch, SubjectsBatch):
-        return [batch]
-    values = batch.values() if isinstance(batch, dict) else batch
-    several = isinstance(batch, (dict, list, tuple))
-    return [value for value in values if isinstance(value, SubjectsBatch)] if several else []
-
-
-def _augmented(augment: Callable[[Any], Any], batch: Any) -> Any:
-    """Return a batch augmented; of several batches in a list, tuple or dict, each one."""
-    if isinstance(batch, SubjectsBatch) or not _batches(batch):
-        return augment(batch)
+        return function(batch)
     if isinstance(batch, dict):
-        return dict(zip(batch, _augmented(augment, list(batch.values())), strict=True))
-    done = [augment(value) if isinstance(value, SubjectsBatch) else value for value in batch]
-    return type(batch)(*done) if hasattr(batch, "_fields") else type(batch)(done)
+        mapped = copy(batch)  # of its own type, such as one with a default
+        mapped.update({key: _mapped(function, value) for key, value in batch.items()})
+        return mapped
+    if isinstance(batch, (list, tuple)):
+        values = [_mapped(function, value) for value in batch]
+        return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+    return batch
 
 
 __all__ = ["AugmentOnDevice"]

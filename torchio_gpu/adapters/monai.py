@@ -14,11 +14,13 @@ import numpy as np
 from torch import Tensor
 
 from ..data import LabelMap, meta_tensor
+from ..patches.inference.original_space import _moving
 from ..random import Streams, streams_for
 from ..signature import checked
 from ..transforms import Lambda, Transform
 from ..transforms.convert import to_batch
 from ..transforms.history import compose_history
+from ..transforms.pipeline.maps import may_move
 from ..transforms.pipeline.record import Record
 from ..transforms.pipeline.steps import SUBJECT
 from ..transforms.spatial.affine import Resampling
@@ -52,8 +54,8 @@ def adapt(
     It belongs into ``monai.transforms.Compose``: ``set_random_state`` and MONAI's DataLoader seed
     it, operations that lazy transforms left pending are carried out before it, and ``inverse``,
     ``Invertd`` and ``BatchInverseTransform`` undo what it moved, and then what MONAI did before.
-    Intensities are not undone. It takes single samples and collated batches; a batch is decollated
-    before it is undone.
+    Intensities are not undone, and a Lambda is taken to change these alone. It takes single samples
+    and collated batches; a batch is decollated before it is undone.
 
     Args:
         transform: The transform, such as a :class:`Compose`, which shares passes over the voxels.
@@ -112,10 +114,10 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         done = self.transform(batch)
         result = restore(done)
         if self.tracing:
-            moving = [[r for r in each if r.transform.traits is not None] for each in done.history]
+            records = [[r for r in each if may_move(r.transform)] for each in done.history]
             for key in keys:
                 if meta_tensor.is_meta_tensor(result[key]):
-                    self._trace(result[key], taken[key], moving, done.images[key].kind)
+                    self._trace(result[key], taken[key], records, done.images[key].kind)
         return {**given, **result}
 
     def _streams(self, batch: int) -> Streams | None:
@@ -128,7 +130,7 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         Args:
             x: MetaTensor of a sample, or of a batch, whose operations are a list for each sample.
             before: The same before it was transformed.
-            histories: Records of each sample that moved voxels.
+            histories: Records of each sample that may have moved voxels of any image.
             kind: Kind of the image.
         """
         mode = "nearest" if kind == LabelMap.kind else "bilinear"  # as Invertd changes it
@@ -172,12 +174,11 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         last = operations.pop() if operations else {}
         self.check_transforms_match(last)
         info = last["extra_info"]
-        for record in info["records"]:
-            if record.transform.role != "spatial" or not record.transform.is_invertible():
-                raise RuntimeError(
-                    f"{record.name} cannot be undone, and may have moved voxels of {key!r}"
-                )
-        undoing = compose_history(info["records"]).inverse()
+        try:
+            records = _moving(info["records"], key)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise RuntimeError(f"{key!r} cannot be undone: {error}") from error
+        undoing = compose_history(records).inverse()  # type: ignore[arg-type]
         labels = (key,) if info["mode"] == "nearest" else ()
         batch, restore = to_batch({key: x}, None, labels)  # type: ignore[dict-item,arg-type]
         result = restore(undoing(batch))[key]

@@ -29,8 +29,9 @@ def load_pipeline(
     """Return the transform of a file in YAML or JSON.
 
     A file has the version of its form, 1, and a list of transforms: each a name, or a name with
-    arguments. What is no dict is the first argument. Steps of ``OneOf`` and ``SomeOf`` may have a
-    weight. A file may instead hold what :meth:`Transform.to_dict` returns, in either style.
+    arguments. What is no dict is the first argument, and so is a transform where one is taken, as
+    in ``Inverse: {Flip: 0}``. Steps of ``OneOf`` and ``SomeOf`` may have a weight. A file may
+    instead hold what :meth:`Transform.to_dict` returns, in either style.
 
     Values are plain: numbers, strings, lists and dicts; and where a range is taken, a
     :class:`Choice` or a distribution of torch by its name. Strings are paths where a transform
@@ -80,7 +81,8 @@ def save_pipeline(transform: Transform, path: str | os.PathLike[str]) -> None:
         path: File to write: .yaml, .yml or .json.
 
     Raises:
-        TypeError: An argument cannot be written, as the function of a :class:`Lambda`.
+        TypeError: An argument cannot be written, as the function of a :class:`Lambda`, or a dict
+            with the name '_target_' or 'class_path', under which files have a class.
         ValueError: The suffix is another, or the file would be too large to be read again.
         ImportError: It is YAML, and PyYAML is not installed.
 

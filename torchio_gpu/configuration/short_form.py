@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from ..transforms import Choice, Recorded, Transform
 from ..transforms.building import kind_of
-from ..transforms.descriptions import describe
+from ..transforms.descriptions import check_keys, describe
 from ..transforms.naming import first_parameter, parameters
 
 
@@ -31,6 +31,7 @@ def shortened(transform: Transform) -> Any:
         name: _argument(value, kind_of(known[name]), f"{name} of {cls.__name__}")
         for name, value in transform.arguments().items()
     }
+    check_keys(given, cls.__name__)
     weights = given.get("weights")
     if weights is not None and isinstance(given.get("transforms"), list):
         del given["weights"]
@@ -56,6 +57,8 @@ def _brief(weight: float) -> float:
 
 
 def _argument(value: Any, kind: str, owner: str) -> Any:
+    if isinstance(value, Mapping):
+        check_keys(value, owner)
     if kind in ("transform", "transforms"):
         if isinstance(value, Transform):
             return shortened(value)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.subject import check_names
 from ..signature import is_flag, is_number
 
 
@@ -26,9 +27,20 @@ def _flag_check(argument: str) -> Callable[[Any], bool]:
 
 
 def _check_keep(keep: Any) -> dict[str, str] | None:
-    if keep is not None and not isinstance(keep, Mapping):
+    if keep is None:
+        return None
+    if not isinstance(keep, Mapping) or not all(
+        isinstance(name, str) for pair in keep.items() for name in pair
+    ):
         raise TypeError(f"keep must be a dict of names or None, got {keep!r}")
-    return dict(keep) if keep else None
+    given = list(keep.values())
+    if len(set(given)) < len(given):
+        raise ValueError(f"keep must give each image a name of its own, got {given}")
+    try:
+        check_names(given)
+    except ValueError as error:
+        raise ValueError(f"keep must give names for images, got {given}: {error}") from error
+    return dict(keep) or None
 
 
 def _names_check(argument: str) -> Callable[[Any], tuple[str, ...] | None]:

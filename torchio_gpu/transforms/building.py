@@ -110,12 +110,12 @@ class Builder:
                 f"{brief(value)}",
                 path,
             )
-        elif _is_record(value):
-            made = self._record(value, path)
         elif _has_class(value):
             made = self._of_class(value, path)
             if not isinstance(made, Transform):
                 raise DescriptionError(f"a transform is needed here, got {made!r}", path)
+        elif _is_record(value):
+            made = self._record(value, path)
         else:
             if "weight" in value:
                 problem = "weight is for the transforms of OneOf and SomeOf"
@@ -169,7 +169,7 @@ class Builder:
         """
         check_depth(path)
         known = naming.parameters(cls)
-        given, places = _by_name(cls, known, given, path)
+        given, places = self._by_name(cls, known, given, path)
         weights = None
         steps = given.get("transforms")
         if "weights" in known and isinstance(steps, Sequence) and not isinstance(steps, str):
@@ -195,6 +195,40 @@ class Builder:
             place = places.get(about, path)
             kind = "" if isinstance(error, (TypeError, ValueError)) else type(error).__name__ + ": "
             raise DescriptionError(f"{cls.__name__}: {kind}{problem}", place) from error
+
+    def _by_name(
+        self, cls: Any, known: Mapping[str, Any], given: Any, path: Path
+    ) -> tuple[dict[str, Any], dict[str, Path]]:
+        """Return arguments by name, and the place of each."""
+        name = cls.__name__
+        if given is None:
+            given = {}
+        first = naming.first_parameter(cls)
+        if (
+            not isinstance(given, Mapping)
+            or _has_class(given)
+            or self._is_step(given, known, first)
+        ):
+            if first is None:
+                problem = f"{name} takes no argument without its name, got {brief(given)}"
+                raise DescriptionError(problem, path)
+            return {first: given}, {first: path}
+        for argument in given:
+            if argument not in known or argument == "validate_args":
+                own = [n for n in known if n not in naming.COMMON] or list(known)
+                hint = names.nearest(argument, known) if isinstance(argument, str) else ""
+                hint = hint or f"; it takes {', '.join(own)}"
+                problem = f"{name} has no argument {brief(argument)}{hint}"
+                raise DescriptionError(problem, (*path, argument))
+        missing = [n for n, p in known.items() if p.default is p.empty and n not in given]
+        if missing:
+            raise DescriptionError(f"{name} needs {', '.join(missing)}", path)
+        return dict(given), {argument: (*path, argument) for argument in given}
+
+    def _is_step(self, given: Mapping[Any, Any], known: Mapping[str, Any], first: Any) -> bool:
+        """Return True for a transform by its name, where the first argument is a transform."""
+        takes_one = first is not None and kind_of(known[first]) == "transform"
+        return takes_one and len(given) == 1 and set(given) <= set(self._transforms) - set(known)
 
     def _argument(self, value: Any, path: Path, kind: str) -> Any:
         """Return an argument as constructors take it: lists become tuples.
@@ -277,36 +311,12 @@ def nearest_of(value: Mapping[Any, Any]) -> str:
     )
 
 
-def _by_name(
-    cls: Any, known: Mapping[str, Any], given: Any, path: Path
-) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Return arguments by name, and the place of each."""
-    name = cls.__name__
-    if given is None:
-        given = {}
-    if not isinstance(given, Mapping) or _has_class(given):
-        first = naming.first_parameter(cls)
-        if first is None:
-            problem = f"{name} takes no argument without its name, got {brief(given)}"
-            raise DescriptionError(problem, path)
-        return {first: given}, {first: path}
-    for argument in given:
-        if argument not in known or argument == "validate_args":
-            own = [n for n in known if n not in naming.COMMON] or list(known)
-            hint = names.nearest(argument, known) if isinstance(argument, str) else ""
-            raise DescriptionError(
-                f"{name} has no argument {brief(argument)}{hint or '; it takes ' + ', '.join(own)}",
-                (*path, argument),
-            )
-    missing = [n for n, p in known.items() if p.default is p.empty and n not in given]
-    if missing:
-        raise DescriptionError(f"{name} needs {', '.join(missing)}", path)
-    return dict(given), {argument: (*path, argument) for argument in given}
-
-
 def _weights(steps: Sequence[Any], path: Path) -> tuple[list[Any], tuple[Any, ...] | None]:
     """Return steps without the weights that stand beside their names, and these."""
-    weighted = [isinstance(step, Mapping) and "weight" in step for step in steps]
+    # beside _target_ are arguments
+    weighted = [
+        isinstance(step, Mapping) and "weight" in step and "_target_" not in step for step in steps
+    ]
     if not any(weighted):
         return list(steps), None
     weights = [step["weight"] if has else 1 for step, has in zip(steps, weighted, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def describe(value: Any, style: str = "_target_", owner: str = "") -> Any:
     if isinstance(value, (tuple, list)):
         return [describe(each, style, owner) for each in value]
     if isinstance(value, dict) and all(isinstance(key, (str, int)) for key in value):
+        check_keys(value, owner)
         return {key: describe(each, style, owner) for key, each in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -71,6 +73,21 @@ def describe(value: Any, style: str = "_target_", owner: str = "") -> Any:
     )
 
 
+def check_keys(value: Mapping[Any, Any], owner: str) -> None:
+    """Raise a TypeError if a dict would be read as the description of an object.
+
+    Args:
+        value: A dict of an argument, or arguments by name.
+        owner: What it is of, for errors.
+    """
+    taken = [key for key in STYLES if key in value]
+    if taken:
+        raise TypeError(
+            f"{owner} must not hold the name {taken[0]!r} to be written, under which files have a "
+            "class"
+        )
+
+
 def describe_object(value: Any, style: str) -> dict[str, Any]:
     """Return the class and the arguments of a transform or a choice as plain values."""
     if style not in STYLES:
@@ -80,6 +97,7 @@ def describe_object(value: Any, style: str) -> dict[str, Any]:
 
 
 def _with_class(name: str, given: dict[str, Any], style: str, owner: str) -> dict[str, Any]:
+    check_keys(given, owner)
     plain = {n: describe(value, style, f"{n} of {owner}") for n, value in given.items()}
     if style == "class_path":
         return {"class_path": name, **({"init_args": plain} if plain else {})}
@@ -113,4 +131,4 @@ def _parameters(distribution: Distribution, owner: str) -> dict[str, Any]:
     return found
 
 
-__all__ = ["DISTRIBUTIONS", "STYLES", "class_name", "describe", "describe_object"]
+__all__ = ["DISTRIBUTIONS", "STYLES", "check_keys", "class_name", "describe", "describe_object"]

@@ -192,12 +192,14 @@ def _is_default(value: Any, default: Any) -> bool:
             and len(value) == len(default)
             and all(map(_is_default, value, default))
         )
-    return isinstance(value, (int, float, str)) and bool(value == default)
+    # numbers of NumPy, which are floats, would compare to each entry of a pair
+    plain = isinstance(value, (int, float, str)) and isinstance(default, (int, float, str))
+    return plain and bool(value == default)
 
 
 def brief(value: Any) -> str:
     """Return a value in one line; large arrays by their shape."""
-    if isinstance(value, (torch.Tensor, np.ndarray)):
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         large = math.prod(value.shape) > 16
         return f"<{' x '.join(map(str, value.shape))}>" if large else repr(value.tolist())
     if isinstance(value, tuple):

@@ -108,7 +108,7 @@ def default_augmentation(
     patch_size: Sequence[int],
     degrees: float | Sequence[float] = 30,
     in_plane: bool = False,
-    mirror_axes: Sequence[int] | None = (0, 1, 2),
+    mirror_axes: Sequence[int] | None = None,
 ) -> Compose:
     """Return the augmentation that nnU-Net v2.8.1 trains with by default.
 
@@ -123,7 +123,8 @@ def default_augmentation(
             planes (15 for long ones).
         in_plane: Rotate about the first axis alone, and keep the resolution along it: nnU-Net's
             dummy 2D augmentation, for thick slices. Planes always do.
-        mirror_axes: Axes of the patch to mirror along, with probability 1/2 each.
+        mirror_axes: Axes of the patch to mirror along, with probability 1/2 each; by default all,
+            ``()`` for none.
 
     Mirroring, last in nnU-Net, comes first, so that each image is sampled once; what is between has
     no preferred direction. Angles are about axes 1, 0, 2 in turn, nnU-Net's about 2, 1, 0. nnU-Net
@@ -136,9 +137,10 @@ def default_augmentation(
     >>> augment(torch.rand(2, 1, 100, 100, 100)).shape
     torch.Size([2, 1, 64, 64, 64])
     """
-    size, mirrored = tuple(patch_size), tuple(mirror_axes or ())
+    size = tuple(patch_size)
     if len(size) not in (2, 3):
         raise ValueError(f"patch_size must have 2 or 3 entries, got {patch_size!r}")
+    mirrored = tuple(range(len(size)) if mirror_axes is None else mirror_axes)
     if not all(axis in range(len(size)) for axis in mirrored):
         raise ValueError(f"mirror_axes must be among {[*range(len(size))]}, got {mirror_axes!r}")
     if len(size) == 2:
