@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ..data import LabelMap, meta_tensor
-from ..patches.inference.original_space import _moving
+from ..patches.inference.original_space import moving_entries
 from ..random import Streams, streams_for
 from ..signature import checked
 from ..transforms import Lambda, Transform
@@ -175,7 +175,7 @@ class DictTransform(MapTransform, InvertibleTransform):  # type: ignore[misc]
         self.check_transforms_match(last)
         info = last["extra_info"]
         try:
-            records = _moving(info["records"], key)  # type: ignore[arg-type]
+            records = moving_entries(info["records"], key)  # type: ignore[arg-type]
         except ValueError as error:
             raise RuntimeError(f"{key!r} cannot be undone: {error}") from error
         undoing = compose_history(records).inverse()  # type: ignore[arg-type]

@@ -159,7 +159,7 @@ def undone(
         grid: Grid of the transformed image; None for that of the prediction.
         outside: Value of what was not seen.
     """
-    moving = reversed(_moving(entries, name))
+    moving = reversed(moving_entries(entries, name))
     steps: list[Transform] = [_step(entry, "linear", outside).inverse() for entry in moving]
     if grid is not None and not _equal(grid, prediction.space):
         steps = [_onto(prediction.space, grid, name), *steps]
@@ -182,7 +182,7 @@ def seen(grids: tuple[Space, Space], entries: Sequence[Entry], name: str, like: 
     ones = ScalarImage(
         torch.ones(1, *before.shape, device=like.data.device), affine=before.affine[0]
     )
-    moving = _moving(entries, name)
+    moving = moving_entries(entries, name)
     if not moving:
         return ones.data.bool()
     mask = _run(ones, [_step(entry, "nearest", 0) for entry in moving], name)
@@ -227,7 +227,9 @@ def _name_of(entries: Sequence[Entry], history: Any, image: str | None) -> str:
         return image
     found = {name: grids_of(entries, name) for name in known}
     # what moved, and of which no grid is known, lay where another image did
-    on_grids = [n for n, grids in found.items() if grids[1] or not _moving(entries, n)] or known
+    on_grids = [
+        n for n, grids in found.items() if grids[1] or not moving_entries(entries, n)
+    ] or known
     for name in on_grids:
         if not all(map(_same, found[name], found[on_grids[0]])):
             raise ValueError(f"image must name one of {known}, which have several grids, got None")
@@ -257,7 +259,7 @@ def _same(one: Space | None, other: Space | None) -> bool:
 def grids_of(entries: Sequence[Entry], name: str) -> tuple[Space | None, Space | None]:
     """Return the grids of an image before and after its history; None if no step moved it."""
     grids: list[Space] = []
-    for entry in _moving(entries, name):
+    for entry in moving_entries(entries, name):
         own = name
         while own not in entry.names and entry.follows.get(own):
             own = entry.follows[own][0] or ""
@@ -277,7 +279,7 @@ def _space(shape: np.ndarray, affine: np.ndarray, column: int) -> Space:
     return Space((i, j, k), affine[:1, column])
 
 
-def _moving(entries: Sequence[Entry], name: str) -> list[Entry]:
+def moving_entries(entries: Sequence[Entry], name: str) -> list[Entry]:
     """Return the entries that moved an image, or gave it another grid."""
     found = []
     for entry in entries:
