@@ -102,14 +102,14 @@ def contrast(x: Volume, factor: float | Array, preserve_range: bool = True) -> V
     check_real(x)
     given = _per_channel(factor, x, "factor")
     (scale,) = to_device(x.device, given[:, None] if given.ndim == 1 else given)
-    mean = _means(real(x))
-    low, high = _channel_ends(x)
-    if not scale.requires_grad:  # what is not changed must not depend on statistics that are NaN
-        same = scale == 1
-        mean = mean.masked_fill(same, 0)
-        low, high = low.masked_fill(same, -torch.inf), high.masked_fill(same, torch.inf)
+    # what is not changed must not depend on statistics, which may be NaN
+    same = torch.zeros_like(scale, dtype=torch.bool) if scale.requires_grad else scale == 1
+    mean = _means(real(x)).masked_fill(same, 0)
     changes: list[Linear | Clamp] = [Linear(scale, mean * (1 - scale), np.zeros(1))]
-    return pointwise(x, [*changes, Clamp(low, high)] if preserve_range else changes)
+    if preserve_range:
+        low, high = _channel_ends(x)
+        changes.append(Clamp(low.masked_fill(same, -torch.inf), high.masked_fill(same, torch.inf)))
+    return pointwise(x, changes)
 
 
 @traceable
