@@ -154,3 +154,10 @@ def test_ambiguous_and_unknown_images_are_refused():
         tio.predict_by_patches(lambda x: x, one, 8)
     with pytest.raises(KeyError, match="image must name images"):
         tio.predict_by_patches(lambda x: x, one, 8, image=["t1", "t3"])
+
+
+def test_validation_does_not_shift_random_numbers_of_training():
+    image = tio.ScalarImage(torch.rand(1, 9, 8, 7))
+    before = torch.get_rng_state()
+    tio.predict_by_patches(torch.nn.Identity(), image, 4, 2)
+    assert torch.equal(torch.get_rng_state(), before)

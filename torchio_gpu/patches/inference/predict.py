@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...data import Image, ScalarImage, Subject
 from ...progress import progress as shown
+from ...random import Streams
 from ...shapes import Volume, check_count
 from ...signature import checked, is_sequence
 from ..sampling.grid import GridSampler
@@ -79,7 +80,10 @@ def predict_by_patches(
     """
     check_count(batch_size, "batch_size", 1)
     joined = _joined(subject, image)
-    sampler = GridSampler(Subject(image=joined), patch_size, patch_overlap, padding_mode, fill)
+    subject = Subject(image=joined)
+    # nothing is drawn for these patches: they need no seeds of torch's generator
+    subject.streams = Streams(np.zeros(1, dtype=np.int64))
+    sampler = GridSampler(subject, patch_size, patch_overlap, padding_mode, fill)
     first = sampler.tensor("image", sampler.patch_locations[:1])
     where = device_of(model, first) if device is None else torch.device(device)
     dtype = dtype_of(model, first)
