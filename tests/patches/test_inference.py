@@ -133,7 +133,7 @@ def test_files_are_not_read_into_the_subject(tmp_path):
     ("change", "error", "message"),
     [
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number >= 1, got 0"),
-        ({"subject": 3}, TypeError, "subject must be a Subject, an Image, a tensor or an array, got int"),
+        ({"subject": 3}, TypeError, "a Subject, an Image, a tensor or an array, got int"),
         ({"image": "t1"}, ValueError, "image must be None"),
         ({"patch_size": 50}, ValueError, "patch_size must be at most"),
         ({"patch_overlap": 8}, ValueError, "patch_overlap must be"),
