@@ -300,7 +300,7 @@ class TestInverse:
         ids=lambda step: step.name,
     )
     def test_what_predictions_undo_is_undone(self, step):
-        """Of steps that compute on whole volumes, what gave another grid is undone."""
+        """Undo what gave another grid among steps that compute on whole volumes."""
         transform = tio.Compose([tio.Flip(0), step])
         ours = adapt(transform, KEYS, MODES)
         x = sample()

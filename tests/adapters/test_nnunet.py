@@ -1,4 +1,4 @@
-"""What of the adapter to nnU-Net needs no nnU-Net; the rest is in tests/integrations."""
+"""Parts of the adapter to nnU-Net that need no nnU-Net; others are in tests/integrations."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What nnU-Net's default augmentation draws, measured on results: ours and theirs have one law.
+"""Draws of nnU-Net's default augmentation, measured on results: ours and theirs have one law.
 
 Both draw 500 times, from fixed seeds. Two samples of one law have a Kolmogorov-Smirnov p-value
 below 0.001 in one of a thousand comparisons; that is the bound. Shares of what is drawn may differ
@@ -82,7 +82,7 @@ def test_probabilities(name, their_name):
 
 
 def test_steps_and_their_order():
-    """All of their steps are here, in their order, but for mirroring, which comes first."""
+    """Find each of their steps here, in their order, but for mirroring, which comes first."""
     found = [getattr(step, "transform", step) for step in theirs()]
     names = [type(step).__name__ for step in found]
     assert names == [

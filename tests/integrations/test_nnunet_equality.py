@@ -75,7 +75,7 @@ def test_gamma(image, gamma, invert, retain_stats):
 
 @pytest.mark.parametrize("zoom", [0.5, 0.61, 0.87, 1])
 def test_low_resolution(image, zoom):
-    """Where an even number of voxels is halved, theirs takes the second of two equally near."""
+    """Theirs takes the second of two equally near voxels where an even number is halved."""
     image = image[:, :11, :13, :15]
     other = theirs(
         "spatial.low_resolution",
@@ -158,7 +158,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_targets(kind):
-    """All that follows the augmentation, of cut patches, sample by sample in nnU-Net."""
+    """Steps after the augmentation, of cut patches, sample by sample in nnU-Net."""
     given = KINDS[kind]
     cascade = kind == "cascade"
     made = NnUNetTrainer.get_training_transforms((8, 12, 16), 0, SCALES, (), False, **given)

@@ -146,7 +146,7 @@ STEPS = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_each_kind_of_preprocessing(name):
-    """Of preprocessing, only what moved voxels is undone, and what it cut away has the fill."""
+    """Undo only what moved voxels in preprocessing; what it cut away has the fill."""
     make, exact = STEPS[name]
     given = subject()
     given["t2"] = tio.ScalarImage(given.t1.data.double(), affine=np.diag([1.0, 2, 3, 1]))

@@ -220,7 +220,7 @@ def test_modes_of_a_model_are_restored():
 
 
 def test_histories_of_views_can_be_stored():
-    """What the calls do at once can be done in two places, from dicts."""
+    """Do in two places, from dicts, what the calls do at once."""
     view = MOTIONS["all"]()(tio.Subject(t1=scan()))
     text = json.dumps([record.to_dict() for record in view.history])
     one = tio.to_original_space(view.t1.data, json.loads(text))
