@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .errors import errors_as_exit_code
-from .subjects import read_subject, sources
+from .subjects import ImageOption, LabelOption, read_subject, sources
 
 
 def check(
@@ -17,14 +17,8 @@ def check(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[IN]...", help="Scalar images of one subject.")
     ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option("--image", metavar="NAME=FILE", help="Scalar image to read, by name."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=FILE", help="Label map to read, by name."),
-    ] = None,
+    image: ImageOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Check a pipeline in a file, and print its plan: which steps share a pass over the voxels.
 

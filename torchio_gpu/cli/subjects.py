@@ -6,12 +6,23 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from ..data import Subject
     from ..transforms import Transform
 
+#: Images of a subject as options of a command.
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option("--image", metavar="NAME=FILE", help="Scalar image to read, by name."),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=FILE", help="Label map to read, by name."),
+]
 #: Name of an image that is given without one, as transforms name it.
 _ONLY = "default_image_name"
 

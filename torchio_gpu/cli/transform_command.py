@@ -11,7 +11,7 @@ from ..names import TRANSFORMS, nearest
 from .construction import check_name, complete_name, construct, parse_options
 from .documentation import documentation
 from .errors import errors_as_exit_code
-from .subjects import apply, sources
+from .subjects import ImageOption, LabelOption, apply, sources
 
 _OPTIONS = ("--image", "--label", "--pipeline", "--seed", "--help")
 HELP_OF_TRANSFORM = (
@@ -35,14 +35,8 @@ def transform(
             autocompletion=_complete_word,
         ),
     ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option("--image", metavar="NAME=FILE", help="Scalar image to read, by name."),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="NAME=FILE", help="Label map to read, by name."),
-    ] = None,
+    image: ImageOption = None,
+    label: LabelOption = None,
     pipeline: Annotated[
         Path | None,
         typer.Option("--pipeline", metavar="FILE", help="Pipeline to apply, .yaml or .json."),

@@ -29,6 +29,16 @@ class AnisotropyParams(Params):
     downsampling: Annotated[Array, "B M"]
 
 
+def check_interpolation(mode: str, antialias: bool) -> str:
+    """Return the interpolation between slices; raise a ValueError if it cannot be smoothed."""
+    check_mode(mode, "image_interpolation")
+    if antialias and mode == "nearest":
+        raise ValueError(
+            "antialias must be False with image_interpolation='nearest', which does not mix voxels"
+        )
+    return mode
+
+
 class _Anisotropy(WholeVolume):
     """Acquisition of thick slices."""
 
@@ -37,13 +47,8 @@ class _Anisotropy(WholeVolume):
         return True
 
     def _set_interpolation(self, mode: str, scalars_only: bool, antialias: bool) -> None:
-        self.image_interpolation = check_mode(mode, "image_interpolation")
+        self.image_interpolation = check_interpolation(mode, antialias)
         self.scalars_only, self.antialias = scalars_only, antialias
-        if antialias and mode == "nearest":
-            raise ValueError(
-                "antialias must be False with image_interpolation='nearest', which does not mix "
-                "voxels"
-            )
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array
 from ...functional import operations
 from ..base import Context
 from ..kinds import PointwiseTransform
-from ..parameters.params import Params, values_of
+from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, of_images
+from .channels import ByChannel, check_positive, of_images
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class Brightness(_Brightness):
     ) -> None:
         super().__init__(**kwargs)
         self.factor, self.offset = factor, offset
-        for value in values_of(factor):
-            array = as_array(value, "factor")
-            if on_host(array) and not (host(array) > 0).all():
-                raise ValueError(f"factor must be > 0, got {value!r}")
+        check_positive(factor, "factor")
 
     def draw(self, context: Context, u: np.ndarray) -> BrightnessParams:
         factor, offset = (

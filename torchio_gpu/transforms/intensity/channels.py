@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import random
-from ...arrays import Array, as_array, common, per_sample
+from ...arrays import Array, as_array, common, host, on_host, per_sample
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform
-from ..parameters.params import value_per_image
+from ..parameters.params import value_per_image, values_of
 
 
 class ByChannel(RandomTransform):
@@ -85,6 +85,21 @@ def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = Fa
     return per_sample(array, (int(array.shape[1]), *shape), name)
 
 
+def check_positive(value: Any, name: str) -> None:
+    """Raise a ValueError unless an argument is > 0, and a number, (C,) or (B, C), for each image.
+
+    Args:
+        value: Value, or a dict of values by image name; on a device it is not looked at.
+        name: Name of the argument.
+    """
+    for each in values_of(value):
+        array = as_array(each, name)
+        if array.ndim > 2:
+            raise ValueError(f"{name} must be a number, (C,) or (B, C), got {tuple(array.shape)}")
+        if on_host(array) and not (host(array) > 0).all():
+            raise ValueError(f"{name} must be > 0, got {each!r}")
+
+
 def of_images(
     value: Any, shape: tuple[int, ...], name: str, context: Context, leading: bool = False
 ) -> Array:
@@ -120,4 +135,4 @@ def of_images(
     return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
 
 
-__all__ = ["ByChannel", "by_channel", "of_images"]
+__all__ = ["ByChannel", "by_channel", "check_positive", "of_images"]

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from ... import functional as F
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, VolumeTransform
-from ..parameters.params import Params, values_of
+from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, of_images
+from .channels import ByChannel, check_positive, of_images
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ class Contrast(_Contrast):
     ) -> None:
         super().__init__(**kwargs)
         self.factor, self.preserve_range = factor, preserve_range
-        for value in values_of(factor):
-            array = as_array(value, "factor")
-            if on_host(array) and not (host(array) > 0).all():
-                raise ValueError(f"factor must be > 0, got {value!r}")
+        check_positive(factor, "factor")
 
     def draw(self, context: Context, u: np.ndarray) -> ContrastParams:
         factor = of_images(self.factor, (), "factor", context, leading=True)

@@ -8,15 +8,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from ... import functional as F
-from ...arrays import Array, as_array, common, host, on_host
+from ...arrays import Array, common
 from ...functional import operations
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, PointwiseTransform, VolumeTransform
-from ..parameters.params import Params, values_of
+from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, of_images
+from .channels import ByChannel, check_positive, of_images
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,7 @@ class Gamma(_Gamma):
         super().__init__(**kwargs)
         self.gamma = gamma
         self._set_statistics(rescale, invert_image, retain_stats)
-        for value in values_of(gamma):
-            array = as_array(value, "gamma")
-            if array.ndim > 2:
-                raise ValueError(f"gamma must be a number, (C,) or (B, C), got {array.shape}")
-            if on_host(array) and not (host(array) > 0).all():
-                raise ValueError(f"gamma must be > 0, got {value!r}")
+        check_positive(gamma, "gamma")
 
     def draw(self, context: Context, u: np.ndarray) -> GammaParams:
         xp, gamma = common(of_images(self.gamma, (), "gamma", context, leading=True))

@@ -9,7 +9,6 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, host, on_host
-from ...functional.maps import check_mode
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, VolumeTransform
@@ -17,6 +16,7 @@ from ..parameters.axes import Axes, axis_mask, check_axes
 from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, ByImage, PerSample, RangeLike
+from .anisotropy import check_interpolation
 from .channels import ByChannel, by_channel, of_images
 
 
@@ -33,13 +33,8 @@ class _LowResolution(VolumeTransform):
     """Acquisition with fewer voxels."""
 
     def _set_interpolation(self, mode: str, antialias: bool) -> None:
-        self.image_interpolation = check_mode(mode, "image_interpolation")
+        self.image_interpolation = check_interpolation(mode, antialias)
         self.antialias = antialias
-        if antialias and mode == "nearest":
-            raise ValueError(
-                "antialias must be False with image_interpolation='nearest', which does not mix "
-                "voxels"
-            )
 
     @property
     def computes(self) -> bool:
