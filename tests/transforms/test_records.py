@@ -125,7 +125,7 @@ def test_all_array_fields_of_parameters_declare_their_axes():
     for cls in subclasses(Params):
         if cls.__module__.startswith("torchio_gpu"):
             for name, hint in get_type_hints(cls, include_extras=True).items():
-                plain = name in ("neutral", "by_channel") or hint in (bool, str)
+                plain = name in ("neutral", "channel_arrays") or hint in (bool, str)
                 assert plain or get_origin(hint) is Annotated or issubclass(hint, Params), name
 
 

@@ -17,14 +17,14 @@ from ..kinds import Images, VolumeTransform
 from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangesLike
-from .channels import ByChannel, by_channel, of_images
+from .channels import ByChannel, of_images, value_by_channel
 
 
 @dataclass(frozen=True)
 class BlurParams(Params):
     """Width of the Gaussian for each sample, image and channel (or all channels)."""
 
-    by_channel: ClassVar[tuple[str, ...]] = ("std",)
+    channel_arrays: ClassVar[tuple[str, ...]] = ("std",)
     std: Annotated[Array, "B M K 3"]  # mm along I, J, K
 
 
@@ -55,7 +55,7 @@ class Blur(_Blur):
         super().__init__(**kwargs)
         self.std = std
         for value in values_of(std):
-            at_least(by_channel(value, (3,), "std"), 0, "std")
+            at_least(value_by_channel(value, (3,), "std"), 0, "std")
 
     def draw(self, context: Context, u: np.ndarray) -> BlurParams:
         return BlurParams(of_images(self.std, (3,), "std", context)).expand(context.batch)

@@ -22,7 +22,7 @@ class BrightnessParams(Params):
     """Factor and offset, for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"factor": 1.0, "offset": 0.0}
-    by_channel: ClassVar[tuple[str, ...]] = ("factor", "offset")
+    channel_arrays: ClassVar[tuple[str, ...]] = ("factor", "offset")
     factor: Annotated[Array, "B M K"]
     offset: Annotated[Array, "B M K"]
 

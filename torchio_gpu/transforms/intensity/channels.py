@@ -62,7 +62,7 @@ class ByChannel(RandomTransform):
         return np.broadcast_to(u[:, :, None, :n], (*u.shape[:2], channels, n)), changes
 
 
-def by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
+def value_by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
     """Return the value of an argument for one image, [1 or B, 1 or C, \\*shape].
 
     Args:
@@ -108,15 +108,15 @@ def of_images(
     K is 1, or the number of channels of the image that has most.
 
     Args:
-        value: As for :func:`by_channel`, or a dict of these by image name.
+        value: As for :func:`value_by_channel`, or a dict of these by image name.
         context: The images.
-        shape, name, leading: See :func:`by_channel`.
+        shape, name, leading: See :func:`value_by_channel`.
 
     Raises:
-        ValueError: An image has another number of channels, or as for :func:`by_channel`.
+        ValueError: An image has another number of channels, or as for :func:`value_by_channel`.
     """
     given = value_per_image(value, name, context.names)
-    columns = [by_channel(each, shape, name, leading) for each in given]
+    columns = [value_by_channel(each, shape, name, leading) for each in given]
     for image, column in zip(context.names, columns, strict=True):
         channels = context.images.channels(image)
         if column.shape[1] not in (1, channels):
@@ -135,4 +135,4 @@ def of_images(
     return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
 
 
-__all__ = ["ByChannel", "by_channel", "check_positive", "of_images"]
+__all__ = ["ByChannel", "check_positive", "of_images", "value_by_channel"]

@@ -23,7 +23,7 @@ class ContrastParams(Params):
     """Factor for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"factor": 1.0}
-    by_channel: ClassVar[tuple[str, ...]] = ("factor",)
+    channel_arrays: ClassVar[tuple[str, ...]] = ("factor",)
     factor: Annotated[Array, "B M K"]
 
 

@@ -24,7 +24,7 @@ class GammaParams(Params):
     """Logarithm of the exponent, for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"log_gamma": 0.0}
-    by_channel: ClassVar[tuple[str, ...]] = ("log_gamma",)
+    channel_arrays: ClassVar[tuple[str, ...]] = ("log_gamma",)
     log_gamma: Annotated[Array, "B M K"]
 
 

@@ -17,7 +17,7 @@ from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxesLike, ByImage, PerSample, RangeLike
 from .anisotropy import check_interpolation
-from .channels import ByChannel, by_channel, of_images
+from .channels import ByChannel, of_images, value_by_channel
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LowResolutionParams(Params):
     """Resolution along I, J, K for each sample, image and channel (or all channels)."""
 
     neutral: ClassVar[dict[str, float]] = {"zoom": 1.0}
-    by_channel: ClassVar[tuple[str, ...]] = ("zoom",)
+    channel_arrays: ClassVar[tuple[str, ...]] = ("zoom",)
     zoom: Annotated[Array, "B M K 3"]
 
 
@@ -81,7 +81,7 @@ class LowResolution(_LowResolution):
         super().__init__(**kwargs)
         self.zoom = zoom
         for value in values_of(zoom):
-            array = by_channel(value, (3,), "zoom")
+            array = value_by_channel(value, (3,), "zoom")
             if not on_host(array) or not ((host(array) > 0) & (host(array) <= 1)).all():
                 raise ValueError(f"zoom must be > 0 and <= 1, and on the host, got {value!r}")
         self._set_interpolation(image_interpolation, antialias)

@@ -25,7 +25,7 @@ class NoiseParams(Params):
     """Distribution, by channel (or for all channels), and seed of the noise of each image."""
 
     neutral: ClassVar[dict[str, float]] = {"mean": 0.0, "std": 0.0}
-    by_channel: ClassVar[tuple[str, ...]] = ("mean", "std")
+    channel_arrays: ClassVar[tuple[str, ...]] = ("mean", "std")
     mean: Annotated[Array, "B M K"]
     std: Annotated[Array, "B M K"]
     seed: Annotated[np.ndarray, "B M", int]

@@ -33,7 +33,7 @@ class Params:
     neutral: ClassVar[dict[str, float]] = {}
     #: Arrays with an axis of channels after that of images: of 1, or of as many as the image with
     #: most channels has.
-    by_channel: ClassVar[tuple[str, ...]] = ()
+    channel_arrays: ClassVar[tuple[str, ...]] = ()
 
     def change(self: P, function: Callable[[str, Array], Array]) -> P:
         """Return parameters with each array replaced by ``function(name, array)``."""
@@ -78,7 +78,7 @@ class Params:
         """
 
         def of_image(name: str, value: Array) -> Array:
-            return value[:, image, :channels] if name in self.by_channel else value[:, image]
+            return value[:, image, :channels] if name in self.channel_arrays else value[:, image]
 
         return self.change(of_image)
 
