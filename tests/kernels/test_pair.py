@@ -34,7 +34,7 @@ def _images(device) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(SHAPE, generator=generator)
     labels = torch.randint(0, 5, (2, 1, *SHAPE[2:]), generator=generator, dtype=torch.uint8)
-    return x.to(device), labels.to(device)
+    return x.to(target.device), labels.to(target.device)
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def launched(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("points", [None, _points()], ids=["affine", "elastic"])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.float32])
-def test_the_same_as_one_after_the_other(device, launched, points, dtype):
+def test_the_same_as_one_after_the_other(target, launched, points, dtype):
     x, labels = _images(device)
     labels = labels.to(dtype)
     how = {"size": (4, 10, 7), "fill": torch.tensor([3.0, -2.0])}
     program = [Gamma(np.array([0.3, -0.2]))]
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         readings = Reading(x, fill=how["fill"], operations=program), Reading(labels, "nearest", 1)
         pair = warp_volumes(readings, check_maps(x, _matrices(), points, size=how["size"]))
         assert launched[-1] == "warp_pair"
@@ -72,11 +72,11 @@ def test_the_same_as_one_after_the_other(device, launched, points, dtype):
     assert torch.equal(pair[1], two)
 
 
-def test_labels_of_several_channels_and_any_strides(device):
+def test_labels_of_several_channels_and_any_strides(target):
     x, labels = _images(device)
     many = torch.stack((labels, labels * 0 + 7, 4 - labels), -1)[:, 0].permute(0, 4, 1, 2, 3)
     assert not many.is_contiguous()
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         _, got = F.warp_pair(x.half(), many, _matrices())
     wish = F.warp(many.cpu(), _matrices(), mode="nearest")
     assert torch.equal(got.cpu(), wish)
@@ -90,10 +90,10 @@ def test_plain_torch_where_that_is_asked_for():
     assert torch.equal(two, F.warp(labels, _matrices(), _points(), mode="nearest"))
 
 
-def test_gradients_come_from_two_passes(device, launched):
+def test_gradients_come_from_two_passes(target, launched):
     x, labels = _images(device)
     leaf = x.clone().requires_grad_()
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         F.warp_pair(leaf, labels, _matrices())[0].square().sum().backward()
     assert launched == ["warp", "warp"]
     exact = x.cpu().double().requires_grad_()
@@ -101,18 +101,18 @@ def test_gradients_come_from_two_passes(device, launched):
     assert_close(leaf.grad.cpu(), exact.grad, share=1e-5, reason="sums of products in float32")
 
 
-def test_samples_that_are_only_moved_are_copied(device, launched):
+def test_samples_that_are_only_moved_are_copied(target, launched):
     x, labels = _images(device)
     matrices = _matrices()
     matrices[0] = np.eye(4)
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         one, two = F.warp_pair(x, labels, matrices)
     assert launched == ["warp", "warp"]
     assert torch.equal(one[0], x[0])
     assert torch.equal(two[0], labels[0])
 
 
-def test_grids_that_differ_are_refused(device):
+def test_grids_that_differ_are_refused(target):
     x, labels = _images(device)
     with pytest.raises(ValueError, match="labels must be on the grid of x"):
         F.warp_pair(x, labels[..., :-1])
@@ -139,9 +139,9 @@ def _augment() -> tio.Compose:
     )
 
 
-def test_a_pipeline_reads_an_image_and_its_labels_at_once(device, launched):
+def test_a_pipeline_reads_an_image_and_its_labels_at_once(target, launched):
     augment = _augment()
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         got = augment(_subjects(device))
     assert launched == ["columns", "warp_pair"]
     wish = augment(_subjects("cpu"))
@@ -152,46 +152,46 @@ def test_a_pipeline_reads_an_image_and_its_labels_at_once(device, launched):
     assert (got["seg"].affine == wish["seg"].affine).all()
 
 
-def test_a_second_image_is_read_by_itself(device, launched):
+def test_a_second_image_is_read_by_itself(target, launched):
     more = tio.ImagesBatch(_images(device)[0] * 2)
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         out = _augment()(_subjects(device, t2=more))
     assert launched == ["columns", "warp_pair", "warp"]
     assert list(out.images) == ["t1", "seg", "t2"]
 
 
-def test_labels_on_another_grid_are_read_by_themselves(device, launched):
-    coarse = torch.ones(2, 1, 3, 5, 3, dtype=torch.uint8, device=device)
+def test_labels_on_another_grid_are_read_by_themselves(target, launched):
+    coarse = torch.ones(2, 1, 3, 5, 3, dtype=torch.uint8, target=target)
     affine = np.diag([2.0, 2, 2, 1])[None].repeat(2, 0)
     batch = _subjects(device)
     batch.images["seg"] = tio.ImagesBatch(coarse, affine, kind="label")
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         _augment()(batch)
     assert "warp_pair" not in launched
     assert launched.count("warp") == 2
 
 
-def test_it_is_said_what_is_read_together(device):
-    with tio.backend("triton"):
+def test_it_is_said_what_is_read_together(target):
+    with tio.backend(target.name):
         told = _augment().explain(_subjects(device))
     assert "seg: together with t1" in told
 
 
-def test_the_operator_is_well_formed(device):
+def test_the_operator_is_well_formed(target):
     x, labels = _images(device)
-    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(device)
-    fill = torch.zeros(2, 2, device=device)
-    labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=device)
+    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(target.device)
+    fill = torch.zeros(2, 2, target=target)
+    labels_fill = torch.zeros(2, 1, dtype=torch.int64, target=target)
     tensors = x, labels, rows, None, None, None, fill, labels_fill, None, None
     operator = kernels.load().warp_pair.default
     torch.library.opcheck(operator, (*tensors, list(SHAPE[2:]), 0, [], torch.float32))
 
 
-def test_there_is_no_gradient_to_ask_the_operator_for(device):
+def test_there_is_no_gradient_to_ask_the_operator_for(target):
     x, labels = _images(device)
-    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(device)
-    fill = torch.zeros(2, 2, device=device)
-    labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=device)
+    rows = torch.from_numpy(_matrices()[:, :3].astype(np.float32)).to(target.device)
+    fill = torch.zeros(2, 2, target=target)
+    labels_fill = torch.zeros(2, 1, dtype=torch.int64, target=target)
     tensors = x.requires_grad_(), labels, rows, None, None, None, fill, labels_fill, None, None
     out, _ = kernels.load().warp_pair(*tensors, list(SHAPE[2:]), 0, [], torch.float32)
     with pytest.raises(RuntimeError, match="no gradient flows"):

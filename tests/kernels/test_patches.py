@@ -57,19 +57,19 @@ NUMBERS = 2 * 2 * 5 * 6 * 4 + 2 * 3 * 40 * 2
 
 class TestGather:
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_equals_the_reference(self, dtype, device):
-        agree(of_two, volume([NUMBERS], dtype), device=device)
+    def test_equals_the_reference(self, dtype, triton):
+        agree(of_two, volume([NUMBERS], dtype), target=triton)
 
     @pytest.mark.parametrize(("shape", "size"), SHAPES)
-    def test_odd_shapes(self, shape, size, device):
+    def test_odd_shapes(self, shape, size, triton):
         first = np.concatenate([scattered(3, shape, size), np.array([(0, 0, 0)])])
         x = volume((2, 1, *shape))
-        agree(lambda x: extract_patches(x, first, size, sample=[0, 1, 1, 0]), x, device=device)
+        agree(lambda x: extract_patches(x, first, size, sample=[0, 1, 1, 0]), x, target=triton)
 
     @pytest.mark.parametrize("dtype", FLOATS)
-    def test_gradient(self, dtype, device):
+    def test_gradient(self, dtype, triton):
         x = volume([NUMBERS], dtype).requires_grad_()
-        hold(of_two, x, device=device, slack=1e-7, reason="sums in another order")
+        hold(of_two, x, target=triton, slack=1e-7, reason="sums in another order")
 
     def test_gradient_of_one_of_two(self, device):
         x = volume([NUMBERS], torch.float64).to(device)
@@ -107,7 +107,7 @@ def grid(shape, size, overlap):
 class TestScatter:
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize("dtype", FLOATS)
-    def test_value_and_gradient(self, mode, dtype, device):
+    def test_value_and_gradient(self, mode, dtype, triton):
         """Patches overlap, and their weights are summed up in a volume."""
         x = volume((len(FIRST), 2, *SIZE), dtype).requires_grad_()
 
@@ -115,31 +115,31 @@ class TestScatter:
             return aggregate_patches(x, FIRST, VOLUME, mode=mode, overlap=(2, 1, 1))
 
         slack = 1e-15 if dtype == torch.float64 else 3e-7
-        hold(f, x, device=device, slack=slack, reason=ROUNDING)
+        hold(f, x, target=triton, slack=slack, reason=ROUNDING)
 
     @pytest.mark.parametrize("mode", MODES)
     @pytest.mark.parametrize(("shape", "size"), SHAPES)
-    def test_odd_shapes(self, mode, shape, size, device):
+    def test_odd_shapes(self, mode, shape, size, triton):
         first = grid(shape, size, tuple(n // 2 for n in size))[-8:]
         x = volume((len(first), 1, *size))
         hold(
             lambda x: aggregate_patches(x, first, shape, mode=mode),
             x,
-            device=device,
+            target=triton,
             slack=3e-7,
             reason=ROUNDING,
             gradients=False,
         )
 
     @pytest.mark.parametrize("dtype", DTYPES[4:])
-    def test_integers(self, dtype, device):
+    def test_integers(self, dtype, triton):
         x = volume((len(FIRST), 2, *SIZE), dtype)
-        agree(lambda x: aggregate_patches(x, FIRST, VOLUME, mode="crop"), x, device=device)
+        agree(lambda x: aggregate_patches(x, FIRST, VOLUME, mode="crop"), x, target=triton)
         # sums of some whole numbers are exact, and so are their quotients rounded
-        agree(lambda x: aggregate_patches(x, FIRST, VOLUME, mode="average"), x, device=device)
+        agree(lambda x: aggregate_patches(x, FIRST, VOLUME, mode="average"), x, target=triton)
 
     @pytest.mark.parametrize("mode", ["crop", "hann"])
-    def test_any_strides(self, mode, device):
+    def test_any_strides(self, mode, triton):
         x = volume((len(FIRST), *SIZE, 2)).requires_grad_()
 
         def last(x):
@@ -149,7 +149,7 @@ class TestScatter:
             return aggregate_patches(x[:1].movedim(-1, 1).expand(6, -1, -1, -1, -1), FIRST, VOLUME)
 
         for f in (last, same):
-            hold(f, x, device=device, slack=3e-7, reason=ROUNDING)
+            hold(f, x, target=triton, slack=3e-7, reason=ROUNDING)
 
     @pytest.mark.parametrize("mode", MODES)
     def test_constants_stay(self, mode, device):
@@ -181,7 +181,7 @@ class TestScatter:
 
     @pytest.mark.parametrize("mode", ["crop", "hann"])
     @pytest.mark.parametrize("alike", [False, True])
-    def test_gradients_of_some_batches(self, mode, alike, device):
+    def test_gradients_of_some_batches(self, mode, alike, triton):
         """Batches without a gradient are there already; batches may differ in strides."""
         x = volume((4, 2, *SIZE)).requires_grad_()
         before = volume((2, 2, *SIZE), seed=1)
@@ -194,7 +194,7 @@ class TestScatter:
             stitcher.add(rest, FIRST[5:], SIZE)
             return stitcher.result()
 
-        hold(f, x, device=device, slack=3e-7, reason=ROUNDING)
+        hold(f, x, target=triton, slack=3e-7, reason=ROUNDING)
 
     def test_batches_of_different_types(self, device):
         """Integers become float32, and so are like it."""

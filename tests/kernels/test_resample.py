@@ -18,15 +18,15 @@ MAPS[:, :3, 3] = [[-1, 0.3, 2], [-3, 9, 1]]
 
 
 def _both(x, device, size, matrix=None, **how):
-    with tio.backend("triton"):
-        got = F.resample(x.to(device), size, matrix, **how)
+    with tio.backend(target.name):
+        got = F.resample(x.to(target.device), size, matrix, **how)
     exact = x.double() if x.is_floating_point() else x
     return got.cpu(), F.resample(exact, size, matrix, **how)
 
 
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 @pytest.mark.parametrize("fill", [0.0, torch.tensor([3.0, -2.0])], ids=["zero", "own"])
-def test_maps_of_each_sample(device, mode, fill):
+def test_maps_of_each_sample(target, mode, fill):
     got, wish = _both(torch.rand(2, 2, 5, 9, 6), device, (6, 9, 7), MAPS, mode=mode, fill=fill)
     reason = "coordinates are rounded to float32, some ten voxels times its epsilon"
     assert_close(got, wish, share=1e-6, reason=reason)
@@ -34,7 +34,7 @@ def test_maps_of_each_sample(device, mode, fill):
 
 @pytest.mark.parametrize("short", [0.0, 5e-7])
 @pytest.mark.parametrize("scale", [1, 2])
-def test_halfway_between_voxels_is_the_second_of_two(device, scale, short):
+def test_halfway_between_voxels_is_the_second_of_two(target, scale, short):
     """However the position is rounded: not one voxel may be the first."""
     x = torch.arange(8 * 12 * 14, dtype=torch.float32).view(1, 1, 8, 12, 14)
     matrix = np.diag([scale, scale, scale, 1.0])[None]
@@ -45,14 +45,14 @@ def test_halfway_between_voxels_is_the_second_of_two(device, scale, short):
 
 
 @pytest.mark.parametrize(("mode", "dtype"), [("linear", torch.float32), ("nearest", torch.int16)])
-def test_whole_numbers(device, mode, dtype):
+def test_whole_numbers(target, mode, dtype):
     x = torch.randint(-900, 900, (2, 1, 5, 9, 6), dtype=torch.int16)
     got, wish = _both(x, device, (6, 9, 7), MAPS, mode=mode, fill=-7)
     assert got.dtype == wish.dtype == dtype
     assert_close(got, wish, share=1e-6, reason="coordinates are rounded to float32")
 
 
-def test_samples_that_are_only_moved_are_copied(device):
+def test_samples_that_are_only_moved_are_copied(target):
     x = torch.rand(2, 1, 5, 9, 6) * 1000
     maps = MAPS.copy()
     maps[0] = np.diag([1, -1, 1, 1])
@@ -62,19 +62,19 @@ def test_samples_that_are_only_moved_are_copied(device):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")  # numpy, in the interpreter
-def test_what_is_not_finite_spreads_only_where_voxels_are_blended(device):
+def test_what_is_not_finite_spreads_only_where_voxels_are_blended(target):
     x = torch.rand(2, 1, 5, 6, 7)
     x[:, 0, 2, 2, 2], x[:, 0, 1, 4, 1] = float("nan"), float("inf")
     maps = np.eye(4)[None].repeat(2, 0)
     maps[1, 0, 3] = 0.3
-    with tio.backend("triton"):
-        got = F.warp(x.to(device), maps).cpu()
+    with tio.backend(target.name):
+        got = F.warp(x.to(target.device), maps).cpu()
     torch.testing.assert_close(got[0], x[0], rtol=0, atol=0, equal_nan=True)
     # a voxel is read for the places less than one voxel away along each axis
     assert 2 < (~got[1].isfinite()).sum() <= 2 * 3**3
 
 
-def test_gradient(device):
+def test_gradient(target):
     x = torch.rand(2, 1, 5, 9, 6)
     weight = torch.randn(2, 1, 6, 9, 7)
     grads = []
@@ -89,7 +89,7 @@ def test_gradient(device):
     assert_close(*grads, share=2e-6, reason="sums of up to 32 shares in float32")
 
 
-def test_images_that_bend_alike_share_their_columns(device, monkeypatch):
+def test_images_that_bend_alike_share_their_columns(target, monkeypatch):
     from torchio_gpu.functional.dispatch import kernels
 
     real, made = kernels.load(), []
@@ -100,9 +100,9 @@ def test_images_that_bend_alike_share_their_columns(device, monkeypatch):
 
     counting = SimpleNamespace(columns=columns, warp=real.warp)
     monkeypatch.setattr(kernels, "load", lambda: counting)
-    images = {name: tio.ImagesBatch(torch.rand(2, 1, 5, 6, 7).to(device)) for name in ("t1", "t2")}
+    images = {name: tio.ImagesBatch(torch.rand(2, 1, 5, 6, 7).to(target.device)) for name in ("t1", "t2")}
     bend = tio.RandomElasticDeformation(max_displacement=0.5)
-    with tio.backend("triton"):
+    with tio.backend(target.name):
         torch.manual_seed(0)
         both = bend(tio.SubjectsBatch(images))
         assert len(made) == 1

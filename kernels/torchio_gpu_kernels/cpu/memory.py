@@ -14,9 +14,9 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 _HALF, _FLOAT, _WORD = ir.HalfType(), ir.FloatType(), ir.IntType(32)
-#: Dtypes of numpy that hold voxels. Those of bfloat16, which numpy lacks, are held as uint16, a
-#: dtype that no volume has.
-_HELD = {torch.bfloat16: torch.uint16, torch.bool: torch.uint8}
+#: Dtypes of numpy that hold voxels. numpy lacks bfloat16, and numba has no float16 on CPUs: both are
+#: held as uint16, a dtype that no volume has, and told apart by the number of dimensions.
+_HELD = {torch.bfloat16: torch.uint16, torch.float16: torch.uint16, torch.bool: torch.uint8}
 #: Dtypes that hold the bits of voxels that are moved and never computed with, by size in bytes.
 _BITS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32, 8: torch.int64}
 
@@ -30,8 +30,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def voxels(x: Tensor) -> np.ndarray:
-    """Return the memory of a volume as [N], from its first voxel to its last, for :func:`read`."""
-    return _flat(x).view(_HELD.get(x.dtype, x.dtype)).numpy()
+    """Return the memory of a volume, from its first voxel to its last, for :func:`read`.
+
+    It is [N], or [N, 1] for float16.
+    """
+    flat: np.ndarray = _flat(x).view(_HELD.get(x.dtype, x.dtype)).numpy()
+    return flat[:, None] if x.dtype == torch.float16 else flat
 
 
 def bits(x: Tensor) -> np.ndarray:
@@ -63,6 +67,10 @@ def _pointer(context, builder, array, value, *indices):  # type: ignore[no-untyp
     return pointer
 
 
+def _is_half(array) -> bool:  # type: ignore[no-untyped-def]
+    return array.ndim == 2  # type: ignore[no-any-return]
+
+
 @intrinsic
 def read(typingctx, array, base, index):  # type: ignore[no-untyped-def]
     """Return element ``base + index`` of a contiguous array as float32.
@@ -75,7 +83,7 @@ def read(typingctx, array, base, index):  # type: ignore[no-untyped-def]
         value = builder.load(_pointer(context, builder, array, *args))
         if array.dtype == types.float32:
             return value
-        if array.dtype == types.float16:
+        if _is_half(array):
             return builder.fpext(builder.bitcast(value, _HALF), _FLOAT)
         if array.dtype == types.uint16:  # bfloat16, the upper half of float32
             wide = builder.shl(builder.zext(value, _WORD), ir.Constant(_WORD, 16))
@@ -93,7 +101,7 @@ def write(typingctx, array, base, index, value):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         array_value, base_value, index_value, y = args
         pointer = _pointer(context, builder, array, array_value, base_value, index_value)
-        if array.dtype == types.float16:
+        if _is_half(array):
             y = builder.bitcast(builder.fptrunc(y, _HALF), ir.IntType(16))
         elif array.dtype == types.uint16:
             y = _to_bfloat16(builder, y)
