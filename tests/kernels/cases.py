@@ -124,7 +124,7 @@ def run(f: Call, *tensors: Tensor, target: Target = PLAIN, dtype=None, cotangent
 def hold(
     f: Call, *tensors: Tensor, target: Target, slack: float, reason: str, gradients=True, skip=None
 ):
-    """Hold a kernel against the reference in float64, in value and, where it has any, all gradients.
+    """Hold a kernel against the reference in float64, in value and, if it has any, all gradients.
 
     Errors may be three times those of plain torch in the same dtype, whose roundings fall in other
     places, plus ``slack`` times the largest value; those of values in float32, 1e-5 of the range.

@@ -17,12 +17,13 @@ def _noise(noise_of_kernels: None) -> None: ...
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what does not exist: numba has no kernel of mode 'label'."""
-    items[:] = [item for item in items if not _is_label_by_numba(item)]
 
+    def exists(item: pytest.Item) -> bool:
+        parameters = getattr(item, "callspec", None) and item.callspec.params
+        by_numba = parameters and parameters.get("target") == ("numba", "cpu")
+        return not (by_numba and parameters.get("mode") == "label")
 
-def _is_label_by_numba(item: pytest.Item) -> bool:
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    return parameters.get("mode") == "label" and parameters.get("target") == ("numba", "cpu")
+    items[:] = filter(exists, items)
 
 
 @pytest.fixture(
@@ -33,7 +34,7 @@ def _is_label_by_numba(item: pytest.Item) -> bool:
     ]
 )
 def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Target:
-    """Kernels, for tests of values: those of Triton, in its interpreter or on a GPU, and numba's."""
+    """Kernels, for tests of values: of Triton, in its interpreter or on a GPU, and of numba."""
     name, device = request.param
     if name == "numba":
         pytest.importorskip("numba", reason="NOT TESTED: needs numba, torchio-gpu[cpu]")

@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import torchio_gpu as tio
 from tests.close import assert_close
-from tests.devices import INTERPRETED
+from tests.devices import INTERPRETED, needs_gpu
 from tests.kernels.cases import matrices, points, volume
 from tests.volumes import oblique_affine, smooth
 from torchio_gpu import functional as F
@@ -90,10 +91,10 @@ def test_cpu_tensors_keep_clear_of_kernels(name, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(out, expected, strict=True))
 
 
-def test_triton_is_what_is_asked_for(device, monkeypatch):
+def test_kernels_are_what_is_asked_for(target, monkeypatch):
     forbid(monkeypatch)
-    x = volume().to(device)
-    with backend("triton"):
+    x = volume().to(target.device)
+    with backend(target.name):
         with pytest.raises(AssertionError, match="operator"):
             F.gamma(x, 0.3)
         with pytest.raises(AssertionError, match="operator"):
@@ -187,6 +188,9 @@ IMPOSSIBLE = {
         ),
         "fill must have no grad",
     ),
+}
+#: What those of one backend cannot do.
+IMPOSSIBLE_FOR_TRITON = {
     "gradient of labels": (
         lambda x, m: F.warp(x.clone().requires_grad_(), m, mode="label"),
         "'label' has no gradient",
@@ -202,20 +206,117 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_what_kernels_cannot_do_is_named(name, device):
-    f, message = IMPOSSIBLE[name]
-    x, matrix = volume().to(device), matrices((3, 5, 6))
-    with backend("triton"), pytest.raises(RuntimeError, match="backend 'triton' cannot run") as e:
+def refuses_to(f, message: str, target) -> None:
+    x, matrix = volume().to(target.device), matrices((3, 5, 6))
+    with backend(target.name), pytest.raises(RuntimeError) as error:
         f(x, matrix)
-    assert message in str(e.value)
+    assert str(error.value).startswith(f"backend '{target.name}' cannot run: ")
+    assert message in str(error.value)
     with backend("auto"):  # which may choose
-        assert f(x, matrix).shape[0] in (2, 65536)
+        assert len(f(x, matrix)) in (2, 65536)
 
 
-def test_complex_volumes_are_refused_or_warped_by_parts(device):
-    x = torch.rand(1, 1, 2, 2, 2, dtype=torch.complex64, device=device)
-    with backend("triton"):
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_kernels_cannot_do_is_named(name, target):
+    refuses_to(*IMPOSSIBLE[name], target)
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_FOR_TRITON)
+def test_what_kernels_of_triton_cannot_do_is_named(name, triton):
+    refuses_to(*IMPOSSIBLE_FOR_TRITON[name], triton)
+
+
+def dual(f, x):
+    """Return the derivative of a function in the direction of ones, in forward mode."""
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+
+LOGS = torch.tensor([0.3, -0.2])
+MATRIX = torch.eye(4).repeat(2, 1, 1)
+IMPOSSIBLE_FOR_NUMBA = {
+    "labels": (lambda x, m: F.warp(x, m, mode="label"), "mode 'label' has no kernel in numba"),
+    "gradient of voxels": (
+        lambda x, m: F.gamma(x.clone().requires_grad_(), 0.1),
+        "no gradient, and one is wanted",
+    ),
+    "gradient of a parameter": (
+        lambda x, m: F.gamma(x, LOGS.clone().requires_grad_()),
+        "no gradient, and one is wanted",
+    ),
+    "gradient of a map": (
+        lambda x, m: F.warp(x, MATRIX.clone().requires_grad_()),
+        "no gradient, and one is wanted",
+    ),
+    "gradient of control points": (
+        lambda x, m: F.warp(x, m, wanting(2, 3, 4, 4, 4)),
+        "no gradient, and one is wanted",
+    ),
+    "gradient of a scaled grid": (
+        lambda x, m: F.resample(x.clone().requires_grad_(), (2, 3, 4)),
+        "no gradient, and one is wanted",
+    ),
+    "tangent of voxels": (lambda x, m: dual(lambda y: F.gamma(y, 0.1), x), "a tangent is given"),
+    "tangent of a parameter": (
+        lambda x, m: dual(lambda logs: F.gamma(x, logs), LOGS),
+        "a tangent is given",
+    ),
+    "tangent of a fill": (
+        lambda x, m: dual(lambda fill: F.warp(x, m, fill=fill), torch.ones(2)),
+        "a tangent is given",
+    ),
+    "gradient by torch.func": (
+        lambda x, m: torch.func.grad(lambda y: F.gamma(y, 0.1).sum())(x),
+        "no gradient, and one is wanted",
+    ),
+    "derivative by torch.func": (
+        lambda x, m: torch.func.jvp(lambda y: F.gamma(y, 0.1), (x,), (x,))[1],
+        "a tangent is given",
+    ),
+    "many by torch.func": (
+        lambda x, m: torch.func.vmap(lambda y: F.gamma(y, 0.1))(torch.stack((x, x))),
+        "tensors must be in memory, got a Tensor without storage",
+    ),
+    "many fills by torch.func": (
+        lambda x, m: torch.func.vmap(lambda fill: F.warp(x, m, fill=fill))(torch.ones(2, 2)),
+        "tensors must be in memory, got a Tensor without storage",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch, of tangents
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # by torch, in plain torch
+@pytest.mark.parametrize("name", IMPOSSIBLE_FOR_NUMBA)
+def test_what_kernels_of_numba_cannot_do_is_named(name, numba):
+    refuses_to(*IMPOSSIBLE_FOR_NUMBA[name], numba)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_kernels_of_numba_run_on_cpus_alone():
+    with backend("numba"), pytest.raises(RuntimeError, match="must be on the CPU, got 'cuda'"):
+        F.gamma(volume().cuda(), 0.3)
+
+
+def test_no_gradient_is_wanted_where_none_is_recorded(numba):
+    x, logs = volume().requires_grad_(), LOGS.clone().requires_grad_()
+    with backend("numba"):
+        with torch.no_grad():
+            F.gamma(x, logs)
+        with torch.inference_mode():
+            F.gamma(volume(), LOGS)
+
+
+def test_tensors_without_voxels_keep_clear_of_kernels_of_numba(numba, monkeypatch):
+    forbid(monkeypatch)
+    x = volume().to("meta")
+    with backend("numba"):
+        assert F.gamma(x, 0.3).shape == F.warp(x, matrices((3, 5, 6))).shape == x.shape
+
+
+def test_complex_volumes_are_refused_or_warped_by_parts(target):
+    x = torch.rand(1, 1, 2, 2, 2, dtype=torch.complex64, device=target.device)
+    with backend(target.name):
         with pytest.raises(ValueError, match="must be real"):
             F.gamma(x, 0.1)
         matrix = matrices((2, 2, 2), batch=1)
@@ -296,19 +397,19 @@ def alike(out: tio.SubjectsBatch, expected: tio.SubjectsBatch) -> None:
 
 
 @pytest.mark.parametrize("p", [1.0, 0.5])
-def test_a_pipeline_of_six(p, device):
-    out = augmented(p, "triton", device)
+def test_a_pipeline_of_six(p, target):
+    out = augmented(p, target.name, target.device)
     alike(out, augmented(p, "reference", "cpu"))
     start = tio.SubjectsBatch.from_subjects(subjects())
     for one, two in zip(out.t1.data.cpu(), start.t1.data, strict=True):
         assert not torch.equal(one, two)  # something happens to each sample
 
 
-def test_history_replays_exactly(device):
-    out = augmented(0.5, "triton", device)
-    start = tio.SubjectsBatch.from_subjects(subjects()).to(device).unbatch()
+def test_history_replays_exactly(target):
+    out = augmented(0.5, target.name, target.device)
+    start = tio.SubjectsBatch.from_subjects(subjects()).to(target.device).unbatch()
     for subject, first in zip(out.unbatch(), start, strict=True):
-        with backend("triton"):
+        with backend(target.name):
             again = subject.get_composed_history()(first)
         for name in ("t1", "seg"):
             # the same maps and numbers, in a batch of one

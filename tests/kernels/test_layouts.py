@@ -32,7 +32,7 @@ def vast(device: torch.device) -> torch.Tensor:
     length = 2**32 + 2**20
     if device.type == "cpu":
         return torch.from_numpy(np.zeros(length, dtype=np.uint8))
-    return torch.zeros(length, dtype=torch.uint8, target=target)
+    return torch.zeros(length, dtype=torch.uint8, device=device)
 
 
 def broken(x: torch.Tensor) -> torch.Tensor:

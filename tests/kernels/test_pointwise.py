@@ -327,10 +327,7 @@ def test_rician_gradient_where_there_is_no_magnitude(triton):
 def test_gradients_are_the_same_each_time(triton):
     x = volume((2, 2, 3, 9, 33)).requires_grad_()
     case = gamma, x, per_item(0.3, -0.4)
-    one, two = (
-        run(*case, target=triton, cotangent=volume(x.shape, seed=4))
-        for _ in range(2)
-    )
+    one, two = (run(*case, target=triton, cotangent=volume(x.shape, seed=4)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 

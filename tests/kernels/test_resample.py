@@ -17,7 +17,7 @@ MAPS = np.stack([np.diag([1.3, 0.7, 1, 1]), np.diag([2, -1, 0.5, 1])])
 MAPS[:, :3, 3] = [[-1, 0.3, 2], [-3, 9, 1]]
 
 
-def _both(x, device, size, matrix=None, **how):
+def _both(x, target, size, matrix=None, **how):
     with tio.backend(target.name):
         got = F.resample(x.to(target.device), size, matrix, **how)
     exact = x.double() if x.is_floating_point() else x
@@ -27,7 +27,7 @@ def _both(x, device, size, matrix=None, **how):
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 @pytest.mark.parametrize("fill", [0.0, torch.tensor([3.0, -2.0])], ids=["zero", "own"])
 def test_maps_of_each_sample(target, mode, fill):
-    got, wish = _both(torch.rand(2, 2, 5, 9, 6), device, (6, 9, 7), MAPS, mode=mode, fill=fill)
+    got, wish = _both(torch.rand(2, 2, 5, 9, 6), target, (6, 9, 7), MAPS, mode=mode, fill=fill)
     reason = "coordinates are rounded to float32, some ten voxels times its epsilon"
     assert_close(got, wish, share=1e-6, reason=reason)
 
@@ -39,7 +39,7 @@ def test_halfway_between_voxels_is_the_second_of_two(target, scale, short):
     x = torch.arange(8 * 12 * 14, dtype=torch.float32).view(1, 1, 8, 12, 14)
     matrix = np.diag([scale, scale, scale, 1.0])[None]
     matrix[:, :3, 3] = 0.5 - short
-    got, wish = _both(x, device, (4, 6, 7), matrix, mode="nearest")
+    got, wish = _both(x, target, (4, 6, 7), matrix, mode="nearest")
     assert torch.equal(got.double(), wish)
     assert wish.flatten()[0] == x[0, 0, 1, 1, 1]
 
@@ -47,7 +47,7 @@ def test_halfway_between_voxels_is_the_second_of_two(target, scale, short):
 @pytest.mark.parametrize(("mode", "dtype"), [("linear", torch.float32), ("nearest", torch.int16)])
 def test_whole_numbers(target, mode, dtype):
     x = torch.randint(-900, 900, (2, 1, 5, 9, 6), dtype=torch.int16)
-    got, wish = _both(x, device, (6, 9, 7), MAPS, mode=mode, fill=-7)
+    got, wish = _both(x, target, (6, 9, 7), MAPS, mode=mode, fill=-7)
     assert got.dtype == wish.dtype == dtype
     assert_close(got, wish, share=1e-6, reason="coordinates are rounded to float32")
 
@@ -57,7 +57,7 @@ def test_samples_that_are_only_moved_are_copied(target):
     maps = MAPS.copy()
     maps[0] = np.diag([1, -1, 1, 1])
     maps[0, 1, 3] = 8
-    got, _ = _both(x, device, (5, 9, 6), maps, fill=-1000.0)
+    got, _ = _both(x, target, (5, 9, 6), maps, fill=-1000.0)
     assert torch.equal(got[0], x[0].flip(2))
 
 
@@ -74,7 +74,7 @@ def test_what_is_not_finite_spreads_only_where_voxels_are_blended(target):
     assert 2 < (~got[1].isfinite()).sum() <= 2 * 3**3
 
 
-def test_gradient(target):
+def test_gradient(device):
     x = torch.rand(2, 1, 5, 9, 6)
     weight = torch.randn(2, 1, 6, 9, 7)
     grads = []
@@ -92,15 +92,17 @@ def test_gradient(target):
 def test_images_that_bend_alike_share_their_columns(target, monkeypatch):
     from torchio_gpu.functional.dispatch import kernels
 
-    real, made = kernels.load(), []
+    real, made = kernels.load(target.name), []
 
     def columns(**arguments):
         made.append(arguments)
         return real.columns(**arguments)
 
     counting = SimpleNamespace(columns=columns, warp=real.warp)
-    monkeypatch.setattr(kernels, "load", lambda: counting)
-    images = {name: tio.ImagesBatch(torch.rand(2, 1, 5, 6, 7).to(target.device)) for name in ("t1", "t2")}
+    monkeypatch.setattr(kernels, "load", lambda backend: counting)
+    images = {
+        name: tio.ImagesBatch(torch.rand(2, 1, 5, 6, 7).to(target.device)) for name in ("t1", "t2")
+    }
     bend = tio.RandomElasticDeformation(max_displacement=0.5)
     with tio.backend(target.name):
         torch.manual_seed(0)

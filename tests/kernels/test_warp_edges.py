@@ -122,9 +122,7 @@ def test_gradients_of_places_that_are_none(framed, triton):
     case = x, matrix.requires_grad_()
     call = partial(warp_volume, fill=9, fields=boxes)
     with np.errstate(all="ignore"):
-        out, g_x, g_matrix = run(
-            call, *case, target=triton, cotangent=volume(batch, seed=2)
-        )
+        out, g_x, g_matrix = run(call, *case, target=triton, cotangent=volume(batch, seed=2))
     assert (out == 9).all()
     assert (g_x == 0).all()
     assert (g_matrix == 0).all()
@@ -168,9 +166,7 @@ def deterministic():
 def test_deterministic_gradients(size, triton, deterministic):
     case = volume(SHAPE).requires_grad_(), matrices(SIZE).requires_grad_()
     cotangent = volume(SHAPE, seed=2) * size
-    one, two = (
-        run(F.warp, *case, target=triton, cotangent=cotangent) for _ in range(2)
-    )
+    one, two = (run(F.warp, *case, target=triton, cotangent=cotangent) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     expected = run(F.warp, *case, cotangent=cotangent)
     # of the largest gradient 40 bits are counted, of one of 1e-30 some 26
@@ -183,9 +179,7 @@ def test_deterministic_gradients(size, triton, deterministic):
 def test_deterministic_gradients_of_half_precision(dtype, triton, deterministic):
     case = volume(SHAPE, dtype).requires_grad_(), matrices(SIZE)
     cotangent = volume(SHAPE, dtype, seed=2)
-    one, two = (
-        run(F.warp, *case, target=triton, cotangent=cotangent) for _ in range(2)
-    )
+    one, two = (run(F.warp, *case, target=triton, cotangent=cotangent) for _ in range(2))
     assert torch.equal(one[1], two[1])
     exact = run(F.warp, *case, dtype=torch.float64, cotangent=cotangent)
     rounding = torch.finfo(dtype).eps * exact[1].abs().max()
@@ -348,7 +342,9 @@ def test_samples_that_nothing_happens_to_keep_their_bits(target):
         ops.Clamp(np.array([-np.inf, 0]), np.array([np.inf, 2])),
     ]
     with tio.backend(target.name), np.errstate(over="ignore"):
-        out = warp_volume(x.to(target.device), matrix.numpy(), moves.numpy(), operations=steps).cpu()
+        out = warp_volume(
+            x.to(target.device), matrix.numpy(), moves.numpy(), operations=steps
+        ).cpu()
     assert torch.equal(out[0], x[0])
     assert not torch.isclose(out[1], x[1]).all()
 

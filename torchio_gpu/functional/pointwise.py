@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .compiled import traceable
-from .dispatch import kernels
+from .dispatch import kernels, limits
 from .dispatch.arguments import by_parts, check_real
 from .dispatch.backend import choose_kernels
 from .dispatch.launch import to_device
@@ -50,7 +50,7 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     size = spatial_shape(x)
     parameters = kernels.parameters_of(operations)
     chosen = choose_kernels(
-        x, x.numel(), lambda name: kernels.why_no_kernel(x, size, name, parameters)
+        x, x.numel(), lambda name: limits.why_no_kernel(x, size, name, parameters)
     )
     if chosen is not None:
         return kernels.pointwise(x, operations, view, chosen)

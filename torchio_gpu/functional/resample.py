@@ -12,7 +12,7 @@ from ..arrays import Array, host, on_host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .compiled import traceable
-from .dispatch import kernels
+from .dispatch import kernels, limits
 from .dispatch.arguments import as_given, by_parts, real
 from .dispatch.backend import choose_kernels
 from .dispatch.launch import indices, to_device
@@ -116,7 +116,7 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
     exact, fills = exact_samples(matrix), [field.fill for field in fields]
     # on a CPU, one axis after the other is faster than the eight voxels that a kernel reads
     chosen = choose_kernels(
-        x, 0, lambda name: kernels.why_no_warp(x, size, mode, fills, None, False, name)
+        x, 0, lambda name: limits.why_no_warp(x, size, mode, fills, None, False, name)
     )
     if chosen is not None:
         voxel_map = VoxelMap(matrix, None, None, size)

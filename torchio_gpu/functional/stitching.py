@@ -14,8 +14,8 @@ from torchio_gpu_kernels import load
 from ..memory import zeros
 from ..shapes import Triple, Volume, spatial_shape
 from .dispatch.backend import use_kernel
-from .dispatch.kernels import DTYPES, GRID_LIMIT
 from .dispatch.launch import to_device
+from .dispatch.limits import DTYPES, GRID_LIMIT
 from .eager import patches as eager
 from .eager.patches import Places
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..arrays import Array, host
 from ..memory import empty
 from ..shapes import Triple, Volume, check_volume
-from .dispatch import kernels
+from .dispatch import kernels, limits
 from .dispatch.arguments import by_parts
 from .dispatch.backend import choose_kernels
 from .dispatch.launch import to_device
@@ -123,7 +123,7 @@ def _why_no_kernel(reading: Reading, voxel_map: VoxelMap, backend: str) -> str |
     fills = reading.fill, *(field.fill for field in reading.fields)
     lattice, size, inverse = voxel_map[2:5]
     parameters = [*voxel_map[:2], *kernels.parameters_of(reading.operations)]
-    return kernels.why_no_warp(
+    return limits.why_no_warp(
         reading.x, size, reading.mode, fills, lattice, inverse, backend, parameters
     )
 
@@ -169,7 +169,7 @@ def _pair_by_kernel(
 
     chosen = choose_kernels(reading.x, reading.voxels(voxel_map), why_not)
     parameters = kernels.parameters_of(reading.operations)
-    if chosen is None or kernels.wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
+    if chosen is None or limits.wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
         return None
     return kernels.warp_pair(reading, labels, voxel_map, chosen, view)
 

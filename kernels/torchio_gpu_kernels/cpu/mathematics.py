@@ -85,10 +85,10 @@ def exp2(x):
 
 @inlined
 def cos_sin(word):
-    """Return cosine and sine of ``word`` / 2**32 turns, for a uint32.
+    """Return cosine and sine of ``word`` / 2**32 turns, for a uint32, with errors of at most 1e-7.
 
     The nearest quarter turn is subtracted in integers, which is exact; the rest lies within an
-    eighth of a turn, where Taylor series to the 8th and 9th power err by less than 3e-9.
+    eighth of a turn, where Taylor series to the 8th and 9th power err by less than 3e-8.
     """
     quarter = np.uint32(np.uint32(word + np.uint32(0x20000000)) >> np.uint32(30))
     rest = np.int32(np.uint32(word - np.uint32(quarter << np.uint32(30))))

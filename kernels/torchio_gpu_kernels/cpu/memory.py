@@ -14,8 +14,8 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 _HALF, _FLOAT, _WORD = ir.HalfType(), ir.FloatType(), ir.IntType(32)
-#: Dtypes of numpy that hold voxels. numpy lacks bfloat16, and numba has no float16 on CPUs: both are
-#: held as uint16, a dtype that no volume has, and told apart by the number of dimensions.
+#: Dtypes of numpy that hold voxels. numpy lacks bfloat16, and numba has no float16 on CPUs: both
+#: are held as uint16, a dtype that no volume has, and told apart by the number of dimensions.
 _HELD = {torch.bfloat16: torch.uint16, torch.float16: torch.uint16, torch.bool: torch.uint8}
 #: Dtypes that hold the bits of voxels that are moved and never computed with, by size in bytes.
 _BITS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32, 8: torch.int64}

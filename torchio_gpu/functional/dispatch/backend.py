@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 import torchio_gpu_kernels
 from torch import Tensor
-from torch.autograd import forward_ad
 
 BACKENDS = ("auto", "torch", "triton", "numba")
 #: Older names of backends.
@@ -128,7 +127,7 @@ def choose_kernels(
     # tensors on "meta" have shapes alone, which are the same in plain torch
     if x.is_meta or not (name == "numba" or (name == "auto" and on_cpu)):
         return None
-    reason = _why_no_numba(x) or why_not("numba")
+    reason = _why_no_numba(device.type) or why_not("numba")
     if reason is not None and name == "numba":
         raise RuntimeError(f"backend 'numba' cannot run: {reason}")
     return "numba" if reason is None else None
@@ -164,14 +163,8 @@ def _why_no_triton(device: str) -> str | None:
     return torchio_gpu_kernels.why_no_triton()
 
 
-def _why_no_numba(x: Tensor) -> str | None:
-    """Return the reason why kernels of numba cannot read a tensor, or None if they can."""
-    if x.device.type != "cpu":
-        return f"voxels must be on the CPU, got {x.device.type!r}"
-    if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
-        return "voxels must have no tangent of forward-mode differentiation"
-    try:
-        x.data_ptr()
-    except RuntimeError:  # of a transform of torch.func, or of a tensor without values
-        return f"voxels must be in memory, got a {type(x).__name__} without storage"
+def _why_no_numba(device: str) -> str | None:
+    """Return the reason why numba's kernels cannot run on a kind of device, or None if they can."""
+    if device != "cpu":
+        return f"voxels must be on the CPU, got {device!r}"
     return torchio_gpu_kernels.why_no_numba()

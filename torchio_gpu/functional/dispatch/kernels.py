@@ -1,8 +1,8 @@
-"""Conversion of arguments of functions to those of kernels, and limits of the kernels."""
+"""Conversion of arguments of functions to those of kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -15,79 +15,12 @@ from torchio_gpu_kernels import load, shared
 from torchio_gpu_kernels.shared import ROWS, TAPS, tap_count
 
 from ...arrays import Array, common, host, send
-from ...geometry import is_diagonal, spline_weights
+from ...geometry import spline_weights
 from ...shapes import Triple, Volume, spatial_shape
 from ..fields_of_view import TIE, FieldOfView
-from ..maps import WINDOWED, Reading, VoxelMap
+from ..maps import Reading, VoxelMap
 from ..operations import Operation, View
 from .launch import packed
-
-#: Dtypes that kernels read; they compute in float32.
-DTYPES = (
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.uint8,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.bool,
-)
-#: Largest number of volumes, and of planes of a volume, in a launch: a CUDA grid has 65535 blocks
-#: along y and z.
-GRID_LIMIT = 65535
-
-
-def why_no_kernel(
-    x: Volume, size: Triple, backend: str, parameters: Iterable[object] = ()
-) -> str | None:
-    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can.
-
-    Args:
-        parameters: Values that a gradient may be wanted of, beside ``x``.
-    """
-    if x.dtype not in DTYPES:
-        return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
-    if backend == "numba":
-        wanted = wants_gradient(x, *parameters)
-        return "its kernels have no gradient, and one is wanted" if wanted else None
-    if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
-        return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
-    return None
-
-
-def why_no_warp(
-    x: Volume,
-    size: Triple,
-    mode: str,
-    fills: Sequence[float | Tensor],
-    lattice: Array | None,
-    inverse: bool,
-    backend: str,
-    parameters: Iterable[object] = (),
-) -> str | None:
-    """Return why the kernel cannot read a volume through a map, or None if it can."""
-    if mode == "bspline" or mode in WINDOWED:
-        return f"mode {mode!r} has no kernel"
-    if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
-        return "lattice must be diagonal and on the host, without gradient"
-    if lattice is not None and inverse:
-        return "the inverse of an elastic map has no kernel"
-    if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
-        return "fill must have no gradient"
-    if mode == "label" and backend == "numba":
-        return "mode 'label' has no kernel in numba"
-    if mode == "label" and x.requires_grad:
-        return "mode 'label' has no gradient"
-    return why_no_kernel(x, size, backend, parameters)
-
-
-def wants_gradient(*values: object) -> bool:
-    """Return True if a gradient is recorded and one of some values requires it."""
-    return torch.is_grad_enabled() and any(
-        isinstance(value, Tensor) and value.requires_grad for value in values
-    )
 
 
 def parameters_of(operations: Sequence[Operation]) -> list[object]:

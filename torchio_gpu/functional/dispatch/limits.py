@@ -1,0 +1,96 @@
+"""Limits of the kernels: reasons why arguments need plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from ...arrays import Array
+from ...geometry import is_diagonal
+from ...shapes import Triple, Volume
+from ..maps import WINDOWED
+
+#: Dtypes that kernels read; they compute in float32.
+DTYPES = (
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.bool,
+)
+#: Largest number of volumes, and of planes of a volume, in a launch: a CUDA grid has 65535 blocks
+#: along y and z.
+GRID_LIMIT = 65535
+
+
+def why_no_kernel(
+    x: Volume, size: Triple, backend: str, parameters: Iterable[object] = ()
+) -> str | None:
+    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can.
+
+    Args:
+        parameters: Values that a gradient may be wanted of, beside ``x``.
+    """
+    if x.dtype not in DTYPES:
+        return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
+    if backend == "numba":
+        return _why_not_numbers(x, *parameters)
+    if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
+        return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
+    return None
+
+
+def why_no_warp(
+    x: Volume,
+    size: Triple,
+    mode: str,
+    fills: Sequence[float | Tensor],
+    lattice: Array | None,
+    inverse: bool,
+    backend: str,
+    parameters: Iterable[object] = (),
+) -> str | None:
+    """Return why the kernel cannot read a volume through a map, or None if it can."""
+    if mode == "bspline" or mode in WINDOWED:
+        return f"mode {mode!r} has no kernel"
+    if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
+        return "lattice must be diagonal and on the host, without gradient"
+    if lattice is not None and inverse:
+        return "the inverse of an elastic map has no kernel"
+    if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
+        return "fill must have no gradient"
+    if mode == "label" and backend == "numba":
+        return "mode 'label' has no kernel in numba"
+    if mode == "label" and x.requires_grad:
+        return "mode 'label' has no gradient"
+    return why_no_kernel(x, size, backend, [*fills, *parameters])
+
+
+def wants_gradient(*values: object) -> bool:
+    """Return True if a gradient is recorded and one of some values requires it."""
+    return torch.is_grad_enabled() and any(
+        isinstance(value, Tensor) and value.requires_grad for value in values
+    )
+
+
+def _why_not_numbers(*values: object) -> str | None:
+    """Return why kernels that see numbers alone do not do for some values, or None if they do."""
+    if wants_gradient(*values):
+        return "its kernels have no gradient, and one is wanted"
+    for value in values:
+        if not isinstance(value, Tensor):
+            continue
+        if forward_ad.unpack_dual(value).tangent is not None:  # type: ignore[no-untyped-call]
+            return "its kernels have no forward-mode derivative, and a tangent is given"
+        try:
+            value.data_ptr()
+        except RuntimeError:  # of a transform of torch.func
+            return f"tensors must be in memory, got a {type(value).__name__} without storage"
+    return None
