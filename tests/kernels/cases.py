@@ -21,6 +21,8 @@ from torchio_gpu.geometry import Space, control_lattice
 
 #: Nothing cubic, more than one of everything, and small: interpreted tiles take long.
 SHAPE = (2, 2, 3, 5, 6)
+#: Of axes: 1, 2, and odd primes.
+LENGTHS = (1, 2, 3, 5, 7, 11, 13)
 
 Call = Callable[..., Tensor]
 

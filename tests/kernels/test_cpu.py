@@ -1,0 +1,218 @@
+"""Kernels of numba alone: any shape, all bits of voxels, any number of threads, and their choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+import torchio_gpu_kernels
+
+import torchio_gpu as tio
+from tests.close import assert_close
+from tests.kernels.cases import LENGTHS, matrices, near_change, places, points, volume
+from torchio_gpu import functional as F
+from torchio_gpu.functional import operations as ops
+from torchio_gpu.functional.dispatch import kernels
+from torchio_gpu.functional.dispatch.backend import WORTHWHILE
+from torchio_gpu.functional.warping import warp_volume
+
+pytestmark = pytest.mark.usefixtures("numba")
+
+SEEDS = np.array([3, -8])
+
+
+def window(x: torch.Tensor) -> torch.Tensor:
+    """Return the same values as a part of a larger volume, filled with others."""
+    large = torch.full([n + 3 for n in x.shape], 77).to(x.dtype)
+    part = large[tuple(slice(1, n + 1) for n in x.shape)]
+    return part.copy_(x)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_any_shape(seed):
+    """Axes of 1 voxel to 13, any batch and channels, affine and elastic, as a window of memory."""
+    generator = np.random.default_rng(seed)
+    batch, channels, others = (int(n) for n in generator.integers(1, 4, 3))
+    source, size = (tuple(map(int, generator.choice(LENGTHS, 3))) for _ in range(2))
+    matrix = matrices(source, size, batch, seed)
+    moves = points(generator.integers(4, 9, 3), batch, seed) if seed % 2 else None
+    x = volume((batch, channels, *source), seed=seed)
+    labels = volume((batch, others, *source), torch.uint8, seed)
+    fill = volume((batch, channels), seed=seed + 1)
+    how = {"size": size, "fill": fill, "labels_fill": 9}
+    with tio.backend("numba"):
+        image, mapped = F.warp_pair(window(x), window(labels), matrix, moves, **how)
+    with tio.backend("torch"):
+        exact, wish = F.warp_pair(x.double(), labels, matrix, moves, **how)
+    # the ends of the volume lie halfway between voxels, too
+    skip = near_change(places(source, matrix, moves, size), "nearest", 2e-4)
+    assert skip.double().mean() < 0.1
+    span = max(exact.max() - exact.min(), x.max() - x.min()).item() or 1.0
+    assert (image - exact).abs().masked_fill(skip, 0).max() <= 1e-5 * span
+    assert not ((mapped != wish) & ~skip).any()
+    assert mapped.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_all_numbers_of_half_precision(dtype):
+    """Each is read as it is; what is written is the nearest one, of two as near the even one."""
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
+    x = x.view(1, 1, 32, 32, 64)
+    for shift in (0.0, 1e-3, 1.0, -300.0):
+        shifts = [ops.Linear(np.ones(1), np.array([shift]), np.zeros(1))]
+        with tio.backend("numba"):
+            out = F.pointwise(x, shifts)
+        expected = (x.float() + np.float32(shift)).to(dtype)
+        assert torch.equal(out.isnan(), x.isnan())
+        assert torch.equal(out[~x.isnan()], expected[~x.isnan()])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool]
+)
+def test_ends_of_integers(dtype):
+    if dtype == torch.bool:
+        x = torch.tensor([False, True])
+    else:
+        ends = torch.iinfo(dtype)
+        x = torch.tensor([ends.min, ends.min + 1, 0, 1, ends.max - 1, ends.max], dtype=dtype)
+    x = x.view(1, 1, 1, 1, -1)
+    with tio.backend("numba"):
+        out = F.clamp(x, -1e300, 1e300)
+    assert torch.equal(out, x.float())
+
+
+def steps() -> list[ops.Operation]:
+    return [
+        ops.BiasField(np.array([[0.1, 0.2, -0.3, 0.1], [0.3, -0.2, 0.1, 0.2]]), 1),
+        ops.Gamma(np.array([0.2, -0.1])),
+        ops.Noise(np.zeros(2), np.ones(2), SEEDS),
+        ops.Noise(np.zeros(2), np.ones(2), SEEDS + 1, rician=True),
+    ]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_number_of_threads_changes_no_bit():
+    x, labels = volume((2, 2, 7, 13, 11)), volume((2, 1, 7, 13, 11), torch.uint8)
+    matrix, moves = matrices(x.shape[2:]).numpy(), points().numpy()
+    calls = [
+        lambda: F.warp_pair(x, labels, matrix, moves, size=(5, 9, 17)),
+        lambda: [warp_volume(x, matrix, moves, operations=steps())],
+        lambda: [F.warp(labels, matrix, mode="nearest")],
+        lambda: [F.pointwise(x, steps())],
+    ]
+    with tio.backend("numba"):
+        for call in calls:
+            results = []
+            for count in (1, 2, 3):
+                torch.set_num_threads(count)
+                results.append(call())
+            for one, two, three in zip(*results, strict=True):
+                assert torch.equal(one, two)
+                assert torch.equal(one, three)
+
+
+@pytest.mark.usefixtures("threads")
+def test_more_threads_than_rows():
+    torch.set_num_threads(3)
+    x = volume((1, 1, 1, 1, 3))
+    with tio.backend("numba"):
+        out = F.warp(x, matrices((1, 1, 3), batch=1)), F.gamma(x, 0.1)
+    expected = F.warp(x, matrices((1, 1, 3), batch=1)), F.gamma(x, 0.1)
+    for a, b in zip(out, expected, strict=True):
+        assert_close(a, b, share=1e-5, reason="coordinates and exponents in float32")
+
+
+@pytest.fixture
+def launched(monkeypatch) -> list[str]:
+    """Names of the kernels of numba that run."""
+    real, names = torchio_gpu_kernels.load("numba"), []
+
+    def watched(name, kernel):
+        def call(**arguments):
+            names.append(name)
+            return kernel(**arguments)
+
+        return call
+
+    for name in ("columns", "pointwise", "warp", "warp_pair"):
+        monkeypatch.setattr(real, name, watched(name, getattr(real, name)))
+    return names
+
+
+#: One voxel less than what is worth a kernel, and no more.
+ENOUGH = (1, 1, 32, 32, WORTHWHILE // 1024)
+FEW = (1, 1, 31, 32, WORTHWHILE // 1024)
+
+
+@pytest.mark.parametrize("shape", [ENOUGH, FEW])
+def test_auto_takes_them_for_volumes_that_are_worth_it(shape, launched):
+    x, labels = volume(shape), volume(shape, torch.uint8)
+    matrix, moves = matrices(shape[2:], batch=1).numpy(), points(batch=1).numpy()
+    assert kernels.load("numba") is torchio_gpu_kernels.load("numba")
+    F.gamma(x, 0.3)
+    F.warp(x, matrix)
+    F.warp_pair(x, labels, matrix, moves)
+    few = ["pointwise", "warp", "columns", "warp_pair"] if shape == ENOUGH else []
+    assert launched == few
+
+
+def test_auto_looks_at_the_size_of_the_result(launched):
+    x, matrix = volume(FEW), matrices(FEW[2:], ENOUGH[2:], batch=1).numpy()
+    F.warp(x, matrix, size=ENOUGH[2:])
+    assert launched == ["warp"]
+    F.warp(volume(ENOUGH), matrix, size=FEW[2:])
+    assert launched == ["warp"]
+
+
+def test_auto_takes_plain_torch_for_all_else(launched):
+    x, matrix = volume(ENOUGH), matrices(ENOUGH[2:], batch=1).numpy()
+    F.gamma(x.clone().requires_grad_(), 0.3)
+    F.gamma(x, torch.tensor([0.3], requires_grad=True))
+    F.gamma(x.double(), 0.3)
+    F.warp(x, matrix, mode="label")
+    F.warp(x, matrix, mode="bspline")
+    F.warp(x, np.eye(4))  # copies voxels
+    F.resample(x, (40, 32, 32))  # along one axis after the other
+    with tio.backend("torch"):
+        F.gamma(x, 0.3)
+    assert launched == []
+    with torch.no_grad():
+        F.gamma(x.clone().requires_grad_(), 0.3)
+    assert launched == ["pointwise"]
+
+
+def test_auto_agrees_with_plain_torch():
+    x = volume(ENOUGH)
+    matrix = matrices(ENOUGH[2:], batch=1).numpy()
+    out = F.warp(x, matrix)
+    with tio.backend("torch"):
+        expected = F.warp(x.double(), matrix)
+    skip = near_change(places(ENOUGH[2:], torch.from_numpy(matrix)), "nearest", 2e-4)
+    assert ((out - expected).abs() <= 1e-5 * (x.max() - x.min()))[~skip].all()
+
+
+def test_they_are_compiled_once_for_all_programs_and_sizes():
+    """Signatures are few: another program, size, map or number of samples needs no new code."""
+    module = import_module("torchio_gpu_kernels.cpu.warp")
+    with tio.backend("numba"):
+        F.warp(volume(), matrices((3, 5, 6)))
+        known = len(module.warp_kernel.signatures)
+        moves = points()
+        for x in (volume((3, 1, 4, 4, 9)), window(volume()), volume().expand(2, 2, 3, 5, 6)):
+            for how in ({}, {"fill": torch.ones(len(x))}, {"size": (2, 2, 2)}):
+                F.warp(x, np.eye(4) * [1.1, 1, 1, 1], **how)
+        F.warp(volume(), matrices((3, 5, 6)), moves)
+        warp_volume(volume(), matrices((3, 5, 6)).numpy(), operations=steps())
+        F.warp_pair(volume(), volume(dtype=torch.uint8), matrices((3, 5, 6)))
+    assert len(module.warp_kernel.signatures) == known
