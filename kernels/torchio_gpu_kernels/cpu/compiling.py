@@ -8,7 +8,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def inlined(f):
-    return njit(**OPTIONS)(f)
+    return njit(**OPTIONS, forceinline=True)(f)
 
 
 def kernel(f):
