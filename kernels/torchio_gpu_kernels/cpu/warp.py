@@ -1,0 +1,262 @@
+"""Warp: sampling of a volume and of labels through a map, and a program of pointwise operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import program as pointwise_program
+from .compiling import inlined, kernel
+from .memory import bits, copy, empty, layout, read, voxels, write
+from .sampling import linear, nearest, outside_field
+from .threads import in_parallel
+
+ROWS = 4
+
+
+@kernel
+def warp_kernel(
+    x,
+    out,
+    labels,
+    labels_out,
+    matrix,
+    columns,
+    along_j,
+    lowest,
+    fill,
+    labels_fill,
+    fields,
+    copies,
+    program,
+    values,
+    seeds,
+    x_layout,
+    labels_layout,
+    shape,
+    start,
+    stop,
+):
+    """Fill groups ``start`` to ``stop`` of neighbouring rows, of all samples.
+
+    Args:
+        x, out: Memory of the volume and of the result, for :func:`.read` and :func:`.write`.
+        labels, labels_out: Memory of the labels and of the result, for :func:`.copy`.
+        matrix, columns, along_j, lowest: See :class:`torchio_gpu_kernels.warp.Map`.
+        fill: Fill outside the volume, float32 [1, B, C], or outside fields of view, [F, B, C].
+        labels_fill: Bits of the labels outside, likewise.
+        fields: Low and high ends of fields of view, float32 [F, B, 2, 3].
+        copies: Not 0 for samples whose voxels are copied without interpolation, int32 [B].
+        program: Four integers for each operation, int64 [N, 4].
+        values, seeds: Values [B, V] and seeds [B, S] of operations.
+        x_layout, labels_layout: Channels, strides of samples and channels, and strides along
+            I, J, K, which are int32 unless offsets need more.
+        shape: Voxels of the volume along I, J, K, and of the result.
+    """
+    channels, x_sample, x_channel, steps = x_layout
+    D, label_sample, label_channel, label_steps = labels_layout
+    source, (I, J, K) = shape
+    cx, cy, cz = (
+        np.empty(4 * K, np.float32),
+        np.empty(4 * K, np.float32),
+        np.empty(4 * K, np.float32),
+    )
+    y, scratch = np.empty(4 * K, np.float32), np.empty((2, 4 * K), np.float32)
+    words, places = np.empty((4, K), np.uint32), np.empty(4 * K, np.int64)
+    groups, framed = (J + 3) // 4, len(fields) > 0
+    for group in range(start, stop):
+        b, i, j = group // groups // I, group // groups % I, group % groups * 4
+        rows = min(4, J - j)
+        coordinates(cx, cy, cz, matrix, columns, along_j, lowest, b, i, j, rows, K)
+        at = cx, cy, cz, rows * K
+        moved = copies[b] != 0
+        if moved:
+            nearest(places, at, source, steps, framed)
+        for c in range(channels):
+            base = b * x_sample + c * x_channel
+            if moved:
+                for n in range(rows * K):
+                    y[n] = read(x, base, places[n]) if places[n] >= 0 else fill[0, b, c]
+            else:
+                linear(y, x, base, at, source, steps, fill[0, b, c], framed)
+            for f in range(len(fields)):
+                for n in range(rows * K):
+                    outside = outside_field(cx[n], cy[n], cz[n], fields[f, b])
+                    y[n] = fill[f, b, c] if outside else y[n]
+            if len(program) > 0:
+                position, size = (c, i, j, rows), (channels, I, J, K)
+                pointwise_program.run(
+                    y, program, values[b], seeds[b], position, size, scratch, words
+                )
+            target = (((b * channels + c) * I + i) * J + j) * K
+            for n in range(rows * K):
+                write(out, target, n, y[n])
+        if D > 0:
+            nearest(places, at, source, label_steps, framed)
+        for c in range(D):
+            base = b * label_sample + c * label_channel
+            target = (((b * D + c) * I + i) * J + j) * K
+            for n in range(rows * K):
+                label = copy(labels, base, places[n]) if places[n] >= 0 else labels_fill[0, b, c]
+                labels_out[target + n] = label
+            for f in range(len(fields)):
+                for n in range(rows * K):
+                    if outside_field(cx[n], cy[n], cz[n], fields[f, b]):
+                        labels_out[target + n] = labels_fill[f, b, c]
+
+
+@inlined
+def coordinates(cx, cy, cz, matrix, columns, along_j, lowest, b, i, j, rows, K):
+    """Fill in the coordinates that neighbouring rows are sampled at, in voxels."""
+    bent, own = columns.shape[3] > 0, b if len(along_j) > 1 else 0
+    for component in range(3):
+        out = cx if component == 0 else cy if component == 1 else cz
+        step = matrix[b, component, 2]
+        for r in range(rows):
+            start = np.float32(
+                np.float64(matrix[b, component, 0]) * i
+                + np.float64(matrix[b, component, 1]) * (j + r)
+                + np.float64(matrix[b, component, 3])
+            )
+            first = r * K
+            if bent:
+                tap = lowest[own, j + r]
+                w0, w1 = along_j[own, j + r, tap], along_j[own, j + r, tap + 1]
+                w2, w3 = along_j[own, j + r, tap + 2], along_j[own, j + r, tap + 3]
+                line = columns[b, i, component]
+                for k in range(K):
+                    shift = w0 * line[tap, k] + w1 * line[tap + 1, k]
+                    shift += w2 * line[tap + 2, k] + w3 * line[tap + 3, k]
+                    out[first + k] = (start + step * np.float32(k)) + shift
+            else:
+                for k in range(K):
+                    out[first + k] = start + step * np.float32(k)
+
+
+def warp(
+    x: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    fields: Tensor | None,
+    copies: Tensor | None,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    mode: str,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Sample a volume; arguments as for :func:`torchio_gpu_kernels.warp.warp`, on the CPU.
+
+    In mode 'nearest', voxels are moved as they are, unless a program changes them.
+    """
+    a_map = matrix, columns, along_j, lowest
+    if mode == "nearest" and not program:
+        return _run(
+            _no_channels(x, torch.float32),
+            x,
+            a_map,
+            fill,
+            fill,
+            fields,
+            None,
+            None,
+            None,
+            size,
+            (),
+            torch.float32,
+        )[1]
+    if mode == "nearest":
+        copies = torch.ones(len(x), dtype=torch.int32)
+    labels = _no_channels(x, torch.uint8)
+    return _run(x, labels, a_map, fill, fill, fields, copies, values, seeds, size, program, dtype)[
+        0
+    ]
+
+
+def warp_pair(
+    x: Tensor,
+    labels: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    labels_fill: Tensor,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Sample a volume and labels; arguments as for :func:`torchio_gpu_kernels.warp.warp`."""
+    a_map = matrix, columns, along_j, lowest
+    return _run(
+        x, labels, a_map, fill, labels_fill, None, None, values, seeds, size, program, dtype
+    )
+
+
+def _no_channels(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a volume of no channels on the grid of another."""
+    return torch.empty((len(x), 0, *x.shape[2:]), dtype=dtype)
+
+
+def _run(
+    x: Tensor,
+    labels: Tensor,
+    a_map: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None],
+    fill: Tensor,
+    labels_fill: Tensor,
+    fields: Tensor | None,
+    copies: Tensor | None,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Sample a volume and labels, either of which may have no channels."""
+    matrix, columns, along_j, lowest = a_map
+    B, source = len(x), x.shape[2:]
+    out = empty((B, x.shape[1], *size), dtype)
+    labels_out = empty((B, labels.shape[1], *size), labels.dtype)
+    none = torch.empty(0)
+    if columns is None or along_j is None or lowest is None:
+        columns, along_j, lowest = (
+            none.view(1, 1, 3, 0, 1),
+            none.view(1, 1, 0),
+            none.int().view(1, 0),
+        )
+    fills = (fill[None] if fields is None else fill).to(torch.float32)
+    label_fills = (labels_fill[None] if fields is None else labels_fill).to(labels.dtype)
+    arguments = (
+        voxels(x),
+        voxels(out),
+        bits(labels),
+        bits(labels_out),
+        matrix.numpy(),
+        columns.numpy(),
+        along_j.numpy(),
+        lowest.numpy(),
+        fills.numpy(),
+        bits(label_fills).reshape(label_fills.shape),
+        (none.view(0, B, 2, 3) if fields is None else fields).numpy(),
+        (torch.zeros(B, dtype=torch.int32) if copies is None else copies).numpy(),
+        np.array(program, np.int64).reshape(-1, 4),
+        (none.view(B, 0) if values is None else values).numpy(),
+        (none.long().view(B, 0) if seeds is None else seeds).numpy(),
+        layout(x),
+        layout(labels),
+        (tuple(source), tuple(size)),
+    )
+    I, J, _ = size
+    in_parallel(lambda start, stop: warp_kernel(*arguments, start, stop), B * I * -(-J // ROWS))
+    return out, labels_out
