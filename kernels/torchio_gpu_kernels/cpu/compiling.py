@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import llvmlite
 import numba
@@ -23,8 +23,8 @@ from numba.core.compiler_lock import global_compiler_lock
 
 #: Seconds of compilation after which a process says that it compiles.
 PATIENCE = 2.0
-#: Seconds that a process waits for another one that saves compiled code.
-_LOCK_TIMEOUT = 10.0
+#: Seconds that a process waits for another one that compiles the same function.
+_LOCK_TIMEOUT = 300.0
 
 # NaN and infinity count, so of fast math 'contract' alone: a product and a sum may become one fused
 # operation. nogil lets ranges of one call run in several threads. With the error model of numpy a
@@ -48,11 +48,9 @@ def kernel(function: Callable[..., Any]) -> Any:
         Dispatcher of numba; ``stats`` counts what was loaded and what was compiled.
     """
     dispatcher = numba.njit(**_OPTIONS)(function)
-    _kernels.add(dispatcher)
-    cache = _cache(function)
+    cache = _kernels[dispatcher] = _cache(function)
     if cache is not None:
-        # where numba's cache=True puts a FunctionCache
-        dispatcher._cache = cache
+        dispatcher._cache = cache  # where numba puts its own, with cache=True
     return dispatcher
 
 
@@ -90,27 +88,47 @@ def _version() -> str:
 
 
 class _Cache(FunctionCache):
-    """Cache of numba whose faults cost a compilation, where numba's raise in the call.
+    """Cache of numba in which one process compiles what others wait for, and then load.
 
-    Files are written under other names and then renamed, so that readers see whole ones.
+    Faults of files cost a compilation, where numba's cache raises in the call. numba calls both
+    methods under its global lock, the second one unless compilation failed.
     """
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        name = f"{function.__module__}.{function.__name__}.lock"
+        self._lock = FileLock(Path(self.cache_path) / name, timeout=_LOCK_TIMEOUT)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        # numba writes files under other names and renames them, so that it reads whole ones
+        with suppress(Exception):  # a damaged file makes pickle raise anything
+            found = super().load_overload(sig, target_context)
+            if found is not None:
+                return found
+        with suppress(OSError, Timeout, NotImplementedError):  # no lock: each for itself
+            self._lock.acquire()
         try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # a damaged file makes pickle raise anything
-            with suppress(Exception), self._lock():
+            found = super().load_overload(sig, target_context)
+        except Exception:
+            found = None
+            with suppress(OSError):
                 self.flush()
-            return None
+        if found is not None:
+            self.release()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        # an index that two processes read, change and write at once would name the code of the
-        # one for the types of the other
-        with suppress(OSError, Timeout, NotImplementedError), self._lock():
-            super().save_overload(sig, data)
+        # two processes that change numba's index at once could mix up the code of their types
+        try:
+            if self._lock.is_locked:
+                with suppress(OSError):
+                    super().save_overload(sig, data)
+        finally:
+            self.release()
 
-    def _lock(self) -> FileLock:
-        return FileLock(Path(self.cache_path) / ".lock", timeout=_LOCK_TIMEOUT)
+    def release(self) -> None:
+        """Let other processes compile the function."""
+        self._lock.release(force=True)
 
 
 def _cache(function: Callable[..., Any]) -> _Cache | None:
@@ -136,11 +154,15 @@ def _as_numbas_folder(folder: Path) -> Iterator[None]:
             numba.config.CACHE_DIR = before
 
 
-_kernels: WeakSet[Any] = WeakSet()
+_kernels: WeakKeyDictionary[Any, _Cache | None] = WeakKeyDictionary()
 
 
-class _Notice(event.Listener):
-    """Sentence on stderr, once in a process, when compilation takes long.
+#: ``is_failed`` of a compilation that did not fail: True in numba 0.60 to 0.68, the wrong way round.
+_IF_DONE = event.Event("numba:compile", event.EventStatus.END).is_failed
+
+
+class _Listener(event.Listener):
+    """Sentence on stderr, once in a process, when compilation takes long; end of failed ones.
 
     numba compiles under a global lock, so that all events come from one thread at a time: starts
     and ends of a kernel, and of kernels that it calls, in between.
@@ -163,6 +185,9 @@ class _Notice(event.Listener):
     def on_end(self, event: Any) -> None:
         if event.data["dispatcher"] not in _kernels:
             return
+        cache = _kernels[event.data["dispatcher"]]
+        if event.is_failed != _IF_DONE and cache is not None:
+            cache.release()
         self._depth -= 1
         if self._depth == 0 and not self._said:
             self._timer.cancel()
@@ -173,7 +198,7 @@ class _Notice(event.Listener):
         print("torchio_gpu: compiling CPU kernels, once", file=sys.stderr, flush=True)
 
 
-event.register("numba:compile", _Notice())
+event.register("numba:compile", _Listener())
 
 if hasattr(os, "register_at_fork"):  # which Windows lacks
     # a fork waits for the end of a compilation, whose lock would stay taken in the child
