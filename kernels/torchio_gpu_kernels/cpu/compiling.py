@@ -21,6 +21,7 @@ from numba.core import event
 from numba.core.caching import FunctionCache
 from numba.core.compiler_lock import global_compiler_lock
 
+_config: Any = numba.config  # whose names are made at import
 #: Seconds of compilation after which a process says that it compiles.
 PATIENCE = 2.0
 #: Seconds that a process waits for another one that compiles the same function.
@@ -59,7 +60,7 @@ def cache_folder() -> Path:
 
     It lies in ``NUMBA_CACHE_DIR`` if that is set, else in the cache folder of the user.
     """
-    base = numba.config.CACHE_DIR or _user_cache()
+    base = _config.CACHE_DIR or _user_cache()
     return Path(base).absolute() / "torchio_gpu" / f"kernels-{_version()}"
 
 
@@ -73,14 +74,13 @@ def _user_cache() -> Path:
 
 
 @lru_cache
-def _version() -> str:
+def _version(package: Path = Path(__file__).parent.parent) -> str:
     """Return a hash of the sources of all kernels, and of the versions of what compiles them.
 
     numba compiles a function anew if the file of that function changed, but not if it calls
     functions, or uses constants, of other files that did.
     """
     state = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    package = Path(__file__).parent.parent
     for path in sorted(package.rglob("*.py")):
         content = path.read_bytes()
         state.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
@@ -96,8 +96,7 @@ class _Cache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        name = f"{function.__module__}.{function.__name__}.lock"
-        self._lock = FileLock(Path(self.cache_path) / name, timeout=_LOCK_TIMEOUT)
+        self._lock_name = f"{function.__module__}.{function.__name__}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         # numba writes files under other names and renames them, so that it reads whole ones
@@ -105,6 +104,8 @@ class _Cache(FunctionCache):
             found = super().load_overload(sig, target_context)
             if found is not None:
                 return found
+        # a new lock each time, since none may be used by a process and its child
+        self._lock = FileLock(Path(self.cache_path) / self._lock_name, timeout=_LOCK_TIMEOUT)
         with suppress(OSError, Timeout, NotImplementedError):  # no lock: each for itself
             self._lock.acquire()
         try:
@@ -146,18 +147,18 @@ def _cache(function: Callable[..., Any]) -> _Cache | None:
 def _as_numbas_folder(folder: Path) -> Iterator[None]:
     """Let numba choose a folder in `folder` for a cache, which it does when it makes one."""
     with global_compiler_lock:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(folder)
+        before = _config.CACHE_DIR
+        _config.CACHE_DIR = str(folder)
         try:
             yield
         finally:
-            numba.config.CACHE_DIR = before
+            _config.CACHE_DIR = before
 
 
 _kernels: WeakKeyDictionary[Any, _Cache | None] = WeakKeyDictionary()
 
 
-#: ``is_failed`` of a compilation that did not fail: True in numba 0.60 to 0.68, the wrong way round.
+#: ``is_failed`` of a compilation that did not fail: True in numba 0.68, the wrong way round.
 _IF_DONE = event.Event("numba:compile", event.EventStatus.END).is_failed
 
 

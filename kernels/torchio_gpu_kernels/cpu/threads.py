@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from threading import Lock
 
 import torch
@@ -19,9 +20,9 @@ def in_parallel(work: Callable[[int, int], object], count: int) -> None:
     """Call ``work(start, stop)`` for ranges that together cover ``range(count)``.
 
     Calls run at once in up to ``torch.get_num_threads()`` threads, of which the calling one is one;
-    they gain where ``work`` releases the GIL. With one thread ``work`` is called once, in place.
+    they gain where ``work`` releases the GIL. With one thread ``work`` is called once.
 
-    An error of ``work`` is raised when the calls that were running have ended; the rest is left out.
+    An error of ``work`` is raised when the calls that were running have ended, and ends the rest.
 
     >>> squares = [0] * 5
     >>> def work(start, stop):
@@ -39,7 +40,7 @@ def in_parallel(work: Callable[[int, int], object], count: int) -> None:
     parts = min(threads * _RANGES, count)
     bounds = [count * i // parts for i in range(parts + 1)]
     # threads take ranges from one queue, since each may be slowed down by others of the machine
-    ranges = deque(zip(bounds, bounds[1:], strict=False))
+    ranges = deque(pairwise(bounds))
 
     errors: list[BaseException] = []
 
