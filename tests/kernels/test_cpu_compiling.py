@@ -158,10 +158,15 @@ def test_folder_that_cannot_be_written(mine, tmp_path):
     assert not files(tmp_path, "nbi")
 
 
-def test_folder_that_vanishes(mine):
+def test_folder_that_vanishes(mine, tmp_path):
     """A kernel whose folder was deleted, or cannot be written any more, computes all the same."""
     double = mine()
     shutil.rmtree(double.stats.cache_path)
+    assert counts(double) == (0, 1)
+    double = mine()
+    (index,) = files(tmp_path / "cache", "nbi")
+    index.unlink()
+    index.mkdir()
     assert counts(double) == (0, 1)
     double = mine()
     shutil.rmtree(double.stats.cache_path)
@@ -243,7 +248,7 @@ thread.join()
     assert run(code) == "6"
 
 
-def test_failed_compilation_lets_others_go_on(mine):
+def test_failed_compilation_lets_others_go_on(compiling, mine):
     from numba.core.errors import TypingError
 
     mine()
@@ -252,6 +257,7 @@ def test_failed_compilation_lets_others_go_on(mine):
     for kernel in (first, sys.modules["mine"].wrong):
         with pytest.raises(TypingError, match="no_such_attribute"):
             kernel(1)
+        assert not compiling._kernels[kernel]._lock.is_locked
 
 
 def test_a_call_costs_microseconds(compiling):
