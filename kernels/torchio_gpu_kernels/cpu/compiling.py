@@ -35,7 +35,7 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function that kernels call; its code is part of theirs, in memory and on disk."""
-    return numba.njit(**_OPTIONS)(function)
+    return numba.njit(**_OPTIONS, forceinline=True)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -14,9 +14,13 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 _HALF, _FLOAT, _WORD = ir.HalfType(), ir.FloatType(), ir.IntType(32)
-#: Dtypes of numpy that hold voxels. Those of bfloat16, which numpy lacks, are held as uint16, a
-#: dtype that no volume has.
-_HELD = {torch.bfloat16: torch.uint16, torch.bool: torch.uint8}
+#: Dtypes of numpy that hold voxels of dtypes that numba cannot: for float16, one that no volume has,
+#: for bfloat16 a record of one.
+_HELD = {
+    torch.float16: np.dtype(np.uint16),
+    torch.bfloat16: np.dtype([("bfloat16", np.uint16)]),
+    torch.bool: np.dtype(np.uint8),
+}
 #: Dtypes that hold the bits of voxels that are moved and never computed with, by size in bytes.
 _BITS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32, 8: torch.int64}
 
@@ -31,7 +35,12 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 def voxels(x: Tensor) -> np.ndarray:
     """Return the memory of a volume as [N], from its first voxel to its last, for :func:`read`."""
-    return _flat(x).view(_HELD.get(x.dtype, x.dtype)).numpy()
+    flat = _flat(x)
+    return (
+        flat.view(_BITS[x.element_size()]).numpy().view(_HELD[x.dtype])
+        if x.dtype in _HELD
+        else flat.numpy()
+    )
 
 
 def bits(x: Tensor) -> np.ndarray:
@@ -72,14 +81,16 @@ def read(typingctx, array, base, index):  # type: ignore[no-untyped-def]
     """
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        value = builder.load(_pointer(context, builder, array, *args))
+        pointer = _pointer(context, builder, array, *args)
+        if isinstance(array.dtype, types.Record):  # bfloat16, the upper half of float32
+            half = builder.load(builder.bitcast(pointer, ir.IntType(16).as_pointer()))
+            wide = builder.shl(builder.zext(half, _WORD), ir.Constant(_WORD, 16))
+            return builder.bitcast(wide, _FLOAT)
+        value = builder.load(pointer)
         if array.dtype == types.float32:
             return value
-        if array.dtype == types.float16:
+        if array.dtype == types.uint16:  # float16
             return builder.fpext(builder.bitcast(value, _HALF), _FLOAT)
-        if array.dtype == types.uint16:  # bfloat16, the upper half of float32
-            wide = builder.shl(builder.zext(value, _WORD), ir.Constant(_WORD, 16))
-            return builder.bitcast(wide, _FLOAT)
         convert = builder.sitofp if array.dtype.signed else builder.uitofp
         return convert(value, _FLOAT)
 
@@ -93,10 +104,11 @@ def write(typingctx, array, base, index, value):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         array_value, base_value, index_value, y = args
         pointer = _pointer(context, builder, array, array_value, base_value, index_value)
-        if array.dtype == types.float16:
+        if array.dtype == types.uint16:  # float16
             y = builder.bitcast(builder.fptrunc(y, _HALF), ir.IntType(16))
-        elif array.dtype == types.uint16:
+        elif isinstance(array.dtype, types.Record):  # bfloat16
             y = _to_bfloat16(builder, y)
+            pointer = builder.bitcast(pointer, y.type.as_pointer())
         builder.store(y, pointer)
         return context.get_dummy_value()
 

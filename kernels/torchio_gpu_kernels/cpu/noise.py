@@ -49,7 +49,7 @@ def fill_normals(out, words, K, key, counter):
         words: Scratch memory, uint32 [4, K].
     """
     for k in range(K):
-        a, b, c, d = philox(np.uint64(counter + k), key)
+        a, b, c, d = philox(counter + np.uint64(k), key)
         words[0, k] = a
         words[1, k] = b
         words[2, k] = c

@@ -30,22 +30,20 @@ def _lerp(a, b, share):
 
 
 @inlined
-def linear(y, x, base, at, shape, steps, fill, clamped):
-    """Interpolate between the eight voxels around each point.
+def neighbours(places, shares, at, shape, steps, clamped):
+    """Find the eight voxels around each point.
 
     Args:
-        y: Result, float32 [N] or more.
-        x, base: Memory of the volume, and the index of its first voxel.
+        places: Result, int64 [N] or more: offsets of the lowest of them, -1 outside the volume.
+        shares: Result, weights of the upper voxels along I, J, K, float32 [3, N] or more.
         at: Coordinates along I, J, K, three of [N] or more, and N.
         shape: Voxels along I, J, K.
-        steps: Strides, int32, or int64 if offsets need more.
-        fill: Value outside the volume.
-        clamped: True if there is none: outermost voxels are repeated.
+        steps: Strides, int32, or int64 if offsets need more; 0 along an axis of one voxel.
+        clamped: True if no point is outside: outermost voxels are repeated.
     """
     cx, cy, cz, count = at
     s0, s1, s2 = steps
     x_end, y_end, z_end = _ends(shape)
-    # the lower of two neighbours; of a single voxel, the stride is 0
     x_last = width_of(s0, max(shape[0] - 2, 0))
     y_last = width_of(s0, max(shape[1] - 2, 0))
     z_last = width_of(s0, max(shape[2] - 2, 0))
@@ -59,16 +57,37 @@ def linear(y, x, base, at, shape, steps, fill, clamped):
         ix = min(width_of(s0, px), x_last)
         iy = min(width_of(s0, py), y_last)
         iz = min(width_of(s0, pz), z_last)
-        fx, fy, fz = px - np.float32(ix), py - np.float32(iy), pz - np.float32(iz)
-        p00 = width_of(s0, ix * s0 + iy * s1 + iz * s2)
-        p01, p10 = width_of(s0, p00 + s1), width_of(s0, p00 + s0)
-        p11 = width_of(s0, p10 + s1)
-        v00 = _lerp(read(x, base, p00), read(x, base, width_of(s0, p00 + s2)), fz)
-        v01 = _lerp(read(x, base, p01), read(x, base, width_of(s0, p01 + s2)), fz)
-        v10 = _lerp(read(x, base, p10), read(x, base, width_of(s0, p10 + s2)), fz)
-        v11 = _lerp(read(x, base, p11), read(x, base, width_of(s0, p11 + s2)), fz)
-        value = _lerp(_lerp(v00, v01, fy), _lerp(v10, v11, fy), fx)
-        y[n] = value if inside | clamped else fill
+        shares[0, n] = px - np.float32(ix)
+        shares[1, n] = py - np.float32(iy)
+        shares[2, n] = pz - np.float32(iz)
+        place = width_of(s0, ix * s0 + iy * s1 + iz * s2)
+        places[n] = place if inside | clamped else -1
+
+
+@inlined
+def interpolate(y, x, base, places, shares, count, steps, fill, edges):
+    """Interpolate linearly between eight voxels.
+
+    Loads from places that are not neighbours cannot be vectorized. They have a loop of their own,
+    so that the others can.
+
+    Args:
+        y: Result, float32 [N] or more.
+        x, base: Memory of the volume, and the index of its first voxel.
+        places, shares, count, steps: As for :func:`neighbours`.
+        fill: Value outside the volume.
+        edges: Memory, float32 [4, N] or more.
+    """
+    s0, s1, s2 = np.int64(steps[0]), np.int64(steps[1]), np.int64(steps[2])
+    for n in range(count):
+        place = base + max(places[n], 0)
+        for edge in range(4):
+            lower = place + (edge // 2) * s0 + (edge % 2) * s1
+            edges[edge, n] = _lerp(read(x, lower, 0), read(x, lower, s2), shares[2, n])
+    for n in range(count):
+        low = _lerp(edges[0, n], edges[1, n], shares[1, n])
+        high = _lerp(edges[2, n], edges[3, n], shares[1, n])
+        y[n] = _lerp(low, high, shares[0, n]) if places[n] >= 0 else fill
 
 
 @inlined

@@ -11,7 +11,7 @@ from torch import Tensor
 from . import program as pointwise_program
 from .compiling import inlined, kernel
 from .memory import bits, copy, empty, layout, read, voxels, write
-from .sampling import linear, nearest, outside_field
+from .sampling import interpolate, nearest, neighbours, outside_field
 from .threads import in_parallel
 
 ROWS = 4
@@ -65,6 +65,7 @@ def warp_kernel(
         np.empty(4 * K, np.float32),
     )
     y, scratch = np.empty(4 * K, np.float32), np.empty((2, 4 * K), np.float32)
+    shares, edges = np.empty((3, 4 * K), np.float32), np.empty((4, 4 * K), np.float32)
     words, places = np.empty((4, K), np.uint32), np.empty(4 * K, np.int64)
     groups, framed = (J + 3) // 4, len(fields) > 0
     for group in range(start, stop):
@@ -75,13 +76,15 @@ def warp_kernel(
         moved = copies[b] != 0
         if moved:
             nearest(places, at, source, steps, framed)
+        elif channels > 0:
+            neighbours(places, shares, at, source, steps, framed)
         for c in range(channels):
             base = b * x_sample + c * x_channel
             if moved:
                 for n in range(rows * K):
                     y[n] = read(x, base, places[n]) if places[n] >= 0 else fill[0, b, c]
             else:
-                linear(y, x, base, at, source, steps, fill[0, b, c], framed)
+                interpolate(y, x, base, places, shares, rows * K, steps, fill[0, b, c], edges)
             for f in range(len(fields)):
                 for n in range(rows * K):
                     outside = outside_field(cx[n], cy[n], cz[n], fields[f, b])
@@ -130,10 +133,10 @@ def coordinates(cx, cy, cz, matrix, columns, along_j, lowest, b, i, j, rows, K):
                 for k in range(K):
                     shift = w0 * line[tap, k] + w1 * line[tap + 1, k]
                     shift += w2 * line[tap + 2, k] + w3 * line[tap + 3, k]
-                    out[first + k] = (start + step * np.float32(k)) + shift
+                    out[first + k] = (start + step * np.float32(np.int32(k))) + shift
             else:
                 for k in range(K):
-                    out[first + k] = start + step * np.float32(k)
+                    out[first + k] = start + step * np.float32(np.int32(k))
 
 
 def warp(
