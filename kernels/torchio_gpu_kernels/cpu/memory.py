@@ -14,8 +14,8 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 _HALF, _FLOAT, _WORD = ir.HalfType(), ir.FloatType(), ir.IntType(32)
-#: Dtypes of numpy that hold voxels of dtypes that numba cannot: for float16, one that no volume has,
-#: for bfloat16 a record of one.
+#: Dtypes of numpy that hold voxels of dtypes that numba lacks: for float16, one that no volume has,
+#: for bfloat16 a record of it.
 _HELD = {
     torch.float16: np.dtype(np.uint16),
     torch.bfloat16: np.dtype([("bfloat16", np.uint16)]),

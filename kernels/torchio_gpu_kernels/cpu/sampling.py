@@ -1,7 +1,4 @@
-"""Interpolation of a volume at coordinates in voxels, nearest voxels, and fill outside.
-
-Lines of coordinates [N] are those of up to four neighbouring rows, of N voxels in all.
-"""
+"""Interpolation of a volume, and nearest voxels, at the points of up to four neighbouring rows."""
 
 from __future__ import annotations
 
@@ -17,51 +14,61 @@ _ZERO = np.float32(0)
 
 
 @inlined
-def _near(x, end):
-    """Return a coordinate moved into [0, end]; 0 for NaN."""
-    x = x if x > _ZERO else _ZERO
-    return x if x < end else end
-
-
-@inlined
 def _lerp(a, b, share):
     """Interpolate linearly from a to b; both ends are exact."""
     return share * b + (a - share * a)
 
 
 @inlined
-def neighbours(places, shares, at, shape, steps, clamped):
+def neighbours(places, shares, points, origins, rows, K, shape, steps, clamped):
     """Find the eight voxels around each point.
 
     Args:
-        places: Result, int64 [N] or more: offsets of the lowest of them, -1 outside the volume.
-        shares: Result, weights of the upper voxels along I, J, K, float32 [3, N] or more.
-        at: Coordinates along I, J, K, three of [N] or more, and N.
+        places: Result, int64 [4 K]: offsets of the lowest of them, -1 outside the volume.
+        shares: Result, weights of the upper voxels along I, J, K, float32 [3, 4 K].
+        points, origins, rows, K: From :func:`.coordinates.fill_points`.
         shape: Voxels along I, J, K.
         steps: Strides, int32, or int64 if offsets need more; 0 along an axis of one voxel.
         clamped: True if no point is outside: outermost voxels are repeated.
     """
-    cx, cy, cz, count = at
     s0, s1, s2 = steps
-    x_end, y_end, z_end = _ends(shape)
+    zero = width_of(s0, 0)
     x_last = width_of(s0, max(shape[0] - 2, 0))
     y_last = width_of(s0, max(shape[1] - 2, 0))
     z_last = width_of(s0, max(shape[2] - 2, 0))
-    for n in range(count):
-        px, py, pz = _near(cx[n], x_end), _near(cy[n], y_end), _near(cz[n], z_end)
-        inside = (
-            (abs(cx[n] - px + _TIE) < _HALF)
-            & (abs(cy[n] - py + _TIE) < _HALF)
-            & (abs(cz[n] - pz + _TIE) < _HALF)
-        )
-        ix = min(width_of(s0, px), x_last)
-        iy = min(width_of(s0, py), y_last)
-        iz = min(width_of(s0, pz), z_last)
-        shares[0, n] = px - np.float32(ix)
-        shares[1, n] = py - np.float32(iy)
-        shares[2, n] = pz - np.float32(iz)
-        place = width_of(s0, ix * s0 + iy * s1 + iz * s2)
-        places[n] = place if inside | clamped else -1
+    x_end, y_end, z_end = _ends(shape)
+    for r in range(rows):
+        x_origin, y_origin, z_origin = origins[0, r], origins[1, r], origins[2, r]
+        x_step, y_step, z_step = origins[0, 4], origins[1, 4], origins[2, 4]
+        for k in range(K):
+            n, number = r * K + k, np.float32(np.int32(k))
+            x_start, y_start = x_origin + x_step * number, y_origin + y_step * number
+            z_start = z_origin + z_step * number
+            px, x_known = _near(points[0, n], x_start, x_end)
+            py, y_known = _near(points[1, n], y_start, y_end)
+            pz, z_known = _near(points[2, n], z_start, z_end)
+            ix = width_of(s0, np.float32(np.floor(px)) + x_start)
+            iy = width_of(s0, np.float32(np.floor(py)) + y_start)
+            iz = width_of(s0, np.float32(np.floor(pz)) + z_start)
+            # clamped again: far away, float32 does not hold all whole numbers
+            ix, iy = min(max(ix, zero), x_last), min(max(iy, zero), y_last)
+            iz = min(max(iz, zero), z_last)
+            shares[0, n] = px - (np.float32(ix) - x_start)
+            shares[1, n] = py - (np.float32(iy) - y_start)
+            shares[2, n] = pz - (np.float32(iz) - z_start)
+            place = width_of(s0, ix * s0 + iy * s1 + iz * s2)
+            places[n] = place if (x_known & y_known & z_known) | clamped else -1
+
+
+@inlined
+def _near(x, start, end):
+    """Return the rest of a coordinate ``start + x``, moved into [0, end], and True if it is inside
+    the volume.
+    """
+    low, high = -start, end - start
+    near = x if x > low else low  # of NaN, too
+    near = near if near < high else high
+    return near, abs(x - near + _TIE) < _HALF
 
 
 @inlined
@@ -72,11 +79,12 @@ def interpolate(y, x, base, places, shares, count, steps, fill, edges):
     so that the others can.
 
     Args:
-        y: Result, float32 [N] or more.
+        y: Result, float32 [4 K].
         x, base: Memory of the volume, and the index of its first voxel.
-        places, shares, count, steps: As for :func:`neighbours`.
+        places, shares, steps: As for :func:`neighbours`.
+        count: Points.
         fill: Value outside the volume.
-        edges: Memory, float32 [4, N] or more.
+        edges: Memory, float32 [4, 4 K].
     """
     s0, s1, s2 = np.int64(steps[0]), np.int64(steps[1]), np.int64(steps[2])
     for n in range(count):
@@ -91,36 +99,60 @@ def interpolate(y, x, base, places, shares, count, steps, fill, edges):
 
 
 @inlined
-def nearest(places, at, shape, steps, clamped):
+def nearest(places, points, origins, rows, K, shape, steps, clamped):
     """Find the nearest voxels, of two as near the upper one.
 
     Args:
-        places: Result, int64 [N] or more: offsets of voxels, -1 outside the volume.
-        at, shape, steps, clamped: As for :func:`linear`.
+        places: Result, int64 [4 K]: offsets of voxels, -1 outside the volume.
+        points, origins, rows, K, shape, steps, clamped: As for :func:`neighbours`.
     """
-    cx, cy, cz, count = at
     s0, s1, s2 = steps
     x_end, y_end, z_end = _ends(shape)
-    for n in range(count):
-        ux = np.float32(np.floor(cx[n] + (_HALF + _TIE)))
-        uy = np.float32(np.floor(cy[n] + (_HALF + _TIE)))
-        uz = np.float32(np.floor(cz[n] + (_HALF + _TIE)))
-        px, py, pz = _near(ux, x_end), _near(uy, y_end), _near(uz, z_end)
-        inside = (ux == px) & (uy == py) & (uz == pz)
-        place = width_of(s0, px) * s0 + width_of(s0, py) * s1 + width_of(s0, pz) * s2
-        places[n] = place if inside | clamped else -1
+    for r in range(rows):
+        x_origin, y_origin, z_origin = origins[0, r], origins[1, r], origins[2, r]
+        x_step, y_step, z_step = origins[0, 4], origins[1, 4], origins[2, 4]
+        for k in range(K):
+            n, number = r * K + k, np.float32(np.int32(k))
+            px, x_known = _nearest(points[0, n], x_origin + x_step * number, x_end)
+            py, y_known = _nearest(points[1, n], y_origin + y_step * number, y_end)
+            pz, z_known = _nearest(points[2, n], z_origin + z_step * number, z_end)
+            ix, iy, iz = width_of(s0, px), width_of(s0, py), width_of(s0, pz)
+            place = width_of(s0, ix * s0 + iy * s1 + iz * s2)
+            places[n] = place if (x_known & y_known & z_known) | clamped else -1
 
 
 @inlined
-def outside_field(cx, cy, cz, ends):
-    """Return True for a point outside a field of view, given its low and high ends [2, 3]."""
-    x = (cx >= ends[0, 0]) & (cx < ends[1, 0])
-    y = (cy >= ends[0, 1]) & (cy < ends[1, 1])
-    z = (cz >= ends[0, 2]) & (cz < ends[1, 2])
-    return not (x & y & z)  # so that NaN is outside
+def _nearest(x, start, end):
+    """Return the voxel nearest to a coordinate ``start + x``, and True if it is in the volume."""
+    up = np.float32(np.floor(x + (_HALF + _TIE))) + start
+    near = up if up > _ZERO else _ZERO  # of NaN, too
+    near = near if near < end else end
+    return near, up == near
 
 
 @inlined
 def _ends(shape):
     """Return the coordinates of the last voxel."""
     return np.float32(shape[0] - 1), np.float32(shape[1] - 1), np.float32(shape[2] - 1)
+
+
+@inlined
+def fill_outside(y, points, origins, rows, K, ends, value):
+    """Fill points outside a field of view.
+
+    Args:
+        y: Sampled values, [4 K].
+        points, origins, rows, K: As for :func:`neighbours`.
+        ends: Low and high ends of the field, float32 [2, 3].
+        value: The fill.
+    """
+    for r in range(rows):
+        for k in range(K):
+            n, number = r * K + k, np.float32(np.int32(k))
+            x = points[0, n] + (origins[0, r] + origins[0, 4] * number)
+            z = points[1, n] + (origins[1, r] + origins[1, 4] * number)
+            t = points[2, n] + (origins[2, r] + origins[2, 4] * number)
+            inside = (x >= ends[0, 0]) & (x < ends[1, 0])
+            inside &= (z >= ends[0, 1]) & (z < ends[1, 1])
+            inside &= (t >= ends[0, 2]) & (t < ends[1, 2])
+            y[n] = y[n] if inside else value  # NaN is outside

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from . import program as pointwise_program
-from .compiling import inlined, kernel
+from .compiling import kernel
+from .coordinates import fill_points
 from .memory import bits, copy, empty, layout, read, voxels, write
-from .sampling import interpolate, nearest, neighbours, outside_field
+from .sampling import fill_outside, interpolate, nearest, neighbours
 from .threads import in_parallel
 
 ROWS = 4
@@ -45,7 +46,7 @@ def warp_kernel(
     Args:
         x, out: Memory of the volume and of the result, for :func:`.read` and :func:`.write`.
         labels, labels_out: Memory of the labels and of the result, for :func:`.copy`.
-        matrix, columns, along_j, lowest: See :class:`torchio_gpu_kernels.warp.Map`.
+        matrix, columns, along_j, lowest: See :func:`.fill_points`.
         fill: Fill outside the volume, float32 [1, B, C], or outside fields of view, [F, B, C].
         labels_fill: Bits of the labels outside, likewise.
         fields: Low and high ends of fields of view, float32 [F, B, 2, 3].
@@ -59,84 +60,48 @@ def warp_kernel(
     channels, x_sample, x_channel, steps = x_layout
     D, label_sample, label_channel, label_steps = labels_layout
     source, (I, J, K) = shape
-    cx, cy, cz = (
-        np.empty(4 * K, np.float32),
-        np.empty(4 * K, np.float32),
-        np.empty(4 * K, np.float32),
-    )
-    y, scratch = np.empty(4 * K, np.float32), np.empty((2, 4 * K), np.float32)
+    points, origins = np.empty((3, 4 * K), np.float32), np.empty((3, 5), np.float32)
     shares, edges = np.empty((3, 4 * K), np.float32), np.empty((4, 4 * K), np.float32)
+    y, scratch = np.empty(4 * K, np.float32), np.empty((2, 4 * K), np.float32)
     words, places = np.empty((4, K), np.uint32), np.empty(4 * K, np.int64)
     groups, framed = (J + 3) // 4, len(fields) > 0
     for group in range(start, stop):
         b, i, j = group // groups // I, group // groups % I, group % groups * 4
         rows = min(4, J - j)
-        coordinates(cx, cy, cz, matrix, columns, along_j, lowest, b, i, j, rows, K)
-        at = cx, cy, cz, rows * K
+        count = rows * K
+        fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows, K)
         moved = copies[b] != 0
         if moved:
-            nearest(places, at, source, steps, framed)
+            nearest(places, points, origins, rows, K, source, steps, framed)
         elif channels > 0:
-            neighbours(places, shares, at, source, steps, framed)
+            neighbours(places, shares, points, origins, rows, K, source, steps, framed)
         for c in range(channels):
             base = b * x_sample + c * x_channel
+            outside = fill[0, b, c]
             if moved:
-                for n in range(rows * K):
-                    y[n] = read(x, base, places[n]) if places[n] >= 0 else fill[0, b, c]
+                for n in range(count):
+                    y[n] = read(x, base, places[n]) if places[n] >= 0 else outside
             else:
-                interpolate(y, x, base, places, shares, rows * K, steps, fill[0, b, c], edges)
+                interpolate(y, x, base, places, shares, count, steps, outside, edges)
             for f in range(len(fields)):
-                for n in range(rows * K):
-                    outside = outside_field(cx[n], cy[n], cz[n], fields[f, b])
-                    y[n] = fill[f, b, c] if outside else y[n]
+                fill_outside(y, points, origins, rows, K, fields[f, b], fill[f, b, c])
             if len(program) > 0:
-                position, size = (c, i, j, rows), (channels, I, J, K)
-                pointwise_program.run(
-                    y, program, values[b], seeds[b], position, size, scratch, words
-                )
+                place, size = (c, i, j, rows), (channels, I, J, K)
+                pointwise_program.run(y, program, values[b], seeds[b], place, size, scratch, words)
             target = (((b * channels + c) * I + i) * J + j) * K
-            for n in range(rows * K):
+            for n in range(count):
                 write(out, target, n, y[n])
         if D > 0:
-            nearest(places, at, source, label_steps, framed)
+            nearest(places, points, origins, rows, K, source, label_steps, framed)
         for c in range(D):
             base = b * label_sample + c * label_channel
             target = (((b * D + c) * I + i) * J + j) * K
-            for n in range(rows * K):
-                label = copy(labels, base, places[n]) if places[n] >= 0 else labels_fill[0, b, c]
-                labels_out[target + n] = label
+            label = labels_out[target : target + count]
+            outside = labels_fill[0, b, c]
+            for n in range(count):
+                label[n] = copy(labels, base, places[n]) if places[n] >= 0 else outside
             for f in range(len(fields)):
-                for n in range(rows * K):
-                    if outside_field(cx[n], cy[n], cz[n], fields[f, b]):
-                        labels_out[target + n] = labels_fill[f, b, c]
-
-
-@inlined
-def coordinates(cx, cy, cz, matrix, columns, along_j, lowest, b, i, j, rows, K):
-    """Fill in the coordinates that neighbouring rows are sampled at, in voxels."""
-    bent, own = columns.shape[3] > 0, b if len(along_j) > 1 else 0
-    for component in range(3):
-        out = cx if component == 0 else cy if component == 1 else cz
-        step = matrix[b, component, 2]
-        for r in range(rows):
-            start = np.float32(
-                np.float64(matrix[b, component, 0]) * i
-                + np.float64(matrix[b, component, 1]) * (j + r)
-                + np.float64(matrix[b, component, 3])
-            )
-            first = r * K
-            if bent:
-                tap = lowest[own, j + r]
-                w0, w1 = along_j[own, j + r, tap], along_j[own, j + r, tap + 1]
-                w2, w3 = along_j[own, j + r, tap + 2], along_j[own, j + r, tap + 3]
-                line = columns[b, i, component]
-                for k in range(K):
-                    shift = w0 * line[tap, k] + w1 * line[tap + 1, k]
-                    shift += w2 * line[tap + 2, k] + w3 * line[tap + 3, k]
-                    out[first + k] = (start + step * np.float32(np.int32(k))) + shift
-            else:
-                for k in range(K):
-                    out[first + k] = start + step * np.float32(np.int32(k))
+                fill_outside(label, points, origins, rows, K, fields[f, b], labels_fill[f, b, c])
 
 
 def warp(

@@ -119,7 +119,7 @@ def _move_map(
     """Copy a map and the tables of a call to a device, in a single copy.
 
     Returns:
-        Arguments of the warp operators, by name: ``matrix``, float32 [B, 3, 4], and the
+        Arguments of the warp operators, by name: ``matrix``, float32 or float64 [B, 3, 4], and the
         displacement; second, the tables on the device.
     """
     displacement, key, known = _Displacement(None, None, None, 0), None, _shared.get()
@@ -135,8 +135,13 @@ def _move_map(
         else:
             weights, taps = _spline(voxel_map.control_points.shape[2:], lattice, size)
             new = {"points": points, **weights._asdict()}
-    moved = _move(device, {"matrix": voxel_map.matrix[:, :3], **tables, **new})
-    matrix = moved.pop("matrix").contiguous()
+    matrix = voxel_map.matrix[:, :3]
+    if backend == "numba":  # in float64, to be split into voxels and parts of voxels
+        moved = _move(device, {**tables, **new})
+        matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().contiguous()
+    else:
+        moved = _move(device, {"matrix": matrix, **tables, **new})
+        matrix = moved.pop("matrix").contiguous()
     if new:
         on_device = {name: moved.pop(name) for name in new}
         columns = load(backend).columns(
