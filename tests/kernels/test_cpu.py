@@ -1,4 +1,4 @@
-"""Kernels of numba alone: any shape, all bits of voxels, any number of threads, and their choice."""
+"""Kernels of numba alone: any shape, all bits of voxels, any number of threads, their choice."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -268,6 +269,33 @@ def test_gradient_of_gamma_is_0_where_voxels_are(log_gamma, triton):
     slope = exponent * 2 ** (exponent - 1)
     assert g_x.flatten().tolist() == pytest.approx([0, 0, slope, slope], rel=1e-6)
     assert g_log.item() == pytest.approx(0, abs=1e-6)  # what -2 and 2 add cancels
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # numpy, in the interpreter
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ops.BiasField(np.array([[0.2, 0, 0, 0]]), 1),
+        ops.BiasField(np.array([[200.0, 0, 0, 0]]), 1),  # which overflows
+        ops.BiasField(np.array([[-200.0, 0, 0, 0]]), 1),
+        ops.BiasField(np.array([[math.nan, 0, 0, 0]]), 1),
+        ops.Linear(np.array([2.0]), np.array([1.0]), np.array([-3.0])),
+        ops.Linear(np.array([math.inf]), np.array([0.0]), np.array([0.0])),
+        ops.Linear(np.array([1.0]), np.array([math.nan]), np.array([0.0])),
+        ops.Noise(np.array([math.inf]), np.array([0.0]), SEEDS[:1]),
+        ops.Noise(np.array([0.0]), np.array([math.nan]), SEEDS[:1]),
+        ops.Noise(np.array([0.5]), np.array([0.0]), SEEDS[:1], rician=True),
+    ],
+    ids=lambda operation: type(operation).__name__,
+)
+def test_special_values_of_voxels_and_parameters(operation, target):
+    inf, nan = math.inf, math.nan
+    x = torch.tensor([0.0, -0.0, 1, -1, inf, -inf, nan, -4, 3e38, 1e-38]).view(1, 1, 1, 2, 5)
+    x = x if not isinstance(operation, ops.Noise) else x.clamp(-1e18, 1e18)  # squares are finite
+    call = partial(F.pointwise, operations=[operation])
+    out, expected = run(call, x, target=target)[0], run(call, x)[0]
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=0, equal_nan=True)
 
 
 def test_clamp_of_special_values(target):

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torchio_gpu_kernels.shared import TIE
 
 import torchio_gpu as tio
 from tests.kernels.cases import agree, hold, matrices, near_change, places, points, run, volume
@@ -153,6 +154,38 @@ def test_voxels_without_a_share_do_not_count(target):
         out = agree(partial(F.warp, fill=3), x, matrix[None], target=target)
     assert (out[:, :, 0] == 3).all()
     assert out[:, :, 1].isnan().all()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # numpy, in the interpreter
+@pytest.mark.parametrize("fill", [math.nan, math.inf])
+@pytest.mark.parametrize("framed", [False, True])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_a_fill_that_is_no_number_stays_outside(mode, framed, fill, target):
+    x, matrix = volume(SHAPE), torch.eye(4).repeat(2, 1, 1)
+    matrix[:, :3, 3] = torch.tensor([[0.3, -1.2, 0.6], [-0.7, 0.4, 1.7]])
+    options = {"fill": fill}
+    if framed:
+        low = np.array([[-0.5, 0.7, -0.5], [0.1, -0.5, 0.2]])
+        options = {"fields": [FieldOfView(low, low + 2.6, fill)]}
+    call = partial(warp_volume, mode=mode, **options)
+    out, expected = run(call, x, matrix, target=target)[0], run(call, x, matrix)[0]
+    assert 0.1 < expected.isfinite().double().mean() < 0.9
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # numpy, in the interpreter
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_voxels_that_are_no_numbers_spread_no_further_than_a_voxel(wrong, target):
+    x, matrix = volume((2, 1, 5, 6, 7)), matrices((5, 6, 7))
+    x[:, :, 2, 3, 2] = wrong
+    out = run(partial(warp_volume, fill=9), x, matrix, target=target)[0]
+    at = places((5, 6, 7), matrix)
+    near = ((at - torch.tensor([2, 3, 2])).abs() < 1).all(-1)[:, None]
+    assert near.any()
+    assert torch.equal(~out.isfinite(), near)
+    nearest = run(partial(F.warp, mode="nearest"), x, matrix, target=target)[0]
+    same = ((at + TIE).round() == torch.tensor([2, 3, 2])).all(-1)[:, None]
+    assert torch.equal(~nearest.isfinite(), same)
 
 
 @pytest.fixture
