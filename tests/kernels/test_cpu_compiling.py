@@ -158,6 +158,27 @@ def test_folder_that_cannot_be_written(mine, tmp_path):
     assert not files(tmp_path, "nbi")
 
 
+def test_lock_that_nobody_releases(compiling, mine, monkeypatch):
+    """A process that has waited long enough compiles for itself."""
+    monkeypatch.setattr(compiling, "_LOCK_TIMEOUT", 0.1)
+    double = mine()
+    code = """
+import sys, time, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    path = Path(double.stats.cache_path) / "mine.double.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"locked\n"
+        assert counts(double) == (0, 1)
+        process.stdin.close()
+    assert counts(mine()) == (0, 1)
+    assert counts(mine()) == (1, 0)
+
+
 def test_folder_that_vanishes(mine, tmp_path):
     """A kernel whose folder was deleted, or cannot be written any more, computes all the same."""
     double = mine()
