@@ -30,7 +30,7 @@ _LOCK_TIMEOUT = 300.0
 # NaN and infinity count, so of fast math 'contract' alone: a product and a sum may become one fused
 # operation. nogil lets ranges of one call run in several threads. With the error model of numpy a
 # division by zero is infinity or NaN, and loops with divisions can be vectorized.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def inlined(function: Callable[..., Any]) -> Any:
