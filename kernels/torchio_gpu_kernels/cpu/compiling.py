@@ -68,7 +68,10 @@ class Kernel:
 
     def _compile(self, arguments: Sequence[Any]) -> None:
         """Compile for the types of arguments, or load the code, by a call that does nothing."""
-        folder = cache_folder()
+        try:
+            folder = cache_folder()
+        except RuntimeError:  # of a user without a home: a folder that cannot be made
+            folder = Path(os.devnull) / "none"
         timer = Timer(PATIENCE, _tell)
         timer.daemon = True
         with _compiling, _locked(folder) as shared:
