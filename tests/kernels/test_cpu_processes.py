@@ -77,7 +77,7 @@ def test_kernels_run(replays):
     from torchio_gpu_kernels.cpu.warp import warp_kernel
 
     voxels(replays[0])
-    assert warp_kernel.signatures
+    assert warp_kernel.dispatcher.signatures
 
 
 @needs_numba

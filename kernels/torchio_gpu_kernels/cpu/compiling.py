@@ -5,63 +5,112 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import RLock, Timer
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import llvmlite
 import numba
-from filelock import FileLock, Timeout
-from numba.core import event
-from numba.core.caching import FunctionCache
-from numba.core.compiler_lock import global_compiler_lock
+import numpy as np
+from filelock import FileLock
+
+from .threads import in_parallel
 
 _config: Any = numba.config  # whose names are made at import
 #: Seconds of compilation after which a process says that it compiles.
 PATIENCE = 2.0
-#: Seconds that a process waits for another one that compiles the same function.
-_LOCK_TIMEOUT = 300.0
-
 # NaN and infinity count, so of fast math 'contract' alone: a product and a sum may become one fused
 # operation. nogil lets ranges of one call run in several threads. With the error model of numpy a
 # division by zero is infinity or NaN, and loops with divisions can be vectorized.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+_compiling = RLock()
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a function that kernels call; its code is part of theirs, in memory and on disk."""
+    """Compile a function that kernels call; its code is part of theirs.
+
+    LLVM vectorizes a loop only if all that it calls is part of it.
+    """
     return numba.njit(**_OPTIONS, forceinline=True)(function)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls, once for each combination of argument types.
+class Kernel:
+    """Function that is compiled once for each combination of argument types.
 
-    Compiled code is kept in a folder of the user's cache (`cache_folder`), from where other
-    processes load it; where that folder cannot be written, each process compiles for itself. A
-    process that compiles for more than `PATIENCE` seconds says so once, on stderr.
+    Compiled code is kept in :func:`cache_folder`, from where other processes load it; where that
+    cannot be written or read, each process compiles for itself. Compilation that takes more than
+    :data:`PATIENCE` seconds is told on stderr, once.
 
-    Returns:
-        Dispatcher of numba; ``stats`` counts what was loaded and what was compiled.
+    Args:
+        function: Function whose last two arguments are a range, which may be empty.
     """
-    dispatcher = numba.njit(**_OPTIONS)(function)
-    cache = _kernels[dispatcher] = _cache(function)
-    if cache is not None:
-        dispatcher._cache = cache  # where numba puts its own, with cache=True
-    return dispatcher
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self._compiled: set[tuple[Any, ...]] = set()
+        self.dispatcher: Any = None
+
+    def __call__(self, *arguments: Any, count: int) -> None:
+        """Call the function for ranges that together cover ``range(count)``, in threads.
+
+        Args:
+            arguments: All arguments but the range.
+        """
+        types = tuple(map(_type_of, arguments))
+        if types not in self._compiled:
+            self._compile(arguments)
+            self._compiled.add(types)
+        in_parallel(lambda start, stop: self.dispatcher(*arguments, start, stop), count)
+
+    def _compile(self, arguments: Sequence[Any]) -> None:
+        """Compile for the types of arguments, or load the code, by a call that does nothing."""
+        try:
+            folder = cache_folder()
+        except RuntimeError:  # of a user without a home: a folder that cannot be made
+            folder = Path(os.devnull) / "none"
+        timer = Timer(PATIENCE, _tell)
+        timer.daemon = True
+        with _compiling, _locked(folder) as shared:
+            timer.start()
+            try:
+                self._call_nothing(arguments, folder if shared else None)
+            except Exception:  # files are damaged, or the disk is full: numba raises many kinds
+                self.dispatcher = None
+                _clear(folder)
+                self._call_nothing(arguments, None)
+            finally:
+                timer.cancel()
+
+    def _call_nothing(self, arguments: Sequence[Any], folder: Path | None) -> None:
+        if self.dispatcher is None:
+            with _numbas_folder(folder):
+                cached = folder is not None
+                self.dispatcher = numba.njit(**_OPTIONS, cache=cached)(self._function)
+        self.dispatcher(*arguments, 0, 0)
+
+
+def _type_of(argument: Any) -> Any:
+    """Return what numba's type of an argument depends on."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype, argument.ndim, argument.flags.c_contiguous, argument.flags.writeable
+    return tuple(map(_type_of, argument)) if isinstance(argument, tuple) else type(argument)
+
+
+@lru_cache
+def _tell() -> None:
+    print("torchio_gpu: compiling kernels for the CPU, once", file=sys.stderr, flush=True)
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled code: one for each version of the kernels and of numba.
+    """Return the folder of compiled code, one for each version of the kernels and of numba.
 
     It lies in ``NUMBA_CACHE_DIR`` if that is set, else in the cache folder of the user.
     """
-    base = _config.CACHE_DIR or _user_cache()
-    return Path(base).absolute() / "torchio_gpu" / f"kernels-{_version()}"
+    return Path(_config.CACHE_DIR or _user_cache()).absolute() / "torchio_gpu" / _version()
 
 
 def _user_cache() -> Path:
@@ -73,138 +122,57 @@ def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-@lru_cache
-def _version(package: Path = Path(__file__).parent.parent) -> str:
-    """Return a hash of the sources of all kernels, and of the versions of what compiles them.
+def _version() -> str:
+    """Return a hash of the sources of the kernels, and of the versions of what compiles them.
 
     numba compiles a function anew if the file of that function changed, but not if it calls
     functions, or uses constants, of other files that did.
     """
+    folder = Path(__file__).parent
     state = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted(package.rglob("*.py")):
-        content = path.read_bytes()
-        state.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
-    return state.hexdigest()[:16]
+    for path in (folder.parent / "shared.py", *sorted(folder.glob("*.py"))):
+        state.update(path.name.encode() + path.read_bytes())
+    return f"kernels-{state.hexdigest()[:16]}"
 
 
-class _Cache(FunctionCache):
-    """Cache of numba in which one process compiles what others wait for, and then load.
-
-    Faults of files cost a compilation, where numba's cache raises in the call. numba calls both
-    methods under its global lock, the second one unless compilation failed.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._lock_name = f"{function.__module__}.{function.__name__}.lock"
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        # numba writes files under other names and renames them, so that it reads whole ones
-        with suppress(Exception):  # a damaged file makes pickle raise anything
-            found = super().load_overload(sig, target_context)
-            if found is not None:
-                return found
-        # a new lock each time, since none may be used by a process and its child
-        self._lock = FileLock(Path(self.cache_path) / self._lock_name, timeout=_LOCK_TIMEOUT)
-        with suppress(OSError, Timeout, NotImplementedError):  # no lock: each for itself
-            self._lock.acquire()
-        try:
-            found = super().load_overload(sig, target_context)
-        except Exception:
-            found = None
-            with suppress(OSError):
-                self.flush()
-        if found is not None:
-            self.release()
-        return found
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        # two processes that change numba's index at once could mix up the code of their types
-        try:
-            if self._lock.is_locked:
-                with suppress(OSError):
-                    super().save_overload(sig, data)
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Let other processes compile the function."""
-        self._lock.release(force=True)
-
-
-def _cache(function: Callable[..., Any]) -> _Cache | None:
-    """Return the cache of a function in `cache_folder`, or None if it cannot be written."""
-    with suppress(OSError, RuntimeError):  # no folder for numba, no home
-        folder = cache_folder()
-        with _as_numbas_folder(folder):
-            cache = _Cache(function)
-        # numba takes a folder beside the sources where that one cannot be written
-        return cache if folder in Path(cache.cache_path).parents else None
-    return None
+def _clear(folder: Path) -> None:
+    """Delete compiled code, so that the next process compiles anew."""
+    for path in folder.rglob("*.nb[ci]"):
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager
-def _as_numbas_folder(folder: Path) -> Iterator[None]:
-    """Let numba choose a folder in `folder` for a cache, which it does when it makes one."""
-    with global_compiler_lock:
-        before = _config.CACHE_DIR
-        _config.CACHE_DIR = str(folder)
-        try:
-            yield
-        finally:
-            _config.CACHE_DIR = before
+def _locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes from a folder, which is made; give False if it cannot be used.
 
-
-_kernels: WeakKeyDictionary[Any, _Cache | None] = WeakKeyDictionary()
-
-
-#: ``is_failed`` of a compilation that did not fail: True in numba 0.68, the wrong way round.
-_IF_DONE = event.Event("numba:compile", event.EventStatus.END).is_failed
-
-
-class _Listener(event.Listener):
-    """Sentence on stderr, once in a process, when compilation takes long; end of failed ones.
-
-    numba compiles under a global lock, so that all events come from one thread at a time: starts
-    and ends of a kernel, and of kernels that it calls, in between.
+    Two processes that changed numba's index of compiled code at once could mix up code for
+    different types. One that waits will load what the other compiled.
     """
-
-    def __init__(self) -> None:
-        self._seconds, self._depth, self._said = 0.0, 0, False
-
-    def on_start(self, event: Any) -> None:
-        if event.data["dispatcher"] not in _kernels:
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / "lock"))
+        except (OSError, NotImplementedError):  # no permission, or no locks on this file system
+            yield False
             return
-        self._depth += 1
-        if self._depth == 1 and not self._said:
-            self._start = time.monotonic()
-            self._timer = threading.Timer(max(0.0, PATIENCE - self._seconds), self._say)
-            self._timer.daemon = True
-            with suppress(RuntimeError):  # no thread can be started any more
-                self._timer.start()
-
-    def on_end(self, event: Any) -> None:
-        if event.data["dispatcher"] not in _kernels:
-            return
-        cache = _kernels[event.data["dispatcher"]]
-        if event.is_failed != _IF_DONE and cache is not None:
-            cache.release()
-        self._depth -= 1
-        if self._depth == 0 and not self._said:
-            self._timer.cancel()
-            self._seconds += time.monotonic() - self._start
-
-    def _say(self) -> None:
-        self._said = True
-        print("torchio_gpu: compiling CPU kernels, once", file=sys.stderr, flush=True)
+        yield True
 
 
-event.register("numba:compile", _Listener())
+@contextmanager
+def _numbas_folder(folder: Path | None) -> Iterator[None]:
+    """Let numba take a folder, if any, for the functions that are decorated within the block."""
+    before, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or "")
+    try:
+        yield
+    finally:
+        _config.CACHE_DIR = before
+
 
 if hasattr(os, "register_at_fork"):  # which Windows lacks
-    # a fork waits for the end of a compilation, whose lock would stay taken in the child
+    # a fork waits for the end of a compilation, whose locks would stay taken in the child
     os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
+        before=_compiling.acquire,
+        after_in_parent=_compiling.release,
+        after_in_child=_compiling.release,
     )

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import program as pointwise_program
-from .compiling import kernel
+from .compiling import Kernel
 from .coordinates import fill_points
 from .memory import bits, copy, empty, layout, read, voxels, write
 from .sampling import fill_outside, interpolate, nearest, neighbours
-from .threads import in_parallel
-
-ROWS = 4
 
 
-@kernel
+@Kernel
 def warp_kernel(
     x,
     out,
@@ -106,47 +104,27 @@ def warp_kernel(
 
 def warp(
     x: Tensor,
-    matrix: Tensor,
-    columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
     fill: Tensor,
-    fields: Tensor | None,
     copies: Tensor | None,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    taps: int,
     mode: str,
     program: Sequence[int],
     dtype: torch.dtype,
+    **shared: Any,
 ) -> Tensor:
-    """Sample a volume; arguments as for :func:`torchio_gpu_kernels.warp.warp`, on the CPU.
+    """Sample a volume; arguments as for :func:`torchio_gpu_kernels.warp.warp`, by name.
 
     In mode 'nearest', voxels are moved as they are, unless a program changes them.
+
+    Args:
+        shared: Arguments of :func:`warp_pair`.
     """
-    a_map = matrix, columns, along_j, lowest
     if mode == "nearest" and not program:
-        return _run(
-            _no_channels(x, torch.float32),
-            x,
-            a_map,
-            fill,
-            fill,
-            fields,
-            None,
-            None,
-            None,
-            size,
-            (),
-            torch.float32,
-        )[1]
+        none = _no_channels(x, torch.float32)
+        return warp_pair(none, x, fill=fill, labels_fill=fill, dtype=none.dtype, **shared)[1]
     if mode == "nearest":
         copies = torch.ones(len(x), dtype=torch.int32)
-    labels = _no_channels(x, torch.uint8)
-    return _run(x, labels, a_map, fill, fill, fields, copies, values, seeds, size, program, dtype)[
-        0
-    ]
+    none, how = _no_channels(x, torch.uint8), {"copies": copies, "program": program, **shared}
+    return warp_pair(x, none, fill=fill, labels_fill=fill, dtype=dtype, **how)[0]
 
 
 def warp_pair(
@@ -162,47 +140,23 @@ def warp_pair(
     seeds: Tensor | None,
     size: Sequence[int],
     taps: int,
-    program: Sequence[int],
     dtype: torch.dtype,
+    program: Sequence[int] = (),
+    fields: Tensor | None = None,
+    copies: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sample a volume and labels; arguments as for :func:`torchio_gpu_kernels.warp.warp`."""
-    a_map = matrix, columns, along_j, lowest
-    return _run(
-        x, labels, a_map, fill, labels_fill, None, None, values, seeds, size, program, dtype
-    )
+    """Sample a volume and labels, either of which may have no channels.
 
-
-def _no_channels(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a volume of no channels on the grid of another."""
-    return torch.empty((len(x), 0, *x.shape[2:]), dtype=dtype)
-
-
-def _run(
-    x: Tensor,
-    labels: Tensor,
-    a_map: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None],
-    fill: Tensor,
-    labels_fill: Tensor,
-    fields: Tensor | None,
-    copies: Tensor | None,
-    values: Tensor | None,
-    seeds: Tensor | None,
-    size: Sequence[int],
-    program: Sequence[int],
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor]:
-    """Sample a volume and labels, either of which may have no channels."""
-    matrix, columns, along_j, lowest = a_map
+    Arguments are as for :func:`torchio_gpu_kernels.warp.warp`, but for the matrix, which is
+    float64. Each row finds its own ``taps``.
+    """
     B, source = len(x), x.shape[2:]
     out = empty((B, x.shape[1], *size), dtype)
     labels_out = empty((B, labels.shape[1], *size), labels.dtype)
     none = torch.empty(0)
     if columns is None or along_j is None or lowest is None:
-        columns, along_j, lowest = (
-            none.view(1, 1, 3, 0, 1),
-            none.view(1, 1, 0),
-            none.int().view(1, 0),
-        )
+        columns, along_j = none.view(1, 1, 3, 0, 1), none.view(1, 1, 0)
+        lowest = none.int().view(1, 0)
     fills = (fill[None] if fields is None else fill).to(torch.float32)
     label_fills = (labels_fill[None] if fields is None else labels_fill).to(labels.dtype)
     arguments = (
@@ -226,5 +180,10 @@ def _run(
         (tuple(source), tuple(size)),
     )
     I, J, _ = size
-    in_parallel(lambda start, stop: warp_kernel(*arguments, start, stop), B * I * -(-J // ROWS))
+    warp_kernel(*arguments, count=B * I * -(-J // 4))
     return out, labels_out
+
+
+def _no_channels(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a volume of no channels on the grid of another."""
+    return torch.empty((len(x), 0, *x.shape[2:]), dtype=dtype)
