@@ -1,7 +1,7 @@
 """Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a counter-based generator.
 
 A pure function from (key, counter) to 128 random bits, in integer arithmetic for numpy arrays and
-torch tensors: for the parameters of a pipeline on the host, and for noise on a device.
+torch tensors: for the parameters of a pipeline on the host, and for noise.
 """
 
 from __future__ import annotations
