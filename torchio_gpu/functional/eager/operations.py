@@ -97,9 +97,8 @@ def _(operation: Noise, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> V
     active = None
     if operation.active is not None:
         active = torch.as_tensor(operation.active).to(x.device, non_blocking=True)
-    std, mean = values if len(values) == 2 else (*values, None)
-    how = operation.seeds, operation.rician, active
-    return intensity.noise(x, std, mean, *how, slab.first, slab.planes, owns)
+    how = operation.seeds, operation.rician, active, slab.first, slab.planes, owns
+    return intensity.noise(x, values[0], values[1] if len(values) > 1 else None, *how)
 
 
 @apply.register
