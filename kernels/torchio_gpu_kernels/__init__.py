@@ -1,8 +1,8 @@
-"""Triton kernels for torchio_gpu: each computes what a reference in plain torch defines.
+"""Kernels for torchio_gpu: each computes what a definition in plain torch says.
 
-Loading them registers operators under ``torch.ops.torchio_gpu``. They run on NVIDIA GPUs, and on
-CPUs in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported), which is slow
-and meant for tests.
+Those of Triton are operators under ``torch.ops.torchio_gpu``. They run on NVIDIA GPUs, and on CPUs
+in Triton's interpreter (``TRITON_INTERPRET=1``, set before triton is imported), which is slow and
+meant for tests. Those of numba, in :mod:`.cpu`, run on CPUs.
 """
 
 from __future__ import annotations
@@ -28,8 +28,23 @@ def why_no_triton() -> str | None:
 
 
 @lru_cache
-def load() -> Any:
-    """Return the operators of the kernels, which the first call registers."""
+def why_no_numba() -> str | None:
+    """Return the reason why kernels of numba cannot be loaded, or None if they can."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return "numba is not installed: pip install 'torchio-gpu[cpu]'"
+    return None
+
+
+@lru_cache
+def load(backend: str = "triton") -> Any:
+    """Return the kernels of a backend, 'triton' or 'numba', as functions by name.
+
+    The first call registers those of Triton as operators, or imports numba.
+    """
+    if backend == "numba":
+        return import_module(f"{__name__}.cpu")
     for module in _MODULES:
         import_module(f"{__name__}.{module}")
     import torch
@@ -37,4 +52,4 @@ def load() -> Any:
     return torch.ops.torchio_gpu
 
 
-__all__ = ["load", "why_no_triton"]
+__all__ = ["load", "why_no_numba", "why_no_triton"]

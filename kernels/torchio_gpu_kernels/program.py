@@ -1,9 +1,10 @@
 """Programs: sequences of pointwise operations on a tile of voxels in registers; their gradients.
 
-A program is a constexpr tuple of four integers for each operation: its code, the index of its first
-value among those of a sample, its kind (such as the order of a polynomial or the number of values),
-and the index of its seed. A kernel that runs a program is compiled to code without branches. A tile
-[BJ, BK] lies in the plane i of channel c of sample b; its rows are along K.
+A program is a constexpr tuple of four integers for each operation: its code of :mod:`.shared`, the
+index of its first value among those of a sample, its kind (the order of a polynomial, or the number
+of values of each parameter), and the index of its seed. A kernel that runs a program is compiled to
+code without branches. A tile [BJ, BK] lies in the plane i of channel c of sample b; its rows are
+along K.
 """
 
 from __future__ import annotations
@@ -11,23 +12,16 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from . import shared
 from .logarithm import log2
 from .noise import noise_tile
 
-#: Codes of operations. Their float32 ``values`` for each sample:
-#: BIAS: scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
-#: GAMMA: logarithm of the exponent
-#: NOISE: mean, std
-#: RICIAN: mean, std, and 1, or 0 for what is not changed
-#: CLAMP: low, high
-#: LINEAR: scale, shift, centre
-#: All but those of BIAS are one for all channels, or one per channel, KIND of them.
-BIAS = tl.constexpr(0)
-GAMMA = tl.constexpr(1)
-NOISE = tl.constexpr(2)
-RICIAN = tl.constexpr(3)
-CLAMP = tl.constexpr(4)
-LINEAR = tl.constexpr(5)
+BIAS = tl.constexpr(shared.BIAS)
+GAMMA = tl.constexpr(shared.GAMMA)
+NOISE = tl.constexpr(shared.NOISE)
+RICIAN = tl.constexpr(shared.RICIAN)
+CLAMP = tl.constexpr(shared.CLAMP)
+LINEAR = tl.constexpr(shared.LINEAR)
 
 
 @triton.jit

@@ -5,10 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-#: Tolerance of coordinates, in voxels: one that is short of halfway between two voxels by less, or
-#: of an end of the volume (half a voxel outside the outermost centres), counts as being there. So
-#: all points of a regular grid halfway between voxels get the upper voxel, however rounded.
-TIE = tl.constexpr(1e-4)
+from . import shared
+
+TIE = tl.constexpr(shared.TIE)
 #: Tolerance of ties between the weights of labels.
 _SAME = tl.constexpr(1e-6)
 

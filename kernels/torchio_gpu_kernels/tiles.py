@@ -6,7 +6,6 @@ pointwise operations, see :mod:`.program`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,13 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-#: Largest number of rows that a block processes, tile after tile.
-ROWS = 32
-#: Rows of a tile. One thread holds one column of them: so many independent loads hide their
-#: latency, and all values stay in registers.
-BJ = 8
-#: Neighbouring control points that a coordinate depends on along an axis: splines are cubic.
-TAPS = 4
+from .shared import BJ, ROWS
+
 #: Largest number of voxels of a tile along K.
 _BK = 128
 #: Threads of a warp.
@@ -88,15 +82,6 @@ class Tiles(NamedTuple):
         height = min(most, triton.next_power_of_2(J))
         steps = min(-(-rows // height), -(-J // height))
         return Tiles(height, BK, steps, -(-J // (height * steps)), -(-K // BK))
-
-
-def tap_count(step: float) -> int:
-    """Return the largest number of neighbouring control points that the rows of a tile depend on.
-
-    Args:
-        step: Distance between neighbouring rows, in control points.
-    """
-    return TAPS + math.ceil((BJ - 1) * step)
 
 
 class Strides(NamedTuple):

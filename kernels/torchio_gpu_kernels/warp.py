@@ -22,8 +22,8 @@ from .sampling import (
     lower_neighbour,
     voxel_offsets,
 )
+from .shared import BJ
 from .tiles import (
-    BJ,
     OPTIONS,
     Strides,
     Tiles,
@@ -170,7 +170,7 @@ class Map(NamedTuple):
         matrix: Output voxel to input voxel, float32 [B, 3, 4].
         columns: Displacement in input voxels, contracted along I and K: float32 [B, I, 3, N, K].
         along_j: Weights of the control points along J, float32 [B or 1, J', N], J' being J rounded
-            up to a multiple of :data:`.tiles.ROWS`.
+            up to a multiple of :data:`.shared.ROWS`.
         lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
         taps: Largest number of neighbouring control points that 8 rows depend on.
     """

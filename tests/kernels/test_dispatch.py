@@ -63,7 +63,7 @@ def test_exceptions_end_contexts():
 @pytest.mark.parametrize("name", ["cuda", "Triton", "", None, 3, ["auto"]])
 def test_unknown_backends(name):
     with backend("reference"):
-        with pytest.raises(ValueError, match=r"one of auto, torch, triton, got"):
+        with pytest.raises(ValueError, match=r"one of auto, torch, triton, numba, got"):
             backend(name)
         assert backend.current() == "torch"
 

@@ -101,6 +101,10 @@ class Reading(NamedTuple):
         """True if values are moved and never computed with."""
         return self.mode in MOVING
 
+    def voxels(self, voxel_map: VoxelMap) -> int:
+        """Return the number of voxels of the result."""
+        return self.x.shape[0] * self.x.shape[1] * math.prod(voxel_map.size)
+
     @property
     def dtype(self) -> torch.dtype:
         """dtype of the result before operations."""

@@ -15,7 +15,7 @@ from ..shapes import Triple, Volume, check_volume, spatial_shape
 from .compiled import traceable
 from .dispatch import kernels
 from .dispatch.arguments import by_parts, check_real
-from .dispatch.backend import use_kernel
+from .dispatch.backend import choose_kernels
 from .dispatch.launch import to_device
 from .eager import operations as eager
 from .eager.slabs import join, slab_planes
@@ -48,8 +48,12 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
         of_parts = [op.of_parts() if isinstance(op, Noise) else op for op in operations]
         return by_parts(lambda parts: pointwise(parts, of_parts, view), x)
     size = spatial_shape(x)
-    if use_kernel(x.device, lambda: kernels.why_no_kernel(x, size)):
-        return kernels.pointwise(x, operations, view)
+    parameters = kernels.parameters_of(operations)
+    chosen = choose_kernels(
+        x, x.numel(), lambda name: kernels.why_no_kernel(x, size, name, parameters)
+    )
+    if chosen is not None:
+        return kernels.pointwise(x, operations, view, chosen)
     program = Program(operations, x, size, view)
     y = x if x.dtype in (torch.float32, torch.float64) else x.float()
     planes = y.shape[2]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..arrays import Array, host
@@ -19,7 +18,7 @@ from ..memory import empty
 from ..shapes import Triple, Volume, check_volume
 from .dispatch import kernels
 from .dispatch.arguments import by_parts
-from .dispatch.backend import use_kernel
+from .dispatch.backend import choose_kernels
 from .dispatch.launch import to_device
 from .eager import spatial as eager
 from .eager.displacement import sample_displaced
@@ -64,8 +63,12 @@ def warp_volumes(
             continue
         if reading.x.is_complex() and not reading.moves:
             out[n] = _complex(reading, voxel_map, view)
-        elif use_kernel(reading.x.device, partial(_why_no_kernel, reading, voxel_map)):
-            out[n] = _by_kernel(reading, voxel_map, exact, view)
+            continue
+        # on a CPU, torch copies voxels faster than a kernel
+        voxels = 0 if len(exact) == len(reading.x) else reading.voxels(voxel_map)
+        chosen = choose_kernels(reading.x, voxels, partial(_why_no_kernel, reading, voxel_map))
+        if chosen is not None:
+            out[n] = _by_kernel(reading, voxel_map, exact, view, chosen)
         else:
             rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
     for numbers in rest.values():  # readings whose modes use the same coordinates
@@ -114,23 +117,30 @@ def _complex(reading: Reading, voxel_map: VoxelMap, view: View | None) -> Volume
     return pointwise(out, reading.operations, view) if reading.operations else out
 
 
-def _why_no_kernel(reading: Reading, voxel_map: VoxelMap) -> str | None:
+def _why_no_kernel(reading: Reading, voxel_map: VoxelMap, backend: str) -> str | None:
     if voxel_map.displacement is not None:
         return "displacements of every voxel have no kernel"
     fills = reading.fill, *(field.fill for field in reading.fields)
     lattice, size, inverse = voxel_map[2:5]
-    return kernels.why_no_warp(reading.x, size, reading.mode, fills, lattice, inverse)
+    parameters = [*voxel_map[:2], *kernels.parameters_of(reading.operations)]
+    return kernels.why_no_warp(
+        reading.x, size, reading.mode, fills, lattice, inverse, backend, parameters
+    )
 
 
 def _by_kernel(
-    reading: Reading, voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
+    reading: Reading,
+    voxel_map: VoxelMap,
+    exact: dict[int, Any],
+    view: View | None,
+    backend: str,
 ) -> Volume:
     x, mode = reading.x, reading.mode
     if len(exact) == len(x) and x.is_floating_point() and not reading.moves:
         mode = "nearest"  # voxels are copied, so that no interpolation is needed
     together = reading.operations if reading.dtype.is_floating_point else ()
     out = kernels.warp(
-        reading._replace(mode=mode, operations=together), voxel_map, list(exact), view
+        reading._replace(mode=mode, operations=together), voxel_map, backend, list(exact), view
     )
     if reading.operations and not together:
         return pointwise(out, reading.operations, view)
@@ -153,16 +163,15 @@ def _pair_by_kernel(
     if special or reading.x.is_complex():
         return None
 
-    def why_not() -> str | None:
-        reasons = (_why_no_kernel(each, voxel_map) for each in (reading, labels))
+    def why_not(backend: str) -> str | None:
+        reasons = (_why_no_kernel(each, voxel_map, backend) for each in (reading, labels))
         return next(filter(None, reasons), None)
 
-    if not use_kernel(reading.x.device, why_not):
+    chosen = choose_kernels(reading.x, reading.voxels(voxel_map), why_not)
+    parameters = kernels.parameters_of(reading.operations)
+    if chosen is None or kernels.wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
         return None
-    parameters = [value for op in reading.operations for value in vars(op).values()]
-    if _wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
-        return None
-    return kernels.warp_pair(reading, labels, voxel_map, view)
+    return kernels.warp_pair(reading, labels, voxel_map, chosen, view)
 
 
 def _in_torch(
@@ -251,12 +260,6 @@ def _source(reading: Reading, size: Triple, view: View | None) -> Source:
             return program(part, first, owns=True)
 
     return Source(x, reading.mode, fields, finish)
-
-
-def _wants_gradient(*values: object) -> bool:
-    return torch.is_grad_enabled() and any(
-        isinstance(value, Tensor) and value.requires_grad for value in values
-    )
 
 
 def _copy(x: Volume, key: tuple[int, ...], size: Triple, fill: float | Tensor) -> Volume:

@@ -1,4 +1,4 @@
-"""Choice of the backend of an operation: plain torch, or a Triton kernel."""
+"""Choice of the backend of an operation: plain torch, or a kernel of Triton or numba."""
 
 from __future__ import annotations
 
@@ -9,34 +9,42 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from types import TracebackType
+from typing import Literal
 
 import torch
 import torchio_gpu_kernels
+from torch import Tensor
+from torch.autograd import forward_ad
 
-BACKENDS = ("auto", "torch", "triton")
+BACKENDS = ("auto", "torch", "triton", "numba")
 #: Older names of backends.
 _ALIASES = {"reference": "torch"}
-#: Kinds of device on which 'auto' launches kernels.
+#: Kinds of device on which 'auto' launches kernels of Triton.
 AUTOMATIC = ("cuda",)
+#: Voxels of a result from which 'auto' runs kernels of numba: for fewer, plain torch is as fast.
+WORTHWHILE = 2**15
 
 
 class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled is
-    """Choose how operations that have a Triton kernel are executed.
+    """Choose how operations that have a kernel are executed.
 
     A call sets the backend of the whole process; a ``with`` statement that of its block, in this
     thread.
 
     Args:
-        name: 'torch' for plain torch; 'triton' for the kernel; 'auto', the default, for the kernel
-            on GPUs where it supports the arguments, else plain torch; where Triton is missing or
-            older than 3.6, a warning says so once. Operations without a kernel always run in plain
-            torch.
+        name: 'torch' for plain torch; 'triton' for kernels on NVIDIA GPUs; 'numba' for kernels on
+            CPUs; 'auto', the default, for the kernel of the device where it supports the arguments,
+            else plain torch. On GPUs where Triton is missing or older than 3.6, a warning says so
+            once. On CPUs, kernels run where numba is installed (``torchio-gpu[cpu]``), no gradient
+            is wanted, and the result has 32768 voxels or more. Operations without a kernel always
+            run in plain torch.
 
     Raises:
         ValueError: ``name`` is not the name of a backend.
-        RuntimeError: With 'triton', at the call of an operation whose kernel cannot run: Triton is
-            not installed, the voxels are not on a GPU (and ``TRITON_INTERPRET=1`` is not set), or
-            the kernel does not support the dtype or mode. The message says which.
+        RuntimeError: With 'triton' or 'numba', at the call of an operation whose kernel cannot run:
+            the package is not installed, the voxels are on another device (Triton runs on CPUs if
+            ``TRITON_INTERPRET=1`` is set), or the kernel does not support the dtype, the mode or
+            gradients. The message says which.
 
     >>> with backend("torch"):
     ...     backend.current()
@@ -77,7 +85,7 @@ _local: ContextVar[str | None] = ContextVar("backend", default=None)
 
 
 def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda: None) -> bool:
-    """Return True if a kernel is to be launched.
+    """Return True if a kernel of Triton is to be launched.
 
     Args:
         device: Device of the voxels.
@@ -88,7 +96,7 @@ def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda:
         RuntimeError: The backend is 'triton', and the kernel cannot run.
     """
     name, device = backend.current(), _rehearsed.get() or device
-    if name == "torch" or (name == "auto" and device.type not in AUTOMATIC):
+    if name in ("torch", "numba") or (name == "auto" and device.type not in AUTOMATIC):
         return False
     missing = _why_no_triton(device.type)
     if missing is not None and name == "auto":
@@ -97,6 +105,33 @@ def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda:
     if reason is not None and name == "triton":
         raise RuntimeError(f"backend 'triton' cannot run: {reason}")
     return reason is None
+
+
+def choose_kernels(
+    x: Tensor, voxels: int, why_not: Callable[[str], str | None]
+) -> Literal["triton", "numba"] | None:
+    """Return the backend whose kernel is to run, or None for plain torch.
+
+    Args:
+        x: Voxels.
+        voxels: Voxels of the result.
+        why_not: Function of a backend: the reason why its kernel does not support the arguments, or
+            None if it does.
+
+    Raises:
+        RuntimeError: The backend is 'triton' or 'numba', and the kernel cannot run.
+    """
+    if use_kernel(x.device, lambda: why_not("triton")):
+        return "triton"
+    name, device = backend.current(), _rehearsed.get() or x.device
+    on_cpu = device.type == "cpu" and voxels >= WORTHWHILE
+    # tensors on "meta" have shapes alone, which are the same in plain torch
+    if x.is_meta or not (name == "numba" or (name == "auto" and on_cpu)):
+        return None
+    reason = _why_no_numba(x) or why_not("numba")
+    if reason is not None and name == "numba":
+        raise RuntimeError(f"backend 'numba' cannot run: {reason}")
+    return "numba" if reason is None else None
 
 
 _rehearsed: ContextVar[torch.device | None] = ContextVar("rehearsed", default=None)
@@ -127,3 +162,16 @@ def _why_no_triton(device: str) -> str | None:
         wish = "the CPU under TRITON_INTERPRET=1" if interpreted else "an NVIDIA GPU"
         return f"voxels must be on {wish}, got {device!r}"
     return torchio_gpu_kernels.why_no_triton()
+
+
+def _why_no_numba(x: Tensor) -> str | None:
+    """Return the reason why kernels of numba cannot read a tensor, or None if they can."""
+    if x.device.type != "cpu":
+        return f"voxels must be on the CPU, got {x.device.type!r}"
+    if forward_ad.unpack_dual(x).tangent is not None:  # type: ignore[no-untyped-call]
+        return "voxels must have no tangent of forward-mode differentiation"
+    try:
+        x.data_ptr()
+    except RuntimeError:  # of a transform of torch.func, or of a tensor without values
+        return f"voxels must be in memory, got a {type(x).__name__} without storage"
+    return torchio_gpu_kernels.why_no_numba()

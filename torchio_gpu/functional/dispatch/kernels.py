@@ -1,8 +1,8 @@
-"""Conversion of arguments of functions to those of Triton kernels, and limits of the kernels."""
+"""Conversion of arguments of functions to those of kernels, and limits of the kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchio_gpu_kernels import load
+from torchio_gpu_kernels import load, shared
+from torchio_gpu_kernels.shared import ROWS, TAPS, tap_count
 
 from ...arrays import Array, common, host, send
 from ...geometry import is_diagonal, spline_weights
@@ -38,10 +39,19 @@ DTYPES = (
 GRID_LIMIT = 65535
 
 
-def why_no_kernel(x: Volume, size: Triple) -> str | None:
-    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can."""
+def why_no_kernel(
+    x: Volume, size: Triple, backend: str, parameters: Iterable[object] = ()
+) -> str | None:
+    """Return why kernels cannot map ``x`` to a volume of shape ``size``, or None if they can.
+
+    Args:
+        parameters: Values that a gradient may be wanted of, beside ``x``.
+    """
     if x.dtype not in DTYPES:
         return f"voxels must be float32, a shorter float or an integer, got {x.dtype}"
+    if backend == "numba":
+        wanted = wants_gradient(x, *parameters)
+        return "its kernels have no gradient, and one is wanted" if wanted else None
     if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
         return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
     return None
@@ -54,6 +64,8 @@ def why_no_warp(
     fills: Sequence[float | Tensor],
     lattice: Array | None,
     inverse: bool,
+    backend: str,
+    parameters: Iterable[object] = (),
 ) -> str | None:
     """Return why the kernel cannot read a volume through a map, or None if it can."""
     if mode == "bspline" or mode in WINDOWED:
@@ -64,15 +76,31 @@ def why_no_warp(
         return "the inverse of an elastic map has no kernel"
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
         return "fill must have no gradient"
+    if mode == "label" and backend == "numba":
+        return "mode 'label' has no kernel in numba"
     if mode == "label" and x.requires_grad:
         return "mode 'label' has no gradient"
-    return why_no_kernel(x, size)
+    return why_no_kernel(x, size, backend, parameters)
 
 
-def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> Volume:
+def wants_gradient(*values: object) -> bool:
+    """Return True if a gradient is recorded and one of some values requires it."""
+    return torch.is_grad_enabled() and any(
+        isinstance(value, Tensor) and value.requires_grad for value in values
+    )
+
+
+def parameters_of(operations: Sequence[Operation]) -> list[object]:
+    """Return the parameters of operations, in one list."""
+    return [value for operation in operations for value in vars(operation).values()]
+
+
+def pointwise(
+    x: Volume, operations: Sequence[Operation], view: View | None, backend: str
+) -> Volume:
     """Run :func:`torchio_gpu.functional.pointwise` by a kernel."""
     program = _Program.of(operations, spatial_shape(x), view)
-    return load().pointwise(  # type: ignore[no-any-return]
+    return load(backend).pointwise(  # type: ignore[no-any-return]
         x=x,
         program=program.codes,
         **_move(x.device, program.tables(len(x))),
@@ -81,13 +109,18 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None) -> 
 
 
 def warp(
-    reading: Reading, voxel_map: VoxelMap, exact: Sequence[int] = (), view: View | None = None
+    reading: Reading,
+    voxel_map: VoxelMap,
+    backend: str,
+    exact: Sequence[int] = (),
+    view: View | None = None,
 ) -> Volume:
     """Sample a volume through a map by a kernel.
 
     Args:
         reading: The volume; its operations are applied in the same pass.
         voxel_map: The map.
+        backend: Backend of the kernel.
         exact: Samples whose map takes voxel centres to voxel centres.
         view: As for :class:`.pointwise.Program`.
     """
@@ -105,9 +138,9 @@ def warp(
     tables |= {"fields": _field_ends(reading.fields), "copies": copies}
     fills: list[Any] = [field.fill for field in reading.fields] or [reading.fill]
     outside = {f"fill_{n}": _fill_table(fill, x, mode) for n, fill in enumerate(fills)}
-    map_arguments, moved = _move_map(x.device, voxel_map, {**tables, **outside})
+    map_arguments, moved = _move_map(x.device, voxel_map, {**tables, **outside}, backend)
     fill = [moved.pop(name) for name in outside]
-    return load().warp(  # type: ignore[no-any-return]
+    return load(backend).warp(  # type: ignore[no-any-return]
         x=x,
         **map_arguments,
         fill=torch.stack(fill) if reading.fields else fill[0].contiguous(),
@@ -120,7 +153,11 @@ def warp(
 
 
 def warp_pair(
-    reading: Reading, labels: Reading, voxel_map: VoxelMap, view: View | None = None
+    reading: Reading,
+    labels: Reading,
+    voxel_map: VoxelMap,
+    backend: str,
+    view: View | None = None,
 ) -> tuple[Volume, Volume]:
     """Sample a volume linearly, and labels on its grid, through a map by one kernel."""
     x, size = reading.x, voxel_map.size
@@ -128,9 +165,9 @@ def warp_pair(
     tables = program.tables_or_none(len(x))
     tables["fill"] = _fill_table(reading.fill, x, "linear")
     tables["labels_fill"] = _fill_table(labels.fill, labels.x, "nearest")
-    map_arguments, moved = _move_map(x.device, voxel_map, tables)
+    map_arguments, moved = _move_map(x.device, voxel_map, tables, backend)
     fill, labels_fill = moved.pop("fill"), moved.pop("labels_fill")
-    return load().warp_pair(  # type: ignore[no-any-return]
+    return load(backend).warp_pair(  # type: ignore[no-any-return]
         x=x,
         labels=labels.x,
         **map_arguments,
@@ -144,12 +181,12 @@ def warp_pair(
 
 
 def _move_map(
-    device: torch.device, voxel_map: VoxelMap, tables: dict[str, Array | None]
+    device: torch.device, voxel_map: VoxelMap, tables: dict[str, Array | None], backend: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Copy a map and the tables of a call to a device, in a single copy.
 
     Returns:
-        Arguments of the warp operators, by name: ``matrix``, float32 [B, 3, 4], and the
+        Arguments of the warp operators, by name: ``matrix``, float32 or float64 [B, 3, 4], and the
         displacement; second, the tables on the device.
     """
     displacement, key, known = _Displacement(None, None, None, 0), None, _shared.get()
@@ -165,11 +202,16 @@ def _move_map(
         else:
             weights, taps = _spline(voxel_map.control_points.shape[2:], lattice, size)
             new = {"points": points, **weights._asdict()}
-    moved = _move(device, {"matrix": voxel_map.matrix[:, :3], **tables, **new})
-    matrix = moved.pop("matrix").contiguous()
+    matrix = voxel_map.matrix[:, :3]
+    if backend == "numba":  # in float64, to be split into voxels and parts of voxels
+        moved = _move(device, {**tables, **new})
+        matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().contiguous()
+    else:
+        moved = _move(device, {"matrix": matrix, **tables, **new})
+        matrix = moved.pop("matrix").contiguous()
     if new:
         on_device = {name: moved.pop(name) for name in new}
-        columns = load().columns(
+        columns = load(backend).columns(
             points=on_device["points"],
             along_i=on_device["along_i"],
             lowest=on_device["lowest_i"],
@@ -228,15 +270,13 @@ class _Program(NamedTuple):
         """
         if not operations:
             return _Program([], [], [])
-        from torchio_gpu_kernels import program
-
         codes: list[int] = []
         values: list[Array] = []
         seeds: list[Array] = []
         at = 0
         for operation in operations:
             kind, columns = operation.packed(size, view)
-            code = getattr(program, operation.code).value
+            code = getattr(shared, operation.code)
             codes += [code, at, kind, len(seeds)]
             values += columns
             at += sum(column.shape[1] for column in columns)
@@ -338,8 +378,6 @@ def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_
         Weights; second, the largest number of neighbouring control points that the rows of a tile
         depend on.
     """
-    from torchio_gpu_kernels.tiles import ROWS, TAPS, tap_count
-
     if (lattice == lattice[:1]).all():
         lattice = lattice[:1]
     voxel, axis, (j, k) = _voxels(size, ROWS)

@@ -1,0 +1,230 @@
+"""Warp: sampling of a volume and of labels through a map, and a program of pointwise operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import program as pointwise_program
+from .compiling import kernel
+from .coordinates import fill_points
+from .memory import bits, copy, empty, layout, read, voxels, write
+from .sampling import fill_outside, interpolate, nearest, neighbours
+from .threads import in_parallel
+
+ROWS = 4
+
+
+@kernel
+def warp_kernel(
+    x,
+    out,
+    labels,
+    labels_out,
+    matrix,
+    columns,
+    along_j,
+    lowest,
+    fill,
+    labels_fill,
+    fields,
+    copies,
+    program,
+    values,
+    seeds,
+    x_layout,
+    labels_layout,
+    shape,
+    start,
+    stop,
+):
+    """Fill groups ``start`` to ``stop`` of neighbouring rows, of all samples.
+
+    Args:
+        x, out: Memory of the volume and of the result, for :func:`.read` and :func:`.write`.
+        labels, labels_out: Memory of the labels and of the result, for :func:`.copy`.
+        matrix, columns, along_j, lowest: See :func:`.fill_points`.
+        fill: Fill outside the volume, float32 [1, B, C], or outside fields of view, [F, B, C].
+        labels_fill: Bits of the labels outside, likewise.
+        fields: Low and high ends of fields of view, float32 [F, B, 2, 3].
+        copies: Not 0 for samples whose voxels are copied without interpolation, int32 [B].
+        program: Four integers for each operation, int64 [N, 4].
+        values, seeds: Values [B, V] and seeds [B, S] of operations.
+        x_layout, labels_layout: Channels, strides of samples and channels, and strides along
+            I, J, K, which are int32 unless offsets need more.
+        shape: Voxels of the volume along I, J, K, and of the result.
+    """
+    channels, x_sample, x_channel, steps = x_layout
+    D, label_sample, label_channel, label_steps = labels_layout
+    source, (I, J, K) = shape
+    points, origins = np.empty((3, 4 * K), np.float32), np.empty((3, 5), np.float32)
+    shares, edges = np.empty((3, 4 * K), np.float32), np.empty((4, 4 * K), np.float32)
+    y, scratch = np.empty(4 * K, np.float32), np.empty((2, 4 * K), np.float32)
+    words, places = np.empty((4, K), np.uint32), np.empty(4 * K, np.int64)
+    groups, framed = (J + 3) // 4, len(fields) > 0
+    for group in range(start, stop):
+        b, i, j = group // groups // I, group // groups % I, group % groups * 4
+        rows = min(4, J - j)
+        count = rows * K
+        fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows, K)
+        moved = copies[b] != 0
+        if moved:
+            nearest(places, points, origins, rows, K, source, steps, framed)
+        elif channels > 0:
+            neighbours(places, shares, points, origins, rows, K, source, steps, framed)
+        for c in range(channels):
+            base = b * x_sample + c * x_channel
+            outside = fill[0, b, c]
+            if moved:
+                for n in range(count):
+                    y[n] = read(x, base, places[n]) if places[n] >= 0 else outside
+            else:
+                interpolate(y, x, base, places, shares, count, steps, outside, edges)
+            for f in range(len(fields)):
+                fill_outside(y, points, origins, rows, K, fields[f, b], fill[f, b, c])
+            if len(program) > 0:
+                place, size = (c, i, j, rows), (channels, I, J, K)
+                pointwise_program.run(y, program, values[b], seeds[b], place, size, scratch, words)
+            target = (((b * channels + c) * I + i) * J + j) * K
+            for n in range(count):
+                write(out, target, n, y[n])
+        if D > 0:
+            nearest(places, points, origins, rows, K, source, label_steps, framed)
+        for c in range(D):
+            base = b * label_sample + c * label_channel
+            target = (((b * D + c) * I + i) * J + j) * K
+            label = labels_out[target : target + count]
+            outside = labels_fill[0, b, c]
+            for n in range(count):
+                label[n] = copy(labels, base, places[n]) if places[n] >= 0 else outside
+            for f in range(len(fields)):
+                fill_outside(label, points, origins, rows, K, fields[f, b], labels_fill[f, b, c])
+
+
+def warp(
+    x: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    fields: Tensor | None,
+    copies: Tensor | None,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    mode: str,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Sample a volume; arguments as for :func:`torchio_gpu_kernels.warp.warp`, on the CPU.
+
+    In mode 'nearest', voxels are moved as they are, unless a program changes them.
+    """
+    a_map = matrix, columns, along_j, lowest
+    if mode == "nearest" and not program:
+        return _run(
+            _no_channels(x, torch.float32),
+            x,
+            a_map,
+            fill,
+            fill,
+            fields,
+            None,
+            None,
+            None,
+            size,
+            (),
+            torch.float32,
+        )[1]
+    if mode == "nearest":
+        copies = torch.ones(len(x), dtype=torch.int32)
+    labels = _no_channels(x, torch.uint8)
+    return _run(x, labels, a_map, fill, fill, fields, copies, values, seeds, size, program, dtype)[
+        0
+    ]
+
+
+def warp_pair(
+    x: Tensor,
+    labels: Tensor,
+    matrix: Tensor,
+    columns: Tensor | None,
+    along_j: Tensor | None,
+    lowest: Tensor | None,
+    fill: Tensor,
+    labels_fill: Tensor,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    taps: int,
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Sample a volume and labels; arguments as for :func:`torchio_gpu_kernels.warp.warp`."""
+    a_map = matrix, columns, along_j, lowest
+    return _run(
+        x, labels, a_map, fill, labels_fill, None, None, values, seeds, size, program, dtype
+    )
+
+
+def _no_channels(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a volume of no channels on the grid of another."""
+    return torch.empty((len(x), 0, *x.shape[2:]), dtype=dtype)
+
+
+def _run(
+    x: Tensor,
+    labels: Tensor,
+    a_map: tuple[Tensor, Tensor | None, Tensor | None, Tensor | None],
+    fill: Tensor,
+    labels_fill: Tensor,
+    fields: Tensor | None,
+    copies: Tensor | None,
+    values: Tensor | None,
+    seeds: Tensor | None,
+    size: Sequence[int],
+    program: Sequence[int],
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Sample a volume and labels, either of which may have no channels."""
+    matrix, columns, along_j, lowest = a_map
+    B, source = len(x), x.shape[2:]
+    out = empty((B, x.shape[1], *size), dtype)
+    labels_out = empty((B, labels.shape[1], *size), labels.dtype)
+    none = torch.empty(0)
+    if columns is None or along_j is None or lowest is None:
+        columns, along_j, lowest = (
+            none.view(1, 1, 3, 0, 1),
+            none.view(1, 1, 0),
+            none.int().view(1, 0),
+        )
+    fills = (fill[None] if fields is None else fill).to(torch.float32)
+    label_fills = (labels_fill[None] if fields is None else labels_fill).to(labels.dtype)
+    arguments = (
+        voxels(x),
+        voxels(out),
+        bits(labels),
+        bits(labels_out),
+        matrix.numpy(),
+        columns.numpy(),
+        along_j.numpy(),
+        lowest.numpy(),
+        fills.numpy(),
+        bits(label_fills).reshape(label_fills.shape),
+        (none.view(0, B, 2, 3) if fields is None else fields).numpy(),
+        (torch.zeros(B, dtype=torch.int32) if copies is None else copies).numpy(),
+        np.array(program, np.int64).reshape(-1, 4),
+        (none.view(B, 0) if values is None else values).numpy(),
+        (none.long().view(B, 0) if seeds is None else seeds).numpy(),
+        layout(x),
+        layout(labels),
+        (tuple(source), tuple(size)),
+    )
+    I, J, _ = size
+    in_parallel(lambda start, stop: warp_kernel(*arguments, start, stop), B * I * -(-J // ROWS))
+    return out, labels_out
