@@ -108,6 +108,15 @@ def pair_kernel(words, out, count: tl.constexpr):
     tl.store(out + count + n, two)
 
 
+@triton.jit
+def tile_kernel(out, key, counter, j0, columns, height: tl.constexpr, width: tl.constexpr):
+    rows, k = tl.arange(0, height), tl.arange(0, width)
+    key, first = tl.cast(key, tl.int64), tl.cast(counter, tl.int64)
+    place, shape = (0, 0, j0 + rows, j0, 0), (1, 1, 64, columns)
+    tile = kernel_noise.noise_tile(key, first, place, shape, height, width)
+    tl.store(out + rows[:, None] * width + k[None, :], tile)
+
+
 def each(kernel, dtype, device):
     keys, counters = (torch.tensor(n, device=device) for n in (KEYS, COUNTERS))
     out = torch.zeros(len(KEYS), len(COUNTERS), 4, dtype=dtype, device=device)
@@ -170,6 +179,18 @@ def test_extreme_words_give_finite_numbers(device):
     assert error[rough].max() < 2 * math.sqrt(2**-22)
     assert out[:, 2].abs().max() < 1e-3  # the smallest radius there is
     assert out[:, 0].norm() == pytest.approx(6.7638, abs=1e-3)  # the largest
+
+
+@pytest.mark.parametrize(("height", "j0"), [(1, 0), (1, 7), (2, 4), (2, 6), (4, 12), (8, 16)])
+def test_tiles_of_each_height_take_the_lanes_of_their_rows(height, j0, device):
+    key, counter, width, columns = -7, 2**32 - 20, 16, 11
+    out = torch.zeros(height, width, device=device)
+    tile_kernel[(1,)](out, key, counter, j0, columns, height=height, width=width)
+    expected = [
+        [normal(key, 4 * (counter + j // 4 * columns + k) + j % 4) for k in range(width)]
+        for j in range(j0, j0 + height)
+    ]
+    assert (out.cpu() - torch.tensor(expected)).abs().max() < 5e-6
 
 
 #: Rows of a tile: 1, 2, 4 and 8, with and without rows outside; along K, one tile and several.
