@@ -22,7 +22,7 @@ def run(code: str) -> subprocess.CompletedProcess:
 
 
 def test_import_loads_no_heavy_library():
-    heavy = ["triton", "SimpleITK", "nibabel", "matplotlib", "scipy", "typer", "torchio"]
+    heavy = ["triton", "numba", "SimpleITK", "nibabel", "matplotlib", "scipy", "typer", "torchio"]
     code = f"import sys, torchio_gpu; print([m for m in {heavy} if m in sys.modules])"
     out = run(code)
     assert out.returncode == 0, out.stderr

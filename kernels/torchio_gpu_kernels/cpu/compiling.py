@@ -1,15 +1,175 @@
-"""Compilation by numba."""
+"""Compilation of kernels for the CPU by numba, and the compiled code on disk."""
 
 from __future__ import annotations
 
-from numba import njit
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from threading import RLock, Timer
+from typing import Any
 
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+import llvmlite
+import numba
+import numpy as np
+from filelock import FileLock
+
+from .threads import in_parallel
+
+_config: Any = numba.config  # whose names are made at import
+#: Seconds of compilation after which a process says that it compiles.
+PATIENCE = 2.0
+# NaN and infinity count, so of fast math 'contract' alone: a product and a sum may become one fused
+# operation. nogil lets ranges of one call run in several threads. With the error model of numpy a
+# division by zero is infinity or NaN, and loops with divisions can be vectorized.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+_compiling = RLock()
 
 
-def inlined(f):
-    return njit(**OPTIONS, forceinline=True)(f)
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function that kernels call; its code is part of theirs.
+
+    LLVM vectorizes a loop only if all that it calls is part of it.
+    """
+    return numba.njit(**_OPTIONS, forceinline=True)(function)
 
 
-def kernel(f):
-    return njit(**OPTIONS)(f)
+class Kernel:
+    """Function that is compiled once for each combination of argument types.
+
+    Compiled code is kept in :func:`cache_folder`, from where other processes load it; where that
+    cannot be written or read, each process compiles for itself. Compilation that takes more than
+    :data:`PATIENCE` seconds is told on stderr, once.
+
+    Args:
+        function: Function whose last two arguments are a range, which may be empty.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self._compiled: set[tuple[Any, ...]] = set()
+        self.dispatcher: Any = None
+
+    def __call__(self, *arguments: Any, count: int) -> None:
+        """Call the function for ranges that together cover ``range(count)``, in threads.
+
+        Args:
+            arguments: All arguments but the range.
+        """
+        types = tuple(map(_type_of, arguments))
+        if types not in self._compiled:
+            self._compile(arguments)
+            self._compiled.add(types)
+        in_parallel(lambda start, stop: self.dispatcher(*arguments, start, stop), count)
+
+    def _compile(self, arguments: Sequence[Any]) -> None:
+        """Compile for the types of arguments, or load the code, by a call that does nothing."""
+        folder = cache_folder()
+        timer = Timer(PATIENCE, _tell)
+        timer.daemon = True
+        with _compiling, _locked(folder) as shared:
+            timer.start()
+            try:
+                self._call_nothing(arguments, folder if shared else None)
+            except Exception:  # files are damaged, or the disk is full: numba raises many kinds
+                self.dispatcher = None
+                _clear(folder)
+                self._call_nothing(arguments, None)
+            finally:
+                timer.cancel()
+
+    def _call_nothing(self, arguments: Sequence[Any], folder: Path | None) -> None:
+        if self.dispatcher is None:
+            with _numbas_folder(folder):
+                cached = folder is not None
+                self.dispatcher = numba.njit(**_OPTIONS, cache=cached)(self._function)
+        self.dispatcher(*arguments, 0, 0)
+
+
+def _type_of(argument: Any) -> Any:
+    """Return what numba's type of an argument depends on."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype, argument.ndim, argument.flags.c_contiguous, argument.flags.writeable
+    return tuple(map(_type_of, argument)) if isinstance(argument, tuple) else type(argument)
+
+
+@lru_cache
+def _tell() -> None:
+    print("torchio_gpu: compiling kernels for the CPU, once", file=sys.stderr, flush=True)
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled code, one for each version of the kernels and of numba.
+
+    It lies in ``NUMBA_CACHE_DIR`` if that is set, else in the cache folder of the user.
+    """
+    return Path(_config.CACHE_DIR or _user_cache()).absolute() / "torchio_gpu" / _version()
+
+
+def _user_cache() -> Path:
+    """Return the folder that the operating system has for caches of the user."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _version() -> str:
+    """Return a hash of the sources of the kernels, and of the versions of what compiles them.
+
+    numba compiles a function anew if the file of that function changed, but not if it calls
+    functions, or uses constants, of other files that did.
+    """
+    folder = Path(__file__).parent
+    state = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for path in (folder.parent / "shared.py", *sorted(folder.glob("*.py"))):
+        state.update(path.name.encode() + path.read_bytes())
+    return f"kernels-{state.hexdigest()[:16]}"
+
+
+def _clear(folder: Path) -> None:
+    """Delete compiled code, so that the next process compiles anew."""
+    for path in folder.rglob("*.nb[ci]"):
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Keep other processes from a folder, which is made; give False if it cannot be used.
+
+    Two processes that changed numba's index of compiled code at once could mix up code for
+    different types. One that waits will load what the other compiled.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / "lock"))
+        except (OSError, NotImplementedError):  # no permission, or no locks on this file system
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _numbas_folder(folder: Path | None) -> Iterator[None]:
+    """Let numba take a folder, if any, for the functions that are decorated within the block."""
+    before, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or "")
+    try:
+        yield
+    finally:
+        _config.CACHE_DIR = before
+
+
+if hasattr(os, "register_at_fork"):  # which Windows lacks
+    # a fork waits for the end of a compilation, whose locks would stay taken in the child
+    os.register_at_fork(
+        before=_compiling.acquire,
+        after_in_parent=_compiling.release,
+        after_in_child=_compiling.release,
+    )

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from . import program as pointwise_program
-from .compiling import kernel
+from .compiling import Kernel
 from .memory import empty, layout, read, voxels, write
-from .threads import in_parallel
 
 
-@kernel
+@Kernel
 def pointwise_kernel(x, out, program, values, seeds, x_layout, shape, start, stop):
     """Process groups ``start`` to ``stop`` of four neighbouring rows, of all channels and samples.
 
@@ -65,7 +64,5 @@ def pointwise(
         layout(x),
         (I, J, K),
     )
-    in_parallel(
-        lambda start, stop: pointwise_kernel(*arguments, start, stop), B * C * I * -(-J // 4)
-    )
+    pointwise_kernel(*arguments, count=B * C * I * -(-J // 4))
     return out

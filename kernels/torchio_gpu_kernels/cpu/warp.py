@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 from . import program as pointwise_program
-from .compiling import kernel
+from .compiling import Kernel
 from .coordinates import fill_points
 from .memory import bits, copy, empty, layout, read, voxels, write
 from .sampling import fill_outside, interpolate, nearest, neighbours
-from .threads import in_parallel
-
-ROWS = 4
 
 
-@kernel
+@Kernel
 def warp_kernel(
     x,
     out,
@@ -226,5 +223,5 @@ def _run(
         (tuple(source), tuple(size)),
     )
     I, J, _ = size
-    in_parallel(lambda start, stop: warp_kernel(*arguments, start, stop), B * I * -(-J // ROWS))
+    warp_kernel(*arguments, count=B * I * -(-J // 4))
     return out, labels_out
