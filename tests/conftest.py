@@ -12,7 +12,6 @@ import torch
 from tests.devices import interpreted, needs_gpu
 from torchio_gpu import memory
 from torchio_gpu.functional.dispatch import backend
-from torchio_gpu.random import gaussian
 
 
 @pytest.fixture(autouse=True)
@@ -56,15 +55,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def noise_of_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make plain torch compute the noise of kernels on a CPU, where its own noise differs."""
-    monkeypatch.setattr(gaussian, "HOST", ())
-
-
-@pytest.fixture
-def gpu_like(
-    device: torch.device, noise_of_kernels: None, monkeypatch: pytest.MonkeyPatch
-) -> torch.device:
+def gpu_like(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """A device on which 'auto' launches kernels: a GPU, or a CPU in its place."""
     monkeypatch.setattr(backend, "AUTOMATIC", (device.type,))
     return device

@@ -61,16 +61,24 @@ def _cos_sin(word):
 
 
 @triton.jit
-def noise_rows(key, row, place, shape, BJ: tl.constexpr, BK: tl.constexpr):
-    """Return normal numbers for a tile [BJ, BK]; each row begins with a new counter.
+def noise_tile(key, first, place, shape, BJ: tl.constexpr, BK: tl.constexpr):
+    """Return normal numbers for a tile [BJ, BK]: the four of a counter are for four rows.
 
     Args:
         key: Seed of the sample.
-        row: Number of each row, int64 [BJ].
-        place, shape: As for :func:`.program.run`; the tile begins at a multiple of 4 along K.
+        first: Counter of voxel (0, 0) of the plane, int64.
+        place, shape: As for :func:`.program.run`; the tile begins at a multiple of BJ along J.
     """
-    group = place[3] // 4 + tl.arange(0, BK // 4)
-    counter = row[:, None] * tl.cdiv(shape[3], 4) + group[None, :]
-    one, two, three, four = normals(key, counter)
-    # join stacks along a new last axis
-    return tl.join(tl.join(one, three), tl.join(two, four)).reshape(BJ, BK)
+    G: tl.constexpr = (BJ + 3) // 4
+    j0, k0, K = place[3], place[4], shape[3]
+    offset = tl.arange(0, G)[:, None] * K + (k0 + tl.arange(0, BK))[None, :]
+    counter = first + (j0 // 4).to(tl.int64) * K + offset
+    one, two, three, four = normals(key, counter)  # [G, BK] each
+    if BJ >= 4:
+        # join stacks along a new last axis: [G, BK, 2, 2], lane 2 a + b at [..., a, b]
+        lanes = tl.join(tl.join(one, three), tl.join(two, four))
+        tile = lanes.permute(0, 2, 3, 1).reshape(BJ, BK)
+    else:
+        lane = (place[2] % 4)[:, None]
+        tile = tl.where(lane < 2, tl.where(lane == 0, one, two), tl.where(lane == 2, three, four))
+    return tile

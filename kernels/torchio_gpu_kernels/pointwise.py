@@ -48,10 +48,11 @@ def pointwise_kernel(
     values, seeds = values + b * V, seeds + b * S
     ready = program.prepare(values, seeds, i, k, PROGRAM)
     for step in range(steps):
-        j = first + step * BJ + tl.arange(0, BJ)
+        j0 = first + step * BJ
+        j = j0 + tl.arange(0, BJ)
         inside = (j < J)[:, None] & (k < K)[None, :]
         y = tl.load(x + plane_offsets(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
-        y = program.run(y, ready, values, (c, i, j, k0), (C, I, J, K), PROGRAM)
+        y = program.run(y, ready, values, (c, i, j, j0, k0), (C, I, J, K), PROGRAM)
         tl.store(out + plane_offsets(j, k, K, 1, WIDE), y, mask=inside)
 
 
@@ -99,7 +100,7 @@ def pointwise_backward_kernel(
         number = (volume.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
         partial += number * V
     values, seeds = values + b * V, seeds + b * S
-    place, shape = (c, i, j, k0), (C, I, J, K)
+    place, shape = (c, i, j, j0, k0), (C, I, J, K)
     ready = program.prepare(values, seeds, i, k, PROGRAM)
     g = program.run_back(
         g, y, ready, values, partial, place, shape, k, inside, PROGRAM, NEEDS_VALUES

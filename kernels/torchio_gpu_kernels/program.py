@@ -14,7 +14,7 @@ import triton.language as tl
 
 from . import shared
 from .logarithm import log2
-from .noise import noise_rows
+from .noise import noise_tile
 
 BIAS = tl.constexpr(shared.BIAS)
 GAMMA = tl.constexpr(shared.GAMMA)
@@ -46,7 +46,8 @@ def run(x, ready, values, place, shape, PROGRAM: tl.constexpr):
         x: Voxels, float32 [BJ, BK].
         ready: Terms from :func:`prepare`.
         values: Values of the sample.
-        place: Position of the tile: channel, plane, rows [BJ], first voxel along K.
+        place: Position of the tile: channel, plane, rows [BJ], the first of them, first voxel
+            along K.
         shape: Shape of the sample: C, I, J, K.
     """
     for n in tl.static_range(len(PROGRAM) // 4):
@@ -157,10 +158,10 @@ def _forward(x, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.conste
         std = _of_channel(ready, own, place, 1, KIND)
         active = _of_channel(ready, own, place, 2, KIND)
         key = ready[3]
-        row, rows = _row_numbers(place, shape)
-        y = x + (mean + std * noise_rows(key, row, place, shape, BJ, BK))
+        first, count = _counters(place, shape)
+        y = x + (mean + std * noise_tile(key, first, place, shape, BJ, BK))
         if CODE == RICIAN:
-            other = mean + std * noise_rows(key, row + rows, place, shape, BJ, BK)
+            other = mean + std * noise_tile(key, first + count, place, shape, BJ, BK)
             y = tl.where(active != 0, tl.sqrt(y * y + other * other), x)
     return y
 
@@ -232,16 +233,16 @@ def _backward(
         std = _of_channel(ready, own, place, 1, KIND)
         active = _of_channel(ready, own, place, 2, KIND)
         key = ready[3]
-        row, rows = _row_numbers(place, shape)
+        first, count = _counters(place, shape)
         share = share + channel
         if CODE == NOISE:
             if NEEDS_VALUES:
                 known = tl.where(inside, g, 0.0)
-                of_std = known * noise_rows(key, row, place, shape, BJ, BK)
+                of_std = known * noise_tile(key, first, place, shape, BJ, BK)
                 _store_noise(share, known, of_std, KIND)
         else:
-            one = noise_rows(key, row, place, shape, BJ, BK)
-            two = noise_rows(key, row + rows, place, shape, BJ, BK)
+            one = noise_tile(key, first, place, shape, BJ, BK)
+            two = noise_tile(key, first + count, place, shape, BJ, BK)
             real = x + (mean + std * one)
             imaginary = mean + std * two
             size = tl.sqrt(real * real + imaginary * imaginary)
@@ -255,11 +256,12 @@ def _backward(
 
 
 @triton.jit
-def _row_numbers(place, shape):
-    """Return the numbers of the rows of a tile, int64 [BJ], and the number of rows of a sample."""
-    c, i, j, _ = place
-    C, I, J, _ = shape
-    return (i.to(tl.int64) * C + c) * J + j, tl.cast(I, tl.int64) * C * J
+def _counters(place, shape):
+    """Return the counter of voxel (0, 0) of the plane of a tile, and how many a sample has."""
+    c, i, _, _, _ = place
+    C, I, J, K = shape
+    plane = tl.cast(tl.cdiv(J, 4), tl.int64) * K
+    return (i.to(tl.int64) * C + c) * plane, plane * C * I
 
 
 @triton.jit

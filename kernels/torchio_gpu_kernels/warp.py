@@ -153,7 +153,7 @@ def warp_kernel(
             y = fill_outside(y, cx, cy, cz, fields, fill + b * C + c, B * C, b, B, C, FIELDS)
             if len(PROGRAM) > 0:
                 y = y.to(tl.float32)
-                y = program.run(y, ready, values, (c, i, j, k0), (C, I, J, K), PROGRAM)
+                y = program.run(y, ready, values, (c, i, j, j0, k0), (C, I, J, K), PROGRAM)
             tl.store(out + tl.cast(c, tl.int64) * I * area + place, y, mask=inside)
         if LABELS:
             for c in range(D):

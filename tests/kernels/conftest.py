@@ -1,4 +1,4 @@
-"""Kernels that are tested, held against the noise that plain torch makes on a GPU."""
+"""Kernels that are tested: of Triton and of numba."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import torch
 
 from tests.devices import interpreted, needs_gpu
 from tests.kernels.cases import Target
-
-
-@pytest.fixture(autouse=True)
-def _noise(noise_of_kernels: None) -> None: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

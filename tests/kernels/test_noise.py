@@ -108,6 +108,15 @@ def pair_kernel(words, out, count: tl.constexpr):
     tl.store(out + count + n, two)
 
 
+@triton.jit
+def tile_kernel(out, key, counter, j0, columns, height: tl.constexpr, width: tl.constexpr):
+    rows, k = tl.arange(0, height), tl.arange(0, width)
+    key, first = tl.cast(key, tl.int64), tl.cast(counter, tl.int64)
+    place, shape = (0, 0, j0 + rows, j0, 0), (1, 1, 64, columns)
+    tile = kernel_noise.noise_tile(key, first, place, shape, height, width)
+    tl.store(out + rows[:, None] * width + k[None, :], tile)
+
+
 def each(kernel, dtype, device):
     keys, counters = (torch.tensor(n, device=device) for n in (KEYS, COUNTERS))
     out = torch.zeros(len(KEYS), len(COUNTERS), 4, dtype=dtype, device=device)
@@ -172,23 +181,54 @@ def test_extreme_words_give_finite_numbers(device):
     assert out[:, 0].norm() == pytest.approx(6.7638, abs=1e-3)  # the largest
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(2, 3, 2, 3, 13), (1, 2, 1, 9, 4), (1, 1, 2, 1, 1), (1, 1, 1, 1, 129), (1, 1, 1, 33, 2)],
-)
-def test_each_voxel_gets_the_number_of_its_place(shape, device):
-    batch, channels, rows, across, along = shape
+@pytest.mark.parametrize(("height", "j0"), [(1, 0), (1, 7), (2, 4), (2, 6), (4, 12), (8, 16)])
+def test_tiles_of_each_height_take_the_lanes_of_their_rows(height, j0, device):
+    key, counter, width, columns = -7, 2**32 - 20, 16, 11
+    out = torch.zeros(height, width, device=device)
+    tile_kernel[(1,)](out, key, counter, j0, columns, height=height, width=width)
+    expected = [
+        [normal(key, 4 * (counter + j // 4 * columns + k) + j % 4) for k in range(width)]
+        for j in range(j0, j0 + height)
+    ]
+    assert (out.cpu() - torch.tensor(expected)).abs().max() < 5e-6
+
+
+#: Rows of a tile: 1, 2, 4 and 8, with and without rows outside; along K, one tile and several.
+SHAPES = [
+    *[(2, 3, 2, 3, 13), (1, 2, 1, 9, 4), (1, 1, 2, 1, 1), (1, 1, 1, 1, 129), (1, 1, 1, 33, 2)],
+    *[(1, 2, 2, 1, 3), (1, 2, 2, 2, 3), (2, 1, 2, 3, 1), (1, 2, 2, 5, 3), (1, 1, 2, 2, 131)],
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_voxel_gets_the_number_of_its_place(shape, target):
+    batch, channels, planes, rows, columns = shape
     seeds = np.array([5, -(2**62) - 7])[:batch]
-    padded = -(-along // 4) * 4
-    with tio.backend("triton"):
-        out = F.noise(torch.zeros(shape, device=device), seeds=seeds).cpu()
-        both = F.rician_noise(torch.zeros(shape, device=device), seeds=seeds).cpu()
+    quads = -(-rows // 4)
+    with tio.backend(target.name):
+        out = F.noise(torch.zeros(shape, device=target.device), seeds=seeds).cpu()
+        both = F.rician_noise(torch.zeros(shape, device=target.device), seeds=seeds).cpu()
     for b, c, i, j, k in np.ndindex(*shape):
-        number = ((i * channels + c) * across + j) * padded + k
-        one = normal(int(seeds[b]), number)
-        two = normal(int(seeds[b]), number + rows * channels * across * padded)
+        counter = ((i * channels + c) * quads + j // 4) * columns + k
+        second = counter + planes * channels * quads * columns
+        one, two = (normal(int(seeds[b]), 4 * n + j % 4) for n in (counter, second))
         assert out[b, c, i, j, k].item() == pytest.approx(one, abs=5e-6)
         assert both[b, c, i, j, k].item() == pytest.approx(math.hypot(one, two), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 2, 3, 16, 64)])
+def test_plain_torch_on_a_cpu_gives_the_same_noise(shape, target):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator)
+    seeds = np.array([2**63 - 1, -5])[: shape[0]]
+    mean, std = torch.tensor([0.0, 2.0])[: shape[0]], torch.tensor([1.0, 0.1])[: shape[0]]
+    for operation in (F.noise, F.rician_noise):
+        values = {"mean": mean, "std": std, "seeds": seeds}
+        with tio.backend(target.name):
+            out = operation(x.to(target.device), **values).cpu()
+        with tio.backend("torch"):
+            expected = operation(x, **values)
+        assert (out - expected).abs().max() < 1e-5
 
 
 def test_seeds_may_be_tensors(device):

@@ -195,8 +195,7 @@ def test_flips_of_nearest_are_few_and_unbiased(target):
     # float32 holds places of some 200 voxels to 8e-6, and the slope to 6e-8: places up to 2e-5 from
     # the change may go either way, of 1e-4 that there are on average
     assert (wrong != 0).double().mean() < 0.15
-    # float32 rounds a slope of 1 and a little, which moves places of a whole row to one side
-    assert abs(wrong.mean().item()) < 0.08
+    assert abs(wrong.mean().item()) < 0.05
     # what decides must be the place, not the voxel: nothing flips out of reach of the roundings
     margin = (at[..., 2] + 0.5 - (at[..., 2] + 0.5).round()).abs()[:, None]
     assert (wrong[margin > 4e-5] == 0).all()

@@ -262,7 +262,8 @@ def noise(
         x: Volume, (B, C, I, J, K).
         mean, std: Mean and standard deviation, in the image's own units; a number, one per sample
             (B), or per channel (B, C).
-        seeds: int64 seeds, (B): a sample's noise is a function of its seed. By default drawn from
+        seeds: int64 seeds, (B): a sample's noise is a function of its seed, the same on all devices
+            up to rounding; :mod:`torchio_gpu.random.gaussian` defines it. By default drawn from
             torch's CPU generator.
 
     >>> torch.manual_seed(0) and noise(torch.zeros(1, 1, 8, 8, 8), 5, 0).mean()

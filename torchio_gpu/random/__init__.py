@@ -1,6 +1,6 @@
 """Random numbers of samples: the generator, seeds and uniform numbers, normal numbers."""
 
-from .gaussian import normals
+from .gaussian import normal_groups, normals
 from .philox import MASK, philox, philox_pairs
 from .streams import (
     Layout,
@@ -20,6 +20,7 @@ __all__ = [
     "Layout",
     "Streams",
     "fresh_seeds",
+    "normal_groups",
     "normals",
     "offspring",
     "philox",

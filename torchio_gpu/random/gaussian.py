@@ -1,11 +1,20 @@
-"""Standard normal numbers of a sample.
+"""Standard normal numbers of a sample, from Philox4x32-10 and the method of Box and Muller (1958).
 
-Each depends on the seed of the sample and on its own index alone, not on the other samples of the
-batch or on how many numbers are drawn at once. On a CPU they come from torch's generator, which is
-the fastest: the numbers of a sample are blocks, each with its own seed. Elsewhere they come from
-Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405) by the method of Box and Muller
-(1958), as in the kernels: one seed gives noise of the same distribution on a CPU and on a GPU, but
-not the same noise.
+Each depends on the seed of the sample and on its own index alone: not on the other samples of the
+batch, on how many numbers are drawn at once or, up to rounding, on the device.
+
+**Lanes of a counter.** Counter n of a 64-bit seed gives the words a, b, c, d of Philox4x32-10
+(Salmon et al. 2011, doi:10.1145/2063384.2063405), whose key is the seed and whose counter has the
+words n mod 2**32, floor(n / 2**32), 0, 0. Two words u, v give two normal numbers, r cos t and
+r sin t, where r = sqrt(-2 ln((u + 1/2) / 2**32)) and t = 2 pi v / 2**32. Lanes 0 and 1 of the
+counter are those of a, b; lanes 2 and 3 are those of c, d.
+
+**Stream of a seed.** Number n is lane n mod 4 of counter floor(n / 4).
+
+**Noise of a volume.** The lanes of a counter are for four neighbouring rows along J. Voxel
+(c, i, j, k) of a sample of shape (C, I, J, K) takes lane j mod 4 of counter
+((i C + c) ceil(J / 4) + floor(j / 4)) K + k of the seed of the sample. The second number of a
+voxel, which Rician noise takes, has the same lane of the counter that is I C ceil(J / 4) K larger.
 """
 
 from __future__ import annotations
@@ -16,19 +25,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
-from .philox import MASK, philox, philox_pairs
+from ..arrays import Array, host
+from ..memory import empty
+from .philox import MASK, keys_of_rounds, philox_pairs, philox_run
 
-#: Devices on which torch's generator is used.
-HOST = ("cpu",)
-#: Numbers of a block: enough to take far longer than seeding their generator.
-_BLOCK = 32768
-#: Numbers that torch generates at a time; the last ones of a shorter tensor would differ.
-_AT_ONCE = 16
+#: Counters that are computed at a time on a CPU, so that intermediate results stay in its cache.
+_BLOCK = 16384
+_HALF, _UNIT, _MINUS_TWO, _TURN = np.array(
+    [[0.5], [2.0**-32], [-2.0], [2 * math.pi * 2.0**-32]], dtype=np.float32
+)
 
 
 def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start: int = 0) -> Tensor:
-    """Draw standard normal numbers, [B, count] float32.
+    """Draw standard normal numbers of the stream of each seed, [B, count] float32.
 
     Args:
         seeds: int64 seeds, [B].
@@ -39,40 +48,102 @@ def normals(seeds: Array, count: int, device: torch.device | str = "cpu", start:
     >>> bool((normals(np.array([1]), 3, start=5) == normals(np.array([1]), 8)[:, 5:]).all())
     True
     """
+    first, last = start // 4, -(-(start + count) // 4)
+    drawn = normal_groups(seeds, last - first, 1, device, first).flatten(1)
+    return drawn[:, start - 4 * first :][:, :count]
+
+
+def normal_groups(
+    seeds: Array, groups: int, size: int, device: torch.device | str = "cpu", first: int = 0
+) -> Tensor:
+    """Draw the lanes of consecutive counters, in groups with lanes first: [B, groups, 4, size].
+
+    Args:
+        seeds: int64 seeds, [B].
+        groups: Number of groups.
+        size: Counters of a group: of a group of four rows of a volume, its voxels along K.
+        device: Device of the numbers.
+        first: Index of the first group; its first counter is ``first * size``.
+
+    >>> bool((normal_groups(np.array([1]), 2, 3)[0, 1, :, 0] == normals([1], 4, start=12)).all())
+    True
+    """
     device = torch.device(device)
-    if device.type in HOST:
-        return _on_host(np.asarray(seeds), start, start + count)
-    return _on_device(seeds, start, start + count, device)
+    out = empty((len(seeds), groups, 4, size), torch.float32, device)
+    pairs = out.view(len(seeds), groups, 2, 2, size).movedim(2, 0)  # [2, B, groups, 2, size]
+    if device.type == "cpu":
+        _in_blocks(seeds, first, pairs.numpy())
+    else:
+        _at_once(seeds, first, pairs)
+    return out
 
 
-def _on_host(seeds: np.ndarray, start: int, stop: int) -> Tensor:
-    """Draw numbers ``start`` to ``stop`` from torch's generator."""
-    first, last = start // _BLOCK, -(-stop // _BLOCK)
-    blocks, zero = np.arange(first, last, dtype=np.int64)[None], np.zeros((1, 1), dtype=np.int64)
-    # the last word is the purpose: 0 for parameters, 1 for seeds of patches, 2 for noise
-    keys, *_ = philox((blocks & MASK, blocks >> 32, zero, zero + 2), seeds[:, None])  # [B, N]
-    out = torch.empty(len(seeds), -(-stop // _AT_ONCE) * _AT_ONCE - first * _BLOCK)
-    generator = torch.Generator()
-    single = last - first == 1
-    for numbers, sample_keys in zip(out, keys.tolist(), strict=True):
-        parts = (numbers,) if single else numbers.split(_BLOCK)
-        for part, key in zip(parts, sample_keys, strict=True):
-            part.normal_(generator=generator.manual_seed(key))
-    begin = start - first * _BLOCK
-    return out[:, begin : begin + stop - start]
-
-
-def _on_device(seeds: Array, start: int, stop: int, device: torch.device) -> Tensor:
-    """Draw numbers ``start`` to ``stop`` from Philox4x32-10, four for each counter."""
-    first, last = start // 4, -(-stop // 4)
-    keys = torch.as_tensor(seeds).to(device, non_blocking=True)
-    zero = torch.zeros((1, 1), dtype=torch.int64, device=device)
-    number = torch.arange(first, last, dtype=torch.int64, device=device)[None]
-    one, two = philox_pairs((number & MASK, number >> 32, zero, zero), keys[:, None])
-    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite.
-    radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()  # [2, B, N]
+def _at_once(seeds: Array, first: int, out: Tensor) -> None:
+    """Write the pairs of all counters, [2, B, groups, 2, size], in torch."""
+    _, batch, groups, _, size = out.shape
+    keys = torch.as_tensor(seeds).to(out.device, non_blocking=True)
+    zero = torch.zeros((1, 1), dtype=torch.int64, device=out.device)
+    n = torch.arange(groups * size, dtype=torch.int64, device=out.device)[None] + first * size
+    one, two = philox_pairs((n & MASK, n >> 32, zero, zero), keys[:, None])  # [2, B, N]
+    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
+    radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
     angle = two.float().mul_(2 * math.pi * 2.0**-32)
-    out = torch.empty(len(keys), last - first, 2, 2, dtype=torch.float32, device=device)
-    torch.mul(radius, angle.cos(), out=out[..., 0].movedim(-1, 0))
-    torch.mul(radius, angle.sin_(), out=out[..., 1].movedim(-1, 0))
-    return out.flatten(1)[:, start - 4 * first :][:, : stop - start]
+    radius, angle = (part.view(2, batch, groups, size) for part in (radius, angle))
+    torch.mul(radius, angle.cos(), out=out[..., 0, :])
+    torch.mul(radius, angle.sin_(), out=out[..., 1, :])
+
+
+def _in_blocks(seeds: Array, first: int, out: np.ndarray) -> None:
+    """Write the pairs of all counters, [2, B, groups, 2, size], block by block in numpy."""
+    _, batch, groups, _, size = out.shape
+    if not out.size:
+        return
+    keys = keys_of_rounds(np.asarray(host(seeds), dtype=np.int64))
+    some = min(groups, max(1, _BLOCK // size))
+    samples = min(batch, max(1, _BLOCK // (some * size)))
+    memory = np.empty((3, 2, samples * some * size), dtype=np.uint64)
+    for b in range(0, batch, samples):
+        for g in range(0, groups, some):
+            block = out[:, b : b + samples, g : g + some]
+            shape = block.shape[1], block.shape[2] * size
+            work = memory[..., : math.prod(shape)].reshape(3, 2, *shape)
+            words = philox_run((first + g) * size, keys[:, :, b : b + samples], work)
+            polar = _polar(*(stack.reshape(2, -1) for stack in words))
+            radius, cos, sin = (part.reshape(*block.shape[:3], size) for part in polar)
+            np.multiply(radius, cos, out=block[..., 0, :])
+            np.multiply(radius, sin, out=block[..., 1, :])
+
+
+def _polar(
+    radial: np.ndarray, angular: np.ndarray, spare: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return radius, cosine and sine of pairs of words, in float32.
+
+    Args:
+        radial, angular: First and second words, uint64 [2, N]; bits above 31 are ignored. Memory of
+            the results, too.
+        spare: Memory of the same shape.
+    """
+    word, radius = _halves(spare)
+    word = word.view(np.uint32)  # numpy converts 32 bits several times as fast as 64
+    np.copyto(word, radial, casting="unsafe")
+    np.copyto(radius, word)
+    radius += _HALF
+    radius *= _UNIT  # in (0, 1]: the logarithm stays finite
+    np.log(radius, out=radius)
+    radius *= _MINUS_TWO
+    np.sqrt(radius, out=radius)
+    cos, sin = _halves(radial)
+    np.copyto(word, angular, casting="unsafe")
+    angle = sin
+    np.copyto(angle, word.view(np.int32))  # [-pi, pi) in place of [0, 2 pi)
+    angle *= _TURN
+    np.cos(angle, out=cos)
+    np.sin(angle, out=sin)
+    return radius, cos, sin
+
+
+def _halves(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two float32 arrays [2, N] in the memory of one of uint64 [2, N]."""
+    one, two = memory.view(np.float32).reshape(2, 2, -1)
+    return one, two

@@ -1,7 +1,7 @@
 """Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a counter-based generator.
 
 A pure function from (key, counter) to 128 random bits, in integer arithmetic for numpy arrays and
-torch tensors: for the parameters of a pipeline on the host, and for noise on a device.
+torch tensors: for the parameters of a pipeline on the host, and for noise.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 MASK = 0xFFFFFFFF
+#: Constants of :func:`philox_run`. They are arrays, as numpy converts other numbers at each use.
+_FACTORS = np.array(_MULTIPLIERS, dtype=np.uint64).reshape(2, 1, 1)
+_LOW, _BITS = np.array(MASK, dtype=np.uint64), np.array(32, dtype=np.uint64)
+_KEY_STEPS = np.arange(_ROUNDS).reshape(-1, 1, 1) * np.array(_WEYL).reshape(2, 1)
 
 Words = tuple[Any, Any, Any, Any]
 
@@ -71,6 +75,58 @@ def philox_pairs(counter: Words, seeds: Array) -> tuple[Any, Any]:
         even, product = product, even
     even &= MASK
     return odd, even
+
+
+def keys_of_rounds(seeds: np.ndarray) -> np.ndarray:
+    """Return the two key words of each round, uint64 [10, 2, B, 1], given int64 seeds, [B]."""
+    halves = np.array((seeds, seeds >> 32))
+    return ((halves + _KEY_STEPS) & MASK).view(np.uint64)[..., None]
+
+
+def philox_run(
+    first: int, keys: np.ndarray, work: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute :func:`philox_pairs` for N neighbouring 64-bit counters, without taking memory.
+
+    Args:
+        first: The first counter; the upper two words of all are 0.
+        keys: From :func:`keys_of_rounds`.
+        work: Memory for the results, uint64 [3, 2, B, N].
+
+    Returns:
+        Two parts of ``work`` with the two stacks of words, [2, B, N] each, in which bits above 31
+        have no meaning, and its third part.
+
+    >>> work = np.empty((3, 2, 1, 1), dtype=np.uint64)
+    >>> one, two, _ = philox_run(0, keys_of_rounds(np.zeros(1, dtype=np.int64)), work)
+    >>> [hex(word.item() & MASK) for word in (one[0], two[0], one[1], two[1])]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    odd, even, product = work
+    # In the first two rounds, less is to be multiplied than in the others: two of the words are 0,
+    # and another one, the upper half of a counter, is the same for all as a rule.
+    n = product[0, 0]
+    n[:] = np.arange(first, first + len(n), dtype=np.uint64)
+    same = first >> 32 == (first + len(n) - 1) >> 32
+    high = ((n[:1] if same else n) >> _BITS ^ keys[0, 0]) * _FACTORS[0]  # [B, 1 or N]
+    n &= _LOW
+    n *= _FACTORS[0, 0]
+    np.bitwise_xor(n >> _BITS, keys[0, 1], out=odd[0])
+    np.multiply(odd[0], _FACTORS[1], out=even[0])
+    np.right_shift(even[0], _BITS, out=odd[0])
+    odd[0] ^= keys[1, 0]
+    n &= _LOW
+    np.bitwise_xor(n, high >> _BITS ^ keys[1, 1], out=odd[1])
+    even[1] = high
+    for number, key in enumerate(keys[2:]):
+        if number > 0:
+            odd &= _LOW
+        np.multiply(odd, _FACTORS, out=product[::-1])  # each product is used for the other word
+        np.right_shift(product, _BITS, out=odd)
+        odd ^= even
+        odd ^= key
+        even, product = product, even
+    return odd, even, product
 
 
 def _round_keys(key: Any) -> Iterator[Any]:

@@ -22,6 +22,8 @@ from .threads import in_parallel
 _config: Any = numba.config  # whose names are made at import
 #: Seconds of compilation after which a process says that it compiles.
 PATIENCE = 2.0
+#: Seconds that a process waits for others that compile, before it compiles for itself.
+_LOCK_TIMEOUT = 300.0
 # NaN and infinity count, so of fast math 'contract' alone: a product and a sum may become one fused
 # operation. nogil lets ranges of one call run in several threads. With the error model of numpy a
 # division by zero is infinity or NaN, and loops with divisions can be vectorized.
@@ -68,29 +70,29 @@ class Kernel:
 
     def _compile(self, arguments: Sequence[Any]) -> None:
         """Compile for the types of arguments, or load the code, by a call that does nothing."""
-        try:
-            folder = cache_folder()
-        except RuntimeError:  # of a user without a home: a folder that cannot be made
-            folder = Path(os.devnull) / "none"
         timer = Timer(PATIENCE, _tell)
         timer.daemon = True
-        with _compiling, _locked(folder) as shared:
-            timer.start()
+        with _compiling, _locked_folder() as folder:
+            with suppress(RuntimeError):  # no thread can be started, as at exit
+                timer.start()
             try:
-                self._call_nothing(arguments, folder if shared else None)
+                dispatcher = self.dispatcher or self._new_dispatcher(folder)
+                dispatcher(*arguments, 0, 0)
             except Exception:  # files are damaged, or the disk is full: numba raises many kinds
-                self.dispatcher = None
                 _clear(folder)
-                self._call_nothing(arguments, None)
+                dispatcher = self._new_dispatcher(None)
+                dispatcher(*arguments, 0, 0)
             finally:
                 timer.cancel()
+            self.dispatcher = dispatcher
 
-    def _call_nothing(self, arguments: Sequence[Any], folder: Path | None) -> None:
-        if self.dispatcher is None:
-            with _numbas_folder(folder):
-                cached = folder is not None
-                self.dispatcher = numba.njit(**_OPTIONS, cache=cached)(self._function)
-        self.dispatcher(*arguments, 0, 0)
+    def _new_dispatcher(self, folder: Path | None) -> Any:
+        """Return the function with numba's compiled code, which is kept in a folder, if any."""
+        before, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or "")
+        try:  # numba takes this setting when a function is decorated
+            return numba.njit(**_OPTIONS, cache=folder is not None)(self._function)
+        finally:
+            _config.CACHE_DIR = before
 
 
 def _type_of(argument: Any) -> Any:
@@ -135,38 +137,29 @@ def _version() -> str:
     return f"kernels-{state.hexdigest()[:16]}"
 
 
-def _clear(folder: Path) -> None:
-    """Delete compiled code, so that the next process compiles anew."""
-    for path in folder.rglob("*.nb[ci]"):
-        with suppress(OSError):
-            path.unlink()
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Keep other processes from a folder, which is made; give False if it cannot be used.
+def _locked_folder() -> Iterator[Path | None]:
+    """Give the folder of compiled code, kept from other processes; None if it cannot be used.
 
     Two processes that changed numba's index of compiled code at once could mix up code for
     different types. One that waits will load what the other compiled.
     """
     with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(folder / "lock"))
-        except (OSError, NotImplementedError):  # no permission, or no locks on this file system
-            yield False
-            return
-        yield True
+        folder = None
+        # no home, no permission, no locks on this file system, or a timeout
+        with suppress(RuntimeError, OSError, NotImplementedError):
+            wanted = cache_folder()
+            wanted.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(wanted / "lock", timeout=_LOCK_TIMEOUT))
+            folder = wanted
+        yield folder
 
 
-@contextmanager
-def _numbas_folder(folder: Path | None) -> Iterator[None]:
-    """Let numba take a folder, if any, for the functions that are decorated within the block."""
-    before, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or "")
-    try:
-        yield
-    finally:
-        _config.CACHE_DIR = before
+def _clear(folder: Path | None) -> None:
+    """Delete compiled code, so that the next process compiles anew."""
+    for path in [] if folder is None else folder.rglob("*.nb[ci]"):
+        with suppress(OSError):
+            path.unlink()
 
 
 if hasattr(os, "register_at_fork"):  # which Windows lacks

@@ -97,7 +97,8 @@ def noise(x: Volume, mean: PerItem, std: PerItem, normals: Volume) -> Volume:
     Args:
         x: [B, C, I, J, K].
         mean, std: [B].
-        normals: Standard normal numbers, shaped like ``x``.
+        normals: Standard normal numbers, shaped like ``x``; :mod:`torchio_gpu.random.gaussian`
+            defines those of a seed.
     """
     return x + mean[:, None, None, None, None] + std[:, None, None, None, None] * normals
 

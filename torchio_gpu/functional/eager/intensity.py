@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...arrays import Array, common
-from ...random import normals
+from ...random import normal_groups
 from ...shapes import Volume, with_voxel_axes
 from ..operations import monomials
 from .separable import Factors, expand
@@ -123,8 +123,8 @@ def linear(
 
 def noise(
     x: Volume,
-    mean: Tensor,
     std: Tensor,
+    mean: Tensor | None,
     seeds: Array,
     rician: bool,
     active: Tensor | None,
@@ -134,15 +134,13 @@ def noise(
 ) -> Volume:
     """Add Gaussian noise ``x + n`` or Rician noise ``sqrt((x + n1)^2 + n2^2)``, n ~ N(mean, std^2).
 
-    Voxel (c, i, j, k) of a sample takes number ((i C + c) J + j) K' + k of the sample's stream,
-    where K' is K rounded up to a multiple of 4: numbers are generated four at a time, and each row
-    begins with new ones. Planes along I take consecutive numbers; n2 takes those after the last one
-    of n1.
+    :mod:`torchio_gpu.random.gaussian` defines which numbers a voxel takes.
 
     Args:
         x: Slab of a volume in float32 or float64.
-        mean, std: Mean and standard deviation, in the image's own units, [B, 1] or [B, C].
-        seeds: One stream of normal numbers per sample, [B] int64.
+        std, mean: Standard deviation and mean, in the image's own units, [B, 1] or [B, C]; None for
+            a mean of 0.
+        seeds: Seeds of the samples, [B] int64.
         rician: Add the noise to a complex image and return its magnitude.
         active: Samples or channels to change, [B] or [B, C] bool; all of them if None.
         first: Plane of the volume, along I, with which the slab begins.
@@ -150,20 +148,24 @@ def noise(
         owns: True if ``x`` may be overwritten.
     """
     batch, channels, slab, across, along = x.shape
-    padded = -(-along // 4) * 4
-    per_plane = channels * across * padded
-    mean, std = (value.to(x.dtype)[:, None, :, None, None] for value in (mean, std))
+    groups = channels * -(-across // 4)  # of four rows, in a plane
+    std = with_voxel_axes(std.to(x.dtype))
+    mean = None if mean is None else with_voxel_axes(mean.to(x.dtype))
 
-    def part(start: int) -> Tensor:
-        drawn = normals(seeds, slab * per_plane, x.device, start).to(x.dtype)
-        drawn = drawn.view(batch, slab, channels, across, padded).mul_(std).add_(mean)
-        return drawn[..., :along].transpose(1, 2)
+    def numbers(start: int) -> Volume:
+        drawn = normal_groups(seeds, slab * groups, along, x.device, start * groups).to(x.dtype)
+        drawn = drawn.view(batch, slab, channels, -1, along)
+        return drawn[..., :across, :].transpose(1, 2)
 
-    change = part(first * per_plane)
+    def change(start: int) -> Volume:
+        scaled = numbers(start).mul_(std)
+        return scaled if mean is None else scaled.add_(mean)
+
+    real = change(first)
     if not rician:
         # mean and std are 0 for an inactive sample, so that no mask is needed
-        return x.add_(change) if owns else change.add_(x)
-    out = torch.hypot(x + change, part((planes + first) * per_plane))
+        return x.add_(real) if owns else real.add_(x)
+    out = torch.hypot(real.add_(x), change(planes + first))
     return out if active is None else torch.where(with_voxel_axes(active), out, x)
 
 

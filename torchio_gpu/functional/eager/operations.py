@@ -86,13 +86,19 @@ def _is_zero(values: Array) -> bool:
     return on_host(values) and not host(values).any()
 
 
+@parameters.register
+def _(operation: Noise, size: Triple, view: View | None) -> tuple[Array, ...]:
+    mean, std = operation.by_channel
+    return (std,) if _is_zero(mean) else (std, mean)
+
+
 @apply.register
 def _(operation: Noise, x: Volume, slab: Slab, owns: bool, *values: Tensor) -> Volume:
     active = None
     if operation.active is not None:
         active = torch.as_tensor(operation.active).to(x.device, non_blocking=True)
-    (mean, std), how = values, (operation.seeds, operation.rician, active)
-    return intensity.noise(x, mean, std, *how, slab.first, slab.planes, owns)
+    how = operation.seeds, operation.rician, active, slab.first, slab.planes, owns
+    return intensity.noise(x, values[0], values[1] if len(values) > 1 else None, *how)
 
 
 @apply.register
