@@ -150,9 +150,9 @@ def launched(monkeypatch) -> list[str]:
     return names
 
 
-#: One voxel less than what is worth a kernel, and no more.
+#: Samples of just what is worth a kernel, and of less.
 ENOUGH = (1, 1, 32, 32, WORTHWHILE // 1024)
-FEW = (1, 1, 31, 32, WORTHWHILE // 1024)
+FEW = (2, 1, 31, 32, WORTHWHILE // 1024)  # together, two are enough
 
 
 @pytest.mark.parametrize("shape", [ENOUGH, FEW])
@@ -207,7 +207,7 @@ def test_they_are_compiled_once_for_all_programs_and_sizes():
     module = import_module("torchio_gpu_kernels.cpu.warp")
     with tio.backend("numba"):
         F.warp(volume(), matrices((3, 5, 6)))
-        known = len(module.warp_kernel.signatures)
+        known = len(module.warp_kernel.dispatcher.signatures)
         moves = points()
         for x in (volume((3, 1, 4, 4, 9)), window(volume()), volume().expand(2, 2, 3, 5, 6)):
             for how in ({}, {"fill": torch.ones(len(x))}, {"size": (2, 2, 2)}):
@@ -215,4 +215,4 @@ def test_they_are_compiled_once_for_all_programs_and_sizes():
         F.warp(volume(), matrices((3, 5, 6)), moves)
         warp_volume(volume(), matrices((3, 5, 6)).numpy(), operations=steps())
         F.warp_pair(volume(), volume(dtype=torch.uint8), matrices((3, 5, 6)))
-    assert len(module.warp_kernel.signatures) == known
+    assert len(module.warp_kernel.dispatcher.signatures) == known

@@ -102,8 +102,8 @@ class Reading(NamedTuple):
         return self.mode in MOVING
 
     def voxels(self, voxel_map: VoxelMap) -> int:
-        """Return the number of voxels of the result."""
-        return self.x.shape[0] * self.x.shape[1] * math.prod(voxel_map.size)
+        """Return the number of voxels of a sample of the result."""
+        return self.x.shape[1] * math.prod(voxel_map.size)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -50,7 +50,7 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     size = spatial_shape(x)
     parameters = kernels.parameters_of(operations)
     chosen = choose_kernels(
-        x, x.numel(), lambda name: limits.why_no_kernel(x, size, name, parameters)
+        x, x.numel() // len(x), lambda name: limits.why_no_kernel(x, size, name, parameters)
     )
     if chosen is not None:
         return kernels.pointwise(x, operations, view, chosen)

@@ -20,7 +20,8 @@ BACKENDS = ("auto", "torch", "triton", "numba")
 _ALIASES = {"reference": "torch"}
 #: Kinds of device on which 'auto' launches kernels of Triton.
 AUTOMATIC = ("cuda",)
-#: Voxels of a result from which 'auto' runs kernels of numba: for fewer, plain torch is as fast.
+#: Voxels of a sample of a result from which 'auto' runs kernels of numba: for fewer, plain torch is
+#: as fast. Of a sample, so that its voxels are the same, to the bit, in a batch of any size.
 WORTHWHILE = 2**15
 
 
@@ -35,7 +36,7 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
             CPUs; 'auto', the default, for the kernel of the device where it supports the arguments,
             else plain torch. On GPUs where Triton is missing or older than 3.6, a warning says so
             once. On CPUs, kernels run where numba is installed (``torchio-gpu[cpu]``), no gradient
-            is wanted, and the result has 32768 voxels or more. Operations without a kernel always
+            is wanted, and samples of the result have 32768 voxels or more. Operations without a kernel always
             run in plain torch.
 
     Raises:
@@ -113,7 +114,7 @@ def choose_kernels(
 
     Args:
         x: Voxels.
-        voxels: Voxels of the result.
+        voxels: Voxels of a sample of the result.
         why_not: Function of a backend: the reason why its kernel does not support the arguments, or
             None if it does.
 
