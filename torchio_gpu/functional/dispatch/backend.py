@@ -37,8 +37,8 @@ class backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled i
             CPUs; 'auto', the default, for the kernel of the device where it supports the arguments,
             else plain torch. On GPUs where Triton is missing or older than 3.6, a warning says so
             once. On CPUs, kernels run where numba is installed (``torchio-gpu[cpu]``), no gradient
-            is wanted, and samples of the result have 32768 voxels or more. Operations without a kernel always
-            run in plain torch.
+            is wanted, and samples of the result have 32768 voxels or more. Operations without a
+            kernel always run in plain torch.
 
     Raises:
         ValueError: ``name`` is not the name of a backend.
