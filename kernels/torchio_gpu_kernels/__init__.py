@@ -13,6 +13,8 @@ from typing import Any
 
 #: Oldest supported Triton, the one that torch 2.11 pins; ``make static`` compiles with it.
 OLDEST = (3, 6)
+#: Oldest supported numba, the first for numpy 2.
+OLDEST_NUMBA = (0, 60)
 _MODULES = ("bands", "columns", "patches", "pointwise", "warp_operator")
 
 
@@ -31,9 +33,16 @@ def why_no_triton() -> str | None:
 def why_no_numba() -> str | None:
     """Return the reason why kernels of numba cannot be loaded, or None if they can."""
     try:
-        import numba  # noqa: F401
-    except ImportError:
+        import numba
+    except ModuleNotFoundError:
         return "numba is not installed: pip install 'torchio-gpu[cpu]'"
+    except Exception as error:  # it refuses versions of numpy, or a library of it cannot be loaded
+        return f"numba cannot be imported: {error}"
+    if tuple(map(int, numba.__version__.split(".")[:2])) < OLDEST_NUMBA:
+        oldest = ".".join(map(str, OLDEST_NUMBA))
+        return f"numba must be {oldest} or newer, got {numba.__version__}"
+    if getattr(numba.config, "DISABLE_JIT", False):
+        return "NUMBA_DISABLE_JIT is set"
     return None
 
 

@@ -14,8 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .library import differentiate, register
-from .shared import TAPS
 from .tiles import OPTIONS
+from .tiling import TAPS
 
 _BK = 128
 #: Smallest number of rows and columns of a matrix for tensor cores, and largest number of rows of a

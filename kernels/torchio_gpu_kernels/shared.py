@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 #: Codes of pointwise operations. Their float32 ``values`` for each sample:
 #: BIAS: scale and offset from voxel to [-1, 1] along I, J, K, then the coefficients
 #: GAMMA: logarithm of the exponent
@@ -18,20 +16,3 @@ BIAS, GAMMA, NOISE, RICIAN, CLAMP, LINEAR = range(6)
 #: of an end of the volume (half a voxel outside the outermost centres), counts as being there. So
 #: all points of a regular grid halfway between voxels get the upper voxel, however rounded.
 TIE = 1e-4
-
-#: Largest number of rows that a block of a GPU processes, tile after tile.
-ROWS = 32
-#: Rows of a tile. One thread holds one column of them: so many independent loads hide their
-#: latency, and all values stay in registers.
-BJ = 8
-#: Neighbouring control points that a coordinate depends on along an axis: splines are cubic.
-TAPS = 4
-
-
-def tap_count(step: float) -> int:
-    """Return the largest number of neighbouring control points that the rows of a tile depend on.
-
-    Args:
-        step: Distance between neighbouring rows, in control points.
-    """
-    return TAPS + math.ceil((BJ - 1) * step)

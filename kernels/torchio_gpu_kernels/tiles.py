@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .shared import BJ, ROWS
+from .tiling import BJ, ROWS
 
 #: Largest number of voxels of a tile along K.
 _BK = 128

@@ -22,7 +22,6 @@ from .sampling import (
     lower_neighbour,
     voxel_offsets,
 )
-from .shared import BJ
 from .tiles import (
     OPTIONS,
     Strides,
@@ -34,6 +33,7 @@ from .tiles import (
     readable,
     tile_start,
 )
+from .tiling import BJ
 
 LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
@@ -170,7 +170,7 @@ class Map(NamedTuple):
         matrix: Output voxel to input voxel, float32 [B, 3, 4].
         columns: Displacement in input voxels, contracted along I and K: float32 [B, I, 3, N, K].
         along_j: Weights of the control points along J, float32 [B or 1, J', N], J' being J rounded
-            up to a multiple of :data:`.shared.ROWS`.
+            up to a multiple of :data:`.tiling.ROWS`.
         lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
         taps: Largest number of neighbouring control points that 8 rows depend on.
     """

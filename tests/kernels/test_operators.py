@@ -11,7 +11,7 @@ import torch
 import torchio_gpu_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchio_gpu_kernels import shared, tiles
+from torchio_gpu_kernels import tiles, tiling
 from torchio_gpu_kernels.tiles import Tiles
 
 from tests.kernels.cases import matrices, points, volume
@@ -183,12 +183,12 @@ def test_the_taps_of_a_tile_reach_all_points_its_rows_depend_on(step, start, acr
     lattice[0, 1, 1], lattice[0, 1, 3] = step, start
     (_, _, along_j, lowest, _), taps = kernels._spline((4, count, 4), lattice, (1, across, 1))
     taps = min(count, taps)
-    assert along_j.shape[1] % shared.ROWS == 0
+    assert along_j.shape[1] % tiling.ROWS == 0
     for first in range(0, along_j.shape[1], height):
         ends = lowest[0, first], lowest[0, first + height - 1]
         begin = min(ends)
         assert begin >= 0
-        assert max(ends) - begin + shared.TAPS <= taps
+        assert max(ends) - begin + tiling.TAPS <= taps
         needed = along_j[0, first : first + height].any(0).nonzero()[0]
         assert all(begin <= n < begin + taps for n in needed)
 

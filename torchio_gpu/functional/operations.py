@@ -137,7 +137,10 @@ class Noise(ByChannel):
         mean, std = (
             value if value.shape[1] == 1 else _repeat(value, 2) for value in self.by_channel
         )
-        return replace(self, mean=mean, std=std)
+        active = None if self.active is None else _column(self.active)
+        if active is not None and active.shape[1] > 1:
+            active = _repeat(active, 2)
+        return replace(self, mean=mean, std=std, active=active)
 
     @property
     def code(self) -> str:
@@ -145,12 +148,12 @@ class Noise(ByChannel):
 
     def packed(self, size: Triple, view: View | None) -> tuple[int, list[Array]]:
         """Return variant and parameters, [1 or B, n] each, of the operation for a kernel."""
-        columns = self.by_channel
         active = np.ones((1, 1)) if self.active is None else _column(self.active)
         if isinstance(active, np.ndarray):
             active = active.astype(np.float64)
-        kind = columns[0].shape[1]
-        return kind, [*columns, active if active.shape[1] == kind else _repeat(active, kind)]
+        columns = [*self.by_channel, active]
+        kind = max(column.shape[1] for column in columns)
+        return kind, [c if c.shape[1] == kind else _repeat(c, kind) for c in columns]
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,11 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
         of_parts = [op.of_parts() if isinstance(op, Noise) else op for op in operations]
         return by_parts(lambda parts: pointwise(parts, of_parts, view), x)
     size = spatial_shape(x)
-    parameters = kernels.parameters_of(operations)
-    chosen = choose_kernels(
-        x, x.numel() // len(x), lambda name: limits.why_no_kernel(x, size, name, parameters)
-    )
+
+    def why_not(backend: str) -> str | None:
+        return limits.why_no_kernel(x, size, backend, kernels.parameters_of(operations))
+
+    chosen = choose_kernels(x, x.numel() // len(x), why_not)
     if chosen is not None:
         return kernels.pointwise(x, operations, view, chosen)
     program = Program(operations, x, size, view)

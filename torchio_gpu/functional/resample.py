@@ -116,7 +116,7 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
     exact, fills = exact_samples(matrix), [field.fill for field in fields]
     # on a CPU, one axis after the other is faster than the eight voxels that a kernel reads
     chosen = choose_kernels(
-        x, 0, lambda name: limits.why_no_warp(x, size, mode, fills, None, False, name)
+        x, None, lambda name: limits.why_no_warp(x, size, mode, fills, None, False, name)
     )
     if chosen is not None:
         voxel_map = VoxelMap(matrix, None, None, size)

@@ -65,7 +65,7 @@ def warp_volumes(
             out[n] = _complex(reading, voxel_map, view)
             continue
         # on a CPU, torch copies voxels faster than a kernel
-        voxels = 0 if len(exact) == len(reading.x) else reading.voxels(voxel_map)
+        voxels = None if len(exact) == len(reading.x) else reading.voxels(voxel_map)
         chosen = choose_kernels(reading.x, voxels, partial(_why_no_kernel, reading, voxel_map))
         if chosen is not None:
             out[n] = _by_kernel(reading, voxel_map, exact, view, chosen)
@@ -168,8 +168,10 @@ def _pair_by_kernel(
         return next(filter(None, reasons), None)
 
     chosen = choose_kernels(reading.x, reading.voxels(voxel_map), why_not)
+    if chosen is None:
+        return None
     parameters = kernels.parameters_of(reading.operations)
-    if chosen is None or limits.wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
+    if limits.wants_gradient(reading.x, labels.x, *voxel_map[:2], *parameters):
         return None
     return kernels.warp_pair(reading, labels, voxel_map, chosen, view)
 

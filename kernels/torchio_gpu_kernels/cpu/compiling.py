@@ -79,9 +79,9 @@ class Kernel:
                 dispatcher = self.dispatcher or self._new_dispatcher(folder)
                 dispatcher(*arguments, 0, 0)
             except Exception:  # files are damaged, or the disk is full: numba raises many kinds
-                _clear(folder)
                 dispatcher = self._new_dispatcher(None)
                 dispatcher(*arguments, 0, 0)
+                _clear(folder)
             finally:
                 timer.cancel()
             self.dispatcher = dispatcher

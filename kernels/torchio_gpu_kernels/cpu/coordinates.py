@@ -1,7 +1,7 @@
 """Points of the source that output voxels are sampled at: an affine map plus a B-spline.
 
-A point is the sum of a whole number of voxels and of a small rest: the rest has the precision of
-float32, whatever the size of the volume.
+A point is the sum of a whole number of voxels and of a rest, which is float32 and small: along a
+row it grows by the part of the step that is not whole, at most half a voxel from voxel to voxel.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows
         along_j: Weights of the control points along J, float32 [B or 1, J', N].
         lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
         b, i: Sample and plane.
+        j, rows, K: First row, number of rows, and voxels of a row.
     """
     bent, own = columns.shape[3] > 0, b if len(along_j) > 1 else 0
     for axis in range(3):

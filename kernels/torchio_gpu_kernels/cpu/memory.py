@@ -13,7 +13,9 @@ from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
-_HALF, _FLOAT, _WORD = ir.HalfType(), ir.FloatType(), ir.IntType(32)
+_FLOAT, _WORD, _HALF = ir.FloatType(), ir.IntType(32), ir.IntType(16)
+#: Size in bytes from which numpy requests large pages.
+_LARGE = 2**22
 #: Dtypes of numpy that hold voxels of dtypes that numba lacks: for float16, one that no volume has,
 #: for bfloat16 a record of it.
 _HELD = {
@@ -26,11 +28,11 @@ _BITS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32, 8: torch.int64}
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return an uninitialized tensor in memory of numpy, which asks Linux for large pages."""
-    count = prod(shape)
-    if count == 0:  # not even one element to view in another dtype
-        return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(np.empty(count * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    """Return an uninitialized tensor, in memory of numpy if that asks Linux for large pages."""
+    size = prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(shape)
 
 
 def voxels(x: Tensor) -> np.ndarray:
@@ -83,14 +85,14 @@ def read(typingctx, array, base, index):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         pointer = _pointer(context, builder, array, *args)
         if isinstance(array.dtype, types.Record):  # bfloat16, the upper half of float32
-            half = builder.load(builder.bitcast(pointer, ir.IntType(16).as_pointer()))
+            half = builder.load(builder.bitcast(pointer, _HALF.as_pointer()))
             wide = builder.shl(builder.zext(half, _WORD), ir.Constant(_WORD, 16))
             return builder.bitcast(wide, _FLOAT)
         value = builder.load(pointer)
         if array.dtype == types.float32:
             return value
         if array.dtype == types.uint16:  # float16
-            return builder.fpext(builder.bitcast(value, _HALF), _FLOAT)
+            return _from_half(builder, value)
         convert = builder.sitofp if array.dtype.signed else builder.uitofp
         return convert(value, _FLOAT)
 
@@ -105,7 +107,7 @@ def write(typingctx, array, base, index, value):  # type: ignore[no-untyped-def]
         array_value, base_value, index_value, y = args
         pointer = _pointer(context, builder, array, array_value, base_value, index_value)
         if array.dtype == types.uint16:  # float16
-            y = builder.bitcast(builder.fptrunc(y, _HALF), ir.IntType(16))
+            y = _to_half(builder, y)
         elif isinstance(array.dtype, types.Record):  # bfloat16
             y = _to_bfloat16(builder, y)
             pointer = builder.bitcast(pointer, y.type.as_pointer())
@@ -115,17 +117,52 @@ def write(typingctx, array, base, index, value):  # type: ignore[no-untyped-def]
     return types.void(array, base, index, types.float32), generate
 
 
-def _to_bfloat16(builder, y):  # type: ignore[no-untyped-def]
-    """Round a float32 to the nearest bfloat16, of two as near to the even one; keep NaN."""
+# float16 is converted in integers: not all CPUs convert it, and for those that do not, LLVM calls
+# functions that are not there
+def _from_half(builder, half):  # type: ignore[no-untyped-def]
+    """Return the float32 of the bits of a float16."""
+    bits = builder.zext(half, _WORD)
+    sign = builder.shl(builder.and_(bits, _word(0x8000)), _word(16))
+    magnitude = builder.shl(builder.and_(bits, _word(0x7FFF)), _word(13))
+    # the exponent is 112 too small; a product corrects that of subnormal numbers, too
+    scaled = builder.fmul(builder.bitcast(magnitude, _FLOAT), ir.Constant(_FLOAT, 2.0**112))
+    special = builder.icmp_unsigned(">=", magnitude, _word(0x0F800000))  # infinity or NaN
+    infinite = builder.or_(magnitude, _word(0x7F800000))
+    whole = builder.select(special, infinite, builder.bitcast(scaled, _WORD))
+    return builder.bitcast(builder.or_(whole, sign), _FLOAT)
 
-    def word(n: int) -> ir.Constant:
-        return ir.Constant(_WORD, n)
 
-    whole = builder.bitcast(y, _WORD)
-    odd = builder.and_(builder.lshr(whole, word(16)), word(1))
-    rounded = builder.lshr(builder.add(whole, builder.add(odd, word(0x7FFF))), word(16))
+def _to_half(builder, y):  # type: ignore[no-untyped-def]
+    """Round a float32 to the bits of the nearest float16, of two as near of the even one."""
+    bits = builder.bitcast(y, _WORD)
+    sign = builder.and_(builder.lshr(bits, _word(16)), _word(0x8000))
+    magnitude = builder.and_(bits, _word(0x7FFFFFFF))
+    # a sum with 1/2, whose last place is that of subnormal numbers, rounds to one of these
+    sum_ = builder.fadd(builder.bitcast(magnitude, _FLOAT), ir.Constant(_FLOAT, 0.5))
+    small = builder.sub(builder.bitcast(sum_, _WORD), _word(0x3F000000))
+    odd = builder.and_(builder.lshr(magnitude, _word(13)), _word(1))
+    rounded = builder.add(builder.add(magnitude, odd), _word(0xFFF))
+    normal = builder.lshr(builder.sub(rounded, _word(112 << 23)), _word(13))
+    is_small = builder.icmp_unsigned("<", magnitude, _word(0x38800000))
+    is_large = builder.icmp_unsigned(">=", magnitude, _word(0x477FF000))  # rounds to infinity
     is_nan = builder.fcmp_unordered("uno", y, y)
-    return builder.trunc(builder.select(is_nan, word(0x7FC0), rounded), ir.IntType(16))
+    half = builder.select(is_small, small, normal)
+    half = builder.select(is_large, _word(0x7C00), half)
+    half = builder.select(is_nan, _word(0x7E00), half)
+    return builder.trunc(builder.or_(half, sign), _HALF)
+
+
+def _to_bfloat16(builder, y):  # type: ignore[no-untyped-def]
+    """Round a float32 to the bits of the nearest bfloat16, of two as near of the even one."""
+    bits = builder.bitcast(y, _WORD)
+    odd = builder.and_(builder.lshr(bits, _word(16)), _word(1))
+    rounded = builder.lshr(builder.add(bits, builder.add(odd, _word(0x7FFF))), _word(16))
+    is_nan = builder.fcmp_unordered("uno", y, y)
+    return builder.trunc(builder.select(is_nan, _word(0x7FC0), rounded), _HALF)
+
+
+def _word(n: int) -> ir.Constant:
+    return ir.Constant(_WORD, n)
 
 
 @intrinsic

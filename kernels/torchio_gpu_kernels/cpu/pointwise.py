@@ -53,7 +53,7 @@ def pointwise(
     x: Tensor, program: Sequence[int], values: Tensor, seeds: Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Apply a program; arguments as for :func:`torchio_gpu_kernels.pointwise.pointwise`."""
-    out = empty(x.shape, dtype)
+    x, out = x.resolve_neg(), empty(x.shape, dtype)
     B, C, I, J, K = x.shape
     arguments = (
         voxels(x),

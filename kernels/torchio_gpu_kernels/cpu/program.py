@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..shared import BIAS, CLAMP, GAMMA, LINEAR, NOISE
+from ..shared import BIAS, CLAMP, GAMMA, LINEAR, NOISE, RICIAN
 from .compiling import inlined
 from .mathematics import exp2, log2
 from .noise import fill_normals
@@ -46,14 +46,15 @@ def run(y, program, values, seeds, place, shape, scratch, words):
         elif code == LINEAR:
             scale, shift = values[channel], values[channel + kind]
             centre = values[channel + 2 * kind]
-            for k in range(rows * K):
-                y[k] = (y[k] - centre) * scale + shift
+            if scale != _ONE or shift != _ZERO or centre != _ZERO:
+                for k in range(rows * K):
+                    y[k] = (y[k] - centre) * scale + shift
         elif code == CLAMP:
             low, high = values[channel], values[channel + kind]
             for k in range(rows * K):  # comparisons keep NaN
                 x = low if y[k] < low else y[k]
                 y[k] = high if x > high else x
-        else:
+        elif code in (NOISE, RICIAN):
             mean, std = values[channel], values[channel + kind]
             groups = np.uint64((J + 3) // 4)
             counter = (np.uint64(i * C + c) * groups + np.uint64(j // 4)) * np.uint64(K)

@@ -15,8 +15,13 @@ _ZERO = np.float32(0)
 
 @inlined
 def _lerp(a, b, share):
-    """Interpolate linearly from a to b; both ends are exact."""
-    return share * b + (a - share * a)
+    """Interpolate linearly from a to b; both ends are exact, and infinity stays what it is.
+
+    At the upper end, ``a`` counts for nothing, even if it is NaN: so it is at the last voxel of an
+    axis, which has no upper neighbour.
+    """
+    between = a * (np.float32(1) - share) + b * share
+    return b if share == np.float32(1) else between
 
 
 @inlined
@@ -116,7 +121,10 @@ def nearest(places, points, origins, rows, K, shape, steps, clamped):
             px, x_known = _nearest(points[0, n], x_origin + x_step * number, x_end)
             py, y_known = _nearest(points[1, n], y_origin + y_step * number, y_end)
             pz, z_known = _nearest(points[2, n], z_origin + z_step * number, z_end)
-            ix, iy, iz = width_of(s0, px), width_of(s0, py), width_of(s0, pz)
+            # float32 may have rounded up the last voxel of a very long axis
+            ix = min(width_of(s0, px), width_of(s0, shape[0] - 1))
+            iy = min(width_of(s0, py), width_of(s0, shape[1] - 1))
+            iz = min(width_of(s0, pz), width_of(s0, shape[2] - 1))
             place = width_of(s0, ix * s0 + iy * s1 + iz * s2)
             places[n] = place if (x_known & y_known & z_known) | clamped else -1
 
@@ -149,10 +157,10 @@ def fill_outside(y, points, origins, rows, K, ends, value):
     for r in range(rows):
         for k in range(K):
             n, number = r * K + k, np.float32(np.int32(k))
-            x = points[0, n] + (origins[0, r] + origins[0, 4] * number)
-            z = points[1, n] + (origins[1, r] + origins[1, 4] * number)
-            t = points[2, n] + (origins[2, r] + origins[2, 4] * number)
-            inside = (x >= ends[0, 0]) & (x < ends[1, 0])
-            inside &= (z >= ends[0, 1]) & (z < ends[1, 1])
-            inside &= (t >= ends[0, 2]) & (t < ends[1, 2])
+            x_at = points[0, n] + (origins[0, r] + origins[0, 4] * number)
+            y_at = points[1, n] + (origins[1, r] + origins[1, 4] * number)
+            z_at = points[2, n] + (origins[2, r] + origins[2, 4] * number)
+            inside = (x_at >= ends[0, 0]) & (x_at < ends[1, 0])
+            inside &= (y_at >= ends[0, 1]) & (y_at < ends[1, 1])
+            inside &= (z_at >= ends[0, 2]) & (z_at < ends[1, 2])
             y[n] = y[n] if inside else value  # NaN is outside

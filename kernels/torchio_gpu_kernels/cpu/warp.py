@@ -120,11 +120,12 @@ def warp(
     """
     if mode == "nearest" and not program:
         none = _no_channels(x, torch.float32)
-        return warp_pair(none, x, fill=fill, labels_fill=fill, dtype=none.dtype, **shared)[1]
+        no_fill = fill[..., :0]
+        return warp_pair(none, x, fill=no_fill, labels_fill=fill, dtype=none.dtype, **shared)[1]
     if mode == "nearest":
-        copies = torch.ones(len(x), dtype=torch.int32)
+        copies = torch.ones(len(x), dtype=torch.int32, device="cpu")
     none, how = _no_channels(x, torch.uint8), {"copies": copies, "program": program, **shared}
-    return warp_pair(x, none, fill=fill, labels_fill=fill, dtype=dtype, **how)[0]
+    return warp_pair(x, none, fill=fill, labels_fill=fill[..., :0], dtype=dtype, **how)[0]
 
 
 def warp_pair(
@@ -150,15 +151,15 @@ def warp_pair(
     Arguments are as for :func:`torchio_gpu_kernels.warp.warp`, but for the matrix, which is
     float64. Each row finds its own ``taps``.
     """
+    x, labels = x.resolve_neg(), labels.resolve_neg()
     B, source = len(x), x.shape[2:]
     out = empty((B, x.shape[1], *size), dtype)
     labels_out = empty((B, labels.shape[1], *size), labels.dtype)
-    none = torch.empty(0)
     if columns is None or along_j is None or lowest is None:
-        columns, along_j = none.view(1, 1, 3, 0, 1), none.view(1, 1, 0)
-        lowest = none.int().view(1, 0)
-    fills = (fill[None] if fields is None else fill).to(torch.float32)
-    label_fills = (labels_fill[None] if fields is None else labels_fill).to(labels.dtype)
+        columns, along_j, lowest = _no_displacement()
+    fields = _table((0, B, 2, 3)) if fields is None else fields
+    fill, labels_fill = (f.view(-1, *f.shape[-2:]) for f in (fill, labels_fill))
+    labels_fill = labels_fill.to(labels.dtype)
     arguments = (
         voxels(x),
         voxels(out),
@@ -168,13 +169,13 @@ def warp_pair(
         columns.numpy(),
         along_j.numpy(),
         lowest.numpy(),
-        fills.numpy(),
-        bits(label_fills).reshape(label_fills.shape),
-        (none.view(0, B, 2, 3) if fields is None else fields).numpy(),
-        (torch.zeros(B, dtype=torch.int32) if copies is None else copies).numpy(),
+        fill.to(torch.float32).numpy(),
+        bits(labels_fill).reshape(labels_fill.shape),
+        fields.numpy(),
+        (_table((B,), torch.int32) if copies is None else copies).numpy(),
         np.array(program, np.int64).reshape(-1, 4),
-        (none.view(B, 0) if values is None else values).numpy(),
-        (none.long().view(B, 0) if seeds is None else seeds).numpy(),
+        (_table((B, 0)) if values is None else values).numpy(),
+        (_table((B, 0), torch.int64) if seeds is None else seeds).numpy(),
         layout(x),
         layout(labels),
         (tuple(source), tuple(size)),
@@ -186,4 +187,14 @@ def warp_pair(
 
 def _no_channels(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a volume of no channels on the grid of another."""
-    return torch.empty((len(x), 0, *x.shape[2:]), dtype=dtype)
+    return _table((len(x), 0, *x.shape[2:]), dtype)
+
+
+def _no_displacement() -> tuple[Tensor, Tensor, Tensor]:
+    """Return columns, weights and lowest control points of none."""
+    return _table((1, 1, 3, 0, 1)), _table((1, 1, 0)), _table((1, 0), torch.int32)
+
+
+def _table(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    # whatever the default device is
+    return torch.zeros(tuple(shape), dtype=dtype, device="cpu")

@@ -108,13 +108,13 @@ def use_kernel(device: torch.device, why_not: Callable[[], str | None] = lambda:
 
 
 def choose_kernels(
-    x: Tensor, voxels: int, why_not: Callable[[str], str | None]
+    x: Tensor, voxels: int | None, why_not: Callable[[str], str | None]
 ) -> Literal["triton", "numba"] | None:
     """Return the backend whose kernel is to run, or None for plain torch.
 
     Args:
         x: Voxels.
-        voxels: Voxels of a sample of the result.
+        voxels: Voxels of a sample of the result; None where plain torch is faster on a CPU.
         why_not: Function of a backend: the reason why its kernel does not support the arguments, or
             None if it does.
 
@@ -124,7 +124,7 @@ def choose_kernels(
     if use_kernel(x.device, lambda: why_not("triton")):
         return "triton"
     name, device = backend.current(), _rehearsed.get() or x.device
-    on_cpu = device.type == "cpu" and voxels >= WORTHWHILE
+    on_cpu = device.type == "cpu" and voxels is not None and voxels >= WORTHWHILE
     # tensors on "meta" have shapes alone, which are the same in plain torch
     if x.is_meta or not (name == "numba" or (name == "auto" and on_cpu)):
         return None

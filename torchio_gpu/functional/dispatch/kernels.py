@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchio_gpu_kernels import load, shared
-from torchio_gpu_kernels.shared import ROWS, TAPS, tap_count
+from torchio_gpu_kernels.tiling import ROWS, TAPS, tap_count
 
 from ...arrays import Array, common, host, send
 from ...geometry import spline_weights

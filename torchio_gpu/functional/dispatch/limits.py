@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
+
+# private, but the same in all versions since torch 2.6, which has no public one
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ...arrays import Array
 from ...geometry import is_diagonal
@@ -84,9 +87,16 @@ def _why_not_numbers(*values: object) -> str | None:
     """Return why kernels that see numbers alone do not do for some values, or None if they do."""
     if wants_gradient(*values):
         return "its kernels have no gradient, and one is wanted"
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    if tracing or _get_current_dispatch_mode() is not None:
+        return "its kernels cannot be traced"
     for value in values:
         if not isinstance(value, Tensor):
             continue
+        if type(value) not in (Tensor, nn.Parameter):
+            return (
+                f"tensors must be of no subclass, which would be lost, got {type(value).__name__}"
+            )
         if forward_ad.unpack_dual(value).tangent is not None:  # type: ignore[no-untyped-call]
             return "its kernels have no forward-mode derivative, and a tangent is given"
         try:
