@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -216,3 +217,100 @@ def test_they_are_compiled_once_for_all_programs_and_sizes():
         warp_volume(volume(), matrices((3, 5, 6)).numpy(), operations=steps())
         F.warp_pair(volume(), volume(dtype=torch.uint8), matrices((3, 5, 6)))
     assert len(module.warp_kernel.dispatcher.signatures) == known
+
+
+def test_defaults_of_torch_do_not_matter():
+    x, matrix = volume(), matrices((3, 5, 6))
+    with tio.backend("numba"):
+        expected = F.warp(x, matrix), F.gamma(x, 0.3)
+        with torch.device("meta"):
+            found = F.warp(x, matrix), F.gamma(x, 0.3)
+        assert all(map(torch.equal, found, expected))
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = F.warp(x, matrix), F.gamma(x, 0.3)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_view_that_is_negated():
+    """The imaginary part of a conjugate view has memory of the other sign."""
+    x = volume()
+    view = torch.complex(x, x).conj().imag
+    assert view.is_neg()
+    with tio.backend("numba"):
+        assert torch.equal(F.gamma(view, 0.3), F.gamma(-x, 0.3))
+        one = F.warp_pair(view, view, matrices((3, 5, 6)))
+        assert all(map(torch.equal, one, F.warp_pair(-x, -x, matrices((3, 5, 6)))))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("shift", [0.0, 0.3, 1.0])
+def test_voxels_that_are_not_finite_reach_as_far_as_interpolation(value, shift):
+    x = torch.tensor([1.0, 2, value, 4, 5]).view(1, 1, 1, 1, 5).expand(1, 1, 1, 2, 5)
+    matrix = np.eye(4)
+    matrix[2, 3], matrix[2, 1] = shift, 1e-9  # not one that copies voxels
+    with tio.backend("torch"):
+        expected = F.warp(x.double(), matrix, fill=7.0).float()
+    with tio.backend("numba"):
+        found = F.warp(x, matrix, fill=7.0)
+    torch.testing.assert_close(found[..., 0, :], expected[..., 0, :], equal_nan=True)
+
+
+def test_noise_of_some_channels():
+    operation = ops.Noise(np.zeros(1), np.ones(1), np.array([3]), True, np.array([[True, False]]))
+    x = torch.ones(1, 2, 3, 5, 6)
+    with tio.backend("torch"):
+        expected = F.pointwise(x, [operation])
+    with tio.backend("numba"):
+        found = F.pointwise(x, [operation])
+    assert torch.equal(found[:, 1], x[:, 1])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_linear_map_that_is_neutral_keeps_all_bits():
+    x = torch.tensor([-0.0, 0.0, 1.5]).view(1, 1, 1, 1, 3)
+    with tio.backend("numba"):
+        out = F.pointwise(x, [ops.Linear(np.ones(1), np.zeros(1), np.zeros(1))])
+    assert torch.equal(out.view(torch.int32), x.view(torch.int32))
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_the_last_voxel_of_a_very_long_axis(mode):
+    """float32 rounds numbers above 2**24: nothing beyond the volume is read."""
+    n = 2**24 + 4
+    x = torch.full((n + 8,), 777, dtype=torch.uint8)
+    x[:n] = 5
+    matrix = np.eye(4)
+    matrix[2, 3] = n - 1.3
+    with tio.backend("numba"):
+        out = F.warp(x[:n].view(1, 1, 1, 1, n), matrix, size=(1, 1, 1), mode=mode)
+    assert out.item() == 5
+
+
+@pytest.fixture
+def why_no_numba():
+    """Reason why numba cannot be used, found anew."""
+    torchio_gpu_kernels.why_no_numba.cache_clear()
+    yield torchio_gpu_kernels.why_no_numba
+    torchio_gpu_kernels.why_no_numba.cache_clear()
+
+
+def test_numba_that_cannot_be_used_is_named(why_no_numba, monkeypatch, tmp_path):
+    import numba
+
+    with monkeypatch.context() as patch:
+        patch.setattr(numba.config, "DISABLE_JIT", True)
+        assert why_no_numba() == "NUMBA_DISABLE_JIT is set"
+    with monkeypatch.context() as patch:
+        patch.setattr(numba, "__version__", "0.59.1")
+        why_no_numba.cache_clear()
+        assert why_no_numba() == "numba must be 0.60 or newer, got 0.59.1"
+    for error in ('ImportError("Numba needs NumPy 2.3 or less")', 'OSError("no libllvmlite.so")'):
+        (tmp_path / "numba.py").write_text(f"raise {error}")
+        with monkeypatch.context() as patch:
+            patch.delitem(sys.modules, "numba")
+            patch.syspath_prepend(tmp_path)
+            why_no_numba.cache_clear()
+            assert why_no_numba() == f"numba cannot be imported: {eval(error)}"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.devices import needs_gpu
 from tests.kernels.cases import Target, matrices, points, volume
@@ -95,6 +96,10 @@ def dual(f, x):
         return forward_ad.unpack_dual(f(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
 
 
+class Subclass(torch.Tensor):
+    """A tensor that knows more, as those of MONAI do."""
+
+
 LOGS = torch.tensor([0.3, -0.2])
 MATRIX = torch.eye(4).repeat(2, 1, 1)
 IMPOSSIBLE_FOR_NUMBA = {
@@ -135,6 +140,18 @@ IMPOSSIBLE_FOR_NUMBA = {
     "derivative by torch.func": (
         lambda x, m: torch.func.jvp(lambda y: F.gamma(y, 0.1), (x,), (x,))[1],
         "a tangent is given",
+    ),
+    "subclass": (
+        lambda x, m: F.gamma(x.as_subclass(Subclass), 0.1),
+        "no subclass, which would be lost, got Subclass",
+    ),
+    "subclass of labels": (
+        lambda x, m: F.warp(x.as_subclass(Subclass), m, mode="nearest"),
+        "no subclass, which would be lost, got Subclass",
+    ),
+    "traced": (
+        lambda x, m: make_fx(lambda y: F.gamma(y, 0.1))(x)(x),
+        "its kernels cannot be traced",
     ),
     "many by torch.func": (
         lambda x, m: torch.func.vmap(lambda y: F.gamma(y, 0.1))(torch.stack((x, x))),

@@ -158,7 +158,8 @@ def warp_pair(
     if columns is None or along_j is None or lowest is None:
         columns, along_j, lowest = _no_displacement()
     fields = _table((0, B, 2, 3)) if fields is None else fields
-    fill, labels_fill = (f.view(-1, *f.shape[-2:]) for f in (fill, labels_fill))
+    if fill.ndim == 2:  # outside the volume
+        fill, labels_fill = fill[None], labels_fill[None]
     labels_fill = labels_fill.to(labels.dtype)
     arguments = (
         voxels(x),
