@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -280,7 +282,7 @@ def test_a_linear_map_that_is_neutral_keeps_all_bits():
 def test_the_last_voxel_of_a_very_long_axis(mode):
     """float32 rounds numbers above 2**24: nothing beyond the volume is read."""
     n = 2**24 + 4
-    x = torch.full((n + 8,), 777, dtype=torch.uint8)
+    x = torch.full((n + 8,), 77, dtype=torch.uint8)
     x[:n] = 5
     matrix = np.eye(4)
     matrix[2, 3] = n - 1.3
@@ -295,6 +297,29 @@ def why_no_numba():
     torchio_gpu_kernels.why_no_numba.cache_clear()
     yield torchio_gpu_kernels.why_no_numba
     torchio_gpu_kernels.why_no_numba.cache_clear()
+
+
+HALF = """
+import torch, torchio_gpu as tio
+from torchio_gpu import functional as F
+bits = torch.arange(2**16).to(torch.uint16).view(torch.float16)
+x = bits.view(1, 1, 64, 32, 32)
+with tio.backend("numba"):
+    same = F.pointwise(x, [])  # to float32 and back
+    half = F.pointwise(x, [tio.functional.operations.Linear(*torch.tensor([[0.3], [1e-5], [0]]))])
+wide = x.float() * torch.tensor(0.3) + torch.tensor(1e-5)
+print(torch.equal(same[~x.isnan()], x[~x.isnan()]), same[x.isnan()].isnan().all().item())
+print((half.view(torch.int16) - wide.half().view(torch.int16))[~x.isnan()].abs().max().item())
+"""
+
+
+def test_float16_on_a_cpu_that_does_not_convert_it():
+    """A CPU of which nothing is known converts in integers, all numbers as the others do."""
+    given = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", HALF], env=given, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["True", "True", "0"]
 
 
 def test_numba_that_cannot_be_used_is_named(why_no_numba, monkeypatch, tmp_path):

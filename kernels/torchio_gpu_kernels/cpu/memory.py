@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
@@ -117,10 +120,25 @@ def write(typingctx, array, base, index, value):  # type: ignore[no-untyped-def]
     return types.void(array, base, index, types.float32), generate
 
 
-# float16 is converted in integers: not all CPUs convert it, and for those that do not, LLVM calls
-# functions that are not there
+def _cpu_converts_half() -> bool:
+    """Return True if the CPU that code is compiled for is known to convert float16.
+
+    For one that does not, LLVM calls functions that are not there.
+    """
+    settings: Any = numba.config  # whose names are made at import
+    if settings.CPU_NAME or settings.CPU_FEATURES:  # another CPU is asked for
+        return False
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686", "x86")
+    return not x86 or bool(get_host_cpu_features().get("f16c"))
+
+
+_CPU_CONVERTS_HALF = _cpu_converts_half()
+
+
 def _from_half(builder, half):  # type: ignore[no-untyped-def]
     """Return the float32 of the bits of a float16."""
+    if _CPU_CONVERTS_HALF:
+        return builder.fpext(builder.bitcast(half, ir.HalfType()), _FLOAT)
     bits = builder.zext(half, _WORD)
     sign = builder.shl(builder.and_(bits, _word(0x8000)), _word(16))
     magnitude = builder.shl(builder.and_(bits, _word(0x7FFF)), _word(13))
@@ -134,6 +152,8 @@ def _from_half(builder, half):  # type: ignore[no-untyped-def]
 
 def _to_half(builder, y):  # type: ignore[no-untyped-def]
     """Round a float32 to the bits of the nearest float16, of two as near of the even one."""
+    if _CPU_CONVERTS_HALF:
+        return builder.bitcast(builder.fptrunc(y, ir.HalfType()), _HALF)
     bits = builder.bitcast(y, _WORD)
     sign = builder.and_(builder.lshr(bits, _word(16)), _word(0x8000))
     magnitude = builder.and_(bits, _word(0x7FFFFFFF))

@@ -10,7 +10,7 @@ from .memory import read, width_of
 
 _TIE = np.float32(TIE)
 _HALF = np.float32(0.5)
-_ZERO = np.float32(0)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @inlined
@@ -20,8 +20,8 @@ def _lerp(a, b, share):
     At the upper end, ``a`` counts for nothing, even if it is NaN: so it is at the last voxel of an
     axis, which has no upper neighbour.
     """
-    between = a * (np.float32(1) - share) + b * share
-    return b if share == np.float32(1) else between
+    between = a * (_ONE - share) + b * share
+    return b if share == _ONE else between
 
 
 @inlined
@@ -93,10 +93,13 @@ def interpolate(y, x, base, places, shares, count, steps, fill, edges):
     """
     s0, s1, s2 = np.int64(steps[0]), np.int64(steps[1]), np.int64(steps[2])
     for n in range(count):
-        place = base + max(places[n], 0)
+        place, share = base + max(places[n], 0), shares[2, n]
         for edge in range(4):
             lower = place + (edge // 2) * s0 + (edge % 2) * s1
-            edges[edge, n] = _lerp(read(x, lower, 0), read(x, lower, s2), shares[2, n])
+            if share == _ONE:  # a branch that is seldom taken is faster here than a selection
+                edges[edge, n] = read(x, lower, s2)
+            else:
+                edges[edge, n] = read(x, lower, 0) * (_ONE - share) + read(x, lower, s2) * share
     for n in range(count):
         low = _lerp(edges[0, n], edges[1, n], shares[1, n])
         high = _lerp(edges[2, n], edges[3, n], shares[1, n])

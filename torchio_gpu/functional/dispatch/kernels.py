@@ -138,7 +138,8 @@ def _move_map(
     matrix = voxel_map.matrix[:, :3]
     if backend == "numba":  # in float64, to be split into voxels and parts of voxels
         moved = _move(device, {**tables, **new})
-        matrix = torch.as_tensor(matrix, dtype=torch.float64).detach().contiguous()
+        matrix = torch.as_tensor(matrix, dtype=torch.float64, device=device)
+        matrix = matrix.detach().contiguous()
     else:
         moved = _move(device, {"matrix": matrix, **tables, **new})
         matrix = moved.pop("matrix").contiguous()
