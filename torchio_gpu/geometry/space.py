@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..arrays import as_array, host
+from ..cached import cached_property
 from ..shapes import Triple
 from .matrices import apply_affine, invert
 

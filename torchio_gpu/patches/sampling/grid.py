@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ... import random
+from ...cached import cached_property
 from ...data import Subject
 from ...functional.patches import extract_patches
 from ...functional.stitching import check_overlap

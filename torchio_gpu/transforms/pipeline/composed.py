@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, common, host
+from ...cached import cached_property
 from ...data import SpatialMap
 from ...functional.maps import VoxelMap, voxel_map
 from ...functional.operations import View

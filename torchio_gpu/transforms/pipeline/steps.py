@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ...cached import cached_property
 from ...geometry import Space
 from ..parameters.params import Params
 from .maps import SpatialTraits
