@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, host
-from ..memory import empty
 from .philox import MASK, keys_of_rounds, philox_pairs, philox_run
 
 #: Counters that are computed at a time on a CPU, so that intermediate results stay in its cache.
@@ -68,14 +67,14 @@ def normal_groups(
     >>> bool((normal_groups(np.array([1]), 2, 3)[0, 1, :, 0] == normals([1], 4, start=12)).all())
     True
     """
-    device = torch.device(device)
-    out = empty((len(seeds), groups, 4, size), torch.float32, device)
-    pairs = out.view(len(seeds), groups, 2, 2, size).movedim(2, 0)  # [2, B, groups, 2, size]
+    device, shape = torch.device(device), (len(seeds), groups, 2, 2, size)
     if device.type == "cpu":
-        _in_blocks(seeds, first, pairs.numpy())
-    else:
-        _at_once(seeds, first, pairs)
-    return out
+        numbers = np.empty(shape, dtype=np.float32)
+        _in_blocks(seeds, first, np.moveaxis(numbers, 2, 0))
+        return torch.from_numpy(numbers).view(len(seeds), groups, 4, size)
+    out = torch.empty(shape, dtype=torch.float32, device=device)
+    _at_once(seeds, first, out.movedim(2, 0))
+    return out.view(len(seeds), groups, 4, size)
 
 
 def _at_once(seeds: Array, first: int, out: Tensor) -> None:
