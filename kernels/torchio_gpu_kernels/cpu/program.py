@@ -92,21 +92,23 @@ def _bias(y, values, own, order, i, j, rows, K, scratch):
     field = scratch[0]
     for r in range(rows):
         Y = values[own + 2] * np.float32(j + r) + values[own + 3]
+        c0 = _coefficient(values, own + 6, X, Y, 0, order)
+        c1 = _coefficient(values, own + 6, X, Y, 1, order)
+        c2 = _coefficient(values, own + 6, X, Y, 2, order)
+        c3 = _coefficient(values, own + 6, X, Y, 3, order)
+        if order <= 3:  # as most are: all terms in one loop
+            for k in range(K):
+                Z = step * np.float32(np.int32(k)) + start
+                y[r * K + k] *= exp2((((c3 * Z + c2) * Z + c1) * Z + c0) * _TO_BASE_2)
+            continue
         for k in range(K):
             field[k] = _ZERO
-        for n in range(order, 3, -1):
+        for n in range(order, -1, -1):
             coefficient = _coefficient(values, own + 6, X, Y, n, order)
             for k in range(K):
                 field[k] = field[k] * (step * np.float32(np.int32(k)) + start) + coefficient
-        # the last four in one loop: few fields have a higher order than 3
-        c3 = _coefficient(values, own + 6, X, Y, 3, order)
-        c2 = _coefficient(values, own + 6, X, Y, 2, order)
-        c1 = _coefficient(values, own + 6, X, Y, 1, order)
-        c0 = _coefficient(values, own + 6, X, Y, 0, order)
         for k in range(K):
-            Z = step * np.float32(np.int32(k)) + start
-            exponent = (((field[k] * Z + c3) * Z + c2) * Z + c1) * Z + c0
-            y[r * K + k] *= exp2(exponent * _TO_BASE_2)
+            y[r * K + k] *= exp2(field[k] * _TO_BASE_2)
 
 
 @inlined
