@@ -68,8 +68,9 @@ def sections(found: Kept) -> dict[str, str]:
         for result in found.get((profiles.SUITE, "cpu"), []):
             explained |= profiles.sentences(result)
         made["speed"] = "\n\n".join(map(tables.brief, versus))
-        made["targets"] = targets.text(versus[-1], explained)
-        behind = [one for result in versus for one in tables.ahead(result)]
+        latest = newest(versus)
+        made["targets"] = targets.text(latest, explained)
+        behind = tables.ahead(latest)
         made["behind"] = "\n".join(f"- {one}" for one in behind) or "Nowhere."
     parts = [gpu_tables.text(result) for result in by_card(found.get((gpu.SUITE, "cuda"), []))]
     parts += map(_marked(tables.brief), by_card(found.get((SUITE, "cuda"), [])))
@@ -84,6 +85,28 @@ def sections(found: Kept) -> dict[str, str]:
     if predicted:
         made["static"] = predicted[-1]  # of the newest GPU
     return made
+
+
+def newest(results: Sequence[Result]) -> Result:
+    """Return the newest rows of each operation and workload, all of them of one run and machine.
+
+    A run of some operations then hides no loss in others.
+    """
+    ordered = sorted(results, key=lambda result: str(result["date"]))
+    merged: Result = {**ordered[-1], "contenders": {}}
+    for part in ("rows", "memory"):
+        found: dict[tuple[str, str], list[Result]] = {}
+        for result in ordered:
+            of_run: dict[tuple[str, str], list[Result]] = {}
+            for row in result[part]:
+                of_run.setdefault((row["workload"], row["op"]), []).append(row)
+            found |= of_run
+        merged[part] = [row for rows in found.values() for row in rows]
+    for result in ordered:  # one that was missing in a later run keeps the rows of an earlier one
+        for name, facts in result["contenders"].items():
+            if name not in merged["contenders"] or "failure" not in facts:
+                merged["contenders"][name] = facts
+    return merged
 
 
 def by_card(results: Sequence[Result]) -> list[Result]:

@@ -117,6 +117,23 @@ def test_a_wrong_result_is_marked_in_the_short_table() -> None:
     assert "Not measured: absent (not installed)" in tables.brief(result)
 
 
+def test_a_later_run_of_some_operations_hides_no_loss_in_others() -> None:
+    old = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=5.0, CPU__blur__torchio_gpu=1.0)
+    new = _versus(CPU__blur__torchio_gpu=2.0, CPU__blur__rival=6.0)
+    old["date"], new["date"] = "2026-11-21T00:00:00", "2026-11-29T00:00:00"
+    new["contenders"]["rival"] = {"failure": "not installed"}
+    latest = report.newest([new, old])  # whatever their order
+    times = {(row["op"], row["contender"]): row["median_ms"] for row in latest["rows"]}
+    assert times == {
+        ("flip", "torchio_gpu"): 10.0,
+        ("flip", "rival"): 5.0,
+        ("blur", "torchio_gpu"): 2.0,
+        ("blur", "rival"): 6.0,
+    }
+    assert "failure" not in latest["contenders"]["rival"]  # which has rows of an earlier run
+    assert {t.what: t.kept for t in targets.targets(latest)}["flip against rival 9"] is False
+
+
 def test_targets_are_met_or_missed() -> None:
     times = {"CPU__pipe6__torchio_gpu": 10.0, "CPU__pipe6__torchio2": 119.0}
     times |= {"CPU__pipe6__monai": 250.0, "W0__pipe6__torchio_gpu": 1.5}
