@@ -168,8 +168,8 @@ class TestCheck:
             return patches.clone()
 
         Runner({"aggregate": op}, x).memory("aggregate")
-        # After a warm-up on few voxels: 3 patches along each axis.
-        assert given == [(27, 2, 4, 4, 4), (27, 2, 8, 8, 12)]
+        # After a warm-up on a volume of 32 x 32 x 32 voxels: 3 patches along each axis.
+        assert given == [(27, 2, 16, 16, 16), (27, 2, 8, 8, 12)]
 
 
 class TestMeasure:
