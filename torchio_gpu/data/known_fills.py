@@ -50,7 +50,7 @@ class KnownFills:
         value = self._values.get(key)
         if value is None:
             value = fill_value(voxels, rule)
-            if _is_kept_by_torch(voxels):
+            if isinstance(value, Tensor) and _are_kept_by_torch(voxels):
                 self._values[key] = value
         return value
 
@@ -103,7 +103,7 @@ def _stream(device: torch.device) -> int | None:
     return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
 
 
-def _is_kept_by_torch(voxels: Volume) -> bool:
+def _are_kept_by_torch(voxels: Volume) -> bool:
     """Return True for voxels in memory that torch allocated."""
     try:
         storage = voxels.untyped_storage()
