@@ -220,9 +220,8 @@ def test_writes_are_noticed(how, travelled):
     WRITES[how](images)
     expected = F.fill_value(images.data, "minimum")
     assert expected.tolist() != before
+    assert torch.equal(images.to(torch.float64).fill_value("minimum"), expected.double())
     assert torch.equal(images.fill_value("minimum"), expected)
-    moved = images.to(torch.float64)
-    assert torch.equal(moved.fill_value("minimum"), expected.double())
     check_known(images)
 
 
@@ -231,6 +230,33 @@ def test_writes_to_one_copy_are_noticed_by_the_other():
     other = copy.copy(images)
     images.data.neg_()
     assert torch.equal(other.fill_value("minimum"), F.fill_value(images.data, "minimum"))
+
+
+CHANGES = {
+    "moved by whole voxels": tio.Affine(translation=2, default_pad_value=-1),
+    "cropped": tio.Crop(3),
+    "padded": tio.Pad(2, padding_mode=-1),
+    "cropped and padded": tio.Compose([tio.Crop(3), tio.Pad(3, padding_mode=-1)]),
+    "flipped and clamped": tio.Compose([tio.Flip(0), tio.Clamp(out_min=50)]),
+    "rotated": tio.Affine(degrees=10, default_pad_value=-1),
+    "converted": tio.Lambda(lambda x: -x, batched=True),
+    "converted one by one": tio.Lambda(lambda x: -x),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_changed_voxels_have_other_minima(how):
+    images = collated().t1
+    changed = CHANGES[how](images)
+    expected = F.fill_value(changed.data, "minimum")
+    assert not torch.equal(expected, images.fill_value("minimum"))
+    assert torch.equal(changed.fill_value("minimum"), expected)
+
+
+def test_a_batch_that_is_where_it_should_be_keeps_all_its_fills():
+    images = collated().t1
+    mean = images.fill_value("mean")
+    assert images.to("cpu").fill_value("mean") is mean
 
 
 def test_other_voxels_have_other_minima():

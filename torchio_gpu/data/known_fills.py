@@ -73,7 +73,9 @@ class KnownFills:
         if minimum is None:
             return None
         if after.dtype != before.dtype:
-            if not after.is_floating_point():  # numbers that an integer cannot hold lose their order
+            if (
+                not after.is_floating_point()
+            ):  # numbers that an integer cannot hold lose their order
                 return None
             minimum = minimum.to(after.dtype).nan_to_num(0.0, 0.0, 0.0)  # infinite as float16
         return KnownFills(after, minimum)
