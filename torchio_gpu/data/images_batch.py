@@ -148,10 +148,11 @@ class ImagesBatch(Transferable):
     def fill_value(self, rule: str | float) -> Any:
         """Return the fill that a rule gives: a number, or one per sample and channel, [B, C].
 
-        It is computed once, and kept until the voxels are replaced or written to. A loader computes
-        the minimum, which goes along to other devices and processes. Not noticed are writes to
-        ``data`` through an array of numpy that shares its memory: set ``images.data = images.data``
-        after them.
+        It is computed once, and kept until the voxels are replaced, or written to by operators of
+        torch. A loader computes the minimum, which goes along to other devices and processes. Not
+        noticed are writes that torch does not count: through an array of numpy or a pointer that
+        shares the memory of the voxels, by a CUDA graph, or by ``torch.distributed``. After them,
+        set ``images.data = images.data``.
 
         Args:
             rule: See :func:`torchio_gpu.functional.fill_value`.

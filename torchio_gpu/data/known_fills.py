@@ -19,9 +19,9 @@ class KnownFills:
     """Fill values of voxels, each computed once, and forgotten when the voxels are written to.
 
     Writes by operators of torch are noticed, also through views of the voxels: torch counts them.
-    It does not count writes through an array of numpy, ``Tensor.data`` or DLPack. Nothing is kept
-    of voxels in memory that numpy allocated, or that were created under
-    ``torch.inference_mode``, whose writes torch does not count either.
+    It does not count writes through an array of numpy, a pointer or ``Tensor.data``, by a CUDA
+    graph, or by ``torch.distributed``. So no fill is kept that was computed from memory which numpy
+    shares at that time, nor any of voxels created in inference mode, where torch counts nothing.
 
     Args:
         voxels: The voxels.
