@@ -111,11 +111,11 @@ def test_the_installed_triton_gives_the_stored_registers(tmp_path: Path) -> None
     result = json.loads((tmp_path / "static--sm_90.json").read_text(encoding="utf-8"))
     assert static.excesses(result) == []
     (kept,) = (each for each in _KEPT if each["arch"] == "sm_90")
-    for triton, (found,) in result["cases"].items():
+    for triton, found in result["cases"].items():
         if triton in kept["cases"]:
-            (same,) = (each for each in kept["cases"][triton] if each["case"] == case)
-            registers = [[row["registers"] for row in each["kernels"]] for each in (found, same)]
-            assert registers[0] == registers[1]
+            pair = (e for e in (*found, *kept["cases"][triton]) if e["case"] == case)
+            one, other = ([row["registers"] for row in each["kernels"]] for each in pair)
+            assert one == other
 
 
 @pytest.mark.parametrize("result", _KEPT, ids=[result["arch"] for result in _KEPT])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
+from torchio_gpu.data.known_fills import KnownFills
 from torchio_gpu.functional import operations as p
 from torchio_gpu.functional.fields_of_view import FieldOfView
 from torchio_gpu.functional.warping import warp_volume
@@ -117,7 +118,7 @@ def _together() -> Sequence[Tensor]:
 _ODD = (8, 1, 127, 131, 155)
 
 
-def _pipe6(workload: str | None) -> Sequence[Tensor]:
+def _pipe6(workload: str | None, known: bool = False) -> Sequence[Tensor]:
     x, labels = (
         (_image(workload), _labels(workload))
         if workload
@@ -125,6 +126,8 @@ def _pipe6(workload: str | None) -> Sequence[Tensor]:
     )
     torch.manual_seed(0)
     images = {"image": tio.ImagesBatch(x), "label": tio.ImagesBatch(labels, kind=tio.LABEL)}
+    if known:  # as of a batch of a loader, which has computed them
+        images["image"]._fills = KnownFills(x, torch.zeros(x.shape[:2]))
     PIPE6(tio.SubjectsBatch(images))
     return x, labels
 
@@ -207,6 +210,7 @@ CASES: dict[str, Case] = {
     "warp of labels, the most common": _warped(_labels, mode="label"),
     "warp, with its label map": Case(_together, budget=1.7),
     "pipe6, with its label map": Case(lambda: _pipe6("W1"), budget=2.3),
+    "pipe6, with its label map, minima known": Case(lambda: _pipe6("W1", known=True), budget=2.3),
     "pipe6, 4 channels": Case(lambda: _pipe6("W3"), budget=2.3, workload="W3"),
     "bias, gamma, noise": _pointwise(bias, gamma, noise, budget=1.05),
     "bias": _pointwise(bias),

@@ -145,7 +145,11 @@ def collate(samples: Sequence[Any]) -> Any:
 
 
 def _collate_subjects(subjects: Sequence[Subject], **_: Any) -> SubjectsBatch:
-    return SubjectsBatch.from_subjects(subjects)
+    batch = SubjectsBatch.from_subjects(subjects)
+    for images in batch.get_images_dict().values():
+        if images.device.type == "cpu":  # cheap where voxels were just copied; a pass on a GPU
+            images.fill_value("minimum")
+    return batch
 
 
 def _register_collate() -> None:

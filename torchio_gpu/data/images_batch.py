@@ -17,6 +17,7 @@ from ..shapes import Triple, Volume, check_volume, converted
 from .checks import usable
 from .image import Image, image_class
 from .keys import AFFINE, DATA, INTENSITY, KINDS, PATH, STEM, TENSOR, TYPE
+from .known_fills import KnownFills, portable
 from .meta_tensor import is_meta_tensor, split
 from .pickling import Transferable
 
@@ -39,6 +40,8 @@ class ImagesBatch(Transferable):
 
     #: True for an image of zeros that a transform is about to fill in.
     placeholder: bool = False
+    #: Fill values of the voxels, if any are known.
+    _fills: KnownFills | None = None
 
     def __init__(
         self,
@@ -102,12 +105,24 @@ class ImagesBatch(Transferable):
         """Return a batch with other voxels and, if given, other affines."""
         return ImagesBatch(data, self.affine if affine is None else affine, self.kind, self._images)
 
+    def with_same_values(self, data: Volume, affine: np.ndarray | None = None) -> ImagesBatch:
+        """Return a batch with these voxels elsewhere, in another order, or as another dtype.
+
+        Unlike :meth:`with_data`, it keeps the minimum of each sample and channel, if it is known.
+        """
+        new = self.with_data(data, affine)
+        new._fills = None if self._fills is None else self._fills.moved(self.data, new.data)
+        return new
+
     def rows(self, samples: Sequence[int]) -> ImagesBatch:
         """Return the images of some samples."""
         images = None if self._images is None else [self._images[n] for n in samples]
         data = self.data[samples_at(samples, self.device)]
         selected = ImagesBatch(data, self.affine[list(samples)], self.kind, images)
         selected.placeholder = self.placeholder
+        minimum = None if self._fills is None else self._fills.minimum(self.data)
+        if minimum is not None:
+            selected._fills = KnownFills(data, minimum[list(samples)])
         return selected
 
     def metadata(self, key: str) -> list[Any]:
@@ -119,7 +134,7 @@ class ImagesBatch(Transferable):
     def floating(self) -> ImagesBatch:
         """Return a batch with integer voxels converted to float32."""
         floats = self.dtype.is_floating_point or self.dtype.is_complex
-        return self if floats else self.with_data(self.data.float())
+        return self if floats else self.with_same_values(self.data.float())
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         """Return a patch of the voxels of each sample.
@@ -133,10 +148,21 @@ class ImagesBatch(Transferable):
     def fill_value(self, rule: str | float) -> Any:
         """Return the fill that a rule gives: a number, or one per sample and channel, [B, C].
 
+        It is computed once, and kept until the voxels are replaced, or written to by operators of
+        torch. A loader computes the minimum, which goes along to other devices and processes. Not
+        noticed are writes that torch does not count: through an array of numpy or a pointer that
+        shares the memory of the voxels, by a CUDA graph, or by ``torch.distributed``. After them,
+        set ``images.data = images.data``.
+
         Args:
             rule: See :func:`torchio_gpu.functional.fill_value`.
         """
-        return fill_value(self.data, rule)
+        data = self.data
+        if not isinstance(rule, str) or data.requires_grad:  # a fill has a gradient of its own
+            return fill_value(data, rule)
+        if self._fills is None or not self._fills.are_of(data):
+            self._fills = KnownFills(data)
+        return self._fills.value(data, rule)
 
     def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
         """Return values for each sample and channel, [B, C]; a subclass may cache them.
@@ -146,6 +172,15 @@ class ImagesBatch(Transferable):
             compute: Function that computes the values of all samples.
         """
         return compute()
+
+    @property
+    def data(self) -> Volume:
+        """Voxels (B, C, I, J, K)."""
+        return self._data
+
+    @data.setter
+    def data(self, data: Volume) -> None:
+        self._data, self._fills = data, None
 
     @property
     def tensor(self) -> Volume:
@@ -185,11 +220,11 @@ class ImagesBatch(Transferable):
 
     def to(self, *args: Any, **kwargs: Any) -> ImagesBatch:
         """Return a batch with voxels on another device or of another dtype, as ``Tensor.to``."""
-        return self.with_data(converted(self.data, *args, **kwargs))
+        return self.with_same_values(converted(self.data, *args, **kwargs))
 
     def pin_memory(self) -> ImagesBatch:
         """Return a batch with voxels in page-locked memory, for asynchronous copies to a GPU."""
-        return self.with_data(self.data.pin_memory())
+        return self.with_same_values(self.data.pin_memory())
 
     def keys(self) -> list[str]:
         """Return the names of all values, those of metadata included."""
@@ -251,6 +286,16 @@ class ImagesBatch(Transferable):
         new = self.__class__.__new__(self.__class__)
         new.__dict__.update(self.__dict__, affine=self.affine.copy())
         return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        minimum = None if self._fills is None else self._fills.minimum(self.data)
+        return {**self.__dict__, "_fills": portable(minimum)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        minimum = state["_fills"]  # writes are counted anew
+        if minimum is not None:
+            self._fills = KnownFills(self.data, torch.from_numpy(minimum))
 
     def __repr__(self) -> str:
         return (

@@ -67,8 +67,8 @@ class _Images(ImagesBatch):
         known = [images._images for images in each]
         self._images = None if None in known else list(chain.from_iterable(k or () for k in known))
 
-    @property
-    def data(self) -> Volume:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def data(self) -> Volume:
         """Voxels, (B, C, I, J, K): a copy of all volumes."""
         return torch.cat([images.data for images in self._each]).to(self._dtype)
 

@@ -70,6 +70,10 @@ def sample(
     else:
         reading = Reading(data, mode, fill, fields, operations)
         data = warp_volumes([reading], voxel_map, maps.patch)[0]
+    # one to one, as a flip or another order of axes is: the minimum stays what it is
+    one_to_one = inside and data.numel() == images.shape.numel()
+    if one_to_one and not fields and not operations:
+        return images.with_same_values(data, warp.space.affine)
     return images.with_data(data, warp.space.affine)
 
 
