@@ -51,9 +51,9 @@ class CachedSubject:
 
 
 class _Images(ImagesBatch):
-    """One image of several cached subjects, of one shape. A subject may occur repeatedly.
+    """One image of several cached subjects. A subject may occur repeatedly.
 
-    Only the patches that are read are copied.
+    Only the patches that are read are copied. Shapes may differ if only patches are read.
     """
 
     def __init__(
@@ -116,6 +116,20 @@ class _Images(ImagesBatch):
         return torch.cat(values)
 
 
+def merge_images(parts: Sequence[ImagesBatch], order: np.ndarray) -> ImagesBatch | None:
+    """Return images of cached subjects as one; None if they differ in more than shape.
+
+    Args:
+        parts: Images that :func:`merge` made, perhaps converted.
+        order: For each sample of the result, its number counted through all parts.
+    """
+    known = [images for images in parts if isinstance(images, _Images)]
+    if len(known) < len(parts) or len({images.dtype for images in known}) > 1:
+        return None
+    subjects = [subject for images in known for subject in images._subjects]
+    return _Images([subjects[n] for n in order], known[0]._name, known[0].dtype)
+
+
 def merge(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
     """Return a batch of cached subjects whose images have equal kinds, dtypes and shapes.
 
@@ -137,4 +151,4 @@ def merge(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch
     return batch
 
 
-__all__ = ["CachedSubject", "merge"]
+__all__ = ["CachedSubject", "merge", "merge_images"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch.utils.data import Dataset
 
 from ... import random
 from ...data import Subject, SubjectsBatch, SubjectsDataset
+from ...functional.dispatch.backend import use_kernel
 from ...shapes import check_count
 from ...transforms import Transform
+from ...transforms.pipeline.joined import finish_together
 from ...transforms.pipeline.patchwise import Patchwise
 from ...transforms.pipeline.steps import Steps
 from ...transforms.pipeline.warp import PendingWarp
@@ -20,7 +23,7 @@ from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
 from .cache import SubjectCache
-from .cached_subject import CachedSubject, merge
+from .cached_subject import CachedSubject, merge, merge_images
 from .epochs import EpochSampler, Indices
 
 
@@ -177,27 +180,46 @@ class DeviceQueue:
         return CachedSubject(out, decisions)
 
     def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
-        """Return one patch of each subject, computed together for subjects of one shape."""
-        shapes: dict[Any, list[int]] = {}
+        """Return one patch of each subject, computed together where they differ in shape alone."""
+        kinds: dict[Any, dict[Any, list[int]]] = {}  # numbers of subjects, by kind and by shape
         for n, subject in enumerate(cached):
             images = subject.batch.images.items()
-            key = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
-            shapes.setdefault(key, []).append(n)
-        parts = [
-            self._sample([cached[n] for n in group], seeds[group]) for group in shapes.values()
-        ]
+            kind = tuple((name, each.kind, each.dtype, each.shape[1]) for name, each in images)
+            shape = tuple(each.shape[2:] for _, each in images)
+            kinds.setdefault(kind, {}).setdefault(shape, []).append(n)
+        parts = [self._sample(cached, seeds, list(groups.values())) for groups in kinds.values()]
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort([n for group in shapes.values() for n in group])
+        numbers = (sorted(chain.from_iterable(groups.values())) for groups in kinds.values())
+        order = np.argsort(list(chain.from_iterable(numbers)))
         samples = [sample for part in parts for sample in part.unbatch()]
         return SubjectsBatch.from_subjects([samples[n] for n in order])
 
-    def _sample(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
-        size = self.patch_sampler.patch_size
-        decisions = np.concatenate([subject.decisions for subject in cached])
-        patch = self._pipeline.patches(merge(cached, seeds), decisions)
-        first = self._corners(cached, seeds, patch.final_maps())
-        out = patch.finish_patch(first, size)
+    def _sample(
+        self, cached: list[CachedSubject], seeds: np.ndarray, groups: list[list[int]]
+    ) -> SubjectsBatch:
+        """Return patches of subjects whose images have equal kinds and dtypes.
+
+        Args:
+            cached: All subjects of the batch.
+            seeds: Their seeds, [B].
+            groups: Numbers of the subjects to take, grouped by shape.
+        """
+        size, together = self.patch_sampler.patch_size, use_kernel(self.device)
+        patches, corners = [], []
+        for group in groups:
+            some = [cached[n] for n in group]
+            decisions = np.concatenate([subject.decisions for subject in some])
+            patch = self._pipeline.patches(merge(some, seeds[group]), decisions, together)
+            first = self._corners(some, seeds[group], patch.final_maps())
+            patch.crop_to_patch(first, size)
+            patches.append(patch)
+            corners.append(first)
+        numbers = np.argsort(np.argsort(np.concatenate(groups)))  # among those to take
+        rows = np.split(numbers, np.cumsum([len(group) for group in groups])[:-1])
+        # plain torch rounds coordinates in another way if the region that it reads is larger
+        out = finish_together(patches, rows, merge_images if together else None)
+        first = np.concatenate(corners)[np.argsort(numbers)]
         out.metadata = {**out.metadata, **located(first, size)}
         return out
 
