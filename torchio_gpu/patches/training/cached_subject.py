@@ -32,11 +32,18 @@ class CachedSubject:
         self.weights: dict[bytes, Weights] = {}
         #: Fill values, by image and by rule or key.
         self.fills: dict[tuple[str, str | bytes], Tensor] = {}
+        #: Event at which a copy to a GPU is done, and the stream that used the subject last.
+        self.arrival: Any = None
+        self.stream: Any = None
 
     @property
     def bytes(self) -> int:
         """Memory of the voxels, in bytes."""
         return sum(each.data.nbytes for each in self.batch.images.values())
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors on the device of the subject."""
+        return [*(images.data for images in self.batch.images.values()), *self.fills.values()]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> CachedSubject:
         """Return the subject on another device; itself if it is there already."""

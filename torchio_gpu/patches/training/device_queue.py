@@ -165,10 +165,12 @@ class DeviceQueue:
         """Yield batches with one patch of each subject."""
         children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
         if self._pipeline.before.steps:
+            self.cache.order(cached)
             cached = [
                 self._whole(subject, seed) for subject, seed in zip(cached, seeds, strict=True)
             ]
         for n in range(self.patches_per_volume):
+            self.cache.order(cached)  # the stream may be another one for each batch
             yield self._batch(cached, children[:, n])
 
     def _whole(self, subject: CachedSubject, seed: int) -> CachedSubject:
