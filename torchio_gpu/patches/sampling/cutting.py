@@ -149,7 +149,8 @@ class PatchSampler(OlderSampler):
 def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
     """Return metadata with the locations of patches that begin at ``corner``, [B, 3]."""
     places = [PatchLocation((a, b, c), size) for a, b, c in corner.tolist()]
-    return {LOCATION: torch.stack([p.to_tensor() for p in places]), "patch_location": places}
+    ends = np.concatenate([corner, corner + size], 1).astype(np.int64, copy=False)
+    return {LOCATION: torch.from_numpy(ends), "patch_location": places}
 
 
 def space_of(x: Subject | SubjectsBatch) -> Space:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ... import random
-from ...data import Subject, SubjectsBatch
+from ...data import ImagesBatch, Subject, SubjectsBatch
 from ...functional.dispatch.backend import kind_of
 from ...loader import SeededDataset
 from ..sampling.cutting import check_space
@@ -31,6 +31,7 @@ class SubjectCache:
         device: Device of the cache.
         memory: Bytes of voxels to keep there; by default half of the free memory of a GPU.
         seed: Seed of random transforms of the dataset; by default drawn from torch's CPU generator.
+        on_host: Returns, of the images of a subject by name, those to keep on the host as well.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SubjectCache:
         device: torch.device,
         memory: int | None = None,
         seed: int | None = None,
+        on_host: Callable[[Mapping[str, ImagesBatch]], Sequence[str]] = lambda images: (),
     ) -> None:
         self.subjects, self.device = subjects, device
         if memory is None and device.type == "cuda":
@@ -49,6 +51,7 @@ class SubjectCache:
         self._on_device: dict[int, CachedSubject] = {}
         self._on_host: dict[int, CachedSubject] = {}
         self._order: StreamOrder | None = None
+        self._names = on_host
         self._seed = int(random.fresh_seeds(1)[0]) if seed is None else seed
 
     @contextmanager
@@ -128,6 +131,8 @@ class SubjectCache:
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)
             read = CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
+            maps = {name: read.batch.images[name].data for name in self._names(read.batch.images)}
+            read.maps = {name: data for name, data in maps.items() if data.device.type == "cpu"}
             return read if self._order is None else self._order.prepare(read)
         except Exception as error:
             message = f"subject {index}{describe(self.subjects, index)} could not be loaded"

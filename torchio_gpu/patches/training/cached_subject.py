@@ -30,6 +30,8 @@ class CachedSubject:
         self.decisions = np.empty((1, 0)) if decisions is None else decisions
         #: Weights of the map, by the bytes of the box that voxels are drawn from.
         self.weights: dict[bytes, Weights] = {}
+        #: Voxels on the host of images that are drawn from, by name.
+        self.maps: dict[str, Tensor] = {}
         #: Fill values, by image and by rule or key.
         self.fills: dict[tuple[str, str | bytes], Tensor] = {}
         #: Event at which a copy to a GPU is done, and the stream that used the subject last.
@@ -50,11 +52,22 @@ class CachedSubject:
         if self.batch.device == device:
             return self
         moved = CachedSubject(self.batch.to(device, non_blocking=non_blocking), self.decisions)
-        moved.weights, moved.fills = (
-            self.weights,
-            self.fills,
-        )  # shared, so that they are computed once
+        # shared, so that they are computed once
+        moved.weights, moved.maps, moved.fills = self.weights, self.maps, self.fills
         return moved
+
+    def on_host(self, name: str) -> Tensor:
+        """Return the voxels of an image on the host; waits for a device that computed them."""
+        if name not in self.maps:
+            self.maps[name] = self.batch.images[name].data.cpu()
+        return self.maps[name]
+
+    def inherit(self, before: CachedSubject) -> None:
+        """Take over what is known of images that are still those of a subject ``before``."""
+        images, known = self.batch.images, before.batch.images
+        kept = {n: m for n, m in before.maps.items() if images[n].data is known[n].data}
+        if kept:
+            self.maps, self.weights = kept, before.weights
 
 
 class _Images(ImagesBatch):

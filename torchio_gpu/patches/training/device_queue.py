@@ -22,6 +22,7 @@ from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
+from ..sampling.weights import draw
 from .cache import SubjectCache
 from .cached_subject import CachedSubject, merge, merge_images
 from .epochs import EpochSampler, Indices
@@ -132,7 +133,7 @@ class DeviceQueue:
         self.device = torch.empty(0, device=device).device
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
         self._epochs = EpochSampler(subjects, subject_sampler, shuffle, seed)
-        self.cache = SubjectCache(subjects, self.device, memory, seed)
+        self.cache = SubjectCache(subjects, self.device, memory, seed, self._map_names)
         self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
 
     def __len__(self) -> int:
@@ -179,7 +180,9 @@ class DeviceQueue:
         batch.streams = random.Streams(np.array([seed]))
         out, decisions = self._pipeline.whole(batch)
         check_space(out)
-        return CachedSubject(out, decisions)
+        whole = CachedSubject(out, decisions)
+        whole.inherit(subject)
+        return whole
 
     def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
         """Return one patch of each subject, computed together where they differ in shape alone."""
@@ -225,6 +228,15 @@ class DeviceQueue:
         out.metadata = {**out.metadata, **located(first, size)}
         return out
 
+    def _map_names(self, images: Mapping[str, Any]) -> list[str]:
+        """Return the names of the images that locations are drawn from."""
+        if not isinstance(self.patch_sampler, WeightedSampler):
+            return []
+        try:
+            return [self.patch_sampler.map_name(images)]
+        except (KeyError, ValueError):  # the transform may make it
+            return []
+
     def _corners(
         self, cached: list[CachedSubject], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
     ) -> np.ndarray:
@@ -243,13 +255,15 @@ class DeviceQueue:
         if boxes is None:  # the content moves, differently for each patch: draw from all voxels
             ends = np.array([(0, 0, 0), warp.maps.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
-        voxels = []
-        for subject, box, seed in zip(cached, boxes, seeds, strict=True):
-            known, key = subject.batch.images[name].data[0], box.tobytes()
+        weights = []
+        for subject, box in zip(cached, boxes, strict=True):
+            key = box.tobytes()
             if key not in subject.weights:
-                subject.weights[key] = sampler.weights(known, box)
-            voxels.append(subject.weights[key].draw(known[0], np.array([seed])))
-        middle = np.rint(warp.maps.where(np.concatenate(voxels).astype(np.float64)))
+                known = subject.maps.get(name, subject.batch.images[name].data)
+                subject.weights[key] = sampler.weights(known[0], box)
+            weights.append(subject.weights[key])
+        voxels = draw(weights, [subject.on_host(name)[0, 0] for subject in cached], seeds)
+        middle = np.rint(warp.maps.where(voxels.astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 
 

@@ -28,7 +28,9 @@ class StreamOrder:
     def prepare(self, subject: CachedSubject) -> CachedSubject:
         """Return a subject in pinned memory: copies from other memory block the host."""
         if subject.batch.device.type == "cpu":
-            return CachedSubject(subject.batch.pin_memory())
+            pinned = CachedSubject(subject.batch.pin_memory())
+            pinned.maps = subject.maps
+            return pinned
         subject.arrival = torch.cuda.current_stream(self.device).record_event()
         return subject
 
