@@ -98,6 +98,22 @@ def test_kernels_give_the_patches_of_volumes_of_different_shapes(name):
     assert_alike(batch("triton"), batch("torch"), rounding)
 
 
+@interpreted
+def test_gradients_reach_volumes_of_different_shapes():
+    voxels = [torch.rand(1, 6 + n, 8, 7, requires_grad=True) for n in range(2)]
+    subjects = [tio.Subject(t1=tio.ScalarImage(each)) for each in voxels]
+    sampler = tio.UniformSampler((3, 4, 2))
+    with tio.backend("triton"):
+        source = tio.DeviceQueue(subjects, sampler, None, 2, device="cpu", shuffle_subjects=False)
+        batch = next(iter(source))
+        batch.t1.data.sum().backward()
+    for each, location in zip(voxels, batch.patch_location, strict=True):
+        i, j, k = location.to_slices()
+        expected = torch.zeros(each.shape)
+        expected[:, i, j, k] = 1
+        assert torch.equal(each.grad, expected)
+
+
 class Count(TorchDispatchMode):
     """Count what operators do on the device; those that allocate alone are left out."""
 

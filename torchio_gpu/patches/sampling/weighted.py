@@ -35,7 +35,8 @@ class WeightedSampler(RandomSampler):
             not finite, or all of them are 0.
         KeyError: The subject has no such image.
 
-    With a map on a GPU, drawing waits for it: locations of patches are known on the host.
+    With a map on a GPU, drawing waits for it, once for a batch: locations of patches are known on
+    the host. A :class:`DeviceQueue` draws from a map on the host.
 
     >>> weights = torch.zeros(1, 12, 12, 12)
     >>> weights[0, 5, 6, 7] = 1

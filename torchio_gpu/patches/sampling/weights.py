@@ -97,8 +97,8 @@ def draw(each: Sequence[Weights], volumes: Sequence[Tensor], seeds: np.ndarray) 
         found[n] = i.start + a, j.start + b, k.start
         sums.append(weights.weight_function(voxels[i.start + a, j.start + b, k]).cumsum(0))
     if any(total.device.type != "cpu" for total in sums):
-        lengths = [len(total) for total in sums]
-        sums = list(torch.cat(sums).cpu().split(lengths))
+        ends = np.cumsum([len(total) for total in sums])
+        sums = [torch.from_numpy(s) for s in np.split(torch.cat(sums).cpu().numpy(), ends[:-1])]
     for n, total in enumerate(sums):
         along_k = total.numpy()
         place = min(rest[n], np.nextafter(along_k[-1], 0.0))

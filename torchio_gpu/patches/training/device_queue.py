@@ -56,7 +56,8 @@ class DeviceQueue:
         device: Device of the volumes; by default the GPU if there is one, else the CPU.
         memory: Bytes of volumes to keep on the device; by default half of the free memory of a GPU.
             Other volumes are kept in pinned host memory, and prefetched. On a CPU the two are one.
-        num_workers: Threads that prefetch the subjects of the next batches.
+        num_workers: Threads that read and pin the subjects of the next batches. Without them, the
+            host reads a subject when it is needed for the first time.
         shuffle_subjects: Take subjects in random order; by default, unless there is a
             ``subject_sampler``.
         subject_sampler: Indices of the subjects to take, in order. It divides subjects among ranks
@@ -68,8 +69,18 @@ class DeviceQueue:
 
     Yields:
         :class:`SubjectsBatch` on the device, whose samples hold their location:
-        ``batch.patch_location[n]``. Volumes of different shapes are sampled in separate passes,
-        with the same results. The history of a patch is that of its volume.
+        ``batch.patch_location[n]``. The history of a patch is that of its volume.
+
+    On a GPU, an image of a batch is gathered from all volumes in one launch and sampled in another,
+    also where their shapes differ, as far as the part that a patch needs fits into all of them; on
+    a CPU, volumes of each shape are sampled in a pass of their own. Volumes with images of other
+    dtypes or names always are.
+
+    Copies to a GPU run on a stream of their own, from pinned memory, and streams wait for events:
+    the host never waits for the GPU. Batches belong to the stream that is current where they are
+    taken, which may be another one for each. Locations are drawn on the host; maps of weights or
+    labels stay in its memory, too. The host waits once for each volume only where a transform that
+    runs for each volume changes the map.
 
     Raises:
         TypeError: An argument is of the wrong type.

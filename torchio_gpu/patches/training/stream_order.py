@@ -31,13 +31,15 @@ class StreamOrder:
             pinned = CachedSubject(subject.batch.pin_memory())
             pinned.maps = subject.maps
             return pinned
-        subject.arrival = torch.cuda.current_stream(self.device).record_event()
+        subject.arrival = torch.cuda.current_stream(subject.batch.device).record_event()
         return subject
 
     def copy(self, subject: CachedSubject) -> CachedSubject:
-        """Start to copy a subject from pinned memory to the GPU."""
+        """Start to copy a subject to the GPU, from pinned memory or from another GPU."""
         if subject.batch.device == self.device:
             return subject
+        if subject.arrival is not None:  # computed on another GPU
+            self._copies.wait_event(subject.arrival)
         with torch.cuda.stream(self._copies):
             moved = subject.to(self.device, non_blocking=True)
             moved.arrival = self._copies.record_event()
