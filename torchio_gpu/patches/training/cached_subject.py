@@ -28,8 +28,8 @@ class CachedSubject:
     def __init__(self, batch: SubjectsBatch, decisions: np.ndarray | None = None) -> None:
         self.batch = batch
         self.decisions = np.empty((1, 0)) if decisions is None else decisions
-        #: Weights of the map, by the bytes of the box that voxels are drawn from.
-        self.weights: dict[bytes, Weights] = {}
+        #: Weights of an image, by its name and the bytes of the box that voxels are drawn from.
+        self.weights: dict[tuple[str, bytes], Weights] = {}
         #: Voxels on the host of images that are drawn from, by name.
         self.maps: dict[str, Tensor] = {}
         #: Fill values, by image and by rule or key.
@@ -65,7 +65,11 @@ class CachedSubject:
     def inherit(self, before: CachedSubject) -> None:
         """Take over what is known of images that are still those of a subject ``before``."""
         images, known = self.batch.images, before.batch.images
-        kept = {n: m for n, m in before.maps.items() if images[n].data is known[n].data}
+        kept = {
+            name: voxels
+            for name, voxels in before.maps.items()
+            if name in images and images[name].data is known[name].data
+        }
         if kept:
             self.maps, self.weights = kept, before.weights
 

@@ -268,7 +268,7 @@ class DeviceQueue:
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
         weights = []
         for subject, box in zip(cached, boxes, strict=True):
-            key = box.tobytes()
+            key = name, box.tobytes()
             if key not in subject.weights:
                 known = subject.maps.get(name, subject.batch.images[name].data)
                 subject.weights[key] = sampler.weights(known[0], box)

@@ -26,12 +26,16 @@ class StreamOrder:
         self._latest: Any = None  # stream of the latest work
 
     def prepare(self, subject: CachedSubject) -> CachedSubject:
-        """Return a subject in pinned memory: copies from other memory block the host."""
-        if subject.batch.device.type == "cpu":
-            pinned = CachedSubject(subject.batch.pin_memory())
-            pinned.maps = subject.maps
-            return pinned
-        subject.arrival = torch.cuda.current_stream(subject.batch.device).record_event()
+        """Return a subject in pinned memory: copies from other memory block the host.
+
+        Voxels that have a gradient are left where they are.
+        """
+        batch = subject.batch
+        if batch.device.type != "cpu":
+            subject.arrival = torch.cuda.current_stream(batch.device).record_event()
+        elif not any(images.data.requires_grad for images in batch.images.values()):
+            subject, maps = CachedSubject(batch.pin_memory()), subject.maps
+            subject.maps = maps
         return subject
 
     def copy(self, subject: CachedSubject) -> CachedSubject:
