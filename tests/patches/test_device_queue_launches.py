@@ -20,9 +20,10 @@ from tests.volumes import subject
 from torchio_gpu.functional.dispatch import launch
 
 SIZE, BATCH, PATCHES = (5, 4, 3), 4, 2
-#: Shapes of the volumes: alike, or none like another.
+#: Shapes of the volumes: alike, of two kinds in turn, or none like another.
 SHAPES = {
     "alike": [(24, 26, 22)] * 8,
+    "in turn": [(24, 26, 22), (26, 30, 24)] * 4,
     "different": [(24 + n, 33 - n, 22 + 2 * n) for n in range(8)],
 }
 PIPE6 = tio.Compose(
@@ -92,7 +93,8 @@ def test_kernels_give_the_patches_of_volumes_of_different_shapes(name):
     def batch(backend):
         sampler = "label" if name == "pipe6" else "uniform"
         with tio.backend(backend):
-            return next(iter(queue(name, sampler=sampler, count=2, patches_per_volume=1)))
+            options = {"count": 3, "patches_per_volume": 1, "shuffle_subjects": False}
+            return next(iter(queue(name, "in turn", sampler, **options)))
 
     rounding = 0 if name in ("nothing", "flip") else ROUNDING
     assert_alike(batch("triton"), batch("torch"), rounding)
@@ -193,10 +195,12 @@ class TestStreams:
         assert not recorder.faults
         assert {stream for stream, *_ in recorder.copies} == {"copies"}
 
-    def test_of_volume_transforms(self, monkeypatch):
+    @pytest.mark.parametrize("sampler", SAMPLERS)
+    def test_of_volume_transforms(self, sampler, monkeypatch):
+        """Labels that these leave alone are still known on the host."""
         recorder = Recorder()
         with recorder.running(monkeypatch):
-            batches = iter(queue("of volumes", device="meta"))
+            batches = iter(queue("of volumes", sampler=sampler, device="meta"))
             for stream in (recorder.Stream(), recorder.Stream(), recorder.current):
                 with recorder.stream(stream):
                     next(batches)
