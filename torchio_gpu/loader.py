@@ -146,6 +146,16 @@ class SeededDataset(Dataset[Any]):
             subject.streams = streams
         return subject
 
+    def __getitems__(self, pairs: list[_Seeded]) -> list[Any]:
+        """Return the samples of a batch, as a loader of torch asks for them."""
+        if self._transform is not None or not getattr(self._dataset, "deterministic", False):
+            return [self[pair] for pair in pairs]
+        subjects: list[Any] = self._dataset.__getitems__([index for index, _ in pairs])
+        for subject, (_, seed) in zip(subjects, pairs, strict=True):
+            with random.use_seed(seed) as streams:
+                subject.streams = streams
+        return subjects
+
     def _stored(self, index: int) -> Any:
         """Return a sample; it may share voxels with the dataset's cache if they are only read."""
         dataset: Any = self._dataset

@@ -1,15 +1,19 @@
 """Grid sampler: patches cover the volume, keep world coordinates and can be aggregated."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 import torchio
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import torchio_gpu as tio
+from tests.devices import interpreted
 from tests.volumes import oblique_affine, smooth, subject
+from torchio_gpu.functional.dispatch import backend
 
 MODES = ("crop", "average", "hann", "gaussian")
 #: Volume, patch, overlap: nothing divides anything; an axis that is the patch; single slices.
@@ -323,3 +327,51 @@ def test_images_in_different_spaces_are_refused():
 def test_the_error_for_single_slices_names_the_patch_size():
     with pytest.raises(ValueError, match="with 1 along the axis of a single slice"):
         tio.GridSampler(subject((8, 8, 1)), 4)
+
+
+class CountLaunches(TorchDispatchMode):
+    """Count operators that write voxels on the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.is_meta and not func.is_view:
+            self.found[func._schema.name.partition("::")[2]] += 1
+        return out
+
+
+def test_a_loader_cuts_a_batch_in_one_launch(monkeypatch):
+    monkeypatch.setattr(backend, "_why_no_triton", lambda device: None)
+    one = subject((12, 14, 16)).to("meta")
+    with backend.rehearsing(torch.device("cuda")):
+        sampler = tio.GridSampler(one, 4, 2)
+        with CountLaunches() as count:
+            batch = next(iter(tio.SubjectsLoader(sampler, batch_size=6)))
+    assert batch.t1.shape == (6, 1, 4, 4, 4)
+    assert count.found == {"gather_patches": 2, "stack": 2}  # one for each image
+
+
+@interpreted
+def test_patches_that_are_cut_together():
+    one = subject((9, 10, 11))
+    one["where"] = tio.Points(torch.tensor([[1.0, 2.0, 3.0]]), axes="RAS")
+    sampler = tio.GridSampler(one, 4, 2, padding_mode="reflect")
+    numbers = [3, 0, -1]
+    with tio.backend("triton"):
+        found = sampler.__getitems__(numbers)
+    for patch, number in zip(found, numbers, strict=True):
+        other = sampler[number]
+        assert torch.equal(patch.t1.data, other.t1.data)
+        assert torch.equal(patch.seg.data, other.seg.data)
+        np.testing.assert_array_equal(patch.seg.affine, other.seg.affine)
+        assert patch.patch_location == other.patch_location
+        assert torch.equal(patch.where.data, other.where.data)
+        assert patch.streams.seeds == other.streams.seeds
+    batch = next(iter(tio.SubjectsLoader(sampler, batch_size=3, seed=4)))
+    with tio.backend("triton"):
+        same = next(iter(tio.SubjectsLoader(sampler, batch_size=3, seed=4)))
+    assert torch.equal(batch.t1.data, same.t1.data)
+    assert np.array_equal(batch.streams.seeds, same.streams.seeds)

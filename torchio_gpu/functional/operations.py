@@ -19,7 +19,7 @@ class View(NamedTuple):
     Operations that depend on voxel coordinates use those in the larger volume.
     """
 
-    whole: Triple  # voxels of the larger volume along I, J, K
+    whole: Triple | np.ndarray  # voxels of the larger volume along I, J, K, or of each, [B, 3]
     first: np.ndarray  # voxel of the larger volume that is voxel (0, 0, 0) here, [B, 3]
 
 
@@ -67,12 +67,15 @@ def _ends(whole: Triple) -> np.ndarray:
     return ends.reshape(1, 6)
 
 
-def _places(whole: Triple, first: np.ndarray | None = None) -> np.ndarray:
+def _places(whole: Triple | np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """Return :func:`_ends` for a patch that begins at voxel ``first`` [B, 3] of it, [B, 6]."""
-    ends = _ends(whole)
+    if not isinstance(whole, tuple):
+        ends = np.concatenate([_ends((i, j, k)) for i, j, k in whole.tolist()])
+    else:
+        ends = _ends(whole)
     if first is None:
         return ends
-    places = ends.repeat(len(first), 0)
+    places = np.broadcast_to(ends, (len(first), 6)).copy()
     places[:, 1::2] += ends[:, ::2] * first
     return places
 

@@ -147,6 +147,11 @@ def rehearsing(device: torch.device) -> Iterator[None]:
         _rehearsed.reset(token)
 
 
+def kind_of(device: torch.device) -> str:
+    """Return the kind of a device, or of the one that is rehearsed."""
+    return (_rehearsed.get() or device).type
+
+
 @lru_cache
 def _warn_once(missing: str) -> None:
     """Warn, once, that operations run in plain torch on GPUs."""

@@ -27,11 +27,19 @@ def _powers(size: int, order: int) -> np.ndarray:
     return (axis[:, None] ** np.arange(order + 1))[None]
 
 
+def _powers_at(lengths: np.ndarray, voxels: np.ndarray, order: int) -> np.ndarray:
+    """Return :func:`_powers` at voxels [B, n] of axes of ``lengths`` [B], [B, n, order + 1]."""
+    tables = {length: _powers(length, order)[0] for length in set(lengths.tolist())}
+    if len(tables) == 1:
+        return next(iter(tables.values()))[voxels]
+    return np.stack([tables[n][at] for n, at in zip(lengths.tolist(), voxels, strict=True)])
+
+
 def bias_factors(
     size: Sequence[int],
     coefficients: Array,
     order: int,
-    whole: Sequence[int],
+    whole: Sequence[int] | np.ndarray,
     first: np.ndarray | None = None,
 ) -> Factors:
     """Return the polynomial of a bias field in factors: powers of the coordinates of each axis.
@@ -40,7 +48,8 @@ def bias_factors(
         size: Voxels of the volume along I, J, K.
         coefficients: [B, M].
         order: Degree of the polynomial.
-        whole: Shape of the volume that the field covers, from which this one may be cut.
+        whole: Shape of the volume that the field covers, from which this one may be cut; or that
+            of each sample, [B, 3].
         first: Voxel of that volume that is voxel (0, 0, 0) here, [B, 3].
     """
     xp, coefficients = common(coefficients)
@@ -49,13 +58,14 @@ def bias_factors(
     dense = xp.zeros((coefficients.shape[0], n, 1, n, n), dtype=xp.float64, **where)
     i, j, k = monomials(order)
     dense[:, i, 0, j, k] = coefficients
-    along_i, along_j, along_k = (_powers(length, order) for length in whole)
-    if first is not None:
-        indices = (
-            first[:, axis, None] + np.arange(n) for axis, n in enumerate(size)
-        )  # [B, n] each
-        along = zip((along_i, along_j, along_k), indices, strict=True)
-        along_i, along_j, along_k = (powers[0, at] for powers, at in along)
+    if first is None:
+        along_i, along_j, along_k = (_powers(length, order) for length in whole)
+    else:
+        lengths = np.broadcast_to(whole, (len(first), 3))
+        along_i, along_j, along_k = (
+            _powers_at(lengths[:, axis], first[:, axis, None] + np.arange(n), order)
+            for axis, n in enumerate(size)
+        )
         dense = (
             dense if len(dense) == len(first) else xp.broadcast_to(dense, (len(first), n, 1, n, n))
         )

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ... import functional as F
 from ... import random
 from ...data import LOCATION, Subject, SubjectsBatch
 from ...data.point_set import follow_grid
+from ...functional.dispatch.backend import use_kernel
 from ...functional.pad import check_padding
 from ...geometry import Space, check_same_space, windowed
 from ...shapes import Triple, TripleLike, check_triple
@@ -100,7 +102,14 @@ class PatchSampler(OlderSampler):
 
     # Cutting
 
-    def cut(self, padded: Subject, before: np.ndarray, corner: np.ndarray, seed: int) -> Subject:
+    def cut(
+        self,
+        padded: Subject,
+        before: np.ndarray,
+        corner: np.ndarray,
+        seed: int,
+        voxels: Mapping[str, Tensor] | None = None,
+    ) -> Subject:
         """Cut a patch out of a subject.
 
         Args:
@@ -108,6 +117,7 @@ class PatchSampler(OlderSampler):
             before: Number of voxels added before it, [3].
             corner: First voxel of the patch, in voxels of the subject without padding, [3].
             seed: Seed of the patch.
+            voxels: Voxels of its images by name, if they were cut before.
         """
         patch = copy.copy(padded)
         i, j, k = (
@@ -116,7 +126,13 @@ class PatchSampler(OlderSampler):
         )
         old = check_space(patch).affine[0]
         for name, image in patch.get_images_dict(intensity_only=False).items():
-            patch.add_image(image[i, j, k], name)
+            if voxels is None:
+                part = image[i, j, k]
+            else:
+                affine = image.affine.copy()
+                affine[:, 3] = affine @ [i.start, j.start, k.start, 1]
+                part = image._with(voxels[name], affine)
+            patch.add_image(part, name)
         for name, value in patch.metadata.items():
             patch[name] = follow_grid(value, old, space_of(patch).affine[0])
         a, b, c = corner.tolist()
@@ -124,6 +140,26 @@ class PatchSampler(OlderSampler):
         patch[LOCATION], patch["patch_location"] = location.to_tensor(), location
         patch.streams = random.Streams(np.array([seed]), np.ones(1, dtype=np.int64))
         return patch
+
+    def cut_several(
+        self, padded: Subject, before: np.ndarray, corners: np.ndarray, seeds: np.ndarray
+    ) -> list[Subject]:
+        """Cut patches out of a subject; arguments as for :meth:`cut`, [N, 3] and [N].
+
+        One launch of a kernel, on a GPU, cuts all patches of an image, which share memory.
+        """
+        images = padded.get_images_dict(intensity_only=False)
+        voxels: list[dict[str, Tensor] | None] = [None] * len(corners)
+        if use_kernel(next(iter(images.values())).data.device):
+            parts = {
+                name: F.extract_patches(image.data[None], corners + before, self.patch_size)
+                for name, image in images.items()
+            }
+            voxels = [{name: part[n] for name, part in parts.items()} for n in range(len(corners))]
+        return [
+            self.cut(padded, before, corner, int(seed), own)
+            for corner, seed, own in zip(corners, seeds, voxels, strict=True)
+        ]
 
     def cut_batch(
         self, padded: SubjectsBatch, before: np.ndarray, corner: np.ndarray, seeds: np.ndarray
@@ -149,7 +185,8 @@ class PatchSampler(OlderSampler):
 def located(corner: np.ndarray, size: Triple) -> dict[str, Any]:
     """Return metadata with the locations of patches that begin at ``corner``, [B, 3]."""
     places = [PatchLocation((a, b, c), size) for a, b, c in corner.tolist()]
-    return {LOCATION: torch.stack([p.to_tensor() for p in places]), "patch_location": places}
+    ends = np.concatenate([corner, corner + size], 1).astype(np.int64, copy=False)
+    return {LOCATION: torch.from_numpy(ends), "patch_location": places}
 
 
 def space_of(x: Subject | SubjectsBatch) -> Space:

@@ -53,6 +53,9 @@ class GridSampler(PatchSampler, Dataset[Any]):
     (16, (0, 0, 4))
     """
 
+    #: Samples do not depend on a seed: a loader may ask for several at once.
+    deterministic = True
+
     def __init__(
         self,
         subject: Subject | None = None,
@@ -130,6 +133,13 @@ class GridSampler(PatchSampler, Dataset[Any]):
         number = range(len(self))[int(index)]
         corner, seed = self._corners[number], int(self._seeds[number])
         return self.cut(self._padded, self._before, corner, seed)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Subject]:
+        """Return several patches; a loader asks for those of a batch in this way."""
+        numbers = [range(len(self))[int(index)] for index in indices]
+        return self.cut_several(
+            self._padded, self._before, self._corners[numbers], self._seeds[numbers]
+        )
 
     def __iter__(self) -> Iterator[Subject]:
         return (self[n] for n in range(len(self)))

@@ -14,7 +14,7 @@ from ...data import LABEL, Subject
 from ...shapes import TripleLike
 from ...signature import is_number
 from .samplers import Finder, RandomSampler, sorted_out
-from .weights import WeightFunction, Weights
+from .weights import WeightFunction, Weights, draw
 
 
 class WeightedSampler(RandomSampler):
@@ -35,7 +35,8 @@ class WeightedSampler(RandomSampler):
             not finite, or all of them are 0.
         KeyError: The subject has no such image.
 
-    With a map on a GPU, drawing waits for it: locations of patches are known on the host.
+    With a map on a GPU, drawing waits for it, once for a batch: locations of patches are known on
+    the host. A :class:`DeviceQueue` draws from a map on the host.
 
     >>> weights = torch.zeros(1, 12, 12, 12)
     >>> weights[0, 5, 6, 7] = 1
@@ -100,14 +101,9 @@ class WeightedSampler(RandomSampler):
         data = images[self.map_name(images)].data
         if isinstance(x, Subject):
             weights = self.weights(data)
-            return lambda seeds: weights.draw(data[0], seeds) - half
-        each = [self.weights(voxels) for voxels in data]
-
-        def find(seeds: np.ndarray) -> np.ndarray:
-            samples = zip(each, data, seeds[:, None], strict=True)
-            return np.concatenate([w.draw(voxels[0], seed) for w, voxels, seed in samples]) - half
-
-        return find
+            return lambda seeds: draw([weights] * len(seeds), [data[0]] * len(seeds), seeds) - half
+        each, volumes = [self.weights(voxels) for voxels in data], list(data[:, 0])
+        return lambda seeds: draw(each, volumes, seeds) - half
 
 
 class LabelSampler(WeightedSampler):
@@ -169,15 +165,14 @@ class LabelSampler(WeightedSampler):
     def weight_function(self, candidates: Tensor) -> WeightFunction:
         if self.label_probabilities is None:
             return lambda voxels: (voxels > 0).double()
-        shares = {
-            label: probability / (candidates == label).sum().clamp(min=1).double()
-            for label, probability in self.label_probabilities.items()
-        }
+        found = [(candidates == label).sum() for label in self.label_probabilities]
+        pairs = zip(self.label_probabilities.items(), torch.stack(found).tolist(), strict=True)
+        shares = {label: probability / max(count, 1) for (label, probability), count in pairs}
 
         def weights_of(voxels: Tensor) -> Tensor:
             weights = torch.zeros(voxels.shape, dtype=torch.float64, device=voxels.device)
             for label, share in shares.items():
-                weights += (voxels == label) * share
+                weights += (voxels == label).double() * share
             return weights
 
         return weights_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ... import random
-from ...arrays import send
 from ...functional.eager.slabs import slab_planes
 
 #: Function from voxels to weights, in float64.
@@ -25,12 +24,12 @@ class Weights(NamedTuple):
     Only sums over rows along K are kept; weights in the row of a drawn voxel are computed again.
 
     Args:
-        rows: Cumulative sum over rows, [I J] float64, on the device of the volume.
+        rows: Cumulative sum over rows, [I J] float64, on the host.
         box: The box, as slices.
         weight_function: Function from voxels to weights.
     """
 
-    rows: Tensor
+    rows: np.ndarray
     box: tuple[slice, slice, slice]
     weight_function: WeightFunction
 
@@ -63,7 +62,9 @@ class Weights(NamedTuple):
             sums.append(weights.sum(2))
             least.append(weights.amin())
         total = torch.cat(sums).flatten().cumsum(0)
-        low, high = torch.stack([torch.stack(least).amin(), total[-1]]).tolist()
+        *_, low = known = torch.cat([total, torch.stack(least).amin()[None]]).cpu().numpy()
+        rows = known[:-1]
+        high = rows[-1]
         if not (low >= 0 and np.isfinite(high)):
             raise ValueError(f"{name} must hold finite weights >= 0, got {low:g} as the smallest")
         if not high > 0:
@@ -71,29 +72,38 @@ class Weights(NamedTuple):
                 f"{name} must have a weight above 0 among the {tuple(candidates.shape)} voxels "
                 "around which a patch fits, all are 0"
             )
-        return cls(total, (i, j, k), weight_function)
-
-    def draw(self, voxels: Tensor, seeds: np.ndarray) -> np.ndarray:
-        """Draw voxels of the volume, [N, 3], one for each seed."""
-        u = random.uniforms(seeds, _LAYOUT)[:, :2]
-        words = np.floor(u * 2.0**32)
-        share = send(torch.from_numpy((words[:, 0] + u[:, 1]) * 2.0**-32), self.rows.device)
-        candidates = voxels[self.box]
-        at = (share * self.rows[-1]).clamp(max=_below(self.rows[-1]))
-        row = torch.searchsorted(self.rows, at, right=True)  # [N], one whose sum is above 0
-        before = torch.where(row > 0, self.rows[(row - 1).clamp(min=0)], 0.0)
-        count = candidates.shape[1]  # rows of a plane
-        i, j = row // count, row % count
-        total = self.weight_function(candidates[i, j]).cumsum(1)  # [N, K]
-        rest = (at - before).clamp(min=0)[:, None].minimum(_below(total[:, -1:]))
-        k = torch.searchsorted(total, rest, right=True)[:, 0]
-        found = torch.stack([i, j, k], 1).cpu().numpy()
-        return found + np.array([s.start for s in self.box])
+        return cls(rows, (i, j, k), weight_function)
 
 
-def _below(x: Tensor) -> Tensor:
-    """Return the next smaller number."""
-    return torch.nextafter(x, torch.zeros_like(x))
+def draw(each: Sequence[Weights], volumes: Sequence[Tensor], seeds: np.ndarray) -> np.ndarray:
+    """Draw a voxel for each seed, [N, 3].
+
+    Args:
+        each: The weights that it is drawn with.
+        volumes: The volume [I, J, K] of these weights. If there are volumes on a GPU, drawing waits
+            for it, once.
+        seeds: The seeds, [N].
+    """
+    u = random.uniforms(seeds, _LAYOUT)[:, :2]
+    words = np.floor(u * 2.0**32)
+    share = (words[:, 0] + u[:, 1]) * 2.0**-32
+    found, rest, sums = np.empty((len(seeds), 3), np.int64), np.empty(len(seeds)), []
+    for n, (weights, voxels) in enumerate(zip(each, volumes, strict=True)):
+        rows, (i, j, k) = weights.rows, weights.box
+        at = min(share[n] * rows[-1], np.nextafter(rows[-1], 0.0))
+        row = int(np.searchsorted(rows, at, side="right"))  # one whose sum is above 0
+        rest[n] = max(at - (rows[row - 1] if row else 0.0), 0.0)
+        a, b = divmod(row, j.stop - j.start)
+        found[n] = i.start + a, j.start + b, k.start
+        sums.append(weights.weight_function(voxels[i.start + a, j.start + b, k]).cumsum(0))
+    if any(total.device.type != "cpu" for total in sums):
+        ends = np.cumsum([len(total) for total in sums])
+        sums = [torch.from_numpy(s) for s in np.split(torch.cat(sums).cpu().numpy(), ends[:-1])]
+    for n, total in enumerate(sums):
+        along_k = total.numpy()
+        place = min(rest[n], np.nextafter(along_k[-1], 0.0))
+        found[n, 2] += np.searchsorted(along_k, place, side="right")
+    return found
 
 
-__all__ = ["Weights"]
+__all__ = ["Weights", "draw"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from ... import random
-from ...data import Subject, SubjectsBatch
+from ...data import ImagesBatch, Subject, SubjectsBatch
+from ...functional.dispatch.backend import kind_of
 from ...loader import SeededDataset
 from ..sampling.cutting import check_space
 from .cached_subject import CachedSubject
 from .epochs import describe
+from .stream_order import StreamOrder
 
 #: Default limit, as a share of the free memory of a GPU.
 _SHARE = 0.5
@@ -29,6 +31,7 @@ class SubjectCache:
         device: Device of the cache.
         memory: Bytes of voxels to keep there; by default half of the free memory of a GPU.
         seed: Seed of random transforms of the dataset; by default drawn from torch's CPU generator.
+        on_host: Returns, of the images of a subject by name, those to keep on the host as well.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class SubjectCache:
         device: torch.device,
         memory: int | None = None,
         seed: int | None = None,
+        on_host: Callable[[Mapping[str, ImagesBatch]], Sequence[str]] = lambda images: (),
     ) -> None:
         self.subjects, self.device = subjects, device
         if memory is None and device.type == "cuda":
@@ -46,9 +50,8 @@ class SubjectCache:
         self.used = 0
         self._on_device: dict[int, CachedSubject] = {}
         self._on_host: dict[int, CachedSubject] = {}
-        self._stream: Any = None
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._order: StreamOrder | None = None
+        self._names = on_host
         self._seed = int(random.fresh_seeds(1)[0]) if seed is None else seed
 
     @contextmanager
@@ -61,6 +64,8 @@ class SubjectCache:
         Yields:
             Function of the indices to return now, and of those to prefetch.
         """
+        if self._order is None and kind_of(self.device) == "cuda":
+            self._order = StreamOrder(self.device)
         executor = ThreadPoolExecutor(threads, "torchio_gpu.SubjectCache") if threads else None
         reading: dict[int, Future[CachedSubject]] = {}
         moving: dict[int, CachedSubject] = {}
@@ -71,12 +76,13 @@ class SubjectCache:
                     if index not in reading and not self._has(index):
                         reading[index] = executor.submit(copy_context().run, self._read, index)
             found = [self._get(index, reading, moving) for index in now]
+            known = dict(zip(now, found, strict=True))
             moving.clear()
             for index in later:  # copied while the device processes the current subjects
-                if index in self._on_host:
-                    moving[index] = self._to_device(self._on_host[index])
-            if self._stream is not None:
-                torch.cuda.current_stream(self.device).wait_stream(self._stream)
+                if index in reading and reading[index].done() and not reading[index].exception():
+                    self._keep(index, reading.pop(index).result())
+                if index in self._on_host and index not in moving:
+                    moving[index] = known.get(index) or self._to_device(self._on_host[index])
             return found
 
         try:
@@ -84,6 +90,15 @@ class SubjectCache:
         finally:
             if executor is not None:
                 executor.shutdown(wait=True, cancel_futures=True)
+
+    def order(self, subjects: Sequence[CachedSubject]) -> None:
+        """Order what follows on the current stream after all that it needs.
+
+        Args:
+            subjects: Subjects, or results of work on them, that are read.
+        """
+        if self._order is not None:
+            self._order.use(subjects)
 
     def _has(self, index: int) -> bool:
         return index in self._on_device or index in self._on_host
@@ -115,7 +130,10 @@ class SubjectCache:
             if not isinstance(subject, Subject):
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)
-            return CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
+            read = CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
+            maps = {name: read.batch.images[name].data for name in self._names(read.batch.images)}
+            read.maps = {name: data for name, data in maps.items() if data.device.type == "cpu"}
+            return read if self._order is None else self._order.prepare(read)
         except Exception as error:
             message = f"subject {index}{describe(self.subjects, index)} could not be loaded"
             raise RuntimeError(f"{message}: {type(error).__name__}: {error}") from error
@@ -126,18 +144,10 @@ class SubjectCache:
             self.used += subject.bytes
             self._on_device[index] = self._to_device(subject)
         else:
-            if self._stream is not None:
-                subject = CachedSubject(subject.batch.pin_memory())
             self._on_host[index] = subject
 
     def _to_device(self, subject: CachedSubject) -> CachedSubject:
-        if self._stream is None:
-            return subject.to(self.device)
-        with torch.cuda.stream(self._stream):
-            moved = subject.to(self.device, non_blocking=True)
-        for images in moved.batch.images.values():  # allocated on one stream, used on another
-            images.data.record_stream(torch.cuda.current_stream(self.device))
-        return moved
+        return subject.to(self.device) if self._order is None else self._order.copy(subject)
 
 
 __all__ = ["SubjectCache"]

@@ -28,32 +28,56 @@ class CachedSubject:
     def __init__(self, batch: SubjectsBatch, decisions: np.ndarray | None = None) -> None:
         self.batch = batch
         self.decisions = np.empty((1, 0)) if decisions is None else decisions
-        #: Weights of the map, by the bytes of the box that voxels are drawn from.
-        self.weights: dict[bytes, Weights] = {}
+        #: Weights of an image, by its name and the bytes of the box that voxels are drawn from.
+        self.weights: dict[tuple[str, bytes], Weights] = {}
+        #: Voxels on the host of images that are drawn from, by name.
+        self.maps: dict[str, Tensor] = {}
         #: Fill values, by image and by rule or key.
         self.fills: dict[tuple[str, str | bytes], Tensor] = {}
+        #: Event at which a copy to a GPU is done, and the stream that used the subject last.
+        self.arrival: Any = None
+        self.stream: Any = None
 
     @property
     def bytes(self) -> int:
         """Memory of the voxels, in bytes."""
         return sum(each.data.nbytes for each in self.batch.images.values())
 
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors on the device of the subject."""
+        return [*(images.data for images in self.batch.images.values()), *self.fills.values()]
+
     def to(self, device: torch.device, non_blocking: bool = False) -> CachedSubject:
         """Return the subject on another device; itself if it is there already."""
         if self.batch.device == device:
             return self
         moved = CachedSubject(self.batch.to(device, non_blocking=non_blocking), self.decisions)
-        moved.weights, moved.fills = (
-            self.weights,
-            self.fills,
-        )  # shared, so that they are computed once
+        # shared, so that they are computed once
+        moved.weights, moved.maps, moved.fills = self.weights, self.maps, self.fills
         return moved
+
+    def on_host(self, name: str) -> Tensor:
+        """Return the voxels of an image on the host; waits for a device that computed them."""
+        if name not in self.maps:
+            self.maps[name] = self.batch.images[name].data.cpu()
+        return self.maps[name]
+
+    def inherit(self, before: CachedSubject) -> None:
+        """Take over what is known of images that are still those of a subject ``before``."""
+        images, known = self.batch.images, before.batch.images
+        kept = {
+            name: voxels
+            for name, voxels in before.maps.items()
+            if name in images and images[name].data is known[name].data
+        }
+        if kept:
+            self.maps, self.weights = kept, before.weights
 
 
 class _Images(ImagesBatch):
-    """One image of several cached subjects, of one shape. A subject may occur repeatedly.
+    """One image of several cached subjects. A subject may occur repeatedly.
 
-    Only the patches that are read are copied.
+    Only the patches that are read are copied. Shapes may differ if only patches are read.
     """
 
     def __init__(
@@ -116,6 +140,20 @@ class _Images(ImagesBatch):
         return torch.cat(values)
 
 
+def merge_images(parts: Sequence[ImagesBatch], order: np.ndarray) -> ImagesBatch | None:
+    """Return images of cached subjects as one; None if they differ in more than shape.
+
+    Args:
+        parts: Images that :func:`merge` made, perhaps converted.
+        order: For each sample of the result, its number counted through all parts.
+    """
+    known = [images for images in parts if isinstance(images, _Images)]
+    if len(known) < len(parts) or len({images.dtype for images in known}) > 1:
+        return None
+    subjects = [subject for images in known for subject in images._subjects]
+    return _Images([subjects[n] for n in order], known[0]._name, known[0].dtype)
+
+
 def merge(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
     """Return a batch of cached subjects whose images have equal kinds, dtypes and shapes.
 
@@ -137,4 +175,4 @@ def merge(subjects: Sequence[CachedSubject], seeds: np.ndarray) -> SubjectsBatch
     return batch
 
 
-__all__ = ["CachedSubject", "merge"]
+__all__ = ["CachedSubject", "merge", "merge_images"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,19 @@ from torch.utils.data import Dataset
 
 from ... import random
 from ...data import Subject, SubjectsBatch, SubjectsDataset
+from ...functional.dispatch.backend import use_kernel
 from ...shapes import check_count
 from ...transforms import Transform
+from ...transforms.pipeline.joined import finish_together
 from ...transforms.pipeline.patchwise import Patchwise
 from ...transforms.pipeline.steps import Steps
 from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
 from ..sampling.weighted import WeightedSampler
+from ..sampling.weights import draw
 from .cache import SubjectCache
-from .cached_subject import CachedSubject, merge
+from .cached_subject import CachedSubject, merge, merge_images
 from .epochs import EpochSampler, Indices
 
 
@@ -52,7 +56,8 @@ class DeviceQueue:
         device: Device of the volumes; by default the GPU if there is one, else the CPU.
         memory: Bytes of volumes to keep on the device; by default half of the free memory of a GPU.
             Other volumes are kept in pinned host memory, and prefetched. On a CPU the two are one.
-        num_workers: Threads that prefetch the subjects of the next batches.
+        num_workers: Threads that read and pin the subjects of the next batches. Without them, the
+            host reads a subject when it is needed for the first time.
         shuffle_subjects: Take subjects in random order; by default, unless there is a
             ``subject_sampler``.
         subject_sampler: Indices of the subjects to take, in order. It divides subjects among ranks
@@ -64,8 +69,18 @@ class DeviceQueue:
 
     Yields:
         :class:`SubjectsBatch` on the device, whose samples hold their location:
-        ``batch.patch_location[n]``. Volumes of different shapes are sampled in separate passes,
-        with the same results. The history of a patch is that of its volume.
+        ``batch.patch_location[n]``. The history of a patch is that of its volume.
+
+    On a GPU, an image of a batch is gathered from all volumes in one launch and sampled in another,
+    also where their shapes differ, as far as the part that a patch needs fits into all of them; on
+    a CPU, volumes of each shape are sampled in a pass of their own. Volumes with images of other
+    dtypes or names always are.
+
+    Copies to a GPU run on a stream of their own, from pinned memory, and streams wait for events:
+    the host never waits for the GPU. Batches belong to the stream that is current where they are
+    taken, which may be another one for each. Locations are drawn on the host; maps of weights or
+    labels stay in its memory, too. The host waits once for each volume only where a transform that
+    runs for each volume changes the map.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -129,7 +144,7 @@ class DeviceQueue:
         self.device = torch.empty(0, device=device).device
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
         self._epochs = EpochSampler(subjects, subject_sampler, shuffle, seed)
-        self.cache = SubjectCache(subjects, self.device, memory, seed)
+        self.cache = SubjectCache(subjects, self.device, memory, seed, self._map_names)
         self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
 
     def __len__(self) -> int:
@@ -162,10 +177,12 @@ class DeviceQueue:
         """Yield batches with one patch of each subject."""
         children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
         if self._pipeline.before.steps:
+            self.cache.order(cached)
             cached = [
                 self._whole(subject, seed) for subject, seed in zip(cached, seeds, strict=True)
             ]
         for n in range(self.patches_per_volume):
+            self.cache.order(cached)  # the stream may be another one for each batch
             yield self._batch(cached, children[:, n])
 
     def _whole(self, subject: CachedSubject, seed: int) -> CachedSubject:
@@ -174,32 +191,62 @@ class DeviceQueue:
         batch.streams = random.Streams(np.array([seed]))
         out, decisions = self._pipeline.whole(batch)
         check_space(out)
-        return CachedSubject(out, decisions)
+        whole = CachedSubject(out, decisions)
+        whole.inherit(subject)
+        return whole
 
     def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
-        """Return one patch of each subject, computed together for subjects of one shape."""
-        shapes: dict[Any, list[int]] = {}
+        """Return one patch of each subject, computed together where they differ in shape alone."""
+        kinds: dict[Any, dict[Any, list[int]]] = {}  # numbers of subjects, by kind and by shape
         for n, subject in enumerate(cached):
             images = subject.batch.images.items()
-            key = tuple((name, each.kind, each.dtype, each.shape[1:]) for name, each in images)
-            shapes.setdefault(key, []).append(n)
-        parts = [
-            self._sample([cached[n] for n in group], seeds[group]) for group in shapes.values()
-        ]
+            kind = tuple((name, each.kind, each.dtype, each.shape[1]) for name, each in images)
+            shape = tuple(each.shape[2:] for _, each in images)
+            kinds.setdefault(kind, {}).setdefault(shape, []).append(n)
+        parts = [self._sample(cached, seeds, list(groups.values())) for groups in kinds.values()]
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort([n for group in shapes.values() for n in group])
+        numbers = (sorted(chain.from_iterable(groups.values())) for groups in kinds.values())
+        order = np.argsort(list(chain.from_iterable(numbers)))
         samples = [sample for part in parts for sample in part.unbatch()]
         return SubjectsBatch.from_subjects([samples[n] for n in order])
 
-    def _sample(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
-        size = self.patch_sampler.patch_size
-        decisions = np.concatenate([subject.decisions for subject in cached])
-        patch = self._pipeline.patches(merge(cached, seeds), decisions)
-        first = self._corners(cached, seeds, patch.final_maps())
-        out = patch.finish_patch(first, size)
+    def _sample(
+        self, cached: list[CachedSubject], seeds: np.ndarray, groups: list[list[int]]
+    ) -> SubjectsBatch:
+        """Return patches of subjects whose images have equal kinds and dtypes.
+
+        Args:
+            cached: All subjects of the batch.
+            seeds: Their seeds, [B].
+            groups: Numbers of the subjects to take, grouped by shape.
+        """
+        size, together = self.patch_sampler.patch_size, use_kernel(self.device)
+        patches, corners = [], []
+        for group in groups:
+            some = [cached[n] for n in group]
+            decisions = np.concatenate([subject.decisions for subject in some])
+            patch = self._pipeline.patches(merge(some, seeds[group]), decisions, together)
+            first = self._corners(some, seeds[group], patch.final_maps())
+            patch.crop_to_patch(first, size)
+            patches.append(patch)
+            corners.append(first)
+        numbers = np.argsort(np.argsort(np.concatenate(groups)))  # among those to take
+        rows = np.split(numbers, np.cumsum([len(group) for group in groups])[:-1])
+        # plain torch rounds coordinates in another way if the region that it reads is larger
+        out = finish_together(patches, rows, merge_images if together else None)
+        first = np.concatenate(corners)[np.argsort(numbers)]
         out.metadata = {**out.metadata, **located(first, size)}
         return out
+
+    def _map_names(self, images: Mapping[str, Any]) -> list[str]:
+        """Return the names of the images that locations are drawn from."""
+        if not isinstance(self.patch_sampler, WeightedSampler):
+            return []
+        try:
+            return [self.patch_sampler.map_name(images)]
+        except (KeyError, ValueError):  # the transform may make it
+            return []
 
     def _corners(
         self, cached: list[CachedSubject], seeds: np.ndarray, warps: Mapping[str, PendingWarp]
@@ -219,13 +266,15 @@ class DeviceQueue:
         if boxes is None:  # the content moves, differently for each patch: draw from all voxels
             ends = np.array([(0, 0, 0), warp.maps.source.shape]) - [[0], [1]]
             boxes = np.broadcast_to(ends, (len(seeds), 2, 3))
-        voxels = []
-        for subject, box, seed in zip(cached, boxes, seeds, strict=True):
-            known, key = subject.batch.images[name].data[0], box.tobytes()
+        weights = []
+        for subject, box in zip(cached, boxes, strict=True):
+            key = name, box.tobytes()
             if key not in subject.weights:
-                subject.weights[key] = sampler.weights(known, box)
-            voxels.append(subject.weights[key].draw(known[0], np.array([seed])))
-        middle = np.rint(warp.maps.where(np.concatenate(voxels).astype(np.float64)))
+                known = subject.maps.get(name, subject.batch.images[name].data)
+                subject.weights[key] = sampler.weights(known[0], box)
+            weights.append(subject.weights[key])
+        voxels = draw(weights, [subject.on_host(name)[0, 0] for subject in cached], seeds)
+        middle = np.rint(warp.maps.where(voxels.astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
 
 

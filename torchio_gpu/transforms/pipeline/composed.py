@@ -97,7 +97,9 @@ class ComposedMaps:
     @property
     def whole_shape(self) -> Triple:
         """Shape of the output before it was cropped to a patch."""
-        return self.space.shape if self.patch is None else self.patch.whole
+        whole = self.space.shape if self.patch is None else self.patch.whole
+        assert isinstance(whole, tuple)  # passes are joined later
+        return whole
 
     @cached_property
     def affine_map(self) -> Any:

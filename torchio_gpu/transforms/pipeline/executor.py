@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ... import random
@@ -11,6 +12,7 @@ from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
 from ...shapes import Triple
 from ..parameters.params import Params
+from .composed import ComposedMaps
 from .context import Context, ContextImages
 from .created import SampleSubset, add_created
 from .maps import NOTHING, check_spaces
@@ -33,6 +35,8 @@ class Executor:
         batch: The samples.
         numbers: Uniform numbers; by default those of the samples' seeds.
         notes: List to which a description of each stage and of its passes is added.
+        uniform: Execute steps even if no sample is active in them, so that passes over batches of
+            one pipeline differ in numbers alone; such a step is recorded for no sample.
     """
 
     def __init__(
@@ -41,8 +45,9 @@ class Executor:
         batch: SubjectsBatch,
         numbers: Numbers | None = None,
         notes: list[str] | None = None,
+        uniform: bool = False,
     ) -> None:
-        self.plan, self.notes = plan, notes
+        self.plan, self.notes, self.uniform = plan, notes, uniform
         self.numbers = plan.numbers(batch) if numbers is None else numbers
         self.batch = batch.replace(dict(batch.images))
         self.pending = Pending(self.batch, notes=None if notes is None else [])
@@ -51,13 +56,17 @@ class Executor:
 
     def finish(self) -> SubjectsBatch:
         """Execute the remaining stages and return the result."""
-        while self._stages:
-            self._execute(self._stages.pop(0))
+        self.execute()
         self.pending.flush()
         self._collect_notes()
         if self.points is not None:
             self.points.finish(self.batch)
         return self.batch
+
+    def execute(self) -> None:
+        """Execute the remaining stages up to the last flush."""
+        while self._stages:
+            self._execute(self._stages.pop(0))
 
     def final_maps(self) -> dict[str, PendingWarp]:
         """Execute the first stage if it is spatial, and return the maps of all images.
@@ -68,15 +77,23 @@ class Executor:
             self._execute(self._stages.pop(0))
         return {name: self.pending.warp(name) for name in self.batch.images}
 
-    def finish_patch(self, first: Any, size: Triple) -> SubjectsBatch:
-        """Crop each image to a patch and execute the remaining stages.
+    def crop_to_patch(self, first: np.ndarray, size: Triple) -> None:
+        """Crop each image to a patch.
 
         Args:
             first: First voxel of each patch on the grids of :meth:`final_maps`, [B, 3].
             size: Voxels of a patch.
         """
+        cropped: dict[int, ComposedMaps] = {}  # images on one grid share their maps
         for warp in self.final_maps().values():
-            warp.maps = warp.maps.cropped_to(first, size)
+            key = id(warp.maps)
+            if key not in cropped:
+                cropped[key] = warp.maps.cropped_to(first, size)
+            warp.maps = cropped[key]
+
+    def finish_patch(self, first: np.ndarray, size: Triple) -> SubjectsBatch:
+        """Crop each image to a patch and execute the remaining stages; see above."""
+        self.crop_to_patch(first, size)
         return self.finish()
 
     def _execute(self, stage: Stage) -> None:
@@ -105,7 +122,7 @@ class Executor:
         """
         step, batch = self.plan.steps[number], self.batch
         active = self.numbers.active(step)
-        if active is not None and not active.any() and not for_all:
+        if active is not None and not active.any() and not (for_all or self.uniform):
             return None
         if step.params is None:
             params = step.transform.draw(context, self.numbers.of_step(number, step))

@@ -43,20 +43,24 @@ class Patchwise:
         decisions = numbers.u[:, self._columns(self.before, batch)]
         return run(self.before, batch, numbers), decisions
 
-    def patches(self, batch: SubjectsBatch, decisions: np.ndarray) -> Executor:
+    def patches(
+        self, batch: SubjectsBatch, decisions: np.ndarray, uniform: bool = False
+    ) -> Executor:
         """Begin the second part, for one patch of each sample.
 
-        Take the maps from :meth:`.Executor.final_maps`, and call :meth:`.Executor.finish_patch`.
+        Take the maps from :meth:`.Executor.final_maps`, and call :meth:`.Executor.finish_patch`, or
+        :meth:`.Executor.crop_to_patch` and :func:`.finish_together`.
 
         Args:
             batch: Result of :meth:`whole`, in which samples may be repeated.
             decisions: Random numbers of decisions, from the same call, [B, N].
+            uniform: See :class:`.Executor`.
         """
         numbers = self.after.numbers(batch)
         numbers.u[:, self._columns(self.after, batch)] = decisions
         if batch.streams is not None:  # skip the positions of the first part
             batch.streams.take(self._positions - self.after.positions)
-        return Executor(self.after, batch, numbers)
+        return Executor(self.after, batch, numbers, uniform=uniform)
 
     def _columns(self, plan: Plan, batch: SubjectsBatch) -> np.ndarray:
         """Return the columns, in the numbers of a plan, of the shared decisions."""

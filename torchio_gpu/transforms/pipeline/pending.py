@@ -16,7 +16,7 @@ from ...functional.dispatch.kernels import sharing
 from ...functional.operations import Operation
 from ...geometry import Space, spacing
 from .composed import ComposedMaps
-from .sampling import Part, can_sample_together, sample, sample_together
+from .sampling import Part, Pass, can_sample_together
 from .warp import PendingWarp
 
 #: Pass over an image: name of the image, and a description.
@@ -152,27 +152,28 @@ class Pending:
         self.operations.clear()
 
     def _flush_each(self) -> None:
-        groups = self._groups()
-        for names in groups:
-            parts = [
-                Part(self.warps[n], self._as_computed(n), self._operations_of(n)) for n in names
-            ]
-            if len(parts) > 1:
-                sampled = sample_together(parts)
-            else:
-                sampled = [sample(*parts[0])]
-            for name, part, out in zip(names, parts, sampled, strict=True):
+        done: set[str] = set()
+        for parts in self.parts():
+            names, sampled = list(parts), Pass.of(list(parts.values())).run()
+            for (name, part), out in zip(parts.items(), sampled, strict=True):
                 self.batch.images[name] = out
                 self._note_sampled(name, names, part, out)
-        done = {name for names in groups for name in names}
+            done.update(names)
         for name in [name for name in self.batch.images if name not in done]:
             images = self.batch.images[name] = self._as_computed(name)
             if operations := self._operations_of(name):
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, operations))
                 self.note(name, lambda: "one pass over its voxels")
 
+    def parts(self) -> list[dict[str, Part]]:
+        """Return the images to sample, by name, grouped by those that one pass samples."""
+        return [
+            {n: Part(self.warps[n], self._as_computed(n), self._operations_of(n)) for n in names}
+            for names in self._groups()
+        ]
+
     def _groups(self) -> list[list[str]]:
-        """Return the images to sample, grouped by those that are sampled at the same places."""
+        """Return the names of the images that one pass samples."""
         groups: list[list[str]] = []
         for name in [name for name, warp in self.warps.items() if not warp.maps.is_empty]:
             for group in groups:

@@ -102,8 +102,15 @@ class PendingPoints:
         known = send(self._folded[name], world.device)
         self._folded[name] = known | send(torch.as_tensor(folded), world.device)
 
-    def finish(self, batch: SubjectsBatch) -> None:
-        """Store the moved points in the metadata of the result."""
+    def finish(self, batch: SubjectsBatch, affines: Mapping[str, np.ndarray] | None = None) -> None:
+        """Store the moved points in the metadata of the result.
+
+        Args:
+            batch: The result.
+            affines: Affines of its images, [B, 4, 4], by name; by default those that they have.
+        """
+        if affines is None:
+            affines = {name: images.affine for name, images in batch.images.items()}
         moved = {}
         for name, values in self._values.items():
             new: list[Any] = []
@@ -114,7 +121,7 @@ class PendingPoints:
                 count = len(value.world())
                 world, folded = self._world[name][n, :count], self._folded[name][n, :count]
                 grid = self._grid_of[name][n]
-                affine = batch.images[grid].affine[n] if grid in batch.images else None
+                affine = affines[grid][n] if grid is not None and grid in affines else None
                 new.append(value.with_world(world, folded, affine))
             moved[name] = new
         batch.metadata = {**batch.metadata, **moved}
