@@ -90,7 +90,8 @@ def _polynomial(m, own, span, i, first, k, K, N: tl.constexpr):
 @triton.jit
 def _control_point(own, n, K, N: tl.constexpr):
     """Return a control point of each column, 0 where there is none."""
-    return tl.load(own + n * K, mask=(n >= 0) & (n < N), other=0.0)
+    point = tl.load(own + tl.minimum(tl.maximum(n, 0), N - 1) * K)
+    return tl.where((n >= 0) & (n < N), point, 0.0)
 
 
 @triton.jit

@@ -56,9 +56,9 @@ def cos(x):
 
 @triton.jit
 def log2_of_magnitude(x):
-    """Base-2 logarithm of \|x\|, as :func:`log2`."""
+    """Base-2 logarithm of abs(x), as :func:`log2`; -inf for 0."""
     if INTERPRETED:
-        return tl.log2(tl.abs(x))
+        return tl.where(x == 0, float("-inf"), tl.log2(tl.where(x == 0, 1.0, tl.abs(x))))
     return _call("{ .reg .f32 t; abs.f32 t, $1; lg2.approx.ftz.f32 $0, t; }", x)
 
 
@@ -68,9 +68,7 @@ def saturated_difference(x, y):
     if INTERPRETED:
         return tl.minimum(tl.maximum(x - y, 0.0), 1.0)
     code: tl.constexpr = "sub.sat.f32 $0, $1, $2;"
-    return tl.inline_asm_elementwise(
-        code, "=f,f,f", [x, y], dtype=tl.float32, is_pure=True, pack=1
-    )
+    return tl.inline_asm_elementwise(code, "=f,f,f", [x, y], dtype=tl.float32, is_pure=True, pack=1)
 
 
 @triton.jit

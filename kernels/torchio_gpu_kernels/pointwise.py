@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import program
 from .library import differentiate, refuse_gradient, register
-from .tiles import OPTIONS, Strides, Tiles, is_wide, readable, row_offsets, voxels_along_k
+from .tiles import OPTIONS, Strides, Tiles, in_row, is_wide, readable, row_offsets, voxels_along_k
 from . import tiling
 
 
@@ -104,7 +104,7 @@ def pointwise_backward_kernel(
         g = load_rows(grad, j0, k, J, K, gj, gk, WIDE)
         inside = ()
         for r in tl.static_range(BJ):
-            inside = inside + ((k < K) & (j0 + r < J),)
+            inside = inside + (in_row(j0 + r, k, 0, J, K),)
         place, shape = (c, i, j0, k), (C, I, J, K)
         g, sums = program.run_back(
             g, rows, ready, values, sums, place, shape, inside, PROGRAM, NEEDS_VALUES
@@ -127,7 +127,7 @@ def load_rows(plane, j0, k, J, K, sj, sk, WIDE: tl.constexpr):
     rows = ()
     for r in tl.static_range(BJ):
         at = row_offsets(j0 + r, k, sj, sk, WIDE)
-        row = tl.load(plane + at, mask=(k < K) & (j0 + r < J), other=0)
+        row = tl.load(plane + at, mask=in_row(j0 + r, k, 0, J, K), other=0)
         rows = rows + (row.to(tl.float32),)
     return rows
 
@@ -137,7 +137,7 @@ def store_rows(plane, rows, j0, k, J, K, WIDE: tl.constexpr):
     """Store rows of a contiguous plane."""
     for r in tl.static_range(BJ):
         at = row_offsets(j0 + r, k, K, 1, WIDE)
-        tl.store(plane + at, rows[r], mask=(k < K) & (j0 + r < J))
+        tl.store(plane + at, rows[r], mask=in_row(j0 + r, k, 0, J, K))
 
 
 def pointwise(

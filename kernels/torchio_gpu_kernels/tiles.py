@@ -62,12 +62,11 @@ class Tiles(NamedTuple):
 
     @staticmethod
     @lru_cache(maxsize=256)
-    def of(J: int, K: int, rows: int = ROWS, per_thread: int = 1) -> Tiles:
+    def of(J: int, K: int, per_thread: int = 1) -> Tiles:
         """Return tiles for planes of J x K voxels.
 
         Args:
             J, K: Voxels of a plane.
-            rows: Largest number of rows of a block, a multiple of :data:`.tiling.BJ`.
             per_thread: Neighbouring voxels of a row that a thread processes.
         """
         whole = max(4, triton.next_power_of_2(K))
@@ -75,7 +74,7 @@ class Tiles(NamedTuple):
         most = max(_BK, _LANES * per_thread)
         pieces = [n for n in (most, most // 2, most // 4) if n <= whole] or [whole]
         BK = min(pieces, key=lambda n: (-(-K // n) * n, -n))
-        steps = min(rows, J + BJ - 1) // BJ
+        steps = min(ROWS, J + BJ - 1) // BJ
         warps = max(1, BK // (_LANES * per_thread))
         return Tiles(BK, steps, -(-J // (BJ * steps)), -(-K // BK), warps)
 
@@ -126,6 +125,12 @@ def readable(x: Tensor) -> Tensor:
 def voxels_along_k(KB, BK: tl.constexpr):
     """Return the voxels along K of a block, [BK]."""
     return (tl.program_id(0) % KB) * BK + tl.arange(0, BK)
+
+
+@triton.jit
+def in_row(j, k, low, high, K):
+    """Return True for voxels k [BK] of row j that are in the plane: if low <= j < high."""
+    return k < tl.where((j >= low) & (j < high), K, 0)
 
 
 @triton.jit

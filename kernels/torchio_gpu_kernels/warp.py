@@ -28,6 +28,7 @@ from .tiles import (
     Strides,
     Tiles,
     capped,
+    in_row,
     is_wide,
     readable,
     row_offsets,
@@ -107,7 +108,8 @@ def warp_kernel(
     values, seeds = values + b * V, seeds + b * S
     ready = program.prepare(values, seeds, i, k, PROGRAM)
     for tile in range(tiles):
-        start = span[1] + span[2] * (tile * BJ).to(tl.float32)
+        j0 = first + tile * BJ
+        start = span[1] + span[2] * (j0 - first).to(tl.float32)
         points = ()
         for r in tl.static_range(BJ):
             cx, cy, cz = coordinates(terms, start, span, r)
@@ -127,7 +129,6 @@ def warp_kernel(
                 label = at if SAME_STRIDES else offsets(voxels, t0, t1, t2)
                 label = nearest_of_neighbours(label, weights, t0, t1, t2)
             points = points + ((at, weights, inside, without, copied, label),)
-        j0 = first + tile * BJ
         for c in range(C):
             source = x + tl.cast(c, tl.int64) * sc
             around = ()
@@ -148,7 +149,7 @@ def warp_kernel(
             target = out + tl.cast(c, tl.int64) * I * area
             for r in tl.static_range(BJ):
                 j = j0 + r
-                known = (k < K) & (j >= low) & (j < high)
+                known = in_row(j, k, low, high, K)
                 tl.store(target + row_offsets(j, k, K, 1, WIDE), rows[r], mask=known)
         if LABELS:
             for c in range(D):
@@ -158,7 +159,7 @@ def warp_kernel(
                     j = j0 + r
                     y = tl.load(labels + tl.cast(c, tl.int64) * tc + points[r][5])
                     y = tl.where(points[r][2], y, outside)
-                    known = (k < K) & (j >= low) & (j < high)
+                    known = in_row(j, k, low, high, K)
                     tl.store(target + row_offsets(j, k, K, 1, WIDE), y, mask=known)
 
 
@@ -312,4 +313,3 @@ def warp(
         **OPTIONS,
     )
     return out, labels_out
-

@@ -22,6 +22,7 @@ from .tiles import (
     Strides,
     Tiles,
     capped,
+    in_row,
     is_wide,
     readable,
     voxels_along_k,
@@ -73,6 +74,7 @@ def warp_backward_kernel(
     NEEDS_X: tl.constexpr,
     NEEDS_MAP: tl.constexpr,
     EXACT: tl.constexpr,
+    DENSE: tl.constexpr,
     FLAT: tl.constexpr,
     WIDE: tl.constexpr,
     BK: tl.constexpr,
@@ -89,14 +91,19 @@ def warp_backward_kernel(
         g_columns: Gradient of ``columns``, float32, initially 0.
         NEEDS_X, NEEDS_MAP: True if gradients of the volume, and of the map, are wanted.
         EXACT: True if the gradient of the volume is summed in integers.
+        DENSE: True if each channel of the volume is contiguous.
         FLAT: True if the volume has one voxel along K.
     """
     i, b = tl.program_id(1), tl.program_id(2)
     k = voxels_along_k(KB, BK)
     x += b.to(tl.int64) * sb
     grad += b.to(tl.int64) * gb + i.to(tl.int64) * gi
+    plane = tl.cast(S1, tl.int64) * S2 if WIDE else S1 * S2
     size = tl.cast(S0, tl.int64) * S1 * S2
     g_x += b.to(tl.int64) * C * size
+    step_0, step_1 = tl.where(S0 > 1, plane, 0), tl.where(S1 > 1, S2, 0)
+    # rows proceed towards higher or lower voxels along the second axis
+    falls = tl.load(matrix + b * 12 + 5) < 0.0
     unit = tl.load(scale) if EXACT else 1.0
     begin = (tl.program_id(0) // KB) * runs_per_block
     none = k.to(tl.float32) * 0.0
@@ -107,13 +114,14 @@ def warp_backward_kernel(
         moments = (none, none, none, none) if N > 0 else (none, none)
         moments = (moments, moments, moments)
         for tile in range(tiles):
-            start = span[1] + span[2] * (tile * BJ).to(tl.float32)
+            j0 = first + tile * BJ
+            start = span[1] + span[2] * (j0 - first).to(tl.float32)
             points = ()
             pulls = ()
             for r in tl.static_range(BJ):
-                j = first + tile * BJ + r
+                j = j0 + r
                 cx, cy, cz = coordinates(terms, start, span, r)
-                known = (k < K) & (j >= low) & (j < high)
+                known = in_row(j, k, low, high, K)
                 if MODE == LINEAR:
                     voxels, weights, inside = neighbours(cx, cy, cz, S0, S1, S2, WIDE)
                     free = _unclamped((cx, cy, cz), voxels, weights)
@@ -125,16 +133,15 @@ def warp_backward_kernel(
                 without = fields_without(cx, cy, cz, fields, b, B, FIELDS)
                 for field in tl.static_range(FIELDS):
                     known = known & (without[field] == 0)
-                points = points + ((voxels, weights, known, free),)
+                into = offsets(voxels, plane, S2, 1)
+                at = into if DENSE else offsets(voxels, s0, s1, s2)
+                points = points + ((at, into, weights, known, free),)
                 pulls = pulls + ((none, none, none),)
-            j0 = first + tile * BJ
             for c in range(C):
                 rows = _gradients(grad + tl.cast(c, tl.int64) * gc, points, j0, k, gj, gk)
                 if NEEDS_X:
                     target = g_x + tl.cast(c, tl.int64) * size
-                    _scatter(
-                        target, rows, points, terms, unit, S0, S1, S2, MODE, EXACT, FLAT, WIDE
-                    )
+                    _scatter(target, rows, points, unit, falls, step_0, step_1, MODE, EXACT, FLAT)
                 if NEEDS_MAP:
                     source = x + tl.cast(c, tl.int64) * sc
                     pulls = _add_pulls(pulls, source, rows, points, s0, s1, s2)
@@ -144,7 +151,7 @@ def warp_backward_kernel(
             sums = _add_rows(sums, moments, first, span)
             if N > 0:
                 own = (b.to(tl.int64) * I + i) * (3 * N * K) + k
-                _add_control_points(g_columns + own, moments, span[0], K, k < K, N)
+                _add_control_points(g_columns + own, moments, span[0], k, K, N)
                 tl.debug_barrier()  # the next run adds to the same values
     if NEEDS_MAP:
         block = (b.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
@@ -167,7 +174,7 @@ def _gradients(grad, points, j0, k, gj, gk):
     rows = ()
     for r in tl.static_range(BJ):
         at = (j0 + r).to(tl.int64) * gj + k.to(tl.int64) * gk
-        g = tl.load(grad + at, mask=points[r][2], other=0)
+        g = tl.load(grad + at, mask=points[r][3], other=0)
         rows = rows + (g.to(tl.float32),)
     return rows
 
@@ -177,15 +184,13 @@ def _scatter(
     target,
     rows,
     points,
-    terms,
     unit,
-    S0,
-    S1,
-    S2,
+    falls,
+    step_0,
+    step_1,
     MODE: tl.constexpr,
     EXACT: tl.constexpr,
     FLAT: tl.constexpr,
-    WIDE: tl.constexpr,
 ):
     """Add the gradients of the rows of a tile to the voxels that they were sampled from.
 
@@ -194,22 +199,19 @@ def _scatter(
     Args:
         target: Pointer to the gradient of a channel of the volume, contiguous.
         rows: From :func:`_gradients`.
-        points: Lowest neighbours, weights, and True for points inside, of each row.
-        terms: From :func:`.polynomials`.
+        points: For each row, offsets of the lowest neighbours in ``source`` and in ``target``,
+            weights, and True for points inside, and where weights grow with coordinates.
         unit: Factor of the gradients.
+        falls: True if the next row is sampled from lower voxels along the second axis.
+        step_0, step_1: From a voxel to the next along the first and the second axis.
     """
-    plane = tl.cast(S1, tl.int64) * S2 if WIDE else S1 * S2
-    step_0, step_1 = tl.where(S0 > 1, plane, 0), tl.where(S1 > 1, S2, 0)
-    # rows proceed towards higher or lower voxels along J
-    falls = terms[1][1] < 0.0
     step = tl.where(falls, -step_1, step_1)
     for r in tl.static_range(BJ):
-        at = offsets(points[r][0], plane, S2, 1)
-        g = rows[r] * unit
+        at, g = points[r][1], rows[r] * unit
         if MODE != LINEAR:
             _atomic_add(target + at, g, g != 0.0, EXACT)
         else:
-            fx, fy, fz = points[r][1]
+            fx, fy, fz = points[r][2]
             fy = tl.where(falls, 1.0 - fy, fy)
             at = tl.where(falls, at + step_1, at)
             upper, one = g * fx, g * (1.0 - fx)
@@ -262,8 +264,8 @@ def _add_pulls(pulls, source, rows, points, s0, s1, s2):
     """Add gradients with respect to the source coordinates of each row of a tile."""
     total = ()
     for r in tl.static_range(BJ):
-        voxels, weights, known, free = points[r]
-        around = corners(source, offsets(voxels, s0, s1, s2), s0, s1, s2)
+        at, _, weights, known, free = points[r]
+        around = corners(source, at, s0, s1, s2)
         by = spatial_gradient(around, weights)
         own = ()
         for n in tl.static_range(3):
@@ -315,22 +317,22 @@ def _add_rows(sums, moments, first, span):
 
 
 @triton.jit
-def _add_control_points(own, moments, lowest, K, known, N: tl.constexpr):
+def _add_control_points(own, moments, lowest, k, K, N: tl.constexpr):
     """Add the gradients of the four control points of a run, for each column."""
     for n in tl.static_range(3):
         zero, one, two, three = moments[n]
         line = own + n * N * K
         sixth = (zero - three) * 0.16666667
-        _add_column(line, lowest, sixth + (two - one) * 0.5, K, known, N)
-        _add_column(line, lowest + 1, zero * 0.6666667 - two + three * 0.5, K, known, N)
+        _add_column(line, lowest, sixth + (two - one) * 0.5, k, K, N)
+        _add_column(line, lowest + 1, zero * 0.6666667 - two + three * 0.5, k, K, N)
         third = sixth - three * 0.33333334 + (one + two) * 0.5
-        _add_column(line, lowest + 2, third, K, known, N)
-        _add_column(line, lowest + 3, three * 0.16666667, K, known, N)
+        _add_column(line, lowest + 2, third, k, K, N)
+        _add_column(line, lowest + 3, three * 0.16666667, k, K, N)
 
 
 @triton.jit
-def _add_column(line, n, value, K, known, N: tl.constexpr):
-    there = known & (n >= 0) & (n < N)
+def _add_column(line, n, value, k, K, N: tl.constexpr):
+    there = in_row(n, k, 0, N, K)
     to = line + n * K
     tl.store(to, tl.load(to, mask=there, other=0.0) + value, mask=there)
 
@@ -423,6 +425,7 @@ def warp_backward(
         NEEDS_X=needs_x,
         NEEDS_MAP=needs_map,
         EXACT=exact,
+        DENSE=x[0, 0].is_contiguous(),
         FLAT=S2 == 1,
         WIDE=is_wide(shape, source_steps.spatial) or S0 * S1 * S2 >= 2**31,
         **tiles.arguments(),

@@ -162,7 +162,9 @@ def _move_map(
 #: ``torchio_gpu_kernels.warp.Map`` and ``torchio_gpu_kernels.cpu.coordinates``.
 _ROWS_OF = {"triton": ("runs", "spans"), "numba": ("along_j", "lowest_j")}
 
-_shared: ContextVar[dict[Hashable, dict[str, Tensor | None]] | None] = ContextVar("shared", default=None)
+_shared: ContextVar[dict[Hashable, dict[str, Tensor | None]] | None] = ContextVar(
+    "shared", default=None
+)
 
 
 @contextmanager
