@@ -10,11 +10,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import program
+from . import program, tiling
 from .library import differentiate, refuse_gradient, register
 from .tiles import OPTIONS, Strides, Tiles, in_row, is_wide, readable, row_offsets, voxels_along_k
-from . import tiling
-
 
 BJ = tl.constexpr(tiling.BJ)
 #: Bytes of a row that a thread loads and stores at a time, the most that a GPU can.

@@ -169,7 +169,7 @@ def _forward(rows, ready, values, place, shape, N: tl.constexpr, PROGRAM: tl.con
     CODE: tl.constexpr = PROGRAM[4 * N]
     KIND: tl.constexpr = PROGRAM[4 * N + 2]
     own = values + PROGRAM[4 * N + 1]
-    if CODE == NOISE or CODE == RICIAN:
+    if CODE == NOISE or CODE == RICIAN:  # noqa: SIM109 - Triton has no `in` of constants
         numbers, others = _normals(ready[3], place, shape, CODE == RICIAN)
     out = ()
     for r in tl.static_range(len(rows)):

@@ -27,13 +27,13 @@ OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
 REGISTERS = 128
 
 
-def capped(large: bool, registers: int = REGISTERS) -> dict[str, int]:
+def capped(large: bool) -> dict[str, int]:
     """Return the launch option that keeps a kernel within :data:`REGISTERS`.
 
     With a cap, the compiler takes all registers that it allows: only kernels that would exceed it
     are capped.
     """
-    return {"maxnreg": registers} if large else {}
+    return {"maxnreg": REGISTERS} if large else {}
 
 
 def before_hopper() -> bool:

@@ -122,8 +122,8 @@ def warp_kernel(
             without = fields_without(cx, cy, cz, fields, b, B, FIELDS)
             copied = at
             if COPIES:
-                voxels, inside_copy = nearest_voxels(cx, cy, cz, S0, S1, S2, WIDE)
-                copied = offsets(voxels, s0, s1, s2)
+                nearest, _ = nearest_voxels(cx, cy, cz, S0, S1, S2, WIDE)
+                copied = offsets(nearest, s0, s1, s2)
             label = at
             if LABELS:
                 label = at if SAME_STRIDES else offsets(voxels, t0, t1, t2)
@@ -201,7 +201,7 @@ class Map(NamedTuple):
         """Return arguments of a kernel by name; the matrix replaces tensors that are not read."""
         matrix, columns, runs, spans = self
         if columns is None or runs is None or spans is None:
-            none = {name: matrix for name in ("columns", "runs", "spans")}
+            none = dict.fromkeys(("columns", "runs", "spans"), matrix)
             return {"matrix": matrix, **none, "per_sample": 0, "N": 0}
         return {
             "matrix": matrix,

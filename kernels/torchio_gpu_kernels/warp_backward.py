@@ -21,6 +21,7 @@ from .tiles import (
     OPTIONS,
     Strides,
     Tiles,
+    before_hopper,
     capped,
     in_row,
     is_wide,
@@ -139,12 +140,12 @@ def warp_backward_kernel(
                 pulls = pulls + ((none, none, none),)
             for c in range(C):
                 rows = _gradients(grad + tl.cast(c, tl.int64) * gc, points, j0, k, gj, gk)
-                if NEEDS_X:
-                    target = g_x + tl.cast(c, tl.int64) * size
-                    _scatter(target, rows, points, unit, falls, step_0, step_1, MODE, EXACT, FLAT)
                 if NEEDS_MAP:
                     source = x + tl.cast(c, tl.int64) * sc
                     pulls = _add_pulls(pulls, source, rows, points, s0, s1, s2)
+                if NEEDS_X:
+                    target = g_x + tl.cast(c, tl.int64) * size
+                    _scatter(target, rows, points, unit, falls, step_0, step_1, MODE, EXACT, FLAT)
             if NEEDS_MAP:
                 moments = _add_moments(moments, pulls, start, span)
         if NEEDS_MAP:
@@ -205,26 +206,36 @@ def _scatter(
         falls: True if the next row is sampled from lower voxels along the second axis.
         step_0, step_1: From a voxel to the next along the first and the second axis.
     """
-    step = tl.where(falls, -step_1, step_1)
-    for r in tl.static_range(BJ):
-        at, g = points[r][1], rows[r] * unit
-        if MODE != LINEAR:
-            _atomic_add(target + at, g, g != 0.0, EXACT)
-        else:
-            fx, fy, fz = points[r][2]
-            fy = tl.where(falls, 1.0 - fy, fy)
-            at = tl.where(falls, at + step_1, at)
-            upper, one = g * fx, g * (1.0 - fx)
-            near = _pairs(one * (1.0 - fy), upper * (1.0 - fy), fz)
-            far = _pairs(one * fy, upper * fy, fz)
-            if r > 0:
-                same = at == passed_at
-                _add_four(target, passed_at, step_0, passed, same == 0, EXACT, FLAT)
-                near = _add_where(near, passed, same)
-            _add_four(target, at, step_0, near, at == at, EXACT, FLAT)
-            passed, passed_at = far, at + step
     if MODE == LINEAR:
-        _add_four(target, passed_at, step_0, passed, passed_at == passed_at, EXACT, FLAT)
+        step = tl.where(falls, -step_1, step_1)
+        near, passed, at = _divide(rows[0] * unit, points[0], falls, step_1)
+        _add_four(target, at, step_0, near, at == at, EXACT, FLAT)
+        for r in tl.static_range(1, BJ):
+            passed_at = at + step
+            near, far, at = _divide(rows[r] * unit, points[r], falls, step_1)
+            same = at == passed_at
+            _add_four(target, passed_at, step_0, passed, same == 0, EXACT, FLAT)
+            _add_four(target, at, step_0, _add_where(near, passed, same), at == at, EXACT, FLAT)
+            passed = far
+        _add_four(target, at + step, step_0, passed, at == at, EXACT, FLAT)
+    else:
+        for r in tl.static_range(BJ):
+            g = rows[r] * unit
+            _atomic_add(target + points[r][1], g, g != 0.0, EXACT)
+
+
+@triton.jit
+def _divide(g, point, falls, step_1):
+    """Divide a gradient between the four voxels that it shares with the row before, if any, the
+    four that it shares with the next; and return the offset of the lowest of the former.
+    """
+    _, at, weights, _, _ = point
+    fx, fy, fz = weights
+    fy = tl.where(falls, 1.0 - fy, fy)
+    at = tl.where(falls, at + step_1, at)
+    upper, lower = g * fx, g * (1.0 - fx)
+    near = _pairs(lower * (1.0 - fy), upper * (1.0 - fy), fz)
+    return near, _pairs(lower * fy, upper * fy, fz), at
 
 
 @triton.jit
@@ -373,6 +384,10 @@ def warp_backward(
     Returns:
         Gradients of ``x``, ``matrix`` and ``columns``; empty where they are not wanted.
     """
+    if needs_x and needs_map and before_hopper():
+        given = grad, x, matrix, columns, runs, spans, fields, mode
+        g_x = warp_backward(*given, needs_x=True, needs_map=False)[0]
+        return g_x, *warp_backward(*given, needs_x=False, needs_map=True)[1:]
     B, C, I, J, K = grad.shape
     device = x.device
     exact = needs_x and torch.are_deterministic_algorithms_enabled()

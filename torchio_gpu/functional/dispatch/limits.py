@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -11,7 +12,7 @@ from torch.autograd import forward_ad
 # private, but the same in all versions since torch 2.6, which has no public one
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ...arrays import Array
+from ...arrays import Array, host
 from ...geometry import is_diagonal
 from ...shapes import Triple, Volume
 from ..maps import WINDOWED
@@ -80,7 +81,7 @@ def why_no_warp(
 
 def _is_coarse(lattice: Array) -> bool:
     """Return True if control points are so far apart along J that float32 does not tell rows."""
-    return bool((abs(lattice[:, 1, 1]) < 2.0**-20).any())
+    return bool((np.abs(host(lattice)[:, 1, 1]) < 2.0**-20).any())
 
 
 def wants_gradient(*values: object) -> bool:
