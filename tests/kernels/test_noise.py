@@ -103,18 +103,9 @@ def normals_kernel(keys, counters, out, count: tl.constexpr):
 def pair_kernel(words, out, count: tl.constexpr):
     n = tl.arange(0, count)
     radial, angular = tl.load(words + n), tl.load(words + count + n)
-    one, two = kernel_noise._box_muller(radial.to(tl.uint32), angular.to(tl.uint32))
+    one, two = kernel_noise.box_muller(radial.to(tl.uint32), angular.to(tl.uint32))
     tl.store(out + n, one)
     tl.store(out + count + n, two)
-
-
-@triton.jit
-def tile_kernel(out, key, counter, j0, columns, height: tl.constexpr, width: tl.constexpr):
-    rows, k = tl.arange(0, height), tl.arange(0, width)
-    key, first = tl.cast(key, tl.int64), tl.cast(counter, tl.int64)
-    place, shape = (0, 0, j0 + rows, j0, 0), (1, 1, 64, columns)
-    tile = kernel_noise.noise_tile(key, first, place, shape, height, width)
-    tl.store(out + rows[:, None] * width + k[None, :], tile)
 
 
 def each(kernel, dtype, device):
@@ -181,19 +172,7 @@ def test_extreme_words_give_finite_numbers(device):
     assert out[:, 0].norm() == pytest.approx(6.7638, abs=1e-3)  # the largest
 
 
-@pytest.mark.parametrize(("height", "j0"), [(1, 0), (1, 7), (2, 4), (2, 6), (4, 12), (8, 16)])
-def test_tiles_of_each_height_take_the_lanes_of_their_rows(height, j0, device):
-    key, counter, width, columns = -7, 2**32 - 20, 16, 11
-    out = torch.zeros(height, width, device=device)
-    tile_kernel[(1,)](out, key, counter, j0, columns, height=height, width=width)
-    expected = [
-        [normal(key, 4 * (counter + j // 4 * columns + k) + j % 4) for k in range(width)]
-        for j in range(j0, j0 + height)
-    ]
-    assert (out.cpu() - torch.tensor(expected)).abs().max() < 5e-6
-
-
-#: Rows of a tile: 1, 2, 4 and 8, with and without rows outside; along K, one tile and several.
+#: Tiles with and without rows outside, one and several; along K, one and several.
 SHAPES = [
     *[(2, 3, 2, 3, 13), (1, 2, 1, 9, 4), (1, 1, 2, 1, 1), (1, 1, 1, 1, 129), (1, 1, 1, 33, 2)],
     *[(1, 2, 2, 1, 3), (1, 2, 2, 2, 3), (2, 1, 2, 3, 1), (1, 2, 2, 5, 3), (1, 1, 2, 2, 131)],

@@ -17,6 +17,7 @@ from torchio_gpu_kernels.tiles import Tiles
 from tests.kernels.cases import matrices, points, volume
 from torchio_gpu.functional.dispatch import kernels
 from torchio_gpu.geometry import Space, control_lattice
+from torchio_gpu.geometry.bspline import cubic_bspline, spline_weights
 
 SHAPE = (2, 1, 1, 2, 5)
 SIZE = list(SHAPE[2:])
@@ -60,19 +61,21 @@ def test_pointwise_backward(dtype, wants, device):
     check("pointwise_backward", grad, x, *program(device), wants)
 
 
-def spline(device, wants=False) -> tuple[list, int]:
+def spline(device) -> dict[str, torch.Tensor]:
     lattice = control_lattice(Space(tuple(SIZE), np.eye(4)[None]), (6, 5, 4))
-    tables, taps = kernels._spline((6, 5, 4), lattice, tuple(SIZE))
-    moved = [torch.from_numpy(t.astype(np.float32) if t.dtype == np.float64 else t) for t in tables]
-    return [t.to(device) for t in moved], taps
+    tables = kernels._spline((6, 5, 4), lattice, tuple(SIZE), "triton").items()
+    return {name: torch.from_numpy(t).to(device, _DTYPES[t.dtype]) for name, t in tables}
 
 
-def bent(device) -> tuple[list, int]:
-    """Columns, weights and lowest points along J."""
-    (along_i, lowest_i, along_j, lowest_j, along_k), taps = spline(device)
+_DTYPES = {np.dtype(np.float64): torch.float32, np.dtype(np.int32): torch.int32}
+
+
+def bent(device) -> list:
+    """Columns, and runs of rows with their spans."""
+    tables = spline(device)
+    along_i, lowest_i, along_k, runs, spans = tables.values()
     vectors = points().float().to(device)
-    columns = operator("columns")(vectors, along_i, lowest_i, along_k)
-    return [columns, along_j, lowest_j], taps
+    return [operator("columns")(vectors, along_i, lowest_i, along_k), runs, spans]
 
 
 def rows(device) -> torch.Tensor:
@@ -80,13 +83,13 @@ def rows(device) -> torch.Tensor:
 
 
 def test_columns(device):
-    (along_i, lowest_i, _, _, along_k), _ = spline(device)
+    along_i, lowest_i, along_k, _, _ = spline(device).values()
     vectors = points().float().to(device).requires_grad_()
     check("columns", vectors, along_i, lowest_i, along_k)
 
 
 def test_columns_are_the_spline_along_two_axes(device):
-    (along_i, lowest_i, _, _, along_k), _ = spline(device)
+    along_i, lowest_i, along_k, _, _ = spline(device).values()
     vectors = points().float().to(device).requires_grad_()
     out = operator("columns")(vectors, along_i, lowest_i, along_k)
     double = vectors.detach().double().requires_grad_()
@@ -112,7 +115,7 @@ def test_columns_are_the_spline_along_two_axes(device):
 def test_warp(mode, dtype, framed, device):
     x = volume(SHAPE, dtype).to(device).requires_grad_(dtype.is_floating_point)
     matrix = rows(device).requires_grad_(mode == "linear" and not framed)
-    moving, taps = bent(device) if mode == "linear" else ([None] * 3, 0)
+    moving = bent(device) if mode == "linear" else [None] * 3
     whole = mode != "linear" and not dtype.is_floating_point
     fill = torch.ones(2, 1, device=device, dtype=torch.int64 if whole else torch.float32)
     boxes = None
@@ -124,7 +127,7 @@ def test_warp(mode, dtype, framed, device):
     out = dtype if mode != "linear" or dtype.is_floating_point else torch.float32
     copies = torch.tensor([0, 1], dtype=torch.int32, device=device) if framed else None
     places = x, matrix, *moving, fill, boxes, copies
-    check("warp", *places, values, seeds, SIZE, taps, mode, steps, out)
+    check("warp", *places, values, seeds, SIZE, mode, steps, out)
 
 
 @pytest.mark.parametrize(
@@ -132,65 +135,66 @@ def test_warp(mode, dtype, framed, device):
     [(True, True, True), (True, False, False), (False, True, False)],
 )
 def test_warp_backward(voxels, points, elastic, device):
-    moving, taps = bent(device) if elastic else ([None] * 3, 0)
+    moving = bent(device) if elastic else [None] * 3
     x, grad = volume(SHAPE).to(device), volume(SHAPE, seed=1).to(device)
-    case = grad, x, rows(device), *moving, None, taps, "linear", voxels, points
+    case = grad, x, rows(device), *moving, None, "linear", voxels, points
     check("warp_backward", *case)
     outputs = operator("warp_backward")(*case)
     assert len({id(t) for t in outputs}) == 3  # none is another one
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
-@given(
-    st.integers(1, 700),
-    st.integers(1, 700),
-    st.sampled_from([1, tiles.ROWS, None]),
-    st.sampled_from([4, tiles.BJ]),
-)
-def test_tiles_cover_planes_once(across, along, rows, most):
-    t = Tiles.of(across, along, across if rows is None else rows, most)
-    assert most >= t.BJ
-    assert t.BJ & (t.BJ - 1) == t.BK & (t.BK - 1) == 0
-    assert t.BK % 4 == 0  # noise is made four numbers at a time
-    assert 32 * t.warps >= min(t.BK, 32)
-    count = np.zeros((t.JB * t.steps * t.BJ, t.KB * t.BK), dtype=int)
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([1, 2, 4, 8]))
+def test_tiles_cover_planes_once(across, along, per_thread):
+    t = Tiles.of(across, along, per_thread)
+    assert t.BK & (t.BK - 1) == 0  # a length of a vector
+    assert 32 * t.warps * per_thread >= min(t.BK, 32)
+    rows = tiling.BJ * t.steps
+    assert rows <= tiling.ROWS
+    count = np.zeros((t.JB * rows, t.KB * t.BK), dtype=int)
     for tile in range(t.JB * t.KB):
-        first, k0 = tile // t.KB * t.BJ * t.steps, tile % t.KB * t.BK
-        count[first : first + t.BJ * t.steps, k0 : k0 + t.BK] += 1
+        first, k0 = tile // t.KB * rows, tile % t.KB * t.BK
+        count[first : first + rows, k0 : k0 + t.BK] += 1
     assert (count == 1).all()
-    assert count.shape[0] >= across
-    assert count.shape[1] >= along
-    # no tile is empty, and tables of weights have as many rows as tiles look at
-    assert count.shape[0] - across < t.BJ * t.steps
-    assert count.shape[1] - along < t.BK
-    assert count.shape[0] <= -(-across // tiles.ROWS) * tiles.ROWS
-    if rows is None:
-        assert t.JB == 1  # one program for all rows of its columns
-    elif rows == 1:
-        assert t.steps == 1
+    assert 0 <= count.shape[0] - across < rows  # no block is empty
+    assert 0 <= count.shape[1] - along < t.BK
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(
-    st.floats(-9, 9),
-    st.floats(-40, 40),
+    st.floats(1e-5, 9) | st.floats(-9, -1e-5),
+    st.lists(st.floats(-40, 40), min_size=1, max_size=3),
     st.integers(1, 90),
     st.integers(4, 60),
-    st.sampled_from([1, 2, 4, 8]),
 )
-def test_the_taps_of_a_tile_reach_all_points_its_rows_depend_on(step, start, across, count, height):
-    lattice = np.eye(4)[None].copy()
-    lattice[0, 1, 1], lattice[0, 1, 3] = step, start
-    (_, _, along_j, lowest, _), taps = kernels._spline((4, count, 4), lattice, (1, across, 1))
-    taps = min(count, taps)
-    assert along_j.shape[1] % tiling.ROWS == 0
-    for first in range(0, along_j.shape[1], height):
-        ends = lowest[0, first], lowest[0, first + height - 1]
-        begin = min(ends)
-        assert begin >= 0
-        assert max(ends) - begin + tiling.TAPS <= taps
-        needed = along_j[0, first : first + height].any(0).nonzero()[0]
-        assert all(begin <= n < begin + taps for n in needed)
+def test_runs_give_each_row_its_span(step, starts, across, count):
+    lattice = np.eye(4)[None].repeat(len(starts), 0)
+    lattice[:, 1, 1], lattice[:, 1, 3] = step, starts
+    tables = kernels._spline((4, count, 4), lattice, (1, across, 1), "triton")
+    at = step * np.arange(across) + np.array(starts)[:, None]
+    weights = spline_weights(at, count)
+    for sample in range(len(tables["runs"])):
+        seen = np.zeros(across, dtype=int)
+        given = zip(tables["runs"][sample], tables["spans"][sample], strict=True)
+        for (first, low, high, lowest), (start, by, inverse) in given:
+            assert first % tiling.BJ == 0
+            assert first <= low < first + tiling.BJ or low == high
+            assert high - first <= tiling.ROWS + tiling.BJ
+            seen[low:high] += 1
+            for j in range(low, high):
+                u = start + by * (j - first)
+                assert -1e-9 <= u <= 1 + 1e-9
+                points = lowest + np.arange(4)
+                inside = (points >= 0) & (points < count)
+                # the spline of four points, from the place between the second and the third
+                share = cubic_bspline(u + 1 - np.arange(4))
+                np.testing.assert_allclose(
+                    share[inside], weights[sample, j, points[inside]], rtol=0, atol=1e-9
+                )
+                others = np.delete(weights[sample, j], points[inside])
+                np.testing.assert_allclose(others, 0, atol=1e-9)
+            assert low == high or by * inverse == pytest.approx(1)
+        assert (seen == 1).all()
 
 
 def test_offsets_that_need_more_than_32_bits():

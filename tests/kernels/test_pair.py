@@ -188,7 +188,7 @@ def test_the_operator_is_well_formed(triton):
     labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=triton.device)
     tensors = x, labels, rows, None, None, None, fill, labels_fill, None, None
     operator = kernels.load().warp_pair.default
-    torch.library.opcheck(operator, (*tensors, list(SHAPE[2:]), 0, [], torch.float32))
+    torch.library.opcheck(operator, (*tensors, list(SHAPE[2:]), [], torch.float32))
 
 
 def test_there_is_no_gradient_to_ask_the_operator_for(triton):
@@ -197,6 +197,6 @@ def test_there_is_no_gradient_to_ask_the_operator_for(triton):
     fill = torch.zeros(2, 2, device=triton.device)
     labels_fill = torch.zeros(2, 1, dtype=torch.int64, device=triton.device)
     tensors = x.requires_grad_(), labels, rows, None, None, None, fill, labels_fill, None, None
-    out, _ = kernels.load().warp_pair(*tensors, list(SHAPE[2:]), 0, [], torch.float32)
+    out, _ = kernels.load().warp_pair(*tensors, list(SHAPE[2:]), [], torch.float32)
     with pytest.raises(RuntimeError, match="no gradient flows"):
         out.sum().backward()

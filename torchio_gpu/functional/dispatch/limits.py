@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -11,7 +12,7 @@ from torch.autograd import forward_ad
 # private, but the same in all versions since torch 2.6, which has no public one
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ...arrays import Array
+from ...arrays import Array, host
 from ...geometry import is_diagonal
 from ...shapes import Triple, Volume
 from ..maps import WINDOWED
@@ -65,6 +66,8 @@ def why_no_warp(
         return f"mode {mode!r} has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
         return "lattice must be diagonal and on the host, without gradient"
+    if backend == "triton" and lattice is not None and _is_coarse(lattice):
+        return "control points along J must be at most 2**20 voxels apart"
     if lattice is not None and inverse:
         return "the inverse of an elastic map has no kernel"
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
@@ -74,6 +77,11 @@ def why_no_warp(
     if mode == "label" and x.requires_grad:
         return "mode 'label' has no gradient"
     return why_no_kernel(x, size, backend, [*fills, *parameters])
+
+
+def _is_coarse(lattice: Array) -> bool:
+    """Return True if control points are so far apart along J that float32 does not tell rows."""
+    return bool((np.abs(host(lattice)[:, 1, 1]) < 2.0**-20).any())
 
 
 def wants_gradient(*values: object) -> bool:
