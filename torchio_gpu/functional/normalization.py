@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, Numbers, as_array, host
-from ..shapes import PerItem, Volume
+from ..shapes import PerItem, Volume, spatial_shape
 from .compiled import traceable
+from .dispatch import limits
 from .dispatch.arguments import as_given, real
+from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import normalization as eager
 from .eager.statistics import extremes
+from .operations import Clamp, Linear, Operation
+from .pointwise import pointwise
 from .statistics import Moments, check_mask, moments, percentile
 
 __all__ = [
@@ -141,13 +145,13 @@ def rescale(
         low = low.where(low < high, torch.nan)
         # all voxels lie between their extremes already
         bounds = (low, high)
-        return eager.rescale(x, bounds, bounds, out)
+        return _rescale(x, bounds, bounds, out)
     pair = check_range(in_min_max, "in_min_max")
     start, end = (x.new_full((len(x),), each, dtype=torch.float64) for each in pair)
     if known is None and share == (0, 100) and mask is None:
-        return eager.rescale(x, None, (start, end), out)
+        return _rescale(x, None, (start, end), out)
     bounds = cutoffs(x, share, mask) if known is None else known
-    return eager.rescale(x, bounds, (start, end), out)
+    return _rescale(x, bounds, (start, end), out)
 
 
 @traceable
@@ -171,7 +175,41 @@ def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None 
     tensor([-1.,  0.,  1.])
     """
     check_mask(mask, x)
-    return eager.standardize(x, moments(x, mask) if known is None else known)
+    known = moments(x, mask) if known is None else known
+    if not _in_one_pass(x):
+        return eager.standardize(x, known)
+    mean, rest, std = eager.standard(known, torch.float32)
+    return pointwise(x, [Linear(1 / std, -rest / std, mean)])
+
+
+def _in_one_pass(x: Volume) -> bool:
+    """Return True if a kernel applies pointwise operations, and no gradient is wanted of them."""
+    why_not = limits.why_no_kernel(x, spatial_shape(x), "triton")
+    return use_kernel(x.device) and why_not is None and not limits.wants_gradient(x)
+
+
+def _rescale(
+    x: Volume, bounds: eager.Ends | None, ends: eager.Ends, out: tuple[float, float]
+) -> Volume:
+    """Clamp, then map an interval to another; see :func:`eager.rescale`."""
+    if not _in_one_pass(x):
+        return eager.rescale(x, bounds, ends, out)
+    start, end = (each.float() for each in ends)
+    low, high = (start, end) if bounds is None else bounds
+    known = ~low.isnan()
+    # rounded up, so that the upper end is reached, and not passed where values are clamped
+    scale = ((out[1] - out[0]) / (end - start).double() * (1 + 2**-23)).where(known, 1)
+    operations: list[Operation] = []
+    if bounds is not None:
+        operations.append(Clamp(low.where(known, -np.inf), high.where(known, np.inf)))
+    shift, least, most = (
+        start.new_full(start.shape, value).where(known, neutral)
+        for value, neutral in ((out[0], 0), (out[0], -np.inf), (out[1], np.inf))
+    )
+    operations.append(Linear(scale, shift, start.where(known, 0)))
+    if bounds is ends:
+        operations.append(Clamp(least, most))
+    return pointwise(x, operations)
 
 
 def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
+from . import products
 from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 
@@ -89,6 +90,10 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
         x: Volume in float32 or float64.
         kernels: Along I, J, K, on the device; see :func:`gaussian`.
     """
+    if products.has_kernel(x.device):
+        for axis, kernel in enumerate(kernels):
+            x = products.along(x, convolution(kernel.to(x.dtype)), axis)
+        return x
     batch, channels, *size = x.shape
     work = product_dtype(x.device, x.dtype)
     y = x.to(work).flatten(0, 1)  # [B C, I, J, K]
@@ -107,6 +112,8 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
 
 def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
     """Multiply the voxels along one axis by a matrix per sample, [B, N out, N in]."""
+    if products.has_kernel(x.device):
+        return products.along(x, matrix, axis)
     work = product_dtype(x.device, x.dtype)
 
     def part(y: Tensor, matrix: Tensor, to: slice, at: slice) -> Tensor:

@@ -57,26 +57,32 @@ def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]
 
     def change(part: Tensor) -> Tensor:
         if low is not None:
-            part = part.clamp(min=low).clamp(max=high)
-        return (part - first).div(width).mul(scale).add(offset)
+            part = part.clamp(min=low).clamp_(max=high).sub_(first)
+        else:
+            part = part - first
+        return part.div_(width).mul_(scale).add_(offset)
 
     return by_slabs(x, change)
 
 
-def standardize(x: Volume, known: Moments) -> Volume:
-    """Subtract the mean and divide by the standard deviation.
+def standard(known: Moments, dtype: torch.dtype) -> tuple[PerItem, PerItem, PerItem]:
+    """Return mean, the rounding error of this mean, and standard deviation, [B] each.
 
     A standard deviation of 0 or of an empty mask counts as 1, and the mean of an empty mask as 0.
     """
-    dtype = working(x[:0]).dtype
     some = known.number > 0
     mean = known.mean.where(some, 0)
     std = known.std.where(some & (known.std != 0), 1)
     # The rounding of a large mean in float32 may be comparable to the std: subtract the rest, too.
     rounded = mean.detach().to(dtype)
-    rest = with_voxel_axes((mean - rounded.double()).to(dtype))
-    rounded, std = with_voxel_axes(rounded), with_voxel_axes(std.to(dtype))
-    return by_slabs(x, lambda part: (part - rounded).sub(rest).div(std))
+    return rounded, (mean - rounded.double()).to(dtype), std.to(dtype)
+
+
+def standardize(x: Volume, known: Moments) -> Volume:
+    """Subtract the mean and divide by the standard deviation; see :func:`standard`."""
+    parameters = standard(known, working(x[:0]).dtype)
+    mean, rest, std = map(with_voxel_axes, parameters)
+    return by_slabs(x, lambda part: (part - mean).sub_(rest).div_(std))
 
 
 class Pieces(NamedTuple):

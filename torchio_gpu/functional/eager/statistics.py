@@ -89,10 +89,16 @@ def extremes(x: Volume, mask: Tensor | None) -> tuple[PerItem, PerItem]:
 
 
 def _extremes(values: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-    if inside is None:
+    if inside is None and values.device.type == "cpu":  # where two passes are faster than aminmax
         return values.amin(1), values.amax(1)
-    inf = torch.inf
-    return values.where(inside, inf).amin(1), values.where(inside, -inf).amax(1)
+    if inside is None:
+        least, most = torch.aminmax(values, dim=1)
+        return least, most
+    return values.where(inside, torch.inf).amin(1), _largest(values, inside)
+
+
+def _largest(values: Tensor, inside: Tensor | None) -> Tensor:
+    return (values if inside is None else values.where(inside, -torch.inf)).amax(1)
 
 
 def moments(x: Volume, mask: Tensor | None) -> Moments:
@@ -111,16 +117,16 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
             # the rounding error of this mean is added below
             centre = (counted.sum(1) / some).to(low.dtype)
             centre = torch.minimum(torch.maximum(centre, low), high).where(n > 0, 0)
-        apart = values - centre[:, None]
-        if inside is not None:
-            apart = apart.where(inside, 0)
-        left = apart.sum(1).double() / some
-        numbers.append(n)
-        means.append(centre.double() + left)
         with torch.no_grad():  # scale by a power of two, so that no square overflows
             unit = torch.frexp(torch.maximum(high - centre, centre - low)).exponent
-        apart, left = apart * _power(-unit, apart)[:, None], left * _power(-unit, left)
-        squares.append((apart * apart).sum(1).double() - n * left * left)
+            scale = _power(-unit, centre)
+        apart = _apart(values, centre[:, None], scale[:, None])
+        if inside is not None:
+            apart = apart.where(inside, 0)
+        left = apart.sum(1).double() / some  # in units
+        numbers.append(n)
+        means.append(centre.double() + left / scale)
+        squares.append(_sum_of_squares(apart) - n * left * left)
         units.append(unit)
         lows.append(low)
         highs.append(high)
@@ -137,6 +143,19 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
     std = root((spread / (whole - 1).clamp_min(1)).where(~equal, 0))
     std = std * _power(most[:, 0], std)
     return Moments(whole, total, std.where(whole > 0, torch.nan))
+
+
+def _apart(values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Return ``(values - centre) * scale``, for a power of two that brings them below 1."""
+    if values.device.type == "cpu":  # where addcmul with few values for many voxels is slow
+        return (values - centre).mul_(scale)
+    return torch.addcmul(-centre * scale, values, scale)  # the product is exact
+
+
+def _sum_of_squares(values: Tensor) -> PerItem:
+    if values.device.type == "cpu":  # where vector_norm sums in an order that loses precision
+        return (values * values).sum(1).double()
+    return torch.linalg.vector_norm(values, dim=1).double().square()
 
 
 def _power(exponent: Tensor, like: Tensor) -> Tensor:
@@ -173,7 +192,8 @@ def percentile(x: Volume, q: Tensor, mask: Tensor | None) -> Tensor:
     between = torch.where(share < 0.5, below + step * share, above - step * (1 - share))
     out = torch.where((share == 0) | (below == above), below, between)  # also if infinite
     with torch.no_grad():
-        finite = (some > 0) & ~extremes(x, mask)[1].isnan()
+        most = torch.stack([_largest(*part) for part in parts(x, mask)], 1)
+        finite = (some > 0) & ~most.isnan().any(1)
     return out.where(finite[:, None], torch.nan)
 
 
