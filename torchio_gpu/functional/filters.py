@@ -253,8 +253,8 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
             f"locations must have shape (T, 2, 3) or ({len(x)}, T, 2, 3), "
             f"got {tuple(np.shape(locations))}"
         )
-    if on_host(places):
-        known = host(places)
+    known = host(places) if on_host(places) else None
+    if known is not None:
         if (known % 1).any():
             raise ValueError(f"locations must be whole numbers, got {known.tolist()}")
         if (known < 0).any() or (known > np.array(size) - patch).any():
@@ -268,4 +268,4 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
             )
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
     index = send(index, x.device)
-    return eager.swap(x, index.expand(len(x), -1, -1, -1), patch)
+    return eager.swap(x, index.expand(len(x), -1, -1, -1), patch, known)

@@ -99,7 +99,7 @@ def cutoffs(
     else:
         low, high = extremes(x, check_mask(mask, x))
     width = (high - low).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    fine = (low <= high) & width.isfinite()
+    fine = (low <= high) & (width < torch.inf)
     return low.where(fine, torch.nan), high.where(fine, torch.nan)
 
 
@@ -196,17 +196,18 @@ def _rescale(
         return eager.rescale(x, bounds, ends, out)
     start, end = (each.float() for each in ends)
     low, high = (start, end) if bounds is None else bounds
-    known = ~low.isnan()
     # rounded up, so that the upper end is reached, and not passed where values are clamped
-    scale = ((out[1] - out[0]) / (end - start).double() * (1 + 2**-23)).where(known, 1)
-    operations: list[Operation] = []
+    scale = (end - start).double().reciprocal() * ((out[1] - out[0]) * (1 + 2**-23))
+    # if a sample is to be kept, and otherwise: low, high, scale, centre, shift, least, most
+    rows = [[-np.inf, np.inf, 1, 0, 0, -np.inf, np.inf], [np.nan] * 4 + [out[0], *out]]
+    (given,) = to_device(x.device, np.array(rows))
+    found = torch.stack([each.double() for each in (low, high, scale, start)], 1)  # [B, 4]
+    found = torch.cat((found, given[1, 4:].expand(len(x), -1)), 1)
+    table = torch.where(low.isnan()[:, None], given[0], found).unbind(1)
+    low, high, scale, centre, shift, least, most = table
+    operations: list[Operation] = [Linear(scale, shift, centre)]
     if bounds is not None:
-        operations.append(Clamp(low.where(known, -np.inf), high.where(known, np.inf)))
-    shift, least, most = (
-        start.new_full(start.shape, value).where(known, neutral)
-        for value, neutral in ((out[0], 0), (out[0], -np.inf), (out[1], np.inf))
-    )
-    operations.append(Linear(scale, shift, start.where(known, 0)))
+        operations.insert(0, Clamp(low, high))
     if bounds is ends:
         operations.append(Clamp(least, most))
     return pointwise(x, operations)

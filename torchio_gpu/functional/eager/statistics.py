@@ -130,6 +130,8 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
         units.append(unit)
         lows.append(low)
         highs.append(high)
+    if len(units) == 1:  # as on a GPU, where each operation on so few numbers is a launch
+        return _moments(n, means[0], squares[0], units[0], low == high)
     n, mean, square = (torch.stack(each, 1) for each in (numbers, means, squares))  # [B, slabs]
     whole = n.sum(1)
     total = (n * mean).sum(1) / whole
@@ -137,12 +139,20 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
     most = unit.amax(1, keepdim=True)
     square = square * _power(2 * (unit - most), square)
     distance = (mean - total[:, None]) * _power(-most, mean)
-    spread = (square + n * distance**2).sum(1).clamp_min(0)
-    # exactly 0 for equal voxels, without rounding error
+    spread = (square + n * distance**2).sum(1)
     equal = torch.stack(lows, 1).amin(1) == torch.stack(highs, 1).amax(1)
-    std = root((spread / (whole - 1).clamp_min(1)).where(~equal, 0))
-    std = std * _power(most[:, 0], std)
-    return Moments(whole, total, std.where(whole > 0, torch.nan))
+    return _moments(whole, total, spread, most[:, 0], equal)
+
+
+def _moments(
+    number: PerItem, mean: PerItem, spread: PerItem, unit: Tensor, equal: Tensor
+) -> Moments:
+    """Return moments, given the sum of squared distances from the mean in units of 2**unit."""
+    # exactly 0 for equal voxels, without rounding error
+    variance = spread.clamp_min(0) / (number - 1).clamp_min(1)
+    std = root(variance.where(~equal, 0))
+    std = std * _power(unit, std)
+    return Moments(number, *(each.where(number > 0, torch.nan) for each in (mean, std)))
 
 
 def _apart(values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
