@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ...shapes import PerItem, Volume, with_voxel_axes
+from ..dispatch import limits
+from ..dispatch.backend import use_kernel
 from .separable import full_precision, product_dtype
 from .slabs import join
 from .statistics import Moments, slab_starts, working
@@ -122,7 +125,14 @@ def map_pieces(x: Volume, through: Pieces) -> Volume:
     # Pieces begin at the first number of the volume's precision that is not below their start.
     begin = through.start.detach()
     begin = torch.where(start < begin, start.nextafter(torch.full_like(start, torch.inf)), start)
-    begin = begin.detach()[:, 1:].contiguous()
+    begin = begin.detach()
+    tables = start, value, slope
+    wanted = limits.wants_gradient(x, *tables)
+    if use_kernel(x.device) and dtype == torch.float32 and not wanted:
+        flat = working(x.reshape(len(x), -1)).contiguous()
+        out = load().map_pieces(flat, *(each.contiguous() for each in (begin, *tables)))
+        return out.view(x.shape).to(x.dtype if x.is_floating_point() else dtype)  # type: ignore[no-any-return]
+    begin = begin[:, 1:].contiguous()
 
     def change(part: Tensor) -> Tensor:
         flat = part.reshape(len(part), -1)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ...shapes import PerItem, Volume
+from ..dispatch.backend import use_kernel
 from .intensity import root
 from .slabs import slab_planes
 
@@ -274,19 +276,12 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
     tables: list[Tensor] = []  # per level: slot of voxels at the next level, by their bits
     for level in range(levels):
         size = _VALUES * (1 if level == 0 else wanted)
-        counts = torch.zeros(batch, size + _VALUES, dtype=torch.int64, device=x.device)
-        for values, inside in parts(x, mask):
-            index = _digit(values, levels, 0)
-            for n, table in enumerate(tables, 1):
-                index = table.gather(1, index).add_(_digit(values, levels, n))
-            if inside is not None:
-                index = index.where(inside, size)
-            counts.scatter_add_(1, index, torch.ones_like(index))
-        upto = torch.nn.functional.pad(counts.cumsum(1), (1, 0))  # [B, 1 + size + 65536]
-        ranks = ranks + upto.gather(1, slot)
-        place = torch.searchsorted(upto, ranks, right=True) - 1
+        counts = _count(x, mask, levels, tables, size)
+        upto = counts.cumsum(1)  # [B, size or more]
+        ranks = ranks + upto.gather(1, slot) - counts.gather(1, slot)
+        place = torch.searchsorted(upto, ranks, right=True)
         place = place.clamp_max(size - 1)  # for an empty mask
-        ranks = ranks - upto.gather(1, place)
+        ranks = ranks - upto.gather(1, place) + counts.gather(1, place)
         digit = place & (_VALUES - 1)
         key = digit - _VALUES // 2 if level == 0 else (key << _BITS) + digit
         if level < levels - 1:
@@ -294,6 +289,27 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
             tables.append(table.scatter_(1, place, slots))
             slot = table.gather(1, place)
     return _number(key, levels)
+
+
+def _count(x: Volume, mask: Tensor | None, levels: int, tables: list[Tensor], size: int) -> Tensor:
+    """Count the bits of a level: [B, size], with further counts that do not matter."""
+    batch, voxels = len(x), x[0].numel()
+    if levels == 2 and voxels < 2**31 and use_kernel(x.device):
+        table = tables[0] if tables else None
+        values = working(x.reshape(batch, -1)).detach().contiguous()
+        inside = None
+        if mask is not None:
+            inside = mask.reshape(batch, -1).contiguous()
+        return load().count_digits(values, inside, table, size)  # type: ignore[no-any-return]
+    counts = torch.zeros(batch, size + _VALUES, dtype=torch.int64, device=x.device)
+    for values, inside in parts(x, mask):
+        index = _digit(values, levels, 0)
+        for n, table in enumerate(tables, 1):
+            index = table.gather(1, index).add_(_digit(values, levels, n))
+        if inside is not None:
+            index = index.where(inside, size)
+        counts.scatter_add_(1, index, torch.ones_like(index))
+    return counts
 
 
 def _digit(values: Tensor, levels: int, level: int) -> Tensor:
