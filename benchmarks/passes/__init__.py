@@ -24,9 +24,12 @@ HOW = (
     "must move, with each of its tensors once; Fourier transforms once for each axis, with the "
     "copies and the scaling that torch adds. An operator takes the longest of three: its bytes at "
     "{bandwidth} TB/s, the multiplications of a matrix product in the FMA units ({sms} x 128 a "
-    "clock of {clock} GHz), and {launch} µs from one launch to the next. A copy reads and writes "
-    "the image."
+    "clock of {clock} GHz) or, along an axis, as three in TF32 at half the speed of tensor cores "
+    "({tensor} TFLOP/s), and {launch} µs from one launch to the next. Blocks of zeros, which a "
+    "product along an axis skips, are not. A copy reads and writes the image."
 )
+#: Dense TF32 of an H200, in TFLOP/s.
+TENSOR_CORES = 495
 #: Microseconds from one launch to the next, where launches are queued.
 LAUNCH = 2.0
 
@@ -56,7 +59,11 @@ def run(case: str = "") -> Result:
 
     gpu = GPUS[90]
     how = HOW.format(
-        bandwidth=gpu.bandwidth / 1e12, sms=gpu.sms, clock=gpu.clock / 1e9, launch=LAUNCH
+        bandwidth=gpu.bandwidth / 1e12,
+        sms=gpu.sms,
+        clock=gpu.clock / 1e9,
+        tensor=TENSOR_CORES,
+        launch=LAUNCH,
     )
     return {
         "suite": SUITE,
@@ -93,15 +100,7 @@ def look(name: str) -> Result:
 
     counts = counted(call)
     moved = 2 * image.numel() * image.element_size()
-    multiplications = gpu.sms * 128 * gpu.clock / 1e6  # in a microsecond
-    us = sum(
-        max(
-            gpu.moves(each.bytes),
-            each.multiplications / multiplications,
-            LAUNCH * each.launches,
-        )
-        for each in counts.launched
-    )
+    us = sum(_time(each, gpu) for each in counts.launched)
     return {
         "case": name,
         "launches": counts.launches,
@@ -114,6 +113,15 @@ def look(name: str) -> Result:
     }
 
 
+def _time(launch: Any, gpu: Any) -> float:
+    """Return the microseconds that one operator takes."""
+    rate = gpu.sms * 128 * gpu.clock / 1e6  # multiplications in a microsecond
+    if launch.tensor_cores:
+        rate = TENSOR_CORES * 1e6 / 2 / 2 / 3
+    least = LAUNCH * launch.launches
+    return float(max(gpu.moves(launch.bytes), launch.multiplications / rate, least))
+
+
 def over_budget(row: Result) -> list[str]:
     """Return the names of what takes more than its budget."""
     return [name for name, most in row["budget"].items() if row[name] > most]
@@ -121,8 +129,10 @@ def over_budget(row: Result) -> list[str]:
 
 def text(result: Result) -> str:
     """Return the table and how it was made."""
-    head = ("transform", "launches", "of them over volumes", "Fourier passes")
-    head += ("moved, copies", "predicted, µs", "predicted, copies", "budget, copies")
+    head = [
+        *("transform", "launches", "of them over volumes", "Fourier passes"),
+        *("moved, copies", "predicted, µs", "predicted, copies", "budget, copies"),
+    ]
     rows = []
     for row in result["rows"]:
         most = row["budget"]

@@ -36,41 +36,44 @@ _HISTOGRAM = {"image": np.linspace(0, 100, 13)}
 
 #: By name, in the order of the table. All are called with the image and the label map of W1.
 CASES = {
-    "Motion, 2 poses": Case(lambda: tio.Motion(**_POSES, times=(0.3, 0.7)), Budget(50, 30, 2)),
+    "Motion": Case(lambda: tio.Motion(**_POSES, times=(0.3, 0.7)), Budget(8.5, 12)),
     "Motion, magnitude": Case(
-        lambda: tio.Motion(**_POSES, times=(0.3, 0.7), output="magnitude"), Budget(60, 40, 3)
+        lambda: tio.Motion(**_POSES, times=(0.3, 0.7), output="magnitude"), Budget(18, 20)
     ),
-    "RandomMotion": Case(tio.RandomMotion, Budget(60, 40, 2)),
-    "Ghosting": Case(lambda: tio.Ghosting(4, 0, 0.5), Budget(9, 10, 2)),
-    "RandomGhosting": Case(tio.RandomGhosting, Budget(11, 20, 2)),
-    "Gibbs": Case(lambda: tio.Gibbs(0.6, 1), Budget(11, 20, 2)),
-    "RandomGibbs": Case(tio.RandomGibbs, Budget(12, 20, 2)),
-    "RandomSpike": Case(tio.RandomSpike, Budget(8, 20, 3)),
-    "RandomBlur": Case(tio.RandomBlur, Budget(20, 40)),
-    "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(9, 50)),
+    "RandomMotion": Case(tio.RandomMotion, Budget(8.5, 16)),
+    "Ghosting": Case(lambda: tio.Ghosting(4, 0, 0.5), Budget(2, 5)),
+    "RandomGhosting": Case(tio.RandomGhosting, Budget(2.2, 8)),
+    "Gibbs": Case(lambda: tio.Gibbs(0.6, 1), Budget(2, 5)),
+    "RandomGibbs": Case(tio.RandomGibbs, Budget(2.2, 8)),
+    "RandomSpike": Case(tio.RandomSpike, Budget(6, 16, 3)),
+    "RandomBlur": Case(tio.RandomBlur, Budget(6, 14)),
+    "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(4, 22)),
     "RandomAnisotropy, antialias": Case(
-        lambda: tio.RandomAnisotropy(antialias=True), Budget(10, 60)
+        lambda: tio.RandomAnisotropy(antialias=True), Budget(5, 37)
     ),
-    "RandomLowResolution": Case(tio.RandomLowResolution, Budget(20, 40)),
-    "RandomSwap": Case(tio.RandomSwap, Budget(50, 430)),
-    "Resample": Case(lambda: tio.Resample(2), Budget(2, 8)),
-    "Resample, antialias": Case(lambda: tio.Resample(2, antialias=True), Budget(20, 44)),
-    "Resample, bspline": Case(lambda: tio.Resample(1.5, "bspline"), Budget(12, 36)),
-    "Resize": Case(lambda: tio.Resize(96), Budget(2, 8)),
-    "CropOrPad": Case(lambda: tio.CropOrPad(144), Budget(2, 4)),
-    "Pad, reflect": Case(lambda: tio.Pad(8, padding_mode="reflect"), Budget(6, 8)),
-    "ToOrientation": Case(lambda: tio.ToOrientation("LPI"), Budget(2, 4)),
-    "RescaleIntensity": Case(tio.RescaleIntensity, Budget(11, 46)),
+    "RandomLowResolution": Case(tio.RandomLowResolution, Budget(6.5, 17)),
+    "RandomSwap": Case(tio.RandomSwap, Budget(10, 120)),
+    "RandomLabelsToImage": Case(
+        lambda: tio.RandomLabelsToImage(label_key="label", used_labels=range(4)), Budget(85, 150)
+    ),
+    "Resample": Case(lambda: tio.Resample(2), Budget(1.6, 7)),
+    "Resample, antialias": Case(lambda: tio.Resample(2, antialias=True), Budget(7, 18)),
+    "Resample, bspline": Case(lambda: tio.Resample(1.5, "bspline"), Budget(4, 13)),
+    "Resize": Case(lambda: tio.Resize(96), Budget(1.8, 7)),
+    "CropOrPad": Case(lambda: tio.CropOrPad(144), Budget(1.7, 3)),
+    "Pad, reflect": Case(lambda: tio.Pad(8, padding_mode="reflect"), Budget(5, 7)),
+    "ToOrientation": Case(lambda: tio.ToOrientation("LPI"), Budget(1.4, 3)),
+    "RescaleIntensity": Case(tio.RescaleIntensity, Budget(4, 38)),
     "RescaleIntensity, percentiles": Case(
-        lambda: tio.RescaleIntensity(percentiles=(1, 99)), Budget(60, 150)
+        lambda: tio.RescaleIntensity(percentiles=(1, 99)), Budget(11, 110)
     ),
-    "ZNormalization": Case(tio.ZNormalization, Budget(15, 100)),
-    "ZNormalization, masked": Case(lambda: tio.ZNormalization("label"), Budget(20, 110)),
+    "ZNormalization": Case(tio.ZNormalization, Budget(9, 72)),
+    "ZNormalization, masked": Case(lambda: tio.ZNormalization("label"), Budget(15, 82)),
     "HistogramStandardization": Case(
-        lambda: tio.HistogramStandardization(_HISTOGRAM), Budget(66, 140)
+        lambda: tio.HistogramStandardization(_HISTOGRAM), Budget(14, 105)
     ),
-    "Mask": Case(lambda: tio.Mask("label"), Budget(3, 4)),
-    "OneHot": Case(lambda: tio.OneHot(4), Budget(2, 4)),
-    "RemapLabels": Case(lambda: tio.RemapLabels({1: 2}), Budget(4, 16)),
-    "Contour": Case(tio.Contour, Budget(6, 14)),
+    "Mask": Case(lambda: tio.Mask("label"), Budget(2.1, 4)),
+    "OneHot": Case(lambda: tio.OneHot(4), Budget(1, 4)),
+    "RemapLabels": Case(lambda: tio.RemapLabels({1: 2}), Budget(3.5, 15)),
+    "Contour": Case(tio.Contour, Budget(4.6, 13)),
 }

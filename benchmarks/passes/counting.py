@@ -43,7 +43,7 @@ class Launch:
         voxels: Elements of its largest tensor.
         fourier: Passes of Fourier transforms, one for each axis.
         multiplications: Products of a matrix multiplication.
-        double: Whether these are in float64.
+        tensor_cores: Whether these are for tensor cores, each as three in TF32.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Launch:
     voxels: int
     fourier: int = 0
     multiplications: int = 0
-    double: bool = False
+    tensor_cores: bool = False
 
 
 @dataclass
@@ -128,9 +128,10 @@ def _launch(
         return _fourier(name, given[0], made[0], args)
     found = Launch(name, 1, _bytes(func, name, args, kwargs, given, made), voxels)
     if name in _PRODUCTS:
-        left = given[-2]
-        found.multiplications = made[0].numel() * left.shape[-1]
-        found.double = left.dtype == torch.float64
+        found.multiplications = made[0].numel() * given[-2].shape[-1]
+    if name == "along":  # a kernel for each axis that occurs, of which each sample has one
+        found.multiplications = made[0].numel() * given[1].shape[2]
+        found.launches, found.tensor_cores = len(args[4]), given[0].dtype == torch.float32
     if name == "sort":  # radix sort: four passes over keys of 8 bits, and places of 8 bytes
         found.launches = 2 * given[0].element_size()
         found.bytes *= given[0].element_size()

@@ -326,7 +326,7 @@ def _exchange(x: Tensor, pairs: Tensor, offset: Tensor, sizes: list[int] | None)
     out = x.clone(memory_format=torch.contiguous_format)
     if sizes is not None:
         flat = out.view(-1)
-        for some in pairs.split(sizes):
+        for some in torch.split(pairs, sizes):
             here = some + offset
             flat[here] = flat[here.flip(1)]
         return out
