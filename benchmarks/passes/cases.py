@@ -47,9 +47,9 @@ CASES = {
     "RandomGibbs": Case(tio.RandomGibbs, Budget(2.2, 8)),
     "RandomSpike": Case(tio.RandomSpike, Budget(6, 16, 3)),
     "RandomBlur": Case(tio.RandomBlur, Budget(6, 14)),
-    "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(4, 22)),
+    "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(2.3, 10)),
     "RandomAnisotropy, antialias": Case(
-        lambda: tio.RandomAnisotropy(antialias=True), Budget(5, 37)
+        lambda: tio.RandomAnisotropy(antialias=True), Budget(2.6, 15)
     ),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(6.5, 17)),
     "RandomSwap": Case(tio.RandomSwap, Budget(10, 120)),

@@ -111,10 +111,11 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     return y.view(x.shape).to(x.dtype)
 
 
-def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
-    """Multiply the voxels along one axis by a matrix per sample, [B, N out, N in]."""
+def along_axis(x: Volume, matrix: Tensor, axis: products.Axis) -> Volume:
+    """Multiply the voxels along an axis by a matrix per sample, [B, N out, N in]."""
     if products.has_kernel(x.device):
         return products.along(x, matrix, axis)
+    assert isinstance(axis, int)  # others are for the kernel
     work = product_dtype(x.device, x.dtype)
 
     def part(y: Tensor, matrix: Tensor, to: slice, at: slice) -> Tensor:
@@ -206,7 +207,7 @@ def slice_profile(factor: Array) -> Array:
     return xp.sqrt((factor**2 - 1).clip(_TINY)) / _FWHM  # type: ignore[no-any-return]
 
 
-def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
+def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: products.Axis) -> Volume:
     """Sample at thick slices, then interpolate linearly at the voxels again.
 
     Args:
@@ -221,7 +222,7 @@ def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
 
 
 def anisotropy_antialiased(
-    x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: int
+    x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: products.Axis
 ) -> Volume:
     """Sample at thick slices that are Gaussian means, then interpolate linearly at the voxels.
 
