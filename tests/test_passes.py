@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from benchmarks import passes
+from benchmarks import passes, records
 from benchmarks.passes.cases import CASES
 from benchmarks.passes.counting import counted
 
@@ -20,6 +20,14 @@ _INDEX = torch.zeros(5, dtype=torch.long, device="meta")
 def test_transforms_keep_their_budgets(name):
     row = passes.look(name)
     assert passes.over_budget(row) == [], row
+
+
+def test_stored_results_are_of_all_transforms_and_keep_their_budgets():
+    (kept,) = (each for each in records.read() if each["suite"] == passes.SUITE)
+    assert [row["case"] for row in kept["rows"]] == list(CASES)
+    assert [row["budget"] for row in kept["rows"]] == [c.budget._asdict() for c in CASES.values()]
+    assert not any(map(passes.over_budget, kept["rows"]))
+    assert "PREDICTION" in passes.text(kept)
 
 
 def test_exceeded_budgets_are_named():

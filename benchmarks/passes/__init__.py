@@ -24,12 +24,13 @@ HOW = (
     "must move, with each of its tensors once; Fourier transforms once for each axis, with the "
     "copies and the scaling that torch adds. An operator takes the longest of three: its bytes at "
     "{bandwidth} TB/s, the multiplications of a matrix product in the FMA units ({sms} x 128 a "
-    "clock of {clock} GHz) or, along an axis, as three in TF32 at half the speed of tensor cores "
-    "({tensor} TFLOP/s), and {launch} µs from one launch to the next. Blocks of zeros, which a "
-    "product along an axis skips, are not. A copy reads and writes the image."
+    "clock of {clock} GHz) or, in the kernel for products along an axis, {instructions} compiled "
+    "instructions for each, and {launch} µs from one launch to the next. Other kernels of this "
+    "library count by their bytes alone. A copy reads and writes the image."
 )
-#: Dense TF32 of an H200, in TFLOP/s.
-TENSOR_CORES = 495
+#: Instructions of a thread for each multiplication of a product along an axis, as compiled for
+#: sm_90 by Triton 3.9: what it prepares for tensor cores takes longer than these do.
+INSTRUCTIONS = 0.95
 #: Microseconds from one launch to the next, where launches are queued.
 LAUNCH = 2.0
 
@@ -62,7 +63,7 @@ def run(case: str = "") -> Result:
         bandwidth=gpu.bandwidth / 1e12,
         sms=gpu.sms,
         clock=gpu.clock / 1e9,
-        tensor=TENSOR_CORES,
+        instructions=INSTRUCTIONS,
         launch=LAUNCH,
     )
     return {
@@ -117,7 +118,7 @@ def _time(launch: Any, gpu: Any) -> float:
     """Return the microseconds that one operator takes."""
     rate = gpu.sms * 128 * gpu.clock / 1e6  # multiplications in a microsecond
     if launch.tensor_cores:
-        rate = TENSOR_CORES * 1e6 / 2 / 2 / 3
+        rate /= INSTRUCTIONS
     least = LAUNCH * launch.launches
     return float(max(gpu.moves(launch.bytes), launch.multiplications / rate, least))
 

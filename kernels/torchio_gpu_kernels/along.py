@@ -1,8 +1,8 @@
 """Products of the voxels along an axis with a matrix of each sample, without transposed copies.
 
-Filters, interpolation along the axes and masks of lines of k-space are such products. Blocks of
-zeros are skipped, so that a band costs what it holds. Float32 is multiplied by tensor cores as
-three products in TF32, whose error is that of float32 but for the last bit.
+Filters, interpolation along the axes and masks of lines of k-space are such products. Of large
+matrices, blocks of zeros are skipped, so that a band costs what it holds. Tensor cores multiply
+float32 as three products in TF32, which keep all but the last bits.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ import triton.language as tl
 from torch import Tensor
 
 from .library import differentiate, register
-from .tiles import OPTIONS, is_wide
+from .tiles import OPTIONS, before_hopper, capped, is_wide
 
 #: Tile of the result: lines times voxels along the axis; and voxels that are summed at once.
-_LINES, _TO, _FROM, _WARPS = 64, 64, 16, 8
+_LINES, _TO, _FROM = 64, 64, 32
+#: Voxels along an axis up to which it costs more to look for blocks of zeros than to multiply them.
+_DENSE = 160
 #: The fewest that tensor cores take.
 _LEAST = 16
+
+
+@triton.jit
+def _high_bits(x):
+    """Return float32 with the bits that TF32 keeps."""
+    return (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -59,6 +67,7 @@ def along_kernel(
     AXIS: tl.constexpr,
     CENTRED: tl.constexpr,
     DOT: tl.constexpr,
+    SPARSE: tl.constexpr,
     WIDE: tl.constexpr,
     LINES: tl.constexpr,
     TO: tl.constexpr,
@@ -90,9 +99,15 @@ def along_kernel(
                 w = tl.load(weights + n[:, None] * wn, (n < N)[:, None] & on_axis[None, :], 0.0)
                 if CENTRED:
                     w -= tl.where((n[:, None] == m[None, :]) & (n < N)[:, None], 1.0, 0.0)
-                if tl.max(tl.max((w != 0).to(tl.int32), 1), 0) != 0:
+                needed = True
+                if SPARSE:
+                    needed = tl.max(tl.max((w != 0).to(tl.int32), 1), 0) != 0
+                if needed:
                     v = tl.load(source + n[None, :] * xn, on_line[:, None] & (n < N)[None, :], 0.0)
-                    acc = tl.dot(v, w, acc, input_precision="tf32x3")
+                    v_high, w_high = _high_bits(v), _high_bits(w)
+                    acc = tl.dot(v - v_high, w_high, acc, input_precision="tf32")
+                    acc = tl.dot(v_high, w - w_high, acc, input_precision="tf32")
+                    acc = tl.dot(v_high, w_high, acc, input_precision="tf32")
             if base is not None:
                 start = base + b * bb + c * bc + (a1 * b1 + a2 * b2)[:, None]
                 acc += tl.load(start + m[None, :] * bm, inside, 0.0)
@@ -143,7 +158,10 @@ def along(
     M, N = matrix.shape[1:]
     centred = base is None and M == N  # the difference to x, so that an identity changes no bit
     added = x if centred else base
-    LINES = min(_LINES, max(_LEAST, triton.next_power_of_2(out.numel() // max(1, M))))
+    # where loads are of single voxels, and before Hopper, larger tiles take too many registers
+    narrow = before_hopper() or any(n % 16 for n in (*x.shape[2:], *out.shape[2:]))
+    lines = out.shape[2] * out.shape[3] * out.shape[4] // max(1, M)
+    LINES = min(_LINES // (1 + narrow), max(_LEAST, triton.next_power_of_2(lines)))
     TO = min(_TO, max(_LEAST, triton.next_power_of_2(M)))
     parts = triton.cdiv(M, TO)
     volumes = (out, x) if added is None else (out, x, added)
@@ -174,11 +192,14 @@ def along(
             AXIS=axis,
             CENTRED=centred,
             DOT=x.dtype == torch.float32,
+            SPARSE=N > _DENSE,
             WIDE=wide,
             LINES=LINES,
             TO=TO,
             FROM=_FROM,
-            num_warps=_WARPS,
+            num_warps=8,
+            num_stages=1,
+            **capped(True),
             **OPTIONS,
         )
     return out
