@@ -18,7 +18,7 @@ from .library import differentiate, register
 from .tiles import OPTIONS, before_hopper, capped, is_wide
 
 #: Tile of the result: lines times voxels along the axis; and voxels that are summed at once.
-_LINES, _TO, _FROM = 64, 64, 32
+_LINES, _TO, _FROM = 64, 64, 16
 #: Voxels along an axis up to which it costs more to look for blocks of zeros than to multiply them.
 _DENSE = 160
 #: The fewest that tensor cores take.

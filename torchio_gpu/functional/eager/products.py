@@ -15,7 +15,7 @@ from ..dispatch.backend import use_kernel
 Axis = int | tuple[Sequence[int], Tensor]
 
 #: Lines of k-space up to which a product costs less than Fourier transforms with their copies: by
-#: its instructions, as much as 2.3 copies of the volume for 128 lines, against 6 to 9.
+#: its instructions, as much as 2.5 copies of the volume for 128 lines, against 6 to 9.
 MOST_LINES = 384
 
 
