@@ -20,6 +20,7 @@ from . import (
     machine,
     micro,
     nnunet,
+    passes,
     profiles,
     records,
     scaling,
@@ -146,6 +147,8 @@ def page(found: Kept) -> str:
         parts += ["## What others can do", features.text(result), features.asked()]
     for result in found.get((static.SUITE, ""), [])[-1:]:  # of the newest GPU
         parts += ["## Kernels, predicted without a GPU", static.text(result)]
+    for result in found.get((passes.SUITE, ""), []):
+        parts += ["## Transforms of volumes on a GPU, predicted without one", passes.text(result)]
     for device, title in DEVICES.items():
         texts = {
             gpu.SUITE: gpu_tables.text,

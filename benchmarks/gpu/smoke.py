@@ -1,4 +1,4 @@
-"""Ten launches against float64, with their times: ``python -m benchmarks.gpu.smoke``.
+"""Launches against float64, with their times: ``python -m benchmarks.gpu.smoke``.
 
 The first look at a GPU: each kernel once, on random voxels, compared with the definition in float64
 on the CPU. New memory holds NaN, so that a voxel that is not written shows.
@@ -101,6 +101,7 @@ def _generator() -> Any:
     return np.random.default_rng(0)
 
 
+_LANDMARKS = [n**2 / 10 for n in range(13)]
 #: Rounding of coordinates in float32, 2e-7 of a hundred voxels, times the slope of random voxels.
 _WARPED = 1e-4
 LAUNCHES = {
@@ -114,6 +115,9 @@ LAUNCHES = {
     "backward of the warp": Launch(_backward, 1e-3),
     "patches cut out": Launch(_patches, 0.0),
     "patches added up": Launch(_aggregated),
+    "products along all axes": Launch(lambda x: F.blur(x, (1.0, 2.0, 0.5))),
+    "lines of k-space": Launch(lambda x: F.ghosting(x, 3, 0.7, axis=1)),
+    "counts and landmarks": Launch(lambda x: F.match_landmarks(x, _LANDMARKS)),
 }
 
 

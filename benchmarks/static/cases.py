@@ -198,6 +198,20 @@ def _added() -> Sequence[Tensor]:
     return [patches]
 
 
+def _called(call: Callable[[Tensor], Tensor], x: Callable[[], Tensor] = _image) -> Case:
+    def run() -> Sequence[Tensor]:
+        given = x()
+        call(given)
+        return [given]
+
+    return Case(run)
+
+
+def _moved(x: Tensor) -> Tensor:
+    axes = [n % 3 for n in range(len(x))]
+    return F.motion(x, 5, 2, np.array([0.3, 0.7]), axes, fill=0.0)
+
+
 #: By name, in the order of the table.
 CASES: dict[str, Case] = {
     "warp, affine": _warped(_image, bent=False),
@@ -226,6 +240,10 @@ CASES: dict[str, Case] = {
     "warp, backward to parameters": Case(lambda: _warp_back(False, True), 3, True),
     "warp, backward to both": Case(lambda: _warp_back(True, True), 3, True),
     "the same, deterministic": Case(lambda: _warp_back(True, True, exact=True), 3, True),
+    "lines of k-space": _called(lambda x: F.ghosting(x, 4, 0.5)),
+    "motion, an axis for each sample": _called(_moved),
+    "blur": _called(lambda x: F.blur(x, 1.0)),
+    "landmarks": _called(lambda x: F.match_landmarks(x, np.arange(13.0))),
     "patches cut out": Case(_cut, workload="W2"),
     "patches added up, Hann": Case(_added, budget=2, workload="P"),
 }
@@ -234,6 +252,7 @@ CASES |= {
     "warp, odd shape": _warped(lambda: torch.empty(_ODD)),
     "warp, odd shape, with fields of view": _warped(lambda: torch.empty(_ODD), fields=True),
     "warp, odd shape, 4 channels": _warped(lambda: torch.empty(_ODD).expand(-1, 4, -1, -1, -1)),
+    "blur, odd shape": _called(lambda x: F.blur(x, 1.0), lambda: torch.empty(_ODD)),
     "warp, channels last": _warped(
         lambda: torch.empty((2, 16, 64, 64, 64), memory_format=torch.channels_last_3d)
     ),

@@ -93,6 +93,8 @@ class Launch(NamedTuple):
                 return _tiles_per_run(self)
             if found := re.match(r"\s*for \w+ in range\((\w+)\):", text):
                 return float(self.arguments[found[1]])
+            if re.match(r"\s*for n in tl[.]range\(N, ", text):
+                return 0.0  # of voxels that are not finite
             if re.match(r"\s*while bits\b", text):
                 return _patches_per_word(self)
         raise ValueError(f"of a loop in {self.kernel} it is not known how often it runs: {loop}")

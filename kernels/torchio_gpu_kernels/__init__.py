@@ -15,7 +15,7 @@ from typing import Any
 OLDEST = (3, 6)
 #: Oldest supported numba, the first for numpy 2.
 OLDEST_NUMBA = (0, 60)
-_MODULES = ("bands", "columns", "patches", "pointwise", "warp_operator")
+_MODULES = ("along", "columns", "normalization", "patches", "pointwise", "warp_operator")
 
 
 def why_no_triton() -> str | None:

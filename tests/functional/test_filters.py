@@ -299,3 +299,29 @@ def test_gradients_reach_volume_and_parameters():
 def test_bad_arguments_are_named(run, message):
     with pytest.raises(ValueError, match=message):
         run(torch.rand(2, 1, 4, 4, 4))
+
+
+@pytest.mark.parametrize("size", [(9, 8, 7), (5, 5, 5)])
+def test_swaps_in_rounds_are_those_one_after_another(size):
+    generator = np.random.default_rng(0)
+    patch, times, batch = (2, 3, 2), 40, 3
+    known = generator.integers(0, np.array(size) - patch + 1, (batch, times, 2, 3))
+    apart = (abs(known[:, :, 0] - known[:, :, 1]) >= patch).any(-1)
+    known[:, :, 1] = np.where(apart[..., None], known[:, :, 1], known[:, :, 0])  # nothing happens
+    x = torch.randn(batch, 2, *size, generator=torch.Generator().manual_seed(0))
+    expected = filters.swap(x, torch.from_numpy(known), patch)
+    when = filters.rounds(known, patch)
+    assert when[0].max() > 3
+    assert when.max() < times - 1  # some take place at once
+    flat = (known[..., 0] * size[1] + known[..., 1]) * size[2] + known[..., 2]
+    starts = np.arange(batch * 2).reshape(batch, 2) * np.prod(size)
+    pairs = torch.from_numpy(flat.transpose(1, 2, 0)[..., None, None] + starts[..., None])
+    inside = np.stack(np.meshgrid(*map(np.arange, patch), indexing="ij"), -1).reshape(-1, 3)
+    offset = (inside[:, 0] * size[1] + inside[:, 1]) * size[2] + inside[:, 2]
+    out = filters._exchange(x, *_reordered(pairs, when, torch.from_numpy(offset)))
+    torch.testing.assert_close(out, expected, rtol=0, atol=0)
+
+
+def _reordered(pairs, when, offset):
+    pairs, sizes = filters.in_rounds(pairs, when)
+    return pairs, offset, sizes

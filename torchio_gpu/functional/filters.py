@@ -15,8 +15,9 @@ from .compiled import traceable
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real
 from .dispatch.launch import indices, to_device
 from .eager import filters as eager
+from .eager import products
 from .maps import check_mode
-from .samples import by_axis
+from .samples import by_axis, with_axes
 
 __all__ = ["anisotropy", "blur", "low_resolution", "swap"]
 
@@ -109,23 +110,34 @@ def anisotropy(
     y = check_volume(x) if mode == "nearest" else real(x)
     thickness = at_least(per_item(factor, x, "factor"), 1, "factor")
 
-    def run(part: Volume, axis: int, factor: Array) -> Volume:
-        slices = eager.thick_slices(part.shape[2 + axis], factor)
+    def run(part: Volume, across: int, factor: Array, place: products.Axis) -> Volume:
+        slices = eager.thick_slices(part.shape[2 + across], factor)
         if mode == "nearest":
-            xp, place, weight = common(*slices)
-            chosen = xp.where(weight[..., 1] > 0.5, place[..., 1], place[..., 0])
+            xp, positions, weight = common(*slices)
+            chosen = xp.where(weight[..., 1] > 0.5, positions[..., 1], positions[..., 0])
             (source,) = to_device(x.device, eager.nearest(chosen)[0])
-            return eager.anisotropy_nearest(part, source, axis)
+            return eager.anisotropy_nearest(part, source, across)
         if antialias:
             std = eager.slice_profile(factor)
-            place, weight, std = to_device(x.device, *slices, std)
-            return eager.anisotropy_antialiased(part, place, weight, std, axis)
+            positions, weight, std = to_device(x.device, *slices, std)
+            return eager.anisotropy_antialiased(part, positions, weight, std, place)
         xp, places, weights = common(*slices)
         taps = xp.concatenate(eager.nearest(places), -1)
         taps, weight = to_device(x.device, taps, xp.concatenate((weights, weights), -1) / 2)
-        return eager.anisotropy(part, taps, weight, axis)
+        return eager.anisotropy(part, taps, weight, place)
 
-    return as_given(by_axis(y, axis, run, thickness), x)
+    if mode != "nearest" and products.has_kernel(y.device):
+
+        def at_once(part: Volume, dims: list[int], axes: Any, factor: Array) -> Volume:
+            on_device = [] if axes is None else to_device(x.device, axes)
+            return run(part, dims[0], factor, products.axis_of(dims, *on_device))
+
+        return as_given(with_axes(y, axis, at_once, thickness), x)
+
+    def alone(part: Volume, across: int, factor: Array) -> Volume:
+        return run(part, across, factor, across)
+
+    return as_given(by_axis(y, axis, alone, thickness), x)
 
 
 @traceable
@@ -253,8 +265,8 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
             f"locations must have shape (T, 2, 3) or ({len(x)}, T, 2, 3), "
             f"got {tuple(np.shape(locations))}"
         )
-    if on_host(places):
-        known = host(places)
+    known = host(places) if on_host(places) else None
+    if known is not None:
         if (known % 1).any():
             raise ValueError(f"locations must be whole numbers, got {known.tolist()}")
         if (known < 0).any() or (known > np.array(size) - patch).any():
@@ -268,4 +280,4 @@ def swap(x: Volume, locations: Array, patch_size: int | Sequence[int] = 15) -> V
             )
     index = places.long() if isinstance(places, Tensor) else indices(places, x.device)
     index = send(index, x.device)
-    return eager.swap(x, index.expand(len(x), -1, -1, -1), patch)
+    return eager.swap(x, index.expand(len(x), -1, -1, -1), patch, known)

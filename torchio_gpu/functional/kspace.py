@@ -19,16 +19,19 @@ from .. import geometry
 from ..arrays import Array, as_array, common, host, on_host
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, spatial_shape, with_voxel_axes
+from . import lines_by_products
 from .compiled import traceable
+from .dispatch import limits
 from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
 from .dispatch.launch import to_device
 from .eager import phase_encode as eager
 from .eager.slabs import AxisOrders, last
 from .eager.spatial import Source, reader, separable
 from .fields_of_view import FieldOfView
-from .maps import check_mode
+from .maps import Reading, VoxelMap, check_mode
 from .samples import samples_by_axis, with_axis_last
 from .statistics import fill_value
+from .warping import warp_volumes
 
 OUTPUTS = ("real", "magnitude")
 
@@ -91,6 +94,9 @@ def ghosting(
     strength = at_least(per_item(intensity, x, "intensity"), 0, "intensity")
     kept = per_item(0.0 if restore is None else restore, x, "restore")
     within(kept, 0, 1, "restore")
+    if lines_by_products.take_products(y):
+        out = lines_by_products.weaken(y, axis, eager.WeakenedPlanes, ghosts, strength, kept)
+        return as_given(out, x)
 
     def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
         lines = part.shape[2 + orders[0][1][2]]
@@ -144,6 +150,8 @@ def gibbs(
     y = real(x)
     kept = check_share(per_item(cutoff, x, "cutoff"), "cutoff")
     soft = check_share(per_item(softness, x, "softness"), "softness")
+    if lines_by_products.take_products(y):
+        return as_given(lines_by_products.weaken(y, axis, eager.Truncation, kept, soft), x)
 
     def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
         lines = part.shape[2 + orders[0][1][2]]
@@ -253,6 +261,14 @@ def motion(
         geometry.check_affine(each)
     matrix = _poses(spatial_shape(x), len(x), affines, angles, shifts)  # [B, P, 4, 4]
     outside = fill_value(y, fill)
+    size = spatial_shape(y)
+    limit = y, size, mode, [outside], None, False, "triton", [matrix]
+    if lines_by_products.take_products(y) and limits.why_no_warp(*limit) is None:
+        reading = Reading(y, mode, outside)
+        maps = [VoxelMap(matrix[:, p], None, None, size) for p in range(poses)]
+        moved = [warp_volumes([reading], each)[0] for each in maps]
+        out = lines_by_products.combine(y, axis, motion_owner, moments, moved, magnitude)
+        return as_given(out, x)
     alone = not isinstance(outside, Tensor) or outside.ndim == 0
     edge: Any = np.full(1, float(outside)) if alone else outside
 

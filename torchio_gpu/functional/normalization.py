@@ -13,12 +13,16 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, Numbers, as_array, host
-from ..shapes import PerItem, Volume
+from ..shapes import PerItem, Volume, spatial_shape
 from .compiled import traceable
+from .dispatch import limits
 from .dispatch.arguments import as_given, real
+from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import normalization as eager
 from .eager.statistics import extremes
+from .operations import Clamp, Linear, Operation
+from .pointwise import pointwise
 from .statistics import Moments, check_mask, moments, percentile
 
 __all__ = [
@@ -95,7 +99,7 @@ def cutoffs(
     else:
         low, high = extremes(x, check_mask(mask, x))
     width = (high - low).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    fine = (low <= high) & width.isfinite()
+    fine = (low <= high) & (width < torch.inf)
     return low.where(fine, torch.nan), high.where(fine, torch.nan)
 
 
@@ -141,13 +145,13 @@ def rescale(
         low = low.where(low < high, torch.nan)
         # all voxels lie between their extremes already
         bounds = (low, high)
-        return eager.rescale(x, bounds, bounds, out)
+        return _rescale(x, bounds, bounds, out)
     pair = check_range(in_min_max, "in_min_max")
     start, end = (x.new_full((len(x),), each, dtype=torch.float64) for each in pair)
     if known is None and share == (0, 100) and mask is None:
-        return eager.rescale(x, None, (start, end), out)
+        return _rescale(x, None, (start, end), out)
     bounds = cutoffs(x, share, mask) if known is None else known
-    return eager.rescale(x, bounds, (start, end), out)
+    return _rescale(x, bounds, (start, end), out)
 
 
 @traceable
@@ -171,7 +175,42 @@ def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None 
     tensor([-1.,  0.,  1.])
     """
     check_mask(mask, x)
-    return eager.standardize(x, moments(x, mask) if known is None else known)
+    known = moments(x, mask) if known is None else known
+    if not _in_one_pass(x):
+        return eager.standardize(x, known)
+    mean, rest, std = eager.standard(known, torch.float32)
+    return pointwise(x, [Linear(1 / std, -rest / std, mean)])
+
+
+def _in_one_pass(x: Volume) -> bool:
+    """Return True if a kernel applies pointwise operations, and no gradient is wanted of them."""
+    why_not = limits.why_no_kernel(x, spatial_shape(x), "triton")
+    return use_kernel(x.device) and why_not is None and not limits.wants_gradient(x)
+
+
+def _rescale(
+    x: Volume, bounds: eager.Ends | None, ends: eager.Ends, out: tuple[float, float]
+) -> Volume:
+    """Clamp, then map an interval to another; see :func:`eager.rescale`."""
+    if not _in_one_pass(x):
+        return eager.rescale(x, bounds, ends, out)
+    start, end = (each.float() for each in ends)
+    low, high = (start, end) if bounds is None else bounds
+    # rounded up, so that the upper end is reached, and not passed where values are clamped
+    scale = (end - start).double().reciprocal() * ((out[1] - out[0]) * (1 + 2**-23))
+    # if a sample is to be kept, and otherwise: low, high, scale, centre, shift, least, most
+    rows = [[-np.inf, np.inf, 1, 0, 0, -np.inf, np.inf], [np.nan] * 4 + [out[0], *out]]
+    (given,) = to_device(x.device, np.array(rows))
+    found = torch.stack([each.double() for each in (low, high, scale, start)], 1)  # [B, 4]
+    found = torch.cat((found, given[1, 4:].expand(len(x), -1)), 1)
+    table = torch.where(low.isnan()[:, None], given[0], found).unbind(1)
+    low, high, scale, centre, shift, least, most = table
+    operations: list[Operation] = [Linear(scale, shift, centre)]
+    if bounds is not None:
+        operations.insert(0, Clamp(low, high))
+    if bounds is ends:
+        operations.append(Clamp(least, most))
+    return pointwise(x, operations)
 
 
 def check_landmarks(landmarks: Array | Sequence[float]) -> np.ndarray:

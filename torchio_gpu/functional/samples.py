@@ -101,3 +101,22 @@ def with_axis_last(
         return function(part, [(slice(None), last(each))], *some)
 
     return by_axis(x, axis, alone, *arrays)
+
+
+def with_axes(
+    x: Tensor, axis: int | Sequence[int] | Array, function: Callable[..., Tensor], *arrays: Array
+) -> Tensor:
+    """Call a function that works along an axis of each sample, with as few calls as possible.
+
+    Args:
+        x, axis, arrays: As for :func:`by_axis`.
+        function: Called with samples, the axes that occur, the axis of each sample, [B], or None if
+            there is one axis, and their ``arrays``. There are several for cubes only.
+    """
+    samples_of = samples_by_axis(axis, len(x))
+    if len(samples_of) > 1 and len(set(x.shape[2:])) == 1:
+        axes = np.empty(len(x), dtype=np.int32)
+        for each, samples in samples_of.items():
+            axes[samples] = each
+        return function(x, sorted(samples_of), axes, *arrays)
+    return by_axis(x, axis, lambda part, each, *some: function(part, [each], None, *some), *arrays)

@@ -21,6 +21,8 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
+from ..dispatch.launch import indices
+from . import products
 from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 
@@ -89,6 +91,10 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
         x: Volume in float32 or float64.
         kernels: Along I, J, K, on the device; see :func:`gaussian`.
     """
+    if products.has_kernel(x.device):
+        for axis, kernel in enumerate(kernels):
+            x = products.along(x, convolution(kernel.to(x.dtype)), axis)
+        return x
     batch, channels, *size = x.shape
     work = product_dtype(x.device, x.dtype)
     y = x.to(work).flatten(0, 1)  # [B C, I, J, K]
@@ -105,8 +111,11 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     return y.view(x.shape).to(x.dtype)
 
 
-def along_axis(x: Volume, matrix: Tensor, axis: int) -> Volume:
-    """Multiply the voxels along one axis by a matrix per sample, [B, N out, N in]."""
+def along_axis(x: Volume, matrix: Tensor, axis: products.Axis) -> Volume:
+    """Multiply the voxels along an axis by a matrix per sample, [B, N out, N in]."""
+    if products.has_kernel(x.device):
+        return products.along(x, matrix, axis)
+    assert isinstance(axis, int)  # others are for the kernel
     work = product_dtype(x.device, x.dtype)
 
     def part(y: Tensor, matrix: Tensor, to: slice, at: slice) -> Tensor:
@@ -198,7 +207,7 @@ def slice_profile(factor: Array) -> Array:
     return xp.sqrt((factor**2 - 1).clip(_TINY)) / _FWHM  # type: ignore[no-any-return]
 
 
-def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
+def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: products.Axis) -> Volume:
     """Sample at thick slices, then interpolate linearly at the voxels again.
 
     Args:
@@ -213,7 +222,7 @@ def anisotropy(x: Volume, taps: Tensor, weight: Tensor, axis: int) -> Volume:
 
 
 def anisotropy_antialiased(
-    x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: int
+    x: Volume, place: Tensor, weight: Tensor, std: Tensor, axis: products.Axis
 ) -> Volume:
     """Sample at thick slices that are Gaussian means, then interpolate linearly at the voxels.
 
@@ -235,13 +244,45 @@ def anisotropy_nearest(x: Volume, source: Tensor, axis: int) -> Volume:
     return torch.take_along_dim(x, source.long().view(shape), 2 + axis)
 
 
-def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
+def rounds(locations: np.ndarray, patch: Triple) -> np.ndarray:
+    """Return the round in which each exchange can take place, [B, T], with all others of it.
+
+    It is after those of all earlier exchanges whose patches overlap with its own.
+
+    Args:
+        locations: First voxels of both patches of each pair, [B, T, 2, 3].
+        patch: Voxels of a patch along I, J, K.
+    """
+    batch, times = locations.shape[:2]
+    found = np.zeros((batch, times), dtype=np.int64)
+    for t in range(1, times):
+        apart = abs(locations[:, :t, :, None] - locations[:, t, None, None])  # [B, t, 2, 2, 3]
+        meets = (apart < patch).all(-1).any((-1, -2))
+        found[:, t] = np.where(meets, found[:, :t] + 1, 0).max(1)
+    return found
+
+
+def in_rounds(pairs: Tensor, when: np.ndarray) -> tuple[Tensor, list[int]]:
+    """Return exchanges in the order of their rounds, [B T, 2, C, 1], and how many each round has.
+
+    Args:
+        pairs: Flat indices of exchanges, [T, 2, B, C, 1].
+        when: From :func:`rounds`, [1 or B, T].
+    """
+    when = np.broadcast_to(when, (pairs.shape[2], len(pairs))).T.reshape(-1)  # [T B]
+    order = indices(np.argsort(when, kind="stable"), pairs.device)
+    return pairs.transpose(1, 2).flatten(0, 1)[order], np.bincount(when).tolist()
+
+
+def swap(x: Volume, locations: Tensor, patch: Triple, known: np.ndarray | None = None) -> Volume:
     """Exchange pairs of patches, one pair after another.
 
     Args:
         x: Volume.
         locations: First voxels of both patches of each pair, [B, T, 2, 3] int64.
         patch: Voxels of a patch along I, J, K.
+        known: ``locations`` on the host, [1 or B, T, 2, 3]: on a GPU, pairs that do not overlap are
+            then exchanged at once.
     """
     batch, channels, i, j, k = x.shape
     inside = torch.cartesian_prod(*(torch.arange(n, device=x.device) for n in patch)).view(-1, 3)
@@ -249,33 +290,47 @@ def swap(x: Volume, locations: Tensor, patch: Triple) -> Volume:
     offset, corner = ((at[..., 0] * j + at[..., 1]) * k + at[..., 2] for at in (inside, locations))
     starts = torch.arange(batch * channels, device=x.device).view(batch, channels) * (i * j * k)
     pairs = corner.permute(1, 2, 0)[..., None, None] + starts[..., None]  # [T, 2, B, C, 1]
-    return _Exchange.apply(x, pairs, offset)  # type: ignore[no-any-return,no-untyped-call]
+    sizes = None
+    if known is not None and x.device.type != "cpu":
+        pairs, sizes = in_rounds(pairs, rounds(known, patch))
+    return _Exchange.apply(x, pairs, offset, sizes)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Exchange(Function):
     """Exchange of elements of a tensor in pairs; the reverse order is its inverse and gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, pairs: Tensor, offset: Tensor, sizes: list[int] | None
+    ) -> Tensor:
         ctx.save_for_backward(pairs, offset)
-        return _exchange(x, pairs, offset)
+        ctx.sizes = sizes
+        return _exchange(x, pairs, offset, sizes)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         pairs, offset = ctx.saved_tensors
-        return _exchange(gradient, pairs.flip(0), offset), None, None
+        sizes = None if ctx.sizes is None else ctx.sizes[::-1]
+        return _exchange(gradient, pairs.flip(0), offset, sizes), None, None, None
 
 
-def _exchange(x: Tensor, pairs: Tensor, offset: Tensor) -> Tensor:
+def _exchange(x: Tensor, pairs: Tensor, offset: Tensor, sizes: list[int] | None) -> Tensor:
     """Return a copy in which groups of elements are exchanged, one pair of groups after another.
 
     Args:
         x: Any tensor.
         pairs: Flat index of the first element of both sides of each exchange, [T, 2, ..., 1].
         offset: Flat index of the elements of a group, relative to its first, [N].
+        sizes: Numbers of exchanges that take place at once; None if it is one after another.
     """
     out = x.clone(memory_format=torch.contiguous_format)
+    if sizes is not None:
+        flat = out.view(-1)
+        for some in torch.split(pairs, sizes):
+            here = some + offset
+            flat[here] = flat[here.flip(1)]
+        return out
     flat, offset = _as_numpy(out.view(-1)), _as_numpy(offset)
     heres, theres = _as_numpy(pairs), _as_numpy(pairs.flip(1))
     count = max(1, _INDICES // max(1, pairs[:1].numel() * len(offset)))  # exchanges at a time

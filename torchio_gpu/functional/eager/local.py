@@ -11,9 +11,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchio_gpu_kernels import load
-
-from ..dispatch.backend import use_kernel
 
 #: Product of a tensor with matrices [B, M, N].
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -34,14 +31,7 @@ def local_product(product: Product, x: Tensor, matrix: Tensor, dim: int) -> Tens
     if x.device.type == "cpu":
         # a sum costs a fifth of isfinite(); if it overflows, the slower path is correct, too
         return product(x, matrix) if _is_finite(x) else _by_masks(product, x, matrix)
-    if not use_kernel(x.device):
-        return _by_masks(product, x, matrix)
-    out = product(x, matrix)
-    with torch.no_grad():  # the gradient is that of the product
-        doubt = ~x.detach().sum().isfinite()
-        parts = (_spread(out.detach(), dim), _spread(x.detach(), dim))
-        load().mend_bands_(*parts, matrix.detach().contiguous(), doubt)
-    return out
+    return _by_masks(product, x, matrix)
 
 
 def _is_finite(x: Tensor) -> bool:
@@ -52,16 +42,6 @@ def _is_finite(x: Tensor) -> bool:
         return bool(x.detach().sum().isfinite())
     except RuntimeError:
         return False
-
-
-def _spread(x: Tensor, dim: int) -> Tensor:
-    """Return a view with samples first and axis ``dim`` last, [G, A1, A2, N]."""
-    x = x.movedim(dim, -1)
-    if x.ndim == 5:
-        x = x.flatten(0, 1)  # samples and channels
-    while x.ndim < 4:
-        x = x.unsqueeze(1)
-    return x
 
 
 def _by_masks(product: Product, x: Tensor, matrix: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ...shapes import PerItem, Volume, with_voxel_axes
+from ..dispatch import limits
+from ..dispatch.backend import use_kernel
 from .separable import full_precision, product_dtype
 from .slabs import join
 from .statistics import Moments, slab_starts, working
@@ -57,26 +60,32 @@ def rescale(x: Volume, bounds: Ends | None, ends: Ends, out: tuple[float, float]
 
     def change(part: Tensor) -> Tensor:
         if low is not None:
-            part = part.clamp(min=low).clamp(max=high)
-        return (part - first).div(width).mul(scale).add(offset)
+            part = part.clamp(min=low).clamp_(max=high).sub_(first)
+        else:
+            part = part - first
+        return part.div_(width).mul_(scale).add_(offset)
 
     return by_slabs(x, change)
 
 
-def standardize(x: Volume, known: Moments) -> Volume:
-    """Subtract the mean and divide by the standard deviation.
+def standard(known: Moments, dtype: torch.dtype) -> tuple[PerItem, PerItem, PerItem]:
+    """Return mean, the rounding error of this mean, and standard deviation, [B] each.
 
     A standard deviation of 0 or of an empty mask counts as 1, and the mean of an empty mask as 0.
     """
-    dtype = working(x[:0]).dtype
     some = known.number > 0
     mean = known.mean.where(some, 0)
     std = known.std.where(some & (known.std != 0), 1)
     # The rounding of a large mean in float32 may be comparable to the std: subtract the rest, too.
     rounded = mean.detach().to(dtype)
-    rest = with_voxel_axes((mean - rounded.double()).to(dtype))
-    rounded, std = with_voxel_axes(rounded), with_voxel_axes(std.to(dtype))
-    return by_slabs(x, lambda part: (part - rounded).sub(rest).div(std))
+    return rounded, (mean - rounded.double()).to(dtype), std.to(dtype)
+
+
+def standardize(x: Volume, known: Moments) -> Volume:
+    """Subtract the mean and divide by the standard deviation; see :func:`standard`."""
+    parameters = standard(known, working(x[:0]).dtype)
+    mean, rest, std = map(with_voxel_axes, parameters)
+    return by_slabs(x, lambda part: (part - mean).sub_(rest).div_(std))
 
 
 class Pieces(NamedTuple):
@@ -116,7 +125,14 @@ def map_pieces(x: Volume, through: Pieces) -> Volume:
     # Pieces begin at the first number of the volume's precision that is not below their start.
     begin = through.start.detach()
     begin = torch.where(start < begin, start.nextafter(torch.full_like(start, torch.inf)), start)
-    begin = begin.detach()[:, 1:].contiguous()
+    begin = begin.detach()
+    tables = start, value, slope
+    wanted = limits.wants_gradient(x, *tables)
+    if use_kernel(x.device) and dtype == torch.float32 and not wanted:
+        flat = working(x.reshape(len(x), -1)).contiguous()
+        out = load().map_pieces(flat, *(each.contiguous() for each in (begin, *tables)))
+        return out.view(x.shape).to(x.dtype if x.is_floating_point() else dtype)  # type: ignore[no-any-return]
+    begin = begin[:, 1:].contiguous()
 
     def change(part: Tensor) -> Tensor:
         flat = part.reshape(len(part), -1)

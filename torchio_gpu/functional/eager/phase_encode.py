@@ -104,6 +104,34 @@ def weaken(x: Volume, missing: Tensor, orders: AxisOrders) -> Volume:
     return join((part(first) for first in range(0, planes, slab)), planes, orders)
 
 
+def remainder(missing: Array, lines: int) -> Array:
+    """Return the circular convolution that removes shares of planes of k-space, [B, lines].
+
+    Args:
+        missing: Share that is removed from each plane, for frequencies from 0 up, [B, F].
+        lines: Number of planes of k-space.
+    """
+    unchanged = np.zeros(lines)
+    unchanged[0] = 1
+    xp, missing, unchanged = common(missing, unchanged)
+    return unchanged - xp.fft.irfft(missing, n=lines)  # type: ignore[no-any-return]
+
+
+def pose_kernels(even: np.ndarray, odd: np.ndarray, lines: int) -> np.ndarray:
+    """Return circular convolutions of the reference and of each pose, [2, B, 1 + P, lines].
+
+    Their sum is the image: the real part for the first of two, the imaginary one for the second.
+
+    Args:
+        even, odd: From :func:`halves`, [B, P, F] each.
+        lines: Number of planes of k-space.
+    """
+    of_poses = np.fft.irfft(np.stack((even, -1j * odd)), n=lines)  # [2, B, P, lines]
+    reference = -of_poses.sum(2, keepdims=True)
+    reference[0, ..., 0] += 1
+    return np.concatenate((reference, of_poses), 2)
+
+
 def spike_frequencies(size: Sequence[int], positions: np.ndarray) -> np.ndarray:
     """Return the frequency of each spike along each axis, [B, P, 3].
 
@@ -129,6 +157,14 @@ def plane_waves(size: Sequence[int], positions: np.ndarray) -> list[np.ndarray]:
     return waves
 
 
+def largest_magnitude(spectrum: Tensor) -> Tensor:
+    """Return the largest magnitude of complex volumes, [B, C]."""
+    if spectrum.device.type == "cpu":  # where squares are faster than magnitudes
+        parts = torch.view_as_real(spectrum)
+        return root((parts * parts).sum(-1).amax(SPACE))
+    return torch.linalg.vector_norm(spectrum, torch.inf, SPACE)  # type: ignore[no-any-return]
+
+
 def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
     """Add ``intensity max|X| / N cos(2 pi k v / n)`` for each spike.
 
@@ -139,8 +175,7 @@ def spike(x: Volume, waves: Sequence[Tensor], intensity: Tensor) -> Volume:
     """
     batch, channels, *size = x.shape
     along_i, along_j, along_k = map(torch.view_as_complex, waves)
-    spectrum = torch.view_as_real(rfftn(x, dim=SPACE))
-    peak = root((spectrum * spectrum).sum(-1).amax(SPACE))  # [B, C]
+    peak = largest_magnitude(rfftn(x, dim=SPACE))  # [B, C]
     height = peak[:, :, None] * (intensity / math.prod(size))[:, None]  # [B, C, P]
     plane = along_i[:, :, None] * along_j[:, None]  # [B, I, J, P]
     plane = plane[:, None] * height[:, :, None, None]
@@ -192,10 +227,14 @@ def motion(
         real = here + irfft((change * even).sum(2), n=lines)
         if odd is None:
             return real
-        imaginary = irfft((change * odd).sum(2), n=lines)
-        return root(real * real + imaginary * imaginary)
+        return magnitude(real, irfft((change * odd).sum(2), n=lines))
 
     return join((part(first) for first in range(0, planes, slab)), planes, orders)
+
+
+def magnitude(real: Volume, imaginary: Volume) -> Volume:
+    """Return the magnitude of complex voxels."""
+    return root(real * real + imaginary * imaginary)
 
 
 def _select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:

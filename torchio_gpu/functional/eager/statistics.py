@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchio_gpu_kernels import load
 
 from ...shapes import PerItem, Volume
+from ..dispatch.backend import use_kernel
 from .intensity import root
 from .slabs import slab_planes
 
@@ -89,10 +91,16 @@ def extremes(x: Volume, mask: Tensor | None) -> tuple[PerItem, PerItem]:
 
 
 def _extremes(values: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor]:
-    if inside is None:
+    if inside is None and values.device.type == "cpu":  # where two passes are faster than aminmax
         return values.amin(1), values.amax(1)
-    inf = torch.inf
-    return values.where(inside, inf).amin(1), values.where(inside, -inf).amax(1)
+    if inside is None:
+        least, most = torch.aminmax(values, dim=1)
+        return least, most
+    return values.where(inside, torch.inf).amin(1), _largest(values, inside)
+
+
+def _largest(values: Tensor, inside: Tensor | None) -> Tensor:
+    return (values if inside is None else values.where(inside, -torch.inf)).amax(1)
 
 
 def moments(x: Volume, mask: Tensor | None) -> Moments:
@@ -111,19 +119,21 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
             # the rounding error of this mean is added below
             centre = (counted.sum(1) / some).to(low.dtype)
             centre = torch.minimum(torch.maximum(centre, low), high).where(n > 0, 0)
-        apart = values - centre[:, None]
-        if inside is not None:
-            apart = apart.where(inside, 0)
-        left = apart.sum(1).double() / some
-        numbers.append(n)
-        means.append(centre.double() + left)
         with torch.no_grad():  # scale by a power of two, so that no square overflows
             unit = torch.frexp(torch.maximum(high - centre, centre - low)).exponent
-        apart, left = apart * _power(-unit, apart)[:, None], left * _power(-unit, left)
-        squares.append((apart * apart).sum(1).double() - n * left * left)
+            scale = _power(-unit, centre)
+        apart = _apart(values, centre[:, None], scale[:, None])
+        if inside is not None:
+            apart = apart.where(inside, 0)
+        left = apart.sum(1).double() / some  # in units
+        numbers.append(n)
+        means.append(centre.double() + left / scale)
+        squares.append(_sum_of_squares(apart) - n * left * left)
         units.append(unit)
         lows.append(low)
         highs.append(high)
+    if len(units) == 1:  # as on a GPU, where each operation on so few numbers is a launch
+        return _moments(n, means[0], squares[0], units[0], low == high)
     n, mean, square = (torch.stack(each, 1) for each in (numbers, means, squares))  # [B, slabs]
     whole = n.sum(1)
     total = (n * mean).sum(1) / whole
@@ -131,12 +141,33 @@ def moments(x: Volume, mask: Tensor | None) -> Moments:
     most = unit.amax(1, keepdim=True)
     square = square * _power(2 * (unit - most), square)
     distance = (mean - total[:, None]) * _power(-most, mean)
-    spread = (square + n * distance**2).sum(1).clamp_min(0)
-    # exactly 0 for equal voxels, without rounding error
+    spread = (square + n * distance**2).sum(1)
     equal = torch.stack(lows, 1).amin(1) == torch.stack(highs, 1).amax(1)
-    std = root((spread / (whole - 1).clamp_min(1)).where(~equal, 0))
-    std = std * _power(most[:, 0], std)
-    return Moments(whole, total, std.where(whole > 0, torch.nan))
+    return _moments(whole, total, spread, most[:, 0], equal)
+
+
+def _moments(
+    number: PerItem, mean: PerItem, spread: PerItem, unit: Tensor, equal: Tensor
+) -> Moments:
+    """Return moments, given the sum of squared distances from the mean in units of 2**unit."""
+    # exactly 0 for equal voxels, without rounding error
+    variance = spread.clamp_min(0) / (number - 1).clamp_min(1)
+    std = root(variance.where(~equal, 0))
+    std = std * _power(unit, std)
+    return Moments(number, *(each.where(number > 0, torch.nan) for each in (mean, std)))
+
+
+def _apart(values: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """Return ``(values - centre) * scale``, for a power of two that brings them below 1."""
+    if values.device.type == "cpu":  # where addcmul with few values for many voxels is slow
+        return (values - centre).mul_(scale)
+    return torch.addcmul(-centre * scale, values, scale)  # the product is exact
+
+
+def _sum_of_squares(values: Tensor) -> PerItem:
+    if values.device.type == "cpu":  # where vector_norm sums in an order that loses precision
+        return (values * values).sum(1).double()
+    return torch.linalg.vector_norm(values, dim=1).double().square()
 
 
 def _power(exponent: Tensor, like: Tensor) -> Tensor:
@@ -173,7 +204,8 @@ def percentile(x: Volume, q: Tensor, mask: Tensor | None) -> Tensor:
     between = torch.where(share < 0.5, below + step * share, above - step * (1 - share))
     out = torch.where((share == 0) | (below == above), below, between)  # also if infinite
     with torch.no_grad():
-        finite = (some > 0) & ~extremes(x, mask)[1].isnan()
+        most = torch.stack([_largest(*part) for part in parts(x, mask)], 1)
+        finite = (some > 0) & ~most.isnan().any(1)
     return out.where(finite[:, None], torch.nan)
 
 
@@ -244,19 +276,12 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
     tables: list[Tensor] = []  # per level: slot of voxels at the next level, by their bits
     for level in range(levels):
         size = _VALUES * (1 if level == 0 else wanted)
-        counts = torch.zeros(batch, size + _VALUES, dtype=torch.int64, device=x.device)
-        for values, inside in parts(x, mask):
-            index = _digit(values, levels, 0)
-            for n, table in enumerate(tables, 1):
-                index = table.gather(1, index).add_(_digit(values, levels, n))
-            if inside is not None:
-                index = index.where(inside, size)
-            counts.scatter_add_(1, index, torch.ones_like(index))
-        upto = torch.nn.functional.pad(counts.cumsum(1), (1, 0))  # [B, 1 + size + 65536]
-        ranks = ranks + upto.gather(1, slot)
-        place = torch.searchsorted(upto, ranks, right=True) - 1
+        counts = _count(x, mask, levels, tables, size)
+        upto = counts.cumsum(1)  # [B, size or more]
+        ranks = ranks + upto.gather(1, slot) - counts.gather(1, slot)
+        place = torch.searchsorted(upto, ranks, right=True)
         place = place.clamp_max(size - 1)  # for an empty mask
-        ranks = ranks - upto.gather(1, place)
+        ranks = ranks - upto.gather(1, place) + counts.gather(1, place)
         digit = place & (_VALUES - 1)
         key = digit - _VALUES // 2 if level == 0 else (key << _BITS) + digit
         if level < levels - 1:
@@ -264,6 +289,27 @@ def _select(x: Volume, mask: Tensor | None, ranks: Tensor) -> Tensor:
             tables.append(table.scatter_(1, place, slots))
             slot = table.gather(1, place)
     return _number(key, levels)
+
+
+def _count(x: Volume, mask: Tensor | None, levels: int, tables: list[Tensor], size: int) -> Tensor:
+    """Count the bits of a level: [B, size], with further counts that do not matter."""
+    batch, voxels = len(x), x[0].numel()
+    if levels == 2 and voxels < 2**31 and use_kernel(x.device):
+        table = tables[0] if tables else None
+        values = working(x.reshape(batch, -1)).detach().contiguous()
+        inside = None
+        if mask is not None:
+            inside = mask.reshape(batch, -1).contiguous()
+        return load().count_digits(values, inside, table, size)  # type: ignore[no-any-return]
+    counts = torch.zeros(batch, size + _VALUES, dtype=torch.int64, device=x.device)
+    for values, inside in parts(x, mask):
+        index = _digit(values, levels, 0)
+        for n, table in enumerate(tables, 1):
+            index = table.gather(1, index).add_(_digit(values, levels, n))
+        if inside is not None:
+            index = index.where(inside, size)
+        counts.scatter_add_(1, index, torch.ones_like(index))
+    return counts
 
 
 def _digit(values: Tensor, levels: int, level: int) -> Tensor:

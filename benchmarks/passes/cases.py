@@ -1,0 +1,79 @@
+"""Transforms of whole volumes, and what each may take of a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import torchio_gpu as tio
+
+
+class Budget(NamedTuple):
+    """What one call may take, with its small launches on parameters.
+
+    Args:
+        copies: Predicted time, in copies of the image.
+        launches: Kernels that are launched.
+        fourier: Passes of Fourier transforms.
+    """
+
+    copies: float
+    launches: int
+    fourier: int = 0
+
+
+class Case(NamedTuple):
+    """A transform, and its budget."""
+
+    make: Callable[[], Any]
+    budget: Budget
+
+
+_POSES: dict[str, Any] = {"degrees": [(5, 0, 0)] * 2, "translation": [(0, 3, 0)] * 2}
+_HISTOGRAM = {"image": np.linspace(0, 100, 13)}
+
+#: By name, in the order of the table. All are called with the image and the label map of W1.
+CASES = {
+    "Motion": Case(lambda: tio.Motion(**_POSES, times=(0.3, 0.7)), Budget(10.8, 12)),
+    "Motion, magnitude": Case(
+        lambda: tio.Motion(**_POSES, times=(0.3, 0.7), output="magnitude"), Budget(23, 20)
+    ),
+    "RandomMotion": Case(tio.RandomMotion, Budget(10.8, 16)),
+    "Ghosting": Case(lambda: tio.Ghosting(4, 0, 0.5), Budget(2.9, 5)),
+    "RandomGhosting": Case(tio.RandomGhosting, Budget(3, 8)),
+    "Gibbs": Case(lambda: tio.Gibbs(0.6, 1), Budget(2.9, 5)),
+    "RandomGibbs": Case(tio.RandomGibbs, Budget(3, 8)),
+    "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
+    "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
+    "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),
+    "RandomAnisotropy, antialias": Case(
+        lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
+    ),
+    "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
+    "RandomSwap": Case(tio.RandomSwap, Budget(8, 100)),
+    "RandomLabelsToImage": Case(
+        lambda: tio.RandomLabelsToImage(label_key="label", used_labels=range(4)), Budget(85, 150)
+    ),
+    "Resample": Case(lambda: tio.Resample(2), Budget(1.6, 7)),
+    "Resample, antialias": Case(lambda: tio.Resample(2, antialias=True), Budget(9.4, 18)),
+    "Resample, bspline": Case(lambda: tio.Resample(1.5, "bspline"), Budget(4.8, 13)),
+    "Resize": Case(lambda: tio.Resize(96), Budget(1.8, 7)),
+    "CropOrPad": Case(lambda: tio.CropOrPad(144), Budget(1.7, 3)),
+    "Pad, reflect": Case(lambda: tio.Pad(8, padding_mode="reflect"), Budget(5, 7)),
+    "ToOrientation": Case(lambda: tio.ToOrientation("LPI"), Budget(1.4, 3)),
+    "RescaleIntensity": Case(tio.RescaleIntensity, Budget(4, 38)),
+    "RescaleIntensity, percentiles": Case(
+        lambda: tio.RescaleIntensity(percentiles=(1, 99)), Budget(11, 110)
+    ),
+    "ZNormalization": Case(tio.ZNormalization, Budget(9, 72)),
+    "ZNormalization, masked": Case(lambda: tio.ZNormalization("label"), Budget(15, 82)),
+    "HistogramStandardization": Case(
+        lambda: tio.HistogramStandardization(_HISTOGRAM), Budget(14, 105)
+    ),
+    "Mask": Case(lambda: tio.Mask("label"), Budget(2.1, 4)),
+    "OneHot": Case(lambda: tio.OneHot(4), Budget(1, 4)),
+    "RemapLabels": Case(lambda: tio.RemapLabels({1: 2}), Budget(3.5, 15)),
+    "Contour": Case(tio.Contour, Budget(4.6, 13)),
+}
