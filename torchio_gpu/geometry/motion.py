@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import Array, common, host
 from ..shapes import Triple
+from ..traced import instruction
 from .matrices import affine_from, invert
 from .space import Space, middle, spacing
 
@@ -70,11 +71,18 @@ def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
     Returns:
         Matrices [B, 4, 4]; each is its own inverse.
     """
+    return _reflection(space.affine, space.to_voxel, 2 * middle(space.shape)[:3], axes)
+
+
+@instruction
+def _reflection(
+    affine: np.ndarray, to_voxel: np.ndarray, last: np.ndarray, axes: np.ndarray
+) -> np.ndarray:
     mirror = np.zeros((len(axes), 4, 4))
     mirror.reshape(-1, 16)[:, :11:5] = 1 - 2 * axes  # the diagonal
-    mirror[:, :3, 3] = axes * (2 * middle(space.shape)[:3])
+    mirror[:, :3, 3] = axes * last
     mirror[:, 3, 3] = 1
-    return space.affine @ mirror @ space.to_voxel
+    return affine @ mirror @ to_voxel  # type: ignore[no-any-return]
 
 
 def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,6 +17,7 @@ from torchio_gpu_kernels.tiling import ROWS, TAPS, tap_count
 from ...arrays import Array, common, host, send
 from ...geometry import spline_weights
 from ...shapes import Triple, Volume, spatial_shape
+from ...traced import instruction
 from ..fields_of_view import TIE, FieldOfView
 from ..maps import Reading, VoxelMap
 from ..operations import Operation, View
@@ -182,9 +183,22 @@ def sharing() -> Iterator[None]:
 
 def _key(device: torch.device, size: Triple, points: Array, lattice: np.ndarray) -> Hashable:
     """Return the cache key of spline tables, or None if the control points are on a device."""
-    if isinstance(points, Tensor):
-        return None
-    return device, size, points.shape, points.tobytes(), lattice.tobytes()
+    return None if isinstance(points, Tensor) else _Key((device, size), points, lattice)
+
+
+class _Key:
+    """Key of equal arrays, compared by their values: bytes of a trace would be of one call."""
+
+    def __init__(self, fixed: Hashable, *arrays: np.ndarray) -> None:
+        self._fixed, self._arrays = (fixed, *(a.shape for a in arrays)), arrays
+
+    def __hash__(self) -> int:
+        return hash(self._fixed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Key) or self._fixed != other._fixed:
+            return False
+        return all(map(np.array_equal, self._arrays, other._arrays))
 
 
 class _Program(NamedTuple):
@@ -232,15 +246,7 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     """Concatenate columns [1 or B, n] to one table [B, N], a tensor if any of them is one."""
     widths = [column.shape[1] for column in columns] or [1]
     if not any(isinstance(column, Tensor) for column in columns):
-        table = np.zeros((batch, sum(widths)), dtype=dtype)
-        start = 0
-        with np.errstate(
-            over="ignore"
-        ):  # values too large for float32 become infinite, as in torch
-            for column, width in zip(columns, widths, strict=False):
-                table[:, start : start + width] = column
-                start += width
-        return table
+        return _table(batch, sum(widths), dtype, *columns)
     devices = [c.device for c in columns if isinstance(c, Tensor)]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     kind = torch.int64 if dtype == np.int64 else torch.float32
@@ -249,6 +255,17 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
         for c in columns
     ]
     return torch.cat([t.expand(batch, -1) for t in tensors], 1)
+
+
+@instruction
+def _table(batch: int, width: int, dtype: Any, *columns: np.ndarray) -> np.ndarray:
+    table = np.zeros((batch, width), dtype=dtype)
+    start = 0
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, as in torch
+        for column in columns:
+            table[:, start : start + column.shape[1]] = column
+            start += column.shape[1]
+    return table
 
 
 def _move(device: torch.device, arrays: dict[str, Array | None]) -> dict[str, Any]:
@@ -305,6 +322,7 @@ class _SplineWeights(NamedTuple):
     along_k: np.ndarray  # [1 or B, N2, K]
 
 
+@instruction
 def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_SplineWeights, int]:
     """Compute weights of control points along each axis.
 

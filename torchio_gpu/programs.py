@@ -1,0 +1,295 @@
+"""Programs: recorded traces, merged by their guards and run with other numbers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .traced import Guard, Slot, Trace
+
+#: Call of a program: function, its arguments and its result, as places in the values of a run.
+#: One argument is a number, several are a function that picks them.
+Call = tuple[Callable[..., Any], Any, int]
+
+
+@dataclass
+class Segment:
+    """Calls up to a guard, or to the end of a trace.
+
+    Args:
+        fixed: Calls whose results depend on the fixed inputs alone.
+        calls: The other calls, after them.
+        guard: Place of the value of the guard, and function to its key; None at the end.
+        result: What the trace led to, at the end.
+        lazy: Calls that are made only if a value is asked for, at the end.
+        places: Place of each value of the trace that the segment was made from.
+        following: Next segment for each key of the guard.
+        numbers: Numbers of the instructions with fixed results, in the trace.
+        known: Token of the fixed inputs, and the results that belong to it.
+    """
+
+    fixed: list[Call]
+    calls: list[Call]
+    guard: tuple[int, Callable[[Any], Any]] | None
+    result: Any
+    lazy: list[Call]
+    places: list[int]
+    numbers: set[int]
+    following: dict[Any, Segment] = field(default_factory=dict)
+    known: tuple[Any, list[tuple[int, Any]]] = (None, [])
+
+
+class Run:
+    """Values of one run of a program."""
+
+    def __init__(self, segment: Segment, values: list[Any]) -> None:
+        self.segment, self._values = segment, values
+        self._complete = False
+
+    @property
+    def result(self) -> Any:
+        """Result that was given to :meth:`Program.add` with the trace that the run follows."""
+        return self.segment.result
+
+    def place(self, slot: int) -> Any:
+        """Return the value of a slot of the trace; only of those that were wanted."""
+        return self._values[self.segment.places[slot]]
+
+    def later(self, slot: int) -> Any:
+        """Return the value of a slot that was to be known later, as an array of its own."""
+        if not self._complete:
+            _execute(self.segment.lazy, self._values)
+            self._complete = True
+        value = self.place(slot)
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+
+class Program:
+    """Traces of one computation, which differ where their guards do.
+
+    Args:
+        inputs: Number of inputs of the traces. The first one differs in each run, the others, the
+            fixed ones, seldom.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        self._inputs = inputs
+        self._constants: list[Any] = [None] * inputs
+        self._first: Segment | None = None
+
+    def add(self, trace: Trace, wanted: Sequence[int], later: Sequence[int], result: Any) -> None:
+        """Add a trace.
+
+        Args:
+            trace: The trace, of as many inputs.
+            wanted: Slots whose values each run computes.
+            later: Slots whose values :meth:`Run.later` computes.
+            result: What the trace led to, for the caller.
+        """
+        order = _Order(trace, self._inputs)
+        places = list(range(self._inputs))
+        parent: Segment | None = None
+        key: Any = None
+        shared = self._first
+        done: set[int] = set()
+        for guard in (*trace.guards, None):
+            if guard is None:
+                needed = order.before(wanted) - done
+            else:
+                needed = order.before((guard.slot,), guard.instructions) - done
+            if guard is not None and shared is not None:
+                if not _fits(shared, guard, needed & order.fixed):
+                    self._first = None  # the computation depends on more than guards
+                    self.add(trace, wanted, later, result)
+                    return
+                places = shared.places
+                done |= needed
+                parent, key = shared, guard.key
+                shared = shared.following.get(guard.key)
+                continue
+            end = trace.slots if guard is None else guard.slots
+            places = places[:end] + self._new_places(end - len(places))
+            new = Segment([], [], None, result, [], places, needed & order.fixed)
+            self._compile(trace, order, needed, places, new.fixed, new.calls)
+            done |= needed
+            if guard is None:
+                rest = order.before(later) - done
+                self._compile(trace, order, rest, places, new.lazy, new.lazy)
+            else:
+                new.guard = places[guard.slot], guard.read
+                new.result = None
+            if parent is None:
+                self._first = new
+            else:
+                parent.following[key] = new
+            parent, key, shared = new, None if guard is None else guard.key, None
+
+    def run(self, inputs: Sequence[np.ndarray], token: Any) -> Run | None:
+        """Run the program; None if no trace that was added fits the numbers.
+
+        Args:
+            inputs: The inputs.
+            token: Value that differs where the fixed inputs do.
+        """
+        values = self._constants.copy()
+        values[: self._inputs] = inputs
+        segment = self._first
+        while segment is not None:
+            if segment.fixed:
+                if segment.known[0] != token:
+                    _execute(segment.fixed, values)
+                    known = [(place, values[place]) for _, _, place in segment.fixed]
+                    segment.known = token, known
+                else:
+                    for place, value in segment.known[1]:
+                        values[place] = value
+            _execute(segment.calls, values)
+            if segment.guard is None:
+                return Run(segment, values)
+            place, read = segment.guard
+            segment = segment.following.get(read(values[place]))
+        return None
+
+    def _new_places(self, count: int) -> list[int]:
+        first = len(self._constants)
+        self._constants += [None] * count
+        return list(range(first, first + count))
+
+    def _constant(self, value: Any) -> int:
+        self._constants.append(value)
+        return len(self._constants) - 1
+
+    def _compile(
+        self,
+        trace: Trace,
+        order: _Order,
+        numbers: set[int],
+        places: list[int],
+        fixed: list[Call],
+        calls: list[Call],
+    ) -> None:
+        """Append the calls of some instructions to those with fixed results and to the others."""
+        for number in sorted(numbers):
+            each = trace.instructions[number]
+            target = fixed if number in order.fixed else calls
+            function, keywords = each.function, each.keywords
+            args = list(each.args)
+            if _holds_slot(keywords):
+                function = partial(_with_keywords, function, tuple(keywords))
+                args = [*keywords.values(), *args]
+            elif keywords:
+                function = partial(function, **keywords)
+            where = [self._argument(arg, places, target) for arg in args]
+            pick = where[0] if len(where) == 1 else operator.itemgetter(*where)
+            target.append((function, pick, places[each.target]))
+
+    def _argument(self, arg: Any, places: list[int], calls: list[Call]) -> int:
+        """Return the place of an argument; append the calls that put it together."""
+        if type(arg) is Slot:
+            return places[arg.number]
+        if not _holds_slot(arg):
+            return self._constant(arg)
+        parts = [self._argument(part, places, calls) for part in arg]
+        pick = parts[0] if len(parts) == 1 else operator.itemgetter(*parts)
+        place = self._constant(None)
+        calls.append((_tuple_of if type(arg) is tuple else _list_of, pick, place))
+        return place
+
+
+def _fits(segment: Segment, guard: Guard, fixed: set[int]) -> bool:
+    """Return True if a segment ends with a guard, after the same instructions."""
+    if segment.guard is None or len(segment.places) != guard.slots or segment.numbers != fixed:
+        return False
+    return segment.guard == (segment.places[guard.slot], guard.read)
+
+
+def _execute(calls: list[Call], values: list[Any]) -> None:
+    for function, pick, target in calls:
+        if type(pick) is int:
+            values[target] = function(values[pick])
+        else:
+            values[target] = function(*pick(values))
+
+
+def _with_keywords(function: Callable[..., Any], names: tuple[str, ...], *args: Any) -> Any:
+    count = len(names)
+    return function(*args[count:], **dict(zip(names, args[:count], strict=True)))
+
+
+def _tuple_of(*parts: Any) -> tuple[Any, ...]:
+    return parts
+
+
+def _list_of(*parts: Any) -> list[Any]:
+    return list(parts)
+
+
+def _holds_slot(value: Any) -> bool:
+    if type(value) is Slot:
+        return True
+    if type(value) in (tuple, list):
+        return any(map(_holds_slot, value))
+    return type(value) is dict and any(map(_holds_slot, value.values()))
+
+
+class _Order:
+    """Order in which the instructions of a trace must stay, and those with fixed results.
+
+    An instruction comes after those that it reads from. One that writes to memory comes after all
+    that used this memory before, and before all that use it afterwards.
+    """
+
+    def __init__(self, trace: Trace, inputs: int) -> None:
+        self._trace = trace
+        self._writers: dict[int, list[int]] = {}
+        made: dict[int, int] = {}  # instruction that made a slot
+        writer: dict[int, int] = {}  # last instruction that wrote to memory
+        users: dict[int, list[int]] = {}  # those that used it since
+        written = {key for each in trace.instructions for key in each.writes}
+        changing = {0}  # slots that differ in each run
+        self._after: list[set[int]] = []
+        self.fixed: set[int] = set()
+        self._made = made
+        for number, each in enumerate(trace.instructions):
+            after = {made[slot] for slot in each.reads if slot in made}
+            after |= {writer[key] for key in each.memory if key in writer}
+            for key in each.writes:
+                after |= {user for user in users.get(key, ()) if user != number}
+                writer[key], users[key] = number, []
+                self._writers.setdefault(key, []).append(number)
+            for key in each.memory:
+                users.setdefault(key, []).append(number)
+            self._after.append(after - {number})
+            made[each.target] = number
+            # memory that is written to is made anew in each run
+            if changing.isdisjoint(each.reads) and written.isdisjoint(each.memory):
+                self.fixed.add(number)
+            else:
+                changing.add(each.target)
+
+    def before(self, slots: Sequence[int], end: int | None = None) -> set[int]:
+        """Return the instructions that must run for the values of slots to be known.
+
+        Args:
+            slots: The slots.
+            end: Number of the instruction before which the values are wanted; all by default.
+        """
+        found: set[int] = set()
+        left = [self._made[slot] for slot in slots if slot in self._made]
+        for slot in slots:
+            writers = self._writers.get(self._trace.memory_of(slot), ())
+            left += [number for number in writers if end is None or number < end]
+        while left:
+            number = left.pop()
+            if number not in found:
+                found.add(number)
+                left.extend(self._after[number])
+        return found
+
+
+__all__ = ["Program", "Run", "Segment"]
