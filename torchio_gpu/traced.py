@@ -134,7 +134,14 @@ class Trace:
         self.slots += 1
         return Traced(self, self.slots - 1, value)
 
-    def _record(self, function: Callable[..., Any], args: Any, keywords: Any, result: Any) -> Any:
+    def _record(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        keywords: Any,
+        result: Any,
+        guards_shapes: bool = False,
+    ) -> Any:
         found: list[Traced] = []
         args = substitute(args, lambda traced: found.append(traced) or Slot(traced.slot))
         keywords = substitute(keywords, lambda traced: found.append(traced) or Slot(traced.slot))
@@ -164,7 +171,7 @@ class Trace:
             back = [t for slot in written for t in found if t.slot == slot.number]
             return back[0] if len(written) == 1 else tuple(back)
         masks = function is operator.getitem and any(t.value.dtype == bool for t in found[1:])
-        if masks or function in _SHAPED_BY_VALUES:
+        if guards_shapes or masks or function in _SHAPED_BY_VALUES:
             self.guard(made, _shapes)
         return self._unpacked(made)
 
@@ -358,8 +365,8 @@ def traced_in(tree: Any) -> list[Traced]:
 def instruction(function: Callable[P, R]) -> Callable[P, R]:
     """Let a trace record a call of a function as one instruction.
 
-    The function must depend on nothing but its arguments, leave them as they are, and return new
-    arrays.
+    The function must depend on nothing but its arguments, leave them as they are, and return a new
+    array whose shape follows from theirs, or several arrays in a tree.
 
     >>> @instruction
     ... def diagonal(values):
@@ -410,7 +417,7 @@ def _call(trace: Trace, function: Callable[..., Any], args: Any, keywords: Any) 
         _arrays_out(function(*given[0], **given[1]), out)
         return out
 
-    parts = trace._record(run, tuple(found), {}, arrays)
+    parts = trace._record(run, tuple(found), {}, arrays, guards_shapes=True)
     return _arrays_in(template, parts)
 
 

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
+from ...traced import instruction
 from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 
@@ -40,6 +41,7 @@ _ROWS = 32
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
+@instruction
 def gaussian(size: int, std: Array) -> Array:
     """Return a Gaussian on an axis that is mirrored at its ends, for :func:`convolution`.
 
