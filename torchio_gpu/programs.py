@@ -56,7 +56,7 @@ class Run:
         """Result that was given to :meth:`Program.add` with the trace that the run follows."""
         return self.segment.result
 
-    def place(self, slot: int) -> Any:
+    def value(self, slot: int) -> Any:
         """Return the value of a slot of the trace; only of those that were wanted."""
         return self._values[self.segment.places[slot]]
 
@@ -65,7 +65,7 @@ class Run:
         if not self._complete:
             _execute(self.segment.lazy, self._values)
             self._complete = True
-        value = self.place(slot)
+        value = self.value(slot)
         return value.copy() if isinstance(value, np.ndarray) else value
 
 

@@ -89,7 +89,9 @@ class Trace:
         self.instructions: list[Instruction] = []
         self.guards: list[Guard] = []
         self.slots = 0
-        self._kept: list[Any] = []  # values of slots, so that keys of memory stay those of one array
+        self._kept: list[
+            Any
+        ] = []  # values of slots, so that keys of memory stay those of one array
 
     def input(self, value: np.ndarray) -> Any:
         """Return an array that stands for one of the inputs, which take the first slots."""
@@ -119,6 +121,16 @@ class Trace:
         key = read(array.value)
         self.guards.append(Guard(array.slot, read, key, len(self.instructions), self.slots))
         return key
+
+    def before_cast(self, array: Traced) -> int:
+        """Return the slot of the array that an array is cast from, or its own slot.
+
+        An assignment to an array of its dtype casts in the same way.
+        """
+        made = [each for each in self.instructions if each.target == array.slot]
+        if made and made[0].function is np.ndarray.astype and type(made[0].args[0]) is Slot:
+            return made[0].args[0].number
+        return array.slot
 
     def memory_of(self, slot: int) -> int:
         """Return the key of the memory of a value."""

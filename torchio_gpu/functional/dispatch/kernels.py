@@ -46,7 +46,7 @@ def warp(
     reading: Reading,
     voxel_map: VoxelMap,
     backend: str,
-    exact: Sequence[int] = (),
+    exact: np.ndarray | None = None,
     view: View | None = None,
 ) -> Volume:
     """Sample a volume through a map by a kernel.
@@ -55,18 +55,18 @@ def warp(
         reading: The volume; its operations are applied in the same pass.
         voxel_map: The map.
         backend: Backend of the kernel.
-        exact: Samples whose map takes voxel centres to voxel centres.
+        exact: True for samples whose map takes voxel centres to voxel centres, [B]; None for no
+            sample.
         view: As for :class:`.pointwise.Program`.
     """
     x, mode, size = reading.x, reading.mode, voxel_map.size
     copies = None
-    if exact:
-        rounded = host(voxel_map.matrix).copy()
-        rounded[list(exact)] = np.rint(rounded[list(exact)])
+    if exact is not None:
+        matrix = host(voxel_map.matrix)
+        rounded = np.where(exact[:, None, None], np.rint(matrix), matrix)
         voxel_map = voxel_map._replace(matrix=rounded)
         if mode == "linear":
-            copies = np.zeros(len(x), dtype=np.int32)
-            copies[list(exact)] = 1
+            copies = exact.astype(np.int32)
     program = _Program.of(reading.operations, size, view)
     tables = program.tables_or_none(len(x))
     tables |= {"fields": _field_ends(reading.fields), "copies": copies}

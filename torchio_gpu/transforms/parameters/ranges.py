@@ -18,6 +18,7 @@ from torch.distributions import Distribution
 
 from ...arrays import as_array, host
 from ...signature import checked, is_number
+from ...traced import instruction
 from .quantiles import Quantile
 
 #: Largest number of float32.
@@ -188,7 +189,12 @@ class Range:
         values: np.ndarray = np.floor(u * (self.span + 1)) if self.whole else u * self.span
         values += self.low
         for axis, part in self._drawn:
-            drawn = part(u[..., axis])
-            self._check(float(drawn.min()), float(drawn.max()), part)
-            values[..., axis] = drawn
+            values[..., axis] = self._draw(part, u[..., axis])
         return values
+
+    @instruction
+    def _draw(self, part: Part, u: np.ndarray) -> np.ndarray:
+        """Return values of a choice or distribution, or raise if one is not allowed."""
+        drawn = part(u)
+        self._check(float(drawn.min()), float(drawn.max()), part)
+        return drawn

@@ -28,34 +28,75 @@ from .numbers import Numbers
 from .plan import Plan
 from .record import Record
 
+#: Traces of one structure, at most. Calls that fit none of so many are made on ``meta`` each time.
+_MAX_TRACES = 128
+
 
 @dataclass
 class Outcome:
-    """Effects of a traced call.
+    """Effects of a call.
 
     Args:
         launches: Key of the launches, without the numbers that they read.
-        size: Bytes that the launches read.
-        constants: Content of these bytes, as far as it is the same in each call.
-        stores: Slot, position, shape and dtype of each array among these bytes that differs.
+        sizes: Bytes of each packed copy that they read.
+        content: All these bytes, one after another, [N] uint8.
         images: Resulting images without voxels: image whose metadata each has, kind, and affines.
-        removed: Names of the metadata that the result lacks.
+        metadata: Metadata of the result; of a trace, its names.
         records: Records of the steps.
+        stores: Slot of each array among the bytes that differs between calls, and its place.
     """
 
     launches: Hashable
-    size: int
-    constants: np.ndarray
-    stores: list[tuple[int, int, tuple[int, ...], np.dtype[Any]]]
+    sizes: list[int]
+    content: np.ndarray
     images: dict[str, tuple[str | None, str, Any]]
-    removed: frozenset[str]
+    metadata: dict[str, Any]
     records: list[Record]
-    views: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    stores: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    #: Number of the launches, for the caller.
+    number: int | None = None
 
-    def __post_init__(self) -> None:
-        self.content = self.constants.copy()
-        for slot, start, shape, dtype in self.stores:
-            self.views.append((slot, np.ndarray(shape, dtype, self.content, start)))
+
+@dataclass
+class HostCall:
+    """Numbers of one call.
+
+    Args:
+        outcome: Effects of the call, or of the one that was traced.
+        run: Run of the program that computed the numbers; None if the outcome is of this call.
+    """
+
+    outcome: Outcome
+    run: Run | None
+
+    def content(self) -> np.ndarray:
+        """Return the bytes that the launches read, [N] uint8; the next call overwrites them."""
+        for slot, place in self.outcome.stores:
+            place[...] = self.run.value(slot)  # type: ignore[union-attr]
+        return self.outcome.content
+
+    def result(self, batch: SubjectsBatch, voxels: dict[str, Tensor]) -> SubjectsBatch:
+        """Return the resulting batch.
+
+        Args:
+            batch: The samples.
+            voxels: New voxels of each image.
+        """
+        images = {}
+        for name, (source, kind, affine) in self.outcome.images.items():
+            own = np.array(self.run.value(affine.slot) if is_traced(affine) else affine)  # type: ignore[union-attr]
+            origin = None if source is None else batch.images[source]._images
+            images[name] = ImagesBatch(voxels[name], own, kind, origin)
+        out = batch.replace(images)
+        records = self.outcome.records
+        if self.run is None:
+            out.metadata = self.outcome.metadata
+            out.records += records
+            return out
+        if len(self.outcome.metadata) < len(batch.metadata):
+            out.metadata = {k: v for k, v in batch.metadata.items() if k in self.outcome.metadata}
+        out.records += [LateRecord.of(record, self.run) for record in records]
+        return out
 
 
 class HostProgram:
@@ -71,85 +112,102 @@ class HostProgram:
         self.plan, self.device = plan, device
         self.places = plan.layout(batch)
         self.program = Program(1 + len(batch.images))
+        #: Reason for which calls are not traced, if there is one.
+        self.untraceable: str | None = None
+        self.traces = 0
 
-    def run(self, batch: SubjectsBatch, streams: random.Streams) -> Run:
+    def call(self, batch: SubjectsBatch, streams: random.Streams) -> HostCall:
         """Compute the numbers of a call.
 
         Args:
             batch: The samples.
             streams: Their seeds; positions are used up.
+
+        Raises:
+            RuntimeError: Numbers are copied to the device in another way than packed ones.
         """
         base = streams.take(self.plan.positions)
         u = np.empty((len(streams.seeds), 0))
         if self.places.layout.requests:
             u = random.uniforms(streams.seeds, self.places.layout, base)
-        affines = [each.affine for each in batch.images.values()]
+        affines = [images.affine for images in batch.images.values()]
         token = b"".join([affine.tobytes() for affine in affines])
         run = self.program.run([u, *affines], token)
-        if run is None:
-            self._trace(batch, Numbers(self.places, u, streams.seeds, base))
-            run = self.program.run([u, *affines], token)
-            assert run is not None
-        return run
+        if run is None and self.untraceable is None and self.traces < _MAX_TRACES:
+            try:
+                self._add_trace(batch, Numbers(self.places, u, streams.seeds, base))
+            except Exception as error:  # if it is not about tracing, it is raised again below
+                self.untraceable = f"{type(error).__name__}: {error}"
+            else:
+                run = self.program.run([u, *affines], token)
+        if run is not None:
+            return HostCall(run.result, run)
+        decisions = self.plan.pipeline.decisions
+        numbers = Numbers(self.places, u, streams.seeds, base, decisions)
+        return HostCall(self._execute(batch, numbers, PackedCopies()), None)
 
-    def _trace(self, batch: SubjectsBatch, numbers: Numbers) -> None:
+    def _add_trace(self, batch: SubjectsBatch, numbers: Numbers) -> None:
         """Record a call, and add it to the program."""
-        trace, layout, log = Trace(), _PackedLayout(), _LaunchLog()
+        trace, layout = Trace(), _PackedLayout()
         numbers.u, numbers.decisions = trace.input(numbers.u), self.plan.pipeline.decisions
+        affines = {name: trace.input(each.affine) for name, each in batch.images.items()}
+        with trace.running():
+            outcome = self._execute(batch, numbers, layout, affines)
+        wanted = [trace.before_cast(array) for array, _ in layout.changing]
+        outcome.content = layout.content()
+        outcome.stores = [
+            (slot, np.ndarray(array.shape, array.dtype, outcome.content, start))
+            for slot, (array, start) in zip(wanted, layout.changing, strict=True)
+        ]
+        outcome.metadata = dict.fromkeys(outcome.metadata)
+        moved = traced_in([affine for _, _, affine in outcome.images.values()])
+        later = [traced.slot for traced in traced_in(outcome.records)]
+        self.program.add(trace, [*wanted, *(traced.slot for traced in moved)], later, outcome)
+        self.traces += 1
+
+    def _execute(
+        self,
+        batch: SubjectsBatch,
+        numbers: Numbers,
+        copies: PackedCopies,
+        affines: dict[str, Any] | None = None,
+    ) -> Outcome:
+        """Execute a call on the ``meta`` device.
+
+        Args:
+            batch: The samples.
+            numbers: Their random numbers.
+            copies: Recorder of the packed copies.
+            affines: Affines of the images, if they are to be traced.
+        """
         images = {}
         for name, each in batch.images.items():
             images[name] = each.with_data(each.data.to("meta"), each.affine)
-            images[name].affine = trace.input(each.affine)
+            if affines is not None:
+                images[name].affine = affines[name]
         empty = batch.replace(images)
-        empty.records = []
-        with rehearsing(self.device), layout.running(), log, trace.running():
+        empty.records, log = [], LaunchLog()
+        with rehearsing(self.device), copies.running(), log:
             out = Executor(self.plan, empty, numbers).finish()
-        outcome = Outcome(
-            (tuple(log.lines), tuple(layout.sizes)),
-            layout.size,
-            layout.constants(),
-            layout.stores,
+        # images without launches are not in the log, but are inputs of the graph
+        inputs = tuple((name, each.kind, each.shape, each.dtype) for name, each in images.items())
+        sizes = [len(buffer) for buffer in copies.buffers]
+        none = np.empty(0, np.uint8)
+        return Outcome(
+            (self.device, inputs, tuple(log.lines), tuple(sizes)),
+            sizes,
+            np.concatenate([none, *(b.numpy() for b in copies.buffers if not b.is_meta)]),
             {name: _without_voxels(each, name, empty) for name, each in out.images.items()},
-            frozenset(batch.metadata) - frozenset(out.metadata),
+            out.metadata,
             out.records,
         )
-        wanted = [slot for slot, *_ in layout.stores]
-        affines = traced_in([affine for _, _, affine in outcome.images.values()])
-        later = [traced.slot for traced in traced_in(out.records)]
-        self.program.add(trace, [*wanted, *(a.slot for a in affines)], later, outcome)
 
 
 def _without_voxels(images: ImagesBatch, name: str, batch: SubjectsBatch) -> Any:
     """Return the name of the input whose metadata images have, their kind, and their affines."""
-    names = [name, *batch.images]
-    source = next(
-        (n for n in names if n in batch.images and batch.images[n]._images is images._images), None
-    )
-    return source, images.kind, images.affine
-
-
-def fill(run: Run) -> np.ndarray:
-    """Return the bytes of a call, [N] uint8; overwritten by the next call."""
-    for slot, view in run.result.views:
-        view[...] = run.place(slot)
-    content: np.ndarray = run.result.content
-    return content
-
-
-def result_of(run: Run, batch: SubjectsBatch, voxels: dict[str, Tensor]) -> SubjectsBatch:
-    """Return the resulting batch of a call, with given voxels."""
-    outcome: Outcome = run.result
-    images = {}
-    for name, (source, kind, affine) in outcome.images.items():
-        found = np.array(run.place(affine.slot) if is_traced(affine) else affine)
-        origin = None if source is None else batch.images[source]._images
-        images[name] = ImagesBatch(voxels[name], found, kind, origin)
-    out = batch.replace(images)
-    if outcome.removed:
-        kept = {name: v for name, v in batch.metadata.items() if name not in outcome.removed}
-        out.metadata = kept
-    out.records.extend([LateRecord.of(record, run) for record in outcome.records])
-    return out
+    inputs = batch.images
+    same = [n for n in (name, *inputs) if n in inputs and inputs[n]._images is images._images]
+    return same[0] if same else None, images.kind, images.affine
 
 
 class LateRecord(Record):
@@ -177,23 +235,19 @@ class LateRecord(Record):
 
 
 class _PackedLayout(PackedCopies):
-    """Layout of the packed copies of a traced call."""
+    """Layout of the packed copies of a traced call, one after another."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes: list[int] = []
-        self.stores: list[tuple[int, int, tuple[int, ...], np.dtype[Any]]] = []
-        self._fixed: list[tuple[int, np.ndarray]] = []
+        #: Arrays that differ between calls, each with its position in bytes.
+        self.changing: list[tuple[Any, int]] = []
+        self._same: list[tuple[np.ndarray, int]] = []
+        self._size = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes of all copies, one after another."""
-        return sum(self.sizes)
-
-    def constants(self) -> np.ndarray:
-        """Return these bytes, with 0 where they differ between calls."""
-        content = np.zeros(self.size, np.uint8)
-        for start, array in self._fixed:
+    def content(self) -> np.ndarray:
+        """Return the bytes of the copies, [N] uint8, with 0 where they differ between calls."""
+        content = np.zeros(self._size, np.uint8)
+        for array, start in self._same:
             np.ndarray(array.shape, array.dtype, content, start)[...] = array
         return content
 
@@ -201,16 +255,16 @@ class _PackedLayout(PackedCopies):
         self, arrays: Sequence[np.ndarray], starts: Sequence[int], size: int, device: torch.device
     ) -> Tensor | None:
         for array, start in zip(arrays, starts, strict=True):
-            place = self.size + start
             if is_traced(array):
-                self.stores.append((array.slot, place, array.shape, array.dtype))  # type: ignore[attr-defined]
+                self.changing.append((array, self._size + start))
             else:
-                self._fixed.append((place, array.copy()))
-        self.sizes.append(size)
-        return torch.empty(size, dtype=torch.uint8, device=device)
+                self._same.append((array.copy(), self._size + start))
+        self._size += size
+        self.buffers.append(torch.empty(size, dtype=torch.uint8, device=device))
+        return self.buffers[-1]
 
 
-class _LaunchLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LaunchLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Log of the operators that are called, with their tensors and numbers."""
 
     def __init__(self) -> None:
@@ -243,4 +297,4 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
     return [v for v in values if isinstance(v, Tensor)]
 
 
-__all__ = ["HostProgram", "LateRecord", "Outcome", "fill", "result_of"]
+__all__ = ["HostCall", "HostProgram", "LateRecord", "LaunchLog", "Outcome"]
