@@ -30,7 +30,8 @@ class Segment:
         places: Place of each value of the trace that the segment was made from.
         following: Next segment for each key of the guard.
         numbers: Numbers of the instructions with fixed results, in the trace.
-        known: Token of the fixed inputs, and the results that belong to it.
+        known: Token of the fixed inputs; the results that belong to it; and the next segment, if
+            it depends on them alone.
     """
 
     fixed: list[Call]
@@ -41,7 +42,7 @@ class Segment:
     places: list[int]
     numbers: set[int]
     following: dict[Any, Segment] = field(default_factory=dict)
-    known: tuple[Any, list[tuple[int, Any]]] = (None, [])
+    known: tuple[Any, list[tuple[int, Any]], Segment | None] | None = None
 
 
 class Run:
@@ -113,7 +114,10 @@ class Program:
                 shared = shared.following.get(guard.key)
                 continue
             end = trace.slots if guard is None else guard.slots
-            places = places[:end] + self._new_places(end - len(places))
+            places = [*places, *self._new_places(end - len(places))]
+            for slot, first in order.repeats.items():
+                if slot < end:
+                    places[slot] = places[first]
             new = Segment([], [], None, result, [], places, needed & order.fixed)
             self._compile(trace, order, needed, places, new.fixed, new.calls)
             done |= needed
@@ -140,19 +144,29 @@ class Program:
         values[: self._inputs] = inputs
         segment = self._first
         while segment is not None:
-            if segment.fixed:
-                if segment.known[0] != token:
-                    _execute(segment.fixed, values)
-                    known = [(place, values[place]) for _, _, place in segment.fixed]
-                    segment.known = token, known
-                else:
-                    for place, value in segment.known[1]:
-                        values[place] = value
+            known = segment.known
+            if known is not None and known[0] == token:
+                for place, value in known[1]:
+                    values[place] = value
+                if known[2] is not None:
+                    segment = known[2]
+                    continue
+            else:
+                _execute(segment.fixed, values)
+                known = None
             _execute(segment.calls, values)
             if segment.guard is None:
+                following = None
+            else:
+                place, read = segment.guard
+                following = segment.following.get(read(values[place]))
+            if known is None:
+                results = [(place, values[place]) for _, _, place in segment.fixed]
+                # where nothing changes, the guard does not either
+                segment.known = token, results, None if segment.calls else following
+            if segment.guard is None:
                 return Run(segment, values)
-            place, read = segment.guard
-            segment = segment.following.get(read(values[place]))
+            segment = following
         return None
 
     def _new_places(self, count: int) -> list[int]:
@@ -179,6 +193,9 @@ class Program:
             target = fixed if number in order.fixed else calls
             function, keywords = each.function, each.keywords
             args = list(each.args)
+            out = keywords.get("out")
+            if type(function) is np.ufunc and type(out) is tuple and len(keywords) == 1:
+                args, keywords = [*args, *out], {}
             if _holds_slot(keywords):
                 function = partial(_with_keywords, function, tuple(keywords))
                 args = [*keywords.values(), *args]
@@ -237,8 +254,24 @@ def _holds_slot(value: Any) -> bool:
     return type(value) is dict and any(map(_holds_slot, value.values()))
 
 
+def _text(repeats: dict[int, int], value: Any) -> Any:
+    """Return a key of a function or argument: equal ones are the same computation."""
+    if type(value) is Slot:
+        return Slot, repeats.get(value.number, value.number)
+    if type(value) in (tuple, list):
+        return type(value), *(_text(repeats, each) for each in value)
+    if type(value) is dict:
+        return dict, *((name, _text(repeats, each)) for name, each in value.items())
+    if type(value) in (slice, int, float, bool, str, type(None), np.dtype):
+        return type(value), repr(value)
+    return id(value)  # which is kept by the trace
+
+
 class _Order:
-    """Order in which the instructions of a trace must stay, and those with fixed results.
+    """Order in which the instructions of a trace must stay, and what else is known of them.
+
+    ``fixed`` are the numbers of instructions with fixed results; ``repeats`` says of a slot that is
+    computed again in which one it was first.
 
     An instruction comes after those that it reads from. One that writes to memory comes after all
     that used this memory before, and before all that use it afterwards.
@@ -254,8 +287,19 @@ class _Order:
         changing = {0}  # slots that differ in each run
         self._after: list[set[int]] = []
         self.fixed: set[int] = set()
+        self.repeats: dict[int, int] = {}
         self._made = made
+        first: dict[Any, int] = {}  # slot of a computation
         for number, each in enumerate(trace.instructions):
+            if written.isdisjoint(each.memory):
+                key = _text(self.repeats, (each.function, each.args, each.keywords))
+                slot = first.setdefault(key, each.target)
+                if slot != each.target:
+                    self.repeats[each.target], made[each.target] = slot, made[slot]
+                    if slot in changing:
+                        changing.add(each.target)
+                    self._after.append(set())
+                    continue
             after = {made[slot] for slot in each.reads if slot in made}
             after |= {writer[key] for key in each.memory if key in writer}
             for key in each.writes:

@@ -117,6 +117,10 @@ class Range:
             self.parts.append(part if callable(part) else None)
         self.low = np.array(low)
         self.span = np.array(high) - self.low
+        # numpy multiplies by a number faster than by an array of one
+        one = self.axes == 1
+        self._scale: Any = float(self.span[0]) if one else self.span
+        self._offset: Any = float(self.low[0]) if one else self.low
         self._drawn = [(axis, part) for axis, part in enumerate(self.parts) if part is not None]
 
     def _split(self, value: Any) -> list[Any]:
@@ -186,8 +190,8 @@ class Range:
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
         """Return values [..., axes] for uniform numbers [..., axes]."""
-        values: np.ndarray = np.floor(u * (self.span + 1)) if self.whole else u * self.span
-        values += self.low
+        values: np.ndarray = np.floor(u * (self._scale + 1)) if self.whole else u * self._scale
+        values += self._offset
         for axis, part in self._drawn:
             values[..., axis] = self._draw(part, u[..., axis])
         return values

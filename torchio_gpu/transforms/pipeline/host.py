@@ -217,7 +217,8 @@ class LateRecord(Record):
     def of(record: Record, run: Run) -> Record:
         """Return the record of a run, from that of the call that was traced."""
         new = object.__new__(LateRecord)
-        vars(new).update(transform=record.transform, _late=(record, run))
+        state = object.__getattribute__(new, "__dict__")  # without a look at the record
+        state["transform"], state["_late"] = record.transform, (record, run)
         return new
 
     def _complete(self) -> None:
