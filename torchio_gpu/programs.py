@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .traced import Guard, Slot, Trace
+from .traced import Guard, Instruction, Slot, Trace
 
 #: Call of a program: function, its arguments and its result, as places in the values of a run.
 #: One argument is a number, several are a function that picks them.
@@ -26,7 +26,8 @@ class Segment:
         calls: The other calls, after them.
         guard: Place of the value of the guard, and function to its key; None at the end.
         result: What the trace led to, at the end.
-        lazy: Calls that are made only if a value is asked for, at the end.
+        lazy: Calls that compute, from the inputs, the values that may be asked for later.
+        kept: Places of results that another call of their function might not give.
         places: Place of each value of the trace that the segment was made from.
         following: Next segment for each key of the guard.
         numbers: Numbers of the instructions with fixed results, in the trace.
@@ -39,6 +40,7 @@ class Segment:
     guard: tuple[int, Callable[[Any], Any]] | None
     result: Any
     lazy: list[Call]
+    kept: list[int]
     places: list[int]
     numbers: set[int]
     following: dict[Any, Segment] = field(default_factory=dict)
@@ -48,25 +50,40 @@ class Segment:
 class Run:
     """Values of one run of a program."""
 
-    def __init__(self, segment: Segment, values: list[Any]) -> None:
-        self.segment, self._values = segment, values
-        self._complete = False
+    def __init__(self, program: Program, segment: Segment, values: list[Any]) -> None:
+        self._program, self._segment, self._values = program, segment, values
 
     @property
     def result(self) -> Any:
         """Result that was given to :meth:`Program.add` with the trace that the run follows."""
-        return self.segment.result
+        return self._segment.result
 
     def value(self, slot: int) -> Any:
         """Return the value of a slot of the trace; only of those that were wanted."""
-        return self._values[self.segment.places[slot]]
+        return self._values[self._segment.places[slot]]
 
-    def later(self, slot: int) -> Any:
-        """Return the value of a slot that was to be known later, as an array of its own."""
-        if not self._complete:
-            _execute(self.segment.lazy, self._values)
-            self._complete = True
-        value = self.value(slot)
+    def later(self) -> Later:
+        """Return the values that were to be known later."""
+        return Later(self._program, self._segment, self._values)
+
+
+class Later:
+    """Values that are computed when one of them is asked for; until then, little is kept."""
+
+    def __init__(self, program: Program, segment: Segment, values: list[Any]) -> None:
+        self._program, self._segment = program, segment
+        known = [*range(program.inputs), *segment.kept]
+        self._known = [(place, values[place]) for place in known]
+        self._values: list[Any] | None = None
+
+    def __call__(self, slot: int) -> Any:
+        """Return the value of a slot of the trace, an array as one of its own."""
+        if self._values is None:
+            self._values = self._program.constants.copy()
+            for place, value in self._known:
+                self._values[place] = value
+            _execute(self._segment.lazy, self._values)
+        value = self._values[self._segment.places[slot]]
         return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -79,8 +96,8 @@ class Program:
     """
 
     def __init__(self, inputs: int) -> None:
-        self._inputs = inputs
-        self._constants: list[Any] = [None] * inputs
+        self.inputs = inputs
+        self.constants: list[Any] = [None] * inputs
         self._first: Segment | None = None
 
     def add(self, trace: Trace, wanted: Sequence[int], later: Sequence[int], result: Any) -> None:
@@ -89,11 +106,11 @@ class Program:
         Args:
             trace: The trace, of as many inputs.
             wanted: Slots whose values each run computes.
-            later: Slots whose values :meth:`Run.later` computes.
+            later: Slots whose values :class:`Later` computes.
             result: What the trace led to, for the caller.
         """
-        order = _Order(trace, self._inputs)
-        places = list(range(self._inputs))
+        order = _Order(trace, self.inputs)
+        places = list(range(self.inputs))
         parent: Segment | None = None
         key: Any = None
         shared = self._first
@@ -118,12 +135,16 @@ class Program:
             for slot, first in order.repeats.items():
                 if slot < end:
                     places[slot] = places[first]
-            new = Segment([], [], None, result, [], places, needed & order.fixed)
+            new = Segment([], [], None, result, [], [], places, needed & order.fixed)
             self._compile(trace, order, needed, places, new.fixed, new.calls)
             done |= needed
             if guard is None:
-                rest = order.before(later) - done
-                self._compile(trace, order, rest, places, new.lazy, new.lazy)
+                lazy = order.before(later, through=lambda each: not each.kept)
+                kept = {number for number in lazy if trace.instructions[number].kept}
+                new.kept = [places[trace.instructions[number].target] for number in kept]
+                needed = order.before([trace.instructions[n].target for n in kept]) - done
+                self._compile(trace, order, needed, places, new.fixed, new.calls)
+                self._compile(trace, order, lazy - kept, places, new.lazy, new.lazy)
             else:
                 new.guard = places[guard.slot], guard.read
                 new.result = None
@@ -140,8 +161,8 @@ class Program:
             inputs: The inputs.
             token: Value that differs where the fixed inputs do.
         """
-        values = self._constants.copy()
-        values[: self._inputs] = inputs
+        values = self.constants.copy()
+        values[: self.inputs] = inputs
         segment = self._first
         while segment is not None:
             known = segment.known
@@ -165,18 +186,18 @@ class Program:
                 # where nothing changes, the guard does not either
                 segment.known = token, results, None if segment.calls else following
             if segment.guard is None:
-                return Run(segment, values)
+                return Run(self, segment, values)
             segment = following
         return None
 
     def _new_places(self, count: int) -> list[int]:
-        first = len(self._constants)
-        self._constants += [None] * count
+        first = len(self.constants)
+        self.constants += [None] * count
         return list(range(first, first + count))
 
     def _constant(self, value: Any) -> int:
-        self._constants.append(value)
-        return len(self._constants) - 1
+        self.constants.append(value)
+        return len(self.constants) - 1
 
     def _compile(
         self,
@@ -316,12 +337,18 @@ class _Order:
             else:
                 changing.add(each.target)
 
-    def before(self, slots: Sequence[int], end: int | None = None) -> set[int]:
+    def before(
+        self,
+        slots: Sequence[int],
+        end: int | None = None,
+        through: Callable[[Instruction], bool] = lambda _: True,
+    ) -> set[int]:
         """Return the instructions that must run for the values of slots to be known.
 
         Args:
             slots: The slots.
             end: Number of the instruction before which the values are wanted; all by default.
+            through: False for instructions whose own arguments are not wanted.
         """
         found: set[int] = set()
         left = [self._made[slot] for slot in slots if slot in self._made]
@@ -332,8 +359,9 @@ class _Order:
             number = left.pop()
             if number not in found:
                 found.add(number)
-                left.extend(self._after[number])
+                if through(self._trace.instructions[number]):
+                    left.extend(self._after[number])
         return found
 
 
-__all__ = ["Program", "Run", "Segment"]
+__all__ = ["Later", "Program", "Run", "Segment"]

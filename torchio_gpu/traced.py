@@ -46,6 +46,7 @@ class Instruction:
         reads: Numbers of the values among its arguments.
         memory: Keys of the memory that it reads, writes or returns; views share a key.
         writes: Keys of the memory that it writes to.
+        kept: Another call might not give the same.
     """
 
     function: Callable[..., Any]
@@ -55,6 +56,7 @@ class Instruction:
     reads: tuple[int, ...]
     memory: frozenset[int]
     writes: frozenset[int]
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Trace:
         keywords: Any,
         result: Any,
         guards_shapes: bool = False,
+        kept: bool = False,
     ) -> Any:
         found: list[Traced] = []
         args = substitute(args, lambda traced: found.append(traced) or Slot(traced.slot))
@@ -174,7 +177,7 @@ class Trace:
         self.instructions.append(
             Instruction(
                 function, tuple(args), dict(keywords), target,
-                tuple(traced.slot for traced in found), frozenset(memory), writes,
+                tuple(traced.slot for traced in found), frozenset(memory), writes, kept,
             )
         )  # fmt: skip
         if written:
@@ -402,7 +405,9 @@ def instruction(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _call(trace: Trace, function: Callable[..., Any], args: Any, keywords: Any) -> Any:
+def _call(
+    trace: Trace, function: Callable[..., Any], args: Any, keywords: Any, kept: bool = False
+) -> Any:
     """Record a call as one instruction; trees are taken apart."""
     found = traced_in((args, keywords))
     token = _active.set(None)
@@ -416,7 +421,7 @@ def _call(trace: Trace, function: Callable[..., Any], args: Any, keywords: Any) 
         raise EscapeError(f"{function.__qualname__} looks at values of a trace by another way")
     plain = all(map(is_flat, (*args, *keywords.values())))
     if plain and isinstance(result, (np.ndarray, np.generic)):
-        return trace._record(function, args, keywords, result)
+        return trace._record(function, args, keywords, result, kept=kept)
     arrays: list[Any] = []
     template = _arrays_out(result, arrays)
     template_args = substitute((args, keywords), lambda traced: Slot(traced.slot))
@@ -429,7 +434,7 @@ def _call(trace: Trace, function: Callable[..., Any], args: Any, keywords: Any) 
         _arrays_out(function(*given[0], **given[1]), out)
         return out
 
-    parts = trace._record(run, tuple(found), {}, arrays, guards_shapes=True)
+    parts = trace._record(run, tuple(found), {}, arrays, guards_shapes=True, kept=kept)
     return _arrays_in(template, parts)
 
 
@@ -494,7 +499,8 @@ def hook(function: Callable[..., Any], *args: Any) -> Any:
             return function(*args)
         except EscapeError:
             trace.back_to(*state)
-    return _call(trace, function, args, {})
+            return _call(trace, function, args, {})
+    return _call(trace, function, args, {}, kept=True)
 
 
 def untraceable(reason: str) -> None:

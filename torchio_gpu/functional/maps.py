@@ -207,7 +207,7 @@ def exact_mask(matrix: Array, vectors: Array | None = None) -> np.ndarray:
         return np.zeros(len(matrix), dtype=bool)
     matrix = host(matrix)
     integer = np.rint(matrix)
-    exact: np.ndarray = np.abs(matrix - integer).max((1, 2)) < _ON_GRID
+    exact: np.ndarray = np.abs(matrix - integer).reshape(-1, 16).max(1) < _ON_GRID
     if vectors is not None and exact.any():
         vectors = host(vectors)
         moved = vectors[..., ::4, ::4, ::4].any((1, 2, 3, 4))  # most are seen by a few

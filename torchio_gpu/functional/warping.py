@@ -54,7 +54,8 @@ def warp_volumes(
     """
     readings = [_checked(reading) for reading in readings]
     exact = exact_mask(voxel_map.matrix, voxel_map.vectors)
-    some, every = bool(exact.any()), bool(exact.all())
+    some = bool(exact.any())
+    every = some and bool(exact.all())
     out: list[Volume | None] = [None] * len(readings)
     rest: dict[bool, list[int]] = {}
     pair = _pair(readings)

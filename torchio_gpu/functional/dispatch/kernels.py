@@ -246,6 +246,8 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     """Concatenate columns [1 or B, n] to one table [B, N], a tensor if any of them is one."""
     widths = [column.shape[1] for column in columns] or [1]
     if not any(isinstance(column, Tensor) for column in columns):
+        if len(columns) == 1 and len(columns[0]) == batch and columns[0].dtype == dtype:
+            return columns[0]
         return _table(batch, sum(widths), dtype, *columns)
     devices = [c.device for c in columns if isinstance(c, Tensor)]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
@@ -309,6 +311,10 @@ def _vectors(matrix: Array, control_points: Array) -> Array:
     return moved.reshape(points.shape)  # type: ignore[no-any-return]
 
 
+#: Lattices of one structure whose tables are kept, at most.
+_MAX_LATTICES = 256
+
+
 class _SplineWeights(NamedTuple):
     """Weights of control points along each axis, and the lowest one that each voxel uses.
 
@@ -324,6 +330,41 @@ class _SplineWeights(NamedTuple):
 
 @instruction
 def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_SplineWeights, int]:
+    """Return :func:`_spline_weights`, of each lattice from a cache: a few occur in a run.
+
+    Samples differ in their mirrors, of which there are eight, as long as affines are the same.
+    """
+    cache = _spline_cache(tuple(counts), size)
+    bits = np.ascontiguousarray(lattice, dtype=np.float64).tobytes()
+    keys = [bits[start : start + 128] for start in range(0, len(bits), 128)]
+    new = [n for n, key in enumerate(keys) if key not in cache]
+    if new:
+        if len(cache) >= _MAX_LATTICES:
+            cache.clear()
+            new = list(range(len(keys)))
+        weights, taps = _spline_weights(counts, lattice[new], size)
+        for row, n in enumerate(new):
+            one = min(row, len(weights.along_i) - 1)  # tables of equal lattices are one
+            rows = _SplineWeights(*(table[one : one + 1].copy() for table in weights))
+            cache[keys[n]] = rows, taps
+    found = [cache[key] for key in keys]
+    if len(set(keys)) == 1:
+        return found[0]
+    tables = _SplineWeights(
+        *map(np.concatenate, zip(*(tables for tables, _ in found), strict=True))
+    )
+    return tables, max(taps for _, taps in found)
+
+
+@lru_cache(maxsize=16)
+def _spline_cache(counts: tuple[int, ...], size: Triple) -> dict[bytes, tuple[_SplineWeights, int]]:
+    """Return the tables by the bytes of a lattice, (4, 4) float64; see :func:`_spline`."""
+    return {}
+
+
+def _spline_weights(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple
+) -> tuple[_SplineWeights, int]:
     """Compute weights of control points along each axis.
 
     Returns:

@@ -8,8 +8,10 @@ is taken, a :class:`torch.distributions.Distribution` or a :class:`Choice` may s
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,6 +124,26 @@ class Range:
         self._scale: Any = float(self.span[0]) if one else self.span
         self._offset: Any = float(self.low[0]) if one else self.low
         self._drawn = [(axis, part) for axis, part in enumerate(self.parts) if part is not None]
+
+    @staticmethod
+    def side_by_side(*ranges: Range) -> Range:
+        """Return the ranges of several quantities as one, whose axes are theirs one by one.
+
+        numpy takes as long for one of them as for all. None may be of whole numbers.
+        """
+        new = copy.copy(ranges[0])
+        new.name = " and ".join(each.name for each in ranges)
+        new.minimum = new.maximum = None  # each checks its own
+        new.parts = [part for each in ranges for part in each.parts]
+        new.low = new._offset = np.concatenate([each.low for each in ranges])
+        new.span = new._scale = np.concatenate([each.span for each in ranges])
+        first = np.cumsum([0, *(len(each.parts) for each in ranges)])
+        new._drawn = [
+            (int(start) + axis, partial(each._draw, part))
+            for start, each in zip(first, ranges, strict=False)
+            for axis, part in each._drawn
+        ]
+        return new
 
     def _split(self, value: Any) -> list[Any]:
         """Return one range for each axis."""

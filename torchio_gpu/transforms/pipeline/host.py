@@ -21,7 +21,7 @@ from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
 from ...functional.dispatch.launch import PackedCopies
-from ...programs import Program, Run
+from ...programs import Later, Program, Run
 from ...traced import Trace, is_traced, substitute, traced_in
 from .executor import Executor
 from .numbers import Numbers
@@ -95,7 +95,8 @@ class HostCall:
             return out
         if len(self.outcome.metadata) < len(batch.metadata):
             out.metadata = {k: v for k, v in batch.metadata.items() if k in self.outcome.metadata}
-        out.records += [LateRecord.of(record, self.run) for record in records]
+        later = self.run.later()
+        out.records += [LateRecord.of(record, later) for record in records]
         return out
 
 
@@ -214,16 +215,16 @@ class LateRecord(Record):
     """Record whose parameters are computed when it is looked at; it then becomes a Record."""
 
     @staticmethod
-    def of(record: Record, run: Run) -> Record:
-        """Return the record of a run, from that of the call that was traced."""
+    def of(record: Record, later: Later) -> Record:
+        """Return the record of a call, from that of the one that was traced."""
         new = object.__new__(LateRecord)
         state = object.__getattribute__(new, "__dict__")  # without a look at the record
-        state["transform"], state["_late"] = record.transform, (record, run)
+        state["transform"], state["_late"] = record.transform, (record, later)
         return new
 
     def _complete(self) -> None:
-        record, run = vars(self).pop("_late")
-        made = substitute(record, lambda traced: run.later(traced.slot))
+        record, later = vars(self).pop("_late")
+        made = substitute(record, lambda traced: later(traced.slot))
         vars(self).update(vars(made))
         object.__setattr__(self, "__class__", Record)
 
