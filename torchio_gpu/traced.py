@@ -232,7 +232,9 @@ def _memory(value: Any) -> int:
 
 
 def _shapes(value: Any) -> Any:
-    return tuple(map(_shapes, value)) if isinstance(value, (tuple, list)) else np.shape(value)
+    if isinstance(value, (tuple, list)):
+        return tuple([_shapes(each) for each in value])
+    return getattr(value, "shape", ())
 
 
 def _bytes(value: Any) -> bytes:
@@ -419,9 +421,10 @@ def _call(
         _active.reset(token)
     if traced_in(result):
         raise EscapeError(f"{function.__qualname__} looks at values of a trace by another way")
-    plain = all(map(is_flat, (*args, *keywords.values())))
-    if plain and isinstance(result, (np.ndarray, np.generic)):
-        return trace._record(function, args, keywords, result, kept=kept)
+    plain = all(map(_is_flat, (*args, *keywords.values())))
+    if plain and _is_simple(result):
+        several = isinstance(result, tuple)
+        return trace._record(function, args, keywords, result, several, kept)
     arrays: list[Any] = []
     template = _arrays_out(result, arrays)
     template_args = substitute((args, keywords), lambda traced: Slot(traced.slot))
@@ -438,7 +441,14 @@ def _call(
     return _arrays_in(template, parts)
 
 
-def is_flat(value: Any) -> bool:
+def _is_simple(value: Any) -> bool:
+    """Return True for an array, a number, or tuples of these."""
+    if isinstance(value, tuple):
+        return all(map(_is_simple, value))
+    return isinstance(value, (np.ndarray, np.generic, bool, int, float))
+
+
+def _is_flat(value: Any) -> bool:
     """Return True for a value that is no tree with arrays of traces below its top."""
     return type(value) is Traced or not traced_in(value)
 

@@ -82,8 +82,11 @@ def _all_reflections(affine: np.ndarray, shape: Triple) -> np.ndarray:
 
 @instruction
 def _reflection(reflections: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    which = axes[:, 0] * 4 + axes[:, 1] * 2 + axes[:, 2]
-    return reflections[range(len(which)), which]  # type: ignore[no-any-return]
+    each = np.arange(len(axes)) * 8 + axes.dot(_BITS)
+    return reflections.reshape(-1, 4, 4)[each]  # type: ignore[no-any-return]
+
+
+_BITS = np.array((4, 2, 1))
 
 
 @lru_cache(maxsize=64)

@@ -86,7 +86,7 @@ class HostCall:
         for name, (source, kind, affine) in self.outcome.images.items():
             own = np.array(self.run.value(affine.slot) if is_traced(affine) else affine)  # type: ignore[union-attr]
             origin = None if source is None else batch.images[source]._images
-            images[name] = ImagesBatch(voxels[name], own, kind, origin)
+            images[name] = _images(voxels[name], own, kind, origin)
         out = batch.replace(images)
         records = self.outcome.records
         if self.run is None:
@@ -202,6 +202,13 @@ class HostProgram:
             out.metadata,
             out.records,
         )
+
+
+def _images(voxels: Tensor, affine: np.ndarray, kind: str, origin: Any) -> ImagesBatch:
+    """Return images that were checked when the call was traced."""
+    new = ImagesBatch.__new__(ImagesBatch)
+    new.data, new.affine, new.kind, new._images = voxels, affine, kind, origin
+    return new
 
 
 def _without_voxels(images: ImagesBatch, name: str, batch: SubjectsBatch) -> Any:
