@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arrays import Array, common
 from ..shapes import Triple
-from ..traced import instruction
+from ..tracing import instruction
 from .space import Space, spacing
 
 #: Margin of the domain of a B-spline beyond the outermost voxel centres, in voxels, as in ITK: half

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, common
-from ..traced import instruction
+from ..tracing import instruction
 
 
 def apply_affine(matrix: Array, points: Array) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays import Array, common, host
 from ..shapes import Triple
-from ..traced import instruction
+from ..tracing import instruction
 from .matrices import affine_from, invert
 from .space import Space, middle, spacing
 

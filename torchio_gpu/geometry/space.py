@@ -16,7 +16,7 @@ import numpy as np
 from ..arrays import as_array, host
 from ..cached import cached_property
 from ..shapes import Triple
-from ..traced import instruction
+from ..tracing import instruction
 from .matrices import apply_affine, invert
 
 CODES = (("L", "R"), ("P", "A"), ("I", "S"))

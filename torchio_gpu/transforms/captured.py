@@ -80,7 +80,8 @@ class Captured:
         self._programs: dict[Hashable, HostProgram] = {}
         self._graphs: dict[Hashable, _Graph] = {}
         self._launches: dict[Hashable, int] = {}
-        self._changing: tuple[Plan, list[Transform]] | None = None
+        #: A plan, and its transforms whose probability may change without another plan.
+        self._changing: tuple[Plan | None, list[Any]] = None, []
         self._lock = threading.Lock()
 
     def __call__(self, x: Any = None) -> Any:
@@ -132,15 +133,16 @@ class Captured:
     def _program(self, batch: SubjectsBatch, device: torch.device) -> HostProgram:
         """Return the host program for a batch of some structure."""
         plan = self.transform.plan()
-        if self._changing is None or self._changing[0] is not plan:
-            modules = [t for t in self.transform.modules() if getattr(t, "p", 1) != 1]
-            self._changing = plan, modules  # type: ignore[assignment]
+        known, changing = self._changing
+        if known is not plan:
+            changing = [t for t in self.transform.modules() if getattr(t, "p", 1) != 1]
+            self._changing = plan, changing
         images = [
             (name, each.kind, each.data.dtype, each.data.shape, each.data.stride())
             for name, each in batch.images.items()
         ]
         key = (
-            plan, *[t.p for t in self._changing[1]], device, backend.backend.current(),
+            plan, *[t.p for t in changing], device, backend.backend.current(),
             torch.are_deterministic_algorithms_enabled(), *images, *batch.metadata,
         )  # fmt: skip
         program = self._programs.get(key)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..signature import is_number, is_sequence
-from ..traced import instruction
+from ..tracing import instruction
 from .base import Branches, Context, Transform
 from .convert import to_batch
 from .kinds import RandomTransform

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data import ImagesBatch
 from ..data.keys import KINDS
 from ..shapes import Volume
-from ..traced import untraceable
+from ..tracing import untraceable
 from .base import Context
 from .kinds import WholeVolume
 from .parameters.params import Params

@@ -17,7 +17,7 @@ from torchio_gpu_kernels.tiling import ROWS, TAPS, tap_count
 from ...arrays import Array, common, host, send
 from ...geometry import spline_weights
 from ...shapes import Triple, Volume, spatial_shape
-from ...traced import instruction
+from ...tracing import instruction
 from ..fields_of_view import TIE, FieldOfView
 from ..maps import Reading, VoxelMap
 from ..operations import Operation, View
@@ -245,10 +245,11 @@ class _Program(NamedTuple):
 def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     """Concatenate columns [1 or B, n] to one table [B, N], a tensor if any of them is one."""
     widths = [column.shape[1] for column in columns] or [1]
-    if not any(isinstance(column, Tensor) for column in columns):
-        if len(columns) == 1 and len(columns[0]) == batch and columns[0].dtype == dtype:
-            return columns[0]
-        return _table(batch, sum(widths), dtype, *columns)
+    plain = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(plain) == len(columns):
+        if len(plain) == 1 and len(plain[0]) == batch and plain[0].dtype == dtype:
+            return plain[0]
+        return _table(batch, sum(widths), dtype, *plain)
     devices = [c.device for c in columns if isinstance(c, Tensor)]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     kind = torch.int64 if dtype == np.int64 else torch.float32

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
-from ...traced import instruction
+from ...tracing import instruction
 from .local import local_product
 from .separable import full_precision, product_dtype, ramp
 

@@ -44,7 +44,9 @@ class ByChannel(RandomTransform):
     def _draw_channels(
         self, context: Context, u: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return uniform numbers [B, M, K, N] and the channels that change, [B, M, K]; None for all.
+        """Return uniform numbers [B, M, K, N] and the channels that change, [B, M, K] bool.
+
+        The latter are None if all change.
 
         Args:
             context: The images.

@@ -16,7 +16,7 @@ from ...data.keys import LABEL
 from ...functional.dispatch.launch import indices
 from ...geometry import Space
 from ...shapes import LONGEST, rectangular
-from ...traced import untraceable
+from ...tracing import untraceable
 
 #: Argument that defines a mask: None, a name, a function of the voxels of one image, or bounds.
 Masking = None | str | int | Sequence[int] | Callable[[Tensor], Tensor]

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 
 from ...arrays import as_array, host
 from ...signature import checked, is_number
-from ...traced import instruction
+from ...tracing import instruction
 from .quantiles import Quantile
 
 #: Largest number of float32.

@@ -9,7 +9,7 @@ import torch
 
 from ...data import ImagesBatch
 from ...geometry import Space
-from ...traced import untraceable
+from ...tracing import untraceable
 from .sampling import sample
 from .warp import PendingWarp
 

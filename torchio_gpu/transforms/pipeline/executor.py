@@ -10,7 +10,7 @@ from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
 from ...shapes import Triple
-from ...traced import hook
+from ...tracing import hook
 from ..parameters.params import Params
 from .context import Context, ContextImages
 from .created import SampleSubset, add_created

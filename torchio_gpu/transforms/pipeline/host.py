@@ -21,8 +21,17 @@ from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
 from ...functional.dispatch.launch import PackedCopies
-from ...programs import Later, Program, Run
-from ...traced import Trace, is_traced, substitute, traced_in
+from ...tracing import (
+    EscapeError,
+    Later,
+    Program,
+    Run,
+    Trace,
+    Traced,
+    is_traced,
+    replaced,
+    traced_in,
+)
 from .executor import Executor
 from .numbers import Numbers
 from .plan import Plan
@@ -154,11 +163,13 @@ class HostProgram:
         affines = {name: trace.input(each.affine) for name, each in batch.images.items()}
         with trace.running():
             outcome = self._execute(batch, numbers, layout, affines)
-        wanted = [trace.before_cast(array) for array, _ in layout.changing]
+        if any(trace.is_written(array.slot, done) for array, _, done in layout.changing):
+            raise EscapeError("an array is written to after it was copied")
+        wanted = [trace.before_cast(array) for array, *_ in layout.changing]
         outcome.content = layout.content()
         outcome.stores = [
             (slot, np.ndarray(array.shape, array.dtype, outcome.content, start))
-            for slot, (array, start) in zip(wanted, layout.changing, strict=True)
+            for slot, (array, start, _) in zip(wanted, layout.changing, strict=True)
         ]
         outcome.metadata = dict.fromkeys(outcome.metadata)
         moved = traced_in([affine for _, _, affine in outcome.images.values()])
@@ -231,16 +242,18 @@ class LateRecord(Record):
 
     def _complete(self) -> None:
         record, later = vars(self).pop("_late")
-        made = substitute(record, lambda traced: later(traced.slot))
+        made = replaced(record, Traced, lambda traced: later(traced.slot))
         vars(self).update(vars(made))
         object.__setattr__(self, "__class__", Record)
 
     def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") or name in ("__dict__", "__reduce_ex__", "__getstate__"):
-            vars_of = object.__getattribute__(self, "__dict__")
-            if name != "transform" and name != "__dict__" and "_late" in vars_of:
-                object.__getattribute__(self, "_complete")()
+        if name not in _AT_ONCE and "_late" in object.__getattribute__(self, "__dict__"):
+            object.__getattribute__(self, "_complete")()
         return object.__getattribute__(self, name)
+
+
+#: Attributes of a late record that need no parameters.
+_AT_ONCE = frozenset(("transform", "name", "__dict__", "__class__"))
 
 
 class _PackedLayout(PackedCopies):
@@ -248,8 +261,9 @@ class _PackedLayout(PackedCopies):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Arrays that differ between calls, each with its position in bytes.
-        self.changing: list[tuple[Any, int]] = []
+        #: Arrays that differ between calls, each with its position in bytes, and the number of
+        #: instructions before.
+        self.changing: list[tuple[Any, int, int]] = []
         self._same: list[tuple[np.ndarray, int]] = []
         self._size = 0
 
@@ -265,7 +279,8 @@ class _PackedLayout(PackedCopies):
     ) -> Tensor | None:
         for array, start in zip(arrays, starts, strict=True):
             if is_traced(array):
-                self.changing.append((array, self._size + start))
+                done = len(array.trace.instructions)  # type: ignore[attr-defined]
+                self.changing.append((array, self._size + start, done))
             else:
                 self._same.append((array.copy(), self._size + start))
         self._size += size

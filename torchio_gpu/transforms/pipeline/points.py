@@ -16,7 +16,7 @@ from ...arrays import common, send
 from ...data import SpatialMap, SubjectsBatch, VelocityField
 from ...data.point_set import PointSet, same_affine
 from ...geometry import BSplineField, DenseField, Space, displace, invert
-from ...traced import untraceable
+from ...tracing import untraceable
 from .steps import Step
 
 #: Names that a warning was given for.

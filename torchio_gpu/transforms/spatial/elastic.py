@@ -22,7 +22,7 @@ from ...data import SpatialMap
 from ...functional.eager.spatial import spline_at, voxel_grid
 from ...geometry import BSplineField, Space
 from ...shapes import Triple, TripleLike, check_triple
-from ...traced import instruction, known
+from ...tracing import instruction, known
 from ..base import Context
 from ..kinds import RandomTransform
 from ..parameters.params import Params

@@ -14,14 +14,12 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, is_dataclass
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from .trees import leaves_of, replaced
 
 
 class EscapeError(TypeError):
@@ -91,9 +89,7 @@ class Trace:
         self.instructions: list[Instruction] = []
         self.guards: list[Guard] = []
         self.slots = 0
-        self._kept: list[
-            Any
-        ] = []  # values of slots, so that keys of memory stay those of one array
+        self._kept: list[Any] = []  # values of slots, so that no two share a key of memory
 
     def input(self, value: np.ndarray) -> Any:
         """Return an array that stands for one of the inputs, which take the first slots."""
@@ -102,21 +98,21 @@ class Trace:
     @contextmanager
     def running(self) -> Iterator[Trace]:
         """Record calls of :func:`instruction` within the block."""
-        token = _active.set(self)
+        token = active.set(self)
         try:
             yield self
         finally:
-            _active.reset(token)
+            active.reset(token)
 
     def apply(self, function: Callable[..., Any], args: Any, keywords: Any) -> Any:
         """Call a function of numpy with the values of a trace, and record the call."""
-        plain = substitute(args, _value), substitute(keywords, _value)
-        token = _active.set(None)
+        plain = values_in(args), values_in(keywords)
+        token = active.set(None)
         try:
             result = function(*plain[0], **plain[1])
         finally:
-            _active.reset(token)
-        return self._record(function, args, keywords, result)
+            active.reset(token)
+        return self.record(function, args, keywords, result)
 
     def guard(self, array: Traced, read: Callable[[Any], Any]) -> Any:
         """Let the trace be valid only where ``read`` returns the same; return that."""
@@ -130,9 +126,16 @@ class Trace:
         An assignment to an array of its dtype casts in the same way.
         """
         made = [each for each in self.instructions if each.target == array.slot]
-        if made and made[0].function is np.ndarray.astype and type(made[0].args[0]) is Slot:
-            return made[0].args[0].number
+        if made and made[0].function is np.ndarray.astype:
+            source: int = made[0].args[0].number
+            if not self.is_written(source):
+                return source
         return array.slot
+
+    def is_written(self, slot: int, after: int = 0) -> bool:
+        """Return True if an instruction writes to the memory of a value, after so many others."""
+        memory = self.memory_of(slot)
+        return any(memory in each.writes for each in self.instructions[after:])
 
     def memory_of(self, slot: int) -> int:
         """Return the key of the memory of a value."""
@@ -148,7 +151,7 @@ class Trace:
         self.slots += 1
         return Traced(self, self.slots - 1, value)
 
-    def _record(
+    def record(
         self,
         function: Callable[..., Any],
         args: Any,
@@ -157,9 +160,21 @@ class Trace:
         guards_shapes: bool = False,
         kept: bool = False,
     ) -> Any:
-        found: list[Traced] = []
-        args = substitute(args, lambda traced: found.append(traced) or Slot(traced.slot))
-        keywords = substitute(keywords, lambda traced: found.append(traced) or Slot(traced.slot))
+        """Record a call.
+
+        Args:
+            function: Function that was called.
+            args: Its arguments, with arrays of the trace among them.
+            keywords: Its keyword arguments, likewise.
+            result: Its result.
+            guards_shapes: The shapes of the result may depend on values.
+            kept: Another call might not give the same.
+
+        Returns:
+            The result, as arrays of the trace.
+        """
+        found = traced_in((args, keywords))
+        args, keywords = slots_in(args), slots_in(keywords)
         written: list[Any] = []
         if function in _WRITING:
             written = [args[0]]
@@ -172,11 +187,10 @@ class Trace:
         memory = {_memory(traced.value) for traced in found}
         if isinstance(result, np.ndarray):
             memory.add(_memory(result))
-        made = None if written else self._new(result)
-        target = self.slots - 1 if made is not None else self._none()
+        made = self._new(None if written else result)
         self.instructions.append(
             Instruction(
-                function, tuple(args), dict(keywords), target,
+                function, tuple(args), dict(keywords), made.slot,
                 tuple(traced.slot for traced in found), frozenset(memory), writes, kept,
             )
         )  # fmt: skip
@@ -189,11 +203,6 @@ class Trace:
         if guards_shapes or masks or function in _SHAPED_BY_VALUES:
             self.guard(made, _shapes)
         return self._unpacked(made)
-
-    def _none(self) -> int:
-        self._kept.append(None)
-        self.slots += 1
-        return self.slots - 1
 
     def _unpacked(self, made: Any) -> Any:
         """Return the parts of a result that is a tuple or a list."""
@@ -221,7 +230,8 @@ class Trace:
         return new
 
 
-_active: ContextVar[Trace | None] = ContextVar("trace", default=None)
+#: Trace that records; None outside of one.
+active: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def _memory(value: Any) -> int:
@@ -239,10 +249,6 @@ def _shapes(value: Any) -> Any:
 
 def _bytes(value: Any) -> bytes:
     return np.asarray(value).tobytes()
-
-
-def _value(traced: Traced) -> Any:
-    return traced.value
 
 
 class Traced(np.lib.mixins.NDArrayOperatorsMixin):
@@ -345,178 +351,19 @@ def known(value: np.ndarray) -> np.ndarray:
     return value.value if type(value) is Traced else value  # type: ignore[attr-defined,no-any-return]
 
 
-def substitute(tree: Any, function: Callable[[Traced], Any]) -> Any:
-    """Return a tree in which a function has replaced the arrays of traces.
+def values_in(tree: Any) -> Any:
+    """Return a tree with the values of arrays of a trace in their places."""
+    return replaced(tree, Traced, lambda traced: traced.value)
 
-    Args:
-        tree: Arrays and anything else, in tuples, lists, dicts and dataclasses.
-        function: Function of an array of a trace.
-    """
-    kind = type(tree)
-    if kind is Traced:
-        return function(tree)
-    if kind in (tuple, list):
-        return kind([substitute(each, function) for each in tree])
-    if kind is dict:
-        return {name: substitute(each, function) for name, each in tree.items()}
-    if isinstance(tree, tuple) and hasattr(kind, "_fields"):
-        return kind(*[substitute(each, function) for each in tree])
-    if is_dataclass(tree) and kind is not type and hasattr(tree, "__dict__"):
-        old = vars(tree)
-        new = {name: substitute(each, function) for name, each in old.items()}
-        if all(map(operator.is_, old.values(), new.values())):
-            return tree
-        made = object.__new__(kind)  # bypasses the constructor of a frozen dataclass
-        vars(made).update(new)
-        return made
-    return tree
+
+def slots_in(tree: Any) -> Any:
+    """Return a tree with the slots of arrays of a trace in their places."""
+    return replaced(tree, Traced, lambda traced: Slot(traced.slot))
 
 
 def traced_in(tree: Any) -> list[Traced]:
     """Return the arrays of traces in a tree, in order."""
-    found: list[Traced] = []
-    substitute(tree, lambda traced: found.append(traced) or traced)
-    return found
-
-
-def instruction(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a trace record a call of a function as one instruction.
-
-    The function must depend on nothing but its arguments, leave them as they are, and return a new
-    array whose shape follows from theirs, or several arrays in a tree.
-
-    >>> @instruction
-    ... def diagonal(values):
-    ...     matrix = np.zeros((len(values),) * 2)
-    ...     matrix[range(len(values)), range(len(values))] = values
-    ...     return matrix
-    >>> trace = Trace()
-    >>> with trace.running():
-    ...     out = diagonal(trace.input(np.ones(2)) * 3)
-    >>> out.value.tolist(), len(trace.instructions)
-    ([[3.0, 0.0], [0.0, 3.0]], 2)
-    """
-
-    @wraps(function)
-    def call(*args: P.args, **keywords: P.kwargs) -> R:
-        trace = _active.get()
-        if trace is None:
-            return function(*args, **keywords)
-        return _call(trace, function, args, keywords)  # type: ignore[no-any-return]
-
-    return call
-
-
-def _call(
-    trace: Trace, function: Callable[..., Any], args: Any, keywords: Any, kept: bool = False
-) -> Any:
-    """Record a call as one instruction; trees are taken apart."""
-    found = traced_in((args, keywords))
-    token = _active.set(None)
-    try:
-        if not found:
-            return function(*args, **keywords)
-        result = function(*substitute(args, _value), **substitute(keywords, _value))
-    finally:
-        _active.reset(token)
-    if traced_in(result):
-        raise EscapeError(f"{function.__qualname__} looks at values of a trace by another way")
-    plain = all(map(_is_flat, (*args, *keywords.values())))
-    if plain and _is_simple(result):
-        several = isinstance(result, tuple)
-        return trace._record(function, args, keywords, result, several, kept)
-    arrays: list[Any] = []
-    template = _arrays_out(result, arrays)
-    template_args = substitute((args, keywords), lambda traced: Slot(traced.slot))
-    numbers = [traced.slot for traced in found]
-
-    def run(*values: Any) -> list[Any]:
-        by_slot = dict(zip(numbers, values, strict=True))
-        given = _slots_in(template_args, by_slot)
-        out: list[Any] = []
-        _arrays_out(function(*given[0], **given[1]), out)
-        return out
-
-    parts = trace._record(run, tuple(found), {}, arrays, guards_shapes=True, kept=kept)
-    return _arrays_in(template, parts)
-
-
-def _is_simple(value: Any) -> bool:
-    """Return True for an array, a number, or tuples of these."""
-    if isinstance(value, tuple):
-        return all(map(_is_simple, value))
-    return isinstance(value, (np.ndarray, np.generic, bool, int, float))
-
-
-def _is_flat(value: Any) -> bool:
-    """Return True for a value that is no tree with arrays of traces below its top."""
-    return type(value) is Traced or not traced_in(value)
-
-
-class _Place(NamedTuple):
-    number: int
-
-
-def _arrays_out(tree: Any, arrays: list[Any]) -> Any:
-    """Move the arrays and numbers of a tree to a list; return the tree with a place for each."""
-    if isinstance(tree, (np.ndarray, np.generic, bool, int, float)):
-        arrays.append(tree)
-        return _Place(len(arrays) - 1)
-    return _mapped(tree, lambda each: _arrays_out(each, arrays))
-
-
-def _arrays_in(tree: Any, arrays: list[Any]) -> Any:
-    """Return a tree with arrays in their places."""
-    if type(tree) is _Place:
-        return arrays[tree.number]
-    return _mapped(tree, lambda each: _arrays_in(each, arrays))
-
-
-def _slots_in(tree: Any, values: dict[int, Any]) -> Any:
-    """Return a tree with values in place of slots."""
-    if type(tree) is Slot:
-        return values[tree.number]
-    return _mapped(tree, lambda each: _slots_in(each, values))
-
-
-def _mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a tree whose parts one level below its top are replaced by a function of them."""
-    kind = type(tree)
-    if kind in (tuple, list):
-        return kind(map(function, tree))
-    if kind is dict:
-        return {name: function(each) for name, each in tree.items()}
-    if isinstance(tree, tuple) and hasattr(kind, "_fields"):
-        return kind(*map(function, tree))
-    if is_dataclass(tree) and kind is not type and hasattr(tree, "__dict__"):
-        made = object.__new__(kind)
-        vars(made).update({name: function(each) for name, each in vars(tree).items()})
-        return made
-    return tree
-
-
-def hook(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a method of a transform; a trace records it.
-
-    One of a user's class, and one that does what cannot be recorded, becomes one instruction.
-    """
-    trace = _active.get()
-    if trace is None:
-        return function(*args)
-    if getattr(function, "__module__", "").startswith(__package__ + "."):
-        state = len(trace.instructions), len(trace.guards), trace.slots
-        try:
-            return function(*args)
-        except EscapeError:
-            trace.back_to(*state)
-            return _call(trace, function, args, {})
-    return _call(trace, function, args, {}, kept=True)
-
-
-def untraceable(reason: str) -> None:
-    """Raise an EscapeError within a trace: a result depends on what it does not record."""
-    if _active.get() is not None:
-        raise EscapeError(reason)
+    return leaves_of(tree, Traced)
 
 
 __all__ = [
@@ -526,11 +373,10 @@ __all__ = [
     "Slot",
     "Trace",
     "Traced",
-    "hook",
-    "instruction",
+    "active",
     "is_traced",
     "known",
-    "substitute",
+    "slots_in",
     "traced_in",
-    "untraceable",
+    "values_in",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .traced import Guard, Instruction, Slot, Trace
+from .trace import Guard, Instruction, Slot, Trace
 
 #: Call of a program: function, its arguments and its result, as places in the values of a run.
 #: One argument is a number, several are a function that picks them.
