@@ -82,7 +82,7 @@ def _all_reflections(affine: np.ndarray, shape: Triple) -> np.ndarray:
 
 @instruction
 def _reflection(reflections: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    each = np.arange(len(axes)) * 8 + axes.dot(_BITS)
+    each = np.arange(len(reflections)) * 8 + axes.dot(_BITS)  # a space may be that of all samples
     return reflections.reshape(-1, 4, 4)[each]  # type: ignore[no-any-return]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import random
-from ..data import SubjectsBatch
+from ..data import Image, ImagesBatch, Subject, SubjectsBatch
 from ..functional.dispatch import backend
 from ..functional.dispatch.launch import PackedCopies
 from .base import Transform
@@ -63,7 +63,17 @@ class Captured:
     ValueError: voxels must be on a CUDA device to be captured in a graph, got 't1' on cpu
     """
 
-    def __init__(self, transform: Transform, inputs: Any = None) -> None:
+    def __init__(
+        self,
+        transform: Transform,
+        inputs: SubjectsBatch
+        | ImagesBatch
+        | Subject
+        | Image
+        | Tensor
+        | Mapping[str, object]
+        | None = None,
+    ) -> None:
         taking = [s.transform.name for s in transform.plan().steps if s.role == SUBJECT]
         if taking:
             raise ValueError(
