@@ -331,49 +331,49 @@ class _SplineWeights(NamedTuple):
 
 @instruction
 def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_SplineWeights, int]:
-    """Return :func:`_spline_weights`, of each lattice from a cache: a few occur in a run.
+    """Return :func:`_spline_weights`, from those of lattices that occurred before.
 
-    Samples differ in their mirrors, of which there are eight, as long as affines are the same.
+    Samples whose affines are the same differ in their mirrors, of which there are eight.
+
+    Returns:
+        Weights, of one sample if lattices are equal; second, the largest number of neighbouring
+        control points that the rows of a tile depend on.
     """
-    cache = _spline_cache(tuple(counts), size)
+    known = _known_lattices(tuple(counts), size)
+    number, weights = known.state
     bits = np.ascontiguousarray(lattice, dtype=np.float64).tobytes()
     keys = [bits[start : start + 128] for start in range(0, len(bits), 128)]
-    new = [n for n, key in enumerate(keys) if key not in cache]
+    new = {key: n for n, key in enumerate(keys) if key not in number}
     if new:
-        if len(cache) >= _MAX_LATTICES:
-            cache.clear()
-            new = list(range(len(keys)))
-        weights, taps = _spline_weights(counts, lattice[new], size)
-        for row, n in enumerate(new):
-            one = min(row, len(weights.along_i) - 1)  # tables of equal lattices are one
-            rows = _SplineWeights(*(table[one : one + 1].copy() for table in weights))
-            cache[keys[n]] = rows, taps
-    found = [cache[key] for key in keys]
-    if len(set(keys)) == 1:
-        return found[0]
-    tables = _SplineWeights(
-        *map(np.concatenate, zip(*(tables for tables, _ in found), strict=True))
-    )
-    return tables, max(taps for _, taps in found)
+        if len(number) > _MAX_LATTICES:
+            number, weights, new = {}, None, {key: n for n, key in enumerate(keys)}
+        rows, first = _spline_weights(counts, lattice[list(new.values())], size), len(number)
+        number = number | {key: first + n for n, key in enumerate(new)}
+        pairs = [rows] if weights is None else [weights, rows]
+        weights = _SplineWeights(*map(np.concatenate, zip(*pairs, strict=True)))
+        known.state = number, weights
+    assert weights is not None
+    which = np.array([number[key] for key in keys])
+    which = which[:1] if len(set(keys)) == 1 else which
+    taps = tap_count(float(abs(lattice[:, 1, 1]).max()))
+    return _SplineWeights(*[table.take(which, 0) for table in weights]), taps
+
+
+class _Lattices:
+    """Tables of the lattices of a structure: number of each, by its bytes, and its row in them."""
+
+    def __init__(self) -> None:
+        # replaced as one, since threads share it
+        self.state: tuple[dict[bytes, int], _SplineWeights | None] = {}, None
 
 
 @lru_cache(maxsize=16)
-def _spline_cache(counts: tuple[int, ...], size: Triple) -> dict[bytes, tuple[_SplineWeights, int]]:
-    """Return the tables by the bytes of a lattice, (4, 4) float64; see :func:`_spline`."""
-    return {}
+def _known_lattices(counts: tuple[int, ...], size: Triple) -> _Lattices:
+    return _Lattices()
 
 
-def _spline_weights(
-    counts: Sequence[int], lattice: np.ndarray, size: Triple
-) -> tuple[_SplineWeights, int]:
-    """Compute weights of control points along each axis.
-
-    Returns:
-        Weights; second, the largest number of neighbouring control points that the rows of a tile
-        depend on.
-    """
-    if (lattice == lattice[:1]).all():
-        lattice = lattice[:1]
+def _spline_weights(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> _SplineWeights:
+    """Compute weights of control points along each axis."""
     voxel, axis, (j, k) = _voxels(size, ROWS)
     at = lattice[:, axis, axis] * voxel + lattice[:, axis, 3]  # [1 or B, I + J' + K]
     weights = spline_weights(at, max(counts))
@@ -381,14 +381,13 @@ def _spline_weights(
     lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
     n0, n1, n2 = counts
     along_k = weights[:, k:, :n2].swapaxes(1, 2)
-    tables = _SplineWeights(
+    return _SplineWeights(
         along_i=np.ascontiguousarray(weights[:, :j, :n0]),
         lowest_i=np.ascontiguousarray(lowest[:, :j]),
         along_j=np.ascontiguousarray(weights[:, j:k, :n1]),
         lowest_j=np.ascontiguousarray(lowest[:, j:k]),
         along_k=np.ascontiguousarray(along_k),
     )
-    return tables, tap_count(abs(lattice[:, 1, 1]).max())
 
 
 @lru_cache(maxsize=256)
