@@ -22,6 +22,7 @@ import triton
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+from torchio_gpu_kernels import tiling
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
@@ -86,6 +87,10 @@ class Launch(NamedTuple):
             # code in Triton's cache may have been compiled from another copy of the same source
             own = _KERNELS / Path(file).name
             text = linecache.getline(str(own) if own.exists() else file, line)
+            if re.match(r"\s*for number in range\(begin, begin \+ runs_per_block\):", text):
+                return float(self.arguments["runs_per_block"])
+            if re.match(r"\s*for tile in range\(tiles\):", text):
+                return _tiles_per_run(self)
             if found := re.match(r"\s*for \w+ in range\((\w+)\):", text):
                 return float(self.arguments[found[1]])
             if re.match(r"\s*while bits\b", text):
@@ -178,6 +183,15 @@ def _any_kernel() -> Any:
     from torchio_gpu_kernels.columns import columns_kernel
 
     return columns_kernel
+
+
+def _tiles_per_run(launch: Launch) -> float:
+    """Tiles of a run of rows, on average over all runs; see ``torchio_gpu_kernels.warp.Map``."""
+    if launch.arguments["N"] > 0:
+        runs = launch.arguments["runs"].reshape(-1, 4)
+        return float((-((runs[:, 0] - runs[:, 2]) // tiling.BJ)).double().mean())
+    blocks = launch.grid[0] // launch.arguments["KB"]
+    return -(-launch.arguments["J"] // tiling.BJ) / blocks
 
 
 def _patches_per_word(launch: Launch) -> float:

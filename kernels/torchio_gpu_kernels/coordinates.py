@@ -1,9 +1,10 @@
-"""Source coordinates of output voxels: an affine map plus a B-spline displacement.
+"""Source coordinates of output voxels: an affine map plus a cubic B-spline displacement.
 
 Neither a grid of coordinates nor a dense displacement is written to memory. Control points are
-contracted along I and K beforehand, by :mod:`.columns`: a spline along J is left, and a tile needs
-few of its control points (taps). A thread holds several rows of one column, and loads these taps
-once for all of them.
+contracted along I and K beforehand, by :mod:`.columns`: a spline along J is left. The rows of a
+plane are divided into *runs* between two neighbouring control points along J. Along a run, each
+coordinate of a column of voxels is one cubic polynomial, which a thread computes once and evaluates
+for each row.
 """
 
 from __future__ import annotations
@@ -11,105 +12,104 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from . import tiling
+
+BJ = tl.constexpr(tiling.BJ)
+ROWS = tl.constexpr(tiling.ROWS)
+
 
 @triton.jit
-def column_start(matrix, b, i, k):
-    """Apply an affine map to the voxels of columns at j = 0.
+def run_of(runs, spans, b, number, J, per_sample, N: tl.constexpr):
+    """Return one of the runs of rows of a sample, and its span between control points.
 
     Args:
-        matrix: Output voxel to source voxel, of all samples, float32 [B, 3, 4].
-        b, i, k: Sample, plane, and voxels along K [BK].
+        runs, spans: See :class:`.warp.Map`.
+        b, number: Sample and run.
+        J: Voxels along J.
+        per_sample: Runs of a sample, or 0 if samples share them.
+        N: Control points along J, 0 for no displacement: then runs have :data:`.tiling.ROWS` rows.
 
     Returns:
-        For each coordinate in turn, its value at j = 0, [BK], and its step along J.
+        The first row of the first tile; the first row and the one after the last; tiles; and the
+        span: its lowest control point, the place of the first row of the first tile in it, the step
+        from row to row, and the inverse of this step.
     """
-    m = matrix + b * 12
-    at_i, at_k = i.to(tl.float32), k.to(tl.float32)
-    x = tl.load(m + 0) * at_i + tl.load(m + 3) + tl.load(m + 2) * at_k
-    y = tl.load(m + 4) * at_i + tl.load(m + 7) + tl.load(m + 6) * at_k
-    z = tl.load(m + 8) * at_i + tl.load(m + 11) + tl.load(m + 10) * at_k
-    return x, tl.load(m + 1), y, tl.load(m + 5), z, tl.load(m + 9)
+    if N > 0:
+        run = runs + (b * per_sample + number) * 4
+        first, low, high = tl.load(run), tl.load(run + 1), tl.load(run + 2)
+        place = spans + (b * per_sample + number) * 3
+        span = (tl.load(run + 3), tl.load(place), tl.load(place + 1), tl.load(place + 2))
+    else:
+        first = number * ROWS
+        low, high = first, tl.minimum(first + ROWS, J)
+        span = (0, 0.0, 1.0, 1.0)
+    return first, low, high, tl.cdiv(high - first, BJ), span
 
 
 @triton.jit
-def coordinates(
-    start,
-    columns,
-    along_j,
-    lowest,
-    b,
-    i,
-    j0,
-    k,
-    I,
-    padded_j,
-    K,
-    per_sample,
-    N: tl.constexpr,
-    TAPS: tl.constexpr,
-    BJ: tl.constexpr,
-):
-    """Return the source coordinates of the voxels of a tile, in voxels: three of [BJ, BK].
+def polynomials(matrix, columns, span, b, i, first, k, I, K, N: tl.constexpr):
+    """Return the coefficients of the source coordinates of columns of voxels, along a run.
 
     Args:
-        start: From :func:`column_start`.
+        matrix: Output voxel to source voxel, float32 [B, 3, 4].
         columns: Displacement in source voxels, contracted along I and K: float32 [B, I, 3, N, K].
-        along_j: Weights of the control points along J, float32 [B or 1, J', N].
-        lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
-        b, i, j0, k: Sample, plane, first row, and voxels along K [BK] of the tile.
+        span: From :func:`run_of`.
+        b, i, first, k: Sample, plane, first row, and voxels along K [BK].
         I, K: Voxels of the output along I and K.
-        padded_j: J', voxels along J padded to whole tiles.
-        per_sample: 1 if samples have their own ``along_j`` and ``lowest``, 0 if they share them.
-        N: Control points along J, 0 for no displacement.
-        TAPS: Largest number of neighbouring control points of a tile, at least 4.
+
+    Returns:
+        For each coordinate, four coefficients of powers of the place in the span; or two without
+        displacement.
     """
-    x0, dx, y0, dy, z0, dz = start
-    j = (j0 + tl.arange(0, BJ)).to(tl.float32)[:, None]
-    x, y, z = x0[None, :] + dx * j, y0[None, :] + dy * j, z0[None, :] + dz * j
+    m = matrix + b * 12
+    own = columns + (b.to(tl.int64) * I + i) * (3 * N * K) + tl.minimum(k, K - 1)
+    x = _polynomial(m, own, span, i, first, k, K, N)
+    y = _polynomial(m + 4, own + N * K, span, i, first, k, K, N)
+    z = _polynomial(m + 8, own + 2 * N * K, span, i, first, k, K, N)
+    return x, y, z
+
+
+@triton.jit
+def _polynomial(m, own, span, i, first, k, K, N: tl.constexpr):
+    lowest, start, _, rows = span
+    step = tl.load(m + 1)
+    affine = tl.load(m) * i.to(tl.float32) + tl.load(m + 3) + step * first.to(tl.float32)
+    affine = affine + tl.load(m + 2) * k.to(tl.float32)
+    terms = (affine, step)
     if N > 0:
-        weights, at, count = spline_taps(
-            along_j, lowest, b, i, j0, k, I, padded_j, K, per_sample, N, BJ
-        )
-        values = columns + at
-        for tap in tl.static_range(4):
-            x, y, z = _add_tap(x, y, z, weights + tap, values + tap * K, N * K)
-        for tap in tl.static_range(4, TAPS):
-            if tap < count:
-                x, y, z = _add_tap(x, y, z, weights + tap, values + tap * K, N * K)
-    return x, y, z
+        a, b = _control_point(own, lowest, K, N), _control_point(own, lowest + 1, K, N)
+        c, d = _control_point(own, lowest + 2, K, N), _control_point(own, lowest + 3, K, N)
+        # the uniform cubic B-spline of four points between the second and the third
+        slope = step * rows
+        constant = (a + c) * 0.16666667 + b * 0.6666667 + (affine - slope * start)
+        square, cube = (a + c) * 0.5 - b, (d - a) * 0.16666667 + (b - c) * 0.5
+        terms = (constant, (c - a) * 0.5 + slope, square, cube)
+    return terms
 
 
 @triton.jit
-def _add_tap(x, y, z, weight, value, step):
-    """Add the displacement by one control point of each column."""
-    share = tl.load(weight)[:, None]
-    x += share * tl.load(value)[None, :]
-    y += share * tl.load(value + step)[None, :]
-    z += share * tl.load(value + 2 * step)[None, :]
-    return x, y, z
+def _control_point(own, n, K, N: tl.constexpr):
+    """Return a control point of each column, 0 where there is none."""
+    return tl.load(own + n * K, mask=(n >= 0) & (n < N), other=0.0)
 
 
 @triton.jit
-def spline_taps(
-    along_j,
-    lowest,
-    b,
-    i,
-    j0,
-    k,
-    I,
-    padded_j,
-    K,
-    per_sample,
-    N: tl.constexpr,
-    BJ: tl.constexpr,
-):
-    """Return pointers to the first weight of each row of a tile, [BJ], offsets in ``columns`` of
-    the first tap of each column, [BK], and the number of taps of the tile, 4 or more.
+def coordinates(terms, start, span, R: tl.constexpr):
+    """Return the source coordinates of row R of a tile: three of [BK].
+
+    Args:
+        terms: From :func:`polynomials`.
+        start: Place of the first row of the tile in the span.
+        span: From :func:`run_of`.
     """
-    item = b * per_sample * padded_j + j0
-    one, other = tl.load(lowest + item), tl.load(lowest + item + BJ - 1)
-    first = tl.minimum(one, other)
-    weights = along_j + item * N + first + tl.arange(0, BJ) * N
-    plane = (b.to(tl.int64) * I + i) * (3 * N * K) + first * K
-    return weights, plane + tl.minimum(k, K - 1), tl.maximum(one, other) - first + 4
+    x, y, z = terms
+    u = start + span[2] * R
+    return _evaluate(x, u), _evaluate(y, u), _evaluate(z, u)
+
+
+@triton.jit
+def _evaluate(p, u):
+    x = p[len(p) - 1]
+    for n in tl.static_range(len(p) - 2, -1, -1):
+        x = p[n] + u * x
+    return x

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from . import program
 from .library import differentiate, refuse_gradient, register
-from .tiles import OPTIONS, Strides, Tiles, is_wide, plane_offsets, readable, tile_start
+from .tiles import OPTIONS, Strides, Tiles, is_wide, readable, row_offsets, voxels_along_k
+from . import tiling
+
+
+BJ = tl.constexpr(tiling.BJ)
+#: Bytes of a row that a thread loads and stores at a time, the most that a GPU can.
+_WIDEST = 16
 
 
 @triton.jit(do_not_specialize=["I", "V", "S"])
@@ -36,24 +42,20 @@ def pointwise_kernel(
     steps,
     PROGRAM: tl.constexpr,
     WIDE: tl.constexpr,
-    BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    first, k0 = tile_start(KB, steps, BJ, BK)
+    first, k = (tl.program_id(0) // KB) * (BJ * steps), voxels_along_k(KB, BK)
     i, volume = tl.program_id(1), tl.program_id(2)
     b, c = volume // C, volume % C
-    k = k0 + tl.arange(0, BK)
     x += b.to(tl.int64) * sb + c.to(tl.int64) * sc + i.to(tl.int64) * si
     out += (volume.to(tl.int64) * I + i) * (tl.cast(J, tl.int64) * K)
     values, seeds = values + b * V, seeds + b * S
     ready = program.prepare(values, seeds, i, k, PROGRAM)
     for step in range(steps):
         j0 = first + step * BJ
-        j = j0 + tl.arange(0, BJ)
-        inside = (j < J)[:, None] & (k < K)[None, :]
-        y = tl.load(x + plane_offsets(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
-        y = program.run(y, ready, values, (c, i, j, j0, k0), (C, I, J, K), PROGRAM)
-        tl.store(out + plane_offsets(j, k, K, 1, WIDE), y, mask=inside)
+        rows = load_rows(x, j0, k, J, K, sj, sk, WIDE)
+        rows = program.run(rows, ready, values, (c, i, j0, k), (C, I, J, K), PROGRAM)
+        store_rows(out, rows, j0, k, J, K, WIDE)
 
 
 @triton.jit(do_not_specialize=["I", "V", "S"])
@@ -81,32 +83,61 @@ def pointwise_backward_kernel(
     V,
     S,
     KB,
+    steps,
     PROGRAM: tl.constexpr,
     NEEDS_VALUES: tl.constexpr,
     WIDE: tl.constexpr,
-    BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    j0, k0 = tile_start(KB, 1, BJ, BK)
+    first, k = (tl.program_id(0) // KB) * (BJ * steps), voxels_along_k(KB, BK)
     i, volume = tl.program_id(1), tl.program_id(2)
     b, c = volume // C, volume % C
-    j, k = j0 + tl.arange(0, BJ), k0 + tl.arange(0, BK)
-    inside = (j < J)[:, None] & (k < K)[None, :]
-    source = x + b.to(tl.int64) * sb + c.to(tl.int64) * sc + i.to(tl.int64) * si
-    y = tl.load(source + plane_offsets(j, k, sj, sk, WIDE), mask=inside, other=0).to(tl.float32)
-    source = grad + b.to(tl.int64) * gb + c.to(tl.int64) * gc + i.to(tl.int64) * gi
-    g = tl.load(source + plane_offsets(j, k, gj, gk, WIDE), mask=inside, other=0).to(tl.float32)
+    x += b.to(tl.int64) * sb + c.to(tl.int64) * sc + i.to(tl.int64) * si
+    grad += b.to(tl.int64) * gb + c.to(tl.int64) * gc + i.to(tl.int64) * gi
+    out += (volume.to(tl.int64) * I + i) * (tl.cast(J, tl.int64) * K)
+    values, seeds = values + b * V, seeds + b * S
+    ready = program.prepare(values, seeds, i, k, PROGRAM)
+    sums = program.no_sums(k, PROGRAM)
+    for step in range(steps):
+        j0 = first + step * BJ
+        rows = load_rows(x, j0, k, J, K, sj, sk, WIDE)
+        g = load_rows(grad, j0, k, J, K, gj, gk, WIDE)
+        inside = ()
+        for r in tl.static_range(BJ):
+            inside = inside + ((k < K) & (j0 + r < J),)
+        place, shape = (c, i, j0, k), (C, I, J, K)
+        g, sums = program.run_back(
+            g, rows, ready, values, sums, place, shape, inside, PROGRAM, NEEDS_VALUES
+        )
+        store_rows(out, g, j0, k, J, K, WIDE)
     if NEEDS_VALUES:
         number = (volume.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
-        partial += number * V
-    values, seeds = values + b * V, seeds + b * S
-    place, shape = (c, i, j, j0, k0), (C, I, J, K)
-    ready = program.prepare(values, seeds, i, k, PROGRAM)
-    g = program.run_back(
-        g, y, ready, values, partial, place, shape, k, inside, PROGRAM, NEEDS_VALUES
-    )
-    plane = (volume.to(tl.int64) * I + i) * (tl.cast(J, tl.int64) * K)
-    tl.store(out + plane + plane_offsets(j, k, K, 1, WIDE), g, mask=inside)
+        program.store_sums(partial + number * V, sums, ready, values, (c, i, first, k), PROGRAM)
+
+
+@triton.jit
+def load_rows(plane, j0, k, J, K, sj, sk, WIDE: tl.constexpr):
+    """Return rows of a plane, float32, a tuple of [BK]; 0 outside.
+
+    Args:
+        plane: Pointer to its first voxel.
+        j0, k: First row, and voxels along K [BK].
+        sj, sk: Strides along J and K.
+    """
+    rows = ()
+    for r in tl.static_range(BJ):
+        at = row_offsets(j0 + r, k, sj, sk, WIDE)
+        row = tl.load(plane + at, mask=(k < K) & (j0 + r < J), other=0)
+        rows = rows + (row.to(tl.float32),)
+    return rows
+
+
+@triton.jit
+def store_rows(plane, rows, j0, k, J, K, WIDE: tl.constexpr):
+    """Store rows of a contiguous plane."""
+    for r in tl.static_range(BJ):
+        at = row_offsets(j0 + r, k, K, 1, WIDE)
+        tl.store(plane + at, rows[r], mask=(k < K) & (j0 + r < J))
 
 
 def pointwise(
@@ -124,7 +155,7 @@ def pointwise(
     x = readable(x)
     B, C, I, J, K = x.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    tiles = Tiles.of(J, K)
+    tiles = Tiles.of(J, K, per_thread=_WIDEST // min(4, x.element_size(), out.element_size()))
     steps = Strides.of(x)
     pointwise_kernel[tiles.grid(I, B * C)](
         x=x,
@@ -166,7 +197,7 @@ def pointwise_backward(
     out = torch.empty(
         x.shape, dtype=x.dtype if x.is_floating_point() else grad.dtype, device=x.device
     )
-    tiles = Tiles.of(J, K, rows=1)
+    tiles = Tiles.of(J, K)
     blocks = C * I * tiles.JB * tiles.KB
     partial = torch.zeros(
         (B, blocks if needs_values else 0, values.shape[1]), dtype=torch.float32, device=x.device
@@ -189,6 +220,7 @@ def pointwise_backward(
         **source_steps.arguments("sb", "sc", "si", "sj", "sk"),
         V=values.shape[1],
         S=seeds.shape[1],
+        steps=tiles.steps,
         PROGRAM=tuple(program),
         NEEDS_VALUES=needs_values,
         WIDE=wide or J * K >= 2**31,

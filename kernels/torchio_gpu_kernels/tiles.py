@@ -1,4 +1,4 @@
-"""Tiles [BJ, BK] of planes of constant i, and the layout of volumes in memory.
+"""Tiles of rows of planes of constant i, and the layout of volumes in memory.
 
 A *block* is one instance of a kernel, with its own ``tl.program_id``; a *program* is a sequence of
 pointwise operations, see :mod:`.program`.
@@ -44,18 +44,13 @@ def before_hopper() -> bool:
 
 
 class Tiles(NamedTuple):
-    """Tiles of a plane, numbered along K first."""
+    """Tiles of :data:`.tiling.BJ` rows of a plane, numbered along K first."""
 
-    BJ: int
     BK: int
     steps: int  # neighbouring tiles along J that one block processes
     JB: int  # blocks along J
     KB: int  # blocks along K
-
-    @property
-    def warps(self) -> int:
-        """Warps of a block: one thread for each column of a tile."""
-        return max(1, self.BK // _LANES)
+    warps: int  # of a block
 
     def grid(self, planes: int, volumes: int) -> tuple[int, int, int]:
         """Return the grid of a launch over all planes of all volumes."""
@@ -63,25 +58,26 @@ class Tiles(NamedTuple):
 
     def arguments(self) -> dict[str, int]:
         """Return arguments of a kernel and launch options, by name."""
-        return {"KB": self.KB, "BJ": self.BJ, "BK": self.BK, "num_warps": self.warps}
+        return {"KB": self.KB, "BK": self.BK, "num_warps": self.warps}
 
     @staticmethod
     @lru_cache(maxsize=256)
-    def of(J: int, K: int, rows: int = ROWS, most: int = BJ) -> Tiles:
+    def of(J: int, K: int, rows: int = ROWS, per_thread: int = 1) -> Tiles:
         """Return tiles for planes of J x K voxels.
 
         Args:
             J, K: Voxels of a plane.
-            rows: Largest number of rows of a block; a block has at least one tile.
-            most: Largest number of rows of a tile.
+            rows: Largest number of rows of a block, a multiple of :data:`.tiling.BJ`.
+            per_thread: Neighbouring voxels of a row that a thread processes.
         """
         whole = max(4, triton.next_power_of_2(K))
         # narrow tiles waste fewer lanes at the end of a row; among equals, take the widest
-        pieces = [n for n in (_BK, _BK // 2, _BK // 4) if n <= whole] or [whole]
+        most = max(_BK, _LANES * per_thread)
+        pieces = [n for n in (most, most // 2, most // 4) if n <= whole] or [whole]
         BK = min(pieces, key=lambda n: (-(-K // n) * n, -n))
-        height = min(most, triton.next_power_of_2(J))
-        steps = min(-(-rows // height), -(-J // height))
-        return Tiles(height, BK, steps, -(-J // (height * steps)), -(-K // BK))
+        steps = min(rows, J + BJ - 1) // BJ
+        warps = max(1, BK // (_LANES * per_thread))
+        return Tiles(BK, steps, -(-J // (BJ * steps)), -(-K // BK), warps)
 
 
 class Strides(NamedTuple):
@@ -127,15 +123,16 @@ def readable(x: Tensor) -> Tensor:
 
 
 @triton.jit
-def tile_start(KB, steps, BJ: tl.constexpr, BK: tl.constexpr):
-    """Return the first row of a block, and its first voxel along K."""
-    tile = tl.program_id(0)
-    return (tile // KB) * (BJ * steps), (tile % KB) * BK
+def voxels_along_k(KB, BK: tl.constexpr):
+    """Return the voxels along K of a block, [BK]."""
+    return (tl.program_id(0) % KB) * BK + tl.arange(0, BK)
 
 
 @triton.jit
-def plane_offsets(j, k, sj, sk, WIDE: tl.constexpr):
-    """Return offsets of a tile in its plane, [BJ, BK]: int64 if they may need more than 32 bits."""
+def row_offsets(j, k, sj, sk, WIDE: tl.constexpr):
+    """Return offsets of a row in its plane, [BK]: int64 if they may need more than 32 bits."""
     if WIDE:
-        j, k = j.to(tl.int64), k.to(tl.int64)
-    return j[:, None] * sj + k[None, :] * sk
+        at = j.to(tl.int64) * sj + k.to(tl.int64) * sk
+    else:
+        at = (j * sj + k * sk).to(tl.uint32)
+    return at

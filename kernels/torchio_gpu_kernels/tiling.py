@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 #: Largest number of rows that a block of a GPU processes, tile after tile.
 ROWS = 32
-#: Rows of a tile. One thread holds one column of them: so many independent loads hide their
-#: latency, and all values stay in registers.
-BJ = 8
+#: Rows of a tile. A thread holds one column of them: their loads are independent, which hides their
+#: latency, all values stay in registers, and a counter of noise has as many numbers.
+BJ = 4
 #: Neighbouring control points that a coordinate depends on along an axis: splines are cubic.
 TAPS = 4
-
-
-def tap_count(step: float) -> int:
-    """Return the largest number of neighbouring control points that the rows of a tile depend on.
-
-    Args:
-        step: Distance between neighbouring rows, in control points.
-    """
-    return TAPS + math.ceil((BJ - 1) * step)

@@ -10,38 +10,38 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import program
-from .coordinates import column_start, coordinates
+from . import program, tiling
+from .coordinates import coordinates, polynomials, run_of
 from .sampling import (
-    bilinear,
-    copy_nearest,
+    corners,
     dominant_label,
+    fields_without,
     fill_outside,
-    inside_source,
-    lerp,
-    lower_neighbour,
-    voxel_offsets,
+    nearest_of_neighbours,
+    nearest_voxels,
+    neighbours,
+    offsets,
+    trilinear,
 )
 from .tiles import (
     OPTIONS,
     Strides,
     Tiles,
-    before_hopper,
     capped,
     is_wide,
-    plane_offsets,
     readable,
-    tile_start,
+    row_offsets,
+    voxels_along_k,
 )
-from .tiling import BJ
 
 LINEAR = tl.constexpr(0)
 NEAREST = tl.constexpr(1)
 LABEL = tl.constexpr(2)
 MODES = ("linear", "nearest", "label")
+BJ = tl.constexpr(tiling.BJ)
 #: Arguments that are not specialised. A specialised argument makes another kernel for 1, and for
 #: multiples of 16: only the sizes and strides that spare a loop or registers are.
-_NOT_SPECIALISED = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 padded_j per_sample V S".split()  # noqa: SIM905
+_NOT_SPECIALISED = "B S0 S1 S2 I K sb sc s0 s1 tb tc t0 t1 per_sample V S KB".split()  # noqa: SIM905
 
 
 @triton.jit(do_not_specialize=_NOT_SPECIALISED)
@@ -50,8 +50,8 @@ def warp_kernel(
     out,
     matrix,
     columns,
-    along_j,
-    lowest,
+    runs,
+    spans,
     fill,
     fields,
     copies,
@@ -79,27 +79,25 @@ def warp_kernel(
     t0,
     t1,
     t2,
-    padded_j,
     per_sample,
     V,
     S,
     KB,
-    steps,
     N: tl.constexpr,
-    TAPS: tl.constexpr,
     MODE: tl.constexpr,
     FIELDS: tl.constexpr,
     COPIES: tl.constexpr,
     LABELS: tl.constexpr,
+    SAME_STRIDES: tl.constexpr,
     PROGRAM: tl.constexpr,
     WIDE: tl.constexpr,
-    BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    first, k0 = tile_start(KB, steps, BJ, BK)
     i, b = tl.program_id(1), tl.program_id(2)
-    k = k0 + tl.arange(0, BK)
-    start = column_start(matrix, b, i, k)
+    k = voxels_along_k(KB, BK)
+    number = tl.program_id(0) // KB
+    first, low, high, tiles, span = run_of(runs, spans, b, number, J, per_sample, N)
+    terms = polynomials(matrix, columns, span, b, i, first, k, I, K, N)
     x += b.to(tl.int64) * sb
     area = tl.cast(J, tl.int64) * K
     out += (b.to(tl.int64) * C * I + i) * area
@@ -108,112 +106,123 @@ def warp_kernel(
         labels_out += (b.to(tl.int64) * D * I + i) * area
     values, seeds = values + b * V, seeds + b * S
     ready = program.prepare(values, seeds, i, k, PROGRAM)
-    for step in range(steps):
-        j0 = first + step * BJ
-        j = j0 + tl.arange(0, BJ)
-        cx, cy, cz = coordinates(
-            start, columns, along_j, lowest, b, i, j0, k, I, padded_j, K, per_sample, N, TAPS, BJ
-        )
-        inside = (j < J)[:, None] & (k < K)[None, :]
-        # without this hint, Triton gives neighbouring voxels to one thread, which suits the store;
-        # for the loads, neighbouring threads must read neighbouring voxels
-        place = tl.multiple_of(plane_offsets(j, k, K, 1, WIDE), [1, 1])
-        if MODE != NEAREST:
-            x0, fx = lower_neighbour(cx, S0)
-            y0, fy = lower_neighbour(cy, S1)
-            z0, fz = lower_neighbour(cz, S2)
-            if WIDE:
-                x0, y0, z0 = x0.to(tl.int64), y0.to(tl.int64), z0.to(tl.int64)
-            at = voxel_offsets(x0, y0, z0, s0, s1, s2)
-            known = inside_source(cx, cy, cz, S0, S1, S2)
-            share = tl.where(known, 1.0, 0.0)
+    for tile in range(tiles):
+        start = span[1] + span[2] * (tile * BJ).to(tl.float32)
+        points = ()
+        for r in tl.static_range(BJ):
+            cx, cy, cz = coordinates(terms, start, span, r)
+            if MODE == NEAREST:
+                voxels, inside = nearest_voxels(cx, cy, cz, S0, S1, S2, WIDE)
+                weights = (cx, cy, cz)  # not used
+            else:
+                voxels, weights, inside = neighbours(cx, cy, cz, S0, S1, S2, WIDE)
+            at = offsets(voxels, s0, s1, s2)
+            without = fields_without(cx, cy, cz, fields, b, B, FIELDS)
+            copied = at
+            if COPIES:
+                voxels, inside_copy = nearest_voxels(cx, cy, cz, S0, S1, S2, WIDE)
+                copied = offsets(voxels, s0, s1, s2)
+            label = at
+            if LABELS:
+                label = at if SAME_STRIDES else offsets(voxels, t0, t1, t2)
+                label = nearest_of_neighbours(label, weights, t0, t1, t2)
+            points = points + ((at, weights, inside, without, copied, label),)
+        j0 = first + tile * BJ
         for c in range(C):
             source = x + tl.cast(c, tl.int64) * sc
-            outside = tl.load(fill + b * C + c)
-            if MODE != LINEAR:
-                outside = outside.to(x.dtype.element_ty)
-            if MODE == LINEAR:
-                low = bilinear(source, at, s1, s2, fy, fz)
-                high = bilinear(source, at + s0, s1, s2, fy, fz)
-                y = lerp(low, high, fx)
-                if FIELDS == 0:
-                    # same as `where(known, y, outside)`, which takes 128 registers
-                    y = tl.where(share > 0.0, lerp(0.0, y, share), outside)
+            around = ()
+            for r in tl.static_range(BJ):
+                around = around + (_read(source, points[r], s0, s1, s2, MODE),)
+            rows = ()
+            for r in tl.static_range(BJ):
+                y = trilinear(around[r], points[r][1]) if MODE == LINEAR else around[r]
                 if COPIES:
                     if tl.load(copies + b) != 0:
-                        y = copy_nearest(
-                            source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FIELDS
-                        )
-            elif MODE == NEAREST:
-                y = copy_nearest(source, outside, cx, cy, cz, S0, S1, S2, s0, s1, s2, WIDE, FIELDS)
-            else:
-                y = dominant_label(source, at, fx, fy, fz, s0, s1, s2)
-                if FIELDS == 0:
-                    y = tl.where(known, y, outside)
-            y = fill_outside(y, cx, cy, cz, fields, fill + b * C + c, B * C, b, B, C, FIELDS)
+                        y = tl.load(source + points[r][4]).to(y.dtype)
+                if MODE != LINEAR and len(PROGRAM) > 0:
+                    y = y.to(tl.float32)
+                y = fill_outside(y, points[r][2], points[r][3], fill + b * C + c, B * C, FIELDS)
+                rows = rows + (y,)
             if len(PROGRAM) > 0:
-                y = y.to(tl.float32)
-                y = program.run(y, ready, values, (c, i, j, j0, k0), (C, I, J, K), PROGRAM)
-            tl.store(out + tl.cast(c, tl.int64) * I * area + place, y, mask=inside)
+                rows = program.run(rows, ready, values, (c, i, j0, k), (C, I, J, K), PROGRAM)
+            target = out + tl.cast(c, tl.int64) * I * area
+            for r in tl.static_range(BJ):
+                j = j0 + r
+                known = (k < K) & (j >= low) & (j < high)
+                tl.store(target + row_offsets(j, k, K, 1, WIDE), rows[r], mask=known)
         if LABELS:
             for c in range(D):
-                source = labels + tl.cast(c, tl.int64) * tc
+                target = labels_out + tl.cast(c, tl.int64) * I * area
                 outside = tl.load(labels_fill + b * D + c).to(labels.dtype.element_ty)
-                y = copy_nearest(source, outside, cx, cy, cz, S0, S1, S2, t0, t1, t2, WIDE, 0)
-                tl.store(labels_out + tl.cast(c, tl.int64) * I * area + place, y, mask=inside)
+                for r in tl.static_range(BJ):
+                    j = j0 + r
+                    y = tl.load(labels + tl.cast(c, tl.int64) * tc + points[r][5])
+                    y = tl.where(points[r][2], y, outside)
+                    known = (k < K) & (j >= low) & (j < high)
+                    tl.store(target + row_offsets(j, k, K, 1, WIDE), y, mask=known)
+
+
+@triton.jit
+def _read(source, point, s0, s1, s2, MODE: tl.constexpr):
+    """Return the eight voxels around each point of a row, or the one that a mode takes."""
+    if MODE == LINEAR:
+        voxels = corners(source, point[0], s0, s1, s2)
+    elif MODE == NEAREST:
+        voxels = tl.load(source + point[0])
+    else:
+        voxels = dominant_label(source, point[0], point[1], s0, s1, s2)
+    return voxels
 
 
 class Map(NamedTuple):
     """Map of the output to the input, as kernels read it.
 
+    Rows are divided into runs between two neighbouring control points along J, of at most
+    :data:`.tiling.ROWS` rows; a sample may have fewer runs than R, the others are empty.
+
     Args:
         matrix: Output voxel to input voxel, float32 [B, 3, 4].
         columns: Displacement in input voxels, contracted along I and K: float32 [B, I, 3, N, K].
-        along_j: Weights of the control points along J, float32 [B or 1, J', N], J' being J rounded
-            up to a multiple of :data:`.tiling.ROWS`.
-        lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
-        taps: Largest number of neighbouring control points that 8 rows depend on.
+        runs: For each run its first row rounded down to a multiple of :data:`.tiling.BJ`, its first
+            row, the one after its last, and the lowest of the four control points that it depends
+            on, which may be outside of the lattice: int32 [B or 1, R, 4].
+        spans: For each run the place of the first of these rows between the second and the third
+            of the control points, its step from row to row, and the inverse of this step:
+            float32 [B or 1, R, 3].
     """
 
     matrix: Tensor
     columns: Tensor | None
-    along_j: Tensor | None
-    lowest: Tensor | None
-    taps: int
+    runs: Tensor | None
+    spans: Tensor | None
 
     def arguments(self) -> dict[str, Any]:
         """Return arguments of a kernel by name; the matrix replaces tensors that are not read."""
-        matrix, columns, along_j, lowest, taps = self
-        if columns is None or along_j is None or lowest is None:
-            return {
-                "matrix": matrix,
-                "columns": matrix,
-                "along_j": matrix,
-                "lowest": matrix,
-                "padded_j": 0,
-                "per_sample": 0,
-                "N": 0,
-                "TAPS": 0,
-            }
-        points = columns.shape[3]
+        matrix, columns, runs, spans = self
+        if columns is None or runs is None or spans is None:
+            none = {name: matrix for name in ("columns", "runs", "spans")}
+            return {"matrix": matrix, **none, "per_sample": 0, "N": 0}
         return {
             "matrix": matrix,
             "columns": columns,
-            "along_j": along_j,
-            "lowest": lowest,
-            "padded_j": along_j.shape[1],
-            "per_sample": int(along_j.shape[0] > 1),
-            "N": points,
-            "TAPS": min(points, taps),
+            "runs": runs,
+            "spans": spans,
+            "per_sample": runs.shape[1] if len(runs) > 1 else 0,
+            "N": columns.shape[3],
         }
+
+    def grid(self, tiles: Tiles, planes: int) -> tuple[int, int, int]:
+        """Return the grid of a launch: runs times blocks along K, planes, samples."""
+        runs = tiles.JB if self.runs is None else self.runs.shape[1]
+        return runs * tiles.KB, planes, len(self.matrix)
 
 
 def warp(
     x: Tensor,
     matrix: Tensor,
     columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
+    runs: Tensor | None,
+    spans: Tensor | None,
     fill: Tensor,
     fields: Tensor | None,
     copies: Tensor | None,
@@ -222,7 +231,6 @@ def warp(
     labels: Tensor | None,
     labels_fill: Tensor | None,
     size: Sequence[int],
-    taps: int,
     mode: str,
     program: Sequence[int],
     dtype: torch.dtype,
@@ -231,7 +239,7 @@ def warp(
 
     Args:
         x: Volume [B, C, *] of any strides, float32 or shorter or integers.
-        matrix, columns, along_j, lowest, taps: See :class:`Map`.
+        matrix, columns, runs, spans: See :class:`Map`.
         fill: Fill outside the volume, [B, C], or outside each field of view, [F, B, C]. float32, or
             int64 for integers that are not interpolated.
         fields: Low and high ends of fields of view in the input, float32 [F, B, 2, 3].
@@ -250,10 +258,8 @@ def warp(
     B, C = x.shape[:2]
     I, J, K = size
     out = torch.empty((B, C, I, J, K), dtype=dtype, device=x.device)
-    # for several channels, neighbours and weights of a voxel stay in registers; in mode 'label' so
-    # do the eight labels around it
-    most = BJ // 4 if mode == "label" else BJ if C == 1 else BJ // 2
-    tiles = Tiles.of(J, K, most=most)
+    tiles = Tiles.of(J, K)
+    where = Map(matrix, columns, runs, spans)
     source, target = readable(x), readable(out)
     labels_out, source_labels, target_labels, D = None, source, target, 0
     source_steps, labels_steps = Strides.of(source), Strides(0, 0, 0, 0, 0)
@@ -267,10 +273,10 @@ def warp(
     # a kernel needs a tensor for each pointer, read or not: the matrix replaces those not given
     values = matrix if values is None else values
     seeds = matrix if seeds is None else seeds
-    warp_kernel[tiles.grid(I, B)](
+    warp_kernel[where.grid(tiles, I)](
         x=source,
         out=target,
-        **Map(matrix, columns, along_j, lowest, taps).arguments(),
+        **where.arguments(),
         fill=readable(fill),
         fields=matrix if fields is None else fields,
         copies=matrix if copies is None else copies,
@@ -292,26 +298,18 @@ def warp(
         **labels_steps.arguments("tb", "tc", "t0", "t1", "t2"),
         V=values.shape[1],
         S=seeds.shape[1],
-        steps=tiles.steps,
         MODE=MODES.index(mode),
         FIELDS=0 if fields is None else len(fields),
         COPIES=copies is not None,
         LABELS=labels is not None,
+        SAME_STRIDES=source_steps.spatial == labels_steps.spatial,
         PROGRAM=tuple(program),
         WIDE=is_wide(shape, source_steps.spatial)
         or is_wide(shape, labels_steps.spatial)
         or J * K >= 2**31,
         **tiles.arguments(),
-        **_registers(len(program) > 0, C, J),
+        **capped(C > 1),
         **OPTIONS,
     )
     return out, labels_out
 
-
-def _registers(program: bool, C: int, J: int) -> dict[str, int]:
-    """Return the launch option that caps registers, found by compiling; see :func:`.capped`."""
-    if before_hopper():
-        return capped(program or (C > 1 and J % 16 > 0))
-    if program and C == 1 and J % 16 == 0:
-        return capped(True, 96)
-    return capped(program)

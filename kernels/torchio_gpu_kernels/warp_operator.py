@@ -20,15 +20,14 @@ class _Arguments(NamedTuple):
     x: Any = None
     matrix: Any = None
     columns: Any = None
-    along_j: Any = None
-    lowest: Any = None
+    runs: Any = None
+    spans: Any = None
     fill: Any = None
     fields: Any = None
     copies: Any = None
     values: Any = None
     seeds: Any = None
     size: Any = None
-    taps: Any = None
     mode: Any = None
     program: Any = None
     dtype: Any = None
@@ -38,15 +37,14 @@ def _warp(
     x: Tensor,
     matrix: Tensor,
     columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
+    runs: Tensor | None,
+    spans: Tensor | None,
     fill: Tensor,
     fields: Tensor | None,
     copies: Tensor | None,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
-    taps: int,
     mode: str,
     program: Sequence[int],
     dtype: torch.dtype,
@@ -55,8 +53,8 @@ def _warp(
         x=x,
         matrix=matrix,
         columns=columns,
-        along_j=along_j,
-        lowest=lowest,
+        runs=runs,
+        spans=spans,
         fill=fill,
         fields=fields,
         copies=copies,
@@ -65,7 +63,6 @@ def _warp(
         labels=None,
         labels_fill=None,
         size=size,
-        taps=taps,
         mode=mode,
         program=program,
         dtype=dtype,
@@ -84,14 +81,13 @@ def _warp_pair(
     labels: Tensor,
     matrix: Tensor,
     columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
+    runs: Tensor | None,
+    spans: Tensor | None,
     fill: Tensor,
     labels_fill: Tensor,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
-    taps: int,
     program: Sequence[int],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None]:
@@ -99,8 +95,8 @@ def _warp_pair(
         x=x,
         matrix=matrix,
         columns=columns,
-        along_j=along_j,
-        lowest=lowest,
+        runs=runs,
+        spans=spans,
         fill=fill,
         fields=None,
         copies=None,
@@ -109,7 +105,6 @@ def _warp_pair(
         labels=labels,
         labels_fill=labels_fill,
         size=size,
-        taps=taps,
         mode="linear",
         program=program,
         dtype=dtype,
@@ -121,14 +116,13 @@ def _fake_pair(
     labels: Tensor,
     matrix: Tensor,
     columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
+    runs: Tensor | None,
+    spans: Tensor | None,
     fill: Tensor,
     labels_fill: Tensor,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
-    taps: int,
     program: Sequence[int],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
@@ -143,10 +137,9 @@ def _fake_backward(
     x: Tensor,
     matrix: Tensor,
     columns: Tensor | None,
-    along_j: Tensor | None,
-    lowest: Tensor | None,
+    runs: Tensor | None,
+    spans: Tensor | None,
     fields: Tensor | None,
-    taps: int,
     mode: str,
     needs_x: bool,
     needs_map: bool,
@@ -162,9 +155,9 @@ def _fake_backward(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     given = _Arguments(*inputs)
-    saved = given._replace(size=None, taps=None, mode=None, program=None, dtype=None)
+    saved = given._replace(size=None, mode=None, program=None, dtype=None)
     ctx.save_for_backward(*saved)
-    ctx.size, ctx.taps, ctx.mode, ctx.program = given.size, given.taps, given.mode, given.program
+    ctx.size, ctx.mode, ctx.program = given.size, given.mode, given.program
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -173,7 +166,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     if ctx.program:
         # the sampled volume was not stored: it is sampled again, without the program
         without = given._replace(values=None, seeds=None, program=[], dtype=torch.float32)
-        without = without._replace(size=ctx.size, taps=ctx.taps, mode=ctx.mode)
+        without = without._replace(size=ctx.size, mode=ctx.mode)
         grad, g_values = pointwise.backward_operator(
             grad=grad,
             x=operator(**without._asdict()),
@@ -190,10 +183,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
             x=given.x,
             matrix=given.matrix,
             columns=given.columns,
-            along_j=given.along_j,
-            lowest=given.lowest,
+            runs=given.runs,
+            spans=given.spans,
             fields=given.fields,
-            taps=ctx.taps,
             mode=ctx.mode,
             needs_x=needs.x,
             needs_map=needs_map,
@@ -208,15 +200,15 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 operator = register(
-    "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, Tensor? lowest, Tensor fill, "
-    "Tensor? fields, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, int taps, "
+    "warp(Tensor x, Tensor matrix, Tensor? columns, Tensor? runs, Tensor? spans, Tensor fill, "
+    "Tensor? fields, Tensor? copies, Tensor? values, Tensor? seeds, int[] size, "
     "str mode, int[] program, ScalarType dtype) -> Tensor",
     _warp,
     _fake,
 )
 backward_operator = register(
-    "warp_backward(Tensor grad, Tensor x, Tensor matrix, Tensor? columns, Tensor? along_j, "
-    "Tensor? lowest, Tensor? fields, int taps, str mode, bool needs_x, bool needs_map) "
+    "warp_backward(Tensor grad, Tensor x, Tensor matrix, Tensor? columns, Tensor? runs, "
+    "Tensor? spans, Tensor? fields, str mode, bool needs_x, bool needs_map) "
     "-> (Tensor, Tensor, Tensor)",
     warp_backward,
     _fake_backward,
@@ -228,9 +220,9 @@ refuse_gradient("warp_backward")
 #: Samples a volume and labels. It has no gradient: where one is wanted, ``warp`` samples both, one
 #: after the other.
 pair_operator = register(
-    "warp_pair(Tensor x, Tensor labels, Tensor matrix, Tensor? columns, Tensor? along_j, "
-    "Tensor? lowest, Tensor fill, Tensor labels_fill, Tensor? values, Tensor? seeds, int[] size, "
-    "int taps, int[] program, ScalarType dtype) -> (Tensor, Tensor)",
+    "warp_pair(Tensor x, Tensor labels, Tensor matrix, Tensor? columns, Tensor? runs, "
+    "Tensor? spans, Tensor fill, Tensor labels_fill, Tensor? values, Tensor? seeds, int[] size, "
+    "int[] program, ScalarType dtype) -> (Tensor, Tensor)",
     _warp_pair,
     _fake_pair,
 )

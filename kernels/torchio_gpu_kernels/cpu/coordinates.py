@@ -15,7 +15,7 @@ _LARGEST = 2.0**30
 
 
 @inlined
-def fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows, K):
+def fill_points(points, origins, matrix, columns, along_j, lowest_j, b, i, j, rows, K):
     """Compute the points of rows ``j`` to ``j + rows`` of a plane.
 
     Args:
@@ -26,8 +26,8 @@ def fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows
         matrix: Output voxel to source voxel, float64 [B, 3, 4].
         columns: Displacement in source voxels, contracted along I and K: float32 [B, I, 3, N, K]; N
             is 0 for none.
-        along_j: Weights of the control points along J, float32 [B or 1, J', N].
-        lowest: Lowest control point that each row depends on, int32 [B or 1, J'].
+        along_j: Weights of the control points along J, float32 [B or 1, J, N].
+        lowest_j: Lowest control point that each row depends on, int32 [B or 1, J].
         b, i: Sample and plane.
         j, rows, K: First row, number of rows, and voxels of a row.
     """
@@ -43,7 +43,7 @@ def fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows
             for k in range(K):
                 out[k] = rest + step * np.float32(np.int32(k))
             if bent:
-                tap = lowest[own, j + r]
+                tap = lowest_j[own, j + r]
                 w0, w1 = along_j[own, j + r, tap], along_j[own, j + r, tap + 1]
                 w2, w3 = along_j[own, j + r, tap + 2], along_j[own, j + r, tap + 3]
                 line = columns[b, i, axis]

@@ -25,7 +25,7 @@ def warp_kernel(
     matrix,
     columns,
     along_j,
-    lowest,
+    lowest_j,
     fill,
     labels_fill,
     fields,
@@ -44,7 +44,7 @@ def warp_kernel(
     Args:
         x, out: Memory of the volume and of the result, for :func:`.read` and :func:`.write`.
         labels, labels_out: Memory of the labels and of the result, for :func:`.copy`.
-        matrix, columns, along_j, lowest: See :func:`.fill_points`.
+        matrix, columns, along_j, lowest_j: See :func:`.fill_points`.
         fill: Fill outside the volume, float32 [1, B, C], or outside fields of view, [F, B, C].
         labels_fill: Bits of the labels outside, likewise.
         fields: Low and high ends of fields of view, float32 [F, B, 2, 3].
@@ -67,7 +67,7 @@ def warp_kernel(
         b, i, j = group // groups // I, group // groups % I, group % groups * 4
         rows = min(4, J - j)
         count = rows * K
-        fill_points(points, origins, matrix, columns, along_j, lowest, b, i, j, rows, K)
+        fill_points(points, origins, matrix, columns, along_j, lowest_j, b, i, j, rows, K)
         moved = copies[b] != 0
         if moved:
             nearest(places, points, origins, rows, K, source, steps, framed)
@@ -134,13 +134,12 @@ def warp_pair(
     matrix: Tensor,
     columns: Tensor | None,
     along_j: Tensor | None,
-    lowest: Tensor | None,
+    lowest_j: Tensor | None,
     fill: Tensor,
     labels_fill: Tensor,
     values: Tensor | None,
     seeds: Tensor | None,
     size: Sequence[int],
-    taps: int,
     dtype: torch.dtype,
     program: Sequence[int] = (),
     fields: Tensor | None = None,
@@ -149,14 +148,14 @@ def warp_pair(
     """Sample a volume and labels, either of which may have no channels.
 
     Arguments are as for :func:`torchio_gpu_kernels.warp.warp`, but for the matrix, which is
-    float64. Each row finds its own ``taps``.
+    float64, and the displacement along J, for which see :func:`.fill_points`.
     """
     x, labels = x.resolve_neg(), labels.resolve_neg()
     B, source = len(x), x.shape[2:]
     out = empty((B, x.shape[1], *size), dtype)
     labels_out = empty((B, labels.shape[1], *size), labels.dtype)
-    if columns is None or along_j is None or lowest is None:
-        columns, along_j, lowest = _no_displacement()
+    if columns is None or along_j is None or lowest_j is None:
+        columns, along_j, lowest_j = _no_displacement()
     fields = _table((0, B, 2, 3)) if fields is None else fields
     if fill.ndim == 2:  # outside the volume
         fill, labels_fill = fill[None], labels_fill[None]
@@ -169,7 +168,7 @@ def warp_pair(
         matrix.numpy(),
         columns.numpy(),
         along_j.numpy(),
-        lowest.numpy(),
+        lowest_j.numpy(),
         fill.to(torch.float32).numpy(),
         bits(labels_fill).reshape(labels_fill.shape),
         fields.numpy(),

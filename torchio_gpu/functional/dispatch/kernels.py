@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchio_gpu_kernels import load, shared
-from torchio_gpu_kernels.tiling import ROWS, TAPS, tap_count
+from torchio_gpu_kernels.tiling import BJ, ROWS, TAPS
 
 from ...arrays import Array, common, host, send
 from ...geometry import spline_weights
@@ -123,19 +123,20 @@ def _move_map(
         Arguments of the warp operators, by name: ``matrix``, float32 or float64 [B, 3, 4], and the
         displacement; second, the tables on the device.
     """
-    displacement, key, known = _Displacement(None, None, None, 0), None, _shared.get()
+    rows = _ROWS_OF[backend]
+    displacement: dict[str, Tensor | None] = dict.fromkeys(("columns", *rows))
+    key, known = None, _shared.get()
     new: dict[str, Any] = {}  # tables of a displacement that is not cached
-    taps = 0
     if voxel_map.control_points is not None:
         assert voxel_map.lattice is not None
         lattice, size = host(voxel_map.lattice), voxel_map.size
         points = _vectors(voxel_map.matrix, voxel_map.control_points)
-        key = None if known is None else _key(device, size, points, lattice)
+        key = None if known is None else _key(device, size, points, lattice, backend)
         if known is not None and key in known:
             displacement = known[key]
         else:
-            weights, taps = _spline(voxel_map.control_points.shape[2:], lattice, size)
-            new = {"points": points, **weights._asdict()}
+            counts = voxel_map.control_points.shape[2:]
+            new = {"points": points, **_spline(counts, lattice, size, backend)}
     matrix = voxel_map.matrix[:, :3]
     if backend == "numba":  # in float64, to be split into voxels and parts of voxels
         moved = _move(device, {**tables, **new})
@@ -152,23 +153,19 @@ def _move_map(
             lowest=on_device["lowest_i"],
             along_k=on_device["along_k"],
         )
-        along_j, lowest_j = on_device["along_j"], on_device["lowest_j"]
-        displacement = _Displacement(columns, along_j, lowest_j, taps)
+        displacement = {"columns": columns, **{name: on_device[name] for name in rows}}
         if known is not None and key is not None:
             known[key] = displacement
-    return {"matrix": matrix, **displacement._asdict()}, moved
+    return {"matrix": matrix, **displacement}, moved
 
 
-class _Displacement(NamedTuple):
-    """Displacement as the warp operators take it; see ``torchio_gpu_kernels.warp.Map``."""
+#: Tables of rows along J by which the warp of each backend reads a displacement: see
+#: ``torchio_gpu_kernels.warp.Map`` and ``torchio_gpu_kernels.cpu.coordinates``.
+_ROWS_OF = {"triton": ("runs", "spans"), "numba": ("along_j", "lowest_j")}
 
-    columns: Tensor | None
-    along_j: Tensor | None
-    lowest: Tensor | None
-    taps: int
-
-
-_shared: ContextVar[dict[Hashable, _Displacement] | None] = ContextVar("shared", default=None)
+_shared: ContextVar[dict[Hashable, dict[str, Tensor | None]] | None] = ContextVar(
+    "shared", default=None
+)
 
 
 @contextmanager
@@ -181,9 +178,13 @@ def sharing() -> Iterator[None]:
         _shared.reset(token)
 
 
-def _key(device: torch.device, size: Triple, points: Array, lattice: np.ndarray) -> Hashable:
+def _key(
+    device: torch.device, size: Triple, points: Array, lattice: np.ndarray, backend: str
+) -> Hashable:
     """Return the cache key of spline tables, or None if the control points are on a device."""
-    return None if isinstance(points, Tensor) else _Key((device, size), points, lattice)
+    if isinstance(points, Tensor):
+        return None
+    return _Key((backend, device, size), points, lattice)
 
 
 class _Key:
@@ -314,49 +315,57 @@ def _vectors(matrix: Array, control_points: Array) -> Array:
 
 #: Lattices of one structure whose tables are kept, at most.
 _MAX_LATTICES = 256
+#: Tables of planes and of columns, the same for all backends.
+_TABLES = ("along_i", "lowest_i", "along_k")
 
 
-class _SplineWeights(NamedTuple):
-    """Weights of control points along each axis, and the lowest one that each voxel uses.
-
-    Along J, voxels are padded to whole tiles, J'.
-    """
-
-    along_i: np.ndarray  # [1 or B, I, N0]
-    lowest_i: np.ndarray  # int32 [1 or B, I]
-    along_j: np.ndarray  # [1 or B, J', N1]
-    lowest_j: np.ndarray  # int32 [1 or B, J']
-    along_k: np.ndarray  # [1 or B, N2, K]
+def _spline(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
+) -> dict[str, np.ndarray]:
+    """Return :func:`_spline_tables`, from those of lattices that occurred before."""
+    tables = _known_tables(counts, lattice, size, backend)
+    return dict(zip((*_TABLES, *_ROWS_OF[backend]), tables, strict=True))
 
 
 @instruction
-def _spline(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> tuple[_SplineWeights, int]:
-    """Return :func:`_spline_weights`, from those of lattices that occurred before.
+def _known_tables(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
+) -> tuple[np.ndarray, ...]:
+    """Return the tables of :func:`_spline`, of one sample if lattices are equal.
 
     Samples whose affines are the same differ in their mirrors, of which there are eight.
-
-    Returns:
-        Weights, of one sample if lattices are equal; second, the largest number of neighbouring
-        control points that the rows of a tile depend on.
     """
-    known = _known_lattices(tuple(counts), size)
-    number, weights = known.state
+    known = _known_lattices(tuple(counts), size, backend)
+    number, tables = known.state
     bits = np.ascontiguousarray(lattice, dtype=np.float64).tobytes()
     keys = [bits[start : start + 128] for start in range(0, len(bits), 128)]
     new = {key: n for n, key in enumerate(keys) if key not in number}
     if new:
         if len(number) > _MAX_LATTICES:
-            number, weights, new = {}, None, {key: n for n, key in enumerate(keys)}
-        rows, first = _spline_weights(counts, lattice[list(new.values())], size), len(number)
+            number, tables, new = {}, (), {key: n for n, key in enumerate(keys)}
+        found = _spline_tables(counts, lattice[list(new.values())], size, backend)
+        rows, first = tuple(found[name] for name in (*_TABLES, *_ROWS_OF[backend])), len(number)
         number = number | {key: first + n for n, key in enumerate(new)}
-        pairs = [rows] if weights is None else [weights, rows]
-        weights = _SplineWeights(*map(np.concatenate, zip(*pairs, strict=True)))
-        known.state = number, weights
-    assert weights is not None
+        tables = tuple(map(_below, tables, rows)) if tables else rows
+        known.state = number, tables
     which = np.array([number[key] for key in keys])
     which = which[:1] if len(set(keys)) == 1 else which
-    taps = tap_count(float(abs(lattice[:, 1, 1]).max()))
-    return _SplineWeights(*[table.take(which, 0) for table in weights]), taps
+    picked = tuple([table.take(which, 0) for table in tables])
+    if backend == "numba":
+        return picked
+    runs, spans = picked[-2:]
+    most = int((runs[:, :, 2] > 0).any(0).sum())  # empty runs are at the end
+    return *picked[:-2], runs[:, :most], spans[:, :most]
+
+
+def _below(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Concatenate tables of samples; the narrower one is extended by zeros."""
+    lacking = one.shape[1] - other.shape[1]
+    if lacking:
+        rest = [(0, 0)] * (one.ndim - 2)
+        one = np.pad(one, [(0, 0), (0, max(-lacking, 0)), *rest])
+        other = np.pad(other, [(0, 0), (0, max(lacking, 0)), *rest])
+    return np.concatenate([one, other])
 
 
 class _Lattices:
@@ -364,40 +373,75 @@ class _Lattices:
 
     def __init__(self) -> None:
         # replaced as one, since threads share it
-        self.state: tuple[dict[bytes, int], _SplineWeights | None] = {}, None
+        self.state: tuple[dict[bytes, int], tuple[np.ndarray, ...]] = {}, ()
 
 
 @lru_cache(maxsize=16)
-def _known_lattices(counts: tuple[int, ...], size: Triple) -> _Lattices:
+def _known_lattices(counts: tuple[int, ...], size: Triple, backend: str) -> _Lattices:
     return _Lattices()
 
 
-def _spline_weights(counts: Sequence[int], lattice: np.ndarray, size: Triple) -> _SplineWeights:
-    """Compute weights of control points along each axis."""
-    voxel, axis, (j, k) = _voxels(size, ROWS)
-    at = lattice[:, axis, axis] * voxel + lattice[:, axis, 3]  # [1 or B, I + J' + K]
-    weights = spline_weights(at, max(counts))
-    lowest = np.floor(at) - 1
-    lowest = np.minimum(np.maximum(lowest, 0), np.array(counts)[axis] - TAPS).astype(np.int32)
-    n0, n1, n2 = counts
-    along_k = weights[:, k:, :n2].swapaxes(1, 2)
-    return _SplineWeights(
-        along_i=np.ascontiguousarray(weights[:, :j, :n0]),
-        lowest_i=np.ascontiguousarray(lowest[:, :j]),
-        along_j=np.ascontiguousarray(weights[:, j:k, :n1]),
-        lowest_j=np.ascontiguousarray(lowest[:, j:k]),
-        along_k=np.ascontiguousarray(along_k),
-    )
+def _spline_tables(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
+) -> dict[str, np.ndarray]:
+    """Compute the tables of a displacement by a cubic B-spline.
 
-
-@lru_cache(maxsize=256)
-def _voxels(size: Triple, rows: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Return voxels along I, J and K in one array, their axes, and the starts of J and K.
-
-    Voxels along J are padded with the last one to a multiple of ``rows``.
+    Returns:
+        Weights of control points along I, [B, I, N0]; the lowest one of each plane, int32
+        [B, I]; weights along K, [B, N2, K]; and the tables of rows of the backend.
     """
-    i, j, k = size
-    more = -(-j // rows) * rows
-    along_j = np.minimum(np.arange(more), j - 1)
-    voxel = np.concatenate([np.arange(i), along_j, np.arange(k)]).astype(np.float64)
-    return voxel, np.repeat((0, 1, 2), (i, more, k)), (i, i + more)
+    n0, n1, n2 = counts
+    (i, lowest_i), (j, lowest_j), (k, _) = (
+        _control_points(lattice, axis, n) for axis, n in enumerate(size)
+    )
+    tables = {
+        "along_i": spline_weights(i, n0),
+        "lowest_i": _within(lowest_i, n0),
+        "along_k": np.ascontiguousarray(spline_weights(k, n2).swapaxes(1, 2)),
+    }
+    if backend == "numba":
+        return tables | {"along_j": spline_weights(j, n1), "lowest_j": _within(lowest_j, n1)}
+    return tables | _runs(j, lowest_j, lattice[:, 1, 1])
+
+
+def _control_points(lattice: np.ndarray, axis: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coordinates of voxels along an axis, in control points, and the lowest control
+    point that each depends on, which may be outside of the lattice: float64 [1 or B, n].
+    """
+    at = lattice[:, axis, axis, None] * np.arange(n) + lattice[:, axis, 3, None]
+    return at, np.floor(at) - 1
+
+
+def _within(lowest: np.ndarray, count: int) -> np.ndarray:
+    """Return the lowest of four control points in the lattice that include those needed."""
+    return np.minimum(np.maximum(lowest, 0), count - TAPS).astype(np.int32)
+
+
+def _runs(at: np.ndarray, lowest: np.ndarray, step: np.ndarray) -> dict[str, np.ndarray]:
+    """Divide rows into runs that depend on the same control points; see
+    ``torchio_gpu_kernels.warp.Map``.
+
+    Args:
+        at, lowest: Of each row, from :func:`_control_points`.
+        step: Control points from row to row, [1 or B].
+    """
+    row = np.arange(at.shape[1])
+    begins = np.ones(at.shape, dtype=bool)
+    begins[:, 1:] = lowest[:, 1:] != lowest[:, :-1]
+    # long runs are divided between tiles
+    first = np.maximum.accumulate(np.where(begins, row, 0), 1) // BJ * BJ
+    begins |= (row - first) % ROWS == 0
+    sample, low = np.nonzero(begins)
+    count = begins.sum(1)
+    number = np.arange(len(low)) - np.repeat(np.cumsum(count) - count, count)
+    runs = np.zeros((len(at), count.max(), 4), dtype=np.int32)  # empty ones end where they begin
+    spans = np.zeros((len(at), count.max(), 3))
+    first = low // BJ * BJ
+    last = np.append(low[1:], row.size)
+    last[np.cumsum(count) - 1] = row.size
+    span = lowest[sample, low]
+    # far outside, there are no control points: a number that fits int32
+    runs[sample, number] = np.stack([first, low, last, np.clip(span, -TAPS, 2**30)], 1)
+    start = at[sample, low] - 1 - span - (low - first) * step[sample]
+    spans[sample, number] = np.stack([start, step[sample], 1 / step[sample]], 1)
+    return {"runs": runs, "spans": spans}
