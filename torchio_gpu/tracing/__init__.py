@@ -2,7 +2,7 @@
 
 from .instructions import hook, instruction, untraceable
 from .programs import Later, Program, Run
-from .trace import EscapeError, Trace, Traced, is_traced, known, traced_in
+from .trace import EscapeError, Slot, Trace, Traced, is_traced, known, slots_in, traced_in
 from .trees import replaced
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Later",
     "Program",
     "Run",
+    "Slot",
     "Trace",
     "Traced",
     "hook",
@@ -17,6 +18,7 @@ __all__ = [
     "is_traced",
     "known",
     "replaced",
+    "slots_in",
     "traced_in",
     "untraceable",
 ]

@@ -26,10 +26,11 @@ from ...tracing import (
     Later,
     Program,
     Run,
+    Slot,
     Trace,
-    Traced,
     is_traced,
     replaced,
+    slots_in,
     traced_in,
 )
 from .executor import Executor
@@ -93,7 +94,7 @@ class HostCall:
         """
         images = {}
         for name, (source, kind, affine) in self.outcome.images.items():
-            own = np.array(self.run.value(affine.slot) if is_traced(affine) else affine)  # type: ignore[union-attr]
+            own = np.array(self.run.value(affine.number) if type(affine) is Slot else affine)  # type: ignore[union-attr]
             origin = None if source is None else batch.images[source]._images
             images[name] = _images(voxels[name], own, kind, origin)
         out = batch.replace(images)
@@ -172,9 +173,11 @@ class HostProgram:
             for slot, (array, start, _) in zip(wanted, layout.changing, strict=True)
         ]
         outcome.metadata = dict.fromkeys(outcome.metadata)
-        moved = traced_in([affine for _, _, affine in outcome.images.values()])
+        moved = [traced.slot for traced in traced_in(outcome.images)]
         later = [traced.slot for traced in traced_in(outcome.records)]
-        self.program.add(trace, [*wanted, *(traced.slot for traced in moved)], later, outcome)
+        # slots in their places, since arrays would keep all values of the trace
+        outcome.images, outcome.records = slots_in(outcome.images), slots_in(outcome.records)
+        self.program.add(trace, [*wanted, *moved], later, outcome)
         self.traces += 1
 
     def _execute(
@@ -242,7 +245,7 @@ class LateRecord(Record):
 
     def _complete(self) -> None:
         record, later = vars(self).pop("_late")
-        made = replaced(record, Traced, lambda traced: later(traced.slot))
+        made = replaced(record, Slot, lambda slot: later(slot.number))
         vars(self).update(vars(made))
         object.__setattr__(self, "__class__", Record)
 
