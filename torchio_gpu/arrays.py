@@ -68,7 +68,8 @@ def as_array(value: Any, name: str = "value") -> Array:
             raise TypeError(f"{name} must be made of real numbers, got {value!r}")
         return value
     try:
-        array = np.asarray(value)
+        # arrays of traces are no arrays for asarray
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
         if array.dtype.kind in "bc":
             raise TypeError(f"dtype must be real and not bool, got {array.dtype}")
         return array.astype(np.float64, copy=False)

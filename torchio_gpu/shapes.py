@@ -64,7 +64,8 @@ def brief(value: Any) -> str:
 def rectangular(value: Any, name: str) -> np.ndarray:
     """Return ``value`` as an array; raise if it is a ragged sequence."""
     try:
-        return np.asarray(value)
+        # arrays of traces are no arrays for asarray
+        return value if isinstance(value, np.ndarray) else np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be numbers in an even shape, got {brief(value)}") from error
 

@@ -191,11 +191,11 @@ def is_exact(matrix: Array, control_points: Array | None = None) -> bool:
         matrix: Output voxel to input voxel, (B, 4, 4).
         control_points: Displacement, (B, 3, N0, N1, N2), or None.
     """
-    return len(exact_samples(matrix, control_points)) == matrix.shape[0]
+    return bool(exact_mask(matrix, control_points).all())
 
 
-def exact_samples(matrix: Array, vectors: Array | None = None) -> dict[int, tuple[int, ...]]:
-    """Return the samples whose map takes voxel centres to voxel centres, with its integer matrix.
+def exact_mask(matrix: Array, vectors: Array | None = None) -> np.ndarray:
+    """Return True for the samples whose map takes voxel centres to voxel centres, [B].
 
     Only maps on the host and without gradient are examined; the others are always interpolated.
 
@@ -204,21 +204,28 @@ def exact_samples(matrix: Array, vectors: Array | None = None) -> dict[int, tupl
         vectors: Displacements, [B, 3, ...], or None.
     """
     if not on_host(matrix) or (vectors is not None and not on_host(vectors)):
-        return {}
+        return np.zeros(len(matrix), dtype=bool)
     matrix = host(matrix)
     integer = np.rint(matrix)
-    exact = np.abs(matrix - integer).max((1, 2)) < _ON_GRID
+    exact: np.ndarray = np.abs(matrix - integer).reshape(-1, 16).max(1) < _ON_GRID
     if vectors is not None and exact.any():
         vectors = host(vectors)
         moved = vectors[..., ::4, ::4, ::4].any((1, 2, 3, 4))  # most are seen by a few
-        exact &= ~(moved if moved.all() else vectors.any((1, 2, 3, 4)))
+        exact = exact & ~(moved if moved.all() else vectors.any((1, 2, 3, 4)))
     if not exact.any():
-        return {}
+        return exact
     # A signed permutation has a single entry of size one in each row and column.
     linear = np.abs(integer[:, :3, :3])
-    exact &= ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
-    samples = exact.nonzero()[0].tolist()
-    return {n: tuple(integer[n, :3].astype(int).ravel().tolist()) for n in samples}
+    return exact & ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
+
+
+def exact_samples(matrix: Array, vectors: Array | None = None) -> dict[int, tuple[int, ...]]:
+    """Return the samples of :func:`exact_mask`, each with its integer matrix, (3, 4), in a row."""
+    samples = exact_mask(matrix, vectors).nonzero()[0].tolist()
+    if not samples:
+        return {}
+    rows = np.rint(host(matrix)[samples, :3]).astype(int).reshape(-1, 12).tolist()
+    return {n: tuple(row) for n, row in zip(samples, rows, strict=True)}
 
 
 def check_size(size: Triple) -> Triple:

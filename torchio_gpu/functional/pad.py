@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..arrays import as_array, host
+from ..geometry import affine_from
 from ..shapes import Triple, Volume, check_volume, spatial_shape
 from ..signature import is_number
 from .compiled import traceable
@@ -81,8 +82,7 @@ def window(
             same = np.array_equal(known, np.arange(n)[None])
             places.append(None if same else indices(known, x.device))
         return eager.by_index(x, places)
-    shift = np.eye(4)[None].repeat(len(x), 0)
-    shift[:, :3, 3] = corner
+    shift = affine_from(np.eye(3)[None].repeat(len(x), 0), corner)
     if mode == "linear_ramp":
         edges = window(x, first, size, "edge")
         return _ramp(edges, corner, spatial_shape(x))

@@ -29,7 +29,7 @@ from .maps import (
     check_matrix,
     check_mode,
     check_size,
-    exact_samples,
+    exact_mask,
     is_exact,
     parts_of,
 )
@@ -113,17 +113,19 @@ def resample_volume(reading: Reading, size: Triple, matrix: Array | None = None)
         return by_parts(lambda y: resample_volume(parted._replace(x=y), size, matrix), x)
     fields = fields or [FieldOfView.whole(spatial_shape(x), len(x), fill)]
     fields = [field._replace(fill=check_fill(field.fill, x, mode)) for field in fields]
-    exact, fills = exact_samples(matrix), [field.fill for field in fields]
+    exact, fills = exact_mask(matrix), [field.fill for field in fields]
     # on a CPU, one axis after the other is faster than the eight voxels that a kernel reads
     chosen = choose_kernels(
         x, None, lambda name: limits.why_no_warp(x, size, mode, fills, None, False, name)
     )
     if chosen is not None:
         voxel_map = VoxelMap(matrix, None, None, size)
-        return kernels.warp(Reading(x, mode, 0.0, fields), voxel_map, chosen, list(exact))
+        return kernels.warp(
+            Reading(x, mode, 0.0, fields), voxel_map, chosen, exact if exact.any() else None
+        )
     kinds: dict[tuple[int, ...], list[int]] = {}
     for sample, axes in enumerate(_source_axes(matrix)):
-        kinds.setdefault(() if sample in exact else axes, []).append(sample)
+        kinds.setdefault(() if exact[sample] else axes, []).append(sample)
     if len(kinds) == 1:
         return _along(x, size, matrix, mode, fields, next(iter(kinds)))
     parts = []

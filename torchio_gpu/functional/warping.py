@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..arrays import Array, host
@@ -31,6 +32,7 @@ from .maps import (
     check_fill,
     check_maps,
     check_warp_mode,
+    exact_mask,
     exact_samples,
     parts_of,
 )
@@ -51,12 +53,14 @@ def warp_volumes(
             depend on voxel coordinates.
     """
     readings = [_checked(reading) for reading in readings]
-    exact = exact_samples(voxel_map.matrix, voxel_map.vectors)
+    exact = exact_mask(voxel_map.matrix, voxel_map.vectors)
+    some = bool(exact.any())
+    every = some and bool(exact.all())
     out: list[Volume | None] = [None] * len(readings)
     rest: dict[bool, list[int]] = {}
     pair = _pair(readings)
-    if pair is not None:
-        both = _pair_by_kernel(readings[pair[0]], readings[pair[1]], voxel_map, exact, view)
+    if pair is not None and not some:
+        both = _pair_by_kernel(readings[pair[0]], readings[pair[1]], voxel_map, view)
         out[pair[0]], out[pair[1]] = both or (None, None)
     for n, reading in enumerate(readings):
         if out[n] is not None:
@@ -65,15 +69,18 @@ def warp_volumes(
             out[n] = _complex(reading, voxel_map, view)
             continue
         # on a CPU, torch copies voxels faster than a kernel
-        voxels = None if len(exact) == len(reading.x) else reading.voxels(voxel_map)
+        voxels = None if every else reading.voxels(voxel_map)
         chosen = choose_kernels(reading.x, voxels, partial(_why_no_kernel, reading, voxel_map))
         if chosen is not None:
-            out[n] = _by_kernel(reading, voxel_map, exact, view, chosen)
+            if every and reading.x.is_floating_point() and not reading.moves:
+                reading = reading._replace(mode="nearest")  # voxels are copied, not interpolated
+            out[n] = _by_kernel(reading, voxel_map, exact if some else None, view, chosen)
         else:
             rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
+    copied = exact_samples(voxel_map.matrix, voxel_map.vectors) if rest and some else {}
     for numbers in rest.values():  # readings whose modes use the same coordinates
-        some = [readings[n] for n in numbers]
-        for n, volume in zip(numbers, _in_torch(some, voxel_map, exact, view), strict=True):
+        alike = [readings[n] for n in numbers]
+        for n, volume in zip(numbers, _in_torch(alike, voxel_map, copied, view), strict=True):
             out[n] = volume
     return out  # type: ignore[return-value]
 
@@ -131,17 +138,12 @@ def _why_no_kernel(reading: Reading, voxel_map: VoxelMap, backend: str) -> str |
 def _by_kernel(
     reading: Reading,
     voxel_map: VoxelMap,
-    exact: dict[int, Any],
+    exact: np.ndarray | None,
     view: View | None,
     backend: str,
 ) -> Volume:
-    x, mode = reading.x, reading.mode
-    if len(exact) == len(x) and x.is_floating_point() and not reading.moves:
-        mode = "nearest"  # voxels are copied, so that no interpolation is needed
     together = reading.operations if reading.dtype.is_floating_point else ()
-    out = kernels.warp(
-        reading._replace(mode=mode, operations=together), voxel_map, backend, list(exact), view
-    )
+    out = kernels.warp(reading._replace(operations=together), voxel_map, backend, exact, view)
     if reading.operations and not together:
         return pointwise(out, reading.operations, view)
     return out
@@ -156,10 +158,10 @@ def _pair(readings: Sequence[Reading]) -> tuple[int, int] | None:
 
 
 def _pair_by_kernel(
-    reading: Reading, labels: Reading, voxel_map: VoxelMap, exact: dict[int, Any], view: View | None
+    reading: Reading, labels: Reading, voxel_map: VoxelMap, view: View | None
 ) -> tuple[Volume, Volume] | None:
     """Read a volume linearly and labels with it, where a kernel does both in one pass."""
-    special = exact or reading.fields or labels.fields or labels.operations
+    special = reading.fields or labels.fields or labels.operations
     if special or reading.x.is_complex():
         return None
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..arrays import Array, common
 from ..shapes import Triple
+from ..tracing import instruction
 from .space import Space, spacing
 
 #: Margin of the domain of a B-spline beyond the outermost voxel centres, in voxels, as in ITK: half
@@ -64,8 +65,14 @@ def cubic_bspline(distance: Any) -> Any:
 
 def is_diagonal(lattice: np.ndarray) -> bool:
     """Return True if control points lie along the voxel axes, [B, 4, 4]."""
+    return bool(_is_diagonal(lattice))
+
+
+@instruction
+def _is_diagonal(lattice: np.ndarray) -> np.ndarray:
     linear = np.abs(lattice[:, :3, :3])
-    return bool(linear.sum() <= (1 + 1e-9) * linear[:, (0, 1, 2), (0, 1, 2)].sum())
+    total = np.add.reduce(linear, axis=0)
+    return total.sum() <= (1 + 1e-9) * total.trace()  # type: ignore[no-any-return]
 
 
 def spline_at(values: Array, at: Array) -> Any:

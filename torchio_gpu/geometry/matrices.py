@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, common
+from ..tracing import instruction
 
 
 def apply_affine(matrix: Array, points: Array) -> Any:
@@ -48,9 +49,19 @@ def pull_back(motion: Array) -> Any:
 
 def affine_from(linear: Array, offset: Array) -> Any:
     """Return matrices [..., 4, 4] with linear part [..., 3, 3] and offset [..., 3]."""
+    if isinstance(linear, np.ndarray) and isinstance(offset, np.ndarray):
+        return _affine_from(linear, offset)
     xp, linear, offset = common(linear, offset)
-    where = {} if xp is np else {"device": linear.device}
-    matrix = xp.zeros((*linear.shape[:-2], 4, 4), dtype=xp.float64, **where)
+    matrix = xp.zeros((*linear.shape[:-2], 4, 4), dtype=xp.float64, device=linear.device)
+    matrix[..., :3, :3] = linear
+    matrix[..., :3, 3] = offset
+    matrix[..., 3, 3] = 1
+    return matrix
+
+
+@instruction
+def _affine_from(linear: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    matrix = np.zeros((*linear.shape[:-2], 4, 4))
     matrix[..., :3, :3] = linear
     matrix[..., :3, 3] = offset
     matrix[..., 3, 3] = 1

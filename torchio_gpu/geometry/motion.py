@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, common, host
 from ..shapes import Triple
+from ..tracing import instruction
 from .matrices import affine_from, invert
 from .space import Space, middle, spacing
 
@@ -70,11 +72,34 @@ def reflection(space: Space, axes: np.ndarray) -> np.ndarray:
     Returns:
         Matrices [B, 4, 4]; each is its own inverse.
     """
-    mirror = np.zeros((len(axes), 4, 4))
+    return _reflection(_all_reflections(space.affine, space.shape), axes)
+
+
+@instruction
+def _all_reflections(affine: np.ndarray, shape: Triple) -> np.ndarray:
+    return _reflections_of(affine.astype(np.float64, copy=False).tobytes(), shape)
+
+
+@instruction
+def _reflection(reflections: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    each = np.arange(len(reflections)) * 8 + axes.dot(_BITS)  # a space may be that of all samples
+    return reflections.reshape(-1, 4, 4)[each]  # type: ignore[no-any-return]
+
+
+_BITS = np.array((4, 2, 1))
+
+
+@lru_cache(maxsize=64)
+def _reflections_of(affine: bytes, shape: Triple) -> np.ndarray:
+    """Return the reflections along no axis, K, J, J and K, I, ..., all axes, [B, 8, 4, 4]."""
+    to_world = np.frombuffer(affine).reshape(-1, 1, 4, 4)
+    axes = np.array([(n >> 2 & 1, n >> 1 & 1, n & 1) for n in range(8)])
+    mirror = np.eye(4)[None].repeat(8, 0)
     mirror.reshape(-1, 16)[:, :11:5] = 1 - 2 * axes  # the diagonal
-    mirror[:, :3, 3] = axes * (2 * middle(space.shape)[:3])
-    mirror[:, 3, 3] = 1
-    return space.affine @ mirror @ space.to_voxel
+    mirror[:, :3, 3] = axes * (2 * middle(shape)[:3])
+    found: np.ndarray = to_world @ mirror @ invert(to_world)
+    found.flags.writeable = False
+    return found
 
 
 def slice_axis(space: Space) -> tuple[np.ndarray, np.ndarray] | None:

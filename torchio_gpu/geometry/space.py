@@ -16,6 +16,7 @@ import numpy as np
 from ..arrays import as_array, host
 from ..cached import cached_property
 from ..shapes import Triple
+from ..tracing import instruction
 from .matrices import apply_affine, invert
 
 CODES = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -45,7 +46,7 @@ class Space:
     @cached_property
     def to_voxel(self) -> np.ndarray:
         """Map from world to voxels, [B, 4, 4]; read-only."""
-        return _to_voxel(self.affine.astype(np.float64, copy=False).tobytes())
+        return _inverse(self.affine)
 
     @property
     def centre(self) -> np.ndarray:
@@ -86,6 +87,11 @@ class Space:
 
     def _side(self, other: Space) -> float:
         return float(min(spacing(self.affine).min(), spacing(other.affine).min()))
+
+
+@instruction
+def _inverse(affine: np.ndarray) -> np.ndarray:
+    return _to_voxel(affine.astype(np.float64, copy=False).tobytes())
 
 
 @lru_cache(maxsize=64)

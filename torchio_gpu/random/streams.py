@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .philox import MASK, philox
+from .philox import MASK, philox, philox_grid
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Layout:
     """
 
     requests: tuple[tuple[int, int, int], ...]
-    counter: tuple[np.ndarray, ...] = field(init=False, repr=False, compare=False)
+    words: np.ndarray = field(init=False, repr=False, compare=False)
     columns: tuple[slice, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,8 +43,8 @@ class Layout:
             position += [where] * blocks
             columns.append(slice(start, start + count))
             start += 4 * blocks
-        words = [np.array(w, dtype=np.int64) for w in (number, stream, position)]
-        object.__setattr__(self, "counter", tuple(words))
+        words = np.array((number, stream, position), dtype=np.uint64)
+        object.__setattr__(self, "words", words)
         object.__setattr__(self, "columns", tuple(columns))
 
 
@@ -56,15 +56,10 @@ def uniforms(seeds: np.ndarray, layout: Layout, position: np.ndarray | int = 0) 
         layout: Layout of the columns.
         position: Pipeline position of the layout's position 0: one for all, or one per sample [B].
     """
-    number, stream, where = layout.counter
-    positions = where + np.reshape(position, (-1, 1))  # [B or 1, N]
-    words = philox((number, stream, positions, _ZERO), seeds[:, None])
-    u = np.empty((len(seeds), len(number), 4))
-    for lane, word in enumerate(words):
-        u[..., lane] = word
-    u += 0.5
+    words = philox_grid(layout.words, np.reshape(position, -1), seeds)
+    u = words + 0.5
     u *= 2.0**-32
-    return u.reshape(len(u), -1)
+    return u.reshape(len(seeds), -1)
 
 
 _ZERO = np.zeros(1, dtype=np.int64)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..signature import is_number, is_sequence
+from ..tracing import instruction
 from .base import Branches, Context, Transform
 from .convert import to_batch
 from .kinds import RandomTransform
@@ -322,6 +323,7 @@ class SomeOf(RandomTransform, Composition):
         decision = pipeline.decide(1 + len(self.transforms), self._choose)
         return [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
 
+    @instruction
     def _choose(self, u: np.ndarray) -> np.ndarray:
         """Choose transforms for each sample, [B, N] bool, by numbers [B, 1 + N].
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data import ImagesBatch
 from ..data.keys import KINDS
 from ..shapes import Volume
+from ..tracing import untraceable
 from .base import Context
 from .kinds import WholeVolume
 from .parameters.params import Params
@@ -91,6 +92,7 @@ class Lambda(WholeVolume):
         return torch.stack([self._call(sample) for sample in x])
 
     def _call(self, x: Tensor) -> Tensor:
+        untraceable("a function of the user is called")
         y = self.function(x.clone())  # the function may write to its argument
         if not isinstance(y, Tensor):
             raise TypeError(f"function must return a tensor, got {type(y).__name__}")

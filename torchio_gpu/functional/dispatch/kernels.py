@@ -16,6 +16,7 @@ from torchio_gpu_kernels.tiling import BJ, ROWS, TAPS
 from ...arrays import Array, common, host, send
 from ...geometry import spline_weights
 from ...shapes import Triple, Volume, spatial_shape
+from ...tracing import instruction
 from ..fields_of_view import TIE, FieldOfView
 from ..maps import Reading, VoxelMap
 from ..operations import Operation, View
@@ -44,7 +45,7 @@ def warp(
     reading: Reading,
     voxel_map: VoxelMap,
     backend: str,
-    exact: Sequence[int] = (),
+    exact: np.ndarray | None = None,
     view: View | None = None,
 ) -> Volume:
     """Sample a volume through a map by a kernel.
@@ -53,18 +54,18 @@ def warp(
         reading: The volume; its operations are applied in the same pass.
         voxel_map: The map.
         backend: Backend of the kernel.
-        exact: Samples whose map takes voxel centres to voxel centres.
+        exact: True for samples whose map takes voxel centres to voxel centres, [B]; None for no
+            sample.
         view: As for :class:`.pointwise.Program`.
     """
     x, mode, size = reading.x, reading.mode, voxel_map.size
     copies = None
-    if exact:
-        rounded = host(voxel_map.matrix).copy()
-        rounded[list(exact)] = np.rint(rounded[list(exact)])
+    if exact is not None:
+        matrix = host(voxel_map.matrix)
+        rounded = np.where(exact[:, None, None], np.rint(matrix), matrix)
         voxel_map = voxel_map._replace(matrix=rounded)
         if mode == "linear":
-            copies = np.zeros(len(x), dtype=np.int32)
-            copies[list(exact)] = 1
+            copies = exact.astype(np.int32)
     program = _Program.of(reading.operations, size, view)
     tables = program.tables_or_none(len(x))
     tables |= {"fields": _field_ends(reading.fields), "copies": copies}
@@ -182,7 +183,22 @@ def _key(
     """Return the cache key of spline tables, or None if the control points are on a device."""
     if isinstance(points, Tensor):
         return None
-    return backend, device, size, points.shape, points.tobytes(), lattice.tobytes()
+    return _Key((backend, device, size), points, lattice)
+
+
+class _Key:
+    """Key of equal arrays, compared by their values: bytes of a trace would be of one call."""
+
+    def __init__(self, fixed: Hashable, *arrays: np.ndarray) -> None:
+        self._fixed, self._arrays = (fixed, *(a.shape for a in arrays)), arrays
+
+    def __hash__(self) -> int:
+        return hash(self._fixed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Key) or self._fixed != other._fixed:
+            return False
+        return all(map(np.array_equal, self._arrays, other._arrays))
 
 
 class _Program(NamedTuple):
@@ -229,16 +245,11 @@ class _Program(NamedTuple):
 def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     """Concatenate columns [1 or B, n] to one table [B, N], a tensor if any of them is one."""
     widths = [column.shape[1] for column in columns] or [1]
-    if not any(isinstance(column, Tensor) for column in columns):
-        table = np.zeros((batch, sum(widths)), dtype=dtype)
-        start = 0
-        with np.errstate(
-            over="ignore"
-        ):  # values too large for float32 become infinite, as in torch
-            for column, width in zip(columns, widths, strict=False):
-                table[:, start : start + width] = column
-                start += width
-        return table
+    plain = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(plain) == len(columns):
+        if len(plain) == 1 and len(plain[0]) == batch and plain[0].dtype == dtype:
+            return plain[0]
+        return _table(batch, sum(widths), dtype, *plain)
     devices = [c.device for c in columns if isinstance(c, Tensor)]
     device = next((d for d in devices if d.type != "cpu"), devices[0])
     kind = torch.int64 if dtype == np.int64 else torch.float32
@@ -247,6 +258,17 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
         for c in columns
     ]
     return torch.cat([t.expand(batch, -1) for t in tensors], 1)
+
+
+@instruction
+def _table(batch: int, width: int, dtype: Any, *columns: np.ndarray) -> np.ndarray:
+    table = np.zeros((batch, width), dtype=dtype)
+    start = 0
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, as in torch
+        for column in columns:
+            table[:, start : start + column.shape[1]] = column
+            start += column.shape[1]
+    return table
 
 
 def _move(device: torch.device, arrays: dict[str, Array | None]) -> dict[str, Any]:
@@ -290,17 +312,83 @@ def _vectors(matrix: Array, control_points: Array) -> Array:
     return moved.reshape(points.shape)  # type: ignore[no-any-return]
 
 
+#: Lattices of one structure whose tables are kept, at most.
+_MAX_LATTICES = 256
+#: Tables of planes and of columns, the same for all backends.
+_TABLES = ("along_i", "lowest_i", "along_k")
+
+
 def _spline(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
+) -> dict[str, np.ndarray]:
+    """Return :func:`_spline_tables`, from those of lattices that occurred before."""
+    tables = _known_tables(counts, lattice, size, backend)
+    return dict(zip((*_TABLES, *_ROWS_OF[backend]), tables, strict=True))
+
+
+@instruction
+def _known_tables(
+    counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
+) -> tuple[np.ndarray, ...]:
+    """Return the tables of :func:`_spline`, of one sample if lattices are equal.
+
+    Samples whose affines are the same differ in their mirrors, of which there are eight.
+    """
+    known = _known_lattices(tuple(counts), size, backend)
+    number, tables = known.state
+    bits = np.ascontiguousarray(lattice, dtype=np.float64).tobytes()
+    keys = [bits[start : start + 128] for start in range(0, len(bits), 128)]
+    new = {key: n for n, key in enumerate(keys) if key not in number}
+    if new:
+        if len(number) > _MAX_LATTICES:
+            number, tables, new = {}, (), {key: n for n, key in enumerate(keys)}
+        found = _spline_tables(counts, lattice[list(new.values())], size, backend)
+        rows, first = tuple(found[name] for name in (*_TABLES, *_ROWS_OF[backend])), len(number)
+        number = number | {key: first + n for n, key in enumerate(new)}
+        tables = tuple(map(_below, tables, rows)) if tables else rows
+        known.state = number, tables
+    which = np.array([number[key] for key in keys])
+    which = which[:1] if len(set(keys)) == 1 else which
+    picked = tuple([table.take(which, 0) for table in tables])
+    if backend == "numba":
+        return picked
+    runs, spans = picked[-2:]
+    most = int((runs[:, :, 2] > 0).any(0).sum())  # empty runs are at the end
+    return *picked[:-2], runs[:, :most], spans[:, :most]
+
+
+def _below(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Concatenate tables of samples; the narrower one is extended by zeros."""
+    lacking = one.shape[1] - other.shape[1]
+    if lacking:
+        rest = [(0, 0)] * (one.ndim - 2)
+        one = np.pad(one, [(0, 0), (0, max(-lacking, 0)), *rest])
+        other = np.pad(other, [(0, 0), (0, max(lacking, 0)), *rest])
+    return np.concatenate([one, other])
+
+
+class _Lattices:
+    """Tables of the lattices of a structure: number of each, by its bytes, and its row in them."""
+
+    def __init__(self) -> None:
+        # replaced as one, since threads share it
+        self.state: tuple[dict[bytes, int], tuple[np.ndarray, ...]] = {}, ()
+
+
+@lru_cache(maxsize=16)
+def _known_lattices(counts: tuple[int, ...], size: Triple, backend: str) -> _Lattices:
+    return _Lattices()
+
+
+def _spline_tables(
     counts: Sequence[int], lattice: np.ndarray, size: Triple, backend: str
 ) -> dict[str, np.ndarray]:
     """Compute the tables of a displacement by a cubic B-spline.
 
     Returns:
-        Weights of control points along I, [1 or B, I, N0]; the lowest one of each plane, int32
-        [1 or B, I]; weights along K, [1 or B, N2, K]; and the tables of rows of the backend.
+        Weights of control points along I, [B, I, N0]; the lowest one of each plane, int32
+        [B, I]; weights along K, [B, N2, K]; and the tables of rows of the backend.
     """
-    if (lattice == lattice[:1]).all():
-        lattice = lattice[:1]
     n0, n1, n2 = counts
     (i, lowest_i), (j, lowest_j), (k, _) = (
         _control_points(lattice, axis, n) for axis, n in enumerate(size)

@@ -51,9 +51,9 @@ def packed(device: torch.device, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         end += -(-a.nbytes // _ALIGNED) * _ALIGNED
     if not end:
         return [torch.empty(a.shape, dtype=_DTYPES[a.dtype], device=device) for a in arrays]
-    replayed = None if copies is None else copies.next(end)
-    if replayed is not None:  # no host memory can be pinned while a graph is captured
-        moved = replayed
+    given = None if copies is None else copies.given(arrays, starts, end, device)
+    if given is not None:  # no host memory can be pinned while a graph is captured
+        moved = given
     else:
         buffer = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
         content = buffer.numpy()
@@ -88,8 +88,16 @@ class PackedCopies:
         self.buffers: list[Tensor] = []
         self._replayed = None if replayed is None else iter(replayed)
 
-    def next(self, size: int) -> Tensor | None:
+    def given(
+        self, arrays: Sequence[np.ndarray], starts: Sequence[int], size: int, device: torch.device
+    ) -> Tensor | None:
         """Return the buffer that replaces the next packed copy, or None when recording.
+
+        Args:
+            arrays: Arrays to copy.
+            starts: Position of each in the buffer, in bytes.
+            size: Number of bytes.
+            device: Device to copy to.
 
         Raises:
             RuntimeError: The buffer does not have ``size`` bytes, or none is left.

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 from ...arrays import Array, common, host, on_host
 from ...memory import empty
 from ...shapes import Triple, Volume
+from ...tracing import instruction
 from ..dispatch.launch import indices
 from . import products
 from .local import local_product
@@ -42,6 +43,7 @@ _ROWS = 32
 _FWHM = 2 * math.sqrt(2 * math.log(2))
 
 
+@instruction
 def gaussian(size: int, std: Array) -> Array:
     """Return a Gaussian on an axis that is mirrored at its ends, for :func:`convolution`.
 

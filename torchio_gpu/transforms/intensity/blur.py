@@ -17,7 +17,7 @@ from ..kinds import Images, VolumeTransform
 from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangesLike
-from .channels import ByChannel, of_images, value_by_channel
+from .channels import ByChannel, of_images, value_by_channel, where_changed
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,5 @@ class RandomBlur(ByChannel, _Blur):
 
     def draw(self, context: Context, u: np.ndarray) -> BlurParams:
         numbers, changes = self._draw_channels(context, u)
-        return BlurParams(np.where(changes[..., None], self._std(numbers), 0.0))
+        each = None if changes is None else changes[..., None]
+        return BlurParams(where_changed(each, self._std(numbers), 0.0))

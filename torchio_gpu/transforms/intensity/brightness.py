@@ -14,7 +14,7 @@ from ..kinds import PointwiseTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, check_positive, of_images
+from .channels import ByChannel, check_positive, of_images, where_changed
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,5 @@ class RandomBrightness(ByChannel, _Brightness):
         numbers, changes = self._draw_channels(context, u)
         factor, offset = self._factor(numbers[..., :1]), self._offset(numbers[..., 1:])
         return BrightnessParams(
-            np.where(changes, factor[..., 0], 1.0), np.where(changes, offset[..., 0], 0.0)
+            where_changed(changes, factor[..., 0], 1.0), where_changed(changes, offset[..., 0], 0.0)
         )

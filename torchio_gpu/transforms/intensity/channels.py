@@ -41,8 +41,12 @@ class ByChannel(RandomTransform):
         shared = 0 if self.by_channel else self._numbers
         return shared + 2 if self._draws_channels else shared
 
-    def _draw_channels(self, context: Context, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return uniform numbers [B, M, K, N] and whether channels change, [B, M, K] bool.
+    def _draw_channels(
+        self, context: Context, u: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return uniform numbers [B, M, K, N] and the channels that change, [B, M, K] bool.
+
+        The latter are None if all change.
 
         Args:
             context: The images.
@@ -50,7 +54,7 @@ class ByChannel(RandomTransform):
         """
         n = self._numbers
         if not self._draws_channels:
-            return u[:, :, None, :n], np.ones((*u.shape[:2], 1), dtype=bool)
+            return u[:, :, None, :n], None
         # numbers of a channel do not depend on how many there are
         channels = max(context.images.channels(name) for name in context.names)
         layout = random.Layout(((0, 0, channels * (n + 1)),))
@@ -60,6 +64,17 @@ class ByChannel(RandomTransform):
         if self.by_channel:
             return drawn[..., :n], changes
         return np.broadcast_to(u[:, :, None, :n], (*u.shape[:2], channels, n)), changes
+
+
+def where_changed(changes: np.ndarray | None, values: np.ndarray, neutral: float) -> np.ndarray:
+    """Return values, but neutral ones for channels that do not change.
+
+    Args:
+        changes: Channels that change, as of :meth:`ByChannel._draw_channels`.
+        values: Their values, [B, M, K].
+        neutral: Value that has no effect.
+    """
+    return values if changes is None else np.where(changes, values, neutral)
 
 
 def value_by_channel(value: Any, shape: tuple[int, ...], name: str, leading: bool = False) -> Array:
@@ -135,4 +150,4 @@ def of_images(
     return xp.stack([xp.broadcast_to(c, (batch, channels, *c.shape[2:])) for c in columns], 1)  # type: ignore[no-any-return]
 
 
-__all__ = ["ByChannel", "check_positive", "of_images", "value_by_channel"]
+__all__ = ["ByChannel", "check_positive", "of_images", "value_by_channel", "where_changed"]

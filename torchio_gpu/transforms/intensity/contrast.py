@@ -15,7 +15,7 @@ from ..kinds import Images, VolumeTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, check_positive, of_images
+from .channels import ByChannel, check_positive, of_images, where_changed
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ class RandomContrast(ByChannel, _Contrast):
 
     def draw(self, context: Context, u: np.ndarray) -> ContrastParams:
         numbers, changes = self._draw_channels(context, u)
-        return ContrastParams(np.where(changes, self._factor(numbers)[..., 0], 1.0))
+        return ContrastParams(where_changed(changes, self._factor(numbers)[..., 0], 1.0))

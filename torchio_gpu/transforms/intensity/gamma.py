@@ -16,7 +16,7 @@ from ..kinds import Images, PointwiseTransform, VolumeTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .channels import ByChannel, check_positive, of_images
+from .channels import ByChannel, check_positive, of_images, where_changed
 
 
 @dataclass(frozen=True)
@@ -145,4 +145,4 @@ class RandomGamma(ByChannel, _Gamma):
 
     def draw(self, context: Context, u: np.ndarray) -> GammaParams:
         numbers, changes = self._draw_channels(context, u)
-        return GammaParams(np.where(changes, self._log_gamma(numbers)[..., 0], 0.0))
+        return GammaParams(where_changed(changes, self._log_gamma(numbers)[..., 0], 0.0))

@@ -134,5 +134,7 @@ class RandomLowResolution(ByChannel, _LowResolution):
     def draw(self, context: Context, u: np.ndarray) -> LowResolutionParams:
         numbers, changes = self._draw_channels(context, u)
         lost = np.stack([axis_mask(self.axes, space) for space in context.spaces], 1)  # [B, M, 3]
-        lost = lost[:, :, None] & changes[..., None]
+        lost = lost[:, :, None]
+        if changes is not None:
+            lost = lost & changes[..., None]
         return LowResolutionParams(np.where(lost, self._zoom(numbers), 1.0))

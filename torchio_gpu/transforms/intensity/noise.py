@@ -17,7 +17,7 @@ from ..kinds import PointwiseTransform
 from ..parameters.params import Params, value_per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
-from .channels import ByChannel, of_images
+from .channels import ByChannel, of_images, where_changed
 
 
 @dataclass(frozen=True)
@@ -148,5 +148,5 @@ class RandomNoise(ByChannel, _Noise):
         own = super().draws
         numbers, changes = self._draw_channels(context, u[..., :own])
         mean, std = self._mean(numbers[..., :1])[..., 0], self._std(numbers[..., 1:])[..., 0]
-        mean, std = np.where(changes, mean, 0.0), np.where(changes, std, 0.0)
+        mean, std = where_changed(changes, mean, 0.0), where_changed(changes, std, 0.0)
         return NoiseParams(mean, std, random.to_seeds(u[..., own:]))

@@ -16,6 +16,7 @@ from ...data.keys import LABEL
 from ...functional.dispatch.launch import indices
 from ...geometry import Space
 from ...shapes import LONGEST, rectangular
+from ...tracing import untraceable
 
 #: Argument that defines a mask: None, a name, a function of the voxels of one image, or bounds.
 Masking = None | str | int | Sequence[int] | Callable[[Tensor], Tensor]
@@ -99,7 +100,8 @@ def mask_of(
     if isinstance(masking_method, (int, tuple, list)):
         return _within_bounds(masking_method, target)
     if not isinstance(masking_method, str):
-        # a function of the user may write to its argument
+        untraceable("a function of the user is called")
+        # it may write to its argument
         function: Any = masking_method
         masks = [torch.as_tensor(function(v.clone())).bool() for v in target.data]
         mask = torch.stack([m.to(target.device) for m in masks])

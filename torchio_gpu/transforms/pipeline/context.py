@@ -9,6 +9,7 @@ import torch
 
 from ...data import ImagesBatch
 from ...geometry import Space
+from ...tracing import untraceable
 from .sampling import sample
 from .warp import PendingWarp
 
@@ -56,6 +57,7 @@ class ContextImages(Mapping[str, ImagesBatch]):
 
     def metadata(self, name: str, key: str) -> list[Any]:
         """Return the value of a metadata key of an image for each sample; None if it has none."""
+        untraceable("metadata are looked at")
         return self._images[name].metadata(key)
 
     def __getitem__(self, name: str) -> ImagesBatch:

@@ -11,6 +11,7 @@ from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
 from ...shapes import Triple
+from ...tracing import hook
 from ..parameters.params import Params
 from .composed import ComposedMaps
 from .context import Context, ContextImages
@@ -125,7 +126,7 @@ class Executor:
         if active is not None and not active.any() and not (for_all or self.uniform):
             return None
         if step.params is None:
-            params = step.transform.draw(context, self.numbers.of_step(number, step))
+            params = hook(step.transform.draw, context, self.numbers.of_step(number, step))
         else:
             params = step.params.expand(batch.batch_size)
         if active is not None and active.all():
@@ -197,14 +198,14 @@ class Executor:
                 warp.note_step(interpolation, traits)
             if drawn is None:
                 continue
-            maps = () if traits.regrids else transform.maps(drawn[0], context)
+            maps = () if traits.regrids else hook(transform.maps, drawn[0], context)
             if self.points is not None:
                 self.points.move(step, maps, context.space)
             for name, warp in zip(names, warps, strict=True):
                 if traits.regrids:
                     column = transform.column(drawn[0], step.names or names, name, warp.space)
                     self._note_follower(name, column)
-                    maps = (transform.regrid(drawn[0], column, warp.space),)
+                    maps = (hook(transform.regrid, drawn[0], column, warp.space),)
                     if self.points is not None and maps[0].matrix is not None:
                         self.points.correct_affine(name, step, maps[0].matrix)
                 for each in maps:
@@ -229,7 +230,7 @@ class Executor:
             for name in names:
                 if name in recorded:
                     column = params.column(recorded.index(name), images.channels(name))
-                    pending.append(name, step.transform.operation(column, active))
+                    pending.append(name, hook(step.transform.operation, column, active))
 
     def _volume(self, stage: Stage) -> None:
         for number in stage.steps:

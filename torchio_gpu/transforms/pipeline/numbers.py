@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from zlib import crc32
 
 import numpy as np
@@ -111,8 +112,8 @@ class Numbers:
         """Return the samples that a step transforms, [B] bool; None for all."""
         if not step.branches:
             return None
-        masks = [self._branches(decision)[:, branch] for decision, branch in step.branches]
-        return np.logical_and.reduce(masks)  # type: ignore[no-any-return]
+        masks = (self._branches(decision)[:, branch] for decision, branch in step.branches)
+        return reduce(np.logical_and, masks)
 
     def of_step(self, number: int, step: Step) -> np.ndarray:
         """Return the numbers of a step: [B, draws], or [B, M, draws] if images have their own."""

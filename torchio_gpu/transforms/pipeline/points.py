@@ -16,6 +16,7 @@ from ...arrays import common, send
 from ...data import SpatialMap, SubjectsBatch, VelocityField
 from ...data.point_set import PointSet, same_affine
 from ...geometry import BSplineField, DenseField, Space, displace, invert
+from ...tracing import untraceable
 from .steps import Step
 
 #: Names that a warning was given for.
@@ -33,6 +34,7 @@ class PendingPoints:
     """
 
     def __init__(self, batch: SubjectsBatch) -> None:
+        untraceable("points are moved by torch")
         self._values = {n: v for n, v in batch.metadata.items() if are_points(v)}
         self._world: dict[str, Tensor] = {}  # [B, N, 3], padded
         self._folded: dict[str, Tensor] = {}  # [B, N]

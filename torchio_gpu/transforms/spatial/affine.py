@@ -231,6 +231,7 @@ class RandomAffine(RandomTransform, _Affine):
             )
         self._degrees = Range(degrees, "degrees", axes=3)
         self._translation = Range(translation, "translation", axes=3)
+        self._all = Range.side_by_side(self._scales, self._degrees, self._translation)
         self.center = _check_center(center)
         self.check_shape = check_shape
         self._set_interpolation(
@@ -242,11 +243,8 @@ class RandomAffine(RandomTransform, _Affine):
         return 9
 
     def draw(self, context: Context, u: np.ndarray) -> AffineParams:
-        first = u[:, [0, 0, 0]] if self.isotropic else u[:, :3]
-        return _affine_params(
-            self._scales(first),
-            self._degrees(u[:, 3:6]),
-            self._translation(u[:, 6:9]),
-            self.center,
-            context.space,
-        )
+        if self.isotropic:
+            u = u[:, [0, 0, 0, *range(3, 9)]]
+        drawn = self._all(u)
+        scales, degrees, translation = drawn[:, :3], drawn[:, 3:6], drawn[:, 6:]
+        return _affine_params(scales, degrees, translation, self.center, context.space)

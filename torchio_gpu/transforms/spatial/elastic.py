@@ -22,6 +22,7 @@ from ...data import SpatialMap
 from ...functional.eager.spatial import spline_at, voxel_grid
 from ...geometry import BSplineField, Space
 from ...shapes import Triple, TripleLike, check_triple
+from ...tracing import instruction, known
 from ..base import Context
 from ..kinds import RandomTransform
 from ..parameters.params import Params
@@ -126,7 +127,7 @@ def _elastic_params(points: Array, space: Space, largest: float | None) -> Elast
     a, b, c = points.shape[1:4]
     lattice = geometry.control_lattice(space, (a, b, c))
     if largest is not None:
-        _warn_of_folding(space.shape, (a, b, c), space.affine.tobytes(), largest)
+        _warn_of_folding(space.shape, (a, b, c), known(space.affine).tobytes(), largest)
     return ElasticParams(points, lattice)
 
 
@@ -222,13 +223,19 @@ class _RandomLattice:
         Args:
             u: Uniform numbers in (0, 1), [B, draws].
         """
-        drawn = 2 * u
-        drawn -= 1
-        # Components come first in memory, the layout in which splines are evaluated.
-        points = np.zeros((len(u), 3, *self.counts)).transpose(0, 2, 3, 4, 1)
-        inside = points[:, self.inside, self.inside, self.inside]
-        np.multiply(drawn.reshape(inside.shape), self.amplitude, out=inside)
-        return points
+        return _spread(u, self.counts, self.inside, self.amplitude)
+
+
+@instruction
+def _spread(u: np.ndarray, counts: Triple, inside: slice, amplitude: np.ndarray) -> np.ndarray:
+    """Return control points [B, N0, N1, N2, 3] from uniform numbers of the inner ones, [B, N]."""
+    drawn = 2 * u
+    drawn -= 1
+    # Components come first in memory, the layout in which splines are evaluated.
+    points = np.zeros((len(u), 3, *counts)).transpose(0, 2, 3, 4, 1)
+    inner = points[:, inside, inside, inside]
+    np.multiply(drawn.reshape(inner.shape), amplitude, out=inner)
+    return points
 
 
 class RandomElasticDeformation(RandomTransform, _Elastic):
