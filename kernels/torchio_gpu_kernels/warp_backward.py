@@ -9,14 +9,15 @@ from torch import Tensor
 
 from . import tiling
 from .coordinates import coordinates, polynomials, run_of
-from .sampling import (
-    corners,
-    fields_without,
-    lerp,
-    nearest_voxels,
-    neighbours,
-    offsets,
+from .map_gradient import (
+    add_control_points,
+    add_moments,
+    add_pulls,
+    add_run,
+    store_matrix,
+    unclamped,
 )
+from .sampling import fields_without, nearest_voxels, neighbours, offsets
 from .tiles import (
     OPTIONS,
     Strides,
@@ -28,6 +29,7 @@ from .tiles import (
     readable,
     voxels_along_k,
 )
+from .voxel_gradient import scatter_rows
 from .warp import LINEAR, MODES, Map
 
 BJ = tl.constexpr(tiling.BJ)
@@ -125,7 +127,7 @@ def warp_backward_kernel(
                 known = in_row(j, k, low, high, K)
                 if MODE == LINEAR:
                     voxels, weights, inside = neighbours(cx, cy, cz, S0, S1, S2, WIDE)
-                    free = _unclamped((cx, cy, cz), voxels, weights)
+                    free = unclamped((cx, cy, cz), voxels, weights)
                 else:
                     voxels, inside = nearest_voxels(cx, cy, cz, S0, S1, S2, WIDE)
                     weights, free = (none, none, none), (inside, inside, inside)
@@ -142,31 +144,24 @@ def warp_backward_kernel(
                 rows = _gradients(grad + tl.cast(c, tl.int64) * gc, points, j0, k, gj, gk)
                 if NEEDS_MAP:
                     source = x + tl.cast(c, tl.int64) * sc
-                    pulls = _add_pulls(pulls, source, rows, points, s0, s1, s2)
+                    pulls = add_pulls(pulls, source, rows, points, s0, s1, s2)
                 if NEEDS_X:
                     target = g_x + tl.cast(c, tl.int64) * size
-                    _scatter(target, rows, points, unit, falls, step_0, step_1, MODE, EXACT, FLAT)
+                    scatter_rows(
+                        target, rows, points, unit, falls, step_0, step_1, MODE, EXACT, FLAT
+                    )
             if NEEDS_MAP:
-                moments = _add_moments(moments, pulls, start, span)
+                moments = add_moments(moments, pulls, start, span)
         if NEEDS_MAP:
-            sums = _add_rows(sums, moments, first, span)
+            sums = add_run(sums, moments, first, span)
             if N > 0:
                 own = (b.to(tl.int64) * I + i) * (3 * N * K) + k
-                _add_control_points(g_columns + own, moments, span[0], k, K, N)
+                add_control_points(g_columns + own, moments, span[0], k, K, N)
                 tl.debug_barrier()  # the next run adds to the same values
     if NEEDS_MAP:
         block = (b.to(tl.int64) * I + i) * tl.num_programs(0) + tl.program_id(0)
         for n in tl.static_range(3):
-            _store_matrix(g_matrix + block * 12 + 4 * n, sums[n][0], sums[n][1], i, k)
-
-
-@triton.jit
-def _unclamped(point, voxels, weights):
-    """Return, for each coordinate, True where the weight grows with it: between two neighbours."""
-    x, y, z = point
-    i, j, k = voxels
-    fx, fy, fz = weights
-    return x - i.to(tl.float32) == fx, y - j.to(tl.float32) == fy, z - k.to(tl.float32) == fz
+            store_matrix(g_matrix + block * 12 + 4 * n, sums[n][0], sums[n][1], i, k)
 
 
 @triton.jit
@@ -178,184 +173,6 @@ def _gradients(grad, points, j0, k, gj, gk):
         g = tl.load(grad + at, mask=points[r][3], other=0)
         rows = rows + (g.to(tl.float32),)
     return rows
-
-
-@triton.jit
-def _scatter(
-    target,
-    rows,
-    points,
-    unit,
-    falls,
-    step_0,
-    step_1,
-    MODE: tl.constexpr,
-    EXACT: tl.constexpr,
-    FLAT: tl.constexpr,
-):
-    """Add the gradients of the rows of a tile to the voxels that they were sampled from.
-
-    Neighbouring rows often share four voxels: what the first adds to them is passed on to the next.
-
-    Args:
-        target: Pointer to the gradient of a channel of the volume, contiguous.
-        rows: From :func:`_gradients`.
-        points: For each row, offsets of the lowest neighbours in ``source`` and in ``target``,
-            weights, and True for points inside, and where weights grow with coordinates.
-        unit: Factor of the gradients.
-        falls: True if the next row is sampled from lower voxels along the second axis.
-        step_0, step_1: From a voxel to the next along the first and the second axis.
-    """
-    if MODE == LINEAR:
-        step = tl.where(falls, -step_1, step_1)
-        near, passed, at = _divide(rows[0] * unit, points[0], falls, step_1)
-        _add_four(target, at, step_0, near, at == at, EXACT, FLAT)
-        for r in tl.static_range(1, BJ):
-            passed_at = at + step
-            near, far, at = _divide(rows[r] * unit, points[r], falls, step_1)
-            same = at == passed_at
-            _add_four(target, passed_at, step_0, passed, same == 0, EXACT, FLAT)
-            _add_four(target, at, step_0, _add_where(near, passed, same), at == at, EXACT, FLAT)
-            passed = far
-        _add_four(target, at + step, step_0, passed, at == at, EXACT, FLAT)
-    else:
-        for r in tl.static_range(BJ):
-            g = rows[r] * unit
-            _atomic_add(target + points[r][1], g, g != 0.0, EXACT)
-
-
-@triton.jit
-def _divide(g, point, falls, step_1):
-    """Divide a gradient between the four voxels that it shares with the row before, if any, the
-    four that it shares with the next; and return the offset of the lowest of the former.
-    """
-    _, at, weights, _, _ = point
-    fx, fy, fz = weights
-    fy = tl.where(falls, 1.0 - fy, fy)
-    at = tl.where(falls, at + step_1, at)
-    upper, lower = g * fx, g * (1.0 - fx)
-    near = _pairs(lower * (1.0 - fy), upper * (1.0 - fy), fz)
-    return near, _pairs(lower * fy, upper * fy, fz), at
-
-
-@triton.jit
-def _pairs(one, other, fz):
-    """Divide two gradients between neighbours along K."""
-    a, b = one * fz, other * fz
-    return one - a, a, other - b, b
-
-
-@triton.jit
-def _add_where(values, more, where):
-    total = ()
-    for n in tl.static_range(len(values)):
-        total = total + (values[n] + tl.where(where, more[n], 0.0),)
-    return total
-
-
-@triton.jit
-def _add_four(target, at, step_0, values, where, EXACT: tl.constexpr, FLAT: tl.constexpr):
-    """Add to two neighbours along K in each of two neighbouring planes."""
-    upper: tl.constexpr = 0 if FLAT else 1
-    for n in tl.static_range(4):
-        to = target + (at + step_0 if n >= 2 else at) + (n % 2) * upper
-        _atomic_add(to, values[n], where & (values[n] != 0.0), EXACT)
-
-
-@triton.jit
-def _atomic_add(target, value, inside, EXACT: tl.constexpr):
-    # sums of integers do not depend on the order
-    if EXACT:
-        value = value.to(tl.int64)
-    tl.atomic_add(target, value, mask=inside, sem="relaxed")
-
-
-@triton.jit
-def _add_pulls(pulls, source, rows, points, s0, s1, s2):
-    """Add gradients with respect to the source coordinates of each row of a tile."""
-    total = ()
-    for r in tl.static_range(BJ):
-        at, _, weights, known, free = points[r]
-        around = corners(source, at, s0, s1, s2)
-        by = spatial_gradient(around, weights)
-        own = ()
-        for n in tl.static_range(3):
-            # a selection, so that NaN from voxels outside does not spread
-            pull = tl.where(known & free[n], rows[r] * by[n], 0.0)
-            own = own + (pulls[r][n] + pull,)
-        total = total + (own,)
-    return total
-
-
-@triton.jit
-def spatial_gradient(values, weights):
-    """Derivatives of the trilinear interpolation between eight voxels along each axis."""
-    a, b, c, d, e, f, g, h = values
-    fx, fy, fz = weights
-    p, q, r, s = lerp(a, b, fz), lerp(c, d, fz), lerp(e, f, fz), lerp(g, h, fz)
-    by_x = lerp(r, s, fy) - lerp(p, q, fy)
-    by_z = lerp(lerp(b - a, d - c, fy), lerp(f - e, h - g, fy), fx)
-    return by_x, lerp(q - p, s - r, fx), by_z
-
-
-@triton.jit
-def _add_moments(moments, pulls, start, span):
-    """Add gradients with respect to coordinates to their sums times powers of the place."""
-    for r in tl.static_range(BJ):
-        u = start + span[2] * r
-        total = ()
-        for n in tl.static_range(3):
-            own = ()
-            pull = pulls[r][n]
-            for power in tl.static_range(len(moments[n])):
-                own = own + (moments[n][power] + pull,)
-                pull = pull * u
-            total = total + (own,)
-        moments = total
-    return moments
-
-
-@triton.jit
-def _add_rows(sums, moments, first, span):
-    """Add the sums of a run, and those times the row."""
-    total = ()
-    for n in tl.static_range(3):
-        zero, one = moments[n][0], moments[n][1]
-        # a place is span[1] + span[2] (row - first)
-        by_row = first.to(tl.float32) * zero + (one - span[1] * zero) * span[3]
-        total = total + ((sums[n][0] + zero, sums[n][1] + by_row),)
-    return total
-
-
-@triton.jit
-def _add_control_points(own, moments, lowest, k, K, N: tl.constexpr):
-    """Add the gradients of the four control points of a run, for each column."""
-    for n in tl.static_range(3):
-        zero, one, two, three = moments[n]
-        line = own + n * N * K
-        sixth = (zero - three) * 0.16666667
-        _add_column(line, lowest, sixth + (two - one) * 0.5, k, K, N)
-        _add_column(line, lowest + 1, zero * 0.6666667 - two + three * 0.5, k, K, N)
-        third = sixth - three * 0.33333334 + (one + two) * 0.5
-        _add_column(line, lowest + 2, third, k, K, N)
-        _add_column(line, lowest + 3, three * 0.16666667, k, K, N)
-
-
-@triton.jit
-def _add_column(line, n, value, k, K, N: tl.constexpr):
-    there = in_row(n, k, 0, N, K)
-    to = line + n * K
-    tl.store(to, tl.load(to, mask=there, other=0.0) + value, mask=there)
-
-
-@triton.jit
-def _store_matrix(own, total, total_j, i, k):
-    """Store the gradient of the matrix coefficients of one coordinate."""
-    whole = tl.sum(total, 0)
-    tl.store(own, whole * i.to(tl.float32))
-    tl.store(own + 1, tl.sum(total_j, 0))
-    tl.store(own + 2, tl.sum(total * k.to(tl.float32), 0))
-    tl.store(own + 3, whole)
 
 
 def warp_backward(

@@ -15,7 +15,7 @@ from torchio_gpu_kernels import tiles, tiling
 from torchio_gpu_kernels.tiles import Tiles
 
 from tests.kernels.cases import matrices, points, volume
-from torchio_gpu.functional.dispatch import kernels
+from torchio_gpu.functional.dispatch.splines import spline_tables
 from torchio_gpu.geometry import Space, control_lattice
 from torchio_gpu.geometry.bspline import cubic_bspline, spline_weights
 
@@ -63,7 +63,7 @@ def test_pointwise_backward(dtype, wants, device):
 
 def spline(device) -> dict[str, torch.Tensor]:
     lattice = control_lattice(Space(tuple(SIZE), np.eye(4)[None]), (6, 5, 4))
-    tables = kernels._spline((6, 5, 4), lattice, tuple(SIZE), "triton").items()
+    tables = spline_tables((6, 5, 4), lattice, tuple(SIZE), "triton").items()
     return {name: torch.from_numpy(t).to(device, _DTYPES[t.dtype]) for name, t in tables}
 
 
@@ -170,7 +170,7 @@ def test_tiles_cover_planes_once(across, along, per_thread):
 def test_runs_give_each_row_its_span(step, starts, across, count):
     lattice = np.eye(4)[None].repeat(len(starts), 0)
     lattice[:, 1, 1], lattice[:, 1, 3] = step, starts
-    tables = kernels._spline((4, count, 4), lattice, (1, across, 1), "triton")
+    tables = spline_tables((4, count, 4), lattice, (1, across, 1), "triton")
     at = step * np.arange(across) + np.array(starts)[:, None]
     weights = spline_weights(at, count)
     for sample in range(len(tables["runs"])):
