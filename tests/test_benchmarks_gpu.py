@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -16,7 +17,17 @@ import pytest
 import torch
 
 from benchmarks import report
-from benchmarks.gpu import budgets, collect, counters, joined, junit, smoke, tables, write
+from benchmarks.gpu import (
+    budgets,
+    collect,
+    counters,
+    intrinsics,
+    joined,
+    junit,
+    smoke,
+    tables,
+    write,
+)
 from tests.devices import interpreted
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +78,7 @@ def test_rehearsal_writes_all_results(tmp_path: Path) -> None:
     assert tests["passed"] > 0
     assert tests["failed"] == 0
     smoked = json.loads((tmp_path / "smoke.json").read_text(encoding="utf-8"))
-    assert len(smoked["rows"]) == 10
+    assert len(smoked["rows"]) == len(intrinsics.CHECKS) + len(smoke.LAUNCHES)
     assert all(row["right"] for row in smoked["rows"])
     host = json.loads((tmp_path / "host.json").read_text(encoding="utf-8"))
     assert host["rows"][0]["host"]["median_ms"] > 0
@@ -282,8 +293,10 @@ def test_smoke_test_detects_a_wrong_launch(monkeypatch: pytest.MonkeyPatch) -> N
         "fails": smoke.Launch(lambda x: x[9]),
     }
     monkeypatch.setattr(smoke, "LAUNCHES", wrong)
+    natural = {"log2": replace(intrinsics.CHECKS["log2"], exact=torch.log)}
+    monkeypatch.setattr(intrinsics, "CHECKS", natural)
     rows = smoke.run("cpu", tiny=True)["rows"]
-    assert [row.get("right") for row in rows] == [False, False, None]
+    assert [row.get("right") for row in rows] == [False, False, False, None]
     with pytest.raises(SystemExit, match="not all launches are right"):
         smoke.main(["--device", "cpu", "--tiny"])
 

@@ -24,7 +24,7 @@ from .. import clock, machine
 from ..failure import FailureError
 from ..static.cases import affine_and_elastic, bias, gamma, noise, rician
 from ..versus.harness import statistics
-from . import joined, parser, stamp, tables, write
+from . import intrinsics, joined, parser, stamp, tables, write
 
 #: Of a label map, the share of voxels that may differ: those read within rounding of a tie.
 _TIES = 1e-3
@@ -142,7 +142,7 @@ def run(device: str, tiny: bool, repeats: int = 10) -> dict[str, Any]:
     shape = (2, 1, 3, 4, 5) if tiny else (2, 1, 61, 72, 88)
     found["shape"] = list(shape)
     x = torch.rand(shape, generator=torch.Generator().manual_seed(1))
-    found["rows"] = []
+    found["rows"] = [_intrinsic(name, device) for name in intrinsics.CHECKS]
     for name, launch in LAUNCHES.items():
         row: dict[str, Any] = {"launch": name, "most": launch.most}
         try:
@@ -155,6 +155,17 @@ def run(device: str, tiny: bool, repeats: int = 10) -> dict[str, Any]:
             row["failure"] = str(FailureError.of(error))
         found["rows"].append(row)
     return found
+
+
+def _intrinsic(name: str, device: str) -> dict[str, Any]:
+    """Compare an intrinsic of the kernels with its definition, over its input range."""
+    row: dict[str, Any] = {"launch": f"intrinsic {name}", "most": 1.0}
+    try:
+        error = intrinsics.error(name, device)
+        row |= {"error": error, "of": "allowed error", "right": error <= 1}
+    except Exception as error:
+        row["failure"] = str(FailureError.of(error))
+    return row
 
 
 def _given(launch: Launch, x: Tensor) -> Tensor:
