@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import pointwise
 from .library import differentiate, refuse_gradient, register
+from .tiles import before_hopper
 from .warp import warp
 from .warp_backward import warp_backward
 
@@ -91,6 +92,11 @@ def _warp_pair(
     program: Sequence[int],
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor | None]:
+    if x.shape[1] > 1 and before_hopper():  # together, they take more registers than there are
+        where, alone = (matrix, columns, runs, spans), (None, None, None, None)
+        out = _warp(x, *where, fill, None, None, values, seeds, size, "linear", program, dtype)
+        kind = labels.dtype
+        return out, _warp(labels, *where, labels_fill, *alone, size, "nearest", [], kind)
     return warp(
         x=x,
         matrix=matrix,
