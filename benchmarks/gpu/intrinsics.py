@@ -55,7 +55,7 @@ CHECKS = {
 _NAN, _INF = float("nan"), float("inf")
 SPECIAL: dict[str, list[tuple[tuple[float, ...], float]]] = {
     "log2": [((1.0,), 0.0), ((_INF,), _INF), ((_NAN,), _NAN)],
-    "log2_of_magnitude": [((0.0,), -_INF), ((-0.0,), -_INF), ((-_INF,), _INF), ((_NAN,), _NAN)],
+    "log2_of_magnitude": [((0.0,), -_INF), ((-1e-40,), -_INF), ((-_INF,), _INF), ((_NAN,), _NAN)],
     "exp2": [((-_INF,), 0.0), ((_INF,), _INF), ((0.0,), 1.0), ((_NAN,), _NAN)],
     "sqrt": [((0.0,), 0.0), ((_INF,), _INF), ((_NAN,), _NAN)],
     "sin": [((0.0,), 0.0)],

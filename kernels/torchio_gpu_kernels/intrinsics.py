@@ -56,10 +56,17 @@ def cos(x):
 
 @triton.jit
 def log2_of_magnitude(x):
-    """Base-2 logarithm of abs(x), as :func:`log2`; -inf for 0."""
+    """Base-2 logarithm of abs(x), as :func:`log2`; -inf for magnitudes that count as 0."""
     if INTERPRETED:
-        return tl.where(x == 0, float("-inf"), tl.log2(tl.where(x == 0, 1.0, tl.abs(x))))
+        small = is_zero(x)
+        return tl.where(small, float("-inf"), tl.log2(tl.where(small, 1.0, tl.abs(x))))
     return _call("{ .reg .f32 t; abs.f32 t, $1; lg2.approx.ftz.f32 $0, t; }", x)
+
+
+@triton.jit
+def is_zero(x):
+    """Return True for 0 and for subnormal numbers, which count as 0."""
+    return tl.abs(x) < 1.1754943508222875e-38  # 2**-126
 
 
 @triton.jit

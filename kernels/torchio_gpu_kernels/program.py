@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from . import shared
-from .intrinsics import exp2, log2, log2_of_magnitude, sqrt, with_sign
+from .intrinsics import exp2, is_zero, log2, log2_of_magnitude, sqrt, with_sign
 from .noise import normals
 
 BIAS = tl.constexpr(shared.BIAS)
@@ -238,14 +238,15 @@ def _backward(
             back = g[r] * field
         elif CODE == GAMMA:
             exponent = _exponent(ready, own, place, KIND)
-            magnitude = tl.where(x == 0, 1.0, tl.abs(x))
-            logarithm = log2(magnitude)
-            power = exp2(exponent * logarithm)
+            nothing = is_zero(x)
+            logarithm = log2(tl.where(nothing, 1.0, tl.abs(x)))
             if NEEDS_VALUES:
                 # d/d log_gamma of sign(x) |x|**e = sign(x) |x|**e e ln|x|; 0 where x is 0
-                slope = with_sign(power, x) * (exponent * 0.6931471805599453) * logarithm
-                sums = (sums[0] + tl.where(known & (x != 0), g[r] * slope, 0.0),)
-            back = tl.where(x == 0, 0.0, g[r] * exponent * power / magnitude)
+                power = with_sign(exp2(exponent * logarithm), x)
+                slope = power * (exponent * 0.6931471805599453) * logarithm
+                sums = (sums[0] + tl.where(known & (nothing == 0), g[r] * slope, 0.0),)
+            slope = exponent * exp2((exponent - 1.0) * logarithm)
+            back = tl.where(nothing, 0.0, g[r] * slope)
         elif CODE == LINEAR:
             scale = _of_channel(ready, own, place, 0, KIND)
             if NEEDS_VALUES:

@@ -101,7 +101,7 @@ def corners(source, at, s0, s1, s2):
     a, b = _pair(source + at, s2)
     c, d = _pair(source + s1 + at, s2)
     e, f = _pair(source + s0 + at, s2)
-    g, h = _pair(source + (s0 + s1) + at, s2)
+    g, h = _pair(source + s0 + s1 + at, s2)  # a sum of strides may need more than 32 bits
     return a, b, c, d, e, f, g, h
 
 
@@ -112,7 +112,10 @@ def _pair(pointer, stride):
 
 @triton.jit
 def lerp(a, b, share):
-    """Interpolate linearly from a to b; both ends are exact, and infinity stays what it is."""
+    """Interpolate linearly from a to b; both ends are exact.
+
+    Infinity stays what it is where its weight is above 0, and is NaN where that is 0.
+    """
     return a * (1.0 - share) + b * share
 
 
@@ -175,11 +178,17 @@ def dominant_label(source, at, weights, s0, s1, s2):
     labels = ()
     shares = ()
     for corner in tl.static_range(8):
-        step = (corner // 4) * s0 + (corner // 2 % 2) * s1 + (corner % 2) * s2
+        voxel = source + at
+        if corner // 4 == 1:
+            voxel += s0
+        if corner // 2 % 2 == 1:
+            voxel += s1
+        if corner % 2 == 1:
+            voxel += s2
         share_x = fx if corner // 4 == 1 else 1.0 - fx
         share_y = fy if corner // 2 % 2 == 1 else 1.0 - fy
         share_z = fz if corner % 2 == 1 else 1.0 - fz
-        labels = labels + (tl.load(source + (at + step)),)
+        labels = labels + (tl.load(voxel),)
         shares = shares + (share_x * share_y * share_z,)
     for one in tl.static_range(8):
         total = shares[one]

@@ -303,7 +303,7 @@ def warp(
         FIELDS=0 if fields is None else len(fields),
         COPIES=copies is not None,
         LABELS=labels is not None,
-        SAME_STRIDES=source_steps.spatial == labels_steps.spatial,
+        SAME_STRIDES=labels is not None and source_steps.spatial == labels_steps.spatial,
         PROGRAM=tuple(program),
         WIDE=is_wide(shape, source_steps.spatial)
         or is_wide(shape, labels_steps.spatial)

@@ -162,7 +162,7 @@ def test_tiles_cover_planes_once(across, along, per_thread):
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(
-    st.floats(1e-5, 9) | st.floats(-9, -1e-5),
+    st.floats(1e-3, 9) | st.floats(-9, -1e-3),
     st.lists(st.floats(-40, 40), min_size=1, max_size=3),
     st.integers(1, 90),
     st.integers(4, 60),
@@ -195,6 +195,40 @@ def test_runs_give_each_row_its_span(step, starts, across, count):
                 np.testing.assert_allclose(others, 0, atol=1e-9)
             assert low == high or by * inverse == pytest.approx(1)
         assert (seen == 1).all()
+
+
+def test_tables_do_not_depend_on_those_before():
+    """Numbers of runs of one call must not show in the memory of the next."""
+    few = np.eye(4)[None].repeat(2, 0)
+    few[:, 1, 1], few[:, 1, 3] = 0.03, (1.0, 1.2)
+    many = np.eye(4)[None].copy()
+    many[0, 1, 1] = 0.9
+    before = spline_tables((4, 40, 4), few, (1, 30, 2), "triton")
+    spline_tables((4, 40, 4), many, (1, 30, 2), "triton")
+    after = spline_tables((4, 40, 4), few, (1, 30, 2), "triton")
+    for name, table in before.items():
+        assert after[name].flags.c_contiguous
+        assert np.array_equal(after[name], table)
+
+
+def test_labels_of_their_own_launch_before_hopper(device, monkeypatch):
+    x, labels = volume((2, 2, 1, 2, 5)).to(device), volume(SHAPE, torch.uint8).to(device)
+    fill = torch.ones(2, 2, device=device), torch.full((2, 1), 3, device=device)
+    steps, values, seeds = program(device)
+    case = x, labels, rows(device), *bent(device), *fill, values, seeds, SIZE, steps, torch.float32
+    together = operator("warp_pair")(*case)
+    monkeypatch.setattr("torchio_gpu_kernels.warp_operator.before_hopper", lambda: True)
+    apart = operator("warp_pair")(*case)
+    assert all(torch.equal(one, other) for one, other in zip(together, apart, strict=True))
+
+
+def test_gradients_of_two_launches_before_hopper(device, monkeypatch):
+    x, grad = volume(SHAPE).to(device), volume(SHAPE, seed=1).to(device)
+    case = grad, x, rows(device), *bent(device), None, "linear", True, True
+    together = operator("warp_backward")(*case)
+    monkeypatch.setattr("torchio_gpu_kernels.warp_backward.before_hopper", lambda: True)
+    for one, other in zip(together, operator("warp_backward")(*case), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_offsets_that_need_more_than_32_bits():

@@ -240,7 +240,7 @@ def test_samples_that_operations_leave_alone_keep_all_their_bits(target):
 
 def test_gamma_of_special_values(target):
     inf, nan = math.inf, math.nan
-    x = torch.tensor([0.0, -0.0, 1, -1, inf, -inf, nan, -4, 1e-40]).view(1, 1, 1, 1, 9)
+    x = torch.tensor([0.0, -0.0, 1, -1, inf, -inf, nan, -4, 1e-37]).view(1, 1, 1, 1, 9)
     for log_gamma in (math.log(0.5), math.log(2.0), 0.0):
         with np.errstate(all="ignore"):
             out = agree_closely(gamma, x, torch.tensor([log_gamma]), target)
@@ -258,6 +258,24 @@ def agree_closely(f, x, parameter, target) -> torch.Tensor:
     # a logarithm, a product and a power, each rounded; the exponents are up to 133 in size
     torch.testing.assert_close(out, expected, rtol=3e-5, atol=0, equal_nan=True)
     return out.flatten()
+
+
+@pytest.mark.parametrize("log_gamma", [-0.7, 0.7])
+def test_subnormal_voxels_count_as_0_in_gamma(log_gamma, triton):
+    x = torch.tensor([1e-40, -1e-40, 2]).view(1, 1, 1, 1, 3).requires_grad_()
+    ones, exponent = torch.ones(1, 1, 1, 1, 3), math.exp(log_gamma)
+    out, g_x, g_log = run(gamma, x, per_item(log_gamma), target=triton, cotangent=ones)
+    assert (out.flatten()[:2] == 0).all()
+    slope = exponent * 2 ** (exponent - 1)
+    assert g_x.flatten().tolist() == pytest.approx([0, 0, slope], rel=1e-6)
+    assert g_log.item() == pytest.approx(2**exponent * exponent * math.log(2), rel=1e-6)
+
+
+def test_gradient_of_gamma_where_the_power_underflows(triton):
+    x = torch.full((1, 1, 1, 1, 1), 1e-20).requires_grad_()
+    log_gamma = math.log(2.2)
+    _, g_x, _ = run(gamma, x, per_item(log_gamma), target=triton, cotangent=torch.ones_like(x))
+    assert g_x.item() == pytest.approx(2.2 * 1e-20**1.2, rel=1e-4)
 
 
 @pytest.mark.parametrize("log_gamma", [-0.7, 0.0, 0.7])

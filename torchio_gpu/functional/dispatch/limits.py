@@ -66,8 +66,8 @@ def why_no_warp(
         return f"mode {mode!r} has no kernel"
     if lattice is not None and (isinstance(lattice, Tensor) or not is_diagonal(lattice)):
         return "lattice must be diagonal and on the host, without gradient"
-    if backend == "triton" and lattice is not None and _is_coarse(lattice):
-        return "control points along J must be at most 2**20 voxels apart"
+    if backend == "triton" and lattice is not None and not _suits_float32(host(lattice)):
+        return "control points along J must be 1 / 1024 to 1024 voxels apart"
     if lattice is not None and inverse:
         return "the inverse of an elastic map has no kernel"
     if any(isinstance(f, Tensor) and f.requires_grad for f in fills):
@@ -79,9 +79,12 @@ def why_no_warp(
     return why_no_kernel(x, size, backend, [*fills, *parameters])
 
 
-def _is_coarse(lattice: Array) -> bool:
-    """Return True if control points are so far apart along J that float32 does not tell rows."""
-    return bool((np.abs(host(lattice)[:, 1, 1]) < 2.0**-20).any())
+def _suits_float32(lattice: np.ndarray) -> bool:
+    """Return True if the place of a row between control points, in float32, tells its coordinates
+    to 1e-4 voxels.
+    """
+    step = np.abs(lattice[:, 1, 1])
+    return bool(((step >= 2.0**-10) & (step <= 2.0**10)).all())
 
 
 def wants_gradient(*values: object) -> bool:

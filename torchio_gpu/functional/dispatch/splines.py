@@ -17,6 +17,9 @@ from ...tracing import instruction
 ROWS_OF = {"triton": ("runs", "spans"), "numba": ("along_j", "lowest_j")}
 #: Lattices of one structure whose tables are kept, at most.
 _MAX_LATTICES = 32
+#: Numbers of runs are multiples of this, so that few numbers of runs occur: tables of other shapes
+#: need another CUDA graph.
+_RUNS = 4
 #: Tables of planes and of columns, the same for all backends.
 _TABLES = ("along_i", "lowest_i", "along_k")
 
@@ -57,7 +60,9 @@ def _known_tables(
         return picked
     runs, spans = picked[-2:]
     most = int((runs[:, :, 2] > 0).any(0).sum())  # empty runs are at the end
-    return *picked[:-2], runs[:, :most], spans[:, :most]
+    most = -(-most // _RUNS) * _RUNS
+    runs, spans = (_below(t[:, :most], t[:0, :1].repeat(most, 1))[: len(t)] for t in (runs, spans))
+    return *picked[:-2], np.ascontiguousarray(runs), np.ascontiguousarray(spans)
 
 
 def _below(one: np.ndarray, other: np.ndarray) -> np.ndarray:
