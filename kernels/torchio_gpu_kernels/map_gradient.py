@@ -26,12 +26,12 @@ def unclamped(point, voxels, weights):
 
 
 @triton.jit
-def add_pulls(pulls, source, rows, points, s0, s1, s2):
+def add_pulls(pulls, source, rows, points, s0, s1, s2, WIDE: tl.constexpr):
     """Add gradients with respect to the source coordinates of each row of a tile."""
     total = ()
     for r in tl.static_range(BJ):
         at, _, weights, known, free = points[r]
-        around = corners(source, at, s0, s1, s2)
+        around = corners(source, at, s0, s1, s2, WIDE)
         by = spatial_gradient(around, weights)
         own = ()
         for n in tl.static_range(3):

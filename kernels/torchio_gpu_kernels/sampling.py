@@ -95,13 +95,14 @@ def nearest_of_neighbours(at, weights, s0, s1, s2):
 
 
 @triton.jit
-def corners(source, at, s0, s1, s2):
+def corners(source, at, s0, s1, s2, WIDE: tl.constexpr):
     """Return the eight voxels around each point, float32; the last axis changes fastest."""
+    both = tl.cast(s0, tl.int64) + s1 if WIDE else s0 + s1
     # one address for two neighbours along K: if s2 is 1, the second is at a constant offset
     a, b = _pair(source + at, s2)
     c, d = _pair(source + s1 + at, s2)
     e, f = _pair(source + s0 + at, s2)
-    g, h = _pair(source + s0 + s1 + at, s2)  # a sum of strides may need more than 32 bits
+    g, h = _pair(source + both + at, s2)
     return a, b, c, d, e, f, g, h
 
 

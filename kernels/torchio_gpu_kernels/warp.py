@@ -133,7 +133,7 @@ def warp_kernel(
             source = x + tl.cast(c, tl.int64) * sc
             around = ()
             for r in tl.static_range(BJ):
-                around = around + (_read(source, points[r], s0, s1, s2, MODE),)
+                around = around + (_read(source, points[r], s0, s1, s2, MODE, WIDE),)
             rows = ()
             for r in tl.static_range(BJ):
                 y = trilinear(around[r], points[r][1]) if MODE == LINEAR else around[r]
@@ -164,10 +164,10 @@ def warp_kernel(
 
 
 @triton.jit
-def _read(source, point, s0, s1, s2, MODE: tl.constexpr):
+def _read(source, point, s0, s1, s2, MODE: tl.constexpr, WIDE: tl.constexpr):
     """Return the eight voxels around each point of a row, or the one that a mode takes."""
     if MODE == LINEAR:
-        voxels = corners(source, point[0], s0, s1, s2)
+        voxels = corners(source, point[0], s0, s1, s2, WIDE)
     elif MODE == NEAREST:
         voxels = tl.load(source + point[0])
     else:

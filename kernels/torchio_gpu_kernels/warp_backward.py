@@ -144,7 +144,7 @@ def warp_backward_kernel(
                 rows = _gradients(grad + tl.cast(c, tl.int64) * gc, points, j0, k, gj, gk)
                 if NEEDS_MAP:
                     source = x + tl.cast(c, tl.int64) * sc
-                    pulls = add_pulls(pulls, source, rows, points, s0, s1, s2)
+                    pulls = add_pulls(pulls, source, rows, points, s0, s1, s2, WIDE)
                 if NEEDS_X:
                     target = g_x + tl.cast(c, tl.int64) * size
                     scatter_rows(
