@@ -148,7 +148,7 @@ class SeededDataset(Dataset[Any]):
 
     def __getitems__(self, pairs: list[_Seeded]) -> list[Any]:
         """Return the samples of a batch, as a loader of torch asks for them."""
-        if self._transform is not None or not getattr(self._dataset, "deterministic", False):
+        if self._transform is not None or not getattr(self._dataset, "_draws_nothing", False):
             return [self[pair] for pair in pairs]
         subjects: list[Any] = self._dataset.__getitems__([index for index, _ in pairs])
         for subject, (_, seed) in zip(subjects, pairs, strict=True):

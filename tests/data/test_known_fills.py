@@ -364,3 +364,13 @@ def test_voxels_that_require_a_gradient_are_collated():
     batch = collated(x)
     tio.RandomAffine()(batch).t1.data.sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_known_fill_has_the_dtype_of_the_voxels(dtype):
+    images = tio.ImagesBatch(torch.rand(2, 1, 3, 3, 3).to(dtype))
+    expected = images.fill_value("minimum")
+    for other in (pickle.loads(pickle.dumps(images)), copy.deepcopy(images)):
+        found = other.fill_value("minimum")
+        assert found.dtype == expected.dtype == dtype
+        assert torch.equal(found, expected)

@@ -375,3 +375,16 @@ def test_patches_that_are_cut_together():
         same = next(iter(tio.SubjectsLoader(sampler, batch_size=3, seed=4)))
     assert torch.equal(batch.t1.data, same.t1.data)
     assert np.array_equal(batch.streams.seeds, same.streams.seeds)
+
+
+class Sevens(tio.GridSampler):
+    def __getitem__(self, index):
+        patch = super().__getitem__(index)
+        patch["t1"].set_data(torch.full_like(patch["t1"].data, 7))
+        return patch
+
+
+def test_a_loader_asks_a_subclass_for_its_own_patches():
+    sampler = Sevens(tio.Subject(t1=tio.ScalarImage(torch.rand(1, 6, 6, 6))), 3)
+    for batch in tio.SubjectsLoader(sampler, batch_size=2):
+        assert (batch["t1"].data == 7).all()

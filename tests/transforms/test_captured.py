@@ -6,6 +6,8 @@ Without a GPU, :class:`DryGraphs` takes the place of streams, graphs and asynchr
 from __future__ import annotations
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -241,6 +243,52 @@ def test_late_records_are_records(as_on_a_gpu):
 
 
 # Graphs
+
+
+def _late(as_on_a_gpu) -> tuple[HostProgram, tio.SubjectsBatch, Record, Record]:
+    """A program, a batch, a late record of a call on it, and the record that it must become."""
+    transform, batch = tio.RandomAffine(), _on_meta(3)
+    program = HostProgram(transform.plan(), batch, CUDA)
+    voxels = {name: images.data for name, images in batch.images.items()}
+    for _ in range(2):  # the second call replays the first
+        call = program.call(batch, tio.random.Streams(batch.streams.seeds.copy()))
+    record = call.result(batch, voxels).records[-1]
+    expected = _called(transform, _on_meta(3))[2].records[-1]
+    return program, batch, record, expected
+
+
+def test_late_records_do_not_read_arrays_of_the_caller(as_on_a_gpu):
+    _, batch, record, expected = _late(as_on_a_gpu)
+    for images in batch.images.values():
+        images.affine[:] = 5
+    assert repr(record) == repr(expected)
+
+
+def test_threads_look_at_late_records_at_once(as_on_a_gpu):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            _, _, record, expected = _late(as_on_a_gpu)
+            with ThreadPoolExecutor(4) as pool:
+                seen = list(pool.map(lambda _, r=record: repr(r), range(8)))
+            assert set(seen) == {repr(expected)}
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_launches_differ_with_determinism(as_on_a_gpu):
+    transform, batch = tio.RandomAffine(), _on_meta(3)
+    keys = set()
+    for flag in (False, True):
+        torch.use_deterministic_algorithms(flag)
+        try:
+            program = HostProgram(transform.plan(), batch, CUDA)
+            streams = tio.random.Streams(batch.streams.seeds.copy())
+            keys.add(program.call(batch, streams).outcome.launches)
+        finally:
+            torch.use_deterministic_algorithms(False)
+    assert len(keys) == 2
 
 
 class DryGraphs:

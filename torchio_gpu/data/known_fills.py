@@ -41,11 +41,13 @@ class KnownFills:
 
     def value(self, voxels: Volume, rule: str) -> Any:
         """Return the fill value that a rule gives, [B, C] on the device of the voxels."""
+        if voxels.is_cuda and torch.cuda.is_current_stream_capturing():
+            return fill_value(voxels, rule)  # a graph must compute it again at each replay
         known = self._values.get((rule, None))
         if known is not None:
-            if known.device == voxels.device:
-                return known
-            return packed(voxels.device, [_numbers(known)])[0]
+            if known.device != voxels.device:
+                known = packed(voxels.device, [_numbers(known)])[0]
+            return known.to(voxels.dtype)
         key = rule, _stream(voxels.device)
         value = self._values.get(key)
         if value is None:

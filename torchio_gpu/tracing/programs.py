@@ -79,10 +79,11 @@ class Later:
     def __call__(self, slot: int) -> Any:
         """Return the value of a slot of the trace, an array as one of its own."""
         if self._values is None:
-            self._values = self._program.constants.copy()
+            values = self._program.constants.copy()
             for place, value in self._known:
-                self._values[place] = value
-            _execute(self._segment.lazy, self._values)
+                values[place] = value
+            _execute(self._segment.lazy, values)
+            self._values = values  # complete, since threads share it
         value = self._values[self._segment.places[slot]]
         return value.copy() if isinstance(value, np.ndarray) else value
 

@@ -112,7 +112,7 @@ class Captured:
         with self._lock:  # the bytes of a program are overwritten by its next call
             call = self._program(batch, device).call(batch, streams)
             numbers = self._device.stage(call.content())
-        graph = self._graph(batch, device, call, numbers, before)
+            graph = self._graph(batch, device, call, numbers, before)
         self._device.copy(graph.numbers, numbers)
         for name, voxels in graph.inputs.items():
             data = batch.images[name].data

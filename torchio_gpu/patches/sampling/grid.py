@@ -54,7 +54,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
     """
 
     #: Samples do not depend on a seed: a loader may ask for several at once.
-    deterministic = True
+    _draws_nothing = True
 
     def __init__(
         self,
@@ -136,6 +136,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Subject]:
         """Return several patches; a loader asks for those of a batch in this way."""
+        if type(self).__getitem__ is not GridSampler.__getitem__:  # that of a user
+            return [self[index] for index in indices]
         numbers = [range(len(self))[int(index)] for index in indices]
         return self.cut_several(
             self._padded, self._before, self._corners[numbers], self._seeds[numbers]

@@ -141,7 +141,8 @@ class HostProgram:
         u = np.empty((len(streams.seeds), 0))
         if self.places.layout.requests:
             u = random.uniforms(streams.seeds, self.places.layout, base)
-        affines = [images.affine for images in batch.images.values()]
+        # copies, since records that are made later read them
+        affines = [images.affine.copy() for images in batch.images.values()]
         token = b"".join([affine.tobytes() for affine in affines])
         run = self.program.run([u, *affines], token)
         if run is None and self.untraceable is None and self.traces < _MAX_TRACES:
@@ -209,7 +210,13 @@ class HostProgram:
         sizes = [len(buffer) for buffer in copies.buffers]
         none = np.empty(0, np.uint8)
         return Outcome(
-            (self.device, inputs, tuple(log.lines), tuple(sizes)),
+            (
+                self.device,
+                torch.are_deterministic_algorithms_enabled(),
+                inputs,
+                tuple(log.lines),
+                tuple(sizes),
+            ),
             sizes,
             np.concatenate([none, *(b.numpy() for b in copies.buffers if not b.is_meta)]),
             {name: _without_voxels(each, name, empty) for name, each in out.images.items()},
@@ -244,9 +251,13 @@ class LateRecord(Record):
         return new
 
     def _complete(self) -> None:
-        record, later = vars(self).pop("_late")
+        late = vars(self).get("_late")
+        if late is None:  # another thread was first
+            return
+        record, later = late
         made = replaced(record, Slot, lambda slot: later(slot.number))
         vars(self).update(vars(made))
+        vars(self).pop("_late", None)  # last, so that no thread sees a record without parameters
         object.__setattr__(self, "__class__", Record)
 
     def __getattribute__(self, name: str) -> Any:

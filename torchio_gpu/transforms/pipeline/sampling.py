@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -108,7 +109,7 @@ class Pass:
     def _result(self, source: Source, volume: Volume) -> ImagesBatch:
         images = source.images
         changed = source.fields or source.operations or self.patch is not None
-        if self.inside and not changed and volume.numel() == images.data.numel():
+        if self.inside and not changed and volume.numel() == math.prod(images.shape):
             # one to one, as a flip or another order of axes is: the minimum stays what it is
             return images.with_same_values(volume, self.affine)
         return images.with_data(volume, self.affine)
