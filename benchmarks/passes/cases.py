@@ -11,7 +11,7 @@ import torchio_gpu as tio
 
 
 class Budget(NamedTuple):
-    """What one call may take, with its small launches on parameters.
+    """Budget of one call, small launches on parameters included.
 
     Args:
         copies: Predicted time, in copies of the image.
