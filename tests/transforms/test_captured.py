@@ -121,7 +121,7 @@ def test_a_program_gives_the_numbers_of_calls(name, p, as_on_a_gpu):
         lines, content, expected = _called(transform, _on_meta(seed, shift=seed // 3))
         call = program.call(batch, batch.streams)
         assert (program.untraceable is None) == ("Lambda" not in name)
-        assert call.outcome.launches[2] == tuple(lines)
+        assert call.outcome.launches[3] == tuple(lines)
         np.testing.assert_array_equal(call.content(), content)
         out = call.result(batch, {n: each.data for n, each in expected.images.items()})
         assert out.kinds == expected.kinds
@@ -152,7 +152,7 @@ def test_decisions_select_the_trace(as_on_a_gpu):
         batch = _on_meta(seed, 1)
         lines, content, _ = _called(transform, _on_meta(seed, 1))
         call = program.call(batch, batch.streams)
-        assert call.outcome.launches[2] == tuple(lines)
+        assert call.outcome.launches[3] == tuple(lines)
         np.testing.assert_array_equal(call.content(), content)
         launches.add(call.outcome.launches)
     assert len(launches) > 8
