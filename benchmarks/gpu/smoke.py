@@ -1,7 +1,8 @@
 """Launches against float64, with their times: ``python -m benchmarks.gpu.smoke``.
 
 The first look at a GPU: each intrinsic of the kernels over its input range, then each kernel once,
-on random voxels, compared with the definition in float64 on the CPU. New memory holds NaN, so that a voxel that is not written shows.
+on random voxels, compared with the definition in float64 on the CPU. New memory holds NaN, so that
+a voxel that is not written shows.
 """
 
 from __future__ import annotations
