@@ -100,7 +100,7 @@ def _called(transform, batch):
 NOT_CAPTURED = {
     *("RandomDiffeomorphism", "Displacement", "Diffeomorphism", "AffineElasticDeformation"),
     *("RandomGamma, rescaled", "Gamma, rescaled", "RandomContrast", "RandomContrast, by channel"),
-    *("Contrast", "RandomMotion", "RandomMotion, magnitude", "Motion", "Mask"),
+    *("Contrast", "Mask"),
 }
 
 

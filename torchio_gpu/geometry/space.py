@@ -111,7 +111,7 @@ def middle(shape: Triple) -> np.ndarray:
 
 def check_affine(affine: Any, name: str = "affine") -> np.ndarray:
     """Return an affine as a (4, 4) float64 array; raise if it is not finite and invertible."""
-    matrix = np.array(host(as_array(affine, name)), dtype=np.float64)
+    matrix = host(as_array(affine, name)).astype(np.float64)
     if matrix.shape != (4, 4):
         raise ValueError(f"{name} must have shape (4, 4), got {matrix.shape}")
     if not np.isfinite(matrix).all():

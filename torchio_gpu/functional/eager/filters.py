@@ -256,11 +256,12 @@ def rounds(locations: np.ndarray, patch: Triple) -> np.ndarray:
         patch: Voxels of a patch along I, J, K.
     """
     batch, times = locations.shape[:2]
-    found = np.zeros((batch, times), dtype=np.int64)
+    found = np.zeros((batch, min(times, 1)), dtype=np.int64)
     for t in range(1, times):
         apart = abs(locations[:, :t, :, None] - locations[:, t, None, None])  # [B, t, 2, 2, 3]
         meets = (apart < patch).all(-1).any((-1, -2))
-        found[:, t] = np.where(meets, found[:, :t] + 1, 0).max(1)
+        later = np.where(meets, found + 1, 0).max(1, keepdims=True)
+        found = np.concatenate([found, later], 1)
     return found
 
 
