@@ -7,10 +7,11 @@ import os as _os
 import sys as _sys
 import typing as _typing
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 if _typing.TYPE_CHECKING:
     from . import adapters as adapters
+    from . import cohort as cohort
     from . import compat as compat
     from . import configuration as configuration
     from . import data as data

@@ -7,6 +7,10 @@ from . import functional as functional
 from . import geometry as geometry
 from . import random as random
 from . import transforms as transforms
+from .cohort.fitting import fit_cohort as fit_cohort
+from .cohort.manifest import Case as Case
+from .cohort.manifest import Cohort as Cohort
+from .cohort.run import preprocess as preprocess
 from .configuration import load_pipeline as load_pipeline
 from .configuration import save_pipeline as save_pipeline
 from .data import BoundingBoxes as BoundingBoxes

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from .cohort_commands import failures, fit, preprocess, status
 from .pipeline_commands import check, schema
 from .reports import bench, demo, info
 from .torchio_syntax import tiohd, tiotr
@@ -29,7 +30,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from .. import __version__
+        from ..version import __version__
 
         typer.echo(__version__)
         raise typer.Exit
@@ -57,6 +58,10 @@ app.command(
 )(transform)
 app.command()(check)
 app.command()(schema)
+app.command()(preprocess)
+app.command()(status)
+app.command()(failures)
+app.command()(fit)
 app.command()(bench)
 app.command()(tiotr)
 app.command()(tiohd)

@@ -159,7 +159,7 @@ class HistogramStandardization(Normalization):
             if values.isnan().any():
                 raise ValueError(f"{_name(image, n)} has an empty mask or a voxel that is NaN")
             found.append(values.cpu().numpy())
-        landmarks = _average(
+        landmarks = average_landmarks(
             np.stack(found), [_name(source, n) for n, source in enumerate(sources)]
         )
         if path is not None:
@@ -167,7 +167,7 @@ class HistogramStandardization(Normalization):
         return landmarks
 
 
-def _average(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def average_landmarks(found: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Return landmarks: the mean of percentiles [N, 13] with the ends mapped to 0 and 100."""
     low, width = found[:, :1], found[:, -1:] - found[:, :1]
     flat = width[:, 0] == 0

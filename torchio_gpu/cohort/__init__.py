@@ -1,0 +1,1 @@
+"""Cohorts: many cases, prepared on one machine or a cluster, with a record of each."""

@@ -1,0 +1,272 @@
+"""Statistics of a cohort: computed for each case, then joined."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import random
+from ..data import Subject
+from ..data.io.writing import write_text
+from ..data.keys import INTENSITY, LABEL
+from ..functional.statistics import percentile
+from ..transforms import Transform
+from ..transforms.normalization.histogram import average_landmarks
+from ..version import __version__
+from .folder import OutputFolder
+from .manifest import Case, Cohort, PathLike
+from .preparation import hash_of, seed_of_case
+from .records import OK
+from .run import Summary, limits_of, run
+from .schedulers import Workers
+
+#: Percentiles of landmarks; see :meth:`.HistogramStandardization.learn`.
+_LANDMARKS = (1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 99)
+#: Percentiles that describe the values of an image, from which those of the cohort follow.
+_SHARES = (0, 0.5, *range(1, 100), 99.5, 100)
+#: Percentiles of the cohort.
+_REPORTED = (0.5, 50, 99.5)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Job that computes the statistics of a case.
+
+    Args:
+        pipeline: Transform of each case before that, such as a :class:`Resample`; None for none.
+        seed: Base seed of the pipeline.
+    """
+
+    pipeline: Transform | None = None
+    seed: int = 0
+
+    def description(self) -> dict[str, Any]:
+        """Return all that results depend on, except for the inputs, and its hash."""
+        found = {
+            "job": "fit",
+            "pipeline": None if self.pipeline is None else self.pipeline.to_dict(),
+            "seed": self.seed,
+            "version": __version__,
+        }
+        return {**found, "hash": hash_of(found)}
+
+    @cached_property
+    def recipe(self) -> str:
+        """Hash of the description."""
+        found: str = self.description()["hash"]
+        return found
+
+    def run(self, case: Case, draft: Path) -> dict[str, Any]:
+        """Compute the statistics of a case; see :class:`.case.Job`."""
+        subject = case.subject()
+        if self.pipeline is not None:
+            with random.use_seed(seed_of_case(self.seed, case.id, 0)):
+                subject = self.pipeline(subject)
+        return {"value": _statistics(subject)}
+
+
+def fit_cohort(
+    cohort: Cohort,
+    out: PathLike,
+    pipeline: Transform | None = None,
+    *,
+    scheduler: str | Any | None = None,
+    workers: int = 0,
+    shard: str | tuple[int, int] | None = None,
+    seed: int = 0,
+    retries: int = 0,
+    timeout: float | None = None,
+    memory: str | None = None,
+    batch: int = 16,
+    checksum: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> tuple[Summary, dict[str, Any] | None]:
+    """Compute statistics of a cohort: spacings, shapes, intensities, labels and landmarks.
+
+    Each case is computed by itself, as by :func:`preprocess`; the same call goes on where an
+    earlier one stopped. Once all cases have an outcome, the statistics of those without error are
+    written to ``out/statistics.json``, and the landmarks of each image for
+    :class:`HistogramStandardization` to ``out/<name>_landmarks.txt``.
+
+    Intensities are those of voxels with a label other than 0, if there is a label map on the same
+    grid, else of all voxels. Mean and standard deviation are exact; percentiles are those of
+    all voxels together, interpolated between 103 percentiles of each case. Landmarks are learnt
+    from all voxels, as by :meth:`HistogramStandardization.train`.
+
+    Args:
+        cohort: The cases.
+        out: Folder for the records and the result.
+        pipeline: Transform of each case before that.
+        scheduler, workers, shard, seed, retries, timeout, memory, batch, checksum, force, progress:
+            As for :func:`preprocess`.
+
+    Returns:
+        Numbers of cases by outcome; and the statistics, or None while other shards compute.
+
+    Raises:
+        ValueError: As for :func:`preprocess`; or no case is without error.
+    """
+    job, folder = Fitting(pipeline, seed), OutputFolder.at(out)
+    summary = run(
+        job,
+        job.description(),
+        cohort,
+        folder,
+        Workers(scheduler, workers, memory, batch),
+        limits_of(retries, timeout, checksum),
+        shard,
+        force=force,
+        progress=progress,
+    )
+    latest = folder.records.latest(job.recipe, lambda r: (r["status"], r.get("value")))
+    if any(case.id not in latest for case in cohort):
+        return summary, None
+    values = [latest[case.id][1] for case in cohort if latest[case.id][0] == OK]
+    if not values:
+        raise ValueError(f"no case of '{folder.path}' was computed without error: see failures")
+    found = _joined(values)
+    write_text(json.dumps(found, indent=1) + "\n", folder.path / "statistics.json")
+    for name, image in found["images"].items():
+        if image["landmarks"] is not None:
+            words = " ".join(map(repr, image["landmarks"]))
+            write_text(f"{name} {words}\n", folder.path / f"{name}_landmarks.txt")
+    return summary, found
+
+
+def _statistics(subject: Subject) -> dict[str, Any]:
+    """Return the statistics of one subject, as JSON can hold them."""
+    images, labels = {}, {}
+    maps = {
+        name: image
+        for name, image in subject.get_images_dict(intensity_only=False).items()
+        if image.kind == LABEL
+    }
+    for name, image in subject.get_images_dict().items():
+        foreground = [
+            each.data[:1] != 0
+            for each in maps.values()
+            if each.spatial_shape == image.spatial_shape
+        ]
+        mask = torch.stack(foreground).any(0).expand(image.data.shape) if foreground else None
+        images[name] = {
+            "shape": list(image.spatial_shape),
+            "spacing": list(image.spacing),
+            "orientation": image.orientation_str,
+            "landmarks": _percentiles(image.data, _LANDMARKS),
+            "intensity": _moments(image.data if mask is None else image.data[mask]),
+        }
+    for name, image in maps.items():
+        labels[name] = {str(label): count for label, count in image.count_labels().items()}
+    assert all(image.kind == INTENSITY for image in subject.get_images())
+    return {"images": images, "labels": labels}
+
+
+def _percentiles(values: Tensor, shares: Sequence[float]) -> list[float]:
+    flat = values.reshape(1, 1, 1, 1, -1).float()
+    return percentile(flat, shares)[0].tolist()  # type: ignore[no-any-return]
+
+
+def _moments(values: Tensor) -> dict[str, Any] | None:
+    """Return count, mean, sum of squared differences and percentiles; None without voxels."""
+    if not values.numel():
+        return None
+    numbers = values.double()
+    mean = numbers.mean()
+    return {
+        "count": values.numel(),
+        "mean": mean.item(),
+        "squares": ((numbers - mean) ** 2).sum().item(),
+        "percentiles": _percentiles(values, _SHARES),
+    }
+
+
+def _joined(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the statistics of a cohort, from those of its cases in the order of ids."""
+    names = sorted({name for value in values for name in value["images"]})
+    labels = sorted({name for value in values for name in value["labels"]})
+    images = {name: [v["images"][name] for v in values if name in v["images"]] for name in names}
+    counts = {name: [v["labels"][name] for v in values if name in v["labels"]] for name in labels}
+    return {
+        "cases": len(values),
+        "images": {name: _joined_images(name, each) for name, each in images.items()},
+        "labels": {name: _joined_labels(each) for name, each in counts.items()},
+    }
+
+
+def _joined_images(name: str, each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found = np.array([image["landmarks"] for image in each])
+    flat = (found[:, -1] == found[:, 0]).all()
+    return {
+        "cases": len(each),
+        "spacing": _spread(np.array([image["spacing"] for image in each])),
+        "shape": _spread(np.array([image["shape"] for image in each])),
+        "orientations": dict(sorted(Counter(image["orientation"] for image in each).items())),
+        "landmarks": None if flat else average_landmarks(found, [name] * len(each)).tolist(),
+        "intensity": _joined_moments([i["intensity"] for i in each if i["intensity"] is not None]),
+    }
+
+
+def _spread(rows: np.ndarray) -> dict[str, list[float]]:
+    """Return the least, the middle and the largest value along I, J, K."""
+    return {
+        "min": rows.min(0).tolist(),
+        "median": np.median(rows, 0).tolist(),
+        "max": rows.max(0).tolist(),
+    }
+
+
+def _joined_moments(each: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the moments of all voxels (Chan et al. 1979, doi:10.1007/978-3-642-51461-6_3)."""
+    if not each:
+        return None
+    counts = np.array([one["count"] for one in each], dtype=np.float64)
+    means = np.array([one["mean"] for one in each])
+    mean = float((counts * means).sum() / counts.sum())
+    squares = sum(one["squares"] for one in each) + (counts * (means - mean) ** 2).sum()
+    tables = np.array([one["percentiles"] for one in each])
+    return {
+        "voxels": int(counts.sum()),
+        "mean": mean,
+        "std": float(np.sqrt(squares / max(counts.sum() - 1, 1))),
+        "min": float(tables[:, 0].min()),
+        "max": float(tables[:, -1].max()),
+        **{
+            f"percentile_{share:g}": value
+            for share, value in zip(_REPORTED, _joined_percentiles(tables, counts), strict=True)
+        },
+    }
+
+
+def _joined_percentiles(tables: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Return percentiles of all voxels: where the mean of distribution functions has a value."""
+    points = np.unique(tables)
+    shares = np.zeros(len(points))
+    for table, count in zip(tables, counts, strict=True):
+        shares += count * np.interp(points, table, _SHARES, left=0, right=100)
+    shares /= counts.sum()
+    return np.interp(_REPORTED, shares, points).tolist()  # type: ignore[no-any-return]
+
+
+def _joined_labels(each: Sequence[Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return, for each label, the number of cases and of voxels that have it."""
+    labels = sorted({int(label) for counts in each for label in counts})
+    return {
+        str(label): {
+            "cases": sum(str(label) in counts for counts in each),
+            "voxels": sum(counts.get(str(label), 0) for counts in each),
+        }
+        for label in labels
+    }
+
+
+__all__ = ["Fitting", "fit_cohort"]

@@ -1,0 +1,149 @@
+"""Records of a run: one line for each case that was computed, and attempts without outcome.
+
+Needs nothing but the standard library, so that the state of a run is shown at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Folder within that of a run.
+OWN = "_cohort"
+#: Attempts after which a case is not tried again, if all ended with the process.
+MAX_ATTEMPTS = 3
+#: Outcomes of a case.
+OK, FAILED, KILLED, TIMEOUT = "ok", "failed", "killed", "timeout"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Recipe, cases and records of a run.
+
+    Args:
+        path: Folder that holds them.
+    """
+
+    path: Path
+
+    @property
+    def run_file(self) -> Path:
+        """File of the recipe."""
+        return self.path / "run.json"
+
+    @property
+    def cases_file(self) -> Path:
+        """File of the cases, one a line."""
+        return self.path / "cases.jsonl"
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the recipe."""
+        recipe: dict[str, Any] = json.loads(self.run_file.read_text())
+        return recipe
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Append one line to the records of this process, and wait until it is on disk."""
+        line = json.dumps({"time": time.time(), **record}, separators=(",", ":")) + "\n"
+        path = self.path / "records" / f"{process_name()}.jsonl"
+        with path.open("ab+") as file:
+            if file.tell() and _last_byte(file) != b"\n":  # a former line was torn
+                line = "\n" + line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield all records, in no order; lines that are torn are left out."""
+        for path in sorted((self.path / "records").glob("*.jsonl")):
+            with path.open("rb") as file:
+                for line in file:
+                    try:
+                        yield json.loads(line)
+                    except ValueError:
+                        continue
+
+    def latest(
+        self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
+    ) -> dict[str, Any]:
+        """Return the latest record of each case, by id.
+
+        Args:
+            recipe: Hash of the recipe whose records count.
+            keep: Function that returns what is to be kept of a record, since there may be many.
+        """
+        found: dict[str, tuple[float, Any]] = {}
+        for record in self:
+            if record["recipe"] == recipe:
+                id, when = record["id"], record["time"]
+                if id not in found or found[id][0] <= when:
+                    found[id] = when, keep(record)
+        return {id: kept for id, (_, kept) in found.items()}
+
+    # Attempts
+
+    def attempts(self, id: str) -> int:
+        """Return the number of attempts at a case that have no outcome."""
+        try:
+            return len(self._running(id).read_bytes().splitlines())
+        except FileNotFoundError:
+            return 0
+
+    def begin(self, id: str) -> int:
+        """Note an attempt at a case, and return its number, from 1."""
+        line = json.dumps({"process": process_name(), "time": time.time()}) + "\n"
+        with self._running(id).open("a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        return self.attempts(id)
+
+    def end(self, id: str) -> None:
+        """Forget the attempts at a case, which has an outcome now."""
+        self._running(id).unlink(missing_ok=True)
+
+    def running(self) -> dict[str, float]:
+        """Return the cases that have attempts without outcome, and when the last one began."""
+        return {path.stem: path.stat().st_mtime for path in (self.path / "running").glob("*.jsonl")}
+
+    def _running(self, id: str) -> Path:
+        return self.path / "running" / f"{id}.jsonl"
+
+
+_TOKENS: dict[int, str] = {}
+
+
+def process_name() -> str:
+    """Return the name of this process: machine, number, and a word that no other one has."""
+    number = os.getpid()
+    token = _TOKENS.setdefault(number, uuid.uuid4().hex[:8])
+    return f"{host_name()}-{number}-{token}"
+
+
+def host_name() -> str:
+    return socket.gethostname().replace("/", "_")
+
+
+def _last_byte(file: Any) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    last: bytes = file.read(1)
+    return last
+
+
+__all__ = [
+    "FAILED",
+    "KILLED",
+    "MAX_ATTEMPTS",
+    "OK",
+    "OWN",
+    "TIMEOUT",
+    "Records",
+    "host_name",
+    "process_name",
+]

@@ -1,0 +1,213 @@
+"""Runs over a cohort: which cases are left, who computes them, and what became of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..transforms import Transform
+from .case import Job, Limits
+from .folder import OutputFolder
+from .inputs import have_changed
+from .manifest import Case, Cohort, PathLike
+from .preparation import Preparation
+from .progress import Progress
+from .records import FAILED, KILLED, OK, TIMEOUT
+from .schedulers import Workers, in_process, on_cluster
+from .shards import parse_shard
+
+#: Outcomes that only a wish to retry changes: another attempt costs a worker, or much time.
+_LASTING = (KILLED, TIMEOUT)
+
+
+@dataclass
+class Summary:
+    """Number of cases of a run by outcome.
+
+    Args:
+        total: Cases of the cohort, or of the shard.
+        before: Cases that had been computed before.
+        outcomes: Outcomes of those of this run, and of cases that are not tried again.
+    """
+
+    total: int
+    before: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        """Number of cases without result."""
+        return sum(count for outcome, count in self.outcomes.items() if outcome != OK)
+
+    def __str__(self) -> str:
+        names = {OK: "computed", FAILED: "failed", TIMEOUT: "took too long", KILLED: "killed"}
+        counts = {"computed before": self.before}
+        counts |= {names[outcome]: self.outcomes[outcome] for outcome in names}
+        parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return f"{self.total} cases: {parts or 'nothing to do'}"
+
+
+def preprocess(
+    pipeline: Transform,
+    cohort: Cohort,
+    out: PathLike,
+    *,
+    scheduler: str | Any | None = None,
+    workers: int = 0,
+    shard: str | tuple[int, int] | None = None,
+    copies: int | None = None,
+    seed: int = 0,
+    retries: int = 0,
+    timeout: float | None = None,
+    memory: str | None = None,
+    format: str = ".nii.gz",
+    device: str = "cpu",
+    batch: int = 16,
+    checksum: bool = False,
+    force: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Read, transform and write all cases of a cohort that have not been computed yet.
+
+    Each case gets a folder in ``out`` that appears when it is complete, with a file for each image
+    of the result; its record is appended to ``out/_cohort/records``. A case that fails is one
+    record with an error, and the others go on. The same call goes on where an earlier one stopped,
+    however it stopped: cases without result are computed, and those whose inputs have changed.
+
+    A case is computed in one thread, from a seed that depends on ``seed`` and on its id: results
+    are the same bytes for any number of workers, shards and attempts.
+
+    Args:
+        pipeline: The transform.
+        cohort: The cases.
+        out: Folder to write to.
+        scheduler: Process that distributes cases among workers: None for this one, or for Dask on
+            this machine if there are workers; 'slurm' for workers that Dask starts as jobs of
+            SLURM (dask-jobqueue, with its configuration); an address such as 'tcp://node:8786'; or
+            a Dask client or cluster.
+        workers: Worker processes; 0 to compute in this process. With an address or a client, the
+            workers are those that are there.
+        shard: Part of the cohort to compute: 'K/N' or (K, N), from 1 to N; or 'auto', from the
+            variables that SLURM and torchrun set.
+        copies: Number of results of each case, each with another seed, for random pipelines.
+        seed: Base seed.
+        retries: Further attempts after errors of reading and writing, with pauses.
+        timeout: Seconds that a case may take.
+        memory: Memory of a worker, such as '8GB'; a worker that takes more is ended.
+        format: Suffix of the images to write.
+        device: 'cpu', or 'cuda' to compute each case on a GPU; workers take GPUs in turn.
+        batch: Cases that a worker gets at a time.
+        checksum: Notice changed inputs by their bytes, not by size and time.
+        force: Compute all cases again where ``out`` was written with another pipeline.
+        progress: Show progress: a bar in a terminal, else a line every 30 seconds.
+
+    Returns:
+        Numbers of cases by outcome.
+
+    Raises:
+        ValueError: An argument is out of range, or ``out`` is of another pipeline, seed or format.
+        TypeError: The pipeline holds what cannot be described, such as a function.
+        ImportError: Workers are wanted, and the extra 'cohort' is not installed.
+        OSError: Nothing can be written to ``out``.
+        RuntimeError: The scheduler was lost.
+    """
+    job = Preparation(pipeline, seed, copies, format, device)
+    folder = OutputFolder.at(out)
+    return run(
+        job,
+        job.description(),
+        cohort,
+        folder,
+        Workers(scheduler, workers, memory, batch),
+        limits_of(retries, timeout, checksum),
+        shard,
+        force=force,
+        progress=progress,
+    )
+
+
+def run(
+    job: Job,
+    recipe: dict[str, Any],
+    cohort: Cohort,
+    folder: OutputFolder,
+    workers: Workers,
+    limits: Limits,
+    shard: str | tuple[int, int] | None = None,
+    *,
+    force: bool = False,
+    again: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Compute the cases of a job that are left.
+
+    Args:
+        job: The job.
+        recipe: Description of the job, with its hash.
+        cohort: The cases.
+        folder: Folder of the results and records.
+        workers: Workers to compute on.
+        limits: Limits of each case.
+        shard, force, progress: As for :func:`preprocess`.
+        again: Try cases again that ended their process or took too long.
+    """
+    if not isinstance(cohort, Cohort):
+        raise TypeError(f"cohort must be a Cohort, got {type(cohort).__name__}")
+    in_main = threading.current_thread() is threading.main_thread()
+    if limits.timeout is not None and not (workers.wanted or in_main):
+        raise ValueError("timeout must be given with workers, or in the main thread")
+    cases = cohort.shard(*parse_shard(shard))
+    folder.start(recipe, cohort, force)
+    left, summary = _left(cases, folder, job.recipe, again)
+    if not left:
+        return summary
+    with Progress(len(left), progress) as shown:
+        if workers.wanted:
+            on_cluster(job, left, folder, limits, workers, shown)
+        else:
+            in_process(job, left, folder, limits, shown)
+    summary.outcomes += shown.outcomes
+    return summary
+
+
+def limits_of(retries: int, timeout: float | None, checksum: bool) -> Limits:
+    """Return the limits of each case; raise if one is out of range."""
+    if retries < 0:
+        raise ValueError(f"retries must be >= 0, got {retries}")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be > 0 seconds, got {timeout:g}")
+    return Limits(retries, timeout, checksum)
+
+
+def _left(
+    cases: Sequence[Case], folder: OutputFolder, recipe: str, again: bool
+) -> tuple[list[Case], Summary]:
+    """Return the cases to compute, and a summary of the others."""
+    names = ("status", "inputs", "outputs")
+    latest = folder.records.latest(
+        recipe, lambda record: {name: record[name] for name in names if name in record}
+    )
+    running = folder.records.running()
+    left, summary = [], Summary(len(cases))
+    for case in cases:
+        record = latest.get(case.id)
+        status = None if record is None else record["status"]
+        if record is not None and status == OK:
+            if folder.has(record) and not have_changed(case, record["inputs"]):
+                summary.before += 1
+                if case.id in running:  # the process ended after the record was written
+                    folder.records.end(case.id)
+                continue
+        elif status in _LASTING and not again:
+            summary.outcomes[status] += 1
+            continue
+        if again:
+            folder.records.end(case.id)
+        left.append(case)
+    return left, summary
+
+
+__all__ = ["Summary", "limits_of", "preprocess", "run"]
