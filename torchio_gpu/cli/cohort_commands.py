@@ -245,7 +245,8 @@ def _write_sbatch(
     while left:
         word = left.pop(0)
         name, equals, _ = word.partition("=")
-        if name in ("--write-sbatch", "--shards", "--shard"):
+        own = ("--write-sbatch", "--shards", "--shard", *([] if workers else ["--memory"]))
+        if name in own:
             left = left if equals else left[1:]
         else:
             words.append(word)

@@ -137,6 +137,8 @@ def _attempt(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> dict
                     continue
             finally:
                 _remove(draft)
+        if record["status"] != OK:
+            folder.discard(case.id)  # of an earlier recipe, or of other inputs
         texts = dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught)
         return record | {"warnings": list(texts)[:_MAX_WARNINGS], "peak_memory": peak()}
     raise AssertionError

@@ -125,6 +125,10 @@ class OutputFolder:
         _sync(self.path)
         shutil.rmtree(former, ignore_errors=True)
 
+    def discard(self, id: str) -> None:
+        """Remove the folder of a case, which has no result any more."""
+        shutil.rmtree(self.path / id, ignore_errors=True)
+
     def has(self, record: Mapping[str, Any]) -> bool:
         """Return True if all that a record says was written exists."""
         outputs = record.get("outputs", {}).values()
