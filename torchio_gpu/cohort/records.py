@@ -72,19 +72,18 @@ class Records:
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
     ) -> dict[str, Any]:
-        """Return the latest record of each case, by id.
+        """Return the latest record of each case, by id, if it is of a recipe.
 
         Args:
-            recipe: Hash of the recipe whose records count.
+            recipe: Hash of the recipe: results of an older one have been replaced since.
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
         found: dict[str, tuple[float, Any]] = {}
         for record in self:
-            if record["recipe"] == recipe:
-                id, when = record["id"], record["time"]
-                if id not in found or found[id][0] <= when:
-                    found[id] = when, keep(record)
-        return {id: kept for id, (_, kept) in found.items()}
+            id, when = record["id"], record["time"]
+            if id not in found or found[id][0] <= when:
+                found[id] = when, keep(record) if record["recipe"] == recipe else None
+        return {id: kept for id, (_, kept) in found.items() if kept is not None}
 
     # Attempts
 

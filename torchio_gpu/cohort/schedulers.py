@@ -36,6 +36,11 @@ class Workers:
         for name, value, least in (("workers", self.count, 0), ("batch", self.batch, 1)):
             if value < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        scheduler = self.scheduler
+        if isinstance(scheduler, str) and scheduler != SLURM and "://" not in scheduler:
+            raise ValueError(
+                f"scheduler must be 'slurm' or an address such as tcp://node:8786, got {scheduler!r}"
+            )
         if self.memory is not None and not self.wanted:
             raise ValueError("memory must be given with workers: this process is not limited")
 

@@ -101,16 +101,16 @@ def failures_of(out: str | Path) -> list[Failure]:
     """Return the cases without result, in the order of errors and ids."""
     records = records_of(out)
 
-    def failure(record: dict[str, Any]) -> Failure | None:
+    def failure(record: dict[str, Any]) -> Failure | str:
         if record["status"] == OK:
-            return None
+            return OK
         error = record["error"]
         return Failure(
             record["id"], record["status"], error["class"], error["message"], record["host"]
         )
 
     latest = records.latest(records.recipe()["hash"], failure)
-    found = [each for each in latest.values() if each is not None]
+    found = [each for each in latest.values() if each != OK]
     return sorted(found, key=lambda each: (each.status, each.error, each.id))
 
 
