@@ -39,7 +39,8 @@ class Workers:
         scheduler = self.scheduler
         if isinstance(scheduler, str) and scheduler != SLURM and "://" not in scheduler:
             raise ValueError(
-                f"scheduler must be 'slurm' or an address such as tcp://node:8786, got {scheduler!r}"
+                "scheduler must be 'slurm' or an address such as tcp://node:8786, got "
+                f"{scheduler!r}"
             )
         if self.memory is not None and not self.wanted:
             raise ValueError("memory must be given with workers: this process is not limited")
