@@ -73,7 +73,7 @@ def on_cluster(
     limits, begun = replace(limits, kills=True), time.time()
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
-    with _client(workers) as client:
+    with client_of(workers) as client:
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, begun, pure=False)
@@ -135,7 +135,7 @@ def _take_gpu() -> None:
 
 
 @contextmanager
-def _client(workers: Workers) -> Iterator[Any]:
+def client_of(workers: Workers) -> Iterator[Any]:
     """Return a client of a cluster; one that is started here ends with the block."""
     distributed, scheduler = _import(), workers.scheduler
     if isinstance(scheduler, distributed.Client):
@@ -199,4 +199,4 @@ def _import() -> Any:
     return distributed
 
 
-__all__ = ["SLURM", "Workers", "in_process", "megabytes", "on_cluster", "run_batch"]
+__all__ = ["SLURM", "Workers", "client_of", "in_process", "megabytes", "on_cluster", "run_batch"]
