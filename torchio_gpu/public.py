@@ -18,6 +18,9 @@ from .data import ScalarImage as ScalarImage
 from .data import Subject as Subject
 from .data import SubjectsBatch as SubjectsBatch
 from .data import SubjectsDataset as SubjectsDataset
+from .data.io import Header as Header
+from .data.io import Source as Source
+from .data.io import register_source as register_source
 from .data.keys import *  # noqa: F403
 from .functional.dispatch.backend import backend as backend
 from .loader import SubjectsLoader as SubjectsLoader

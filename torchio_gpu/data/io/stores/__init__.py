@@ -1,0 +1,36 @@
+"""Arrays in files, most of them in chunks, of which any box can be read.
+
+A volume is stored as it is in memory, (C, I, J, K), with its affine and kind beside it. Arrays of
+others are taken as (I, J), (I, J, K) or (C, I, J, K) with the identity as affine, unless they say
+more: OME-Zarr and NIfTI-Zarr do, and the folders of nnU-Net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from ..voxels import Opened
+from .blosc import open_blosc, write_blosc
+from .hdf5 import open_hdf5, write_hdf5
+from .npy import open_npy, write_npy
+from .zarr_groups import is_zarr, open_zarr, write_zarr
+
+#: Functions that open files, and folders, by their suffixes.
+OPENERS: dict[str, Callable[[Path], Opened]] = {
+    ".b2nd": open_blosc,
+    **dict.fromkeys((".h5", ".hdf5"), open_hdf5),
+    ".npy": open_npy,
+    ".zarr": open_zarr,
+}
+#: Functions that write a volume, its affine and its kind.
+WRITERS: dict[str, Callable[[Tensor, Tensor, str, Path], None]] = {
+    ".b2nd": write_blosc,
+    **dict.fromkeys((".h5", ".hdf5"), write_hdf5),
+    ".npy": write_npy,
+    ".zarr": write_zarr,
+}
+
+__all__ = ["OPENERS", "WRITERS", "is_zarr"]
