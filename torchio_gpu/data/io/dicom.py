@@ -14,7 +14,7 @@ from torch import Tensor
 from . import dicom_tags
 from .guards import check_exists, check_name
 from .itk import open_itk
-from .voxels import LPS, Header, Region, Opened, failing_as, shown, sitk
+from .voxels import LPS, Header, Opened, Region, failing_as, shown, sitk
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 

@@ -19,8 +19,8 @@ from .guards import check_exists, check_size
 from .voxels import (
     Header,
     NiftiFields,
-    Region,
     Opened,
+    Region,
     checked_affine,
     failing_as,
     is_whole,
@@ -61,7 +61,9 @@ def open_nifti(path: Path) -> Opened:
             image = _image(cls, parts, stack)
             proxy = image.dataobj
             offset, stored = int(proxy.offset), proxy.dtype
-            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], region)
+            sizes = [int(n) for n in proxy.shape]
+            count = _flat_end(sizes, region)
+            end = offset + stored.itemsize * count
             check_size(end, capacity(data), f"file '{shown(data.name)}'")
             if offset < 0:
                 raise ValueError(f"voxels must start within the file: got offset {offset}")
@@ -70,9 +72,12 @@ def open_nifti(path: Path) -> Opened:
                 return source(image)[1](region)
         if kind:
             content = inflate(data, kind, size=end)
-            array = np.ndarray(proxy.shape, stored, content, offset, order="F")
-        else:  # only the pages that hold voxels of the region are read
-            array = np.memmap(data, stored, "c", offset, tuple(map(int, proxy.shape)), order="F")
+            array = np.ndarray(sizes, stored, content, offset, order="F")
+        else:  # only pages that hold voxels of the region are read
+            flat = np.memmap(data, stored, "c", offset, (count,))
+            strides = [stored.itemsize * math.prod(sizes[:axis]) for axis in range(len(sizes))]
+            stops = [part.stop for part in region[: len(sizes)]] + sizes[3:]
+            array = np.lib.stride_tricks.as_strided(flat, stops, strides)
         return source(image, array)[1](region)
 
     return Opened(header, load)

@@ -40,7 +40,7 @@ def register_source(suffix: str, opener: Callable[[Path], Source]) -> None:
         suffix: End of the file names, with its dot, in capitals or not.
         opener: Function that takes a path and returns a :class:`Source`: an object with a
             ``header`` and a method ``read`` that returns a box. It reads no voxels. A path such as
-            ``scan.ims::/2`` is passed as it is. Whatever it raises becomes an OSError with the path.
+            ``scan.ims::/2`` is passed as it is. What it raises becomes an OSError with the path.
 
     Raises:
         ValueError: The suffix does not begin with a dot.
@@ -54,9 +54,9 @@ def register_source(suffix: str, opener: Callable[[Path], Source]) -> None:
     ...     def read(self, box):
     ...         return self.values[(slice(None), *box)]
     >>> register_source(".ramp", Ramp)
-    >>> path = Path(tempfile.mkdtemp(), "x.ramp")
-    >>> path.touch()
-    >>> ScalarImage(path)[3:5].shape
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile(suffix=".ramp") as file:
+    ...     ScalarImage(file.name)[3:5].shape
     (1, 2, 9, 9)
     """
     if not suffix.startswith(".") or len(suffix) < 2:

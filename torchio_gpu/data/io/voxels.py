@@ -210,8 +210,9 @@ def zarr() -> Any:
     if sys.version_info < (3, 11):
         raise ImportError("Zarr is read and written by zarr 3, which needs Python 3.11 or later")
     library = _import("zarr", "to read and write Zarr", _STORE)
-    if int(library.__version__.partition(".")[0]) < 3:
-        raise ImportError(f"zarr must be version 3, got {library.__version__}: pip install {_STORE}")
+    version = library.__version__
+    if int(version.partition(".")[0]) < 3:
+        raise ImportError(f"zarr must be version 3, got {version}: pip install {_STORE}")
     return library
 
 

@@ -27,7 +27,7 @@ from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DETACHED = (".nhdr", ".mhd")
 HEADERS = (*DETACHED, ".nrrd", ".mha")  # formats whose header may name a data file
-WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", MINC, *PICTURES, *WRITERS)
+WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", MINC, *WRITERS, *PICTURES)
 
 _PREFIX = ".torchio_gpu-"  # of temporary folders
 _MOST_HEADER = 1 << 20  # bytes that are searched for the name of a data file

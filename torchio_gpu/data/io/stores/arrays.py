@@ -60,7 +60,8 @@ def array_source(
         block = np.asarray(array[tuple(parts.get(axis, slice(None)) for axis in axes)])
         extents = (part.stop - part.start for part in region)
         block = block.transpose(order).reshape(channels, *extents)
-        block = block[(slice(None), *(slice(None, None, part.step) for part in region))]
+        i, j, k = (slice(None, None, part.step) for part in region)
+        block = block[:, i, j, k]
         return copied(block if scale is None else scale(block), dtype)
 
     affine = torch.from_numpy(np.array(affine, dtype=np.float64))

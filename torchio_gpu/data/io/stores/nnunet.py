@@ -1,8 +1,8 @@
 """Folders of volumes that nnU-Net v2 has preprocessed.
 
-A case is ``case.b2nd`` and ``case_seg.b2nd``, with properties in ``case.pkl``, which is a pickle and
-is never read: loading a pickle runs what its author wrote. So orientation and origin are not known.
-The spacing is that of the configuration, in the file of plans one folder higher.
+A case is ``case.b2nd`` and ``case_seg.b2nd``, with properties in ``case.pkl``, which is a pickle
+and is never read: loading a pickle runs what its author wrote. So orientation and origin are not
+known. The spacing is that of the configuration, in the file of plans one folder higher.
 
 Arrays are (C, z, y, x), as nnU-Net reads images by SimpleITK; they become (C, x, y, z), so I is the
 first axis of the image that nnU-Net read, as elsewhere in this library. Where plans transpose the

@@ -1,4 +1,4 @@
-"""Metadata of OME-Zarr, versions 0.1 to 0.5: axes, units, and transformations of each resolution."""
+"""Metadata of OME-Zarr, versions 0.1 to 0.5: axes, units, and transformations."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ import numpy as np
 
 #: Millimetres in units of length; others, and none, are taken as mm.
 _MM = {
-    **{"angstrom": 1e-7, "nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0},
-    **{"centimeter": 10.0, "decimeter": 100.0, "meter": 1e3, "inch": 25.4, "foot": 304.8},
+    "angstrom": 1e-7,
+    "nanometer": 1e-6,
+    "micrometer": 1e-3,
+    "centimeter": 10.0,
+    "decimeter": 100.0,
+    "meter": 1e3,
+    "inch": 25.4,
+    "foot": 304.8,
 }
 _VOXEL = {"x": "I", "y": "J", "z": "K", "i": "I", "j": "J", "k": "K"}
 #: World axis and sign of the directions in which axes grow.
 _DIRECTIONS = {
-    **{"left-to-right": (0, 1), "right-to-left": (0, -1)},
-    **{"posterior-to-anterior": (1, 1), "anterior-to-posterior": (1, -1)},
-    **{"inferior-to-superior": (2, 1), "superior-to-inferior": (2, -1)},
+    "left-to-right": (0, 1),
+    "right-to-left": (0, -1),
+    "posterior-to-anterior": (1, 1),
+    "anterior-to-posterior": (1, -1),
+    "inferior-to-superior": (2, 1),
+    "superior-to-inferior": (2, -1),
 }
 _VERSION = "0.5"
 
@@ -92,7 +101,7 @@ class Multiscale:
             axis = self._axes[n] if self._axes else {}
             column = "IJK".index(letter)
             world, sign = _direction(axis, column)
-            unit = _MM.get(axis.get("unit"), 1.0) * sign
+            unit = _MM.get(str(axis.get("unit")), 1.0) * sign
             matrix[:3, column] = np.eye(3)[world] * scale[n] * unit
             matrix[world, 3] = shift[n] * unit
         return matrix
@@ -106,7 +115,7 @@ def _direction(axis: Mapping[str, Any], column: int) -> tuple[int, int]:
     """Return world axis and sign in which an axis grows: x to the right, unless it says more."""
     orientation = axis.get("orientation")
     value = orientation.get("value") if isinstance(orientation, Mapping) else None
-    return _DIRECTIONS.get(value, (column, 1))  # type: ignore[arg-type]
+    return _DIRECTIONS.get(str(value), (column, 1))
 
 
 def metadata(affine: np.ndarray, path: str) -> dict[str, Any]:
