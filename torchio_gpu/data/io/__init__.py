@@ -23,6 +23,7 @@ from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
 from .sources import register_source
+from .stores import is_zarr
 from .transforms import bspline_axes, to_sitk_transform
 from .viewer import show
 from .voxels import Header, NiftiFields, Source, failing_as, shown
@@ -70,6 +71,7 @@ __all__ = [
     "from_sitk",
     "is_nibabel",
     "is_sitk",
+    "is_zarr",
     "nifti_fields",
     "points_system",
     "read",

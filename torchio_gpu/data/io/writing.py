@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ..keys import INTENSITY
@@ -21,7 +22,7 @@ from .guards import check_name, expanded
 from .itk import PICTURES, picture, to_flat_sitk, to_sitk
 from .minc import MINC, to_minc
 from .nifti import PAIR, to_nibabel, twin
-from .stores import WRITERS, is_zarr
+from .stores import WRITERS, check_affine, is_zarr, storable
 from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
@@ -92,7 +93,8 @@ def write(
             raise ValueError(f"squeeze must be False for {suffix}, which keeps four axes, got True")
         if path.name.lower().endswith(".nii.zarr"):
             raise ValueError(f"path must not end in .nii.zarr, which is only read: '{shown(path)}'")
-        image, save = tensor, partial(_save_array, WRITERS[suffix], affine, kind)
+        check_affine(suffix, affine)
+        image, save = storable(tensor), partial(_save_array, WRITERS[suffix], affine, kind)
     elif suffix in NIFTI:
         image, save = to_nibabel(tensor, affine, fields, squeeze), nibabel().save
     else:
@@ -125,13 +127,13 @@ def write(
 
 
 def _save_array(
-    writer: Callable[[Tensor, Tensor, str, Path], None],
+    writer: Callable[[np.ndarray, Tensor, str, Path], None],
     affine: Tensor,
     kind: str,
-    tensor: Tensor,
+    array: np.ndarray,
     path: str,
 ) -> None:
-    writer(tensor, affine, kind, Path(path))
+    writer(array, affine, kind, Path(path))
 
 
 def write_text(text: str, path: Path) -> None:

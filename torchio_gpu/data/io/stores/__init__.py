@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ..voxels import Opened
+from ..voxels import Opened, checked_affine
+from .arrays import storable
 from .blosc import open_blosc, write_blosc
 from .hdf5 import open_hdf5, write_hdf5
 from .npy import open_npy, write_npy
@@ -25,12 +28,23 @@ OPENERS: dict[str, Callable[[Path], Opened]] = {
     ".npy": open_npy,
     ".zarr": open_zarr,
 }
-#: Functions that write a volume, its affine and its kind.
-WRITERS: dict[str, Callable[[Tensor, Tensor, str, Path], None]] = {
+#: Functions that write an array that `storable` returned, its affine and its kind.
+WRITERS: dict[str, Callable[[np.ndarray, Tensor, str, Path], None]] = {
     ".b2nd": write_blosc,
     **dict.fromkeys((".h5", ".hdf5"), write_hdf5),
     ".npy": write_npy,
     ".zarr": write_zarr,
 }
 
-__all__ = ["OPENERS", "WRITERS", "is_zarr"]
+
+def check_affine(suffix: str, affine: Tensor) -> None:
+    """Raise a ValueError unless an affine is invertible, and one that the format can keep."""
+    matrix = checked_affine(affine, "affine")
+    if suffix == ".npy" and not torch.equal(matrix, torch.eye(4, dtype=torch.float64)):
+        raise ValueError(
+            "affine must be the identity for .npy, which has no place for it, got "
+            f"{matrix.tolist()}: .b2nd keeps it"
+        )
+
+
+__all__ = ["OPENERS", "WRITERS", "check_affine", "is_zarr", "storable"]

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ..voxels import Opened, blosc2, failing_as, shown
-from .arrays import NAME, array_source, chunked, described_affine, description, storable
+from .arrays import NAME, array_source, chunked, described_affine, description
 from .nnunet import is_preprocessed, preprocessed_affine
 
 #: Edges of chunks and of blocks, in voxels: as patches, of which some are cut out of one chunk.
@@ -38,9 +38,9 @@ def open_blosc(path: Path) -> Opened:
     return array_source(array, np.eye(4))
 
 
-def write_blosc(tensor: Tensor, affine: Tensor, kind: str, path: Path) -> None:
+def write_blosc(array: np.ndarray, affine: Tensor, kind: str, path: Path) -> None:
     """Write a volume, compressed by Zstandard; the same volume always gives the same bytes."""
-    library, array = blosc2(), storable(tensor)
+    library = blosc2()
     written = library.asarray(
         array,
         urlpath=str(path),

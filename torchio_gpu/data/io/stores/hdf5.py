@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..guards import without_member
 from ..voxels import Opened, failing_as, h5py, shown
-from .arrays import NAME, array_source, chunked, described_affine, description, storable
+from .arrays import NAME, array_source, chunked, described_affine, description
 
 #: Edge of chunks in voxels. A chunk is read and inflated as a whole.
 _CHUNK = 64
@@ -55,9 +55,8 @@ def _is_image(item: Any) -> bool:
     return shape is not None and 2 <= len(shape) <= 4 and item.dtype.kind in "biufc"
 
 
-def write_hdf5(tensor: Tensor, affine: Tensor, kind: str, path: Path) -> None:
+def write_hdf5(array: np.ndarray, affine: Tensor, kind: str, path: Path) -> None:
     """Write a volume as the dataset ``data``, in chunks compressed by gzip."""
-    array = storable(tensor)
     with h5py().File(path, "w") as file:
         dataset = file.create_dataset(
             "data",

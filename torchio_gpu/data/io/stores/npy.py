@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ..voxels import Opened, checked_affine, failing_as, shown
-from .arrays import array_source, storable
+from ..voxels import Opened, failing_as, shown
+from .arrays import array_source
 
 
 def open_npy(path: Path) -> Opened:
@@ -21,15 +20,9 @@ def open_npy(path: Path) -> Opened:
     return array_source(array, np.eye(4))
 
 
-def write_npy(tensor: Tensor, affine: Tensor, kind: str, path: Path) -> None:
-    """Write an array (C, I, J, K); raise a ValueError unless the affine is the identity."""
-    matrix = checked_affine(affine, "affine")
-    if not torch.equal(matrix, torch.eye(4, dtype=torch.float64)):
-        raise ValueError(
-            f"affine must be the identity for .npy, which has no place for it, got "
-            f"{matrix.tolist()}: .b2nd keeps it"
-        )
-    np.save(path, storable(tensor), allow_pickle=False)
+def write_npy(array: np.ndarray, affine: Tensor, kind: str, path: Path) -> None:
+    """Write an array (C, I, J, K); its affine must be the identity, which is not written."""
+    np.save(path, array, allow_pickle=False)
 
 
 __all__ = ["open_npy", "write_npy"]

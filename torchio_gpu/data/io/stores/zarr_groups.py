@@ -13,7 +13,7 @@ from ..guards import without_member
 from ..nifti import with_fields
 from ..voxels import Opened, failing_as, nibabel, shown, zarr
 from . import ome
-from .arrays import NAME, array_source, chunked, described_affine, description, storable
+from .arrays import NAME, array_source, chunked, described_affine, description
 
 #: Edge of chunks in voxels. A chunk is read and inflated as a whole.
 _CHUNK = 64
@@ -123,15 +123,15 @@ def _with_nifti_header(array: Any, axes: str, stored: bytes, coarser: np.ndarray
     return source._replace(header=with_fields(source.header, header))
 
 
-def write_zarr(tensor: Tensor, affine: Tensor, kind: str, path: Path) -> None:
+def write_zarr(array: np.ndarray, affine: Tensor, kind: str, path: Path) -> None:
     """Write a volume as OME-Zarr 0.5 with one resolution, an array (C, z, y, x).
 
     The array has the affine as an attribute, too. Where scales and translations cannot tell it, as
     that of a rotated image, metadata of OME-Zarr are left out, since they would be wrong.
     """
-    library, voxels = zarr(), storable(tensor).transpose(0, 3, 2, 1)
+    library, voxels = zarr(), array.transpose(0, 3, 2, 1)
     group = library.create_group(library.storage.LocalStore(path), zarr_format=3)
-    array = group.create_array(
+    created = group.create_array(
         _ARRAY,
         shape=voxels.shape,
         chunks=chunked(voxels.shape, _CHUNK),
@@ -139,7 +139,7 @@ def write_zarr(tensor: Tensor, affine: Tensor, kind: str, path: Path) -> None:
         dimension_names=("c", "z", "y", "x"),
         attributes={NAME: description(affine, kind)},
     )
-    array[...] = voxels
+    created[...] = voxels
     group.attrs.update(ome.metadata(affine.double().numpy(), _ARRAY))
 
 
