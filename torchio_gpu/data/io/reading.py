@@ -16,7 +16,7 @@ from .itk import open_itk
 from .minc import MINC, open_minc
 from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
 from .sources import registered
-from .stores import OPENERS, is_zarr
+from .stores import OPENERS, WITH_MEMBERS, is_zarr
 from .voxels import Header, Opened, Region, bounded_region, checked_affine, failing_as, shown
 
 #: Suffixes of NIfTI and Analyze, which are read by NiBabel.
@@ -113,12 +113,14 @@ def _opener(path: Path) -> Callable[[Path], Opened]:
     found = registered(path)
     if found is not None:
         return found
-    if file.is_dir():
-        return OPENERS[".zarr"] if is_zarr(file) else dicom.open_series
     name = file.name.lower()
-    found = next((each for end, each in _OPENERS.items() if name.endswith(end)), None)
-    if member and found not in OPENERS.values():
+    if file.is_dir() and is_zarr(file):
+        return OPENERS[".zarr"]
+    if member and not name.endswith(WITH_MEMBERS):
         raise ValueError("only files of HDF5 and Zarr have members, to be named after '::'")
+    if file.is_dir() and not name.endswith(".zarr"):
+        return dicom.open_series
+    found = next((each for end, each in _OPENERS.items() if name.endswith(end)), None)
     return found or (dicom.open_file if dicom_tags.is_dicom(file) else open_itk)
 
 

@@ -28,6 +28,8 @@ OPENERS: dict[str, Callable[[Path], Opened]] = {
     ".npy": open_npy,
     ".zarr": open_zarr,
 }
+#: Suffixes of files that hold several arrays, of which ``x.h5::/raw/t1`` names one.
+WITH_MEMBERS = (".h5", ".hdf5", ".zarr")
 #: Functions that write an array that `storable` returned, its affine and its kind.
 WRITERS: dict[str, Callable[[np.ndarray, Tensor, str, Path], None]] = {
     ".b2nd": write_blosc,
@@ -47,4 +49,4 @@ def check_affine(suffix: str, affine: Tensor) -> None:
         )
 
 
-__all__ = ["OPENERS", "WRITERS", "check_affine", "is_zarr", "storable"]
+__all__ = ["OPENERS", "WITH_MEMBERS", "WRITERS", "check_affine", "is_zarr", "storable"]

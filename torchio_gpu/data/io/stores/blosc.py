@@ -29,6 +29,9 @@ def open_blosc(path: Path) -> Opened:
         )
         if not isinstance(array, library.NDArray):
             raise ValueError(f"it holds a {type(array).__name__}")
+        others = [name for name in array.schunk.meta if name != "b2nd"]
+        if others:
+            raise ValueError(f"its voxels are computed or elsewhere, as {others[0]} says")
         values = array.schunk.vlmeta
         stored = _text(values.get_vlmeta(NAME)) if NAME in list(values) else None
     if stored is not None:

@@ -56,17 +56,15 @@ def open_zarr(path: Path) -> Opened:
 
 def _located(library: Any, root: Any, member: str) -> tuple[Any, Any, str]:
     """Return the array that a path names, its group if it has one, and its name in there."""
-    try:
-        item = root[member] if member else root
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
-        item = None  # no such member, or one of an array
+    item = _member(root, member) if member else root
     if isinstance(item, library.Array):
         parent, _, level = member.rpartition("/")
         return item, (root[parent] if parent else root) if member else None, level
     if item is not None and _is_image(item):
         level = next(iter(ome.Multiscale(item.attrs).levels))
-        if isinstance(level, str) and level in item and isinstance(item[level], library.Array):
-            return item[level], item, level
+        array = _member(item, level)
+        if isinstance(array, library.Array):
+            return array, item, level
         raise ValueError(f"multiscales must name an array of the group: got {level!r}")
     names = list(item.keys() if item is not None else getattr(root, "keys", list)())
     arrays = [name for name in names if isinstance((item or root)[name], library.Array)]
@@ -76,6 +74,16 @@ def _located(library: Any, root: Any, member: str) -> tuple[Any, Any, str]:
     listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     hint = f": give 'x.zarr::{names[0]}'" if names else ""
     raise ValueError(f"{wish}, the group has {listed or 'no members'}{hint}")
+
+
+def _member(node: Any, name: Any) -> Any:
+    """Return a member of a group; None if there is none of that name below it."""
+    if not isinstance(name, str) or {".", ".."} & set(name.split("/")):
+        return None
+    try:
+        return node[name]
+    except (KeyError, TypeError, IndexError):  # the last two if the node is an array
+        return None
 
 
 def _is_image(item: Any) -> bool:
