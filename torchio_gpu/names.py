@@ -97,6 +97,7 @@ NAMES = (
     "TYPE",
     "AveragedPrediction",
     "BoundingBoxes",
+    "CachedDataset",
     "Captured",
     "Choice",
     "Compose",

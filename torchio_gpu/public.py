@@ -7,6 +7,7 @@ from . import functional as functional
 from . import geometry as geometry
 from . import random as random
 from . import transforms as transforms
+from .cached_dataset import CachedDataset as CachedDataset
 from .configuration import load_pipeline as load_pipeline
 from .configuration import save_pipeline as save_pipeline
 from .data import BoundingBoxes as BoundingBoxes
