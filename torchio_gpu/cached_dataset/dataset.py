@@ -104,11 +104,12 @@ class CachedDataset(SubjectsDataset):
                 self._kept_subjects[number] = stamp, subject
             return copy.copy(subject)
         entry = self._entry(base)
-        found = entries.load(entry, stamp, base, _classes(self.prepared))
+        allow = _classes(self.prepared)
+        found = entries.load(entry, stamp, base, allow)
         if found is None:
             found = self._prepare(base)
             try:
-                entries.save(found, entry, stamp)
+                entries.save(found, entry, stamp, allow)
             except TypeError as error:
                 raise TypeError(f"subject {number}: {error}") from error
         return found

@@ -17,7 +17,9 @@ from ..data import BoundingBoxes, Points, Subject, io
 from ..data.image import Image, image_class
 from ..data.io.writing import write_text
 from ..data.point_set import PointSet
-from ..transforms import Transform, from_dict
+from ..transforms import Transform, from_dict, records
+from ..transforms.descriptions import class_name
+from ..transforms.parameters.params import Params
 from ..transforms.pipeline.record import Record
 from .plain import decoded, dtype_named, encoded
 
@@ -25,21 +27,27 @@ _VERSION = 1
 _POINTS: dict[str, type[PointSet]] = {cls.__name__: cls for cls in (Points, BoundingBoxes)}
 
 
-def save(subject: Subject, entry: Path, stamp: str) -> None:
+def save(subject: Subject, entry: Path, stamp: str, allow: Sequence[type[Transform]]) -> None:
     """Write a subject.
 
     Args:
         subject: The subject, with all images in memory.
         entry: JSON file to write.
         stamp: Stamp of the input that it was made from.
+        allow: Classes of transforms that its history may have, besides those of this library.
 
     Raises:
         TypeError: It has a value that cannot be kept.
         OSError: Writing fails.
     """
-    records = [[type(record).__name__, record.to_dict()] for record in subject.history]
+    history = [record.to_dict() for record in subject.history]
+    try:
+        for each in history:
+            _record(json.loads(json.dumps(each)), allow)
+    except (ValueError, KeyError) as error:
+        raise TypeError(f"history must be one that can be read to be kept: {error}") from error
     items = {name: encoded_value(value, name) for name, value in subject.items()}
-    content = {"torchio_gpu": _VERSION, "stamp": stamp, "items": items, "history": records}
+    content = {"torchio_gpu": _VERSION, "stamp": stamp, "items": items, "history": history}
     text = json.dumps(content)
     entry.parent.mkdir(parents=True, exist_ok=True)
     images = subject.get_images_dict(intensity_only=False)
@@ -62,7 +70,7 @@ def load(
         entry: JSON file.
         stamp: Stamp of the input as it is now.
         base: Subject that was prepared, whose class the result has.
-        allow: Classes of transforms of the user that its history may have.
+        allow: As for :func:`save`.
     """
     try:
         content = json.loads(entry.read_text(encoding="utf-8"))
@@ -72,7 +80,7 @@ def load(
             name: _decoded_value(value, _file(entry, stamp, n), base.get(name))
             for n, (name, value) in enumerate(content["items"].items())
         }
-        history = [_record(each, allow) for _, each in content["history"]]
+        history = [_record(each, allow) for each in content["history"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # missing, being replaced, or damaged
     subject = copy.copy(base)
@@ -136,6 +144,11 @@ def _decoded_value(stored: Any, file: Path, base: Any) -> Any:
 
 
 def _record(stored: Any, allow: Sequence[type[Transform]]) -> Record:
+    if stored["params_type"] == Params.__name__:  # none, of a step that takes subjects
+        checked = records.check(stored)
+        cls = {cls.__name__: cls for cls in allow}[checked.transform]
+        step = from_dict({"_target_": class_name(cls), **checked.arguments}, allow)
+        return Record(step, Params(), checked.names, checked.untouched, follows=checked.follows)
     made: Any = from_dict(stored, allow)
     return Record(
         made.transform, made.params, made.names, made.untouched,
