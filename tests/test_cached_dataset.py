@@ -444,11 +444,10 @@ def test_several_processes_and_threads_write_one_folder(tmp_path, files):
     assert not list(Path(folder).rglob(".torchio_gpu-*"))
 
 
-@WHERE
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("where", "method"), [("memory", "fork"), ("folder", "fork"), ("folder", "spawn")]
+)
 def test_workers(tmp_path, files, where, method):
-    if where == "memory" and method == "spawn":
-        pytest.skip("as with fork, and slow")
     transform = tio.Compose([*FIXED, tio.RandomNoise()])
     plain = tio.SubjectsDataset(subjects(files), transform)
     cached = tio.CachedDataset(plain, place(tmp_path, where))

@@ -46,9 +46,28 @@ class Image(ImageValues, Exports, Pictures, Transferable):
     b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
+    ========================  =====  ==============================================================
+    Format                    Write  Reading and writing
+    ========================  =====  ==============================================================
+    .nii .hdr/.img (.gz)      yes    NIfTI; affine of float32. Uncompressed ones are mapped.
+    .mha .mhd .nrrd .nhdr     yes    MetaImage and NRRD
+    .mnc                      yes    MINC
+    .png .jpg .tif            yes    2D (TIFF: stacks), without an affine
+    .b2nd                     yes    Blosc2, the fastest of compressed formats for patches
+    .zarr                     yes    Zarr 2 and 3, OME-Zarr, NIfTI-Zarr; OME-Zarr 0.5 is written
+    .h5 .hdf5                 yes    HDF5; ``scans.h5::/raw/t1`` names one of several datasets
+    .npy                      yes    (C, I, J, K), (I, J, K) or (I, J); the affine is the identity
+    DICOM file or folder      no     one series
+    .mgh .mgz .par .BRIK      no     FreeSurfer, Philips, AFNI
+    ========================  =====  ==============================================================
+
+    Others are those of SimpleITK, and of :func:`register_source`. Blosc2, Zarr and HDF5 need
+    ``pip install "torchio-gpu[store]"``. A slice of an image that is not in memory,
+    ``image[10:20, :, 5:9]``, reads little more than its voxels, except from PNG, JPEG, TIFF, NRRD
+    and what is compressed by gzip.
+
     Args:
-        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, MINC, PNG, JPEG, TIFF; by
-            NiBabel MGH, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
+        source: Path of a file or folder, list of paths whose channels are stacked, tensor or array
             (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
         type: 'intensity', 'label' or 'sampling_map': ``Image`` makes a :class:`ScalarImage`, a
             :class:`LabelMap` or a map of weights for sampling; others have a type of their own.
