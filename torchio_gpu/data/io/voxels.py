@@ -107,15 +107,22 @@ def tensor_of(array: np.ndarray, region: Region, dtype: torch.dtype) -> Tensor:
     return copied(array.reshape(*sizes, -1).transpose(3, 0, 1, 2), dtype)
 
 
-def copied(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """Return a contiguous tensor of an array in any layout, which shares no memory with it.
+def copied(array: np.ndarray, dtype: torch.dtype, fresh: bool = False) -> Tensor:
+    """Return a contiguous tensor of an array in any layout, which shares no memory with others.
 
     torch changes the layout: numpy takes several times as long where the first axis is the fastest.
+
+    Args:
+        array: Voxels.
+        dtype: Type of the tensor.
+        fresh: Nobody else has the memory of the array, which need not be copied.
     """
     if array.dtype.name == "uint64" and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"uint64 voxels must fit int64: got {array.max()}")
+    native = torch.empty(0, dtype=dtype).numpy().dtype
+    if fresh and array.dtype == native and array.flags.carray:
+        return torch.from_numpy(array)
     result = torch.empty(array.shape, dtype=dtype)
-    native = result.numpy().dtype
     if array.dtype != native or not array.flags.writeable or not array.flags.aligned:
         array = np.array(array, dtype=native, order="K")
     return result.copy_(torch.from_numpy(array))

@@ -62,7 +62,9 @@ def array_source(
         block = block.transpose(order).reshape(channels, *extents)
         i, j, k = (slice(None, None, part.step) for part in region)
         block = block[:, i, j, k]
-        return copied(block if scale is None else scale(block), dtype)
+        # packages of chunks return new arrays, numpy views of its own
+        fresh = not isinstance(array, np.ndarray)
+        return copied(block if scale is None else scale(block), dtype, fresh)
 
     affine = torch.from_numpy(np.array(affine, dtype=np.float64))
     return Opened(Header(shape, affine, dtype, nifti), read)  # type: ignore[arg-type]
