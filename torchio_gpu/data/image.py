@@ -46,25 +46,12 @@ class Image(ImageValues, Exports, Pictures, Transferable):
     b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
-    ========================  =====  ==============================================================
-    Format                    Write  Reading and writing
-    ========================  =====  ==============================================================
-    .nii .hdr/.img (.gz)      yes    NIfTI; affine of float32. Uncompressed ones are mapped.
-    .mha .mhd .nrrd .nhdr     yes    MetaImage and NRRD
-    .mnc                      yes    MINC
-    .png .jpg .tif            yes    2D (TIFF: stacks), without an affine
-    .b2nd                     yes    Blosc2, the fastest of compressed formats for patches
-    .zarr                     yes    Zarr 2 and 3, OME-Zarr, NIfTI-Zarr; OME-Zarr 0.5 is written
-    .h5 .hdf5                 yes    HDF5; ``scans.h5::/raw/t1`` names one of several datasets
-    .npy                      yes    (C, I, J, K), (I, J, K) or (I, J); the affine is the identity
-    DICOM file or folder      no     one series
-    .mgh .mgz .par .BRIK      no     FreeSurfer, Philips, AFNI
-    ========================  =====  ==============================================================
-
-    Others are those of SimpleITK, and of :func:`register_source`. Blosc2, Zarr and HDF5 need
-    ``pip install "torchio-gpu[store]"``. A slice of an image that is not in memory,
-    ``image[10:20, :, 5:9]``, reads little more than its voxels, except from PNG, JPEG, TIFF, NRRD
-    and what is compressed by gzip.
+    =====================  =========================================================================
+    .nii .hdr .img (.gz)   NIfTI; .mha .mhd .nrrd .nhdr, MetaImage and NRRD; .mnc, MINC
+    .png .jpg .tif         2D (TIFF: stacks), without an affine
+    .b2nd .h5 .zarr        Blosc2, HDF5 (``x.h5::/raw/t1``), Zarr with OME-Zarr and NIfTI-Zarr; .npy
+    read alone             DICOM, .mgh .par .BRIK, what SimpleITK or :func:`register_source` knows
+    =====================  =========================================================================
 
     Args:
         source: Path of a file or folder, list of paths whose channels are stacked, tensor or array
