@@ -7,6 +7,7 @@ from . import functional as functional
 from . import geometry as geometry
 from . import random as random
 from . import transforms as transforms
+from .cached_dataset import CachedDataset as CachedDataset
 from .cohort.fitting import fit_cohort as fit_cohort
 from .cohort.manifest import Case as Case
 from .cohort.manifest import Cohort as Cohort
@@ -22,6 +23,9 @@ from .data import ScalarImage as ScalarImage
 from .data import Subject as Subject
 from .data import SubjectsBatch as SubjectsBatch
 from .data import SubjectsDataset as SubjectsDataset
+from .data.io import Header as Header
+from .data.io import Source as Source
+from .data.io import register_source as register_source
 from .data.keys import *  # noqa: F403
 from .functional.dispatch.backend import backend as backend
 from .loader import SubjectsLoader as SubjectsLoader

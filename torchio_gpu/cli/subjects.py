@@ -74,7 +74,8 @@ def sources(files: Sequence[str], images: Iterable[str], labels: Iterable[str]) 
                 f"images must have different names, got {source.name!r} {names.count(source.name)} "
                 "times: name them by --image NAME=FILE"
             )
-        if not source.path.expanduser().exists():
+        path = source.path.expanduser()
+        if not path.exists() and not Path(os.fspath(path).partition("::")[0]).exists():
             raise FileNotFoundError(f"'{source.path}' does not exist")
     return found
 
@@ -130,12 +131,13 @@ def read_subject(found: Sequence[Source]) -> Subject:
 
 def _targets(found: Sequence[Source], out: str) -> tuple[Path | None, dict[str, Path]]:
     """Return the folder to write to, or None for a lone file, and the file for each image."""
-    from ..data.io import WRITABLE
+    from ..data.io import WRITABLE, is_zarr
 
     path = Path(out).expanduser()
     is_image = path.name.lower().endswith(WRITABLE)
-    if path.is_dir() or out.endswith(("/", os.sep)) or len(found) > 1:
-        if path.is_file() or (is_image and not path.is_dir()):
+    is_folder = path.is_dir() and not is_zarr(path)
+    if is_folder or out.endswith(("/", os.sep)) or len(found) > 1:
+        if path.is_file() or (is_image and not is_folder):
             raise ValueError(f"OUT must be a folder for several images, got '{out}'")
         return path, {
             each.name: path / (each.stem + _suffix(each.path, WRITABLE)) for each in found
@@ -160,12 +162,17 @@ def _check_targets(read: Iterable[Path], written: Iterable[Path]) -> None:
 
 def _suffix(path: Path, known: Sequence[str]) -> str:
     """Return the suffix of a file in ``known``, or .nii.gz for one that cannot be written."""
-    matching = [suffix for suffix in known if path.name.lower().endswith(suffix)]
-    return path.name[-max(map(len, matching)) :] if matching else ".nii.gz"
+    name = path.name.lower()
+    matching = [suffix for suffix in known if name.endswith(suffix)]
+    readable_only = not matching or name.endswith(".nii.zarr")
+    return ".nii.gz" if readable_only else path.name[-max(map(len, matching)) :]
 
 
 def _stem(path: Path) -> str:
     name = path.resolve().name if path.name in ("", "..") else path.name
+    stem = name.removesuffix(".zarr")
+    if stem != name:  # OME-Zarr and NIfTI-Zarr have two suffixes
+        return stem.removesuffix(".ome").removesuffix(".nii")
     stem = name[: -len(".gz")] if name.lower().endswith(".gz") else name
     return stem if path.is_dir() else Path(stem).stem
 

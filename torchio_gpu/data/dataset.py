@@ -84,25 +84,31 @@ class SubjectsDataset(Dataset[Any]):
                 f"index must be an integer, got {index!r}: for several samples, take "
                 "torch.utils.data.Subset, or the subjects of dry_iter()"
             )
-        subject = copy.copy(self._subjects[int(index)])
+        subject = self._read(int(index))
+        if self.transform is not None and not getattr(self.transform, "keeps_input", False):
+            subject = self._unshared(subject, index)
+        return self._apply(subject)
+
+    def _read(self, index: int) -> Subject:
+        """Return a copy of a subject, which may share voxels with the dataset."""
+        subject = copy.copy(self._subjects[index])
         if self.load_getitem:
             subject.load()
-        if self.transform is None:
-            return subject
-        if not getattr(self.transform, "keeps_input", False):
-            subject = self._unshared(subject, index)
-        return self.transform(subject)
+        return subject
+
+    def _apply(self, subject: Subject) -> Any:
+        """Return a subject after the transform."""
+        return subject if self.transform is None else self.transform(subject)
+
+    def _sources(self, index: int) -> Sequence[Any]:
+        """Return the values of a subject that the dataset keeps."""
+        return list(self._subjects[index].values())
 
     def _unshared(self, sample: Any, index: int) -> Any:
         """Return a sample with copies of those voxels and points that the dataset keeps."""
         if not isinstance(sample, Subject):
             return sample
-        kept = self._subjects[int(index)].values()
-        places = {_storage(v) for v in kept if _has_data(v)}
-        for name, value in sample.items():
-            if _has_data(value) and _storage(value) in places:
-                sample[name] = value._with(value.data.clone())
-        return sample
+        return separate(sample, self._sources(int(index)))
 
     def set_transform(self, transform: Callable[[Subject], object] | None) -> None:
         """Replace the transform; ``None`` removes it."""
@@ -160,6 +166,20 @@ def _register_collate() -> None:
 
 
 _register_collate()
+
+
+def separate(sample: Subject, kept: Sequence[Any]) -> Subject:
+    """Replace voxels and points of a sample that share memory with values by copies.
+
+    Args:
+        sample: The sample, which is changed.
+        kept: The values.
+    """
+    places = {_storage(v) for v in kept if _has_data(v)}
+    for name, value in sample.items():
+        if _has_data(value) and _storage(value) in places:
+            sample[name] = value._with(value.data.clone())
+    return sample
 
 
 def _has_data(value: object) -> bool:

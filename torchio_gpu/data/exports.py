@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ Self = TypeVar("Self", bound="Exports")
 class Exports(Placed):
     """Base of images: conversion to arrays, to images of other libraries, and to files."""
 
+    kind: ClassVar[str]
     _nifti: io.NiftiFields | None
 
     @property
@@ -66,7 +67,7 @@ class Exports(Placed):
                 default only in PNG, JPEG and TIFF, which have no third axis.
         """
         image = self._in_memory()
-        io.write(*image._on_host(), path, image._nifti, squeeze=bool(squeeze))
+        io.write(*image._on_host(), path, image._nifti, squeeze=bool(squeeze), kind=image.kind)
 
     def _as_nibabel(self) -> Any:
         return io.to_nibabel(*self._on_host(), self._nifti)

@@ -46,9 +46,15 @@ class Image(ImageValues, Exports, Pictures, Transferable):
     b-vectors, for example, stay as they were given. A changed image keeps the ``path`` that its
     voxels were read from, as in TorchIO 1, so ``image.save(image.path)`` overwrites that file.
 
+    =====================  =========================================================================
+    .nii .hdr .img (.gz)   NIfTI; .mha .mhd .nrrd .nhdr, MetaImage and NRRD; .mnc, MINC
+    .png .jpg .tif         2D (TIFF: stacks), without an affine
+    .b2nd .h5 .zarr        Blosc2, HDF5 (``x.h5::/raw/t1``), Zarr with OME-Zarr and NIfTI-Zarr; .npy
+    read alone             DICOM, .mgh .par .BRIK, what SimpleITK or :func:`register_source` knows
+    =====================  =========================================================================
+
     Args:
-        source: Path of a file or DICOM folder (NIfTI, NRRD, MetaImage, MINC, PNG, JPEG, TIFF; by
-            NiBabel MGH, PAR/REC, AFNI), list of paths whose channels are stacked, tensor or array
+        source: Path of a file or folder, list of paths whose channels are stacked, tensor or array
             (C, I, J, K), SimpleITK image, NiBabel image, or another :class:`Image`.
         type: 'intensity', 'label' or 'sampling_map': ``Image`` makes a :class:`ScalarImage`, a
             :class:`LabelMap` or a map of weights for sampling; others have a type of their own.

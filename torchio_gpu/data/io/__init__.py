@@ -16,15 +16,17 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from .guards import check_exists, expanded
+from .guards import check_exists, expanded, without_member
 from .itk import PICTURES, from_sitk, sitk_fields, to_flat_sitk, to_sitk
 from .matrices import read_matrix, write_matrix
 from .nifti import from_nibabel, nifti_fields, to_nibabel
 from .points import POINTS, points_system, read_points, write_points
 from .reading import Volume, read, read_header, read_volume
+from .sources import register_source
+from .stores import is_zarr
 from .transforms import bspline_axes, to_sitk_transform
 from .viewer import show
-from .voxels import Header, NiftiFields, failing_as, shown
+from .voxels import Header, NiftiFields, Source, failing_as, shown
 from .writing import NIFTI, WRITABLE, write
 
 #: Functions of TorchIO 1's ``torchio.data.io``, which are in a higher layer.
@@ -59,6 +61,7 @@ __all__ = [
     "WRITABLE",
     "Header",
     "NiftiFields",
+    "Source",
     "Volume",
     "bspline_axes",
     "check_exists",
@@ -68,6 +71,7 @@ __all__ = [
     "from_sitk",
     "is_nibabel",
     "is_sitk",
+    "is_zarr",
     "nifti_fields",
     "points_system",
     "read",
@@ -75,6 +79,7 @@ __all__ = [
     "read_matrix",
     "read_points",
     "read_volume",
+    "register_source",
     "show",
     "shown",
     "sitk_fields",
@@ -82,6 +87,7 @@ __all__ = [
     "to_nibabel",
     "to_sitk",
     "to_sitk_transform",
+    "without_member",
     "write",
     "write_matrix",
     "write_points",

@@ -14,22 +14,22 @@ from torch import Tensor
 from . import dicom_tags
 from .guards import check_exists, check_name
 from .itk import open_itk
-from .voxels import LPS, Header, Region, Source, failing_as, shown, sitk
+from .voxels import LPS, Header, Opened, Region, failing_as, shown, sitk
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-def open_file(path: Path) -> Source:
+def open_file(path: Path) -> Opened:
     """Return header and voxels of one DICOM file; functional groups give the places of frames."""
     dataset = _dataset(path)
     header, load = _open_slice(path, dataset)
     if dataset is None:  # GDCM reads some files that end early, or have wrong lengths
         if header.shape[3] > 1:
             raise ValueError("frames must have positions: the elements cannot be parsed")
-        return header, load
+        return Opened(header, load)
     count = dicom_tags.frames(dataset)
     if count < 2:
-        return header, load
+        return Opened(header, load)
     if dicom_tags.PER_FRAME in dataset.elements or dicom_tags.SHARED in dataset.elements:
         return _frames(dataset, header, load, count)
     step = dicom_tags.find(dataset.elements, dicom_tags.BETWEEN)
@@ -39,7 +39,7 @@ def open_file(path: Path) -> Source:
             "they are taken as slices 1 mm apart",
             stacklevel=2,
         )
-    return header, load
+    return Opened(header, load)
 
 
 def _check_length(path: Path, dataset: dicom_tags.Dataset) -> None:
@@ -62,7 +62,7 @@ def _check_length(path: Path, dataset: dicom_tags.Dataset) -> None:
 
 def _frames(
     dataset: dicom_tags.Dataset, header: Header, load: Callable[[Region], Tensor], count: int
-) -> Source:
+) -> Opened:
     """Return header and voxels of an enhanced multi-frame image whose frames are slices."""
     elements = dataset.elements
     shared = (_sequence(elements, dicom_tags.SHARED) or [{}])[0]
@@ -113,7 +113,7 @@ def _frames(
         whole = load((*region[:2], slice(first, last, 1)))
         return whole[..., torch.from_numpy(wanted - first)].contiguous()
 
-    return Header((channels, i, j, count), affine, header.dtype), load_frames
+    return Opened(Header((channels, i, j, count), affine, header.dtype), load_frames)
 
 
 def _sequence(elements: dicom_tags.Elements, tag: dicom_tags.Tag) -> list[dicom_tags.Elements]:
@@ -121,7 +121,7 @@ def _sequence(elements: dicom_tags.Elements, tag: dicom_tags.Tag) -> list[dicom_
     return found if isinstance(found, list) else []
 
 
-def open_series(folder: Path) -> Source:
+def open_series(folder: Path) -> Opened:
     """Return header and voxels of a folder with one DICOM series."""
     check_name(folder)
     series = sitk().ImageSeriesReader
@@ -167,7 +167,7 @@ def open_series(folder: Path) -> Source:
                 parts.append(loads[k]((*region[:2], one)))
         return torch.cat(parts, dim=3).to(dtype)
 
-    return Header((channels, i, j, len(names)), affine, dtype), load
+    return Opened(Header((channels, i, j, len(names)), affine, dtype), load)
 
 
 def _dataset(path: Path) -> dicom_tags.Dataset | None:
@@ -175,13 +175,13 @@ def _dataset(path: Path) -> dicom_tags.Dataset | None:
         return dicom_tags.dataset(path)
 
 
-def _open_slice(path: Path, dataset: dicom_tags.Dataset | None) -> Source:
+def _open_slice(path: Path, dataset: dicom_tags.Dataset | None) -> Opened:
     """Return header and voxels of a file; raise an OSError if voxels are missing."""
     header, load = open_itk(path)
     if dataset is not None:
         with failing_as(f"'{shown(path)}' should be a whole DICOM file, but is not"):
             _check_length(path, dataset)
-    return header, load
+    return Opened(header, load)
 
 
 def _must_be_slice(path: Path) -> bool:

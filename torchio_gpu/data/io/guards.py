@@ -20,12 +20,25 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         ) from error
 
 
+def without_member(path: Path) -> tuple[Path, str]:
+    """Return the file of a path such as ``scans.h5::/raw/t1``, and the member that it names, or ''.
+
+    A path with such a name that exists is a file by itself.
+    """
+    text = os.fspath(path)
+    if "::" not in text or os.path.lexists(text):
+        return path, ""
+    file, _, member = text.partition("::")
+    return Path(file), member
+
+
 def check_exists(path: Path) -> None:
-    """Raise unless the path names a file or folder that may be read.
+    """Raise unless the path names a file or folder that may be read; it may name a member of it.
 
     Raises FileNotFoundError, PermissionError, or ValueError for names that no file can have and
     for pipes, sockets and devices, which can keep a reader waiting for ever.
     """
+    path, _ = without_member(path)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -19,8 +19,8 @@ from .voxels import (
     LPS,
     Header,
     NiftiFields,
+    Opened,
     Region,
-    Source,
     bounded_region,
     checked_affine,
     failing_as,
@@ -51,7 +51,7 @@ _CAPITALS = {
 _SMALL = (".gipl.gz", ".jp2", ".j2k", ".jpt")
 
 
-def open_itk(path: Path) -> Source:
+def open_itk(path: Path) -> Opened:
     """Return header and voxels of a file that SimpleITK recognises by its suffix or content."""
     check_name(path)
     with failing_as(f"'{shown(path)}' should be an image with a right header, but is not"):
@@ -93,7 +93,7 @@ def open_itk(path: Path) -> Source:
         i, j, k = (slice(0, part.stop - part.start, part.step) for part in region)
         return image_tensor(reader.Execute(), (i, j, k), header.dtype)
 
-    return header, load
+    return Opened(header, load)
 
 
 def _payload(path: Path, start: bytes) -> headers.Payload | None:

@@ -15,19 +15,19 @@ from torch import Tensor
 
 from .itk import open_itk, to_sitk
 from .nifti import open_other
-from .voxels import LPS, Source, sitk
+from .voxels import LPS, Opened, sitk
 
 MINC = ".mnc"
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # MINC 2 lies in HDF5, MINC 1 in NetCDF
 
 
-def open_minc(path: Path) -> Source:
+def open_minc(path: Path) -> Opened:
     """Return header and voxels of a MINC file."""
     with path.open("rb") as file:
         if file.read(len(_HDF5)) != _HDF5:
             return open_other(path)
     header, load = open_itk(path)
-    return replace(header, affine=torch.from_numpy(_to_ras()) @ header.affine), load
+    return Opened(replace(header, affine=torch.from_numpy(_to_ras()) @ header.affine), load)
 
 
 def to_minc(tensor: Tensor, affine: Tensor) -> Any:

@@ -19,8 +19,8 @@ from .guards import check_exists, check_size
 from .voxels import (
     Header,
     NiftiFields,
+    Opened,
     Region,
-    Source,
     checked_affine,
     failing_as,
     is_whole,
@@ -42,7 +42,7 @@ _SECONDS = {"msec": 1e-3, "usec": 1e-6}
 _AFNI = {77001: 1e-3, 77002: 1.0}  # seconds in a unit of time
 
 
-def open_nifti(path: Path) -> Source:
+def open_nifti(path: Path) -> Opened:
     """Return header and voxels of a NIfTI, Analyze or FreeSurfer MGH file, compressed or not."""
     surfer = path.name.lower().endswith(FREESURFER)
     wish = f"should start with a{'n MGH' if surfer else ' NIfTI'} header, but reading it failed"
@@ -61,18 +61,26 @@ def open_nifti(path: Path) -> Source:
             image = _image(cls, parts, stack)
             proxy = image.dataobj
             offset, stored = int(proxy.offset), proxy.dtype
-            end = offset + stored.itemsize * _flat_end([int(n) for n in proxy.shape], region)
+            sizes = [int(n) for n in proxy.shape]
+            count = _flat_end(sizes, region)
+            end = offset + stored.itemsize * count
             check_size(end, capacity(data), f"file '{shown(data.name)}'")
             if offset < 0:
                 raise ValueError(f"voxels must start within the file: got offset {offset}")
             kind = compression(data)
-            if not kind or not is_whole(region, header.shape[1:]):
+            if kind and not is_whole(region, header.shape[1:]):
                 return source(image)[1](region)
-        content = inflate(data, kind, size=end)
-        array = np.ndarray(proxy.shape, stored, content, offset, order="F")
+        if kind:
+            content = inflate(data, kind, size=end)
+            array = np.ndarray(sizes, stored, content, offset, order="F")
+        else:  # only pages that hold voxels of the region are read
+            flat = np.memmap(data, stored, "c", offset, (count,))
+            strides = [stored.itemsize * math.prod(sizes[:axis]) for axis in range(len(sizes))]
+            stops = [part.stop for part in region[: len(sizes)]] + sizes[3:]
+            array = np.lib.stride_tricks.as_strided(flat, stops, strides)
         return source(image, array)[1](region)
 
-    return header, load
+    return Opened(header, load)
 
 
 def _parts(path: Path) -> dict[str, Path]:
@@ -154,7 +162,7 @@ def _flat_end(shape: Sequence[int], region: Region) -> int:
     return 1 + sum(at * math.prod(shape[:axis]) for axis, at in enumerate(last))
 
 
-def open_other(path: Path) -> Source:
+def open_other(path: Path) -> Opened:
     """Return header and voxels of a file in a format that only NiBabel reads."""
     with failing_as(
         f"'{shown(path)}' should be an image that NiBabel knows, but reading it failed"
@@ -177,13 +185,13 @@ def open_other(path: Path) -> Source:
                 inflate(name, kind)  # for its checksum
         return load(region)
 
-    return header, checked
+    return Opened(header, checked)
 
 
 # ---- Images in memory
 
 
-def source(image: Any, array: np.ndarray | None = None) -> Source:
+def source(image: Any, array: np.ndarray | None = None) -> Opened:
     """Return header and voxels of a NiBabel image.
 
     array: Voxels as stored; by default the image reads them.
@@ -215,10 +223,10 @@ def source(image: Any, array: np.ndarray | None = None) -> Source:
 
     affine = np.array(image.affine, dtype=np.float64)  # a copy: units are converted in place below
     header = Header(shape, torch.from_numpy(affine), dtype)
-    return _with_fields(header, image.header), load
+    return Opened(with_fields(header, image.header), load)
 
 
-def _with_fields(header: Header, stored: Any) -> Header:
+def with_fields(header: Header, stored: Any) -> Header:
     """Return a header in millimetres, with the NIfTI fields of a header of NiBabel."""
     affine = header.affine
     if not hasattr(stored, "get_xyzt_units"):

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from . import dicom, dicom_tags
-from .guards import check_exists, expanded
+from .guards import check_exists, expanded, without_member
 from .itk import open_itk
 from .minc import MINC, open_minc
 from .nifti import FALLBACK, FREESURFER, open_nifti, open_other
-from .voxels import Header, Region, Source, bounded_region, checked_affine, failing_as, shown
+from .sources import registered
+from .stores import OPENERS, WITH_MEMBERS, is_zarr
+from .voxels import Header, Opened, Region, bounded_region, checked_affine, failing_as, shown
 
 #: Suffixes of NIfTI and Analyze, which are read by NiBabel.
 NIFTI_READ = tuple(
@@ -47,13 +49,14 @@ def read(
     """Return voxels (C, I, J, K) and affine (4, 4) of an image file or a DICOM series.
 
     region: slices along i, j and k, within the volume, with positive steps; the affine is then the
-    region's own. NIfTI, MHA, MHD and folders read little more than the region (gzip: nothing after
-    it); other formats read everything and keep the region.
+    region's own. NIfTI, MHA, MHD, folders and arrays in chunks read little more than the region
+    (gzip: nothing after it); other formats read everything and keep the region.
 
     Whole reads of gzip and bzip2 files and of compressed MetaImage and NRRD check the checksums of
     all compressed bytes. Reads of a region do not: a damaged file can give wrong voxels there.
-    Neither DICOM, TIFF and JPEG nor anything uncompressed has checksums, but files that are shorter
-    than their headers say are errors.
+    Neither DICOM, TIFF, JPEG and .b2nd nor anything uncompressed has checksums, but files that are
+    shorter than their headers say are errors. Chunks of HDF5 that this library has written have
+    checksums, which are checked whatever is read.
 
     A MetaImage or NRRD header may only name data files that lie beside or below it. Sizes that a
     header claims are compared with the file before memory is taken for them. Units of NIfTI, NRRD
@@ -83,7 +86,7 @@ def read_volume(
         return Volume(load(bounds), header.affine @ whole, header)
 
 
-def _open(path: str | os.PathLike[str]) -> Source:
+def _open(path: str | os.PathLike[str]) -> Opened:
     path = expanded(path)
     check_exists(path)
     try:
@@ -91,22 +94,34 @@ def _open(path: str | os.PathLike[str]) -> Source:
         checked_affine(header.affine, "header")
     except ValueError as error:
         raise ValueError(f"'{shown(path)}' cannot be read: {shown(str(error))}") from error
-    return header, load
+    return Opened(header, load)
 
 
-def _opener(path: Path) -> Callable[[Path], Source]:
-    name = path.name.lower()
-    if path.is_dir():
+#: Functions that open files by their suffixes.
+_OPENERS: dict[str, Callable[[Path], Opened]] = {
+    **dict.fromkeys((*NIFTI_READ, *FREESURFER), open_nifti),
+    **dict.fromkeys(FALLBACK, open_other),
+    **dict.fromkeys(dicom.SUFFIXES, dicom.open_file),
+    MINC: open_minc,
+    **OPENERS,
+}
+
+
+def _opener(path: Path) -> Callable[[Path], Opened]:
+    """Return the function that opens a file or folder, by its suffix or its content."""
+    file, member = without_member(path)
+    found = registered(path)
+    if found is not None:
+        return found
+    name = file.name.lower()
+    if file.is_dir() and is_zarr(file):
+        return OPENERS[".zarr"]
+    if member and not name.endswith(WITH_MEMBERS):
+        raise ValueError("only files of HDF5 and Zarr have members, to be named after '::'")
+    if file.is_dir() and not name.endswith(".zarr"):
         return dicom.open_series
-    if name.endswith((*NIFTI_READ, *FREESURFER)):
-        return open_nifti
-    if name.endswith(MINC):
-        return open_minc
-    if name.endswith(FALLBACK):
-        return open_other
-    if path.suffix.lower() in dicom.SUFFIXES or dicom_tags.is_dicom(path):
-        return dicom.open_file
-    return open_itk
+    found = next((each for end, each in _OPENERS.items() if name.endswith(end)), None)
+    return found or (dicom.open_file if dicom_tags.is_dicom(file) else open_itk)
 
 
 __all__ = ["Region", "Volume", "read", "read_header", "read_volume"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 Region = tuple[slice, slice, slice]  # start, stop, step all integers, within the volume
 
 _READ_AS = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}
+#: Extra with the packages of stores of chunks.
+_STORE = '"torchio-gpu[store]"'
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS+ and SimpleITK's world, either way
 
 
@@ -49,7 +52,10 @@ class Header:
         shape: Shape (C, I, J, K).
         affine: Voxel to world, RAS+ mm, (4, 4) float64.
         dtype: Type of the voxels that ``read`` returns.
-        nifti: Further fields.
+        nifti: Fields that only NIfTI has.
+
+    >>> Header((1, 240, 240, 155), torch.eye(4, dtype=torch.float64), torch.int16).shape
+    (1, 240, 240, 155)
     """
 
     shape: tuple[int, int, int, int]
@@ -58,9 +64,32 @@ class Header:
     nifti: NiftiFields | None = field(default=None, compare=False)
 
 
-Source = tuple[
-    Header, Callable[[Region], Tensor]
-]  # header, and function that loads the voxels of a region
+class Source(Protocol):
+    """Image in a file, of which the header is known and any box can be read.
+
+    Objects with these two members are sources; no base class is needed. A new one is opened for
+    each read, in the process that reads, so it may hold open files: it is never pickled.
+    See :func:`register_source`.
+    """
+
+    @property
+    def header(self) -> Header:
+        """Shape, affine and dtype of the whole image."""
+
+    def read(self, box: Region, /) -> Tensor | np.ndarray:
+        """Return the voxels of a box, (C, I, J, K).
+
+        Args:
+            box: Slices along i, j and k, whose start, stop and step are integers within the image;
+                an array in that order takes them as ``array[(slice(None), *box)]``.
+        """
+
+
+class Opened(NamedTuple):
+    """Source of a built-in format: a header, and the function that reads a box."""
+
+    header: Header
+    read: Callable[[Region], Tensor]
 
 
 # ---- Voxels
@@ -74,12 +103,29 @@ def tensor_of(array: np.ndarray, region: Region, dtype: torch.dtype) -> Tensor:
         region: The region.
         dtype: Type of the tensor.
     """
+    sizes = (len(range(part.start, part.stop, part.step)) for part in region)
+    return copied(array.reshape(*sizes, -1).transpose(3, 0, 1, 2), dtype)
+
+
+def copied(array: np.ndarray, dtype: torch.dtype, fresh: bool = False) -> Tensor:
+    """Return a contiguous tensor of an array in any layout, which shares no memory with others.
+
+    torch changes the layout: numpy takes several times as long where the first axis is the fastest.
+
+    Args:
+        array: Voxels.
+        dtype: Type of the tensor.
+        fresh: Nobody else has the memory of the array, which need not be copied.
+    """
     if array.dtype.name == "uint64" and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"uint64 voxels must fit int64: got {array.max()}")
-    volume = array.reshape(*(len(range(part.start, part.stop, part.step)) for part in region), -1)
     native = torch.empty(0, dtype=dtype).numpy().dtype
-    # One copy changes type, byte order and layout, and detaches from the memory of file and reader.
-    return torch.from_numpy(np.array(volume.transpose(3, 0, 1, 2), dtype=native, order="C"))
+    if fresh and array.dtype == native and array.flags.carray:
+        return torch.from_numpy(array)
+    result = torch.empty(array.shape, dtype=dtype)
+    if array.dtype != native or not array.flags.writeable or not array.flags.aligned:
+        array = np.array(array, dtype=native, order="K")
+    return result.copy_(torch.from_numpy(array))
 
 
 def writable_array(tensor: Tensor) -> np.ndarray:
@@ -152,15 +198,29 @@ def is_whole(region: Region, shape: Sequence[int]) -> bool:
 # ---- Libraries and their errors
 
 
-def _import(name: str, purpose: str) -> Any:
+def _import(name: str, purpose: str, install: str = "") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"{name} is needed {purpose}: pip install {name}") from error
+        install = install or name
+        raise ImportError(f"{name} is needed {purpose}: pip install {install}") from error
 
 
 nibabel = partial(_import, "nibabel", "to read and write NIfTI")
 sitk = partial(_import, "SimpleITK", "to read and write images other than NIfTI")
+blosc2 = partial(_import, "blosc2", "to read and write .b2nd", _STORE)
+h5py = partial(_import, "h5py", "to read and write HDF5", _STORE)
+
+
+def zarr() -> Any:
+    """Return the package zarr, version 3."""
+    if sys.version_info < (3, 11):
+        raise ImportError("Zarr is read and written by zarr 3, which needs Python 3.11 or later")
+    library = _import("zarr", "to read and write Zarr", _STORE)
+    version = library.__version__
+    if int(version.partition(".")[0]) < 3:
+        raise ImportError(f"zarr must be version 3, got {version}: pip install {_STORE}")
+    return library
 
 
 def shown(path: str | os.PathLike[str]) -> str:

@@ -9,21 +9,26 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
+from ..keys import INTENSITY
 from .guards import check_name, expanded
 from .itk import PICTURES, picture, to_flat_sitk, to_sitk
 from .minc import MINC, to_minc
 from .nifti import PAIR, to_nibabel, twin
+from .stores import WRITERS, check_affine, is_zarr, storable
 from .voxels import NiftiFields, failing_as, nibabel, shown, sitk
 
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 DETACHED = (".nhdr", ".mhd")
 HEADERS = (*DETACHED, ".nrrd", ".mha")  # formats whose header may name a data file
-WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", MINC, *PICTURES)
+WRITABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd", MINC, *WRITERS, *PICTURES)
 
 _PREFIX = ".torchio_gpu-"  # of temporary folders
 _MOST_HEADER = 1 << 20  # bytes that are searched for the name of a data file
@@ -41,10 +46,13 @@ def write(
     path: str | os.PathLike[str],
     fields: NiftiFields | None = None,
     squeeze: bool = False,
+    kind: str = INTENSITY,
 ) -> None:
     """Write a volume (C, I, J, K) and its affine (4, 4) in the format that the suffix names.
 
-    NIfTI keeps the affine to float32, shears included; NRRD, MHA, MHD and MINC keep it to float64.
+    NIfTI keeps the affine to float32, shears included; NRRD, MHA, MHD and MINC keep it to float64,
+    and so do .b2nd, .zarr and .h5, which keep all types of voxels that numpy has, and bfloat16 as
+    float32. .npy has no place for an affine, which must be the identity.
     PNG, JPEG and TIFF keep the pixel spacing at most, and hold 1 or 3 channels of the types in
     `PICTURES`; only TIFF holds more than one slice, and JPEG loses detail. bool becomes uint8,
     float16 and bfloat16 float32, int64 that fits int32 in NIfTI and MINC, and integers from 0 to
@@ -58,13 +66,15 @@ def write(
     names that, too. The .img of a .hdr is for a
     moment followed by the new voxels, to which the new header points. An interruption may leave
     an unused data file or a hidden folder `.torchio_gpu-…`; such folders are removed by the next
-    write into the same folder once they are a day old.
+    write into the same folder once they are a day old. A .zarr is a folder, which cannot be
+    replaced in one step: for a moment there is none.
 
     The target of a symbolic link is replaced, not the link, and permission bits are kept.
 
     fields: See :func:`to_nibabel`; other formats have no place for them.
     squeeze: Write a single slice, K = 1, as a 2D image. It must lie across the third axis, or be
-        NIfTI, in which channels keep an axis of slices.
+        NIfTI, in which channels keep an axis of slices. Arrays keep four axes.
+    kind: Kind of the image, which .b2nd, .zarr and .h5 keep.
 
     Raises ValueError for an unknown suffix or for what the format cannot hold, FileNotFoundError
     for a missing folder, OSError if writing fails.
@@ -73,8 +83,19 @@ def write(
     suffix = suffix_of(path)
     if not suffix:
         raise ValueError(f"path must end in one of {', '.join(WRITABLE)}: got '{shown(path)}'")
-    check_target(path)
-    if suffix in NIFTI:
+    if suffix == ".zarr" and path.is_dir():
+        if not is_zarr(path):
+            raise ValueError(f"path must be a Zarr group to replace, or new: got '{shown(path)}'")
+    else:
+        check_target(path)
+    if suffix in WRITERS:
+        if squeeze:
+            raise ValueError(f"squeeze must be False for {suffix}, which keeps four axes, got True")
+        if path.name.lower().endswith(".nii.zarr"):
+            raise ValueError(f"path must not end in .nii.zarr, which is only read: '{shown(path)}'")
+        check_affine(suffix, affine)
+        image, save = storable(tensor), partial(_save_array, WRITERS[suffix], affine, kind)
+    elif suffix in NIFTI:
         image, save = to_nibabel(tensor, affine, fields, squeeze), nibabel().save
     else:
         check_name(path)
@@ -105,6 +126,16 @@ def write(
                 _replace(draft, real)
 
 
+def _save_array(
+    writer: Callable[[np.ndarray, Tensor, str, Path], None],
+    affine: Tensor,
+    kind: str,
+    array: np.ndarray,
+    path: str,
+) -> None:
+    writer(array, affine, kind, Path(path))
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a text file in UTF-8; as by :func:`write`, it appears whole or not at all."""
     check_target(path)
@@ -128,7 +159,12 @@ def check_target(path: Path) -> None:
 
 
 def _replace(draft: Path, target: Path) -> None:
-    """Replace a file by another, and keep its permissions."""
+    """Replace a file by another, and keep its permissions; or a folder."""
+    if draft.is_dir():
+        if target.exists():
+            os.rename(target, draft.with_name("former"))  # removed with the temporary folder
+        os.rename(draft, target)
+        return
     with suppress(FileNotFoundError):
         draft.chmod(stat.S_IMODE(target.stat().st_mode))
     os.replace(draft, target)
