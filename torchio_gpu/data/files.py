@@ -15,12 +15,19 @@ from torch import Tensor
 from .. import geometry
 from ..shapes import AffineLike
 from . import io, meta_tensor
+from .io.compressed import compression
+from .io.headers import meta_image
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Paths = Path | list[Path]
 #: Function that returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
 Reader = Callable[[Path], tuple[Tensor | np.ndarray, AffineLike | None]]
 Region = tuple[slice, slice, slice]
+
+#: Suffixes of files whose voxels are stored with I fastest and K slowest.
+_K_SLOWEST = (".nii", ".hdr", ".img", ".mha", ".mhd")
+#: Suffixes of files of which a region is read without the rest, unless they are compressed.
+_SLICED = (*_K_SLOWEST, ".npy", ".b2nd", ".zarr", ".h5", ".hdf5")
 
 
 def is_path(source: object) -> bool:
@@ -50,6 +57,27 @@ def header(paths: Paths) -> io.Header:
     if isinstance(paths, Path):
         return io.read_header(paths)
     return _stacked_header(paths, [io.read_header(path) for path in paths])
+
+
+def slices(paths: Paths, reader: Reader | None) -> bool:
+    """Return True if a region of a file, or of each of several, is read without the rest.
+
+    Not so for compressed streams, formats that are decoded as a whole, and readers of the user.
+    """
+    if isinstance(paths, list):
+        return all(slices(path, reader) for path in paths)
+    if reader is not None or not paths.name.lower().endswith(_SLICED) or not paths.exists():
+        return False
+    if paths.suffix.lower() in (".mha", ".mhd"):
+        return not meta_image(paths).kind
+    return paths.is_dir() or not compression(paths)
+
+
+def slowest_axis(paths: Paths) -> int:
+    """Return the axis along which the voxels of a file lie farthest apart: 2 for K, 0 for I."""
+    if isinstance(paths, list):
+        return slowest_axis(paths[0])
+    return 2 if paths.name.lower().endswith(_K_SLOWEST) else 0
 
 
 def volume(paths: Paths, reader: Reader | None, region: Region | None = None) -> io.Volume:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..arrays import Array, as_array, host
-from ..shapes import Volume, check_volume
+from ..shapes import Triple, Volume, check_triple, check_volume
 from .compiled import traceable
 from .dispatch.arguments import check_real
 from .dispatch.launch import to_device
@@ -23,6 +23,7 @@ __all__ = [
     "border_values",
     "check_mask",
     "fill_value",
+    "fill_value_of_parts",
     "moments",
     "otsu_threshold",
     "percentile",
@@ -30,6 +31,8 @@ __all__ = [
 
 FILLS = ("minimum", "mean", "otsu")
 _OTSU_BINS = 128
+#: Voxels that are read at a time for a minimum: 32 MiB in float32.
+_SLAB = 1 << 23
 
 
 @traceable
@@ -56,9 +59,47 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     if x.is_complex():  # complex numbers have no order, and so no minimum
         return 0.0
     if rule == "minimum":
-        least = x.amin((2, 3, 4))
-        return least.nan_to_num(0.0, 0.0, 0.0) if x.is_floating_point() else least
-    border = border_values(x)
+        return _finite(x.amin((2, 3, 4)))
+    return _fill_of_border(border_values(x), rule)
+
+
+def fill_value_of_parts(
+    part: Callable[[Triple, Triple], Volume], size: Triple, rule: str, slowest: int = 2
+) -> float | Tensor:
+    """Compute :func:`fill_value` of a volume that is larger than memory, by parts of it.
+
+    Args:
+        part: Function of the first voxel and the size of a box, which returns its voxels.
+        size: Size of the volume along I, J, K.
+        rule: 'minimum', for which all voxels are read once, 'mean' or 'otsu', which need its faces.
+        slowest: Axis along which slabs are taken: that along which voxels lie farthest apart.
+    """
+    check_volume(corner := part((0, 0, 0), (1, 1, 1)))
+    if corner.is_complex():
+        return 0.0
+    if rule == "minimum":
+        slab = max(1, _SLAB * size[slowest] // math.prod(size))
+        starts = range(0, size[slowest], slab)
+        boxes = (_planes(size, slowest, at, min(slab, size[slowest] - at)) for at in starts)
+        return _finite(torch.stack([part(*box).amin((2, 3, 4)) for box in boxes]).amin(0))
+    ends = [(axis, at) for axis in range(3) for at in (0, size[axis] - 1)]
+    faces = [part(*_planes(size, axis, at, 1)).flatten(2) for axis, at in ends]
+    return _fill_of_border(_floats(torch.cat(faces, -1)), rule)
+
+
+def _planes(size: Triple, axis: int, first: int, count: int) -> tuple[Triple, Triple]:
+    """Return the first voxel and the size of a slab of planes across an axis."""
+    start, some = [0, 0, 0], list(size)
+    start[axis], some[axis] = first, count
+    return check_triple(start, "first", least=0), check_triple(some, "size")
+
+
+def _finite(least: Tensor) -> Tensor:
+    return least.nan_to_num(0.0, 0.0, 0.0) if least.is_floating_point() else least
+
+
+def _fill_of_border(border: Tensor, rule: str) -> Tensor:
+    """Return the fill that 'mean' or 'otsu' give for the border voxels of volumes, [B, C, N]."""
     if rule == "mean":
         return border.mean(-1)
     if rule == "otsu":
@@ -72,7 +113,10 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 def border_values(x: Volume) -> Tensor:
     """Return the voxels of the six faces, [B, C, N] in a floating dtype; edges once per face."""
     faces = [x.select(axis, end).flatten(2) for axis in (2, 3, 4) for end in (0, -1)]
-    border = torch.cat(faces, -1)
+    return _floats(torch.cat(faces, -1))
+
+
+def _floats(border: Tensor) -> Tensor:
     return border if border.dtype == torch.float64 else border.float()
 
 

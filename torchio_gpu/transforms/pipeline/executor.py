@@ -92,6 +92,12 @@ class Executor:
                 cropped[key] = warp.maps.cropped_to(first, size)
             warp.maps = cropped[key]
 
+    def whole(self, name: str) -> ImagesBatch:
+        """Execute all stages, and return one image whole; it is read into memory for that."""
+        self.execute()
+        self.batch.images[name] = self.batch.images[name].read()
+        return self.pending.whole(name)
+
     def finish_patch(self, first: np.ndarray, size: Triple) -> SubjectsBatch:
         """Crop each image to a patch and execute the remaining stages; see above."""
         self.crop_to_patch(first, size)
