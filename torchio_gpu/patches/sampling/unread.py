@@ -79,6 +79,8 @@ class UnreadPatches:
         shape = next(iter(spaces.values())).shape
         if isinstance(self.sampler, GridSampler):
             corners = self.sampler.corners(shape)
+            if any(margin.any() for margin in self.sampler.margins(shape)):
+                batch.streams.take(1)  # a step that pads whole volumes takes this position
             seeds = batch.streams.offspring(len(corners))[0]
             number = min(number, len(corners))
         else:
@@ -104,7 +106,7 @@ class UnreadPatches:
         size = self.sampler.patch_size
         start, stop = corner.clip(0, shape), (corner + size).clip(0, shape)
         inside = check_triple((stop - start).tolist(), "size")
-        patch = executor.finish_patch(start[None], inside).unbatch()[0]
+        patch = executor.finish_patch_of_whole(start, inside).unbatch()[0]
         patch.streams = None
         if inside != size:
             constant = self.sampler.padding_mode == "constant"

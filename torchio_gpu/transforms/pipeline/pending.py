@@ -13,7 +13,7 @@ from ...arrays import Array, host
 from ...data import ImagesBatch, SubjectsBatch
 from ...data.keys import LABEL
 from ...functional.dispatch.kernels import sharing
-from ...functional.operations import Operation
+from ...functional.operations import Noise, Operation
 from ...geometry import Space, spacing
 from .composed import ComposedMaps
 from .sampling import Part, Pass, can_sample_together, sample
@@ -164,6 +164,16 @@ class Pending:
             if operations := self._operations_of(name):
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, operations))
                 self.note(name, lambda: "one pass over its voxels")
+
+    def take_from_noise(self) -> dict[str, list[Operation]]:
+        """Remove the operations on each image from its first noise on, and return them."""
+        taken = {}
+        for name, operations in self.operations.items():
+            noisy = [n for n, each in enumerate(operations) if isinstance(each, Noise)]
+            if noisy:
+                taken[name] = operations[noisy[0] :]
+                del operations[noisy[0] :]
+        return taken
 
     def whole(self, name: str) -> ImagesBatch:
         """Return one image with all that is pending, which stays pending."""
