@@ -144,6 +144,14 @@ class ImagesBatch(Transferable):
         """Return the images with voxels in memory: themselves, unless they are unread."""
         return self
 
+    def prefetch(self, first: np.ndarray, size: Triple, submit: Callable[..., Any]) -> None:
+        """Start to read the patch in threads, where voxels are in files; see :meth:`part`.
+
+        Args:
+            first, size: As for :meth:`part`, which returns this patch later.
+            submit: Starts a function in a thread, and returns its future.
+        """
+
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         """Return a patch of the voxels of each sample.
 

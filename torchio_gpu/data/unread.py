@@ -145,7 +145,7 @@ class UnreadImages(ImagesBatch):
     def pin_memory(self) -> ImagesBatch:
         return self
 
-    def prefetch(
+    def part_ahead(
         self, first: np.ndarray, size: Triple, submit: Callable[..., Future[Tensor]]
     ) -> Callable[[], Volume]:
         """Start to read a box in a thread; return the function that waits for :meth:`part`."""
