@@ -49,9 +49,9 @@ class UnreadPatches:
         )
         if not self.knows_sampler and (transform is not None or isinstance(sampler, PatchSampler)):
             raise whole_needed(f"patch_sampler cuts transformed subjects, got {sampler!r}")
-        if self.knows_sampler and sampler.padding_mode not in (None, "constant"):
-            if isinstance(sampler.padding_mode, str):
-                raise whole_needed(f"padding by {sampler.padding_mode!r} needs the whole volume")
+        padding = getattr(sampler, "padding_mode", None)
+        if isinstance(padding, str) and padding != "constant":
+            raise whole_needed(f"padding by {padding!r} needs the whole volume")
         self._plan = Plan(Steps()) if transform is None else transform.plan()
         why = Patchwise(self._plan.pipeline).why_whole
         if why is not None:
@@ -87,7 +87,8 @@ class UnreadPatches:
             self.sampler.room(shape)
             seeds = batch.streams.offspring(number)[0]
             find = self.sampler.finder(self._to_draw_from(spaces, Executor(plan, batch, numbers)))
-            corners = [find(seeds[n : n + 1])[0] for n in range(number)]
+            found = [find(seeds[n : n + 1])[0] for n in range(number)]
+            corners = np.array(found).reshape(-1, 3)
         for n in range(number):
             yield self._patch(Executor(plan, batch, numbers), shape, corners[n], int(seeds[n]))
 

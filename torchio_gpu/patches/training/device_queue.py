@@ -145,7 +145,9 @@ class DeviceQueue:
         self._unread = stays_unread(subjects)
         if self._unread:
             own = without_transform(subjects)[1]
-            why = self._pipeline.why_whole if own is None else f"the transform of a dataset, {own!r}"
+            why = (
+                self._pipeline.why_whole if own is None else f"the transform of a dataset, {own!r}"
+            )
             if why is not None:
                 raise whole_needed(why)
         if device is None:

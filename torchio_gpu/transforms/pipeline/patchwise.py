@@ -48,7 +48,9 @@ class Patchwise:
                 return f"{name} interpolates by B-splines, which depend on all voxels"
         if not self.before.steps:
             return None
-        one, other = (plan.steps[n].transform.name for plan, n in ((self.before, -1), (self.after, 0)))
+        one, other = (
+            plan.steps[n].transform.name for plan, n in ((self.before, -1), (self.after, 0))
+        )
         return f"{other} samples what {one} computes before it, for the whole volume"
 
     def whole(self, batch: SubjectsBatch) -> tuple[SubjectsBatch, np.ndarray]:

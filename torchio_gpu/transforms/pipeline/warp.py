@@ -227,7 +227,9 @@ def _fill(images: ImagesBatch, field: FieldOfView, rule: str, fields: Sequence[F
             low = first.astype(np.int64) + start
             ends = [FieldOfView(f.low - low, f.high - low, f.fill) for f in fields]
             still = np.eye(4)[None].repeat(len(low), 0)
-            return warp_volume(images.part(low, size), still, size=size, mode="nearest", fields=ends)
+            return warp_volume(
+                images.part(low, size), still, size=size, mode="nearest", fields=ends
+            )
 
         return fill_value_of_parts(part, (i, j, k), rule, images.slowest)
     shift = np.eye(4)[None].repeat(len(first), 0)
