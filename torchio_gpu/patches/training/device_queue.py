@@ -145,11 +145,10 @@ class DeviceQueue:
         self._unread = stays_unread(subjects)
         if self._unread:
             own = without_transform(subjects)[1]
-            why = (
-                self._pipeline.why_whole if own is None else f"the transform of a dataset, {own!r}"
-            )
-            if why is not None:
-                raise whole_needed(why)
+            if own is not None:
+                raise whole_needed(f"a DeviceQueue keeps what {own!r} of its dataset returns")
+            if self._pipeline.why_whole is not None:
+                raise whole_needed(self._pipeline.why_whole)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device
@@ -348,9 +347,9 @@ class _Batch(NamedTuple):
         """Start to read the boxes of unread images in threads."""
         for part in self.parts:
             for _, _, one in part.joined.passes or ():
-                region = one.region()
-                for source in one.sources if region is not None else ():
-                    source.images.prefetch(*region, submit)
+                if (region := one.region()) is not None:
+                    for source in one.sources:
+                        source.images.prefetch(*region, submit)
 
     def finish(self) -> SubjectsBatch:
         """Compute the batch."""

@@ -100,12 +100,12 @@ class Queue(OlderQueue, IterableDataset[Any]):
         progress: Show a progress bar of the patches of an epoch.
 
     A dataset with ``load_getitem=False`` leaves voxels in their files, and the queue reads only the
-    boxes that its patches need, so that volumes may be larger than memory. The transform of the
-    dataset, or of the queue, moves, resamples or changes single voxels; it is drawn once for each
-    subject, as for whole volumes, and computed for each patch alone. Boxes are read from uncompressed
-    NIfTI (.nii) and MetaImage, and from .npy, .b2nd, .zarr and HDF5; images of other files are read
-    whole, once for the patches of a subject, as are maps of weights or labels to draw from. A
-    fill 'minimum' is that of the volume, which is read once for it, slab by slab.
+    boxes that its patches need, so that volumes may be larger than memory. The transform, of the
+    dataset or of the queue, is drawn once for each subject, as for whole volumes, and computed for
+    each patch alone; it may move or resample content and change single voxels. Boxes are read from
+    uncompressed NIfTI and MetaImage, .npy, .b2nd, .zarr and HDF5. Images of other files are read
+    whole, once for the patches of a subject, and so are maps of weights or labels. For the fill
+    'minimum' a volume is read once, slab by slab.
 
     A subject with a value ``num_samples`` has so many patches. The names and the order of arguments
     of TorchIO 1 are accepted, too: ``Queue(dataset, 300, 10, sampler)``. Its ``start_background``

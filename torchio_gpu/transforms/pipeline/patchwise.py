@@ -48,10 +48,8 @@ class Patchwise:
                 return f"{name} interpolates by B-splines, which depend on all voxels"
         if not self.before.steps:
             return None
-        one, other = (
-            plan.steps[n].transform.name for plan, n in ((self.before, -1), (self.after, 0))
-        )
-        return f"{other} samples what {one} computes before it, for the whole volume"
+        one, other = self.before.steps[-1].transform, self.after.steps[0].transform
+        return f"{other.name} samples what {one.name} computes before it, for the whole volume"
 
     def whole(self, batch: SubjectsBatch) -> tuple[SubjectsBatch, np.ndarray]:
         """Execute the first part, for whole volumes.

@@ -121,7 +121,7 @@ class Pass:
         for images that are unread, it does.
         """
         matrix, vectors = self.voxel_map.matrix, self.voxel_map.vectors
-        available = on_host(matrix) and (vectors is None or on_host(vectors)) or self._unread
+        available = (on_host(matrix) and (vectors is None or on_host(vectors))) or self._unread
         # each coefficient of a B-spline depends on all voxels
         if self.patch is None or not available or "bspline" in self._modes:
             return None
