@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..shapes import AffineLike
+from ..shapes import AffineLike, Triple
 from . import io, meta_tensor
 from .io.compressed import compression
 from .io.headers import meta_image
@@ -28,6 +29,8 @@ Region = tuple[slice, slice, slice]
 _K_SLOWEST = (".nii", ".hdr", ".img", ".mha", ".mhd")
 #: Suffixes of files of which a region is read without the rest, unless they are compressed.
 _SLICED = (*_K_SLOWEST, ".npy", ".b2nd", ".zarr", ".h5", ".hdf5")
+#: Size of the boxes by which other files, which may be in chunks, are read once.
+_BRICK = (128, 128, 128)
 
 
 def is_path(source: object) -> bool:
@@ -66,18 +69,32 @@ def slices(paths: Paths, reader: Reader | None) -> bool:
     """
     if isinstance(paths, list):
         return all(slices(path, reader) for path in paths)
-    if reader is not None or not paths.name.lower().endswith(_SLICED) or not paths.exists():
+    if reader is not None or not _name(paths).endswith(_SLICED):
         return False
-    if paths.suffix.lower() in (".mha", ".mhd"):
-        return not meta_image(paths).kind
-    return paths.is_dir() or not compression(paths)
+    if not _name(paths).endswith(_K_SLOWEST) or not paths.exists():
+        return True
+    meta = paths.suffix.lower() in (".mha", ".mhd")
+    return not (meta_image(paths).kind if meta else compression(paths))
 
 
-def slowest_axis(paths: Paths) -> int:
-    """Return the axis along which the voxels of a file lie farthest apart: 2 for K, 0 for I."""
+def _name(path: Path) -> str:
+    """Return the name of a file, without a member in it, in small letters."""
+    return path.name.lower().split("::")[0]
+
+
+def box_at_a_time(paths: Paths, shape: Triple) -> Triple:
+    """Return the size of the boxes by which a file is read once, of some 8 MiB in float32.
+
+    Args:
+        paths: The file, or several.
+        shape: Shape of the volume along I, J, K.
+    """
     if isinstance(paths, list):
-        return slowest_axis(paths[0])
-    return 2 if paths.name.lower().endswith(_K_SLOWEST) else 0
+        return box_at_a_time(paths[0], shape)
+    if not _name(paths).endswith(_K_SLOWEST):
+        return _BRICK
+    i, j, k = shape
+    return i, j, max(1, math.prod(_BRICK) // (i * j))
 
 
 def volume(paths: Paths, reader: Reader | None, region: Region | None = None) -> io.Volume:

@@ -42,8 +42,8 @@ class ImagesBatch(Transferable):
     placeholder: bool = False
     #: True if voxels stay in a file, of which parts are read: there is no whole ``data`` then.
     unread: bool = False
-    #: Axis along which voxels lie farthest apart in that file.
-    slowest: int = 2
+    #: Size of the boxes by which that file is read once.
+    box_at_a_time: Triple = (1, 1, 1)
     #: Fill values of the voxels, if any are known.
     _fills: KnownFills | None = None
 

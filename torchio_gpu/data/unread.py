@@ -52,7 +52,8 @@ class UnreadImages(ImagesBatch):
         self.affine = image.affine[None].copy()
         self.kind = image.kind
         self._images = [image._with(None)]
-        self.slowest = 2 if image.path is None else files.slowest_axis(image.path)
+        assert image.path is not None
+        self.box_at_a_time = files.box_at_a_time(image.path, image.spatial_shape)
 
     @property  # type: ignore[misc]
     def data(self) -> Volume:
@@ -64,7 +65,8 @@ class UnreadImages(ImagesBatch):
 
     @property
     def _name(self) -> str:
-        return "an image" if self._image.path is None else files.shown(self._image.path)
+        assert self._image.path is not None
+        return files.shown(self._image.path)
 
     @property
     def shape(self) -> torch.Size:
@@ -116,7 +118,7 @@ class UnreadImages(ImagesBatch):
                 lambda first, size: on_host.part(np.array([first]), size),
                 self.spatial_shape,
                 rule,
-                self.slowest,
+                self.box_at_a_time,
             )
         fill = self._fill_values[rule]
         if not isinstance(fill, Tensor):

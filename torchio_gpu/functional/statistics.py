@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, as_array, host
-from ..shapes import Triple, Volume, check_triple, check_volume
+from ..shapes import Triple, Volume, check_volume
 from .compiled import traceable
 from .dispatch.arguments import check_real
 from .dispatch.launch import to_device
@@ -31,8 +32,6 @@ __all__ = [
 
 FILLS = ("minimum", "mean", "otsu")
 _OTSU_BINS = 128
-#: Voxels that are read at a time for a minimum: 32 MiB in float32.
-_SLAB = 1 << 23
 
 
 @traceable
@@ -64,34 +63,37 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 
 
 def fill_value_of_parts(
-    part: Callable[[Triple, Triple], Volume], size: Triple, rule: str, slowest: int = 2
+    part: Callable[[Triple, Triple], Volume], size: Triple, rule: str, box: Triple
 ) -> float | Tensor:
-    """Compute :func:`fill_value` of a volume that is larger than memory, by parts of it.
+    """Compute :func:`fill_value` of a volume that may be larger than memory, by parts of it.
 
     Args:
         part: Function of the first voxel and the size of a box, which returns its voxels.
         size: Size of the volume along I, J, K.
-        rule: 'minimum', for which all voxels are read once, 'mean' or 'otsu', which need its faces.
-        slowest: Axis along which slabs are taken: that along which voxels lie farthest apart.
+        rule: 'minimum', for which all voxels are looked at, 'mean' or 'otsu', which need the faces.
+        box: Size of the boxes to look at for a minimum.
     """
-    check_volume(corner := part((0, 0, 0), (1, 1, 1)))
-    if corner.is_complex():
+    if part((0, 0, 0), (1, 1, 1)).is_complex():
         return 0.0
     if rule == "minimum":
-        slab = max(1, _SLAB * size[slowest] // math.prod(size))
-        starts = range(0, size[slowest], slab)
-        boxes = (_planes(size, slowest, at, min(slab, size[slowest] - at)) for at in starts)
-        return _finite(torch.stack([part(*box).amin((2, 3, 4)) for box in boxes]).amin(0))
-    ends = [(axis, at) for axis in range(3) for at in (0, size[axis] - 1)]
-    faces = [part(*_planes(size, axis, at, 1)).flatten(2) for axis, at in ends]
+        starts = itertools.product(*(range(0, n, step) for n, step in zip(size, box, strict=True)))
+        least = [part(start, _until(start, size, box)).amin((2, 3, 4)) for start in starts]
+        return _finite(torch.stack(least).amin(0))
+    faces = []
+    for axis in range(3):
+        one = _with(size, axis, 1)
+        faces += [part(_with((0, 0, 0), axis, at), one).flatten(2) for at in (0, size[axis] - 1)]
     return _fill_of_border(_floats(torch.cat(faces, -1)), rule)
 
 
-def _planes(size: Triple, axis: int, first: int, count: int) -> tuple[Triple, Triple]:
-    """Return the first voxel and the size of a slab of planes across an axis."""
-    start, some = [0, 0, 0], list(size)
-    start[axis], some[axis] = first, count
-    return check_triple(start, "first", least=0), check_triple(some, "size")
+def _until(start: Triple, end: Triple, most: Triple) -> Triple:
+    i, j, k = (min(b - a, n) for a, b, n in zip(start, end, most, strict=True))
+    return i, j, k
+
+
+def _with(values: Triple, axis: int, value: int) -> Triple:
+    i, j, k = (value if n == axis else other for n, other in enumerate(values))
+    return i, j, k
 
 
 def _finite(least: Tensor) -> Tensor:

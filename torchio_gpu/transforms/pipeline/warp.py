@@ -231,7 +231,7 @@ def _fill(images: ImagesBatch, field: FieldOfView, rule: str, fields: Sequence[F
                 images.part(low, size), still, size=size, mode="nearest", fields=ends
             )
 
-        return fill_value_of_parts(part, (i, j, k), rule, images.slowest)
+        return fill_value_of_parts(part, (i, j, k), rule, images.box_at_a_time)
     shift = np.eye(4)[None].repeat(len(first), 0)
     shift[:, :3, 3] = first
     visible = warp_volume(images.data, shift, size=(i, j, k), mode="nearest", fields=fields)
