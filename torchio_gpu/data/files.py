@@ -93,7 +93,7 @@ def box_at_a_time(paths: Paths, shape: Triple) -> Triple:
         return box_at_a_time(paths[0], shape)
     if not _name(paths).endswith(_K_SLOWEST):
         return _BRICK
-    i, j, k = shape
+    i, j = shape[:2]
     return i, j, max(1, math.prod(_BRICK) // (i * j))
 
 

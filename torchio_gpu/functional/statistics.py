@@ -76,7 +76,8 @@ def fill_value_of_parts(
     if part((0, 0, 0), (1, 1, 1)).is_complex():
         return 0.0
     if rule == "minimum":
-        starts = itertools.product(*(range(0, n, step) for n, step in zip(size, box, strict=True)))
+        i, j, k = (range(0, n, step) for n, step in zip(size, box, strict=True))
+        starts = itertools.product(i, j, k)
         least = [part(start, _until(start, size, box)).amin((2, 3, 4)) for start in starts]
         return _finite(torch.stack(least).amin(0))
     faces = []
