@@ -91,17 +91,27 @@ class UnreadImages(ImagesBatch):
         if (stop == start).any():
             return torch.zeros(1, self.shape[1], *size, dtype=self._image.dtype)
         i, j, k = (slice(a, b, 1) for a, b in zip(start.tolist(), stop.tolist(), strict=True))
-        assert self._image.path is not None
-        volume = files.volume(self._image.path, self._image.reader, (i, j, k))
-        if volume.header.shape != self.shape[1:]:
-            raise OSError(
-                f"{self._name} must not change while it is used: its shape was "
-                f"{tuple(self.shape[1:])}, got {volume.header.shape}"
-            )
-        box = self._image._check_data(volume.data)[None]
+        box = self._image._check_data(self._voxels((i, j, k)))[None]
         if box.shape[2:] != size:
             box = extract_patches(box, (first[0] - start)[None], size)
         return box.pin_memory() if self._device.type == "cuda" else box
+
+    def _voxels(self, region: files.Region) -> Tensor:
+        """Return the voxels of a region; raise an OSError if the file has another shape now."""
+        assert self._image.path is not None
+        error = None
+        try:
+            data, _, header = files.volume(self._image.path, self._image.reader, region)
+        except ValueError as raised:  # the region may lie outside by now
+            header, error = files.header(self._image.path), raised
+        if header.shape != self.shape[1:]:
+            raise OSError(
+                f"{self._name} must not change while it is used: its shape was "
+                f"{tuple(self.shape[1:])}, got {header.shape}"
+            ) from error
+        if error is not None:
+            raise error
+        return data
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         return self._delivered(self.read_box(first, size))
