@@ -282,6 +282,43 @@ class TestDeviceQueue:
             list(queue)
 
 
+class TestGrid:
+    @pytest.mark.parametrize("padding", [None, "constant", 9])
+    def test_patches_are_those_of_whole_volumes(self, stored, voxels_read, padding):
+        one = subjects(stored)[0]
+        whole = tio.GridSampler(one, (20, 12, 24), 4, padding)
+        voxels_read["most"] = 0
+        unread = tio.GridSampler(one, (20, 12, 24), 4, padding, load=False)
+        assert len(unread) == len(whole) > 8
+        for loader in (list, lambda grid: unbatched(grid, num_workers=1), lambda g: list(g(one))):
+            voxels = [sampler.t1.data for sampler in loader(unread)]
+            expected = [sampler.t1.data for sampler in loader(whole)]
+            assert all(map(torch.equal, voxels, expected))
+        tensors = (grid.tensor("t1", grid.patch_locations[2:5]) for grid in (unread, whole))
+        assert torch.equal(*tensors)
+        assert not unread.subject.t1.loaded
+
+    def test_padding_that_needs_the_volume(self, stored):
+        with pytest.raises(ValueError, match=r"load must be True where .*: padding by 'mean'"):
+            tio.GridSampler(subjects(stored)[0], 8, 2, "mean", load=False)
+
+    def test_prediction(self, stored, voxels_read):
+        image = tio.ScalarImage([stored[0]["t1"], stored[1]["t1"]])
+        arguments = {"patch_size": 16, "patch_overlap": 4, "padding_mode": "constant"}
+        predicted = tio.predict_by_patches(lambda x: x * 2, image, load=False, **arguments)
+        assert voxels_read["most"] == 16**3
+        assert not image.loaded
+        assert torch.equal(predicted, tio.predict_by_patches(lambda x: x * 2, image, **arguments))
+        several = tio.Subject(a=image, b=image)
+        with pytest.raises(ValueError, match="load must be True for several images"):
+            tio.predict_by_patches(torch.abs, several, 16, image=["a", "b"], load=False)
+
+
+def unbatched(grid, **kwargs):
+    batches = tio.SubjectsLoader(grid, batch_size=3, **kwargs)
+    return [patch for batch in batches for patch in batch.unbatch()]
+
+
 def shifted(subject):
     return subject
 
@@ -318,7 +355,7 @@ class TestWhole:
             tio.Queue(dataset(stored, True, shifted), UNIFORM)
         with pytest.raises(ValueError, match=r"RandomGamma.* is applied to what .*RandomFlip"):
             tio.Queue(dataset(stored, True, tio.RandomFlip()), UNIFORM, transform=tio.RandomGamma())
-        with pytest.raises(ValueError, match="patch_sampler cuts transformed subjects"):
+        with pytest.raises(ValueError, match="patch_sampler takes whole subjects"):
             tio.Queue(dataset(stored, True), shifted, transform=tio.RandomGamma())
         with pytest.raises(ValueError, match=r"a DeviceQueue keeps what .*RandomFlip"):
             tio.DeviceQueue(dataset(stored, True, tio.RandomFlip()), UNIFORM)

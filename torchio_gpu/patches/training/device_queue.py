@@ -22,12 +22,13 @@ from ...transforms.pipeline.steps import Steps
 from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
-from ..sampling.unread import stays_unread, whole_needed, without_transform
+from ..sampling.unread import whole_needed
 from ..sampling.weighted import WeightedSampler
 from ..sampling.weights import draw
 from .cache import SubjectCache
 from .cached_subject import CachedSubject, merge, merge_images
 from .epochs import EpochSampler, Indices
+from .unread import check_no_whole, stays_unread, without_transform
 
 
 class DeviceQueue:
@@ -147,8 +148,7 @@ class DeviceQueue:
             own = without_transform(subjects)[1]
             if own is not None:
                 raise whole_needed(f"a DeviceQueue keeps what {own!r} of its dataset returns")
-            if self._pipeline.why_whole is not None:
-                raise whole_needed(self._pipeline.why_whole)
+            check_no_whole(self._pipeline)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device

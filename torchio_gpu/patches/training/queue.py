@@ -25,9 +25,10 @@ from ...shapes import check_count
 from ...signature import checked
 from ...spellings import older_spellings
 from ..sampling.cutting import PatchSampler
-from ..sampling.unread import UnreadPatches, stays_unread, whole_needed, without_transform
+from ..sampling.unread import whole_needed
 from .epochs import EpochSampler, Indices, describe, unread
 from .older_queue import OlderQueue
+from .unread import UnreadPatches, stays_unread, without_transform
 
 #: Arguments by position in TorchIO 1, by their names here.
 _ORDER_OF_1 = (
