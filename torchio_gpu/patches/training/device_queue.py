@@ -79,6 +79,14 @@ class DeviceQueue:
     a CPU, volumes of each shape are sampled in a pass of their own. Volumes with images of other
     dtypes or names always are.
 
+    Volumes need not fit into memory: a dataset with ``load_getitem=False`` leaves voxels in their
+    files, as for :class:`Queue`, and only the box that a patch needs under its maps, bounded by the
+    displacement, is read and copied to the device. With ``num_workers``, threads read the boxes of
+    the next batch. Batches are those of loaded volumes. What is kept of a subject is its fill
+    values, and weights summed along K to draw from, for which a map is read whole once; images of
+    files that cannot be sliced are read whole, and kept. All transforms run for each patch then: an
+    error names a step that needs whole volumes, which belongs into the preparation of the files.
+
     Copies to a GPU run on a stream of their own, from pinned memory, and streams wait for events:
     the host never waits for the GPU. Batches belong to the stream that is current where they are
     taken, which may be another one for each. Locations are drawn on the host; maps of weights or
@@ -87,7 +95,8 @@ class DeviceQueue:
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A number is out of range; or, in an epoch, a patch is larger than its volume, or
+        ValueError: A number is out of range, or volumes stay in their files and a step needs them
+            whole; or, in an epoch, a patch is larger than its volume, or
             the images of a subject do not lie in one space.
         RuntimeError: A subject cannot be loaded; it is named.
 

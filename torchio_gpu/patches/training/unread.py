@@ -88,7 +88,11 @@ def stays_unread(dataset: Any) -> bool:
 
 def without_transform(dataset: Any) -> tuple[Any, Any]:
     """Return a dataset whose subjects are unread, and the transform that it would apply to them."""
-    if type(dataset).__getitem__ is not SubjectsDataset.__getitem__ or dataset.transform is None:
+    plain = isinstance(dataset, SubjectsDataset) and all(
+        getattr(type(dataset), name) is getattr(SubjectsDataset, name)
+        for name in ("__getitem__", "shared")
+    )
+    if not plain or dataset.transform is None:
         return dataset, None
     return SubjectsDataset(dataset.dry_iter(), load_getitem=False), dataset.transform
 
