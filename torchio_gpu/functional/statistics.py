@@ -77,9 +77,11 @@ def fill_value_of_parts(
         return 0.0
     if rule == "minimum":
         i, j, k = (range(0, n, step) for n, step in zip(size, box, strict=True))
-        starts = itertools.product(i, j, k)
-        least = [part(start, _until(start, size, box)).amin((2, 3, 4)) for start in starts]
-        return _finite(torch.stack(least).amin(0))
+        least = part((0, 0, 0), (1, 1, 1)).amin((2, 3, 4))
+        for start in itertools.product(i, j, k):
+            # in place: small results that stay between large boxes would scatter memory
+            torch.minimum(least, part(start, _until(start, size, box)).amin((2, 3, 4)), out=least)
+        return _finite(least)
     faces = []
     for axis in range(3):
         one = _with(size, axis, 1)
