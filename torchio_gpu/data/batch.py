@@ -97,6 +97,13 @@ class SubjectsBatch(Transferable):
             name: ImagesBatch.from_images([subject[name] for subject in subjects], name, view)
             for name in names
         }
+        return cls._around(images, subjects, view)
+
+    @classmethod
+    def _around(
+        cls, images: dict[str, ImagesBatch], subjects: Sequence[Subject], view: bool
+    ) -> SubjectsBatch:
+        """Return a batch of given images, with all other values of subjects."""
         keys = dict.fromkeys(name for subject in subjects for name in subject.metadata)
         metadata = {name: _column(name, [s.get(name) for s in subjects]) for name in keys}
         if not view:
@@ -108,7 +115,7 @@ class SubjectsBatch(Transferable):
             _join([subject.streams for subject in subjects]),
             histories if any(histories) else None,
         )
-        batch._class = type(first)
+        batch._class = type(subjects[0])
         return batch
 
     def unbatch(self) -> list[Subject]:

@@ -30,7 +30,8 @@ class SubjectsDataset(Dataset[Any]):
         subjects: The subjects.
         transform: Applied to each subject after it is read; any callable.
         load_getitem: Read the voxels of a subject before it is transformed or returned. With False
-            they are read when they are needed.
+            they are read when they are needed; a :class:`Queue` or :class:`DeviceQueue` then reads
+            the boxes of its patches alone.
 
     Raises:
         ValueError: There are no subjects.

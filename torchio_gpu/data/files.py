@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -13,14 +14,23 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..shapes import AffineLike
+from ..shapes import AffineLike, Triple
 from . import io, meta_tensor
+from .io.compressed import compression
+from .io.headers import meta_image
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Paths = Path | list[Path]
 #: Function that returns voxels (C, I, J, K) and an affine (4, 4), or None for the identity.
 Reader = Callable[[Path], tuple[Tensor | np.ndarray, AffineLike | None]]
 Region = tuple[slice, slice, slice]
+
+#: Suffixes of files whose voxels are stored with I fastest and K slowest.
+_K_SLOWEST = (".nii", ".hdr", ".img", ".mha", ".mhd")
+#: Suffixes of files of which a region is read without the rest, unless they are compressed.
+_SLICED = (*_K_SLOWEST, ".npy", ".b2nd", ".zarr", ".h5", ".hdf5")
+#: Size of the boxes by which other files, which may be in chunks, are read once.
+_BRICK = (128, 128, 128)
 
 
 def is_path(source: object) -> bool:
@@ -50,6 +60,41 @@ def header(paths: Paths) -> io.Header:
     if isinstance(paths, Path):
         return io.read_header(paths)
     return _stacked_header(paths, [io.read_header(path) for path in paths])
+
+
+def slices(paths: Paths, reader: Reader | None) -> bool:
+    """Return True if a region of a file, or of each of several, is read without the rest.
+
+    Not so for compressed streams, formats that are decoded as a whole, and readers of the user.
+    """
+    if isinstance(paths, list):
+        return all(slices(path, reader) for path in paths)
+    if reader is not None or not _name(paths).endswith(_SLICED):
+        return False
+    if not _name(paths).endswith(_K_SLOWEST) or not paths.exists():
+        return True
+    meta = paths.suffix.lower() in (".mha", ".mhd")
+    return not (meta_image(paths).kind if meta else compression(paths))
+
+
+def _name(path: Path) -> str:
+    """Return the name of a file, without a member in it, in small letters."""
+    return path.name.lower().split("::")[0]
+
+
+def box_at_a_time(paths: Paths, shape: Triple) -> Triple:
+    """Return the size of the boxes by which a file is read once, of some 8 MiB in float32.
+
+    Args:
+        paths: The file, or several.
+        shape: Shape of the volume along I, J, K.
+    """
+    if isinstance(paths, list):
+        return box_at_a_time(paths[0], shape)
+    if not _name(paths).endswith(_K_SLOWEST):
+        return _BRICK
+    i, j = shape[:2]
+    return i, j, max(1, math.prod(_BRICK) // (i * j))
 
 
 def volume(paths: Paths, reader: Reader | None, region: Region | None = None) -> io.Volume:

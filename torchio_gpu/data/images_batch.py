@@ -40,6 +40,10 @@ class ImagesBatch(Transferable):
 
     #: True for an image of zeros that a transform is about to fill in.
     placeholder: bool = False
+    #: True if voxels stay in a file, of which parts are read: there is no whole ``data`` then.
+    unread: bool = False
+    #: Size of the boxes by which that file is read once.
+    box_at_a_time: Triple = (1, 1, 1)
     #: Fill values of the voxels, if any are known.
     _fills: KnownFills | None = None
 
@@ -135,6 +139,18 @@ class ImagesBatch(Transferable):
         """Return a batch with integer voxels converted to float32."""
         floats = self.dtype.is_floating_point or self.dtype.is_complex
         return self if floats else self.with_same_values(self.data.float())
+
+    def read(self) -> ImagesBatch:
+        """Return the images with voxels in memory: themselves, unless they are unread."""
+        return self
+
+    def prefetch(self, first: np.ndarray, size: Triple, submit: Callable[..., Any]) -> None:
+        """Start to read the patch in threads, where voxels are in files; see :meth:`part`.
+
+        Args:
+            first, size: As for :meth:`part`, which returns this patch later.
+            submit: Starts a function in a thread, and returns its future.
+        """
 
     def part(self, first: np.ndarray, size: Triple) -> Volume:
         """Return a patch of the voxels of each sample.

@@ -6,12 +6,14 @@ The functions of :mod:`torchio_gpu.functional.intensity` run a list of one opera
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..shapes import Triple, Volume, check_volume, spatial_shape
+from ..random import patch_normals
+from ..shapes import Triple, Volume, check_volume, spatial_shape, with_voxel_axes
 from .compiled import traceable
 from .dispatch import kernels, limits
 from .dispatch.arguments import by_parts, check_real
@@ -61,6 +63,47 @@ def pointwise(x: Volume, operations: Sequence[Operation], view: View | None = No
     slab = slab_planes(planes, x.numel() // planes, x.device)
     starts = range(0, planes, slab)
     out = join((program(y[:, :, n : n + slab], n, owns=False) for n in starts), planes)
+    return out.to(x.dtype) if x.is_floating_point() else out
+
+
+def pointwise_of_whole(
+    x: Volume, operations: Sequence[Operation], whole: Triple, first: Sequence[int]
+) -> Volume:
+    """Apply pointwise operations to a patch, with the noise that a whole volume has there.
+
+    Unlike :func:`pointwise`, whose patches get noise of their own.
+
+    Args:
+        x: The patch, (B, C, i, j, k), of all samples at one place.
+        operations: Operations, in order.
+        whole: Shape of the volume along I, J, K.
+        first: First voxel of the patch in it.
+    """
+    view = View(whole, np.array([first] * len(x)))
+    for operation in operations:
+        if isinstance(operation, Noise):
+            x = _noise_of_whole(x, operation, whole, first)
+        else:
+            x = pointwise(x, [operation], view)
+    return x
+
+
+def _noise_of_whole(x: Volume, noise: Noise, whole: Triple, first: Sequence[int]) -> Volume:
+    check_volume(x)
+    check_operations(x, [noise])
+    if x.is_complex():
+        parts = noise.of_parts()
+        return by_parts(lambda part: _noise_of_whole(part, parts, whole, first), x)
+    y = x if x.dtype == torch.float64 else x.float()
+    mean, std = (with_voxel_axes(v.to(y.dtype)) for v in to_device(x.device, *noise.by_channel))
+    size = spatial_shape(x)
+    draw = partial(patch_normals, noise.seeds, whole, x.shape[1], first, size, device=x.device)
+    out = y + draw().to(y.dtype) * std + mean
+    if noise.rician:
+        out = torch.hypot(out, draw(second=True).to(y.dtype) * std + mean)
+        if noise.active is not None:
+            active = with_voxel_axes(torch.as_tensor(noise.active).to(x.device))
+            out = torch.where(active, out, y)
     return out.to(x.dtype) if x.is_floating_point() else out
 
 

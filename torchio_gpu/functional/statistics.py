@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..arrays import Array, as_array, host
-from ..shapes import Volume, check_volume
+from ..shapes import Triple, Volume, check_volume
 from .compiled import traceable
 from .dispatch.arguments import check_real
 from .dispatch.launch import to_device
@@ -23,6 +24,7 @@ __all__ = [
     "border_values",
     "check_mask",
     "fill_value",
+    "fill_value_of_parts",
     "moments",
     "otsu_threshold",
     "percentile",
@@ -56,9 +58,53 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
     if x.is_complex():  # complex numbers have no order, and so no minimum
         return 0.0
     if rule == "minimum":
-        least = x.amin((2, 3, 4))
-        return least.nan_to_num(0.0, 0.0, 0.0) if x.is_floating_point() else least
-    border = border_values(x)
+        return _finite(x.amin((2, 3, 4)))
+    return _fill_of_border(border_values(x), rule)
+
+
+def fill_value_of_parts(
+    part: Callable[[Triple, Triple], Volume], size: Triple, rule: str, box: Triple
+) -> float | Tensor:
+    """Compute :func:`fill_value` of a volume that may be larger than memory, by parts of it.
+
+    Args:
+        part: Function of the first voxel and the size of a box, which returns its voxels.
+        size: Size of the volume along I, J, K.
+        rule: 'minimum', for which all voxels are looked at, 'mean' or 'otsu', which need the faces.
+        box: Size of the boxes to look at for a minimum.
+    """
+    if part((0, 0, 0), (1, 1, 1)).is_complex():
+        return 0.0
+    if rule == "minimum":
+        i, j, k = (range(0, n, step) for n, step in zip(size, box, strict=True))
+        least = part((0, 0, 0), (1, 1, 1)).amin((2, 3, 4))
+        for start in itertools.product(i, j, k):
+            # in place: small results that stay between large boxes would scatter memory
+            torch.minimum(least, part(start, _until(start, size, box)).amin((2, 3, 4)), out=least)
+        return _finite(least)
+    faces = []
+    for axis in range(3):
+        one = _with(size, axis, 1)
+        faces += [part(_with((0, 0, 0), axis, at), one).flatten(2) for at in (0, size[axis] - 1)]
+    return _fill_of_border(_floats(torch.cat(faces, -1)), rule)
+
+
+def _until(start: Triple, end: Triple, most: Triple) -> Triple:
+    i, j, k = (min(b - a, n) for a, b, n in zip(start, end, most, strict=True))
+    return i, j, k
+
+
+def _with(values: Triple, axis: int, value: int) -> Triple:
+    i, j, k = (value if n == axis else other for n, other in enumerate(values))
+    return i, j, k
+
+
+def _finite(least: Tensor) -> Tensor:
+    return least.nan_to_num(0.0, 0.0, 0.0) if least.is_floating_point() else least
+
+
+def _fill_of_border(border: Tensor, rule: str) -> Tensor:
+    """Return the fill that 'mean' or 'otsu' give for the border voxels of volumes, [B, C, N]."""
     if rule == "mean":
         return border.mean(-1)
     if rule == "otsu":
@@ -72,7 +118,10 @@ def fill_value(x: Volume, rule: str | float) -> float | Tensor:
 def border_values(x: Volume) -> Tensor:
     """Return the voxels of the six faces, [B, C, N] in a floating dtype; edges once per face."""
     faces = [x.select(axis, end).flatten(2) for axis in (2, 3, 4) for end in (0, -1)]
-    border = torch.cat(faces, -1)
+    return _floats(torch.cat(faces, -1))
+
+
+def _floats(border: Tensor) -> Tensor:
     return border if border.dtype == torch.float64 else border.float()
 
 

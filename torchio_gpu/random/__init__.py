@@ -1,6 +1,6 @@
 """Random numbers of samples: the generator, seeds and uniform numbers, normal numbers."""
 
-from .gaussian import normal_groups, normals
+from .gaussian import normal_groups, normals, patch_normals
 from .philox import MASK, philox, philox_pairs
 from .streams import (
     Layout,
@@ -23,6 +23,7 @@ __all__ = [
     "normal_groups",
     "normals",
     "offspring",
+    "patch_normals",
     "philox",
     "philox_pairs",
     "sample_seeds",

@@ -20,6 +20,7 @@ voxel, which Rician noise takes, has the same lane of the counter that is I C ce
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -77,17 +78,60 @@ def normal_groups(
     return out.view(len(seeds), groups, 4, size)
 
 
+def patch_normals(
+    seeds: Array,
+    whole: Sequence[int],
+    channels: int,
+    first: Sequence[int],
+    size: Sequence[int],
+    second: bool = False,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Draw the noise numbers of some voxels of a volume, [B, C, \\*size].
+
+    Args:
+        seeds: int64 seeds, [B].
+        whole: Shape of the volume along I, J, K.
+        channels: Number of its channels.
+        first, size: First voxel and shape of the patch.
+        second: Draw the second number of each voxel.
+        device: Device of the numbers.
+
+    >>> whole = normal_groups(np.array([1]), 3 * 2, 6)[0].view(3, 8, 6)  # of 3 x 7 x 6 voxels
+    >>> patch = patch_normals(np.array([1]), (3, 7, 6), 1, (1, 3, 2), (2, 3, 4))
+    >>> bool((patch[0, 0] - whole[1:, 3:6, 2:]).abs().max() < 1e-5)
+    True
+    """
+    _, across, along = whole
+    groups, group = -(-across // 4), first[1] // 4
+    lasts = first[0] + size[0], (first[1] + size[1] - 1) // 4 + 1, first[2] + size[2]
+    starts = first[0], group, first[2]
+    i, g, k = (torch.arange(a, b, device=device) for a, b in zip(starts, lasts, strict=True))
+    c = torch.arange(channels, device=device)[:, None, None, None]
+    n = ((i[:, None, None] * channels + c) * groups + g[:, None]) * along + k  # [C, I, G, K]
+    if second:
+        n += whole[0] * channels * groups * along
+    radius, angle = (part.view(2, len(seeds), *n.shape) for part in _polar_at(seeds, n.view(1, -1)))
+    lanes = torch.stack([radius * angle.cos(), radius * angle.sin()], 1)  # [pair, 2, B, C, I, G, K]
+    drawn = lanes.permute(2, 3, 4, 5, 0, 1, 6).flatten(3, 5)
+    return drawn[..., first[1] - 4 * group :, :][..., : size[1], :]
+
+
+def _polar_at(seeds: Array, n: Tensor) -> tuple[Tensor, Tensor]:
+    """Return radius and angle of the pairs of counters [1, N], [2, B, N] each, in torch."""
+    keys = torch.as_tensor(seeds).to(n.device, non_blocking=True)
+    zero = torch.zeros((1, 1), dtype=torch.int64, device=n.device)
+    one, two = philox_pairs((n & MASK, n >> 32, zero, zero), keys[:, None])
+    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
+    radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    return radius, two.float().mul_(2 * math.pi * 2.0**-32)
+
+
 def _at_once(seeds: Array, first: int, out: Tensor) -> None:
     """Write the pairs of all counters, [2, B, groups, 2, size], in torch."""
     _, batch, groups, _, size = out.shape
-    keys = torch.as_tensor(seeds).to(out.device, non_blocking=True)
-    zero = torch.zeros((1, 1), dtype=torch.int64, device=out.device)
     n = torch.arange(groups * size, dtype=torch.int64, device=out.device)[None] + first * size
-    one, two = philox_pairs((n & MASK, n >> 32, zero, zero), keys[:, None])  # [2, B, N]
-    # (word + 1/2) / 2**32 lies in (0, 1]: the logarithm stays finite
-    radius = one.float().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-    angle = two.float().mul_(2 * math.pi * 2.0**-32)
-    radius, angle = (part.view(2, batch, groups, size) for part in (radius, angle))
+    radius, angle = (part.view(2, batch, groups, size) for part in _polar_at(seeds, n))
     torch.mul(radius, angle.cos(), out=out[..., 0, :])
     torch.mul(radius, angle.sin_(), out=out[..., 1, :])
 

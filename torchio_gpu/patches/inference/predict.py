@@ -41,6 +41,7 @@ def predict_by_patches(
     autocast: torch.dtype | None = None,
     reduction: Callable[[Tensor], Tensor] | None = None,
     progress: bool = False,
+    load: bool = True,
 ) -> Any:
     """Predict a volume by patches on a regular grid, without gradients.
 
@@ -62,6 +63,9 @@ def predict_by_patches(
             outputs that do not fit into memory: ``lambda slab: slab.argmax(0)``. It must keep the
             last three axes.
         progress: Show a progress bar of the patches.
+        load: Read the voxels of the image. With False each patch reads its own, from a file that
+            can be sliced; see :class:`GridSampler`. For several images, give one made of their
+            paths: ``ScalarImage([t1, t2])``.
 
     Returns:
         The prediction, (N, I, J, K), or a dict of predictions; with a ``reduction``, its results,
@@ -79,11 +83,11 @@ def predict_by_patches(
     True
     """
     check_count(batch_size, "batch_size", 1)
-    joined = _joined(subject, image)
+    joined = _joined(subject, image, load)
     subject = Subject(image=joined)
     # nothing is drawn for these patches: they need no seeds of torch's generator
     subject.streams = Streams(np.zeros(1, dtype=np.int64))
-    sampler = GridSampler(subject, patch_size, patch_overlap, padding_mode, fill)
+    sampler = GridSampler(subject, patch_size, patch_overlap, padding_mode, fill, load)
     first = sampler.tensor("image", sampler.patch_locations[:1])
     where = device_of(model, first) if device is None else torch.device(device)
     dtype = dtype_of(model, first)
@@ -114,7 +118,7 @@ def predict_by_patches(
         return {name: aggregator.get_output(name) for name in names}
 
 
-def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
+def _joined(subject: Any, image: str | Sequence[str] | None, load: bool = True) -> Image:
     """Return the image that is the input of the model."""
     if isinstance(subject, (Tensor, np.ndarray)):
         subject = ScalarImage(subject)
@@ -129,6 +133,11 @@ def _joined(subject: Any, image: str | Sequence[str] | None) -> Image:
     images = [subject[name] for name in names]
     if len(images) == 1:
         return images[0]
+    if not load:
+        raise ValueError(
+            f"load must be True for several images, whose voxels are concatenated, got {names}: "
+            "give one image made of their paths, ScalarImage([...])"
+        )
     Subject(dict(zip(names, images, strict=True))).check_consistent_space()
     data = torch.cat([copy.copy(each).data for each in images])  # read into the copies
     return ScalarImage(data, affine=images[0].affine)

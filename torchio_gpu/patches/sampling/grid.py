@@ -14,11 +14,13 @@ from torch.utils.data import Dataset
 from ... import random
 from ...cached import cached_property
 from ...data import Subject
+from ...data.unread import unread_batch
 from ...functional.patches import extract_patches
 from ...functional.stitching import check_overlap
 from ...shapes import Triple, TripleLike, Volume, check_triple
 from .cutting import PatchSampler, check_space
 from .location import PatchLocation
+from .unread import UnreadSubject, check_padding_by_number
 
 
 class GridSampler(PatchSampler, Dataset[Any]):
@@ -29,8 +31,8 @@ class GridSampler(PatchSampler, Dataset[Any]):
     may share more voxels with its neighbour than others do.
 
     Args:
-        subject: Subject to cut patches out of. Its voxels are read into a copy. None for a sampler
-            that is called with subjects.
+        subject: Subject to cut patches out of. Its voxels are read into a copy, if ``load`` is
+            True. None for a sampler that is called with subjects.
         patch_size: Voxels of a patch along I, J, K; one number stands for three. For 2D images,
             1 along the axis of the single slice.
         patch_overlap: Voxels that neighbours share; one number stands for three.
@@ -38,6 +40,9 @@ class GridSampler(PatchSampler, Dataset[Any]):
             at all ends, and further if it is smaller than a patch: with ``fill`` for 'constant', or
             as for :class:`Pad`.
         fill: Value outside for padding 'constant'; label maps get 0.
+        load: Read the voxels of the subject. With False they stay in files that can be sliced, as
+            described for :class:`Queue`, and each patch reads its own: for volumes that are larger
+            than memory. The padding must be a number then.
 
     Locations are those in the volume without padding: patches may begin at negative voxels, and a
     :class:`PatchAggregator` of the subject's shape drops voxels outside.
@@ -63,6 +68,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
         patch_overlap: TripleLike = 0,
         padding_mode: str | float | None = None,
         fill: float = 0,
+        load: bool = True,
     ) -> None:
         if patch_size is None:
             raise ValueError("patch_size must be given, got None")
@@ -74,12 +80,20 @@ class GridSampler(PatchSampler, Dataset[Any]):
                 "patch_overlap must be even where there is padding, which adds half of it at all "
                 f"ends, got {overlap}"
             )
-        self.subject = None
+        self.subject, self.load = None, load
+        self._unread: UnreadSubject | None = None
+        if not load:
+            check_padding_by_number(self, "load")
         if subject is not None:
             if not isinstance(subject, Subject):
                 raise TypeError(f"subject must be a Subject, got {type(subject).__name__}")
             check_space(subject)
             self.subject = copy.copy(subject)
+            if not load:
+                batch = unread_batch(self.subject, lambda *_: {})
+                self._unread = UnreadSubject(self, batch)
+                _, self._seeds = self.corners_and_seeds(self._unread.shape, self._unread.streams)
+                return
             self.subject.load()
             self._padded, self._before = self.padded(self.subject)
             streams = self.subject.streams or random.streams_for(1)
@@ -100,6 +114,20 @@ class GridSampler(PatchSampler, Dataset[Any]):
         along = [[*range(first, last, step), last] for first, last, step in ends]
         return np.stack(np.meshgrid(*along, indexing="ij"), -1).reshape(-1, 3)
 
+    def corners_and_seeds(
+        self, shape: Triple, streams: random.Streams
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return first voxels and seeds of the patches of a volume that is not padded as a whole.
+
+        Args:
+            shape: Shape of the volume.
+            streams: Seeds of the subject.
+        """
+        if any(margin.any() for margin in self.margins(shape)):
+            streams.take(1)  # the step that pads a whole volume takes this position
+        corners = self.corners(shape)
+        return corners, streams.offspring(len(corners))[0]
+
     @cached_property
     def _corners(self) -> np.ndarray:
         return self.corners(self._subject().spatial_shape)
@@ -117,7 +145,10 @@ class GridSampler(PatchSampler, Dataset[Any]):
     def tensor(self, name: str, locations: Sequence[PatchLocation]) -> Volume:
         """Return the voxels of an image in patches at given locations, (N, C, i, j, k)."""
         self._subject()
-        corners = np.array([location.index for location in locations]) + self._before
+        corners = np.array([location.index for location in locations])
+        if self._unread is not None:
+            return torch.stack([self._unread.patch(corner, 0)[name].data for corner in corners])
+        corners += self._before
         return extract_patches(self._padded[name].data[None], corners, self.patch_size)
 
     def _subject(self) -> Subject:
@@ -132,11 +163,14 @@ class GridSampler(PatchSampler, Dataset[Any]):
     def __getitem__(self, index: int) -> Subject:
         number = range(len(self))[int(index)]
         corner, seed = self._corners[number], int(self._seeds[number])
+        if self._unread is not None:
+            return self._unread.patch(corner, seed)
         return self.cut(self._padded, self._before, corner, seed)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Subject]:
         """Return several patches; a loader asks for those of a batch in this way."""
-        if type(self).__getitem__ is not GridSampler.__getitem__:  # that of a user
+        own = type(self).__getitem__ is not GridSampler.__getitem__  # that of a user
+        if own or self._unread is not None:
             return [self[index] for index in indices]
         numbers = [range(len(self))[int(index)] for index in indices]
         return self.cut_several(
@@ -149,7 +183,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
     def __call__(self, subject: Subject, num_patches: int | None = None) -> Iterator[Subject]:
         """Return the patches of another subject, or the first ``num_patches`` of them."""
         other = GridSampler(
-            subject, self.patch_size, self.patch_overlap, self.padding_mode, self.fill
+            subject, self.patch_size, self.patch_overlap, self.padding_mode, self.fill, self.load
         )
         count = len(other) if num_patches is None else min(num_patches, len(other))
         return (other[n] for n in range(count))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,12 @@ from ...functional.eager.slabs import slab_planes
 WeightFunction = Callable[[Tensor], Tensor]
 
 _LAYOUT = random.Layout(((0, 0, 2),))
+
+
+class Rows(Protocol):
+    """Voxels [I, J, K] of which rows along K are looked up."""
+
+    def __getitem__(self, at: tuple[int, int, slice], /) -> Tensor: ...
 
 
 class Weights(NamedTuple):
@@ -75,7 +81,7 @@ class Weights(NamedTuple):
         return cls(rows, (i, j, k), weight_function)
 
 
-def draw(each: Sequence[Weights], volumes: Sequence[Tensor], seeds: np.ndarray) -> np.ndarray:
+def draw(each: Sequence[Weights], volumes: Sequence[Rows], seeds: np.ndarray) -> np.ndarray:
     """Draw a voxel for each seed, [N, 3].
 
     Args:

@@ -12,6 +12,7 @@ import torch
 
 from ... import random
 from ...data import ImagesBatch, Subject, SubjectsBatch
+from ...data.unread import unread_batch
 from ...functional.dispatch.backend import kind_of
 from ...loader import SeededDataset
 from ..sampling.cutting import check_space
@@ -32,6 +33,7 @@ class SubjectCache:
         memory: Bytes of voxels to keep there; by default half of the free memory of a GPU.
         seed: Seed of random transforms of the dataset; by default drawn from torch's CPU generator.
         on_host: Returns, of the images of a subject by name, those to keep on the host as well.
+        unread: Leave the voxels of images in files that can be sliced there.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class SubjectCache:
         memory: int | None = None,
         seed: int | None = None,
         on_host: Callable[[Mapping[str, ImagesBatch]], Sequence[str]] = lambda images: (),
+        unread: bool = False,
     ) -> None:
         self.subjects, self.device = subjects, device
         if memory is None and device.type == "cuda":
@@ -51,7 +54,7 @@ class SubjectCache:
         self._on_device: dict[int, CachedSubject] = {}
         self._on_host: dict[int, CachedSubject] = {}
         self._order: StreamOrder | None = None
-        self._names = on_host
+        self._names, self._unread = on_host, unread
         self._seed = int(random.fresh_seeds(1)[0]) if seed is None else seed
 
     @contextmanager
@@ -130,8 +133,12 @@ class SubjectCache:
             if not isinstance(subject, Subject):
                 raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
             check_space(subject)
-            read = CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
-            maps = {name: read.batch.images[name].data for name in self._names(read.batch.images)}
+            if self._unread:
+                read = CachedSubject(unread_batch(subject, lambda *_: {}))
+            else:
+                read = CachedSubject(SubjectsBatch.from_subjects([subject], view=True))
+            images = read.batch.images
+            maps = {n: images[n].data for n in self._names(images) if not images[n].unread}
             read.maps = {name: data for name, data in maps.items() if data.device.type == "cpu"}
             return read if self._order is None else self._order.prepare(read)
         except Exception as error:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data import ImagesBatch, SubjectsBatch
+from ...data.unread import UnreadImages, VoxelRows
 from ...functional.patches import extract_patches
 from ...random import Streams
 from ...shapes import Triple, Volume
@@ -40,12 +41,16 @@ class CachedSubject:
 
     @property
     def bytes(self) -> int:
-        """Memory of the voxels, in bytes."""
-        return sum(each.data.nbytes for each in self.batch.images.values())
+        """Memory of the voxels, in bytes; those of unread images take none."""
+        return sum(images.data.nbytes for images in self.read_images())
+
+    def read_images(self) -> list[ImagesBatch]:
+        """Return the images whose voxels are in memory."""
+        return [images for images in self.batch.images.values() if not images.unread]
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors on the device of the subject."""
-        return [*(images.data for images in self.batch.images.values()), *self.fills.values()]
+        return [*(images.data for images in self.read_images()), *self.fills.values()]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> CachedSubject:
         """Return the subject on another device; itself if it is there already."""
@@ -56,11 +61,24 @@ class CachedSubject:
         moved.weights, moved.maps, moved.fills = self.weights, self.maps, self.fills
         return moved
 
-    def on_host(self, name: str) -> Tensor:
-        """Return the voxels of an image on the host; waits for a device that computed them."""
+    def on_host(self, name: str) -> Tensor | VoxelRows:
+        """Return the voxels [I, J, K] of an image on the host, or rows of them from its file.
+
+        Waits for a device that computed them.
+        """
+        images = self.batch.images[name]
+        if isinstance(images, UnreadImages):
+            return VoxelRows(images)
         if name not in self.maps:
-            self.maps[name] = self.batch.images[name].data.cpu()
-        return self.maps[name]
+            self.maps[name] = images.data.cpu()
+        return self.maps[name][0, 0]
+
+    def map(self, name: str) -> Tensor:
+        """Return the voxels of an image where weights are computed from them, (C, I, J, K)."""
+        if name in self.maps:
+            return self.maps[name][0]
+        images = self.batch.images[name]
+        return images.to("cpu").read().data[0] if images.unread else images.data[0]
 
     def inherit(self, before: CachedSubject) -> None:
         """Take over what is known of images that are still those of a subject ``before``."""
@@ -85,6 +103,8 @@ class _Images(ImagesBatch):
     ) -> None:
         each = [subject.batch.images[name] for subject in subjects]
         self._subjects, self._name, self._each = subjects, name, each
+        #: Boxes that are read ahead, by sample, first voxel and size.
+        self._ahead: dict[tuple[int, bytes, Triple], Callable[[], Volume]] = {}
         self._dtype = each[0].dtype if dtype is None else dtype
         self.affine = np.concatenate([images.affine for images in each])
         self.kind = each[0].kind
@@ -113,9 +133,38 @@ class _Images(ImagesBatch):
             return self
         return _Images(self._subjects, self._name, torch.float32)
 
+    @property
+    def unread(self) -> bool:  # type: ignore[override]
+        return any(images.unread for images in self._each)
+
+    @property
+    def box_at_a_time(self) -> Triple:  # type: ignore[override]
+        return next(images.box_at_a_time for images in self._each if images.unread)
+
+    def rows(self, samples: Sequence[int]) -> ImagesBatch:
+        return _Images([self._subjects[n] for n in samples], self._name, self._dtype)
+
+    def prefetch(self, first: np.ndarray, size: Triple, submit: Callable[..., Any]) -> None:
+        """Start to read boxes of unread images in threads; :meth:`part` waits for these.
+
+        Args:
+            first, size: See :meth:`part`.
+            submit: Starts a function in a thread, and returns its future.
+        """
+        for n, images in enumerate(self._each):
+            if isinstance(images, UnreadImages):
+                ahead = images.part_ahead(first[n : n + 1], size, submit)
+                self._ahead[n, first[n].tobytes(), size] = ahead
+
     def part(self, first: np.ndarray, size: Triple) -> Volume:
-        volumes = [images.data for images in self._each]
-        return extract_patches(volumes, first, size).to(self._dtype)
+        if not self.unread:
+            volumes = [images.data for images in self._each]
+            return extract_patches(volumes, first, size).to(self._dtype)
+        parts = []
+        for n, images in enumerate(self._each):
+            ahead = self._ahead.pop((n, first[n].tobytes(), size), None)
+            parts.append(images.part(first[n : n + 1], size) if ahead is None else ahead())
+        return torch.cat(parts).to(self._dtype)
 
     def known(self, keys: Sequence[bytes], compute: Callable[[], Any]) -> Any:
         pairs = list(zip(self._subjects, keys, strict=True))

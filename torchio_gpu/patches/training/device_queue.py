@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,19 +14,21 @@ from torch.utils.data import Dataset
 from ... import random
 from ...data import Subject, SubjectsBatch, SubjectsDataset
 from ...functional.dispatch.backend import use_kernel
-from ...shapes import check_count
+from ...shapes import Triple, check_count
 from ...transforms import Transform
-from ...transforms.pipeline.joined import finish_together
+from ...transforms.pipeline.joined import JoinedPatches
 from ...transforms.pipeline.patchwise import Patchwise
 from ...transforms.pipeline.steps import Steps
 from ...transforms.pipeline.warp import PendingWarp
 from ..sampling.cutting import check_space, located
 from ..sampling.samplers import RandomSampler, UniformSampler
+from ..sampling.unread import whole_needed
 from ..sampling.weighted import WeightedSampler
 from ..sampling.weights import draw
 from .cache import SubjectCache
 from .cached_subject import CachedSubject, merge, merge_images
 from .epochs import EpochSampler, Indices
+from .unread import check_no_whole, stays_unread, without_transform
 
 
 class DeviceQueue:
@@ -76,6 +79,14 @@ class DeviceQueue:
     a CPU, volumes of each shape are sampled in a pass of their own. Volumes with images of other
     dtypes or names always are.
 
+    Volumes need not fit into memory: a dataset with ``load_getitem=False`` leaves voxels in their
+    files, as for :class:`Queue`, and only the box that a patch needs under its maps, bounded by the
+    displacement, is read and copied to the device. With ``num_workers``, threads read the boxes of
+    the next batch. Batches are those of loaded volumes. What is kept of a subject is its fill
+    values, and weights summed along K to draw from, for which a map is read whole once; images of
+    files that cannot be sliced are read whole, and kept. All transforms run for each patch then: an
+    error names a step that needs whole volumes, which belongs into the preparation of the files.
+
     Copies to a GPU run on a stream of their own, from pinned memory, and streams wait for events:
     the host never waits for the GPU. Batches belong to the stream that is current where they are
     taken, which may be another one for each. Locations are drawn on the host; maps of weights or
@@ -84,7 +95,8 @@ class DeviceQueue:
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: A number is out of range; or, in an epoch, a patch is larger than its volume, or
+        ValueError: A number is out of range, or volumes stay in their files and a step needs them
+            whole; or, in an epoch, a patch is larger than its volume, or
             the images of a subject do not lie in one space.
         RuntimeError: A subject cannot be loaded; it is named.
 
@@ -139,13 +151,21 @@ class DeviceQueue:
         self.num_workers, self.drop_last = num_workers, drop_last
         if not isinstance(subjects, Dataset):
             subjects = SubjectsDataset(subjects)
+        self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
+        self._unread = stays_unread(subjects)
+        if self._unread:
+            own = without_transform(subjects)[1]
+            if own is not None:
+                raise whole_needed(f"a DeviceQueue keeps what {own!r} of its dataset returns")
+            check_no_whole(self._pipeline)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.empty(0, device=device).device
         shuffle = subject_sampler is None if shuffle_subjects is None else shuffle_subjects
         self._epochs = EpochSampler(subjects, subject_sampler, shuffle, seed)
-        self.cache = SubjectCache(subjects, self.device, memory, seed, self._map_names)
-        self._pipeline = Patchwise(Steps() if transform is None else transform.plan().pipeline)
+        self.cache = SubjectCache(
+            subjects, self.device, memory, seed, self._map_names, self._unread
+        )
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch, of this rank."""
@@ -167,14 +187,41 @@ class DeviceQueue:
         if self.drop_last and groups and len(groups[-1]) < self.batch_size:
             groups.pop()
         with self.cache.prefetching(self.num_workers) as take:
-            for n, group in enumerate(groups):
-                ahead = [index for later in groups[n + 1 :][:1] for index, _ in later]
-                cached = take([index for index, _ in group], ahead)
-                seeds = np.array([seed for _, seed in group])
-                yield from self._patches(cached, seeds)
+            planned = self._planned(groups, take)
+            if not (self._unread and self.num_workers):
+                yield from (one.finish() for one in planned)
+                return
+            with ThreadPoolExecutor(self.num_workers, "torchio_gpu.DeviceQueue") as executor:
+                yield from self._read_ahead(planned, executor)
 
-    def _patches(self, cached: list[CachedSubject], seeds: np.ndarray) -> Iterator[SubjectsBatch]:
-        """Yield batches with one patch of each subject."""
+    def _read_ahead(
+        self, planned: Iterator[_Batch], executor: ThreadPoolExecutor
+    ) -> Iterator[SubjectsBatch]:
+        """Yield batches, while threads read the boxes that the next one needs."""
+        waiting: list[_Batch] = []
+        try:
+            for one in planned:
+                one.prefetch(executor.submit)
+                waiting.append(one)
+                if len(waiting) > 1:
+                    yield self._finished(waiting.pop(0))
+            yield from map(self._finished, waiting)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+    def _finished(self, batch: _Batch) -> SubjectsBatch:
+        self.cache.order(batch.subjects)
+        return batch.finish()
+
+    def _planned(self, groups: Sequence[Sequence[tuple[int, int]]], take: Any) -> Iterator[_Batch]:
+        """Yield the plans of all batches of an epoch, given (index, seed) of their subjects."""
+        for n, group in enumerate(groups):
+            ahead = [index for later in groups[n + 1 :][:1] for index, _ in later]
+            cached = take([index for index, _ in group], ahead)
+            yield from self._patches(cached, np.array([seed for _, seed in group]))
+
+    def _patches(self, cached: list[CachedSubject], seeds: np.ndarray) -> Iterator[_Batch]:
+        """Yield plans of batches with one patch of each subject."""
         children = random.offspring(seeds, np.zeros_like(seeds), self.patches_per_volume)
         if self._pipeline.before.steps:
             self.cache.order(cached)
@@ -195,8 +242,8 @@ class DeviceQueue:
         whole.inherit(subject)
         return whole
 
-    def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> SubjectsBatch:
-        """Return one patch of each subject, computed together where they differ in shape alone."""
+    def _batch(self, cached: list[CachedSubject], seeds: np.ndarray) -> _Batch:
+        """Plan one patch of each subject, computed together where they differ in shape alone."""
         kinds: dict[Any, dict[Any, list[int]]] = {}  # numbers of subjects, by kind and by shape
         for n, subject in enumerate(cached):
             images = subject.batch.images.items()
@@ -204,17 +251,14 @@ class DeviceQueue:
             shape = tuple(each.shape[2:] for _, each in images)
             kinds.setdefault(kind, {}).setdefault(shape, []).append(n)
         parts = [self._sample(cached, seeds, list(groups.values())) for groups in kinds.values()]
-        if len(parts) == 1:
-            return parts[0]
         numbers = (sorted(chain.from_iterable(groups.values())) for groups in kinds.values())
         order = np.argsort(list(chain.from_iterable(numbers)))
-        samples = [sample for part in parts for sample in part.unbatch()]
-        return SubjectsBatch.from_subjects([samples[n] for n in order])
+        return _Batch(cached, parts, order)
 
     def _sample(
         self, cached: list[CachedSubject], seeds: np.ndarray, groups: list[list[int]]
-    ) -> SubjectsBatch:
-        """Return patches of subjects whose images have equal kinds and dtypes.
+    ) -> _Part:
+        """Plan patches of subjects whose images have equal kinds and dtypes.
 
         Args:
             cached: All subjects of the batch.
@@ -234,10 +278,8 @@ class DeviceQueue:
         numbers = np.argsort(np.argsort(np.concatenate(groups)))  # among those to take
         rows = np.split(numbers, np.cumsum([len(group) for group in groups])[:-1])
         # plain torch rounds coordinates in another way if the region that it reads is larger
-        out = finish_together(patches, rows, merge_images if together else None)
-        first = np.concatenate(corners)[np.argsort(numbers)]
-        out.metadata = {**out.metadata, **located(first, size)}
-        return out
+        joined = JoinedPatches(patches, rows, merge_images if together else None)
+        return _Part(joined, np.concatenate(corners)[np.argsort(numbers)], size)
 
     def _map_names(self, images: Mapping[str, Any]) -> list[str]:
         """Return the names of the images that locations are drawn from."""
@@ -270,12 +312,61 @@ class DeviceQueue:
         for subject, box in zip(cached, boxes, strict=True):
             key = name, box.tobytes()
             if key not in subject.weights:
-                known = subject.maps.get(name, subject.batch.images[name].data)
-                subject.weights[key] = sampler.weights(known[0], box)
+                subject.weights[key] = sampler.weights(subject.map(name), box)
             weights.append(subject.weights[key])
-        voxels = draw(weights, [subject.on_host(name)[0, 0] for subject in cached], seeds)
+        voxels = draw(weights, [subject.on_host(name) for subject in cached], seeds)
         middle = np.rint(warp.maps.where(voxels.astype(np.float64)))
         return (middle.astype(np.int64) - half).clip(first, last)
+
+
+class _Part(NamedTuple):
+    """Plan of patches that are computed together.
+
+    Args:
+        joined: The patches.
+        first: Their first voxels, [B, 3].
+        size: Voxels of a patch.
+    """
+
+    joined: JoinedPatches
+    first: np.ndarray
+    size: Triple
+
+    def finish(self) -> SubjectsBatch:
+        """Compute the patches."""
+        out = self.joined.finish()
+        out.metadata = {**out.metadata, **located(self.first, self.size)}
+        return out
+
+
+class _Batch(NamedTuple):
+    """Plan of a batch.
+
+    Args:
+        subjects: Its subjects.
+        parts: Plans of patches that are computed together.
+        order: For each sample, its number counted through all parts.
+    """
+
+    subjects: list[CachedSubject]
+    parts: list[_Part]
+    order: np.ndarray
+
+    def prefetch(self, submit: Callable[..., Any]) -> None:
+        """Start to read the boxes of unread images in threads."""
+        for part in self.parts:
+            for _, _, one in part.joined.passes or ():
+                if (region := one.region()) is not None:
+                    for source in one.sources:
+                        source.images.prefetch(*region, submit)
+
+    def finish(self) -> SubjectsBatch:
+        """Compute the batch."""
+        parts = [part.finish() for part in self.parts]
+        if len(parts) == 1:
+            return parts[0]
+        samples = [sample for part in parts for sample in part.unbatch()]
+        return SubjectsBatch.from_subjects([samples[n] for n in self.order])
 
 
 __all__ = ["DeviceQueue"]

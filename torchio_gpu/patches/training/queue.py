@@ -25,8 +25,10 @@ from ...shapes import check_count
 from ...signature import checked
 from ...spellings import older_spellings
 from ..sampling.cutting import PatchSampler
+from ..sampling.unread import whole_needed
 from .epochs import EpochSampler, Indices, describe, unread
 from .older_queue import OlderQueue
+from .unread import UnreadPatches, stays_unread, without_transform
 
 #: Arguments by position in TorchIO 1, by their names here.
 _ORDER_OF_1 = (
@@ -98,6 +100,14 @@ class Queue(OlderQueue, IterableDataset[Any]):
             several of them, the default for the order is ``seed=0``.
         progress: Show a progress bar of the patches of an epoch.
 
+    A dataset with ``load_getitem=False`` leaves voxels in their files, and the queue reads only the
+    boxes that its patches need, so that volumes may be larger than memory. The transform, of the
+    dataset or of the queue, is drawn once for each subject, as for whole volumes, and computed for
+    each patch alone; it may move or resample content and change single voxels. Boxes are read from
+    uncompressed NIfTI and MetaImage, .npy, .b2nd, .zarr and HDF5. Images of other files are read
+    whole, once for the patches of a subject, and so are maps of weights or labels. For the fill
+    'minimum' a volume is read once, slab by slab.
+
     A subject with a value ``num_samples`` has so many patches. The names and the order of arguments
     of TorchIO 1 are accepted, too: ``Queue(dataset, 300, 10, sampler)``. Its ``start_background``
     has no effect: subjects are loaded from the first iteration on.
@@ -105,7 +115,8 @@ class Queue(OlderQueue, IterableDataset[Any]):
     Raises:
         TypeError: ``subjects`` holds no Subjects, or ``patch_sampler`` cannot be called.
         ValueError: A number is out of range, an argument is given by both of its names, or
-            ``shuffle_subjects`` is True with a ``subject_sampler``.
+            ``shuffle_subjects`` is True with a ``subject_sampler``; or a dataset has
+            ``load_getitem=False``, and a transform needs whole volumes, which is named.
         RuntimeError: During an epoch, a subject cannot be loaded; it is named.
 
     >>> subjects = [Subject(t1=ScalarImage(torch.rand(1, 12, 12, 12))) for _ in range(3)]
@@ -152,6 +163,14 @@ class Queue(OlderQueue, IterableDataset[Any]):
         self.subjects = subjects
         if not isinstance(subjects, Dataset):
             self.subjects = SubjectsDataset(subjects)
+        #: Dataset that subjects are taken from, and what cuts patches out of them.
+        self._source, self._cut, self._whole = self.subjects, patch_sampler, transform
+        if stays_unread(self.subjects):
+            self._source, before = without_transform(self.subjects)
+            if before is not None and transform is not None:
+                raise whole_needed(f"{transform!r} is applied to what {before!r} returns")
+            self._cut = UnreadPatches(patch_sampler, transform if before is None else before)
+            self._whole = None
         # samplers of this library copy patches, so that cached voxels may be shared
         self._shares = isinstance(self.patch_sampler, PatchSampler)
         self._epochs = EpochSampler(
@@ -313,11 +332,11 @@ class Queue(OlderQueue, IterableDataset[Any]):
     def _load(self, pair: tuple[int, int]) -> tuple[list[Subject], float]:
         """Return the patches of a subject, and how many seconds they took."""
         start = time.perf_counter()
-        subject = SeededDataset(self.subjects, self.transform, self._shares)[pair]
+        subject = SeededDataset(self._source, self._whole, self._shares)[pair]
         if not isinstance(subject, Subject):
             raise TypeError(f"subjects must be Subjects, got {type(subject).__name__}")
         number = self._number_in(subject)
-        drawn = self.patch_sampler(subject, number)
+        drawn = self._cut(subject, number)
         patches = list(islice(drawn, number))  # other samplers may be infinite
         return patches, time.perf_counter() - start
 

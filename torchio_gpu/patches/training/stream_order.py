@@ -33,7 +33,7 @@ class StreamOrder:
         batch = subject.batch
         if batch.device.type != "cpu":
             subject.arrival = torch.cuda.current_stream(batch.device).record_event()
-        elif not any(images.data.requires_grad for images in batch.images.values()):
+        elif not any(images.data.requires_grad for images in subject.read_images()):
             subject, maps = CachedSubject(batch.pin_memory()), subject.maps
             subject.maps = maps
         return subject

@@ -10,6 +10,7 @@ import torch
 from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
+from ...functional.pointwise import pointwise_of_whole
 from ...shapes import Triple
 from ...tracing import hook
 from ..parameters.params import Params
@@ -91,6 +92,30 @@ class Executor:
             if key not in cropped:
                 cropped[key] = warp.maps.cropped_to(first, size)
             warp.maps = cropped[key]
+
+    def whole(self, name: str) -> ImagesBatch:
+        """Execute all stages, and return one image whole; it is read into memory for that."""
+        self.execute()
+        self.batch.images[name] = self.batch.images[name].read()
+        return self.pending.whole(name)
+
+    def finish_patch_of_whole(self, first: np.ndarray, size: Triple) -> SubjectsBatch:
+        """Crop each image to a patch as :meth:`finish_patch` does, with the noise of the volume.
+
+        Args:
+            first: First voxel of the patch, the same for all samples, [3].
+            size: Voxels of the patch.
+        """
+        shapes = {name: warp.space.shape for name, warp in self.final_maps().items()}
+        self.crop_to_patch(first[None].repeat(self.batch.batch_size, 0), size)
+        self.execute()
+        left = self.pending.take_from_noise()
+        batch = self.finish()
+        for name, operations in left.items():
+            images = batch.images[name]
+            data = pointwise_of_whole(images.data, operations, shapes[name], first.tolist())
+            batch.images[name] = images.with_data(data)
+        return batch
 
     def finish_patch(self, first: np.ndarray, size: Triple) -> SubjectsBatch:
         """Crop each image to a patch and execute the remaining stages; see above."""

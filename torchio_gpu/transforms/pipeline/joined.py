@@ -29,10 +29,8 @@ class _DifferentError(Exception):
     """Passes that cannot be joined."""
 
 
-def finish_together(
-    patches: Sequence[Executor], rows: Sequence[np.ndarray], merge: Merge | None
-) -> SubjectsBatch:
-    """Finish executors whose images are cropped to patches of one size, as one batch.
+class JoinedPatches:
+    """Executors whose images are cropped to patches of one size, to be finished as one batch.
 
     An image is read in one pass over all samples whose passes differ in shapes and numbers alone.
 
@@ -41,31 +39,47 @@ def finish_together(
         rows: Numbers of the samples of each in the result.
         merge: See :data:`Merge`; None to read the images of each executor in a pass of its own.
     """
-    for each in patches:
-        each.execute()
-    parts = [each.pending.parts() for each in patches]
-    names = [[list(group) for group in groups] for groups in parts]
-    outputs: dict[str, list[tuple[np.ndarray, ImagesBatch]]] = {}
-    whole = sum(map(len, names[0])) == len(patches[0].batch.images)
-    if whole and names.count(names[0]) == len(names):
-        with sharing():
+
+    def __init__(
+        self, patches: Sequence[Executor], rows: Sequence[np.ndarray], merge: Merge | None
+    ) -> None:
+        self._patches, self._rows = patches, rows
+        #: Passes to run, with the names of their images and the numbers of their samples; None if
+        #: some images were sampled before the end.
+        self.passes: list[tuple[list[str], np.ndarray, Pass]] | None = None
+        for each in patches:
+            each.execute()
+        parts = [each.pending.parts() for each in patches]
+        names = [[list(group) for group in groups] for groups in parts]
+        whole = sum(map(len, names[0])) == len(patches[0].batch.images)
+        if whole and names.count(names[0]) == len(names):
+            self.passes = []
             for groups in zip(*parts, strict=True):
                 passes = [Pass.of(list(group.values())) for group in groups]
                 for samples, one in _joined(passes, rows, merge):
-                    for name, images in zip(groups[0], one.run(), strict=True):
+                    self.passes.append((list(groups[0]), samples, one))
+
+    def finish(self) -> SubjectsBatch:
+        """Read all images, and return the batch."""
+        patches, rows = self._patches, self._rows
+        outputs: dict[str, list[tuple[np.ndarray, ImagesBatch]]] = {}
+        if self.passes is not None:
+            with sharing():
+                for names, samples, one in self.passes:
+                    for name, images in zip(names, one.run(), strict=True):
                         outputs.setdefault(name, []).append((samples, images))
-    else:  # some images were sampled before the end
+        else:
+            for each, samples in zip(patches, rows, strict=True):
+                each.pending.flush()
+                for name, images in each.batch.images.items():
+                    outputs.setdefault(name, []).append((samples, images))
+        order = np.argsort(np.concatenate(rows))
+        found = {name: _stacked(outputs[name]) for name in patches[0].batch.images}
         for each, samples in zip(patches, rows, strict=True):
-            each.pending.flush()
-            for name, images in each.batch.images.items():
-                outputs.setdefault(name, []).append((samples, images))
-    order = np.argsort(np.concatenate(rows))
-    found = {name: _stacked(outputs[name]) for name in patches[0].batch.images}
-    for each, samples in zip(patches, rows, strict=True):
-        if each.points is not None:
-            affines = {name: images.affine[samples] for name, images in found.items()}
-            each.points.finish(each.batch, affines)
-    return _as_one([each.batch for each in patches], order, found)
+            if each.points is not None:
+                affines = {name: images.affine[samples] for name, images in found.items()}
+                each.points.finish(each.batch, affines)
+        return _as_one([each.batch for each in patches], order, found)
 
 
 def _joined(
@@ -257,4 +271,4 @@ def _as_one(
     return batch
 
 
-__all__ = ["Merge", "finish_together"]
+__all__ = ["JoinedPatches", "Merge"]

@@ -33,6 +33,24 @@ class Patchwise:
         # Patches of a volume share the decisions that were taken for it.
         self._shared = sorted({number for step in steps[:at] for number, _ in step.branches})
 
+    @property
+    def why_whole(self) -> str | None:
+        """Reason for which whole volumes are needed, which names a step; None if they are not."""
+        for step in [*self.before.steps, *self.after.steps]:
+            name = step.transform.name
+            if step.role == "volume":
+                return f"{name} needs the whole volume"
+            if step.role == SUBJECT:
+                return f"{name} takes whole subjects"
+            if step.keep:
+                return f"{name} keeps whole images"
+            if step.role == "spatial" and "bspline" in (step.transform.interpolation() or ()):
+                return f"{name} interpolates by B-splines, which depend on all voxels"
+        if not self.before.steps:
+            return None
+        one, other = self.before.steps[-1].transform, self.after.steps[0].transform
+        return f"{other.name} samples what {one.name} computes before it, for the whole volume"
+
     def whole(self, batch: SubjectsBatch) -> tuple[SubjectsBatch, np.ndarray]:
         """Execute the first part, for whole volumes.
 

@@ -13,10 +13,10 @@ from ...arrays import Array, host
 from ...data import ImagesBatch, SubjectsBatch
 from ...data.keys import LABEL
 from ...functional.dispatch.kernels import sharing
-from ...functional.operations import Operation
+from ...functional.operations import Noise, Operation
 from ...geometry import Space, spacing
 from .composed import ComposedMaps
-from .sampling import Part, Pass, can_sample_together
+from .sampling import Part, Pass, can_sample_together, sample
 from .warp import PendingWarp
 
 #: Pass over an image: name of the image, and a description.
@@ -164,6 +164,23 @@ class Pending:
             if operations := self._operations_of(name):
                 self.batch.images[name] = images.with_data(F.pointwise(images.data, operations))
                 self.note(name, lambda: "one pass over its voxels")
+
+    def take_from_noise(self) -> dict[str, list[Operation]]:
+        """Remove the operations on each image from its first noise on, and return them."""
+        taken = {}
+        for name, operations in self.operations.items():
+            noisy = [n for n, each in enumerate(operations) if isinstance(each, Noise)]
+            if noisy:
+                taken[name] = operations[noisy[0] :]
+                del operations[noisy[0] :]
+        return taken
+
+    def whole(self, name: str) -> ImagesBatch:
+        """Return one image with all that is pending, which stays pending."""
+        images, operations = self._as_computed(name), self._operations_of(name)
+        if name in self.warps and not self.warps[name].maps.is_empty:
+            return sample(self.warps[name], images, operations)
+        return images.with_data(F.pointwise(images.data, operations)) if operations else images
 
     def parts(self) -> list[dict[str, Part]]:
         """Return the images to sample, by name, grouped by those that one pass samples."""

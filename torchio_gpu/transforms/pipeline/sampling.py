@@ -100,7 +100,7 @@ class Pass:
         if region is not None and self._copies(*region):
             volumes = [self._copy(source, *region) for source in self.sources]
         else:
-            if region is not None and self._reads_most(region[1]):
+            if region is not None and not self._unread and self._reads_most(region[1]):
                 region = None
             volumes = self._sample(region)
         pairs = zip(self.sources, volumes, strict=True)
@@ -117,13 +117,24 @@ class Pass:
     def region(self) -> tuple[np.ndarray, Triple] | None:
         """Return the first, [B, 3], and the number of the voxels of the images that are read.
 
-        None if a whole volume is wanted, or if the map is on a device, which would have to wait.
+        None if a whole volume is wanted, or if the map is on a device, which would have to wait;
+        for images that are unread, it does.
         """
-        matrix, vectors, modes = self.voxel_map.matrix, self.voxel_map.vectors, self._modes
-        available = on_host(matrix) and (vectors is None or on_host(vectors))
+        matrix, vectors = self.voxel_map.matrix, self.voxel_map.vectors
+        available = (on_host(matrix) and (vectors is None or on_host(vectors))) or self._unread
         # each coefficient of a B-spline depends on all voxels
-        if self.patch is None or not available or "bspline" in modes:
+        if self.patch is None or not available or "bspline" in self._modes:
             return None
+        low, high = self._reach()
+        limit = np.array(self.shape) - 1
+        low, high = low.clip(0, limit), high.clip(0, limit)
+        size = (high - low).max(0) + 1
+        i, j, k = size.astype(int).tolist()
+        return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
+
+    def _reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and the last voxel that are read, also of those outside, [B, 3]."""
+        matrix, vectors, modes = self.voxel_map.matrix, self.voxel_map.vectors, self._modes
         linear = host(matrix)[:, :3, :3]
         ends = np.meshgrid(*[(0, n - 1) for n in self.voxel_map.size], indexing="ij")
         corners = apply_affine(host(matrix), np.stack(ends, -1).reshape(-1, 3))  # [B, 8, 3]
@@ -135,16 +146,22 @@ class Pass:
             corners = np.rint(corners)
         else:
             slack += WINDOW_RADIUS if modes & set(WINDOWED) else _MARGIN
-        limit = np.array(self.shape) - 1
-        low = np.floor(corners.min(1) - slack).clip(0, limit)
-        high = np.ceil(corners.max(1) + slack).clip(0, limit)
-        size = (high - low).max(0) + 1
-        i, j, k = size.astype(int).tolist()
-        return np.minimum(low, limit + 1 - size).astype(np.int64), (i, j, k)
+        return np.floor(corners.min(1) - slack), np.ceil(corners.max(1) + slack)
 
     @property
     def _modes(self) -> set[str]:
         return {source.mode for source in self.sources}
+
+    def _reads_inside(self, region: tuple[np.ndarray, Triple] | None) -> bool:
+        """Return True if a region is known and nothing outside the images is sampled."""
+        if region is None:
+            return False
+        low, high = self._reach()
+        return bool((low >= 0).all() and (high < self.shape).all())
+
+    @property
+    def _unread(self) -> bool:
+        return any(source.images.unread for source in self.sources)
 
     def _reads_most(self, size: Triple) -> bool:
         """Return True if a region is most of the images, which are then read where they are."""
@@ -166,7 +183,9 @@ class Pass:
         if region is not None:
             voxel_map = voxel_map._replace(matrix=_translation(-region[0]) @ voxel_map.matrix)
         for images, mode, rule, fields, operations in self.sources:
-            fill = 0.0 if fields else images.fill_value(rule)
+            # a fill of an unread image may take long: skip it if nothing outside is sampled
+            unused = bool(fields) or (images.unread and self._reads_inside(region))
+            fill = 0.0 if unused else images.fill_value(rule)
             if region is None:
                 data = images.data
             else:

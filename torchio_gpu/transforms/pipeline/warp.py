@@ -13,9 +13,10 @@ import torch
 from ... import functional as F
 from ...data import ImagesBatch
 from ...functional.fields_of_view import FieldOfView
+from ...functional.statistics import fill_value_of_parts
 from ...functional.warping import warp_volume
 from ...geometry import Space
-from ...shapes import Triple
+from ...shapes import Triple, Volume
 from .composed import EDGE_ROUNDING, ComposedMaps
 from .maps import Interpolation, SpatialTraits
 
@@ -219,6 +220,18 @@ def _fill(images: ImagesBatch, field: FieldOfView, rule: str, fields: Sequence[F
     i, j, k = size[0].astype(int).tolist()
     if not fields and not first.any() and (i, j, k) == images.spatial_shape:
         return images.fill_value(rule)
+    if images.unread:
+
+        def part(start: Triple, size: Triple) -> Volume:
+            """Return the visible voxels of a box, which begins at a voxel of the field of view."""
+            low = first.astype(np.int64) + start
+            ends = [FieldOfView(f.low - low, f.high - low, f.fill) for f in fields]
+            still = np.eye(4)[None].repeat(len(low), 0)
+            return warp_volume(
+                images.part(low, size), still, size=size, mode="nearest", fields=ends
+            )
+
+        return fill_value_of_parts(part, (i, j, k), rule, images.box_at_a_time)
     shift = np.eye(4)[None].repeat(len(first), 0)
     shift[:, :3, 3] = first
     visible = warp_volume(images.data, shift, size=(i, j, k), mode="nearest", fields=fields)
