@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Folder within that of a run.
 OWN = "_cohort"
@@ -21,6 +22,24 @@ OWN = "_cohort"
 MAX_ATTEMPTS = 3
 #: Outcomes of a case.
 OK, FAILED, KILLED, TIMEOUT = "ok", "failed", "killed", "timeout"
+
+
+#: Start of a line of records; ids and hashes hold nothing that JSON escapes.
+_START = re.compile(rb'\{"time":([\d.]+),"id":"([^"\\]+)","recipe":"(\w+)","status":"(\w+)"')
+
+
+class Entry(NamedTuple):
+    """Record of which only the start is parsed, since there may be many."""
+
+    id: str
+    status: str
+    time: float
+    line: bytes
+
+    def record(self) -> dict[str, Any]:
+        """Return the whole record."""
+        record: dict[str, Any] = json.loads(self.line)
+        return record
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,8 @@ class Records:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one line to the records of this process, and wait until it is on disk."""
-        line = json.dumps({"time": time.time(), **record}, separators=(",", ":")) + "\n"
+        start = {name: record[name] for name in ("id", "recipe", "status")}
+        line = json.dumps({"time": time.time(), **start, **record}, separators=(",", ":")) + "\n"
         path = self.path / "records" / f"{process_name()}.jsonl"
         with path.open("ab+") as file:
             if file.tell() and _last_byte(file) != b"\n":  # a former line was torn
@@ -59,15 +79,18 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield all records, in no order; lines that are torn are left out."""
+    def entries(self, recipe: str) -> Iterator[Entry]:
+        """Yield the records of a recipe, in no order; lines that are torn are left out."""
+        wanted = recipe.encode()
         for path in sorted((self.path / "records").glob("*.jsonl")):
             with path.open("rb") as file:
                 for line in file:
-                    try:
-                        yield json.loads(line)
-                    except ValueError:
+                    start = _START.match(line)
+                    # a torn line lacks a brace; where texts hold some, parsing tells
+                    if start is None or (line.count(b"{") != line.count(b"}") and not _whole(line)):
                         continue
+                    if start[3] == wanted:
+                        yield Entry(start[2].decode(), start[4].decode(), float(start[1]), line)
 
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
@@ -79,11 +102,9 @@ class Records:
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
         found: dict[str, tuple[float, Any]] = {}
-        for record in self:
-            if record["recipe"] == recipe:
-                id, when = record["id"], record["time"]
-                if id not in found or found[id][0] <= when:
-                    found[id] = when, keep(record)
+        for entry in self.entries(recipe):
+            if entry.id not in found or found[entry.id][0] <= entry.time:
+                found[entry.id] = entry.time, keep(entry.record())
         return {id: kept for id, (_, kept) in found.items()}
 
     # Attempts
@@ -130,6 +151,15 @@ def host_name() -> str:
     return socket.gethostname().replace("/", "_")
 
 
+def _whole(line: bytes) -> bool:
+    """Return True if a line was written to its end."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def _last_byte(file: Any) -> bytes:
     file.seek(-1, os.SEEK_END)
     last: bytes = file.read(1)
@@ -143,6 +173,7 @@ __all__ = [
     "OK",
     "OWN",
     "TIMEOUT",
+    "Entry",
     "Records",
     "host_name",
     "process_name",

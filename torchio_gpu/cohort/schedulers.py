@@ -170,18 +170,6 @@ def _slurm_cluster(workers: Workers) -> Any:
     return cluster
 
 
-def megabytes(memory: str) -> int:
-    """Return memory such as '8GB' in whole MB.
-
-    >>> megabytes("8GB"), megabytes("1.5GiB")
-    (8000, 1610)
-    """
-    _import()
-    from dask.utils import parse_bytes
-
-    return int(parse_bytes(memory) // 10**6)
-
-
 def _import() -> Any:
     try:
         import distributed
@@ -193,4 +181,4 @@ def _import() -> Any:
     return distributed
 
 
-__all__ = ["SLURM", "Workers", "in_process", "megabytes", "on_cluster", "run_batch"]
+__all__ = ["SLURM", "Workers", "in_process", "on_cluster", "run_batch"]

@@ -1,18 +1,24 @@
-"""State of a run, from its records, also while it computes."""
+"""State of a run, from its records, also while it computes.
+
+Needs nothing but the standard library, so that it is shown at once.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Records
 
-#: Minutes over which the rate is taken.
-_RECENT = 10.0
+#: Seconds over which the rate is taken.
+_RECENT = 600.0
 _NAMES = {OK: "computed", FAILED: "failed", TIMEOUT: "took too long", KILLED: "killed"}
+_ID = re.compile(rb'\{"id": "([^"\\]+)"')
 
 
 @dataclass(frozen=True)
@@ -24,35 +30,52 @@ class State:
         outcomes: Number of cases by outcome.
         running: Number of cases that are being computed, or whose process ended.
         rate: Cases a minute, of the last ten minutes.
+        idle: Seconds since the latest outcome; None if there is none.
     """
 
     total: int
     outcomes: Counter[str]
     running: int
     rate: float
+    idle: float | None
 
     @property
     def left(self) -> int:
         """Number of cases without outcome."""
         return self.total - self.outcomes.total()
 
+    @property
+    def failed(self) -> int:
+        """Number of cases that have an outcome, but no result."""
+        return self.outcomes.total() - self.outcomes[OK]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers by name."""
-        names = (OK, FAILED, TIMEOUT, KILLED)
-        counts = {name: self.outcomes[name] for name in names}
-        return {"cases": self.total, **counts, "running": self.running, "left": self.left} | {
-            "cases_per_minute": round(self.rate, 3)
+        counts = {name: self.outcomes[name] for name in _NAMES}
+        return {
+            "cases": self.total,
+            **counts,
+            "running": self.running,
+            "left": self.left,
+            "cases_per_minute": round(self.rate, 3),
+            "seconds_since_latest": None if self.idle is None else round(self.idle, 1),
         }
 
     def __str__(self) -> str:
         from .progress import readable
 
-        parts = [f"{self.outcomes[key]} {name}" for key, name in _NAMES.items()]
+        parts = [f"{self.outcomes[OK]} computed"]
+        parts += [f"{self.outcomes[key]} {name}" for key, name in _NAMES.items() if key != OK]
+        parts = [part for part in parts if not part.startswith("0 ") or part == parts[0]]
         text = f"{self.total} cases: {', '.join(parts)}, {self.left} left"
+        if not self.left:
+            return text
         if self.running:
-            text += f" ({self.running} begun)"
-        if self.left and self.rate:
-            text += f"; {self.rate:.3g} a minute, about {readable(self.left / self.rate)} left"
+            text += f", of which {self.running} begun"
+        if self.idle is not None:
+            text += f"\nlatest outcome {readable(self.idle / 60)} ago"
+            if self.rate:
+                text += f"; {self.rate:.3g} a minute, about {readable(self.left / self.rate)} left"
         return text
 
 
@@ -78,40 +101,60 @@ def records_of(out: str | Path) -> Records:
 
 
 def state_of(out: str | Path) -> State:
-    """Return the state of a run."""
+    """Return the state of a run, of the cases that the latest call was given."""
     records, now = records_of(out), time.time()
-    latest = records.latest(
-        records.recipe()["hash"], lambda record: (record["status"], record["time"])
-    )
-    with records.cases_file.open("rb") as file:
-        total = sum(1 for _ in file)
-    since = now - 60 * _RECENT
-    times = [when for _, when in latest.values() if when > since]
-    minutes = min(_RECENT, (now - min(times)) / 60) if times else 0.0
-    running = [id for id, when in records.running().items() if latest.get(id, ("", 0))[1] < when]
-    return State(
-        total,
-        Counter(status for status, _ in latest.values()),
-        len(running),
-        len(times) / minutes if minutes else 0.0,
-    )
+    times = dict.fromkeys(_ids(records), 0.0)  # of outcomes: memory for cases, not for records
+    failed: dict[str, str] = {}
+    for entry in records.entries(records.recipe()["hash"]):
+        before = times.get(entry.id)
+        if before is None or before > entry.time:
+            continue
+        times[entry.id] = entry.time
+        if entry.status != OK:
+            failed[entry.id] = entry.status
+        elif failed:
+            failed.pop(entry.id, None)
+    running = sum(
+        times[id] < when for id, when in records.running().items() if id in times
+    )  # others ended after their record was written
+    outcomes = Counter(failed.values())
+    outcomes[OK] = sum(map(bool, times.values())) - len(failed)
+    latest = max(times.values(), default=0.0)
+    recent = [when for when in times.values() if when > now - _RECENT]
+    # between outcomes, the first of which began before
+    minutes = (now - min(recent)) / 60 if len(recent) > 1 else 0.0
+    rate = (len(recent) - 1) / minutes if minutes else 0.0
+    return State(len(times), outcomes, running, rate, now - latest if latest else None)
 
 
 def failures_of(out: str | Path) -> list[Failure]:
     """Return the cases without result, in the order of errors and ids."""
     records = records_of(out)
+    times = dict.fromkeys(_ids(records), 0.0)
+    found: dict[str, Failure] = {}
+    for entry in records.entries(records.recipe()["hash"]):
+        before = times.get(entry.id)
+        if before is None or before > entry.time:
+            continue
+        times[entry.id] = entry.time
+        if entry.status == OK:
+            found.pop(entry.id, None)
+        else:
+            record = entry.record()
+            error = record["error"]
+            found[entry.id] = Failure(
+                entry.id, entry.status, error["class"], error["message"], record["host"]
+            )
+    return sorted(found.values(), key=lambda each: (each.status, each.error, each.id))
 
-    def failure(record: dict[str, Any]) -> Failure | None:
-        if record["status"] == OK:
-            return None
-        error = record["error"]
-        return Failure(
-            record["id"], record["status"], error["class"], error["message"], record["host"]
-        )
 
-    latest = records.latest(records.recipe()["hash"], failure)
-    found = [each for each in latest.values() if each is not None]
-    return sorted(found, key=lambda each: (each.status, each.error, each.id))
+def _ids(records: Records) -> Iterator[str]:
+    """Yield the ids of the cases."""
+    with records.cases_file.open("rb") as file:
+        for line in file:
+            start = _ID.match(line)
+            if start is not None:
+                yield start[1].decode()
 
 
 __all__ = ["Failure", "State", "failures_of", "records_of", "state_of"]
