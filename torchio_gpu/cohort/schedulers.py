@@ -67,7 +67,7 @@ def on_cluster(
     limits, begun = replace(limits, kills=True), time.time()
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
-    with _client(workers) as client:
+    with _client(workers, folder) as client:
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, begun, pure=False)
@@ -129,7 +129,7 @@ def _take_gpu() -> None:
 
 
 @contextmanager
-def _client(workers: Workers) -> Iterator[Any]:
+def _client(workers: Workers, folder: OutputFolder) -> Iterator[Any]:
     """Return a client of a cluster; one that is started here ends with the block."""
     distributed, scheduler = _import(), workers.scheduler
     if isinstance(scheduler, distributed.Client):
@@ -152,22 +152,11 @@ def _client(workers: Workers) -> Iterator[Any]:
             )
             scheduler = stack.enter_context(cluster)
         elif scheduler == SLURM:
-            scheduler = stack.enter_context(_slurm_cluster(workers))
+            from .slurm import slurm_cluster
+
+            logs = folder.records.path / "logs"
+            scheduler = stack.enter_context(slurm_cluster(workers.count, workers.memory, logs))
         yield stack.enter_context(distributed.Client(scheduler, timeout=60))
-
-
-def _slurm_cluster(workers: Workers) -> Any:
-    if workers.count < 1:
-        raise ValueError("workers must be >= 1 for SLURM: it is the number of jobs, got 0")
-    _import()
-    from dask_jobqueue import SLURMCluster
-
-    arguments: dict[str, Any] = {"cores": 1, "processes": 1}
-    if workers.memory is not None:
-        arguments["memory"] = workers.memory
-    cluster: Any = SLURMCluster(**arguments)
-    cluster.scale(workers.count)
-    return cluster
 
 
 def _import() -> Any:
