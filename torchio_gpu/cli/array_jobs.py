@@ -69,6 +69,10 @@ def write_array(
                     f"{name} must not be given with --write-sbatch: each element of the array "
                     "computes a shard by itself"
                 )
+        if not script.absolute().parent.is_dir():
+            raise ValueError(
+                f"--write-sbatch must name a file in a folder that exists, got '{script}'"
+            )
         from ..cohort.folder import OutputFolder
         from ..cohort.sbatch import array_script
 

@@ -54,7 +54,12 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder that is written
 
 
 def preprocess(
-    pipeline: Annotated[Path, typer.Argument(help="Pipeline, .yaml, .yml or .json.")],
+    pipeline: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PIPELINE", help="Pipeline, .yaml, .yml or .json.", exists=True, dir_okay=False
+        ),
+    ],
     out: Out,
     roles: Roles = None,
     folder: Folder = Path("."),
@@ -120,7 +125,10 @@ def fit(
     out: Out,
     roles: Roles = None,
     pipeline: Annotated[
-        Path | None, typer.Option(help="Pipeline to apply before, .yaml, .yml or .json.")
+        Path | None,
+        typer.Option(
+            help="Pipeline to apply before, .yaml, .yml or .json.", exists=True, dir_okay=False
+        ),
     ] = None,
     folder: Folder = Path("."),
     table: Table = None,
@@ -165,12 +173,18 @@ def fit(
         from ..configuration import load_pipeline
 
         cohort = _cohort(roles or [], folder, table, bids)
-        summary, _ = fit_cohort(
+        summary, found = fit_cohort(
             cohort, out, None if pipeline is None else load_pipeline(pipeline),
             scheduler=scheduler, workers=workers, shard=shard, seed=seed, retries=retries,
             timeout=timeout, memory=memory, batch=batch, checksum=checksum, force=force,
             progress=not quiet,
         )  # fmt: skip
+        if found is None:
+            typer.echo("statistics follow when all shards are computed", err=True)
+        else:
+            typer.echo(f"{out / 'statistics.json'}")
+            for path in sorted(out.glob("*_landmarks.txt")):
+                typer.echo(str(path))
         return summary
 
     _finish(compute, out)
@@ -223,7 +237,9 @@ def failures(
         found = failures_of(out)
     for each in found:
         typer.echo(f"{each.id}  {each.status} on {each.host}  {each.error}: {each.message}")
-    if found:
+    if not found:
+        typer.echo("no case has failed", err=True)
+    else:
         kinds = Counter(each.error for each in found)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         typer.echo(f"{len(found)} cases without result: {counts}", err=True)

@@ -65,8 +65,9 @@ class OutputFolder:
             force: Replace another recipe; its cases are then computed again.
 
         Raises:
-            ValueError: The folder is of another recipe.
+            ValueError: The folder is of another recipe, or results would replace inputs.
         """
+        self._check_inputs(cohort)
         for name in ("records", "running", "drafts"):
             (self.records.path / name).mkdir(parents=True, exist_ok=True)
         if self.records.run_file.exists():
@@ -86,6 +87,20 @@ class OutputFolder:
         # the same for all shards, which need not wait for each other
         if not self.records.cases_file.exists() or self.records.cases_file.read_text() != rows:
             write_text(rows, self.records.cases_file)
+
+    def _check_inputs(self, cohort: Cohort) -> None:
+        """Raise if a folder that a case gets holds inputs, which would be lost."""
+        ids = {case.id for case in cohort} | {OWN}
+        roots = {str(self.path) + os.sep, os.path.realpath(self.path) + os.sep}
+        for case in cohort:
+            for path, _ in case.inputs.values():
+                for root in roots:
+                    text = str(path)
+                    if text.startswith(root) and text[len(root) :].split(os.sep)[0] in ids:
+                        raise ValueError(
+                            f"results must go to another folder than inputs, but '{path}' is where "
+                            f"results in '{self.path}' go"
+                        )
 
     def cohort(self) -> Cohort:
         """Return the cases."""

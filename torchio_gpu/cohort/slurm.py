@@ -49,18 +49,14 @@ def slurm_cluster(workers: int, memory: str | None, logs: Path) -> Iterator[Any]
         logs.mkdir(parents=True, exist_ok=True)
         path = str(logs).replace("%", "%%")
         directives.insert(0, f"--output={shlex.quote(path + '/worker-%j.txt')}")
+    page = "127.0.0.1:0"  # of Dask, which other machines must not reach
     cluster: Any = SLURMCluster(
         cores=cores,
         processes=cores,
         memory=None if memory is None else f"{megabytes(memory) * cores}MB",
         job_extra_directives=directives,
-        # no page for all who reach port 8787
-        scheduler_options={
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-            **configured["scheduler-options"],
-        },
-        worker_extra_args=["--no-dashboard", *configured["worker-extra-args"]],
+        scheduler_options={"dashboard_address": page, **configured["scheduler-options"]},
+        worker_extra_args=["--dashboard-address", page, *configured["worker-extra-args"]],
     )
     with cluster:
         _check(cluster.job_script())
