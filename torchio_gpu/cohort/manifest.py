@@ -68,7 +68,7 @@ class Case:
         self,
         id: str,
         inputs: Mapping[str, PathLike],
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         if not isinstance(id, str) or not _ID.fullmatch(id):
             raise ValueError(
@@ -84,7 +84,7 @@ class Case:
             self.inputs[name] = Input(Path(os.path.abspath(os.path.expanduser(path))), kind)
         if not self.inputs:
             raise ValueError(f"case {id!r} must have an input, got none")
-        self.metadata = dict(metadata or {})
+        self.metadata: dict[str, Any] = dict(metadata or {})
         for name in self.metadata:
             if name in (*self.inputs, "id"):
                 raise ValueError(f"metadata of case {id!r} must have other names than {name!r}")

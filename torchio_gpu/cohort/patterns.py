@@ -42,7 +42,8 @@ def find(folder: PathLike, patterns: Mapping[str, str]) -> list[Case]:
         values = fields_of[id]
         # a path that does not exist, where a file is missing
         missing = {role: root / _filled(pattern, values) for role, pattern in patterns.items()}
-        cases.append(Case(id, missing | inputs, values if len(names) > 1 else None))
+        others = {name: value for name, value in values.items() if name != "id"}
+        cases.append(Case(id, missing | inputs, others))
     return cases
 
 

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     """Record of which only the start is parsed, since there may be many."""
 
     id: str
+    recipe: str
     status: str
     time: float
     line: bytes
@@ -79,9 +80,8 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
-    def entries(self, recipe: str) -> Iterator[Entry]:
-        """Yield the records of a recipe, in no order; lines that are torn are left out."""
-        wanted = recipe.encode()
+    def entries(self) -> Iterator[Entry]:
+        """Yield all records, in no order; lines that are torn are left out."""
         for path in sorted((self.path / "records").glob("*.jsonl")):
             with path.open("rb") as file:
                 for line in file:
@@ -89,23 +89,24 @@ class Records:
                     # a torn line lacks a brace; where texts hold some, parsing tells
                     if start is None or (line.count(b"{") != line.count(b"}") and not _whole(line)):
                         continue
-                    if start[3] == wanted:
-                        yield Entry(start[2].decode(), start[4].decode(), float(start[1]), line)
+                    id, recipe, status = (word.decode() for word in start.group(2, 3, 4))
+                    yield Entry(id, recipe, status, float(start[1]), line)
 
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
     ) -> dict[str, Any]:
-        """Return the latest record of each case, by id.
+        """Return the latest record of each case, by id, if it is of a recipe.
 
         Args:
-            recipe: Hash of the recipe whose records count.
+            recipe: Hash of the recipe: results of an older one have been replaced since.
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
         found: dict[str, tuple[float, Any]] = {}
-        for entry in self.entries(recipe):
+        for entry in self.entries():
             if entry.id not in found or found[entry.id][0] <= entry.time:
-                found[entry.id] = entry.time, keep(entry.record())
-        return {id: kept for id, (_, kept) in found.items()}
+                kept = keep(entry.record()) if entry.recipe == recipe else None
+                found[entry.id] = entry.time, kept
+        return {id: kept for id, (_, kept) in found.items() if kept is not None}
 
     # Attempts
 

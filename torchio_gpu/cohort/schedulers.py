@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,12 @@ class Workers:
         for name, value, least in (("workers", self.count, 0), ("batch", self.batch, 1)):
             if value < least:
                 raise ValueError(f"{name} must be >= {least}, got {value}")
+        scheduler = self.scheduler
+        if isinstance(scheduler, str) and scheduler != SLURM and "://" not in scheduler:
+            raise ValueError(
+                "scheduler must be 'slurm' or an address such as tcp://node:8786, got "
+                f"{scheduler!r}"
+            )
         if self.memory is not None and not self.wanted:
             raise ValueError("memory must be given with workers: this process is not limited")
 
@@ -67,7 +74,7 @@ def on_cluster(
     limits, begun = replace(limits, kills=True), time.time()
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
-    with _client(workers, folder) as client:
+    with client_of(workers, folder.records.path / "logs") as client:
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, begun, pure=False)
@@ -129,7 +136,7 @@ def _take_gpu() -> None:
 
 
 @contextmanager
-def _client(workers: Workers, folder: OutputFolder) -> Iterator[Any]:
+def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
     """Return a client of a cluster; one that is started here ends with the block."""
     distributed, scheduler = _import(), workers.scheduler
     if isinstance(scheduler, distributed.Client):
@@ -154,7 +161,6 @@ def _client(workers: Workers, folder: OutputFolder) -> Iterator[Any]:
         elif scheduler == SLURM:
             from .slurm import slurm_cluster
 
-            logs = folder.records.path / "logs"
             scheduler = stack.enter_context(slurm_cluster(workers.count, workers.memory, logs))
         yield stack.enter_context(distributed.Client(scheduler, timeout=60))
 
@@ -170,4 +176,4 @@ def _import() -> Any:
     return distributed
 
 
-__all__ = ["SLURM", "Workers", "in_process", "on_cluster", "run_batch"]
+__all__ = ["SLURM", "Workers", "client_of", "in_process", "on_cluster", "run_batch"]

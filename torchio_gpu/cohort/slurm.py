@@ -16,7 +16,7 @@ _LOOK = 10
 
 
 @contextmanager
-def slurm_cluster(workers: int, memory: str | None, logs: Path) -> Iterator[Any]:
+def slurm_cluster(workers: int, memory: str | None, logs: Path | None) -> Iterator[Any]:
     """Start a cluster of Dask whose workers are jobs, and end these with the block.
 
     Partition, account, time limit, network interface and further options are those of
@@ -26,7 +26,8 @@ def slurm_cluster(workers: int, memory: str | None, logs: Path) -> Iterator[Any]
     Args:
         workers: Number of workers.
         memory: Memory of each of them, such as '8GB'; None for what the configuration gives a job.
-        logs: Folder for the output of jobs, if the configuration gives none.
+        logs: Folder for the output of jobs, if the configuration gives none; None for the working
+            folder.
 
     Raises:
         ValueError: There is no number of workers, no memory, or SLURM refuses the job.
@@ -45,7 +46,9 @@ def slurm_cluster(workers: int, memory: str | None, logs: Path) -> Iterator[Any]
         )
     cores = configured["cores"] or 1
     directives = list(configured["job-extra-directives"])
-    if configured["log-directory"] is None:  # which dask-jobqueue would not quote
+    if (
+        configured["log-directory"] is None and logs is not None
+    ):  # which dask-jobqueue would not quote
         logs.mkdir(parents=True, exist_ok=True)
         path = str(logs).replace("%", "%%")
         directives.insert(0, f"--output={shlex.quote(path + '/worker-%j.txt')}")

@@ -18,6 +18,8 @@ from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Records
 #: Seconds over which the rate is taken.
 _RECENT = 600.0
 _NAMES = {OK: "computed", FAILED: "failed", TIMEOUT: "took too long", KILLED: "killed"}
+#: Outcome of another recipe, which does not count.
+_OUTDATED = "outdated"
 _ID = re.compile(rb'\{"id": "([^"\\]+)"')
 
 
@@ -103,22 +105,28 @@ def records_of(out: str | Path) -> Records:
 def state_of(out: str | Path) -> State:
     """Return the state of a run, of the cases that the latest call was given."""
     records, now = records_of(out), time.time()
+    recipe = records.recipe()["hash"]
     times = dict.fromkeys(_ids(records), 0.0)  # of outcomes: memory for cases, not for records
-    failed: dict[str, str] = {}
-    for entry in records.entries(records.recipe()["hash"]):
+    others: dict[str, str] = {}  # outcomes other than OK
+    for entry in records.entries():
         before = times.get(entry.id)
         if before is None or before > entry.time:
             continue
         times[entry.id] = entry.time
-        if entry.status != OK:
-            failed[entry.id] = entry.status
-        elif failed:
-            failed.pop(entry.id, None)
+        if entry.recipe != recipe:
+            others[entry.id] = _OUTDATED
+        elif entry.status != OK:
+            others[entry.id] = entry.status
+        elif others:
+            others.pop(entry.id, None)
     running = sum(
         times[id] < when for id, when in records.running().items() if id in times
     )  # others ended after their record was written
-    outcomes = Counter(failed.values())
-    outcomes[OK] = sum(map(bool, times.values())) - len(failed)
+    for id, status in others.items():
+        if status == _OUTDATED:
+            times[id] = 0.0
+    outcomes = Counter(status for status in others.values() if status != _OUTDATED)
+    outcomes[OK] = sum(map(bool, times.values())) - outcomes.total()
     latest = max(times.values(), default=0.0)
     recent = [when for when in times.values() if when > now - _RECENT]
     # between outcomes, the first of which began before
@@ -132,12 +140,13 @@ def failures_of(out: str | Path) -> list[Failure]:
     records = records_of(out)
     times = dict.fromkeys(_ids(records), 0.0)
     found: dict[str, Failure] = {}
-    for entry in records.entries(records.recipe()["hash"]):
+    recipe = records.recipe()["hash"]
+    for entry in records.entries():
         before = times.get(entry.id)
         if before is None or before > entry.time:
             continue
         times[entry.id] = entry.time
-        if entry.status == OK:
+        if entry.status == OK or entry.recipe != recipe:
             found.pop(entry.id, None)
         else:
             record = entry.record()
