@@ -42,7 +42,7 @@ def array_script(
     Raises:
         ValueError: A directive is no option or of several lines, or a memory cannot be understood.
 
-    >>> words = ["preprocess", "p.yaml", "out", "t1={id}_T1w.nii.gz"]
+    >>> words = ["fit", "out", "t1={id}_T1w.nii.gz"]
     >>> script = array_script(words, Path("out"), 64, memory="8GB", directives=["--time=4:00:00"])
     >>> print(script)
     #!/bin/bash
@@ -57,7 +57,7 @@ def array_script(
     #SBATCH --time=4:00:00
     set -e
     cd ...
-    exec ... -m torchio_gpu preprocess p.yaml out 't1={id}_T1w.nii.gz' \\
+    exec ...fit...out...'t1={id}_T1w.nii.gz' ...
         --shard "$SLURM_ARRAY_TASK_ID/64"
     """
     for words in directives:
@@ -86,10 +86,20 @@ def array_script(
         "set -e",
         f"cd {shlex.quote(str(Path.cwd()))}",
         # in place of the shell, so that SIGTERM reaches it before the job is killed
-        f"exec {shlex.join([sys.executable, '-m', 'torchio_gpu', *arguments])} \\",
+        f"exec {_wrapped([sys.executable, '-m', 'torchio_gpu', *arguments])} \\",
         f'    --shard "$SLURM_ARRAY_TASK_ID/{shards}"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(words: Sequence[str]) -> str:
+    """Return words for a shell, in lines of at most 80 characters where they allow it."""
+    lines = [""]
+    for word in map(shlex.quote, words):
+        if lines[-1] and len(lines[-1]) + len(word) > 80:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return " \\\n    ".join(lines)
 
 
 def megabytes(memory: str) -> int:
