@@ -46,14 +46,12 @@ def array_script(
     >>> script = array_script(words, Path("out"), 64, memory="8GB", directives=["--time=4:00:00"])
     >>> print(script)
     #!/bin/bash
-    ...
+    # Each element of the array computes a shard; submitted again, it goes on where it was.
     #SBATCH --job-name=out
     #SBATCH --array=1-64
     #SBATCH --output=out/_cohort/logs/%a-%A.txt
-    #SBATCH --open-mode=append
-    #SBATCH --requeue
-    #SBATCH --cpus-per-task=1
-    #SBATCH --mem=8000M
+    #SBATCH --open-mode=append --requeue
+    #SBATCH --cpus-per-task=1 --mem=8000M
     #SBATCH --time=4:00:00
     set -e
     cd ...
@@ -67,21 +65,20 @@ def array_script(
                 f"--partition=long', got {words!r}"
             )
     logs = str(out / OWN / "logs").replace("%", "%%")
+    needs = [f"--cpus-per-task={max(workers, 1)}"]
+    needs += [f"--mem={megabytes(memory) * max(workers, 1)}M"] if memory else []
+    needs += ["--gres=gpu:1"] if gpu else []
     options = [
         f"--job-name={shlex.quote(out.name or 'cohort')}",
         f"--array=1-{shards}",
         f"--output={shlex.quote(logs + '/%a-%A.txt')}",
-        "--open-mode=append",
-        "--requeue",
-        f"--cpus-per-task={max(workers, 1)}",
-        *([f"--mem={megabytes(memory) * max(workers, 1)}M"] if memory else []),
-        *(["--gres=gpu:1"] if gpu else []),
+        "--open-mode=append --requeue",
+        " ".join(needs),
         *directives,
     ]
     lines = [
         "#!/bin/bash",
-        "# Each element of the array computes one shard of the cohort. An element that is begun",
-        "# again, by SLURM or by you (sbatch --array=3,7), goes on where it stopped.",
+        "# Each element of the array computes a shard; submitted again, it goes on where it was.",
         *(f"#SBATCH {words}" for words in options),
         "set -e",
         f"cd {shlex.quote(str(Path.cwd()))}",

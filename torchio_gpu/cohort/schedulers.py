@@ -154,7 +154,7 @@ def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
                 n_workers=workers.count,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # None would take port 8787
                 **limit,
             )
             scheduler = stack.enter_context(cluster)
