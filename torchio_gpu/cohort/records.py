@@ -1,4 +1,4 @@
-"""Records of a run: one line for each case that was computed, and attempts without outcome.
+"""Records of a run: one line for each case that was computed.
 
 Needs nothing but the standard library, so that the state of a run is shown at once.
 """
@@ -65,55 +65,27 @@ class Records:
             with path.open("rb") as file:
                 for line in file:
                     try:
-                        yield json.loads(line)
+                        record = json.loads(line)
                     except ValueError:
                         continue
+                    yield record
 
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
     ) -> dict[str, Any]:
-        """Return the latest record of each case, by id.
+        """Return the latest record of each case, by id: of the last run, since clocks differ.
 
         Args:
             recipe: Hash of the recipe whose records count.
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
-        found: dict[str, tuple[float, Any]] = {}
+        found: dict[str, tuple[tuple[int, float], Any]] = {}
         for record in self:
             if record["recipe"] == recipe:
-                id, when = record["id"], record["time"]
+                id, when = record["id"], (record["run"], record["time"])
                 if id not in found or found[id][0] <= when:
                     found[id] = when, keep(record)
         return {id: kept for id, (_, kept) in found.items()}
-
-    # Attempts
-
-    def attempts(self, id: str) -> int:
-        """Return the number of attempts at a case that have no outcome."""
-        try:
-            return len(self._running(id).read_bytes().splitlines())
-        except FileNotFoundError:
-            return 0
-
-    def begin(self, id: str) -> int:
-        """Note an attempt at a case, and return its number, from 1."""
-        line = json.dumps({"process": process_name(), "time": time.time()}) + "\n"
-        with self._running(id).open("a") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        return self.attempts(id)
-
-    def end(self, id: str) -> None:
-        """Forget the attempts at a case, which has an outcome now."""
-        self._running(id).unlink(missing_ok=True)
-
-    def running(self) -> dict[str, float]:
-        """Return the cases that have attempts without outcome, and when the last one began."""
-        return {path.stem: path.stat().st_mtime for path in (self.path / "running").glob("*.jsonl")}
-
-    def _running(self, id: str) -> Path:
-        return self.path / "running" / f"{id}.jsonl"
 
 
 _TOKENS: dict[int, str] = {}

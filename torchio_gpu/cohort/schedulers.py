@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,12 +45,16 @@ class Workers:
 
 
 def in_process(
-    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, progress: Progress
+    job: Job,
+    cases: Sequence[Case],
+    folder: OutputFolder,
+    limits: Limits,
+    run: int,
+    progress: Progress,
 ) -> None:
     """Compute cases one after another in this process."""
-    # what may have ended an earlier process comes last
-    for case in sorted(cases, key=lambda case: folder.records.attempts(case.id)):
-        progress.add(Counter([run_case(job, case, folder, limits)]))
+    for case in cases:
+        progress.add(Counter([run_case(job, case, folder, limits, run)]))
 
 
 def on_cluster(
@@ -59,18 +62,19 @@ def on_cluster(
     cases: Sequence[Case],
     folder: OutputFolder,
     limits: Limits,
+    run: int,
     workers: Workers,
     progress: Progress,
 ) -> None:
     """Compute cases in batches on the workers of Dask."""
     distributed = _import()
-    limits, begun = replace(limits, kills=True), time.time()
+    limits = replace(limits, kills=True)
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
     with _client(workers) as client:
 
         def submit(part: Sequence[Case]) -> Any:
-            future = client.submit(run_batch, job, part, folder, limits, begun, pure=False)
+            future = client.submit(run_batch, job, part, folder, limits, run, pure=False)
             parts[future] = part
             return future
 
@@ -96,27 +100,27 @@ def on_cluster(
 
 
 def run_batch(
-    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, begun: float
+    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, run: int
 ) -> list[str]:
     """Compute cases in the process of a worker, and return their outcomes.
 
     Args:
         job, folder, limits: As for :func:`.case.run_case`.
         cases: The cases.
-        begun: Time at which the run began. Where another worker ended within the batch, outcomes
-            that are newer are kept.
+        run: Number of the run. Where another worker ended within the batch, outcomes of this run
+            are kept.
     """
     _take_gpu()
-    ended = any(folder.records.attempts(case.id) for case in cases)
-    known = folder.records.latest(job.recipe) if ended else {}
+    ended = folder.drafts.ended()
+    known = folder.records.latest(job.recipe) if any(ended[case.id] for case in cases) else {}
     outcomes = []
     for case in cases:
         record = known.get(case.id)
-        if record is not None and record["time"] >= begun:
-            folder.records.end(case.id)
+        if record is not None and record["run"] == run:
+            folder.drafts.remove(case.id)
             outcomes.append(str(record["status"]))
         else:
-            outcomes.append(run_case(job, case, folder, limits))
+            outcomes.append(run_case(job, case, folder, limits, run))
     return outcomes
 
 

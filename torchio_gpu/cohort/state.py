@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .drafts import Drafts
 from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Records
 
 #: Minutes over which the rate is taken.
@@ -88,7 +89,8 @@ def state_of(out: str | Path) -> State:
     since = now - 60 * _RECENT
     times = [when for _, when in latest.values() if when > since]
     minutes = min(_RECENT, (now - min(times)) / 60) if times else 0.0
-    running = [id for id, when in records.running().items() if latest.get(id, ("", 0))[1] < when]
+    begun = Drafts(records.path / "drafts").begun()
+    running = [id for id, when in begun.items() if latest.get(id, ("", 0))[1] < when]
     return State(
         total,
         Counter(status for status, _ in latest.values()),
