@@ -12,7 +12,7 @@ import time
 import torch
 
 import torchio_gpu as tio
-from torchio_gpu.cohort.stopping import stopped_in_order
+from torchio_gpu.cohort.stopping import RunEndedError, stopped_in_order
 
 
 class Deed(tio.Transform):
@@ -47,9 +47,12 @@ def main() -> None:
     table, out, others = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     steps = [Deed(), tio.RandomNoise()]
     with stopped_in_order():
-        summary = tio.preprocess(
-            tio.Compose(steps), tio.Cohort.from_table(table), out, progress=False, **others
-        )
+        try:
+            summary = tio.preprocess(
+                tio.Compose(steps), tio.Cohort.from_table(table), out, progress=False, **others
+            )
+        except RunEndedError as error:
+            sys.exit(str(error))
     print(summary)
     sys.exit(1 if summary.failed else 0)
 

@@ -23,6 +23,7 @@ from .folder import OutputFolder
 from .inputs import describe_inputs
 from .manifest import Case
 from .records import FAILED, KILLED, MAX_ATTEMPTS, OK, TIMEOUT
+from .stopping import RunEndedError
 
 #: Warnings of a case that its record keeps, at most.
 _MAX_WARNINGS = 10
@@ -66,7 +67,7 @@ class Limits:
     kills: bool = False
 
 
-class OutputError(OSError):
+class OutputError(RunEndedError, OSError):
     """Nothing can be written: the disk is full, or the folder cannot be written to."""
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class Drafts:
             for path, id, process in self
             if not path.name.endswith(_FORMER) and _lives(process) is not True
         )
+
+    def of_living(self, ids: Container[str]) -> list[Path]:
+        """Return the drafts of cases whose processes run, as far as is known."""
+        return [path for path, id, process in self if id in ids and _lives(process) is not False]
 
     def remove(self, id: str, ended: bool = True, others: bool = False) -> None:
         """Remove the draft of this process for a case, and those of processes that have ended.

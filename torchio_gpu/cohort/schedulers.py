@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from .case import Job, Limits, run_case
 from .folder import OutputFolder
 from .manifest import Case
 from .progress import Progress
+from .stopping import RunEndedError
 
 #: Name of the scheduler of a cluster whose workers are jobs.
 SLURM = "slurm"
@@ -43,6 +46,20 @@ class Workers:
         """True if cases are not computed in this process."""
         return self.scheduler is not None or self.count > 0
 
+    @property
+    def owned(self) -> bool:
+        """True if the workers begin and end with the run."""
+        return self.scheduler is None or self.scheduler == SLURM
+
+
+class SchedulerLostError(RunEndedError, RuntimeError):
+    """The scheduler does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the scheduler was lost: the same command goes on with the cases that are left"
+        )
+
 
 def in_process(
     job: Job,
@@ -71,7 +88,10 @@ def on_cluster(
     limits = replace(limits, kills=True)
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
-    with _client(workers) as client:
+    stopped: list[Path] = []
+    with ExitStack() as stack:
+        stack.callback(lambda: [shutil.rmtree(path, ignore_errors=True) for path in stopped])
+        client = stack.enter_context(_client(workers))
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, run, pure=False)
@@ -79,24 +99,24 @@ def on_cluster(
             return future
 
         parts: dict[Any, Sequence[Case]] = {}
-        waiting = distributed.as_completed(
-            [submit(cases[n : n + size]) for n in range(0, len(cases), size)]
-        )
-        for future in waiting:
-            part = parts.pop(future)
-            if future.status == "finished":
-                progress.add(Counter(future.result()))
-                continue
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, distributed.KilledWorker):
+        try:
+            waiting = distributed.as_completed(
+                [submit(cases[n : n + size]) for n in range(0, len(cases), size)]
+            )
+            for future in waiting:
+                part = parts.pop(future)
+                if future.status == "finished":
+                    progress.add(Counter(future.result()))
+                    continue
+                error = future.exception() if future.status == "error" else SchedulerLostError()
+                if not isinstance(error, distributed.KilledWorker):
+                    raise error
                 waiting.add(submit(part))  # attempts of cases are counted: this ends
-            elif error is not None:
-                client.cancel(list(parts))
-                raise error
-            else:
-                raise RuntimeError(
-                    "the scheduler was lost: the same command goes on with the cases that are left"
-                )
+        except BaseException:
+            if workers.owned:  # these end before the callback: no case has ended them
+                ids = {case.id for part in parts.values() for case in part}
+                stopped += folder.drafts.of_living(ids)
+            raise
 
 
 def run_batch(
@@ -115,6 +135,8 @@ def run_batch(
     known = folder.records.latest(job.recipe) if any(ended[case.id] for case in cases) else {}
     outcomes = []
     for case in cases:
+        if _is_abandoned():
+            raise SchedulerLostError
         record = known.get(case.id)
         if record is not None and record["run"] == run:
             folder.drafts.remove(case.id)
@@ -122,6 +144,13 @@ def run_batch(
         else:
             outcomes.append(run_case(job, case, folder, limits, run))
     return outcomes
+
+
+def _is_abandoned() -> bool:
+    """Return True if nobody waits for the batch: the scheduler or its client has ended."""
+    worker = _import().get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is None or task.state == "cancelled" or worker.status.name in ("closing", "closed")
 
 
 def _take_gpu() -> None:

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class RunEndedError(Exception):
+    """The run ended before each case had an outcome; the same call goes on."""
+
+
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM asked the process to end."""
 
@@ -38,4 +42,4 @@ def stopped_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-__all__ = ["stopped_in_order"]
+__all__ = ["RunEndedError", "TerminatedError", "stopped_in_order"]
