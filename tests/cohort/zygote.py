@@ -30,6 +30,8 @@ def run(words: list[str], log: str) -> None:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = error.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         code = 1

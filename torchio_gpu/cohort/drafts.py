@@ -111,7 +111,10 @@ def _lives(process: str) -> bool | None:
         return False
     except PermissionError:
         pass
-    return True
+    try:  # in a container nothing may collect processes that have ended, proc(5)
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return True
 
 
 def _age(path: Path) -> float:
