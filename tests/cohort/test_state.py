@@ -28,7 +28,7 @@ def write_run(out: Path, cases: int, files: int = 4) -> Records:
     The last tenth of the cases is left.
     """
     records = Records(out / "_cohort")
-    for name in ("records", "running"):
+    for name in ("records", "drafts"):
         (records.path / name).mkdir(parents=True)
     records.run_file.write_text(json.dumps({"hash": RECIPE}))
     with records.cases_file.open("w") as file:
@@ -40,10 +40,11 @@ def write_run(out: Path, cases: int, files: int = 4) -> Records:
         for attempt in range(2 if n % 10 == 0 else 1):
             failed = n % 100 == 0 or (n % 10 == 0 and attempt == 0)
             record = {
-                "time": begun + n / cases + attempt,
+                "time": begun + n / cases - attempt,  # of a machine whose clock is late
                 "id": f"sub-{n:06}",
                 "recipe": RECIPE,
                 "status": "failed" if failed else "ok",
+                "run": 1 + attempt,
                 "inputs": {"t1": {"size": 1234567, "time": 1700000000000000000}},
                 "outputs": {"": {"t1:intensity": f"sub-{n:06}/t1.nii.gz"}},
                 "error": {"class": "OSError", "message": "it is {broken"},
@@ -78,8 +79,8 @@ def test_records_of_other_recipes_and_cases_do_not_count(tmp_path):
     records.run_file.write_text(json.dumps({"hash": "another"}))
     assert state_of(tmp_path).outcomes == Counter()
     assert failures_of(tmp_path) == []
-    records.append({"id": "sub-000007", "recipe": "another", "status": "ok"})
-    records.append({"id": "nobody", "recipe": "another", "status": "ok"})
+    records.append({"id": "sub-000007", "recipe": "another", "status": "ok", "run": 3})
+    records.append({"id": "nobody", "recipe": "another", "status": "ok", "run": 3})
     state = state_of(tmp_path)
     assert (state.outcomes, state.left) == (Counter(ok=1), 99)
 

@@ -270,10 +270,14 @@ def _cohort(roles: list[str], folder: Path, table: Path | None, bids: Path | Non
 
 def _finish(compute: Any, out: Path) -> None:
     """Compute, print numbers, and end with an exit code."""
-    from ..cohort.stopping import stopped_in_order
+    from ..cohort.stopping import RunEndedError, stopped_in_order
 
     with errors_as_exit_code(), stopped_in_order():
-        summary = compute()
+        try:
+            summary = compute()
+        except RunEndedError as error:
+            typer.echo(f"torchio-gpu: {error}", err=True)
+            raise typer.Exit(1) from error
     typer.echo(str(summary))
     if summary.failed:
         _point_to_failures(out)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Records
+from .drafts import Drafts
+from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Entry, Records
 
 #: Seconds over which the rate is taken.
 _RECENT = 600.0
@@ -108,20 +109,16 @@ def state_of(out: str | Path) -> State:
     recipe = records.recipe()["hash"]
     times = dict.fromkeys(_ids(records), 0.0)  # of outcomes: memory for cases, not for records
     others: dict[str, str] = {}  # outcomes other than OK
-    for entry in records.entries():
-        before = times.get(entry.id)
-        if before is None or before > entry.time:
-            continue
-        times[entry.id] = entry.time
+    for entry in _latest(records, times):
         if entry.recipe != recipe:
             others[entry.id] = _OUTDATED
         elif entry.status != OK:
             others[entry.id] = entry.status
         elif others:
             others.pop(entry.id, None)
-    running = sum(
-        times[id] < when for id, when in records.running().items() if id in times
-    )  # others ended after their record was written
+    begun = Drafts(records.path / "drafts").begun()
+    # other drafts are of processes that ended after the record was written
+    running = sum(times[id] < when for id, when in begun.items() if id in times)
     for id, status in others.items():
         if status == _OUTDATED:
             times[id] = 0.0
@@ -141,11 +138,7 @@ def failures_of(out: str | Path) -> list[Failure]:
     times = dict.fromkeys(_ids(records), 0.0)
     found: dict[str, Failure] = {}
     recipe = records.recipe()["hash"]
-    for entry in records.entries():
-        before = times.get(entry.id)
-        if before is None or before > entry.time:
-            continue
-        times[entry.id] = entry.time
+    for entry in _latest(records, times):
         if entry.status == OK or entry.recipe != recipe:
             found.pop(entry.id, None)
         else:
@@ -155,6 +148,24 @@ def failures_of(out: str | Path) -> list[Failure]:
                 entry.id, entry.status, error["class"], error["message"], record["host"]
             )
     return sorted(found.values(), key=lambda each: (each.status, each.error, each.id))
+
+
+def _latest(records: Records, times: dict[str, float]) -> Iterator[Entry]:
+    """Yield records that are later than those before of the same case, and keep their times.
+
+    Args:
+        records: The records.
+        times: Time by id, of the cases that count.
+    """
+    runs: dict[str, int] = {}  # of cases that more than one run has computed
+    for entry in records.entries():
+        before = times.get(entry.id)
+        if before is None or (runs.get(entry.id, 1), before) > (entry.run, entry.time):
+            continue
+        times[entry.id] = entry.time
+        if entry.run > 1:
+            runs[entry.id] = entry.run
+        yield entry
 
 
 def _ids(records: Records) -> Iterator[str]:
