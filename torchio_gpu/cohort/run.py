@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ..transforms import Transform
 from .case import Job, Limits
 from .folder import OutputFolder
@@ -115,6 +117,8 @@ def preprocess(
         RuntimeError: The scheduler was lost.
     """
     job = Preparation(pipeline, seed, copies, format, device)
+    if device != "cpu" and scheduler is None and not torch.cuda.is_available():
+        raise ValueError(f"device must be available to torch, got {device!r}: it finds no GPU")
     folder = OutputFolder.at(out)
     return run(
         job,
