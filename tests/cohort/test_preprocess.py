@@ -202,10 +202,10 @@ def test_the_cohort_is_a_cohort(cohort, tmp_path):
     [
         ({"SLURM_ARRAY_TASK_ID": "0"}, (1, 1)),
         ({"SLURM_ARRAY_TASK_ID": "6", "MIN": "2", "MAX": "8", "STEP": "2", "COUNT": "4"}, (3, 4)),
-        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (4, 8)),
+        ({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"}, (4, 8)),
         ({"RANK": "1", "WORLD_SIZE": "2"}, (2, 2)),
         ({"SLURM_ARRAY_TASK_ID": "2", "MIN": "1", "MAX": "4", "COUNT": "4", "SLURM_PROCID": "1",
-          "SLURM_NTASKS": "2"}, (4, 8)),
+          "SLURM_STEP_NUM_TASKS": "2"}, (4, 8)),
     ],
 )  # fmt: skip
 def test_shards_of_launchers(variables, expected):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .array_jobs import Sbatch, Script, Shards, write_array
 from .errors import errors_as_exit_code
 
 if TYPE_CHECKING:
+    from ..cohort.case import Job
     from ..cohort.manifest import Cohort
     from ..cohort.run import Summary
 
@@ -51,7 +54,12 @@ Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder that is written
 
 
 def preprocess(
-    pipeline: Annotated[Path, typer.Argument(help="Pipeline, .yaml, .yml or .json.")],
+    pipeline: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PIPELINE", help="Pipeline, .yaml, .yml or .json.", exists=True, dir_okay=False
+        ),
+    ],
     out: Out,
     roles: Roles = None,
     folder: Folder = Path("."),
@@ -73,11 +81,9 @@ def preprocess(
     checksum: Checksum = False,
     force: Force = False,
     quiet: Quiet = False,
-    write_sbatch: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a script for an array of SLURM jobs, and end."),
-    ] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Elements of that array.")] = 64,
+    write_sbatch: Script = None,
+    shards: Shards = None,
+    sbatch: Sbatch = None,
 ) -> None:
     """Read, transform and write all cases of a cohort that have not been computed yet.
 
@@ -87,9 +93,17 @@ def preprocess(
     torchio-gpu failures OUT says why. Exit code 0 if all cases have a result, 1 if some have none,
     2 if nothing could be computed.
     """
-    if write_sbatch is not None:
-        with errors_as_exit_code():
-            _write_sbatch(write_sbatch, out, shards, memory, workers, device)
+
+    def prepare() -> tuple[Job, Cohort]:
+        from ..cohort.preparation import Preparation
+        from ..configuration import load_pipeline
+
+        job = Preparation(load_pipeline(pipeline), seed, copies, format, device)
+        return job, _cohort(roles or [], folder, table, bids)
+
+    if write_array(
+        write_sbatch, prepare, out, shards, sbatch, shard, scheduler, workers, memory, device, force
+    ):
         return
 
     def compute() -> Summary:
@@ -111,7 +125,10 @@ def fit(
     out: Out,
     roles: Roles = None,
     pipeline: Annotated[
-        Path | None, typer.Option(help="Pipeline to apply before, .yaml, .yml or .json.")
+        Path | None,
+        typer.Option(
+            help="Pipeline to apply before, .yaml, .yml or .json.", exists=True, dir_okay=False
+        ),
     ] = None,
     folder: Folder = Path("."),
     table: Table = None,
@@ -127,26 +144,47 @@ def fit(
     checksum: Checksum = False,
     force: Force = False,
     quiet: Quiet = False,
+    write_sbatch: Script = None,
+    shards: Shards = None,
+    sbatch: Sbatch = None,
 ) -> None:
     """Compute statistics of a cohort: spacings, shapes, intensities, labels, landmarks.
 
     torchio-gpu fit statistics t1={id}_T1w.nii.gz seg:label={id}_seg.nii.gz
 
     OUT/statistics.json holds them once all cases are done, and OUT/t1_landmarks.txt the landmarks
-    of t1 for HistogramStandardization.
+    of t1 for HistogramStandardization. Exit codes are those of preprocess.
     """
+
+    def prepare() -> tuple[Job, Cohort]:
+        from ..cohort.fitting import Fitting
+        from ..configuration import load_pipeline
+
+        job = Fitting(None if pipeline is None else load_pipeline(pipeline), seed)
+        return job, _cohort(roles or [], folder, table, bids)
+
+    if write_array(
+        write_sbatch, prepare, out, shards, sbatch, shard, scheduler, workers, memory, "cpu", force
+    ):
+        return
 
     def compute() -> Summary:
         from ..cohort.fitting import fit_cohort
         from ..configuration import load_pipeline
 
         cohort = _cohort(roles or [], folder, table, bids)
-        summary, _ = fit_cohort(
+        summary, found = fit_cohort(
             cohort, out, None if pipeline is None else load_pipeline(pipeline),
             scheduler=scheduler, workers=workers, shard=shard, seed=seed, retries=retries,
             timeout=timeout, memory=memory, batch=batch, checksum=checksum, force=force,
             progress=not quiet,
         )  # fmt: skip
+        if found is None:
+            typer.echo("statistics follow when all shards are computed", err=True)
+        else:
+            typer.echo(f"{out / 'statistics.json'}")
+            for path in sorted(out.glob("*_landmarks.txt")):
+                typer.echo(str(path))
         return summary
 
     _finish(compute, out)
@@ -165,7 +203,8 @@ def status(
 
         found = state_of(out)
     typer.echo(json.dumps(found.to_dict()) if as_json else str(found))
-    if found.total - found.left > found.outcomes["ok"]:
+    if found.failed:
+        _point_to_failures(out)
         raise typer.Exit(1)
 
 
@@ -197,8 +236,13 @@ def failures(
 
         found = failures_of(out)
     for each in found:
-        typer.echo(f"{each.id}  {each.status}  {each.error}: {each.message}")
-    if found:
+        typer.echo(f"{each.id}  {each.status} on {each.host}  {each.error}: {each.message}")
+    if not found:
+        typer.echo("no case has failed", err=True)
+    else:
+        kinds = Counter(each.error for each in found)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        typer.echo(f"{len(found)} cases without result: {counts}", err=True)
         raise typer.Exit(1)
 
 
@@ -226,31 +270,19 @@ def _cohort(roles: list[str], folder: Path, table: Path | None, bids: Path | Non
 
 def _finish(compute: Any, out: Path) -> None:
     """Compute, print numbers, and end with an exit code."""
-    from ..cohort.stopping import stopped_in_order
+    from ..cohort.stopping import RunEndedError, stopped_in_order
 
     with errors_as_exit_code(), stopped_in_order():
-        summary = compute()
+        try:
+            summary = compute()
+        except RunEndedError as error:
+            typer.echo(f"torchio-gpu: {error}", err=True)
+            raise typer.Exit(1) from error
     typer.echo(str(summary))
     if summary.failed:
-        typer.echo(f"torchio-gpu failures {out}  # says why", err=True)
+        _point_to_failures(out)
         raise typer.Exit(1)
 
 
-def _write_sbatch(
-    script: Path, out: Path, shards: int, memory: str | None, workers: int, device: str
-) -> None:
-    from ..cohort.sbatch import array_script
-
-    words, left = ["torchio-gpu"], list(sys.argv[1:])
-    while left:
-        word = left.pop(0)
-        name, equals, _ = word.partition("=")
-        own = ("--write-sbatch", "--shards", "--shard", *([] if workers else ["--memory"]))
-        if name in own:
-            left = left if equals else left[1:]
-        else:
-            words.append(word)
-    text = array_script(words, out.absolute(), shards, memory, workers, device == "cuda")
-    (out / "_cohort" / "logs").mkdir(parents=True, exist_ok=True)
-    script.write_text(text)
-    typer.echo(f"sbatch {script}")
+def _point_to_failures(out: Path) -> None:
+    typer.echo(f"torchio-gpu failures {shlex.quote(str(out))}  # says why", err=True)

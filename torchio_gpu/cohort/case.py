@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import shutil
 import signal
 import threading
 import time
@@ -24,6 +23,7 @@ from .folder import OutputFolder
 from .inputs import describe_inputs
 from .manifest import Case
 from .records import FAILED, KILLED, MAX_ATTEMPTS, OK, TIMEOUT
+from .stopping import RunEndedError
 
 #: Warnings of a case that its record keeps, at most.
 _MAX_WARNINGS = 10
@@ -37,6 +37,9 @@ class Job(Protocol):
     @property
     def recipe(self) -> str:
         """Hash of all that results depend on, except for the inputs."""
+
+    def description(self) -> dict[str, Any]:
+        """Return all that results depend on, except for the inputs, and its hash."""
 
     def run(self, case: Case, draft: Path) -> dict[str, Any]:
         """Compute a case.
@@ -67,56 +70,63 @@ class Limits:
     kills: bool = False
 
 
-class OutputError(OSError):
-    """Nothing can be written: the disk is full, or cannot be written to."""
+class OutputError(RunEndedError, OSError):
+    """Nothing can be written: the disk is full, or the folder cannot be written to."""
 
 
-def run_case(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> str:
+def run_case(job: Job, case: Case, folder: OutputFolder, limits: Limits, run: int) -> str:
     """Compute a case, append its record, and return its outcome.
 
-    Errors become part of the record; what ends the process leaves an attempt without outcome.
+    Errors become part of the record. A process that ends leaves its draft, which counts as an
+    attempt; one that is stopped does not.
+
+    Args:
+        job: Computation.
+        case: The case.
+        folder: Folder of results and records.
+        limits: Limits of the case.
+        run: Number of the run, which its record gets.
 
     Raises:
         OutputError: Nothing can be written.
     """
-    number = folder.records.begin(case.id)
     started = time.perf_counter()
-    if number > MAX_ATTEMPTS:
-        error = {
-            "class": "ProcessEnded",
-            "message": f"the process ended {MAX_ATTEMPTS} times while it computed this case: it "
-            "ran out of memory, or a library crashed",
-        }
-        record: dict[str, Any] = {"status": KILLED, "error": error}
-    else:
-        with _interruptible(folder, case.id):
-            record = _attempt(job, case, folder, limits)
-    record = {
-        "id": case.id,
-        "recipe": job.recipe,
-        "seconds": round(time.perf_counter() - started, 3),
-        **record,
-        **_surroundings(),
-    }
+    killed = folder.drafts.ended()[case.id] >= MAX_ATTEMPTS
     try:
-        folder.records.append(record)
-    except OSError as error:
-        raise OutputError(error.errno, f"records cannot be written ({error})") from error
-    folder.records.end(case.id)
+        record = _killed(case, folder) if killed else _attempt(job, case, folder, limits, run)
+        seconds = round(time.perf_counter() - started, 3)
+        with _writing(folder):
+            folder.records.append(_head(job, case, run) | {"seconds": seconds} | record)
+    except BaseException:  # the run ends: by the user or the system, or as nothing can be written
+        folder.drafts.remove(case.id, ended=False)
+        raise
+    folder.drafts.remove(case.id, others=killed)
     status: str = record["status"]
     return status
 
 
-def _attempt(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> dict[str, Any]:
+def _killed(case: Case, folder: OutputFolder) -> dict[str, Any]:
+    folder.discard(case.id)
+    error = {
+        "class": "ProcessEnded",
+        "message": f"the process ended {MAX_ATTEMPTS} times while it computed this case: it ran "
+        "out of memory, or a library crashed",
+    }
+    return {"status": KILLED, "error": error}
+
+
+def _attempt(
+    job: Job, case: Case, folder: OutputFolder, limits: Limits, run: int
+) -> dict[str, Any]:
     """Compute a case, again after errors that may pass, and return values for its record."""
     for attempt in range(1, limits.retries + 2):
-        draft: Path | None = None
         record: dict[str, Any] = {"attempts": attempt}
+        with _writing(folder):
+            draft = folder.drafts.create(case.id)
         with warnings.catch_warnings(record=True) as caught, _one_thread(), _peak_memory() as peak:
             warnings.simplefilter("always")
             try:
-                with _time_limit(limits, lambda: _note_timeout(job, case, folder, limits)):
-                    draft = folder.draft(case.id)
+                with _time_limit(limits, lambda: _note_timeout(job, case, folder, limits, run)):
                     record["inputs"] = describe_inputs(case, limits.checksum)
                     record |= job.run(case, draft)
                     if any(draft.iterdir()):
@@ -124,19 +134,14 @@ def _attempt(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> dict
                 record["status"] = OK
             except TimeLimitError as error:
                 record |= {"status": TIMEOUT, "error": _described(error)}
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 record |= {"status": FAILED, "error": _described(error)}
-                if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                    _remove(draft)
-                    raise OutputError(
-                        error.errno, f"results cannot be written to '{folder.path}' ({error})"
-                    ) from error
+                if _has_no_room(error):
+                    raise _cannot_write(folder, error) from error
                 passing = isinstance(error, OSError) and not isinstance(error, _LASTING)
                 if passing and attempt <= limits.retries:
                     time.sleep(min(2.0**attempt, 60))
                     continue
-            finally:
-                _remove(draft)
         if record["status"] != OK:
             folder.discard(case.id)  # of an earlier recipe, or of other inputs
         texts = dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught)
@@ -144,12 +149,36 @@ def _attempt(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> dict
     raise AssertionError
 
 
+@contextmanager
+def _writing(folder: OutputFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: OutputFolder, error: BaseException) -> OutputError:
+    return OutputError(
+        f"'{folder.path}' cannot be written to ({error}): the same command goes on with the cases "
+        "that are left"
+    )
+
+
+def _has_no_room(error: BaseException | None) -> bool:
+    """Return True if an error, or what caused it, is that a disk is full or read-only."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
+
+
 #: Errors of files that are the same in a second attempt.
 _LASTING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
-class TimeLimitError(Exception):
-    """A case took longer than it may."""
+class TimeLimitError(BaseException):
+    """A case took longer than it may; no transform or reader takes it for an error of its own."""
 
 
 @contextmanager
@@ -164,8 +193,10 @@ def _time_limit(limits: Limits, note: Callable[[], None]) -> Iterator[None]:
     if limits.kills:
 
         def end() -> None:
-            note()
-            os._exit(1)
+            try:
+                note()
+            finally:
+                os._exit(1)
 
         timer = threading.Timer(limits.timeout, end)
         timer.daemon = True
@@ -188,25 +219,14 @@ def _time_limit(limits: Limits, note: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _note_timeout(job: Job, case: Case, folder: OutputFolder, limits: Limits) -> None:
+def _note_timeout(job: Job, case: Case, folder: OutputFolder, limits: Limits, run: int) -> None:
     error = {"class": TimeLimitError.__name__, "message": _too_long(limits)}
-    folder.records.append(
-        {"id": case.id, "recipe": job.recipe, "status": TIMEOUT, "error": error, **_surroundings()}
-    )
+    folder.discard(case.id)
+    folder.records.append(_head(job, case, run) | {"status": TIMEOUT, "error": error})
 
 
 def _too_long(limits: Limits) -> str:
     return f"it took more than {limits.timeout:g} s"
-
-
-@contextmanager
-def _interruptible(folder: OutputFolder, id: str) -> Iterator[None]:
-    """Forget the attempt at a case if the user or the system asks the process to end."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, OutputError):
-        folder.records.end(id)
-        raise
 
 
 @contextmanager
@@ -244,19 +264,21 @@ def _described(error: BaseException) -> dict[str, str]:
     return {"class": type(error).__name__, "message": message.partition("\n")[0][:1000]}
 
 
-def _surroundings() -> dict[str, Any]:
+def _head(job: Job, case: Case, run: int) -> dict[str, Any]:
+    """Return what a record begins with."""
     versions = {
         "torchio_gpu": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    return {"host": platform.node(), "versions": versions}
-
-
-def _remove(draft: Path | None) -> None:
-    if draft is not None:
-        shutil.rmtree(draft, ignore_errors=True)
+    return {
+        "id": case.id,
+        "recipe": job.recipe,
+        "run": run,
+        "host": platform.node(),
+        "versions": versions,
+    }
 
 
 __all__ = ["Job", "Limits", "OutputError", "run_case"]

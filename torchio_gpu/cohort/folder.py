@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.io.writing import write_text
+from .drafts import Drafts
 from .manifest import Case, Cohort, PathLike
-from .records import OK, OWN, Records, host_name, process_name
-
-_DAY = 24 * 3600  # seconds after which a draft of another machine is taken as abandoned
+from .records import OK, OWN, Records
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class OutputFolder:
 
     Each case has a folder of its own, ``<id>``, which appears when it is complete. Everything else
     is in ``_cohort``: ``run.json``, the recipe; ``cases.jsonl``, the cases; ``records``, with one
-    file for each process that computed, of one line for each case; ``running``, with the attempts
-    of cases that have no outcome yet; and ``drafts``, what is being written.
+    file for each process that computed, of one line for each case; and ``drafts``, what is being
+    written, or was when a process ended.
 
     Args:
         path: The folder.
@@ -54,6 +53,11 @@ class OutputFolder:
         """Everything that is not of a case, but for drafts."""
         return Records(self.path / OWN)
 
+    @property
+    def drafts(self) -> Drafts:
+        """Drafts of cases."""
+        return Drafts(self.path / OWN / "drafts")
+
     # Recipe
 
     def start(self, recipe: Mapping[str, Any], cohort: Cohort, force: bool = False) -> None:
@@ -65,9 +69,10 @@ class OutputFolder:
             force: Replace another recipe; its cases are then computed again.
 
         Raises:
-            ValueError: The folder is of another recipe.
+            ValueError: The folder is of another recipe, or results would replace inputs.
         """
-        for name in ("records", "running", "drafts"):
+        self._check_inputs(cohort)
+        for name in ("records", "drafts"):
             (self.records.path / name).mkdir(parents=True, exist_ok=True)
         if self.records.run_file.exists():
             before = self.records.recipe()
@@ -79,13 +84,36 @@ class OutputFolder:
                         "of both must not mix. Take another folder, or --force (force=True) to "
                         "compute all cases again"
                     )
-                write_text(json.dumps(recipe, indent=1) + "\n", self.records.run_file)
+                self._write(json.dumps(recipe, indent=1) + "\n", self.records.run_file)
         else:
-            write_text(json.dumps(recipe, indent=1) + "\n", self.records.run_file)
+            self._write(json.dumps(recipe, indent=1) + "\n", self.records.run_file)
         rows = "".join(json.dumps(case.to_row()) + "\n" for case in cohort)
         # the same for all shards, which need not wait for each other
         if not self.records.cases_file.exists() or self.records.cases_file.read_text() != rows:
-            write_text(rows, self.records.cases_file)
+            self._write(rows, self.records.cases_file)
+        for file in (self.records.run_file, self.records.cases_file):
+            self.drafts.remove(f"_{file.name}")
+
+    def _write(self, text: str, file: Path) -> None:
+        """Write a file about the run, which appears when it is complete."""
+        draft = self.drafts.create(f"_{file.name}") / "text"  # no id begins so
+        draft.write_text(text, encoding="utf-8", newline="")
+        _sync(draft)
+        os.replace(draft, file)
+
+    def _check_inputs(self, cohort: Cohort) -> None:
+        """Raise if a folder that a case gets holds inputs, which would be lost."""
+        ids = {case.id for case in cohort} | {OWN}
+        roots = {str(self.path) + os.sep, os.path.realpath(self.path) + os.sep}
+        for case in cohort:
+            for path, _ in case.inputs.values():
+                for root in roots:
+                    text = str(path)
+                    if text.startswith(root) and text[len(root) :].split(os.sep)[0] in ids:
+                        raise ValueError(
+                            f"results must go to another folder than inputs, but '{path}' is where "
+                            f"results in '{self.path}' go"
+                        )
 
     def cohort(self) -> Cohort:
         """Return the cases."""
@@ -105,25 +133,23 @@ class OutputFolder:
 
     # Results
 
-    def draft(self, id: str) -> Path:
-        """Create a folder to write a case to, and remove what processes that ended left of it."""
-        for path in (self.records.path / "drafts").glob(f"{id}@*"):
-            if _is_abandoned(path):
-                shutil.rmtree(path, ignore_errors=True)
-        draft = self.records.path / "drafts" / f"{id}@{process_name()}"
-        draft.mkdir()
-        return draft
-
     def publish(self, draft: Path, id: str) -> None:
         """Let what was written become the folder of a case, once it is on disk."""
         for path in [*draft.rglob("*"), draft]:
             _sync(path)
-        target, former = self.path / id, draft.with_name(f"{id}@former-{process_name()}")
-        if target.exists():
-            os.rename(target, former)
-        os.rename(draft, target)
+        target, former = self.path / id, self.drafts.former(id)
+        while True:  # another process may publish the same case
+            with suppress(FileNotFoundError):
+                os.rename(target, former)
+            try:
+                os.rename(draft, target)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            finally:
+                shutil.rmtree(former, ignore_errors=True)
         _sync(self.path)
-        shutil.rmtree(former, ignore_errors=True)
 
     def discard(self, id: str) -> None:
         """Remove the folder of a case, which has no result any more."""
@@ -142,20 +168,6 @@ def _sync(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Return True if the process that writes a draft has ended, or is this one."""
-    host, number, _ = path.name.partition("@")[2].removeprefix("former-").rsplit("-", 2)
-    if host != host_name():
-        return time.time() - path.stat().st_mtime > _DAY
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return int(number) == os.getpid()  # a draft of this process, or of an earlier one
 
 
 __all__ = ["OutputFolder"]

@@ -49,6 +49,8 @@ class Preparation:
                 f"format must be one of {', '.join(WRITABLE)}, got {self.format!r}"
                 f"{nearest(self.format, WRITABLE)}"
             )
+        if self.device.partition(":")[0] not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
         assert self.recipe  # the pipeline can be described
 
     def description(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Records of a run: one line for each case that was computed, and attempts without outcome.
+"""Records of a run: one line for each case that was computed.
 
 Needs nothing but the standard library, so that the state of a run is shown at once.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Folder within that of a run.
 OWN = "_cohort"
@@ -21,6 +22,28 @@ OWN = "_cohort"
 MAX_ATTEMPTS = 3
 #: Outcomes of a case.
 OK, FAILED, KILLED, TIMEOUT = "ok", "failed", "killed", "timeout"
+
+
+#: Start of a line of records; ids and hashes hold nothing that JSON escapes.
+_START = re.compile(
+    rb'\{"time":([\d.]+),"id":"([^"\\]+)","recipe":"(\w+)","status":"(\w+)","run":(\d+)'
+)
+
+
+class Entry(NamedTuple):
+    """Record of which only the start is parsed, since there may be many."""
+
+    id: str
+    recipe: str
+    status: str
+    run: int
+    time: float
+    line: bytes
+
+    def record(self) -> dict[str, Any]:
+        """Return the whole record."""
+        record: dict[str, Any] = json.loads(self.line)
+        return record
 
 
 @dataclass(frozen=True)
@@ -50,7 +73,8 @@ class Records:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one line to the records of this process, and wait until it is on disk."""
-        line = json.dumps({"time": time.time(), **record}, separators=(",", ":")) + "\n"
+        start = {name: record[name] for name in ("id", "recipe", "status", "run")}
+        line = json.dumps({"time": time.time(), **start, **record}, separators=(",", ":")) + "\n"
         path = self.path / "records" / f"{process_name()}.jsonl"
         with path.open("ab+") as file:
             if file.tell() and _last_byte(file) != b"\n":  # a former line was torn
@@ -59,60 +83,36 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def entries(self) -> Iterator[Entry]:
         """Yield all records, in no order; lines that are torn are left out."""
         for path in sorted((self.path / "records").glob("*.jsonl")):
             with path.open("rb") as file:
                 for line in file:
-                    try:
-                        yield json.loads(line)
-                    except ValueError:
+                    start = _START.match(line)
+                    # a torn line lacks a brace; where texts hold some, parsing tells
+                    if start is None or (line.count(b"{") != line.count(b"}") and not _whole(line)):
                         continue
+                    id, recipe, status = (word.decode() for word in start.group(2, 3, 4))
+                    yield Entry(id, recipe, status, int(start[5]), float(start[1]), line)
 
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
     ) -> dict[str, Any]:
         """Return the latest record of each case, by id, if it is of a recipe.
 
+        Latest is what the last run wrote, since clocks of machines differ.
+
         Args:
             recipe: Hash of the recipe: results of an older one have been replaced since.
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
-        found: dict[str, tuple[float, Any]] = {}
-        for record in self:
-            id, when = record["id"], record["time"]
-            if id not in found or found[id][0] <= when:
-                found[id] = when, keep(record) if record["recipe"] == recipe else None
+        found: dict[str, tuple[tuple[int, float], Any]] = {}
+        for entry in self.entries():
+            when = entry.run, entry.time
+            if entry.id not in found or found[entry.id][0] <= when:
+                kept = keep(entry.record()) if entry.recipe == recipe else None
+                found[entry.id] = when, kept
         return {id: kept for id, (_, kept) in found.items() if kept is not None}
-
-    # Attempts
-
-    def attempts(self, id: str) -> int:
-        """Return the number of attempts at a case that have no outcome."""
-        try:
-            return len(self._running(id).read_bytes().splitlines())
-        except FileNotFoundError:
-            return 0
-
-    def begin(self, id: str) -> int:
-        """Note an attempt at a case, and return its number, from 1."""
-        line = json.dumps({"process": process_name(), "time": time.time()}) + "\n"
-        with self._running(id).open("a") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        return self.attempts(id)
-
-    def end(self, id: str) -> None:
-        """Forget the attempts at a case, which has an outcome now."""
-        self._running(id).unlink(missing_ok=True)
-
-    def running(self) -> dict[str, float]:
-        """Return the cases that have attempts without outcome, and when the last one began."""
-        return {path.stem: path.stat().st_mtime for path in (self.path / "running").glob("*.jsonl")}
-
-    def _running(self, id: str) -> Path:
-        return self.path / "running" / f"{id}.jsonl"
 
 
 _TOKENS: dict[int, str] = {}
@@ -129,6 +129,15 @@ def host_name() -> str:
     return socket.gethostname().replace("/", "_")
 
 
+def _whole(line: bytes) -> bool:
+    """Return True if a line was written to its end."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def _last_byte(file: Any) -> bytes:
     file.seek(-1, os.SEEK_END)
     last: bytes = file.read(1)
@@ -142,6 +151,7 @@ __all__ = [
     "OK",
     "OWN",
     "TIMEOUT",
+    "Entry",
     "Records",
     "host_name",
     "process_name",

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ..transforms import Transform
 from .case import Job, Limits
 from .folder import OutputFolder
@@ -115,6 +117,8 @@ def preprocess(
         RuntimeError: The scheduler was lost.
     """
     job = Preparation(pipeline, seed, copies, format, device)
+    if device != "cpu" and scheduler is None and not torch.cuda.is_available():
+        raise ValueError(f"device must be available to torch, got {device!r}: it finds no GPU")
     folder = OutputFolder.at(out)
     return run(
         job,
@@ -161,14 +165,16 @@ def run(
         raise ValueError("timeout must be given with workers, or in the main thread")
     cases = cohort.shard(*parse_shard(shard))
     folder.start(recipe, cohort, force)
-    left, summary = _left(cases, folder, job.recipe, again)
+    left, number, summary = _left(cases, folder, job.recipe, again)
     if not left:
         return summary
+    ended = folder.drafts.ended()  # what may have ended an earlier process comes last
+    left.sort(key=lambda case: ended[case.id])
     with Progress(len(left), progress) as shown:
         if workers.wanted:
-            on_cluster(job, left, folder, limits, workers, shown)
+            on_cluster(job, left, folder, limits, number, workers, shown)
         else:
-            in_process(job, left, folder, limits, shown)
+            in_process(job, left, folder, limits, number, shown)
     summary.outcomes += shown.outcomes
     return summary
 
@@ -184,30 +190,29 @@ def limits_of(retries: int, timeout: float | None, checksum: bool) -> Limits:
 
 def _left(
     cases: Sequence[Case], folder: OutputFolder, recipe: str, again: bool
-) -> tuple[list[Case], Summary]:
-    """Return the cases to compute, and a summary of the others."""
+) -> tuple[list[Case], int, Summary]:
+    """Return the cases to compute, the number of the run, and a summary of the other cases."""
     names = ("status", "inputs", "outputs")
     latest = folder.records.latest(
         recipe, lambda record: {name: record[name] for name in names if name in record}
     )
-    running = folder.records.running()
+    number = 1 + max((entry.run for entry in folder.records.entries()), default=0)
+    begun = folder.drafts.begun()
     left, summary = [], Summary(len(cases))
     for case in cases:
         record = latest.get(case.id)
-        status = None if record is None else record["status"]
-        if record is not None and status == OK:
-            if folder.has(record) and not have_changed(case, record["inputs"]):
-                summary.before += 1
-                if case.id in running:  # the process ended after the record was written
-                    folder.records.end(case.id)
-                continue
-        elif status in _LASTING and not again:
-            summary.outcomes[status] += 1
-            continue
-        if again:
-            folder.records.end(case.id)
-        left.append(case)
-    return left, summary
+        done = False
+        if record is not None and record["status"] == OK:
+            done = folder.has(record) and not have_changed(case, record["inputs"])
+            summary.before += done
+        elif record is not None and record["status"] in _LASTING and not again:
+            done = True
+            summary.outcomes[record["status"]] += 1
+        if not done:
+            left.append(case)
+        if case.id in begun and (done or again):  # its process ended after the record was written
+            folder.drafts.remove(case.id, others=again)
+    return left, number, summary
 
 
 __all__ = ["Summary", "limits_of", "preprocess", "run"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from .case import Job, Limits, run_case
 from .folder import OutputFolder
 from .manifest import Case
 from .progress import Progress
+from .stopping import RunEndedError
 
 #: Name of the scheduler of a cluster whose workers are jobs.
 SLURM = "slurm"
@@ -50,14 +52,32 @@ class Workers:
         """True if cases are not computed in this process."""
         return self.scheduler is not None or self.count > 0
 
+    @property
+    def owned(self) -> bool:
+        """True if the workers begin and end with the run."""
+        return self.scheduler is None or self.scheduler == SLURM
+
+
+class SchedulerLostError(RunEndedError, RuntimeError):
+    """The scheduler does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the scheduler was lost: the same command goes on with the cases that are left"
+        )
+
 
 def in_process(
-    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, progress: Progress
+    job: Job,
+    cases: Sequence[Case],
+    folder: OutputFolder,
+    limits: Limits,
+    run: int,
+    progress: Progress,
 ) -> None:
     """Compute cases one after another in this process."""
-    # what may have ended an earlier process comes last
-    for case in sorted(cases, key=lambda case: folder.records.attempts(case.id)):
-        progress.add(Counter([run_case(job, case, folder, limits)]))
+    for case in cases:
+        progress.add(Counter([run_case(job, case, folder, limits, run)]))
 
 
 def on_cluster(
@@ -65,65 +85,83 @@ def on_cluster(
     cases: Sequence[Case],
     folder: OutputFolder,
     limits: Limits,
+    run: int,
     workers: Workers,
     progress: Progress,
 ) -> None:
     """Compute cases in batches on the workers of Dask."""
     distributed = _import()
-    limits, begun = replace(limits, kills=True), time.time()
+    limits = replace(limits, kills=True)
     # small enough that all workers have something to do until the end
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
-    with client_of(workers) as client:
+    stopped: list[Path] = []
+    with ExitStack() as stack:
+        stack.callback(_remove, stopped)
+        client = stack.enter_context(client_of(workers, folder.records.path / "logs"))
 
         def submit(part: Sequence[Case]) -> Any:
-            future = client.submit(run_batch, job, part, folder, limits, begun, pure=False)
+            future = client.submit(run_batch, job, part, folder, limits, run, pure=False)
             parts[future] = part
             return future
 
         parts: dict[Any, Sequence[Case]] = {}
-        waiting = distributed.as_completed(
-            [submit(cases[n : n + size]) for n in range(0, len(cases), size)]
-        )
-        for future in waiting:
-            part = parts.pop(future)
-            if future.status == "finished":
-                progress.add(Counter(future.result()))
-                continue
-            error = future.exception() if future.status == "error" else None
-            if isinstance(error, distributed.KilledWorker):
+        try:
+            waiting = distributed.as_completed(
+                [submit(cases[n : n + size]) for n in range(0, len(cases), size)]
+            )
+            for future in waiting:
+                part = parts.pop(future)
+                if future.status == "finished":
+                    progress.add(Counter(future.result()))
+                    continue
+                error = future.exception() if future.status == "error" else SchedulerLostError()
+                if not isinstance(error, distributed.KilledWorker):
+                    raise error
                 waiting.add(submit(part))  # attempts of cases are counted: this ends
-            elif error is not None:
-                client.cancel(list(parts))
-                raise error
-            else:
-                raise RuntimeError(
-                    "the scheduler was lost: the same command goes on with the cases that are left"
-                )
+        except BaseException:
+            if workers.owned:  # these end before the callback: no case has ended them
+                ids = {case.id for part in parts.values() for case in part}
+                stopped += folder.drafts.of_living(ids)
+            raise
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def run_batch(
-    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, begun: float
+    job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, run: int
 ) -> list[str]:
     """Compute cases in the process of a worker, and return their outcomes.
 
     Args:
         job, folder, limits: As for :func:`.case.run_case`.
         cases: The cases.
-        begun: Time at which the run began. Where another worker ended within the batch, outcomes
-            that are newer are kept.
+        run: Number of the run. Where another worker ended within the batch, outcomes of this run
+            are kept.
     """
     _take_gpu()
-    ended = any(folder.records.attempts(case.id) for case in cases)
-    known = folder.records.latest(job.recipe) if ended else {}
+    ended = folder.drafts.ended()
+    known = folder.records.latest(job.recipe) if any(ended[case.id] for case in cases) else {}
     outcomes = []
     for case in cases:
+        if _is_abandoned():
+            raise SchedulerLostError
         record = known.get(case.id)
-        if record is not None and record["time"] >= begun:
-            folder.records.end(case.id)
+        if record is not None and record["run"] == run:
+            folder.drafts.remove(case.id)
             outcomes.append(str(record["status"]))
         else:
-            outcomes.append(run_case(job, case, folder, limits))
+            outcomes.append(run_case(job, case, folder, limits, run))
     return outcomes
+
+
+def _is_abandoned() -> bool:
+    """Return True if nobody waits for the batch: the scheduler or its client has ended."""
+    worker = _import().get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    return task is None or task.state == "cancelled" or worker.status.name in ("closing", "closed")
 
 
 def _take_gpu() -> None:
@@ -135,7 +173,7 @@ def _take_gpu() -> None:
 
 
 @contextmanager
-def client_of(workers: Workers) -> Iterator[Any]:
+def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
     """Return a client of a cluster; one that is started here ends with the block."""
     distributed, scheduler = _import(), workers.scheduler
     if isinstance(scheduler, distributed.Client):
@@ -153,39 +191,15 @@ def client_of(workers: Workers) -> Iterator[Any]:
                 n_workers=workers.count,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # None would take port 8787
                 **limit,
             )
             scheduler = stack.enter_context(cluster)
         elif scheduler == SLURM:
-            scheduler = stack.enter_context(_slurm_cluster(workers))
+            from .slurm import slurm_cluster
+
+            scheduler = stack.enter_context(slurm_cluster(workers.count, workers.memory, logs))
         yield stack.enter_context(distributed.Client(scheduler, timeout=60))
-
-
-def _slurm_cluster(workers: Workers) -> Any:
-    if workers.count < 1:
-        raise ValueError("workers must be >= 1 for SLURM: it is the number of jobs, got 0")
-    _import()
-    from dask_jobqueue import SLURMCluster
-
-    arguments: dict[str, Any] = {"cores": 1, "processes": 1}
-    if workers.memory is not None:
-        arguments["memory"] = workers.memory
-    cluster: Any = SLURMCluster(**arguments)
-    cluster.scale(workers.count)
-    return cluster
-
-
-def megabytes(memory: str) -> int:
-    """Return memory such as '8GB' in whole MB.
-
-    >>> megabytes("8GB"), megabytes("1.5GiB")
-    (8000, 1610)
-    """
-    _import()
-    from dask.utils import parse_bytes
-
-    return int(parse_bytes(memory) // 10**6)
 
 
 def _import() -> Any:
@@ -199,4 +213,4 @@ def _import() -> Any:
     return distributed
 
 
-__all__ = ["SLURM", "Workers", "client_of", "in_process", "megabytes", "on_cluster", "run_batch"]
+__all__ = ["SLURM", "Workers", "client_of", "in_process", "on_cluster", "run_batch"]

@@ -55,15 +55,17 @@ def _from_launcher(environment: Mapping[str, str]) -> tuple[int, int]:
                 f"{environment['SLURM_ARRAY_TASK_ID']} is not among {elements} from {first} on"
             )
         count, found = elements, True
-    for rank, size in (("SLURM_PROCID", "SLURM_NTASKS"), ("RANK", "WORLD_SIZE")):
+    # the innermost launcher counts. The shell of a SLURM job, which no srun began, is one process
+    # whatever SLURM_NTASKS says
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")):
         if rank in environment and size in environment:
             number = number * int(environment[size]) + int(environment[rank])
             count, found = count * int(environment[size]), True
             break
     if not found:
         raise ValueError(
-            "shard must be K/N where neither SLURM nor torchrun has started the process: 'auto' "
-            "found none of SLURM_ARRAY_TASK_ID, SLURM_PROCID and RANK"
+            "shard must be K/N where no array of SLURM, no srun and no torchrun has begun the "
+            "process: 'auto' found none of SLURM_ARRAY_TASK_ID, SLURM_STEP_NUM_TASKS and RANK"
         )
     return number + 1, count
 

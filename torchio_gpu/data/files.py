@@ -18,6 +18,7 @@ from ..shapes import AffineLike, Triple
 from . import io, meta_tensor
 from .io.compressed import compression
 from .io.headers import meta_image
+from .io.sources import registered
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Paths = Path | list[Path]
@@ -69,7 +70,11 @@ def slices(paths: Paths, reader: Reader | None) -> bool:
     """
     if isinstance(paths, list):
         return all(slices(path, reader) for path in paths)
-    if reader is not None or not _name(paths).endswith(_SLICED):
+    if reader is not None:
+        return False
+    if registered(paths) is not None:
+        return True
+    if not _name(paths).endswith(_SLICED):
         return False
     if not _name(paths).endswith(_K_SLOWEST) or not paths.exists():
         return True

@@ -1,0 +1,127 @@
+"""Drafts: folders of cases that are being computed, by which attempts are counted, too.
+
+Needs nothing but the standard library, so that the state of a run is shown at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .records import host_name, process_name
+
+_DAY = 24 * 3600  # seconds after which a draft of another machine is taken as abandoned
+_FORMER = ".former"
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Folders ``<id>@<process>``, which become those of cases.
+
+    A process that ends while it computes a case leaves its draft. So these count the attempts at a
+    case that ended with their process, until the case has an outcome.
+
+    Args:
+        path: Folder that holds them.
+    """
+
+    path: Path
+
+    def create(self, id: str) -> Path:
+        """Create the draft of this process for a case."""
+        draft = self._own(id)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        return draft
+
+    def former(self, id: str) -> Path:
+        """Return a path, beside the draft of this process, for what it replaces."""
+        own = self._own(id)
+        return own.with_name(own.name + _FORMER)
+
+    def begun(self) -> dict[str, float]:
+        """Return the cases that have drafts, and when the last of these was begun or changed."""
+        found: dict[str, float] = {}
+        for path, id, _ in self:
+            if id.startswith("_"):  # no case: a file about the run is written
+                continue
+            try:
+                found[id] = max(found.get(id, 0.0), path.stat().st_mtime)
+            except FileNotFoundError:  # a process has just removed it
+                continue
+        return found
+
+    def ended(self) -> Counter[str]:
+        """Count, for each case, the attempts whose process has ended, as far as is known."""
+        return Counter(
+            id
+            for path, id, process in self
+            if not path.name.endswith(_FORMER) and _lives(process) is not True
+        )
+
+    def of_living(self, ids: Container[str]) -> list[Path]:
+        """Return the drafts of cases whose processes run, as far as is known."""
+        return [path for path, id, process in self if id in ids and _lives(process) is not False]
+
+    def remove(self, id: str, ended: bool = True, others: bool = False) -> None:
+        """Remove the draft of this process for a case, and those of processes that have ended.
+
+        Args:
+            id: Case, which has an outcome.
+            ended: Remove those of processes that have ended.
+            others: Remove those of other machines, too; else only after a day, since it is not
+                known whether their processes have ended.
+        """
+        for path, each, process in self:
+            if each != id:
+                continue
+            lives = _lives(process)
+            if lives is None:
+                gone = others or (ended and _age(path) > _DAY)
+            else:
+                gone = process == process_name() or (ended and not lives)
+            if gone:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def __iter__(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield the path of each draft, its case and the name of its process."""
+        for name in os.listdir(self.path) if self.path.is_dir() else ():
+            id, _, process = name.partition("@")
+            yield self.path / name, id, process.removesuffix(_FORMER)
+
+    def _own(self, id: str) -> Path:
+        return self.path / f"{id}@{process_name()}"
+
+
+def _lives(process: str) -> bool | None:
+    """Return True if a process of this machine runs; None if it is of another one."""
+    host, number, _ = process.rsplit("-", 2)
+    if host != host_name():
+        return None
+    if int(number) == os.getpid():
+        return process == process_name()  # else one that had the same number
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:  # in a container nothing may collect processes that have ended, proc(5)
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+__all__ = ["Drafts"]
