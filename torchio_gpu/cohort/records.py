@@ -59,6 +59,11 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
+    def remove(self) -> None:
+        """Remove all records."""
+        for path in (self.path / "records").glob("*.jsonl"):
+            path.unlink(missing_ok=True)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield all records, in no order; lines that are torn are left out."""
         for path in sorted((self.path / "records").glob("*.jsonl")):
