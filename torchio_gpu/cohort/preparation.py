@@ -101,7 +101,7 @@ class Preparation:
             try:
                 value.save(draft / file)
             except OSError as error:  # ITK does not say why
-                size = value.data.numel() * value.data.element_size()
+                size = value.data.nbytes if isinstance(value, Image) else 0
                 if shutil.disk_usage(draft).free < size + _SLACK:
                     raise OSError(errno.ENOSPC, f"{error}; the disk is full") from error
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +113,8 @@ def on_cluster(
                 if not isinstance(error, distributed.KilledWorker):
                     raise error
                 waiting.add(submit(part))  # attempts of cases are counted: this ends
+        except (distributed.comm.CommClosedError, CancelledError) as error:
+            raise SchedulerLostError from error
         except BaseException:
             if workers.owned:  # these end before the callback: no case has ended them
                 ids = {case.id for part in parts.values() for case in part}
