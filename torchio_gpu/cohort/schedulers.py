@@ -56,10 +56,8 @@ class Workers:
 class SchedulerLostError(RunEndedError, RuntimeError):
     """The scheduler does not answer."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the scheduler was lost: the same command goes on with the cases that are left"
-        )
+    def __str__(self) -> str:
+        return "the scheduler was lost: the same command goes on with the cases that are left"
 
 
 def in_process(
@@ -91,7 +89,7 @@ def on_cluster(
     size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
     stopped: list[Path] = []
     with ExitStack() as stack:
-        stack.callback(lambda: [shutil.rmtree(path, ignore_errors=True) for path in stopped])
+        stack.callback(_remove, stopped)
         client = stack.enter_context(_client(workers))
 
         def submit(part: Sequence[Case]) -> Any:
@@ -147,6 +145,11 @@ def run_batch(
         else:
             outcomes.append(run_case(job, case, folder, limits, run))
     return outcomes
+
+
+def _remove(drafts: Sequence[Path]) -> None:
+    for draft in drafts:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_abandoned() -> bool:
