@@ -17,6 +17,7 @@ from .records import host_name, process_name
 
 _DAY = 24 * 3600  # seconds after which a draft of another machine is taken as abandoned
 _FORMER = ".former"
+_EXITING = 4  # PF_EXITING, proc(5)
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,12 @@ def _lives(process: str) -> bool | None:
         return False
     except PermissionError:
         pass
-    try:  # in a container nothing may collect processes that have ended, proc(5)
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return True
+    # one that is ending, or that has ended and that nothing collects, as in some containers
+    return not int(fields[6]) & _EXITING and fields[0] not in "ZX"
 
 
 def _age(path: Path) -> float:

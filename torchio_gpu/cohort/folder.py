@@ -84,6 +84,7 @@ class OutputFolder:
                         "of both must not mix. Take another folder, or --force (force=True) to "
                         "compute all cases again"
                     )
+                self.records.remove()  # what these say was written is replaced
                 self._write(json.dumps(recipe, indent=1) + "\n", self.records.run_file)
         else:
             self._write(json.dumps(recipe, indent=1) + "\n", self.records.run_file)

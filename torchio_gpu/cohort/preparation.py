@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +21,8 @@ from .manifest import POINTS, Case, stable_hash
 
 #: Form of the files of a run; another one cannot go on with it.
 _FORM = 1
+#: Bytes beside those of its voxels that a file may need.
+_SLACK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,13 @@ class Preparation:
                 continue
             kind = value.kind if isinstance(value, Image) else POINTS
             file = f"{name}{copy}{self.format if isinstance(value, Image) else '.csv'}"
-            value.save(draft / file)
+            try:
+                value.save(draft / file)
+            except OSError as error:  # ITK does not say why
+                size = value.data.nbytes if isinstance(value, Image) else 0
+                if shutil.disk_usage(draft).free < size + _SLACK:
+                    raise OSError(errno.ENOSPC, f"{error}; the disk is full") from error
+                raise
             written[f"{name}:{kind}"] = f"{id}/{file}"
         return written
 

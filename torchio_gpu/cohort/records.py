@@ -83,6 +83,11 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
+    def remove(self) -> None:
+        """Remove all records."""
+        for path in (self.path / "records").glob("*.jsonl"):
+            path.unlink(missing_ok=True)
+
     def entries(self) -> Iterator[Entry]:
         """Yield all records, in no order; lines that are torn are left out."""
         for path in sorted((self.path / "records").glob("*.jsonl")):

@@ -175,6 +175,8 @@ def run(
             on_cluster(job, left, folder, limits, number, workers, shown)
         else:
             in_process(job, left, folder, limits, number, shown)
+    for id in folder.drafts.begun().keys() & {case.id for case in left}:
+        folder.drafts.remove(id)  # of a worker that had not quite ended when another went on
     summary.outcomes += shown.outcomes
     return summary
 

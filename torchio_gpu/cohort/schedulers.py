@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,10 +62,8 @@ class Workers:
 class SchedulerLostError(RunEndedError, RuntimeError):
     """The scheduler does not answer."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the scheduler was lost: the same command goes on with the cases that are left"
-        )
+    def __str__(self) -> str:
+        return "the scheduler was lost: the same command goes on with the cases that are left"
 
 
 def in_process(
@@ -118,6 +117,8 @@ def on_cluster(
                 if not isinstance(error, distributed.KilledWorker):
                     raise error
                 waiting.add(submit(part))  # attempts of cases are counted: this ends
+        except (distributed.comm.CommClosedError, CancelledError) as error:
+            raise SchedulerLostError from error
         except BaseException:
             if workers.owned:  # these end before the callback: no case has ended them
                 ids = {case.id for part in parts.values() for case in part}
@@ -155,6 +156,11 @@ def run_batch(
         else:
             outcomes.append(run_case(job, case, folder, limits, run))
     return outcomes
+
+
+def _remove(drafts: Sequence[Path]) -> None:
+    for draft in drafts:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_abandoned() -> bool:
