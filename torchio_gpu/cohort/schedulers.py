@@ -126,11 +126,6 @@ def on_cluster(
             raise
 
 
-def _remove(folders: Sequence[Path]) -> None:
-    for path in folders:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def run_batch(
     job: Job, cases: Sequence[Case], folder: OutputFolder, limits: Limits, run: int
 ) -> list[str]:
