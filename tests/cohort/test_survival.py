@@ -55,14 +55,21 @@ def test_a_case_that_ends_its_process_is_left_alone_after_three_attempts(
     assert "the process ended 3 times" in failures_of(out)[0].message
 
 
-@pytest.mark.skipif("KILLS" not in os.environ, reason="takes minutes; KILLS=1 runs it")
+SLOW = pytest.mark.skipif("KILLS" not in os.environ, reason="takes half a minute; KILLS=1 runs it")
+
+
 @pytest.mark.parametrize(
-    ("deed", "outcome"), [("kill", "killed"), ("wait 60", "timeout"), ("take 30", "killed")]
+    ("deed", "outcome"),
+    [
+        ("kill", "killed"),
+        pytest.param("wait 60", "timeout", marks=SLOW),
+        pytest.param("take 30", "killed", marks=SLOW),
+    ],
 )
 def test_workers_that_a_case_ends_are_replaced(tmp_path: Path, deed: str, outcome: str) -> None:
     out, table = tmp_path / "out", make_table(tmp_path / "in", {"a": "", "b": deed, "c": "exit"})
     words = deed_command(table, out, workers=1, timeout=20, memory="900MB", batch=2)
-    # no copy of the zygote: workers that are begun anew in one do not always come up
+    # not from the zygote, so that workers begin anew as they do for users
     ended = subprocess.run(
         [sys.executable, "-m", *words], env=environment(), capture_output=True, timeout=240
     )

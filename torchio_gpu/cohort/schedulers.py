@@ -24,6 +24,9 @@ SLURM = "slurm"
 #: Times that Dask itself gives a batch to another worker. Each case that ends its process is
 #: counted by its attempts, so that this number only has to be large.
 _DEATHS_OF_A_BATCH = 1000
+#: Time that a worker which ended may take to come back, before Dask gives its place up. The default
+#: of 15 s is less than imports take on a busy machine.
+_RETURN_OF_A_WORKER = "1 hour"
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def on_cluster(
                 part = parts.pop(future)
                 if future.status == "finished":
                     progress.add(Counter(future.result()))
+                    future.release()  # or it would be computed again if its worker ended
                     continue
                 error = future.exception() if future.status == "error" else SchedulerLostError()
                 if not isinstance(error, distributed.KilledWorker):
@@ -184,9 +188,11 @@ def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
         if scheduler is None:
             import dask
 
-            stack.enter_context(
-                dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS_OF_A_BATCH})
-            )
+            settings = {
+                "distributed.scheduler.allowed-failures": _DEATHS_OF_A_BATCH,
+                "distributed.deploy.lost-worker-timeout": _RETURN_OF_A_WORKER,
+            }
+            stack.enter_context(dask.config.set(settings))
             limit = {} if workers.memory is None else {"memory_limit": workers.memory}
             cluster = distributed.LocalCluster(
                 n_workers=workers.count,
