@@ -66,10 +66,9 @@ def page_of(name: str) -> str:
 
 def reference() -> dict[str, str]:
     """Return the pages of the reference: one for each public name, and an index."""
-    pages = {page_of(n): f"# {n}\n\n::: torchio_gpu.{n}\n" for n in (*TRANSFORMS, *NAMES)}
-    pages[page_of(CONSTANTS[0])] = "\n\n".join(
-        ["# Constants", *(f"## {name}\n\n::: torchio_gpu.{name}" for name in CONSTANTS)]
-    )
+    pages = {page_of(name): _directive(name, 1) for name in (*TRANSFORMS, *NAMES)}
+    constants = ["# Constants", *(_directive(name, 2) for name in CONSTANTS)]
+    pages["reference/constants.md"] = "\n".join(constants)
     lines = ["# Reference", ""]
     for title, names in groups().items():
         lines += [f"## {title}", "", "| name | what it is |", "|---|---|"]
@@ -79,6 +78,11 @@ def reference() -> dict[str, str]:
     return pages | {"reference/index.md": "\n".join(lines)}
 
 
+def _directive(name: str, level: int) -> str:
+    """Return Markdown that mkdocstrings replaces by a heading, the signature and the docstring."""
+    return f"::: torchio_gpu.{name}\n    options: {{heading_level: {level}}}\n"
+
+
 def groups() -> dict[str, list[str]]:
     """Return the public names but constants, by what they are."""
     values = {n: getattr(tio, n) for n in sorted(NAMES, key=str.lower) if n not in CONSTANTS}
@@ -86,7 +90,7 @@ def groups() -> dict[str, list[str]]:
     functions = [n for n, value in values.items() if inspect.isroutine(value)]
     rest = [n for n in values if n not in modules and n not in functions]
     transforms = sorted(TRANSFORMS, key=str.lower)
-    return dict(Transforms=transforms, Classes=rest, Functions=functions, Modules=modules)
+    return {"Transforms": transforms, "Classes": rest, "Functions": functions, "Modules": modules}
 
 
 def _first_line(name: str) -> str:

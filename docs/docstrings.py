@@ -19,14 +19,6 @@ def markdown(text: str) -> str:
 
     >>> markdown("See :class:`Affine` and :meth:`Subject.plot`.")
     'See [`Affine`][torchio_gpu.Affine] and [`Subject.plot`][torchio_gpu.Subject].'
-    >>> print(markdown("Add.\\n\\n>>> 1 + 1\\n2\\n"))
-    Add.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
-    <BLANKLINE>
     """
     fenced = _EXAMPLE.sub(lambda m: f"{m[1]}```pycon\n{m[0]}\n{m[1]}```", text)
     return _ROLE.sub(lambda m: _link(m[1]), fenced.replace("::\n\n", ":\n\n"))
