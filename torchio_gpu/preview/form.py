@@ -295,8 +295,10 @@ def _extent(
     reach = max(map(abs, _flat(start)), default=0.0) * 3 or _EXTENTS.get(unit, 1.0)
     if unit == "intensity":
         reach = max(spread, 1e-6)
-    elif name in ("scales", "factor"):
-        reach, low = 2.0, 0.1
+    elif name == "scales":
+        low, high = 0.5, 1.5
+    elif name == "factor":
+        low, high = 0.1, 2.0
     elif name == "target":
         reach, low = 8.0, 0.5
     elif unit == "°":

@@ -116,7 +116,7 @@ class Session:
             "image": name, "ms": ms, "coarse": coarse, "notes": notes,
             "images": [{"name": n, "kind": kind} for n, kind in kinds.items()],
             "points": {n: each.world().tolist() for n, each in after.get_points().items()},
-            "drawn": _drawn(after), "volumes": {}, "overlay": None,
+            "drawn": _drawn(after.history[len(self.subject.history) :]), "volumes": {}, "overlay": None,
         }  # fmt: skip
         for place in header["points"].values():
             place[:] = [row for row in place if np.isfinite(row).all()]
@@ -349,13 +349,13 @@ def _steps(transform: Transform) -> list[dict[str, Any]]:
     return [{**step, "on": True} for step in texts.steps_of(transform)]
 
 
-def _drawn(subject: Subject) -> list[str]:
+def _drawn(history: Sequence[Any]) -> list[str]:
     """Return one line for each applied transform, with its parameters to three digits."""
 
     def shorter(match: re.Match[str]) -> str:
         return f"{float(match[0]):.3g}"
 
-    lines = (re.sub(r"-?\d+\.\d+(e-?\d+)?", shorter, repr(each)) for each in subject.history)
+    lines = (re.sub(r"-?\d+\.\d+(e-?\d+)?", shorter, repr(each)) for each in history)
     return [line if len(line) <= 400 else f"{line[:400]}…" for line in lines]
 
 

@@ -15,6 +15,17 @@ export function shown(value) {
   return typeof value === "number" ? brief(value) : typeof value === "string" ? value : JSON.stringify(value);
 }
 
+const ICONS = {up: "M4 10l4-4 4 4", down: "M4 6l4 4 4-4", copy: "M6 6h7v7H6zM10 6V3H3v7h3", remove: "M4 4l8 8M12 4l-8 8"};
+
+function icon(name) {
+  const space = "http://www.w3.org/2000/svg", svg = document.createElementNS(space, "svg"), path = document.createElementNS(space, "path");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
 const brief = x => String(Math.round(x * 1e6) / 1e6);
 
 export function typed(text) {
@@ -131,9 +142,9 @@ function row(control, value, id, change, explain) {
 // Return the card of a step. `act(what, value)` is called for buttons, `explain` with a control.
 export function card(step, form, number, count, act, explain) {
   const id = `step${step.id}`, title = `${number + 1}, ${step.name}`;
-  const button = (what, label, text, disabled = false) => {
-    const made = make("button", {type: "button", className: "icon", textContent: text, disabled, title: label,
-      aria: {"aria-label": `${label}: ${title}`}, dataset: {act: what}});
+  const button = (what, label, disabled = false) => {
+    const made = make("button", {type: "button", className: "icon", disabled, title: label,
+      aria: {"aria-label": `${label}: ${title}`}, dataset: {act: what}}, icon(what));
     made.addEventListener("click", () => act(what));
     return made;
   };
@@ -143,8 +154,8 @@ export function card(step, form, number, count, act, explain) {
   const fold = make("button", {type: "button", className: "name", textContent: step.name, title: form.summary,
     aria: {"aria-expanded": !step.folded, "aria-controls": id}});
   fold.addEventListener("click", () => act("fold"));
-  const head = make("div", {className: "head"}, on, fold, button("up", "Move up", "↑", number === 0),
-    button("down", "Move down", "↓", number === count - 1), button("copy", "Duplicate", "⧉"), button("remove", "Remove", "✕"));
+  const head = make("div", {className: "head"}, on, fold, button("up", "Move up", number === 0),
+    button("down", "Move down", number === count - 1), button("copy", "Duplicate"), button("remove", "Remove"));
   const error = make("p", {className: "error", hidden: true, role: "alert"});
   const body = make("div", {className: "body", id, hidden: step.folded});
   const more = make("details", {open: step.more || false}, make("summary", {textContent: "More"}));

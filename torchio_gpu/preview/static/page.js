@@ -6,7 +6,7 @@ import {PLANES, decode, draw, extent, thumbnail, times, valueAt} from "./volumes
 const $ = id => document.getElementById(id);
 const ROWS = ["before", "after", "difference"];
 const s = {steps: [], seed: 0, image: "", overlay: "", channel: 0, at: [0, 0, 0], window: [0, 1], planes: "all",
-  rows: new Set(ROWS), radiological: true, points: true, opacity: 0.45, tab: "", next: 1, vary: null};
+  rows: new Set(ROWS), radiological: true, points: true, opacity: 0.35, tab: "", next: 1, vary: null};
 const forms = new Map(), answers = {}, panes = [];
 let count = 0;
 
@@ -42,7 +42,7 @@ async function run() {
   try {
     const answer = await ask("result", wish({coarse}), abort.signal);
     const {header, volumes} = decode(await answer.arrayBuffer());
-    if (!answers.before || answers.before.key !== beforeKey()) await readBefore();
+    if (answers.before.key !== beforeKey()) await readBefore();
     answers.after = {header, volumes};
     Object.assign(document.body.dataset, {answers: ++count, coarse: header.coarse,
       milliseconds: Math.round(performance.now() - start)});
@@ -127,7 +127,7 @@ function buildPanes() {
   for (const row of rows) {
     for (const plane of seen) {
       const canvas = make("canvas", {tabIndex: 0, role: "img", dataset: {row, plane}});
-      const caption = make("span", {className: "caption", textContent: row[0].toUpperCase() + row.slice(1)});
+      const caption = make("span", {className: `caption ${row}`});
       grid.append(make("div", {className: "pane"}, canvas, caption));
       panes.push({plane, row, canvas, caption});
       listen(canvas, plane, row);
@@ -180,11 +180,20 @@ function paintAll() {
     + `     window ${text(width)}, level ${text((s.window[0] + s.window[1]) / 2)}`;
 }
 
+let settled = 0;
+
+// Make the strip anew once the crosshair rests.
+function restrip() {
+  clearTimeout(settled);
+  if (s.tab === "strip") settled = setTimeout(refresh, 400);
+}
+
 function moveTo(plane, slice) {
   const v = answers.before.volumes.image, place = times(v.inverse, s.at), [cut] = PLANES[plane];
   place[cut] = Math.max(0, Math.min(v.shape[cut] - 1, slice));
   s.at = times(v.affine, place);
   render();
+  restrip();
 }
 
 const sliceOf = plane => Math.floor(times(answers.before.volumes.image.inverse, s.at)[PLANES[plane][0]] + 0.5);
@@ -201,6 +210,7 @@ function listen(canvas, plane, row) {
     const bounds = canvas.getBoundingClientRect();
     s.at = drawn.get(canvas)(event.clientX - bounds.left, event.clientY - bounds.top);
     render();
+    restrip();
   };
   canvas.addEventListener("pointermove", event => {
     if (!drag) return;
@@ -254,6 +264,7 @@ function choosePlanes(name) {
   s.planes = name;
   for (const each of $("planes").children) each.setAttribute("aria-pressed", each.dataset.planes === name);
   render();
+  restrip();
 }
 
 // Steps
@@ -320,9 +331,9 @@ function search() {
   let chosen = 0, shownNames = [];
   const show = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rank = f => f.name.toLowerCase().startsWith(words[0] || "") ? 0 : f.random ? 1 : 2;
+    const rank = f => (f.name.toLowerCase().replace("random", "").startsWith(words[0] || "") ? 0 : 2) + (f.random ? 0 : 1);
     shownNames = [...forms.values()].filter(f => words.every(w => `${f.name} ${f.summary}`.toLowerCase().includes(w)))
-      .sort((a, b) => (words.length ? rank(a) - rank(b) : b.random - a.random));
+      .sort((a, b) => rank(a) - rank(b));
     chosen = Math.max(0, shownNames.findIndex(f => !f.why_not));
     fill();
   };
@@ -356,7 +367,10 @@ function search() {
       event.preventDefault();
       chosen = (chosen + by + shownNames.length) % shownNames.length;
       fill();
-    } else if (event.key === "Enter") take(chosen);
+    } else if (event.key === "Enter") {
+      event.preventDefault();  // or the step that gets the focus would be clicked
+      take(chosen);
+    }
     else if (event.key === "Escape") { input.value = ""; hide(); input.blur(); }
   });
   document.addEventListener("keydown", event => {
@@ -431,7 +445,7 @@ function variable() {
 }
 
 async function strip() {
-  const all = variable(), now = all.find(each => each.key === s.vary) || all[Math.min(1, all.length - 1)], many = 7;
+  const all = variable(), now = all.find(each => each.key === s.vary) || all[Math.min(1, all.length - 1)], many = 8;
   const plane = s.planes === "all" ? "axial" : s.planes;
   const variants = [...Array(many).keys()].map(n => {
     if (!now.control) return {seed: s.seed + n};
@@ -521,6 +535,11 @@ async function begin() {
   }
   build(state);
   document.body.classList.add("ready");
+  try {  // the image is seen before the first result, whose kernels may have to be compiled
+    await readBefore();
+    answers.after = answers.before;
+    render();
+  } catch (error) { failure(error); }
   let kept = null;
   try { kept = JSON.parse(sessionStorage.getItem("preview")); } catch { /* begin anew */ }
   if (kept && kept.steps.every(step => forms.has(step.name))) setSteps(kept.steps, kept.seed);

@@ -72,6 +72,9 @@ function paint(pixels, part, look, flip) {
   const same = other && other.affine.every((x, n) => Math.abs(x - v.affine[n]) < 1e-5)
     && other.shape.every((n, axis) => n === v.shape[axis]);
   const alpha = label ? look.opacity : 0;
+  const sameLabel = label && label.shape.every((n, axis) => n === v.shape[axis])
+    && label.affine.every((x, n) => Math.abs(x - v.affine[n]) < 1e-5);
+  const markAt = (place, x, y) => sameLabel ? label.codes[place] : valueAt(label, world(v, part, x, y)) || 0;
   let target = 0;
   for (let row = 0; row < height; row++) {
     const y = height - 1 - row;
@@ -91,11 +94,13 @@ function paint(pixels, part, look, flip) {
         [r, g, b] = code ? COLOURS[(code - 1) % COLOURS.length] : [0, 0, 0];
       } else r = g = b = grey[code];
       if (alpha) {
-        const mark = label.shape.every((n, axis) => n === v.shape[axis]) ? label.codes[place]
-          : valueAt(label, world(v, part, x, y)) || 0;
-        if (mark) {
-          const c = COLOURS[(mark - 1) % COLOURS.length];
-          r += (c[0] - r) * alpha; g += (c[1] - g) * alpha; b += (c[2] - b) * alpha;
+        const mark = markAt(place, x, y);
+        if (mark) {  // outlines are stronger, so that the image is seen beneath
+          const edge = x + 1 < width && markAt(place + part.stepAcross, x + 1, y) !== mark
+            || y + 1 < height && markAt(place + part.stepUp, x, y + 1) !== mark
+            || x > 0 && !markAt(place - part.stepAcross, x - 1, y) || y > 0 && !markAt(place - part.stepUp, x, y - 1);
+          const c = COLOURS[(mark - 1) % COLOURS.length], a = edge ? Math.min(1, alpha * 1.7) : alpha * alpha;
+          r += (c[0] - r) * a; g += (c[1] - g) * a; b += (c[2] - b) * a;
         }
       }
       pixels[target] = r; pixels[target + 1] = g; pixels[target + 2] = b; pixels[target + 3] = 255;
