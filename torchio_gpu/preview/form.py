@@ -39,13 +39,23 @@ _STARTS: dict[str, Any] = {
     "gamma": 1.5, "num_ghosts": 4, "intensity": 0.8, "cutoff": 0.5, "zoom": 0.5, "labels": [1],
     "degrees": [[8, 0, 0], [0, 8, 0]], "translation": [[0, 3, 0], [0, 0, 3]], "times": [0.4, 0.7],
     "remapping": {"1": 2}, "target_shape": 96, "spikes_positions": [[0.4, 0.5, 0.6]],
-    "patch_size": 15, "padding": 10, "target": "torch.float16",
+    "patch_size": 15, "target": "torch.float16",
     "locations": [[[10, 10, 10], [30, 30, 10]]],
     "transforms": [{"RandomBlur": {}}, {"RandomNoise": {}}], "masking_method": "Left",
     "coefficients": [0, 0.3, 0, 0, 0.3, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
-    "control_points": 4,
+}  # fmt: skip
+_RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
+#: Displacements, mm, that bend the middle of an image.
+_BEND = [[_RING] * 5, [_RING] * 5, [_RING, _RING, _BUMP, _RING, _RING], [_RING] * 5, [_RING] * 5]
+#: The same of arguments that mean another thing in one transform, or without which it does nothing.
+_STARTS_OF: dict[tuple[str, str], Any] = {
+    ("Spike", "intensity"): 0.3, ("ElasticDeformation", "control_points"): _BEND,
+    ("AffineElasticDeformation", "elastic_params"): {"control_points": _BEND},
+    ("CropOrPad", "target_shape"): 96, ("Pad", "padding"): 10,
+    ("LabelsToImage", "used_labels"): [0, 1, 2], ("LabelsToImage", "mean"): [0, 0.4, 0.8],
+    ("LabelsToImage", "std"): [0.05, 0.05, 0.05],
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")
@@ -137,6 +147,12 @@ def check_files(description: Any, images: Sequence[str]) -> None:
             check_files(each, images)
 
 
+@cache
+def counts_voxels(name: str) -> bool:
+    """Return True for a transform with an argument in voxels, which depends on their size."""
+    return any(control["unit"] == "voxels" for control in form(name, {})["controls"])
+
+
 def takes_integers(name: str, argument: str) -> bool:
     """Return True for a dict whose keys are whole numbers, which JSON has as strings."""
     known = _own(getattr(transforms, name)).get(argument)
@@ -173,7 +189,8 @@ def _check_strings(owner: str, value: Any, known: set[str]) -> None:
 
 @cache
 def _own(cls: Any) -> dict[str, inspect.Parameter]:
-    return {n: p for n, p in parameters(cls).items() if n not in COMMON or n in _SHOWN}
+    shown = _SHOWN if cls is not transforms.To else _SHOWN[1:]  # which takes no other p than 1
+    return {n: p for n, p in parameters(cls).items() if n not in COMMON or n in shown}
 
 
 @cache
@@ -211,19 +228,19 @@ def _control(
         kind, options = "axes", list(_AXES)
     elif "AxisLike" in hint:
         kind, options = "option", list(_AXES)
-    elif hint in ("RangeLike", "RangesLike"):
+    elif hint in ("RangeLike", "RangesLike") or (hint == "Numbers" and "d means" in text):
         kind = "range"
-    elif hint in ("int", "float"):
+    elif hint in ("int", "float") and default != -1:  # which stands for something else
         kind = "number"
     elif "Masking" in hint:
         kind, options = "text", [*labels, *_HALVES]
-    elif _is_numbers(hint) and default != []:
-        kind = "numbers"
     else:
         kind = "text"
-    start = default
-    if needed or (default is None and name in ("target_shape", "padding")):
+    start = _STARTS_OF.get((cls.__name__, name), default)
+    if needed and start is None:
         start = _start(cls, name, images, labels, options)
+    if kind == "text" and _is_numbers(hint) and not isinstance(start, (list, dict)):
+        kind = "numbers" if name != "num_transforms" else "text"
     numeric = kind in ("number", "range", "numbers")
     if not (numeric or hint.startswith("ByImage[PointsLike")):
         found["unit"] = ""
@@ -233,7 +250,7 @@ def _control(
     if kind == "range":
         around = re.search(r"d means \(([^)]*)\)", text)
         alone = "d, d" if "a number is that number" in text else "-d, d"
-        found["around"] = around[1] if around else alone
+        found |= {"around": around[1] if around else alone, "random": "Range" in hint}
     return found
 
 
@@ -257,12 +274,6 @@ def _start(
         return labels[0]
     if name == "landmarks":
         return dict.fromkeys(scalars, _STARTS[name])
-    if name == "control_points":
-        ring, inner = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
-        empty = [ring] * 5
-        return [empty, empty, [ring, ring, inner, ring, ring], empty, empty]
-    if cls.__name__ == "Spike" and name == "intensity":
-        return 0.3
     return _STARTS.get(name, options[0] if options else None)
 
 
@@ -287,6 +298,10 @@ def _extent(
     """
     around = re.search(r"d means (\([^)]*\))", text)
     low, high = _documented_ends(text, around[1] if around else "", unit)
+    if low is None and "std" in name:
+        low = 0.0
+    if name in ("channel_p", "num_control_points"):  # more than the least: 0, and 4 all locked
+        low = {"channel_p": 0.05, "num_control_points": 5.0}[name]
     whole = bool(
         hint == "int"
         or re.search(r"TripleLike|int \| Sequence|WholePerSample|ShapeLike", hint)
@@ -309,7 +324,12 @@ def _extent(
     low = -reach if low is None else low
     high = max(reach, low + 1) if high is None else high
     if whole:
-        return {"min": round(low), "max": round(high), "step": 1}
+        least = (
+            1
+            if re.search(r"[Nn]umber of|patch\b|[Vv]oxels along|times", text + hint)
+            else round(low)
+        )
+        return {"min": max(round(low), least), "max": round(high), "step": 1}
     return {"min": round(low, 6), "max": round(high, 6), "step": _step(high - low)}
 
 
@@ -355,4 +375,4 @@ def _step(span: float) -> float:
     return power
 
 
-__all__ = ["check_files", "form", "forms", "takes_integers", "why_no_form"]
+__all__ = ["check_files", "counts_voxels", "form", "forms", "takes_integers", "why_no_form"]

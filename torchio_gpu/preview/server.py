@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -338,10 +339,8 @@ def serve(
     )  # fmt: skip
     server = uvicorn.Server(config)
     announce(f"http://{HOST}:{number}/{token}/")
-    try:
+    with suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
     page.worker.shutdown(wait=False, cancel_futures=True)
     return page.error
 

@@ -18,7 +18,7 @@ from ..transforms.building import from_dict
 from ..transforms.plain_values import DescriptionError
 from . import texts, wire
 from .errors import StaleError, StepError
-from .form import check_files, form, forms, takes_integers
+from .form import check_files, counts_voxels, forms, takes_integers
 
 #: Voxels of the subject while a control is dragged, at most about.
 COARSE = 350_000
@@ -104,7 +104,7 @@ class Session:
             StepError: A step cannot be made or applied.
         """
         pipeline, places = self._pipeline(wish)
-        coarse = wish.coarse and not self._counts_voxels(wish)
+        coarse = wish.coarse and not _counts_voxels(wish)
         key = (repr(wish.steps), wish.seed, coarse)
         if self._last[:1] != (key,):
             self._last = (key, *self._apply(pipeline, places, wish.seed, coarse))
@@ -116,7 +116,8 @@ class Session:
             "image": name, "ms": ms, "coarse": coarse, "notes": notes,
             "images": [{"name": n, "kind": kind} for n, kind in kinds.items()],
             "points": {n: each.world().tolist() for n, each in after.get_points().items()},
-            "drawn": _drawn(after.history[len(self.subject.history) :]), "volumes": {}, "overlay": None,
+            "drawn": _drawn(after.history[len(self.subject.history) :]),
+            "volumes": {}, "overlay": None,
         }  # fmt: skip
         for place in header["points"].values():
             place[:] = [row for row in place if np.isfinite(row).all()]
@@ -153,7 +154,7 @@ class Session:
             raise ValueError(f"a strip must have at most {MOST_PICTURES} pictures")
         header: dict[str, Any] = {"volumes": {}, "plane": plane}
         arrays = {}
-        coarse = not self._counts_voxels(wish)
+        coarse = not _counts_voxels(wish)
         for n, variant in enumerate(variants):
             if is_stale():
                 raise StaleError
@@ -203,7 +204,7 @@ class Session:
         }
 
     def load(self, text: str) -> dict[str, Any]:
-        """Return the ``steps`` of a text, and its ``seed`` or None; see :func:`.texts.from_text`."""
+        """Return the ``steps`` of a text and its ``seed`` or None; see :func:`.texts.from_text`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             transform, seed = texts.from_text(text, list(self._kinds))
@@ -238,15 +239,6 @@ class Session:
             raise StepError(error.problem.removeprefix(f"{name}: "), place) from error
         except Exception as error:
             raise StepError(_sentence(error), place) from error
-
-    def _counts_voxels(self, wish: Wish) -> bool:
-        """Return True if a step that is on means another thing where voxels are larger."""
-        named = {str(step.get("name")) for step in wish.steps if step.get("on", True)}
-        return any(
-            control["unit"] == "voxels"
-            for name in named
-            for control in form(name, self._kinds)["controls"]
-        )
 
     def _apply(
         self, pipeline: Compose, places: Sequence[int], seed: int, coarse: bool
@@ -343,6 +335,11 @@ def _thinned(image: Image) -> Image:
     affine = image.affine @ np.diag([*strides, 1])
     data = image.data[:, ::i, ::j, ::k].contiguous()
     return type(image)(data, affine=affine)
+
+
+def _counts_voxels(wish: Wish) -> bool:
+    """Return True if a step that is on means another thing where voxels are larger."""
+    return any(counts_voxels(str(s.get("name"))) for s in wish.steps if s.get("on", True))
 
 
 def _steps(transform: Transform) -> list[dict[str, Any]]:

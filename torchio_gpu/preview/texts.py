@@ -307,4 +307,12 @@ class _Pairs:
     values: list[Any]
 
 
-__all__ = ["Input", "as_command", "as_python", "as_yaml", "from_text", "steps_of", "subject_as_python"]
+__all__ = [
+    "Input",
+    "as_command",
+    "as_python",
+    "as_yaml",
+    "from_text",
+    "steps_of",
+    "subject_as_python",
+]

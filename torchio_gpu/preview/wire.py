@@ -71,10 +71,9 @@ def volume(image: Image, channel: int = 0) -> tuple[dict[str, Any], np.ndarray]:
     codes = np.minimum(steps, _LEVELS, out=steps).astype("<u2")
     if not whole:
         codes[~finite] = _NONE
-    window = np.percentile(known.ravel()[:: max(1, known.size // 50_000)], (1, 99.5)) if known.size else (0, 1)  # fmt: skip
-    return {**header, "scale": scale, "offset": low, "window": [float(w) for w in window]}, (
-        _ordered(codes)
-    )
+    some = known.ravel()[:: max(1, known.size // 50_000)]
+    window = [float(each) for each in np.percentile(some, (1, 99.5))] if some.size else [0.0, 1.0]
+    return {**header, "scale": scale, "offset": low, "window": window}, _ordered(codes)
 
 
 def message(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -439,7 +439,7 @@ function showText(content, tab) {
 function variable() {
   const found = [{title: "Seed", key: "seed"}];
   s.steps.forEach((step, n) => step.on && forms.get(step.name).controls.forEach(control => {
-    if (control.min !== undefined) found.push({title: `${step.name}: ${control.name.replaceAll("_", " ")}`, key: `${step.id}.${control.name}`, n, control});
+    if (control.min !== undefined && control.random !== false) found.push({title: `${step.name}: ${control.name.replaceAll("_", " ")}`, key: `${step.id}.${control.name}`, n, control});
   }));
   return found;
 }
