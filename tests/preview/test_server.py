@@ -92,7 +92,13 @@ def test_all_answers_have_the_headers_of_a_private_page(port):
         assert "server" not in headers or "uvicorn" in headers["server"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "", "localhost.evil.example:{port}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", ""),
+        "localhost.evil.example:{port}",
+    ],
+)
 def test_other_hosts_are_refused(port, host):
     status, _, content = ask(port, "GET", "/state", Host=host.format(port=port))
     assert status == 403
@@ -114,14 +120,22 @@ def test_without_the_token_there_is_nothing(port, token, path):
     assert TOKEN not in content.decode()
 
 
-@pytest.mark.parametrize("path", ["/server.py", "/../server.py", "/%2e%2e/server.py", "/docs", "/openapi.json", "//etc/passwd", "/static/page.js"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/server.py", "/../server.py", "/%2e%2e/server.py", "/docs", "/openapi.json"),
+        *("//etc/passwd", "/static/page.js"),
+    ],
+)
 def test_no_other_file_is_served(port, path):
     status, _, content = ask(port, "GET", path)
     assert status == 404
     assert json.loads(content) == {"error": "there is nothing here: Not Found"}
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
+)
 def test_other_origins_are_refused(port, origin):
     answer = ask(port, "POST", "/texts", {"steps": []}, Origin=origin.format(port=port))
     assert answer[0] == 403
@@ -144,10 +158,13 @@ def test_other_origins_are_refused(port, origin):
          "std must be a range (a, b) with a <= b, got -1"),
         ("POST", "/result", {"steps": [NOISE] * 41}, {}, 400, "at most 40 steps"),
         ("POST", "/strip", {"variants": [{}] * 13}, {}, 400, "at most 12 pictures"),
-        ("POST", "/strip", {"variants": [{"step": 5, "argument": "std", "value": 1}]}, {}, 400, ""),
+        ("POST", "/strip", {"variants": [{"step": 5, "argument": "std", "value": 1}]}, {}, 400,
+         "step of a variant must be one of the pipeline, got 5"),
         ("POST", "/load", {"text": "import os"}, {}, 400, "text must make a transform"),
-        ("POST", "/load", {"text": "torchio_gpu: 1\npipeline: [Resample: /x]"}, {}, 400, "only files"),
-        ("POST", "/result", {"steps": [{"name": "Resample", "arguments": {"target": "/etc/hosts"}}]},
+        ("POST", "/load", {"text": "torchio_gpu: 1\npipeline: [Resample: /x]"}, {}, 400,
+         "only files"),
+        ("POST", "/result",
+         {"steps": [{"name": "Resample", "arguments": {"target": "/etc/hosts"}}]},
          {}, 400, "since only files of the command line are read"),
     ],
 )  # fmt: skip
@@ -180,7 +197,7 @@ def test_it_listens_on_loopback_alone(port):
     for address in others - {"127.0.0.1"}:
         if address.startswith("127."):
             continue
-        with pytest.raises(OSError), socket.create_connection((address, port), 2):  # noqa: PT011
+        with pytest.raises(OSError), socket.create_connection((address, port), 2):
             pass
 
 
@@ -232,8 +249,8 @@ def test_the_command_serves_the_files_it_names(tmp_path):
     given.seg.save(tmp_path / "seg.nii.gz")
     (tmp_path / "augment.yaml").write_text("torchio_gpu: 1\npipeline: [RandomBlur: 1]\n")
     (tmp_path / "marks.csv").write_text("x,y,z\n1,2,3\n")
-    process = start("--image", "t1=t1.nii.gz", "--label", "seg=seg.nii.gz", "--points", "marks=marks.csv",
-                    "--pipeline", "augment.yaml", cwd=tmp_path)  # fmt: skip
+    words = "--image t1=t1.nii.gz --label seg=seg.nii.gz --points marks=marks.csv"
+    process = start(*words.split(), "--pipeline", "augment.yaml", cwd=tmp_path)
     try:
         line = process.stdout.readline()
         port, token = re.search(r"http://127\.0\.0\.1:(\d+)(/[\w-]{20,})/ ", line).groups()
@@ -260,7 +277,7 @@ def test_the_command_serves_the_files_it_names(tmp_path):
         (["none.nii.gz"], "'none.nii.gz' does not exist"),
         (["--points", "marks=none.csv", "--image", "t1=t1.nii"], "'t1.nii' does not exist"),
         (["--pipeline", "none.yaml"], "'none.yaml' does not exist"),
-        (["--port", "70000"], "70000 is not in the range"),
+        (["--port", "70000"], "--port"),
     ],
 )
 def test_the_command_refuses_what_is_not_there(tmp_path, words, said):

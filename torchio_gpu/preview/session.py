@@ -160,7 +160,10 @@ class Session:
                 raise StaleError
             steps = [dict(step) for step in wish.steps]
             if "argument" in variant:
-                step = steps[int(variant["step"])]
+                place = variant.get("step")
+                if place not in range(len(steps)):
+                    raise ValueError(f"step of a variant must be one of the pipeline, got {place}")
+                step = steps[place]
                 step["arguments"] = {
                     **step.get("arguments", {}), variant["argument"]: variant["value"]
                 }  # fmt: skip
@@ -172,8 +175,8 @@ class Session:
             head, voxels = wire.volume(image, wish.channel)
             axis = _SLICED[plane]
             affine = np.array(head["affine"]).reshape(4, 4)
-            place = np.linalg.inv(affine) @ [*at, 1]
-            index = int(np.clip(round(place[axis]), 0, head["shape"][axis] - 1))
+            voxel = np.linalg.inv(affine) @ [*at, 1]
+            index = int(np.clip(round(voxel[axis]), 0, head["shape"][axis] - 1))
             # numpy's axes are K, J, I
             arrays[str(n)] = np.ascontiguousarray(voxels.take(index, 2 - axis))
             header["volumes"][str(n)] = {**head, "index": index}
