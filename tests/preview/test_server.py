@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -269,6 +271,23 @@ def test_the_command_serves_the_files_it_names(tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
+
+
+def test_commands_of_the_guide_serve_a_page(tmp_path):
+    for name in ("t1", "seg"):
+        subject((8, 8, 8))[name].save(tmp_path / f"{name}.nii.gz")
+    (tmp_path / "augment.yaml").write_text("torchio_gpu: 1\npipeline: [RandomBlur]\n")
+    (tmp_path / "marks.csv").write_text("x,y,z\n1,2,3\n")
+    guide = (Path(__file__).parents[2] / "GUIDE.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^torchio-gpu preview(.*)$", guide, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        process = start(*shlex.split(line), cwd=tmp_path)
+        try:
+            assert re.match(r"preview at http://127\.0\.0\.1:\d+/", process.stdout.readline()), line
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(
