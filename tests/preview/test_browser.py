@@ -22,7 +22,7 @@ import torch
 import torchio_gpu as tio
 from tests.preview.running import running
 from tests.preview.subjects import subject
-from torchio_gpu.preview.session import Session
+from torchio_gpu.preview.session import Session, Wish
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 image_files = pytest.importorskip("PIL.Image", reason="pillow is not installed")
@@ -74,7 +74,7 @@ class Tab:
         )
 
     def until(self, holds: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 150
         while not holds():
             assert time.monotonic() < end, self.page.inner_text("#status")
             self.page.wait_for_timeout(30)
@@ -107,7 +107,10 @@ def chromium() -> Iterator[Any]:
 def address() -> Iterator[str]:
     given = subject()
     given["marks"] = tio.Points([[-20.0, 1.0, 20.0]])
-    with running(lambda: Session(given)) as (found, _):
+    session = Session(given)
+    for coarse in (True, False):  # kernels are compiled before somebody waits for them
+        session.result(Wish([{"name": "RandomAffine"}], 0, "t1", "seg", coarse=coarse))
+    with running(lambda: session) as (found, _):
         yield found
 
 
@@ -309,6 +312,23 @@ def test_left_is_where_the_letters_say(tab):
     assert side() < -0.03
     tab.page.check("#points")
     tab.drawn()
+
+
+def test_an_image_that_the_pipeline_makes_can_be_seen(tab):
+    count = tab.answers
+    tab.page.fill("#search", "labelstoimage")
+    tab.page.keyboard.press("Enter")
+    tab.answered(count)
+    shown, count = tab.picture("after"), tab.answers
+    tab.page.select_option("#image", label="image_from_labels (made)")
+    tab.answered(count)
+    tab.keep("made")
+    assert not np.array_equal(tab.picture("after"), shown)
+    count = tab.answers
+    tab.page.click("[data-step=RandomLabelsToImage] [data-act=remove]")
+    tab.answered(count)
+    assert tab.page.locator("#image option").all_inner_texts() == ["t1", "seg"]
+    assert tab.page.input_value("#image") == "t1"
 
 
 def test_points_are_drawn_at_their_planes(tab):

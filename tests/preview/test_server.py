@@ -18,9 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.preview.running import TOKEN, running
 from tests.preview.subjects import subject
+from torchio_gpu.cli import app
 from torchio_gpu.preview.session import Session
 
 NOISE = {"name": "RandomNoise", "arguments": {"std": 5}}
@@ -304,6 +306,15 @@ def test_the_command_refuses_what_is_not_there(tmp_path, words, said):
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 2
     assert said in errors
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    result = CliRunner().invoke(app, ["preview"])
+    assert result.exit_code == 2
+    assert 'preview needs fastapi, which is not installed: pip install "torchio-gpu[preview]"' in (
+        result.output
+    )
 
 
 def test_a_taken_port_and_a_damaged_file_end_the_command(tmp_path, port):

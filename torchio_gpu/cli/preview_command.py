@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,8 +120,12 @@ def _points(pairs: Sequence[str], taken: set[str]) -> list[tuple[str, Path]]:
 
 
 def _open(address: str) -> None:
-    """Open an address in a browser, without waiting for one that runs in the terminal."""
+    """Open an address in a browser with a window, if there is a screen to show it on."""
     import threading
     import webbrowser
 
-    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    windows = sys.platform in ("win32", "darwin") or {"DISPLAY", "WAYLAND_DISPLAY"} & set(
+        os.environ
+    )
+    if windows:  # others would take over the terminal
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

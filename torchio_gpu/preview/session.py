@@ -160,7 +160,7 @@ class Session:
                 raise StaleError
             steps = [dict(step) for step in wish.steps]
             if "argument" in variant:
-                place = variant.get("step")
+                place: Any = variant.get("step")
                 if place not in range(len(steps)):
                     raise ValueError(f"step of a variant must be one of the pipeline, got {place}")
                 step = steps[place]

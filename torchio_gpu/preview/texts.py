@@ -92,7 +92,8 @@ def as_command(pipeline: Compose, inputs: Sequence[Input], seed: int) -> str:
     words = ["torchio-gpu transform", *files, out]
     if len(pipeline) == 1:
         (step,) = pipeline.transforms
-        known = parameters(type(step))
+        cls: Any = type(step)
+        known = parameters(cls)
         given = describe(step.arguments(), owner=step.name)
         own = given.get("seed", 0) if "seed" in known else seed
         if "seed" not in known or step.p == 1:  # --seed stands for an argument of that name

@@ -44,8 +44,14 @@ async function run() {
     const {header, volumes} = decode(await answer.arrayBuffer());
     if (answers.before.key !== beforeKey()) await readBefore();
     answers.after = {header, volumes};
+    showImages(header);
     Object.assign(document.body.dataset, {answers: ++count, coarse: header.coarse,
       milliseconds: Math.round(performance.now() - start)});
+    if (s.fit) {
+      s.window = [...volumes.image.window];
+      s.fit = false;
+      showWindow();
+    }
     failure(null);
     $("notes").replaceChildren(...header.notes.map(note => make("p", {className: "note", textContent: note})));
     render();
@@ -57,6 +63,19 @@ async function run() {
   clearTimeout(slow);
   busy.running = null;
   if (busy.next) run();
+}
+
+// Offer images that the pipeline makes, as long as it makes them.
+function showImages({image, images}) {
+  const select = $("image"), names = images.map(each => each.name);
+  for (const option of [...select.options]) if (option.dataset.made && !names.includes(option.value)) option.remove();
+  const known = [...select.options].map(option => option.value);
+  for (const name of names.filter(each => !known.includes(each))) {
+    const option = new Option(`${name} (made)`, name);
+    option.dataset.made = "true";
+    select.append(option);
+  }
+  s.image = select.value = image;
 }
 
 const beforeKey = () => [s.image, s.overlay, s.channel].join("|");
@@ -163,13 +182,15 @@ function paintAll() {
     const kind = source.header.images.find(each => each.name === source.header.image).kind;
     const boxes = [extent(frame, frame, plane), extent(after.volumes.image, frame, plane)];
     const box = [0, 1].map(n => [Math.min(boxes[0][n][0], boxes[1][n][0]), Math.max(boxes[0][n][1], boxes[1][n][1])]);
-    drawn.set(canvas, draw(canvas, {image: v, frame, plane, at: s.at, box, kind, window: s.window, cross: true,
+    const window = row === "before" && made() ? frame.window : s.window;
+    drawn.set(canvas, draw(canvas, {image: v, frame, plane, at: s.at, box, kind, window, cross: true,
       radiological: s.radiological, reach: width / 2, opacity: s.opacity,
       label: row === "difference" || kind === "label" ? null : source.volumes.label,
-      other: row === "difference" ? frame : null,
+      other: row === "difference" ? frame : null, nothing: row === "difference" && made(),
       points: s.points && row !== "difference" ? Object.values(source.header.points) : []}));
     const size = row === "after" && String(v.size) !== String(frame.size) && !after.header.coarse ? ` ${v.size.join("×")}` : "";
-    caption.textContent = row[0].toUpperCase() + row.slice(1) + size + (row !== "before" && after.header.coarse ? ", coarse" : "");
+    caption.textContent = row[0].toUpperCase() + row.slice(1) + size + (row !== "before" && after.header.coarse ? ", coarse" : "")
+      + (row === "before" && made() ? `, ${before.header.image}` : row === "difference" && made() ? ": the image is new" : "");
     canvas.setAttribute("aria-label", `${plane} plane, ${row}, slice ${slice + 1} of ${count}. Arrow keys move the slice.`);
   }
   const at = s.at.map(x => x.toFixed(1)), a = valueAt(frame, s.at), b = valueAt(after.volumes.image, s.at);
@@ -215,7 +236,7 @@ function listen(canvas, plane, row) {
   canvas.addEventListener("pointermove", event => {
     if (!drag) return;
     if (!drag.contrast) return go(event);
-    const [low, high] = drag.window, full = answers.before.volumes.image.window;
+    const [low, high] = drag.window, full = fullWindow();
     const unit = (full[1] - full[0]) / 300 || 1;
     const width = Math.max(unit / 10, high - low + (event.clientX - drag.x) * unit);
     const level = (low + high) / 2 + (event.clientY - drag.y) * unit;
@@ -240,14 +261,18 @@ function listen(canvas, plane, row) {
 
 // Window and level by sliders: from the least to the greatest of the image, logarithmic in the width.
 
+// Return True if the image that is shown was made by the pipeline: there is none of its name before.
+const made = () => answers.after && answers.after.header.image !== answers.before.header.image;
+const fullWindow = () => (made() ? answers.after : answers.before).volumes.image.window;
+
 function showWindow() {
-  const full = answers.before.volumes.image.window, span = full[1] - full[0] || 1;
+  const full = fullWindow(), span = full[1] - full[0] || 1;
   $("window").value = 500 + 250 * Math.log2((s.window[1] - s.window[0]) / span);
   $("level").value = 500 + 500 * ((s.window[0] + s.window[1] - full[0] - full[1]) / 2) / span;
 }
 
 function readWindow() {
-  const full = answers.before.volumes.image.window, span = full[1] - full[0] || 1;
+  const full = fullWindow(), span = full[1] - full[0] || 1;
   const width = span * 2 ** ((Number($("window").value) - 500) / 250);
   const level = (full[0] + full[1]) / 2 + (Number($("level").value) - 500) / 500 * span;
   s.window = [level - width / 2, level + width / 2];
@@ -255,7 +280,7 @@ function readWindow() {
 }
 
 function auto() {
-  s.window = [...answers.before.volumes.image.window];
+  s.window = [...fullWindow()];
   showWindow();
   render();
 }
@@ -493,7 +518,7 @@ function build(state) {
   $("overlay").disabled = $("opacity").disabled = !labels.length;
   $("points-label").hidden = !state.points.length;
   const on = (id, event, act) => $(id).addEventListener(event, act);
-  on("image", "change", () => { s.image = $("image").value; update(); });
+  on("image", "change", () => { s.image = $("image").value; s.fit = true; update(); });
   on("overlay", "change", () => { s.overlay = $("overlay").value; update(); });
   on("channel", "change", () => { s.channel = Number($("channel").value); update(); });
   on("opacity", "input", () => { s.opacity = $("opacity").value / 100; render(); });

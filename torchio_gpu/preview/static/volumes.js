@@ -140,7 +140,7 @@ export function draw(canvas, look) {
   const toY = mm => height / 2 - (mm - middle[1]) * zoom;
   const part = layout(v, plane, at), [[l, r], [b, t]] = extent(v, frame, plane);
   const x0 = Math.min(toX(l), toX(r)), w = (r - l) * zoom, h = (t - b) * zoom;
-  if (part.inside) {
+  if (part.inside && !look.nothing) {
     scratch.width = part.width; scratch.height = part.height;
     const s = scratch.getContext("2d"), pixels = s.createImageData(part.width, part.height);
     paint(pixels.data, part, look, flip);
