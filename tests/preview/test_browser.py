@@ -48,7 +48,8 @@ class Tab:
         self.requests: list[str] = []
         self.mistakes: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.mistakes.append(str(error)))
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda line: self.mistakes.append(line.text))
         page.goto(address)
         self.answered(0)
@@ -74,9 +75,10 @@ class Tab:
         )
 
     def until(self, holds: Callable[[], bool]) -> None:
-        end = time.monotonic() + 150
+        end = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < end, self.page.inner_text("#status")
+            assert not self.errors
             self.page.wait_for_timeout(30)
 
     def picture(self, row: str, plane: str = "axial") -> np.ndarray:
@@ -125,7 +127,7 @@ def tab(chromium, address) -> Iterator[Tab]:
     yield opened
     assert {url for url in opened.requests if not url.startswith(address)} == set()
     refusals = [line for line in opened.mistakes if "status of 400" not in line]
-    assert refusals == []
+    assert refusals + opened.errors == []
     context.close()
 
 
@@ -414,7 +416,7 @@ def test_images_have_their_shape_in_millimetres(chromium, kind):
             assert wide / high == pytest.approx(width / height, rel=0.08)
         if kind == "oblique":
             assert "oblique" in page.inner_text("#facts")
-        assert tab.mistakes == []
+        assert tab.mistakes + tab.errors == []
         page.close()
 
 

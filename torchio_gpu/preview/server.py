@@ -31,11 +31,12 @@ _STATIC = Path(__file__).with_name("static")
 #: Files of the page by their paths.
 _FILES = {
     "/": ("index.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/controls.js": ("controls.js", "text/javascript"),
-    "/volumes.js": ("volumes.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript")
+        for name in ("page", "state", "controls", "planes", "volumes", "drawer", "search")
+    },
 }
 #: Bytes of a request, at most.
 _LONGEST = 2**20
