@@ -316,9 +316,7 @@ def listen(port: int) -> socket.socket:
     return found
 
 
-def serve(
-    load: Callable[[], Session], port: int, announce: Callable[[str], None]
-) -> str:  # pragma: no cover - in a process of its own
+def serve(load: Callable[[], Session], port: int, announce: Callable[[str], None]) -> str:
     """Serve the page until it is interrupted; return the message of an error while reading.
 
     Args:
@@ -331,7 +329,8 @@ def serve(
     token = secrets.token_urlsafe(18)
 
     def failed(_: str) -> None:
-        threading.Timer(1.0, setattr, (server, "should_exit", True)).start()  # the page may ask why
+        # later: the page may ask why, and the server may not be there yet
+        threading.Timer(1.0, lambda: setattr(server, "should_exit", True)).start()
 
     page = Page(load, failed)
     config = uvicorn.Config(
