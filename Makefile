@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo docs test test-integrations fuzz bench bench-check bench-peers static lint clean
+.PHONY: demo docs test test-browser test-integrations fuzz bench bench-check bench-peers static lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -38,6 +38,12 @@ WORKERS := 2
 test: lint
 	OMP_NUM_THREADS=1 TRITON_INTERPRET=$$(command -v nvidia-smi > /dev/null && echo 0 || echo 1) \
 	    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The page of `torchio-gpu preview` in Chromium, which `make test` opens as well where there is one.
+# Screenshots are kept in browser-screenshots/; without a browser, the tests say so and are skipped.
+test-browser: $(VENV)/ready
+	PREVIEW_SCREENSHOTS=browser-screenshots OMP_NUM_THREADS=1 TRITON_INTERPRET=1 \
+	    $(BIN)/python -m pytest -n 0 tests/preview/test_browser.py
 
 # With the frameworks that people train with, in an environment of its own: their dependencies are
 # many. torchvision, which some of them import, comes from PyPI for CUDA alone; a CPU build of torch
@@ -94,4 +100,4 @@ static: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:
-	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output
+	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots

@@ -39,6 +39,7 @@ def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["bench", "--help"], "--threads"),
         (["check", "--help"], "Check a pipeline .*--label NAME=FILE"),
         (["schema", "--help"], "JSON schema"),
+        (["preview", "--help"], "--points NAME=FILE.*--no-browser"),
     ],
 )
 def test_help_and_version(words, shown):
@@ -64,6 +65,8 @@ def test_help_and_version(words, shown):
         (["info", "--bogus"], "No such option"),
         (["bench", "RandomFlp"], r"did you mean RandomFlip\?"),
         (["check"], "Missing argument"),
+        (["preview", "none.nii"], "'none.nii' does not exist"),
+        (["preview", "--points", "a"], "--points must be NAME=FILE, such as marks=points.csv"),
         (["transform", "--pipeline", "p.yaml"], "transform --pipeline needs IN OUT"),
     ],
 )

@@ -12,6 +12,7 @@ import typer
 
 from .cohort_commands import failures, fit, preprocess, status
 from .pipeline_commands import check, schema
+from .preview_command import preview
 from .reports import bench, demo, info
 from .torchio_syntax import tiohd, tiotr
 from .transform_command import HELP_OF_TRANSFORM, transform
@@ -56,6 +57,7 @@ app.command(
     add_help_option=False,  # which would not know of NAME
     epilog=HELP_OF_TRANSFORM,
 )(transform)
+app.command()(preview)
 app.command()(check)
 app.command()(schema)
 app.command()(preprocess)

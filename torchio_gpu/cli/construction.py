@@ -1,13 +1,13 @@
-"""Transforms from words: names, and arguments as on a command line."""
+"""Transforms from words: names, and arguments as TorchIO 1.x's commands take them."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..names import TRANSFORMS, nearest
+from ..words import parse_value
 
 if TYPE_CHECKING:
     from ..transforms import Transform
@@ -29,24 +29,6 @@ def check_name(name: str, others: Iterable[str] = ()) -> None:
         raise ValueError(f"there is no transform {name!r}{hint}")
 
 
-def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """Parse ``--some-name value`` pairs; ``--name=value`` and a bare ``--name`` as well.
-
-    >>> parse_options(["--log-gamma", "0.1,0.3", "--rician"])
-    {'log_gamma': (0.1, 0.3), 'rician': True}
-    """
-    arguments: dict[str, Any] = {}
-    left = list(words)
-    while left:
-        option, equals, value = left.pop(0).partition("=")
-        if not option.startswith("--"):
-            raise ValueError(f"arguments of a transform look like --degrees 15, got {option!r}")
-        if not equals:
-            value = "True" if not left or left[0].startswith("--") else left.pop(0)
-        arguments[option[2:].replace("-", "_")] = parse_value(value)
-    return arguments
-
-
 def parse_keywords(text: str) -> dict[str, Any]:
     """Parse ``name=value`` pairs between spaces, as TorchIO 1.x's ``tiotr`` takes them.
 
@@ -63,14 +45,6 @@ def parse_keywords(text: str) -> dict[str, Any]:
             )
         arguments[name] = parse_value(value)
     return arguments
-
-
-def parse_value(word: str) -> Any:
-    """Return a Python literal, else a list of such, else the word itself."""
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return tuple(map(parse_value, word.split(","))) if "," in word else word
 
 
 def construct(

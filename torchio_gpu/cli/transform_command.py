@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..names import TRANSFORMS, nearest
-from .construction import check_name, complete_name, construct, parse_options
+from ..words import parse_options
+from .construction import check_name, complete_name, construct
 from .documentation import documentation
 from .errors import errors_as_exit_code
 from .subjects import ImageOption, LabelOption, apply, sources

@@ -101,10 +101,11 @@ def save_pipeline(transform: Transform, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"transform must be a Transform, got {brief(transform)}")
     target = expanded(path)
     reading.check_suffix(target)
-    write_text(_written(transform, target.suffix.lower() == reading.JSON_SUFFIX), target)
+    write_text(written(transform, target.suffix.lower() == reading.JSON_SUFFIX), target)
 
 
-def _written(transform: Transform, as_json: bool) -> str:
+def written(transform: Transform, as_json: bool = False) -> str:
+    """Return the text of the file that :func:`save_pipeline` writes."""
     step = shortened(transform)
     plain = type(transform) is Compose and list(step) == ["Compose"]
     arguments = step["Compose"] if plain and isinstance(step, Mapping) else None
@@ -190,4 +191,4 @@ def _holds_step(value: Any) -> bool:
     return any(map(_holds_step, inner))
 
 
-__all__ = ["load_pipeline", "save_pipeline"]
+__all__ = ["load_pipeline", "save_pipeline", "written"]

@@ -109,7 +109,7 @@ class RandomNoise(ByChannel, _Noise):
 
     Args:
         mean: Range of the mean, in the image's own units; d means (-d, d).
-        std: Range of the standard deviation; d means (0, d).
+        std: Range of the standard deviation, in the image's own units; d means (0, d).
         rician: See :class:`Noise`.
         by_channel: Draw mean and standard deviation for each channel, rather than for the image.
             The noise itself differs between channels either way.
