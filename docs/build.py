@@ -99,11 +99,17 @@ def _first_line(name: str) -> str:
 
 
 def example_page(source: str) -> str:
-    """Return a page that shows a script: its docstring as text, and all of its code."""
-    text = ast.get_docstring(ast.parse(source)) or ""
+    """Return a page that shows a script: its docstring as text, and its code.
+
+    >>> example_page('\"\"\"Add: ``python add.py``.\"\"\"\\n\\nprint(1 + 1)\\n')
+    '# Add\\n\\nAdd: ``python add.py``.\\n\\n\\n```python\\nprint(1 + 1)\\n```\\n'
+    """
+    tree = ast.parse(source)
+    text = ast.get_docstring(tree) or ""
+    code = "".join(source.splitlines(keepends=True)[tree.body[0].end_lineno :]).lstrip()
     title, _, rest = text.partition("\n")
     heading = title.partition(": ``")[0].rstrip(".")
-    return f"# {heading}\n\n{title}\n{rest}\n\n```python\n{source}```\n"
+    return f"# {heading}\n\n{title}\n{rest}\n\n```python\n{code}```\n"
 
 
 def staged(text: str, source: str, found: dict[str, str]) -> str:
