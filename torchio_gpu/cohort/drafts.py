@@ -69,9 +69,9 @@ class Drafts:
             if not path.name.endswith(_FORMER) and not _lives(path, process)
         )
 
-    def of_living(self, ids: Container[str]) -> list[Path]:
-        """Return the drafts of cases whose processes run, as far as is known."""
-        return [path for path, id, process in self if id in ids and _lives(path, process)]
+    def of(self, ids: Container[str]) -> list[Path]:
+        """Return the drafts of cases."""
+        return [path for path, id, _ in self if id in ids]
 
     def remove(self, id: str, ended: bool = True) -> None:
         """Remove the draft of this process for a case, and those of processes that have ended.

@@ -95,7 +95,8 @@ class Records:
                 for line in file:
                     start = _START.match(line)
                     # a torn line lacks a brace; where texts hold some, parsing tells
-                    if start is None or (line.count(b"{") != line.count(b"}") and not _whole(line)):
+                    if start is None or line.count(b"{") != line.count(b"}"):
+                        yield from _parsed(line)
                         continue
                     id, recipe, status = (word.decode() for word in start.group(2, 3, 4))
                     yield Entry(id, recipe, status, int(start[5]), float(start[1]), line)
@@ -103,21 +104,20 @@ class Records:
     def latest(
         self, recipe: str, keep: Callable[[dict[str, Any]], Any] = lambda record: record
     ) -> dict[str, Any]:
-        """Return the latest record of each case, by id, if it is of a recipe.
+        """Return the latest record of each case, by id.
 
         Latest is what the last run wrote, since clocks of machines differ.
 
         Args:
-            recipe: Hash of the recipe: results of an older one have been replaced since.
+            recipe: Hash of the recipe whose records count.
             keep: Function that returns what is to be kept of a record, since there may be many.
         """
         found: dict[str, tuple[tuple[int, float], Any]] = {}
         for entry in self.entries():
             when = entry.run, entry.time
-            if entry.id not in found or found[entry.id][0] <= when:
-                kept = keep(entry.record()) if entry.recipe == recipe else None
-                found[entry.id] = when, kept
-        return {id: kept for id, (_, kept) in found.items() if kept is not None}
+            if entry.recipe == recipe and (entry.id not in found or found[entry.id][0] <= when):
+                found[entry.id] = when, keep(entry.record())
+        return {id: kept for id, (_, kept) in found.items()}
 
 
 _TOKENS: dict[int, str] = {}
@@ -134,13 +134,14 @@ def host_name() -> str:
     return socket.gethostname().replace("/", "_")
 
 
-def _whole(line: bytes) -> bool:
-    """Return True if a line was written to its end."""
+def _parsed(line: bytes) -> Iterator[Entry]:
+    """Yield the record of a line, unless it was not written to its end."""
     try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+        record = json.loads(line)
+        names = ("id", "recipe", "status", "run", "time")
+        yield Entry(**{name: record[name] for name in names}, line=line)
+    except (ValueError, KeyError, TypeError):
+        return
 
 
 def _last_byte(file: Any) -> bytes:

@@ -132,9 +132,8 @@ def on_cluster(
         except (distributed.comm.CommClosedError, CancelledError) as error:
             raise SchedulerLostError from error
         except BaseException:
-            if workers.owned:  # these end before the callback: no case has ended them
-                ids = {case.id for part in parts.values() for case in part}
-                stopped += folder.drafts.of_living(ids)
+            if workers.owned:  # these end before the callback: no case ends them now
+                stopped += folder.drafts.of({case.id for part in parts.values() for case in part})
             raise
 
 

@@ -19,8 +19,6 @@ from .records import FAILED, KILLED, OK, OWN, TIMEOUT, Entry, Records
 #: Seconds over which the rate is taken.
 _RECENT = 600.0
 _NAMES = {OK: "computed", FAILED: "failed", TIMEOUT: "took too long", KILLED: "killed"}
-#: Outcome of another recipe, which does not count.
-_OUTDATED = "outdated"
 _ID = re.compile(rb'\{"id": "([^"\\]+)"')
 
 
@@ -109,20 +107,15 @@ def state_of(out: str | Path) -> State:
     recipe = records.recipe()["hash"]
     times = dict.fromkeys(_ids(records), 0.0)  # of outcomes: memory for cases, not for records
     others: dict[str, str] = {}  # outcomes other than OK
-    for entry in _latest(records, times):
-        if entry.recipe != recipe:
-            others[entry.id] = _OUTDATED
-        elif entry.status != OK:
+    for entry in _latest(records, times, recipe):
+        if entry.status != OK:
             others[entry.id] = entry.status
         elif others:
             others.pop(entry.id, None)
     begun = Drafts(records.path / "drafts").begun()
     # other drafts are of processes that ended after the record was written
     running = sum(times[id] < when for id, when in begun.items() if id in times)
-    for id, status in others.items():
-        if status == _OUTDATED:
-            times[id] = 0.0
-    outcomes = Counter(status for status in others.values() if status != _OUTDATED)
+    outcomes = Counter(others.values())
     outcomes[OK] = sum(map(bool, times.values())) - outcomes.total()
     latest = max(times.values(), default=0.0)
     recent = [when for when in times.values() if when > now - _RECENT]
@@ -138,8 +131,8 @@ def failures_of(out: str | Path) -> list[Failure]:
     times = dict.fromkeys(_ids(records), 0.0)
     found: dict[str, Failure] = {}
     recipe = records.recipe()["hash"]
-    for entry in _latest(records, times):
-        if entry.status == OK or entry.recipe != recipe:
+    for entry in _latest(records, times, recipe):
+        if entry.status == OK:
             found.pop(entry.id, None)
         else:
             record = entry.record()
@@ -150,17 +143,22 @@ def failures_of(out: str | Path) -> list[Failure]:
     return sorted(found.values(), key=lambda each: (each.status, each.error, each.id))
 
 
-def _latest(records: Records, times: dict[str, float]) -> Iterator[Entry]:
+def _latest(records: Records, times: dict[str, float], recipe: str) -> Iterator[Entry]:
     """Yield records that are later than those before of the same case, and keep their times.
 
     Args:
         records: The records.
         times: Time by id, of the cases that count.
+        recipe: Hash of the recipe whose records count.
     """
     runs: dict[str, int] = {}  # of cases that more than one run has computed
     for entry in records.entries():
         before = times.get(entry.id)
-        if before is None or (runs.get(entry.id, 1), before) > (entry.run, entry.time):
+        if (
+            before is None
+            or entry.recipe != recipe
+            or (runs.get(entry.id, 1), before) > (entry.run, entry.time)
+        ):
             continue
         times[entry.id] = entry.time
         if entry.run > 1:
