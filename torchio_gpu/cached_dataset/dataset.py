@@ -36,7 +36,8 @@ class CachedDataset(SubjectsDataset):
     one after it would have shared one interpolation.
 
     A subject is prepared again when an input of it has changed: a file by its path, size or time
-    of change, voxels given in memory, with a folder also metadata, the transform, or the version of this library.
+    of change, voxels given in memory, with a folder also metadata, the transform, or the version of
+    this library.
 
     In memory, each process keeps subjects of its own; workers that are forked share those that
     were kept before. A folder may be shared by any number of processes and threads, also of

@@ -35,7 +35,7 @@ class Stamps:
         return [*named, repr(image.reader), shown, files]
 
     def _digest(self, voxels: Tensor) -> str:
-        """Return a digest of voxels; computed once for each version of a tensor that has versions."""
+        """Return a digest of voxels; computed once for a tensor, as long as its version tells."""
         version = None if voxels.is_inference() else voxels._version
         known = self._digests.get(voxels)
         if known is not None and known[0] == version is not None:
