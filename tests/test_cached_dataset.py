@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import multiprocessing
 import os
@@ -240,41 +239,12 @@ def test_code_of_the_user_is_not_kept_in_a_folder(tmp_path, files):
         tio.CachedDataset(dataset, tmp_path / "cache")[0]
 
 
-@pytest.mark.parametrize("suffix", [".mhd", ".nrrd"])
-def test_voxels_of_another_name_beside_a_header_are_stamped(tmp_path, suffix):
-    voxels, header = tmp_path / "voxels.raw", tmp_path / f"x{suffix}"
-    voxels.write_bytes(bytes(27))
-    header.write_text(
-        "ObjectType = Image\nNDims = 3\nDimSize = 3 3 3\nElementType = MET_UCHAR\n"
-        "ElementDataFile = voxels.raw\n"
-        if suffix == ".mhd"
-        else "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 3 3 3\nencoding: raw\n"
-        "data file: voxels.raw\n"
-    )
-    cached = tio.CachedDataset(tio.SubjectsDataset([tio.Subject(t1=tio.ScalarImage(header))]))
-    assert not cached[0].t1.data.any()
-    voxels.write_bytes(b"\1" * 27)
-    os.utime(voxels, ns=(1, 1))
-    assert cached[0].t1.data.all()
-
-
 def test_subjects_of_one_file_have_entries_of_their_own(tmp_path, files):
     given = [tio.Subject(t1=tio.ScalarImage(files[0], echo=n % 2), age=n // 2) for n in range(4)]
     cached = Counting(tio.SubjectsDataset(given), tmp_path / "cache")
     for _ in range(2):
         assert [(each.age, each.t1.echo) for each in cached] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert count() == 4
-
-
-def test_metadata_in_memory_are_not_shared(files):
-    subject = tio.Subject(t1=tio.ScalarImage(files[0], echoes=[1]), ages=[1], tensor=torch.ones(2))
-    cached = tio.CachedDataset(tio.SubjectsDataset([subject]))
-    for _ in range(2):
-        sample = cached[0]
-        assert (sample.ages, sample.t1.echoes, sample.tensor.tolist()) == ([1], [1], [1, 1])
-        sample.ages.append(2)
-        sample.t1.echoes.append(2)
-        sample.tensor.zero_()
 
 
 @WHERE
@@ -286,16 +256,6 @@ def test_voxels_of_inference_mode(tmp_path, where):
     with torch.inference_mode():
         subject.t1.data.zero_()
     assert not cached[0].t1.data.any()
-
-
-def test_replaced_voxels_are_freed():
-    subject = tio.Subject(t1=tio.ScalarImage(torch.ones(1, 4, 4, 4)))
-    cached = tio.CachedDataset(tio.SubjectsDataset([subject]))
-    for n in range(3):
-        subject.t1.set_data(torch.full((1, 4, 4, 4), float(n)))
-        assert (cached[0].t1.data == n).all()
-    gc.collect()
-    assert len(cached._stamps._digests) == 1
 
 
 @WHERE

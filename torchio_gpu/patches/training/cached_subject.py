@@ -129,7 +129,7 @@ class _Images(ImagesBatch):
         return self._dtype
 
     def floating(self) -> ImagesBatch:
-        if self.dtype.is_floating_point:
+        if self.dtype.is_floating_point or self.dtype.is_complex:
             return self
         return _Images(self._subjects, self._name, torch.float32)
 
