@@ -62,7 +62,7 @@ class CachedDataset(SubjectsDataset):
     >>> dataset = SubjectsDataset(subjects, Compose([ZNormalization(), CropOrPad(4), RandomFlip()]))
     >>> cached = CachedDataset(dataset)
     >>> cached.prepared
-    Compose([ZNormalization(), CropOrPad((4, 4, 4))])
+    Compose([ZNormalization(), CropOrPad(target_shape=4)])
     >>> cached.transform
     Compose([RandomFlip(axes=(0,))])
     >>> cached[0].t1.shape
