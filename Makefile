@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-browser test-integrations fuzz bench bench-check bench-peers static lint clean
+.PHONY: demo docs test test-browser test-integrations fuzz bench bench-check bench-peers static lint clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
@@ -21,6 +21,10 @@ $(VENV)/ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/ready
 	$(BIN)/torchio-gpu demo --patches --steps 150
+
+# The documentation site, in build/site; without network.
+docs: $(VENV)/ready
+	$(BIN)/python -m docs.build
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -96,4 +100,4 @@ static: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:
-	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-output browser-screenshots
+	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots

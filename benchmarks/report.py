@@ -1,7 +1,7 @@
 """Results as pages, losses included: ``python -m benchmarks.report``.
 
 What a reader of ten minutes wants goes into the README, all the rest into RESULTS.md, and pictures
-beside the results. The list of the transforms that there are, in GUIDE.md, is made here too.
+beside the results. The list of transforms in docs/transforms.md is made here too.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for file in plots.draw(found):
             print(file.name)
     (given.folder / "benchmarks" / "RESULTS.md").write_text(page(found), encoding="utf-8")
-    made = {"README.md": sections(found), "GUIDE.md": {"transforms": transforms()}}
+    made = {"README.md": sections(found), "docs/transforms.md": {"transforms": transforms()}}
     for name, texts in made.items():
         for section, text in texts.items():
             if not renew(given.folder / name, section, text):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.devices import interpreted, needs_gpu
+from tests.devices import INTERPRETED, interpreted, needs_gpu
+from tests.interpreter import patch_once_a_launch
 from torchio_gpu import memory
 from torchio_gpu.functional.dispatch import backend
 
@@ -36,6 +37,14 @@ def _poison(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "empty", poisoned)
     # bytes of ones are NaN in all floating-point types
     monkeypatch.setattr(memory, "_large", lambda size: np.full(size, 255, np.uint8))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interpreter() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if INTERPRETED:
+            patch_once_a_launch(monkeypatch)
+        yield
 
 
 @pytest.fixture(autouse=True)

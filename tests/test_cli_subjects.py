@@ -143,13 +143,13 @@ def test_documentation_resolves_references_and_names_defaults():
     assert "did you mean RandomAffine?" in misspelt
 
 
-def test_commands_of_the_guide_run(folder):
+def test_commands_of_the_documentation_run(folder):
     for name in ("t2.nii.gz", "seg.nii.gz"):
         (folder / name).write_bytes(Path("t1.nii.gz").read_bytes())
     tio.save_pipeline(tio.Compose([tio.RandomFlip("LR"), tio.RandomNoise()]), "augment.yaml")
-    text = (Path(__file__).parent.parent / "GUIDE.md").read_text(encoding="utf-8")
-    # the page of preview is served until it is interrupted: tests/preview starts it
-    lines = re.findall(r"^torchio-gpu (?!preview)(.*)$", text, re.MULTILINE)
+    page = Path(__file__).parent.parent / "docs" / "how_to" / "command_line.md"
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^torchio-gpu (.*)$", text, re.MULTILINE)
     assert len(lines) >= 6
     for line in lines:
         result = run(*shlex.split(line))

@@ -48,11 +48,11 @@ def test_every_number_has_its_machine() -> None:
             assert result["machine"]["cpu"] in records.origin({"python": "", "torch": "", **result})
 
 
-def test_transforms_in_the_guide_are_those_of_the_code() -> None:
+def test_transforms_in_the_documentation_are_those_of_the_code() -> None:
     start, end = report.markers("transforms")
     table = report.transforms()
-    guide = (ROOT / "GUIDE.md").read_text(encoding="utf-8")
-    assert f"{start}\n{table}\n{end}" in guide, "run: python -m benchmarks.report"
+    page = (ROOT / "docs" / "transforms.md").read_text(encoding="utf-8")
+    assert f"{start}\n{table}\n{end}" in page, "run: python -m benchmarks.report"
     assert "| `RandomSpike` | `Spike` | Add bright points to k-space at random. |" in table
     # Markdown would take a bare | for the end of a cell.
     cells = [line.replace("\\|", "").count("|") - 1 for line in table.splitlines() if line]
@@ -184,6 +184,7 @@ def test_operations_that_scale_too_steeply_are_named() -> None:
 QUICK = {
     "make demo": None,  # runs in tests/test_demo.py
     "make test": None,  # is what runs this
+    "make docs": None,  # tests/test_documentation.py
     "pip install .[cpu]": None,  # tests run on an installed package
     "torchio-gpu bench": ["-m", "torchio_gpu.cli", "bench", "RandomFlip"],
     "make bench": [

@@ -10,6 +10,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.cohort.files import write_cohort
+from torchio_gpu.cohort.state import failures_of
 
 
 @pytest.fixture
@@ -70,8 +71,51 @@ def test_failures_are_left_out(cohort, tmp_path):
     cohort[0].inputs["t1"].path.write_bytes(b"")
     summary, found = fit(cohort, tmp_path / "out")
     assert (summary.failed, found["cases"]) == (1, 4)
-    with pytest.raises(ValueError, match=r"no case of .* was computed without error"):
-        fit(tio.Cohort([cohort[0]]), tmp_path / "none")
+    summary, found = fit(tio.Cohort([cohort[0]]), tmp_path / "none")
+    assert (summary.failed, found) == (1, None)
+
+
+def test_percentiles_of_values_that_occur_often_and_of_gaps(tmp_path):
+    """As of CT: half of the voxels have one value, and nothing lies between the others."""
+    for n, share in enumerate((0.45, 0.3)):
+        voxels = torch.full((1, 10, 10, 10), 1000.0 + n)
+        voxels.view(-1)[: int(1000 * share)] = 0
+        tio.ScalarImage(voxels).save(tmp_path / f"{n}.nii")
+    _, found = fit(tio.Cohort.from_pattern(tmp_path, {"x": "{id}.nii"}), tmp_path / "out")
+    intensity = found["images"]["x"]["intensity"]
+    assert intensity["percentile_0.5"] == 0
+    assert 1000 <= intensity["percentile_50"] <= 1001
+    assert intensity["percentile_99.5"] == 1001
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("t1", lambda x: x.index_fill(1, torch.tensor(0), torch.nan), "t1 must have finite voxels"),
+        ("seg", lambda x: x + 0.5, "seg must have whole numbers as labels"),
+        ("seg", lambda x: x.expand(2, -1, -1, -1), "seg must have one channel"),
+    ],
+)
+def test_what_cannot_be_counted_is_a_failure(cohort, tmp_path, name, change, message):
+    path = cohort[1].inputs[name].path
+    tio.ScalarImage(change(tio.ScalarImage(path).data.float())).save(path)
+    if name == "seg":
+        grid = tio.ScalarImage(cohort[1].inputs["t1"].path).affine
+        tio.ScalarImage(tio.ScalarImage(path).data, affine=grid).save(path)
+    summary, found = fit(cohort, tmp_path / "out")
+    assert (summary.failed, found["cases"]) == (1, 4)
+    assert message in failures_of(tmp_path / "out")[0].message
+
+
+def test_floating_labels_are_counted_and_labels_elsewhere_are_no_mask(cohort, tmp_path):
+    path = cohort[0].inputs["seg"].path
+    labels = tio.LabelMap(path)
+    far = labels.affine.copy()
+    far[0, 3] += 500
+    tio.LabelMap(labels.data.float(), affine=far).save(path)
+    _, found = fit(tio.Cohort([cohort[0]]), tmp_path / "out")
+    assert found["images"]["t1"]["intensity"]["voxels"] == labels.data.numel()
+    assert set(found["labels"]["seg"]) == {"0", "1"}
 
 
 def test_images_without_labels_and_of_one_value(tmp_path):

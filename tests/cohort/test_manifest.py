@@ -195,7 +195,16 @@ def test_bad_tables(tmp_path, name, text, message):
 
 @pytest.mark.parametrize(
     ("word", "value"),
-    [("1", 1), ("-2", -2), ("1.50", 1.5), ("1e3", "1e3"), ("007", "007"), ("x", "x"), (True, True)],
+    [
+        ("1", 1),
+        ("-2", -2),
+        ("1.50", 1.5),
+        ("1e3", "1e3"),
+        ("007", "007"),
+        ("x", "x"),
+        ("inf", "inf"),
+        ("1_0", "1_0"),
+    ],
 )
 def test_words_that_are_numbers(word, value):
     assert number_or_word(word) == value
@@ -248,3 +257,40 @@ def test_bad_bids_datasets(tmp_path, suffixes, message):
 def test_rows_of_a_table_can_be_json(tmp_path):
     case = tio.Case("a", {"t1": tmp_path / "a.nii"}, {"age": 3, "scores": [1, 2]})
     assert json.loads(json.dumps(case.to_row()))["scores"] == [1, 2]
+
+
+@pytest.mark.parametrize("start", ["./", "x/../", "{root}/x/../"])
+def test_patterns_as_shells_write_them(tmp_path, start):
+    touch(tmp_path, "a_t1.nii", "x/none")
+    patterns = {"t1": start.replace("{root}", str(tmp_path)) + "{id}_t1.nii"}
+    assert [case.id for case in tio.Cohort.from_pattern(tmp_path, patterns)] == ["a"]
+    up = tio.Cohort.from_pattern(tmp_path / "x", {"t1": "../{id}_t1.nii"})
+    assert up[0].inputs["t1"].path == tmp_path / "a_t1.nii"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('id,t1,note\na,a.nii,"5 inch\nb,b.nii,x\n', "no table"),
+        ("id,t1,t1\na,a.nii,b.nii\n", "must name each column once, got 't1' twice"),
+    ],
+)
+def test_tables_that_would_lose_cases(tmp_path, text, message):
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        tio.Cohort.from_table(tmp_path / "c.csv")
+
+
+def test_metadata_come_back_as_they_were(tmp_path):
+    metadata = {"source": "old.nii.gz", "number": "7", "note": 'a "quote"', "scores": [1, 2.5]}
+    cohort = tio.Cohort([tio.Case("a", {"t1": tmp_path / "a.nii"}, metadata)])
+    cohort.save(tmp_path / "c.jsonl")
+    assert tio.Cohort.from_table(tmp_path / "c.jsonl")[0].metadata == metadata
+
+
+@pytest.mark.parametrize("name", ["shape", "history", "a:b"])
+def test_metadata_have_names_of_their_own(name):
+    with pytest.raises(ValueError, match=f"must have other names than '{name}'"):
+        tio.Case("a", {"t1": "x"}, {name: 3})
+    with pytest.raises(ValueError, match="metadata of case 'a' must be values of JSON"):
+        tio.Case("a", {"t1": "x"}, {"date": object()})

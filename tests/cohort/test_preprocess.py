@@ -18,6 +18,7 @@ from tests.cohort.files import (
 )
 from torchio_gpu.cohort.preparation import seed_of_case
 from torchio_gpu.cohort.records import Records
+from torchio_gpu.cohort.retrying import retry
 from torchio_gpu.cohort.shards import parse_shard
 
 
@@ -109,11 +110,11 @@ def test_another_recipe_does_not_mix(cohort, tmp_path):
 
 def test_a_failing_case_is_a_record_and_the_others_go_on(cohort, tmp_path):
     out = tmp_path / "out"
-    run(cohort, out)
+    cohort[2].inputs["seg"].path.unlink()
+    assert str(run(cohort, out)) == "4 cases: 3 computed, 1 failed"
     whole = cohort[0].inputs["t1"].path.read_bytes()
     cohort[0].inputs["t1"].path.write_bytes(whole[: len(whole) // 2])
     cohort[1].inputs["t1"].path.write_bytes(b"")
-    cohort[2].inputs["seg"].path.unlink()
     summary = run(cohort, out)
     assert str(summary) == "4 cases: 1 computed before, 3 failed"
     found = records(out)
@@ -220,3 +221,79 @@ def test_shards_of_no_launcher_and_of_arrays_with_gaps():
     gaps = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "7"}
     with pytest.raises(ValueError, match="numbers of a SLURM array have gaps"):
         parse_shard("auto", {**gaps, "SLURM_ARRAY_TASK_COUNT": "2"})
+
+
+def test_results_stay_where_inputs_are_gone(cohort, tmp_path):
+    out = tmp_path / "out"
+    run(cohort, out)
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert str(run(cohort, out)) == "4 cases: 4 computed before"
+    assert (out / "c0" / "t1.nii.gz").exists()
+
+
+def test_other_kinds_and_paths_are_other_inputs(cohort, tmp_path):
+    out = tmp_path / "out"
+    files = {n: cohort[0].inputs[n].path for n in ("t1", "seg")}
+    wrong = tio.Case("c0", {"t1": files["t1"], "seg": files["seg"]})
+    run(tio.Cohort([wrong]), out)
+    right = tio.Case("c0", {"t1": files["t1"], "seg:label": files["seg"]})
+    assert run(tio.Cohort([right]), out).outcomes["ok"] == 1
+    assert tio.Cohort.from_output(out)[0].inputs["seg"].kind == "label"
+
+
+def test_folders_that_no_run_wrote_are_not_replaced(cohort, tmp_path):
+    out = tmp_path / "out"
+    (out / "c2").mkdir(parents=True)
+    (out / "c2" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"results must go to a folder without other things"):
+        run(cohort, out)
+    assert (out / "c2" / "notes.txt").read_text() == "mine"
+
+
+def test_inputs_reached_through_a_link_are_not_replaced(cohort, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "data")
+    case = tio.Case("c0_T1w.nii.gz", {"t1": link / "c0_T1w.nii.gz"})
+    with pytest.raises(ValueError, match="results must go to another folder than inputs"):
+        run(tio.Cohort([case]), tmp_path / "data")
+
+
+def test_bytes_count_once_asked_for(cohort, tmp_path):
+    out = tmp_path / "out"
+    run(cohort, out)
+    assert run(cohort, out, checksum=True).outcomes["ok"] == 4  # only size and time were known
+    assert run(cohort, out, checksum=True).before == 4
+
+
+def test_a_retry_computes_what_has_failed_alone(cohort, tmp_path):
+    out, path = tmp_path / "out", cohort[0].inputs["t1"].path
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    run(cohort, out, shard=parse_shard(f"{shard_of(cohort, 'c0')}/3"))
+    path.write_bytes(whole)
+    before = set(records(out))
+    summary = retry(out, progress=False)
+    assert summary.outcomes["ok"] == 1
+    assert set(records(out)) == before != {case.id for case in cohort}
+
+
+def shard_of(cohort, id):
+    return next(n for n in (1, 2, 3) if id in {case.id for case in cohort.shard(n, 3)})
+
+
+def test_drafts_of_other_machines_live_while_they_are_touched(cohort, tmp_path):
+    out = tmp_path / "out"
+    drafts = out / "_cohort" / "drafts"
+    drafts.mkdir(parents=True)
+    for n in range(3):
+        (drafts / f"c0@elsewhere-{n}-abc").mkdir()
+    (drafts / ".DS_Store").touch()
+    assert str(run(cohort, out)) == "4 cases: 4 computed"
+    assert len(list(drafts.glob("c0@*"))) == 3
+    for path in drafts.glob("c1@*"):
+        os.utime(path, (0, 0))
+    for path in drafts.glob("c0@*"):  # silent for long: three attempts that ended
+        os.utime(path, (0, 0))
+    (out / "c0" / "t1.nii.gz").unlink()
+    assert run(cohort, out).outcomes["killed"] == 1
+    assert list(drafts.glob("c0@*")) == []

@@ -147,7 +147,7 @@ with Progress(4) as shown:
 
 def test_scripts_quote_what_shells_would_read(tmp_path):
     out = tmp_path / "50% of $all"
-    script = array_script(["fit", str(out)], out, 3, memory="1.5GiB", workers=4, gpu=True)
+    script = array_script(["fit", str(out)], out, 3, memory="1.5GiB", workers=4, gpus=1)
     assert f"#SBATCH --output='{tmp_path}/50%% of $all/_cohort/logs/%a-%A.txt'\n" in script
     assert "#SBATCH --cpus-per-task=4 --mem=6440M --gres=gpu:1\n" in script
     assert f"'{out}' \\\n" in script

@@ -274,13 +274,13 @@ def test_the_command_serves_the_files_it_names(tmp_path):
     assert "Traceback" not in errors
 
 
-def test_commands_of_the_guide_serve_a_page(tmp_path):
+def test_commands_of_the_documentation_serve_a_page(tmp_path):
     for name in ("t1", "seg"):
         subject((8, 8, 8))[name].save(tmp_path / f"{name}.nii.gz")
     (tmp_path / "augment.yaml").write_text("torchio_gpu: 1\npipeline: [RandomBlur]\n")
     (tmp_path / "marks.csv").write_text("x,y,z\n1,2,3\n")
-    guide = (Path(__file__).parents[2] / "GUIDE.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^torchio-gpu preview(.*)$", guide, re.MULTILINE)
+    page = (Path(__file__).parents[2] / "docs/how_to/preview.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^torchio-gpu preview(.*)$", page, re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
         process = start(*shlex.split(line), cwd=tmp_path)

@@ -33,7 +33,8 @@ def _pipeline(p: float = 1.0) -> tio.Compose:
     return tio.Compose(
         [
             tio.RandomAffine(p=p),
-            tio.RandomElasticDeformation(max_displacement=0.5, p=p),
+            # few control points, which are few blocks of rows
+            tio.RandomElasticDeformation((4, 5, 6), 0.5, locked_borders=1, p=p),
             tio.RandomFlip(axes=(0, 1, 2), p=p),
             tio.RandomBiasField(p=p),
             tio.RandomGamma(p=p),
@@ -44,8 +45,8 @@ def _pipeline(p: float = 1.0) -> tio.Compose:
 
 def _batch(seed: int, size: int = 2, device: str = "cpu", dtype=torch.float32) -> tio.SubjectsBatch:
     generator = torch.Generator().manual_seed(7)
-    t1 = torch.rand(size, 1, 5, 6, 7, generator=generator)
-    labels = torch.randint(0, 3, (size, 1, 5, 6, 7), generator=generator, dtype=torch.uint8)
+    t1 = torch.rand(size, 1, 2, 4, 5, generator=generator)  # kernels may be interpreted
+    labels = torch.randint(0, 3, (size, 1, 2, 4, 5), generator=generator, dtype=torch.uint8)
     images = {
         "t1": tio.ImagesBatch(t1.to(device, dtype)),
         "seg": tio.ImagesBatch(labels.to(device), kind="label"),
@@ -489,7 +490,7 @@ def test_images_without_launches_are_part_of_the_key():
     assert call.outcome.launches == called(_batch(2)).outcome.launches
     assert call.content().shape == (0,)
     other, renamed = _batch(1), _batch(1)
-    other.images["seg"] = tio.ImagesBatch(torch.zeros(2, 2, 5, 6, 7, dtype=torch.uint8))
+    other.images["seg"] = tio.ImagesBatch(torch.zeros(2, 2, 2, 4, 5, dtype=torch.uint8))
     renamed.images["t2"] = renamed.images.pop("t1")
     keys = {called(batch).outcome.launches for batch in (_batch(1), other, renamed)}
     assert len(keys) == 3

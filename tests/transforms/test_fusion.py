@@ -78,7 +78,7 @@ def largest_difference(names, seed=0):
 
 
 @settings(
-    deadline=None, max_examples=120, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(
     names=st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=6),

@@ -81,7 +81,7 @@ def write_array(
         folder = OutputFolder.at(out)
         text = array_script(
             _arguments(workers), folder.path, count, memory=memory, workers=workers,
-            gpu=device != "cpu", directives=sbatch or (),
+            gpus=max(workers, 1) if device != "cpu" else 0, directives=sbatch or (),
         )  # fmt: skip
         folder.start(job.description(), cohort, force)
         (folder.records.path / "logs").mkdir(exist_ok=True)
@@ -99,6 +99,8 @@ def _arguments(workers: int) -> list[str]:
     while left:
         word = left.pop(0)
         name, equals, _ = word.partition("=")
+        if name == "--force":  # it has been applied: an element would remove records of others
+            continue
         if name not in own:
             words.append(word)
         elif not equals:

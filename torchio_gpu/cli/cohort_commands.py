@@ -256,6 +256,9 @@ def _cohort(roles: list[str], folder: Path, table: Path | None, bids: Path | Non
             raise ValueError(
                 f"a role must be ROLE=PATTERN, such as t1={{id}}_T1w.nii.gz, got {word!r}"
             )
+        if role in pairs or (equals and table is not None):
+            wish = "be named once" if role in pairs else "have no pattern with --table"
+            raise ValueError(f"role {role!r} must {wish}, got {word!r}")
         pairs[role] = pattern
     if table is not None and bids is not None:
         raise ValueError("--table and --bids must not be given both")

@@ -12,7 +12,7 @@ from .patterns import existing_folder
 from .tables import delimited_rows, number_or_word
 
 _NAME = re.compile(
-    r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.nii(\.gz)?"
+    r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.nii(\.gz)?"
 )
 _CASE = ("sub", "ses")
 
@@ -72,5 +72,7 @@ def _participants(root: Path) -> dict[str, dict[str, Any]]:
     rows = {}
     for _, row in delimited_rows(table):
         subject = row.pop("participant_id", "")
-        rows[subject] = {k: number_or_word(v) for k, v in row.items() if k.isidentifier()}
+        rows[subject] = {
+            k: number_or_word(v) for k, v in row.items() if k.isidentifier() and k != "id"
+        }
     return rows

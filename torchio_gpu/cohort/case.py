@@ -100,7 +100,7 @@ def run_case(job: Job, case: Case, folder: OutputFolder, limits: Limits, run: in
     except BaseException:  # the run ends: by the user or the system, or as nothing can be written
         folder.drafts.remove(case.id, ended=False)
         raise
-    folder.drafts.remove(case.id, others=killed)
+    folder.drafts.remove(case.id)
     status: str = record["status"]
     return status
 
@@ -123,7 +123,12 @@ def _attempt(
         record: dict[str, Any] = {"attempts": attempt}
         with _writing(folder):
             draft = folder.drafts.create(case.id)
-        with warnings.catch_warnings(record=True) as caught, _one_thread(), _peak_memory() as peak:
+        with (
+            folder.drafts.living(draft),
+            warnings.catch_warnings(record=True) as caught,
+            _one_thread(),
+            _peak_memory() as peak,
+        ):
             warnings.simplefilter("always")
             try:
                 with _time_limit(limits, lambda: _note_timeout(job, case, folder, limits, run)):
@@ -191,12 +196,15 @@ def _time_limit(limits: Limits, note: Callable[[], None]) -> Iterator[None]:
         yield
         return
     if limits.kills:
+        ending, done = threading.Lock(), threading.Event()
 
         def end() -> None:
-            try:
-                note()
-            finally:
-                os._exit(1)
+            with ending:  # which the case waits for at its end
+                if not done.is_set():
+                    try:
+                        note()
+                    finally:
+                        os._exit(1)
 
         timer = threading.Timer(limits.timeout, end)
         timer.daemon = True
@@ -204,6 +212,8 @@ def _time_limit(limits: Limits, note: Callable[[], None]) -> Iterator[None]:
         try:
             yield
         finally:
+            with ending:
+                done.set()
             timer.cancel()
         return
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from .records import host_name, process_name
 
-_DAY = 24 * 3600  # seconds after which a draft of another machine is taken as abandoned
+#: Seconds between signs of life of a draft, and those without one after which the process of
+#: another machine is taken to have ended. Clocks may differ by some minutes.
+_SIGN, _SILENCE = 60, 900
 _FORMER = ".former"
 _EXITING = 4  # PF_EXITING, proc(5)
 
@@ -62,48 +66,66 @@ class Drafts:
         return Counter(
             id
             for path, id, process in self
-            if not path.name.endswith(_FORMER) and _lives(process) is not True
+            if not path.name.endswith(_FORMER) and not _lives(path, process)
         )
 
     def of_living(self, ids: Container[str]) -> list[Path]:
         """Return the drafts of cases whose processes run, as far as is known."""
-        return [path for path, id, process in self if id in ids and _lives(process) is not False]
+        return [path for path, id, process in self if id in ids and _lives(path, process)]
 
-    def remove(self, id: str, ended: bool = True, others: bool = False) -> None:
+    def remove(self, id: str, ended: bool = True) -> None:
         """Remove the draft of this process for a case, and those of processes that have ended.
 
         Args:
             id: Case, which has an outcome.
             ended: Remove those of processes that have ended.
-            others: Remove those of other machines, too; else only after a day, since it is not
-                known whether their processes have ended.
         """
         for path, each, process in self:
-            if each != id:
-                continue
-            lives = _lives(process)
-            if lives is None:
-                gone = others or (ended and _age(path) > _DAY)
-            else:
-                gone = process == process_name() or (ended and not lives)
-            if gone:
-                shutil.rmtree(path, ignore_errors=True)
+            own = process == process_name()
+            if each == id and (own or (ended and not _lives(path, process))):
+                remove(path)
+
+    @contextmanager
+    def living(self, draft: Path) -> Iterator[None]:
+        """Give a sign of life of a draft now and then, for other machines."""
+        ended = threading.Event()
+
+        def touch() -> None:
+            while not ended.wait(_SIGN):
+                with suppress(OSError):
+                    os.utime(draft)
+
+        threading.Thread(target=touch, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
 
     def __iter__(self) -> Iterator[tuple[Path, str, str]]:
         """Yield the path of each draft, its case and the name of its process."""
         for name in os.listdir(self.path) if self.path.is_dir() else ():
             id, _, process = name.partition("@")
-            yield self.path / name, id, process.removesuffix(_FORMER)
+            if process.count("-") >= 2:  # else a file that a system has put there
+                yield self.path / name, id, process.removesuffix(_FORMER)
 
     def _own(self, id: str) -> Path:
         return self.path / f"{id}@{process_name()}"
 
 
-def _lives(process: str) -> bool | None:
-    """Return True if a process of this machine runs; None if it is of another one."""
+def remove(path: Path) -> None:
+    """Remove a folder with all that is in it, a file or a link; nothing else may be left."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _lives(path: Path, process: str) -> bool:
+    """Return True if the process of a draft runs, as far as is known."""
     host, number, _ = process.rsplit("-", 2)
     if host != host_name():
-        return None
+        return _age(path) < _SILENCE
     if int(number) == os.getpid():
         return process == process_name()  # else one that had the same number
     try:
@@ -127,4 +149,4 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-__all__ = ["Drafts"]
+__all__ = ["Drafts", "remove"]

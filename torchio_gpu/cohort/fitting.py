@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import random
-from ..data import Subject
+from ..data import Image, Subject
 from ..data.io.writing import write_text
-from ..data.keys import INTENSITY, LABEL
+from ..data.keys import LABEL
 from ..functional.statistics import percentile
 from ..transforms import Transform
 from ..transforms.normalization.histogram import average_landmarks
@@ -100,8 +100,8 @@ def fit_cohort(
 
     Intensities are those of voxels with a label other than 0, if there is a label map on the same
     grid, else of all voxels. Mean and standard deviation are exact; percentiles are those of
-    all voxels together, interpolated between 103 percentiles of each case. Landmarks are learnt
-    from all voxels, as by :meth:`HistogramStandardization.train`.
+    all voxels together, where those of a case lie evenly between 103 of its own percentiles.
+    Landmarks are learnt from all voxels, as by :meth:`HistogramStandardization.train`.
 
     Args:
         cohort: The cases.
@@ -111,12 +111,15 @@ def fit_cohort(
             As for :func:`preprocess`.
 
     Returns:
-        Numbers of cases by outcome; and the statistics, or None while other shards compute.
+        Numbers of cases by outcome; and the statistics, or None while other shards compute, or if
+        no case was computed without error.
 
     Raises:
-        ValueError: As for :func:`preprocess`; or no case is without error.
+        ValueError: As for :func:`preprocess`.
     """
     job, folder = Fitting(pipeline, seed), OutputFolder.at(out)
+    if force:
+        _remove(folder)
     summary = run(
         job,
         job.description(),
@@ -128,19 +131,32 @@ def fit_cohort(
         force=force,
         progress=progress,
     )
+    return summary, join(job, cohort, folder)
+
+
+def join(job: Fitting, cohort: Cohort, folder: OutputFolder) -> dict[str, Any] | None:
+    """Join the statistics of cases, write and return them; None if some cases have no outcome.
+
+    None, too, where no case was computed without error.
+    """
     latest = folder.records.latest(job.recipe, lambda r: (r["status"], r.get("value")))
-    if any(case.id not in latest for case in cohort):
-        return summary, None
-    values = [latest[case.id][1] for case in cohort if latest[case.id][0] == OK]
-    if not values:
-        raise ValueError(f"no case of '{folder.path}' was computed without error: see failures")
+    values = [latest[case.id][1] for case in cohort if latest.get(case.id, ("",))[0] == OK]
+    if not values or any(case.id not in latest for case in cohort):
+        return None
+    _remove(folder)
     found = _joined(values)
     write_text(json.dumps(found, indent=1) + "\n", folder.path / "statistics.json")
     for name, image in found["images"].items():
         if image["landmarks"] is not None:
             words = " ".join(map(repr, image["landmarks"]))
             write_text(f"{name} {words}\n", folder.path / f"{name}_landmarks.txt")
-    return summary, found
+    return found
+
+
+def _remove(folder: OutputFolder) -> None:
+    """Remove statistics that were joined before."""
+    for path in (folder.path / "statistics.json", *folder.path.glob("*_landmarks.txt")):
+        path.unlink(missing_ok=True)
 
 
 def _statistics(subject: Subject) -> dict[str, Any]:
@@ -152,11 +168,11 @@ def _statistics(subject: Subject) -> dict[str, Any]:
         if image.kind == LABEL
     }
     for name, image in subject.get_images_dict().items():
-        foreground = [
-            each.data[:1] != 0
-            for each in maps.values()
-            if each.spatial_shape == image.spatial_shape
-        ]
+        if not image.data.isfinite().all():
+            count = int((~image.data.isfinite()).sum())
+            raise ValueError(f"{name} must have finite voxels to be counted, {count} are not")
+        on_grid = [each for each in maps.values() if _same_grid(each, image)]
+        foreground = [(each.data != 0).any(0, keepdim=True) for each in on_grid]
         mask = torch.stack(foreground).any(0).expand(image.data.shape) if foreground else None
         images[name] = {
             "shape": list(image.spatial_shape),
@@ -166,14 +182,22 @@ def _statistics(subject: Subject) -> dict[str, Any]:
             "intensity": _moments(image.data if mask is None else image.data[mask]),
         }
     for name, image in maps.items():
-        labels[name] = {str(label): count for label, count in image.count_labels().items()}
-    assert all(image.kind == INTENSITY for image in subject.get_images())
+        if image.shape[0] > 1:
+            raise ValueError(f"{name} must have one channel to be counted, got {image.shape[0]}")
+        counts = image.count_labels()
+        if any(label != int(label) for label in counts):
+            raise ValueError(f"{name} must have whole numbers as labels to be counted")
+        labels[name] = {str(int(label)): count for label, count in counts.items()}
     return {"images": images, "labels": labels}
 
 
+def _same_grid(one: Image, other: Image) -> bool:
+    same_shape = one.spatial_shape == other.spatial_shape
+    return same_shape and np.allclose(one.affine, other.affine, atol=1e-3)
+
+
 def _percentiles(values: Tensor, shares: Sequence[float]) -> list[float]:
-    flat = values.reshape(1, 1, 1, 1, -1).float()
-    return percentile(flat, shares)[0].tolist()  # type: ignore[no-any-return]
+    return percentile(values.reshape(1, 1, 1, 1, -1).double(), shares)[0].tolist()  # type: ignore[no-any-return]
 
 
 def _moments(values: Tensor) -> dict[str, Any] | None:
@@ -248,13 +272,31 @@ def _joined_moments(each: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _joined_percentiles(tables: np.ndarray, counts: np.ndarray) -> list[float]:
-    """Return percentiles of all voxels: where the mean of distribution functions has a value."""
-    points = np.unique(tables)
-    shares = np.zeros(len(points))
-    for table, count in zip(tables, counts, strict=True):
-        shares += count * np.interp(points, table, _SHARES, left=0, right=100)
-    shares /= counts.sum()
-    return np.interp(_REPORTED, shares, points).tolist()  # type: ignore[no-any-return]
+    """Return percentiles of all voxels, where those of each case lie evenly between its own.
+
+    The voxels of a case between two of its percentiles are a step of so many voxels if both are
+    equal, else a slope. All slopes change at percentiles alone, so that one sort joins them.
+
+    Args:
+        tables: Percentiles :data:`_SHARES` of each case, [N, 103].
+        counts: Voxels of each case, [N].
+    """
+    voxels = np.diff(_SHARES)[None] / 100 * counts[:, None]
+    width = np.diff(tables, axis=1)
+    steps = width == 0
+    slopes = np.where(steps, 0.0, voxels / np.where(steps, 1.0, width))
+    values, at = np.unique(tables, return_inverse=True)
+    at = at.reshape(tables.shape)
+    change, jump = np.zeros(len(values)), np.zeros(len(values))
+    np.add.at(change, at[:, :-1], slopes)
+    np.add.at(change, at[:, 1:], -slopes)
+    np.add.at(jump, at[:, :-1], np.where(steps, voxels, 0.0))
+    before = np.concatenate([[0.0], np.cumsum(np.cumsum(change)[:-1] * np.diff(values))])
+    jumps = np.cumsum(jump)
+    # voxels below each value, and those up to it
+    reached = np.stack([before + jumps - jump, before + jumps], 1).ravel()
+    wanted = np.array(_REPORTED) / 100 * reached[-1]
+    return np.interp(wanted, reached, values.repeat(2)).tolist()  # type: ignore[no-any-return]
 
 
 def _joined_labels(each: Sequence[Mapping[str, int]]) -> dict[str, dict[str, int]]:
@@ -269,4 +311,4 @@ def _joined_labels(each: Sequence[Mapping[str, int]]) -> dict[str, dict[str, int
     }
 
 
-__all__ = ["Fitting", "fit_cohort"]
+__all__ = ["Fitting", "fit_cohort", "join"]

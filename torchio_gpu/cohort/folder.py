@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from .drafts import Drafts
+from .drafts import Drafts, remove
 from .manifest import Case, Cohort, PathLike
 from .records import OK, OWN, Records
 
@@ -72,6 +72,7 @@ class OutputFolder:
             ValueError: The folder is of another recipe, or results would replace inputs.
         """
         self._check_inputs(cohort)
+        self._check_results(cohort)
         for name in ("records", "drafts"):
             (self.records.path / name).mkdir(parents=True, exist_ok=True)
         if self.records.run_file.exists():
@@ -108,13 +109,24 @@ class OutputFolder:
         roots = {str(self.path) + os.sep, os.path.realpath(self.path) + os.sep}
         for case in cohort:
             for path, _ in case.inputs.values():
-                for root in roots:
-                    text = str(path)
+                for root, text in product(roots, (str(path), os.path.realpath(path))):
                     if text.startswith(root) and text[len(root) :].split(os.sep)[0] in ids:
                         raise ValueError(
                             f"results must go to another folder than inputs, but '{path}' is where "
                             f"results in '{self.path}' go"
                         )
+
+    def _check_results(self, cohort: Cohort) -> None:
+        """Raise if folders of cases exist that no run has written."""
+        found = [case.id for case in cohort if os.path.lexists(self.path / case.id)]
+        # read after that, since other shards begin at the same time
+        known = {case.id for case in self.cohort()} if self.records.cases_file.exists() else set()
+        strange = [id for id in found if id not in known]
+        if strange:
+            raise ValueError(
+                f"results must go to a folder without other things, but '{self.path / strange[0]}' "
+                "exists, which is no result"
+            )
 
     def cohort(self) -> Cohort:
         """Return the cases."""
@@ -122,10 +134,13 @@ class OutputFolder:
 
     def prepared(self) -> list[Case]:
         """Return the cases that were computed, with what was written as their inputs."""
-        latest, cases = self.records.latest(self.records.recipe()["hash"]), []
+        recipe = self.records.recipe()
+        if recipe["job"] != "preprocess":
+            raise ValueError(f"'{self.path}' must hold prepared cases, it was written by fit")
+        latest, cases = self.records.latest(recipe["hash"]), []
         for case in self.cohort():
             record = latest.get(case.id)
-            if record is None or record["status"] != OK:
+            if record is None or record["status"] != OK or not self.has(record):
                 continue
             for name, outputs in record["outputs"].items():
                 inputs = {role: self.path / path for role, path in outputs.items()}
@@ -149,12 +164,12 @@ class OutputFolder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
             finally:
-                shutil.rmtree(former, ignore_errors=True)
+                remove(former)
         _sync(self.path)
 
     def discard(self, id: str) -> None:
         """Remove the folder of a case, which has no result any more."""
-        shutil.rmtree(self.path / id, ignore_errors=True)
+        remove(self.path / id)
 
     def has(self, record: Mapping[str, Any]) -> bool:
         """Return True if all that a record says was written exists."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .manifest import Case
+from .manifest import Case, Input
 
 _CHUNK = 1 << 20
 
@@ -25,22 +25,35 @@ def describe_inputs(case: Case, checksum: bool) -> dict[str, dict[str, Any]]:
     for name, (path, _) in case.inputs.items():
         if not path.exists():
             raise FileNotFoundError(f"{name} of case {case.id!r} is missing: no file '{path}'")
-    return {name: _describe(path, checksum) for name, (path, _) in case.inputs.items()}
+    return {name: _describe(each, checksum) for name, each in case.inputs.items()}
 
 
-def have_changed(case: Case, before: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return True if inputs of a case are not as they were described before."""
-    try:
-        for name, (path, _) in case.inputs.items():
-            known = before.get(name)
-            if known is None or dict(known) != _describe(path, "checksum" in known):
-                return True
-    except OSError:
+def have_changed(case: Case, before: Mapping[str, Mapping[str, Any]], checksum: bool) -> bool:
+    """Return True if inputs of a case are not as they were described before.
+
+    Inputs that cannot be read now, as where raw data are kept elsewhere, have not changed.
+
+    Args:
+        case: The case.
+        before: Description of its inputs.
+        checksum: Their bytes count, also where only size and time are known.
+    """
+    if before.keys() != case.inputs.keys():
         return True
-    return len(before) != len(case.inputs)
+    for name, each in case.inputs.items():
+        by_bytes = checksum or "checksum" in before[name]
+        try:
+            if dict(before[name]) != _describe(each, by_bytes):
+                return True
+        except OSError:
+            if before[name]["kind"] != each.kind:
+                return True
+    return False
 
 
-def _describe(path: Path, checksum: bool) -> dict[str, Any]:
+def _describe(given: Input, checksum: bool) -> dict[str, Any]:
+    path, kind = given
+    path.stat()  # raises where there is no such file
     files = list(_files(path))
     size = sum(file.stat().st_size for file in files)
     if checksum:
@@ -50,8 +63,9 @@ def _describe(path: Path, checksum: bool) -> dict[str, Any]:
             with file.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):
                     digest.update(chunk)
-        return {"size": size, "checksum": digest.hexdigest()}
-    return {"size": size, "time": max((f.stat().st_mtime_ns for f in files), default=0)}
+        return {"kind": kind, "size": size, "checksum": digest.hexdigest()}
+    latest = max((f.stat().st_mtime_ns for f in files), default=0)
+    return {"kind": kind, "path": str(path), "size": size, "time": latest}
 
 
 def _files(path: Path) -> Iterator[Path]:

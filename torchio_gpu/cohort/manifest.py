@@ -86,8 +86,12 @@ class Case:
             raise ValueError(f"case {id!r} must have an input, got none")
         self.metadata: dict[str, Any] = dict(metadata or {})
         for name in self.metadata:
-            if name in (*self.inputs, "id"):
+            if name in (*self.inputs, "id") or name in Subject._reserved or ":" in name:
                 raise ValueError(f"metadata of case {id!r} must have other names than {name!r}")
+        try:
+            json.dumps(self.metadata)
+        except TypeError as error:
+            raise ValueError(f"metadata of case {id!r} must be values of JSON: {error}") from error
 
     def subject(self) -> Subject:
         """Return the case as a subject whose images are read when they are needed.
@@ -180,9 +184,9 @@ class Cohort(Sequence[Case]):
 
         Args:
             path: The table. Column 'id' (or 'participant_id') is needed. Columns of inputs are
-                those named by a role with a kind, such as 'seg:label'; those in ``images``; and
-                those whose values all have the suffix of an image. Others are metadata, in which
-                words that are numbers become numbers. Empty values are left out.
+                those named by a role with a kind, such as 'seg:label'; those in ``images``; and,
+                but for .jsonl, those whose values all have the suffix of an image. Others are
+                metadata, in which words that are numbers become numbers. Empty values are left out.
             images: Roles whose columns, of the same name, hold paths.
 
         Relative paths are relative to the folder of the table.

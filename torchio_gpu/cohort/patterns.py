@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,14 +58,21 @@ def existing_folder(folder: PathLike) -> Path:
 
 def _matches(root: Path, pattern: str) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield the files that a pattern matches, in order, and the values of its fields."""
-    if Path(pattern).is_absolute():
-        root, pattern = Path(Path(pattern).anchor), str(Path(*Path(pattern).parts[1:]))
+    root, pattern = _base(root, pattern)
     expression = _expression(pattern)
     for path in sorted(root.glob(_FIELD.sub("*", pattern))):
         parts = path.relative_to(root).parts
         match = expression.fullmatch("/".join(parts))
         if match is not None and not any(part.startswith(".") for part in parts):
             yield path, match.groupdict()
+
+
+def _base(root: Path, pattern: str) -> tuple[Path, str]:
+    """Return the folder that the first words of a pattern name, and the rest of the pattern."""
+    path = os.path.normpath(os.path.join(root, os.path.expanduser(pattern)))
+    parts = Path(path).parts
+    wild = next((n for n, part in enumerate(parts) if re.search(r"[{*?]", part)), len(parts) - 1)
+    return Path(*parts[:wild]), "/".join(parts[wild:])
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

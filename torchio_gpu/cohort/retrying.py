@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..transforms import from_dict
-from .fitting import Fitting
+from .fitting import Fitting, join
 from .folder import OutputFolder
 from .manifest import PathLike
 from .preparation import Preparation
@@ -19,7 +19,7 @@ def retry(
     memory: str | None = None,
     progress: bool = True,
 ) -> Summary:
-    """Compute the cases of a folder that have no result, as the folder was written.
+    """Compute the cases of a folder that have failed, as the folder was written.
 
     Cases that ended their process or took too long are tried again, too.
 
@@ -47,16 +47,20 @@ def retry(
             f"'{folder.path}' was written by version {recipe['version']}: install that, or compute "
             "all cases again"
         )
-    return run(
+    cohort = folder.cohort()
+    summary = run(
         job,
         recipe,
-        folder.cohort(),
+        cohort,
         folder,
         Workers(None, workers, memory),
         limits_of(0, timeout, False),
         again=True,
         progress=progress,
     )
+    if isinstance(job, Fitting):
+        join(job, cohort, folder)
+    return summary
 
 
 __all__ = ["retry"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -117,6 +118,8 @@ def preprocess(
         RuntimeError: The scheduler was lost.
     """
     job = Preparation(pipeline, seed, copies, format, device)
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     if device != "cpu" and scheduler is None and not torch.cuda.is_available():
         raise ValueError(f"device must be available to torch, got {device!r}: it finds no GPU")
     folder = OutputFolder.at(out)
@@ -156,7 +159,8 @@ def run(
         workers: Workers to compute on.
         limits: Limits of each case.
         shard, force, progress: As for :func:`preprocess`.
-        again: Try cases again that ended their process or took too long.
+        again: Compute only cases that have failed, and those that ended their process or took too
+            long.
     """
     if not isinstance(cohort, Cohort):
         raise TypeError(f"cohort must be a Cohort, got {type(cohort).__name__}")
@@ -165,7 +169,7 @@ def run(
         raise ValueError("timeout must be given with workers, or in the main thread")
     cases = cohort.shard(*parse_shard(shard))
     folder.start(recipe, cohort, force)
-    left, number, summary = _left(cases, folder, job.recipe, again)
+    left, number, summary = _left(cases, folder, job.recipe, again, limits.checksum)
     if not left:
         return summary
     ended = folder.drafts.ended()  # what may have ended an earlier process comes last
@@ -185,13 +189,13 @@ def limits_of(retries: int, timeout: float | None, checksum: bool) -> Limits:
     """Return the limits of each case; raise if one is out of range."""
     if retries < 0:
         raise ValueError(f"retries must be >= 0, got {retries}")
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f"timeout must be > 0 seconds, got {timeout:g}")
     return Limits(retries, timeout, checksum)
 
 
 def _left(
-    cases: Sequence[Case], folder: OutputFolder, recipe: str, again: bool
+    cases: Sequence[Case], folder: OutputFolder, recipe: str, again: bool, checksum: bool
 ) -> tuple[list[Case], int, Summary]:
     """Return the cases to compute, the number of the run, and a summary of the other cases."""
     names = ("status", "inputs", "outputs")
@@ -205,15 +209,18 @@ def _left(
         record = latest.get(case.id)
         done = False
         if record is not None and record["status"] == OK:
-            done = folder.has(record) and not have_changed(case, record["inputs"])
+            done = folder.has(record) and not have_changed(case, record["inputs"], checksum)
             summary.before += done
+        elif record is None and again:  # of which others may be computing some
+            summary.total -= 1
+            continue
         elif record is not None and record["status"] in _LASTING and not again:
             done = True
             summary.outcomes[record["status"]] += 1
         if not done:
             left.append(case)
         if case.id in begun and (done or again):  # its process ended after the record was written
-            folder.drafts.remove(case.id, others=again)
+            folder.drafts.remove(case.id)
     return left, number, summary
 
 

@@ -21,7 +21,7 @@ def array_script(
     *,
     memory: str | None = None,
     workers: int = 0,
-    gpu: bool = False,
+    gpus: int = 0,
     directives: Sequence[str] = (),
 ) -> str:
     """Return a script for ``sbatch``.
@@ -35,7 +35,7 @@ def array_script(
         shards: Number of shards, which are the elements of the array.
         memory: Memory of a worker, such as '8GB'; None for what the partition gives.
         workers: Worker processes of an element; 0 for none beside its own.
-        gpu: Ask for a GPU.
+        gpus: GPUs of an element.
         directives: Options of ``sbatch``, such as '--time=4:00:00 --partition=long'. They come
             last, so that they win.
 
@@ -67,7 +67,7 @@ def array_script(
     logs = str(out / OWN / "logs").replace("%", "%%")
     needs = [f"--cpus-per-task={max(workers, 1)}"]
     needs += [f"--mem={megabytes(memory) * max(workers, 1)}M"] if memory else []
-    needs += ["--gres=gpu:1"] if gpu else []
+    needs += [f"--gres=gpu:{gpus}"] if gpus else []
     options = [
         f"--job-name={shlex.quote(out.name or 'cohort')}",
         f"--array=1-{shards}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from .case import Job, Limits, run_case
 from .folder import OutputFolder
 from .manifest import Case
 from .progress import Progress
+from .sbatch import megabytes
 from .stopping import RunEndedError
 
 #: Name of the scheduler of a cluster whose workers are jobs.
@@ -48,8 +50,13 @@ class Workers:
                 "scheduler must be 'slurm' or an address such as tcp://node:8786, got "
                 f"{scheduler!r}"
             )
-        if self.memory is not None and not self.wanted:
-            raise ValueError("memory must be given with workers: this process is not limited")
+        if self.memory is not None:
+            if not self.wanted or not self.owned:
+                raise ValueError(
+                    "memory must be given with workers that begin with the run: this process, and "
+                    "workers that are there, are not limited by it"
+                )
+            megabytes(self.memory)
 
     @property
     def wanted(self) -> bool:
@@ -94,12 +101,13 @@ def on_cluster(
     """Compute cases in batches on the workers of Dask."""
     distributed = _import()
     limits = replace(limits, kills=True)
-    # small enough that all workers have something to do until the end
-    size = min(workers.batch, max(1, len(cases) // (4 * max(workers.count, 1))))
     stopped: list[Path] = []
     with ExitStack() as stack:
         stack.callback(_remove, stopped)
         client = stack.enter_context(client_of(workers, folder.records.path / "logs"))
+        # small enough that all workers have something to do until the end
+        count = max(workers.count, len(client.scheduler_info(n_workers=-1)["workers"]), 1)
+        size = min(workers.batch, max(1, len(cases) // (4 * count)))
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, run, pure=False)
@@ -141,7 +149,11 @@ def run_batch(
         run: Number of the run. Where another worker ended within the batch, outcomes of this run
             are kept.
     """
-    _take_gpu()
+    worker = _import().get_worker()
+    if worker.state.nthreads > 1:
+        raise RunEndedError("workers must compute in one thread each: begin them with --nthreads 1")
+    if getattr(job, "device", "cpu") != "cpu":
+        _take_gpu(worker.name)
     ended = folder.drafts.ended()
     known = folder.records.latest(job.recipe) if any(ended[case.id] for case in cases) else {}
     outcomes = []
@@ -169,12 +181,10 @@ def _is_abandoned() -> bool:
     return task is None or task.state == "cancelled" or worker.status.name in ("closing", "closed")
 
 
-def _take_gpu() -> None:
-    """Let workers of a machine take its GPUs in turn."""
-    if torch.cuda.is_available():
-        name = _import().get_worker().name
-        number = int(name) if str(name).isdigit() else 0
-        torch.cuda.set_device(number % torch.cuda.device_count())
+def _take_gpu(name: object) -> None:
+    """Let workers of a machine take its GPUs in turn, by the number at the end of their names."""
+    digits = re.search(r"\d+$", str(name))
+    torch.cuda.set_device(int(digits[0] if digits else 0) % torch.cuda.device_count())
 
 
 @contextmanager
@@ -191,6 +201,8 @@ def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
             settings = {
                 "distributed.scheduler.allowed-failures": _DEATHS_OF_A_BATCH,
                 "distributed.deploy.lost-worker-timeout": _RETURN_OF_A_WORKER,
+                # a worker has one case at a time: it would wait for ever for memory to be freed
+                **{f"distributed.worker.memory.{n}": False for n in ("target", "spill", "pause")},
             }
             stack.enter_context(dask.config.set(settings))
             limit = {} if workers.memory is None else {"memory_limit": workers.memory}

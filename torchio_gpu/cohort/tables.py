@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def read(path: PathLike, images: Sequence[str] = ()) -> list[Case]:
     table = Path(path).expanduser()
     if table.suffix not in (*_DELIMITERS, ".jsonl"):
         raise ValueError(f"a table must end in .csv, .tsv or .jsonl, got '{table}'")
-    rows = list(_json_rows(table) if table.suffix == ".jsonl" else delimited_rows(table))
+    in_json = table.suffix == ".jsonl"
+    rows = list(_json_rows(table) if in_json else delimited_rows(table))
     columns = dict.fromkeys(column for _, row in rows for column in row)
     for role in images:
         if role not in columns:
@@ -32,7 +34,8 @@ def read(path: PathLike, images: Sequence[str] = ()) -> list[Case]:
     inputs = [
         column
         for column in columns
-        if column not in _IDS and (":" in column or column in images or _holds_images(column, rows))
+        if column not in _IDS
+        and (":" in column or column in images or (not in_json and _holds_images(column, rows)))
     ]
     for column in inputs:
         parse_role(column)
@@ -42,8 +45,18 @@ def read(path: PathLike, images: Sequence[str] = ()) -> list[Case]:
 def delimited_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line of a .csv or .tsv file, and its values that are not missing."""
     with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=_DELIMITERS[table.suffix])
-        for row in reader:
+        plain = table.suffix == ".tsv"  # in which quotes are letters, as in BIDS
+        reader = csv.DictReader(
+            file,
+            delimiter=_DELIMITERS[table.suffix],
+            quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+            strict=True,
+        )
+        names = reader.fieldnames or ()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"'{table}' must name each column once, got {twice[0]!r} twice")
+        for row in _rows(table, reader):
             if None in row:
                 raise ValueError(
                     f"'{table}', line {reader.line_num}: a row must not have more values than the "
@@ -52,22 +65,22 @@ def delimited_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield reader.line_num, {k: v for k, v in row.items() if v not in (None, *_MISSING)}
 
 
-def number_or_word(word: Any) -> Any:
+def _rows(table: Path, reader: Any) -> Iterator[dict[Any, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(f"'{table}', line {reader.line_num}: no table ({error})") from error
+
+
+def number_or_word(word: str) -> int | float | str:
     """Return a word as an int or a float if it is written as one.
 
     >>> [number_or_word(each) for each in ("7", "0.5", "007", "left")]
     [7, 0.5, '007', 'left']
     """
-    if not isinstance(word, str):
-        return word
-    for kind in (int, float):
-        try:
-            value = kind(word)
-        except ValueError:
-            continue
-        # a name that looks like a number, such as 007, stays a name
-        return value if (kind is float and "." in word) or str(value) == word else word
-    return word
+    if re.fullmatch(r"-?(0|[1-9]\d*)", word):  # 007 is a name
+        return int(word)
+    return float(word) if re.fullmatch(r"-?\d+\.\d+", word) else word
 
 
 def _json_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -95,7 +108,9 @@ def _case(table: Path, line: int, row: Mapping[str, Any], inputs: Sequence[str])
         if not ids:
             raise ValueError(f"a row must have an id, got {dict(row)}")
         paths = {role: table.parent / str(row[role]) for role in inputs if role in row}
-        others = {k: number_or_word(v) for k, v in row.items() if k not in (*inputs, *_IDS)}
+        others = {k: v for k, v in row.items() if k not in (*inputs, *_IDS)}
+        if table.suffix != ".jsonl":
+            others = {name: number_or_word(word) for name, word in others.items()}
         return Case(str(ids[0]), paths, others)
     except ValueError as error:
         raise ValueError(f"'{table}', line {line}: {error}") from error

@@ -263,7 +263,7 @@ Arguments and names:
 
 _AFTER = """
 Transforms of one's own work as in TorchIO 1, by `apply_transform(subject)`, and by hooks that see
-all samples of a batch at once; see "Transforms of your own" in GUIDE.md.
+all samples of a batch at once; see [Transforms of your own](docs/how_to/own_transforms.md).
 """
 
 if __name__ == "__main__":

@@ -191,8 +191,9 @@ class RandomAffine(RandomTransform, _Affine):
         degrees: Range of the angle about each axis.
         translation: Range of the motion along each axis, mm.
         isotropic: Use one scale for the three axes, but for those with the range (1, 1).
-        center, default_pad_value, default_pad_label, image_interpolation, label_interpolation,
-            check_shape: See :class:`Affine`.
+        center, check_shape: See :class:`Affine`.
+        default_pad_value, default_pad_label, image_interpolation, label_interpolation: See
+            :class:`Affine`.
         kwargs: See :class:`Transform`.
 
     Ranges are a number, a pair, three numbers, six numbers (three pairs), a distribution or a
