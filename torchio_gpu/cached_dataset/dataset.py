@@ -184,7 +184,7 @@ class CachedDataset(SubjectsDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # another process prepares its own, which is faster than sending all of them
-        return {**self.__dict__, "_kept_subjects": {}, "_stamps": Stamps()}
+        return {**self.__dict__, "_kept_subjects": {}}
 
     def __repr__(self) -> str:
         text = super().__repr__().removesuffix(")")

@@ -22,6 +22,9 @@ class Stamps:
         # of the tensors that are still in use, each with its version
         self._digests: Any = WeakTensorKeyDictionary()
 
+    def __reduce__(self) -> tuple[type[Stamps], tuple[()]]:
+        return Stamps, ()  # weak references cannot be sent, and digests are made again
+
     def of(self, image: Image) -> list[Any]:
         """Return class, kind, reader, and affine if it is not the file's; files or digest last."""
         named = [type(image).__name__, image.kind]
