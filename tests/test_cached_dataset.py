@@ -22,20 +22,27 @@ FIXED = [tio.ToCanonical(), tio.Resample(2), tio.CropOrPad(8), tio.ZNormalizatio
 RANDOM = [tio.RandomFlip(), tio.RandomNoise(std=1), tio.RandomAffine()]
 
 
-class Counting(tio.IntensityTransform):
-    """Transform that adds a number, and writes a line to a file whenever it is applied."""
-
-    log: ClassVar[Path]  # no argument: a change of a file that a transform names is noticed
+class Adding(tio.IntensityTransform):
+    """Transform of a user, which adds a number."""
 
     def __init__(self, amount: float = 1, **kwargs):
         super().__init__(**kwargs)
         self.amount = amount
 
     def apply_transform(self, subject):
-        with self.log.open("a") as file:
-            file.write("1\n")
         subject.t1.set_data(subject.t1.data + self.amount)
         return subject
+
+
+class Counting(tio.CachedDataset):
+    """Dataset that writes a line to a file whenever it prepares a subject."""
+
+    log: ClassVar[Path]
+
+    def _prepare(self, base):
+        with self.log.open("a") as file:
+            file.write("1\n")
+        return super()._prepare(base)
 
 
 @pytest.fixture
@@ -127,17 +134,13 @@ def test_division_of_the_transform():
 
 @WHERE
 def test_a_subject_is_prepared_once(tmp_path, files, where):
-    transform = tio.Compose([Counting(), tio.RandomFlip()])
-    cached = tio.CachedDataset(
-        tio.SubjectsDataset(subjects(files), transform), place(tmp_path, where)
-    )
+    transform = tio.Compose([Adding(), tio.RandomFlip()])
+    cached = Counting(tio.SubjectsDataset(subjects(files), transform), place(tmp_path, where))
     for _ in range(3):
         for n in range(3):
-            assert cached[n].history[0].name == "Counting"
+            assert cached[n].history[0].name == "Adding"
     assert count() == 3
-    again = tio.CachedDataset(
-        tio.SubjectsDataset(subjects(files), transform), place(tmp_path, where)
-    )
+    again = Counting(tio.SubjectsDataset(subjects(files), transform), place(tmp_path, where))
     again[0]
     assert count() == (3 if where == "folder" else 4)
 
@@ -145,9 +148,7 @@ def test_a_subject_is_prepared_once(tmp_path, files, where):
 @WHERE
 @pytest.mark.parametrize("part", ["t1", "seg"])
 def test_a_changed_file_is_noticed(tmp_path, files, where, part):
-    cached = tio.CachedDataset(
-        tio.SubjectsDataset(subjects(files), Counting()), place(tmp_path, where)
-    )
+    cached = Counting(tio.SubjectsDataset(subjects(files), Adding()), place(tmp_path, where))
     before = cached[1]
     path = cached.dry_iter()[1][part].path
     tio.Image(torch.ones(1, 14, 15, 16, dtype=before[part].dtype), affine=AFFINE).save(path)
@@ -170,7 +171,7 @@ def test_a_changed_file_is_noticed(tmp_path, files, where, part):
 @WHERE
 def test_changed_voxels_in_memory_are_noticed(tmp_path, where):
     subject = tio.Subject(t1=tio.ScalarImage(torch.zeros(1, 4, 4, 4)))
-    cached = tio.CachedDataset(tio.SubjectsDataset([subject], Counting()), place(tmp_path, where))
+    cached = Counting(tio.SubjectsDataset([subject], Adding()), place(tmp_path, where))
     assert (cached[0].t1.data == 1).all()
     subject.t1.data.add_(5)
     assert (cached[0].t1.data == 6).all()
@@ -197,11 +198,12 @@ def test_changed_metadata_are_noticed_in_a_folder(tmp_path, files):
 def test_another_transform_has_other_entries(tmp_path, files, where):
     folder = place(tmp_path, where)
     given = subjects(files)
-    cached = tio.CachedDataset(tio.SubjectsDataset(given, Counting(1)), folder)
+    one, three = (tio.RescaleIntensity((0, n)) for n in (1, 3))
+    cached = Counting(tio.SubjectsDataset(given, one), folder)
     first = cached[0].t1.data
-    cached.set_transform(Counting(3))
-    torch.testing.assert_close(cached[0].t1.data, first + 2)
-    cached.set_transform(Counting(1))
+    cached.set_transform(three)
+    torch.testing.assert_close(cached[0].t1.data, first * 3)
+    cached.set_transform(one)
     assert torch.equal(cached[0].t1.data, first)
     assert count() == (2 if where == "folder" else 3)
 
@@ -213,6 +215,47 @@ def test_a_file_that_a_transform_names_is_part_of_the_key(tmp_path, files):
         tio.ScalarImage(torch.rand(1, *shape)).save(target)
         dataset = tio.SubjectsDataset(subjects(files), tio.Resample(str(target)))
         assert tio.CachedDataset(dataset, tmp_path / "cache")[0].spatial_shape == shape
+
+
+def test_a_folder_that_a_transform_names_is_part_of_the_key(tmp_path, files):
+    target = tmp_path / "target.zarr"
+    for shape in ((5, 5, 5), (6, 7, 8)):
+        tio.ScalarImage(torch.rand(1, *shape)).save(target)
+        dataset = tio.SubjectsDataset(subjects(files), tio.Resample(str(target)))
+        assert tio.CachedDataset(dataset, tmp_path / "cache")[0].spatial_shape == shape
+
+
+def test_code_of_the_user_is_not_kept_in_a_folder(tmp_path, files):
+    transform = tio.Compose([tio.ZNormalization(), Adding(), tio.ZNormalization()])
+    dataset = tio.SubjectsDataset(subjects(files), transform)
+    assert tio.CachedDataset(dataset).prepared is transform
+    cached = tio.CachedDataset(dataset, tmp_path / "cache")
+    assert repr(cached.prepared) == "Compose([ZNormalization()])"
+    assert_equal(cached[0], dataset[0])
+    image = tio.ScalarImage(files[0], reader=lambda path: (torch.ones(1, 4, 4, 4), None))
+    dataset = tio.SubjectsDataset([tio.Subject(t1=image)])
+    assert tio.CachedDataset(dataset)[0].t1.shape == (1, 4, 4, 4)
+    with pytest.raises(TypeError, match="image 't1' must have no reader to be kept in a folder"):
+        tio.CachedDataset(dataset, tmp_path / "cache")[0]
+
+
+def test_subjects_of_one_file_have_entries_of_their_own(tmp_path, files):
+    given = [tio.Subject(t1=tio.ScalarImage(files[0], echo=n % 2), age=n // 2) for n in range(4)]
+    cached = Counting(tio.SubjectsDataset(given), tmp_path / "cache")
+    for _ in range(2):
+        assert [(each.age, each.t1.echo) for each in cached] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert count() == 4
+
+
+@WHERE
+def test_voxels_of_inference_mode(tmp_path, where):
+    with torch.inference_mode():
+        subject = tio.Subject(t1=tio.ScalarImage(torch.ones(1, 4, 4, 4)))
+    cached = tio.CachedDataset(tio.SubjectsDataset([subject]), place(tmp_path, where))
+    assert cached[0].t1.data.all()
+    with torch.inference_mode():
+        subject.t1.data.zero_()
+    assert not cached[0].t1.data.any()
 
 
 @WHERE
@@ -234,7 +277,9 @@ def test_what_is_returned_may_be_written_to(tmp_path, files, where):
 # ---- Damage, and several writers
 
 
-@pytest.mark.parametrize("damage", ["json", "truncated json", "voxels", "missing", "other"])
+@pytest.mark.parametrize(
+    "damage", ["json", "truncated json", "voxels", "missing", "other", "device"]
+)
 def test_a_damaged_entry_is_made_again(tmp_path, files, damage):
     folder = tmp_path / "cache"
     transform = tio.Compose(FIXED)
@@ -252,7 +297,10 @@ def test_a_damaged_entry_is_made_again(tmp_path, files, damage):
         voxels.unlink()
     else:
         values = json.loads(content)
-        values["history"][0]["transform"] = "os.system"
+        if damage == "other":
+            values["history"][0]["transform"] = "os.system"
+        else:
+            values["items"]["t1"]["device"] = "cuda:99"
         entry.write_text(json.dumps(values))
     again = tio.CachedDataset(tio.SubjectsDataset(subjects(files), transform), folder)
     assert_equal(again[0], expected)
@@ -300,16 +348,16 @@ def test_workers(tmp_path, files, where, method):
 
 @WHERE
 def test_queues(tmp_path, files, where):
-    transform = tio.Compose([Counting(), tio.RandomFlip()])
+    transform = tio.Compose([Adding(), tio.RandomFlip()])
     plain = tio.SubjectsDataset(subjects(files), transform)
-    cached = tio.CachedDataset(plain, place(tmp_path, where))
+    cached = Counting(plain, place(tmp_path, where))
     results = []
     for dataset in (plain, cached, cached):
         queue = tio.Queue(dataset, tio.UniformSampler(6), 8, 4, num_workers=2, seed=3)
         results.append(torch.cat([batch.t1.data for batch in tio.SubjectsLoader(queue, 4)]))
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
-    assert count() == 6
+    assert count() == 3
     device = [
         torch.cat([batch.t1.data for batch in tio.DeviceQueue(
             dataset, tio.UniformSampler(6), batch_size=2, patches_per_volume=2, seed=3, device="cpu"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from pathlib import Path
 
 import numpy as np
@@ -114,10 +116,12 @@ def test_classes_of_the_user(tmp_path, files):
         cached[0]
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), len, np.array([None]), 1j, [b"x"]])
+@pytest.mark.parametrize(
+    "value", [{1, 2}, object(), len, np.array([None]), 1j, [b"x"], np.ma.array([1, 2], mask=[0, 1])]
+)
 def test_values_that_cannot_be_kept(tmp_path, files, value):
     subject = tio.Subject(t1=tio.ScalarImage(files[0]), thing=value)
-    assert tio.CachedDataset(tio.SubjectsDataset([subject]))[0].thing is value
+    assert tio.CachedDataset(tio.SubjectsDataset([subject]))[0].thing.__class__ is type(value)
     cached = tio.CachedDataset(tio.SubjectsDataset([subject] * 2), tmp_path / "cache")
     with pytest.raises(TypeError, match=r"value 'thing' must be None, a number, .*folder, got"):
         cached[1]
@@ -144,3 +148,42 @@ def test_arguments(tmp_path, files, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         tio.CachedDataset(tio.SubjectsDataset(given), tmp_path / "file")
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nrrd"])
+def test_voxels_of_another_name_beside_a_header_are_stamped(tmp_path, suffix):
+    voxels, header = tmp_path / "voxels.raw", tmp_path / f"x{suffix}"
+    voxels.write_bytes(bytes(27))
+    header.write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 3 3 3\nElementType = MET_UCHAR\n"
+        "ElementDataFile = voxels.raw\n"
+        if suffix == ".mhd"
+        else "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 3 3 3\nencoding: raw\n"
+        "data file: voxels.raw\n"
+    )
+    cached = tio.CachedDataset(tio.SubjectsDataset([tio.Subject(t1=tio.ScalarImage(header))]))
+    assert not cached[0].t1.data.any()
+    voxels.write_bytes(b"\1" * 27)
+    os.utime(voxels, ns=(1, 1))
+    assert cached[0].t1.data.all()
+
+
+def test_metadata_in_memory_are_not_shared(files):
+    subject = tio.Subject(t1=tio.ScalarImage(files[0], echoes=[1]), ages=[1], tensor=torch.ones(2))
+    cached = tio.CachedDataset(tio.SubjectsDataset([subject]))
+    for _ in range(2):
+        sample = cached[0]
+        assert (sample.ages, sample.t1.echoes, sample.tensor.tolist()) == ([1], [1], [1, 1])
+        sample.ages.append(2)
+        sample.t1.echoes.append(2)
+        sample.tensor.zero_()
+
+
+def test_replaced_voxels_are_freed():
+    subject = tio.Subject(t1=tio.ScalarImage(torch.ones(1, 4, 4, 4)))
+    cached = tio.CachedDataset(tio.SubjectsDataset([subject]))
+    for n in range(3):
+        subject.t1.set_data(torch.full((1, 4, 4, 4), float(n)))
+        assert (cached[0].t1.data == n).all()
+    gc.collect()
+    assert len(cached._stamps._digests) == 1

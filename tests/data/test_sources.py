@@ -172,3 +172,17 @@ def test_the_command_line_knows_formats_of_installed_packages(path, tmp_path):
     image = tio.ScalarImage(tmp_path / "Scan.nii.gz")
     assert image.spacing == (2, 2, 4)
     assert torch.equal(image.data, torch.arange(420).view(SHAPE).flip(1).short())
+
+
+def test_tensors_of_a_source_are_copied(path):
+    kept = torch.zeros(SHAPE)
+
+    class Kept:
+        header = tio.Header(SHAPE, torch.eye(4, dtype=torch.float64), torch.float32)
+
+        def read(self, box):
+            return kept[(slice(None), *box)]
+
+    tio.register_source(".ims", lambda path: Kept())
+    tio.ScalarImage(path).data.add_(1)
+    assert not kept.any()

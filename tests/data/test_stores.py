@@ -183,6 +183,18 @@ def test_datasets_of_a_file_are_named(tmp_path):
         tio.ScalarImage(f"{written(tmp_path / 'x.npy', volume())}::/raw").load()
 
 
+def test_a_named_dataset_needs_no_list_of_all(tmp_path, monkeypatch):
+    path = written(tmp_path / "x.h5", volume())
+
+    def fail(*_):
+        raise OSError("listed")
+
+    monkeypatch.setattr(h5py.Group, "visititems", fail)
+    assert tio.ScalarImage(f"{path}::/data").shape == (2, 40, 33, 35)
+    with pytest.raises(OSError, match="listed"):
+        tio.ScalarImage(path).load()
+
+
 def test_hdf5_does_not_read_other_files(tmp_path):
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["data"] = np.ones((3, 4, 5))
@@ -242,6 +254,12 @@ def test_preprocessed_folder_of_nnunet(tmp_path):
     (tmp_path / "dataset.json").write_text('["other"]')
     (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans))
     assert tio.ScalarImage(folder / "case.b2nd").spacing == (0.25, 0.5, 3)
+    plans["configurations"]["3d"]["spacing"] = [3.0, 0.5, 0.125]
+    (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans))
+    assert tio.ScalarImage(folder / "case.b2nd").spacing == (0.125, 0.5, 3)
+    plans["configurations"]["3d"]["spacing"] = [1, 1, 1]
+    (tmp_path / "a.json").write_text(json.dumps(plans))  # plans are looked at first
+    assert tio.ScalarImage(folder / "case.b2nd").spacing == (0.125, 0.5, 3)
 
 
 # ---- Bad input

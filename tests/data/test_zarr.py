@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -129,6 +130,49 @@ def test_resolutions_and_members(tmp_path):
         tio.ScalarImage(f"{path}::image/7").load()
     with pytest.raises(ValueError, match=r"there is no '\.\./x\.zarr/image'"):
         tio.ScalarImage(f"{path}::../x.zarr/image").load()
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_resolution_is_opened_by_its_folder(tmp_path, version):
+    levels = [[scale(3, 2, 1)], [scale(6, 4, 2)]]
+    axes = [axis | {"unit": "millimeter"} for axis in AXES[2:]]
+    arrays = [RNG.random((4, 5, 6)), RNG.random((2, 3, 3))]
+    path = tmp_path / "x.zarr/image"
+    ome(path, arrays, axes, levels, version)
+    for n in (0, 1):
+        expected, image = tio.ScalarImage(f"{path}::{n}"), tio.ScalarImage(path / str(n))
+        assert image.shape == (1, *arrays[n].shape[::-1])
+        assert torch.equal(image.data, expected.data)
+        assert np.array_equal(image.affine, expected.affine)
+
+
+def test_letters_of_axes_are_by_type(tmp_path):
+    axes = [{"name": "i", "type": "channel"}, *AXES[2:4], {"name": "x", "type": "space"}]
+    ome(tmp_path / "x.zarr", [np.ones((2, 4, 5, 6))], axes, [[scale(1, 1, 1, 1)]])
+    assert tio.ScalarImage(tmp_path / "x.zarr").shape == (2, 6, 5, 4)
+    axes = [{"name": name, "type": "space"} for name in "kix"]
+    ome(tmp_path / "y.zarr", [np.ones((4, 5, 6))], axes, [[scale(1, 1, 1)]])
+    assert tio.ScalarImage(tmp_path / "y.zarr").shape == (1, 6, 5, 4)
+    axes = AXES[:2]
+    ome(tmp_path / "z.zarr", [np.ones((4, 5))], axes, [[scale(1, 1)]])
+    with pytest.raises(ValueError, match="must have an axis in space"):
+        tio.ScalarImage(tmp_path / "z.zarr").load()
+
+
+def test_a_failed_replacement_leaves_the_former_group(tmp_path, monkeypatch):
+    path = tmp_path / "x.zarr"
+    tio.ScalarImage(torch.zeros(1, 4, 5, 6)).save(path)
+    rename = os.rename
+
+    def fail(source, target):
+        if Path(source).name.startswith("image"):
+            raise OSError("disk")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="disk"):
+        tio.ScalarImage(torch.ones(1, 4, 5, 6)).save(path)
+    assert not tio.ScalarImage(path).data.any()
 
 
 def test_orientations_of_axes(tmp_path):
@@ -315,4 +359,9 @@ def test_broken_headers(tmp_path):
         del group["nifti"]
         group.create_array("nifti", data=np.frombuffer(content, np.uint8), chunks=(512,))
         with pytest.raises((OSError, ValueError), match="nifti' should hold a NIfTI header"):
+            tio.ScalarImage(tmp_path / "x.nii.zarr").load()
+    for wrong in (np.zeros(100), np.zeros((1 << 20) + 1, np.uint8)):
+        del group["nifti"]
+        group.create_array("nifti", data=wrong)
+        with pytest.raises(OSError, match="must be an array of at most 1048576 bytes"):
             tio.ScalarImage(tmp_path / "x.nii.zarr").load()

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from torchio_gpu.data import files
-from torchio_gpu.data.unread import UnreadImages
+from torchio_gpu.data import ImagesBatch, files
+from torchio_gpu.data.unread import UnreadImages, version_of
+from torchio_gpu.transforms.pipeline.warp import PendingFieldOfView, PendingWarp
 
 SHAPE = (40, 44, 48)
 UNIFORM = tio.UniformSampler(12)
@@ -484,3 +485,52 @@ def test_memory_does_not_grow_with_the_volume(kind, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert float(re.findall(r"[\d.-]+", done.stdout)[-1]) < 60
+
+
+@pytest.mark.parametrize("name", ["x.h5::/a/t1", "x.zarr"])
+def test_changes_of_members_and_folders_are_noticed(tmp_path, name):
+    pytest.importorskip("h5py" if ".h5" in name else "zarr")
+    path = Path(tmp_path, name)
+    for value in (1.0, 2.0):
+        voxels = torch.full((1, 8, 9, 10), value)
+        if ".h5" in name:
+            import h5py
+
+            with h5py.File(tmp_path / "x.h5", "w") as file:
+                file["a/t1"] = voxels.numpy()
+        else:
+            tio.ScalarImage(voxels).save(path)
+        version = version_of(path)
+        assert version == version_of(path)
+        assert files.slices(path, None)
+        subject = tio.Subject(t1=tio.ScalarImage(path))
+        dataset = tio.SubjectsDataset([subject], load_getitem=False)
+        queue = tio.Queue(dataset, tio.UniformSampler(8), 4, 2, seed=0)
+        assert all((patch.t1.data == value).all() for patch in queue)
+    tio.ScalarImage(voxels).save(tmp_path / ("x.h5" if ".h5" in name else name))
+    assert version_of(path) != version
+
+
+@pytest.mark.parametrize("rule", ["minimum", "mean"])
+def test_complex_images_in_a_device_queue(rule):
+    voxels = torch.rand(1, 10, 10, 10, dtype=torch.complex64)
+    dataset = tio.SubjectsDataset([tio.Subject(t1=tio.ScalarImage(voxels))])
+    transform = tio.RandomAffine(default_pad_value=rule)
+    queue = tio.DeviceQueue(dataset, tio.UniformSampler(6), transform, 2, 2, seed=0, device="cpu")
+    for batch in queue:
+        assert batch.t1.data.is_complex()
+
+
+def test_fills_are_known_by_ends_up_to_rounding():
+    class Recording(ImagesBatch):
+        def known(self, keys, compute):
+            keys_seen.append(list(keys))
+            return compute()
+
+    keys_seen = []
+    images = Recording(torch.rand(1, 1, 6, 6, 6), np.eye(4)[None])
+    for shift in (0, 1e-13, -1e-13, 1e-3):
+        low, high = np.full((1, 3), shift), np.full((1, 3), 4.5 + shift)
+        fields = [PendingFieldOfView(low, high, "minimum")]
+        PendingWarp(maps=None, kind="intensity", fields_of_view=fields).resolved_fields(images)
+    assert keys_seen[0] == keys_seen[1] == keys_seen[2] != keys_seen[3]

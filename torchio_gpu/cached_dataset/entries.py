@@ -81,8 +81,8 @@ def load(
             for n, (name, value) in enumerate(content["items"].items())
         }
         history = [_record(each, allow) for each in content["history"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # missing, being replaced, or damaged
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError):
+        return None  # missing, being replaced, damaged, or of a device that is not there
     subject = copy.copy(base)
     subject.__dict__["_items"] = items
     subject.history = history

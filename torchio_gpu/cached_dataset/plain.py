@@ -44,7 +44,8 @@ def encoded(value: Any, name: str) -> Any:
         kept = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         dtype = str(value.dtype).removeprefix("torch.")
         return {_TYPE: "tensor", "dtype": dtype, **_bytes(kept, value.shape)}
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcUSmM":
+    exact = (np.ndarray, value.dtype.type) if isinstance(value, (np.ndarray, np.generic)) else ()
+    if type(value) in exact and value.dtype.kind in "biufcUSmM":  # no masked arrays
         kind = "array" if type(value) is np.ndarray else "scalar"
         array = np.ascontiguousarray(value)
         return {_TYPE: kind, "dtype": array.dtype.str, **_bytes(array, np.shape(value))}

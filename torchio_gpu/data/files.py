@@ -84,7 +84,7 @@ def slices(paths: Paths, reader: Reader | None) -> bool:
 
 def _name(path: Path) -> str:
     """Return the name of a file, without a member in it, in small letters."""
-    return path.name.lower().split("::")[0]
+    return io.without_member(path)[0].name.lower()
 
 
 def box_at_a_time(paths: Paths, shape: Triple) -> Triple:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from ..functional.patches import extract_patches
 from ..functional.statistics import fill_value_of_parts
 from ..shapes import Triple, Volume, converted
-from . import files
+from . import files, io
 from .batch import SubjectsBatch
 from .image import Image
 from .images_batch import ImagesBatch
@@ -198,8 +197,7 @@ def unread_batch(subject: Subject, fills: Callable[[str, Image], Fills]) -> Subj
 def version_of(paths: files.Paths) -> tuple[Any, ...]:
     """Return paths with their times of change and sizes, by which a changed file is noticed."""
     each = paths if isinstance(paths, list) else [paths]
-    found = [(os.fspath(path), os.stat(path)) for path in each]
-    return tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in found)
+    return tuple((str(path), *io.file_stamps(path)) for path in each)
 
 
 __all__ = ["Fills", "UnreadImages", "VoxelRows", "unread_batch", "version_of"]

@@ -16,6 +16,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from .changes import file_stamps
 from .guards import check_exists, expanded, without_member
 from .itk import PICTURES, from_sitk, sitk_fields, to_flat_sitk, to_sitk
 from .matrices import read_matrix, write_matrix
@@ -67,6 +68,7 @@ __all__ = [
     "check_exists",
     "expanded",
     "failing_as",
+    "file_stamps",
     "from_nibabel",
     "from_sitk",
     "is_nibabel",

@@ -59,8 +59,9 @@ def read(
     checksums, which are checked whatever is read.
 
     A MetaImage or NRRD header may only name data files that lie beside or below it. Sizes that a
-    header claims are compared with the file before memory is taken for them. Units of NIfTI, NRRD
-    and MetaImage headers are converted to millimetres; a unit that is unknown or not given is
+    header claims are compared with the file before memory is taken for them, other than those of
+    HDF5, Zarr and .b2nd, whose chunks may be compressed to any degree or missing. Units of NIfTI,
+    NRRD and MetaImage headers are converted to millimetres; a unit that is unknown or not given is
     taken as mm.
 
     Raises what `read_header` does, ValueError for a region that is empty or leaves the volume,

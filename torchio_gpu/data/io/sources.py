@@ -105,14 +105,15 @@ def _open(opener: Opener, path: Path) -> Opened:
         affine = torch.as_tensor(np.asarray(header.affine, dtype=np.float64)).clone()
 
     def read(region: Region) -> Tensor:
-        voxels = source.read(region)
-        if isinstance(voxels, np.ndarray):
-            voxels = copied(voxels, header.dtype)
+        given = source.read(region)
+        voxels = copied(given, header.dtype) if isinstance(given, np.ndarray) else given
         shape = (c, *(len(range(part.start, part.stop, part.step)) for part in region))
         if not isinstance(voxels, Tensor) or tuple(voxels.shape) != shape:
             got = tuple(getattr(voxels, "shape", ())) or type(voxels).__name__
             raise TypeError(f"read of {name} must return voxels {shape}, got {got}")
-        return voxels.to(header.dtype).contiguous()
+        if voxels is given:  # which the source may keep
+            return voxels.to(header.dtype, copy=True, memory_format=torch.contiguous_format)
+        return voxels
 
     return Opened(Header((c, i, j, k), affine, header.dtype, header.nifti), read)
 

@@ -161,13 +161,29 @@ def check_target(path: Path) -> None:
 def _replace(draft: Path, target: Path) -> None:
     """Replace a file by another, and keep its permissions; or a folder."""
     if draft.is_dir():
-        if target.exists():
-            os.rename(target, draft.with_name("former"))  # removed with the temporary folder
-        os.rename(draft, target)
+        former = draft.with_name("former")  # removed with the temporary folder
+        _flush(draft)
+        replaced = target.exists()
+        if replaced:
+            os.rename(target, former)
+        try:
+            os.rename(draft, target)
+        except BaseException:
+            if replaced:
+                os.rename(former, target)
+            raise
         return
     with suppress(FileNotFoundError):
         draft.chmod(stat.S_IMODE(target.stat().st_mode))
     os.replace(draft, target)
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk, since the former ones are then removed."""
+    for each in folder.rglob("*"):
+        if each.is_file():
+            with each.open("rb+") as file:
+                os.fsync(file.fileno())
 
 
 def _remove_stale(folder: Path) -> None:

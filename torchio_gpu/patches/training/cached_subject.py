@@ -129,7 +129,7 @@ class _Images(ImagesBatch):
         return self._dtype
 
     def floating(self) -> ImagesBatch:
-        if self.dtype.is_floating_point:
+        if self.dtype.is_floating_point or self.dtype.is_complex:
             return self
         return _Images(self._subjects, self._name, torch.float32)
 
@@ -172,7 +172,9 @@ class _Images(ImagesBatch):
         found = [value for value in values if value is not None]
         if len(found) == len(values):
             return torch.cat(found)
-        computed: Tensor = compute()
+        computed = compute()
+        if not isinstance(computed, Tensor):  # a number for all, as of complex voxels
+            return computed
         for n, (subject, key) in enumerate(pairs):
             subject.fills[self._name, key] = computed[n : n + 1]
         return computed
@@ -184,7 +186,10 @@ class _Images(ImagesBatch):
         for subject, images in zip(self._subjects, self._each, strict=True):
             known = subject.fills.get((self._name, rule))
             if known is None:
-                known = subject.fills[self._name, rule] = images.fill_value(rule)
+                known = images.fill_value(rule)
+                if not isinstance(known, Tensor):  # a number for all, as of complex voxels
+                    return known
+                subject.fills[self._name, rule] = known
             values.append(known)
         return torch.cat(values)
 

@@ -167,8 +167,11 @@ class PendingWarp:
         # per sample, everything that its next fill depends on
         keys = [b""] * len(images)
         for low, high, rule in self.fields_of_view:
-            ends = zip(keys, low, high, strict=True)
-            keys = [k + str(rule).encode() + a.tobytes() + b.tobytes() for k, a, b in ends]
+            # a flip changes the last bits of ends; adding 0 makes -0 equal to it
+            ends = np.stack([low, high], axis=1).round(6) + 0.0
+            keys = [
+                k + str(rule).encode() + each.tobytes() for k, each in zip(keys, ends, strict=True)
+            ]
             fill: Any = rule
             if isinstance(rule, str):
                 field = FieldOfView(low, high, 0.0)

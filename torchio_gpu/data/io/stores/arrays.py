@@ -47,6 +47,8 @@ def array_source(
     stored = np.dtype(array.dtype)
     dtype = torch_dtype(stored) if scale is None else torch.float32
     sizes = {axis: int(n) for axis, n in zip(axes, array.shape, strict=True) if axis in "IJK"}
+    if not sizes:
+        raise ValueError(f"array must have an axis in space: got shape {tuple(array.shape)}")
     others = [n for n, axis in enumerate(axes) if axis not in "IJK"]
     channels = int(np.prod([int(array.shape[n]) for n in others]))
     if min(channels, *sizes.values()) < 1:

@@ -25,9 +25,13 @@ def open_hdf5(path: Path) -> Opened:
     name, member = without_member(path)
     with failing_as(f"'{shown(name)}' should be an HDF5 file, but reading it failed"):
         file = library.File(name, "r")
+        dataset = file.get(member) if member else None
         found: list[str] = []
-        file.visititems(lambda key, each: found.append(f"/{key}") if _is_image(each) else None)
-    dataset = _chosen(library, file, found, member)
+        if not isinstance(dataset, library.Dataset):  # a list of many takes long
+            file.visititems(lambda key, each: found.append(f"/{key}") if _is_image(each) else None)
+            dataset = None
+    if dataset is None:
+        dataset = _only(file, found, member)
     if dataset.external or dataset.is_virtual or dataset.file.filename != file.filename:
         raise ValueError(f"voxels of {dataset.name} must lie in the file itself, not in others")
     affine: Any = np.eye(4)
@@ -36,13 +40,9 @@ def open_hdf5(path: Path) -> Opened:
     return array_source(dataset, affine)
 
 
-def _chosen(library: Any, file: Any, found: list[str], member: str) -> Any:
-    """Return the dataset that a path names, or the only one of the file."""
-    if member:
-        dataset = file.get(member)
-        if isinstance(dataset, library.Dataset):
-            return dataset
-    elif len(found) == 1:
+def _only(file: Any, found: list[str], member: str) -> Any:
+    """Return the only dataset of a file; raise a ValueError if one is named that is not there."""
+    if not member and len(found) == 1:
         return file[found[0]]
     shown_names = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
     wish = f"file has no dataset {member}" if member else "path must name one dataset of the file"

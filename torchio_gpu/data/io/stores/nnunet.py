@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,39 @@ def preprocessed_affine(path: Path) -> np.ndarray:
     It is the identity without plans, and for configurations of slices.
     """
     folder = path.absolute().parent
-    for file in sorted(folder.parent.glob("*.json")):
+    files = folder.parent.glob("*.json")
+    for file in sorted(files, key=lambda each: ("plans" not in each.name.lower(), each)):
         try:
-            if file.stat().st_size > _LARGEST:
-                continue
-            configurations = json.loads(file.read_bytes())["configurations"]
-            for each in configurations.values():
-                if each.get("data_identifier") == folder.name:
-                    z, y, x = (float(n) for n in each["spacing"])
-                    if min(x, y, z) > 0 and np.isfinite([x, y, z]).all():
-                        return np.diag([x, y, z, 1.0])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue  # no plans, or of slices
+            stat = file.stat()
+        except OSError:
+            continue
+        spacing = _spacing(file, folder.name, stat.st_mtime_ns, stat.st_size)
+        if spacing is not None:
+            return np.diag([*spacing, 1.0])
     return np.eye(4)
+
+
+@lru_cache(maxsize=256)
+def _spacing(file: Path, name: str, time: int, size: int) -> tuple[float, float, float] | None:
+    """Return the spacing along x, y, z that plans have for a folder; None if they have none.
+
+    Args:
+        file: Any JSON file.
+        name: Name of the folder.
+        time, size: Time of change and size of the file, by which a changed one is read again.
+    """
+    if size > _LARGEST:
+        return None
+    try:
+        configurations = json.loads(file.read_bytes())["configurations"]
+        for each in configurations.values():
+            if each.get("data_identifier") == name:
+                z, y, x = (float(n) for n in each["spacing"])
+                if min(x, y, z) > 0 and np.isfinite([x, y, z]).all():
+                    return x, y, z
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        pass  # no plans, or of slices
+    return None
 
 
 __all__ = ["is_preprocessed", "preprocessed_affine"]

@@ -67,10 +67,9 @@ class Multiscale:
         known = self._axes or [{"name": name} for name in "tczyx"[-count:]]
         if len(known) != count:
             raise ValueError(f"array must have the {len(known)} axes of multiscales, got {count}")
-        names = [axis["name"].lower() for axis in known]
-        if all(name in _VOXEL for name, a in zip(names, known, strict=True) if _spatial(a)):
-            return "".join(_VOXEL.get(name, "C") for name in names)
-        letters = iter("KJI"[-sum(map(_spatial, known)) :])
+        spatial = [_VOXEL.get(axis["name"].lower(), "") for axis in known if _spatial(axis)]
+        named = all(spatial) and len({*spatial}) == len(spatial)
+        letters = iter(spatial if named else "KJI"[-len(spatial) :])
         return "".join(next(letters, "?") if _spatial(axis) else "C" for axis in known)
 
     def affine(self, level: str, axes: str) -> np.ndarray:

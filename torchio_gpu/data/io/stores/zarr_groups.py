@@ -22,6 +22,8 @@ _ARRAY = "0"
 #: Array of a group that holds a NIfTI header.
 _NIFTI = "nifti"
 _NAMES = {"x": "I", "y": "J", "z": "K", "i": "I", "j": "J", "k": "K", "c": "C", "t": "C"}
+#: Bytes of a NIfTI header with its extensions, at most.
+_LARGEST = 1 << 20
 _SHOWN = 20
 
 
@@ -40,9 +42,10 @@ def open_zarr(path: Path) -> Opened:
     with failing_as(f"'{shown(folder)}' should be a Zarr array or group, but reading it failed"):
         # a URL would be fetched, a local store is not
         root = library.open(library.storage.LocalStore(folder, read_only=True), mode="r")
-    array, group, level = _located(library, root, member.strip("/"))
+    array = _located(library, root, member.strip("/"))
     _check_codecs(array)
-    kind = ome.Multiscale(group.attrs) if group is not None and _is_image(group) else None
+    group, level = _described(library, folder.absolute() / array.path)
+    kind = None if group is None else ome.Multiscale(group.attrs)
     axes = _axes(array) if kind is None else kind.axes(len(array.shape))
     affine = np.eye(4) if kind is None or level not in kind.levels else kind.affine(level, axes)
     if NAME in array.attrs:
@@ -51,25 +54,47 @@ def open_zarr(path: Path) -> Opened:
         return array_source(array, affine, axes)
     finest = next(iter(kind.levels))
     coarser = np.linalg.inv(kind.affine(finest, axes)) @ affine
-    return _with_nifti_header(array, axes, np.asarray(group[_NIFTI][...]).tobytes(), coarser)
+    return _with_nifti_header(array, axes, group[_NIFTI], coarser)
 
 
-def _located(library: Any, root: Any, member: str) -> tuple[Any, Any, str]:
-    """Return the array that a path names, its group if it has one, and its name in there."""
+def _described(library: Any, place: Path) -> tuple[Any, str]:
+    """Return the group of an image above an array, also above what was opened, and its level.
+
+    Args:
+        library: The package.
+        place: Folder of the array.
+
+    Returns:
+        The group, or None, and the path of the array in it, which is a level of the image or lies
+        directly in the group.
+    """
+    for parent in place.parents:
+        if not is_zarr(parent):
+            continue
+        with failing_as(f"'{shown(parent)}' should be a Zarr group, but reading it failed"):
+            group = library.open(library.storage.LocalStore(parent, read_only=True), mode="r")
+        if isinstance(group, library.Group) and _is_image(group):
+            level = place.relative_to(parent).as_posix()
+            if parent == place.parent or level in ome.Multiscale(group.attrs).levels:
+                return group, level
+    return None, ""
+
+
+def _located(library: Any, root: Any, member: str) -> Any:
+    """Return the array that a path names."""
     item = _member(root, member) if member else root
     if isinstance(item, library.Array):
-        parent, _, level = member.rpartition("/")
-        return item, (root[parent] if parent else root) if member else None, level
+        return item
     if item is not None and _is_image(item):
         level = next(iter(ome.Multiscale(item.attrs).levels))
         array = _member(item, level)
         if isinstance(array, library.Array):
-            return array, item, level
+            return array
         raise ValueError(f"multiscales must name an array of the group: got {level!r}")
     names = list(item.keys() if item is not None else getattr(root, "keys", list)())
     arrays = [name for name in names if isinstance((item or root)[name], library.Array)]
     if item is not None and len(arrays) == 1:
-        return item[arrays[0]], item, arrays[0]
+        return item[arrays[0]]
     wish = "path must name one array" if item is not None else f"there is no {member!r}"
     listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     hint = f": give 'x.zarr::{names[0]}'" if names else ""
@@ -105,17 +130,22 @@ def _check_codecs(array: Any) -> None:
         raise ValueError("voxels must be numbers, not objects of Python")
 
 
-def _with_nifti_header(array: Any, axes: str, stored: bytes, coarser: np.ndarray) -> Opened:
+def _with_nifti_header(array: Any, axes: str, item: Any, coarser: np.ndarray) -> Opened:
     """Return the source of an array with a NIfTI header.
 
     Args:
         array: The array.
         axes: A letter for each of its axes.
-        stored: The header, and what follows it.
+        item: Array of the header, and what follows it.
         coarser: Voxels of the array to those of the finest resolution, (4, 4).
     """
     library = nibabel()
     with failing_as("array 'nifti' should hold a NIfTI header, but reading it failed"):
+        size = int(np.prod(getattr(item, "shape", (_LARGEST + 1,))))
+        if size > _LARGEST or item.dtype not in (np.uint8, np.int8):
+            raise ValueError(f"it must be an array of at most {_LARGEST} bytes")
+        _check_codecs(item)
+        stored = np.asarray(item[...]).tobytes()
         cls = next(
             cls
             for cls in (library.Nifti1Header, library.Nifti2Header)
