@@ -173,7 +173,7 @@ def stage(folder: Path) -> None:
 
 
 class _Links(HTMLParser):
-    """What a page loads, where it links to, and the anchors it has."""
+    """Addresses that a page loads and links to, and the anchors that it has."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

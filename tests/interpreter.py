@@ -24,7 +24,7 @@ def patch_once_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     callers: set[str] = set()
 
     class Launch(interpreter._LangPatchScope):
-        """What the first of its functions, the kernel, replaced."""
+        """Changes of the language by a kernel, the first function of a launch."""
 
         def restore(self) -> None:
             replaced.clear()

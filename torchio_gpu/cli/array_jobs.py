@@ -83,7 +83,7 @@ def write_array(
             _arguments(workers), folder.path, count, memory=memory, workers=workers,
             gpus=max(workers, 1) if device != "cpu" else 0, directives=sbatch or (),
         )  # fmt: skip
-        folder.start(job.description(), cohort, force)
+        folder.start(job.description, cohort, force)
         (folder.records.path / "logs").mkdir(exist_ok=True)
         script.write_text(text, encoding="utf-8")
     typer.echo(f"{script}: {len(cohort)} cases in {count} shards")

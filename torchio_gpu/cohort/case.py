@@ -38,8 +38,9 @@ class Job(Protocol):
     def recipe(self) -> str:
         """Hash of all that results depend on, except for the inputs."""
 
+    @property
     def description(self) -> dict[str, Any]:
-        """Return all that results depend on, except for the inputs, and its hash."""
+        """All that results depend on, except for the inputs, and its hash."""
 
     def run(self, case: Case, draft: Path) -> dict[str, Any]:
         """Compute a case.

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ from ..data.keys import LABEL
 from ..functional.statistics import percentile
 from ..transforms import Transform
 from ..transforms.normalization.histogram import average_landmarks
-from ..version import __version__
 from .folder import OutputFolder
 from .manifest import Case, Cohort, PathLike
-from .preparation import hash_of, seed_of_case
+from .preparation import seed_of_case
+from .recipes import Described
 from .records import OK
 from .run import Summary, limits_of, run
 from .schedulers import Workers
@@ -38,7 +37,7 @@ _REPORTED = (0.5, 50, 99.5)
 
 
 @dataclass(frozen=True)
-class Fitting:
+class Fitting(Described):
     """Job that computes the statistics of a case.
 
     Args:
@@ -49,21 +48,10 @@ class Fitting:
     pipeline: Transform | None = None
     seed: int = 0
 
-    def description(self) -> dict[str, Any]:
-        """Return all that results depend on, except for the inputs, and its hash."""
-        found = {
-            "job": "fit",
-            "pipeline": None if self.pipeline is None else self.pipeline.to_dict(),
-            "seed": self.seed,
-            "version": __version__,
-        }
-        return {**found, "hash": hash_of(found)}
-
-    @cached_property
-    def recipe(self) -> str:
-        """Hash of the description."""
-        found: str = self.description()["hash"]
-        return found
+    def values(self) -> dict[str, Any]:
+        """Return the values that results depend on."""
+        described = None if self.pipeline is None else self.pipeline.to_dict()
+        return {"job": "fit", "pipeline": described, "seed": self.seed}
 
     def run(self, case: Case, draft: Path) -> dict[str, Any]:
         """Compute the statistics of a case; see :class:`.case.Job`."""
@@ -122,7 +110,6 @@ def fit_cohort(
         _remove(folder)
     summary = run(
         job,
-        job.description(),
         cohort,
         folder,
         Workers(scheduler, workers, memory, batch),

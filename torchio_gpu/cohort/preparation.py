@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +13,15 @@ from ..data import Image, Points, Subject
 from ..data.io import WRITABLE
 from ..names import nearest
 from ..transforms import Transform
-from ..version import __version__
 from .manifest import POINTS, Case, stable_hash
+from .recipes import Described
 
-#: Form of the files of a run; another one cannot go on with it.
-_FORM = 1
 #: Bytes beside those of its voxels that a file may need.
 _SLACK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Preparation(Described):
     """Job that transforms each case, and writes the result.
 
     Args:
@@ -57,25 +52,16 @@ class Preparation:
             raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
         assert self.recipe  # the pipeline can be described
 
-    def description(self) -> dict[str, Any]:
-        """Return all that results depend on, except for the inputs, and its hash."""
-        found = {
+    def values(self) -> dict[str, Any]:
+        """Return the values that results depend on."""
+        return {
             "job": "preprocess",
-            "form": _FORM,
             "pipeline": self.pipeline.to_dict(),
             "seed": self.seed,
             "copies": self.copies,
             "format": self.format,
-            "device": self.device.partition(":")[0],
-            "version": __version__,
+            "device": self.device,
         }
-        return {**found, "hash": hash_of(found)}
-
-    @cached_property
-    def recipe(self) -> str:
-        """Hash of the description."""
-        found: str = self.description()["hash"]
-        return found
 
     def run(self, case: Case, draft: Path) -> dict[str, Any]:
         """Transform a case and write the result; see :class:`.case.Job`."""
@@ -117,10 +103,4 @@ def seed_of_case(seed: int, id: str, copy: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def hash_of(description: dict[str, Any]) -> str:
-    """Return a hash of values that JSON can hold."""
-    text = json.dumps(description, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-__all__ = ["Preparation", "hash_of", "seed_of_case"]
+__all__ = ["Preparation", "seed_of_case"]

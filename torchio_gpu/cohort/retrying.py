@@ -50,7 +50,6 @@ def retry(
     cohort = folder.cohort()
     summary = run(
         job,
-        recipe,
         cohort,
         folder,
         Workers(None, workers, memory),

@@ -125,7 +125,6 @@ def preprocess(
     folder = OutputFolder.at(out)
     return run(
         job,
-        job.description(),
         cohort,
         folder,
         Workers(scheduler, workers, memory, batch),
@@ -138,7 +137,6 @@ def preprocess(
 
 def run(
     job: Job,
-    recipe: dict[str, Any],
     cohort: Cohort,
     folder: OutputFolder,
     workers: Workers,
@@ -153,7 +151,6 @@ def run(
 
     Args:
         job: The job.
-        recipe: Description of the job, with its hash.
         cohort: The cases.
         folder: Folder of the results and records.
         workers: Workers to compute on.
@@ -168,7 +165,7 @@ def run(
     if limits.timeout is not None and not (workers.wanted or in_main):
         raise ValueError("timeout must be given with workers, or in the main thread")
     cases = cohort.shard(*parse_shard(shard))
-    folder.start(recipe, cohort, force)
+    folder.start(job.description, cohort, force)
     left, number, summary = _left(cases, folder, job.recipe, again, limits.checksum)
     if not left:
         return summary
