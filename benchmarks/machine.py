@@ -80,9 +80,11 @@ def device_slug(machine: dict[str, Any]) -> str:
 
 
 def commit() -> dict[str, Any]:
-    """Commit of the code and whether it was changed since; results and README do not count."""
+    """Commit of the code and whether it was changed since; results and pages do not count."""
     head = _git("rev-parse", "--short=10", "HEAD")
-    state = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md")
+    state = _git(
+        "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs"
+    )
     return {"commit": head, "dirty": None if state is None else bool(state)}
 
 

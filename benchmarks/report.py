@@ -1,7 +1,8 @@
 """Results as pages, losses included: ``python -m benchmarks.report``.
 
-What a reader of ten minutes wants goes into the README, all the rest into RESULTS.md, and pictures
-beside the results. The list of transforms in docs/transforms.md is made here too.
+Three numbers go into the README, what a reader of ten minutes wants into docs/comparison.md, all
+the rest into RESULTS.md, and pictures beside the results. The list of transforms in
+docs/transforms.md is made here too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from . import (
@@ -61,7 +63,7 @@ def kept(results: Sequence[Result]) -> Kept:
 
 
 def sections(found: Kept) -> dict[str, str]:
-    """Text of each section of the README, by name, for those that there are results of."""
+    """Text of each section of the comparison, by name, for those that there are results of."""
     made = {}
     versus = found.get((SUITE, "cpu"), [])
     if versus:
@@ -85,7 +87,31 @@ def sections(found: Kept) -> dict[str, str]:
     predicted = [static.brief(result) for result in found.get((static.SUITE, ""), [])]
     if predicted:
         made["static"] = predicted[-1]  # of the newest GPU
-    return made
+    # links are written for a page beside this folder
+    return {name: text.replace("](benchmarks/", "](../benchmarks/") for name, text in made.items()}
+
+
+def numbers(found: Kept) -> str:
+    """Return the speed of a pipeline against three libraries, with machine and date."""
+    versus = found.get((SUITE, "cpu"), [])
+    if not versus:
+        return "**Nothing has been measured yet.**"
+    latest = newest(versus)
+    ratios = [
+        f"- {target.found} as fast as {target.what.removeprefix('pipe6 against ')}"
+        for target in targets.targets(latest)
+        if target.what.startswith("pipe6 against ") and target.kept is not None
+    ]
+    on_gpu = (gpu.SUITE, "cuda") in found
+    return "\n".join(
+        [
+            "Affine, elastic, flip, bias field, gamma and noise of a batch of two volumes of 128³:",
+            "",
+            *ratios,
+            "",
+            fill(records.origin(latest) + ("" if on_gpu else " **Not measured on a GPU.**"), 118),
+        ]
+    )
 
 
 def newest(results: Sequence[Result]) -> Result:
@@ -209,7 +235,7 @@ def _what(transform: type) -> str:
 
 
 def markers(section: str) -> tuple[str, str]:
-    """Between them stands a generated section of the README."""
+    """Return what a generated section of a page stands between."""
     return f"<!-- {section}:start -->", f"<!-- {section}:end -->"
 
 
@@ -239,7 +265,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for file in plots.draw(found):
             print(file.name)
     (given.folder / "benchmarks" / "RESULTS.md").write_text(page(found), encoding="utf-8")
-    made = {"README.md": sections(found), "docs/transforms.md": {"transforms": transforms()}}
+    made = {
+        "README.md": {"numbers": numbers(found)},
+        "docs/comparison.md": sections(found),
+        "docs/transforms.md": {"transforms": transforms()},
+    }
     for name, texts in made.items():
         for section, text in texts.items():
             if not renew(given.folder / name, section, text):

@@ -16,15 +16,33 @@ from benchmarks.versus import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPARISON = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_shows_the_stored_results() -> None:
-    made = report.sections(report.kept(records.read()))
+def test_pages_show_the_stored_results() -> None:
+    found = report.kept(records.read())
+    made = report.sections(found)
     assert {"speed", "targets", "behind", "gpu", "features", "training", "scaling"} <= set(made)
-    for section, text in made.items():
-        start, end = report.markers(section)
-        assert f"{start}\n{text}\n{end}" in README, f"{section}: run python -m benchmarks.report"
-    assert set(re.findall(r"<!-- (\w+):start -->", README)) == set(made)
+    for page, texts in ((COMPARISON, made), (README, {"numbers": report.numbers(found)})):
+        for section, text in texts.items():
+            start, end = report.markers(section)
+            assert f"{start}\n{text}\n{end}" in page, f"{section}: run python -m benchmarks.report"
+        assert set(re.findall(r"<!-- (\w+):start -->", page)) == set(texts)
+
+
+def test_the_readme_is_one_screen() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 150
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_three_numbers_are_those_of_the_results() -> None:
+    text = report.numbers(report.kept([_versus(CPU__pipe6__torchio_gpu=2, CPU__pipe6__monai=50)]))
+    assert "- 25.0x as fast as monai" in text
+    assert "Measured 2001-02-03 at commit abcdef on Abacus" in " ".join(text.split())
+    assert " ".join(text.split()).endswith("**Not measured on a GPU.**")
+    assert text.count("as fast as") == 1  # the others were not measured
+    assert report.numbers({}) == "**Nothing has been measured yet.**"
 
 
 def test_the_page_of_results_shows_the_stored_results() -> None:
@@ -76,6 +94,8 @@ def _versus(**times: float) -> dict[str, Any]:
         "dirty": False,
         "threads": 2,
         "device": "cpu",
+        "python": "3.12.0",
+        "torch": "2.0",
         "machine": {"cpu": "Abacus", "cores": 2, "ram_gb": 1, "os": "None", "gpu": None},
         "contenders": {name: {"name": name, **who} for name in names if name != "copy"},
         "rows": rows,
@@ -87,7 +107,8 @@ def test_pages_are_updated_between_markers_only(tmp_path: Path) -> None:
     result = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=5.0)
     records.write(result, tmp_path / "result.json")
     (tmp_path / "benchmarks").mkdir()
-    readme = tmp_path / "README.md"
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "docs" / "comparison.md"
     start, end = report.markers("speed")
     first, last = report.markers("behind")
     readme.write_text(
@@ -204,9 +225,10 @@ QUICK = {
 
 
 def test_commands_of_the_readme_exist() -> None:
-    blocks = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    pages = f"{README}\n{COMPARISON}"
+    blocks = re.findall(r"^```bash\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"`((?:make|bash|[.]venv/bin/python) [^`]+)`", README)
+    lines += re.findall(r"`((?:make|bash|[.]venv/bin/python) [^`]+)`", pages)
     commands = {" ".join(shlex.split(line, comments=True)) for line in lines if line}
     assert commands == set(QUICK)
     for command in commands:
