@@ -113,7 +113,7 @@ first)
 --rehearse)
     gpu versions 40 versions
     gpu smoke 40 smoke
-    tests 40 -n 2 tests/kernels/test_pair.py -k "cpu-dtype0-affine or cuda"
+    tests 40 -n 2 tests/kernels/test_pair.py -k "cpu-dtype3 or cuda"
     gpu budgets-W1 40 budgets --workload W1
     gpu host 20 budgets --workload W0 --repeats 2
     gpu counters 20 counters

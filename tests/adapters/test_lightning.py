@@ -25,6 +25,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
     pytest.mark.filterwarnings("ignore:.*number of training batches.*"),
     pytest.mark.filterwarnings("ignore:.*no `val_dataloader`.*"),
+    pytest.mark.filterwarnings(
+        "ignore:.*`srun` command is available.*"
+    ),  # where SLURM is installed
 ]
 ROOT, PATIENCE = Path(__file__).parents[2], 120  # seconds until a test gives up
 

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 import torchio_gpu as tio
-from torchio_gpu.configuration.pipelines import _written
+from torchio_gpu.configuration.pipelines import written
 
 TEXT = """\
 torchio_gpu: 1
@@ -47,7 +47,7 @@ def prepare(_: Path | None = None) -> None:
     """Make the texts: the short form in YAML and JSON, and a history."""
     if not ORIGINALS:
         pipeline = tio.load_pipeline(TEXT)
-        ORIGINALS.extend([TEXT, TEXT, _written(pipeline, as_json=True)])
+        ORIGINALS.extend([TEXT, TEXT, written(pipeline, as_json=True)])
         ORIGINALS.append(json.dumps(pipeline.to_dict(), indent=1))
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ... import random
 from ...cached import cached_property
 from ...data import Subject
+from ...data.checks import check_reading
 from ...data.unread import unread_batch
 from ...functional.patches import extract_patches
 from ...functional.stitching import check_overlap
@@ -80,6 +81,7 @@ class GridSampler(PatchSampler, Dataset[Any]):
                 "patch_overlap must be even where there is padding, which adds half of it at all "
                 f"ends, got {overlap}"
             )
+        check_reading(None, load=load)
         self.subject, self.load = None, load
         self._unread: UnreadSubject | None = None
         if not load:
