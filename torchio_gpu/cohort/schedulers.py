@@ -107,7 +107,7 @@ def on_cluster(
         client = stack.enter_context(client_of(workers, folder.records.path / "logs"))
         # small enough that all workers have something to do until the end
         count = max(workers.count, len(client.scheduler_info(n_workers=-1)["workers"]), 1)
-        size = min(workers.batch, max(1, len(cases) // (4 * count)))
+        size = min(workers.batch, max(1, len(cases) // (16 * count)))
 
         def submit(part: Sequence[Case]) -> Any:
             future = client.submit(run_batch, job, part, folder, limits, run, pure=False)
