@@ -36,11 +36,11 @@ class Job(Protocol):
 
     @property
     def recipe(self) -> str:
-        """Hash of all that results depend on, except for the inputs."""
+        """Hash of the description."""
 
     @property
     def description(self) -> dict[str, Any]:
-        """All that results depend on, except for the inputs, and its hash."""
+        """Values that results depend on, except for the inputs, and their hash."""
 
     def run(self, case: Case, draft: Path) -> dict[str, Any]:
         """Compute a case.
