@@ -297,3 +297,10 @@ def test_drafts_of_other_machines_live_while_they_are_touched(cohort, tmp_path):
     (out / "c0" / "t1.nii.gz").unlink()
     assert run(cohort, out).outcomes["killed"] == 1
     assert list(drafts.glob("c0@*")) == []
+
+
+def test_a_part_of_the_cohort_and_then_the_whole_again(cohort, tmp_path):
+    out = tmp_path / "out"
+    run(cohort, out)
+    assert str(run(tio.Cohort(list(cohort)[:2]), out)) == "2 cases: 2 computed before"
+    assert str(run(cohort, out)) == "4 cases: 4 computed before"

@@ -48,7 +48,7 @@ class Preparation(Described):
                 f"format must be one of {', '.join(WRITABLE)}, got {self.format!r}"
                 f"{nearest(self.format, WRITABLE)}"
             )
-        if self.device.partition(":")[0] not in ("cpu", "cuda"):
+        if self.device not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
         assert self.recipe  # the pipeline can be described
 

@@ -118,8 +118,6 @@ def preprocess(
         RuntimeError: The scheduler was lost.
     """
     job = Preparation(pipeline, seed, copies, format, device)
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     if device != "cpu" and scheduler is None and not torch.cuda.is_available():
         raise ValueError(f"device must be available to torch, got {device!r}: it finds no GPU")
     folder = OutputFolder.at(out)
