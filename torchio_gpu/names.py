@@ -41,6 +41,7 @@ TRANSFORMS = (
     "OneHot",
     "OneOf",
     "Pad",
+    "PartialFourier",
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
@@ -59,8 +60,10 @@ TRANSFORMS = (
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
+    "RandomPartialFourier",
     "RandomSpike",
     "RandomSwap",
+    "RandomWrap",
     "RemapLabels",
     "RemoveLabels",
     "Resample",
@@ -75,6 +78,7 @@ TRANSFORMS = (
     "ToOrientation",
     "ToReferenceSpace",
     "Transpose",
+    "Wrap",
     "ZNormalization",
 )
 

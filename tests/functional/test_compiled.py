@@ -74,6 +74,7 @@ CASES = {
     "motion": lambda: (_grad(*SHAPE), _grad(2, 1, 3), _grad(2, 1, 3), T([0.5]), T([0, 1])),
     "noise": lambda: (_grad(*SHAPE), _grad(2), _grad(2), T([1, 2])),
     "one_hot": lambda: (_labels(), 3),
+    "partial_fourier": lambda: (_grad(*SHAPE), T([0.6, 0.7]), T([0, 1])),
     "percentile": lambda: (_grad(*SHAPE), T([5.0, 50])),
     "principal_components": lambda: (_grad(2, 5, 4, 4, 4),),
     "remap_labels": lambda: (_labels(), (T([1, 2]), T([2, 0]))),
@@ -86,6 +87,7 @@ CASES = {
     "warp": lambda: (_grad(*SHAPE), _matrix(2), _points()),
     "warp_pair": lambda: (_grad(*SHAPE), _labels(), _matrix(2), _points()),
     "window": lambda: (_grad(*SHAPE), T([1, -1, 1]), (4, 4, 4), "mean"),
+    "wrap": lambda: (_grad(*SHAPE), T([2.0, 3]), _grad(2).detach().sigmoid().requires_grad_(), None, T([0, 1])),
 }
 
 

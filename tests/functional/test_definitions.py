@@ -375,6 +375,33 @@ def test_gibbs(shape, start):
 
 
 @every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_wrap(shape, start):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    every, strength = torch.tensor([2, 3, 5.0])[: shape[0]], rand(shape[0])
+    for restore in (torch.zeros(shape[0]), rand(shape[0], high=0.7), torch.full((shape[0],), 0.5)):
+        parameters = every, strength, restore, axis
+        agree(F.wrap(x, *parameters), kspace.wrap(x, *parameters))
+    z = torch.complex(x, volume(shape))
+    out, expected = F.wrap(z, *parameters), kspace.wrap(z, *parameters)
+    agree(torch.view_as_real(out), torch.view_as_real(expected))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("reconstruction", ["zero", "conjugate"])
+def test_partial_fourier(shape, start, reconstruction):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    z = torch.complex(x, volume(shape))
+    for share in (rand(shape[0], low=0.5), torch.tensor([0.51, 1, 0.75])[: shape[0]]):
+        for output in ("real", "magnitude"):
+            settings = share, axis, reconstruction, output
+            agree(F.partial_fourier(x, *settings), kspace.partial_fourier(x, *settings))
+            out, expected = F.partial_fourier(z, *settings), kspace.partial_fourier(z, *settings)
+            agree(torch.view_as_real(out), torch.view_as_real(expected))
+
+
+@every_shape
 def test_spike(shape):
     x, intensity = volume(shape), rand(shape[0], 4, low=-1, high=2)
     positions = rand(shape[0], 4, 3)

@@ -110,6 +110,7 @@ def transforms() -> dict[str, Call]:
         "Noise": {"mean": 0.1, "std": 0.5, "seed": 7},
         "OneOf": {"transforms": [tio.RandomNoise()]},
         "Pad": {"padding": 1},
+        "PartialFourier": {"share": 0.75, "axis": 1},
         "RandomDiffeomorphism": {"amplitude": 1, "smoothness": 5},
         "RandomDisplacement": {"amplitude": 1, "smoothness": 5},
         "RandomElasticDeformation": {"num_control_points": 5, "max_displacement": 1},
@@ -126,6 +127,7 @@ def transforms() -> dict[str, Call]:
         "Swap": {"patch_size": 1, "locations": [[(0, 0, 0), (1, 2, 0)]]},
         "To": {"target": "cpu"},
         "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
+        "Wrap": {"acceleration": 2, "axis": 1},
     }
     names = [
         name
@@ -168,6 +170,7 @@ def functions() -> dict[str, Call]:
         "flip": {"axes": (0,)},
         "gamma": {"log_gamma": 0.2},
         "gibbs": {"cutoff": 0.6},
+        "partial_fourier": {"share": 0.75},
         "jacobian_determinant": {"x": None, "displacement": field},
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},

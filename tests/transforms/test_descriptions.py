@@ -47,6 +47,10 @@ MORE = {
     "RandomBlur": [lambda: tio.RandomBlur((0, 1, 1, 2, 0.5, 3)), lambda: tio.RandomBlur((1, 1, 1))],
     "RandomGhosting": [lambda: tio.RandomGhosting(tio.Choice([2, 4]), ("LR",), (0.2, 0.9), 0.1)],
     "RandomGibbs": [lambda: tio.RandomGibbs((0.5, 0.6), (0, 1), (0.1, 0.2))],
+    "RandomPartialFourier": [
+        lambda: tio.RandomPartialFourier((0.6, 0.7), (0, "AP"), "conjugate", output="real")
+    ],
+    "RandomWrap": [lambda: tio.RandomWrap(tio.Choice([2, 4]), ("LR",), 0.5, (0, 0.2))],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [

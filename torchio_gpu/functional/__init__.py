@@ -15,7 +15,8 @@ from .intensity import (
     noise,
     rician_noise,
 )
-from .kspace import ghosting, gibbs, motion, motion_owner, spike
+from .kspace import motion, motion_owner, spike
+from .kspace_lines import ghosting, gibbs, partial_fourier, wrap
 from .labels import (
     connected_components,
     contour,
@@ -73,6 +74,7 @@ __all__ = [
     "motion_owner",
     "noise",
     "one_hot",
+    "partial_fourier",
     "percentile",
     "pointwise",
     "principal_components",
@@ -86,4 +88,5 @@ __all__ = [
     "warp",
     "warp_pair",
     "window",
+    "wrap",
 ]

@@ -1,9 +1,8 @@
-"""MRI artifacts of k-space on volumes (B, C, I, J, K): motion, ghosting, Gibbs ringing, spikes.
+"""MRI artifacts of k-space on volumes (B, C, I, J, K): motion and spikes.
 
-k-space is computed in float32, or float64 where the volume is. Integers become float32; ghosting
-and ringing act on both parts of complex volumes, the others refuse them. A gradient flows to the
-volume, and to intensities, angles and translations; the choice of k-space lines is piecewise
-constant, and has none.
+k-space is computed in float32, or float64 where the volume is. Integers become float32; complex
+volumes are refused. A gradient flows to the volume, and to intensities, angles and translations;
+the choice of k-space lines is piecewise constant, and has none.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..arrays import Array, as_array, common, host, on_host
+from ..arrays import Array, as_array, common, host
 from ..geometry import Space
-from ..shapes import Triple, Volume, check_volume, spatial_shape, with_voxel_axes
+from ..shapes import Triple, Volume, spatial_shape
 from . import lines_by_products
 from .compiled import traceable
 from .dispatch import limits
-from .dispatch.arguments import as_given, at_least, by_parts, per_item, real, within
+from .dispatch.arguments import as_given, per_item, real, within
 from .dispatch.launch import to_device
 from .eager import phase_encode as eager
 from .eager.slabs import AxisOrders, last
@@ -37,131 +36,13 @@ OUTPUTS = ("real", "magnitude")
 
 __all__ = [
     "OUTPUTS",
-    "check_ghosts",
     "check_output",
     "check_positions",
-    "check_share",
     "check_times",
-    "ghosting",
-    "gibbs",
     "motion",
     "motion_owner",
     "spike",
 ]
-
-
-@traceable
-def ghosting(
-    x: Volume,
-    num_ghosts: float | Array = 4,
-    intensity: float | Array = 1.0,
-    restore: float | Array | None = None,
-    axis: int | Sequence[int] | Array = 2,
-) -> Volume:
-    """Weaken every n-th plane of k-space: n copies of the content, shifted along an axis.
-
-    Periodic motion, such as breathing and pulsating vessels, does so along the phase-encode axis.
-    Planes are counted from the central one, so the image stays real, and its mean is kept.
-
-    Args:
-        x: Volume, (B, C, I, J, K).
-        num_ghosts: Number n of copies, the content included; 0, or a whole number >= 2; or one per
-            sample (B). They stand N / n of the axis's N voxels apart; where that is less than
-            two voxels, there is no n-th plane but the central one, and nothing happens.
-        intensity: Share that is removed from each n-th plane: 0 for none, 1 for all of it; above 1
-            the planes change their sign. A number or one per sample (B).
-        restore: Share of k-space, about its centre, that is kept, from 0 to 1: the larger, the
-            more of the ghosts' smooth parts vanish. None, as 0, keeps the central plane alone.
-        axis: The phase-encode axis: 0, 1, 2, or one per sample (B) on the host.
-
-    Returns:
-        Volume; integers become float32.
-
-    Raises:
-        ValueError: A parameter is not as above, or the volume is complex.
-
-    >>> x = torch.zeros(1, 1, 1, 8, 1)
-    >>> x[0, 0, 0, 1, 0] = 8
-    >>> ghosting(x, num_ghosts=2, axis=1).round().flatten().tolist()
-    [1.0, 5.0, 1.0, 1.0, 1.0, -3.0, 1.0, 1.0]
-    """
-    check_volume(x)
-    if x.is_complex():  # the planes that are scaled lie symmetrically, which keeps parts apart
-        options: dict[str, Any] = {"restore": restore, "axis": axis}
-        return by_parts(lambda parts: ghosting(parts, num_ghosts, intensity, **options), x)
-    y = real(x)
-    ghosts = check_ghosts(per_item(num_ghosts, x, "num_ghosts"))
-    strength = at_least(per_item(intensity, x, "intensity"), 0, "intensity")
-    kept = per_item(0.0 if restore is None else restore, x, "restore")
-    within(kept, 0, 1, "restore")
-    if lines_by_products.take_products(y):
-        out = lines_by_products.weaken(y, axis, eager.WeakenedPlanes, ghosts, strength, kept)
-        return as_given(out, x)
-
-    def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
-        lines = part.shape[2 + orders[0][1][2]]
-        missing = eager.WeakenedPlanes(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
-        (moved,) = to_device(x.device, missing)
-        return eager.weaken(part, moved, orders)
-
-    return as_given(with_axis_last(y, axis, run, ghosts, strength, kept), x)
-
-
-@traceable
-def gibbs(
-    x: Volume,
-    cutoff: float | Array,
-    axis: int | Sequence[int] | Array = 2,
-    softness: float | Array = 0.0,
-) -> Volume:
-    """Acquire the central lines of k-space alone, the others being 0: edges overshoot and ring.
-
-    Truncation artifact, or Gibbs ringing: Czervionke et al. 1988, Characteristic features of MR
-    truncation artifacts, AJR 151:1219. Beside an edge the image overshoots by 8.95 % of the jump
-    however many lines are kept; the fewer there are, the wider the rings. Of N lines, those with
-    ``|frequency| <= cutoff * N / 2`` are kept, so the image stays real, and its mean is kept.
-
-    Args:
-        x: Volume, (B, C, I, J, K). Complex voxels are filtered as they are.
-        cutoff: Share of the lines that is kept, about the central one, from 0 to 1: 0 keeps the
-            central line alone, 1 all of them, which leaves the volume as it is, bit for bit. A
-            number or one per sample (B).
-        axis: Axis along which lines are cut off: 0, 1, 2, or one per sample (B) on the host. An
-            axis of a single voxel has the central line only: nothing happens along it.
-        softness: Share of the kept lines, from 0 to 1, over which their weight falls to 0 as a
-            raised cosine, the outermost ones first; 0 for a hard edge. A number or one per
-            sample (B). Without a meaning where all lines are kept.
-
-    No gradient flows to ``cutoff`` and ``softness``, which say what lines are kept.
-
-    Returns:
-        Volume; integers become float32.
-
-    Raises:
-        ValueError: A parameter is not as above.
-
-    >>> x = torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 1]).view(1, 1, 1, 1, 8)
-    >>> (gibbs(x, cutoff=0.5) * 100).round().flatten().tolist()
-    [25.0, -10.0, -10.0, 25.0, 75.0, 110.0, 110.0, 75.0]
-    """
-    check_volume(x)
-    if x.is_complex():  # lines are kept symmetrically, which keeps parts apart
-        return by_parts(lambda parts: gibbs(parts, cutoff, axis, softness), x)
-    y = real(x)
-    kept = check_share(per_item(cutoff, x, "cutoff"), "cutoff")
-    soft = check_share(per_item(softness, x, "softness"), "softness")
-    if lines_by_products.take_products(y):
-        return as_given(lines_by_products.weaken(y, axis, eager.Truncation, kept, soft), x)
-
-    def run(part: Volume, orders: AxisOrders, *parameters: Array) -> Volume:
-        lines = part.shape[2 + orders[0][1][2]]
-        missing = eager.Truncation(*parameters).missing(np.arange(lines // 2 + 1.0), lines)
-        (moved,) = to_device(x.device, missing)  # [1 or B, F]
-        out = eager.weaken(part, moved, orders)
-        whole = with_voxel_axes((moved == 0).all(-1))  # [1 or B, 1, 1, 1, 1]
-        return torch.where(whole, part, out)  # where a difference of 0 would spread NaN
-
-    return as_given(with_axis_last(y, axis, run, kept, soft), x)
 
 
 @traceable
@@ -343,22 +224,6 @@ def check_positions(positions: Any, name: str) -> Array:
     if array.ndim not in (2, 3) or array.shape[-1] != 3:
         raise ValueError(f"{name} must have shape (P, 3) or (B, P, 3), got {tuple(array.shape)}")
     return within(array, 0, 1, name)
-
-
-def check_share(share: Any, name: str) -> Array:
-    """Shares of lines, without their gradients, if they lie in [0, 1]."""
-    array = as_array(share, name)
-    return within(array.detach() if isinstance(array, Tensor) else array, 0, 1, name)
-
-
-def check_ghosts(num_ghosts: Any) -> Array:
-    """Return numbers of ghosts if they are 0, or whole and at least 2; raise otherwise."""
-    array = as_array(num_ghosts, "num_ghosts")
-    if on_host(array) and (host(array) % 1).any():
-        raise ValueError(f"num_ghosts must be whole numbers, got {host(array).tolist()}")
-    if on_host(array) and not ((host(array) >= 2) | (host(array) == 0)).all():
-        raise ValueError(f"num_ghosts must be >= 2, or 0 for none, got {host(array).tolist()}")
-    return array
 
 
 def _poses(

@@ -27,29 +27,28 @@ def take_products(x: Volume) -> bool:
     return products.has_kernel(x.device) and max(x.shape[2:]) <= products.MOST_LINES
 
 
-def weaken(
+def filter_lines(
     x: Volume,
-    axis: int | Sequence[int] | Array,
-    planes: Callable[..., eager.WeakenedPlanes | eager.Truncation],
-    *parameters: Array,
+    weights: Sequence[Array],
+    dims: list[int],
+    axes: np.ndarray | None,
+    join_parts: Callable[[Volume, Volume], Volume] | None,
 ) -> Volume:
-    """Remove shares of planes of k-space; see :func:`eager.weaken`.
+    """Remove shares of lines of k-space; see :func:`eager.filter_lines`.
 
     Args:
         x: Volume.
-        axis: Axis across the planes, or one per sample.
-        planes: :class:`eager.WeakenedPlanes` or :class:`eager.Truncation`.
-        parameters: Their arguments, [1 or B] each.
+        weights: As for :func:`eager.filter_lines`.
+        dims: Axes across the lines that occur.
+        axes: Axis of each sample, [B]; None if there is one.
+        join_parts: As for :func:`eager.filter_lines`.
     """
-
-    def run(part: Volume, dims: list[int], axes: np.ndarray | None, *some: Array) -> Volume:
-        lines = part.shape[2 + dims[0]]
-        missing = planes(*some).missing(np.arange(lines // 2 + 1.0), lines)
-        kernel, *rest = to_device(x.device, eager.remainder(missing, lines), *_given(axes))
-        matrix = products.circulant(kernel.to(x.dtype))
-        return products.along(part, matrix, products.axis_of(dims, *rest))
-
-    return with_axes(x, axis, run, *parameters)
+    kernels = eager.line_kernels(weights, x.shape[2 + dims[0]])
+    moved = to_device(x.device, *kernels, *_given(axes))
+    place = products.axis_of(dims, *moved[len(kernels) :])
+    matrices = [products.circulant(kernel.to(x.dtype)) for kernel in moved[: len(kernels)]]
+    images = [products.along(x, matrix, place) for matrix in matrices]
+    return images[0] if join_parts is None else join_parts(*images)
 
 
 def combine(

@@ -33,7 +33,9 @@ from .kinds import (
 from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
+from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
 from .kspace.spike import RandomSpike, Spike
+from .kspace.wrap import RandomWrap, Wrap
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
@@ -98,6 +100,7 @@ __all__ = [
     "OneOf",
     "Pad",
     "Params",
+    "PartialFourier",
     "PointwiseTransform",
     "RandomAffine",
     "RandomAffineElasticDeformation",
@@ -117,9 +120,11 @@ __all__ = [
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
+    "RandomPartialFourier",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
+    "RandomWrap",
     "Recorded",
     "RemapLabels",
     "RemoveLabels",
@@ -141,6 +146,7 @@ __all__ = [
     "Transform",
     "Transpose",
     "VolumeTransform",
+    "Wrap",
     "ZNormalization",
     "from_dict",
     "train_histogram",

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..data import ImagesBatch, SpatialMap
 from ..data.keys import INTENSITY, LABEL
+from ..functional.line_operations import LineOperation
+from ..functional.lines import change_lines
 from ..functional.operations import Operation
 from ..shapes import Volume
 from .base import Context, Transform
@@ -131,6 +133,10 @@ class WholeVolume(Transform):
     #: True if the transform is an increasing linear map of the intensities of each sample: it then
     #: commutes with interpolation.
     commutes: bool = False
+    #: True if the transform changes lines of k-space by :meth:`LineTransform.lines`.
+    changes_lines: bool = False
+    #: True if lines cannot be changed further in the same pass.
+    ends_lines: bool = False
 
     def voxels(self, images: Images, name: str, params: Any) -> Volume:
         """Return the new voxels of one image.
@@ -156,7 +162,7 @@ class WholeVolume(Transform):
         return None
 
     def _engine_structure(self) -> tuple[Any, ...]:
-        return self.role, self.traits, self.commutes
+        return self.role, self.traits, self.commutes, self.changes_lines, self.ends_lines
 
 
 class VolumeTransform(WholeVolume, IntensityTransform):
@@ -171,6 +177,35 @@ class VolumeTransform(WholeVolume, IntensityTransform):
     >>> Centre()(torch.tensor([1., 3.]).view(1, 2, 1, 1)).flatten()
     tensor([-1.,  1.])
     """
+
+
+class LineTransform(VolumeTransform):
+    """Transform that weighs each line of k-space along one axis by its frequency.
+
+    Neighbours along one axis share a Fourier transform and its inverse.
+
+    >>> from torchio_gpu.functional.line_operations import Truncation
+    >>> class CentralLine(LineTransform):
+    ...     def draw(self, context, u):
+    ...         return Params()
+    ...     def lines(self, params):
+    ...         return LineOperation(Truncation(np.zeros(1), np.zeros(1)), axis=0)
+    >>> CentralLine()(torch.tensor([1., 3.]).view(1, 2, 1, 1)).flatten()
+    tensor([2., 2.])
+    """
+
+    changes_lines = True
+
+    def lines(self, params: Any) -> LineOperation:
+        """Return the change of lines of one image.
+
+        Args:
+            params: Its parameters; [B] or [B, ...] each.
+        """
+        raise NotImplementedError
+
+    def voxels(self, images: Images, name: str, params: Any) -> Volume:
+        return change_lines(images[name].data, [self.lines(params)])
 
 
 class LabelTransform(WholeVolume):
@@ -213,6 +248,7 @@ __all__ = [
     "Images",
     "IntensityTransform",
     "LabelTransform",
+    "LineTransform",
     "PointwiseTransform",
     "RandomTransform",
     "SpatialTransform",

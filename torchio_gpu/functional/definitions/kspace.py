@@ -5,6 +5,7 @@ k-space is centred: frequency f of an axis of n voxels is line ``f + n // 2``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -73,6 +74,54 @@ def gibbs(x: Volume, cutoff: Tensor, axis: Sequence[int], softness: Tensor) -> V
                 ) / 2
             k_space[b].select(1 + a, line).mul_(weight)
     return image(k_space) if x.is_complex() else image(k_space).real
+
+
+def wrap(
+    x: Volume, acceleration: Tensor, intensity: Tensor, restore: Tensor, axis: Sequence[int]
+) -> Volume:
+    """Scale the planes that an accelerated acquisition leaves out by ``1 - intensity``.
+
+    Every n-th plane from the central one is acquired, and the share ``restore`` of all about it.
+
+    Args:
+        x: [B, C, I, J, K].
+        acceleration, intensity, restore: [B].
+        axis: Phase-encode axis of each sample, (B).
+    """
+    k_space = spectrum(x)
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        for line in range(n):
+            frequency = abs(line - n // 2)
+            if frequency % acceleration[b] != 0 and frequency > restore[b] * n // 2:
+                k_space[b].select(1 + a, line).mul_(1 - intensity[b])
+    return image(k_space) if x.is_complex() else image(k_space).real
+
+
+def partial_fourier(
+    x: Volume, share: Tensor, axis: Sequence[int], reconstruction: str, output: str
+) -> Volume:
+    """Replace planes of the most negative frequencies by 0, or by the conjugate of opposite points.
+
+    Opposite points of k-space have the negative frequency along each of the three axes.
+
+    Args:
+        x: [B, C, I, J, K].
+        share: Share of the planes that is acquired, [B].
+        axis: Phase-encode axis of each sample, (B).
+        reconstruction: 'zero' or 'conjugate'.
+        output: 'real' or 'magnitude', of real volumes.
+    """
+    k_space, out = spectrum(x), x.clone()
+    opposite = spectrum(x.conj()) * (reconstruction == "conjugate")
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        missing = n - math.ceil(share[b] * n - 1e-4)
+        k_space[b].narrow(1 + a, 0, missing).copy_(opposite[b].narrow(1 + a, 0, missing))
+        found = image(k_space[b])
+        shown = found.abs() if output == "magnitude" else found.real
+        out[b] = found if x.is_complex() else shown
+    return x if reconstruction == "conjugate" and not x.is_complex() else out
 
 
 def spike(x: Volume, positions: Tensor, intensity: Tensor) -> Volume:

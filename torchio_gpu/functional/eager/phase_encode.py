@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,100 +21,66 @@ from torch.fft import irfft, rfft, rfftn
 
 from ...arrays import Array, common
 from ...memory import empty
-from ...shapes import Volume
+from ...shapes import Volume, with_voxel_axes
 from .intensity import root
 from .separable import Expansion, full_precision, product_dtype
 from .slabs import AxisOrders, join, reorder, slab_planes
 
 SPACE = (2, 3, 4)
-#: Lines: 0.29 of 200 lines are 58, though 0.29 as a float is less, and in float32 by more.
-TIE = 1e-4
 
 
-class WeakenedPlanes(NamedTuple):
-    """Planes of k-space that ghosting weakens, for each sample: [B] each.
-
-    The share ``intensity`` is removed from every plane whose frequency is a multiple of
-    ``num_ghosts``, of none for 0, except in the share ``restore`` of planes about the centre, and
-    never from the central one.
-    """
-
-    num_ghosts: Array
-    intensity: Array
-    restore: Array
-
-    def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """Return the share removed from planes of frequencies [N], out of ``lines``: [B, N]."""
-        xp, frequency, ghosts, intensity, restore = common(frequency, *self)
-        period = xp.where(ghosts > 0, ghosts, 1)[:, None]
-        comb = (xp.remainder(frequency, period) == 0) & (ghosts > 0)[:, None]
-        outside = abs(frequency) > xp.floor(restore * lines / 2)[:, None]
-        return intensity[:, None] * (comb & outside)
-
-
-class Truncation(NamedTuple):
-    """Planes of k-space that are kept, for each sample: [1 or B] each.
-
-    The share ``cutoff`` of all planes, about the central one, is kept; the central one always is.
-    Over the share ``softness`` of these their weight falls to 0, unless all are kept.
-    """
-
-    cutoff: Array
-    softness: Array
-
-    def missing(self, frequency: np.ndarray, lines: int) -> Any:
-        """Return the share that is removed from planes of frequency [N] >= 0: [B, N].
-
-        Args:
-            frequency: Frequencies in planes from the central one.
-            lines: Number of planes of k-space.
-        """
-        xp, frequency, cutoff, softness = common(frequency, *self)
-        last = (cutoff * lines / 2)[:, None]  # [B, 1], the last frequency that is kept
-        width = softness[:, None] * last
-        soft = width > 0
-        into = xp.clip((frequency - last + width) / xp.where(soft, width, 1.0), 0, 1)  # [B, N]
-        falling = soft * (0.5 - 0.5 * xp.cos(math.pi * into))
-        weaker = xp.where(frequency > last + TIE, 1.0, falling)
-        return weaker * ((frequency > 0) & (cutoff < 1)[:, None])
-
-
-def weaken(x: Volume, missing: Tensor, orders: AxisOrders) -> Volume:
-    """Remove shares of planes of k-space: subtract what they contribute to the image.
-
-    See :func:`kspace.ghosting` and :func:`kspace.gibbs`.
+def filter_lines(
+    x: Volume,
+    weights: Sequence[Tensor],
+    orders: AxisOrders,
+    join_parts: Callable[[Volume, Volume], Volume] | None = None,
+) -> Volume:
+    """Remove shares of lines of k-space: subtract what they contribute to the image.
 
     Args:
         x: Volume.
-        missing: Share that is removed from each plane, for frequencies from 0 up, [B, F].
+        weights: Share that is removed from lines f and -f, for frequencies f from 0 up, [B, F]; and
+            half the difference of their weights, if ``join_parts`` is given.
         orders: Axis orders of the samples, with the phase-encode axis last; samples may differ if
             their reordered volumes have one shape.
+        join_parts: Function of the real and the imaginary image; None for the real one.
     """
     whole = [(at, reorder(x, order)) for at, order in orders]
     planes, _, lines = whole[0][1].shape[2:]
-    missing = missing.to(x.dtype)[:, None, None, None]
+    missing, *asymmetry = (each.to(x.dtype)[:, None, None, None] for each in weights)
+    same = with_voxel_axes((weights[0] == 0).all(-1))
+    all_change = x.device.type == "cpu" and not bool(same.any())  # a device is not waited for
     slab = slab_planes(planes, x.numel() // planes, x.device)
 
     def part(first: int) -> Volume:
         some = _select_samples(
             [(at, y[:, :, first : first + slab]) for at, y in whole]
         ).contiguous()
-        return some - irfft(rfft(some) * missing, n=lines)
+        spectrum = rfft(some)
+        out = some - irfft(spectrum * missing, n=lines)
+        if join_parts is not None:
+            return join_parts(out, irfft(spectrum * (-1j * asymmetry[0]), n=lines))
+        # otherwise a difference of 0 would spread NaN
+        return out if all_change else torch.where(same, some, out)
 
     return join((part(first) for first in range(0, planes, slab)), planes, orders)
 
 
-def remainder(missing: Array, lines: int) -> Array:
-    """Return the circular convolution that removes shares of planes of k-space, [B, lines].
+def line_kernels(weights: Sequence[Array], lines: int) -> list[Array]:
+    """Return the circular convolutions of :func:`filter_lines`, [B, lines] each.
 
     Args:
-        missing: Share that is removed from each plane, for frequencies from 0 up, [B, F].
-        lines: Number of planes of k-space.
+        weights: As for :func:`filter_lines`.
+        lines: Number of lines of k-space.
+
+    Returns:
+        That of the real image; and that of the imaginary one, if there are two weights.
     """
-    unchanged = np.zeros(lines)
-    unchanged[0] = 1
-    xp, missing, unchanged = common(missing, unchanged)
-    return unchanged - xp.fft.irfft(missing, n=lines)  # type: ignore[no-any-return]
+    identity = np.zeros(lines)
+    identity[0] = 1
+    xp, identity, missing, *asymmetry = common(identity, *weights)
+    odd = [xp.fft.irfft(-1j * each, n=lines) for each in asymmetry]
+    return [identity - xp.fft.irfft(missing, n=lines), *odd]
 
 
 def pose_kernels(even: np.ndarray, odd: np.ndarray, lines: int) -> np.ndarray:

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ... import functional as F
 from ...arrays import Array, as_array, per_sample
 from ...functional.dispatch.arguments import at_least, within
-from ...functional.kspace import check_ghosts
-from ...shapes import Volume
+from ...functional.kspace_lines import check_ghosts, ghosting_lines
+from ...functional.line_operations import LineOperation
 from ...signature import is_number
 from ..base import Context
-from ..kinds import Images, RandomTransform, VolumeTransform
+from ..kinds import LineTransform, RandomTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, per_image, stack_images, value_per_image, values_of
 from ..parameters.ranges import Range
@@ -32,12 +31,11 @@ class GhostingParams(Params):
     restore: Annotated[Array, "B M"]
 
 
-class _Ghosting(VolumeTransform):
+class _Ghosting(LineTransform):
     """Ghosts along the phase-encode axis."""
 
-    def voxels(self, images: Images, name: str, params: GhostingParams) -> Volume:
-        data = images[name].data
-        return F.ghosting(data, params.num_ghosts, params.intensity, params.restore, params.axis)
+    def lines(self, params: GhostingParams) -> LineOperation:
+        return ghosting_lines(params.num_ghosts, params.intensity, params.restore, params.axis)
 
 
 class Ghosting(_Ghosting):

@@ -7,12 +7,11 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from ... import functional as F
 from ...arrays import Array
-from ...functional.kspace import check_share
-from ...shapes import Volume
+from ...functional.kspace_lines import check_share, gibbs_lines
+from ...functional.line_operations import LineOperation
 from ..base import Context
-from ..kinds import Images, RandomTransform, VolumeTransform
+from ..kinds import LineTransform, RandomTransform
 from ..parameters.axes import check_axes
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
@@ -31,11 +30,11 @@ class GibbsParams(Params):
     softness: Annotated[Array, "B M"]
 
 
-class _Gibbs(VolumeTransform):
+class _Gibbs(LineTransform):
     """Gibbs ringing along an axis."""
 
-    def voxels(self, images: Images, name: str, params: GibbsParams) -> Volume:
-        return F.gibbs(images[name].data, params.cutoff, params.axis, params.softness)
+    def lines(self, params: GibbsParams) -> LineOperation:
+        return gibbs_lines(params.cutoff, params.softness, params.axis)
 
 
 class Gibbs(_Gibbs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from ... import random
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.backend import rehearsing
+from ...functional.line_operations import LineOperation
+from ...functional.lines import change_lines
 from ...functional.pointwise import pointwise_of_whole
 from ...shapes import Triple
 from ...tracing import hook
@@ -258,6 +262,9 @@ class Executor:
                     pending.append(name, hook(step.transform.operation, column, active))
 
     def _volume(self, stage: Stage) -> None:
+        if self.plan.steps[stage.steps[0]].changes_lines:
+            self._lines(stage)
+            return
         for number in stage.steps:
             self._store_kept(number)
             transform = self.plan.steps[number].transform
@@ -269,6 +276,37 @@ class Executor:
                 self.pending.compute(names)
             self.pending.flush()
             self._apply_volume(number, created)
+
+    def _lines(self, stage: Stage) -> None:
+        """Change lines of k-space by the steps of a stage, together for each image."""
+        pending, batch = self.pending, self.batch
+        operations: dict[str, list[LineOperation]] = {}
+        for number in stage.steps:
+            self._store_kept(number)
+            step, names = self.plan.steps[number], self.numbers.places.names[number]
+            if not names:
+                continue
+            pending.compute(names)
+            pending.flush()
+            images = ContextImages(batch.images)
+            drawn = self._params(
+                number, Context(names, tuple([images.space(name) for name in names]), images)
+            )
+            if drawn is None:
+                continue
+            params, active = drawn
+            recorded = step.names or names
+            for name in names:
+                if name in recorded:
+                    column = params.column(recorded.index(name), images.channels(name))
+                    lines = replace(hook(step.transform.lines, column), active=active)
+                    operations.setdefault(name, []).append(lines)
+        for name, some in operations.items():
+            before = batch.images[name]
+            batch.images[name] = before.with_data(change_lines(before.data, some))
+            count = len(some)
+            phrase = "the whole volume" if count == 1 else f"{count} changes of k-space, together"
+            pending.note(name, partial(str, phrase))
 
     def _subject(self, stage: Stage) -> None:
         for number in stage.steps:

@@ -75,6 +75,13 @@ def _reason_to_split(step: Step, run: _Run) -> str | None:
     return None
 
 
+def _reason_to_split_lines(before: Step) -> str | None:
+    """Return the reason for which no step can share lines of k-space with the one before it."""
+    if before.transform.ends_lines:
+        return f"{before.transform.name} does not leave a real image"
+    return None
+
+
 def _merged(one: Pair, other: Pair) -> Pair:
     a, b = (old if new is None else new for old, new in zip(one, other, strict=True))
     return a, b
@@ -124,7 +131,10 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
         elif step.role == SUBJECT:
             reason = f"{transform.name} takes one subject at a time"
         elif step.role == "volume":
-            if not (spatial and step.commutes and _commutes(steps, number, run)):
+            before = steps[number - 1]
+            if step.changes_lines and before.changes_lines:
+                reason = _reason_to_split_lines(before)
+            elif not (spatial and step.commutes and _commutes(steps, number, run)):
                 reason = f"{transform.name} needs the whole volume"
         elif step.role != stages[-1].role:
             reason = f"{transform.name} is {step.role}"

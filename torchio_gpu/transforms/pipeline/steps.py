@@ -83,6 +83,11 @@ class Step:
         return self.role == "volume" and bool(self.transform.commutes)
 
     @property
+    def changes_lines(self) -> bool:
+        """True if the step may share a pass over lines of k-space."""
+        return self.role == "volume" and bool(self.transform.changes_lines)
+
+    @property
     def pads(self) -> bool:
         """True if the field of view may grow, as by a recorded step that undoes a crop."""
         return self.traits.pads or (self.params is not None and self.traits.cuts)
