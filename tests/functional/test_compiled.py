@@ -87,7 +87,13 @@ CASES = {
     "warp": lambda: (_grad(*SHAPE), _matrix(2), _points()),
     "warp_pair": lambda: (_grad(*SHAPE), _labels(), _matrix(2), _points()),
     "window": lambda: (_grad(*SHAPE), T([1, -1, 1]), (4, 4, 4), "mean"),
-    "wrap": lambda: (_grad(*SHAPE), T([2.0, 3]), _grad(2).detach().sigmoid().requires_grad_(), None, T([0, 1])),
+    "wrap": lambda: (
+        _grad(*SHAPE),
+        T([2.0, 3]),
+        _grad(2).detach().sigmoid().requires_grad_(),
+        None,
+        T([0, 1]),
+    ),
 }
 
 

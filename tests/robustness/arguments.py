@@ -91,6 +91,7 @@ def transforms() -> dict[str, Call]:
         "Brightness": {"factor": 1.3},
         "Compose": {"transforms": [tio.RandomNoise()]},
         "Contrast": {"factor": 1.3},
+        "ClassMix": {"label_key": "seg"},
         "CopyAffine": {"target": "t1"},
         "Crop": {"cropping": 1},
         "CropOrPad": {"target_shape": 8},
@@ -121,6 +122,7 @@ def transforms() -> dict[str, Call]:
         "Resample": {"target": 2},
         "Resize": {"target_shape": 7},
         "SomeOf": {"transforms": [tio.RandomNoise()]},
+        "MixUp": {"exclude": ["seg"]},
         "MonaiAdapter": {"monai_transform": torch.neg, "include": ["t1"]},
         "SubjectFunction": {"function": copy.copy},
         "Spike": {"spikes_positions": [(0.3, 0.6, 0.7)], "intensity": (0.2,)},
@@ -135,6 +137,10 @@ def transforms() -> dict[str, Call]:
         if name not in ("Recorded", "PCA") and is_made(getattr(tio, name))
     ]
     calls = {n: Call(getattr(tio, n), needed.get(n, {}), lambda t: t(subject())) for n in names}
+    pair = tio.SubjectsBatch.from_subjects([subject(), subject()])
+    for name, each in calls.items():
+        if issubclass(getattr(tio, name), tio.BatchTransform):
+            calls[name] = each._replace(use=lambda t: t(pair))
     channels = tio.ScalarImage(volume()[0].expand(4, -1, -1, -1) * torch.rand(4, 1, 1, 1))
     calls["PCA"] = Call(tio.PCA, {"num_components": 2}, lambda t: t(channels))
     return calls

@@ -140,6 +140,8 @@ NOT_CALLED_ALONE = {
     *("Recorded", "LabelsToImage", "RandomLabelsToImage", "HistogramStandardization", "PCA", "To"),
     *("CopyAffine", "ToCanonical", "ToReferenceSpace"),
     *("SubjectFunction", "MonaiAdapter"),
+    # of batches, whose samples they mix
+    *("MixUp", "CutMix", "ClassMix"),
     # of label maps alone
     *("Contour", "KeepLargestComponent", "OneHot"),
     *("RemapLabels", "RemoveLabels", "SequentialLabels"),

@@ -120,6 +120,9 @@ MORE = {
         lambda: tio.Compose({"first": tio.RandomFlip(), "then": tio.RandomGamma(0.2)}, fuse=False),
         lambda: tio.Compose([]),
     ],
+    "MixUp": [lambda: tio.MixUp(0.3, exclude=["seg"], p=0.9)],
+    "CutMix": [lambda: tio.CutMix(0.5)],
+    "ClassMix": [lambda: tio.ClassMix("seg", labels=(1, 2))],
     "OneOf": [
         lambda: tio.OneOf([tio.RandomFlip(), tio.RandomNoise()]),
         lambda: tio.OneOf([tio.RandomFlip(), tio.RandomNoise()], weights=(1, 3), p=0.9),
@@ -165,6 +168,9 @@ def constructed(value):
 
 def voxels(transform):
     torch.manual_seed(4)
+    if isinstance(transform, tio.BatchTransform):
+        pair = tio.SubjectsBatch.from_subjects([subject(), subject(seed=1)])
+        return {name: images.data for name, images in transform(pair).images.items()}
     out = transform(subject())
     return {name: image.data for name, image in out.get_images_dict(False).items()}
 

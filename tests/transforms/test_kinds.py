@@ -14,7 +14,7 @@ KINDS = (
 )  # fmt: skip
 FAMILIES = {
     "spatial": tio.SpatialTransform, "grid": tio.SpatialTransform, "kspace": tio.VolumeTransform,
-    "labels": tio.LabelTransform,
+    "labels": tio.LabelTransform, "mixing": tio.BatchTransform,
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def test_classes_are_of_the_kind_of_their_family(cls):
     family = cls.__module__.split(".")[2]
     assert issubclass(cls, FAMILIES.get(family, tio.Transform))
     drawn = cls.__name__.startswith("Random") or cls in (tio.OneOf, tio.SomeOf)
+    drawn = drawn or issubclass(cls, tio.BatchTransform)
     assert issubclass(cls, tio.RandomTransform) == drawn
     assert not (issubclass(cls, tio.LabelTransform) and issubclass(cls, tio.IntensityTransform))
 

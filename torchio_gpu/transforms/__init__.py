@@ -22,6 +22,7 @@ from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
 from .intensity.swap import RandomSwap, Swap
 from .kinds import (
+    BatchTransform,
     FourierTransform,
     IntensityTransform,
     LabelTransform,
@@ -39,6 +40,9 @@ from .kspace.wrap import RandomWrap, Wrap
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
+from .mixing.class_mix import ClassMix
+from .mixing.cut_mix import CutMix
+from .mixing.mix_up import MixUp
 from .normalization.clamp import Clamp
 from .normalization.histogram import HistogramStandardization, train_histogram
 from .normalization.mask import Mask
@@ -63,11 +67,13 @@ __all__ = [
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "BatchTransform",
     "BiasField",
     "Blur",
     "Brightness",
     "Choice",
     "Clamp",
+    "ClassMix",
     "Compose",
     "Context",
     "Contour",
@@ -75,6 +81,7 @@ __all__ = [
     "CopyAffine",
     "Crop",
     "CropOrPad",
+    "CutMix",
     "Diffeomorphism",
     "Displacement",
     "ElasticDeformation",
@@ -93,6 +100,7 @@ __all__ = [
     "Lambda",
     "LowResolution",
     "Mask",
+    "MixUp",
     "MonaiAdapter",
     "Motion",
     "Noise",

@@ -80,6 +80,12 @@ class Captured:
                 f"transform must not hold functions of a subject, which a graph cannot repeat: "
                 f"got {', '.join(taking)}"
             )
+        mixing = transform.plan().mixing
+        if mixing is not None:
+            raise ValueError(
+                f"transform must not mix samples, whose partners change from call to call: apply "
+                f"{mixing.transform.name} to the result"
+            )
         self.transform, self.inputs = transform, inputs
         self._device = self._graph_device()
         self._static: dict[str, Tensor] | None = None

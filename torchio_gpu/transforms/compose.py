@@ -16,7 +16,7 @@ from .base import Branches, Context, Transform
 from .convert import to_batch
 from .kinds import RandomTransform
 from .parameters.params import Params
-from .pipeline.executor import explain
+from .pipeline.explained import explain
 from .pipeline.plan import Plan
 from .pipeline.steps import Steps
 from .subject_functions import as_transform

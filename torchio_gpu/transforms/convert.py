@@ -89,6 +89,17 @@ def to_batch(
     return SubjectsBatch({NAME: images}), restore_single
 
 
+def holds_batch(x: Any) -> bool:
+    """Return True for inputs of transforms that may have several samples, as a batch."""
+    if isinstance(x, (SubjectsBatch, ImagesBatch)):
+        return True
+    if isinstance(x, (Tensor, np.ndarray)):
+        return x.ndim == 5
+    if isinstance(x, (Subject, Image)) or not isinstance(x, Mapping):
+        return False
+    return any(map(holds_batch, x.values()))
+
+
 def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
     """Convert one image, of any type, to a batch."""
     if isinstance(x, ImagesBatch):

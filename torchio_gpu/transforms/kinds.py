@@ -18,6 +18,7 @@ from ..shapes import Volume
 from .base import Context, Transform
 from .pipeline.maps import Interpolation, SpatialTraits
 from .pipeline.protocol import CreatedImage
+from .pipeline.steps import BATCH
 
 Images = Mapping[str, ImagesBatch]
 
@@ -208,6 +209,45 @@ class LineTransform(VolumeTransform):
         return change_lines(images[name].data, [self.lines(params)])
 
 
+class BatchTransform(RandomTransform):
+    """Transform that mixes each sample of a batch with another one, its partner.
+
+    It takes batches alone, is the last step of a pipeline, and cannot be undone. Parameters come
+    from the sample's seed and its place in the batch; the result depends on the whole batch.
+    The metadata of the result have ``mix_partner``, the number of each sample's partner, and
+    ``mix_weight``, the share of the sample's own content, for the loss.
+
+    >>> from torchio_gpu.transforms.pipeline.mixing import MixParams, draw_partners
+    >>> class Mean(BatchTransform):
+    ...     draws = 1
+    ...     def draw(self, context, u):
+    ...         partner = draw_partners(u[:, 0])
+    ...         return MixParams(partner, np.full(len(u), 0.5), partner)
+    ...     def mix(self, images, partners, name, params):
+    ...         return (images[name].data + partners[name].data) / 2
+    >>> Mean()(torch.tensor([1., 3.]).view(2, 1, 1, 1, 1)).flatten()
+    tensor([2., 2.])
+    """
+
+    role = BATCH
+    traits: SpatialTraits | None = None
+
+    @property
+    def shares(self) -> bool:
+        return True
+
+    def mix(self, images: Images, partners: Images, name: str, params: Any) -> Volume:
+        """Return the new voxels of one image, of the samples that are mixed.
+
+        Args:
+            images: All images of these samples.
+            partners: Those of their partners.
+            name: The image.
+            params: The parameters of these samples.
+        """
+        raise NotImplementedError
+
+
 class LabelTransform(WholeVolume):
     """Transform of label maps, which keeps their type and leaves scalar images alone.
 
@@ -244,6 +284,7 @@ class LabelTransform(WholeVolume):
 
 
 __all__ = [
+    "BatchTransform",
     "FourierTransform",
     "Images",
     "IntensityTransform",

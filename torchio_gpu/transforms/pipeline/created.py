@@ -10,6 +10,7 @@ import torch
 
 from ...data import ImagesBatch, SubjectsBatch
 from ...functional.samples import samples_at
+from ...shapes import Volume
 from ..parameters.params import Params
 
 
@@ -76,11 +77,16 @@ class SampleSubset:
                 f"{self.transform.name} must keep the shape of {name!r} when it leaves samples of "
                 f"a batch out: {tuple(images.shape[1:])} became {tuple(new.shape[1:])}"
             )
-        out = images.data.to(torch.promote_types(images.data.dtype, new.dtype), copy=True)
-        out[samples_at(self.samples, out.device)] = new.to(out.dtype)
         affines = images.affine.copy()
         affines[self.samples] = affine
-        return images.with_data(out, affines)
+        return images.with_data(with_samples(images.data, self.samples, new), affines)
+
+
+def with_samples(x: Volume, samples: Sequence[int], new: Volume) -> Volume:
+    """Return a copy of ``x`` whose given samples are new, in a dtype that holds both."""
+    out = x.to(torch.promote_types(x.dtype, new.dtype), copy=True)
+    out[samples_at(samples, out.device)] = new.to(out.dtype)
+    return out
 
 
 class _SampleImages(Mapping[str, ImagesBatch]):
@@ -102,4 +108,4 @@ class _SampleImages(Mapping[str, ImagesBatch]):
         return len(self.images)
 
 
-__all__ = ["SampleSubset", "add_created", "with_created"]
+__all__ = ["SampleSubset", "add_created", "with_created", "with_samples"]

@@ -7,11 +7,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
-from ... import random
 from ...data import ImagesBatch, SubjectsBatch
-from ...functional.dispatch.backend import rehearsing
 from ...functional.line_operations import LineOperation
 from ...functional.lines import change_lines
 from ...functional.pointwise import pointwise_of_whole
@@ -22,13 +19,14 @@ from .composed import ComposedMaps
 from .context import Context, ContextImages
 from .created import SampleSubset, add_created
 from .maps import NOTHING, check_spaces
+from .mixing import mix_samples, refuse_recorded, with_partner_seeds
 from .numbers import Numbers
 from .pending import Pending
 from .plan import Plan
 from .points import pending_points
 from .record import Record, warn_of_misplaced
 from .stages import Stage
-from .steps import SUBJECT
+from .steps import BATCH, SUBJECT
 from .subjects import transform_subjects
 from .warp import PendingWarp
 
@@ -134,7 +132,7 @@ class Executor:
             self.notes.append(self.plan.describe(stage))
         execute = {
             "spatial": self._spatial, "pointwise": self._pointwise, "volume": self._volume,
-            SUBJECT: self._subject,
+            SUBJECT: self._subject, BATCH: self._mix,
         }  # fmt: skip
         execute[stage.role](stage)
 
@@ -308,6 +306,28 @@ class Executor:
             phrase = "the whole volume" if count == 1 else f"{count} changes of k-space, together"
             pending.note(name, partial(str, phrase))
 
+    def _mix(self, stage: Stage) -> None:
+        """Mix samples with partners, both as they are before the stage."""
+        pending, batch = self.pending, self.batch
+        before = dict(batch.images)
+        for number in stage.steps:
+            self._store_kept(number)
+            step, names = self.plan.steps[number], self.numbers.places.names[number]
+            refuse_recorded(step)
+            if not names:
+                continue
+            images = ContextImages(before)
+            context = Context(names, tuple([images.space(name) for name in names]), images)
+            check_spaces(dict(zip(names, context.spaces, strict=True)), step.transform.name)
+            drawn = self._params(number, context)
+            if drawn is None:
+                continue
+            params = with_partner_seeds(drawn[0], self.numbers.seeds)  # type: ignore[arg-type]
+            batch.records[-1] = replace(batch.records[-1], params=params)
+            mix_samples(step.transform, batch, before, names, params)
+            for name in names:
+                pending.note(name, lambda: "mixed with another sample of the batch")
+
     def _subject(self, stage: Stage) -> None:
         for number in stage.steps:
             self._store_kept(number)
@@ -357,33 +377,4 @@ def run(plan: Plan, batch: SubjectsBatch, numbers: Numbers | None = None) -> Sub
     return Executor(plan, batch, numbers).finish() if plan.steps else batch
 
 
-def explain(plan: Plan, batch: SubjectsBatch) -> str:
-    """Describe the stages of a plan, and the passes over the voxels of a batch that each takes.
-
-    Nothing is computed where shapes and dtypes suffice. Where a transform looks at voxels, the plan
-    is executed and the result discarded. The states of random generators are restored.
-    """
-    state = torch.get_rng_state()
-    looks = any(step.role == SUBJECT for step in plan.steps)
-    try:
-        if looks:
-            return _notes(plan, dict(batch.images), batch)
-        with rehearsing(batch.device):
-            return _notes(plan, {n: i.to("meta") for n, i in batch.images.items()}, batch)
-    except (NotImplementedError, RuntimeError):  # as torch raises where meta tensors are looked at
-        torch.set_rng_state(state)
-        return _notes(plan, dict(batch.images), batch)
-    finally:
-        torch.set_rng_state(state)
-
-
-def _notes(plan: Plan, images: dict[str, ImagesBatch], like: SubjectsBatch) -> str:
-    batch, streams = like.replace(images), like.streams
-    if streams is not None:
-        batch.streams = random.Streams(streams.seeds, streams.used.copy())
-    notes: list[str] = []
-    Executor(plan, batch, notes=notes).finish()
-    return "\n".join(notes)
-
-
-__all__ = ["Executor", "explain", "run"]
+__all__ = ["Executor", "run"]

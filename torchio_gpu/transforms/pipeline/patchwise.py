@@ -10,7 +10,7 @@ from ...data import SubjectsBatch
 from .executor import Executor, run
 from .plan import Plan
 from .stages import stages_of
-from .steps import SUBJECT, Step, Steps
+from .steps import BATCH, SUBJECT, Step, Steps
 
 
 class Patchwise:
@@ -26,6 +26,12 @@ class Patchwise:
 
     def __init__(self, pipeline: Steps) -> None:
         steps, decisions = pipeline.steps, pipeline.decisions
+        for step in steps:
+            if step.role == BATCH:
+                raise ValueError(
+                    f"transform must not mix samples, whose patches are drawn apart: apply "
+                    f"{step.transform.name} to the batches of patches"
+                )
         at = _split(steps)
         self._positions = pipeline.position
         self.before = Plan(Steps(steps[:at], decisions))

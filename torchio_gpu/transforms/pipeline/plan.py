@@ -20,7 +20,7 @@ from ... import random
 from ...data import SubjectsBatch
 from .numbers import NumberLayout, Numbers, lay_out
 from .stages import Stage, stages_of
-from .steps import Steps
+from .steps import BATCH, Steps
 
 #: Layouts to cache, at most: one for each set of image names and kinds.
 _MAX_LAYOUTS = 64
@@ -36,6 +36,8 @@ class Plan:
     def __init__(self, pipeline: Steps) -> None:
         self.pipeline, self.steps = pipeline, pipeline.steps
         self.stages = stages_of(pipeline.steps)
+        #: Step that mixes the samples of a batch, if there is one.
+        self.mixing = next((step for step in self.steps if step.role == BATCH), None)
         self._layouts: dict[Any, NumberLayout] = {}
 
     @property

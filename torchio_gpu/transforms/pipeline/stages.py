@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .maps import NOTHING
-from .steps import SUBJECT, Step
+from .steps import BATCH, SUBJECT, Step
 
 
 @dataclass
@@ -120,6 +120,11 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
     run = _Run()
     for number, step in enumerate(steps):
         transform = step.transform
+        if stages and stages[-1].role == BATCH != step.role:
+            raise ValueError(
+                f"{transform.name} must come before {steps[number - 1].transform.name}, which "
+                "mixes the samples of a batch: what follows would change parts of several"
+            )
         spatial = bool(stages) and stages[-1].role == "spatial"
         reason = None
         if not stages:
@@ -128,6 +133,8 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
+        elif step.role == BATCH and stages[-1].role != BATCH:
+            reason = f"{transform.name} mixes the samples of a batch"
         elif step.role == SUBJECT:
             reason = f"{transform.name} takes one subject at a time"
         elif step.role == "volume":

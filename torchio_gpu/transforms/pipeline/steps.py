@@ -18,6 +18,8 @@ Branches = tuple[tuple[int, int], ...]
 _NO_TRAITS = SpatialTraits()
 #: Role of transforms that take one subject at a time.
 SUBJECT = "subject"
+#: Role of a step that mixes the samples of a batch.
+BATCH = "batch"
 
 
 @dataclass(frozen=True)

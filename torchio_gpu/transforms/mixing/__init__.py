@@ -1,0 +1,1 @@
+"""Transforms that mix samples of a batch."""
