@@ -26,6 +26,8 @@ import torchio_gpu as tio
 from torchio_gpu.docstrings import plain_text
 from torchio_gpu.names import NAMES, TRANSFORMS
 
+from . import gallery
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Files outside docs/ that are part of the site.
 OTHERS = {
@@ -158,6 +160,8 @@ def stage(folder: Path) -> None:
             continue
         text = (ROOT / source).read_text(encoding="utf-8")
         text = example_page(text) if source.endswith(".py") else staged(text, source, found)
+        if gallery.HERE in text:
+            text = text.replace(gallery.HERE, gallery.page(goal.with_suffix("")))
         goal.write_text(text, encoding="utf-8")
     for place, text in reference().items():
         goal = folder / "docs" / place

@@ -33,11 +33,11 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "RemapLabels": {"remapping": {1: 2, 2: 1}},
     "RemoveLabels": {"labels": [1]},
 }
+#: Not KeepLargestComponent: components of random labels are unlike those of anatomy.
 _PREPROCESSING = (
     *("ToCanonical", "Crop", "CropOrPad", "EnsureShapeMultiple", "Pad", "Resample", "Resize"),
     *("Clamp", "Mask", "RescaleIntensity", "ZNormalization"),
-    *("Contour", "KeepLargestComponent", "OneHot", "RemapLabels", "RemoveLabels"),
-    "SequentialLabels",
+    *("Contour", "OneHot", "RemapLabels", "RemoveLabels", "SequentialLabels"),
 )
 
 
