@@ -31,7 +31,7 @@ _SHOWN = (
     tio.RandomContrast(factor=(1.6, 1.8)),
     tio.RandomDiffeomorphism(amplitude=(20, 25), smoothness=20),
     tio.RandomDisplacement(amplitude=(8, 10), smoothness=12),
-    tio.RandomGibbs(cutoff=(0.3, 0.35), axes=("AP",)),
+    tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
     tio.Clamp(out_min=0.2, out_max=0.7),
@@ -118,9 +118,11 @@ def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
         sizes = " x ".join(map(str, image.spatial_shape))
         low, high = image.data.min().item(), image.data.max().item()
         planes = {each: _plane(subject[each], place, cut) for each in drawn}
+        if len(drawn) == 2:  # one outline, which can be seen in a small picture
+            planes["seg"].set_data((planes["seg"].data > 0).byte())
         rows[f"{word}: {sizes}, {low:.3g} to {high:.3g}"] = tio.Subject(planes)
     jpeg = {"quality": 82}
-    plot_gallery(rows, file, figsize=(5, 3.2), savefig_kwargs={"dpi": 140, "pil_kwargs": jpeg})
+    plot_gallery(rows, file, figsize=(3.4, 2.3), savefig_kwargs={"dpi": 200, "pil_kwargs": jpeg})
 
 
 def _plane(image: tio.Image, place: torch.Tensor, cut: int) -> tio.Image:
@@ -136,7 +138,7 @@ def card(name: str, facts: Facts, time: str) -> str:
     """Return a card as Markdown, for a page beside the folders of pictures and of the reference."""
     cls, twin = getattr(tio, name), name.removeprefix("Random")
     title = f"[{name}](reference/{name}.md)"
-    given = f" As given: [`{twin}`](reference/{twin}.md)." if twin in TRANSFORMS != name else ""
+    given = f" With given parameters: [`{twin}`](reference/{twin}.md)." if twin in TRANSFORMS != name else ""
     sentence = first_sentence(cls)
     alt = f"{name}, before and after: {sentence}".replace("]", "").replace("[", "")
     rows = {
@@ -228,7 +230,7 @@ def _sections(made: dict[str, list[str]]) -> Iterator[str]:
     yield measured()
     for title, cards in made.items():
         yield f"## {title}"
-        yield '<div class="grid" markdown>'
+        yield '<div class="cards" markdown>'
         yield from cards
         yield "</div>"
     yield "## Without a picture"
