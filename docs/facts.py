@@ -66,21 +66,21 @@ def passes_of(transform: tio.Transform) -> str:
     >>> passes_of(tio.RandomGhosting())
     'a pass of its own'
     """
-    motion, gamma = tio.RandomAffine(), tio.RandomGamma()
-    for before, after, shared in (
-        (motion, motion, "one sampling, with spatial neighbours"),
-        (tio.Resample(1), motion, "the sampling of a grid before it and a motion after it"),
-        (gamma, gamma, "one pass, with pointwise neighbours"),
+    for neighbour, shared in (
+        (tio.RandomAffine(), "one sampling, with spatial neighbours"),
+        (tio.RandomGamma(), "one pass, with pointwise neighbours"),
     ):
-        stages = tio.Compose([before, transform, after]).plan().stages
-        (steps,) = [stage.steps for stage in stages if 1 in stage.steps]
-        if steps == [0, 1, 2]:
-            return shared
-        if 0 in steps:
-            return f"{shared} before it"
-        if 2 in steps:
-            return f"{shared} after it"
+        before, after = _share(neighbour, transform), _share(transform, neighbour)
+        if before or after:
+            return shared if before and after else f"{shared} {'before' if before else 'after'} it"
+    if _share(tio.Resample(1), transform, tio.RandomAffine()):
+        return "one sampling, between a change of the grid and a motion"
     return "a pass of its own"
+
+
+def _share(*transforms: tio.Transform) -> bool:
+    """Return True if transforms share one pass over the voxels."""
+    return len(tio.Compose(transforms).plan().stages) == 1
 
 
 def _sample() -> dict[str, tio.ImagesBatch]:

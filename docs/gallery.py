@@ -27,10 +27,10 @@ from .facts import Facts, facts_of
 #: Transforms as they are shown, beside those of the gallery of the demo; others by their defaults.
 _SHOWN = (
     tio.RandomAnisotropy(axes=("IS",), downsampling=(6, 8)),
-    tio.RandomBrightness(factor=(1.5, 1.8)),
-    tio.RandomContrast(factor=(1.6, 1.8)),
+    tio.RandomBrightness(factor=(0.5, 0.6)),
+    tio.RandomContrast(factor=(0.4, 0.5)),
     tio.RandomDiffeomorphism(amplitude=(20, 25), smoothness=20),
-    tio.RandomDisplacement(amplitude=(8, 10), smoothness=12),
+    tio.RandomDisplacement(amplitude=(6, 7), smoothness=28),
     tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
@@ -51,6 +51,7 @@ SHOWN = {each.name: each for each in (*reversed(pictures.SHOWN), *_SHOWN)}
 WITHOUT = {
     "CopyAffine": "changes headers alone",
     "HistogramStandardization": "needs landmarks that were learnt from many images",
+    "KeepLargestComponent": "drops small regions, of which the head of the pictures has few",
     "Lambda": "does what its function does",
     "OneHot": "gives each label a channel",
     "OneOf": "does what the transforms do that it holds",
@@ -112,17 +113,28 @@ def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
     drawn = ["t1"] if "intensity" in facts.changes else []
     drawn += ["seg"] if "label" in facts.changes else []
     place = before.t1.affine @ (*pictures.DRAWN, 1)
+    subjects = {"before": before, "after": after(name, before)}
+    regrids = len({subject[drawn[0]].spatial_shape for subject in subjects.values()}) == 2
     rows = {}
-    for word, subject in (("before", before), ("after", after(name, before))):
-        image = subject[drawn[0]]
-        sizes = " x ".join(map(str, image.spatial_shape))
-        low, high = image.data.min().item(), image.data.max().item()
+    for word, subject in subjects.items():
         planes = {each: _plane(subject[each], place, cut) for each in drawn}
         if len(drawn) == 2:  # one outline, which can be seen in a small picture
             planes["seg"].set_data((planes["seg"].data > 0).byte())
-        rows[f"{word}: {sizes}, {low:.3g} to {high:.3g}"] = tio.Subject(planes)
-    jpeg = {"quality": 82}
-    plot_gallery(rows, file, figsize=(3.4, 2.3), savefig_kwargs={"dpi": 200, "pil_kwargs": jpeg})
+        rows[f"{word}: {_extent(subject[drawn[0]], regrids)}"] = tio.Subject(planes)
+    window = None  # of the plane before
+    if family(name) == FAMILIES["normalization"]:  # which gives values another range
+        values = torch.cat([row.t1.data.flatten() for row in rows.values()])
+        window = values.min().item(), values.max().item()
+    saved = {"dpi": 200, "pil_kwargs": {"quality": 82}}
+    plot_gallery(rows, file, window=window, figsize=(3.4, 2.3), savefig_kwargs=saved)
+
+
+def _extent(image: tio.Image, shape: bool) -> str:
+    """Return the shape of an image, or the range of its values, as text."""
+    if shape:
+        return " x ".join(map(str, image.spatial_shape))
+    low, high = (value.item() for value in image.data.aminmax())
+    return f"{low:.2g} to {high:.2g}"
 
 
 def _plane(image: tio.Image, place: torch.Tensor, cut: int) -> tio.Image:
@@ -138,13 +150,14 @@ def card(name: str, facts: Facts, time: str) -> str:
     """Return a card as Markdown, for a page beside the folders of pictures and of the reference."""
     cls, twin = getattr(tio, name), name.removeprefix("Random")
     title = f"[{name}](reference/{name}.md)"
-    given = f" With given parameters: [`{twin}`](reference/{twin}.md)." if twin in TRANSFORMS != name else ""
+    paired = twin != name and twin in TRANSFORMS
+    given = f" With given parameters: [`{twin}`](reference/{twin}.md)." if paired else ""
     sentence = first_sentence(cls)
     alt = f"{name}, before and after: {sentence}".replace("]", "").replace("[", "")
     rows = {
         "Time": time,
         "Can be undone": "yes" if facts.invertible else "no",
-        "Gradient": _gradient(facts),
+        "Gradients reach": _gradient(facts),
         "Changes": " and ".join(_KINDS[kind] for kind in facts.changes),
         "Passes": facts.passes,
     }
@@ -173,7 +186,7 @@ _KINDS = {"intensity": "images", "label": "label maps"}
 def _gradient(facts: Facts) -> str:
     reached = ["image"] if facts.image_gradient else []
     reached += [f"`{name}`" for name in facts.parameter_gradients]
-    return ", ".join(reached) or "none"
+    return ", ".join(reached) or "nothing"
 
 
 def first_sentence(cls: type) -> str:
