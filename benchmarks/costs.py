@@ -1,4 +1,4 @@
-"""Time of each transform by itself, which its card in the gallery shows: ``python -m benchmarks.costs``.
+"""Time of each transform by itself, for its card in the gallery: ``python -m benchmarks.costs``.
 
 What is timed is said by ``torchio_gpu.bench``: default parameters, two volumes of 128³ with label
 maps.

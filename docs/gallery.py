@@ -153,7 +153,7 @@ def card(name: str, facts: Facts, time: str) -> str:
     paired = twin != name and twin in TRANSFORMS
     given = f" With given parameters: [`{twin}`](reference/{twin}.md)." if paired else ""
     sentence = first_sentence(cls)
-    alt = f"{name}, before and after: {sentence}".replace("]", "").replace("[", "")
+    alt = re.sub(r"[`\[\]]", "", f"{name}, before and after: {sentence}")
     rows = {
         "Time": time,
         "Can be undone": "yes" if facts.invertible else "no",
@@ -190,12 +190,12 @@ def _gradient(facts: Facts) -> str:
 
 
 def first_sentence(cls: type) -> str:
-    """Return the first sentence of a docstring, as text.
+    """Return the first sentence of a docstring, as Markdown.
 
     >>> first_sentence(tio.RandomSpike)
     'Add bright points to k-space at random.'
     """
-    text = plain_text((inspect.getdoc(cls) or "").partition("\n\n")[0])
+    text = plain_text((inspect.getdoc(cls) or "").partition("\n\n")[0].replace("``", "`"))
     return re.sub(r"[:;] see \w+(?=\.)", "", text)
 
 

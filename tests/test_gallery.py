@@ -1,4 +1,4 @@
-"""Cards of the gallery say what the code does: facts are held against behaviour, found otherwise."""
+"""Cards of the gallery say what the code does: facts are held against behaviour."""
 
 from __future__ import annotations
 
@@ -229,6 +229,13 @@ def test_a_card_says_its_facts():
     assert "- **Can be undone:** no" in text
     assert "- **Gradients reach:** nothing" in text
     assert "With given parameters" not in text
+    text = gallery.card("RandomGamma", known, "1 ms").splitlines()
+    assert text[2].startswith(
+        "[![RandomGamma, before and after: Change the contrast at random: sign"
+    )
+    assert text[6].startswith(
+        "Change the contrast at random: `sign(x) |x| ** exp(log_gamma)`. With"
+    )
 
 
 def test_times_are_those_that_are_stored():
