@@ -9,7 +9,6 @@ from dataclasses import dataclass, is_dataclass
 from functools import partial
 from typing import get_type_hints
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,10 +102,9 @@ def _parameter_gradients(transform: tio.Transform) -> tuple[str, ...]:
     leaves: dict[str, Tensor] = {}
 
     def set_leaf(wanted: str, name: str, value: Array) -> Array:
-        if name != wanted or not np.issubdtype(value.dtype, np.floating):
-            return value
-        leaves[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
-        return leaves[name]
+        if name == wanted and torch.as_tensor(value).is_floating_point():
+            leaves[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
+        return leaves.get(name, value)
 
     found = []
     for name in _names_of_tensors(type(params)):
