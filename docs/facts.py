@@ -102,9 +102,10 @@ def _parameter_gradients(transform: tio.Transform) -> tuple[str, ...]:
     leaves: dict[str, Tensor] = {}
 
     def set_leaf(wanted: str, name: str, value: Array) -> Array:
-        if name == wanted and torch.as_tensor(value).is_floating_point():
-            leaves[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
-        return leaves.get(name, value)
+        if name != wanted or not torch.as_tensor(value).is_floating_point():
+            return value
+        leaves[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
+        return leaves[name]
 
     found = []
     for name in _names_of_tensors(type(params)):
