@@ -78,6 +78,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks --no-peers --repeats 7
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.micro
+	$(BIN)/python -m benchmarks.costs
 	$(BIN)/python -m benchmarks.check --store
 	$(BIN)/python -m benchmarks.report
 

@@ -26,6 +26,8 @@ import torchio_gpu as tio
 from torchio_gpu.docstrings import plain_text
 from torchio_gpu.names import NAMES, TRANSFORMS
 
+from . import gallery
+
 ROOT = Path(__file__).resolve().parent.parent
 #: Files outside docs/ that are part of the site.
 OTHERS = {
@@ -33,7 +35,8 @@ OTHERS = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/RESULTS.md": "results.md",
 }
-PICTURES = {"examples/*.jpg": "examples", "benchmarks/results/*.png": "results"}
+#: Files that are copied as they are, and their folders on the site.
+COPIED = {"examples/*.jpg": "examples", "benchmarks/results/*.png": "results", "docs/*.css": "."}
 #: Public names whose value is a string, a number or such: they share a page.
 CONSTANTS = [name for name in NAMES if name.isupper()]
 _LINK = re.compile(r"(\]\()([^)#\s]+)")
@@ -49,8 +52,9 @@ def places() -> dict[str, str]:
     """
     pages = {p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").rglob("*.md")}
     found = {p: p.removeprefix("docs/").replace("README.md", "index.md") for p in sorted(pages)}
-    for pattern, folder in PICTURES.items():
-        found |= {p.relative_to(ROOT).as_posix(): f"{folder}/{p.name}" for p in ROOT.glob(pattern)}
+    for pattern, folder in COPIED.items():
+        copied = {p: (PurePosixPath(folder) / p.name).as_posix() for p in ROOT.glob(pattern)}
+        found |= {p.relative_to(ROOT).as_posix(): place for p, place in copied.items()}
     examples = sorted((ROOT / "examples").glob("*.py"))
     return found | OTHERS | {f"examples/{p.name}": f"examples/{p.stem}.md" for p in examples}
 
@@ -153,11 +157,13 @@ def stage(folder: Path) -> None:
     for source, place in found.items():
         goal = folder / "docs" / place
         goal.parent.mkdir(parents=True, exist_ok=True)
-        if source.endswith((".png", ".jpg")):
+        if source.endswith((".png", ".jpg", ".css")):
             shutil.copyfile(ROOT / source, goal)
             continue
         text = (ROOT / source).read_text(encoding="utf-8")
         text = example_page(text) if source.endswith(".py") else staged(text, source, found)
+        if gallery.HERE in text:
+            text = text.replace(gallery.HERE, gallery.page(goal.with_suffix("")))
         goal.write_text(text, encoding="utf-8")
     for place, text in reference().items():
         goal = folder / "docs" / place

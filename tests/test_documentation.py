@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import torchio_gpu as tio
-from docs import build
+from docs import build, gallery
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs"
@@ -128,3 +128,9 @@ def test_site_is_built_and_has_no_faults(tmp_path, monkeypatch):
     for public in ("RandomFlip", "Subject", "predict", "functional"):
         page = tmp_path / "site" / "reference" / public / "index.html"
         assert f'id="torchio_gpu.{public}"' in page.read_text(encoding="utf-8")
+    cards = (tmp_path / "site" / "gallery" / "index.html").read_text(encoding="utf-8")
+    for transform in gallery.names():
+        assert f'href="../reference/{transform}/"' in cards
+        assert re.search(rf'<img alt="{transform}, before and after: [^"]+" src="[^"]+', cards)
+        assert (tmp_path / "site" / "gallery" / f"{transform}.jpg").stat().st_size > 5000
+    assert gallery.HERE not in cards

@@ -106,13 +106,16 @@ def test_version_is_that_of_the_metadata():
     assert version("torchio-gpu") == tio.__version__
 
 
-def code_blocks(path: Path) -> list[str]:
+def code_blocks(path: Path) -> list[tuple[str, str]]:
+    """Return the Python blocks of a page, each with the text that it is said to print, or ''."""
     return re.findall(
-        r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
     )
 
 
-def test_code_blocks_of_the_readme_run(tmp_path, monkeypatch):
+def test_code_blocks_of_the_readme_run_and_print_what_it_shows(tmp_path, monkeypatch, capsys):
     """Run the blocks in order, as one session, in a folder with the files that they name."""
     monkeypatch.chdir(tmp_path)
     x = torch.rand(1, 32, 32, 32)
@@ -121,8 +124,11 @@ def test_code_blocks_of_the_readme_run(tmp_path, monkeypatch):
     found = code_blocks(ROOT / "README.md")
     assert found
     scope: dict = {}
-    for n, block in enumerate(found):
+    for n, (block, shown) in enumerate(found):
+        capsys.readouterr()
         exec(compile(block, f"README.md block {n}", "exec"), scope)
+        assert capsys.readouterr().out == shown, f"README.md block {n} prints something else"
+        assert bool(shown) == ("print(" in block)
 
 
 def test_no_file_names_a_path_of_this_machine():

@@ -20,11 +20,25 @@ from .shapes import Triple
 CALLS, SECONDS = 20, 2.0
 #: Arguments of transforms that need one.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    "Resample": {"target": 1.5},
     "RandomLabelsToImage": {"label_key": "label"},
+    "Crop": {"cropping": 1},
+    "CropOrPad": {"target_shape": 96},
+    "EnsureShapeMultiple": {"target_multiple": 24},
+    "Pad": {"padding": 8},
+    "Resample": {"target": 1.5},
+    "Resize": {"target_shape": 96},
+    "Clamp": {"out_min": 0.2, "out_max": 0.8},
+    "Mask": {"masking_method": "label"},
     "OneHot": {"num_classes": 4},
+    "RemapLabels": {"remapping": {1: 2, 2: 1}},
+    "RemoveLabels": {"labels": [1]},
 }
-_PREPROCESSING = ("ToCanonical", "Resample", "RescaleIntensity", "ZNormalization", "OneHot")
+#: Not KeepLargestComponent: components of random labels are unlike those of anatomy.
+_PREPROCESSING = (
+    *("ToCanonical", "Crop", "CropOrPad", "EnsureShapeMultiple", "Pad", "Resample", "Resize"),
+    *("Clamp", "Mask", "RescaleIntensity", "ZNormalization"),
+    *("Contour", "OneHot", "RemapLabels", "RemoveLabels", "SequentialLabels"),
+)
 
 
 @dataclass(frozen=True)
