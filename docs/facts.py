@@ -62,12 +62,15 @@ def passes_of(transform: tio.Transform) -> str:
 
     >>> passes_of(tio.RandomFlip()), passes_of(tio.RandomGamma())
     ('one sampling, with spatial neighbours', 'one pass, with pointwise neighbours')
-    >>> passes_of(tio.RandomGhosting())
+    >>> passes_of(tio.RandomPartialFourier())
+    'one pass, with neighbours that change lines of k-space before it'
+    >>> passes_of(tio.RandomSpike())
     'a pass of its own'
     """
     for neighbour, shared in (
         (tio.RandomAffine(), "one sampling, with spatial neighbours"),
         (tio.RandomGamma(), "one pass, with pointwise neighbours"),
+        (tio.RandomGibbs(), "one pass, with neighbours that change lines of k-space"),
     ):
         before, after = _share(neighbour, transform), _share(transform, neighbour)
         if before or after:

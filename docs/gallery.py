@@ -34,6 +34,8 @@ _SHOWN = (
     tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
+    tio.RandomPartialFourier(share=(0.55, 0.56), axes=("AP",)),
+    tio.RandomWrap(acceleration=(2, 2), axes=("AP",), intensity=(0.7, 0.8)),
     tio.Clamp(out_min=0.2, out_max=0.7),
     tio.Crop(cropping=20),
     tio.CropOrPad(target_shape=(120, 240, 120)),
@@ -49,10 +51,13 @@ _SHOWN = (
 SHOWN = {each.name: each for each in (*reversed(pictures.SHOWN), *_SHOWN)}
 #: Transforms without a card, and the reason.
 WITHOUT = {
+    "ClassMix": "mixes the samples of a batch",
     "CopyAffine": "changes headers alone",
+    "CutMix": "mixes the samples of a batch",
     "HistogramStandardization": "needs landmarks that were learnt from many images",
     "KeepLargestComponent": "drops small regions, of which the head of the pictures has few",
     "Lambda": "does what its function does",
+    "MixUp": "mixes the samples of a batch",
     "OneHot": "gives each label a channel",
     "OneOf": "does what the transforms do that it holds",
     "PCA": "is for images with several channels",

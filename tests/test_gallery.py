@@ -183,6 +183,9 @@ def test_passes_are_those_that_are_carried_out(name):
     elif said == "one sampling, between a change of the grid and a motion":
         assert differs(tio.Resample(4), shown, motion)
         assert not differs(motion, shown, motion)
+    elif said.startswith("one pass, with neighbours that change lines of k-space"):
+        assert shares(tio.RandomGibbs(), shown)
+        assert shares(shown, tio.RandomGibbs()) != said.endswith(" before it")
     else:
         assert said == "a pass of its own"
         assert not differs(motion, shown, motion)
