@@ -164,6 +164,7 @@ def stage(folder: Path) -> None:
         text = example_page(text) if source.endswith(".py") else staged(text, source, found)
         if gallery.HERE in text:
             text = text.replace(gallery.HERE, gallery.page(goal.with_suffix("")))
+        text = gallery.with_pictures(text, os.path.relpath(folder / "docs", goal.parent))
         goal.write_text(text, encoding="utf-8")
     for place, text in reference().items():
         goal = folder / "docs" / place

@@ -82,6 +82,8 @@ FAMILIES = {
 _CUTS = {"RandomAnisotropy": 1}
 SEED = 0
 HERE = "<!-- cards -->"
+#: Place of a page where the picture of a card stands, by the name of the transform.
+_PICTURE = re.compile(r"<!-- picture (\w+) -->")
 
 
 def names() -> list[str]:
@@ -151,6 +153,25 @@ def _plane(image: tio.Image, place: torch.Tensor, cut: int) -> tio.Image:
     return image[tuple(box)]
 
 
+def with_pictures(text: str, root: str) -> str:
+    """Return a page in which the pictures of cards stand where it asks for them.
+
+    Args:
+        text: Markdown.
+        root: Path from the page to the folder of :file:`gallery.md`.
+
+    >>> with_pictures("<!-- picture RandomGibbs -->", "..")[:44]
+    '[![RandomGibbs, before and after: Let edges '
+    """
+    return _PICTURE.sub(lambda match: _picture(match[1], root), text)
+
+
+def _picture(name: str, root: str) -> str:
+    sentence = re.sub(r"[`\[\]]", "", first_sentence(getattr(tio, name)))
+    file = f"{root}/gallery/{name}.jpg"
+    return f"[![{name}, before and after: {sentence}]({file})]({file})"
+
+
 def card(name: str, facts: Facts, time: str) -> str:
     """Return a card as Markdown, for a page beside the folders of pictures and of the reference."""
     cls, twin = getattr(tio, name), name.removeprefix("Random")
@@ -158,7 +179,6 @@ def card(name: str, facts: Facts, time: str) -> str:
     paired = twin != name and twin in TRANSFORMS
     given = f" With given parameters: [`{twin}`](reference/{twin}.md)." if paired else ""
     sentence = first_sentence(cls)
-    alt = re.sub(r"[`\[\]]", "", f"{name}, before and after: {sentence}")
     rows = {
         "Time": time,
         "Can be undone": "yes" if facts.invertible else "no",
@@ -170,7 +190,7 @@ def card(name: str, facts: Facts, time: str) -> str:
         [
             '<div class="card" markdown>',
             "",
-            f"[![{alt}](gallery/{name}.jpg)](gallery/{name}.jpg)",
+            _picture(name, "."),
             "",
             f"### {title}",
             "",
