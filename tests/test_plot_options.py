@@ -1,7 +1,5 @@
-"""Options of plots, histograms, HTML, and figures that are saved or shown."""
+"""Options of plots, histograms, and figures that are saved or shown."""
 
-import base64
-import io
 import sys
 import types
 
@@ -51,8 +49,8 @@ def test_the_figure_is_saved_and_returned(tmp_path, return_fig):
 def test_unknown_options_are_refused_with_the_valid_ones():
     subject = tio.Subject(t1=image())
     for draw in (image().plot, subject.plot, lambda **k: plot_gallery({"a": subject}, **k)):
-        with pytest.raises(TypeError, match=r"be of window, percentiles, .*, got \['reorient'\]"):
-            draw(reorient=True)
+        with pytest.raises(TypeError, match=r"be of window, percentiles, .*, got \['colour'\]"):
+            draw(colour=True)
 
 
 @pytest.mark.parametrize(
@@ -190,28 +188,6 @@ def test_notebooks_show_the_figure(monkeypatch):
     ipython.get_ipython = lambda: None  # imported, but not in a notebook
     image().plot(show=True)
     assert shown == [figure]
-
-
-# HTML
-
-
-@pytest.mark.parametrize("value", [image(), labels(), tio.Subject(t1=image(), seg=labels())])
-def test_html_holds_the_figure(value):
-    html = value._repr_html_()
-    before, data = html.split('src="data:image/png;base64,')
-    pixels = imread(io.BytesIO(base64.b64decode(data.removesuffix('"/>'))), format="png")
-    figure = value.plot()
-    figure.savefig(buffer := io.BytesIO(), format="png")
-    buffer.seek(0)
-    np.testing.assert_array_equal(pixels, imread(buffer, format="png"))
-    assert type(value).__name__ in before
-
-
-def test_html_is_text_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    x = tio.ScalarImage(torch.rand(1, 2, 2, 2))
-    assert x._repr_html_() == f"<pre>{x!r}</pre>"
-    assert "&lt;b&gt;" in tio.Subject(t1=x, name="<b>")._repr_html_()
 
 
 # Histograms

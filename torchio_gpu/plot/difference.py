@@ -148,7 +148,7 @@ def _changes(old: Sequence[Plane], new: Sequence[Plane]) -> Row:
 def _colours() -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("difference", _COLOURS)
+    return LinearSegmentedColormap.from_list("difference", _COLOURS, N=257)  # 0 is the middle
 
 
 __all__ = ["plot_difference"]

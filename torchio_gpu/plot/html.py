@@ -7,6 +7,8 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .output import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,12 +47,12 @@ def html_of(value: object, draw: Callable[[], Figure], facts: Callable[[], str])
         facts: Function that returns the table, as HTML, called after the voxels have been read.
     """
     try:
-        figure = draw()
+        new_figure(1, 1)  # before voxels are read for nothing
     except ImportError:
         return facts()
     from .figures import png_of
 
-    data = b64encode(png_of(figure)).decode("ascii")
+    data = b64encode(png_of(draw())).decode("ascii")
     source = f'src="data:image/png;base64,{data}"'
     picture = f'<img style="max-width: 100%" alt="{html.escape(repr(value))}" {source}/>'
     return f"<div>{picture}</div>{facts()}"

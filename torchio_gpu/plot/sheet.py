@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -173,11 +173,12 @@ def _draw(axes: Axes, plane: Plane, window: Window, options: Options) -> None:
         axes.scatter(across, up, s=9, color=fill, edgecolors="black", linewidths=0.4, zorder=3)
     axes.set_axis_off()
     # light letters with a dark rim: legible on black, grey and white
-    rim = {"transform": axes.transAxes, "path_effects": [withStroke(linewidth=1.5, foreground="k")]}
+    rim = [withStroke(linewidth=1.5, foreground="black")]
+    style: dict[str, Any] = {"transform": axes.transAxes, "color": "#ffc8c8", "path_effects": rim}
     for (x, y, side), letter in zip(SIDES, plane.letters, strict=True):
         ha, va = (side, "center") if y == 0.5 else ("center", side)
-        axes.text(x, y, letter, color="#ffc8c8", fontsize=7, ha=ha, va=va, **rim)
-    axes.text(0.02, 0.98, plane.name, color="0.9", fontsize=6, va="top", **rim)
+        axes.text(x, y, letter, fontsize=7, ha=ha, va=va, **style)
+    axes.text(0.02, 0.98, plane.name, fontsize=6, va="top", **style)
 
 
 def _painted(labels: np.ndarray, cmap: ColourMap | None) -> np.ndarray:
