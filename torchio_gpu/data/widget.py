@@ -12,12 +12,12 @@ from torch import Tensor
 from ..plot import label_colour
 from . import io
 
-#: Labels with a colour of their own: NiiVue takes one table from the first to the last of them.
-_MOST_LABELS = 2**16
+#: Width of the table of colours: every WebGL 2 takes textures of that size.
+_WIDEST = 2048
 
 
 def show_widget(voxels: Tensor, affine: np.ndarray, labels: bool) -> bool:
-    """Show a volume in the notebook that runs this code; return False, and warn, if that fails.
+    """Show a volume in the notebook that runs this code; warn and return False without ipyniivue.
 
     Args:
         voxels: Voxels, (C, I, J, K), on any device.
@@ -36,43 +36,56 @@ def show_widget(voxels: Tensor, affine: np.ndarray, labels: bool) -> bool:
         return False
     from IPython.display import display
 
-    data = _drawable(voxels, labels)
+    table = None
+    if labels:
+        data, table = _labels(voxels.cpu())
+    else:
+        data = _intensities(voxels.cpu())
     file = io.to_nibabel(data, torch.from_numpy(affine)).to_bytes()
     volume = ipyniivue.Volume(data=file, name="image.nii")
-    if labels:
-        table = _colours(data)
-        if table is not None:
-            volume.set_colormap_label(table)
-    widget = ipyniivue.NiiVue(height=400)
+    if table is not None:
+        volume.set_colormap_label(table)
+    # the patient's right at the left, as plots have it
+    widget = ipyniivue.NiiVue(height=400, is_radiological_convention=True, sagittal_nose_left=True)
     widget.load_volumes([volume])
     display(widget)
     return True
 
 
-def _drawable(voxels: Tensor, labels: bool) -> Tensor:
-    """Return voxels on the host, of a type that NiiVue draws; labels in one channel."""
-    if labels:
-        voxels = voxels.to("cpu")
-        voxels = voxels.int().argmax(0, keepdim=True) if len(voxels) > 1 else voxels
-        whole = voxels.double().round().long()
-        sizes = [(t, torch.iinfo(t)) for t in (torch.uint8, torch.int16, torch.int32)]
-        low, high = int(whole.min()), int(whole.max())
-        return whole.to(next(t for t, size in sizes if size.min <= low and high <= size.max))
-    voxels = (voxels.abs() if voxels.is_complex() else voxels).to("cpu")
+def _intensities(voxels: Tensor) -> Tensor:
+    """Return voxels of a type that NiiVue draws."""
+    voxels = voxels.abs() if voxels.is_complex() else voxels
     return voxels if voxels.dtype in (torch.uint8, torch.int16) else voxels.float()
 
 
-def _colours(labels: Tensor) -> dict[str, Any] | None:
-    """Return the colours of labels as NiiVue takes them, the background transparent."""
-    present = [n for n in torch.unique(labels).tolist() if n != 0]
-    if not present or max(*present, 0) - min(*present, 0) > _MOST_LABELS:
-        return None
-    colours = [tuple(round(255 * part) for part in label_colour(n)) for n in present]
-    red, green, blue = zip((0, 0, 0), *colours, strict=True)
-    return {
-        "R": list(red), "G": list(green), "B": list(blue), "A": [0] + [255] * len(present),
-        "I": [0, *present], "labels": ["background", *map(str, present)],
-    }  # fmt: skip
+def _labels(voxels: Tensor) -> tuple[Tensor, dict[str, Any] | None]:
+    """Return labels in one channel, and their colours and names as NiiVue takes them.
+
+    Labels too far apart for a table of colours are numbered anew; names say which they are. There
+    are no colours for more than 2000 labels.
+    """
+    voxels = voxels.int().argmax(0, keepdim=True) if len(voxels) > 1 else voxels
+    present, ranks = torch.unique(voxels.double().round().long(), return_inverse=True)
+    names = present.tolist()
+    zero = names.index(0) if 0 in names else -1
+    far = max(*names, 0) - min(*names, 0) > _WIDEST - 64
+    numbers = [n - zero for n in range(len(names))] if far else names
+    data = torch.tensor(numbers)[ranks]
+    low, high = min(*numbers, 0), max(*numbers, 0)
+    size = high - low + 1
+    kinds = [(kind, torch.iinfo(kind)) for kind in (torch.uint8, torch.int16, torch.int32)]
+    data = data.to(next(kind for kind, n in kinds if n.min <= low and high <= n.max))
+    if size > _WIDEST - 64:
+        return data, None
+    # NiiVue takes the first 2/256 of a table for its third colour: these must be of no label
+    rows = {low - 1 - size // 64: ((0, 0, 0, 0), ""), 0: ((0, 0, 0, 0), "background")}
+    for number, name in zip(numbers, names, strict=True):
+        if name:
+            red, green, blue = (round(255 * part) for part in label_colour(name))
+            rows[number] = (red, green, blue, 255), str(name)
+    colours, texts = zip(*rows.values(), strict=True)
+    channels = dict(zip("RGBA", map(list, zip(*colours, strict=True)), strict=True))
+    return data, {**channels, "I": list(rows), "labels": list(texts)}
 
 
 __all__ = ["show_widget"]
