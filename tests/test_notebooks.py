@@ -107,13 +107,12 @@ def test_a_widget_has_the_voxels_and_their_place(executed):
     assert state["name"].endswith(".nii")
     np.testing.assert_array_equal(np.asarray(second.dataobj), seg.data[0])
     table = colours["colormap_label"]
-    assert (table["min"], table["max"]) == (0, 300)
-    lut = np.array(table["lut"]).reshape(-1, 4)
-    yellow, sky_blue, orange = (240, 228, 66), (86, 180, 233), (230, 159, 0)
-    assert tuple(lut[0]) == (0, 0, 0, 0)
-    assert tuple(lut[3]) == (*orange, 255)
-    assert tuple(lut[300]) == (*(yellow, sky_blue, orange, (0, 158, 115), (204, 121, 167),
-                                 (213, 94, 0), (0, 114, 178))[299 % 7], 255)  # fmt: skip
+    assert table["max"] == 300
+    lut = dict(enumerate(np.array(table["lut"]).reshape(-1, 4).tolist(), int(table["min"])))
+    drawn = {label: tuple(colour) for label, colour in lut.items() if any(colour)}
+    assert drawn == {3: (230, 159, 0, 255), 300: (213, 94, 0, 255)}  # the third and sixth of seven
+    names = dict(enumerate(table["labels"], int(table["min"])))
+    assert (names[0], names[3], names[300]) == ("background", "3", "300")
 
 
 def test_without_the_widget_a_warning_says_what_to_install(executed):

@@ -175,19 +175,40 @@ def test_an_interactive_backend_shows_the_figure(monkeypatch):
     assert shown == [figure]
 
 
-def test_notebooks_show_the_figure(monkeypatch):
+@pytest.fixture
+def notebook(monkeypatch):
+    """Return a list of what is displayed, in what looks like the kernel of a notebook."""
     shown = []
     ipython, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
     display.display = shown.append
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return shown
+
+
+def test_notebooks_show_the_figure(notebook):
     figure = image().plot(show=True)
-    assert shown == [figure]
+    assert notebook == [figure]
     assert figure._repr_png_().startswith(b"\x89PNG")
-    ipython.get_ipython = lambda: None  # imported, but not in a notebook
+    sys.modules["IPython"].get_ipython = lambda: None  # imported, but not in a notebook
     image().plot(show=True)
-    assert shown == [figure]
+    assert notebook == [figure]
+
+
+def test_show_draws_planes_in_a_notebook_without_the_widget(notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    monkeypatch.delenv("SITK_SHOW_COMMAND", raising=False)
+    x = image()
+    with pytest.warns(RuntimeWarning, match=r'pip install "torchio-gpu\[notebook\]"; the middle'):
+        x.show()
+    np.testing.assert_array_equal(drawn(notebook[0]), drawn(x.plot()))
+    with pytest.raises(RuntimeError, match="viewer_path must be a program"):
+        x.show("no-such-program")
+    monkeypatch.setenv("SITK_SHOW_COMMAND", "no-such-program")
+    with pytest.raises(RuntimeError, match="viewer_path must be a program"):
+        x.show()
+    assert len(notebook) == 1
 
 
 # Histograms

@@ -80,7 +80,7 @@ def _new_sheet(rows: Sequence[Row], options: Options, width: float, columns: int
             raise ValueError(f"figsize must leave room for planes, got {options.figsize}")
     height = TITLE + GAP + scale * tallest
     total = options.figsize or (width * columns, head + height * lines)
-    figure = new_figure(*total, dpi=options.dpi or 150, facecolor="black")
+    figure = new_figure(total[0], total[1], options.dpi or 150, facecolor="black")
 
     def add_axes(left: float, bottom: float, wide: float, high: float) -> Axes:
         bounds = left / total[0], bottom / total[1], wide / total[0], high / total[1]
