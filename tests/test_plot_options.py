@@ -173,6 +173,13 @@ def test_an_interactive_backend_shows_the_figure(monkeypatch):
     assert shown == [figure]
     image().plot()
     assert shown == [figure]
+    figure, axes = pyplot.subplots(1, 3)
+    image().plot(axes=axes, show=True)
+    assert shown[1:] == [figure]
+    monkeypatch.setattr(canvas, "required_interactive_framework", None)
+    image().plot(axes=axes, show=True)
+    assert shown[1:] == [figure]
+    pyplot.close("all")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ def table_of(rows: Sequence[Sequence[str]], head: Sequence[str] = (), caption: s
 
     def line(cells: Sequence[str], tag: str) -> str:
         spans = [""] * (len(cells) - 1) + [f' colspan="{width - len(cells) + 1}"']
-        spans = [""] * len(cells) if len(cells) == width else spans
         texts = zip(cells, spans, strict=True)
         inner = (f"<{tag}{span}{_LEFT}>{html.escape(text)}</{tag}>" for text, span in texts)
         return f"<tr>{''.join(inner)}</tr>"
