@@ -98,7 +98,7 @@ def test_without_matplotlib_there_is_a_table_and_nothing_is_read(tmp_path, monke
     assert not lazy.loaded
     assert parsed(subject).rows[2] == ["name", "str", "<b>"]
     batch = tio.SubjectsBatch.from_subjects([tio.Subject(t1=image())])
-    assert parsed(batch).texts == ["1 samples"]
+    assert parsed(batch).texts == ["batch of 1"]
 
 
 def test_a_subject_has_a_row_for_each_value_and_its_history():
@@ -130,7 +130,7 @@ def test_a_batch_says_what_its_samples_share():
         for affine, age in ((np.eye(4), 3), (turned, 4))
     ]
     found = parsed(tio.SubjectsBatch.from_subjects(subjects))
-    assert found.texts == ["2 samples"]
+    assert found.texts == ["batch of 2"]
     assert found.rows[1] == [
         *("t1", "ScalarImage", "2 x 1 x 6 x 8 x 10", "differs", "differs", "float32", "cpu", ""),
     ]

@@ -331,7 +331,7 @@ class SubjectsBatch(Transferable):
         """Return HTML with the first samples and a table of all values, for notebooks."""
         from ..plot import html_of
 
-        caption, values = f"{self.batch_size} samples", self.images | dict(self.metadata)
+        caption, values = f"batch of {self.batch_size}", self.images | dict(self.metadata)
         return html_of(self, self.plot, lambda: table_of_values(values, caption))
 
     def __repr__(self) -> str:

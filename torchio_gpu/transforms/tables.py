@@ -67,7 +67,8 @@ def _value(value: Any) -> str:
         array = array[0]
     if array.size > 16:
         return f"<{' x '.join(map(str, array.shape))}>"
-    return " ".join(np.array2string(array, precision=4, separator=", ").split())
+    text = " ".join(np.array2string(array, precision=4, separator=", ").split())
+    return text.replace("[ ", "[")
 
 
 __all__ = ["table_of_steps"]
