@@ -38,6 +38,12 @@ def test_channels_of_labels_become_labels():
     assert table["labels"][1:] == ["background", "1", "2"]
 
 
+def test_labels_that_are_no_numbers_are_background():
+    data, table = widget._labels(torch.tensor([torch.nan, torch.inf, 1.2])[None, :, None, None])
+    assert data.flatten().tolist() == [0, 0, 1]
+    assert table["labels"][1:] == ["background", "1"]
+
+
 def test_too_many_labels_have_no_colours():
     data, table = widget._labels(torch.arange(3000).view(1, 30, 10, 10))
     assert table is None

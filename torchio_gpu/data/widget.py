@@ -65,7 +65,9 @@ def _labels(voxels: Tensor) -> tuple[Tensor, dict[str, Any] | None]:
     are no colours for more than 2000 labels.
     """
     voxels = voxels.int().argmax(0, keepdim=True) if len(voxels) > 1 else voxels
-    present, ranks = torch.unique(voxels.double().round().long(), return_inverse=True)
+    present, ranks = torch.unique(
+        voxels.double().nan_to_num(0, 0, 0).round().long(), return_inverse=True
+    )
     names = present.tolist()
     zero = names.index(0) if 0 in names else -1
     far = max(*names, 0) - min(*names, 0) > _WIDEST - 64

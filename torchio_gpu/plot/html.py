@@ -26,7 +26,8 @@ def table_of(rows: Sequence[Sequence[str]], head: Sequence[str] = (), caption: s
     width = max(map(len, (head, *rows)))
 
     def line(cells: Sequence[str], tag: str) -> str:
-        spans = [""] * (len(cells) - 1) + [f' colspan="{width - len(cells) + 1}"']
+        rest = f' colspan="{width - len(cells) + 1}"' if len(cells) < width else ""
+        spans = [""] * (len(cells) - 1) + [rest]
         texts = zip(cells, spans, strict=True)
         inner = (f"<{tag}{span}{_LEFT}>{html.escape(text)}</{tag}>" for text, span in texts)
         return f"<tr>{''.join(inner)}</tr>"
