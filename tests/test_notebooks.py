@@ -12,9 +12,9 @@ import torch
 
 import torchio_gpu as tio
 
-pytest.importorskip("ipyniivue", reason='needs ipyniivue: pip install "torchio-gpu[notebook]"')
-pytest.importorskip("ipykernel", reason="needs ipykernel, which runs cells")
-nbclient = pytest.importorskip("nbclient", reason="needs nbclient, which sends cells to a kernel")
+pytest.importorskip("ipyniivue", reason="NOT TESTED: needs torchio-gpu[notebook]")
+pytest.importorskip("ipykernel", reason="NOT TESTED: needs ipykernel, which runs cells")
+nbclient = pytest.importorskip("nbclient", reason="NOT TESTED: needs nbclient, which sends cells")
 pytest.importorskip("matplotlib")
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
