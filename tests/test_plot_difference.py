@@ -153,6 +153,8 @@ def test_the_bar_and_titles_do_not_overlap():
         (image(), image(cls=tio.LabelMap), {}, TypeError, "both be label maps or neither"),
         (image(), tio.Subject(t1=image()), {}, TypeError, "both be images or both be subjects"),
         (image(), torch.rand(1, *SHAPE), {}, TypeError, "images or subjects, got tensor"),
+        (image(), image(), {"rgb": True}, TypeError, "rgb is no option of a difference"),
+        (*[image(cls=tio.LabelMap)] * 2, {"limit": 2}, ValueError, "must be left out for label"),
         (image(), image(), {"limit": 0}, ValueError, "limit must be > 0, got 0"),
         (image(), image(), {"name": "t1"}, ValueError, "name must be left out for images"),
         (tio.Subject(t1=image()), tio.Subject(t2=image()), {}, ValueError, "subjects, got 't1'"),

@@ -58,6 +58,8 @@ def plot_difference(
     >>> [text.get_text() for text in figure.texts][:2]
     ['before', 'after']
     """
+    if "rgb" in options:
+        raise TypeError("rgb is no option of a difference, which is that of one channel")
     chosen = replace(Options.of(options), rgb=False)
     if limit is not None and not limit > 0:
         raise ValueError(f"limit must be > 0, got {limit!r}")
@@ -66,6 +68,8 @@ def plot_difference(
     first, title = _image_of(before, name)
     second, _ = _image_of(after, title or None)
     _check(first, second)
+    if first.kind == LABEL and not (limit is None and cmap is None):
+        raise ValueError("limit and cmap must be left out for label maps: labels differ or not")
     old, new = (_planes(each, title, chosen) for each in (before, after))
     prefix = f"{title}, " if title else ""
     window = window_of(old, chosen)
