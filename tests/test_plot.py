@@ -226,18 +226,7 @@ def test_points_lie_on_the_voxels_that_they_name(orientation, radiological):
         assert [len(dots.get_offsets()) for dots in axes.collections] == [1, 0]
 
 
-def test_datasets_and_batches_are_shown_in_notebooks(tmp_path):
-    def subject(n):
-        image = tio.ScalarImage(torch.rand(1, 6, 7, 8))
-        image.save(tmp_path / f"{n}.nii")
-        return tio.Subject(t1=tio.ScalarImage(tmp_path / f"{n}.nii"), note=f"<{n}>" * 30)
-
-    dataset = tio.SubjectsDataset([subject(n) for n in range(7)])
-    shown = dataset._repr_html_()
-    assert shown.count("<tr>") == 6
-    assert shown.count("ScalarImage 1 x 6 x 7 x 8") == 5
-    assert "&lt;3&gt;" in shown
-    assert not any(one.t1.loaded for one in dataset.dry_iter())
-    batch = tio.SubjectsBatch.from_subjects([dataset[n] for n in range(6)])
-    assert batch._repr_html_().startswith('<img style="max-width: 100%" alt="SubjectsBatch(')
+def test_a_plot_of_a_batch_has_the_first_samples():
+    subjects = [tio.Subject(t1=tio.ScalarImage(torch.rand(1, 6, 7, 8))) for _ in range(6)]
+    batch = tio.SubjectsBatch.from_subjects(subjects)
     assert [text.get_text() for text in batch.plot().texts] == [f"sample {n}" for n in range(4)]

@@ -1,7 +1,5 @@
-"""Options of plots, histograms, HTML, and figures that are saved or shown."""
+"""Options of plots, histograms, and figures that are saved or shown."""
 
-import base64
-import io
 import sys
 import types
 
@@ -51,8 +49,8 @@ def test_the_figure_is_saved_and_returned(tmp_path, return_fig):
 def test_unknown_options_are_refused_with_the_valid_ones():
     subject = tio.Subject(t1=image())
     for draw in (image().plot, subject.plot, lambda **k: plot_gallery({"a": subject}, **k)):
-        with pytest.raises(TypeError, match=r"be of window, percentiles, .*, got \['reorient'\]"):
-            draw(reorient=True)
+        with pytest.raises(TypeError, match=r"be of window, percentiles, .*, got \['colour'\]"):
+            draw(colour=True)
 
 
 @pytest.mark.parametrize(
@@ -175,43 +173,49 @@ def test_an_interactive_backend_shows_the_figure(monkeypatch):
     assert shown == [figure]
     image().plot()
     assert shown == [figure]
+    figure, axes = pyplot.subplots(1, 3)
+    image().plot(axes=axes, show=True)
+    assert shown[1:] == [figure]
+    monkeypatch.setattr(canvas, "required_interactive_framework", None)
+    image().plot(axes=axes, show=True)
+    assert shown[1:] == [figure]
+    pyplot.close("all")
 
 
-def test_notebooks_show_the_figure(monkeypatch):
+@pytest.fixture
+def notebook(monkeypatch):
+    """Return a list of what is displayed, in what looks like the kernel of a notebook."""
     shown = []
     ipython, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
     ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
     display.display = shown.append
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return shown
+
+
+def test_notebooks_show_the_figure(notebook):
     figure = image().plot(show=True)
-    assert shown == [figure]
+    assert notebook == [figure]
     assert figure._repr_png_().startswith(b"\x89PNG")
-    ipython.get_ipython = lambda: None  # imported, but not in a notebook
+    sys.modules["IPython"].get_ipython = lambda: None  # imported, but not in a notebook
     image().plot(show=True)
-    assert shown == [figure]
+    assert notebook == [figure]
 
 
-# HTML
-
-
-@pytest.mark.parametrize("value", [image(), labels(), tio.Subject(t1=image(), seg=labels())])
-def test_html_holds_the_figure(value):
-    html = value._repr_html_()
-    before, data = html.split('src="data:image/png;base64,')
-    pixels = imread(io.BytesIO(base64.b64decode(data.removesuffix('"/>'))), format="png")
-    figure = value.plot()
-    figure.savefig(buffer := io.BytesIO(), format="png")
-    buffer.seek(0)
-    np.testing.assert_array_equal(pixels, imread(buffer, format="png"))
-    assert type(value).__name__ in before
-
-
-def test_html_is_text_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    x = tio.ScalarImage(torch.rand(1, 2, 2, 2))
-    assert x._repr_html_() == f"<pre>{x!r}</pre>"
-    assert "&lt;b&gt;" in tio.Subject(t1=x, name="<b>")._repr_html_()
+def test_show_draws_planes_in_a_notebook_without_the_widget(notebook, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    monkeypatch.delenv("SITK_SHOW_COMMAND", raising=False)
+    x = image()
+    with pytest.warns(RuntimeWarning, match=r'pip install "torchio-gpu\[notebook\]"; the middle'):
+        x.show()
+    np.testing.assert_array_equal(drawn(notebook[0]), drawn(x.plot()))
+    with pytest.raises(RuntimeError, match="viewer_path must be a program"):
+        x.show("no-such-program")
+    monkeypatch.setenv("SITK_SHOW_COMMAND", "no-such-program")
+    with pytest.raises(RuntimeError, match="viewer_path must be a program"):
+        x.show()
+    assert len(notebook) == 1
 
 
 # Histograms

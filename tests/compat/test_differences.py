@@ -11,6 +11,11 @@ import torch
 import torchio_gpu as tio
 from torchio_gpu.compat.differences import ARGUMENTS, DIFFERENCES, NAMES, page
 
+from .plots import (  # noqa: F401
+    test_a_plot_is_returned_and_not_shown,
+    test_indices_of_plots_are_voxels_of_the_image,
+)
+
 torchio = pytest.importorskip("torchio")
 ROOT = Path(__file__).parents[2]
 

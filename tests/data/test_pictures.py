@@ -118,6 +118,25 @@ def test_the_whole_takes_the_duration(tmp_path):
     assert set(each) == {140, 150}
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_gif_runs_through_the_channels_of_a_slice(tmp_path, axis):
+    """Frames are the slices of GIFs of each channel by itself."""
+    x = tio.ScalarImage((torch.rand(5, 4, 6, 3) * 255).byte(), affine=oblique_affine())
+    x.to_gif(axis, 1, tmp_path / "x.gif", rescale=False, index=2)
+    shown, _ = frames(tmp_path / "x.gif")
+    for channel in range(5):
+        tio.ScalarImage(x.data[channel][None], affine=x.affine).to_gif(
+            axis, 1, tmp_path / "one.gif", rescale=False
+        )
+        np.testing.assert_array_equal(shown[channel], frames(tmp_path / "one.gif")[0][2])
+    x.to_gif(axis, 1, tmp_path / "x.gif", rescale=False, index=2, reverse=True)
+    np.testing.assert_array_equal(frames(tmp_path / "x.gif")[0], shown[::-1])
+    with pytest.raises(ValueError, match=r"index must be in 0\.\.\d, got 6"):
+        x.to_gif(axis, 1, tmp_path / "x.gif", index=6)
+    with pytest.raises(ValueError, match="got 5: give index, a slice"):
+        x.to_gif(axis, 1, tmp_path / "x.gif")
+
+
 def test_gifs_that_are_too_fast_are_slowed_down(tmp_path):
     image = tio.ScalarImage(torch.rand(1, 5, 4, 3))
     with pytest.warns(RuntimeWarning, match=r"duration must be at least 0\.05 s for 5 slices"):

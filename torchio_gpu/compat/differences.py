@@ -173,6 +173,20 @@ DIFFERENCES = (
         "`force_3d=False`",
     ),
     Difference(
+        "a_plot_is_returned_and_not_shown",
+        "`image.plot()` opens a window, and returns None",
+        "it returns the figure, which a notebook displays",
+        "scripts that save figures need no display, and stop at none",
+        "`plot(show=True)`",
+    ),
+    Difference(
+        "indices_of_plots_are_voxels_of_the_image",
+        "`plot(indices=)` counts voxels after `ToCanonical`",
+        "it counts those of the image, as `image.data` does",
+        "a voxel that was found in the data is the one that is drawn",
+        "`ToCanonical` before the plot, where indices were counted after it",
+    ),
+    Difference(
         "files_of_one_image_must_share_an_affine",
         "a list of paths with different affines warns, and takes the first",
         "ValueError",

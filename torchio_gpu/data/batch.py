@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from ..random import Streams, fresh_seeds
+from .facts import table_of_values
 from .history import check_moves
 from .images_batch import ImagesBatch
 from .keys import HISTORY, INTENSITY, LOCATION
@@ -327,10 +328,11 @@ class SubjectsBatch(Transferable):
         return plot_gallery(rows, **kwargs)
 
     def _repr_html_(self) -> str:
-        """Return HTML with the first samples, for notebooks; text without matplotlib."""
+        """Return HTML with the first samples and a table of all values, for notebooks."""
         from ..plot import html_of
 
-        return html_of(self, self.plot)
+        caption, values = f"batch of {self.batch_size}", self.images | dict(self.metadata)
+        return html_of(self, self.plot, lambda: table_of_values(values, caption))
 
     def __repr__(self) -> str:
         values = [f"{name}={value!r}" for name, value in self.images.items()]

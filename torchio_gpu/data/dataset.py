@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch.utils.data import Dataset, default_collate
 
+from ..plot import table_of
 from ..signature import checked
 from .batch import SubjectsBatch
+from .facts import brief
 from .image import Image
 from .point_set import PointSet
 from .subject import Subject
@@ -123,12 +124,14 @@ class SubjectsDataset(Dataset[Any]):
 
     def _repr_html_(self) -> str:
         """Return HTML with a table of the first subjects, for notebooks; no voxels are read."""
-        rows = [[""] + list(self._subjects[0])]
-        for n, subject in enumerate(self._subjects[:_SHOWN]):
-            rows.append([str(n), *(_brief(subject.get(name)) for name in rows[0][1:])])
-        cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-        table = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<p>{html.escape(repr(self))}</p><table>{table}</table>"
+        names = list(self._subjects[0])
+        rows = [
+            [str(n), *(_brief(subject.get(name)) for name in names)]
+            for n, subject in enumerate(self._subjects[:_SHOWN])
+        ]
+        if len(self) > _SHOWN:
+            rows.append(["…", f"and {len(self) - _SHOWN} more"])
+        return table_of(rows, ("", *names), repr(self))
 
     def __repr__(self) -> str:
         names = self._subjects[0].get_images_names()
@@ -137,11 +140,11 @@ class SubjectsDataset(Dataset[Any]):
 
 
 def _brief(value: object) -> str:
-    """Return a value of a subject in a few words: the shape of an image, from its header."""
-    if isinstance(value, Image):
-        return f"{type(value).__name__} {' x '.join(map(str, value.shape))}"
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    """Return a value of a subject in a few words; for an image, from its header."""
+    if not isinstance(value, Image):
+        return brief(value)
+    name, shape, spacing, codes, *_ = value._facts()
+    return f"{name} {shape}, {spacing} mm, {codes}"
 
 
 def collate(samples: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from ..functional.statistics import fill_value
 from ..geometry import Space
 from ..shapes import Triple, Volume, check_volume, converted
 from .checks import usable
+from .facts import facts_of
 from .image import Image, image_class
 from .keys import AFFINE, DATA, INTENSITY, KINDS, PATH, STEM, TENSOR, TYPE
 from .known_fills import KnownFills, portable
@@ -312,6 +313,11 @@ class ImagesBatch(Transferable):
         minimum = state["_fills"]  # writes are counted anew
         if minimum is not None:
             self._fills = KnownFills(self.data, torch.from_numpy(minimum))
+
+    def _facts(self) -> list[str]:
+        """Return type, shape, spacing, orientation, dtype and device as texts."""
+        name = image_class(self.kind).__name__
+        return facts_of(name, self.shape, self.affine, self.dtype, self.device)
 
     def __repr__(self) -> str:
         return (

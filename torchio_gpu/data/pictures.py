@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ..geometry import anatomical_axes
 from ..signature import checked
-from . import io
+from . import files, io
+from .facts import COLUMNS, facts_of
 from .placed import Placed
+from .widget import show_widget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +27,8 @@ _RATE = 100  # frames per second, at most: GIF counts in hundredths of a second
 class Pictures(Placed):
     """Base of images: what shows them."""
 
+    path: files.Paths | None
+
     @property
     def data(self) -> Tensor:
         """Voxels (C, I, J, K)."""
@@ -35,36 +39,74 @@ class Pictures(Placed):
         """'intensity', 'label' or 'sampling_map'."""
         raise NotImplementedError
 
+    @property
+    def loaded(self) -> bool:
+        """True if the voxels are in memory."""
+        raise NotImplementedError
+
     def plot(self, return_fig: bool = True, **kwargs: Any) -> Figure:
         """Draw the three middle planes, and return the figure.
 
         Args:
             return_fig: Accepted as in TorchIO 1; the figure is always returned.
             kwargs: As for :func:`torchio_gpu.plot.plot_image`, such as ``show``, ``output_path``,
-                ``indices``, ``cmap`` or ``window``.
+                ``indices``, ``cmap``, ``window`` or ``axes``.
         """
         from ..plot import plot_image
 
         return plot_image(self, **kwargs)  # type: ignore[arg-type]
 
-    def _repr_html_(self) -> str:
-        """Return HTML with the planes, for notebooks; text if matplotlib is not installed."""
-        from ..plot import html_of
+    def plot_difference(self, after: Any, **kwargs: Any) -> Figure:
+        """Draw this image, another one on its grid, and the other minus this one.
 
-        return html_of(self, self.plot)
+        Arguments as for :func:`torchio_gpu.plot.plot_difference`.
+        """
+        from ..plot import plot_difference
+
+        return plot_difference(self, after, **kwargs)  # type: ignore[arg-type]
+
+    def _facts(self) -> list[str]:
+        """Return type, shape, spacing, orientation, dtype, device and file as texts."""
+        paths = self.path if isinstance(self.path, list) else [self.path] if self.path else []
+        file = ", ".join(map(io.shown, paths))
+        device = self.data.device if self.loaded else None
+        name = self.__class__.__name__
+        return facts_of(name, self.shape, self.affine[None], self.dtype, device, file)
+
+    def _repr_html_(self) -> str:
+        """Return HTML with the planes and a table of facts, for notebooks.
+
+        As in TorchIO, an image that is the value of a cell is read for its picture. Without
+        matplotlib there is the table alone, from the header.
+        """
+        from ..plot import html_of, table_of
+
+        return html_of(self, self.plot, lambda: table_of([self._facts()], COLUMNS))
 
     def show(self, viewer_path: str | os.PathLike[str] | None = None) -> None:
-        """Open the image in another program.
+        """Open the image in a notebook, by NiiVue, or in another program.
+
+        In a notebook, ``ipyniivue`` (``pip install "torchio-gpu[notebook]"``) shows the image for
+        turning, scrolling and windowing in the browser, labels in colours. Without it, a warning
+        says so, and the middle planes are drawn.
 
         Args:
             viewer_path: The program; by default that of the environment variable SITK_SHOW_COMMAND,
-                ITK-SNAP, 3D Slicer or one that SimpleITK finds.
+                ITK-SNAP, 3D Slicer or one that SimpleITK finds. Where it or the variable is given,
+                the program opens from a notebook, too.
 
         Raises:
             RuntimeError: There is no such program, or it does not start.
         """
+        from ..plot import in_notebook
+
+        label = self.type == "label"
+        if viewer_path is None and "SITK_SHOW_COMMAND" not in os.environ and in_notebook():
+            if not show_widget(self.data.detach(), self.affine, label):
+                self.plot(show=True)
+            return
         affine = torch.tensor(self.affine)
-        io.show(self.data.detach().cpu(), affine, self.type == "label", viewer_path)
+        io.show(self.data.detach().cpu(), affine, label, viewer_path)
 
     @checked
     def as_pil(self, transpose: bool = True) -> PillowImage:
@@ -98,8 +140,9 @@ class Pictures(Placed):
         rescale: bool = True,
         optimize: bool = True,
         reverse: bool = False,
+        index: int | None = None,
     ) -> None:
-        """Write a GIF that runs through the slices along an axis.
+        """Write a GIF that runs through the slices along an axis, or through the channels of one.
 
         Slices are drawn as by :meth:`plot`: superior or anterior is up, and the patient's right, or
         anterior, is at the left. Pixels are voxels, whatever their spacing.
@@ -111,34 +154,44 @@ class Pictures(Placed):
             loop: Number of repetitions; 0 for ever.
             rescale: Map the range of the values to 0..255; otherwise they are clamped to it.
             optimize: Keep only the colours that are used, where that makes the file smaller.
-            reverse: Start with the last slice.
+            reverse: Start with the last slice, or channel.
+            index: Number of a slice along the axis, whose channels, such as time points, are the
+                frames.
 
         Raises:
             ImportError: Pillow is not installed.
-            ValueError: There are not 1 or 3 channels, ``axis`` is no axis, or ``duration`` is not
-                greater than 0.
+            ValueError: There are not 1 or 3 channels and no ``index`` is given, ``axis`` is no
+                axis, there is no slice ``index``, or ``duration`` is not greater than 0.
         """
         pillow = _pillow()
         if axis not in (0, 1, 2):
             raise ValueError(f"axis must be 0, 1 or 2, got {axis}")
         if not duration > 0:
             raise ValueError(f"duration must be > 0, got {duration}")
-        if self.num_channels not in (1, 3):
-            raise ValueError(f"image must have 1 or 3 channels for GIF, got {self.num_channels}")
         voxels = self._frames(axis)
+        if index is not None:
+            if not 0 <= index < voxels.shape[1]:
+                raise ValueError(f"index must be in 0..{voxels.shape[1] - 1}, got {index}")
+            voxels = voxels[:, index][None]
+        elif self.num_channels not in (1, 3):
+            raise ValueError(
+                f"image must have 1 or 3 channels for GIF, got {self.num_channels}: give index, a "
+                "slice, for one that runs through its channels"
+            )
         if rescale:
             voxels = voxels.double()
             low, high = voxels.min(), voxels.max()
             voxels = (voxels - low) * (255 / (high - low).clamp(min=1e-300))
         pixels = _bytes(voxels).permute(1, 2, 3, 0).numpy()  # [frame, down, across, C]
-        pixels = pixels[..., 0] if self.num_channels == 1 else pixels
+        pixels = pixels[..., 0] if len(voxels) == 1 else pixels
         frames = [pillow.fromarray(np.ascontiguousarray(frame)) for frame in pixels]
         if reverse:
             frames.reverse()
         count = len(frames)
         if duration * _RATE < count:
+            what = "slices" if index is None else "channels"
             warnings.warn(
-                f"duration must be at least {count / _RATE} s for {count} slices, and is set to "
+                f"duration must be at least {count / _RATE} s for {count} {what}, and is set to "
                 f"that: GIF shows {_RATE} a second at most, got {duration}",
                 RuntimeWarning,
                 stacklevel=3,

@@ -12,6 +12,7 @@ from ..geometry import check_same_space
 from ..random import Streams
 from ..shapes import Triple
 from .boxes import BoundingBoxes
+from .facts import table_of_values
 from .history import History
 from .image import Image
 from .keys import INTENSITY, LABEL
@@ -307,11 +308,26 @@ class Subject(NamedValues, History, Transferable):
 
         return plot_subject(self, **kwargs)
 
+    def plot_difference(self, after: Subject, **kwargs: Any) -> Figure:
+        """Draw an image of this subject, that of another one, and the other minus this one.
+
+        Arguments as for :func:`torchio_gpu.plot.plot_difference`.
+        """
+        from ..plot import plot_difference
+
+        return plot_difference(self, after, **kwargs)
+
     def _repr_html_(self) -> str:
-        """Return HTML with the planes, for notebooks; text if matplotlib is not installed."""
+        """Return HTML with the planes and a table of all values and the history, for notebooks.
+
+        As in TorchIO, a subject that is the value of a cell is read for its picture. Without
+        matplotlib there is the table alone, from the headers.
+        """
         from ..plot import html_of
 
-        return html_of(self, self.plot)
+        applied = " -> ".join(record.name for record in self.history)
+        caption = f"history: {applied}" if applied else ""
+        return html_of(self, self.plot, lambda: table_of_values(self._items, caption))
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value!r}" for name, value in self._items.items())

@@ -4,9 +4,12 @@ Figures are matplotlib figures made without pyplot: they need no display, change
 and are saved with ``figure.savefig(path)``. matplotlib is imported when one is drawn.
 """
 
+from .difference import plot_difference
 from .histogram import plot_histogram
+from .html import html_of, table_of
 from .images import plot_gallery, plot_image, plot_subject
-from .output import html_of, new_figure
+from .options import label_colour
+from .output import in_notebook, new_figure
 from .planes import ImageLike, PointsLike, SubjectLike
 
 __all__ = [
@@ -14,9 +17,13 @@ __all__ = [
     "PointsLike",
     "SubjectLike",
     "html_of",
+    "in_notebook",
+    "label_colour",
     "new_figure",
+    "plot_difference",
     "plot_gallery",
     "plot_histogram",
     "plot_image",
     "plot_subject",
+    "table_of",
 ]

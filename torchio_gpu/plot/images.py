@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .options import ColourMap, Options
 from .planes import LABEL, ImageLike, Plane, PointsLike, SubjectLike, planes_of
-from .sheet import draw_sheet, window_of
+from .sheet import Row, draw_sheet, window_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,30 +32,40 @@ def plot_image(
         labels: Label map on the same grid, drawn as contours; each of several channels is a label.
         points: Sets of points, drawn as dots on the planes that they are within a voxel of, with a
             colour for each set.
-        options: ``window``, the values to draw black and white, by default the ``percentiles``
-            (0.5, 99.5) of the voxels drawn; ``cmap``, a colour map of matplotlib or, for a label
-            map, a dict of colours by label (names, or red, green and blue from 0 to 255);
-            ``indices``, the voxel (i, j, k) that the planes go through, by default the middle one;
-            ``rgb``, by default True: three channels are drawn as red, green and blue; ``channel``
-            to draw alone, otherwise 0;
-            ``radiological``, by default True: the patient's right is at the left of the picture,
-            and sagittal planes face left. False is the neurological convention: right is right, and
-            sagittal planes face right;
-            ``title``; ``figsize``, width and height in inches;
-            ``show``, by default False: show the figure in a notebook, or in a window if matplotlib
-            has an interactive backend; ``output_path``, a file to save the figure in, with
-            ``savefig_kwargs``.
+        options: See below.
+
+    Options, of which TorchIO's and matplotlib's have the meaning that they have there:
+
+    - Values: ``window``, the values to draw black and white, or ``vmin`` and ``vmax``; by default
+      the ``percentiles`` (0.5, 99.5) of the voxels drawn. ``cmap``, a colour map of matplotlib or,
+      for a label map, a dict of colours by label (names, or red, green and blue from 0 to 255).
+      ``interpolation`` of scalar images, one of matplotlib's names.
+    - Channels: ``rgb``, by default True: three channels, and the four of a 2D uint8 image, are
+      drawn as red, green, blue and opacity, from 0 to 255 if they are uint8, and from 0 to 1 if
+      they are floats in that range. ``channel``, such as a time point, to draw alone; otherwise 0.
+    - Place: ``indices``, the voxel (i, j, k) that the planes go through, by default the middle one.
+      ``radiological``, by default True: the patient's right is at the left of the picture, and
+      sagittal planes face left. False is the neurological convention: right is right, and sagittal
+      planes face right.
+    - Labels: ``contours``, by default True; ``overlay``, the opacity from 0 to 1 of labels that are
+      drawn filled, by default 0.
+    - Figure: ``title``; ``figsize``, width and height in inches; ``dpi``, by default 150; ``axes``
+      of matplotlib to draw into instead, one for each plane.
+    - Output: ``show``, by default False: show the figure in a notebook, or in a window if
+      matplotlib has an interactive backend. ``output_path``, a file to save the figure in, with
+      ``savefig_kwargs``.
 
     Raises:
         ImportError: matplotlib is not installed.
         TypeError: There is no option of that name.
-        ValueError: ``labels`` lie on another grid, or ``indices`` or ``channel`` outside the image.
+        ValueError: ``labels`` lie on another grid, ``indices`` or ``channel`` outside the image, or
+            an option has a value that it cannot have.
     """
     chosen = Options.of(options)
-    if labels is not None and not _same_grid(image, labels):
+    if labels is not None and not same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
     planes = planes_of(image, [] if labels is None else [(labels, None)], points, chosen)
-    row = (chosen.title or "", planes, chosen.window)
+    row = Row(chosen.title or "", planes)
     return draw_sheet([row], replace(chosen, title=None), width=9)
 
 
@@ -76,8 +86,8 @@ def plot_subject(
         Exception: See :func:`plot_image`.
     """
     chosen = Options.of(options)
-    rows = _rows(subject, chosen, cmap_dict or {})
-    return draw_sheet([(*row, chosen.window) for row in rows.items()], chosen, width=9)
+    rows = rows_of(subject, chosen, cmap_dict or {})
+    return draw_sheet([Row(*row) for row in rows.items()], chosen, width=9)
 
 
 def plot_gallery(
@@ -102,21 +112,22 @@ def plot_gallery(
         ValueError: There are no subjects, or see :func:`plot_image`.
     """
     chosen = Options.of(options if path is None else {**options, "output_path": path})
-    window, drawn = chosen.window, []
+    window, drawn = None, []
     for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
-        planes = next(iter(_rows(subject, chosen, {}).values()))
-        window = window or window_of(planes, chosen.percentiles)
-        drawn.append((title, planes, window))
+        planes = next(iter(rows_of(subject, chosen, {}).values()))
+        window = window or window_of(planes, chosen)
+        drawn.append(Row(title, planes, window))
     if not drawn:
         raise ValueError("rows must hold at least one subject, got none")
     return draw_sheet(drawn, chosen, width=4.8, columns=columns)
 
 
-def _same_grid(a: ImageLike, b: ImageLike) -> bool:
+def same_grid(a: ImageLike, b: ImageLike) -> bool:
+    """Return True if two images lie on one grid."""
     return a.space.is_same(b.space)
 
 
-def _rows(
+def rows_of(
     subject: SubjectLike, options: Options, cmaps: Mapping[str, ColourMap]
 ) -> dict[str, list[Plane]]:
     """Return planes of scalar images with label maps on their grids, then of other label maps."""
@@ -126,14 +137,14 @@ def _rows(
     points = list(getattr(subject, "get_points", dict)().values())
     rows = {}
     for name, image in scalars.items():
-        over = [(m, cmaps.get(n)) for n, m in maps.items() if _same_grid(image, m)]
+        over = [(m, cmaps.get(n)) for n, m in maps.items() if same_grid(image, m)]
         own = replace(options, cmap=cmaps.get(name, options.cmap))
         rows[name] = planes_of(image, over, points, own)
     for name, image in maps.items():
-        if not any(_same_grid(image, scalar) for scalar in scalars.values()):
+        if not any(same_grid(image, scalar) for scalar in scalars.values()):
             own = replace(options, cmap=cmaps.get(name))
             rows[name] = planes_of(image, [], points, own)
     return rows
 
 
-__all__ = ["plot_gallery", "plot_image", "plot_subject"]
+__all__ = ["plot_gallery", "plot_image", "plot_subject", "rows_of", "same_grid"]

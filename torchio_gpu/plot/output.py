@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import sys
-from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +11,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
-    """Return an empty figure that needs no display, in inches of 150 dots.
+def new_figure(width: float, height: float, dpi: float = 150, **kwargs: Any) -> Figure:
+    """Return an empty figure that needs no display.
+
+    Args:
+        width, height: Size in inches.
+        dpi: Dots per inch.
+        kwargs: Further arguments of matplotlib's ``Figure``.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -26,7 +29,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> Figure:
         raise ImportError('plots need matplotlib: pip install "torchio-gpu[plot]"') from error
     from .figures import PlainFigure
 
-    figure = PlainFigure(figsize=(width, height), dpi=150, **kwargs)
+    figure = PlainFigure(figsize=(width, height), dpi=dpi, **kwargs)
     FigureCanvasAgg(figure)
     return figure
 
@@ -57,12 +60,17 @@ def show_figure(figure: Figure) -> None:
 
     With another backend, such as Agg, nothing is shown. A window stays until it is closed.
     """
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import display
 
         display(figure)
         return
     from matplotlib import pyplot
+
+    if figure.canvas.manager is not None:  # a figure of pyplot, whose axes were drawn into
+        if figure.canvas.required_interactive_framework is not None:
+            pyplot.show()
+        return
 
     window = pyplot.figure()
     canvas = window.canvas
@@ -74,28 +82,7 @@ def show_figure(figure: Figure) -> None:
     pyplot.show()
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Return True if the code runs in the kernel of a notebook."""
     ipython: Any = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-
-
-def html_of(value: object, draw: Callable[[], Figure]) -> str:
-    """Return HTML that shows a value in a notebook: its figure, or its ``repr`` as text.
-
-    Args:
-        value: An image, subject, batch or dataset.
-        draw: Function that draws the figure; without matplotlib the text is returned.
-    """
-    text = html.escape(repr(value))
-    try:
-        figure = draw()
-    except ImportError:
-        return f"<pre>{text}</pre>"
-    from .figures import png_of
-
-    data = b64encode(png_of(figure)).decode("ascii")
-    return f'<img style="max-width: 100%" alt="{text}" src="data:image/png;base64,{data}"/>'
-
-
-__all__ = ["finish", "html_of", "new_figure", "show_figure"]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..geometry import CODES, Space, apply_affine
 from ..shapes import Triple
-from .options import ColourMap, Options
+from .options import ColourMap, Options, Window
 
 LABEL = "label"
 
@@ -68,6 +69,7 @@ class Plane:
     dots: list[np.ndarray]  # for each set of points, those at the plane, [N, 2], mm across and up
     size: tuple[float, float]  # mm across and up
     letters: tuple[str, str, str, str]  # at the left, right, bottom and top
+    range: Window | None = None  # of colours: values without and with all of their light
 
 
 def planes_of(
@@ -92,7 +94,10 @@ def planes_of(
     channel = options.channel or 0
     if not 0 <= channel < image.num_channels:
         raise ValueError(f"channel must be in 0..{image.num_channels - 1}, got {channel}")
-    coloured = options.rgb and options.channel is None and image.num_channels == 3
+    # red, green, blue, and opacity; four channels of a volume are rather times or modalities
+    transparent = image.num_channels == 4 and 1 in shape and image.data.dtype == torch.uint8
+    coloured = options.rgb and options.channel is None and image.kind != LABEL
+    coloured = coloured and (transparent or image.num_channels == 3)
     # For each world axis: the voxel axis along it, and True if that increases towards L, P or I.
     axes = [next(n for n, code in enumerate(codes) if code in pair) for pair in CODES]
     backward = [codes[axis] == pair[0] for axis, pair in zip(axes, CODES, strict=True)]
@@ -105,7 +110,10 @@ def planes_of(
         pixels = pixels[:, ::-1] if backward[up] else pixels
         pixels = pixels[:, :, ::-1] if backward[across] != radiological else pixels
         if image.kind != LABEL:
-            return np.moveaxis(pixels, 0, -1) if coloured else pixels[channel]
+            if not coloured:
+                return pixels[channel]
+            colours = pixels[:3] * pixels[3:] / 255 if transparent else pixels
+            return np.moveaxis(colours, 0, -1)
         return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
     to_voxel = image.space.to_voxel[0]
@@ -121,6 +129,11 @@ def planes_of(
             places.append(extent[world] - place if mirrored else place)
         return np.stack(places, 1)
 
+    full: Window | None = None
+    if coloured and image.data.dtype == torch.uint8:
+        full = (0, 255)
+    elif coloured and image.data.is_floating_point():
+        full = (0, 1)
     planes = []
     for name, (cut, across, up) in PLANES.items():
         if 1 in shape and shape[axes[cut]] > 1:
@@ -132,6 +145,6 @@ def planes_of(
         painted = image.kind == LABEL
         marks = [dots(each, cut, across, up) for each in voxels]
         letters = (*ends, *CODES[up])
-        plane = Plane(name, drawn, painted, options.cmap, contours, marks, size, letters)
+        plane = Plane(name, drawn, painted, options.cmap, contours, marks, size, letters, full)
         planes.append(plane)
     return planes

@@ -326,7 +326,9 @@ class Transform(SubjectHooks, nn.Module, ABC):
 
     def _add_decision(self, steps: Steps, through: Branches) -> Branches:
         """Return ``through``, extended by a decision with probability ``p`` if it is below 1."""
-        return through if self.p == 1 else (*through, (steps.decide(1, lambda u: u < self.p), 0))
+        if self.p == 1:
+            return through
+        return *through, (steps.decide(1, lambda u: u < self.p, lambda: (self.p,)), 0)
 
     def _structure(self) -> tuple[Any, ...]:
         """Return all properties that a plan depends on, of the transform and of its modules."""

@@ -20,6 +20,7 @@ from .pipeline.explained import explain
 from .pipeline.plan import Plan
 from .pipeline.steps import Steps
 from .subject_functions import as_transform
+from .tables import table_of_steps
 
 #: A transform, or any other callable that takes and returns a subject, as those of MONAI.
 SubjectCallable = Transform | Callable[..., object]
@@ -120,6 +121,13 @@ class Composition(Transform):
             return f"[{', '.join(map(repr, self.transforms))}]"
         pairs = zip(self.transforms, self.weights, strict=True)
         return f"{{{', '.join(f'{t!r}: {w:g}' for t, w in pairs)}}}"
+
+    def _repr_html_(self) -> str:
+        """Return HTML with a table of the steps, by the passes they share, for notebooks.
+
+        The probability is that of a sample to be transformed by the step.
+        """
+        return table_of_steps(self.plan(), self.name)
 
     def __len__(self) -> int:
         # torch 2.6 asks an object that is being constructed in a compiled function
@@ -266,10 +274,13 @@ class OneOf(RandomTransform, Composition):
         self._set_transforms(tuple(transforms))
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
-        decision = pipeline.decide(1, self._choose)
+        decision = pipeline.decide(1, self._choose, self._chances)
         found = [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
         # At most one is applied to a sample, so order is free: this one takes the fewest passes.
         return sorted(found, key=lambda pair: _rank(pair[0]))
+
+    def _chances(self) -> list[float | None]:
+        return [weight / sum(self.weights) for weight in self.weights]
 
     def _choose(self, u: np.ndarray) -> np.ndarray:
         """Choose a transform for each sample, [B, N] bool, by numbers [B, 1]."""
@@ -320,8 +331,13 @@ class SomeOf(RandomTransform, Composition):
         self._range = pair[0], pair[1]
 
     def _branches(self, pipeline: Steps, through: Branches) -> Sequence[tuple[Transform, Branches]]:
-        decision = pipeline.decide(1 + len(self.transforms), self._choose)
+        decision = pipeline.decide(1 + len(self.transforms), self._choose, self._chances)
         return [(t, (*through, (decision, branch))) for branch, t in enumerate(self.transforms)]
+
+    def _chances(self) -> list[float | None]:
+        if len(set(self.weights)) > 1 and self._range != (1, 1):
+            return [None for _ in self.weights]
+        return [sum(self._range) / 2 * weight / sum(self.weights) for weight in self.weights]
 
     @instruction
     def _choose(self, u: np.ndarray) -> np.ndarray:

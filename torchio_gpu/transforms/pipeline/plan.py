@@ -12,6 +12,7 @@ executed before the pending maps, so that the image is sampled only once.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ... import random
 from ...data import SubjectsBatch
 from .numbers import NumberLayout, Numbers, lay_out
 from .stages import Stage, stages_of
-from .steps import BATCH, Steps
+from .steps import BATCH, Step, Steps
 
 #: Layouts to cache, at most: one for each set of image names and kinds.
 _MAX_LAYOUTS = 64
@@ -83,6 +84,14 @@ class Plan:
         if places.layout.requests:
             u = random.uniforms(seeds, places.layout, base)
         return Numbers(places, u, seeds, base, self.pipeline.decisions)
+
+    def chance(self, step: Step) -> float | None:
+        """Return the probability that a sample is transformed by a step, if it is known."""
+        chances = [
+            self.pipeline.decisions[number].chances()[branch] for number, branch in step.branches
+        ]
+        known = [chance for chance in chances if chance is not None]
+        return math.prod(known) if len(known) == len(chances) else None
 
     def describe(self, stage: Stage) -> str:
         """Describe a stage in one line."""

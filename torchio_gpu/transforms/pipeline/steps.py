@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,13 @@ class Decision:
         position: Pipeline position of its random numbers.
         draws: Number of uniform numbers that it takes.
         decide: Maps numbers [B, draws] to the branches that are taken, [B, branches] bool.
+        chances: Returns the probability of each branch, None where no formula is known.
     """
 
     position: int
     draws: int
     decide: Callable[[np.ndarray], np.ndarray]
+    chances: Callable[[], Sequence[float | None]]
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,12 @@ class Steps:
         taking = (n + 1 for n, step in enumerate(self.steps) if n >= first and step.role == SUBJECT)
         return next(taking, len(self.steps))
 
-    def decide(self, draws: int, function: Callable[[np.ndarray], np.ndarray]) -> int:
-        """Add a decision and return its number."""
-        self.decisions.append(Decision(self.position, draws, function))
+    def decide(
+        self,
+        draws: int,
+        function: Callable[[np.ndarray], np.ndarray],
+        chances: Callable[[], Sequence[float | None]],
+    ) -> int:
+        """Add a :class:`Decision` and return its number."""
+        self.decisions.append(Decision(self.position, draws, function, chances))
         return len(self.decisions) - 1
