@@ -33,7 +33,11 @@ OTHERS = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/RESULTS.md": "results.md",
 }
-PICTURES = {"examples/*.jpg": "examples", "benchmarks/results/*.png": "results"}
+PICTURES = {
+    "examples/*.jpg": "examples",
+    "benchmarks/results/*.png": "results",
+    "docs/tutorials/*.jpg": "tutorials",
+}
 #: Public names whose value is a string, a number or such: they share a page.
 CONSTANTS = [name for name in NAMES if name.isupper()]
 _LINK = re.compile(r"(\]\()([^)#\s]+)")
