@@ -110,20 +110,20 @@ def difference(shown: str, printed: str, tolerance: float = 0) -> str:
     Args:
         shown: Output in the page.
         printed: Output of a run.
-        tolerance: Largest difference of numbers that have a decimal point. Others are counts, and
-            equal.
+        tolerance: Largest relative difference of numbers that have a decimal point, besides one of
+            their last digit. Others are counts, and equal.
 
-    >>> difference("3 voxels: 0.71", "3 voxels:  0.68", 0.05)
+    >>> difference("3 voxels: 0.71", "3 voxels:  0.68", 0.1)
     ''
-    >>> difference("3 voxels: 0.71", "4 voxels: 0.71", 0.05)
+    >>> difference("3 voxels: 0.71", "4 voxels: 0.71", 0.1)
     "the page shows 3, the code prints 4 in '4 voxels: 0.71'"
     """
     if [*map(str.split, _NUMBER.split(shown))] != [*map(str.split, _NUMBER.split(printed))]:
         return f"the page shows {shown!r}, the code prints {printed!r}"
     for one, other in zip(_NUMBER.findall(shown), _NUMBER.findall(printed), strict=True):
-        allowed = tolerance if "." in one else 0
-        # a digit more or less by rounding
-        if abs(float(one) - float(other)) > allowed + 1e-9:
+        decimals = len(one.partition(".")[2])
+        allowed = tolerance * abs(float(one)) + 10.0**-decimals if decimals else 0
+        if abs(float(one) - float(other)) > allowed * (1 + 1e-9):
             return f"the page shows {one}, the code prints {other} in {printed!r}"
     return ""
 

@@ -18,9 +18,9 @@ FOLDER = ROOT / "docs"
 RECIPES = sorted(page for page in FOLDER.glob("recipes/*.md") if page.name != "README.md")
 TUTORIALS = sorted(pages.TUTORIALS.glob("*.md"))
 PAGES = sorted(FOLDER.rglob("*.md"))
-#: Largest difference of a printed number, after trainings that amplify rounding, which differs
-#: between processors: without mkldnn and kernels it was 0.03 at most.
-TOLERANCE = 0.1
+#: Largest relative difference of printed numbers after trainings, which amplify the rounding of a
+#: processor: without mkldnn and kernels of this library, it was 0.1 at most.
+TOLERANCE = 0.2
 #: Largest mean difference of the pixels of a figure, of 255: JPEG and fonts differ by less, another
 #: draw by more.
 PIXELS = 8
@@ -106,13 +106,14 @@ def test_blocks_know_their_lines_and_outputs():
 @pytest.mark.parametrize(
     ("shown", "printed", "same"),
     [
-        ("loss 0.45, 3 labels", "loss  0.50, 3 labels", True),
+        ("loss 0.45, 3 labels", "loss  0.55, 3 labels", True),
         ("loss 0.45, 3 labels", "loss 0.56, 3 labels", False),
+        ("loss 0.001", "loss 0.003", False),
         ("loss 0.45, 3 labels", "loss 0.45, 4 labels", False),
         ("loss 0.45, 3 labels", "gain 0.45, 3 labels", False),
         ("loss 0.45", "loss 0.45\nloss 0.45", False),
         ("loss 0.45", "loss nan", False),
-        ("at -0.04 mm", "at 0.04 mm", True),
+        ("at -0.40 mm", "at 0.40 mm", False),
     ],
 )
 def test_outputs_are_compared_by_their_words_and_numbers(shown, printed, same):
