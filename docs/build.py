@@ -36,7 +36,12 @@ OTHERS = {
     "benchmarks/RESULTS.md": "results.md",
 }
 #: Files that are copied as they are, and their folders on the site.
-COPIED = {"examples/*.jpg": "examples", "benchmarks/results/*.png": "results", "docs/*.css": "."}
+COPIED = {
+    "examples/*.jpg": "examples",
+    "benchmarks/results/*.png": "results",
+    "docs/*.css": ".",
+    "docs/tutorials/*.jpg": "tutorials",
+}
 #: Public names whose value is a string, a number or such: they share a page.
 CONSTANTS = [name for name in NAMES if name.isupper()]
 _LINK = re.compile(r"(\]\()([^)#\s]+)")

@@ -1,46 +1,63 @@
-"""Pages of the documentation: their code runs, their links lead somewhere, the site is whole."""
+"""Pages of the documentation: their code runs, outputs and figures are its own, links resolve."""
 
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import torchio_gpu as tio
-from docs import build, gallery
+from docs import build, gallery, pages
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs"
 RECIPES = sorted(page for page in FOLDER.glob("recipes/*.md") if page.name != "README.md")
+TUTORIALS = sorted(pages.TUTORIALS.glob("*.md"))
 PAGES = sorted(FOLDER.rglob("*.md"))
-_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Largest relative difference of printed numbers after trainings, which amplify the rounding of a
+#: processor: without mkldnn and kernels of this library, it was 0.1 at most.
+TOLERANCE = 0.2
+#: Largest mean difference of the pixels of a figure, of 255: 0.01 without kernels, and 13 for a
+#: curve that is upside down; between them is what fonts may change.
+PIXELS = 3
 
 
 def name(page: Path) -> str:
     return page.relative_to(FOLDER).with_suffix("").as_posix()
 
 
-def blocks(text):
-    """Return the Python blocks of a page, each with the number of lines before it."""
-    return [(text[: found.start(1)].count("\n"), found[1]) for found in _BLOCK.finditer(text)]
+def blocks(page):
+    return pages.blocks(page.read_text(encoding="utf-8"))
 
 
-CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"))]
+CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", CODE, ids=name)
 def test_page_runs(page, tmp_path, monkeypatch):
-    """Run the blocks as one session, in a folder of their own; errors name lines of the page."""
+    """Run the blocks as one session, in a folder of their own, and compare what the page shows."""
     monkeypatch.chdir(tmp_path)
-    if page not in RECIPES:  # which bring their own files
+    text = page.read_text(encoding="utf-8")
+    if page not in (*RECIPES, *TUTORIALS):  # which bring their own files
         x = torch.rand(1, 32, 32, 32)
         tio.ScalarImage(x).save("t1.nii.gz")
         tio.LabelMap((x > 0.5).byte()).save("seg.nii.gz")
-    scope = {"__name__": "__main__"}
-    for lines, block in blocks(page.read_text(encoding="utf-8")):
-        exec(compile("\n" * lines + block, str(page), "exec"), scope)
+    for block, printed in pages.run(page, text):
+        if block.output is not None:
+            assert not pages.difference(block.output, printed, TOLERANCE), f"line {block.line}"
+    for figure in pages.figures(text):
+        drawn, shown = pixels(tmp_path / figure), pixels(page.parent / figure)
+        assert drawn.shape == shown.shape
+        assert np.abs(drawn - shown).mean() < PIXELS, f"{figure} is not what the page draws"
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture, dtype=np.float32)
 
 
 @pytest.mark.parametrize("page", RECIPES, ids=name)
@@ -48,6 +65,21 @@ def test_recipes_have_code_and_are_short(page):
     assert page in CODE, f"{page.name} has no block of Python"
     lines = page.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 100, f"{page.name} is longer than 100 lines"
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=name)
+def test_tutorials_are_short_and_show_outputs_and_figures(page):
+    text = page.read_text(encoding="utf-8")
+    outputs = [block.output for block in blocks(page) if block.output is not None]
+    lines = text.count("\n") - sum(output.count("\n") + 3 for output in outputs)
+    assert lines <= 150, f"{page.name} has {lines} lines besides outputs"
+    assert outputs
+    assert pages.figures(text)
+
+
+def test_every_figure_of_the_tutorials_is_shown():
+    shown = [each for page in TUTORIALS for each in pages.figures(page.read_text(encoding="utf-8"))]
+    assert sorted(shown) == sorted(path.name for path in pages.TUTORIALS.glob("*.jpg"))
 
 
 def test_index_names_every_recipe_once():
@@ -63,15 +95,52 @@ def test_links_within_the_repository_resolve(page):
             assert (page.parent / target).exists(), target
 
 
-def test_blocks_know_their_lines():
-    text = "# Title\n\n```python\nx = 1\n```\n\ntext\n\n```python\n1 / 0\n```\n"
-    assert blocks(text) == [(3, "x = 1\n"), (9, "1 / 0\n")]
+def test_blocks_know_their_lines_and_outputs():
+    text = (
+        "# Title\n\n```python\nx = 1\n```\n\ntext\n\n```bash\nls\n```\n\n```text\na\nb\n```\n\n"
+        "```text\nfurther\n```\n"
+    )
+    assert pages.blocks(text) == [(3, "python", "x = 1\n", None), (9, "bash", "ls\n", "a\nb\n")]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("loss 0.45, 3 labels", "loss  0.55, 3 labels", True),
+        ("loss 0.45, 3 labels", "loss 0.56, 3 labels", False),
+        ("loss 0.001", "loss 0.003", False),
+        ("loss 0.45, 3 labels", "loss 0.45, 4 labels", False),
+        ("loss 0.45, 3 labels", "gain 0.45, 3 labels", False),
+        ("loss 0.45", "loss 0.45\nloss 0.45", False),
+        ("loss 0.45", "loss nan", False),
+        ("at -0.40 mm", "at 0.40 mm", False),
+    ],
+)
+def test_outputs_are_compared_by_their_words_and_numbers(shown, printed, same):
+    assert (not pages.difference(shown, printed, TOLERANCE)) is same
+
+
+def test_errors_name_the_lines_of_a_page(tmp_path):
+    run = pages.run(tmp_path / "page.md", "# Title\n\n```python\n1 / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as error:
+        list(run)
+    assert error.traceback[-1].lineno == 3  # from 0
+
+
+def test_commands_of_a_tutorial_are_those_of_this_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "```bash\ntorchio-gpu --version\npwd\n```\n\n```bash\nexit 2\n```\n"
+    assert list(pages.run(tmp_path / "page.md", text)) == [], "commands of other pages are not run"
+    run = pages.run(pages.TUTORIALS / "page.md", text)
+    assert next(run)[1].split()[-2:] == [tio.__version__, "/home/me/study"]
+    with pytest.raises(RuntimeError, match="exit code 0 or 1, got 2"):
+        next(run)
 
 
 def test_every_public_name_has_a_page():
-    pages = build.reference()
+    reference = build.reference()
     for public in tio.__all__:
-        text = pages[build.page_of(public)]
+        text = reference[build.page_of(public)]
         assert f"::: torchio_gpu.{public}\n" in text
     listed = [each for names in build.groups().values() for each in names]
     assert sorted([*listed, *build.CONSTANTS]) == sorted(tio.__all__)
@@ -80,8 +149,8 @@ def test_every_public_name_has_a_page():
 def test_every_page_is_in_the_navigation():
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     named = re.findall(r"[\w/]+\.md", repr(nav))
-    pages = [place for place in build.places().values() if place.endswith(".md")]
-    assert sorted(named) == sorted(pages)
+    listed = [place for place in build.places().values() if place.endswith(".md")]
+    assert sorted(named) == sorted(listed)
 
 
 def test_links_and_names_of_a_page_lead_to_pages_of_the_site():

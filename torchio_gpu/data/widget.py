@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..plot import label_colour
+from ..plot import display, label_colour
 from . import io
 
 #: Width of the table of colours: every WebGL 2 takes textures of that size.
@@ -34,8 +34,6 @@ def show_widget(voxels: Tensor, affine: np.ndarray, labels: bool) -> bool:
             stacklevel=3,
         )
         return False
-    from IPython.display import display
-
     table = None
     if labels:
         data, table = _labels(voxels.cpu())

@@ -9,13 +9,14 @@ from .histogram import plot_histogram
 from .html import html_of, table_of
 from .images import plot_gallery, plot_image, plot_subject
 from .options import label_colour
-from .output import in_notebook, new_figure
+from .output import display, in_notebook, new_figure
 from .planes import ImageLike, PointsLike, SubjectLike
 
 __all__ = [
     "ImageLike",
     "PointsLike",
     "SubjectLike",
+    "display",
     "html_of",
     "in_notebook",
     "label_colour",

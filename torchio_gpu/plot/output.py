@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,6 @@ def show_figure(figure: Figure) -> None:
     With another backend, such as Agg, nothing is shown. A window stays until it is closed.
     """
     if in_notebook():
-        from IPython.display import display
-
         display(figure)
         return
     from matplotlib import pyplot
@@ -80,6 +79,12 @@ def show_figure(figure: Figure) -> None:
     canvas.manager.canvas.figure = figure
     figure.set_canvas(canvas.manager.canvas)
     pyplot.show()
+
+
+def display(value: object) -> None:
+    """Display a value in a notebook."""
+    shown: Any = import_module("IPython.display")
+    shown.display(value)
 
 
 def in_notebook() -> bool:

@@ -65,7 +65,7 @@ def _reason_to_split(step: Step, run: _Run) -> str | None:
     if run.bends and (step.traits.permutes or not step.traits.parallel):
         return f"{transform.name} reorders or rotates axes after an elastic map"
     if run.off_axis and step.pads:
-        return f"{transform.name} pads after an off-axis map"
+        return f"{transform.name} may pad after an off-axis map"
     if run.crops_off_axis and not (step.traits.parallel and step.traits.regrids):
         return f"{transform.name} would restore content cropped after an off-axis map"
     if _conflict(interpolation.modes, run.modes):
