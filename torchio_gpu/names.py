@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 #: Transforms that the command line can construct.
 TRANSFORMS = (
+    "Cutout",
     "PCA",
     "Affine",
     "AffineElasticDeformation",
@@ -52,6 +53,7 @@ TRANSFORMS = (
     "RandomBlur",
     "RandomBrightness",
     "RandomContrast",
+    "RandomCutout",
     "RandomDiffeomorphism",
     "RandomDisplacement",
     "RandomElasticDeformation",

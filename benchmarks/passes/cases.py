@@ -54,6 +54,7 @@ CASES = {
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
+    "RandomCutout": Case(tio.RandomCutout, Budget(1.7, 6)),
     "RandomSwap": Case(tio.RandomSwap, Budget(8, 100)),
     "RandomLabelsToImage": Case(
         lambda: tio.RandomLabelsToImage(label_key="label", used_labels=range(4)), Budget(85, 150)

@@ -56,6 +56,7 @@ CASES = {
     "connected_components": lambda: (_labels(),),
     "contour": lambda: (_labels(),),
     "contrast": lambda: (_grad(*SHAPE), _grad(2)),
+    "cutout": lambda: (_grad(*SHAPE), T([[0, 1, 1]]), T([[3, 2, 2]]), _grad(2)),
     "displacement_warp": lambda: (_grad(*SHAPE), _grad(2, 3, 4, 5, 6)),
     "exponentiate": lambda: (_grad(2, 3, 4, 5, 6), 3),
     "extract_patches": lambda: (_grad(*SHAPE), T([[0] * 3, [1] * 3]), (3, 3, 3)),

@@ -487,6 +487,19 @@ def test_swap(shape):
     assert torch.equal(F.swap(x, locations, size), filters.swap(x, locations, size))
 
 
+@every_shape
+@pytest.mark.parametrize("fill", [2.5, "minimum", "maximum", "mean", "channels"])
+def test_cutout(shape, fill):
+    x = volume(shape)
+    first = torch.randint(-3, 6, (shape[0], 3, 3))
+    size = torch.randint(0, 6, (shape[0], 3, 3))
+    value = rand(*shape[:2]) if fill == "channels" else fill
+    agree(F.cutout(x, first, size, value), filters.cutout(x, first, size, value))
+    alone = F.cutout(x, first[0], size[0], value)
+    expected = [each[:1].expand(shape[0], -1, -1) for each in (first, size)]
+    agree(alone, filters.cutout(x, *expected, value))
+
+
 # Statistics and normalization
 
 

@@ -68,6 +68,8 @@ TRANSFORMS = {
     "LowResolution": lambda **k: tio.LowResolution((0.5, 0.6, 0.4), antialias=True, **k),
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
+    "RandomCutout": lambda **k: tio.RandomCutout((3, 5), (2, 15), (2, 3), scalars_only=False, **k),
+    "Cutout": lambda **k: tio.Cutout([(1, 2, 3), (-2, 4, 0)], [(3, 3, 2), (4, 5, 60)], 3, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
         degrees=20, translation=2, output="magnitude", **k

@@ -20,6 +20,7 @@ REFUSED = {
 }
 #: What adds something of its own, so that it is not linear.
 ADDS = {"Noise", "RandomNoise", "RandomNoise, by channel", "Pad", "Lambda", "Lambda, batched"}
+ADDS |= {"Cutout", "RandomCutout"}
 #: Pipelines with steps that are refused, or may be.
 PIPELINES = {"Compose", "SomeOf", "OneOf"}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")

@@ -61,6 +61,10 @@ MORE = {
             "seg", used_labels=(1, 2), default_mean=NORMAL, discretize=True, ignore_background=True
         ),
     ],
+    "RandomCutout": [
+        lambda: tio.RandomCutout(tio.Choice([1, 3]), (1, 2, 3), "mean", scalars_only=False)
+    ],
+    "Cutout": [lambda: tio.Cutout([(0, 1, 2)], np.array([(2, 2, 2)]), torch.tensor([3.0]))],
     "RandomDisplacement": [lambda: tio.RandomDisplacement(tio.Choice([0.5, 1]), 6)],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")

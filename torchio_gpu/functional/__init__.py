@@ -4,6 +4,7 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
@@ -53,6 +54,7 @@ __all__ = [
     "connected_components",
     "contour",
     "contrast",
+    "cutout",
     "displacement_warp",
     "exponentiate",
     "extract_patches",

@@ -16,6 +16,7 @@ from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur
 from .intensity.brightness import Brightness, RandomBrightness
 from .intensity.contrast import Contrast, RandomContrast
+from .intensity.cutout import Cutout, RandomCutout
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
 from .intensity.low_resolution import LowResolution, RandomLowResolution
@@ -82,6 +83,7 @@ __all__ = [
     "Crop",
     "CropOrPad",
     "CutMix",
+    "Cutout",
     "Diffeomorphism",
     "Displacement",
     "ElasticDeformation",
@@ -117,6 +119,7 @@ __all__ = [
     "RandomBlur",
     "RandomBrightness",
     "RandomContrast",
+    "RandomCutout",
     "RandomDiffeomorphism",
     "RandomDisplacement",
     "RandomElasticDeformation",
