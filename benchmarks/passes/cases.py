@@ -54,6 +54,8 @@ CASES = {
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
+    "RandomHistogramShift": Case(tio.RandomHistogramShift, Budget(3.7, 28)),
+    "RandomSigmoidContrast": Case(tio.RandomSigmoidContrast, Budget(6.1, 36)),
     "RandomCutout": Case(tio.RandomCutout, Budget(1.7, 6)),
     "RandomSwap": Case(tio.RandomSwap, Budget(8, 100)),
     "RandomLabelsToImage": Case(

@@ -318,6 +318,25 @@ def test_gamma_with_statistics(shape, options):
 
 
 @every_shape
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_histogram_shift(shape, count):
+    x = volume(shape)
+    for size in ((count,), (shape[0], count), (*shape[:2], count)):
+        shift = rand(*size, low=-0.5, high=0.5)
+        whole = shift.view(*size[:-1], *(1,) * (3 - len(size)), count).expand(*shape[:2], count)
+        agree(F.histogram_shift(x, shift), intensity.histogram_shift(x, whole))
+
+
+@every_shape
+def test_sigmoid_contrast(shape):
+    x = volume(shape)
+    for size in (shape[:1], shape[:2]):
+        gain, cutoff = rand(*size, low=0.1, high=20), rand(*size)
+        whole = (each.view(shape[0], -1).expand(shape[:2]) for each in (gain, cutoff))
+        agree(F.sigmoid_contrast(x, gain, cutoff), intensity.sigmoid_contrast(x, *whole))
+
+
+@every_shape
 def test_clamp(shape):
     x, low, high = volume(shape), rand(shape[0], low=-1, high=0), rand(shape[0])
     for ends in ((low, high), (low, None), (None, high)):

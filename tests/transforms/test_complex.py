@@ -14,6 +14,8 @@ REFUSED = {
     *("Gamma", "RandomGamma", "Gamma, rescaled", "RandomGamma, rescaled"),
     *("RandomGamma, by channel", "Brightness", "RandomBrightness", "RandomBrightness, by channel"),
     *("Contrast", "RandomContrast", "RandomContrast, by channel"),
+    *("HistogramShift", "RandomHistogramShift", "RandomHistogramShift, by channel"),
+    *("SigmoidContrast", "RandomSigmoidContrast", "RandomSigmoidContrast, by channel"),
     *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),

@@ -65,6 +65,12 @@ MORE = {
         lambda: tio.RandomCutout(tio.Choice([1, 3]), (1, 2, 3), "mean", scalars_only=False)
     ],
     "Cutout": [lambda: tio.Cutout([(0, 1, 2)], np.array([(2, 2, 2)]), torch.tensor([3.0]))],
+    "RandomHistogramShift": [
+        lambda: tio.RandomHistogramShift(4, distributions.Uniform(-0.2, 0.3), channel_p=0.5)
+    ],
+    "HistogramShift": [lambda: tio.HistogramShift({"t1": torch.tensor([[[0.1, 0.2]]])})],
+    "RandomSigmoidContrast": [lambda: tio.RandomSigmoidContrast(3, (0.4, 0.5), by_channel=True)],
+    "SigmoidContrast": [lambda: tio.SigmoidContrast({"t1": 4}, np.array([0.4]))],
     "RandomDisplacement": [lambda: tio.RandomDisplacement(tio.Choice([0.5, 1]), 6)],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")

@@ -4,6 +4,7 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, low_resolution, swap
@@ -63,6 +64,7 @@ __all__ = [
     "gamma",
     "ghosting",
     "gibbs",
+    "histogram_shift",
     "is_exact",
     "is_parallel",
     "jacobian_determinant",
@@ -84,6 +86,7 @@ __all__ = [
     "resample",
     "rescale",
     "rician_noise",
+    "sigmoid_contrast",
     "spike",
     "standardize",
     "swap",

@@ -18,9 +18,11 @@ from .intensity.brightness import Brightness, RandomBrightness
 from .intensity.contrast import Contrast, RandomContrast
 from .intensity.cutout import Cutout, RandomCutout
 from .intensity.gamma import Gamma, RandomGamma
+from .intensity.histogram_shift import HistogramShift, RandomHistogramShift
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
 from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
+from .intensity.sigmoid_contrast import RandomSigmoidContrast, SigmoidContrast
 from .intensity.swap import RandomSwap, Swap
 from .kinds import (
     BatchTransform,
@@ -93,6 +95,7 @@ __all__ = [
     "Gamma",
     "Ghosting",
     "Gibbs",
+    "HistogramShift",
     "HistogramStandardization",
     "IntensityTransform",
     "Interpolation",
@@ -127,11 +130,13 @@ __all__ = [
     "RandomGamma",
     "RandomGhosting",
     "RandomGibbs",
+    "RandomHistogramShift",
     "RandomLabelsToImage",
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
+    "RandomSigmoidContrast",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
@@ -143,6 +148,7 @@ __all__ = [
     "RescaleIntensity",
     "Resize",
     "SequentialLabels",
+    "SigmoidContrast",
     "SomeOf",
     "SpatialMap",
     "SpatialTraits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,7 +152,7 @@ def cutout(x: Volume, first: Tensor, size: Tensor, fill: float | Tensor | str = 
         first, size: First voxels and sizes of boxes, [B, N, 3]; boxes may reach outside.
         fill: Number, [B, C], or the minimum, maximum or mean of the channel.
     """
-    rules = {"minimum": Tensor.amin, "maximum": Tensor.amax, "mean": Tensor.mean}
+    rules: dict[str, Any] = {"minimum": Tensor.amin, "maximum": Tensor.amax, "mean": Tensor.mean}
     value = rules[fill](x, (2, 3, 4)) if isinstance(fill, str) else torch.as_tensor(fill)
     value, out = value.expand(x.shape[:2]), x.clone()
     for b, boxes in enumerate(zip(first.tolist(), size.tolist(), strict=True)):
