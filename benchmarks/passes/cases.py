@@ -80,5 +80,7 @@ CASES = {
     "Mask": Case(lambda: tio.Mask("label"), Budget(2.1, 4)),
     "OneHot": Case(lambda: tio.OneHot(4), Budget(1, 4)),
     "RemapLabels": Case(lambda: tio.RemapLabels({1: 2}), Budget(3.5, 15)),
+    "ErodeLabels": Case(lambda: tio.ErodeLabels(2), Budget(53, 64)),
+    "DilateLabels": Case(lambda: tio.DilateLabels(2), Budget(47, 57)),
     "Contour": Case(tio.Contour, Budget(4.6, 13)),
 }

@@ -18,6 +18,7 @@ from torchio_gpu.functional.definitions import (
     intensity,
     kspace,
     labels,
+    morphology,
     normalization,
     pad,
     patches,
@@ -65,8 +66,8 @@ def mixed_axes(batch, start=0):
 
 
 def test_each_public_function_has_a_definition():
-    modules = (filters, intensity, kspace, labels, normalization, pad, patches, spatial)
-    names = {name for module in (*modules, statistics, synthesis) for name in vars(module)}
+    modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
+    names = {name for module in (*modules, spatial, statistics, synthesis) for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
 
@@ -653,6 +654,27 @@ def test_the_first_of_equal_components_along_i_is_kept():
     kept = labels.largest_component(x)
     assert kept.nonzero().tolist() == [[0, 0, 2, 0, 0]]
     assert torch.equal(F.largest_component(x), kept)
+
+
+#: Spacings whose distances are often equal, and others.
+SPACINGS = torch.tensor([[1, 1, 1], [1, 2, 1.5], [0.7, 3, 1.1]], dtype=torch.float64)
+
+
+@every_shape
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("chosen", [None, [1, 3]])
+def test_label_morphology(shape, count, chosen):
+    spacing = SPACINGS[: shape[0]]
+    x = label_map(shape, count) * (torch.rand(shape) < 0.3)  # sparse, for dilation
+    dense = torch.where(torch.rand(shape) < 0.1, label_map(shape, count), torch.ones_like(x))
+    for radius in (torch.tensor([1.0, 2.5, 2.2]), torch.tensor([2.0, 0.0, 3.3])):
+        each = radius[: shape[0]].double()
+        for volume in (x, dense):
+            for name in ("erode_labels", "dilate_labels", "smooth_labels"):
+                expected = getattr(morphology, name)(volume, each, spacing, chosen)
+                out = getattr(F, name)(volume, each, spacing, chosen)
+                assert out.dtype == volume.dtype
+                assert torch.equal(out, expected), name
 
 
 # Synthesis

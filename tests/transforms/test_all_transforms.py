@@ -154,6 +154,8 @@ NOT_CALLED_ALONE = {
     *("MixUp", "CutMix", "ClassMix"),
     # of label maps alone
     *("Contour", "KeepLargestComponent", "OneHot"),
+    *("ErodeLabels", "RandomErodeLabels", "DilateLabels", "RandomDilateLabels"),
+    *("SmoothLabels", "RandomSmoothLabels"),
     *("RemapLabels", "RemoveLabels", "SequentialLabels"),
 }
 

@@ -27,6 +27,7 @@ from .labels import (
     remap_labels,
 )
 from .maps import VoxelMap, is_exact
+from .morphology import dilate_labels, erode_labels, smooth_labels
 from .normalization import (
     mask_voxels,
     match_landmarks,
@@ -56,7 +57,9 @@ __all__ = [
     "contour",
     "contrast",
     "cutout",
+    "dilate_labels",
     "displacement_warp",
+    "erode_labels",
     "exponentiate",
     "extract_patches",
     "fill_value",
@@ -87,6 +90,7 @@ __all__ = [
     "rescale",
     "rician_noise",
     "sigmoid_contrast",
+    "smooth_labels",
     "spike",
     "standardize",
     "swap",

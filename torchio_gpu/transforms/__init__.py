@@ -40,9 +40,11 @@ from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
+from .labels.morphology import DilateLabels, ErodeLabels, RandomDilateLabels, RandomErodeLabels
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
+from .labels.smooth import RandomSmoothLabels, SmoothLabels
 from .mixing.class_mix import ClassMix
 from .mixing.cut_mix import CutMix
 from .mixing.mix_up import MixUp
@@ -87,9 +89,11 @@ __all__ = [
     "CutMix",
     "Cutout",
     "Diffeomorphism",
+    "DilateLabels",
     "Displacement",
     "ElasticDeformation",
     "EnsureShapeMultiple",
+    "ErodeLabels",
     "Flip",
     "FourierTransform",
     "Gamma",
@@ -124,8 +128,10 @@ __all__ = [
     "RandomContrast",
     "RandomCutout",
     "RandomDiffeomorphism",
+    "RandomDilateLabels",
     "RandomDisplacement",
     "RandomElasticDeformation",
+    "RandomErodeLabels",
     "RandomFlip",
     "RandomGamma",
     "RandomGhosting",
@@ -137,6 +143,7 @@ __all__ = [
     "RandomNoise",
     "RandomPartialFourier",
     "RandomSigmoidContrast",
+    "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
@@ -149,6 +156,7 @@ __all__ = [
     "Resize",
     "SequentialLabels",
     "SigmoidContrast",
+    "SmoothLabels",
     "SomeOf",
     "SpatialMap",
     "SpatialTraits",
