@@ -182,6 +182,12 @@ def test_smoothing_is_a_vote():
     assert out[0, 0, 7, 7, 4] == 1
 
 
+def test_the_smallest_of_equal_votes_wins():
+    x = torch.tensor([4, 4, 5, 3, 3], dtype=torch.uint8).view(1, 1, 1, 1, 5)
+    for each in (x, x.flip(4)):
+        assert F.smooth_labels(each, 2.0)[..., 2].item() == 3
+
+
 def test_only_given_labels_vote_and_change():
     x = torch.tensor([1, 1, 2, 1, 1, 3, 1, 1, 0, 1, 1], dtype=torch.uint8).view(1, 1, 1, 1, 11)
     out = F.smooth_labels(x, (1.0,), labels=[1, 2])
