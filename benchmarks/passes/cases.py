@@ -54,6 +54,9 @@ CASES = {
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
+    "RandomHistogramShift": Case(tio.RandomHistogramShift, Budget(3.7, 28)),
+    "RandomSigmoidContrast": Case(tio.RandomSigmoidContrast, Budget(6.1, 36)),
+    "RandomCutout": Case(tio.RandomCutout, Budget(1.7, 6)),
     "RandomSwap": Case(tio.RandomSwap, Budget(8, 100)),
     "RandomLabelsToImage": Case(
         lambda: tio.RandomLabelsToImage(label_key="label", used_labels=range(4)), Budget(85, 150)
@@ -77,5 +80,7 @@ CASES = {
     "Mask": Case(lambda: tio.Mask("label"), Budget(2.1, 4)),
     "OneHot": Case(lambda: tio.OneHot(4), Budget(1, 4)),
     "RemapLabels": Case(lambda: tio.RemapLabels({1: 2}), Budget(3.5, 15)),
+    "ErodeLabels": Case(lambda: tio.ErodeLabels(2), Budget(53, 64)),
+    "DilateLabels": Case(lambda: tio.DilateLabels(2), Budget(47, 57)),
     "Contour": Case(tio.Contour, Budget(4.6, 13)),
 }

@@ -18,6 +18,7 @@ from torchio_gpu.functional.definitions import (
     intensity,
     kspace,
     labels,
+    morphology,
     normalization,
     pad,
     patches,
@@ -65,8 +66,8 @@ def mixed_axes(batch, start=0):
 
 
 def test_each_public_function_has_a_definition():
-    modules = (filters, intensity, kspace, labels, normalization, pad, patches, spatial)
-    names = {name for module in (*modules, statistics, synthesis) for name in vars(module)}
+    modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
+    names = {name for module in (*modules, spatial, statistics, synthesis) for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
 
@@ -318,6 +319,25 @@ def test_gamma_with_statistics(shape, options):
 
 
 @every_shape
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_histogram_shift(shape, count):
+    x = volume(shape)
+    for size in ((count,), (shape[0], count), (*shape[:2], count)):
+        shift = rand(*size, low=-0.5, high=0.5)
+        whole = shift.view(*size[:-1], *(1,) * (3 - len(size)), count).expand(*shape[:2], count)
+        agree(F.histogram_shift(x, shift), intensity.histogram_shift(x, whole))
+
+
+@every_shape
+def test_sigmoid_contrast(shape):
+    x = volume(shape)
+    for size in (shape[:1], shape[:2]):
+        gain, cutoff = rand(*size, low=0.1, high=20), rand(*size)
+        whole = (each.view(shape[0], -1).expand(shape[:2]) for each in (gain, cutoff))
+        agree(F.sigmoid_contrast(x, gain, cutoff), intensity.sigmoid_contrast(x, *whole))
+
+
+@every_shape
 def test_clamp(shape):
     x, low, high = volume(shape), rand(shape[0], low=-1, high=0), rand(shape[0])
     for ends in ((low, high), (low, None), (None, high)):
@@ -487,6 +507,19 @@ def test_swap(shape):
     assert torch.equal(F.swap(x, locations, size), filters.swap(x, locations, size))
 
 
+@every_shape
+@pytest.mark.parametrize("fill", [2.5, "minimum", "maximum", "mean", "channels"])
+def test_cutout(shape, fill):
+    x = volume(shape)
+    first = torch.randint(-3, 6, (shape[0], 3, 3))
+    size = torch.randint(0, 6, (shape[0], 3, 3))
+    value = rand(*shape[:2]) if fill == "channels" else fill
+    agree(F.cutout(x, first, size, value), filters.cutout(x, first, size, value))
+    alone = F.cutout(x, first[0], size[0], value)
+    expected = [each[:1].expand(shape[0], -1, -1) for each in (first, size)]
+    agree(alone, filters.cutout(x, *expected, value))
+
+
 # Statistics and normalization
 
 
@@ -621,6 +654,27 @@ def test_the_first_of_equal_components_along_i_is_kept():
     kept = labels.largest_component(x)
     assert kept.nonzero().tolist() == [[0, 0, 2, 0, 0]]
     assert torch.equal(F.largest_component(x), kept)
+
+
+#: Spacings whose distances are often equal, and others.
+SPACINGS = torch.tensor([[1, 1, 1], [1, 2, 1.5], [0.7, 3, 1.1]], dtype=torch.float64)
+
+
+@every_shape
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("chosen", [None, [1, 3]])
+def test_label_morphology(shape, count, chosen):
+    spacing = SPACINGS[: shape[0]]
+    x = label_map(shape, count) * (torch.rand(shape) < 0.3)  # sparse, for dilation
+    dense = torch.where(torch.rand(shape) < 0.1, label_map(shape, count), torch.ones_like(x))
+    for radius in (torch.tensor([1.0, 2.5, 2.2]), torch.tensor([2.0, 0.0, 3.3])):
+        each = radius[: shape[0]].double()
+        for volume in (x, dense):
+            for name in ("erode_labels", "dilate_labels", "smooth_labels"):
+                expected = getattr(morphology, name)(volume, each, spacing, chosen)
+                out = getattr(F, name)(volume, each, spacing, chosen)
+                assert out.dtype == volume.dtype
+                assert torch.equal(out, expected), name
 
 
 # Synthesis

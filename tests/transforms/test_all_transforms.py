@@ -68,6 +68,16 @@ TRANSFORMS = {
     "LowResolution": lambda **k: tio.LowResolution((0.5, 0.6, 0.4), antialias=True, **k),
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
+    "RandomHistogramShift": lambda **k: tio.RandomHistogramShift(**k),
+    "RandomHistogramShift, by channel": lambda **k: tio.RandomHistogramShift(by_channel=True, **k),
+    "HistogramShift": lambda **k: tio.HistogramShift([0.4, -0.2, 0.1], **k),
+    "RandomSigmoidContrast": lambda **k: tio.RandomSigmoidContrast(**k),
+    "RandomSigmoidContrast, by channel": lambda **k: tio.RandomSigmoidContrast(
+        by_channel=True, **k
+    ),
+    "SigmoidContrast": lambda **k: tio.SigmoidContrast(6, 0.4, **k),
+    "RandomCutout": lambda **k: tio.RandomCutout((3, 5), (2, 15), (2, 3), scalars_only=False, **k),
+    "Cutout": lambda **k: tio.Cutout([(1, 2, 3), (-2, 4, 0)], [(3, 3, 2), (4, 5, 60)], 3, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
         degrees=20, translation=2, output="magnitude", **k
@@ -144,6 +154,8 @@ NOT_CALLED_ALONE = {
     *("MixUp", "CutMix", "ClassMix"),
     # of label maps alone
     *("Contour", "KeepLargestComponent", "OneHot"),
+    *("ErodeLabels", "RandomErodeLabels", "DilateLabels", "RandomDilateLabels"),
+    *("SmoothLabels", "RandomSmoothLabels"),
     *("RemapLabels", "RemoveLabels", "SequentialLabels"),
 }
 

@@ -14,12 +14,15 @@ REFUSED = {
     *("Gamma", "RandomGamma", "Gamma, rescaled", "RandomGamma, rescaled"),
     *("RandomGamma, by channel", "Brightness", "RandomBrightness", "RandomBrightness, by channel"),
     *("Contrast", "RandomContrast", "RandomContrast, by channel"),
+    *("HistogramShift", "RandomHistogramShift", "RandomHistogramShift, by channel"),
+    *("SigmoidContrast", "RandomSigmoidContrast", "RandomSigmoidContrast, by channel"),
     *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.
 ADDS = {"Noise", "RandomNoise", "RandomNoise, by channel", "Pad", "Lambda", "Lambda, batched"}
+ADDS |= {"Cutout", "RandomCutout"}
 #: Pipelines with steps that are refused, or may be.
 PIPELINES = {"Compose", "SomeOf", "OneOf"}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")

@@ -61,6 +61,16 @@ MORE = {
             "seg", used_labels=(1, 2), default_mean=NORMAL, discretize=True, ignore_background=True
         ),
     ],
+    "RandomCutout": [
+        lambda: tio.RandomCutout(tio.Choice([1, 3]), (1, 2, 3), "mean", scalars_only=False)
+    ],
+    "Cutout": [lambda: tio.Cutout([(0, 1, 2)], np.array([(2, 2, 2)]), torch.tensor([3.0]))],
+    "RandomHistogramShift": [
+        lambda: tio.RandomHistogramShift(4, distributions.Uniform(-0.2, 0.3), channel_p=0.5)
+    ],
+    "HistogramShift": [lambda: tio.HistogramShift({"t1": torch.tensor([[[0.1, 0.2]]])})],
+    "RandomSigmoidContrast": [lambda: tio.RandomSigmoidContrast(3, (0.4, 0.5), by_channel=True)],
+    "SigmoidContrast": [lambda: tio.SigmoidContrast({"t1": 4}, np.array([0.4]))],
     "RandomDisplacement": [lambda: tio.RandomDisplacement(tio.Choice([0.5, 1]), 6)],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")
@@ -99,6 +109,12 @@ MORE = {
     "RemapLabels": [lambda: tio.RemapLabels({1: 2, 2: 1}, "Right")],
     "RemoveLabels": [lambda: tio.RemoveLabels((1,), 5)],
     "SequentialLabels": [lambda: tio.SequentialLabels("Anterior")],
+    "ErodeLabels": [lambda: tio.ErodeLabels(np.array([1.5]), (1,))],
+    "RandomErodeLabels": [lambda: tio.RandomErodeLabels(tio.Choice([0, 1]), (1, 2))],
+    "DilateLabels": [lambda: tio.DilateLabels(2, include=["seg"])],
+    "RandomDilateLabels": [lambda: tio.RandomDilateLabels(1.5)],
+    "SmoothLabels": [lambda: tio.SmoothLabels(1.5, (1, 2))],
+    "RandomSmoothLabels": [lambda: tio.RandomSmoothLabels((0.5, 1))],
     "Contour": [lambda: tio.Contour(include=["seg"])],
     "KeepLargestComponent": [lambda: tio.KeepLargestComponent()],
     "ToCanonical": [lambda: tio.ToCanonical(exclude=["seg"])],

@@ -4,6 +4,8 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .curves import histogram_shift, sigmoid_contrast
+from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
@@ -25,6 +27,7 @@ from .labels import (
     remap_labels,
 )
 from .maps import VoxelMap, is_exact
+from .morphology import dilate_labels, erode_labels, smooth_labels
 from .normalization import (
     mask_voxels,
     match_landmarks,
@@ -53,7 +56,10 @@ __all__ = [
     "connected_components",
     "contour",
     "contrast",
+    "cutout",
+    "dilate_labels",
     "displacement_warp",
+    "erode_labels",
     "exponentiate",
     "extract_patches",
     "fill_value",
@@ -61,6 +67,7 @@ __all__ = [
     "gamma",
     "ghosting",
     "gibbs",
+    "histogram_shift",
     "is_exact",
     "is_parallel",
     "jacobian_determinant",
@@ -82,6 +89,8 @@ __all__ = [
     "resample",
     "rescale",
     "rician_noise",
+    "sigmoid_contrast",
+    "smooth_labels",
     "spike",
     "standardize",
     "swap",

@@ -30,7 +30,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: other values in their place, since they do not depend on them.
 _ON_HOST = frozenset(
     ("affine", "axes", "axis", "first", "landmarks", "positions", "q", "remapping", "times")
-    + ("resample.matrix", "low_resolution.zoom")
+    + ("resample.matrix", "low_resolution.zoom", "cutout.size")
+    + tuple(
+        f"{name}_labels.{argument}"
+        for name in ("erode", "dilate")
+        for argument in ("radius", "spacing")
+    )
 )
 #: Types of arguments that a graph can hold, beside tensors.
 _CONSTANTS = (int, float, str, torch.dtype, torch.device, np.generic, type(None))

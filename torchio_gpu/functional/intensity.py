@@ -18,11 +18,13 @@ from .pointwise import pointwise
 __all__ = [
     "bias_field",
     "brightness",
+    "channel_ends",
     "check_bounds",
     "clamp",
     "contrast",
     "gamma",
     "noise",
+    "per_channel",
     "rician_noise",
 ]
 
@@ -73,7 +75,7 @@ def brightness(x: Volume, factor: float | Array = 1.0, offset: float | Array = 0
     tensor([-1.,  7.])
     """
     check_real(x)
-    scale, shift = _per_channel(factor, x, "factor"), _per_channel(offset, x, "offset")
+    scale, shift = per_channel(factor, x, "factor"), per_channel(offset, x, "offset")
     return pointwise(x, [Linear(scale, shift, np.zeros(1))])
 
 
@@ -100,14 +102,14 @@ def contrast(x: Volume, factor: float | Array, preserve_range: bool = True) -> V
     tensor([0., 2., 4.])
     """
     check_real(x)
-    given = _per_channel(factor, x, "factor")
+    given = per_channel(factor, x, "factor")
     (scale,) = to_device(x.device, given[:, None] if given.ndim == 1 else given)
     # what is not changed must not depend on statistics, which may be NaN
     same = torch.zeros_like(scale, dtype=torch.bool) if scale.requires_grad else scale == 1
     mean = _means(real(x)).masked_fill(same, 0)
     changes: list[Linear | Clamp] = [Linear(scale, mean * (1 - scale), np.zeros(1))]
     if preserve_range:
-        low, high = _channel_ends(x)
+        low, high = channel_ends(x)
         changes.append(Clamp(low.masked_fill(same, -torch.inf), high.masked_fill(same, torch.inf)))
     return pointwise(x, changes)
 
@@ -149,7 +151,7 @@ def gamma(
     tensor([2.0000, 2.5000, 4.0000])
     """
     check_volume(x)
-    log_gamma = _per_channel(log_gamma, x, "log_gamma")
+    log_gamma = per_channel(log_gamma, x, "log_gamma")
     if invert and not rescale:
         raise ValueError("invert must come with rescale, got rescale=False: x and -x change alike")
     if not (rescale or retain_stats):
@@ -170,7 +172,7 @@ def gamma(
 
 def _within_range(x: Volume, log_gamma: Array, invert: bool) -> list[Linear | Gamma]:
     """Return a power of intensities scaled to [0, 1], and scaled back, as operations."""
-    low, high = _channel_ends(x)
+    low, high = channel_ends(x)
     span = high - low
     scale = 1 / span.where(span != 0, 1.0)
     none = np.zeros(1)
@@ -179,7 +181,7 @@ def _within_range(x: Volume, log_gamma: Array, invert: bool) -> list[Linear | Ga
     return [Linear(scale, none, low), Gamma(log_gamma), Linear(span, low, none)]
 
 
-def _channel_ends(x: Volume) -> tuple[Tensor, Tensor]:
+def channel_ends(x: Volume) -> tuple[Tensor, Tensor]:
     """Return minimum and maximum of each channel, [B, C] float64."""
     return x.amin((2, 3, 4)).double(), x.amax((2, 3, 4)).double()
 
@@ -197,7 +199,7 @@ def _moments(x: Volume) -> tuple[Tensor, Tensor]:
     return mean, root(_means(apart))
 
 
-def _per_channel(value: float | Array, x: Volume, name: str) -> Array:
+def per_channel(value: float | Array, x: Volume, name: str) -> Array:
     """Return a parameter as [1 or B], or as [1 or B, 1 or C] if it was given per channel.
 
     Raises:
@@ -305,5 +307,5 @@ def _noise(
 ) -> Volume:
     check_volume(x)
     seeds = check_seeds(seeds, x)
-    mean, std = _per_channel(mean, x, "mean"), _per_channel(std, x, "std")
+    mean, std = per_channel(mean, x, "mean"), per_channel(std, x, "std")
     return pointwise(x, [Noise(mean, std, seeds, rician)])

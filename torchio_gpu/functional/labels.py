@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..shapes import Volume, check_volume
+from ..shapes import Volume, check_volume, rectangular
 from .compiled import traceable
 from .dispatch.launch import indices, to_device
 from .eager import labels as eager
 
 __all__ = [
     "check_held",
+    "check_labels",
     "check_num_classes",
     "connected_components",
     "contour",
     "largest_component",
     "one_hot",
     "remap_labels",
+    "representable",
 ]
 
 
@@ -202,6 +204,28 @@ def check_num_classes(num_classes: Any) -> int:
     if num_classes != -1 and not 1 <= num_classes <= 2**16:
         raise ValueError(f"num_classes must be -1, or from 1 to {2**16}, got {num_classes}")
     return int(num_classes)
+
+
+def check_labels(labels: Any) -> tuple[int, ...] | None:
+    """Return labels as whole numbers, or None for none given."""
+    if labels is None:
+        return None
+    whole = isinstance(labels, (Sequence, np.ndarray)) and not isinstance(labels, str)
+    numbers = rectangular(labels, "labels") if whole else np.empty((0, 0))
+    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"labels must be whole numbers in a sequence, got {labels!r}")
+    return tuple(numbers.tolist())
+
+
+def representable(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
+    """Return the labels that a dtype can represent."""
+    numbers = np.asarray(labels, dtype=np.int64)
+    if dtype == torch.bool:
+        return numbers[(numbers >= 0) & (numbers <= 1)]
+    if dtype.is_floating_point:
+        return numbers
+    limits = torch.iinfo(dtype)
+    return numbers[(numbers >= limits.min) & (numbers <= limits.max)]
 
 
 def check_held(labels: np.ndarray, dtype: torch.dtype, name: str) -> None:

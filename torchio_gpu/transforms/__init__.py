@@ -16,10 +16,13 @@ from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur
 from .intensity.brightness import Brightness, RandomBrightness
 from .intensity.contrast import Contrast, RandomContrast
+from .intensity.cutout import Cutout, RandomCutout
 from .intensity.gamma import Gamma, RandomGamma
+from .intensity.histogram_shift import HistogramShift, RandomHistogramShift
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
 from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
+from .intensity.sigmoid_contrast import RandomSigmoidContrast, SigmoidContrast
 from .intensity.swap import RandomSwap, Swap
 from .kinds import (
     BatchTransform,
@@ -37,9 +40,11 @@ from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
+from .labels.morphology import DilateLabels, ErodeLabels, RandomDilateLabels, RandomErodeLabels
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
+from .labels.smooth import RandomSmoothLabels, SmoothLabels
 from .mixing.class_mix import ClassMix
 from .mixing.cut_mix import CutMix
 from .mixing.mix_up import MixUp
@@ -82,15 +87,19 @@ __all__ = [
     "Crop",
     "CropOrPad",
     "CutMix",
+    "Cutout",
     "Diffeomorphism",
+    "DilateLabels",
     "Displacement",
     "ElasticDeformation",
     "EnsureShapeMultiple",
+    "ErodeLabels",
     "Flip",
     "FourierTransform",
     "Gamma",
     "Ghosting",
     "Gibbs",
+    "HistogramShift",
     "HistogramStandardization",
     "IntensityTransform",
     "Interpolation",
@@ -117,18 +126,24 @@ __all__ = [
     "RandomBlur",
     "RandomBrightness",
     "RandomContrast",
+    "RandomCutout",
     "RandomDiffeomorphism",
+    "RandomDilateLabels",
     "RandomDisplacement",
     "RandomElasticDeformation",
+    "RandomErodeLabels",
     "RandomFlip",
     "RandomGamma",
     "RandomGhosting",
     "RandomGibbs",
+    "RandomHistogramShift",
     "RandomLabelsToImage",
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
+    "RandomSigmoidContrast",
+    "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
@@ -140,6 +155,8 @@ __all__ = [
     "RescaleIntensity",
     "Resize",
     "SequentialLabels",
+    "SigmoidContrast",
+    "SmoothLabels",
     "SomeOf",
     "SpatialMap",
     "SpatialTraits",

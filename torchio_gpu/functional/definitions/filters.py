@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,4 +141,24 @@ def swap(x: Volume, locations: Tensor, patch_size: Triple) -> Volume:
             kept = here.clone()
             here.copy_(there)
             there.copy_(kept)
+    return out
+
+
+def cutout(x: Volume, first: Tensor, size: Tensor, fill: float | Tensor | str = 0.0) -> Volume:
+    """The value ``fill`` in boxes, ``x`` elsewhere: DeVries & Taylor 2017.
+
+    Args:
+        x: [B, C, I, J, K].
+        first, size: First voxels and sizes of boxes, [B, N, 3]; boxes may reach outside.
+        fill: Number, [B, C], or the minimum, maximum or mean of the channel.
+    """
+    rules: dict[str, Any] = {"minimum": Tensor.amin, "maximum": Tensor.amax, "mean": Tensor.mean}
+    value = rules[fill](x, (2, 3, 4)) if isinstance(fill, str) else torch.as_tensor(fill)
+    value, out = value.expand(x.shape[:2]), x.clone()
+    for b, boxes in enumerate(zip(first.tolist(), size.tolist(), strict=True)):
+        for start, extent in zip(*boxes, strict=True):
+            i, j, k = (
+                slice(max(at, 0), max(at + n, 0)) for at, n in zip(start, extent, strict=True)
+            )
+            out[b, :, i, j, k] = value[b, :, None, None, None]
     return out

@@ -117,3 +117,34 @@ def rician_noise(
     real = noise(x, mean, std, normals[0])
     imaginary = noise(torch.zeros_like(x), mean, std, normals[1])
     return (real**2 + imaginary**2).sqrt()
+
+
+def histogram_shift(x: Volume, shift: Tensor) -> Volume:
+    """Straight lines between control points, moved by ``shift`` of their distance.
+
+    Args:
+        x: [B, C, I, J, K].
+        shift: Of the K points between minimum and maximum of the channel, [B, C, K].
+    """
+    low, high = x.amin((2, 3, 4), keepdim=True), x.amax((2, 3, 4), keepdim=True)
+    count = shift.shape[-1] + 1
+    t = (x - low) / (high - low) * count  # from 0 to count
+    out = torch.zeros_like(x)
+    ends = torch.nn.functional.pad(shift, (1, 1))[..., None, None, None]  # [B, C, K + 2, 1, 1, 1]
+    for k in range(count):
+        height = 1 + ends[:, :, k + 1] - ends[:, :, k]
+        out = out + height * (t - k).clamp(0, 1)
+    return low + (high - low) * out / count
+
+
+def sigmoid_contrast(x: Volume, gain: Tensor, cutoff: Tensor) -> Volume:
+    """``(s(t) - s(0)) / (s(1) - s(0))``, s(t) = 1 / (1 + exp(gain (cutoff - t))).
+
+    Args:
+        x: [B, C, I, J, K]; t are its values scaled to [0, 1], for each channel.
+        gain, cutoff: [B, C].
+    """
+    low, high = x.amin((2, 3, 4), keepdim=True), x.amax((2, 3, 4), keepdim=True)
+    gain, cutoff = (each[..., None, None, None] for each in (gain, cutoff))
+    s = [1 / (1 + (gain * (cutoff - t)).exp()) for t in ((x - low) / (high - low), 0, 1)]
+    return low + (high - low) * (s[0] - s[1]) / (s[2] - s[1])

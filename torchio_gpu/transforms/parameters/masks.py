@@ -14,6 +14,7 @@ from ... import geometry
 from ...data import ImagesBatch
 from ...data.keys import LABEL
 from ...functional.dispatch.launch import indices
+from ...functional.labels import check_labels, representable
 from ...geometry import Space
 from ...shapes import LONGEST, rectangular
 from ...tracing import untraceable
@@ -47,28 +48,6 @@ def check_bounds(value: Any, name: str) -> np.ndarray:
             f"{name} must be whole numbers from 0 to {LONGEST}: one, three or six, got {value!r}"
         )
     return numbers.reshape(3, 2)
-
-
-def check_labels(labels: Any) -> tuple[int, ...] | None:
-    """Return labels as whole numbers, or None for none given."""
-    if labels is None:
-        return None
-    whole = isinstance(labels, (Sequence, np.ndarray)) and not isinstance(labels, str)
-    numbers = rectangular(labels, "labels") if whole else np.empty((0, 0))
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise ValueError(f"labels must be whole numbers in a sequence, got {labels!r}")
-    return tuple(numbers.tolist())
-
-
-def representable(labels: Sequence[int], dtype: torch.dtype) -> np.ndarray:
-    """Return the labels that a dtype can represent."""
-    numbers = np.asarray(labels, dtype=np.int64)
-    if dtype == torch.bool:
-        return numbers[(numbers >= 0) & (numbers <= 1)]
-    if dtype.is_floating_point:
-        return numbers
-    limits = torch.iinfo(dtype)
-    return numbers[(numbers >= limits.min) & (numbers <= limits.max)]
 
 
 def mask_of(

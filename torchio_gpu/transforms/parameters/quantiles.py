@@ -48,7 +48,7 @@ class Quantile:
     def __call__(self, u: np.ndarray) -> np.ndarray:
         if self._table is not None:
             return self._table[(u * _DRAWS).astype(np.int64)]
-        wanted = torch.from_numpy(np.ascontiguousarray(u, dtype=np.float64))
+        wanted = torch.from_numpy(np.array(u, dtype=np.float64))  # u may be read-only
         if self._method == "icdf":
             return self.distribution.icdf(wanted).double().numpy()
         return self._inverted(wanted).numpy()
