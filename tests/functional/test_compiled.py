@@ -52,6 +52,7 @@ CASES = {
     "blur": lambda: (_grad(*SHAPE), _grad(2, 3)),
     "brightness": lambda: (_grad(*SHAPE), _grad(2), _grad(2)),
     "bspline_warp": lambda: (_grad(*SHAPE), _points()),
+    "chemical_shift": lambda: (_grad(*SHAPE), _grad(*SHAPE), _grad(2), T([0, 1])),
     "clamp": lambda: (_grad(*SHAPE), _grad(2), T([0.8, 0.9])),
     "connected_components": lambda: (_labels(),),
     "contour": lambda: (_labels(),),

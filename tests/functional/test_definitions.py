@@ -389,6 +389,17 @@ def test_wrap(shape, start):
 
 @every_shape
 @pytest.mark.parametrize("start", [0, 1, 2])
+def test_chemical_shift(shape, start):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    z, moved = torch.complex(x, volume(shape)), rand(shape[0], low=-3, high=3)
+    for fat in (rand(*shape), (x > 0.3)[:, :1]):
+        agree(F.chemical_shift(x, fat, moved, axis), kspace.chemical_shift(x, fat, moved, axis))
+        out, expected = (f(z, fat, moved, axis) for f in (F.chemical_shift, kspace.chemical_shift))
+        agree(torch.view_as_real(out), torch.view_as_real(expected))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
 @pytest.mark.parametrize("reconstruction", ["zero", "conjugate"])
 def test_partial_fourier(shape, start, reconstruction):
     x, axis = volume(shape), mixed_axes(shape[0], start)

@@ -4,6 +4,7 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .chemical_shift import chemical_shift
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
@@ -49,6 +50,7 @@ __all__ = [
     "blur",
     "brightness",
     "bspline_warp",
+    "chemical_shift",
     "clamp",
     "connected_components",
     "contour",

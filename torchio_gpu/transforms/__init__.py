@@ -31,6 +31,7 @@ from .kinds import (
     SpatialTransform,
     VolumeTransform,
 )
+from .kspace.chemical_shift import ChemicalShift, RandomChemicalShift
 from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
@@ -71,6 +72,7 @@ __all__ = [
     "BiasField",
     "Blur",
     "Brightness",
+    "ChemicalShift",
     "Choice",
     "Clamp",
     "ClassMix",
@@ -116,6 +118,7 @@ __all__ = [
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
+    "RandomChemicalShift",
     "RandomContrast",
     "RandomDiffeomorphism",
     "RandomDisplacement",

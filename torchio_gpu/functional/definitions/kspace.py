@@ -232,3 +232,24 @@ def rotation(degrees: Tensor) -> Tensor:
         cross = torch.linalg.cross(torch.eye(3)[axis].expand(3, 3), torch.eye(3)).mT.double()
         out = out @ torch.linalg.matrix_exp(degrees[:, axis, None, None].deg2rad() * cross)
     return out
+
+
+def chemical_shift(x: Volume, fat: Tensor, shift: Tensor, axis: Sequence[int]) -> Volume:
+    """Take the signal of fat away, and add it where its readout places it.
+
+    Args:
+        x: [B, C, I, J, K].
+        fat: Share of each voxel, [B, 1 or C, I, J, K].
+        shift: Voxels, [B].
+        axis: Readout axis of each sample, (B).
+    """
+    moved = spectrum(fat * x)
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        for line in range(n):
+            angle = -2 * math.pi * (line - n // 2) * shift[b] / n
+            paired = 2 * (line - n // 2) != -n
+            factor = torch.complex(angle.cos(), angle.sin() * paired)
+            moved[b].select(1 + a, line).mul_(factor)
+    out = x - fat * x + image(moved)
+    return out if x.is_complex() else out.real
