@@ -69,6 +69,7 @@ TRANSFORMS = (
     "RandomSpike",
     "RandomSwap",
     "RandomWrap",
+    "RandomZipper",
     "RemapLabels",
     "RemoveLabels",
     "Resample",
@@ -85,6 +86,7 @@ TRANSFORMS = (
     "Transpose",
     "Wrap",
     "ZNormalization",
+    "Zipper",
 )
 
 #: All other public names.

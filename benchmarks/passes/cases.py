@@ -48,6 +48,7 @@ CASES = {
     "RandomWrap": Case(tio.RandomWrap, Budget(3, 8)),
     "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(6, 14)),
     "RandomChemicalShift": Case(tio.RandomChemicalShift, Budget(17, 96)),
+    "RandomZipper": Case(tio.RandomZipper, Budget(16, 190, 3)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),

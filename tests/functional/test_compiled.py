@@ -88,6 +88,7 @@ CASES = {
     "warp": lambda: (_grad(*SHAPE), _matrix(2), _points()),
     "warp_pair": lambda: (_grad(*SHAPE), _labels(), _matrix(2), _points()),
     "window": lambda: (_grad(*SHAPE), T([1, -1, 1]), (4, 4, 4), "mean"),
+    "zipper": lambda: (_grad(*SHAPE), _grad(2), T([0.2, 0.9]), T([0, 1]), T([2, 0]), T([1, 2])),
     "wrap": lambda: (
         _grad(*SHAPE),
         T([2.0, 3]),

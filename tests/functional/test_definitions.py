@@ -388,6 +388,25 @@ def test_wrap(shape, start):
 
 
 @every_shape
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("output", ["magnitude", "real"])
+def test_zipper(shape, turn, output):
+    x, axis = volume(shape), mixed_axes(shape[0])
+    z, phase_axis = torch.complex(x, volume(shape)), [(a + turn) % 3 for a in axis]
+    seeds, phases = torch.arange(5, 5 + shape[0]), []
+    for seed, a, p in zip(seeds, axis, phase_axis, strict=True):
+        each = 2, shape[1], shape[2 + p], shape[2 + 3 - a - p]
+        one, two = random.normals(seed[None].numpy(), int(np.prod(each))).double().view(each)
+        phases.append(torch.atan2(two, one))
+    axes, strength, place = list(zip(axis, phase_axis, strict=True)), rand(shape[0]), rand(shape[0])
+    for y in (x, z):
+        out = F.zipper(y, strength, place, axis, phase_axis, seeds, output)
+        expected = kspace.zipper(y, strength, place, axes, phases, output)
+        parts = (torch.view_as_real(each) if y is z else each for each in (out, expected))
+        agree(*parts, "phases in float32", 1e-6)
+
+
+@every_shape
 @pytest.mark.parametrize("start", [0, 1, 2])
 def test_chemical_shift(shape, start):
     x, axis = volume(shape), mixed_axes(shape[0], start)

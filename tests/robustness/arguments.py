@@ -131,6 +131,7 @@ def transforms() -> dict[str, Call]:
         "To": {"target": "cpu"},
         "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
         "Wrap": {"acceleration": 2, "axis": 1},
+        "Zipper": {"intensity": 0.3, "position": 0.4, "axis": 1, "phase_axis": 0},
     }
     names = [
         name

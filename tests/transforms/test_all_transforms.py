@@ -92,6 +92,8 @@ TRANSFORMS = {
     "ChemicalShift": lambda **k: tio.ChemicalShift(1.3, "AP", brightest=0.3, **k),
     "ChemicalShift, half": lambda **k: tio.ChemicalShift(2, 0, "left", **k),
     "RandomChemicalShift": lambda **k: tio.RandomChemicalShift(brightest=0.3, **k),
+    "Zipper": lambda **k: tio.Zipper(0.3, 0.4, "AP", "LR", 7, **k),
+    "Zipper, real": lambda **k: tio.Zipper(0.3, 0.7, 0, 2, 7, "real", **k),
     "Spike": lambda **k: tio.Spike([(0.3, 0.6, 0.7), (0.9, 0.5, 0.2)], (0.2, 0.4), **k),
     "Blur": lambda **k: tio.Blur((1, 2, 3), **k),
     "Anisotropy": lambda **k: tio.Anisotropy(1, 2.5, **k),

@@ -19,7 +19,17 @@ REFUSED = {
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.
-ADDS = {"Noise", "RandomNoise", "RandomNoise, by channel", "Pad", "Lambda", "Lambda, batched"}
+ADDS = {
+    "RandomZipper",
+    "Zipper",
+    "Zipper, real",
+    "Noise",
+    "RandomNoise",
+    "RandomNoise, by channel",
+    "Pad",
+    "Lambda",
+    "Lambda, batched",
+}
 #: Pipelines with steps that are refused, or may be.
 PIPELINES = {"Compose", "SomeOf", "OneOf"}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")

@@ -56,6 +56,7 @@ MORE = {
         lambda: tio.RandomChemicalShift((50, 90), (0.5, 1.5), ("AP", 0), "seg", (2,)),
         lambda: tio.RandomChemicalShift(CHOICE_OF_HERTZ, fat="Left", brightest=0.2),
     ],
+    "RandomZipper": [lambda: tio.RandomZipper(0.5, (0.2, 0.8), ("AP", 0), "real")],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [

@@ -40,6 +40,7 @@ from .resample import is_parallel, resample
 from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
+from .zipper import zipper
 
 __all__ = [
     "VoxelMap",
@@ -91,4 +92,5 @@ __all__ = [
     "warp_pair",
     "window",
     "wrap",
+    "zipper",
 ]

@@ -98,6 +98,7 @@ def line_weights(shift: Array, lines: int) -> Array:
         lines: Number n of lines; if it is even, the last one keeps its real part.
     """
     frequency = np.arange(lines // 2 + 1.0)
+    # irfft ignores what else there is on a CPU; other devices do not promise to
     paired = np.where(2 * frequency == lines, 0.0, 1.0)
     xp, shift, frequency, paired = common(shift, frequency, paired)
     angle = -2 * math.pi / lines * shift[:, None] * frequency

@@ -38,6 +38,7 @@ from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
+from .kspace.zipper import RandomZipper, Zipper
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
 from .labels.remap import RemapLabels, RemoveLabels, SequentialLabels
@@ -136,6 +137,7 @@ __all__ = [
     "RandomSwap",
     "RandomTransform",
     "RandomWrap",
+    "RandomZipper",
     "Recorded",
     "RemapLabels",
     "RemoveLabels",
@@ -159,6 +161,7 @@ __all__ = [
     "VolumeTransform",
     "Wrap",
     "ZNormalization",
+    "Zipper",
     "from_dict",
     "train_histogram",
 ]
