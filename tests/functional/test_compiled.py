@@ -54,6 +54,7 @@ CASES = {
     "bspline_warp": lambda: (_grad(*SHAPE), _points()),
     "chemical_shift": lambda: (_grad(*SHAPE), _grad(*SHAPE), _grad(2), T([0, 1])),
     "clamp": lambda: (_grad(*SHAPE), _grad(2), T([0.8, 0.9])),
+    "coil_noise": lambda: (_grad(*SHAPE), _grad(2), 2, T([1, 2]), T([0, 1])),
     "connected_components": lambda: (_labels(),),
     "contour": lambda: (_labels(),),
     "contrast": lambda: (_grad(*SHAPE), _grad(2)),

@@ -345,6 +345,22 @@ def test_noise(shape):
     agree(F.rician_noise(x, std, seeds, mean), expected)
 
 
+@every_shape
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("coils", [1, 2, 5])
+def test_coil_noise(shape, uniform, coils):
+    x, std, axis = volume(shape), rand(shape[0], high=2), mixed_axes(shape[0], coils)
+    seeds = torch.arange(shape[0]) * 7 - 3
+    of_coils = [seeds.numpy()]
+    for coil in range(1, coils):
+        words = (np.array([[coil]]), *np.array([[[0]], [[0]], [[2]]]))
+        low, high, *_ = random.philox(words, seeds.numpy()[:, None])
+        of_coils.append((low | high << 32)[:, 0])
+    numbers = [tuple(numbers_of_voxels(each, shape, part) for part in (0, 1)) for each in of_coils]
+    out = F.coil_noise(x, std, coils, seeds, axis, 0.7, uniform)
+    agree(out, intensity.coil_noise(x, std, numbers, axis, 0.7, uniform))
+
+
 # k-space
 
 

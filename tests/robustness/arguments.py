@@ -90,6 +90,7 @@ def transforms() -> dict[str, Call]:
         "Blur": {"std": (1, 2, 3)},
         "Brightness": {"factor": 1.3},
         "ChemicalShift": {"shift": 2, "axis": 1},
+        "CoilNoise": {"std": 0.1, "num_coils": 2},
         "Compose": {"transforms": [tio.RandomNoise()]},
         "Contrast": {"factor": 1.3},
         "ClassMix": {"label_key": "seg"},

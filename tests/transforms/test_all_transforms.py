@@ -68,6 +68,7 @@ TRANSFORMS = {
     "LowResolution": lambda **k: tio.LowResolution((0.5, 0.6, 0.4), antialias=True, **k),
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
+    "CoilNoise": lambda **k: tio.CoilNoise(0.1, 3, "AP", 0.8, False, 7, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
         degrees=20, translation=2, output="magnitude", **k

@@ -57,6 +57,7 @@ MORE = {
         lambda: tio.RandomChemicalShift(CHOICE_OF_HERTZ, fat="Left", brightest=0.2),
     ],
     "RandomZipper": [lambda: tio.RandomZipper(0.5, (0.2, 0.8), ("AP", 0), "real")],
+    "RandomCoilNoise": [lambda: tio.RandomCoilNoise(0.2, 3, 1, 2, False)],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [

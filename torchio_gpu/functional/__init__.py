@@ -5,6 +5,7 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 """
 
 from .chemical_shift import chemical_shift
+from .coil_noise import coil_noise
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
@@ -53,6 +54,7 @@ __all__ = [
     "bspline_warp",
     "chemical_shift",
     "clamp",
+    "coil_noise",
     "connected_components",
     "contour",
     "contrast",

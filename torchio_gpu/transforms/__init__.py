@@ -15,6 +15,7 @@ from .intensity.anisotropy import Anisotropy, RandomAnisotropy
 from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur
 from .intensity.brightness import Brightness, RandomBrightness
+from .intensity.coil_noise import CoilNoise, RandomCoilNoise
 from .intensity.contrast import Contrast, RandomContrast
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
@@ -77,6 +78,7 @@ __all__ = [
     "Choice",
     "Clamp",
     "ClassMix",
+    "CoilNoise",
     "Compose",
     "Context",
     "Contour",
@@ -120,6 +122,7 @@ __all__ = [
     "RandomBlur",
     "RandomBrightness",
     "RandomChemicalShift",
+    "RandomCoilNoise",
     "RandomContrast",
     "RandomDiffeomorphism",
     "RandomDisplacement",
