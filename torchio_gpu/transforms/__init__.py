@@ -15,7 +15,6 @@ from .intensity.anisotropy import Anisotropy, RandomAnisotropy
 from .intensity.bias_field import BiasField, RandomBiasField
 from .intensity.blur import Blur, RandomBlur
 from .intensity.brightness import Brightness, RandomBrightness
-from .intensity.coil_noise import CoilNoise, RandomCoilNoise
 from .intensity.contrast import Contrast, RandomContrast
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
@@ -33,6 +32,7 @@ from .kinds import (
     VolumeTransform,
 )
 from .kspace.chemical_shift import ChemicalShift, RandomChemicalShift
+from .kspace.coil_noise import CoilNoise, RandomCoilNoise
 from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion

@@ -14,11 +14,11 @@ from ...functional.dispatch.arguments import at_least, within
 from ...functional.kspace import check_output
 from ...shapes import Volume
 from ..base import Context
-from ..intensity.noise import check_seeds
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes, draw_axis
-from ..parameters.params import Params, per_image, value_per_image, values_of
+from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.seeds import seeds_per_image
 from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike, WholePerSample
 from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
@@ -102,13 +102,13 @@ class Zipper(_Zipper):
 
     def draw(self, context: Context, u: np.ndarray) -> ZipperParams:
         names, batch = context.names, context.batch
-        seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
+        seeds = seeds_per_image(self.seed, names, batch)
         return ZipperParams(
             per_image(self.intensity, (), "intensity", names),
             per_image(self.position, (), "position", names),
             axes_of(self.axis, context),
             axes_of(self.phase_axis, context, "phase_axis"),
-            np.stack(seeds, 1),
+            seeds,
         ).expand(batch)
 
 

@@ -18,11 +18,11 @@ from ...shapes import Volume, check_count, with_voxel_axes
 from ...signature import is_number
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
-from ..kspace.phase_encoding import axes_of, check_phase_encoding
-from ..parameters.params import Params, per_image, value_per_image, values_of
+from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
+from ..parameters.seeds import seeds_per_image
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike, WholePerSample
-from .noise import check_seeds
+from .phase_encoding import axes_of, check_phase_encoding
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ class CoilNoise(_CoilNoise):
 
     def draw(self, context: Context, u: np.ndarray) -> CoilNoiseParams:
         names, batch = context.names, context.batch
-        seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
+        seeds = seeds_per_image(self.seed, names, batch)
         std = per_image(self.std, (), "std", names)
-        return CoilNoiseParams(std, axes_of(self.axis, context), np.stack(seeds, 1)).expand(batch)
+        return CoilNoiseParams(std, axes_of(self.axis, context), seeds).expand(batch)
 
 
 class RandomCoilNoise(RandomTransform, _CoilNoise):
