@@ -56,6 +56,7 @@ CASES = {
     "RandomAnisotropy, antialias": Case(
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
+    "RandomLowField": Case(tio.RandomLowField, Budget(14.5, 56)),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
     "RandomSwap": Case(tio.RandomSwap, Budget(8, 100)),
     "RandomLabelsToImage": Case(

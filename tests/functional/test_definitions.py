@@ -346,6 +346,20 @@ def test_noise(shape):
 
 
 @every_shape
+def test_low_field(shape):
+    x, batch, seeds = volume(shape), shape[0], torch.arange(shape[0]) * 7 - 3
+    field, whole = rand(batch, low=0.1), rand(batch, low=1, high=3)
+    field[-1] = whole[-1] * (1 if batch > 1 else 0.5)
+    exponent, snr, contrast = rand(batch, high=2), rand(batch, low=5, high=50), rand(batch)
+    blur, spacing = rand(batch, 3), rand(batch, 3, low=0.5, high=2)
+    numbers = tuple(numbers_of_voxels(seeds, shape, part) for part in (0, 1))
+    out = F.low_field(x, field, whole, exponent=exponent, snr=snr, contrast_exponent=contrast,
+                      blur=blur, spacing=spacing, seeds=seeds)  # fmt: skip
+    powers = exponent, snr, contrast
+    agree(out, intensity.low_field(x, field / whole, powers, blur, spacing, numbers))
+
+
+@every_shape
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize("coils", [1, 2, 5])
 def test_coil_noise(shape, uniform, coils):

@@ -69,6 +69,7 @@ TRANSFORMS = {
     "Noise": lambda **k: tio.Noise(0.1, 0.5, seed=7, **k),
     "Noise, rician": lambda **k: tio.Noise(0.1, 0.5, seed=7, rician=True, **k),
     "CoilNoise": lambda **k: tio.CoilNoise(0.1, 3, "AP", 0.8, False, 7, **k),
+    "LowField": lambda **k: tio.LowField(0.3, 1.5, snr=50, blur=(0.5, 0, 1), seed=7, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
         degrees=20, translation=2, output="magnitude", **k

@@ -14,7 +14,16 @@ REFUSED = {
     *("Gamma", "RandomGamma", "Gamma, rescaled", "RandomGamma, rescaled"),
     *("RandomGamma, by channel", "Brightness", "RandomBrightness", "RandomBrightness, by channel"),
     *("Contrast", "RandomContrast", "RandomContrast, by channel"),
-    *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask", "CoilNoise", "RandomCoilNoise"),
+    *(
+        "Noise, rician",
+        "RandomNoise, rician",
+        "Clamp",
+        "Mask",
+        "CoilNoise",
+        "RandomCoilNoise",
+        "LowField",
+        "RandomLowField",
+    ),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }

@@ -58,6 +58,9 @@ MORE = {
     ],
     "RandomZipper": [lambda: tio.RandomZipper(0.5, (0.2, 0.8), ("AP", 0), "real")],
     "RandomCoilNoise": [lambda: tio.RandomCoilNoise(0.2, 3, 1, 2, False)],
+    "RandomLowField": [
+        lambda: tio.RandomLowField(0.2, 1.5, 1.75, (20, 30), (0, 1, 0, 0, 1, 2), 0.4),
+    ],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [

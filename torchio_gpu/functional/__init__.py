@@ -26,6 +26,7 @@ from .labels import (
     one_hot,
     remap_labels,
 )
+from .low_field import low_field
 from .maps import VoxelMap, is_exact
 from .normalization import (
     mask_voxels,
@@ -71,6 +72,7 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "low_field",
     "low_resolution",
     "mask_voxels",
     "match_landmarks",

@@ -18,6 +18,7 @@ from .intensity.brightness import Brightness, RandomBrightness
 from .intensity.contrast import Contrast, RandomContrast
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
+from .intensity.low_field import LowField, RandomLowField
 from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
 from .intensity.swap import RandomSwap, Swap
@@ -103,6 +104,7 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LowField",
     "LowResolution",
     "Mask",
     "MixUp",
@@ -132,6 +134,7 @@ __all__ = [
     "RandomGhosting",
     "RandomGibbs",
     "RandomLabelsToImage",
+    "RandomLowField",
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...shapes import PerItem, Volume
+from . import filters
 
 
 def bias_field(x: Volume, coefficients: Tensor, order: int = 3) -> Volume:
@@ -156,3 +157,26 @@ def coil_maps(size: Sequence[int], coils: int, axis: int, width: float) -> Tenso
     angles = 2 * torch.pi * torch.arange(coils).double() / coils
     squares = [(u - 1.25 * a.cos()) ** 2 + (v - 1.25 * a.sin()) ** 2 for a in angles]
     return (-torch.stack(squares) / (2 * width**2)).exp()
+
+
+def low_field(x: Volume, ratio: PerItem, powers: Sequence[PerItem], blur: Tensor,
+              spacing: Tensor, numbers: tuple[Tensor, Tensor]) -> Volume:  # fmt: skip
+    """Blur, contrast and Rician noise of a weaker magnet.
+
+    Args:
+        x: [B, C, I, J, K].
+        ratio: Field strength over that of the image, [B].
+        powers: Exponent of the signal-to-noise ratio, ratio of the image, exponent of the contrast.
+        blur, spacing: mm along I, J, K, [B, 3].
+        numbers: Two normal numbers of each voxel, [B, C, I, J, K].
+    """
+    out = filters.blur(x, blur, spacing)
+    exponent, snr, contrast = powers
+    for b in range(len(x)):
+        for c, y in enumerate(out[b]):
+            signal, power = y[y > y.mean() / 2].mean(), ratio[b] ** contrast[b]
+            if signal > 0 and ratio[b] < 1:
+                std = signal / snr[b] * (ratio[b] ** (-2 * exponent[b]) - power**2).sqrt()
+                weak = signal * y.sign() * (y / signal).abs() ** power
+                out[b, c] = torch.hypot(weak + std * numbers[0][b, c], std * numbers[1][b, c])
+    return out

@@ -19,7 +19,7 @@ from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.axes import check_axes
 from ..parameters.masks import Masking, check_labels, check_masking, mask_of
 from ..parameters.params import Params, per_image, values_of
-from ..parameters.ranges import Range
+from ..parameters.ranges import fixed_or_range
 from ..parameters.types import AxesLike, AxisLike, ByImage, PerSample, RangeLike
 from .phase_encoding import axes_of, check_phase_encoding, draw_axes
 
@@ -152,8 +152,8 @@ class RandomChemicalShift(RandomTransform, _ChemicalShift):
         super().__init__(**kwargs)
         self.bandwidth, self.field_strength = bandwidth, field_strength
         self.axes = check_axes(axes)
-        self._bandwidth = _fixed_or_range(bandwidth, "bandwidth", exclusive=True)
-        self._field_strength = _fixed_or_range(field_strength, "field_strength")
+        self._bandwidth = fixed_or_range(bandwidth, "bandwidth", exclusive=True)
+        self._field_strength = fixed_or_range(field_strength, "field_strength")
         self._set_fat(fat, labels, brightest)
 
     @property
@@ -165,8 +165,3 @@ class RandomChemicalShift(RandomTransform, _ChemicalShift):
         side = np.where(u[..., 1] < 0.5, -1.0, 1.0)
         voxels = side * hertz / self._bandwidth(u[..., 2:3])[..., 0]
         return ChemicalShiftParams(voxels, draw_axes(self.axes, u[..., 3], context))
-
-
-def _fixed_or_range(value: Any, name: str, exclusive: bool = False) -> Range:
-    pair = (value, value) if is_number(value) else value
-    return Range(pair, name, minimum=0, exclusive=exclusive)
