@@ -69,7 +69,7 @@ CASES = {
     "jacobian_determinant": lambda: (_grad(2, 3, 4, 5, 6),),
     "labels_to_image": lambda: (_labels(), _grad(2, 3), _grad(2, 3), T([1, 2])),
     "largest_component": lambda: (_labels(),),
-    "low_field": lambda: (_grad(*SHAPE), T([0.3, 0.5])),
+    "low_field": lambda: (_grad(*SHAPE), _grad(2), T([3.0, 1.5]), T([1, 2])),
     "low_resolution": lambda: (_grad(*SHAPE), T([[0.5, 0.6, 0.7], [0.8, 0.9, 1]])),
     "mask_voxels": lambda: (_grad(*SHAPE), _labels() > 0),
     "match_landmarks": lambda: (_grad(*SHAPE), torch.arange(13.0)),

@@ -156,5 +156,5 @@ def test_bad_arguments_are_named(call, message):
         call(volume((1, 1, 4, 4, 4)))
     with pytest.raises(TypeError, match="fat must be a tensor"):
         F.chemical_shift(volume((1, 1, 2, 2, 2)), volume((1, 1, 2, 2, 2)) + 0j)
-    with pytest.raises(KeyError, match="must name a label map"):
+    with pytest.raises(KeyError, match="fat must name a label map"):
         tio.ChemicalShift(1, 1, "bone")(subject())

@@ -140,6 +140,7 @@ def test_history_is_replayed():
         (lambda x: F.zipper(x, 0.1, seeds=SEEDS), "seeds must be int64 and hold one"),
         (lambda x: tio.Zipper(0.1, 2, 0, 1), "position must be between 0 and 1"),
         (lambda x: tio.Zipper(0.1, 0.5, 0, "up"), "phase_axis must be"),
+        (lambda x: tio.Zipper(0.1, 0.5, 0, (1, 2))(x), "phase_axis must be one, or one per sample"),
         (lambda x: tio.Zipper(0.1, 0.5, "AP", "AP")(x), "phase_axis must differ from axis"),
         (lambda x: tio.RandomZipper((-1, 1)), "intensity must be >= 0"),
         (lambda x: tio.RandomZipper(position=(0, 2)), "position must be <= 1"),

@@ -13,7 +13,7 @@ from ..arrays import Array
 from ..random import philox
 from ..shapes import Volume, check_count
 from .compiled import traceable
-from .dispatch.arguments import as_given, at_least, check_seeds, per_item, real
+from .dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
 from .dispatch.launch import to_device
 from .kspace_lines import Axis
 from .operations import Noise
@@ -22,8 +22,9 @@ from .samples import by_axis
 
 #: Distance of the coils from the middle of the volume, in halves of its extent.
 RADIUS = 1.25
-#: Narrowest sensitivity: of narrower ones, the contrast leaves the range of float32.
-NARROWEST = 0.3
+#: Narrowest and widest sensitivity: of narrower ones, the contrast leaves the range of float32, and
+#: of this width on, they are flat.
+WIDTHS = (0.3, 100.0)
 MOST_COILS = 128
 
 
@@ -57,7 +58,8 @@ def coil_noise(
             up to rounding; that of the first coil is that of :func:`rician_noise`. By default drawn
             from torch's CPU generator.
         axis: The axis that the coils are around, 0, 1, 2, or one per sample (B) on the host.
-        width: Width w of the sensitivities, in halves of the extent of the volume, >= 0.3.
+        width: Width w of the sensitivities, in halves of the extent of the volume, from 0.3
+            to 100.
         uniform: Divide the sensitivities by the root of the sum of their squares, as a scanner
             does with a reference scan: without noise, the result is the magnitude of ``x``. If
             False, that root is 1 in the middle of the volume alone, and grows towards the coils.
@@ -78,7 +80,7 @@ def coil_noise(
     y = real(x)
     spread = at_least(per_item(std, x, "std"), 0, "std")
     check_count(num_coils, "num_coils", 1, MOST_COILS)
-    at_least(np.array(float(width)), NARROWEST, "width")
+    within(np.array(float(width)), *WIDTHS, "width")
     of_coils = coil_seeds(check_seeds(seeds, x), num_coils)
 
     def around(part: Volume, along: int, spread: Array, seeds: Array) -> Volume:

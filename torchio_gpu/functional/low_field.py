@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,13 @@ def low_field(
     x: Volume,
     field_strength: float | Array,
     from_field: float | Array = 3.0,
+    seeds: Array | None = None,
     *,
     exponent: float | Array = 1.0,
     snr: float | Array = 200.0,
     blur: float | Array = 0.0,
     contrast_exponent: float | Array = 0.1,
     spacing: float | Array = 1.0,
-    seeds: Array | None = None,
 ) -> Volume:
     """Simulate a weaker magnet: less signal to noise, less resolution, less contrast of tissues.
 
@@ -50,6 +51,8 @@ def low_field(
         x: Volume, (B, C, I, J, K), a magnitude: not negative.
         field_strength: Field strength B in tesla, > 0 and at most ``from_field``.
         from_field: Field strength B0 at which the image was acquired, in tesla.
+        seeds: int64 seeds, (B), as for :func:`rician_noise`. By default drawn from torch's CPU
+            generator.
         exponent: Power of the field strength with which the signal-to-noise ratio grows, >= 0: 1
             where the body is the source of the noise; up to 7/4 where the coil is.
         snr: Signal-to-noise ratio of the image, its signal s over the standard deviation of its
@@ -58,8 +61,6 @@ def low_field(
             smoothes the noise of the image, too, so that the ratio then is an upper bound.
         contrast_exponent: Power of the field strength with which contrast grows, >= 0; 0 for none.
         spacing: Distance of voxels along I, J, K in mm, shaped as ``blur``.
-        seeds: int64 seeds, (B), as for :func:`rician_noise`. By default drawn from torch's CPU
-            generator.
 
     Where no shape is said, a number or one per sample (B). Where B is B0, the image is only
     blurred; so is a channel without positive voxels, or with one that is not finite.
@@ -93,22 +94,19 @@ def low_field(
         y = blurred(y, width, spacing)
     else:
         per_item(spacing, x, "spacing", (3,))
-    return as_given(pointwise(y, _changes(y, *numbers, seeds)), x)
+    return as_given(pointwise(y, _changes(y, numbers, seeds)), x)
 
 
-def _changes(
-    x: Volume,
-    field: Array,
-    from_field: Array,
-    exponent: Array,
-    snr: Array,
-    contrast: Array,
-    seeds: Array,
-) -> list[Linear | Gamma | Noise]:
-    """Return contrast and noise as operations, whose parameters are [B, C]."""
-    xp, field, from_field, exponent, snr, contrast = common(
-        field, from_field, exponent, snr, contrast
-    )
+def _changes(x: Volume, numbers: Sequence[Array], seeds: Array) -> list[Linear | Gamma | Noise]:
+    """Return contrast and noise as operations, whose parameters are [B, C].
+
+    Args:
+        x: Volume in float32 or float64.
+        numbers: Field strength, that of the image, exponent, signal-to-noise ratio and exponent of
+            the contrast, [1 or B] each.
+        seeds: [B].
+    """
+    xp, field, from_field, exponent, snr, contrast = common(*numbers)
     ratio = field / from_field
     power = ratio**contrast
     square = ratio ** (-2 * exponent) - power**2
@@ -116,7 +114,7 @@ def _changes(
     noise = xp.where(added, xp.where(added, square, 1.0) ** 0.5, 0.0) / snr
     log_power, noise = (each[:, None] for each in to_device(x.device, xp.log(power), noise))
     signal = mean_signal(x).double()
-    known = signal.isfinite() & (signal > 0) & ((noise != 0) | (log_power != 0))
+    known = (signal > 0) & ((noise != 0) | (log_power != 0))
     signal = signal.where(known, 1.0)
     none = np.zeros(1)
     return [

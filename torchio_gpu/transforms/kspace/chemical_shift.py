@@ -42,10 +42,7 @@ class _ChemicalShift(VolumeTransform):
     brightest: float
 
     def _set_fat(self, fat: Masking, labels: Sequence[int] | None, brightest: float) -> None:
-        try:
-            self.fat = check_masking(fat)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"fat, as a mask: {error}") from error
+        self.fat = check_masking(fat, "fat")
         self.labels = check_labels(labels)
         if labels is not None and not isinstance(fat, str):
             raise ValueError(f"labels must be None where fat is no label map, got {labels!r}")
@@ -55,7 +52,7 @@ class _ChemicalShift(VolumeTransform):
 
     def voxels(self, images: Images, name: str, params: ChemicalShiftParams) -> Volume:
         x = images[name].data
-        fat = mask_of(self.fat, images, name, self.labels)
+        fat = mask_of(self.fat, images, name, self.labels, "fat")
         fat = self._brightest(x) if fat is None else fat
         return F.chemical_shift(x, fat, params.shift, params.axis)
 

@@ -11,7 +11,7 @@ import torch
 from ... import functional as F
 from ... import random
 from ...arrays import Array, as_array, host, on_host
-from ...functional.coil_noise import MOST_COILS, NARROWEST
+from ...functional.coil_noise import MOST_COILS, WIDTHS
 from ...functional.dispatch.arguments import at_least
 from ...functional.dispatch.launch import to_device
 from ...shapes import Volume, check_count, with_voxel_axes
@@ -39,8 +39,8 @@ class _CoilNoise(VolumeTransform):
 
     def _set_coils(self, num_coils: int, axis: Any, width: float, uniform: bool) -> None:
         check_count(num_coils, "num_coils", 1, MOST_COILS)
-        if not is_number(width) or not NARROWEST <= width < float("inf"):
-            raise ValueError(f"width must be a number >= {NARROWEST}, got {width!r}")
+        if not is_number(width) or not WIDTHS[0] <= width <= WIDTHS[1]:
+            raise ValueError(f"width must be a number from 0.3 to 100, got {width!r}")
         self.num_coils, self.width, self.uniform = num_coils, width, uniform
         self.axis = check_phase_encoding(axis)
 
@@ -68,7 +68,8 @@ class CoilNoise(_CoilNoise):
             >= 0. Where it is 0 and ``uniform``, nothing changes.
         num_coils: Number of coils, from 1 to 128.
         axis: Axis that the coils are around: 0, 1, 2 or an anatomical name.
-        width: Width of the sensitivities, in halves of the extent of the image, >= 0.3.
+        width: Width of the sensitivities, in halves of the extent of the image, from 0.3
+            to 100.
         uniform: Divide the sensitivities by the root of the sum of their squares. If False, the
             image is brighter near the coils.
         seed: Integer that decides the noise.

@@ -14,7 +14,7 @@ from ..parameters.params import value_per_image, values_of
 def axes_of(axis: Any, context: Context, argument: str = "axis") -> np.ndarray:
     """Return the axis of each sample and image, [B, M], from an argument of that name."""
     pairs = zip(value_per_image(axis, argument, context.names), context.spaces, strict=True)
-    return np.stack([voxel_axis(value, space) for value, space in pairs], 1)
+    return np.stack([voxel_axis(value, space, argument) for value, space in pairs], 1)
 
 
 def check_phase_encoding(axis: Any, argument: str = "axis") -> Any:

@@ -54,14 +54,20 @@ def check_axis(axis: Any, argument: str = "axis") -> Any:
     return axis
 
 
-def voxel_axis(axis: AxisLike, space: Space) -> np.ndarray:
-    """Return the voxel axis of each sample, [B], from one axis for all or one for each."""
+def voxel_axis(axis: AxisLike, space: Space, argument: str = "axis") -> np.ndarray:
+    """Return the voxel axis of each sample, [B], from one axis for all or one for each.
+
+    Args:
+        axis: Value of an argument.
+        space: Space of the samples.
+        argument: Its name, for errors.
+    """
     batch = len(space.affine)
     if isinstance(axis, str):
         return geometry.axis_indices(axis, space.affine)
     found = np.asarray(axis)
     if found.shape not in ((), (1,), (batch,)):
-        raise ValueError(f"axis must be one, or one per sample [{batch}], got {axis!r}")
+        raise ValueError(f"{argument} must be one, or one per sample [{batch}], got {axis!r}")
     return np.broadcast_to(found, batch)
 
 
