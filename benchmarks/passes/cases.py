@@ -47,12 +47,16 @@ CASES = {
     "RandomGibbs": Case(tio.RandomGibbs, Budget(3, 8)),
     "RandomWrap": Case(tio.RandomWrap, Budget(3, 8)),
     "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(7, 14)),  # two products
+    "RandomChemicalShift": Case(tio.RandomChemicalShift, Budget(17, 96)),
+    "RandomZipper": Case(tio.RandomZipper, Budget(16, 190, 3)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
+    "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(27, 29)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),
     "RandomAnisotropy, antialias": Case(
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
+    "RandomLowField": Case(tio.RandomLowField, Budget(14.5, 56)),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
     "RandomHistogramShift": Case(tio.RandomHistogramShift, Budget(3.7, 28)),
     "RandomSigmoidContrast": Case(tio.RandomSigmoidContrast, Budget(6.1, 36)),

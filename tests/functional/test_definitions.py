@@ -365,6 +365,36 @@ def test_noise(shape):
     agree(F.rician_noise(x, std, seeds, mean), expected)
 
 
+@every_shape
+def test_low_field(shape):
+    x, batch, seeds = volume(shape), shape[0], torch.arange(shape[0]) * 7 - 3
+    field, whole = rand(batch, low=0.1), rand(batch, low=1, high=3)
+    field[-1] = whole[-1] * (1 if batch > 1 else 0.5)
+    exponent, snr, contrast = rand(batch, high=2), rand(batch, low=5, high=50), rand(batch)
+    blur, spacing = rand(batch, 3), rand(batch, 3, low=0.5, high=2)
+    numbers = tuple(numbers_of_voxels(seeds, shape, part) for part in (0, 1))
+    out = F.low_field(x, field, whole, exponent=exponent, snr=snr, contrast_exponent=contrast,
+                      blur=blur, spacing=spacing, seeds=seeds)  # fmt: skip
+    powers = exponent, snr, contrast
+    agree(out, intensity.low_field(x, field / whole, powers, blur, spacing, numbers))
+
+
+@every_shape
+@pytest.mark.parametrize("uniform", [True, False])
+@pytest.mark.parametrize("coils", [1, 2, 5])
+def test_coil_noise(shape, uniform, coils):
+    x, std, axis = volume(shape), rand(shape[0], high=2), mixed_axes(shape[0], coils)
+    seeds = torch.arange(shape[0]) * 7 - 3
+    of_coils = [seeds.numpy()]
+    for coil in range(1, coils):
+        words = (np.array([[coil]]), *np.array([[[0]], [[0]], [[2]]]))
+        low, high, *_ = random.philox(words, seeds.numpy()[:, None])
+        of_coils.append((low | high << 32)[:, 0])
+    numbers = [tuple(numbers_of_voxels(each, shape, part) for part in (0, 1)) for each in of_coils]
+    out = F.coil_noise(x, std, coils, seeds, axis, 0.7, uniform)
+    agree(out, intensity.coil_noise(x, std, numbers, axis, 0.7, uniform))
+
+
 # k-space
 
 
@@ -405,6 +435,36 @@ def test_wrap(shape, start):
     z = torch.complex(x, volume(shape))
     out, expected = F.wrap(z, *parameters), kspace.wrap(z, *parameters)
     agree(torch.view_as_real(out), torch.view_as_real(expected))
+
+
+@every_shape
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("output", ["magnitude", "real"])
+def test_zipper(shape, turn, output):
+    x, axis = volume(shape), mixed_axes(shape[0])
+    z, phase_axis = torch.complex(x, volume(shape)), [(a + turn) % 3 for a in axis]
+    seeds, phases = torch.arange(5, 5 + shape[0]), []
+    for seed, a, p in zip(seeds, axis, phase_axis, strict=True):
+        each = 2, shape[1], shape[2 + p], shape[2 + 3 - a - p]
+        one, two = random.normals(seed[None].numpy(), int(np.prod(each))).double().view(each)
+        phases.append(torch.atan2(two, one))
+    axes, strength, place = list(zip(axis, phase_axis, strict=True)), rand(shape[0]), rand(shape[0])
+    for y in (x, z):
+        out = F.zipper(y, strength, place, axis, phase_axis, seeds, output)
+        expected = kspace.zipper(y, strength, place, axes, phases, output)
+        parts = (torch.view_as_real(each) if y is z else each for each in (out, expected))
+        agree(*parts, "phases in float32", 1e-6)
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_chemical_shift(shape, start):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    z, moved = torch.complex(x, volume(shape)), rand(shape[0], low=-3, high=3)
+    for fat in (rand(*shape), (x > 0.3)[:, :1]):
+        agree(F.chemical_shift(x, fat, moved, axis), kspace.chemical_shift(x, fat, moved, axis))
+        out, expected = (f(z, fat, moved, axis) for f in (F.chemical_shift, kspace.chemical_shift))
+        agree(torch.view_as_real(out), torch.view_as_real(expected))
 
 
 @every_shape

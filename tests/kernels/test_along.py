@@ -147,6 +147,10 @@ FUNCTIONS = {
     "motion, magnitude": lambda x: F.motion(
         x, [(5, 9, 3)], (1, 2, 3), np.array([[0.2], [0.4], [0.7]]), [0, 1, 2], output="magnitude"
     ),
+    "chemical shift": lambda x: F.chemical_shift(
+        x, x > 0, torch.tensor([1.3, 0, -2], dtype=torch.float64), [2, 0, 1]
+    ),
+    "chemical shift, one axis": lambda x: F.chemical_shift(x, x[:1] > 0, 2.5, 1),
     "blur": lambda x: F.blur(x, torch.tensor([[0.5, 1, 0], [1, 2, 3], [0, 0, 0]])),
     "anisotropy": lambda x: F.anisotropy(x, [2.0, 1, 3.5], [0, 1, 2]),
     "anisotropy, antialias": lambda x: F.anisotropy(x, 2.5, 1, antialias=True),
@@ -180,6 +184,13 @@ def test_parameters_have_gradients(device):
         with tio.backend(backend):
             y = F.blur(F.ghosting(x, 2, intensity, axis=0), std).square().sum()
             found[backend] = torch.autograd.grad(y, (intensity, std))
+    torch.testing.assert_close(found["triton"], found["torch"], rtol=1e-9, atol=1e-9)
+    shift = torch.tensor([1.5, 0], dtype=torch.float64, device=device, requires_grad=True)
+    fat = torch.rand_like(x).requires_grad_()
+    for backend in ("torch", "triton"):
+        with tio.backend(backend):
+            y = F.chemical_shift(x, fat, shift, axis=0).square().sum()
+            found[backend] = torch.autograd.grad(y, (fat, shift))
     torch.testing.assert_close(found["triton"], found["torch"], rtol=1e-9, atol=1e-9)
 
 

@@ -89,6 +89,8 @@ def transforms() -> dict[str, Call]:
         "BiasField": {"coefficients": np.linspace(-0.3, 0.4, 20)},
         "Blur": {"std": (1, 2, 3)},
         "Brightness": {"factor": 1.3},
+        "ChemicalShift": {"shift": 2, "axis": 1},
+        "CoilNoise": {"std": 0.1, "num_coils": 2},
         "Compose": {"transforms": [tio.RandomNoise()]},
         "Contrast": {"factor": 1.3},
         "ClassMix": {"label_key": "seg"},
@@ -109,6 +111,7 @@ def transforms() -> dict[str, Call]:
         "HistogramStandardization": {"landmarks": {"t1": np.linspace(0, 100, 13)}},
         "LabelsToImage": {"label_key": "seg", "mean": [0.0, 1, 2, 3], "std": [0.1] * 4},
         "Lambda": {"function": torch.neg, "types_to_apply": ["intensity"]},
+        "LowField": {"field_strength": 0.3},
         "LowResolution": {"zoom": 0.5},
         "Mask": {"masking_method": "seg"},
         "Motion": {"degrees": [(20, -10, 5)], "translation": [(1, 2, 3)], "times": (0.3,)},
@@ -136,6 +139,7 @@ def transforms() -> dict[str, Call]:
         "To": {"target": "cpu"},
         "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
         "Wrap": {"acceleration": 2, "axis": 1},
+        "Zipper": {"intensity": 0.3, "position": 0.4, "axis": 1, "phase_axis": 0},
     }
     names = [
         name
@@ -171,6 +175,7 @@ def functions() -> dict[str, Call]:
         "bias_field": {"coefficients": np.linspace(-0.3, 0.4, 20)},
         "blur": {"std": 1},
         "bspline_warp": {"control_points": points},
+        "chemical_shift": {"fat": x, "shift": 1.5},
         "clamp": {"low": 0.2, "high": 0.8},
         "contour": {"x": labels},
         "contrast": {"factor": 1.5},
@@ -191,6 +196,7 @@ def functions() -> dict[str, Call]:
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},
         "largest_component": {"x": labels},
+        "low_field": {"field_strength": 0.3},
         "low_resolution": {"zoom": 0.5},
         "mask_voxels": {"mask": x > 0.5},
         "match_landmarks": {"landmarks": np.linspace(0, 100, 13)},

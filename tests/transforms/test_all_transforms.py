@@ -78,6 +78,8 @@ TRANSFORMS = {
     "SigmoidContrast": lambda **k: tio.SigmoidContrast(6, 0.4, **k),
     "RandomCutout": lambda **k: tio.RandomCutout((3, 5), (2, 15), (2, 3), scalars_only=False, **k),
     "Cutout": lambda **k: tio.Cutout([(1, 2, 3), (-2, 4, 0)], [(3, 3, 2), (4, 5, 60)], 3, **k),
+    "CoilNoise": lambda **k: tio.CoilNoise(0.1, 3, "AP", 0.8, False, 7, **k),
+    "LowField": lambda **k: tio.LowField(0.3, 1.5, snr=50, blur=(0.5, 0, 1), seed=7, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(
         degrees=20, translation=2, output="magnitude", **k
@@ -99,6 +101,11 @@ TRANSFORMS = {
     "Gibbs, soft": lambda **k: tio.Gibbs(0.6, "LR", 0.3, **k),
     "Wrap": lambda **k: tio.Wrap(3, "AP", 0.8, 0.1, **k),
     "PartialFourier": lambda **k: tio.PartialFourier(0.6, 1, **k),
+    "ChemicalShift": lambda **k: tio.ChemicalShift(1.3, "AP", brightest=0.3, **k),
+    "ChemicalShift, half": lambda **k: tio.ChemicalShift(2, 0, "left", **k),
+    "RandomChemicalShift": lambda **k: tio.RandomChemicalShift(brightest=0.3, **k),
+    "Zipper": lambda **k: tio.Zipper(0.3, 0.4, "AP", "LR", 7, **k),
+    "Zipper, real": lambda **k: tio.Zipper(0.3, 0.7, 0, 2, 7, "real", **k),
     "Spike": lambda **k: tio.Spike([(0.3, 0.6, 0.7), (0.9, 0.5, 0.2)], (0.2, 0.4), **k),
     "Blur": lambda **k: tio.Blur((1, 2, 3), **k),
     "Anisotropy": lambda **k: tio.Anisotropy(1, 2.5, **k),

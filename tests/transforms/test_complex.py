@@ -17,12 +17,13 @@ REFUSED = {
     *("HistogramShift", "RandomHistogramShift", "RandomHistogramShift, by channel"),
     *("SigmoidContrast", "RandomSigmoidContrast", "RandomSigmoidContrast, by channel"),
     *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
+    *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.
 ADDS = {"Noise", "RandomNoise", "RandomNoise, by channel", "Pad", "Lambda", "Lambda, batched"}
-ADDS |= {"Cutout", "RandomCutout"}
+ADDS |= {"Cutout", "RandomCutout", "RandomZipper", "Zipper", "Zipper, real"}
 #: Pipelines with steps that are refused, or may be.
 PIPELINES = {"Compose", "SomeOf", "OneOf"}
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should stay below")

@@ -21,6 +21,7 @@ LANDMARKS = {"t1": np.linspace(0, 100, 13)}
 IMAGE = tio.ScalarImage(torch.rand(1, 6, 7, 8), affine=GRID)
 FIELD = tio.ScalarImage(VECTORS, affine=VECTORS_AFFINE)
 CHOICE = tio.Choice([0, 1, 3], probabilities=[1, 2, 4])
+CHOICE_OF_HERTZ = tio.Choice([50, 100])
 NORMAL = distributions.Normal(0.0, 0.3)
 
 #: Further arguments, of all kinds, by the name of a transform.
@@ -51,6 +52,15 @@ MORE = {
         lambda: tio.RandomPartialFourier((0.6, 0.7), (0, "AP"), "conjugate", output="real")
     ],
     "RandomWrap": [lambda: tio.RandomWrap(tio.Choice([2, 4]), ("LR",), 0.5, (0, 0.2))],
+    "RandomChemicalShift": [
+        lambda: tio.RandomChemicalShift((50, 90), (0.5, 1.5), ("AP", 0), "seg", (2,)),
+        lambda: tio.RandomChemicalShift(CHOICE_OF_HERTZ, fat="Left", brightest=0.2),
+    ],
+    "RandomZipper": [lambda: tio.RandomZipper(0.5, (0.2, 0.8), ("AP", 0), "real")],
+    "RandomCoilNoise": [lambda: tio.RandomCoilNoise(0.2, 3, 1, 2, False)],
+    "RandomLowField": [
+        lambda: tio.RandomLowField(0.2, 1.5, 1.75, (20, 30), (0, 1, 0, 0, 1, 2), 0.4),
+    ],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [

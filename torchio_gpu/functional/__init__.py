@@ -4,6 +4,8 @@ Everything here is batched, runs on the device of the voxels and is differentiab
 and in the continuous parameters. Arguments are checked; random numbers come in as seeds.
 """
 
+from .chemical_shift import chemical_shift
+from .coil_noise import coil_noise
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -26,6 +28,7 @@ from .labels import (
     one_hot,
     remap_labels,
 )
+from .low_field import low_field
 from .maps import VoxelMap, is_exact
 from .morphology import dilate_labels, erode_labels, smooth_labels
 from .normalization import (
@@ -42,6 +45,7 @@ from .resample import is_parallel, resample
 from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
+from .zipper import zipper
 
 __all__ = [
     "VoxelMap",
@@ -52,7 +56,9 @@ __all__ = [
     "blur",
     "brightness",
     "bspline_warp",
+    "chemical_shift",
     "clamp",
+    "coil_noise",
     "connected_components",
     "contour",
     "contrast",
@@ -73,6 +79,7 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "low_field",
     "low_resolution",
     "mask_voxels",
     "match_landmarks",
@@ -98,4 +105,5 @@ __all__ = [
     "warp_pair",
     "window",
     "wrap",
+    "zipper",
 ]

@@ -20,6 +20,7 @@ from .intensity.cutout import Cutout, RandomCutout
 from .intensity.gamma import Gamma, RandomGamma
 from .intensity.histogram_shift import HistogramShift, RandomHistogramShift
 from .intensity.labels_to_image import LabelsToImage, RandomLabelsToImage
+from .intensity.low_field import LowField, RandomLowField
 from .intensity.low_resolution import LowResolution, RandomLowResolution
 from .intensity.noise import Noise, RandomNoise
 from .intensity.sigmoid_contrast import RandomSigmoidContrast, SigmoidContrast
@@ -34,12 +35,15 @@ from .kinds import (
     SpatialTransform,
     VolumeTransform,
 )
+from .kspace.chemical_shift import ChemicalShift, RandomChemicalShift
+from .kspace.coil_noise import CoilNoise, RandomCoilNoise
 from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
+from .kspace.zipper import RandomZipper, Zipper
 from .labels.morphology import DilateLabels, ErodeLabels, RandomDilateLabels, RandomErodeLabels
 from .labels.one_hot import OneHot
 from .labels.regions import Contour, KeepLargestComponent
@@ -76,9 +80,11 @@ __all__ = [
     "BiasField",
     "Blur",
     "Brightness",
+    "ChemicalShift",
     "Choice",
     "Clamp",
     "ClassMix",
+    "CoilNoise",
     "Compose",
     "Context",
     "Contour",
@@ -107,6 +113,7 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LowField",
     "LowResolution",
     "Mask",
     "MixUp",
@@ -125,6 +132,8 @@ __all__ = [
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
+    "RandomChemicalShift",
+    "RandomCoilNoise",
     "RandomContrast",
     "RandomCutout",
     "RandomDiffeomorphism",
@@ -138,6 +147,7 @@ __all__ = [
     "RandomGibbs",
     "RandomHistogramShift",
     "RandomLabelsToImage",
+    "RandomLowField",
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
@@ -148,6 +158,7 @@ __all__ = [
     "RandomSwap",
     "RandomTransform",
     "RandomWrap",
+    "RandomZipper",
     "Recorded",
     "RemapLabels",
     "RemoveLabels",
@@ -173,6 +184,7 @@ __all__ = [
     "VolumeTransform",
     "Wrap",
     "ZNormalization",
+    "Zipper",
     "from_dict",
     "train_histogram",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ...shapes import PerItem, Volume
+from . import filters
 
 
 def bias_field(x: Volume, coefficients: Tensor, order: int = 3) -> Volume:
@@ -148,3 +151,63 @@ def sigmoid_contrast(x: Volume, gain: Tensor, cutoff: Tensor) -> Volume:
     gain, cutoff = (each[..., None, None, None] for each in (gain, cutoff))
     s = [1 / (1 + (gain * (cutoff - t)).exp()) for t in ((x - low) / (high - low), 0, 1)]
     return low + (high - low) * (s[0] - s[1]) / (s[2] - s[1])
+
+
+def coil_noise(
+    x: Volume,
+    std: Tensor,
+    numbers: Sequence[tuple[Tensor, Tensor]],
+    axis: Sequence[int],
+    width: float,
+    uniform: bool,
+) -> Volume:
+    """``sqrt(sum_c |s_c x + n_c|^2)``: Constantinides et al. 1997, doi:10.1002/mrm.1910380524.
+
+    Args:
+        x: [B, C, I, J, K].
+        std: [B].
+        numbers: Two normal numbers of each voxel, for each coil, [B, C, I, J, K].
+        axis: Axis that the coils of each sample are around, (B).
+        width: Of the sensitivities.
+        uniform: Divide by the root of the sum of their squares.
+    """
+    out = torch.zeros_like(x)
+    for b, a in enumerate(axis):
+        maps = coil_maps(x.shape[2:], len(numbers), a, width)
+        middle = len(numbers) * torch.tensor(-(1.25**2) / width**2, dtype=x.dtype).exp()
+        level = (maps**2).sum(0) if uniform else middle
+        for sensitivity, (one, two) in zip(maps / level.sqrt(), numbers, strict=True):
+            out[b] += (sensitivity * x[b] + std[b] * one[b]) ** 2 + (std[b] * two[b]) ** 2
+    return out.sqrt()
+
+
+def coil_maps(size: Sequence[int], coils: int, axis: int, width: float) -> Tensor:
+    """Gaussians about points on a circle of radius 1.25 in a plane from -1 to 1, [L, I, J, K]."""
+    axes = [torch.arange(n).double() * 2 / max(n - 1, 1) - min(n - 1, 1) for n in size]
+    u, v = (g for n, g in enumerate(torch.meshgrid(*axes, indexing="ij")) if n != axis)
+    angles = 2 * torch.pi * torch.arange(coils).double() / coils
+    squares = [(u - 1.25 * a.cos()) ** 2 + (v - 1.25 * a.sin()) ** 2 for a in angles]
+    return (-torch.stack(squares) / (2 * width**2)).exp()
+
+
+def low_field(x: Volume, ratio: PerItem, powers: Sequence[PerItem], blur: Tensor,
+              spacing: Tensor, numbers: tuple[Tensor, Tensor]) -> Volume:  # fmt: skip
+    """Blur, contrast and Rician noise of a weaker magnet.
+
+    Args:
+        x: [B, C, I, J, K].
+        ratio: Field strength over that of the image, [B].
+        powers: Exponent of the signal-to-noise ratio, ratio of the image, exponent of the contrast.
+        blur, spacing: mm along I, J, K, [B, 3].
+        numbers: Two normal numbers of each voxel, [B, C, I, J, K].
+    """
+    out = filters.blur(x, blur, spacing)
+    exponent, snr, contrast = powers
+    for b in range(len(x)):
+        for c, y in enumerate(out[b]):
+            signal, power = y[y > y.mean() / 2].mean(), ratio[b] ** contrast[b]
+            if signal > 0 and ratio[b] < 1:
+                std = signal / snr[b] * (ratio[b] ** (-2 * exponent[b]) - power**2).sqrt()
+                weak = signal * y.sign() * (y / signal).abs() ** power
+                out[b, c] = torch.hypot(weak + std * numbers[0][b, c], std * numbers[1][b, c])
+    return out

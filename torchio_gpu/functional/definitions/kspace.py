@@ -232,3 +232,55 @@ def rotation(degrees: Tensor) -> Tensor:
         cross = torch.linalg.cross(torch.eye(3)[axis].expand(3, 3), torch.eye(3)).mT.double()
         out = out @ torch.linalg.matrix_exp(degrees[:, axis, None, None].deg2rad() * cross)
     return out
+
+
+def chemical_shift(x: Volume, fat: Tensor, shift: Tensor, axis: Sequence[int]) -> Volume:
+    """Take the signal of fat away, and add it where its readout places it.
+
+    Args:
+        x: [B, C, I, J, K].
+        fat: Share of each voxel, [B, 1 or C, I, J, K].
+        shift: Voxels, [B].
+        axis: Readout axis of each sample, (B).
+    """
+    moved = spectrum(fat * x)
+    for b, a in enumerate(axis):
+        n = x.shape[2 + a]
+        for line in range(n):
+            angle = -2 * math.pi * (line - n // 2) * shift[b] / n
+            paired = 2 * (line - n // 2) != -n
+            factor = torch.complex(angle.cos(), angle.sin() * paired)
+            moved[b].select(1 + a, line).mul_(factor)
+    out = x - fat * x + image(moved)
+    return out if x.is_complex() else out.real
+
+
+def zipper(
+    x: Volume,
+    intensity: Tensor,
+    position: Tensor,
+    axes: Sequence[tuple[int, int]],
+    phases: Sequence[Tensor],
+    output: str,
+) -> Volume:
+    """Add a tone of random phase to each phase-encode line, seen in one plane of the readout.
+
+    Args:
+        x: [B, C, I, J, K].
+        intensity, position: [B].
+        axes: Readout and phase-encode axis of each sample.
+        phases: Phase of each channel, line and slice of each sample, [C, P, Q].
+        output: 'real' or 'magnitude', of real volumes.
+    """
+    out = x.clone()
+    for b, (a, p) in enumerate(axes):
+        n, lines = x.shape[2 + a], torch.arange(x.shape[2 + p], dtype=torch.float64)
+        angle = -2 * math.pi * lines * lines[:, None] / len(lines)
+        dft = torch.complex(angle.cos(), angle.sin()) / math.sqrt(len(lines))
+        noise = torch.einsum("kl,clq->ckq", dft, torch.exp(1j * phases[b]))
+        noise = noise * (intensity[b] * x[b].abs().amax(SPACE))[:, None, None]
+        plane = out[b].select(1 + a, min(int(position[b] * n), n - 1))
+        found = plane + (noise if p < 3 - a - p else noise.mT)
+        shown = found.abs() if output == "magnitude" else found.real
+        plane.copy_(found if x.is_complex() else shown)
+    return out

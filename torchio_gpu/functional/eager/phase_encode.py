@@ -53,9 +53,7 @@ def filter_lines(
     slab = slab_planes(planes, x.numel() // planes, x.device)
 
     def part(first: int) -> Volume:
-        some = _select_samples(
-            [(at, y[:, :, first : first + slab]) for at, y in whole]
-        ).contiguous()
+        some = select_samples([(at, y[:, :, first : first + slab]) for at, y in whole]).contiguous()
         spectrum = rfft(some)
         out = some - irfft(spectrum * missing, n=lines)
         if join_parts is not None:
@@ -188,7 +186,7 @@ def motion(
     def part(first: int) -> Volume:
         # the poses of a sample are planes of one output, so that ``x`` is not copied for each pose
         moved = read(grid.planes(first, first + slab).view(batch, -1, 3, columns, lines), 0)[0]
-        here = _select_samples([(at, y[:, :, first : first + slab]) for at, y in still])
+        here = select_samples([(at, y[:, :, first : first + slab]) for at, y in still])
         change = rfft(moved.view(batch, channels, -1, *here.shape[2:]) - here[:, :, None])
         real = here + irfft((change * even).sum(2), n=lines)
         if odd is None:
@@ -205,7 +203,7 @@ def magnitude(real: Volume, imaginary: Volume) -> Volume:
     return torch.hypot(real, imaginary)  # one pass instead of four
 
 
-def _select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
+def select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
     """Take the samples ``at`` from each tensor of the pairs (at, tensor), which have one shape."""
     if len(parts) == 1:
         return parts[0][1]

@@ -23,9 +23,9 @@ from ..base import Context
 from ..kinds import RandomTransform, VolumeTransform
 from ..parameters.params import Params
 from ..parameters.ranges import Range
+from ..parameters.seeds import check_seeds
 from ..parameters.types import PerSample, RangeLike, WholePerSample
 from ..pipeline.protocol import CreatedImage
-from .noise import check_seeds
 
 #: Labels to count in a table, at most: more take more memory than a volume.
 _MAX_COUNTERS = 2**20

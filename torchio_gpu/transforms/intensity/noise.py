@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from ... import random
 from ...arrays import Array, as_array, host, on_host
 from ...functional import operations
-from ...shapes import rectangular
 from ..base import Context
 from ..kinds import PointwiseTransform
-from ..parameters.params import Params, value_per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
+from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 from .channels import ByChannel, of_images, where_changed
 
@@ -29,14 +28,6 @@ class NoiseParams(Params):
     mean: Annotated[Array, "B M K"]
     std: Annotated[Array, "B M K"]
     seed: Annotated[np.ndarray, "B M", int]
-
-
-def check_seeds(seed: Any, batch: int) -> np.ndarray:
-    """Return seeds [B] int64, from one for all samples or one for each."""
-    seeds = host(seed) if isinstance(seed, Tensor) else rectangular(seed, "seed")
-    if not np.issubdtype(seeds.dtype, np.integer) or seeds.shape not in ((), (1,), (batch,)):
-        raise ValueError(f"seed must be an integer, or one per sample ({batch}), got {seed!r}")
-    return np.array(np.broadcast_to(seeds.astype(np.int64), (batch,)))
 
 
 class _Noise(PointwiseTransform):
@@ -100,8 +91,7 @@ class Noise(_Noise):
         names, batch = context.names, context.batch
         mean = of_images(self.mean, (), "mean", context)
         std = of_images(self.std, (), "std", context)
-        seeds = [check_seeds(value, batch) for value in value_per_image(self.seed, "seed", names)]
-        return NoiseParams(mean, std, np.stack(seeds, 1)).expand(batch)
+        return NoiseParams(mean, std, seeds_per_image(self.seed, names, batch)).expand(batch)
 
 
 class RandomNoise(ByChannel, _Noise):

@@ -1,4 +1,4 @@
-"""Phase-encode axes of images, from arguments or at random."""
+"""Phase-encode and readout axes of images, from arguments or at random."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..parameters.axes import check_axis, draw_axis, voxel_axis
 from ..parameters.params import value_per_image, values_of
 
 
-def axes_of(axis: Any, context: Context) -> np.ndarray:
-    """Return the phase-encode axis of each sample and image, [B, M], from an argument."""
-    pairs = zip(value_per_image(axis, "axis", context.names), context.spaces, strict=True)
-    return np.stack([voxel_axis(value, space) for value, space in pairs], 1)
+def axes_of(axis: Any, context: Context, argument: str = "axis") -> np.ndarray:
+    """Return the axis of each sample and image, [B, M], from an argument of that name."""
+    pairs = zip(value_per_image(axis, argument, context.names), context.spaces, strict=True)
+    return np.stack([voxel_axis(value, space, argument) for value, space in pairs], 1)
 
 
-def check_phase_encoding(axis: Any) -> Any:
-    """Return the argument for a phase-encode axis, or raise a ValueError."""
+def check_phase_encoding(axis: Any, argument: str = "axis") -> Any:
+    """Return the argument of that name for an axis, or raise a ValueError."""
     for value in values_of(axis):
-        check_axis(value)
+        check_axis(value, argument)
     return axis
 
 

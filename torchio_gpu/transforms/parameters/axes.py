@@ -32,31 +32,42 @@ def check_axes(axes: Any) -> Axes:
     return found
 
 
-def check_axis(axis: Any) -> Any:
-    """Return an axis: 0, 1, 2 or an anatomical name, or one of 0, 1, 2 for each sample."""
+def check_axis(axis: Any, argument: str = "axis") -> Any:
+    """Return an axis: 0, 1, 2 or an anatomical name, or one of 0, 1, 2 for each sample.
+
+    Args:
+        axis: Value of an argument.
+        argument: Its name, for errors.
+    """
     if isinstance(axis, str):
-        return geometry.check_axis_name(axis, "axis")
-    each = rectangular(axis, "axis")
+        return geometry.check_axis_name(axis, argument)
+    each = rectangular(axis, argument)
     if (
         each.ndim > 1
         or not np.issubdtype(each.dtype, np.integer)
         or not np.isin(each, (0, 1, 2)).all()
     ):
         raise ValueError(
-            f"axis must be 0, 1, 2, an anatomical name such as 'LR', or one of 0, 1, 2 for each "
-            f"sample, got {axis!r}"
+            f"{argument} must be 0, 1, 2, an anatomical name such as 'LR', or one of 0, 1, 2 "
+            f"for each sample, got {axis!r}"
         )
     return axis
 
 
-def voxel_axis(axis: AxisLike, space: Space) -> np.ndarray:
-    """Return the voxel axis of each sample, [B], from one axis for all or one for each."""
+def voxel_axis(axis: AxisLike, space: Space, argument: str = "axis") -> np.ndarray:
+    """Return the voxel axis of each sample, [B], from one axis for all or one for each.
+
+    Args:
+        axis: Value of an argument.
+        space: Space of the samples.
+        argument: Its name, for errors.
+    """
     batch = len(space.affine)
     if isinstance(axis, str):
         return geometry.axis_indices(axis, space.affine)
     found = np.asarray(axis)
     if found.shape not in ((), (1,), (batch,)):
-        raise ValueError(f"axis must be one, or one per sample [{batch}], got {axis!r}")
+        raise ValueError(f"{argument} must be one, or one per sample [{batch}], got {axis!r}")
     return np.broadcast_to(found, batch)
 
 

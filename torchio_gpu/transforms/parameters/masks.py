@@ -24,15 +24,15 @@ Masking = None | str | int | Sequence[int] | Callable[[Tensor], Tensor]
 HALVES = ("Left", "Right", "Posterior", "Anterior", "Inferior", "Superior")
 
 
-def check_masking(masking_method: Any) -> Masking:
-    """Return a masking method, or raise."""
+def check_masking(masking_method: Any, argument: str = "masking_method") -> Masking:
+    """Return a masking method, the value of an argument of that name, or raise."""
     if masking_method is None or isinstance(masking_method, str) or callable(masking_method):
         return masking_method  # type: ignore[no-any-return]
     if isinstance(masking_method, (int, tuple, list)) and not isinstance(masking_method, bool):
-        check_bounds(masking_method, "masking_method")
+        check_bounds(masking_method, argument)
         return masking_method
     raise TypeError(
-        "masking_method must be None, the name of a label map, one of "
+        f"{argument} must be None, the name of a label map, one of "
         f"{', '.join(HALVES)}, a function, or bounds, got {masking_method!r}"
     )
 
@@ -55,6 +55,7 @@ def mask_of(
     images: Mapping[str, ImagesBatch],
     name: str,
     labels: Sequence[int] | None = None,
+    argument: str = "masking_method",
 ) -> Tensor | None:
     """Return the mask of voxels of an image, [B, 1 or C, I, J, K] bool; None for all voxels.
 
@@ -68,6 +69,7 @@ def mask_of(
         images: All images.
         name: The image.
         labels: Labels of the label map that are inside the mask; None for all but 0.
+        argument: Name of the argument that defines the mask, for errors.
 
     Raises:
         KeyError: There is no such label map.
@@ -87,7 +89,7 @@ def mask_of(
         wanted = tuple(target.shape)
         if mask.shape[2:] != wanted[2:] or mask.shape[1:2] not in ((1,), wanted[1:2]):
             raise ValueError(
-                f"masking_method must return a mask of shape (1 or {wanted[1]}, {wanted[2]}, "
+                f"{argument} must return a mask of shape (1 or {wanted[1]}, {wanted[2]}, "
                 f"{wanted[3]}, {wanted[4]}) for {name!r}, got {tuple(mask.shape[1:])}"
             )
         return mask
@@ -99,7 +101,7 @@ def mask_of(
     label_maps = [n for n, each in images.items() if each.kind == LABEL]
     fact = "is a scalar image" if masking_method in images else "is none of these"
     raise KeyError(
-        f"masking_method must name a label map of the subject, which has {label_maps}, or one of "
+        f"{argument} must name a label map of the subject, which has {label_maps}, or one of "
         f"{', '.join(HALVES)}; {masking_method!r} {fact}"
     )
 

@@ -224,3 +224,18 @@ class Range:
         drawn = part(u)
         self._check(float(drawn.min()), float(drawn.max()), part)
         return drawn
+
+
+def fixed_or_range(
+    value: Any, name: str, exclusive: bool = False, maximum: float | None = None
+) -> Range:
+    """Return the range of a quantity >= 0, where a number stands for itself.
+
+    Args:
+        value, name, exclusive, maximum: See :class:`Range`; its ``minimum`` is 0.
+
+    >>> fixed_or_range(3, "field_strength")(np.array([0.1, 0.9])).tolist()
+    [3.0, 3.0]
+    """
+    pair = (value, value) if is_number(value) else value
+    return Range(pair, name, minimum=0, exclusive=exclusive, maximum=maximum)
