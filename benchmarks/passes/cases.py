@@ -47,6 +47,7 @@ CASES = {
     "RandomGibbs": Case(tio.RandomGibbs, Budget(3, 8)),
     "RandomWrap": Case(tio.RandomWrap, Budget(3, 8)),
     "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(6, 14)),
+    "RandomB0Distortion": Case(tio.RandomB0Distortion, Budget(6, 14)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),

@@ -48,6 +48,7 @@ CASES = {
     "affine_warp": lambda: (_grad(*SHAPE), _matrix(2)),
     "aggregate_patches": lambda: (_grad(3, 1, 3, 3, 3), T([[0] * 3, [2] * 3, [0, 1, 2]]), (5,) * 3),
     "anisotropy": lambda: (_grad(*SHAPE), T([2.0, 3]), T([0, 1])),
+    "b0_distortion": lambda: (_grad(*SHAPE), _grad(2, *SHAPE[2:]), T([0, 1])),
     "bias_field": lambda: (_grad(*SHAPE), _grad(2, 20)),
     "blur": lambda: (_grad(*SHAPE), _grad(2, 3)),
     "brightness": lambda: (_grad(*SHAPE), _grad(2), _grad(2)),

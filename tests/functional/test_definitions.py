@@ -170,6 +170,18 @@ def test_displacement_warp(shape, mode):
 
 
 @every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_b0_distortion(shape, start, mode):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    displacement, spacing = rough(shape, 2.0)[:, 0], rand(shape[0], low=0.5, high=2)
+    for field, axes in ((displacement, axis), (displacement[0], [start] * shape[0])):
+        out = F.b0_distortion(x, field, np.array(axes), spacing=spacing, mode=mode, fill=0.7)
+        field = field.expand(displacement.shape)
+        agree(out, spatial.b0_distortion(x, field, axes, spacing, mode, 0.7), COORDINATES)
+
+
+@every_shape
 @pytest.mark.parametrize("steps", [0, 3, 7])
 def test_exponentiate(shape, steps):
     velocity = rough(shape, 1.0)

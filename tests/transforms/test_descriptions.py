@@ -62,6 +62,13 @@ MORE = {
         ),
     ],
     "RandomDisplacement": [lambda: tio.RandomDisplacement(tio.Choice([0.5, 1]), 6)],
+    "RandomB0Distortion": [
+        lambda: tio.RandomB0Distortion((50, 90), 8, (0, "LR"), -25.0),
+        lambda: tio.RandomB0Distortion(tio.Choice([1, 2]), 6, 2),
+    ],
+    "B0Distortion": [
+        lambda: tio.B0Distortion(tio.ScalarImage(VECTORS[:1], affine=VECTORS_AFFINE), "LR", 25)
+    ],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")
     ],

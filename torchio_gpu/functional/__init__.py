@@ -5,6 +5,7 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 """
 
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
+from .distortion import b0_distortion
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
     bias_field,
@@ -45,6 +46,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "b0_distortion",
     "bias_field",
     "blur",
     "brightness",

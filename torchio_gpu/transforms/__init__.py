@@ -56,6 +56,7 @@ from .pipeline.context import Context
 from .pipeline.maps import Interpolation, SpatialTraits
 from .spatial.affine import Affine, RandomAffine
 from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
+from .spatial.b0_distortion import B0Distortion, RandomB0Distortion
 from .spatial.displacement import Diffeomorphism, Displacement
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
@@ -67,6 +68,7 @@ __all__ = [
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "B0Distortion",
     "BatchTransform",
     "BiasField",
     "Blur",
@@ -113,6 +115,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomB0Distortion",
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
