@@ -48,6 +48,7 @@ CASES = {
     "RandomWrap": Case(tio.RandomWrap, Budget(3, 8)),
     "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(6, 14)),
     "RandomB0Distortion": Case(tio.RandomB0Distortion, Budget(6, 14)),
+    "RandomSliceMotion": Case(tio.RandomSliceMotion, Budget(19, 34)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),

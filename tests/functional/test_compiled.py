@@ -82,6 +82,7 @@ CASES = {
     "resample": lambda: (_grad(*SHAPE), (3, 4, 5), torch.diag(T([2, 1.5, 1, 1]))),
     "rescale": lambda: (_grad(*SHAPE), (0, 1), (5, 95)),
     "rician_noise": lambda: (_grad(*SHAPE), _grad(2), T([1, 2])),
+    "slice_motion": lambda: (_grad(*SHAPE), _grad(2, 7, 3), _grad(2, 7, 3), T([0, 1])),
     "spike": lambda: (_grad(*SHAPE), T([[0.2, 0.3, 0.4]]), _grad(2, 1)),
     "standardize": lambda: (_grad(*SHAPE), _labels() > 0),
     "swap": lambda: (_grad(*SHAPE), T([[[0, 0, 0], [3, 3, 3]]]), 2),

@@ -414,6 +414,22 @@ def test_partial_fourier(shape, start, reconstruction):
 
 
 @every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_slice_motion(shape, start, mode):
+    x, axis, slices = volume(shape), mixed_axes(shape[0], start), max(shape[2:])
+    affine = oblique_affine((1, 1.3, 0.8)) if 1 not in shape else np.eye(4)
+    affine = torch.from_numpy(affine).repeat(shape[0], 1, 1)
+    degrees = in_plane(shape, rand(shape[0], slices, 3, low=-25, high=25), about=True)
+    shift = in_plane(shape, rand(shape[0], slices, 3, low=-2, high=2), about=False)
+    degrees[:, ::3], shift[:, ::3] = 0, 0
+    gain = rand(shape[0], slices, low=0.5, high=1.5)
+    out = F.slice_motion(x, degrees, shift, np.array(axis), gain=gain, affine=affine, mode=mode)
+    expected = kspace.slice_motion(x, degrees, shift, axis, gain, affine=affine, mode=mode)
+    agree(out, expected, COORDINATES)
+
+
+@every_shape
 def test_spike(shape):
     x, intensity = volume(shape), rand(shape[0], 4, low=-1, high=2)
     positions = rand(shape[0], 4, 3)

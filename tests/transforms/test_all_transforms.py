@@ -93,6 +93,11 @@ TRANSFORMS = {
     "Gibbs, soft": lambda **k: tio.Gibbs(0.6, "LR", 0.3, **k),
     "Wrap": lambda **k: tio.Wrap(3, "AP", 0.8, 0.1, **k),
     "PartialFourier": lambda **k: tio.PartialFourier(0.6, 1, **k),
+    "RandomSliceMotion": lambda **k: tio.RandomSliceMotion(share=(0.4, 0.8), axes=(0, 1, 2), **k),
+    "SliceMotion": lambda **k: tio.SliceMotion(
+        POINTS[0, 0, np.arange(60) % 5] * 9, POINTS[1, 0, np.arange(60) % 5] * 3, "AP",
+        np.linspace(0.6, 1.2, 60), **k
+    ),
     "Spike": lambda **k: tio.Spike([(0.3, 0.6, 0.7), (0.9, 0.5, 0.2)], (0.2, 0.4), **k),
     "Blur": lambda **k: tio.Blur((1, 2, 3), **k),
     "Anisotropy": lambda **k: tio.Anisotropy(1, 2.5, **k),

@@ -52,6 +52,9 @@ MORE = {
     ],
     "RandomWrap": [lambda: tio.RandomWrap(tio.Choice([2, 4]), ("LR",), 0.5, (0, 0.2))],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
+    "RandomSliceMotion": [
+        lambda: tio.RandomSliceMotion((1, 5), NORMAL, 0.5, (1, 3), 4, 0.2, (1, "LR"), "nearest")
+    ],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [
         lambda: tio.RandomLabelsToImage(

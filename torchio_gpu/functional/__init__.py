@@ -37,6 +37,7 @@ from .pad import window
 from .patches import aggregate_patches, extract_patches
 from .pointwise import pointwise
 from .resample import is_parallel, resample
+from .slices import slice_motion
 from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .synthesis import labels_to_image
@@ -84,6 +85,7 @@ __all__ = [
     "resample",
     "rescale",
     "rician_noise",
+    "slice_motion",
     "spike",
     "standardize",
     "swap",

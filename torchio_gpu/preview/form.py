@@ -29,6 +29,7 @@ _FOLDED = frozenset(
 #: Argument types whose values no page can hold, with the reason.
 _UNFIT = {
     "Callable": "takes a function",
+    "SlicesLike": "takes a pose for each slice",
     "VectorsLike": "takes a field with a value for each voxel",
 }
 #: Arguments that may name a file.

@@ -35,6 +35,7 @@ from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
+from .kspace.slice_motion import RandomSliceMotion, SliceMotion
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
 from .labels.one_hot import OneHot
@@ -132,6 +133,7 @@ __all__ = [
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
+    "RandomSliceMotion",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
@@ -143,6 +145,7 @@ __all__ = [
     "RescaleIntensity",
     "Resize",
     "SequentialLabels",
+    "SliceMotion",
     "SomeOf",
     "SpatialMap",
     "SpatialTraits",

@@ -175,6 +175,37 @@ def motion(
     return of_poses([x, *moved], owner, axis, output)
 
 
+def slice_motion(
+    x: Volume,
+    degrees: Tensor,
+    translation: Tensor,
+    axis: Sequence[int],
+    gain: Tensor,
+    *,
+    affine: Affine,
+    mode: str = "linear",
+    fill: str | float = "minimum",
+) -> Volume:
+    """Take each slice from the whole volume in its pose, and multiply it by its gain.
+
+    Args:
+        x: [B, C, I, J, K].
+        degrees, translation: Of the pose of each slice, [B, N, 3].
+        axis: Axis of slices of each sample, (B).
+        gain: [B, N].
+        affine: Voxel to world, [B, 4, 4].
+        mode, fill: As for :func:`motion`.
+    """
+    out, size = x.clone(), (x.shape[2], x.shape[3], x.shape[4])
+    for n in range(degrees.shape[1]):
+        matrix = pose_matrix(size, degrees[:, n], translation[:, n], affine)
+        moved = warp(x, matrix, mode=mode, fill=fill_value(x, fill))
+        for b, a in enumerate(axis):
+            if n < size[a]:
+                out[b].select(1 + a, n).copy_(moved[b].select(1 + a, n) * gain[b, n])
+    return out
+
+
 def of_poses(
     poses: Sequence[Volume], owner: Sequence[Sequence[int]], axis: Sequence[int], output: str
 ) -> Volume:
