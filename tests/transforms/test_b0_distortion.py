@@ -137,6 +137,18 @@ def test_content_moves_to_the_front_whatever_the_order_of_voxels():
     assert_close(centre[0][:, :, 3:], x[:, :, :-3], share=1e-6, reason=FLOAT)
 
 
+def test_a_field_goes_on_outside_its_grid():
+    x, affine = smooth((1, 1, 9, 20, 8))[0], np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = 2, 5, 3
+    field = torch.full((2, 3, 2), 2.0, dtype=DOUBLE)
+    out = tio.B0Distortion(field, 1, affine=affine, default_pad_value=0)(x)
+    assert_close(out[:, :, 2:], x[:, :, :-2], share=1e-12, reason=REASON)
+    slope = torch.arange(3.0).view(1, 3, 1).expand(2, 3, 2) / 2  # 1/4 mm per mm, from 5 to 9 mm
+    out = tio.B0Distortion(slope, 1, affine=affine)(torch.ones_like(x))[0, 4, :, 4]
+    assert_close(out[6:9], torch.full((3,), 0.75), share=1e-6, reason=FLOAT)
+    assert_close(out[[0, 1, 3, 11, 15, 19]], torch.ones(6), share=1e-6, reason=FLOAT)
+
+
 def moved_subject(affine):
     x = smooth((1, 1, 18, 16, 14))[0].float() + 10
     labels = (x > 10.3).to(torch.uint8)
