@@ -85,6 +85,7 @@ CASES = {
     "slice_motion": lambda: (_grad(*SHAPE), _grad(2, 7, 3), _grad(2, 7, 3), T([0, 1])),
     "spike": lambda: (_grad(*SHAPE), T([[0.2, 0.3, 0.4]]), _grad(2, 1)),
     "standardize": lambda: (_grad(*SHAPE), _labels() > 0),
+    "susceptibility_field": lambda: (_grad(*SHAPE), _grad(2, 3), _grad(2, 3)),
     "swap": lambda: (_grad(*SHAPE), T([[[0, 0, 0], [3, 3, 3]]]), 2),
     "warp": lambda: (_grad(*SHAPE), _matrix(2), _points()),
     "warp_pair": lambda: (_grad(*SHAPE), _labels(), _matrix(2), _points()),

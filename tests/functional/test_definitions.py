@@ -462,6 +462,17 @@ def test_motion(shape, start, output):
         agree(F.motion(x, *parameters, **options), expected, COORDINATES)
 
 
+@every_shape
+def test_susceptibility_field(shape):
+    x, spacing = volume(shape), rand(shape[0], 3, low=0.5, high=2)
+    direction = rand(shape[0], 3, low=-1)
+    out = F.susceptibility_field(x, spacing, direction)
+    agree(out, kspace.susceptibility_field(x, spacing, direction))
+    one = F.susceptibility_field(x, 1.5, (0, 2, 1))
+    both = torch.tensor([[1.5] * 3, [0, 2, 1]]).double()[:, None].expand(2, shape[0], 3)
+    agree(one, kspace.susceptibility_field(x, *both))
+
+
 def test_motion_owner():
     times = np.array([[0.2, 0.5, 0.8], [0.1, 0.3, 0.45], [0.55, 0.7, 0.9], [0.49, 0.51, 0.52]])
     for lines in range(1, 12):

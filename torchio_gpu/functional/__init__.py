@@ -40,6 +40,7 @@ from .resample import is_parallel, resample
 from .slices import slice_motion
 from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
+from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "slice_motion",
     "spike",
     "standardize",
+    "susceptibility_field",
     "swap",
     "warp",
     "warp_pair",

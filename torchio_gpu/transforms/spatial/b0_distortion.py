@@ -76,7 +76,8 @@ class B0Distortion(_B0Distortion):
         field: Field at each voxel of a grid, of what is seen there after the distortion: (I, J, K),
             or (B, I, J, K) for one per sample; or an :class:`Image` of one channel. Positive values
             move content towards right, anterior or superior. Outside the grid, values of its
-            outermost voxels are repeated. Tensors may require a gradient.
+            outermost voxels are repeated. Tensors may require a gradient. That of air in tissue is
+            given by :func:`torchio_gpu.functional.susceptibility_field`.
         axis: The phase-encode axis of the first image: 0, 1, 2 or an anatomical name; or one of
             0, 1, 2 for each sample.
         bandwidth: None for a field in mm. For one in Hz, the difference of the frequency from that
