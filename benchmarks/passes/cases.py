@@ -49,6 +49,8 @@ CASES = {
     "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(7, 14)),  # two products
     "RandomChemicalShift": Case(tio.RandomChemicalShift, Budget(17, 96)),
     "RandomZipper": Case(tio.RandomZipper, Budget(16, 190, 3)),
+    "RandomB0Distortion": Case(tio.RandomB0Distortion, Budget(6, 14)),
+    "RandomSliceMotion": Case(tio.RandomSliceMotion, Budget(19, 34)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
     "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(27, 29)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),

@@ -171,6 +171,18 @@ def test_displacement_warp(shape, mode):
 
 
 @every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_b0_distortion(shape, start, mode):
+    x, axis = volume(shape), mixed_axes(shape[0], start)
+    displacement, spacing = rough(shape, 2.0)[:, 0], rand(shape[0], low=0.5, high=2)
+    for field, axes in ((displacement, axis), (displacement[0], [start] * shape[0])):
+        out = F.b0_distortion(x, field, np.array(axes), spacing=spacing, mode=mode, fill=0.7)
+        field = field.expand(displacement.shape)
+        agree(out, spatial.b0_distortion(x, field, axes, spacing, mode, 0.7), COORDINATES)
+
+
+@every_shape
 @pytest.mark.parametrize("steps", [0, 3, 7])
 def test_exponentiate(shape, steps):
     velocity = rough(shape, 1.0)
@@ -482,6 +494,22 @@ def test_partial_fourier(shape, start, reconstruction):
 
 
 @every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_slice_motion(shape, start, mode):
+    x, axis, slices = volume(shape), mixed_axes(shape[0], start), max(shape[2:])
+    affine = oblique_affine((1, 1.3, 0.8)) if 1 not in shape else np.eye(4)
+    affine = torch.from_numpy(affine).repeat(shape[0], 1, 1)
+    degrees = in_plane(shape, rand(shape[0], slices, 3, low=-25, high=25), about=True)
+    shift = in_plane(shape, rand(shape[0], slices, 3, low=-2, high=2), about=False)
+    degrees[:, ::3], shift[:, ::3] = 0, 0
+    gain = rand(shape[0], slices, low=0.5, high=1.5)
+    out = F.slice_motion(x, degrees, shift, np.array(axis), gain=gain, affine=affine, mode=mode)
+    expected = kspace.slice_motion(x, degrees, shift, axis, gain, affine=affine, mode=mode)
+    agree(out, expected, COORDINATES)
+
+
+@every_shape
 def test_spike(shape):
     x, intensity = volume(shape), rand(shape[0], 4, low=-1, high=2)
     positions = rand(shape[0], 4, 3)
@@ -512,6 +540,17 @@ def test_motion(shape, start, output):
         options = {"affine": affine, "output": output, "mode": mode, "fill": fill}
         expected = kspace.motion(x, *parameters, **options)
         agree(F.motion(x, *parameters, **options), expected, COORDINATES)
+
+
+@every_shape
+def test_susceptibility_field(shape):
+    x, spacing = volume(shape), rand(shape[0], 3, low=0.5, high=2)
+    direction = rand(shape[0], 3, low=-1)
+    out = F.susceptibility_field(x, spacing, direction)
+    agree(out, kspace.susceptibility_field(x, spacing, direction))
+    one = F.susceptibility_field(x, 1.5, (0, 2, 1))
+    both = torch.tensor([[1.5] * 3, [0, 2, 1]]).double()[:, None].expand(2, shape[0], 3)
+    agree(one, kspace.susceptibility_field(x, *both))
 
 
 def test_motion_owner():

@@ -16,7 +16,7 @@ from torchio_gpu.transforms.naming import COMMON, parameters
 from torchio_gpu.transforms.parameters.ranges import Range
 
 #: Transforms that take what no page can hold.
-WITHOUT = {"Lambda", "Displacement", "Diffeomorphism"}
+WITHOUT = {"B0Distortion", "Lambda", "Displacement", "Diffeomorphism", "SliceMotion"}
 NUMERIC = ("number", "numbers", "range")
 
 

@@ -32,6 +32,7 @@ TRANSFORMS = {
     ),
     "RandomDisplacement": lambda **k: tio.RandomDisplacement((0.5, 1), 6, **k),
     "RandomDiffeomorphism": lambda **k: tio.RandomDiffeomorphism((1, 2), 6, **k),
+    "RandomB0Distortion": lambda **k: tio.RandomB0Distortion((0.5, 2), 6, (0, 1, 2), **k),
     "RandomFlip": lambda **k: tio.RandomFlip((0, 1, 2), flip_probability=0.9, **k),
     "RandomBiasField": lambda **k: tio.RandomBiasField(**k),
     "RandomGamma": lambda **k: tio.RandomGamma(**k),
@@ -59,6 +60,9 @@ TRANSFORMS = {
     ),
     "Displacement": lambda **k: tio.Displacement(VECTORS, VECTORS_AFFINE, **k),
     "Diffeomorphism": lambda **k: tio.Diffeomorphism(VECTORS, VECTORS_AFFINE, **k),
+    "B0Distortion": lambda **k: tio.B0Distortion(
+        VECTORS[0], 1, -1.5, VECTORS_AFFINE, **k
+    ),
     "Flip": lambda **k: tio.Flip(("LR", 2), **k),
     "BiasField": lambda **k: tio.BiasField(np.linspace(-0.3, 0.4, 20), **k),
     "Gamma": lambda **k: tio.Gamma(1.3, **k),
@@ -106,6 +110,11 @@ TRANSFORMS = {
     "RandomChemicalShift": lambda **k: tio.RandomChemicalShift(brightest=0.3, **k),
     "Zipper": lambda **k: tio.Zipper(0.3, 0.4, "AP", "LR", 7, **k),
     "Zipper, real": lambda **k: tio.Zipper(0.3, 0.7, 0, 2, 7, "real", **k),
+    "RandomSliceMotion": lambda **k: tio.RandomSliceMotion(share=(0.4, 0.8), axes=(0, 1, 2), **k),
+    "SliceMotion": lambda **k: tio.SliceMotion(
+        POINTS[0, 0, np.arange(60) % 5] * 9, POINTS[1, 0, np.arange(60) % 5] * 3, "AP",
+        np.linspace(0.6, 1.2, 60), **k
+    ),
     "Spike": lambda **k: tio.Spike([(0.3, 0.6, 0.7), (0.9, 0.5, 0.2)], (0.2, 0.4), **k),
     "Blur": lambda **k: tio.Blur((1, 2, 3), **k),
     "Anisotropy": lambda **k: tio.Anisotropy(1, 2.5, **k),

@@ -99,7 +99,13 @@ def _called(transform, batch):
 
 #: Those that bring numbers to the device in another way than a packed copy.
 NOT_CAPTURED = {
-    *("RandomDiffeomorphism", "Displacement", "Diffeomorphism", "AffineElasticDeformation"),
+    *(
+        "B0Distortion",
+        "RandomDiffeomorphism",
+        "Displacement",
+        "Diffeomorphism",
+        "AffineElasticDeformation",
+    ),
     *("RandomGamma, rescaled", "Gamma, rescaled", "RandomContrast", "RandomContrast, by channel"),
     *("Contrast", "Mask"),
 }

@@ -62,6 +62,9 @@ MORE = {
         lambda: tio.RandomLowField(0.2, 1.5, 1.75, (20, 30), (0, 1, 0, 0, 1, 2), 0.4),
     ],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
+    "RandomSliceMotion": [
+        lambda: tio.RandomSliceMotion((1, 5), NORMAL, 0.5, (1, 3), 4, 0.2, (1, "LR"), "nearest")
+    ],
     "RandomSwap": [lambda: tio.RandomSwap((2, 1, 3), 4)],
     "RandomLabelsToImage": [
         lambda: tio.RandomLabelsToImage(
@@ -82,6 +85,13 @@ MORE = {
     "RandomSigmoidContrast": [lambda: tio.RandomSigmoidContrast(3, (0.4, 0.5), by_channel=True)],
     "SigmoidContrast": [lambda: tio.SigmoidContrast({"t1": 4}, np.array([0.4]))],
     "RandomDisplacement": [lambda: tio.RandomDisplacement(tio.Choice([0.5, 1]), 6)],
+    "RandomB0Distortion": [
+        lambda: tio.RandomB0Distortion((50, 90), 8, (0, "LR"), -25.0),
+        lambda: tio.RandomB0Distortion(tio.Choice([1, 2]), 6, 2),
+    ],
+    "B0Distortion": [
+        lambda: tio.B0Distortion(tio.ScalarImage(VECTORS[:1], affine=VECTORS_AFFINE), "LR", 25)
+    ],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")
     ],

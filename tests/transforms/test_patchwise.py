@@ -18,6 +18,7 @@ PIPELINES = {
     "elastic": tio.RandomElasticDeformation(max_displacement=3),
     "both": tio.RandomAffineElasticDeformation(elastic_kwargs={"max_displacement": 3}),
     "undone elastic": None,  # made of a record: see below
+    "B0 distortion": tio.Compose([tio.RandomB0Distortion(3), tio.RandomAffine(degrees=10)]),
     "flip": tio.RandomFlip(axes=(0, 1, 2)),
     "bias field": tio.RandomBiasField(),
     "B-spline": tio.RandomAffine(degrees=10, image_interpolation="bspline"),

@@ -9,6 +9,7 @@ from .coil_noise import coil_noise
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
+from .distortion import b0_distortion
 from .filters import anisotropy, blur, low_resolution, swap
 from .intensity import (
     bias_field,
@@ -42,8 +43,10 @@ from .pad import window
 from .patches import aggregate_patches, extract_patches
 from .pointwise import pointwise
 from .resample import is_parallel, resample
+from .slices import slice_motion
 from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
+from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
 from .zipper import zipper
 
@@ -52,6 +55,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "b0_distortion",
     "bias_field",
     "blur",
     "brightness",
@@ -97,9 +101,11 @@ __all__ = [
     "rescale",
     "rician_noise",
     "sigmoid_contrast",
+    "slice_motion",
     "smooth_labels",
     "spike",
     "standardize",
+    "susceptibility_field",
     "swap",
     "warp",
     "warp_pair",

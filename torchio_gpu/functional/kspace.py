@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from .. import geometry
-from ..arrays import Array, as_array, common, host
-from ..geometry import Space
-from ..shapes import Triple, Volume, spatial_shape
+from ..arrays import Array, as_array, host
+from ..shapes import Volume, spatial_shape
 from . import lines_by_products
 from .compiled import traceable
 from .dispatch import limits
@@ -28,6 +27,7 @@ from .eager.slabs import AxisOrders, last
 from .eager.spatial import Source, reader, separable
 from .fields_of_view import FieldOfView
 from .maps import Reading, VoxelMap, check_mode
+from .poses import pose_matrices
 from .samples import samples_by_axis, with_axis_last
 from .statistics import fill_value
 from .warping import warp_volumes
@@ -140,7 +140,8 @@ def motion(
     affines = host(per_item(np.eye(4) if affine is None else affine, x, "affine", (4, 4)))
     for each in affines:
         geometry.check_affine(each)
-    matrix = _poses(spatial_shape(x), len(x), affines, angles, shifts)  # [B, P, 4, 4]
+    affines = np.broadcast_to(affines, (len(x), 4, 4))
+    matrix = pose_matrices(spatial_shape(x), affines, angles, shifts)  # [B, P, 4, 4]
     outside = fill_value(y, fill)
     size = spatial_shape(y)
     limit = y, size, mode, [outside], None, False, "triton", [matrix]
@@ -224,21 +225,3 @@ def check_positions(positions: Any, name: str) -> Array:
     if array.ndim not in (2, 3) or array.shape[-1] != 3:
         raise ValueError(f"{name} must have shape (P, 3) or (B, P, 3), got {tuple(array.shape)}")
     return within(array, 0, 1, name)
-
-
-def _poses(
-    size: Triple, batch: int, affine: np.ndarray, degrees: Array, translation: Array
-) -> Array:
-    """Return the map from output to input voxels of each pose of each sample, [B, P, 4, 4]."""
-    poses = degrees.shape[1]
-    affines = np.broadcast_to(affine, (batch, 4, 4)).repeat(poses, 0)
-    space = Space(size, affines)
-    xp, angles, shifts = common(degrees, translation)
-    angles, shifts = (
-        xp.broadcast_to(a, (batch, poses, 3)).reshape(-1, 3) for a in (angles, shifts)
-    )
-    motion = geometry.motion_in(space, np.ones(3), angles, shifts, space.centre)
-    _, to_voxel, back, affines = common(space.to_voxel, geometry.pull_back(motion), affines)
-    matrix = to_voxel @ back @ affines
-    matrix = geometry.within_slice(matrix, size, size) if 1 in size else matrix
-    return matrix.reshape(batch, poses, 4, 4)  # type: ignore[no-any-return]

@@ -29,7 +29,8 @@ _FOLDED = frozenset(
 #: Argument types whose values no page can hold, with the reason.
 _UNFIT = {
     "Callable": "takes a function",
-    "VectorsLike": "takes a field with a vector for each voxel",
+    "SlicesLike": "takes a pose for each slice",
+    "VectorsLike": "takes a field with a value for each voxel",
 }
 #: Arguments that may name a file.
 _FILES = ("Path", "Landmarks", "GridLike", "VectorsLike")

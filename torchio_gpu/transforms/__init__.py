@@ -41,6 +41,7 @@ from .kspace.ghosting import Ghosting, RandomGhosting
 from .kspace.gibbs import Gibbs, RandomGibbs
 from .kspace.motion import Motion, RandomMotion
 from .kspace.partial_fourier import PartialFourier, RandomPartialFourier
+from .kspace.slice_motion import RandomSliceMotion, SliceMotion
 from .kspace.spike import RandomSpike, Spike
 from .kspace.wrap import RandomWrap, Wrap
 from .kspace.zipper import RandomZipper, Zipper
@@ -65,6 +66,7 @@ from .pipeline.context import Context
 from .pipeline.maps import Interpolation, SpatialTraits
 from .spatial.affine import Affine, RandomAffine
 from .spatial.affine_elastic import AffineElasticDeformation, RandomAffineElasticDeformation
+from .spatial.b0_distortion import B0Distortion, RandomB0Distortion
 from .spatial.displacement import Diffeomorphism, Displacement
 from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
@@ -76,6 +78,7 @@ __all__ = [
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "B0Distortion",
     "BatchTransform",
     "BiasField",
     "Blur",
@@ -129,6 +132,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomB0Distortion",
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
@@ -153,6 +157,7 @@ __all__ = [
     "RandomNoise",
     "RandomPartialFourier",
     "RandomSigmoidContrast",
+    "RandomSliceMotion",
     "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
@@ -167,6 +172,7 @@ __all__ = [
     "Resize",
     "SequentialLabels",
     "SigmoidContrast",
+    "SliceMotion",
     "SmoothLabels",
     "SomeOf",
     "SpatialMap",

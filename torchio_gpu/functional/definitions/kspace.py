@@ -175,6 +175,59 @@ def motion(
     return of_poses([x, *moved], owner, axis, output)
 
 
+def slice_motion(
+    x: Volume,
+    degrees: Tensor,
+    translation: Tensor,
+    axis: Sequence[int],
+    gain: Tensor,
+    *,
+    affine: Affine,
+    mode: str = "linear",
+    fill: str | float = "minimum",
+) -> Volume:
+    """Take each slice from the whole volume in its pose, and multiply it by its gain.
+
+    Args:
+        x: [B, C, I, J, K].
+        degrees, translation: Of the pose of each slice, [B, N, 3].
+        axis: Axis of slices of each sample, (B).
+        gain: [B, N].
+        affine: Voxel to world, [B, 4, 4].
+        mode, fill: As for :func:`motion`.
+    """
+    out, size = x.clone(), (x.shape[2], x.shape[3], x.shape[4])
+    for n in range(degrees.shape[1]):
+        matrix = pose_matrix(size, degrees[:, n], translation[:, n], affine)
+        moved = warp(x, matrix, mode=mode, fill=fill_value(x, fill))
+        for b, a in enumerate(axis):
+            if n < size[a]:
+                out[b].select(1 + a, n).copy_(moved[b].select(1 + a, n) * gain[b, n])
+    return out
+
+
+def susceptibility_field(x: Volume, spacing: Tensor, direction: Tensor) -> Volume:
+    """Multiply k-space of the volume, in zeros of twice its size, by ``1/3 - (k b)^2 / k^2``.
+
+    Args:
+        x: [B, C, I, J, K].
+        spacing: Distance of voxels, [B, 3].
+        direction: Of the main field, [B, 3].
+    """
+    size, out = [2 * n - 1 for n in x.shape[2:]], []
+    unit = direction / direction.norm(dim=1)[:, None]
+    for volume, side, b in zip(x, spacing.tolist(), unit, strict=True):
+        cycles = [
+            torch.fft.fftfreq(n, d, dtype=torch.float64) for n, d in zip(size, side, strict=True)
+        ]
+        k = torch.stack(torch.meshgrid(*cycles, indexing="ij"), -1)
+        kernel = (1 / 3 - (k @ b) ** 2 / (k**2).sum(-1)).nan_to_num(0)
+        padded = torch.zeros(len(volume), *size, dtype=torch.float64)
+        padded[:, : x.shape[2], : x.shape[3], : x.shape[4]] = volume
+        out.append(torch.fft.ifftn(torch.fft.fftn(padded, dim=(1, 2, 3)) * kernel, dim=(1, 2, 3)))
+    return torch.stack(out).real[:, :, : x.shape[2], : x.shape[3], : x.shape[4]]
+
+
 def of_poses(
     poses: Sequence[Volume], owner: Sequence[Sequence[int]], axis: Sequence[int], output: str
 ) -> Volume:

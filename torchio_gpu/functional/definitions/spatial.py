@@ -73,6 +73,34 @@ def displacement_warp(
     return sample(x, at, mode, fill)
 
 
+def b0_distortion(
+    x: Volume,
+    displacement: Tensor,
+    axis: Sequence[int],
+    spacing: Tensor,
+    mode: str = "linear",
+    fill: float = 0.0,
+) -> Volume:
+    """Sample at ``r - d``, times the change of that from one face of a voxel to the other.
+
+    Args:
+        x: [B, C, I, J, K].
+        displacement: Displacement d along an axis in mm, [B, I, J, K].
+        axis: The axis of each sample.
+        spacing: Distance of voxels along it, [B].
+        mode, fill: As for :func:`sample`.
+    """
+    out, size = [], displacement.shape[1:]
+    for y, d, a, side in zip(x, displacement, axis, spacing, strict=True):
+        at, d = voxels(size).reshape(*size, 3).clone(), (d / side).movedim(a, -1)
+        at[..., a] -= d.movedim(-1, a)
+        ends = torch.cat([d[..., :1], d, d[..., -1:]], -1)  # outermost voxels go on
+        faces = (ends[..., 1:] + ends[..., :-1]) / 2
+        weight = (1 - faces.diff(dim=-1)).movedim(-1, a)
+        out.append(sample(y[None], at[None], mode, fill) * weight)
+    return torch.cat(out)
+
+
 def exponentiate(velocity: Tensor, steps: int = 7) -> Tensor:
     """Flow over unit time: ``id + v / 2^steps``, composed with itself ``steps`` times.
 

@@ -100,6 +100,28 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     return join(map(part, range(0, planes, slab)), planes)
 
 
+def along_line(values: Tensor, axis: int) -> Tensor:
+    """Return the change of values from one face of each voxel to the other, [B, ..., I, J, K].
+
+    Values on faces are means of two voxels, and those of the outermost voxels outside, so that the
+    sum over a line is the difference of its ends.
+
+    Args:
+        values: Values at voxels, [B, ..., I, J, K].
+        axis: Axis I, J or K: 0, 1 or 2.
+    """
+    dim, n = values.ndim - 3 + axis, values.shape[axis - 3]
+    ends = values.narrow(dim, 0, 1), values.narrow(dim, n - 1, 1)
+    padded = torch.cat((ends[0], values, ends[1]), dim)
+    return (padded.narrow(dim, 2, n) - padded.narrow(dim, 0, n)) / 2
+
+
+def divergence(displacement: Tensor) -> Tensor:
+    """Return the divergence of displacements in voxels, [B, 3, I, J, K], as [B, 1, I, J, K]."""
+    i, j, k = (along_line(displacement[:, axis : axis + 1], axis) for axis in range(3))
+    return i + j + k
+
+
 def _determinant(displacement: Tensor) -> Tensor:
     """Return the determinants of a slab, [B, I, J, K]."""
     columns = []

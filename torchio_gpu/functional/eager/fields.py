@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...shapes import Grid, Volume, with_voxel_axes
+from ..dispatch.launch import packed
 from ..fields_of_view import TIE, FieldOfView
 
 #: Ends of a field of view, as the bytes of two [B, 3] float64 arrays, which can be dictionary keys.
@@ -70,7 +71,9 @@ def boxes_on_grid(
         ends = ends_of(field)
         if ends not in boxes:
             parts, same = _middle_and_half(*ends, tuple(source), normalised)
-            middle, half = torch.from_numpy(parts).to(like, non_blocking=True).unbind()
+            double = like.dtype == torch.float64
+            parts = parts.astype(np.float64 if double else np.float32)
+            middle, half = packed(like.device, [parts])[0].unbind()
             boxes[ends] = middle, half[:, :, :1] if same else half
     return boxes
 

@@ -22,6 +22,8 @@ RangeLike: TypeAlias = Numbers | Choice | Distribution
 RangesLike: TypeAlias = RangeLike | Sequence[RangeLike]
 #: Numbers for all samples, or for each: [B, ...].
 PerSample: TypeAlias = Numbers | Sequence[Numbers] | Sequence[Sequence[Numbers]]
+#: Numbers of each slice, (N, ...), for all samples, or for each.
+SlicesLike: TypeAlias = PerSample | Sequence[Sequence[Sequence[Numbers]]]
 #: Points (..., 3) for all samples, or for each.
 PointsLike: TypeAlias = Array | Sequence[PerSample] | Sequence[Sequence[PerSample]]
 #: Vectors on a grid, (3, I, J, K), for all samples, or for each; or an image of 3 channels.
@@ -49,6 +51,7 @@ __all__ = [
     "RangeLike",
     "RangesLike",
     "ShapeLike",
+    "SlicesLike",
     "VectorsLike",
     "WholePerSample",
 ]

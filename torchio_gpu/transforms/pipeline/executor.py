@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...data import ImagesBatch, SubjectsBatch
+from ...data.keys import LABEL
 from ...functional.line_operations import LineOperation
 from ...functional.lines import change_lines
 from ...functional.pointwise import pointwise_of_whole
@@ -208,7 +209,7 @@ class Executor:
                 self._apply_volume(number)
                 continue
             interpolation = transform.interpolation() or NOTHING
-            if interpolation.image not in (None, "nearest"):
+            if interpolation.image not in (None, "nearest") or traits.modulates:
                 pending.compute(names)
             warps = [pending.warp(name) for name in names]
             if step.pads or not traits.parallel or not traits.regrids:
@@ -229,6 +230,7 @@ class Executor:
             if self.points is not None:
                 self.points.move(step, maps, context.space)
             for name, warp in zip(names, warps, strict=True):
+                warp.modulates = traits.modulates and warp.kind != LABEL
                 if traits.regrids:
                     column = transform.column(drawn[0], step.names or names, name, warp.space)
                     self._note_follower(name, column)

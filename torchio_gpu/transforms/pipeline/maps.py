@@ -24,6 +24,8 @@ class SpatialTraits:
         regrids: Each image gets a grid of its own, and content stays where it is.
         pads: The field of view may grow.
         cuts: The field of view may shrink.
+        modulates: All displacements of a sample have one direction, and scalar images are
+            multiplied by the Jacobian determinant of the map, so that their integral is kept.
     """
 
     bends: bool = False
@@ -32,6 +34,7 @@ class SpatialTraits:
     regrids: bool = False
     pads: bool = False
     cuts: bool = False
+    modulates: bool = False
 
 
 class Interpolation(NamedTuple):

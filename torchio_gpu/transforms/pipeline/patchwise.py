@@ -44,7 +44,7 @@ class Patchwise:
         """Reason for which whole volumes are needed, which names a step; None if they are not."""
         for step in [*self.before.steps, *self.after.steps]:
             name = step.transform.name
-            if step.role == "volume":
+            if step.role == "volume" or step.traits.modulates:
                 return f"{name} needs the whole volume"
             if step.role == SUBJECT:
                 return f"{name} takes whole subjects"
@@ -100,7 +100,11 @@ class Patchwise:
 
 def _split(steps: Sequence[Step]) -> int:
     """Return the number of the first step that is executed for patches."""
-    whole = [n + 1 for n, step in enumerate(steps) if step.role in ("volume", SUBJECT)]
+    whole = [
+        n + 1
+        for n, step in enumerate(steps)
+        if step.role in ("volume", SUBJECT) or step.traits.modulates
+    ]
     at = whole[-1] if whole else 0
     spatial = [stage for stage in stages_of(steps[at:]) if stage.role == "spatial"]
     return at + spatial[-1].steps[0] if spatial else at

@@ -213,6 +213,8 @@ class Pending:
             self.note(name, partial("together with {}".format, names[0]))
             return
         how = "copied to" if part.warp.sampled_exactly else "sampled on"
+        if part.warp.modulates:
+            how = "sampled, and scaled by the determinant of the map, on"
         self.note(name, partial(_describe_pass, part.images, how, out, count))
 
     def _operations_of(self, name: str) -> list[Operation]:

@@ -12,6 +12,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, host, on_host
 from ...data import ImagesBatch
+from ...functional.distortion import modulate, modulation, modulation_dtype
 from ...functional.fields_of_view import FieldOfView
 from ...functional.maps import WINDOW_RADIUS, WINDOWED, Reading, VoxelMap
 from ...functional.operations import Operation, View
@@ -44,6 +45,7 @@ class Source(NamedTuple):
         rule: Fill outside the image or the rule for it; of no effect if there are ``fields``.
         fields: Fields of view, in voxels of the image.
         operations: Pointwise operations on the result.
+        modulated: Multiply the result by the Jacobian determinant of the map.
     """
 
     images: ImagesBatch
@@ -51,6 +53,7 @@ class Source(NamedTuple):
     rule: str | float
     fields: Sequence[FieldOfView]
     operations: Sequence[Operation]
+    modulated: bool = False
 
 
 @dataclass
@@ -102,9 +105,23 @@ class Pass:
         else:
             if region is not None and not self._unread and self._reads_most(region[1]):
                 region = None
-            volumes = self._sample(region)
+            volumes = self._modulated(self._sample(region))
         pairs = zip(self.sources, volumes, strict=True)
         return [self._result(source, volume) for source, volume in pairs]
+
+    def _modulated(self, volumes: list[Volume]) -> list[Volume]:
+        """Return volumes multiplied by the determinant of the map, where they are to be."""
+        if not any(source.modulated for source in self.sources):
+            return volumes
+        dtype = max(map(modulation_dtype, volumes), key=lambda each: each.itemsize)
+        factor, out = modulation(self.voxel_map, volumes[0].device, dtype), []
+        for source, volume in zip(self.sources, volumes, strict=True):
+            if source.modulated:
+                volume = modulate(volume, factor)
+                if source.operations:
+                    volume = F.pointwise(volume, source.operations, self.patch)
+            out.append(volume)
+        return out
 
     def _result(self, source: Source, volume: Volume) -> ImagesBatch:
         images = source.images
@@ -182,7 +199,7 @@ class Pass:
         voxel_map, readings = self.voxel_map, []
         if region is not None:
             voxel_map = voxel_map._replace(matrix=_translation(-region[0]) @ voxel_map.matrix)
-        for images, mode, rule, fields, operations in self.sources:
+        for images, mode, rule, fields, operations, modulated in self.sources:
             # a fill of an unread image may take long: skip it if nothing outside is sampled
             unused = bool(fields) or (images.unread and self._reads_inside(region))
             fill = 0.0 if unused else images.fill_value(rule)
@@ -193,7 +210,8 @@ class Pass:
                 data = images.part(first, size)
                 ends = [(f.low - first, f.high - first, f.fill) for f in fields]
                 fields = [FieldOfView(*each) for each in ends]
-            readings.append(Reading(data, mode, fill, fields, operations))
+            within = () if modulated else operations
+            readings.append(Reading(data, mode, fill, fields, within))
         if not self.parallel:
             return warp_volumes(readings, voxel_map, self.patch)
         ((data, mode, fill, fields, operations),) = readings
@@ -214,8 +232,9 @@ def _source(part: Part, exact: bool, inside: bool) -> Source:
         rule = warp.source_field_of_view.rule
     # whole voxels move: no interpolation is needed
     return Source(
-        images, "nearest" if exact else mode, 0.0 if inside else rule, fields, part.operations
-    )
+        images, "nearest" if exact else mode, 0.0 if inside else rule, fields, part.operations,
+        warp.modulates,
+    )  # fmt: skip
 
 
 def sample(

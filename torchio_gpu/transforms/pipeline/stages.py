@@ -2,8 +2,8 @@
 
 A spatial stage ends where maps can no longer be composed cheaply: before a second elastic map, and
 before a map that rotates the grid on which an elastic map is evaluated axis by axis; where steps
-differ in interpolation or fill; and where content that an off-axis grid has cropped would come into
-view again.
+differ in interpolation or fill; where content that an off-axis grid has cropped would come into
+view again; and after a map that scales intensities.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class _Run:
     bends: bool = False
     off_axis: bool = False
     crops_off_axis: bool = False
+    modulates: str = ""  # name of the step that does
     modes: Pair = (None, None)
     fills: Pair = (None, None)  # of the off-axis steps
 
@@ -51,6 +52,8 @@ class _Run:
         self.bends = self.bends or step.traits.bends
         self.crops_off_axis = self.crops_off_axis or (self.off_axis and step.cuts)
         self.off_axis = self.off_axis or not step.traits.parallel
+        if step.traits.modulates:
+            self.modulates = step.transform.name
         self.modes = _merged(self.modes, interpolation.modes)
         if not step.traits.parallel:
             self.fills = _merged(self.fills, interpolation.fills)
@@ -60,6 +63,8 @@ def _reason_to_split(step: Step, run: _Run) -> str | None:
     """Return the reason for which a spatial step cannot join a run; None if it can."""
     transform = step.transform
     interpolation = transform.interpolation() or NOTHING
+    if run.modulates:
+        return f"{run.modulates} scales intensities where it moves them"
     if run.bends and step.traits.bends:
         return f"{transform.name} is a second elastic map"
     if run.bends and (step.traits.permutes or not step.traits.parallel):

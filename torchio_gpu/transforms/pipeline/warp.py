@@ -58,6 +58,7 @@ class PendingWarp:
     moved_content: bool = False  # content may have moved on the grid of the source
     off_axis: bool = False  # a step may have rotated, sheared or bent voxel axes
     sampled_exactly: bool = False  # the latest sampling only moved voxels
+    modulates: bool = False  # voxels are multiplied by the Jacobian determinant
 
     @property
     def space(self) -> Space:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..pipeline.maps import SpatialTraits
 from .affine import Resampling
 
 UNITS = ("mm", "voxels")
+_SHAPES = "(3, I, J, K) or (B, 3, I, J, K)"
 #: Nodes, for each control point of a velocity, at which its flow is computed.
 _NODES = 4
 
@@ -47,8 +48,7 @@ class FieldParams(Params):
         """Return parameters whose vectors are on a device, or where they are."""
         if device is None:
             return self
-        vectors = send(torch.as_tensor(self.vectors), device)
-        return FieldParams(vectors, self.affine, self.spline, self.inverse)
+        return replace(self, vectors=send(torch.as_tensor(self.vectors), device))
 
     def check(self) -> None:
         for affine in self.affine:
@@ -61,7 +61,7 @@ class _Field(Resampling):
     traits = SpatialTraits(bends=True)
 
     def invert(self, params: FieldParams) -> FieldParams:
-        return FieldParams(**{**vars(params), "inverse": not params.inverse})
+        return replace(params, inverse=not params.inverse)
 
 
 class Displacing(_Field):
@@ -87,7 +87,7 @@ class Flowing(_Field):
         return (SpatialMap(elastic=VelocityField(field, grid, params.inverse, every=every)),)
 
 
-class _Given:
+class Given:
     """Field that was given as an argument: vectors, and the grid that they are on.
 
     Args:
@@ -95,10 +95,17 @@ class _Given:
         affine: Voxel of the grid to world, (4, 4); that of the first image by default.
         unit: 'mm' along RAS+, or 'voxels' along I, J, K of the grid.
         name: Name of the argument.
+        scalars: The field has one component: (I, J, K), (B, I, J, K), or an image of 1 channel;
+            its unit does not matter here.
     """
 
     def __init__(
-        self, vectors: VectorsLike, affine: AffineLike | None, unit: str, name: str
+        self,
+        vectors: VectorsLike,
+        affine: AffineLike | None,
+        unit: str,
+        name: str,
+        scalars: bool = False,
     ) -> None:
         if isinstance(vectors, Image):
             if affine is not None:
@@ -108,10 +115,12 @@ class _Given:
         #: As they were given, of an Image its parts: nothing holds on to an image.
         self.vectors = values if isinstance(vectors, Image) else vectors
         self.affine = affine
-        if values.ndim not in (4, 5) or values.shape[-4] != 3 or 0 in values.shape:
-            raise ValueError(
-                f"{name} must have shape (3, I, J, K) or (B, 3, I, J, K), got {tuple(values.shape)}"
-            )
+        got = tuple(values.shape)
+        if scalars and not isinstance(vectors, Image) and values.ndim in (3, 4):
+            values = values[..., None, :, :, :]
+        count, wish = (1, "(I, J, K) or (B, I, J, K)") if scalars else (3, _SHAPES)
+        if values.ndim not in (4, 5) or values.shape[-4] != count or 0 in values.shape:
+            raise ValueError(f"{name} must have shape {wish}, got {got}")
         if isinstance(values, Tensor) and not values.is_floating_point():
             raise ValueError(f"{name} must be of a floating dtype, got {values.dtype}")
         if on_host(values) and not np.isfinite(host(values)).all():
@@ -186,7 +195,7 @@ class Displacement(Displacing):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._field = _Given(displacement, affine, unit, "displacement")
+        self._field = Given(displacement, affine, unit, "displacement")
         self.displacement, self.affine, self.unit = self._field.vectors, self._field.affine, unit
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label
@@ -229,7 +238,7 @@ class Diffeomorphism(Flowing):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._field = _Given(velocity, affine, unit, "velocity")
+        self._field = Given(velocity, affine, unit, "velocity")
         self.velocity, self.affine, self.unit = self._field.vectors, self._field.affine, unit
         self._set_interpolation(
             image_interpolation, label_interpolation, default_pad_value, default_pad_label

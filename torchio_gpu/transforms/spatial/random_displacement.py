@@ -18,7 +18,7 @@ from ..parameters.types import RangeLike
 from .displacement import Displacing, FieldParams, Flowing
 
 #: Standard deviation of the cubic B-spline as a filter, in control points.
-_SPLINE_WIDTH = 1 / math.sqrt(3)
+SPLINE_WIDTH = 1 / math.sqrt(3)
 #: Standard deviation of a cubic B-spline with standard normal coefficients, on average over
 #: positions: the integral of the square of the basis function is 151/315 along each axis.
 _SPLINE_STD = (151 / 315) ** 1.5
@@ -45,9 +45,7 @@ class _Smooth:
 
     def __init__(self, amplitude: RangeLike, smoothness: float) -> None:
         self.amplitude = Range(amplitude, "amplitude", around=None, minimum=0)
-        if not is_number(smoothness) or not 0 < smoothness < math.inf:
-            raise ValueError(f"smoothness must be a number > 0, in mm, got {smoothness!r}")
-        self.smoothness = float(smoothness)
+        self.smoothness = check_smoothness(smoothness)
 
     def params(self, space: Space, u: np.ndarray) -> FieldParams:
         """Return a field of each sample, over a grid.
@@ -56,27 +54,52 @@ class _Smooth:
             space: The grid.
             u: Uniform numbers in (0, 1), [B, 3].
         """
-        sides = spacing(space.affine)  # [B, 3]
-        thick = [axis for axis, n in enumerate(space.shape) if n > 1] or [0, 1, 2]
-        least = _MIN_VOXELS * sides[:, thick].max()
-        if self.smoothness < least:
-            raise ValueError(
-                f"smoothness must be at least half a voxel of the first image, {least:.3g} mm, "
-                f"got {self.smoothness:.3g} mm"
-            )
-        cells = (np.array(space.shape) - 1) * sides * _SPLINE_WIDTH / self.smoothness
-        counts = np.ceil(cells).astype(int) + 4  # [B, 3]
-        to_lattice = np.eye(4)[None].repeat(len(u), 0)
-        for axis in range(3):
-            to_lattice[:, axis, axis] = sides[:, axis] * _SPLINE_WIDTH / self.smoothness
-        to_lattice[:, :3, 3] = (counts - 1 - cells) / 2  # centred
         amplitude = self.amplitude(u[:, :1])[:, 0] / _SPLINE_STD
-        seeds = random.to_seeds(u[:, 1:])
-        vectors = np.zeros((len(u), 3, *counts.max(0)))
-        for n, (i, j, k) in enumerate(counts.tolist()):  # lattices of samples differ in size
-            drawn = random.normals(seeds[n : n + 1], 3 * i * j * k).numpy()
-            vectors[n, :, :i, :j, :k] = amplitude[n] * drawn.reshape(3, i, j, k)
-        return FieldParams(vectors, space.affine @ invert(to_lattice), spline=True)
+        vectors, to_world, _ = white_noise(space, self.smoothness, random.to_seeds(u[:, 1:]), 3)
+        return FieldParams(amplitude[:, None, None, None, None] * vectors, to_world, spline=True)
+
+
+def check_smoothness(smoothness: float) -> float:
+    """Return a smoothness in mm, or raise."""
+    if not is_number(smoothness) or not 0 < smoothness < math.inf:
+        raise ValueError(f"smoothness must be a number > 0, in mm, got {smoothness!r}")
+    return float(smoothness)
+
+
+def white_noise(
+    space: Space, smoothness: float, seeds: np.ndarray, components: int
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Return standard normal coefficients of cubic B-splines over a grid, along its axes.
+
+    Args:
+        space: The grid.
+        smoothness: Standard deviation of the B-spline as a filter, mm.
+        seeds: Seeds of the samples, [B].
+        components: Number of splines of each sample.
+
+    Returns:
+        Coefficients, [B, components, N0, N1, N2], 0 beyond the lattice of a sample; index to world,
+        [B, 4, 4]; and the ends of the grid in control points, two of [B, 3].
+    """
+    sides = spacing(space.affine)  # [B, 3]
+    thick = [axis for axis, n in enumerate(space.shape) if n > 1] or [0, 1, 2]
+    least = _MIN_VOXELS * sides[:, thick].max()
+    if smoothness < least:
+        raise ValueError(
+            f"smoothness must be at least half a voxel of the first image, {least:.3g} mm, "
+            f"got {smoothness:.3g} mm"
+        )
+    cells = (np.array(space.shape) - 1) * sides * SPLINE_WIDTH / smoothness
+    counts = np.ceil(cells).astype(int) + 4  # [B, 3]
+    to_lattice = np.eye(4)[None].repeat(len(seeds), 0)
+    for axis in range(3):
+        to_lattice[:, axis, axis] = sides[:, axis] * SPLINE_WIDTH / smoothness
+    low = to_lattice[:, :3, 3] = (counts - 1 - cells) / 2  # centred
+    vectors = np.zeros((len(seeds), components, *counts.max(0)))
+    for n, (i, j, k) in enumerate(counts.tolist()):  # lattices of samples differ in size
+        drawn = random.normals(seeds[n : n + 1], components * i * j * k).numpy()
+        vectors[n, :, :i, :j, :k] = drawn.reshape(components, i, j, k)
+    return vectors, space.affine @ invert(to_lattice), (low, low + cells)
 
 
 class RandomDisplacement(RandomTransform, Displacing):
@@ -181,7 +204,7 @@ class RandomDiffeomorphism(RandomTransform, Flowing):
 
     def draw(self, context: Context, u: np.ndarray) -> FieldParams:
         params = self._smooth.params(context.space, u)
-        per_mm = _SPLINE_WIDTH / self._smooth.smoothness
+        per_mm = SPLINE_WIDTH / self._smooth.smoothness
         steepest = np.stack([_steepest(each) for each in params.vectors]) * per_mm
         scale = _STEEPEST / steepest.clip(_STEEPEST)
         vectors = params.vectors * scale[:, None, None, None, None]
@@ -199,20 +222,39 @@ def _steepest(vectors: np.ndarray) -> float:
     """
     norm: Any = 0.0
     for axis in range(3):
-        along = vectors
-        for each in range(3):
-            weights = _half_steps(vectors.shape[1 + each], derivative=each == axis)
-            along = np.moveaxis(np.tensordot(weights, along, (1, 1 + each)), 0, 1 + each)
+        along = at_half_steps(vectors, axis)
         norm = norm + (along * along).sum(0)
     return float(np.sqrt(norm.max()))
 
 
-def _half_steps(count: int, derivative: bool) -> np.ndarray:
-    """Return the share of each coefficient every half a control point, or its derivative."""
-    at = np.arange(2 * count - 1)[:, None] / 2 - np.arange(count)
+def at_half_steps(
+    vectors: np.ndarray,
+    derivative: int | None = None,
+    ends: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Return values of B-splines every half a control point or more often, [D, M0, M1, M2].
+
+    Args:
+        vectors: Coefficients, [D, N0, N1, N2].
+        derivative: Axis along which to take the derivative instead, per control point.
+        ends: Control-point coordinates to begin and end at, two of [3]; by default the outermost
+            control points.
+    """
+    for axis in range(3):
+        count = vectors.shape[1 + axis]
+        low, high = (0, count - 1) if ends is None else (ends[0][axis], ends[1][axis])
+        at = np.linspace(low, high, int(np.ceil(2 * (high - low))) + 1)
+        weights = _shares(at, count, derivative=axis == derivative)
+        vectors = np.moveaxis(np.tensordot(weights, vectors, (1, 1 + axis)), 0, 1 + axis)
+    return vectors
+
+
+def _shares(at: np.ndarray, count: int, derivative: bool) -> np.ndarray:
+    """Return the share of each coefficient at coordinates [M], or its derivative, [M, count]."""
+    distance = at[:, None] - np.arange(count)
     if not derivative:
-        return cubic_bspline(at)  # type: ignore[no-any-return]
-    low, high = at + 0.5, at - 0.5  # of quadratic B-splines
+        return cubic_bspline(distance)  # type: ignore[no-any-return]
+    low, high = distance + 0.5, distance - 0.5  # of quadratic B-splines
     return _quadratic(low) - _quadratic(high)
 
 
