@@ -66,12 +66,18 @@ class Pictures(Placed):
         return plot_difference(self, after, **kwargs)  # type: ignore[arg-type]
 
     def _facts(self) -> list[str]:
-        """Return type, shape, spacing, orientation, dtype, device and file as texts."""
+        """Return type, shape, spacing, orientation, dtype, device and file as texts.
+
+        Of a header that cannot be read: type and error.
+        """
         paths = self.path if isinstance(self.path, list) else [self.path] if self.path else []
         file = ", ".join(map(io.shown, paths))
         device = self.data.device if self.loaded else None
         name = self.__class__.__name__
-        return facts_of(name, self.shape, self.affine[None], self.dtype, device, file)
+        try:
+            return facts_of(name, self.shape, self.affine[None], self.dtype, device, file)
+        except OSError as error:
+            return [name, str(error)]
 
     def _repr_html_(self) -> str:
         """Return HTML with the planes and a table of facts, for notebooks.
