@@ -35,8 +35,8 @@ def plot_difference(
 
     Both images are drawn with the window of the first. Colours of the difference are symmetric
     about 0, which is black; a bar and the title say their range, and how many voxels have no
-    difference that is a finite number. Of label maps, voxels whose label differs are white. Of complex images, magnitudes are compared. One channel is compared: 0, or
-    ``channel``.
+    difference that is a finite number. Of label maps, voxels whose label differs are white. Of
+    complex images, magnitudes are compared. One channel is compared: 0, or ``channel``.
 
     Args:
         before, after: Two images, or two subjects.
