@@ -70,7 +70,17 @@ def test_html_holds_the_figure(value):
     value.plot().savefig(buffer := io.BytesIO(), format="png")
     buffer.seek(0)
     np.testing.assert_array_equal(pixels, imread(buffer, format="png"))
-    assert picture["alt"] == repr(value)
+    text = picture["alt"].removesuffix("...")
+    assert repr(value).startswith(text)
+    assert text.startswith(type(value).__name__)
+
+
+def test_html_holds_no_large_values():
+    subject = tio.Subject(t1=image(), header={"lines": ["x" * 80] * 1000})
+    less = tio.Subject(t1=subject.t1, header={})
+    batch = tio.SubjectsBatch.from_subjects([subject])
+    for value, other in ((subject, less), (batch, tio.SubjectsBatch.from_subjects([less]))):
+        assert len(value._repr_html_()) < len(other._repr_html_()) + 1000
 
 
 def test_facts_of_an_image(tmp_path):
