@@ -163,13 +163,13 @@ def with_pictures(text: str, root: str) -> str:
     >>> with_pictures("<!-- picture RandomGibbs -->", "..")[:44]
     '[![RandomGibbs, before and after: Let edges '
     """
-    return _PICTURE.sub(lambda match: _picture(match[1], root), text)
+    return _PICTURE.sub(lambda match: _picture(match[1], root, "{ width=480 }"), text)
 
 
-def _picture(name: str, root: str) -> str:
+def _picture(name: str, root: str, style: str = "") -> str:
     sentence = re.sub(r"[`\[\]]", "", first_sentence(getattr(tio, name)))
     file = f"{root}/gallery/{name}.jpg"
-    return f"[![{name}, before and after: {sentence}]({file})]({file})"
+    return f"[![{name}, before and after: {sentence}]({file}){style}]({file})"
 
 
 def card(name: str, facts: Facts, time: str) -> str:

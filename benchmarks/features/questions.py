@@ -112,6 +112,26 @@ GROUPS: dict[str, dict[str, Question]] = {
             "Ghosts change some planes of k-space and leave others; spikes change a few points.",
         ),
         "gibbs": Question("Gibbs ringing", "High frequencies of noise are cut off, others kept."),
+        "aliasing": Question(
+            "MRI wrap-around and partial Fourier",
+            "A plane is seen again, half a field of view away; of a wave whose lines of negative "
+            "frequencies are missing, half of its magnitude is left, everywhere.",
+        ),
+        "fat": Question(
+            "MRI chemical shift of fat", "Voxels of a mask move along an axis, others stay."
+        ),
+        "zipper": Question("MRI zipper", "Noise in one plane, all other voxels are left."),
+        "coils": Question(
+            "MRI noise of several coils",
+            "Of zeros: mean over deviation is above that of one coil, 1.91.",
+        ),
+        "b0": Question(
+            "MRI distortion by B0 that conserves intensity",
+            "A blob changes, and its sum along each line of one axis does not, to 3 %.",
+        ),
+        "slices": Question(
+            "MRI motion between slices", "A straight rod is displaced from slice to slice."
+        ),
         "anisotropy": Question(
             "thick slices", "Noise becomes smoother along one axis than along another."
         ),
@@ -130,6 +150,13 @@ GROUPS: dict[str, dict[str, Question]] = {
         "landmarks": Question(
             "histogram standardization by landmarks",
             "Learnt from images of different contrast, it makes them alike.",
+        ),
+        "curves": Question(
+            "random monotone curves of intensities",
+            "Order and range of the values are kept, and differences between them are not.",
+        ),
+        "morphology": Question(
+            "labels grown and shrunk by a radius", "A cube gains voxels, and loses some."
         ),
         "component": Question("largest component of labels", "Of two blobs, the larger is kept."),
     },

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .answers import Answer, no, partly, yes
+from .answers import Answer, both, no, partly, yes
 from .space import blob, centroid
 from .tensors import noise
 
@@ -76,6 +76,97 @@ def gibbs(call: Call) -> Answer:
     kept = after[centre].norm() / before[centre].norm()
     lost = after[corner].norm() / before[corner].norm()
     return yes() if abs(kept - 1) < 0.05 and lost < 0.2 else no("high frequencies remain")
+
+
+def aliasing(wrapped: Call, partial: Call) -> Answer:
+    """A plane is repeated half a field of view away; a wave becomes flat."""
+    x = torch.zeros(1, 16, 16, 16)
+    x[:, :, 3] = 1
+    found = wrapped(x.clone())[0].mean((0, 2)).abs()
+    wave = torch.cos(2 * torch.pi * 7 * torch.arange(16) / 16)[:, None].expand(1, 16, 16, 16)
+    flat = partial(wave.clone()).abs()
+    twice = found[11] > 0.2 * found[3]
+    half = (flat - 0.5).abs().max() < 0.05
+    return both(
+        yes() if twice else no("nothing folds over"),
+        yes() if half else no("lines of both signs are kept"),
+        ("wrap-around", "partial Fourier"),
+    )
+
+
+def fat(call: Callable[[Tensor, Tensor], Tensor]) -> Answer:
+    """call: image and mask (1, I, J, K) to the image with the voxels of the mask displaced."""
+    x, mask = torch.ones(1, 16, 16, 16), torch.zeros(1, 16, 16, 16)
+    mask[:, 4:8] = 1
+    y = call(x.clone(), mask)
+    if (y - x).abs().max() < 0.5:
+        return no("nothing moves")
+    kept = abs(y.sum() - x.sum()) < 0.02 * x.sum()
+    return yes() if kept and (y[:, 12:] - 1).abs().max() < 0.3 else no("all voxels move")
+
+
+def zipper(call: Call) -> Answer:
+    """One plane is noisy."""
+    x = noise(1, 16, 16, 16) + 2
+    changed = call(x.clone()) != x
+    if not changed.any():
+        raise AssertionError("nothing happened")
+    counts = [int(changed[0].movedim(axis, 0).flatten(1).any(1).sum()) for axis in range(3)]
+    return yes() if min(counts) == 1 else no(f"{min(counts)} planes are changed")
+
+
+def coils(call: Call) -> Answer:
+    """Noise of several coils has a larger mean, relative to its deviation, than that of one."""
+    y = call(torch.zeros(1, 24, 24, 24))
+    ratio = float(y.mean() / y.std())
+    return yes() if ratio > 2.2 else no(f"mean over deviation is {ratio:.2f}")
+
+
+def b0(call: Call) -> Answer:
+    """Content moves along one axis, and sums along it stay."""
+    x = blob(np.eye(4), (32, 32, 32), np.array([16.0, 16, 16]), 4.0)
+    y = call(x.clone())
+    if (y - x).abs().max() < 0.02 * x.max():
+        raise AssertionError("nothing happened")
+    changes = []
+    for axis in (1, 2, 3):
+        before, after = x.sum(axis), y.sum(axis)
+        changes.append(float((after - before).abs().max() / before.max()))
+    return yes() if min(changes) < 0.03 else no(f"sums along lines change by {min(changes):.0%}")
+
+
+def slices(call: Call) -> Answer:
+    """A rod along one axis is no straight line afterwards."""
+    found = []
+    for axis in range(3):
+        x = torch.zeros(1, 24, 24, 24)
+        x.movedim(1 + axis, 1)[:, :, 9:15, 9:15] = 1
+        y = call(x.clone()).movedim(1 + axis, 1)[0]
+        mass = y.sum((1, 2)).clamp(min=1e-6)
+        for other in (1, 2):
+            place = torch.arange(24.0).view(-1, 1) if other == 1 else torch.arange(24.0)
+            centre = ((y * place).sum((1, 2)) / mass)[4:-4]
+            found.append(float(centre.diff(n=2).abs().max()))  # 0 after any affine motion
+    return yes() if max(found) > 0.3 else no("slices move together")
+
+
+def curves(call: Call) -> Answer:
+    """A curve that keeps order and ends, and is not straight."""
+    x = torch.linspace(0, 1, 4096).view(1, 16, 16, 16)
+    y = call(x.clone()).flatten()
+    if (y.diff() < -1e-4).any():
+        return no("the order of values changes")
+    if abs(y[0]) > 1e-3 or abs(y[-1] - 1) > 1e-3:
+        return no("the range of values changes")
+    return yes() if (y - x.flatten()).abs().max() > 0.01 else no("differences are kept")
+
+
+def morphology(grown: Call, shrunk: Call) -> Answer:
+    """A cube of labels gains or loses voxels."""
+    x = torch.zeros(1, 24, 24, 24, dtype=torch.int64)
+    x[:, 8:16, 8:16, 8:16] = 1
+    more, less = int((grown(x.clone()) == 1).sum()), int((shrunk(x.clone()) == 1).sum())
+    return yes() if more > 512 > less > 0 else no(f"512 voxels became {more} and {less}")
 
 
 def anisotropy(call: Call) -> Answer:

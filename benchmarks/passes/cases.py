@@ -46,7 +46,7 @@ CASES = {
     "Gibbs": Case(lambda: tio.Gibbs(0.6, 1), Budget(2.9, 5)),
     "RandomGibbs": Case(tio.RandomGibbs, Budget(3, 8)),
     "RandomWrap": Case(tio.RandomWrap, Budget(3, 8)),
-    "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(6, 14)),
+    "RandomPartialFourier": Case(tio.RandomPartialFourier, Budget(7, 14)),  # two products
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),

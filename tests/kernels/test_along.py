@@ -9,6 +9,8 @@ from torchio_gpu_kernels import load
 import torchio_gpu as tio
 from torchio_gpu import functional as F
 from torchio_gpu.functional.eager.local import _by_masks
+from torchio_gpu.functional.kspace_lines import ghosting_lines, gibbs_lines, partial_fourier_lines
+from torchio_gpu.functional.lines import change_lines
 
 NAN, INF = float("nan"), float("inf")
 SHAPE = (2, 2, 17, 5, 20)
@@ -128,6 +130,19 @@ FUNCTIONS = {
     "ghosting": lambda x: F.ghosting(x, [2, 3, 4], [0.3, 1, 2], 0.1, [2, 0, 1]),
     "ghosting, one axis": lambda x: F.ghosting(x, 3, 0.5, None, 1),
     "gibbs": lambda x: F.gibbs(x, [0.3, 0.6, 1], [0, 0, 2], [0, 0.5, 0]),
+    "wrap": lambda x: F.wrap(x, [2, 3, 1], 0.8, 0.3, [0, 2, 1]),
+    "partial fourier": lambda x: F.partial_fourier(x, [0.6, 0.7, 1], [0, 0, 2]),
+    "partial fourier, complex": lambda x: torch.view_as_real(
+        F.partial_fourier(torch.complex(x, x.flip(2)), 0.6, 1)
+    ),
+    "several": lambda x: change_lines(
+        x,
+        [
+            gibbs_lines(np.full(1, 0.6), np.zeros(1), np.array([0, 1, 2])),
+            ghosting_lines(np.full(1, 2.0), np.full(1, 0.7), np.zeros(1), 1),
+            partial_fourier_lines(np.array([0.6, 0.7, 0.8]), np.array([0, 1, 1]), "magnitude"),
+        ],
+    ),
     "motion": lambda x: F.motion(x, [(5, 9, 3), (-4, 2, 9)], (1, -2, 0.5), np.array([0.3, 0.6])),
     "motion, magnitude": lambda x: F.motion(
         x, [(5, 9, 3)], (1, 2, 3), np.array([[0.2], [0.4], [0.7]]), [0, 1, 2], output="magnitude"

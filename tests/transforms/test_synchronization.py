@@ -67,6 +67,11 @@ def test_no_transform_synchronizes(name, kernels, monkeypatch):
     assert synchronizations(make(), monkeypatch, kernels) == []
 
 
+@pytest.mark.parametrize("transform", [tio.MixUp(exclude=["seg"]), tio.CutMix()], ids=str)
+def test_mixing_does_not_synchronize(transform, monkeypatch):
+    assert synchronizations(transform, monkeypatch, kernels=False) == []
+
+
 @pytest.mark.parametrize(
     ("function", "found"),
     [

@@ -168,6 +168,25 @@ def gibbs() -> Answer:
     return unnamed(dir(c), "gibbs")
 
 
+def coils() -> Answer:
+    return v.coils(c.ChiNoiseTransform(sigma=0.5, nb_channels=8))
+
+
+def b0() -> Answer:
+    try:
+        return v.b0(c.B0DistortionTransform(dmax=0.1, bound="zeros"))
+    except RuntimeError as error:  # of every volume, whatever the arguments
+        return no(f"`B0DistortionTransform` raises: {str(error).partition(',')[0]}")
+
+
+def slices() -> Answer:
+    return v.slices(c.RandomSlicewiseAffineTransform(bound="zeros"))
+
+
+def morphology() -> Answer:
+    return v.morphology(c.DilateLabelTransform(radius=2), c.ErodeLabelTransform(radius=2))
+
+
 def anisotropy() -> Answer:
     return v.anisotropy(c.LowResSliceTransform(3))
 

@@ -286,6 +286,10 @@ def regrid() -> Answer:
     return v.regrid(call)
 
 
+def curves() -> Answer:
+    return v.curves(lambda x: _plain(m.RandHistogramShift(prob=1)(x)))
+
+
 def landmarks() -> Answer:
     return no("histograms are equalised or shifted, not matched to landmarks", "names")
 

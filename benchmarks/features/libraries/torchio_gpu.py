@@ -199,14 +199,17 @@ def files() -> Answer:
 def cache() -> Answer:
     calls = []
 
-    def count(x: Tensor) -> Tensor:
-        calls.append(1)
-        return x + 1
+    class Counted(tio.ZNormalization):
+        def voxels(self, *args: Any) -> Tensor:
+            calls.append(1)
+            return super().voxels(*args)
 
     subjects = [tio.Subject(image=tio.ScalarImage(t.noise(1, 4, 4, 4)))]
-    dataset = tio.SubjectsDataset(subjects, transform=tio.Lambda(count))
+    dataset = tio.CachedDataset(tio.SubjectsDataset(subjects, transform=Counted()))
     [dataset[0] for _ in range(2)]
-    return yes() if len(calls) == 1 else no(f"prepared {len(calls)} times in two epochs")
+    if len(calls) != 1:
+        return no(f"prepared {len(calls)} times in two epochs")
+    return yes("in memory; also in a folder (`CachedDataset`), not tried")
 
 
 def bias() -> Answer:
@@ -239,12 +242,12 @@ def synthesis() -> Answer:
     return v.synthesis(call)
 
 
-def dropout() -> Answer:
-    return unnamed(dir(tio), "dropout", "cutout", "erasing", "rectangle")
+def aliasing() -> Answer:
+    return v.aliasing(tio.Wrap(2, 1), tio.PartialFourier(0.6, 1))
 
 
 def mixing() -> Answer:
-    return unnamed(dir(tio), "mixup", "cutmix")
+    return v.mixing(tio.MixUp())
 
 
 def regrid() -> Answer:

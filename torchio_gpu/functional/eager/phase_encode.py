@@ -200,7 +200,9 @@ def motion(
 
 def magnitude(real: Volume, imaginary: Volume) -> Volume:
     """Return the magnitude of complex voxels."""
-    return root(real * real + imaginary * imaginary)
+    if real.device.type == "cpu" or real.requires_grad:
+        return root(real * real + imaginary * imaginary)  # faster there; a gradient of 0 at 0
+    return torch.hypot(real, imaginary)  # one pass instead of four
 
 
 def _select_samples(parts: Sequence[tuple[Any, Tensor]]) -> Tensor:
