@@ -188,6 +188,8 @@ def test_invalid_arguments_are_named():
         plot_image(mri(), indices=(0, 0, 14))
     with pytest.raises(ValueError, match=r"channel must be in 0\.\.0, got 1"):
         plot_image(mri(), channel=1)
+    with pytest.raises(ValueError, match="channel must be left out for a label map"):
+        plot_image(tio.LabelMap(torch.zeros(3, 4, 4, 4)), channel=1)
     with pytest.raises(ValueError, match="at least one subject"):
         plot_gallery({})
 

@@ -64,6 +64,10 @@ def plot_image(
     chosen = Options.of(options)
     if labels is not None and not same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
+    if image.kind == LABEL and image.num_channels > 1 and chosen.channel is not None:
+        raise ValueError(
+            "channel must be left out for a label map, each channel of which is a label"
+        )
     planes = planes_of(image, [] if labels is None else [(labels, None)], points, chosen)
     row = Row(chosen.title or "", planes)
     return draw_sheet([row], replace(chosen, title=None), width=9)
