@@ -93,6 +93,19 @@ def test_planes_are_drawn_to_one_scale_in_mm():
     assert len(scales) == 1
 
 
+@pytest.mark.parametrize("shape", [(4, 9, 500), (500, 4, 9), (9, 500, 4), (50, 1, 500)])
+def test_sheets_of_long_images_are_about_square(shape):
+    figure = plot_image(tio.ScalarImage(torch.rand(1, *shape)))
+    width, height = figure.get_size_inches()
+    assert width == 9
+    assert height < 10
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    assert all(box.x1 <= figure.bbox.x1 and box.y0 >= figure.bbox.y0 for box in boxes)
+    extents = [axes.images[0].get_extent() for axes in figure.axes]
+    scales = [box.height / extent[3] for box, extent in zip(boxes, extents, strict=True)]
+    assert scales == pytest.approx([scales[0]] * len(scales))
+
+
 def test_contours_run_around_the_labels():
     labels = mri(cls=tio.LabelMap)
     figure = plot_image(mri(), labels=labels, indices=inside(labels), radiological=False)
@@ -175,6 +188,8 @@ def test_invalid_arguments_are_named():
         plot_image(mri(), indices=(0, 0, 14))
     with pytest.raises(ValueError, match=r"channel must be in 0\.\.0, got 1"):
         plot_image(mri(), channel=1)
+    with pytest.raises(ValueError, match="channel must be left out for a label map"):
+        plot_image(tio.LabelMap(torch.zeros(3, 4, 4, 4)), channel=1)
     with pytest.raises(ValueError, match="at least one subject"):
         plot_gallery({})
 

@@ -81,6 +81,21 @@ def test_a_change_of_few_voxels_has_a_range():
     assert not np.concatenate([c.ravel() for c in same[2]]).any()
 
 
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_voxels_that_become_no_number_are_counted(odd):
+    before, after = (tio.ScalarImage(torch.ones(1, *SHAPE)) for _ in range(2))
+    after.data[:, 4, 4, 5] = odd  # in each of the planes, 8 * 9 + 8 * 10 + 9 * 10 voxels
+    *_, change, titles, _ = rows(plot_difference(before, after))
+    assert titles[-1] == (
+        "after - before: no finite difference in these planes; 3 of 242 voxels not finite"
+    )
+    assert [np.isfinite(c).sum() for c in change] == [9 * 10 - 1, 8 * 10 - 1, 8 * 9 - 1]
+    after.data[:, 0, 4, 5] = 3
+    title = rows(plot_difference(before, after, limit=2))[3][-1]
+    assert title == "after - before, from -2 to 2; 3 of 242 voxels not finite"
+    assert rows(plot_difference(after, after))[3][-1].endswith(": no difference in these planes")
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.float16, torch.complex64])
 def test_differences_do_not_wrap_around(dtype):
     low, high = torch.zeros(1, *SHAPE).to(dtype), torch.ones(1, *SHAPE).to(dtype)

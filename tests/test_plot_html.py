@@ -70,7 +70,17 @@ def test_html_holds_the_figure(value):
     value.plot().savefig(buffer := io.BytesIO(), format="png")
     buffer.seek(0)
     np.testing.assert_array_equal(pixels, imread(buffer, format="png"))
-    assert picture["alt"] == repr(value)
+    text = picture["alt"].removesuffix("...")
+    assert repr(value).startswith(text)
+    assert text.startswith(type(value).__name__)
+
+
+def test_html_holds_no_large_values():
+    subject = tio.Subject(t1=image(), header={"lines": ["x" * 80] * 1000})
+    less = tio.Subject(t1=subject.t1, header={})
+    batch = tio.SubjectsBatch.from_subjects([subject])
+    for value, other in ((subject, less), (batch, tio.SubjectsBatch.from_subjects([less]))):
+        assert len(value._repr_html_()) < len(other._repr_html_()) + 1000
 
 
 def test_facts_of_an_image(tmp_path):
@@ -153,6 +163,33 @@ def test_a_dataset_is_a_table_of_headers(tmp_path):
     assert found.rows[6][1] == "and 2 more"
     assert found.texts == [repr(dataset)]
     assert not any(one.t1.loaded for one in dataset.dry_iter())
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    header, voxels = tmp_path / "header.nii.gz", tmp_path / "voxels.nii.gz"
+    image(shape=(20, 20, 20)).save(voxels)
+    voxels.write_bytes(voxels.read_bytes()[:2000])
+    header.write_bytes(b"no image")
+    for path, count in ((header, 2), (voxels, len(COLUMNS))):
+        found = parsed(tio.ScalarImage(path))
+        assert str(path) in found.texts[0]
+        assert not found.pictures
+        assert len(found.rows[1]) == count
+        subject = tio.Subject(t1=tio.ScalarImage(path), seg=image(tio.LabelMap))
+        found = parsed(subject)
+        assert str(path) in found.texts[0]
+        assert str(path) in found.rows[1][-1]
+        assert found.rows[2][:2] == ["seg", "LabelMap"]
+        rows = parsed(tio.SubjectsDataset([subject])).rows
+        assert (str(path) in rows[1][1]) == (path is header)
+
+
+def test_a_dataset_shows_the_values_of_each_subject():
+    subjects = [tio.Subject(t1=image(), age=None), tio.Subject(t1=image(), seg=image(tio.LabelMap))]
+    rows = parsed(tio.SubjectsDataset(subjects)).rows
+    assert rows[0] == ["", "t1", "age", "seg"]
+    assert rows[1][2:] == ["None", ""]
+    assert rows[2][2:] == ["", "LabelMap 1 x 6 x 8 x 10, 1 x 1 x 1 mm, RAS+"]
 
 
 # Pipelines

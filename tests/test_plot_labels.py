@@ -244,3 +244,24 @@ def test_every_option_of_torchio_has_its_meaning_or_advice():
     for name in advised:
         with pytest.raises(TypeError, match=f"{name} is no option of plots: .*(use|leave)"):
             subject.plot(**{name: None})
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_values_that_are_no_numbers_are_background(odd):
+    data = torch.zeros(1, 8, 8, 8)
+    data[:, 2:6, 2:6, 2:6] = 1
+    clean = tio.LabelMap(data)
+    data = data.clone()
+    data[:, :2] = odd
+    labels = tio.LabelMap(data)
+    scan = tio.ScalarImage(torch.rand(1, 8, 8, 8))
+    for one, other in (
+        (labels.plot(), clean.plot()),
+        (
+            tio.Subject(t1=scan, seg=labels).plot(overlay=0.5),
+            tio.Subject(t1=scan, seg=clean).plot(overlay=0.5),
+        ),
+    ):
+        one.canvas.draw()
+        other.canvas.draw()
+        np.testing.assert_array_equal(one.canvas.buffer_rgba(), other.canvas.buffer_rgba())

@@ -110,6 +110,20 @@ def test_options_of_gifs(tmp_path):
     assert not frames(tmp_path / "x.gif")[0].any()
 
 
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf, -torch.inf])
+def test_values_that_are_not_finite_leave_the_others_visible(tmp_path, odd):
+    voxels = torch.tensor([odd, 100, 0, 200]).view(1, 4, 1, 1).expand(1, 4, 3, 2)
+    tio.ScalarImage(voxels).to_gif(0, 2, tmp_path / "x.gif")
+    shown = frames(tmp_path / "x.gif")[0][:, 0, 0].tolist()
+    assert shown == [255 if odd == torch.inf else 0, 127, 0, 255]
+
+
+def test_a_gif_of_complex_values_shows_their_magnitude(tmp_path):
+    voxels = torch.tensor([0, 2j, -4]).view(1, 3, 1, 1).expand(1, 3, 3, 2)
+    tio.ScalarImage(voxels).to_gif(0, 2, tmp_path / "x.gif")
+    assert frames(tmp_path / "x.gif")[0][:, 0, 0].tolist() == [0, 127, 255]
+
+
 def test_the_whole_takes_the_duration(tmp_path):
     tio.ScalarImage(torch.rand(1, 7, 3, 2)).to_gif(0, 1, tmp_path / "x.gif")
     with PIL.open(tmp_path / "x.gif") as gif:

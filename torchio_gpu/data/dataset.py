@@ -124,10 +124,11 @@ class SubjectsDataset(Dataset[Any]):
 
     def _repr_html_(self) -> str:
         """Return HTML with a table of the first subjects, for notebooks; no voxels are read."""
-        names = list(self._subjects[0])
+        first = self._subjects[:_SHOWN]
+        names = list(dict.fromkeys(name for subject in first for name in subject))
         rows = [
-            [str(n), *(_brief(subject.get(name)) for name in names)]
-            for n, subject in enumerate(self._subjects[:_SHOWN])
+            [str(n), *(_brief(subject[name]) if name in subject else "" for name in names)]
+            for n, subject in enumerate(first)
         ]
         if len(self) > _SHOWN:
             rows.append(["…", f"and {len(self) - _SHOWN} more"])
@@ -143,7 +144,10 @@ def _brief(value: object) -> str:
     """Return a value of a subject in a few words; for an image, from its header."""
     if not isinstance(value, Image):
         return brief(value)
-    name, shape, spacing, codes, *_ = value._facts()
+    name, *facts = value._facts()
+    if len(facts) == 1:  # of a header that cannot be read
+        return f"{name}: {facts[0]}"
+    shape, spacing, codes, *_ = facts
     return f"{name} {shape}, {spacing} mm, {codes}"
 
 

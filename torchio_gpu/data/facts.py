@@ -20,7 +20,10 @@ class HasFacts(Protocol):
     """Protocol of images and batches of images."""
 
     def _facts(self) -> list[str]:
-        """Return a text for each of :data:`COLUMNS`, from the header alone if voxels are unread."""
+        """Return a text for each of :data:`COLUMNS`, from the header alone if voxels are unread.
+
+        Of a header that cannot be read: type and error.
+        """
 
 
 def facts_of(

@@ -66,12 +66,18 @@ class Pictures(Placed):
         return plot_difference(self, after, **kwargs)  # type: ignore[arg-type]
 
     def _facts(self) -> list[str]:
-        """Return type, shape, spacing, orientation, dtype, device and file as texts."""
+        """Return type, shape, spacing, orientation, dtype, device and file as texts.
+
+        Of a header that cannot be read: type and error.
+        """
         paths = self.path if isinstance(self.path, list) else [self.path] if self.path else []
         file = ", ".join(map(io.shown, paths))
         device = self.data.device if self.loaded else None
         name = self.__class__.__name__
-        return facts_of(name, self.shape, self.affine[None], self.dtype, device, file)
+        try:
+            return facts_of(name, self.shape, self.affine[None], self.dtype, device, file)
+        except OSError as error:
+            return [name, str(error)]
 
     def _repr_html_(self) -> str:
         """Return HTML with the planes and a table of facts, for notebooks.
@@ -152,7 +158,7 @@ class Pictures(Placed):
             duration: Seconds that the whole takes.
             output_path: File to write.
             loop: Number of repetitions; 0 for ever.
-            rescale: Map the range of the values to 0..255; otherwise they are clamped to it.
+            rescale: Map the range of the finite values to 0..255; otherwise they are clamped to it.
             optimize: Keep only the colours that are used, where that makes the file smaller.
             reverse: Start with the last slice, or channel.
             index: Number of a slice along the axis, whose channels, such as time points, are the
@@ -179,9 +185,7 @@ class Pictures(Placed):
                 "slice, for one that runs through its channels"
             )
         if rescale:
-            voxels = voxels.double()
-            low, high = voxels.min(), voxels.max()
-            voxels = (voxels - low) * (255 / (high - low).clamp(min=1e-300))
+            voxels = _rescaled(voxels)
         pixels = _bytes(voxels).permute(1, 2, 3, 0).numpy()  # [frame, down, across, C]
         pixels = pixels[..., 0] if len(voxels) == 1 else pixels
         frames = [pillow.fromarray(np.ascontiguousarray(frame)) for frame in pixels]
@@ -221,8 +225,19 @@ class Pictures(Placed):
 
 def _bytes(voxels: Tensor) -> Tensor:
     """Return values clamped to 0..255 as uint8 on the host."""
-    real = voxels.abs() if voxels.is_complex() else voxels.double()
-    return real.nan_to_num(0).clamp(0, 255).to("cpu", torch.uint8)
+    return _real(voxels).nan_to_num(0).clamp(0, 255).to("cpu", torch.uint8)
+
+
+def _rescaled(voxels: Tensor) -> Tensor:
+    """Return values of which the lowest finite one is 0 and the highest 255."""
+    voxels = _real(voxels)
+    finite = voxels[voxels.isfinite()]
+    low, high = finite.aminmax() if len(finite) else (voxels.new_zeros(()), voxels.new_ones(()))
+    return (voxels - low) * (255 / (high - low).clamp(min=1e-300))
+
+
+def _real(voxels: Tensor) -> Tensor:
+    return (voxels.abs() if voxels.is_complex() else voxels).double()
 
 
 def _pillow() -> Any:

@@ -34,9 +34,9 @@ def plot_difference(
     """Draw an image, another one on its grid, and the second minus the first.
 
     Both images are drawn with the window of the first. Colours of the difference are symmetric
-    about 0, which is black; a bar and the title say their range. Of label maps, voxels whose label
-    differs are white. Of complex images, magnitudes are compared. One channel is compared: 0, or
-    ``channel``.
+    about 0, which is black; a bar and the title say their range, and how many voxels have no
+    difference that is a finite number. Of label maps, voxels whose label differs are white. Of
+    complex images, magnitudes are compared. One channel is compared: 0, or ``channel``.
 
     Args:
         before, after: Two images, or two subjects.
@@ -124,18 +124,28 @@ def _signed(
 ) -> Row:
     """Return the row of the differences of scalar images."""
     planes = [
-        replace(b, picture=b.picture - a.picture, cmap=cmap or _colours(), contours=[], dots=[])
+        replace(b, picture=_minus(b, a), cmap=cmap or _colours(), contours=[], dots=[])
         for a, b in zip(old, new, strict=True)
     ]
+    values = np.concatenate([plane.picture.ravel() for plane in planes])
+    sizes = np.abs(values[np.isfinite(values)])
+    count = len(values) - len(sizes)
+    odd = f"; {count} of {len(values)} voxels not finite" if count else ""
     if limit is None:
-        sizes = np.abs(np.concatenate([plane.picture.ravel() for plane in planes]))
-        sizes = sizes[np.isfinite(sizes)]
         # where next to nothing differs, that percentile is 0
         limit = float(np.percentile(sizes, 99.5) or sizes.max()) if len(sizes) else 0
     if not limit:
-        return Row("after - before: no difference in these planes", planes, (-1, 1))
-    title = f"after - before, from {-limit:.3g} to {limit:.3g}"
+        none = "no finite difference" if count else "no difference"
+        return Row(f"after - before: {none} in these planes{odd}", planes, (-1, 1))
+    title = f"after - before, from {-limit:.3g} to {limit:.3g}{odd}"
     return Row(title, planes, (-limit, limit), bar=True)
+
+
+def _minus(after: Plane, before: Plane) -> np.ndarray:
+    """Return differences; 0 where both are the same infinity, or no number."""
+    a, b = after.picture, before.picture
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.subtract(a, b, out=np.zeros_like(a), where=~same)
 
 
 def _changes(old: Sequence[Plane], new: Sequence[Plane]) -> Row:

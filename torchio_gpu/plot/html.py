@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..shapes import brief
 from .output import new_figure
 
 if TYPE_CHECKING:
@@ -42,9 +43,11 @@ def html_of(value: object, draw: Callable[[], Figure], facts: Callable[[], str])
     """Return HTML that shows a value in a notebook: its figure, and a table of facts.
 
     Args:
-        value: An image, subject or batch, whose ``repr`` describes the figure.
+        value: An image, subject or batch; the beginning of its ``repr`` describes the figure.
         draw: Function that draws the figure; without matplotlib, the table is all there is.
         facts: Function that returns the table, as HTML, called after the voxels have been read.
+
+    A file that cannot be read has no figure: its error is there instead.
     """
     try:
         new_figure(1, 1)  # before voxels are read for nothing
@@ -52,9 +55,13 @@ def html_of(value: object, draw: Callable[[], Figure], facts: Callable[[], str])
         return facts()
     from .figures import png_of
 
-    data = b64encode(png_of(draw())).decode("ascii")
+    try:
+        figure = draw()
+    except OSError as error:
+        return f"<p>{html.escape(str(error))}</p>{facts()}"
+    data = b64encode(png_of(figure)).decode("ascii")
     source = f'src="data:image/png;base64,{data}"'
-    picture = f'<img style="max-width: 100%" alt="{html.escape(repr(value))}" {source}/>'
+    picture = f'<img style="max-width: 100%" alt="{html.escape(brief(value))}" {source}/>'
     return f"<div>{picture}</div>{facts()}"
 
 

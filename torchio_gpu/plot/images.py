@@ -43,6 +43,7 @@ def plot_image(
     - Channels: ``rgb``, by default True: three channels, and the four of a 2D uint8 image, are
       drawn as red, green, blue and opacity, from 0 to 255 if they are uint8, and from 0 to 1 if
       they are floats in that range. ``channel``, such as a time point, to draw alone; otherwise 0.
+      Each channel of a label map is a label, and all are drawn.
     - Place: ``indices``, the voxel (i, j, k) that the planes go through, by default the middle one.
       ``radiological``, by default True: the patient's right is at the left of the picture, and
       sagittal planes face left. False is the neurological convention: right is right, and sagittal
@@ -64,6 +65,10 @@ def plot_image(
     chosen = Options.of(options)
     if labels is not None and not same_grid(image, labels):
         raise ValueError(f"labels must lie on the grid of {image!r}, got {labels!r}")
+    if image.kind == LABEL and image.num_channels > 1 and chosen.channel is not None:
+        raise ValueError(
+            "channel must be left out for a label map, each channel of which is a label"
+        )
     planes = planes_of(image, [] if labels is None else [(labels, None)], points, chosen)
     row = Row(chosen.title or "", planes)
     return draw_sheet([row], replace(chosen, title=None), width=9)

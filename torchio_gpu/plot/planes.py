@@ -114,6 +114,7 @@ def planes_of(
                 return pixels[channel]
             colours = pixels[:3] * pixels[3:] / 255 if transparent else pixels
             return np.moveaxis(colours, 0, -1)
+        pixels = np.nan_to_num(pixels, posinf=0, neginf=0)  # no number, no label
         return pixels[0] if len(pixels) == 1 else pixels.argmax(0)
 
     to_voxel = image.space.to_voxel[0]

@@ -74,7 +74,9 @@ def _new_sheet(rows: Sequence[Row], options: Options, width: float, columns: int
     if options.figsize is not None:
         width = options.figsize[0] / columns
     scale = min((width - 4 * GAP) / sum(across for across, _ in row) for row in sizes)  # inch/mm
-    if options.figsize is not None:
+    if options.figsize is None:
+        scale = min(scale, width / tallest)  # long, narrow images
+    else:
         scale = min(scale, ((options.figsize[1] - head) / lines - TITLE - GAP) / tallest)
         if scale <= 0:
             raise ValueError(f"figsize must leave room for planes, got {options.figsize}")
