@@ -27,15 +27,27 @@ from .facts import Facts, facts_of
 #: Transforms as they are shown, beside those of the gallery of the demo; others by their defaults.
 _SHOWN = (
     tio.RandomAnisotropy(axes=("IS",), downsampling=(6, 8)),
+    tio.RandomB0Distortion(max_displacement=(15, 16), smoothness=20),
     tio.RandomBrightness(factor=(0.5, 0.6)),
+    tio.RandomChemicalShift(bandwidth=(30, 35), axes=("AP",), brightest=0.15),
+    tio.RandomCoilNoise(std=(0.04, 0.05)),
     tio.RandomContrast(factor=(0.4, 0.5)),
+    tio.RandomCutout(num_boxes=(4, 6), size=(40, 60)),
     tio.RandomDiffeomorphism(amplitude=(20, 25), smoothness=20),
+    tio.RandomDilateLabels(radius=(3, 4)),
     tio.RandomDisplacement(amplitude=(6, 7), smoothness=28),
+    tio.RandomErodeLabels(radius=(2, 3)),
     tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
+    tio.RandomHistogramShift(num_control_points=4, shift=(0.4, 0.5)),
+    tio.RandomLowField(field_strength=(0.05, 0.06)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
     tio.RandomPartialFourier(share=(0.55, 0.56), axes=("AP",)),
+    tio.RandomSigmoidContrast(gain=(9, 10)),
+    tio.RandomSliceMotion(degrees=15, share=(0.4, 0.5)),
+    tio.RandomSmoothLabels(std=(4, 5)),
     tio.RandomWrap(acceleration=(2, 2), axes=("AP",), intensity=(0.7, 0.8)),
+    tio.RandomZipper(intensity=(0.5, 0.6), axes=("AP",)),
     tio.Clamp(out_min=0.2, out_max=0.7),
     tio.Crop(cropping=20),
     tio.CropOrPad(target_shape=(120, 240, 120)),
@@ -79,7 +91,7 @@ FAMILIES = {
     "labels": "Label maps",
 }
 #: Axis that the drawn plane cuts; by default IS, for an axial plane.
-_CUTS = {"RandomAnisotropy": 1}
+_CUTS = {"RandomAnisotropy": 1, "RandomSliceMotion": 1}
 SEED = 0
 HERE = "<!-- cards -->"
 #: Place of a page where the picture of a card stands, by the name of the transform.

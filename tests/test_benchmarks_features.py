@@ -61,7 +61,7 @@ def test_probes_of_this_library_give_the_expected_answers() -> None:
     """Answers of this library in the README, including the features it lacks."""
     ours = _columns()["torchio_gpu"]["cells"]
     outcomes = {key: ours[key]["outcome"] for key in QUESTIONS}
-    lacking = {"points", "cache", "dropout", "mixing", "networks", "models"}
+    lacking = {"networks", "models"}
     assert {key for key, outcome in outcomes.items() if outcome == "no"} <= lacking
     left = {key for key, outcome in outcomes.items() if outcome == "unchecked"}
     assert left == (set() if torch.cuda.is_available() else {"graphs", "kernels"})

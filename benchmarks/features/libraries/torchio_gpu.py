@@ -246,8 +246,48 @@ def aliasing() -> Answer:
     return v.aliasing(tio.Wrap(2, 1), tio.PartialFourier(0.6, 1))
 
 
+def fat() -> Answer:
+    def call(x: Tensor, mask: Tensor) -> Tensor:
+        step = tio.ChemicalShift(4, 0, fat="fat")
+        subject = tio.Subject(image=tio.ScalarImage(x), fat=tio.LabelMap(mask.byte()))
+        return step(subject).image.data
+
+    return v.fat(call)
+
+
+def zipper() -> Answer:
+    return v.zipper(tio.Zipper(0.3, 0.4, 0, 1, 0))
+
+
+def coils() -> Answer:
+    return v.coils(tio.RandomCoilNoise(std=(0.5, 0.5), num_coils=8))
+
+
+def b0() -> Answer:
+    return v.b0(tio.RandomB0Distortion(max_displacement=(3, 4), smoothness=8))
+
+
+def slices() -> Answer:
+    return v.slices(tio.RandomSliceMotion(share=(0.5, 0.5), gain=(1, 1), axes=(0, 1, 2)))
+
+
+def dropout() -> Answer:
+    return v.dropout(tio.RandomCutout(size=(4, 8)))
+
+
 def mixing() -> Answer:
     return v.mixing(tio.MixUp())
+
+
+def curves() -> Answer:
+    return v.curves(tio.RandomHistogramShift())
+
+
+def morphology() -> Answer:
+    grow, shrink = tio.DilateLabels(2), tio.ErodeLabels(2)
+    return v.morphology(
+        lambda x: grow(tio.LabelMap(x)).data, lambda x: shrink(tio.LabelMap(x)).data
+    )
 
 
 def regrid() -> Answer:
