@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from torchio_gpu.plot import plot_difference
+from torchio_gpu.plot import plot_difference, plot_gallery
 
 pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgb
@@ -130,6 +130,17 @@ def test_subjects_show_an_image_with_its_own_contours():
     assert [len(each.collections) for each in axes] == [1] * 6 + [0] * 3
     assert rows(before.plot_difference(after))[3][0] == "t1, before"
     assert rows(before.plot_difference(after, name="seg"))[3][-1].startswith("another label")
+
+
+def test_other_images_of_a_subject_are_not_read(tmp_path):
+    image().save(tmp_path / "t1.nii")
+    unread = tio.ScalarImage(tmp_path / "t1.nii")
+    series = tio.ScalarImage(torch.rand(4, *SHAPE))
+    subject = tio.Subject(bold=series, t1=unread)
+    figure = subject.plot_difference(subject, name="bold", channel=3)
+    np.testing.assert_allclose(rows(figure)[0][2], series.data[3, :, :, 5].flip(0).T)
+    plot_gallery({"bold": subject}, channel=3)
+    assert not unread.loaded
 
 
 def test_options_of_plots_apply(tmp_path):

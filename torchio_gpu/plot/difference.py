@@ -112,9 +112,8 @@ def _check(before: ImageLike, after: ImageLike) -> None:
 def _planes(value: Any, name: str, options: Options) -> list[Plane]:
     if not name:
         return planes_of(value, [], [], options)
-    rows = rows_of(value, options, {})
-    if name in rows:
-        return rows[name]
+    for _, planes in rows_of(value, options, {}, name):
+        return planes
     # a label map that is drawn as contours elsewhere
     return planes_of(value.get_images_dict(intensity_only=False)[name], [], [], options)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,7 @@ def plot_subject(
     """
     chosen = Options.of(options)
     rows = rows_of(subject, chosen, cmap_dict or {})
-    return draw_sheet([Row(*row) for row in rows.items()], chosen, width=9)
+    return draw_sheet([Row(*row) for row in rows], chosen, width=9)
 
 
 def plot_gallery(
@@ -119,7 +119,7 @@ def plot_gallery(
     chosen = Options.of(options if path is None else {**options, "output_path": path})
     window, drawn = None, []
     for title, subject in rows.items() if isinstance(rows, Mapping) else rows:
-        planes = next(iter(rows_of(subject, chosen, {}).values()))
+        _, planes = next(rows_of(subject, chosen, {}))
         window = window or window_of(planes, chosen)
         drawn.append(Row(title, planes, window))
     if not drawn:
@@ -133,23 +133,34 @@ def same_grid(a: ImageLike, b: ImageLike) -> bool:
 
 
 def rows_of(
-    subject: SubjectLike, options: Options, cmaps: Mapping[str, ColourMap]
-) -> dict[str, list[Plane]]:
-    """Return planes of scalar images with label maps on their grids, then of other label maps."""
+    subject: SubjectLike,
+    options: Options,
+    cmaps: Mapping[str, ColourMap],
+    only: str | None = None,
+) -> Iterator[tuple[str, list[Plane]]]:
+    """Yield names and planes of scalar images with label maps on their grids, then of other maps.
+
+    Args:
+        subject: The subject; images are read when their planes are asked for.
+        options: See :func:`planes_of`.
+        cmaps: Colour maps by name of the image.
+        only: Name of the one image to draw.
+    """
     images = subject.get_images_dict(intensity_only=False)
     maps = {name: image for name, image in images.items() if image.kind == LABEL}
     scalars = {name: image for name, image in images.items() if name not in maps}
     points = list(getattr(subject, "get_points", dict)().values())
-    rows = {}
     for name, image in scalars.items():
+        if only not in (None, name):
+            continue
         over = [(m, cmaps.get(n)) for n, m in maps.items() if same_grid(image, m)]
         own = replace(options, cmap=cmaps.get(name, options.cmap))
-        rows[name] = planes_of(image, over, points, own)
+        yield name, planes_of(image, over, points, own)
     for name, image in maps.items():
-        if not any(same_grid(image, scalar) for scalar in scalars.values()):
+        drawn = any(same_grid(image, scalar) for scalar in scalars.values())
+        if only in (None, name) and not drawn:
             own = replace(options, cmap=cmaps.get(name))
-            rows[name] = planes_of(image, [], points, own)
-    return rows
+            yield name, planes_of(image, [], points, own)
 
 
 __all__ = ["plot_gallery", "plot_image", "plot_subject", "rows_of", "same_grid"]
