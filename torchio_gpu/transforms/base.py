@@ -18,7 +18,7 @@ from ..data.keys import KINDS
 from ..signature import check_arguments
 from . import compiled, descriptions, naming
 from .argument_checks import CHECKS
-from .convert import holds_batch, to_batch
+from .convert import check_batch, to_batch
 from .parameters.params import Params
 from .pipeline.context import Context, ContextImages
 from .pipeline.created import with_created
@@ -215,12 +215,8 @@ class Transform(SubjectHooks, nn.Module, ABC):
             )
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
-        if plan.mixing is not None and not holds_batch(x):
-            raise TypeError(
-                f"{plan.mixing.transform.name} mixes the samples of a batch: it takes a "
-                f"SubjectsBatch, ImagesBatch, tensor (B, C, I, J, K) or a dict of these, got "
-                f"{type(x).__name__} of one sample"
-            )
+        if plan.mixing is not None:
+            check_batch(x, plan.mixing.transform.name)
         if batch.metadata or isinstance(x, dict):
             warn_of_points(x if isinstance(x, dict) else batch.metadata, plan.steps)
         return self._finish(x, restore(run(plan, batch)))

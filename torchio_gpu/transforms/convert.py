@@ -89,15 +89,23 @@ def to_batch(
     return SubjectsBatch({NAME: images}), restore_single
 
 
-def holds_batch(x: Any) -> bool:
-    """Return True for inputs of transforms that may have several samples, as a batch."""
+def check_batch(x: Any, name: str) -> None:
+    """Raise unless an input of a transform that mixes samples may have several of them."""
+    if not _holds_batch(x):
+        raise TypeError(
+            f"{name} mixes the samples of a batch: it takes a SubjectsBatch, ImagesBatch, tensor "
+            f"(B, C, I, J, K) or a dict of these, got {type(x).__name__} of one sample"
+        )
+
+
+def _holds_batch(x: Any) -> bool:
     if isinstance(x, (SubjectsBatch, ImagesBatch)):
         return True
     if isinstance(x, (Tensor, np.ndarray)):
         return x.ndim == 5
     if isinstance(x, (Subject, Image)) or not isinstance(x, Mapping):
         return False
-    return any(map(holds_batch, x.values()))
+    return any(map(_holds_batch, x.values()))
 
 
 def _to_images(x: Any, cls: type[Image]) -> tuple[ImagesBatch, RestoreImage]:
