@@ -48,6 +48,8 @@ TRANSFORMS = {
     "noise": (lambda **k: tio.RandomNoise(1, (0.1, 1), **k), "std", 0.0),
     "rician noise": (lambda **k: tio.RandomNoise(1, (0.1, 1), rician=True, **k), "std", 0.0),
     "blur": (lambda **k: tio.RandomBlur((1, 2), **k), "std", 0.0),
+    "histogram shift": (lambda **k: tio.RandomHistogramShift(5, (0.1, 0.4), **k), "shift", 0.0),
+    "sigmoid contrast": (lambda **k: tio.RandomSigmoidContrast((2, 9), **k), "gain", 0.0),
     "low resolution": (lambda **k: tio.RandomLowResolution((0.2, 0.6), **k), "zoom", 1.0),
 }
 each = pytest.mark.parametrize(("make", "name", "neutral"), TRANSFORMS.values(), ids=TRANSFORMS)

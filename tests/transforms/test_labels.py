@@ -15,9 +15,11 @@ import torchio_gpu as tio
 from benchmarks import waits
 from tests.devices import needs_gpu
 from tests.volumes import batch_of, oblique_affine, smooth, subject
+from torchio_gpu.transforms.labels.morphology import DilateLabels, ErodeLabels
 from torchio_gpu.transforms.labels.one_hot import OneHot
 from torchio_gpu.transforms.labels.regions import Contour, KeepLargestComponent
 from torchio_gpu.transforms.labels.remap import RemapLabels, RemoveLabels, SequentialLabels
+from torchio_gpu.transforms.labels.smooth import SmoothLabels
 
 TRANSFORMS = {
     "OneHot": lambda **k: OneHot(12, **k),
@@ -28,6 +30,14 @@ TRANSFORMS = {
     "SequentialLabels, masked": lambda **k: SequentialLabels(masking_method="Anterior", **k),
     "KeepLargestComponent": lambda **k: KeepLargestComponent(**k),
     "Contour": lambda **k: Contour(**k),
+    "ErodeLabels": lambda **k: ErodeLabels(3, **k),
+    "DilateLabels": lambda **k: DilateLabels(2, [4, 7], **k),
+    "SmoothLabels": lambda **k: SmoothLabels(2, **k),
+}
+#: Transforms that cannot be undone.
+LOST = {
+    *("RemoveLabels", "KeepLargestComponent", "Contour"),
+    *("ErodeLabels", "DilateLabels", "SmoothLabels"),
 }
 MULTIPLE = {4, 7, 9}  # labels of what is tested with, beside 0
 
@@ -127,7 +137,7 @@ def test_inverse_undoes(make):
     s = subject_with_labels()
     out = transform(s)
     if not transform.is_invertible():
-        assert transform.name in ("RemoveLabels", "KeepLargestComponent", "Contour")
+        assert transform.name in LOST
         with pytest.warns(RuntimeWarning, match=f"{transform.name} cannot be undone and is skip"):
             out.apply_inverse_transform()
         return

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 
 import torchio_gpu as tio
+from tests.transforms.test_synchronization import synchronizations
 from tests.volumes import batch_of, oblique_affine, subject
 from torchio_gpu import functional as F
 
@@ -246,6 +247,15 @@ def test_meta_device(transform):
     labels = torch.zeros(2, 1, 6, 7, 8, dtype=torch.uint8, device="meta")
     out = transform(tio.ImagesBatch(labels, kind="label")).data
     assert (out.shape, out.dtype, out.device.type) == (labels.shape, torch.uint8, "meta")
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [tio.RandomErodeLabels(), tio.RandomDilateLabels(2, [1]), tio.SmoothLabels(2, [1, 2])],
+    ids=lambda t: t.name,
+)
+def test_the_host_does_not_wait_for_the_device(transform, monkeypatch):
+    assert synchronizations(transform, monkeypatch, kernels=True) == []
 
 
 def test_channels_are_label_maps_of_their_own():

@@ -90,7 +90,7 @@ def sigmoid_contrast(x: Volume, gain: float | Array, cutoff: float | Array = 0.5
     g = g.clamp(min=1e-6) / 2  # the limit of gain 0, whose derivative is 0 as well
     low, high = channel_ends(y)
     span = high - low
-    none = np.zeros(1)
+    none = torch.zeros_like(span)
     # s(t) = (1 + tanh(g (t - c))) / 2: tanh is exact to its last digits at small gains
     scaled = pointwise(y, [Linear(g / span.where(span != 0, 1), -g * c, low)])
     start = torch.tanh(g * c)
