@@ -40,7 +40,7 @@ _STARTS: dict[str, Any] = {
     "gamma": 1.5, "num_ghosts": 4, "intensity": 0.8, "cutoff": 0.5, "zoom": 0.5, "labels": [1],
     "degrees": [[8, 0, 0], [0, 8, 0]], "translation": [[0, 3, 0], [0, 0, 3]], "times": [0.4, 0.7],
     "remapping": {"1": 2}, "target_shape": 96, "spikes_positions": [[0.4, 0.5, 0.6]],
-    "patch_size": 15, "target": "torch.float16",
+    "patch_size": 15, "target": "torch.float16", "gain": 5, "radius": 2, "shift": [0.4, -0.2, 0.1],
     "locations": [[[10, 10, 10], [30, 30, 10]]],
     "transforms": [{"RandomBlur": {}}, {"RandomNoise": {}}], "masking_method": "Left",
     "coefficients": [0, 0.3, 0, 0, 0.3, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -57,6 +57,7 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("CropOrPad", "target_shape"): 96, ("Pad", "padding"): 10,
     ("LabelsToImage", "used_labels"): [0, 1, 2], ("LabelsToImage", "mean"): [0, 0.4, 0.8],
     ("LabelsToImage", "std"): [0.05, 0.05, 0.05],
+    ("Cutout", "first"): [[40, 40, 40]], ("Cutout", "size"): [[30, 30, 30]],
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")
@@ -355,6 +356,8 @@ def _documented_ends(text: str, around: str, unit: str) -> tuple[float | None, f
         low = 0.1 if unit != "mm" else 2.0
     if re.search(r"from 0 to 1|between 0 and 1|[Pp]robability|\b[Ss]hare of", text):
         low, high = 0.0, 1.0
+    if ends := re.search(r"from (-?\d[.\d]*) to (-?\d[.\d]*\d|\d)\b", text):
+        low, high = float(ends[1]), float(ends[2])
     if "<= 1" in text:
         high = 1.0
     if choice := re.search(r"\b0, 1 or (\d)", text):
