@@ -101,7 +101,7 @@ def _called(transform, batch):
 NOT_CAPTURED = {
     *("RandomDiffeomorphism", "Displacement", "Diffeomorphism", "AffineElasticDeformation"),
     *("RandomGamma, rescaled", "Gamma, rescaled", "RandomContrast", "RandomContrast, by channel"),
-    *("Contrast", "Mask"),
+    *("Contrast", "Mask", "ChemicalShift, half"),
 }
 
 
