@@ -50,7 +50,7 @@ CASES = {
     "RandomChemicalShift": Case(tio.RandomChemicalShift, Budget(17, 96)),
     "RandomZipper": Case(tio.RandomZipper, Budget(16, 190, 3)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
-    "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(27, 29)),
+    "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(31, 32)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),
     "RandomAnisotropy, antialias": Case(
