@@ -52,7 +52,7 @@ CASES = {
     "RandomB0Distortion": Case(tio.RandomB0Distortion, Budget(6, 14)),
     "RandomSliceMotion": Case(tio.RandomSliceMotion, Budget(19, 34)),
     "RandomSpike": Case(tio.RandomSpike, Budget(5.6, 16, 3)),
-    "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(27, 29)),
+    "RandomCoilNoise": Case(tio.RandomCoilNoise, Budget(31, 32)),
     "RandomBlur": Case(tio.RandomBlur, Budget(8.5, 14)),
     "RandomAnisotropy": Case(tio.RandomAnisotropy, Budget(3, 10)),
     "RandomAnisotropy, antialias": Case(

@@ -107,7 +107,7 @@ NOT_CAPTURED = {
         "AffineElasticDeformation",
     ),
     *("RandomGamma, rescaled", "Gamma, rescaled", "RandomContrast", "RandomContrast, by channel"),
-    *("Contrast", "Mask"),
+    *("Contrast", "Mask", "ChemicalShift, half"),
 }
 
 

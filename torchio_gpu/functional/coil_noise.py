@@ -12,6 +12,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..random import philox
 from ..shapes import Volume, check_count
+from ..tracing import instruction
 from .compiled import traceable
 from .dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
 from .dispatch.launch import to_device
@@ -87,7 +88,8 @@ def coil_noise(
         maps = sensitivities(part, num_coils, along, width, uniform)
         total = None
         for coil, sensitivity in enumerate(maps):
-            noise = Noise(np.zeros(1), spread, seeds[:, coil], rician=True)
+            own = seeds[:, coil] + 0  # in a row, as a kernel reads them
+            noise = Noise(np.zeros(1), spread, own, rician=True)
             image = pointwise(part * sensitivity, [noise])
             total = image if total is None else torch.hypot(total, image)
         assert total is not None
@@ -114,6 +116,7 @@ def sensitivities(x: Volume, coils: int, axis: int, width: float, uniform: bool)
     return maps.to(x.dtype).unsqueeze(1 + axis)[:, None, None]
 
 
+@instruction
 def coil_seeds(seeds: Array, coils: int) -> Array:
     """Return the seed of the noise of each coil, [B, L]; that of the first is the sample's own."""
     xp: Any = np if isinstance(seeds, np.ndarray) else torch

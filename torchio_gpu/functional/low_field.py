@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ..arrays import Array, common, host, on_host
@@ -116,7 +115,7 @@ def _changes(x: Volume, numbers: Sequence[Array], seeds: Array) -> list[Linear |
     signal = mean_signal(x).double()
     known = (signal > 0) & ((noise != 0) | (log_power != 0))
     signal = signal.where(known, 1.0)
-    none = np.zeros(1)
+    none = signal.new_zeros(1)  # arrays beside tensors would be copied by themselves
     return [
         Linear(1 / signal, none, none),
         Gamma(log_power.where(known, 0.0)),

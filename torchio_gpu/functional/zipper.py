@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..arrays import Array, as_array, common
 from ..random import normals
-from ..shapes import Volume, check_volume, with_voxel_axes
+from ..shapes import Volume, check_volume, rectangular, with_voxel_axes
 from .compiled import traceable
 from .dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
-from .dispatch.launch import to_device
+from .dispatch.launch import indices, to_device
 from .kspace import check_output
 from .kspace_lines import Axis
 from .samples import by_axis, samples_by_axis
@@ -76,7 +76,9 @@ def zipper(
     y = x if x.is_complex() else real(x)
     # once for all axes: a shorter stream is the beginning of a longer one
     most = x.shape[1] * max(math.prod(x.shape[2:]) // n for n in x.shape[2:])
-    numbers = normals(check_seeds(seeds, x), 2 * most, x.device)
+    seeds = check_seeds(seeds, x)
+    known = seeds if isinstance(seeds, Tensor) else indices(seeds, x.device)
+    numbers = normals(known, 2 * most, x.device)
 
     def across(part: Volume, readout: int, phases: np.ndarray, *each: Array) -> Volume:
         def add(part: Volume, phase: int, *each: Any) -> Volume:
@@ -147,7 +149,8 @@ def check_different_axes(axis: Axis, phase_axis: Axis, x: Volume) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"phase_{error}") from error
     samples_by_axis(axis, len(x))
-    readout, phase = np.asarray(axis), np.broadcast_to(np.asarray(phase_axis), len(x))
+    readout = rectangular(axis, "axis")
+    phase = np.broadcast_to(rectangular(phase_axis, "phase_axis"), len(x))
     if x.device.type == "meta":  # axes may be stand-ins for others, with which a shape is found
         return np.where(phase == readout, (phase + 1) % 3, phase)
     if (phase == readout).any():

@@ -45,6 +45,7 @@ _STARTS: dict[str, Any] = {
     "transforms": [{"RandomBlur": {}}, {"RandomNoise": {}}], "masking_method": "Left",
     "coefficients": [0, 0.3, 0, 0, 0.3, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
+    "position": 0.4, "field_strength": 0.3,
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
 }  # fmt: skip
 _RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
@@ -56,11 +57,14 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("AffineElasticDeformation", "elastic_params"): {"control_points": _BEND},
     ("CropOrPad", "target_shape"): 96, ("Pad", "padding"): 10,
     ("LabelsToImage", "used_labels"): [0, 1, 2], ("LabelsToImage", "mean"): [0, 0.4, 0.8],
-    ("LabelsToImage", "std"): [0.05, 0.05, 0.05],
     ("Cutout", "first"): [[40, 40, 40]], ("Cutout", "size"): [[30, 30, 30]],
+    ("LabelsToImage", "std"): [0.05, 0.05, 0.05], ("ChemicalShift", "shift"): 2,
+    ("Zipper", "phase_axis"): 1, ("Zipper", "intensity"): 0.3, ("CoilNoise", "std"): 0.1,
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")
+#: Ends of sliders of some arguments.
+_ENDS = {"scales": (0.5, 1.5), "factor": (0.1, 2.0), "width": (0.3, 3.0), "from_field": (0.5, 7.0)}
 #: Extents of sliders by unit, where the documentation names no ends and the default is 0.
 _EXTENTS = {"°": 45.0, "mm": 30.0, "voxels": 40.0}
 
@@ -312,10 +316,8 @@ def _extent(
     reach = max(map(abs, _flat(start)), default=0.0) * 3 or _EXTENTS.get(unit, 1.0)
     if unit == "intensity":
         reach = max(spread, 1e-6)
-    elif name == "scales":
-        low, high = 0.5, 1.5
-    elif name == "factor":
-        low, high = 0.1, 2.0
+    elif name in _ENDS:
+        low, high = _ENDS[name]
     elif name == "target":
         reach, low = 8.0, 0.5
     elif unit == "°":

@@ -243,7 +243,7 @@ def side_by_side(columns: Sequence[Array], batch: int, dtype: Any) -> Array:
     plain = [column for column in columns if isinstance(column, np.ndarray)]
     if len(plain) == len(columns):
         if len(plain) == 1 and len(plain[0]) == batch and plain[0].dtype == dtype:
-            return np.ascontiguousarray(plain[0])  # a kernel reads rows that follow each other
+            return plain[0]
         return _table(batch, sum(widths), dtype, *plain)
     devices = [c.device for c in columns if isinstance(c, Tensor)]
     device = next((d for d in devices if d.type != "cpu"), devices[0])

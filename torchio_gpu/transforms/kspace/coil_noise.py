@@ -10,7 +10,7 @@ import torch
 
 from ... import functional as F
 from ... import random
-from ...arrays import Array, as_array, host, on_host
+from ...arrays import Array, as_array
 from ...functional.coil_noise import MOST_COILS, WIDTHS
 from ...functional.dispatch.arguments import at_least
 from ...functional.dispatch.launch import to_device
@@ -49,7 +49,7 @@ class _CoilNoise(VolumeTransform):
         out = F.coil_noise(
             x, params.std, self.num_coils, params.seed, params.axis, self.width, self.uniform
         )
-        if not self.uniform or (on_host(params.std) and host(params.std).all()):
+        if not self.uniform:
             return out
         (std,) = to_device(x.device, params.std)  # the magnitude is taken even without noise
         return torch.where(with_voxel_axes(std == 0), x.to(out.dtype), out)
