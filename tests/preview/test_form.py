@@ -16,7 +16,10 @@ from torchio_gpu.transforms.naming import COMMON, parameters
 from torchio_gpu.transforms.parameters.ranges import Range
 
 #: Transforms that take what no page can hold.
-WITHOUT = {"B0Distortion", "Lambda", "Displacement", "Diffeomorphism", "SliceMotion"}
+WITHOUT = {
+    *("B0Distortion", "Lambda", "Displacement", "Diffeomorphism", "SliceMotion"),
+    *("MixUp", "CutMix", "ClassMix"),
+}
 NUMERIC = ("number", "numbers", "range")
 
 

@@ -168,8 +168,8 @@ def partial_fourier(
 
     Args:
         x: Volume, (B, C, I, J, K). Complex voxels stay complex.
-        share: Share of the lines that is acquired, above 0.5, so that the central one is, up to 1
-            for all of them. A number or one per sample (B).
+        share: Share of the lines that is acquired, from 0.5, with the central one, to 1 for all of
+            them. A number or one per sample (B).
         axis: The phase-encode axis: 0, 1, 2, or one per sample (B) on the host.
         reconstruction: 'zero' leaves missing lines 0. 'conjugate' fills them by the conjugate
             symmetry of the k-space of real images: real voxels are returned as they are, complex
@@ -255,14 +255,8 @@ def check_acceleration(acceleration: Any) -> Array:
 
 
 def check_acquired(share: Any, name: str) -> Array:
-    """Return shares of lines of which the central one is, in (0.5, 1]; raise otherwise."""
-    array = check_share(share, name)
-    if on_host(array) and not (host(array) > 0.5).all():
-        raise ValueError(
-            f"{name} must be greater than 0.5, so that the central line of k-space is acquired, "
-            f"got {host(array).tolist()}"
-        )
-    return array
+    """Return shares of lines of which the central one is, from 0.5 to 1; raise otherwise."""
+    return within(check_share(share, name), 0.5, 1, name)
 
 
 def check_reconstruction(reconstruction: str) -> str:

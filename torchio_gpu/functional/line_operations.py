@@ -87,7 +87,7 @@ class Undersampling(NamedTuple):
 class OneSided(NamedTuple):
     """Lines of which those of the most negative frequencies are left out.
 
-    For each sample, the share ``kept`` of the lines is acquired: [1 or B], above 0.5.
+    For each sample, the share ``kept`` of the lines is acquired: [1 or B], at least 0.5.
     """
 
     kept: Array

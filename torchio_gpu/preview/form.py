@@ -45,7 +45,7 @@ _STARTS: dict[str, Any] = {
     "transforms": [{"RandomBlur": {}}, {"RandomNoise": {}}], "masking_method": "Left",
     "coefficients": [0, 0.3, 0, 0, 0.3, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
-    "position": 0.4, "field_strength": 0.3,
+    "share": 0.625, "acceleration": 2, "position": 0.4, "field_strength": 0.3,
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
 }  # fmt: skip
 _RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
@@ -76,6 +76,8 @@ def why_no_form(name: str) -> str:
     >>> why_no_form("Lambda")
     'Lambda takes a function, which a page cannot hold'
     """
+    if issubclass(getattr(transforms, name), transforms.BatchTransform):
+        return f"{name} mixes the samples of a batch, and a page has one"
     for parameter in _own(getattr(transforms, name)).values():
         if parameter.default is parameter.empty:
             for word, reason in _UNFIT.items():

@@ -61,7 +61,7 @@ class PartialFourier(_PartialFourier):
     the axis.
 
     Args:
-        share: Share of the lines that is acquired, above 0.5, up to 1 for all of them.
+        share: Share of the lines that is acquired, from 0.5 to 1, which is all of them.
         axis: The phase-encode axis: 0, 1, 2 or an anatomical name.
         reconstruction: 'zero' leaves missing lines 0. 'conjugate' fills them by the conjugate
             symmetry of the k-space of real images: real images stay as they are, complex ones show
@@ -107,7 +107,7 @@ class RandomPartialFourier(RandomTransform, _PartialFourier):
     See :class:`PartialFourier`. By default from 5 eighths of the lines, as scanners offer, to 7.
 
     Args:
-        share: Range of the share of the lines that is acquired; d means (0.5, d).
+        share: Range of the share of the lines that is acquired, from 0.5 to 1; d means (0.5, d).
         axes: Axes to choose from: voxel axes or anatomical names.
         reconstruction: 'zero' or 'conjugate'; see :class:`PartialFourier`.
         output: 'magnitude' or 'real'; see :class:`PartialFourier`.

@@ -101,9 +101,10 @@ class RandomWrap(RandomTransform, _Wrap):
         acceleration: Range of the whole number n of which every n-th line is acquired, ends
             included; d means (1, d).
         axes: Axes to choose from: voxel axes or anatomical names.
-        intensity: Range of the share that is removed from each line left out; d means (0, d).
-        restore: Range of the share of k-space, about its centre, of which all lines are acquired;
-            d means (0, d).
+        intensity: Range of the share that is removed from each line left out, from 0 to 1; d means
+            (0, d).
+        restore: Range of the share of k-space, about its centre, of which all lines are acquired,
+            from 0 to 1; d means (0, d).
         kwargs: See :class:`Transform`.
 
     Raises:

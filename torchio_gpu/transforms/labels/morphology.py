@@ -52,7 +52,7 @@ class _ByRandomRadius(RandomTransform, LabelTransform):
     labels: tuple[int, ...] | None
 
     def __init__(
-        self, radius: RangeLike = (0, 2), labels: Sequence[int] | None = None, **kwargs: Any
+        self, radius: RangeLike = (0, 1), labels: Sequence[int] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.radius, self.labels = radius, check_labels(labels)
