@@ -193,3 +193,14 @@ print(machine.describe()["cores"] > 0)
     assert "(2, 1, 8, 8, 8)" in done.stdout
     assert "backend 'triton' cannot run" in done.stdout
     assert done.stdout.strip().endswith("True")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_parameters_may_have_half_precision(dtype):
+    x, half = torch.rand(2, 1, 4, 5, 6), torch.tensor([0.5, 0.25], dtype=dtype)
+    for function in (
+        tio.functional.gamma,
+        lambda x, intensity: tio.functional.ghosting(x, 2, intensity),
+        lambda x, std: tio.functional.blur(x, std[:, None].expand(2, 3)),
+    ):
+        torch.testing.assert_close(function(x, half), function(x, half.double()))

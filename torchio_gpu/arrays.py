@@ -79,7 +79,10 @@ def as_array(value: Any, name: str = "value") -> Array:
 
 def host(array: Array) -> np.ndarray:
     """Return values as a numpy array; waits for the device of a tensor."""
-    return array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+    if not isinstance(array, Tensor):
+        return array
+    array = array.detach().cpu()
+    return (array.float() if array.dtype == torch.bfloat16 else array).numpy()  # numpy has none
 
 
 def per_sample(value: Any, shape: tuple[int, ...], name: str) -> Array:
