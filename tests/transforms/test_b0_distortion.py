@@ -356,3 +356,11 @@ X = torch.rand(2, 1, 4, 5, 6)
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_bandwidths_are_counted():
+    field = torch.ones(4, 5, 6)
+    with pytest.raises(ValueError, match="bandwidth must hold one number, or one per"):
+        tio.B0Distortion(field, bandwidth=[20.0, 30.0])(torch.rand(3, 1, 4, 5, 6))
+    with pytest.raises(ValueError, match=r"bandwidth must hold .* got none"):
+        tio.B0Distortion(field, bandwidth=np.empty(0))

@@ -48,6 +48,10 @@ def _in_mm(bandwidth: Array | None, axis: np.ndarray, space: Space) -> Any:
     """Return the displacement in mm of one unit of a field, mm or Hz, [B]."""
     if bandwidth is None:
         return np.ones(len(axis))
+    if len(bandwidth) not in (1, len(axis)):
+        raise ValueError(
+            f"bandwidth must hold one number, or one per sample, {len(axis)}, got {len(bandwidth)}"
+        )
     side = spacing(space.affine)[np.arange(len(axis)), axis]
     _, side, bandwidth = common(side, bandwidth)
     return side / bandwidth
@@ -58,6 +62,8 @@ def _check_bandwidth(bandwidth: PerSample | None) -> Array | None:
     if bandwidth is None:
         return None
     known = per_sample(bandwidth, (), "bandwidth")
+    if not len(known):
+        raise ValueError("bandwidth must hold one number, or one per sample, got none")
     if on_host(known) and not host(known).all():
         raise ValueError(f"bandwidth must not be 0, in Hz per voxel, got {bandwidth!r}")
     return known
