@@ -125,6 +125,11 @@ GROUPS: dict[str, dict[str, Question]] = {
             "MRI noise of several coils",
             "Of zeros: mean over deviation is above that of one coil, 1.91.",
         ),
+        "low_field": Question(
+            "MRI of a weaker magnet",
+            "Of a constant image at a tenth of the field and a signal-to-noise ratio of 100: mean "
+            "over deviation becomes 10, to 10 %.",
+        ),
         "b0": Question(
             "MRI distortion by B0 that conserves intensity",
             "A blob changes, and its sum along each line of one axis does not, to 3 %.",

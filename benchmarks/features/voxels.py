@@ -122,6 +122,13 @@ def coils(call: Call) -> Answer:
     return yes() if ratio > 2.2 else no(f"mean over deviation is {ratio:.2f}")
 
 
+def low_field(call: Call) -> Answer:
+    """Noise of a constant image grows as the field falls."""
+    y = call(torch.ones(1, 24, 24, 24))
+    ratio = float(y.mean() / y.std())
+    return yes() if abs(ratio - 10) < 1 else no(f"mean over deviation is {ratio:.1f}")
+
+
 def b0(call: Call) -> Answer:
     """Content moves along one axis, and sums along it stay."""
     x = blob(np.eye(4), (32, 32, 32), np.array([16.0, 16, 16]), 4.0)

@@ -178,3 +178,8 @@ def test_gradients(fill):
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_no_boxes_need_no_sizes():
+    x = torch.rand(1, 4, 4, 4)
+    assert torch.equal(tio.RandomCutout(num_boxes=0, size=tio.Choice([2, 4]))(x), x)

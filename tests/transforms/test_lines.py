@@ -63,7 +63,24 @@ def test_calibration_lines_keep_smooth_content():
     assert F.wrap(x, 2, restore=0.18, axis=1).abs().max() < 1e-13  # line 3 is left out
 
 
+@pytest.mark.parametrize("share", [0.29, 0.2900001])
+def test_a_share_of_lines_is_not_one_less_by_rounding(share):
+    """0.29 of 200 lines are 58, and 0.29 * 200 / 2 is less than 29 in float64."""
+    x = volume((1, 1, 1, 1, 200))
+    for out in (F.wrap(x, 2, 1.0, share), F.ghosting(x, 29, 1.0, share)):
+        assert torch.fft.fft(out).flatten()[29].abs() > 0.1
+
+
 # Partial Fourier
+
+
+def test_all_lines_keep_the_rest_of_a_line_beside_nan():
+    x = torch.ones(2, 1, 1, 1, 6)
+    x[..., 2] = torch.nan
+    for output in ("real", "magnitude"):
+        out = F.partial_fourier(x, torch.tensor([1.0, 0.6]), output=output)
+        assert out[0].isnan().sum() == 1
+        assert out[1].isnan().all()
 
 
 @pytest.mark.parametrize("lines", [8, 9, 13, 16])

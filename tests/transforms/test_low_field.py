@@ -181,3 +181,11 @@ def test_parameters_are_drawn_and_replayed():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(volume((1, 1, 4, 4, 4)))
+
+
+def test_channels_with_infinite_voxels_are_left_alone():
+    x = torch.ones(1, 3, 4, 4, 4)
+    for channel, value in enumerate((-torch.inf, torch.inf, torch.nan)):
+        x[0, channel, 0, 0, 0] = value
+    out = F.low_field(x, 0.3, seeds=np.array([1]))
+    torch.testing.assert_close(out, x, rtol=0, atol=0, equal_nan=True)

@@ -153,8 +153,72 @@ def test_one_of_several_mixes_each_sample_once():
     partner = torch.tensor(out.metadata["mix_partner"])
     own, theirs = out.t1.data == x.t1.data, out.t1.data == x.t1.data[partner]
     assert bool((own | theirs).all())  # partners are those from before
+    with pytest.raises(ValueError, match="mixed once, and CutMix may mix it after MixUp: put tran"):
+        tio.Compose([tio.MixUp(p=0.1), tio.CutMix(p=0.1)]).plan()
     with pytest.raises(ValueError, match="mixed once, and CutMix mixes it again: put transforms"):
-        tio.Compose([tio.CutMix(), tio.CutMix()])(batch())
+        tio.CutMix()(out)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_partners_are_those_from_before_all_steps(fuse):
+    x = torch.arange(8.0).view(8, 1, 1, 1, 1).expand(8, 1, 4, 4, 4).contiguous()
+    choice = tio.Compose([tio.OneOf([tio.MixUp(1), tio.CutMix()])], fuse=fuse)
+    batch = tio.SubjectsBatch({"t1": tio.ImagesBatch(x)})
+    for seed in range(5):
+        torch.manual_seed(seed)
+        out = choice(batch)
+        for n, subject in enumerate(out.unbatch()):
+            partner, weight = out.metadata["mix_partner"][n], out.metadata["mix_weight"][n]
+            if [record.name for record in subject.history] == ["MixUp"]:
+                mean = weight * n + (1 - weight) * partner
+                torch.testing.assert_close(out.t1.data[n], torch.full_like(out.t1.data[n], mean))
+            else:
+                assert set(out.t1.data[n].unique().tolist()) <= {float(n), float(partner)}
+
+
+def test_a_dict_says_what_was_mixed():
+    x = {"img": torch.rand(4, 1, 4, 4, 4), "y": [0, 1, 2, 3]}
+    out = tio.MixUp()(x)
+    weight = out["mix_weight"].float().view(-1, 1, 1, 1, 1)
+    expected = weight * x["img"] + (1 - weight) * x["img"][out["mix_partner"]]
+    torch.testing.assert_close(out["img"], expected)
+
+
+def test_dtypes_do_not_depend_on_what_is_drawn():
+    for seed in range(4):
+        torch.manual_seed(seed)
+        x = torch.zeros(2, 1, 2, 2, 2, dtype=torch.uint8)
+        assert tio.MixUp(p=0.5)(x).dtype == tio.MixUp()(x[:1]).dtype == torch.float32
+        assert tio.CutMix(p=0.5)(x).dtype == torch.uint8
+    coarse = torch.tensor([0.0, 1000], dtype=torch.bfloat16).view(2, 1, 1, 1, 1)
+    batch = tio.MixUp()(tio.SubjectsBatch({"t1": tio.ImagesBatch(coarse)}))
+    exact = 1000 * (1 - batch.metadata["mix_weight"][0])
+    assert batch.t1.data.dtype == torch.bfloat16
+    assert batch.t1.data[0].item() == pytest.approx(exact, rel=2**-8)  # half a step of bfloat16
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (64, 1, 1), (16, 16, 16)])
+def test_the_share_of_a_box_is_as_drawn_on_single_slices(shape):
+    """Beta(10000, 10000) is 1/2; boxes that reach over the border are smaller."""
+    x = tio.SubjectsBatch({"t1": tio.ImagesBatch(torch.zeros(200, 1, *shape))})
+    torch.manual_seed(0)
+    weight = np.array(tio.CutMix(10000)(x).metadata["mix_weight"])
+    assert weight.min() == pytest.approx(0.5, abs=0.1)
+    assert (weight < 1).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_labels_need_not_be_whole_numbers():
+    labels = torch.tensor([0.5, 1.5, torch.nan, 3.5]).view(1, 1, 4, 1, 1).repeat(2, 1, 1, 1, 1)
+    voxels = torch.tensor([0.0, 1]).view(2, 1, 1, 1, 1).expand(2, 1, 4, 1, 1).contiguous()
+    images = {"t1": tio.ImagesBatch(voxels), "seg": tio.ImagesBatch(labels, kind="label")}
+    for seed in range(5):
+        torch.manual_seed(seed)
+        out = tio.ClassMix("seg")(tio.SubjectsBatch(dict(images)))
+        changed = (out.t1.data != voxels)[:, 0, :, 0, 0]
+        assert changed.sum(1).tolist() == [2, 2]
+        assert not changed[:, 2].any()
+        assert out.metadata["mix_weight"] == [0.5, 0.5]
 
 
 def test_mixing_follows_the_other_steps_of_a_pipeline():
@@ -208,9 +272,12 @@ def test_label_maps_of_one_channel_are_not_averaged():
 
 def test_images_of_other_shapes_are_refused():
     x = batch()
-    x.images["other"] = tio.ImagesBatch(torch.rand(6, 1, 3, 3, 3))
-    with pytest.raises((ValueError, RuntimeError), match="other"):
-        tio.CutMix()(x)
+    coarse = np.diag([2.0, 2, 2, 1])[None].repeat(6, 0)
+    x.images["other"] = tio.ImagesBatch(torch.rand(6, 1, 3, 3, 3), coarse)
+    for transform in (tio.CutMix(), tio.ClassMix("seg")):
+        with pytest.raises(ValueError, match=r"must have one shape for .*: 't1' has .*'other' has"):
+            transform(x)
+    assert tio.MixUp(exclude=["seg"])(x).other.data.shape == (6, 1, 3, 3, 3)
     assert tio.CutMix(exclude=["other"])(x).other.data.shape[2:] == (3, 3, 3)
 
 
@@ -222,6 +289,10 @@ def test_a_mixed_sample_is_neither_repeated_nor_undone():
     assert "CutMix" in repr(history)
     with pytest.raises(RuntimeError, match="CutMix cannot be repeated from a history"):
         history(tio.SubjectsBatch.from_subjects([x.unbatch()[2]]))
+    with pytest.raises(RuntimeError, match="CutMix cannot be repeated from a history"):
+        history(x.unbatch()[2])
+    alone = tio.MixUp(exclude=["seg"])(batch(1)).unbatch()[0]
+    assert alone.history == []
     with pytest.warns(RuntimeWarning, match="CutMix cannot be undone and is skipped"):
         subject.apply_inverse_transform()
 

@@ -39,7 +39,7 @@ def ghosting(
     Planes are counted from the central one, so the image stays real, and its mean is kept.
 
     Args:
-        x: Volume, (B, C, I, J, K).
+        x: Volume, (B, C, I, J, K). Complex voxels are changed as they are.
         num_ghosts: Number n of copies, the content included; 0, or a whole number >= 2; or one per
             sample (B). They stand N / n of the axis's N voxels apart; where that is less than
             two voxels, there is no n-th plane but the central one, and nothing happens.
@@ -53,7 +53,7 @@ def ghosting(
         Volume; integers become float32.
 
     Raises:
-        ValueError: A parameter is not as above, or the volume is complex.
+        ValueError: A parameter is not as above.
 
     >>> x = torch.zeros(1, 1, 1, 8, 1)
     >>> x[0, 0, 0, 1, 0] = 8
@@ -173,7 +173,8 @@ def partial_fourier(
         axis: The phase-encode axis: 0, 1, 2, or one per sample (B) on the host.
         reconstruction: 'zero' leaves missing lines 0. 'conjugate' fills them by the conjugate
             symmetry of the k-space of real images: real voxels are returned as they are, complex
-            ones show where their phase varies.
+            ones show where their phase varies. The line -N / 2 of an even number N, which is its
+            own opposite, is then kept.
         output: 'magnitude' of the image as a scanner shows it, or 'real' for its real part, with
             which all lines are the volume as it is, bit for bit. Of real voxels only.
 

@@ -115,7 +115,7 @@ class OneSided(NamedTuple):
 
 def _outside(xp: Any, frequency: Any, restore: Any, lines: int) -> Any:
     """Return True for lines outside the share that is kept about the centre, [B, F]."""
-    return (frequency > 0) & (frequency > xp.floor(restore * lines / 2)[:, None])
+    return (frequency > 0) & (frequency > xp.floor(restore * lines / 2 + TIE)[:, None])
 
 
 Weights: TypeAlias = Ghosts | Truncation | Undersampling | OneSided

@@ -113,7 +113,7 @@ def _changes(x: Volume, numbers: Sequence[Array], seeds: Array) -> list[Linear |
     noise = xp.where(added, xp.where(added, square, 1.0) ** 0.5, 0.0) / snr
     log_power, noise = (each[:, None] for each in to_device(x.device, xp.log(power), noise))
     signal = mean_signal(x).double()
-    known = (signal > 0) & ((noise != 0) | (log_power != 0))
+    known = x.detach().mean((2, 3, 4)).isfinite() & (signal > 0) & ((noise != 0) | (log_power != 0))
     signal = signal.where(known, 1.0)
     none = signal.new_zeros(1)  # arrays beside tensors would be copied by themselves
     return [

@@ -131,7 +131,7 @@ def smooth_labels(
     out, most = x, torch.zeros((), device=x.device)
     for label in voters:
         weight = blur((x == label).float(), width, spacing)
-        more = weight > most
+        more = weight > most * (1 + 1e-6)  # equal up to rounding: the smaller label stays
         out, most = torch.where(more, label, out), torch.where(more, weight, most)
     return out if labels is None else torch.where(_selected(x, [0, *labels]), out, x)
 

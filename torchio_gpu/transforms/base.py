@@ -216,7 +216,7 @@ class Transform(SubjectHooks, nn.Module, ABC):
         batch, restore = to_batch(x, self._image_keys(), self.label_keys)
         plan = self.plan()
         if plan.mixing is not None:
-            check_batch(x, plan.mixing.transform.name)
+            check_batch(x, plan.mixing)
         if batch.metadata or isinstance(x, dict):
             warn_of_points(x if isinstance(x, dict) else batch.metadata, plan.steps)
         return self._finish(x, restore(run(plan, batch)))

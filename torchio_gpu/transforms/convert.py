@@ -25,8 +25,10 @@ from ..data import (
     io,
     meta_tensor,
 )
+from .pipeline.mixing import PARTNER, WEIGHT, refuse_recorded
 from .pipeline.points import are_points
 from .pipeline.record import Record, moving_transforms
+from .pipeline.steps import Step
 
 Restore = Callable[[SubjectsBatch], Any]
 #: Function from a batch of one image, and the names of the transforms that moved voxels, to the
@@ -89,12 +91,14 @@ def to_batch(
     return SubjectsBatch({NAME: images}), restore_single
 
 
-def check_batch(x: Any, name: str) -> None:
-    """Raise unless an input of a transform that mixes samples may have several of them."""
+def check_batch(x: Any, step: Step) -> None:
+    """Raise unless an input of a step that mixes samples may have several of them."""
+    refuse_recorded(step)
     if not _holds_batch(x):
         raise TypeError(
-            f"{name} mixes the samples of a batch: it takes a SubjectsBatch, ImagesBatch, tensor "
-            f"(B, C, I, J, K) or a dict of these, got {type(x).__name__} of one sample"
+            f"{step.transform.name} mixes the samples of a batch: it takes a SubjectsBatch, "
+            "ImagesBatch, tensor (B, C, I, J, K) or a dict of these, got "
+            f"{type(x).__name__} of one sample"
         )
 
 
@@ -225,7 +229,8 @@ def _from_dict(
         images = {key: back.get(key, first)(each, moved) for key, each in batch.images.items()}
         values = {key: batch.metadata[key] for key in points}
         single = {key: v if isinstance(x[key], list) else v[0] for key, v in values.items()}
-        return {**x, **images, **single}
+        mixed = {key: batch[key] for key in (PARTNER, WEIGHT) if key in batch.metadata}
+        return {**x, **images, **single, **mixed}
 
     return SubjectsBatch(found, points), restore
 

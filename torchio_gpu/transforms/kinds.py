@@ -195,7 +195,7 @@ class LineTransform(VolumeTransform):
     tensor([2., 2.])
     """
 
-    changes_lines = True
+    changes_lines = True  # and ``ends_lines``, where the weights are one-sided
 
     def lines(self, params: Any) -> LineOperation:
         """Return the change of lines of one image.
@@ -231,6 +231,8 @@ class BatchTransform(RandomTransform):
 
     role = BATCH
     traits: SpatialTraits | None = None
+    #: True if the transform computes with voxels, so that integers become float32.
+    computes: bool = True
 
     @property
     def shares(self) -> bool:

@@ -263,6 +263,10 @@ def coils() -> Answer:
     return v.coils(tio.RandomCoilNoise(std=(0.5, 0.5), num_coils=8))
 
 
+def low_field() -> Answer:
+    return v.low_field(tio.LowField(0.3, from_field=3, snr=100))
+
+
 def b0() -> Answer:
     return v.b0(tio.RandomB0Distortion(max_displacement=(3, 4), smoothness=8))
 

@@ -45,7 +45,7 @@ def ghosting(
         n = x.shape[2 + a]
         for line in range(n):
             frequency = line - n // 2
-            outside = abs(frequency) > restore[b] * n // 2 and frequency != 0
+            outside = abs(frequency) > (restore[b] * n / 2 + 1e-4) // 1 and frequency != 0
             if outside and frequency % num_ghosts[b] == 0:
                 k_space[b].select(1 + a, line).mul_(1 - intensity[b])
     return image(k_space) if x.is_complex() else image(k_space).real
@@ -93,7 +93,7 @@ def wrap(
         n = x.shape[2 + a]
         for line in range(n):
             frequency = abs(line - n // 2)
-            if frequency % acceleration[b] != 0 and frequency > restore[b] * n // 2:
+            if frequency % acceleration[b] != 0 and frequency > (restore[b] * n / 2 + 1e-4) // 1:
                 k_space[b].select(1 + a, line).mul_(1 - intensity[b])
     return image(k_space) if x.is_complex() else image(k_space).real
 

@@ -56,10 +56,11 @@ def filter_lines(
         some = select_samples([(at, y[:, :, first : first + slab]) for at, y in whole]).contiguous()
         spectrum = rfft(some)
         out = some - irfft(spectrum * missing, n=lines)
-        if join_parts is not None:
-            return join_parts(out, irfft(spectrum * (-1j * asymmetry[0]), n=lines))
-        # otherwise a difference of 0 would spread NaN
-        return out if all_change else torch.where(same, some, out)
+        out = out if all_change else torch.where(same, some, out)  # NaN times 0 is NaN
+        if join_parts is None:
+            return out
+        imaginary = irfft(spectrum * (-1j * asymmetry[0]), n=lines)
+        return join_parts(out, imaginary if all_change else imaginary.masked_fill(same, 0))
 
     return join((part(first) for first in range(0, planes, slab)), planes, orders)
 
@@ -170,7 +171,7 @@ def motion(
             ``orders``. See :func:`spatial.separable`.
         even, odd: From :func:`halves`, [B, P, F] each; without ``odd``, the real part of the
             image, otherwise its magnitude.
-        orders: As for :func:`weaken`.
+        orders: As for :func:`filter_lines`.
         read: Function that samples ``x`` at a grid; see :func:`spatial.reader`.
     """
     batch, channels = x.shape[:2]

@@ -13,19 +13,19 @@ from torch import Tensor
 from ... import random
 from ...arrays import host
 from ...data.keys import LABEL
-from ...functional.dispatch.launch import indices
+from ...functional.dispatch.launch import to_device
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import BatchTransform, Images
 from ..parameters.masks import check_labels
-from ..pipeline.mixing import MixParams, draw_partners
+from ..pipeline.mixing import MixParams, check_shapes, draw_partners
 
 
 @dataclass(frozen=True)
 class ClassMixParams(MixParams):
     """Partner of each sample, and the labels whose regions are taken from it."""
 
-    labels: Annotated[np.ndarray, "B L", int]  # the first one repeated, to have as many for each
+    labels: Annotated[np.ndarray, "B L"]  # repeated, to have as many for each
 
 
 class ClassMix(BatchTransform):
@@ -60,20 +60,23 @@ class ClassMix(BatchTransform):
         super().__init__(**kwargs)
         self.label_key, self.labels = label_key, check_labels(labels)
 
+    computes = False
+
     @property
     def draws(self) -> int:
         return 3
 
     def draw(self, context: Context, u: np.ndarray) -> ClassMixParams:
+        check_shapes(context, self.name)
         regions = self._regions(context.images)
         partner = draw_partners(u[:, 0])
         seeds = random.to_seeds(u[:, 1:])
         chosen, weight = [], []
         for n, seed in zip(partner.tolist(), seeds, strict=True):
             known, counts = np.unique(host(regions[n]), return_counts=True)
-            usable = np.ones(len(known), dtype=bool)
+            usable = ~np.isnan(known) if known.dtype.kind == "f" else np.ones(len(known), bool)
             if self.labels is not None:
-                usable = np.isin(known, self.labels)
+                usable &= np.isin(known, self.labels)
             order = random.uniforms(seed[None], random.Layout(((0, 0, len(known)),)))[0]
             order = np.where(usable, order[: len(known)], 2)
             pasted = order.argsort()[: -(-int(usable.sum()) // 2)]
@@ -81,11 +84,13 @@ class ClassMix(BatchTransform):
             weight.append(1 - counts[pasted].sum() / counts.sum())
         most = max(1, *map(len, chosen))
         padded = [np.resize(each, most) if len(each) else np.full(most, -1) for each in chosen]
-        return ClassMixParams(partner, np.array(weight), partner, np.stack(padded).astype(np.int64))
+        labels = np.stack(padded).astype(np.float64)
+        return ClassMixParams(partner, np.array(weight), partner, labels)
 
     def mix(self, images: Images, partners: Images, name: str, params: ClassMixParams) -> Volume:
         regions = self._regions(partners)
-        labels = indices(params.labels, regions.device).to(regions.dtype)  # [B, L]
+        (labels,) = to_device(regions.device, params.labels)  # [B, L]
+        labels = labels.to(regions.dtype)
         inside = torch.zeros_like(regions, dtype=torch.bool)
         for each in labels.unbind(1):
             inside |= regions == each[:, None, None, None, None]

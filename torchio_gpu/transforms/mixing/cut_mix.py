@@ -15,7 +15,7 @@ from ...signature import is_number
 from ..base import Context
 from ..kinds import BatchTransform, Images
 from ..parameters.quantiles import Quantile
-from ..pipeline.mixing import MixParams, draw_partners
+from ..pipeline.mixing import MixParams, check_shapes, draw_partners
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,19 @@ class CutMix(BatchTransform):
         self.alpha = alpha
         self._kept = Quantile(Beta(float(alpha), float(alpha)))
 
+    computes = False
+
     @property
     def draws(self) -> int:
         return 5
 
     def draw(self, context: Context, u: np.ndarray) -> CutMixParams:
+        check_shapes(context, self.name)
         shape = np.array(context.space.shape)
-        side = np.cbrt(1 - self._kept(u[:, 1:2])) * shape  # [B, 3]
-        centre = u[:, 2:] * shape
+        thick = shape > 1  # an axis of one voxel is whole
+        share = (1 - self._kept(u[:, 1:2])) ** (1 / max(1, thick.sum()))
+        side = np.where(thick, share, 1) * shape  # [B, 3]
+        centre = np.where(thick, u[:, 2:], 0.5) * shape
         first = np.clip(np.rint(centre - side / 2), 0, shape).astype(int)
         end = np.clip(np.rint(centre + side / 2), 0, shape).astype(int)
         weight = 1 - (end - first).prod(1) / shape.prod()

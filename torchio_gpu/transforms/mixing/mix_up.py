@@ -24,7 +24,8 @@ class MixUp(BatchTransform):
     Zhang et al. 2018, mixup: Beyond Empirical Risk Minimization, https://arxiv.org/abs/1710.09412.
     The weight of the sample itself is drawn from Beta(alpha, alpha).
 
-    One-hot label maps are mixed alike and still sum to 1; put :class:`OneHot` before. For a class
+    Label maps of several channels are mixed alike, and still sum to 1 if they are one-hot; put
+    :class:`OneHot` before. For a class
     of a whole image, weigh two losses by the metadata ``mix_partner`` and ``mix_weight``, see
     :class:`BatchTransform`. Points are left as they are.
 
@@ -34,7 +35,7 @@ class MixUp(BatchTransform):
 
     Raises:
         TypeError: When called, the input is a single sample.
-        ValueError: ``alpha`` is not > 0; or, when called, a label map is not one-hot.
+        ValueError: ``alpha`` is not > 0; or, when called, a label map has one channel.
 
     >>> batch = torch.rand(4, 1, 8, 8, 8)
     >>> MixUp(alpha=0.4)(batch).shape
@@ -63,6 +64,11 @@ class MixUp(BatchTransform):
                 f"label maps must be one-hot to be mixed, and {name!r} has one channel: put "
                 "OneHot() before MixUp, exclude it, or take CutMix or ClassMix"
             )
-        x, y = own.floating().data, partners[name].floating().data
+        x, y = own.data, partners[name].data
+        half = x.dtype in (torch.float16, torch.bfloat16)  # too coarse for weights
+        a, b = (each.float() if half or not each.is_floating_point() else each for each in (x, y))
+        if x.is_complex():
+            a, b = x, y
         (weight,) = to_device(x.device, params.weight)
-        return torch.lerp(y, x, with_voxel_axes(weight).to(x.dtype))
+        out = torch.lerp(b, a, with_voxel_axes(weight).to(a.dtype))
+        return out.to(x.dtype) if half else out

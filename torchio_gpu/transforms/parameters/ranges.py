@@ -222,6 +222,8 @@ class Range:
     def _draw(self, part: Part, u: np.ndarray) -> np.ndarray:
         """Return values of a choice or distribution, or raise if one is not allowed."""
         drawn = part(u)
+        if not drawn.size:
+            return drawn
         self._check(float(drawn.min()), float(drawn.max()), part)
         return drawn
 

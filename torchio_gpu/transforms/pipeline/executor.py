@@ -299,7 +299,10 @@ class Executor:
             for name in names:
                 if name in recorded:
                     column = params.column(recorded.index(name), images.channels(name))
-                    lines = replace(hook(step.transform.lines, column), active=active)
+                    lines = hook(step.transform.lines, column)
+                    if active is not None:
+                        own = lines.active
+                        lines = replace(lines, active=active if own is None else own & active)
                     operations.setdefault(name, []).append(lines)
         for name, some in operations.items():
             before = batch.images[name]
@@ -311,6 +314,10 @@ class Executor:
     def _mix(self, stage: Stage) -> None:
         """Mix samples with partners, both as they are before the stage."""
         pending, batch = self.pending, self.batch
+        for number in stage.steps:
+            if self.plan.steps[number].transform.computes:
+                pending.compute(self.numbers.places.names[number])
+        pending.flush()
         before = dict(batch.images)
         for number in stage.steps:
             self._store_kept(number)
@@ -320,12 +327,12 @@ class Executor:
                 continue
             images = ContextImages(before)
             context = Context(names, tuple([images.space(name) for name in names]), images)
-            check_spaces(dict(zip(names, context.spaces, strict=True)), step.transform.name)
             drawn = self._params(number, context)
             if drawn is None:
                 continue
             params = with_partner_seeds(drawn[0], self.numbers.seeds)  # type: ignore[arg-type]
-            batch.records[-1] = replace(batch.records[-1], params=params)
+            mixed = params.weight < 1
+            batch.records[-1] = replace(batch.records[-1], params=params, active=mixed)
             mix_samples(step.transform, batch, before, names, params)
             for name in names:
                 pending.note(name, lambda: "mixed with another sample of the batch")

@@ -12,6 +12,7 @@ from ...data import ImagesBatch, SubjectsBatch
 from ...functional.dispatch.launch import indices
 from ...tracing import hook
 from ..parameters.params import Params
+from .context import Context
 from .created import with_samples
 from .steps import Step
 
@@ -53,6 +54,16 @@ def refuse_recorded(step: Step) -> None:
             f"{step.transform.name} cannot be repeated from a history, which does not hold the "
             f"partner, of seed {seeds}"
         )
+
+
+def check_shapes(context: Context, name: str) -> None:
+    """Raise a ValueError unless all images have the shape of the first one."""
+    for image, space in zip(context.names, context.spaces, strict=True):
+        if space.shape != context.space.shape:
+            raise ValueError(
+                f"images must have one shape for {name}: {context.names[0]!r} has "
+                f"{context.space.shape}, {image!r} has {space.shape}; exclude one"
+            )
 
 
 def with_partner_seeds(params: MixParams, seeds: np.ndarray) -> MixParams:
@@ -107,7 +118,8 @@ def mix_samples(
             f"a sample must be mixed once, and {transform.name} mixes it again: put transforms "
             "that mix samples in a OneOf"
         )
-    partners = batch.metadata.get(PARTNER) or list(range(len(changed)))
+    partners = batch.metadata.get(PARTNER)
+    partners = np.arange(len(changed)) if partners is None else np.array(partners)
     batch.metadata = {
         **batch.metadata,
         PARTNER: np.where(changed, params.partner, partners).tolist(),
@@ -127,6 +139,7 @@ __all__ = [
     "PARTNER",
     "WEIGHT",
     "MixParams",
+    "check_shapes",
     "draw_partners",
     "mix_samples",
     "refuse_recorded",

@@ -58,6 +58,14 @@ class SubjectOperator(Operator, Protocol):
     def apply_transform(self, subject: Subject) -> Subject: ...
 
 
+class BatchOperator(Operator, Protocol):
+    """Transform of the role 'batch'."""
+
+    @property
+    def computes(self) -> bool: ...
+    def mix(self, images: Images, partners: Images, name: str, params: Any) -> Volume: ...
+
+
 class SpatialOperator(Operator, Protocol):
     """Transform of the role 'spatial'."""
 

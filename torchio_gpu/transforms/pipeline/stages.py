@@ -119,6 +119,17 @@ def _commutes(steps: Sequence[Step], number: int, run: _Run) -> bool:
     return False
 
 
+def _check_exclusive(before: Sequence[Step], step: Step) -> None:
+    """Raise if a step that mixes samples may mix one that a step before it has mixed."""
+    for other in before:
+        taken = dict(other.branches)
+        if not any(taken.get(decision, branch) != branch for decision, branch in step.branches):
+            raise ValueError(
+                f"a sample must be mixed once, and {step.transform.name} may mix it after "
+                f"{other.transform.name}: put transforms that mix samples in a OneOf"
+            )
+
+
 def stages_of(steps: Sequence[Step]) -> list[Stage]:
     """Group the steps of a pipeline into stages: neighbours that share a pass."""
     stages: list[Stage] = []
@@ -134,11 +145,13 @@ def stages_of(steps: Sequence[Step]) -> list[Stage]:
         reason = None
         if not stages:
             reason = ""
+        elif step.role == BATCH == stages[-1].role:  # which take partners from before all of them
+            _check_exclusive([steps[n] for n in stages[-1].steps], step)
         elif not (step.fuse and steps[number - 1].fuse):
             reason = "steps are not fused"
         elif step.keep:
             reason = f"images are kept as they are before {transform.name}"
-        elif step.role == BATCH and stages[-1].role != BATCH:
+        elif step.role == BATCH:
             reason = f"{transform.name} mixes the samples of a batch"
         elif step.role == SUBJECT:
             reason = f"{transform.name} takes one subject at a time"
