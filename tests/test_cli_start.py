@@ -34,7 +34,7 @@ def start(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     [
         (["--help"], "Usage: .*--install-completion.*info .*transform .*tiotr .*tiohd "),
         (["--version"], f"^{re.escape(tio.__version__)}\n$"),
-        (["transform", "--help"], r"Usage: .*--image NAME=FILE.*RandomAffine,.*ZNormalization\."),
+        (["transform", "--help"], r"Usage: .*--image NAME=FILE.*RandomAffine,.*Zipper\."),
         (["tiotr", "--help"], "--kwargs"),
         (["bench", "--help"], "--threads"),
         (["check", "--help"], "Check a pipeline .*--label NAME=FILE"),

@@ -82,6 +82,7 @@ TRANSFORMS = {
     "SigmoidContrast": lambda **k: tio.SigmoidContrast(6, 0.4, **k),
     "RandomCutout": lambda **k: tio.RandomCutout((3, 5), (2, 15), (2, 3), scalars_only=False, **k),
     "Cutout": lambda **k: tio.Cutout([(1, 2, 3), (-2, 4, 0)], [(3, 3, 2), (4, 5, 60)], 3, **k),
+    "RandomCoilNoise": lambda **k: tio.RandomCoilNoise(num_coils=2, **k),
     "CoilNoise": lambda **k: tio.CoilNoise(0.1, 3, "AP", 0.8, False, 7, **k),
     "LowField": lambda **k: tio.LowField(0.3, 1.5, snr=50, blur=(0.5, 0, 1), seed=7, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
