@@ -39,6 +39,7 @@ def facts_of(name: str) -> facts.Facts:
 def seeded(function: Callable[[], tio.Subject]) -> tio.Subject:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "max_displacement should stay below")
+        head()  # which draws a seed the first time
         torch.manual_seed(1)
         return function()
 
