@@ -86,7 +86,7 @@ def test_all_lines_keep_the_rest_of_a_line_beside_nan():
 @pytest.mark.parametrize("lines", [8, 9, 13, 16])
 @pytest.mark.parametrize("share", [0.5, 0.55, 0.625, 0.75, 0.9])
 def test_a_wave_keeps_half_of_a_pair_of_lines(lines, share):
-    """Of a cosine whose negative line is missing, half of exp(i k x) is left: magnitude 1/2."""
+    """A cosine without its negative line is exp(i k x) / 2, of magnitude 1/2."""
     kept = int(np.ceil(share * lines - 1e-9))
     phase = 2 * torch.pi * torch.arange(lines, dtype=torch.float64) / lines
     for frequency in range(1, (lines + 1) // 2):
