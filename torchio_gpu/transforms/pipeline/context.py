@@ -93,6 +93,11 @@ class Context(NamedTuple):
     spaces: tuple[Space, ...]
     images: ContextImages = ContextImages({})
 
+    @classmethod
+    def of(cls, names: tuple[str, ...], images: ContextImages) -> Context:
+        """Return the context of a transform that changes images of some names."""
+        return cls(names, tuple([images.space(name) for name in names]), images)
+
     @property
     def space(self) -> Space:
         """Space of the first image."""

@@ -250,7 +250,7 @@ class Executor:
                 continue
             pending.compute(names)
             if context is None or context.names != names:  # grids do not change within the stage
-                context = Context(names, tuple([images.space(name) for name in names]), images)
+                context = Context.of(names, images)
             drawn = self._params(number, context)
             if drawn is None:
                 continue
@@ -289,9 +289,7 @@ class Executor:
             pending.compute(names)
             pending.flush()
             images = ContextImages(batch.images)
-            drawn = self._params(
-                number, Context(names, tuple([images.space(name) for name in names]), images)
-            )
+            drawn = self._params(number, Context.of(names, images))
             if drawn is None:
                 continue
             params, active = drawn
@@ -326,7 +324,7 @@ class Executor:
             if not names:
                 continue
             images = ContextImages(before)
-            context = Context(names, tuple([images.space(name) for name in names]), images)
+            context = Context.of(names, images)
             drawn = self._params(number, context)
             if drawn is None:
                 continue
@@ -357,7 +355,7 @@ class Executor:
         step, names = self.plan.steps[number], self.numbers.places.names[number]
         batch, transform = self.batch, step.transform
         images = ContextImages(batch.images)
-        context = Context(names, tuple(images.space(name) for name in names), images)
+        context = Context.of(names, images)
         drawn = self._params(number, context, for_all)
         if drawn is None:
             return
