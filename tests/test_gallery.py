@@ -195,13 +195,17 @@ def test_passes_are_those_that_are_carried_out(name):
 
 @of_each
 def test_the_effect_is_visible(name):
-    """Root mean square of the difference: a percent of the range; or another shape."""
+    """Images differ by a percent of the range of values, or are of another shape."""
     changes = facts_of(name).changes
     image = "t1" if "intensity" in changes else "seg"
     before = head()[image].data.float()
     after = gallery.after(name, head())[image].data.float()
     if after.shape == before.shape:
-        assert (after - before).square().mean().sqrt() > 0.01 * before.max()
+        change = (after - before).abs()
+        if name == "RandomZipper":  # in one plane across AP, by ten percent
+            assert change.mean((0, 1, 3)).max() > 0.1 * before.max()
+        else:
+            assert change.mean() > 0.01 * before.max()
 
 
 @of_each

@@ -134,7 +134,7 @@ def test_an_only_sample_stays_as_it_is(transform):
     x = batch(1)
     out = own(transform, x)
     assert torch.equal(out.t1.data, x.t1.data)
-    assert out.metadata["mix_partner"], out.metadata["mix_weight"] == ([0], [1.0])
+    assert (out.metadata["mix_partner"], out.metadata["mix_weight"]) == ([0], [1.0])
 
 
 def test_samples_that_are_left_out_keep_their_bits():

@@ -15,7 +15,7 @@ from .compiled import traceable
 from .dispatch.arguments import check_real, per_item, real
 from .dispatch.launch import packed, to_device
 
-__all__ = ["RULES", "check_boxes", "check_fill", "cutout"]
+__all__ = ["RULES", "check_boxes", "check_fill", "cutout", "in_boxes"]
 
 #: Fills that are statistics of the channel.
 RULES = ("minimum", "maximum", "mean")
@@ -53,10 +53,10 @@ def cutout(x: Volume, first: Array, size: Array, fill: float | str | Array = 0.0
     value = _statistic(x, fill) if isinstance(fill, str) else _given(x, fill)  # [1 or B, 1 or C]
     if not (x.is_floating_point() or x.is_complex()):
         value = value.round()
-    return torch.where(_inside(x, corner, sides), with_voxel_axes(value.to(x.dtype)), x)
+    return torch.where(in_boxes(x, corner, sides), with_voxel_axes(value.to(x.dtype)), x)
 
 
-def _inside(x: Volume, first: np.ndarray, size: np.ndarray) -> Tensor:
+def in_boxes(x: Volume, first: np.ndarray, size: np.ndarray) -> Tensor:
     """Return the mask of voxels in any box, [1 or B, 1, I, J, K], from boxes [1 or B, N, 3]."""
     # one bit of a byte for each box: eight boxes take no more memory than one mask
     groups = [slice(start, start + 8) for start in range(0, max(first.shape[1], 1), 8)]

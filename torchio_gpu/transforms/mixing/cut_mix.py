@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.distributions import Beta
 
-from ...functional.dispatch.launch import to_device
-from ...shapes import Volume, with_voxel_axes
+from ...functional.cutout import in_boxes
+from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
 from ..kinds import BatchTransform, Images
@@ -77,10 +77,5 @@ class CutMix(BatchTransform):
 
     def mix(self, images: Images, partners: Images, name: str, params: CutMixParams) -> Volume:
         x = images[name].data
-        first, size = to_device(x.device, params.first, params.size)  # [B, 3]
-        inside = torch.ones((), dtype=torch.bool, device=x.device)
-        for axis, n in enumerate(x.shape[2:]):
-            place = torch.arange(n, device=x.device) - first[:, axis, None]  # [B, n]
-            along = with_voxel_axes((place >= 0) & (place < size[:, axis, None]))
-            inside = inside & along.transpose(1, 2 + axis)
+        inside = in_boxes(x, params.first[:, None], params.size[:, None])
         return torch.where(inside, partners[name].data, x)
