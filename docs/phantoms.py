@@ -1,0 +1,57 @@
+"""Phantoms for cards whose transforms are for other images than the head of the gallery."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import torchio_gpu as tio
+
+#: Voxels of the phantom along x, y, z, and their sides in mm.
+_SHAPE, _SPACING = (176, 208, 40), (1.0, 1.0, 3.0)
+#: Ellipsoids of the head, later ones over earlier ones: centre and half axes in mm from the middle
+#: of the image, HU, label. Soft tissue, skull, brain, ventricles and sinus.
+_ELLIPSOIDS = (
+    ((0, 0, -20), (76, 94, 82), 40, 0),
+    ((0, 0, -20), (71, 89, 77), 900, 3),
+    ((0, 0, -20), (65, 83, 71), 40, 1),
+    ((-11, -6, -5), (7, 30, 18), 10, 2),
+    ((11, -6, -5), (7, 30, 18), 10, 2),
+    ((0, 76, -42), (22, 13, 22), -1000, 0),
+)
+#: Standard deviation of the noise within the head, HU.
+_NOISE = 6.0
+
+
+def ct_phantom() -> tio.Subject:
+    """Return a head in Hounsfield units, with noise: image ``ct``, labels ``seg``.
+
+    Air is -1000 HU, skull 900, scalp and brain 40, ventricles 10; a pattern of seven bars across,
+    6 to 1.5 mm wide, lies in the brain. Labels are 1 for brain, 2 for ventricles, 3 for skull. The
+    head is cut by both ends of the image, as in a scan. The middle of the image is at 0, 0, 0.
+
+    >>> ct_phantom().ct.spatial_shape
+    (176, 208, 40)
+    """
+    along = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(_SHAPE, _SPACING, strict=True)]
+    x, y, z = np.meshgrid(*along, indexing="ij", sparse=True)
+    hu, labels = np.full(_SHAPE, -1000.0), np.zeros(_SHAPE, dtype=np.uint8)
+    for (cx, cy, cz), (rx, ry, rz), value, label in _ELLIPSOIDS:
+        radius = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2)
+        # share of the voxel that is inside, for edges without steps: half a voxel either side
+        inside = np.clip((1 - radius) * min(rx, ry) + 0.5, 0, 1)
+        hu += inside * (value - hu)
+        labels[np.broadcast_to(inside > 0.5, _SHAPE)] = label
+    at = -30.0
+    for width in (6, 5, 4, 3, 2.5, 2, 1.5):
+        bar = np.clip(width / 2 + 0.5 - abs(x - at), 0, 1) * (abs(y + 48) < 12)
+        hu += bar * 60
+        at += 2 * width + 2
+    noise = np.random.default_rng(0).standard_normal(_SHAPE) * _NOISE
+    hu = np.clip(hu + noise, -1024, 3071)
+    affine = np.diag([*_SPACING, 1.0])
+    affine[:3, 3] = [each[0] for each in along]
+    return tio.Subject(
+        ct=tio.ScalarImage(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),
+        seg=tio.LabelMap(torch.from_numpy(labels[None]), affine=affine),
+    )

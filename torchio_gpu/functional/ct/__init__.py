@@ -1,0 +1,1 @@
+"""Functions on CT images in Hounsfield units, (B, C, I, J, K)."""

@@ -1,0 +1,1 @@
+"""Transforms of CT images in Hounsfield units."""
