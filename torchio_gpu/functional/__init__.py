@@ -48,6 +48,7 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
+from .ultrasound import attenuate, time_gain
 from .zipper import zipper
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "attenuate",
     "b0_distortion",
     "bias_field",
     "blur",
@@ -107,6 +109,7 @@ __all__ = [
     "standardize",
     "susceptibility_field",
     "swap",
+    "time_gain",
     "warp",
     "warp_pair",
     "window",

@@ -72,12 +72,14 @@ from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
+from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
 
 __all__ = [
     "PCA",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "Attenuation",
     "B0Distortion",
     "BatchTransform",
     "BiasField",
@@ -132,6 +134,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomAttenuation",
     "RandomB0Distortion",
     "RandomBiasField",
     "RandomBlur",
@@ -161,6 +164,7 @@ __all__ = [
     "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
+    "RandomTimeGain",
     "RandomTransform",
     "RandomWrap",
     "RandomZipper",
@@ -181,6 +185,7 @@ __all__ = [
     "Spike",
     "SubjectFunction",
     "Swap",
+    "TimeGain",
     "To",
     "ToCanonical",
     "ToOrientation",

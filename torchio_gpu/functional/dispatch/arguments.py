@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import random
-from ...arrays import Array, host, on_host, per_sample
+from ...arrays import Array, Number, host, on_host, per_sample
 from ...shapes import Volume, check_volume
 
 
@@ -78,6 +78,19 @@ def as_given(out: Volume, x: Volume) -> Volume:
     return out.to(x.dtype) if x.is_floating_point() else out
 
 
+def check_spacing(spacing: Number | Array, x: Volume) -> Array:
+    """Return the distance of voxels along I, J, K, [1 or B, 3]; raise unless positive and finite.
+
+    Args:
+        spacing: In mm: a number, (3,) or (B, 3).
+        x: Volume, (B, C, I, J, K).
+    """
+    size = per_item(spacing, x, "spacing", (3,))
+    if on_host(size) and not ((host(size) > 0) & (host(size) < np.inf)).all():
+        raise ValueError(f"spacing must be > 0, got {host(size).tolist()}")
+    return size
+
+
 def check_seeds(seeds: Array | None, x: Volume) -> Array:
     """Return seeds, [B] int64; by default drawn from torch's CPU generator. Raise if invalid."""
     batch = len(x)
@@ -99,6 +112,7 @@ __all__ = [
     "by_parts",
     "check_real",
     "check_seeds",
+    "check_spacing",
     "per_item",
     "real",
     "within",

@@ -1,5 +1,6 @@
-"""Functions on B-mode ultrasound images, (B, C, I, J, K)."""
+"""Functions on B-mode images of ultrasound, (B, C, I, J, K)."""
 
+from .attenuation import attenuate, time_gain
 from .geometry import BeamGeometry
 
-__all__ = ["BeamGeometry"]
+__all__ = ["BeamGeometry", "attenuate", "time_gain"]

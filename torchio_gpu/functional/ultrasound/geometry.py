@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import Array
+from ...arrays import Array, Number, host
 from ...shapes import Volume, brief
 from ...signature import is_number
+from ..dispatch.arguments import check_spacing
 from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at
 
-_PROBES = ("linear", "convex", "phased")
+#: Kinds of probes.
+PROBES = ("linear", "convex", "phased")
 #: Relative width of the tolerance of the border of a fan, for voxels that lie on it.
 _BORDER = 1e-6
 
@@ -53,7 +55,9 @@ class BeamGeometry(NamedTuple):
 
 
 #: Geometry, or its arguments by name or in order.
-GeometryLike = BeamGeometry | Mapping[str, Any] | Sequence[Any]
+GeometryLike: TypeAlias = BeamGeometry | Mapping[str, Any] | Sequence[Any]
+#: Geometry of all samples, or a list of one for each.
+GeometriesLike: TypeAlias = GeometryLike | list[GeometryLike]
 
 
 def check_geometry(geometry: Any) -> BeamGeometry:
@@ -68,8 +72,8 @@ def check_geometry(geometry: Any) -> BeamGeometry:
             f"geometry must be a BeamGeometry or its arguments {BeamGeometry._fields}, "
             f"got {brief(geometry)}"
         ) from None
-    if made.probe not in _PROBES:
-        raise ValueError(f"probe must be one of {_PROBES}, got {made.probe!r}")
+    if made.probe not in PROBES:
+        raise ValueError(f"probe must be one of {PROBES}, got {made.probe!r}")
     for name, high, missing in (
         ("width", math.inf, True), ("angle", 180, False), ("radius", math.inf, False),
         ("depth", math.inf, True),
@@ -84,6 +88,16 @@ def check_geometry(geometry: Any) -> BeamGeometry:
     if len(center) != 2 or not all(is_number(c) and math.isfinite(c) for c in center):
         raise ValueError(f"center of the geometry must be two numbers in mm, got {made.center!r}")
     return made._replace(center=center)
+
+
+def check_geometries(geometry: Any, batch: int) -> list[BeamGeometry]:
+    """Return the geometry of each sample, from one for all or a list of one for each."""
+    if isinstance(geometry, list) and geometry and isinstance(geometry[0], (tuple, Mapping, list)):
+        if len(geometry) not in (1, batch):
+            raise ValueError(f"geometry must be one per sample ({batch}), got {len(geometry)}")
+        each = [check_geometry(one) for one in geometry]
+        return each * (batch // len(each))
+    return [check_geometry(geometry)] * batch
 
 
 @dataclass(frozen=True)
@@ -237,9 +251,9 @@ def _interpolated(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 def by_fans(
     x: Volume,
-    geometry: BeamGeometry | Sequence[BeamGeometry],
-    spacing: np.ndarray,
-    axes: tuple[int, int],
+    geometry: GeometriesLike,
+    spacing: Number | Array,
+    axes: Sequence[int],
     function: Callable[..., Tensor],
     *arrays: Array,
 ) -> Tensor:
@@ -247,8 +261,8 @@ def by_fans(
 
     Args:
         x: Volume, (B, C, I, J, K), in float32 or float64.
-        geometry: Checked geometry of all samples, or of each.
-        spacing: Distance of voxels along I, J, K in mm, [1 or B, 3].
+        geometry: Geometry of all samples, or a list of one for each.
+        spacing: Distance of voxels along I, J, K in mm, (3,) or (B, 3) on the host.
         axes: Lateral and axial voxel axis.
         function: Called with samples, their :class:`Fan` and their ``arrays``; it returns a volume
             of the same shape.
@@ -270,21 +284,20 @@ def by_fans(
 
 def fans_of(
     x: Volume,
-    geometry: BeamGeometry | Sequence[BeamGeometry],
-    spacing: np.ndarray,
-    axes: tuple[int, int],
+    geometry: GeometriesLike,
+    spacing: Number | Array,
+    axes: Sequence[int],
 ) -> dict[Fan, list[int]]:
     """Return the samples of each fan; arguments are those of :func:`by_fans`."""
     shape = (x.shape[2], x.shape[3], x.shape[4])
-    given = [geometry] * len(x) if isinstance(geometry, BeamGeometry) else geometry
-    if len(given) != len(x):
-        raise ValueError(f"geometry must be one per sample ({len(x)}), got {len(given)}")
+    plane = check_plane_axes(axes)
+    size = host(check_spacing(spacing, x))
     # affines have rounding errors, for which samples should not be computed one by one
-    sides = np.broadcast_to(spacing, (len(x), 3)).astype(np.float32).astype(np.float64)
+    sides = np.broadcast_to(size, (len(x), 3)).astype(np.float32).astype(np.float64)
     samples_of: dict[Fan, list[int]] = {}
-    for sample, each in enumerate(given):
-        lateral, axial = sides[sample, list(axes)].tolist()
-        fan = Fan(each, shape, axes, (lateral, axial))
+    for sample, each in enumerate(check_geometries(geometry, len(x))):
+        lateral, axial = sides[sample, list(plane)].tolist()
+        fan = Fan(each, shape, plane, (lateral, axial))
         samples_of.setdefault(fan, []).append(sample)
     return samples_of
 
@@ -302,8 +315,10 @@ def check_plane_axes(axes: Any) -> tuple[int, int]:
 __all__ = [
     "BeamGeometry",
     "Fan",
+    "GeometriesLike",
     "GeometryLike",
     "by_fans",
+    "check_geometries",
     "check_geometry",
     "check_plane_axes",
     "fans_of",
