@@ -22,6 +22,7 @@ from torchio_gpu.functional.definitions import (
     normalization,
     pad,
     patches,
+    projection,
     spatial,
     statistics,
     synthesis,
@@ -831,3 +832,23 @@ def test_extract_patches():
     first = [*CORNERS, (-2, 4, 5), (3, -1, 6)]
     out = F.extract_patches(x, first, (3, 3, 4))
     assert torch.equal(out, patches.extract_patches(x, first, (3, 3, 4)))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_project(shape, spacing):
+    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
+    got = F.project(x, angles, (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_filtered_back_projection(shape, spacing):
+    angles = np.arange(0, 180, 20.0)
+    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
+    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
+    agree(got, want, share=1e-9)

@@ -157,13 +157,18 @@ def test_rays_see_all_of_a_plane():
         (([0, math.nan], 1.0), "angles must be finite numbers"),
         (([], 1.0), "angles must be finite numbers"),
         ((4, 0.0), "spacing must be > 0"),
-        ((4, [[1, 1, 1], [2, 1, 1.0]]), "spacing of the planes must be the same in all samples"),
+        ((4, [[1, 1, 1], [2, 1, 1.0]]), "spacing must be one number or three"),
         ((4, 1.0, 3), "axis must be 0, 1 or 2"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         project(torch.zeros(2, 1, 4, 4, 4), *arguments)
+
+
+def test_tensors_of_spacing_are_refused():
+    with pytest.raises(TypeError, match="spacing must be one number or three, got a tensor"):
+        project(torch.zeros(2, 1, 4, 4, 4), 4, torch.ones(3))
 
 
 def test_projections_of_another_geometry_are_refused():

@@ -6,6 +6,7 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
+from .ct import filtered_back_projection, project
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -75,6 +76,7 @@ __all__ = [
     "exponentiate",
     "extract_patches",
     "fill_value",
+    "filtered_back_projection",
     "flip",
     "gamma",
     "ghosting",
@@ -98,6 +100,7 @@ __all__ = [
     "percentile",
     "pointwise",
     "principal_components",
+    "project",
     "remap_labels",
     "resample",
     "rescale",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...arrays import Array
 from ...shapes import Volume
+from ..dispatch.arguments import rounded
 from ..dispatch.launch import indices, to_device
 from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at, samples_by_axis
@@ -215,8 +216,7 @@ def beams_of(
         angles: Angles of the views, in degrees.
     """
     shape = (x.shape[2], x.shape[3], x.shape[4])
-    # affines have rounding errors, for which samples should not be computed one by one
-    sides = np.broadcast_to(spacing, (len(x), 3)).astype(np.float32).astype(np.float64)
+    sides = rounded(spacing, len(x))
     samples_of: dict[ParallelBeam, list[int]] = {}
     for each, samples in samples_by_axis(axis, len(x)).items():
         for sample in samples:

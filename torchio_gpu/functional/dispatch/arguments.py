@@ -91,6 +91,18 @@ def check_spacing(spacing: Number | Array, x: Volume) -> Array:
     return size
 
 
+def rounded(spacing: np.ndarray, batch: int) -> np.ndarray:
+    """Return spacing, [1 or B, 3], in six digits for each sample, [B, 3].
+
+    Affines have rounding errors, for which samples should not be computed one by one.
+
+    >>> rounded(np.array([[0.1 + 0.2, 1, 2]]), 1)
+    array([[0.3, 1. , 2. ]])
+    """
+    digits = [[float(f"{side:.6g}") for side in sample] for sample in spacing.tolist()]
+    return np.broadcast_to(np.array(digits), (batch, 3))
+
+
 def check_seeds(seeds: Array | None, x: Volume) -> Array:
     """Return seeds, [B] int64; by default drawn from torch's CPU generator. Raise if invalid."""
     batch = len(x)
@@ -115,5 +127,6 @@ __all__ = [
     "check_spacing",
     "per_item",
     "real",
+    "rounded",
     "within",
 ]

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...arrays import Array, Number, host
 from ...shapes import Volume, brief
 from ...signature import is_number
-from ..dispatch.arguments import check_spacing
+from ..dispatch.arguments import check_spacing, rounded
 from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at
 
@@ -292,8 +291,7 @@ def fans_of(
     shape = (x.shape[2], x.shape[3], x.shape[4])
     plane = check_plane_axes(axes)
     size = host(check_spacing(spacing, x))
-    # affines have rounding errors, for which samples should not be computed one by one
-    sides = np.broadcast_to(size, (len(x), 3)).astype(np.float32).astype(np.float64)
+    sides = rounded(size, len(x))
     samples_of: dict[Fan, list[int]] = {}
     for sample, each in enumerate(check_geometries(geometry, len(x))):
         lateral, axial = sides[sample, list(plane)].tolist()
