@@ -1,1 +1,7 @@
 """Functions on CT images in Hounsfield units, (B, C, I, J, K)."""
+
+from .kernel import reconstruction_kernel
+from .thickness import slice_thickness
+from .window import ct_window
+
+__all__ = ["ct_window", "reconstruction_kernel", "slice_thickness"]
