@@ -152,12 +152,16 @@ def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
 
     With blocks, the cost of a filter per voxel does not depend on the size of the volume. There is
     a single block where the matrices are on a device, whose entries the host cannot read without
-    waiting, where they are small, and where they need a gradient, which zeros have, too.
+    waiting, where they are small or without zeros, and where they need a gradient, which zeros
+    have, too.
     """
     rows, columns = matrix.shape[1:]
+    whole = [(slice(0, rows), slice(0, columns))]
     if matrix.device.type != "cpu" or matrix.requires_grad or columns < 4 * _ROWS:
-        return [(slice(0, rows), slice(0, columns))]
+        return whole
     used = (matrix != 0).any(0).numpy()
+    if used.all():
+        return whole
     found = []
     for first in range(0, rows, _ROWS):
         at = used[first : first + _ROWS].any(0).nonzero()[0]
