@@ -6,7 +6,13 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
-from .ct import ct_window, reconstruction_kernel, slice_thickness
+from .ct import (
+    ct_window,
+    filtered_back_projection,
+    project,
+    reconstruction_kernel,
+    slice_thickness,
+)
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -49,6 +55,7 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
+from .ultrasound import attenuate, time_gain
 from .zipper import zipper
 
 __all__ = [
@@ -56,6 +63,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "attenuate",
     "b0_distortion",
     "bias_field",
     "blur",
@@ -75,6 +83,7 @@ __all__ = [
     "exponentiate",
     "extract_patches",
     "fill_value",
+    "filtered_back_projection",
     "flip",
     "gamma",
     "ghosting",
@@ -98,6 +107,7 @@ __all__ = [
     "percentile",
     "pointwise",
     "principal_components",
+    "project",
     "reconstruction_kernel",
     "remap_labels",
     "resample",
@@ -111,6 +121,7 @@ __all__ = [
     "standardize",
     "susceptibility_field",
     "swap",
+    "time_gain",
     "warp",
     "warp_pair",
     "window",

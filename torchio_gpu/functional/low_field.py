@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,7 +114,7 @@ def _changes(x: Volume, numbers: Sequence[Array], seeds: Array) -> list[Linear |
     noise = xp.where(added, xp.where(added, square, 1.0) ** 0.5, 0.0) / snr
     log_power, noise = (each[:, None] for each in to_device(x.device, xp.log(power), noise))
     signal = mean_signal(x).double()
-    known = x.detach().mean((2, 3, 4)).isfinite() & (signal > 0) & ((noise != 0) | (log_power != 0))
+    known = (signal > 0) & ((noise != 0) | (log_power != 0))
     signal = signal.where(known, 1.0)
     none = signal.new_zeros(1)  # arrays beside tensors would be copied by themselves
     return [
@@ -125,13 +126,17 @@ def _changes(x: Volume, numbers: Sequence[Array], seeds: Array) -> list[Linear |
 
 
 def mean_signal(x: Volume) -> Tensor:
-    """Return the mean of the voxels of each channel above half of its mean, [B, C]; NaN if none.
+    """Return the mean of the voxels of each channel above half of its mean, [B, C].
+
+    NaN if there are none, or if the mean is not finite.
 
     >>> mean_signal(torch.tensor([0.0, 0, 0, 0, 7, 9]).view(1, 1, 1, 1, 6)).item()
     8.0
     """
-    bright = x > with_voxel_axes(x.detach().mean((2, 3, 4)) / 2)
-    return x.where(bright, 0).sum((2, 3, 4)) / bright.sum((2, 3, 4))
+    mean = x.detach().mean((2, 3, 4))
+    bright = x > with_voxel_axes(mean / 2)
+    signal = x.where(bright, 0).sum((2, 3, 4)) / bright.sum((2, 3, 4))
+    return signal.where(mean.isfinite(), math.nan)
 
 
 def check_fields(field_strength: Array, from_field: Array) -> None:

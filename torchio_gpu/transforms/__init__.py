@@ -75,12 +75,14 @@ from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
+from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
 
 __all__ = [
     "PCA",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "Attenuation",
     "B0Distortion",
     "BatchTransform",
     "BiasField",
@@ -135,6 +137,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomAttenuation",
     "RandomB0Distortion",
     "RandomBiasField",
     "RandomBlur",
@@ -166,6 +169,7 @@ __all__ = [
     "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
+    "RandomTimeGain",
     "RandomTransform",
     "RandomWindow",
     "RandomWrap",
@@ -189,6 +193,7 @@ __all__ = [
     "Spike",
     "SubjectFunction",
     "Swap",
+    "TimeGain",
     "To",
     "ToCanonical",
     "ToOrientation",
