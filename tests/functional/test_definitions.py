@@ -69,7 +69,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, spatial, statistics, synthesis)
+    modules += (ct_filters, projection, spatial, statistics, synthesis)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
@@ -836,26 +836,6 @@ def test_extract_patches():
     assert torch.equal(out, patches.extract_patches(x, first, (3, 3, 4)))
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
-@every_shape
-def test_project(shape, spacing):
-    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
-    got = F.project(x, angles, (*spacing, 1.0))
-    turns = np.radians(angles).tolist()
-    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
-@every_shape
-def test_filtered_back_projection(shape, spacing):
-    angles = np.arange(0, 180, 20.0)
-    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
-    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
-    turns = np.radians(angles).tolist()
-    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
-    agree(got, want, share=1e-9)
-
-
 # CT
 
 
@@ -884,3 +864,23 @@ def test_slice_thickness(shape, start, longest):
     thickness, spacing = rand(batch, high=longest), rand(batch, 3, low=0.5, high=2)
     out = F.slice_thickness(x, thickness, np.array(axis), spacing=spacing)
     agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_project(shape, spacing):
+    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
+    got = F.project(x, angles, (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_filtered_back_projection(shape, spacing):
+    angles = np.arange(0, 180, 20.0)
+    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
+    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
+    agree(got, want, share=1e-9)

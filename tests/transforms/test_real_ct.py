@@ -1,4 +1,4 @@
-"""CT artifacts on a head that Debian's package invesalius-examples carries, where it is installed."""
+"""CT artifacts on a real head, of the Debian package invesalius-examples, where it is installed."""
 
 from __future__ import annotations
 

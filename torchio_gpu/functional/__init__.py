@@ -6,7 +6,13 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
-from .ct import ct_window, filtered_back_projection, project, reconstruction_kernel, slice_thickness
+from .ct import (
+    ct_window,
+    filtered_back_projection,
+    project,
+    reconstruction_kernel,
+    slice_thickness,
+)
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant

@@ -12,11 +12,11 @@ import torch
 from ...arrays import Array, common, host, on_host
 from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, by_parts, per_item, real
+from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
-from .planes import IN_PLANE, check_spacing
+from .planes import IN_PLANE
 
 
 @traceable

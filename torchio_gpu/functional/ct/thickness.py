@@ -11,11 +11,10 @@ from torch import Tensor
 from ...arrays import Array, common
 from ...shapes import Volume, check_volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, by_parts, per_item, real
+from ..dispatch.arguments import as_given, at_least, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
-from .planes import check_spacing
 
 
 @traceable
