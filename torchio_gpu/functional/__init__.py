@@ -6,7 +6,14 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
-from .ct import ct_window, reconstruction_kernel, slice_thickness
+from .ct import (
+    beam_hardening,
+    ct_window,
+    low_dose,
+    reconstruction_kernel,
+    slice_thickness,
+    streaks,
+)
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -57,6 +64,7 @@ __all__ = [
     "aggregate_patches",
     "anisotropy",
     "b0_distortion",
+    "beam_hardening",
     "bias_field",
     "blur",
     "brightness",
@@ -85,6 +93,7 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "low_dose",
     "low_field",
     "low_resolution",
     "mask_voxels",
@@ -109,6 +118,7 @@ __all__ = [
     "smooth_labels",
     "spike",
     "standardize",
+    "streaks",
     "susceptibility_field",
     "swap",
     "warp",

@@ -31,6 +31,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _ON_HOST = frozenset(
     ("affine", "axes", "axis", "first", "landmarks", "phase_axis", "positions", "q", "remapping")
     + ("times", "resample.matrix", "low_resolution.zoom", "cutout.size")
+    + tuple(f"{name}.spacing" for name in ("beam_hardening", "low_dose", "streaks"))
     + tuple(
         f"{name}_labels.{argument}"
         for name in ("erode", "dilate")

@@ -4,7 +4,10 @@ from ..data import SpatialMap
 from .base import Transform
 from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
+from .ct.beam_hardening import BeamHardening, RandomBeamHardening
 from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
+from .ct.low_dose import LowDose, RandomLowDose
+from .ct.streaks import RandomStreaks, Streaks
 from .ct.thickness import RandomSliceThickness, SliceThickness
 from .ct.window import RandomWindow, Window
 from .custom import Lambda
@@ -83,6 +86,7 @@ __all__ = [
     "Anisotropy",
     "B0Distortion",
     "BatchTransform",
+    "BeamHardening",
     "BiasField",
     "Blur",
     "Brightness",
@@ -119,6 +123,7 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LowDose",
     "LowField",
     "LowResolution",
     "Mask",
@@ -136,6 +141,7 @@ __all__ = [
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
     "RandomB0Distortion",
+    "RandomBeamHardening",
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
@@ -154,6 +160,7 @@ __all__ = [
     "RandomGibbs",
     "RandomHistogramShift",
     "RandomLabelsToImage",
+    "RandomLowDose",
     "RandomLowField",
     "RandomLowResolution",
     "RandomMotion",
@@ -165,6 +172,7 @@ __all__ = [
     "RandomSliceThickness",
     "RandomSmoothLabels",
     "RandomSpike",
+    "RandomStreaks",
     "RandomSwap",
     "RandomTransform",
     "RandomWindow",
@@ -187,6 +195,7 @@ __all__ = [
     "SpatialTraits",
     "SpatialTransform",
     "Spike",
+    "Streaks",
     "SubjectFunction",
     "Swap",
     "To",
