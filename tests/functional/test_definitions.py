@@ -24,6 +24,7 @@ from torchio_gpu.functional.definitions import (
     normalization,
     pad,
     patches,
+    projection,
     spatial,
     statistics,
     synthesis,
@@ -878,7 +879,7 @@ def rays_of(seeds, x, axis, spacing, views):
 def scan(shape, start):
     """Return voxels in HU, of which some are air, and axes, spacings, views and seeds."""
     batch = shape[0]
-    spacing = rand(batch, 3, low=1, high=9).float().double()  # as geometries are compared
+    spacing = rand(batch, 3, low=1, high=9).round(decimals=3)
     return 400 * volume(shape) - 300, mixed_axes(batch, start), spacing, 5, torch.arange(batch) - 1
 
 
@@ -912,3 +913,23 @@ def test_beam_hardening(shape, start, corrected):
     strength, least = rand(shape[0], high=2), rand(shape[0], low=-200, high=300)
     out = F.beam_hardening(x, strength, least, corrected, axis, views, spacing=spacing)
     agree(out, ct_scans.beam_hardening(x, strength, least, corrected, views, axis, spacing))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_project(shape, spacing):
+    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
+    got = F.project(x, angles, (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_filtered_back_projection(shape, spacing):
+    angles = np.arange(0, 180, 20.0)
+    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
+    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
+    agree(got, want, share=1e-9)

@@ -9,7 +9,9 @@ from .coil_noise import coil_noise
 from .ct import (
     beam_hardening,
     ct_window,
+    filtered_back_projection,
     low_dose,
+    project,
     reconstruction_kernel,
     slice_thickness,
     streaks,
@@ -56,6 +58,7 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
+from .ultrasound import attenuate, time_gain
 from .zipper import zipper
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "attenuate",
     "b0_distortion",
     "beam_hardening",
     "bias_field",
@@ -83,6 +87,7 @@ __all__ = [
     "exponentiate",
     "extract_patches",
     "fill_value",
+    "filtered_back_projection",
     "flip",
     "gamma",
     "ghosting",
@@ -107,6 +112,7 @@ __all__ = [
     "percentile",
     "pointwise",
     "principal_components",
+    "project",
     "reconstruction_kernel",
     "remap_labels",
     "resample",
@@ -121,6 +127,7 @@ __all__ = [
     "streaks",
     "susceptibility_field",
     "swap",
+    "time_gain",
     "warp",
     "warp_pair",
     "window",

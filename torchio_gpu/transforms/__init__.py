@@ -78,12 +78,14 @@ from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
+from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
 
 __all__ = [
     "PCA",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "Attenuation",
     "B0Distortion",
     "BatchTransform",
     "BeamHardening",
@@ -140,6 +142,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomAttenuation",
     "RandomB0Distortion",
     "RandomBeamHardening",
     "RandomBiasField",
@@ -174,6 +177,7 @@ __all__ = [
     "RandomSpike",
     "RandomStreaks",
     "RandomSwap",
+    "RandomTimeGain",
     "RandomTransform",
     "RandomWindow",
     "RandomWrap",
@@ -198,6 +202,7 @@ __all__ = [
     "Streaks",
     "SubjectFunction",
     "Swap",
+    "TimeGain",
     "To",
     "ToCanonical",
     "ToOrientation",

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ...arrays import Array, host
 from ...shapes import Volume, with_voxel_axes
+from ..dispatch.arguments import check_spacing
 from ..operations import Noise
 from ..pointwise import pointwise
 from .attenuation import hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams
-from .planes import check_spacing
 from .projection import check_views
 
 

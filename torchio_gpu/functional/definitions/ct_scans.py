@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...shapes import Volume
-
-Change = Callable[..., Tensor]
+from . import projection
 
 
 def low_dose(x: Volume, dose: Tensor, photons: Tensor, electronic: Tensor,
@@ -107,52 +105,27 @@ def mu(x: Tensor) -> Tensor:
 
 
 def line_integrals(x: Tensor, axis: int, spacing: Tensor, views: int) -> Tensor:
-    """Return line integrals of planes, [C, A, D, S], by steps across the axis that rays cross most.
-
-    Args:
-        x: [C, I, J, K].
-    """
-    planes, (p, q) = _planes(x, axis, spacing)
-    rays = _detectors(planes.shape[2:], p, q)
-    out = np.zeros((*planes.shape[:2], views, len(rays)))
-    for c, s, a in np.ndindex(out.shape[:3]):
-        plane, main, other = planes[c, s].numpy(), *_direction(a, views)
-        step, side = q, p
-        if abs(main) * p < abs(other) * q:
-            plane, main, other, step, side = plane.T, other, main, p, q
-        across, steps = (np.arange(n) - (n - 1) / 2 for n in plane.shape)
-        where = np.array([-1, *range(len(across)), len(across)]) - (len(across) - 1) / 2
-        for row, n in zip(plane.T, steps, strict=True):
-            at = (rays - n * step * other) / main / side
-            out[c, s, a] += np.interp(at, where, [0, *row, 0]) * step / abs(main)
-    return torch.from_numpy(out).permute(0, 2, 3, 1)
+    """Return line integrals of planes, [C, A, D, S], of x, [C, I, J, K]."""
+    planes, sides = x.movedim(1 + axis, 3)[None], in_plane(axis, spacing)
+    across = math.hypot(planes.shape[2] * sides[0], planes.shape[3] * sides[1])
+    detectors = math.ceil(across / min(sides) - 1e-3) + 1
+    return projection.project(planes, angles(views), sides, detectors)[0]
 
 
 def reconstruction(p: Tensor, size: Sequence[int], axis: int, spacing: Tensor) -> Tensor:
-    """Return the volume of line integrals, [C, I, J, K]: ramp, and back-projection."""
-    planes, (mm_p, mm_q) = _planes(torch.zeros(len(p), *size), axis, spacing)
-    rays, views = _detectors(planes.shape[2:], mm_p, mm_q), p.shape[1]
-    n, pitch = np.arange(1 - len(rays), len(rays)), min(mm_p, mm_q)
-    ramp = np.where(n % 2, -1 / (math.pi * np.where(n, n, 1)) ** 2, 0) + np.where(n, 0, 0.25)
-    out = np.zeros(planes.shape)
-    u, v = (np.arange(n) - (n - 1) / 2 for n in out.shape[2:])
-    for c, s, a in np.ndindex(*out.shape[:2], views):
-        filtered = np.convolve(p[c, a, :, s], ramp)
-        filtered = filtered[len(rays) - 1 :][: len(rays)] / pitch
-        main, other = _direction(a, views)
-        at = u[:, None] * mm_p * main + v * mm_q * other
-        out[c, s] += np.interp(at, rays, filtered) * math.pi / views
-    return torch.from_numpy(out).movedim(1, 1 + axis)
+    """Return the volume, [C, I, J, K], of line integrals."""
+    first, second = (n for a, n in enumerate(size) if a != axis)
+    sides = in_plane(axis, spacing)
+    out = projection.filtered_back_projection(p[None], angles(p.shape[1]), (first, second), sides)
+    return out[0].movedim(3, 1 + axis)
 
 
-def _planes(x: Tensor, axis: int, spacing: Tensor) -> tuple[Tensor, list[float]]:
-    return x.movedim(1 + axis, 1), [float(spacing[n]) for n in range(3) if n != axis]
+def in_plane(axis: int, spacing: Tensor) -> tuple[float, float]:
+    """Return the sides of voxels within planes, mm."""
+    first, second = (float(spacing[n]) for n in range(3) if n != axis)
+    return first, second
 
 
-def _detectors(size: Sequence[int], p: float, q: float) -> np.ndarray:
-    count = math.ceil(math.hypot(size[0] * p, size[1] * q) / min(p, q) - 1e-3) + 1
-    return (np.arange(count) - (count - 1) / 2) * min(p, q)
-
-
-def _direction(view: int, views: int) -> tuple[float, float]:
-    return math.cos(math.pi * view / views), math.sin(math.pi * view / views)
+def angles(views: int) -> list[float]:
+    """Return angles of views, in radians."""
+    return [math.pi * view / views for view in range(views)]

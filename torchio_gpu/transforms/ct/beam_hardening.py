@@ -9,15 +9,16 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, as_array
+from ...functional.ct.projection import check_views
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
-from ..kinds import Images, RandomTransform
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike
-from .scans import Scan
+from .planes import check_plane_axis, plane_axes
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class BeamHardeningParams(Params):
     axis: Annotated[np.ndarray, "B M", int]
 
 
-class _BeamHardening(Scan):
+class _BeamHardening(VolumeTransform):
     """Absorption of slow photons."""
 
     water_corrected: bool
+    views: int
 
     def voxels(self, images: Images, name: str, params: BeamHardeningParams) -> Volume:
         image = images[name]
@@ -83,7 +85,7 @@ class BeamHardening(_BeamHardening):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.strength, self.bone_threshold = strength, bone_threshold
         self.water_corrected = water_corrected
         for value in values_of(strength):
@@ -95,7 +97,7 @@ class BeamHardening(_BeamHardening):
         return BeamHardeningParams(
             per_image(self.strength, (), "strength", context.names),
             per_image(self.bone_threshold, (), "bone_threshold", context.names),
-            self._axes(context),
+            plane_axes(self.axis, context),
         ).expand(context.batch)
 
 
@@ -127,7 +129,7 @@ class RandomBeamHardening(RandomTransform, _BeamHardening):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.strength, self.bone_threshold = strength, bone_threshold
         self.water_corrected = water_corrected
         self._strength = Range(strength, "strength", around=None, minimum=0)
@@ -141,5 +143,5 @@ class RandomBeamHardening(RandomTransform, _BeamHardening):
         return BeamHardeningParams(
             self._strength(u[..., :1])[..., 0],
             self._bone_threshold(u[..., 1:])[..., 0],
-            self._axes(context),
+            plane_axes(self.axis, context),
         )

@@ -12,16 +12,17 @@ from ... import random
 from ...arrays import Array, as_array
 from ...functional.ct.kernel import check_positive
 from ...functional.ct.low_dose import check_dose
+from ...functional.ct.projection import check_views
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
-from ..kinds import Images, RandomTransform
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike, WholePerSample
-from .scans import Scan
+from .planes import check_plane_axis, plane_axes
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class LowDoseParams(Params):
     seed: Annotated[np.ndarray, "B M", int]
 
 
-class _LowDose(Scan):
+class _LowDose(VolumeTransform):
     """Scan with fewer photons."""
+
+    views: int
 
     def voxels(self, images: Images, name: str, params: LowDoseParams) -> Volume:
         image = images[name]
@@ -91,7 +94,7 @@ class LowDose(_LowDose):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.dose, self.photons, self.electronic, self.seed = dose, photons, electronic, seed
         for value in values_of(dose):
             check_dose(as_array(value, "dose"))
@@ -106,7 +109,7 @@ class LowDose(_LowDose):
             per_image(self.dose, (), "dose", names),
             per_image(self.photons, (), "photons", names),
             per_image(self.electronic, (), "electronic", names),
-            self._axes(context),
+            plane_axes(self.axis, context),
             seeds_per_image(self.seed, names, batch),
         ).expand(batch)
 
@@ -140,7 +143,7 @@ class RandomLowDose(RandomTransform, _LowDose):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.dose, self.photons, self.electronic = dose, photons, electronic
         self._dose = fixed_or_range(dose, "dose", exclusive=True, maximum=1)
         self._photons = fixed_or_range(photons, "photons", exclusive=True)
@@ -155,6 +158,6 @@ class RandomLowDose(RandomTransform, _LowDose):
             self._dose(u[..., :1])[..., 0],
             self._photons(u[..., 1:2])[..., 0],
             self._electronic(u[..., 2:3])[..., 0],
-            self._axes(context),
+            plane_axes(self.axis, context),
             random.to_seeds(u[..., 3:]),
         )

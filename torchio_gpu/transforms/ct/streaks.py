@@ -11,16 +11,17 @@ from ... import functional as F
 from ... import random
 from ...arrays import Array, as_array
 from ...functional.ct.kernel import check_positive
+from ...functional.ct.projection import check_views
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
-from ..kinds import Images, RandomTransform
+from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike, WholePerSample
-from .scans import Scan
+from .planes import check_plane_axis, plane_axes
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class StreaksParams(Params):
     seed: Annotated[np.ndarray, "B M", int]
 
 
-class _Streaks(Scan):
+class _Streaks(VolumeTransform):
     """Starvation of photons."""
+
+    views: int
 
     def voxels(self, images: Images, name: str, params: StreaksParams) -> Volume:
         image = images[name]
@@ -91,7 +94,7 @@ class Streaks(_Streaks):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.photons, self.electronic = photons, electronic
         self.threshold, self.seed = threshold, seed
         for value in values_of(photons):
@@ -106,7 +109,7 @@ class Streaks(_Streaks):
             per_image(self.photons, (), "photons", names),
             per_image(self.electronic, (), "electronic", names),
             per_image(self.threshold, (), "threshold", names),
-            self._axes(context),
+            plane_axes(self.axis, context),
             seeds_per_image(self.seed, names, batch),
         ).expand(batch)
 
@@ -143,7 +146,7 @@ class RandomStreaks(RandomTransform, _Streaks):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._set_scan(axis, views)
+        self.axis, self.views = check_plane_axis(axis), check_views(views)
         self.photons, self.electronic, self.threshold = photons, electronic, threshold
         self._photons = fixed_or_range(photons, "photons", exclusive=True)
         self._electronic = fixed_or_range(electronic, "electronic")
@@ -158,6 +161,6 @@ class RandomStreaks(RandomTransform, _Streaks):
             self._photons(u[..., :1])[..., 0],
             self._electronic(u[..., 1:2])[..., 0],
             self._threshold(u[..., 2:3])[..., 0],
-            self._axes(context),
+            plane_axes(self.axis, context),
             random.to_seeds(u[..., 3:]),
         )
