@@ -58,6 +58,9 @@ CASES = {
     "RandomAnisotropy, antialias": Case(
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
+    "RandomLowDose": Case(tio.RandomLowDose, Budget(1050, 620)),
+    "RandomStreaks": Case(tio.RandomStreaks, Budget(1060, 620)),
+    "RandomBeamHardening": Case(tio.RandomBeamHardening, Budget(1900, 680)),
     "RandomReconstructionKernel": Case(tio.RandomReconstructionKernel, Budget(1, 1)),
     "RandomSliceThickness": Case(tio.RandomSliceThickness, Budget(1, 1)),
     "RandomLowField": Case(tio.RandomLowField, Budget(14.5, 56)),
