@@ -64,7 +64,7 @@ class LowDose(_LowDose):
     what it leaves out.
 
     Args:
-        dose: Share of the dose, > 0 and at most 1, which changes nothing.
+        dose: Share of the dose, > 0 and at most 1, which changes nothing; plausible from 0.05 to 1.
         photons: Photons of a ray without the patient at full dose, > 0. The noise goes as
             ``1 / sqrt(photons views)``, and with the inverse of the side of voxels.
         electronic: Standard deviation of the electronic noise of a ray, in photons.
@@ -118,7 +118,8 @@ class RandomLowDose(RandomTransform, _LowDose):
     """Add the noise of a CT scan with a random share of the photons: see :class:`LowDose`.
 
     Args:
-        dose: Range of the share of the dose, > 0 and <= 1; a number is that share.
+        dose: Range of the share of the dose, > 0 and <= 1; a number is that share. Plausible are
+            shares from 0.05 to 1.
         photons: Range of the photons of a ray without the patient at full dose, > 0; a number is
             that number.
         electronic: Range of the standard deviation of the electronic noise of a ray, in photons; a
