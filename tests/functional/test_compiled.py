@@ -49,6 +49,7 @@ CASES = {
     "aggregate_patches": lambda: (_grad(3, 1, 3, 3, 3), T([[0] * 3, [2] * 3, [0, 1, 2]]), (5,) * 3),
     "anisotropy": lambda: (_grad(*SHAPE), T([2.0, 3]), T([0, 1])),
     "b0_distortion": lambda: (_grad(*SHAPE), _grad(2, *SHAPE[2:]), T([0, 1])),
+    "beam_hardening": lambda: (_grad(*SHAPE), _grad(2), 0.5, False, T([0, 1]), 6),
     "bias_field": lambda: (_grad(*SHAPE), _grad(2, 20)),
     "blur": lambda: (_grad(*SHAPE), _grad(2, 3)),
     "brightness": lambda: (_grad(*SHAPE), _grad(2), _grad(2)),
@@ -76,6 +77,7 @@ CASES = {
     "jacobian_determinant": lambda: (_grad(2, 3, 4, 5, 6),),
     "labels_to_image": lambda: (_labels(), _grad(2, 3), _grad(2, 3), T([1, 2])),
     "largest_component": lambda: (_labels(),),
+    "low_dose": lambda: (_grad(*SHAPE), _grad(2), 1e3, _grad(2), T([1, 2]), T([0, 1]), 6),
     "low_field": lambda: (_grad(*SHAPE), _grad(2), T([3.0, 1.5]), T([1, 2])),
     "low_resolution": lambda: (_grad(*SHAPE), T([[0.5, 0.6, 0.7], [0.8, 0.9, 1]])),
     "mask_voxels": lambda: (_grad(*SHAPE), _labels() > 0),
@@ -94,6 +96,7 @@ CASES = {
     "rescale": lambda: (_grad(*SHAPE), (0, 1), (5, 95)),
     "rician_noise": lambda: (_grad(*SHAPE), _grad(2), T([1, 2])),
     "slice_thickness": lambda: (_grad(*SHAPE), T([2.5, 3.4]), T([0, 1])),
+    "streaks": lambda: (_grad(*SHAPE), _grad(2), _grad(2), 10.0, T([1, 2]), T([0, 1]), 6),
     "sigmoid_contrast": lambda: (
         _grad(*SHAPE),
         T([2.0, 5]).requires_grad_(),

@@ -15,6 +15,7 @@ from torchio_gpu import random
 from torchio_gpu.functional import definitions
 from torchio_gpu.functional.definitions import (
     ct_filters,
+    ct_scans,
     filters,
     intensity,
     kspace,
@@ -69,7 +70,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, projection, spatial, statistics, synthesis)
+    modules += (ct_filters, ct_scans, projection, spatial, statistics, synthesis)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
@@ -864,6 +865,54 @@ def test_slice_thickness(shape, start, longest):
     thickness, spacing = rand(batch, high=longest), rand(batch, 3, low=0.5, high=2)
     out = F.slice_thickness(x, thickness, np.array(axis), spacing=spacing)
     agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))
+
+
+def rays_of(seeds, x, axis, spacing, views):
+    """Return the normal number of each ray, of each sample."""
+    numbers = []
+    for seed, a, mm in zip(seeds, axis, spacing, strict=True):
+        shape = (1, *ct_scans.line_integrals(x[0] * 0, a, mm, views).shape)
+        numbers.append(numbers_of_voxels(seed[None], shape, 0)[0])
+    return numbers
+
+
+def scan(shape, start):
+    """Return voxels in HU, of which some are air, and axes, spacings, views and seeds."""
+    batch = shape[0]
+    spacing = rand(batch, 3, low=1, high=9).round(decimals=3)
+    return 400 * volume(shape) - 300, mixed_axes(batch, start), spacing, 5, torch.arange(batch) - 1
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_low_dose(shape, start):
+    x, axis, spacing, views, seeds = scan(shape, start)
+    dose, photons = rand(shape[0], low=0.01), rand(shape[0], low=3, high=300)
+    electronic = rand(shape[0], high=9)
+    out = F.low_dose(x, dose, photons, electronic, seeds, axis, views, spacing=spacing)
+    numbers = rays_of(seeds, x, axis, spacing, views)
+    agree(out, ct_scans.low_dose(x, dose, photons, electronic, numbers, axis, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_streaks(shape, start):
+    x, axis, spacing, views, seeds = scan(shape, start)
+    photons, threshold = rand(shape[0], low=3, high=40), rand(shape[0], low=20, high=80)
+    electronic = rand(shape[0], high=9)
+    out = F.streaks(x, photons, electronic, threshold, seeds, axis, views, spacing=spacing)
+    numbers = rays_of(seeds, x, axis, spacing, views)
+    agree(out, ct_scans.streaks(x, photons, electronic, threshold, numbers, axis, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("corrected", [True, False])
+def test_beam_hardening(shape, start, corrected):
+    x, axis, spacing, views, _ = scan(shape, start)
+    strength, least = rand(shape[0], high=2), rand(shape[0], low=-200, high=300)
+    out = F.beam_hardening(x, strength, least, corrected, axis, views, spacing=spacing)
+    agree(out, ct_scans.beam_hardening(x, strength, least, corrected, views, axis, spacing))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])

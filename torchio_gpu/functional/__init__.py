@@ -7,11 +7,14 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
 from .ct import (
+    beam_hardening,
     ct_window,
     filtered_back_projection,
+    low_dose,
     project,
     reconstruction_kernel,
     slice_thickness,
+    streaks,
 )
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
@@ -65,6 +68,7 @@ __all__ = [
     "anisotropy",
     "attenuate",
     "b0_distortion",
+    "beam_hardening",
     "bias_field",
     "blur",
     "brightness",
@@ -94,6 +98,7 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "low_dose",
     "low_field",
     "low_resolution",
     "mask_voxels",
@@ -119,6 +124,7 @@ __all__ = [
     "smooth_labels",
     "spike",
     "standardize",
+    "streaks",
     "susceptibility_field",
     "swap",
     "time_gain",

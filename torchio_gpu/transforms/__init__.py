@@ -4,7 +4,10 @@ from ..data import SpatialMap
 from .base import Transform
 from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
+from .ct.beam_hardening import BeamHardening, RandomBeamHardening
 from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
+from .ct.low_dose import LowDose, RandomLowDose
+from .ct.streaks import RandomStreaks, Streaks
 from .ct.thickness import RandomSliceThickness, SliceThickness
 from .ct.window import RandomWindow, Window
 from .custom import Lambda
@@ -85,6 +88,7 @@ __all__ = [
     "Attenuation",
     "B0Distortion",
     "BatchTransform",
+    "BeamHardening",
     "BiasField",
     "Blur",
     "Brightness",
@@ -121,6 +125,7 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LowDose",
     "LowField",
     "LowResolution",
     "Mask",
@@ -139,6 +144,7 @@ __all__ = [
     "RandomAnisotropy",
     "RandomAttenuation",
     "RandomB0Distortion",
+    "RandomBeamHardening",
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
@@ -157,6 +163,7 @@ __all__ = [
     "RandomGibbs",
     "RandomHistogramShift",
     "RandomLabelsToImage",
+    "RandomLowDose",
     "RandomLowField",
     "RandomLowResolution",
     "RandomMotion",
@@ -168,6 +175,7 @@ __all__ = [
     "RandomSliceThickness",
     "RandomSmoothLabels",
     "RandomSpike",
+    "RandomStreaks",
     "RandomSwap",
     "RandomTimeGain",
     "RandomTransform",
@@ -191,6 +199,7 @@ __all__ = [
     "SpatialTraits",
     "SpatialTransform",
     "Spike",
+    "Streaks",
     "SubjectFunction",
     "Swap",
     "TimeGain",

@@ -15,6 +15,7 @@ from ...arrays import Array
 from ...shapes import Volume
 from ..dispatch.arguments import rounded
 from ..dispatch.launch import indices, to_device
+from ..eager.separable import full_precision
 from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at, samples_by_axis
 from .planes import IN_PLANE
@@ -162,7 +163,8 @@ class ParallelBeam:
         distance = (place[:, None] - place).abs()
         values = -1 / (math.pi * distance.clamp(min=1).double()) ** 2
         values = values.where(distance % 2 == 1, 0).where(distance > 0, 0.25) / self.pitch
-        return values.to(projections.dtype) @ projections
+        with full_precision(projections.device):
+            return values.to(projections.dtype) @ projections
 
     def reconstruct(self, projections: Tensor) -> Volume:
         """Return the volume of line integrals, (B, C, A, D, S), whose views cover 180 degrees."""
