@@ -6,7 +6,15 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
-from .ct import ct_window, reconstruction_kernel, slice_thickness
+from .ct import (
+    ct_window,
+    limited_angle,
+    metal,
+    reconstruction_kernel,
+    rings,
+    slice_thickness,
+    sparse_views,
+)
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -85,10 +93,12 @@ __all__ = [
     "jacobian_determinant",
     "labels_to_image",
     "largest_component",
+    "limited_angle",
     "low_field",
     "low_resolution",
     "mask_voxels",
     "match_landmarks",
+    "metal",
     "moments",
     "motion",
     "motion_owner",
@@ -103,10 +113,12 @@ __all__ = [
     "resample",
     "rescale",
     "rician_noise",
+    "rings",
     "sigmoid_contrast",
     "slice_motion",
     "slice_thickness",
     "smooth_labels",
+    "sparse_views",
     "spike",
     "standardize",
     "susceptibility_field",
