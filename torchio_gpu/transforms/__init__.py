@@ -5,6 +5,10 @@ from .base import Transform
 from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
 from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
+from .ct.limited_angle import LimitedAngle, RandomLimitedAngle
+from .ct.metal import Metal, RandomMetal
+from .ct.rings import RandomRings, Rings
+from .ct.sparse_view import RandomSparseView, SparseView
 from .ct.thickness import RandomSliceThickness, SliceThickness
 from .ct.window import RandomWindow, Window
 from .custom import Lambda
@@ -119,9 +123,11 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LimitedAngle",
     "LowField",
     "LowResolution",
     "Mask",
+    "Metal",
     "MixUp",
     "MonaiAdapter",
     "Motion",
@@ -154,16 +160,20 @@ __all__ = [
     "RandomGibbs",
     "RandomHistogramShift",
     "RandomLabelsToImage",
+    "RandomLimitedAngle",
     "RandomLowField",
     "RandomLowResolution",
+    "RandomMetal",
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
     "RandomReconstructionKernel",
+    "RandomRings",
     "RandomSigmoidContrast",
     "RandomSliceMotion",
     "RandomSliceThickness",
     "RandomSmoothLabels",
+    "RandomSparseView",
     "RandomSpike",
     "RandomSwap",
     "RandomTransform",
@@ -177,12 +187,14 @@ __all__ = [
     "Resample",
     "RescaleIntensity",
     "Resize",
+    "Rings",
     "SequentialLabels",
     "SigmoidContrast",
     "SliceMotion",
     "SliceThickness",
     "SmoothLabels",
     "SomeOf",
+    "SparseView",
     "SpatialMap",
     "SpatialTraits",
     "SpatialTransform",

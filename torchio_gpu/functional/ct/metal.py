@@ -22,6 +22,8 @@ from .projection import check_views
 _LOWEST = -1024
 #: Least scatter: one photon of a million.
 LEAST_SCATTER = 1e-6
+#: Least ratio of attenuations at two energies.
+LEAST_RATIO = 1e-3
 
 
 @traceable
@@ -52,7 +54,7 @@ def metal(
     Args:
         x: Volume in Hounsfield units, (B, C, I, J, K).
         mask: Voxels of metal, (B, 1 or C, I, J, K) bool.
-        hu: Hounsfield units of thin metal, from -1000 to 30710: a number or one per sample (B).
+        hu: Hounsfield units of thin metal, from 0 to 30710: a number or one per sample (B).
             Titanium has about 12000 at 70 keV, steel 30000.
         ratio: Attenuation of the metal at the higher energy over that at the lower one, from
             0.001 to 1, given likewise: 0.22 for titanium and 0.19 for iron at 100 and 50 keV (NIST XCOM),
@@ -87,8 +89,8 @@ def metal(
     total = check_views(views)
     arrays = (
         mask,
-        within(per_item(hu, x, "hu"), -1000, HU_RANGE[1], "hu"),
-        within(per_item(ratio, x, "ratio"), 0.001, 1, "ratio"),
+        within(per_item(hu, x, "hu"), 0, HU_RANGE[1], "hu"),
+        within(per_item(ratio, x, "ratio"), LEAST_RATIO, 1, "ratio"),
         within(per_item(scatter, x, "scatter"), LEAST_SCATTER, 1, "scatter"),
     )
 
@@ -115,4 +117,4 @@ def _seen(body: Tensor, thick: Tensor, soft: Tensor, ratio: Tensor, scatter: Ten
     return -torch.log1p(passed / (1 + scatter * body.clamp(max=60).exp()))
 
 
-__all__ = ["LEAST_SCATTER", "metal"]
+__all__ = ["LEAST_RATIO", "LEAST_SCATTER", "metal"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from ...arrays import Array, common, host
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, per_item, within
+from ..dispatch.arguments import as_given, per_item, within
 from ..dispatch.launch import to_device
 from .attenuation import attenuation, hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams, equal_angles
