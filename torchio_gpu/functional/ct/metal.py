@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, host
+from ...arrays import Array, Number, host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, per_item, within
@@ -35,7 +35,7 @@ def metal(
     scatter: float | Array = 1e-3,
     axis: int | Sequence[int] | Array = 2,
     views: int = 360,
-    maximum: float = 3071,
+    maximum: Number = 3071,
     *,
     spacing: float | Array = 1.0,
 ) -> Volume:
@@ -57,8 +57,8 @@ def metal(
         hu: Hounsfield units of thin metal, from 0 to 30710: a number or one per sample (B).
             Titanium has about 12000 at 70 keV, steel 30000.
         ratio: Attenuation of the metal at the higher energy over that at the lower one, from
-            0.001 to 1, given likewise: 0.22 for titanium and 0.19 for iron at 100 and 50 keV (NIST XCOM),
-            1 for a beam of one energy.
+            0.001 to 1, given likewise: 0.22 for titanium and 0.19 for iron at 100 and
+            50 keV (NIST XCOM), 1 for a beam of one energy.
         scatter: Scattered photons that reach a detector, as a share of the photons where there is
             no object, from 1e-6 to 1, given likewise.
         axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.

@@ -39,9 +39,9 @@ class _Metal(VolumeTransform):
     """Metal where a label map or a threshold says."""
 
     metal: str | None
-    threshold: float
+    threshold: Number
     views: int
-    maximum: float
+    maximum: Number
 
     def _set_metal(
         self, metal: str | None, threshold: Number, axis: Any, views: int, maximum: Number
