@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import embedding_bag
 
 pytest.importorskip("triton")
 
@@ -53,6 +54,16 @@ def test_launches_and_elements_are_counted(call, launches, moved):
     x = torch.empty(_SHAPE, device="meta")
     counts = counted(lambda: call(x))
     assert (counts.launches, counts.bytes, counts.fourier) == (launches, 4 * moved, 0)
+
+
+def test_each_row_of_a_weighted_sum_is_counted():
+    table, index = torch.empty(9, 8, device="meta"), torch.empty(5, 3, device="meta").int()
+    weights = torch.empty(5, 3, device="meta")
+    counts = counted(lambda: embedding_bag(index, table, per_sample_weights=weights, mode="sum"))
+    (launch,) = (each for each in counts.launched if "embedding" in each.name)
+    tensors = table.nbytes + index.nbytes + weights.nbytes + 5 * 8 * 4
+    # and 6 offsets, of which the operator makes more as it returns them
+    assert 0 <= launch.bytes - tensors - 15 * 8 * 4 <= 5 * 6 * 8
 
 
 def test_fourier_passes_are_counted():

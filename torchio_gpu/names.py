@@ -9,6 +9,10 @@ from collections.abc import Iterable
 
 #: Transforms that the command line can construct.
 TRANSFORMS = (
+    "Attenuation",
+    "RandomAttenuation",
+    "RandomTimeGain",
+    "TimeGain",
     "Cutout",
     "DilateLabels",
     "ErodeLabels",
@@ -142,6 +146,7 @@ NAMES = (
     "TYPE",
     "AveragedPrediction",
     "BatchTransform",
+    "BeamGeometry",
     "BoundingBoxes",
     "CachedDataset",
     "Captured",

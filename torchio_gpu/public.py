@@ -28,6 +28,7 @@ from .data.io import Source as Source
 from .data.io import register_source as register_source
 from .data.keys import *  # noqa: F403
 from .functional.dispatch.backend import backend as backend
+from .functional.ultrasound.geometry import BeamGeometry as BeamGeometry
 from .loader import SubjectsLoader as SubjectsLoader
 from .patches import *  # noqa: F403
 from .transforms import *  # noqa: F403

@@ -127,6 +127,9 @@ def _launch(
     if name.startswith("_fft_"):
         return _fourier(name, given[0], made[0], args)
     found = Launch(name, 1, _bytes(func, name, args, kwargs, given, made), voxels)
+    if name.startswith("_embedding_bag"):  # a row of the table for each weight, none from a cache
+        table, index = given[:2]
+        found.bytes += index.numel() * table.shape[1] * table.element_size()
     if name in _PRODUCTS:
         found.multiplications = made[0].numel() * given[-2].shape[-1]
     if name == "along":  # a kernel for each axis that occurs, of which each sample has one

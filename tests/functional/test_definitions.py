@@ -24,6 +24,7 @@ from torchio_gpu.functional.definitions import (
     normalization,
     pad,
     patches,
+    projection,
     spatial,
     statistics,
     synthesis,
@@ -871,7 +872,7 @@ VIEWS = 15
 
 def scan(shape):
     """Return a volume in Hounsfield units, the axis and the spacing of each sample."""
-    spacing = rand(shape[0], 3, low=0.5, high=2).float().double()  # as samples are grouped
+    spacing = rand(shape[0], 3, low=0.5, high=2).mul(100).round() / 100  # few digits are kept
     return 500 * volume(shape), mixed_axes(shape[0], 1), spacing
 
 
@@ -928,3 +929,23 @@ def test_metal(shape, channels):
     out = F.metal(x, mask, hu, ratio, scatter, np.array(axis), VIEWS, 2000, spacing=spacing.numpy())
     every = mask.expand(shape)
     agree(out, ct_views.metal(x, every, parameters, axis, VIEWS, 2000, spacing))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_project(shape, spacing):
+    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
+    got = F.project(x, angles, (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
+@every_shape
+def test_filtered_back_projection(shape, spacing):
+    angles = np.arange(0, 180, 20.0)
+    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
+    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
+    turns = np.radians(angles).tolist()
+    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
+    agree(got, want, share=1e-9)

@@ -127,7 +127,7 @@ def test_few_weights_at_a_time_change_nothing(monkeypatch):
     x = torch.rand(1, 1, 20, 31, 3, generator=torch.Generator().manual_seed(3))
     beams = project(x, 30, 1.0)
     whole = filtered_back_projection(beams, 30, x.shape[2:], 1.0)
-    monkeypatch.setattr("torchio_gpu.functional.ct.beams._WEIGHTS", 1000)
+    monkeypatch.setattr("torchio_gpu.functional.eager.sums._WEIGHTS", 1000)
     assert torch.equal(project(x, 30, 1.0), beams)
     assert torch.equal(filtered_back_projection(beams, 30, x.shape[2:], 1.0), whole)
 
@@ -157,13 +157,18 @@ def test_rays_see_all_of_a_plane():
         (([0, math.nan], 1.0), "angles must be finite numbers"),
         (([], 1.0), "angles must be finite numbers"),
         ((4, 0.0), "spacing must be > 0"),
-        ((4, [[1, 1, 1], [2, 1, 1.0]]), "spacing of the planes must be the same in all samples"),
+        ((4, [[1, 1, 1], [2, 1, 1.0]]), "spacing must be one number or three"),
         ((4, 1.0, 3), "axis must be 0, 1 or 2"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         project(torch.zeros(2, 1, 4, 4, 4), *arguments)
+
+
+def test_tensors_of_spacing_are_refused():
+    with pytest.raises(TypeError, match="spacing must be one number or three, got a tensor"):
+        project(torch.zeros(2, 1, 4, 4, 4), 4, torch.ones(3))
 
 
 def test_projections_of_another_geometry_are_refused():

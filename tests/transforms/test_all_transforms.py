@@ -126,7 +126,6 @@ TRANSFORMS = {
     "LimitedAngle": lambda **k: tio.LimitedAngle(130, 20, 0, views=20, **k),
     "RandomLimitedAngle": lambda **k: tio.RandomLimitedAngle((100, 150), views=20, **k),
     "Metal": lambda **k: tio.Metal(None, 4000, 0.3, 2e-3, 0.7, 1, 20, **k),
-    "Metal, of labels": lambda **k: tio.Metal("seg", 4000, views=20, **k),
     "RandomMetal": lambda **k: tio.RandomMetal(threshold=0.7, views=20, **k),
     "ReconstructionKernel": lambda **k: tio.ReconstructionKernel(0.4, 0.3, **k),
     "RandomReconstructionKernel": lambda **k: tio.RandomReconstructionKernel((2, 3), **k),

@@ -20,7 +20,7 @@ REFUSED = {
     *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Rings", "RandomRings", "SparseView", "RandomSparseView", "LimitedAngle"),
-    *("RandomLimitedAngle", "Metal", "Metal, of labels", "RandomMetal"),
+    *("RandomLimitedAngle", "Metal", "RandomMetal"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.

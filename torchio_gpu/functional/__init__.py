@@ -8,8 +8,10 @@ from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
 from .ct import (
     ct_window,
+    filtered_back_projection,
     limited_angle,
     metal,
+    project,
     reconstruction_kernel,
     rings,
     slice_thickness,
@@ -57,6 +59,7 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
+from .ultrasound import attenuate, time_gain
 from .zipper import zipper
 
 __all__ = [
@@ -64,6 +67,7 @@ __all__ = [
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
+    "attenuate",
     "b0_distortion",
     "bias_field",
     "blur",
@@ -83,6 +87,7 @@ __all__ = [
     "exponentiate",
     "extract_patches",
     "fill_value",
+    "filtered_back_projection",
     "flip",
     "gamma",
     "ghosting",
@@ -108,6 +113,7 @@ __all__ = [
     "percentile",
     "pointwise",
     "principal_components",
+    "project",
     "reconstruction_kernel",
     "remap_labels",
     "resample",
@@ -123,6 +129,7 @@ __all__ = [
     "standardize",
     "susceptibility_field",
     "swap",
+    "time_gain",
     "warp",
     "warp_pair",
     "window",

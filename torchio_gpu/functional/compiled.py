@@ -29,7 +29,18 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Arguments of functions, or of one function, that are read on the host. Shapes are found with
 #: other values in their place, since they do not depend on them.
 _ON_HOST = frozenset(
-    ("affine", "axes", "axis", "first", "landmarks", "phase_axis", "positions", "q", "remapping")
+    (
+        "affine",
+        "angles",
+        "axes",
+        "axis",
+        "first",
+        "landmarks",
+        "phase_axis",
+        "positions",
+        "q",
+        "remapping",
+    )
     + ("times", "resample.matrix", "low_resolution.zoom", "cutout.size")
     + tuple(
         f"{name}_labels.{argument}"

@@ -79,12 +79,14 @@ from .spatial.elastic import ElasticDeformation, RandomElasticDeformation
 from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
+from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
 
 __all__ = [
     "PCA",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
+    "Attenuation",
     "B0Distortion",
     "BatchTransform",
     "BiasField",
@@ -141,6 +143,7 @@ __all__ = [
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
+    "RandomAttenuation",
     "RandomB0Distortion",
     "RandomBiasField",
     "RandomBlur",
@@ -176,6 +179,7 @@ __all__ = [
     "RandomSparseView",
     "RandomSpike",
     "RandomSwap",
+    "RandomTimeGain",
     "RandomTransform",
     "RandomWindow",
     "RandomWrap",
@@ -201,6 +205,7 @@ __all__ = [
     "Spike",
     "SubjectFunction",
     "Swap",
+    "TimeGain",
     "To",
     "ToCanonical",
     "ToOrientation",

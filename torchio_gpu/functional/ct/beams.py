@@ -10,17 +10,15 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
-from torch.utils.checkpoint import checkpoint
 
 from ...arrays import Array
 from ...shapes import Volume
+from ..dispatch.arguments import rounded
 from ..dispatch.launch import indices, to_device
+from ..eager.separable import full_precision
+from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at, samples_by_axis
 from .planes import IN_PLANE
-
-#: Interpolation weights made at a time; more need memory, fewer need more launches.
-_WEIGHTS = 2**21
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class ParallelBeam:
 
     def positions(self, device: torch.device) -> Tensor:
         """Return the distance of detectors from the centre of the plane, [D] in mm, float64."""
-        return _centred(self.detectors, self.pitch, device)
+        return centred(self.detectors, self.pitch, device)
 
     def project(self, x: Volume) -> Tensor:
         """Return line integrals, (B, C, A, D, S), S planes; see :func:`project`.
@@ -83,10 +81,10 @@ class ParallelBeam:
             order.append(views)
             cosine, sine = to_device(x.device, np.cos(angles[views]), np.sin(angles[views]))
             taps = self.detectors * 2 * self.size[along_q]
-            for some in _chunks(len(views), taps):
+            for some in chunks_of(len(views), taps):
                 part = (cosine[some], sine[some]) if along_q else (sine[some], cosine[some])
                 rays = partial(self._rays, *part, along_q, table.dtype)
-                parts.append(_sums(table, rays))
+                parts.append(weighted_sums(table, rays))
         views = np.concatenate(order)
         out = torch.cat(parts).view(len(views), self.detectors, *planes.shape[2:])
         if not np.array_equal(views, np.arange(len(views))):
@@ -110,7 +108,7 @@ class ParallelBeam:
         steps, between = self.size[along_q], self.size[1 - along_q]
         step, side = self.spacing[along_q], self.spacing[1 - along_q]
         device = main.device
-        slope = _centred(steps, step, device) * (other / main / side)[:, None]  # [A, steps]
+        slope = centred(steps, step, device) * (other / main / side)[:, None]  # [A, steps]
         start = self.positions(device) / (main * side)[:, None] + (between - 1) / 2  # [A, D]
         place = (start[:, :, None] - slope[:, None]).to(dtype)
         low = place.floor()
@@ -136,7 +134,7 @@ class ParallelBeam:
         angles = np.radians(self.angles)
         cosine, sine = to_device(table.device, np.cos(angles), np.sin(angles))
         p, q = (
-            _centred(n, step / self.pitch, table.device)
+            centred(n, step / self.pitch, table.device)
             for n, step in zip(self.size, self.spacing, strict=True)
         )
         along_p, along_q = p[:, None] * cosine, q[:, None] * sine + (self.detectors - 1) / 2
@@ -150,8 +148,8 @@ class ParallelBeam:
             weights = torch.stack([1 - share, share], 2)
             return torch.stack([low, low + 1], 2).flatten(1), weights.flatten(1)
 
-        chunks = _chunks(self.size[0], self.size[1] * len(self.angles) * 2)
-        parts = [_sums(table, partial(taps, some)) for some in chunks]
+        chunks = chunks_of(self.size[0], self.size[1] * len(self.angles) * 2)
+        parts = [weighted_sums(table, partial(taps, some)) for some in chunks]
         out = torch.cat(parts).view(*self.size, *planes.shape[2:]).permute(2, 3, 0, 1, 4)
         return out.movedim(4, 2 + self.axis)
 
@@ -165,7 +163,8 @@ class ParallelBeam:
         distance = (place[:, None] - place).abs()
         values = -1 / (math.pi * distance.clamp(min=1).double()) ** 2
         values = values.where(distance % 2 == 1, 0).where(distance > 0, 0.25) / self.pitch
-        return values.to(projections.dtype) @ projections
+        with full_precision(projections.device):
+            return values.to(projections.dtype) @ projections
 
     def reconstruct(self, projections: Tensor) -> Volume:
         """Return the volume of line integrals, (B, C, A, D, S), whose views cover 180 degrees."""
@@ -219,8 +218,7 @@ def beams_of(
         angles: Angles of the views, in degrees.
     """
     shape = (x.shape[2], x.shape[3], x.shape[4])
-    # affines have rounding errors, for which samples should not be computed one by one
-    sides = np.broadcast_to(spacing, (len(x), 3)).astype(np.float32).astype(np.float64)
+    sides = rounded(spacing, len(x))
     samples_of: dict[ParallelBeam, list[int]] = {}
     for each, samples in samples_by_axis(axis, len(x)).items():
         for sample in samples:
@@ -236,36 +234,6 @@ def equal_angles(views: int) -> tuple[float, ...]:
     (0.0, 45.0, 90.0, 135.0)
     """
     return tuple((180 * np.arange(views) / views).tolist())
-
-
-def _centred(count: int, step: float, device: torch.device) -> Tensor:
-    """Return equally spaced positions whose mean is 0, in float64."""
-    return (torch.arange(count, dtype=torch.float64, device=device) - (count - 1) / 2) * step
-
-
-def _chunks(count: int, weights: int) -> list[slice]:
-    """Return slices of so many items, each of which needs so many interpolation weights."""
-    some = max(1, _WEIGHTS // max(1, weights))
-    return [slice(first, min(first + some, count)) for first in range(0, count, some)]
-
-
-def _sums(table: Tensor, taps: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
-    """Return weighted sums of rows of a table, (rows, N).
-
-    Args:
-        table: (rows, N).
-        taps: Returns the rows of each sum, [sums, T] int32, and their weights. Called again for the
-            gradient, so that these are not kept.
-    """
-
-    def run(rows: Tensor) -> Tensor:
-        index, weights = taps()
-        return embedding_bag(index, rows, mode="sum", per_sample_weights=weights)
-
-    if table.requires_grad and torch.is_grad_enabled():
-        out: Tensor = checkpoint(run, table, use_reentrant=False, preserve_rng_state=False)
-        return out
-    return run(table)
 
 
 __all__ = ["ParallelBeam", "beams_of", "by_beams", "equal_angles"]

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from ... import geometry
-from ...arrays import Array, host, on_host
+from ...arrays import Array
 from ...shapes import Volume
-from ..dispatch.arguments import per_item
+from ..dispatch.arguments import check_spacing
 from ..samples import by_axis, samples_by_axis
 
 #: Axes that span the planes across each axis.
@@ -31,19 +31,6 @@ def slice_axes(affine: np.ndarray) -> np.ndarray:
     array([2, 1])
     """
     return geometry.axis_indices("IS", affine)
-
-
-def check_spacing(spacing: float | Array, x: Volume) -> Array:
-    """Return the distance of voxels along I, J, K, [1 or B, 3]; raise unless positive and finite.
-
-    Args:
-        spacing: In mm: a number, (3,) or (B, 3).
-        x: Volume, (B, C, I, J, K).
-    """
-    size = per_item(spacing, x, "spacing", (3,))
-    if on_host(size) and not ((host(size) > 0) & (host(size) < np.inf)).all():
-        raise ValueError(f"spacing must be > 0, got {host(size).tolist()}")
-    return size
 
 
 def in_plane(spacing: np.ndarray, axis: int | Sequence[int] | Array, batch: int) -> np.ndarray:

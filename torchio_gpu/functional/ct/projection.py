@@ -12,14 +12,16 @@ from ...arrays import Array, Number, host
 from ...shapes import Volume, rectangular
 from ...signature import is_number
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, real
+from ..dispatch.arguments import as_given, check_spacing, real
 from .beams import ParallelBeam, beams_of, equal_angles
-from .planes import check_spacing
 
 
 @traceable
 def project(
-    x: Volume, angles: int | Sequence[float] | Array, spacing: Number | Array, axis: int = 2
+    x: Volume,
+    angles: int | Sequence[float] | Array,
+    spacing: Number | Sequence[Number],
+    axis: int = 2,
 ) -> Tensor:
     """Return the line integrals of the planes of a volume along parallel rays.
 
@@ -31,8 +33,8 @@ def project(
         angles: Angles of the views in degrees, (A), on the host; a number A of views stands for
             180 / A degrees from one to the next, from 0. At 0, detectors are placed along the
             first axis of the plane and rays run along the second.
-        spacing: Distance of voxels along I, J, K in mm, (3,) or (B, 3) on the host, whose planes
-            are alike in all samples; a number stands for three.
+        spacing: Distance of voxels along I, J, K in mm; a number stands for three. No tensor, as
+            it decides how many detectors there are.
         axis: Axis that the planes are stacked along: 0, 1 or 2.
 
     Returns:
@@ -42,6 +44,7 @@ def project(
 
     Raises:
         ValueError: A shape is not as above, a spacing is not > 0, or the volume is complex.
+        TypeError: ``spacing`` is a tensor.
 
     >>> x = torch.ones(1, 1, 4, 4, 1)
     >>> project(x, [0, 90], spacing=0.5).sum(3).flatten()  # 4 rays through 4 voxels of 0.5 mm
@@ -56,7 +59,7 @@ def filtered_back_projection(
     projections: Tensor,
     angles: int | Sequence[float] | Array,
     shape: Sequence[int],
-    spacing: Number | Array,
+    spacing: Number | Sequence[Number],
     axis: int = 2,
 ) -> Volume:
     """Return the volume whose planes have some line integrals; the inverse of :func:`project`.
@@ -80,6 +83,7 @@ def filtered_back_projection(
     Raises:
         ValueError: A shape is not as above, or the number of views or detectors is not that of
             the projections.
+        TypeError: ``spacing`` is a tensor.
 
     >>> x = torch.zeros(1, 1, 32, 32, 1)
     >>> x[:, :, 12:20, 12:20] = 1
@@ -102,14 +106,13 @@ def filtered_back_projection(
 
 
 def _beam(x: Volume, angles: Any, spacing: Any, axis: int) -> ParallelBeam:
-    """Return the geometry of the planes of all samples; raise if they differ."""
+    """Return the geometry of the planes of all samples."""
+    if isinstance(spacing, Tensor):
+        raise TypeError(f"spacing must be one number or three, got a tensor: {spacing}")
     sides = host(check_spacing(spacing, x))
-    beams = beams_of(x, axis, sides, check_angles(angles))
-    if len(beams) != 1:
-        raise ValueError(
-            f"spacing of the planes must be the same in all samples, got {sides.tolist()}"
-        )
-    return next(iter(beams))
+    if len(sides) != 1:
+        raise ValueError(f"spacing must be one number or three, got {sides.tolist()}")
+    return next(iter(beams_of(x, axis, sides, check_angles(angles))))
 
 
 def check_angles(angles: Any) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from ...shapes import Volume
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, within
 from ..dispatch.launch import to_device
+from ..eager.separable import full_precision
 from .attenuation import hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams
 from .planes import check_spacing
@@ -116,7 +117,9 @@ def _rotated(errors: Tensor, beam: ParallelBeam) -> Volume:
         [B, 1, I, J, K].
     """
     filtered = beam.filter(errors.flatten(0, 1).T[None, None, None])[0, 0, 0]  # [D, B S]
-    profile = _back_projection(beam, filtered.device).to(filtered.dtype) @ filtered  # [radii, B S]
+    with full_precision(filtered.device):
+        # [radii, B S]
+        profile = _back_projection(beam, filtered.device).to(filtered.dtype) @ filtered
     p, q = (
         torch.arange(n, dtype=torch.float64, device=errors.device).sub_((n - 1) / 2).mul_(step)
         for n, step in zip(beam.size, beam.spacing, strict=True)

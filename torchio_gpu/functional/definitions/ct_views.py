@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...shapes import Volume
+from .projection import filtered_back_projection, project
 
 #: 1/mm.
 WATER = 0.0193
@@ -26,47 +27,33 @@ def detectors(planes: Tensor, sides: Sequence[float]) -> Tensor:
     return centred(math.ceil(across / min(sides) - 1e-3) + 1, min(sides))
 
 
+def angles(views: int) -> list[float]:
+    """Radians of views."""
+    return [math.pi * view / views for view in range(views)]
+
+
 def line_integrals(planes: Tensor, sides: Sequence[float], views: int) -> Tensor:
-    """Sum over the voxels that each ray passes, with the weights of Joseph, [C, A, D, S].
-
-    Args:
-        planes: [C, P, Q, S].
-        sides: mm along P and Q.
-        views: Number of views.
-    """
-    t, out = detectors(planes, sides), []
-    for view in range(views):
-        c, s = math.cos(math.pi * view / views), math.sin(math.pi * view / views)
-        x, (side, step) = planes, sides
-        if abs(c) * side < abs(s) * step:
-            x, (side, step), (c, s) = planes.transpose(1, 2), (step, side), (s, c)
-        place = (t[:, None] - centred(x.shape[2], step) * s) / (c * side) + (x.shape[1] - 1) / 2
-        weights = (1 - (place[..., None] - torch.arange(x.shape[1])).abs()).clamp(min=0)
-        out.append(torch.einsum("dqp,npqs->nds", weights, x) * step / abs(c))
-    return torch.stack(out, 1)
-
-
-def filtered(lines: Tensor, pitch: float) -> Tensor:
-    """Convolve line integrals [C, A, D, S] with the band-limited ramp."""
-    out = torch.zeros_like(lines)
-    for k in range(lines.shape[2]):
-        for j in range(lines.shape[2]):
-            if k == j:
-                out[:, :, k] += lines[:, :, j] / (4 * pitch)
-            elif (k - j) % 2:
-                out[:, :, k] -= lines[:, :, j] / (math.pi**2 * (k - j) ** 2 * pitch)
-    return out
+    """Attenuation along the rays through planes [C, P, Q, S], [C, A, D, S]."""
+    count = len(detectors(planes, sides))
+    return project(planes[None], angles(views), (sides[0], sides[1]), count)[0]
 
 
 def reconstruction(lines: Tensor, planes: Tensor, sides: Sequence[float]) -> Tensor:
-    """Filtered back-projection of line integrals [C, A, D, S], of the shape of planes."""
-    t, out = detectors(planes, sides), torch.zeros_like(planes)
-    p, q = centred(planes.shape[1], sides[0])[:, None], centred(planes.shape[2], sides[1])
-    for view, line in enumerate(filtered(lines, min(sides)).unbind(1)):
-        angle = math.pi * view / lines.shape[1]
-        seen = p * math.cos(angle) + q * math.sin(angle)
-        weights = (1 - (seen[..., None] - t).abs() / min(sides)).clamp(min=0)
-        out += torch.einsum("pqd,nds->npqs", weights, line) * math.pi / lines.shape[1]
+    """Planes of line integrals [C, A, D, S], of the shape of others."""
+    size = planes.shape[1], planes.shape[2]
+    turns = angles(lines.shape[1])
+    return filtered_back_projection(lines[None], turns, size, (sides[0], sides[1]))[0]
+
+
+def filtered(errors: Tensor, pitch: float) -> Tensor:
+    """Convolve errors of detectors, [S, D], with the band-limited ramp."""
+    out = torch.zeros_like(errors)
+    for k in range(errors.shape[1]):
+        for j in range(errors.shape[1]):
+            if k == j:
+                out[:, k] += errors[:, j] / (4 * pitch)
+            elif (k - j) % 2:
+                out[:, k] -= errors[:, j] / (math.pi**2 * (k - j) ** 2 * pitch)
     return out
 
 
@@ -92,7 +79,7 @@ def rings(x: Volume, errors: Sequence[Tensor], axis: Sequence[int], spacing: Ten
         p, q = (centred(count, side) for count, side in sizes)
         place = ((p[:, None] ** 2 + q**2).sqrt() / (pitch / 2)).numpy()
         turns, changes = (np.arange(20000) + 0.5) * math.pi / 20000, []
-        for line in filtered(-error.mT[None, None], pitch)[0, 0].mT.numpy():
+        for line in filtered(-error, pitch).numpy():
             radii = np.arange(len(t)) * pitch / 2
             profile = [math.pi * np.interp(r * np.cos(turns), t, line).mean() for r in radii]
             changes.append(torch.from_numpy(np.interp(place, np.arange(len(t)), profile)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import random
-from ...arrays import Array, host, on_host, per_sample
+from ...arrays import Array, Number, host, on_host, per_sample
 from ...shapes import Volume, check_volume
 
 
@@ -78,6 +78,31 @@ def as_given(out: Volume, x: Volume) -> Volume:
     return out.to(x.dtype) if x.is_floating_point() else out
 
 
+def check_spacing(spacing: Number | Array, x: Volume) -> Array:
+    """Return the distance of voxels along I, J, K, [1 or B, 3]; raise unless positive and finite.
+
+    Args:
+        spacing: In mm: a number, (3,) or (B, 3).
+        x: Volume, (B, C, I, J, K).
+    """
+    size = per_item(spacing, x, "spacing", (3,))
+    if on_host(size) and not ((host(size) > 0) & (host(size) < np.inf)).all():
+        raise ValueError(f"spacing must be > 0, got {host(size).tolist()}")
+    return size
+
+
+def rounded(spacing: np.ndarray, batch: int) -> np.ndarray:
+    """Return spacing, [1 or B, 3], in six digits for each sample, [B, 3].
+
+    Affines have rounding errors, for which samples should not be computed one by one.
+
+    >>> rounded(np.array([[0.1 + 0.2, 1, 2]]), 1)
+    array([[0.3, 1. , 2. ]])
+    """
+    digits = [[float(f"{side:.6g}") for side in sample] for sample in spacing.tolist()]
+    return np.broadcast_to(np.array(digits), (batch, 3))
+
+
 def check_seeds(seeds: Array | None, x: Volume) -> Array:
     """Return seeds, [B] int64; by default drawn from torch's CPU generator. Raise if invalid."""
     batch = len(x)
@@ -99,7 +124,9 @@ __all__ = [
     "by_parts",
     "check_real",
     "check_seeds",
+    "check_spacing",
     "per_item",
     "real",
+    "rounded",
     "within",
 ]

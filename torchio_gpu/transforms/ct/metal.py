@@ -14,7 +14,7 @@ from ...data.keys import LABEL
 from ...functional.ct.attenuation import HU_RANGE
 from ...functional.ct.metal import LEAST_RATIO, LEAST_SCATTER
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import within
+from ...functional.dispatch.arguments import check_real, within
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -67,7 +67,7 @@ class _Metal(VolumeTransform):
         """Return voxels of metal of an image, [B, 1 or C, I, J, K] bool."""
         image = images[name]
         if self.metal is None:
-            return image.data > self.threshold
+            return check_real(image.data) > self.threshold
         if self.metal not in images or images[self.metal].kind != LABEL:
             known = [n for n, each in images.items() if each.kind == LABEL]
             raise KeyError(

@@ -1,0 +1,1 @@
+"""Transforms of B-mode images of ultrasound."""

@@ -1,0 +1,94 @@
+"""Base of transforms of ultrasound: the geometry of the beams, and log compression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...data import ImagesBatch
+from ...functional.ultrasound.compression import check_compression
+from ...functional.ultrasound.geometry import (
+    PROBES,
+    BeamGeometry,
+    GeometryLike,
+    check_geometry,
+    check_plane_axes,
+)
+from ...geometry import spacing
+from ..base import Context
+from ..kinds import VolumeTransform
+
+
+class Ultrasound(VolumeTransform):
+    """Transform of B-mode images along the beams of a probe. Not for use by itself.
+
+    Its parameters have a field ``geometry``, [B, M, 7], as :meth:`_geometries` returns it.
+    """
+
+    def _set_beams(
+        self,
+        geometry: GeometryLike | str,
+        axes: tuple[int, int],
+        dynamic_range: float,
+        white: float,
+    ) -> None:
+        self.geometry, self.axes = geometry, axes
+        self.dynamic_range, self.white = dynamic_range, white
+        if not isinstance(geometry, str) or geometry in PROBES:
+            check_geometry(geometry)
+        check_plane_axes(axes)
+        check_compression(dynamic_range, white)
+
+    def _geometries(self, context: Context) -> np.ndarray:
+        """Return the geometry of each sample and image as numbers, [B, M, 7]."""
+        given = self.geometry
+        if not isinstance(given, str) or given in PROBES:
+            one = as_numbers(check_geometry(given))
+            return np.tile(one, (context.batch, len(context.names), 1))
+        found = []
+        for name in context.names:
+            values = context.images.metadata(name, given)
+            if None in values:
+                raise KeyError(
+                    f"{self.name} needs metadata {given!r} of {name!r}, the geometry of its beams, "
+                    f"which sample {values.index(None)} lacks"
+                )
+            found.append([as_numbers(check_geometry(value)) for value in values])
+        return np.array(found).swapaxes(0, 1)
+
+    def _beams(self, image: ImagesBatch, geometry: np.ndarray) -> dict[str, Any]:
+        """Return the arguments of functions that all transforms of ultrasound have.
+
+        Args:
+            image: The image.
+            geometry: Its geometry, [B, 7].
+        """
+        return {
+            "geometry": [as_geometry(one) for one in geometry],
+            "spacing": spacing(image.affine),
+            "axes": self.axes,
+            "dynamic_range": self.dynamic_range,
+            "white": self.white,
+        }
+
+
+def as_numbers(geometry: BeamGeometry) -> list[float]:
+    """Return a geometry as seven numbers, NaN for None.
+
+    >>> as_numbers(BeamGeometry("phased", depth=90))
+    [2.0, nan, 70.0, 50.0, 90.0, 0.0, 0.0]
+    """
+    probe, width, angle, radius, depth, center = geometry
+    numbers = (width, angle, radius, depth, *center)
+    return [float(PROBES.index(probe)), *(np.nan if n is None else float(n) for n in numbers)]
+
+
+def as_geometry(numbers: np.ndarray) -> BeamGeometry:
+    """Return the geometry of seven numbers; the inverse of :func:`as_numbers`."""
+    probe, *values = numbers.tolist()
+    width, angle, radius, depth, *center = (None if np.isnan(v) else v for v in values)
+    return check_geometry((PROBES[int(probe)], width, angle, radius, depth, center))
+
+
+__all__ = ["Ultrasound", "as_geometry", "as_numbers"]
