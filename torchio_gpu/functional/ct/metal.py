@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, Number, host
+from ...arrays import Array, Number, as_array, host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, per_item, within
@@ -63,8 +63,8 @@ def metal(
             no object, from 1e-6 to 1, given likewise.
         axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         views: Number of simulated views over 180 degrees.
-        maximum: Largest value that the scanner stores, in HU; by default that of 12 bits. The
-            lowest one is -1024. Larger and lower values of ``x`` stay.
+        maximum: Largest value that the scanner stores, in HU, from 0 to 30710; by default that of
+            12 bits. The lowest one is -1024. Larger and lower values of ``x`` stay.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3), on the host.
 
     Other tissue is taken to be corrected for hardening and scatter; noise, which few photons add,
@@ -87,6 +87,7 @@ def metal(
     y = hounsfield(x)
     check_mask(mask, x)
     total = check_views(views)
+    check_maximum(maximum)
     arrays = (
         mask,
         within(per_item(hu, x, "hu"), 0, HU_RANGE[1], "hu"),
@@ -110,6 +111,12 @@ def metal(
     return as_given(by_beams(y, axis, sides, total, change, *arrays), x)
 
 
+def check_maximum(maximum: Number) -> Number:
+    """Return the largest value that a scanner stores if it can be one; raise otherwise."""
+    within(as_array(maximum, "maximum"), 0, HU_RANGE[1], "maximum")
+    return maximum
+
+
 def _seen(body: Tensor, thick: Tensor, soft: Tensor, ratio: Tensor, scatter: Tensor) -> Tensor:
     """Return what a detector sees of line integrals of metal, 0 where there is none."""
     # e^60 is less than a photon of any beam, and more overflows
@@ -117,4 +124,4 @@ def _seen(body: Tensor, thick: Tensor, soft: Tensor, ratio: Tensor, scatter: Ten
     return -torch.log1p(passed / (1 + scatter * body.clamp(max=60).exp()))
 
 
-__all__ = ["LEAST_RATIO", "LEAST_SCATTER", "metal"]
+__all__ = ["LEAST_RATIO", "LEAST_SCATTER", "check_maximum", "metal"]

@@ -63,7 +63,7 @@ def across(volume: Tensor, axis: int, spacing: Tensor) -> tuple[Tensor, list[flo
 
 
 def rings(x: Volume, errors: Sequence[Tensor], axis: Sequence[int], spacing: Tensor) -> Volume:
-    """Add the mean over all angles of filtered errors, interpolated between half detectors.
+    """Add the mean over all angles of filtered errors, interpolated between eighths of them.
 
     Args:
         x: [B, C, I, J, K].
@@ -77,12 +77,12 @@ def rings(x: Volume, errors: Sequence[Tensor], axis: Sequence[int], spacing: Ten
         t, pitch = detectors(planes, sides).numpy(), min(sides)
         sizes = zip(planes.shape[1:3], sides, strict=True)
         p, q = (centred(count, side) for count, side in sizes)
-        place = ((p[:, None] ** 2 + q**2).sqrt() / (pitch / 2)).numpy()
+        place = ((p[:, None] ** 2 + q**2).sqrt() / (pitch / 8)).numpy()
         turns, changes = (np.arange(20000) + 0.5) * math.pi / 20000, []
         for line in filtered(-error, pitch).numpy():
-            radii = np.arange(len(t)) * pitch / 2
+            radii = np.arange(4 * len(t) + 1) * pitch / 8
             profile = [math.pi * np.interp(r * np.cos(turns), t, line).mean() for r in radii]
-            changes.append(torch.from_numpy(np.interp(place, np.arange(len(t)), profile)))
+            changes.append(torch.from_numpy(np.interp(place, np.arange(len(radii)), profile)))
         new = planes + torch.stack(changes, 2) * 1000 / WATER
         out.append(new.movedim(3, 1 + a))
     return torch.stack(out)

@@ -12,7 +12,7 @@ from ... import functional as F
 from ...arrays import Array, Number, as_array
 from ...data.keys import LABEL
 from ...functional.ct.attenuation import HU_RANGE
-from ...functional.ct.metal import LEAST_RATIO, LEAST_SCATTER
+from ...functional.ct.metal import LEAST_RATIO, LEAST_SCATTER, check_maximum
 from ...functional.ct.projection import check_views
 from ...functional.dispatch.arguments import check_real, within
 from ...geometry import spacing
@@ -46,7 +46,8 @@ class _Metal(VolumeTransform):
     def _set_metal(
         self, metal: str | None, threshold: Number, axis: Any, views: int, maximum: Number
     ) -> None:
-        self.metal, self.threshold, self.maximum = metal, threshold, maximum
+        within(as_array(threshold, "threshold"), *HU_RANGE, "threshold")
+        self.metal, self.threshold, self.maximum = metal, threshold, check_maximum(maximum)
         self.axis, self.views = check_plane_axis(axis), check_views(views)
 
     def voxels(self, images: Images, name: str, params: MetalParams) -> Volume:
