@@ -182,6 +182,10 @@ def test_checks_detect_wrong_results() -> None:
     assert voxels.spikes(lambda x: x * 2).outcome == "no"
     assert voxels.motion(lambda x: x.roll(3, 1)).outcome == "no"
     assert voxels.component(lambda x: x).outcome == "no"
+    assert voxels.ct_kernel(lambda x: x, lambda x: x).outcome == "no"
+    assert voxels.ct_kernel(lambda x: x + x.roll(1, 3), _blur).outcome == "no"
+    assert voxels.ct_thickness(_blur).outcome == "no"
+    assert voxels.ct_window(lambda x: x / 80).outcome == "no"
     assert voxels.blending(lambda x, *_: x * 1.01, "note").outcome == "partly"
     assert voxels.queue(torch.full((1,), float(n // 4)) for n in range(12)).outcome == "no"
     assert space.dtypes(lambda x: x.float()) == no("uint8 becomes float32")

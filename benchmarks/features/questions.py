@@ -140,6 +140,16 @@ GROUPS: dict[str, dict[str, Question]] = {
         "anisotropy": Question(
             "thick slices", "Noise becomes smoother along one axis than along another."
         ),
+        "ct_kernel": Question(
+            "CT of a sharper or softer reconstruction kernel",
+            "Noise, sharpened and softened: high frequencies within planes grow or shrink against "
+            "low ones, constants stay, and planes do not mix.",
+        ),
+        "ct_thickness": Question(
+            "CT of thicker slices, on the same grid",
+            "Noise, averaged over three slices: a third of its variance along one axis, of which "
+            "neighbours share two thirds.",
+        ),
         "synthesis": Question(
             "images from label maps, as SynthSeg", "A mean of its own for each label, at random."
         ),
@@ -151,6 +161,10 @@ GROUPS: dict[str, dict[str, Question]] = {
             "orientation and spacing",
             "A blob in an image of other orientation and spacing, brought to RAS and 1 mm, stays "
             "where it was in mm.",
+        ),
+        "ct_window": Question(
+            "a window of Hounsfield units",
+            "A ramp of -1000 to 1000: linear from 0 to 1 between 0 and 80, constant outside.",
         ),
         "landmarks": Question(
             "histogram standardization by landmarks",

@@ -184,6 +184,44 @@ def anisotropy(call: Call) -> Answer:
     return yes() if min(rough) < 0.7 * max(rough) else no("no axis is smoother than another")
 
 
+def ct_kernel(sharp: Call, soft: Call) -> Answer:
+    """Frequencies within planes along K are weighed, each plane by itself."""
+    x = 0.4 + 0.2 * noise(1, 32, 32, 8)
+    other = x.clone()
+    other[..., 3] = 0.5
+    answers = []
+    for call, grows in ((sharp, True), (soft, False)):
+        y = call(x.clone())
+        if (call(torch.full_like(x, 0.5))[:, 8:24, 8:24, 2:6] - 0.5).abs().max() > 1e-3:
+            return no("constants change")
+        if not torch.allclose(call(other)[..., 4], y[..., 4], atol=1e-4):
+            return no("planes mix")
+        gain = (torch.fft.fft2(y, dim=(1, 2)) / torch.fft.fft2(x, dim=(1, 2))).abs()
+        low, high = gain[:, 1:5, 1:5].mean(), gain[:, 12:16, 12:16].mean()
+        answers.append(high > 1.3 * low if grows else high < 0.7 * low)
+    return yes() if all(answers) else no("frequencies keep their shares")
+
+
+def ct_thickness(call: Call) -> Answer:
+    """Noise of means over three voxels along an axis."""
+    x = noise(1, 32, 32, 32)
+    y = call(x.clone())
+    found = []
+    for axis in (1, 2, 3):
+        z = y.movedim(axis, 1)[:, 4:-4] - y.mean()
+        shared = [(z[:, n:] * z[:, : z.shape[1] - n]).mean() / x.var() for n in (0, 1, 2, 3)]
+        expected = torch.tensor([3, 2, 1, 0]) / 9
+        found.append(float((torch.stack(shared) - expected).abs().max()))
+    return yes() if min(found) < 0.02 else no(f"variances differ by {min(found):.2f}")
+
+
+def ct_window(call: Call) -> Answer:
+    """Intensities of a window, linearly, and its ends outside."""
+    x = torch.linspace(-1000, 1000, 4096).view(1, 16, 16, 16)
+    apart = (call(x.clone()) - (x / 80).clamp(0, 1)).abs().max()
+    return yes() if apart < 1e-5 else no(f"values differ by {apart:.2g}")
+
+
 def synthesis(call: Call) -> Answer:
     """An image of label maps has a mean for each label, other ones at each call."""
     x = torch.zeros(1, 16, 16, 16, dtype=torch.uint8)

@@ -70,7 +70,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, ct_views, spatial, statistics, synthesis)
+    modules += (ct_filters, ct_views, projection, spatial, statistics, synthesis)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 

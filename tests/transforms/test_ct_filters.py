@@ -185,6 +185,9 @@ def test_slices_as_thick_as_they_are_apart_keep_their_bits(dtype):
     x = volume((3, 1, 5, 6, 7), dtype)
     x[:, 0, 1, 1, 1] = torch.nan
     x[:, 0, 2, 2, 2] = torch.inf
+    for thickness in (0.0, 0.11, 0.7, 1.9, 2.0):
+        fine = volume((1, 1, 1, 2, 50))
+        assert torch.equal(F.slice_thickness(fine, thickness, spacing=2), fine)
     out = F.slice_thickness(x, np.array([0.0, 2.0, 3.0]), spacing=2)
     assert out.dtype == dtype
     same = [torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in zip(out, x, strict=True)]
@@ -286,7 +289,7 @@ def test_planes_are_axial_in_the_world_of_each_sample():
     x = smooth((1, 1, 10, 9, 12))[0]
     spacing = np.diag([1.5, 0.8, 1, 1])
     standing = tio.Subject(t1=tio.ScalarImage(x, affine=ASR_AFFINE @ spacing))
-    turned = tio.ToOrientation("SAR")(standing)
+    turned = tio.ToOrientation("SRA")(standing)
     for transform in (tio.ReconstructionKernel(0.1, 0.2), tio.SliceThickness(4)):
         out = [tio.ToCanonical()(transform(each)).t1.data for each in (standing, turned)]
         assert_close(out[1], out[0], share=1e-5, reason="float32 sums in another order")

@@ -14,7 +14,7 @@ from .. import files as f
 from .. import space as s
 from .. import tensors as t
 from .. import voxels as v
-from ..answers import Answer, lacks, partly, unchecked, unnamed
+from ..answers import Answer, lacks, partly, unchecked, unnamed, yes
 
 NAME, VERSION = "BatchAug", version("batchaug")
 DISTRIBUTION, PACKAGE = "batchaug", "batchaug"
@@ -176,6 +176,16 @@ def anisotropy() -> Answer:
     step = b.RandSimulateLowResolution(prob=1, zoom_range=(0.3, 0.3))
     answer = v.anisotropy(one(step))
     return partly("low resolution along all axes alike") if answer.outcome == "no" else answer
+
+
+def ct_kernel() -> Answer:
+    first = {"sigma1_x": (0.1, 0.1), "sigma1_y": (0.1, 0.1), "sigma1_z": (1e-3, 1e-3)}
+    second = {"sigma2_x": (0.6, 0.6), "sigma2_y": (0.6, 0.6), "sigma2_z": (1e-3, 1e-3)}
+    sharp = b.RandGaussianSharpen(prob=1, **first, **second, alpha=(2.0, 2.0))
+    within, across = (1.0, 1.0), (1e-3, 1e-3)
+    soft = b.RandGaussianSmooth(prob=1, sigma_x=within, sigma_y=within, sigma_z=across)
+    answer = v.ct_kernel(one(sharp), one(soft))
+    return yes("in voxels (`RandGaussianSharpen`)") if answer.outcome == "yes" else answer
 
 
 def synthesis() -> Answer:

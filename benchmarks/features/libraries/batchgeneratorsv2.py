@@ -10,6 +10,8 @@ import torch
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
 from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
 from batchgeneratorsv2.transforms.noise.blank_rectangle import BlankRectangleTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.noise.sharpen import SharpeningTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -183,6 +185,12 @@ def gibbs() -> Answer:
 def anisotropy() -> Answer:
     step = SimulateLowResolutionTransform((0.3, 0.3), True, False, (1, 2))
     return v.anisotropy(image(step))
+
+
+def ct_kernel() -> Answer:
+    sharp = image(SharpeningTransform((0.2, 0.2)))
+    soft = image(GaussianBlurTransform((1.0, 1.0)))
+    return v.ct_kernel(sharp, soft)
 
 
 def synthesis() -> Answer:

@@ -187,6 +187,11 @@ def morphology() -> Answer:
     return v.morphology(c.DilateLabelTransform(radius=2), c.ErodeLabelTransform(radius=2))
 
 
+def ct_window() -> Answer:
+    clip, scale = c.ClipTransform(0, 80), c.MulValueTransform(1 / 80)
+    return v.ct_window(lambda x: scale(clip(x)))
+
+
 def anisotropy() -> Answer:
     return v.anisotropy(c.LowResSliceTransform(3))
 

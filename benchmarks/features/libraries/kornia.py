@@ -190,6 +190,16 @@ def anisotropy() -> Answer:
     return unnamed(dir(k), "lowres", "anisotrop")
 
 
+def ct_kernel() -> Answer:
+    def planes(step: Any) -> Any:
+        return lambda x: step(x.movedim(3, 0)).movedim(0, 3)
+
+    sharp = k.RandomSharpness((3.0, 3.0), p=1)
+    soft = k.RandomGaussianBlur((5, 5), (1.0, 1.0), p=1)
+    answer = v.ct_kernel(planes(sharp), planes(soft))
+    return yes("of planes as 2D images of 0 to 1") if answer.outcome == "yes" else answer
+
+
 def synthesis() -> Answer:
     return unnamed(dir(k), "label", "synth")
 

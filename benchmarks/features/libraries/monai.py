@@ -261,6 +261,18 @@ def anisotropy() -> Answer:
     return partly("low resolution along all axes alike") if answer.outcome == "no" else answer
 
 
+def ct_kernel() -> Answer:
+    sharp = m.GaussianSharpen(sigma1=(0.1, 0.1, 1e-3), sigma2=(0.6, 0.6, 1e-3), alpha=2.0)
+    soft = m.GaussianSmooth(sigma=(1.0, 1.0, 1e-3))
+    answer = v.ct_kernel(lambda x: _plain(sharp(x)), lambda x: _plain(soft(x)))
+    return yes("in voxels (`GaussianSharpen`)") if answer.outcome == "yes" else answer
+
+
+def ct_window() -> Answer:
+    step = m.ScaleIntensityRange(0, 80, 0, 1, clip=True)
+    return v.ct_window(lambda x: _plain(step(x)))
+
+
 def synthesis() -> Answer:
     return unnamed(dir(m), "labelstoimage", "labels_to", "synth", "mixture")
 

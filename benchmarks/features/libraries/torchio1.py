@@ -217,6 +217,11 @@ def synthesis() -> Answer:
     return v.synthesis(call)
 
 
+def ct_window() -> Answer:
+    scale = tio.RescaleIntensity((0, 1), in_min_max=(0, 80))
+    return v.ct_window(tio.Compose([tio.Clamp(0, 80), scale]))
+
+
 def dropout() -> Answer:
     return unnamed(dir(tio), "dropout", "cutout", "erasing", "rectangle")
 

@@ -226,6 +226,10 @@ def gibbs() -> Answer:
     return unnamed(tio.__all__, "gibbs")
 
 
+def ct_window() -> Answer:
+    return v.ct_window(tio.Normalize(out_min=0.0, out_max=1.0, in_min=0.0, in_max=80.0))
+
+
 def anisotropy() -> Answer:
     return v.anisotropy(tio.Anisotropy(downsampling=(3.0, 3.0)))
 

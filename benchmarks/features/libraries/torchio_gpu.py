@@ -275,6 +275,19 @@ def slices() -> Answer:
     return v.slices(tio.RandomSliceMotion(share=(0.5, 0.5), gain=(1, 1), axes=(0, 1, 2)))
 
 
+def ct_kernel() -> Answer:
+    return v.ct_kernel(tio.ReconstructionKernel(3), tio.ReconstructionKernel(0.3))
+
+
+def ct_thickness() -> Answer:
+    return v.ct_thickness(tio.SliceThickness(3))
+
+
+def ct_window() -> Answer:
+    answer = v.ct_window(tio.Window("brain"))
+    return yes("by name; also at random") if answer.outcome == "yes" else answer
+
+
 def dropout() -> Answer:
     return v.dropout(tio.RandomCutout(size=(4, 8)))
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from ...arrays import Array, host, on_host
+from ...arrays import Array, common, host, on_host
 from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, by_parts, per_item, real
+from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
-from ..eager.separable import ramp
 from ..samples import by_axis
-from .planes import IN_PLANE, check_spacing
+from .planes import IN_PLANE
 
 
 @traceable
@@ -69,8 +69,7 @@ def reconstruction_kernel(
         check_positive(per_item(value, x, name), name)
         for value, name in ((ratio, "ratio"), (frequency, "frequency"))
     ]
-    on_device = to_device(x.device, *numbers, check_spacing(spacing, x))
-    return as_given(by_axis(y, axis, _filter, *on_device), x)
+    return as_given(by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x)), x)
 
 
 def check_positive(values: Array, name: str) -> Array:
@@ -80,7 +79,7 @@ def check_positive(values: Array, name: str) -> Array:
     return values
 
 
-def _filter(x: Volume, across: int, ratio: Tensor, frequency: Tensor, spacing: Tensor) -> Volume:
+def _filter(x: Volume, across: int, ratio: Array, frequency: Array, spacing: Array) -> Volume:
     """Multiply the cosine transforms of planes, which are those of mirrored planes.
 
     Args:
@@ -89,37 +88,47 @@ def _filter(x: Volume, across: int, ratio: Tensor, frequency: Tensor, spacing: T
         ratio, frequency: [1 or B].
         spacing: [1 or B, 3].
     """
-    forward, squares = {}, with_voxel_axes(ratio.new_zeros(1))
-    for axis in IN_PLANE[across]:
-        n, shape = x.shape[2 + axis], [-1, 1, 1, 1, 1]
-        shape[2 + axis] = n
-        forward[axis] = cosines(n, x.device)[None]
-        cycles = ramp(n, x.device).view(shape[1:]) / (2 * n * with_voxel_axes(spacing[:, axis]))
-        squares = squares + cycles**2
-    share = (squares / with_voxel_axes(frequency) ** 2).clamp(max=1)
-    change = torch.expm1(share * with_voxel_axes(ratio.log()))  # 0 to the bit for a ratio of 1
-    spectrum = x
-    for axis, matrix in forward.items():
-        spectrum = along_axis(spectrum, matrix, axis)
-    spectrum = spectrum * change.to(x.dtype)
-    for axis, matrix in forward.items():
-        spectrum = along_axis(spectrum, matrix.mT, axis)
-    out = x + spectrum
-    if ratio.requires_grad:
-        return out
-    return torch.where(with_voxel_axes(ratio == 1), x, out)  # NaN times 0 is NaN
+    axes = IN_PLANE[across]
+    sizes = [x.shape[2 + axis] for axis in axes]
+    xp, power, limit, side, *waves = common(ratio, frequency, spacing, *map(_waves, sizes))
+    squares = [
+        (w / (side[:, a, None] * limit[:, None])) ** 2 for a, w in zip(axes, waves, strict=True)
+    ]
+    forward = [cosines(size)[None] for size in sizes]
+    power, *on_device = to_device(x.device, xp.log(power), *squares, *forward)
+    share = with_voxel_axes(power.new_zeros(1))
+    for axis, square in zip(axes, on_device[:2], strict=True):
+        shape = [-1, 1, 1, 1, 1]
+        shape[2 + axis] = square.shape[1]
+        share = share + square.view(shape)
+    # 0 to the bit for a ratio of 1
+    change = torch.expm1(share.clamp(max=1) * with_voxel_axes(power)).to(x.dtype)
+    first, last = on_device[2:]
+    spectrum = along_axis(along_axis(x, first, axes[0]), last, axes[1]) * change
+    out = along_axis(along_axis(spectrum, first.mT, axes[0]), last.mT, axes[1], x)
+    if on_host(ratio) and (host(ratio) == 1).any():  # NaN times 0 is NaN
+        (same,) = to_device(x.device, host(ratio) == 1)
+        out = torch.where(with_voxel_axes(same) != 0, x, out)
+    return out
 
 
-def cosines(size: int, device: torch.device) -> Tensor:
-    """Return the orthonormal cosine transform of a mirrored axis (DCT-II), [size, size] float64.
+def _waves(size: int) -> np.ndarray:
+    """Return the frequencies of a cosine transform in cycles per voxel, [size]."""
+    return np.arange(size) / (2 * size)
 
-    >>> matrix = cosines(5, torch.device("cpu"))
-    >>> torch.allclose(matrix @ matrix.mT, torch.eye(5).double())
+
+@lru_cache(maxsize=16)
+def cosines(size: int) -> np.ndarray:
+    """Return the orthonormal cosine transform of a mirrored axis (DCT-II), [size, size]; read-only.
+
+    >>> np.allclose(cosines(5) @ cosines(5).T, np.eye(5))
     True
     """
-    place = ramp(size, device)
-    matrix = torch.cos(torch.pi * place[:, None] * (place + 0.5) / size) * math.sqrt(2 / size)
-    return torch.where(place[:, None] == 0, math.sqrt(1 / size), matrix)
+    matrix = np.cos(np.pi * np.arange(size)[:, None] * (np.arange(size) + 0.5) / size)
+    matrix[0] = math.sqrt(0.5)
+    matrix *= math.sqrt(2 / size)
+    matrix.flags.writeable = False
+    return matrix
 
 
 __all__ = ["check_positive", "cosines", "reconstruction_kernel"]

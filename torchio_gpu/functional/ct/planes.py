@@ -10,6 +10,7 @@ from torch import Tensor
 from ... import geometry
 from ...arrays import Array
 from ...shapes import Volume
+from ...tracing import instruction
 from ..dispatch.arguments import check_spacing
 from ..samples import by_axis, samples_by_axis
 
@@ -17,6 +18,7 @@ from ..samples import by_axis, samples_by_axis
 IN_PLANE = ((1, 2), (0, 2), (0, 1))
 
 
+@instruction
 def slice_axes(affine: np.ndarray) -> np.ndarray:
     """Return the voxel axis across axial planes of each sample, [B].
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import Array
+from ...arrays import Array, common
 from ...shapes import Volume, check_volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, by_parts, per_item, real
+from ..dispatch.arguments import as_given, at_least, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
-from ..eager.separable import ramp
 from ..samples import by_axis
-from .planes import check_spacing
 
 
 @traceable
@@ -58,33 +57,35 @@ def slice_thickness(
         return by_parts(lambda parts: slice_thickness(parts, thickness, axis, spacing=spacing), x)
     y = real(x)
     width = at_least(per_item(thickness, x, "thickness"), 0, "thickness")
-    on_device = to_device(x.device, width, check_spacing(spacing, x))
+    size = check_spacing(spacing, x)
 
-    def average(part: Volume, across: int, width: Tensor, spacing: Tensor) -> Volume:
-        weights = box(part.shape[2 + across], width / spacing[:, across])
-        return along_axis(part, weights, across)
+    def average(part: Volume, across: int, width: Array, size: Array) -> Volume:
+        _, width, side = common(width, size[:, across])
+        return along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
 
-    return as_given(by_axis(y, axis, average, *on_device), x)
+    return as_given(by_axis(y, axis, average, width, size), x)
 
 
-def box(size: int, width: Tensor) -> Tensor:
+def box(size: int, width: Array, device: torch.device) -> Tensor:
     """Return the weights of means over intervals about each voxel, [B, size, size].
 
     Args:
         size: Voxels along the axis; the outer ones go on beyond the ends.
         width: Length of the interval in voxels, [B]; one within a voxel is as one of 1.
+        device: Device of the weights.
 
-    >>> box(4, torch.tensor([2.0]))[0, :2]
+    >>> box(4, np.array([2.0]), torch.device("cpu"))[0, :2]
     tensor([[0.7500, 0.2500, 0.0000, 0.0000],
             [0.2500, 0.5000, 0.2500, 0.0000]], dtype=torch.float64)
     """
-    place = ramp(size, width.device)
-    low = torch.where(place == 0, -torch.inf, place - 0.5)
-    high = torch.where(place == size - 1, torch.inf, place + 0.5)
-    half = width.clamp(min=1)[:, None, None] / 2
-    first = torch.maximum(place[:, None] - half, low)
-    last = torch.minimum(place[:, None] + half, high)
-    return (last - first).clamp(min=0) / (2 * half)
+    edges = np.arange(size + 1) - 0.5
+    edges[[0, -1]] = -np.inf, np.inf
+    _, half, place = common(width.clip(1)[:, None] / 2, np.arange(float(size)))
+    first, last, length, low, high = to_device(
+        device, place - half, place + half, 2 * half[..., None], edges[:-1], edges[1:]
+    )
+    overlap = torch.minimum(last[..., None], high) - torch.maximum(first[..., None], low)
+    return overlap.clamp(min=0) / length
 
 
 __all__ = ["box", "slice_thickness"]

@@ -113,10 +113,19 @@ def blur(x: Volume, kernels: Sequence[Tensor]) -> Volume:
     return y.view(x.shape).to(x.dtype)
 
 
-def along_axis(x: Volume, matrix: Tensor, axis: products.Axis) -> Volume:
-    """Multiply the voxels along an axis by a matrix per sample, [B, N out, N in]."""
+def along_axis(
+    x: Volume, matrix: Tensor, axis: products.Axis, base: Volume | None = None
+) -> Volume:
+    """Multiply the voxels along an axis by a matrix per sample, [B, N out, N in].
+
+    Args:
+        x: Volume in float32 or float64.
+        matrix: Weights [B or 1, N out, N in].
+        axis: The axis.
+        base: Volume to which the product is added.
+    """
     if products.has_kernel(x.device):
-        return products.along(x, matrix, axis)
+        return products.along(x, matrix, axis, base)
     assert isinstance(axis, int)  # others are for the kernel
     work = product_dtype(x.device, x.dtype)
 
@@ -134,7 +143,8 @@ def along_axis(x: Volume, matrix: Tensor, axis: products.Axis) -> Volume:
         return _join(parts, (2, 3, 3)[axis], matrix.shape[1]).view(size)
 
     with full_precision(x.device):
-        return local_product(product, x.to(work), matrix.to(work), 2 + axis).to(x.dtype)
+        out = local_product(product, x.to(work), matrix.to(work), 2 + axis).to(x.dtype)
+    return out if base is None else base + out
 
 
 def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
@@ -142,12 +152,16 @@ def bands(matrix: Tensor) -> list[tuple[slice, slice]]:
 
     With blocks, the cost of a filter per voxel does not depend on the size of the volume. There is
     a single block where the matrices are on a device, whose entries the host cannot read without
-    waiting, where they are small, and where they need a gradient, which zeros have, too.
+    waiting, where they are small or without zeros, and where they need a gradient, which zeros
+    have, too.
     """
     rows, columns = matrix.shape[1:]
+    whole = [(slice(0, rows), slice(0, columns))]
     if matrix.device.type != "cpu" or matrix.requires_grad or columns < 4 * _ROWS:
-        return [(slice(0, rows), slice(0, columns))]
+        return whole
     used = (matrix != 0).any(0).numpy()
+    if used.all():
+        return whole
     found = []
     for first in range(0, rows, _ROWS):
         at = used[first : first + _ROWS].any(0).nonzero()[0]
