@@ -48,6 +48,9 @@ _SHOWN = (
     tio.RandomReconstructionKernel(ratio=(4, 5), frequency=0.4),
     tio.RandomSigmoidContrast(gain=(9, 10)),
     tio.RandomSliceMotion(degrees=15, share=(0.4, 0.5)),
+    tio.RandomLimitedAngle(degrees=(140, 150), start=100),
+    tio.RandomRings(strength=(0.008, 0.01), share=(0.2, 0.3)),
+    tio.RandomSparseView(count=(30, 40)),
     tio.RandomSliceThickness(thickness=(12, 15)),
     tio.RandomWindow(window="brain", out_min_max=(-1000, 1000)),  # HU, as before it
     tio.RandomSmoothLabels(std=(4, 5)),
@@ -74,6 +77,7 @@ WITHOUT = {
     "HistogramStandardization": "needs landmarks that were learnt from many images",
     "KeepLargestComponent": "drops small regions, of which the head of the pictures has few",
     "Lambda": "does what its function does",
+    "RandomMetal": "is for scans with metal, and the head of the pictures has none",
     "MixUp": "mixes the samples of a batch",
     "OneHot": "gives each label a channel",
     "OneOf": "does what the transforms do that it holds",

@@ -56,12 +56,13 @@ class LimitedAngle(_LimitedAngle):
     See :func:`torchio_gpu.functional.limited_angle`.
 
     Args:
-        degrees: Range of angles that is left, from 180 / ``views`` to 180, which changes nothing.
+        degrees: Range of angles that is left, from 0.5 to 180, which changes nothing; the least one
+            is the angle between two views, 180 / ``views``.
         start: First angle in degrees: at 0, rays run along the second voxel axis of the plane.
         axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
             that from inferior to superior.
-        views: Number of simulated views over 180 degrees: more cost more time and show fewer
-            streaks.
+        views: Number of simulated views over 180 degrees, as a rule from 90 to 720: more cost more
+            time and show fewer streaks.
         kwargs: See :class:`Transform`.
 
     All but ``views`` may also be given for every sample, (B,), or as a dict with one entry per
@@ -102,8 +103,8 @@ class RandomLimitedAngle(RandomTransform, _LimitedAngle):
     See :class:`LimitedAngle`.
 
     Args:
-        degrees: Range of the angles that are left, from 180 / ``views`` to 180; d means
-            (180 / ``views``, d).
+        degrees: Range of the angles that are left, from 0.5 to 180; the least one is the angle
+            between two views, 180 / ``views``.
         start: Range of the first angle in degrees; d means (-d, d).
         axis, views: See :class:`LimitedAngle`.
         kwargs: See :class:`Transform`.

@@ -96,12 +96,12 @@ class Metal(_Metal):
             steel.
         ratio: Attenuation at 100 keV over that at 50 keV, from 0.001 to 1: 0.22 for titanium, 0.19
             for iron. 1 is a beam of one energy.
-        scatter: Scattered photons as a share of those where there is no object, from 1e-6 to 1.
+        scatter: Scattered photons over those where there is no object, from 0.000001 to 1.
         threshold: Value above which voxels are of metal, in HU, where no label map is named.
         axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
             that from inferior to superior.
-        views: Number of simulated views over 180 degrees: more cost more time and show fewer
-            streaks.
+        views: Number of simulated views over 180 degrees, as a rule from 90 to 720: more cost more
+            time and show fewer streaks.
         maximum: Largest value that the scanner stores, in HU.
         kwargs: See :class:`Transform`.
 
@@ -161,8 +161,8 @@ class RandomMetal(RandomTransform, _Metal):
         hu: Range of the Hounsfield units of thin metal, from 0 to 30710; a number is that value.
         ratio: Range of the attenuation at 100 keV over that at 50 keV, from 0.001 to 1; a number
             is that ratio.
-        scatter: Range of scattered photons as a share of those where there is no object, from 1e-6
-            to 1; a number is that share.
+        scatter: Range of scattered photons over those where there is no object, from 0.000001 to 1;
+            a number is that share.
         threshold, axis, views, maximum: See :class:`Metal`.
         kwargs: See :class:`Transform`.
 

@@ -46,11 +46,11 @@ class SparseView(_SparseView):
     See :func:`torchio_gpu.functional.sparse_views`.
 
     Args:
-        count: Number of views that are left, from 1 to ``views``; all of them change nothing.
+        count: Number of views that are left, as a rule from 1 to 90; all ``views`` change nothing.
         axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
             that from inferior to superior.
-        views: Number of simulated views over 180 degrees: more cost more time, and make the full
-            scan that the image stands for a better one.
+        views: Number of simulated views over 180 degrees, as a rule from 90 to 720: more cost more
+            time, and make the full scan that the image stands for a better one.
         kwargs: See :class:`Transform`.
 
     All but ``views`` may also be given for every sample, (B,), or as a dict with one entry per
@@ -86,7 +86,8 @@ class RandomSparseView(RandomTransform, _SparseView):
     See :class:`SparseView`.
 
     Args:
-        count: Range of the number of views that are left, from 1 to ``views``; d means (1, d).
+        count: Range of the number of views that are left, as a rule from 1 to 90, up to ``views``;
+            d means (1, d).
         axis, views: See :class:`SparseView`.
         kwargs: See :class:`Transform`.
 
