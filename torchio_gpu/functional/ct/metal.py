@@ -104,7 +104,7 @@ def metal(
         body, thick = lines.chunk(2, 1)
         delta = _seen(body, thick, 2 / (1 + ratio), ratio, scatter) - thick
         out = torch.where(mask, value, part) + hounsfield_change(beam.reconstruct(delta))
-        low, high = part.clamp(max=_LOWEST), part.clamp(min=maximum)
+        low, high = part.clamp(max=_LOWEST), part.clamp(min=float(maximum))
         return torch.minimum(torch.maximum(out, low), high)
 
     sides = host(check_spacing(spacing, x))

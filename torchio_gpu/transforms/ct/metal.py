@@ -68,7 +68,7 @@ class _Metal(VolumeTransform):
         """Return voxels of metal of an image, [B, 1 or C, I, J, K] bool."""
         image = images[name]
         if self.metal is None:
-            return check_real(image.data) > self.threshold
+            return check_real(image.data) > float(self.threshold)
         if self.metal not in images or images[self.metal].kind != LABEL:
             known = [n for n, each in images.items() if each.kind == LABEL]
             raise KeyError(
