@@ -130,6 +130,19 @@ GROUPS: dict[str, dict[str, Question]] = {
             "Of a constant image at a tenth of the field and a signal-to-noise ratio of 100: mean "
             "over deviation becomes 10, to 10 %.",
         ),
+        "low_dose": Question(
+            "CT of low dose",
+            "Of a dense disc in air: fine noise, stronger in its middle than in the corners.",
+        ),
+        "streaks": Question(
+            "CT streaks of photon starvation",
+            "Of two dense rods in water: changes between them, on the line that joins them, are "
+            "more than ten times those beside it.",
+        ),
+        "beam_hardening": Question(
+            "CT beam hardening",
+            "Of two rods of bone in water: darker on the line that joins them than beside it.",
+        ),
         "b0": Question(
             "MRI distortion by B0 that conserves intensity",
             "A blob changes, and its sum along each line of one axis does not, to 3 %.",

@@ -129,6 +129,45 @@ def low_field(call: Call) -> Answer:
     return yes() if abs(ratio - 10) < 1 else no(f"mean over deviation is {ratio:.1f}")
 
 
+def rods(value: float) -> torch.Tensor:
+    """Return water in air with two rods on a line along the second axis, in Hounsfield units."""
+    at = torch.arange(48) - 23.5
+    x = torch.where(torch.hypot(at[:, None], at) < 22, 0.0, -1000.0)
+    for place in (-12, 12):
+        x = torch.where(torch.hypot(at[:, None], at - place) < 4, value, x)
+    return x[None, :, :, None].repeat(1, 1, 1, 6)
+
+
+def low_dose(call: Call) -> Answer:
+    """Noise is stronger where fewer photons pass."""
+    at = torch.arange(48) - 23.5
+    disc = torch.where(torch.hypot(at[:, None], at) < 18, 2000.0, -1000.0)
+    noise = call(disc[None, :, :, None].repeat(1, 1, 1, 6)) - disc[None, :, :, None]
+    middle, corner = (float(noise[:, a:b, a:b].std()) for a, b in ((20, 28), (0, 8)))
+    return yes() if middle > 1.5 * corner > 0 else no(f"{middle:.1f} HU, {corner:.1f} in corners")
+
+
+def streaks(call: Call) -> Answer:
+    """Changes lie between dense rods."""
+    change = (call(rods(4000)) - rods(4000))[0]
+    between, beside = (float(change[a].square().mean()) for a in _BETWEEN_AND_BESIDE)
+    return yes() if between > 100 * beside else no(f"{between:.1f} between, {beside:.1f} beside")
+
+
+def beam_hardening(call: Call) -> Answer:
+    """A band between rods of bone is dark."""
+    change = (call(rods(1200)) - rods(1200))[0]
+    between, beside = (float(change[a].mean()) for a in _BETWEEN_AND_BESIDE)
+    return yes() if between < beside - 3 else no(f"{between:.1f} HU between, {beside:.1f} beside")
+
+
+#: The middle of the line that joins rods, and places across it.
+_BETWEEN_AND_BESIDE = (
+    (slice(22, 26), slice(20, 28)),
+    (torch.tensor([6, 7, 8, 9, 38, 39, 40, 41]), slice(20, 28)),
+)
+
+
 def b0(call: Call) -> Answer:
     """Content moves along one axis, and sums along it stay."""
     x = blob(np.eye(4), (32, 32, 32), np.array([16.0, 16, 16]), 4.0)

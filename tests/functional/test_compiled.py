@@ -49,6 +49,7 @@ CASES = {
     "aggregate_patches": lambda: (_grad(3, 1, 3, 3, 3), T([[0] * 3, [2] * 3, [0, 1, 2]]), (5,) * 3),
     "anisotropy": lambda: (_grad(*SHAPE), T([2.0, 3]), T([0, 1])),
     "b0_distortion": lambda: (_grad(*SHAPE), _grad(2, *SHAPE[2:]), T([0, 1])),
+    "beam_hardening": lambda: (_grad(*SHAPE), _grad(2), 0.5, False, T([0, 1]), 6),
     "bias_field": lambda: (_grad(*SHAPE), _grad(2, 20)),
     "blur": lambda: (_grad(*SHAPE), _grad(2, 3)),
     "brightness": lambda: (_grad(*SHAPE), _grad(2), _grad(2)),
@@ -86,6 +87,7 @@ CASES = {
         T([0, 1]),
         6,
     ),
+    "low_dose": lambda: (_grad(*SHAPE), _grad(2), 1e3, _grad(2), T([1, 2]), T([0, 1]), 6),
     "low_field": lambda: (_grad(*SHAPE), _grad(2), T([3.0, 1.5]), T([1, 2])),
     "low_resolution": lambda: (_grad(*SHAPE), T([[0.5, 0.6, 0.7], [0.8, 0.9, 1]])),
     "mask_voxels": lambda: (_grad(*SHAPE), _labels() > 0),
@@ -106,6 +108,7 @@ CASES = {
     "slice_thickness": lambda: (_grad(*SHAPE), T([2.5, 3.4]), T([0, 1])),
     "rings": lambda: (_grad(*SHAPE), _grad(2), T([0.4, 0.9]), T([1.0, 2]), T([0, 1]), T([1, 2])),
     "sparse_views": lambda: (_grad(*SHAPE), T([2.0, 6]), T([0, 1]), 6),
+    "streaks": lambda: (_grad(*SHAPE), _grad(2), _grad(2), 10.0, T([1, 2]), T([0, 1]), 6),
     "sigmoid_contrast": lambda: (
         _grad(*SHAPE),
         T([2.0, 5]).requires_grad_(),

@@ -15,6 +15,7 @@ from torchio_gpu import random
 from torchio_gpu.functional import definitions
 from torchio_gpu.functional.definitions import (
     ct_filters,
+    ct_scans,
     ct_views,
     filters,
     intensity,
@@ -70,7 +71,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, ct_views, projection, spatial, statistics, synthesis)
+    modules += (ct_filters, ct_scans, ct_views, projection, spatial, statistics, synthesis)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
@@ -867,10 +868,10 @@ def test_slice_thickness(shape, start, longest):
     agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))
 
 
-VIEWS = 15
+CT_VIEWS = 15
 
 
-def scan(shape):
+def ct_scan(shape):
     """Return a volume in Hounsfield units, the axis and the spacing of each sample."""
     spacing = rand(shape[0], 3, low=0.5, high=2).mul(100).round() / 100  # few digits are kept
     return 500 * volume(shape), mixed_axes(shape[0], 1), spacing
@@ -878,7 +879,7 @@ def scan(shape):
 
 @every_shape
 def test_rings(shape):
-    (x, axis, spacing), batch = scan(shape), shape[0]
+    (x, axis, spacing), batch = ct_scan(shape), shape[0]
     strength, share, planes = rand(batch), rand(batch), torch.randint(1, 4, (batch,))
     seeds, errors = torch.arange(5, 5 + batch), []
     for b, a in enumerate(axis):
@@ -904,31 +905,81 @@ def test_rings(shape):
 @every_shape
 @pytest.mark.parametrize("first", [0, 3])
 def test_sparse_views(shape, first):
-    x, axis, spacing = scan(shape)
+    x, axis, spacing = ct_scan(shape)
     count = [1, 4, 15, 5, 7, 2][first : first + shape[0]]
-    out = F.sparse_views(x, count, np.array(axis), VIEWS, spacing=spacing.numpy())
-    agree(out, ct_views.sparse_views(x, count, axis, VIEWS, spacing))
+    out = F.sparse_views(x, count, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
+    agree(out, ct_views.sparse_views(x, count, axis, CT_VIEWS, spacing))
 
 
 @every_shape
 def test_limited_angle(shape):
-    x, axis, spacing = scan(shape)
+    x, axis, spacing = ct_scan(shape)
     degrees, start = torch.tensor([120.0, 180, 50])[: shape[0]], rand(shape[0], low=-90, high=90)
-    out = F.limited_angle(x, degrees, start, np.array(axis), VIEWS, spacing=spacing.numpy())
-    agree(out, ct_views.limited_angle(x, degrees, start, axis, VIEWS, spacing))
+    out = F.limited_angle(x, degrees, start, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
+    agree(out, ct_views.limited_angle(x, degrees, start, axis, CT_VIEWS, spacing))
 
 
 @every_shape
 @pytest.mark.parametrize("channels", [1, 2])
 def test_metal(shape, channels):
-    (x, axis, spacing), batch = scan(shape), shape[0]
+    (x, axis, spacing), batch = ct_scan(shape), shape[0]
     mask = volume((batch, min(channels, shape[1]), *shape[2:])) > 1
     hu, ratio = rand(batch, low=1000, high=12000), rand(batch, low=0.1)
     scatter = rand(batch, low=1e-4, high=1e-2)
     parameters = torch.stack([hu, ratio, scatter], 1)
-    out = F.metal(x, mask, hu, ratio, scatter, np.array(axis), VIEWS, 2000, spacing=spacing.numpy())
+    out = F.metal(
+        x, mask, hu, ratio, scatter, np.array(axis), CT_VIEWS, 2000, spacing=spacing.numpy()
+    )
     every = mask.expand(shape)
-    agree(out, ct_views.metal(x, every, parameters, axis, VIEWS, 2000, spacing))
+    agree(out, ct_views.metal(x, every, parameters, axis, CT_VIEWS, 2000, spacing))
+
+
+def rays_of(seeds, x, axis, spacing, views):
+    """Return the normal number of each ray, of each sample."""
+    numbers = []
+    for seed, a, mm in zip(seeds, axis, spacing, strict=True):
+        shape = (1, *ct_scans.line_integrals(x[0] * 0, a, mm, views).shape)
+        numbers.append(numbers_of_voxels(seed[None], shape, 0)[0])
+    return numbers
+
+
+def scan(shape, start):
+    """Return voxels in HU, of which some are air, and axes, spacings, views and seeds."""
+    batch = shape[0]
+    spacing = rand(batch, 3, low=1, high=9).round(decimals=3)
+    return 400 * volume(shape) - 300, mixed_axes(batch, start), spacing, 5, torch.arange(batch) - 1
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_low_dose(shape, start):
+    x, axis, spacing, views, seeds = scan(shape, start)
+    dose, photons = rand(shape[0], low=0.01), rand(shape[0], low=3, high=300)
+    electronic = rand(shape[0], high=9)
+    out = F.low_dose(x, dose, photons, electronic, seeds, axis, views, spacing=spacing)
+    numbers = rays_of(seeds, x, axis, spacing, views)
+    agree(out, ct_scans.low_dose(x, dose, photons, electronic, numbers, axis, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_streaks(shape, start):
+    x, axis, spacing, views, seeds = scan(shape, start)
+    photons, threshold = rand(shape[0], low=3, high=40), rand(shape[0], low=20, high=80)
+    electronic = rand(shape[0], high=9)
+    out = F.streaks(x, photons, electronic, threshold, seeds, axis, views, spacing=spacing)
+    numbers = rays_of(seeds, x, axis, spacing, views)
+    agree(out, ct_scans.streaks(x, photons, electronic, threshold, numbers, axis, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("corrected", [True, False])
+def test_beam_hardening(shape, start, corrected):
+    x, axis, spacing, views, _ = scan(shape, start)
+    strength, least = rand(shape[0], high=2), rand(shape[0], low=-200, high=300)
+    out = F.beam_hardening(x, strength, least, corrected, axis, views, spacing=spacing)
+    agree(out, ct_scans.beam_hardening(x, strength, least, corrected, views, axis, spacing))
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])

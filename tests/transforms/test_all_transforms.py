@@ -84,6 +84,15 @@ TRANSFORMS = {
     "Cutout": lambda **k: tio.Cutout([(1, 2, 3), (-2, 4, 0)], [(3, 3, 2), (4, 5, 60)], 3, **k),
     "RandomCoilNoise": lambda **k: tio.RandomCoilNoise(num_coils=2, **k),
     "CoilNoise": lambda **k: tio.CoilNoise(0.1, 3, "AP", 0.8, False, 7, **k),
+    "LowDose": lambda **k: tio.LowDose(0.2, 1e4, 5, "AP", 6, 7, **k),
+    "RandomLowDose": lambda **k: tio.RandomLowDose(views=6, **k),
+    "Streaks": lambda **k: tio.Streaks(600, 20, 1000, "AP", 6, 7, **k),
+    "RandomStreaks": lambda **k: tio.RandomStreaks(views=6, **k),
+    "BeamHardening": lambda **k: tio.BeamHardening(0.8, 300, False, "AP", 6, **k),
+    "BeamHardening, corrected": lambda **k: tio.BeamHardening(1, 0.5, True, "AP", 6, **k),
+    "RandomBeamHardening": lambda **k: tio.RandomBeamHardening(
+        bone_threshold=0.5, views=6, **k
+    ),
     "LowField": lambda **k: tio.LowField(0.3, 1.5, snr=50, blur=(0.5, 0, 1), seed=7, **k),
     "RandomMotion": lambda **k: tio.RandomMotion(degrees=20, translation=2, **k),
     "RandomMotion, magnitude": lambda **k: tio.RandomMotion(

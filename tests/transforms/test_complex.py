@@ -17,6 +17,8 @@ REFUSED = {
     *("HistogramShift", "RandomHistogramShift", "RandomHistogramShift, by channel"),
     *("SigmoidContrast", "RandomSigmoidContrast", "RandomSigmoidContrast, by channel"),
     *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask", "Window", "RandomWindow"),
+    *("LowDose", "RandomLowDose", "Streaks", "RandomStreaks"),
+    *("BeamHardening", "BeamHardening, corrected", "RandomBeamHardening"),
     *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Rings", "RandomRings", "SparseView", "RandomSparseView", "LimitedAngle"),

@@ -59,6 +59,9 @@ MORE = {
     ],
     "RandomZipper": [lambda: tio.RandomZipper(0.5, (0.2, 0.8), ("AP", 0), "real")],
     "RandomCoilNoise": [lambda: tio.RandomCoilNoise(0.2, 3, 1, 2, False)],
+    "RandomLowDose": [lambda: tio.RandomLowDose((0.2, 0.4), 1e5, (5, 20), ("LR"), 180)],
+    "RandomStreaks": [lambda: tio.RandomStreaks(400, 20, (500, 800), {"t1": "AP"}, 90)],
+    "RandomBeamHardening": [lambda: tio.RandomBeamHardening(2, (200, 400), False, 1, 90)],
     "RandomLowField": [
         lambda: tio.RandomLowField(0.2, 1.5, 1.75, (20, 30), (0, 1, 0, 0, 1, 2), 0.4),
     ],

@@ -7,15 +7,18 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
 from .ct import (
+    beam_hardening,
     ct_window,
     filtered_back_projection,
     limited_angle,
+    low_dose,
     metal,
     project,
     reconstruction_kernel,
     rings,
     slice_thickness,
     sparse_views,
+    streaks,
 )
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
@@ -69,6 +72,7 @@ __all__ = [
     "anisotropy",
     "attenuate",
     "b0_distortion",
+    "beam_hardening",
     "bias_field",
     "blur",
     "brightness",
@@ -99,6 +103,7 @@ __all__ = [
     "labels_to_image",
     "largest_component",
     "limited_angle",
+    "low_dose",
     "low_field",
     "low_resolution",
     "mask_voxels",
@@ -127,6 +132,7 @@ __all__ = [
     "sparse_views",
     "spike",
     "standardize",
+    "streaks",
     "susceptibility_field",
     "swap",
     "time_gain",

@@ -42,6 +42,7 @@ _ON_HOST = frozenset(
         "remapping",
     )
     + ("times", "resample.matrix", "low_resolution.zoom", "cutout.size")
+    + tuple(f"{name}.spacing" for name in ("beam_hardening", "low_dose", "streaks"))
     + tuple(
         f"{name}_labels.{argument}"
         for name in ("erode", "dilate")

@@ -4,11 +4,14 @@ from ..data import SpatialMap
 from .base import Transform
 from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
+from .ct.beam_hardening import BeamHardening, RandomBeamHardening
 from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
 from .ct.limited_angle import LimitedAngle, RandomLimitedAngle
+from .ct.low_dose import LowDose, RandomLowDose
 from .ct.metal import Metal, RandomMetal
 from .ct.rings import RandomRings, Rings
 from .ct.sparse_view import RandomSparseView, SparseView
+from .ct.streaks import RandomStreaks, Streaks
 from .ct.thickness import RandomSliceThickness, SliceThickness
 from .ct.window import RandomWindow, Window
 from .custom import Lambda
@@ -89,6 +92,7 @@ __all__ = [
     "Attenuation",
     "B0Distortion",
     "BatchTransform",
+    "BeamHardening",
     "BiasField",
     "Blur",
     "Brightness",
@@ -126,6 +130,7 @@ __all__ = [
     "LabelsToImage",
     "Lambda",
     "LimitedAngle",
+    "LowDose",
     "LowField",
     "LowResolution",
     "Mask",
@@ -145,6 +150,7 @@ __all__ = [
     "RandomAnisotropy",
     "RandomAttenuation",
     "RandomB0Distortion",
+    "RandomBeamHardening",
     "RandomBiasField",
     "RandomBlur",
     "RandomBrightness",
@@ -164,6 +170,7 @@ __all__ = [
     "RandomHistogramShift",
     "RandomLabelsToImage",
     "RandomLimitedAngle",
+    "RandomLowDose",
     "RandomLowField",
     "RandomLowResolution",
     "RandomMetal",
@@ -178,6 +185,7 @@ __all__ = [
     "RandomSmoothLabels",
     "RandomSparseView",
     "RandomSpike",
+    "RandomStreaks",
     "RandomSwap",
     "RandomTimeGain",
     "RandomTransform",
@@ -203,6 +211,7 @@ __all__ = [
     "SpatialTraits",
     "SpatialTransform",
     "Spike",
+    "Streaks",
     "SubjectFunction",
     "Swap",
     "TimeGain",

@@ -267,6 +267,18 @@ def low_field() -> Answer:
     return v.low_field(tio.LowField(0.3, from_field=3, snr=100))
 
 
+def low_dose() -> Answer:
+    return v.low_dose(tio.LowDose(0.2, photons=1e5))
+
+
+def streaks() -> Answer:
+    return v.streaks(tio.Streaks(photons=900))
+
+
+def beam_hardening() -> Answer:
+    return v.beam_hardening(tio.BeamHardening())
+
+
 def b0() -> Answer:
     return v.b0(tio.RandomB0Distortion(max_displacement=(3, 4), smoothness=8))
 
