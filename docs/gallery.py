@@ -51,6 +51,9 @@ _SHOWN = (
     tio.RandomStreaks(photons=(550, 600)),
     tio.RandomSigmoidContrast(gain=(9, 10)),
     tio.RandomSliceMotion(degrees=15, share=(0.4, 0.5)),
+    tio.RandomLimitedAngle(degrees=(140, 150), start=100),
+    tio.RandomRings(strength=(0.012, 0.015), share=(0.3, 0.4)),
+    tio.RandomSparseView(count=(30, 40)),
     tio.RandomSliceThickness(thickness=(12, 15)),
     tio.RandomWindow(window="brain", out_min_max=(-1000, 1000)),  # HU, as before it
     tio.RandomSmoothLabels(std=(4, 5)),
@@ -77,6 +80,7 @@ WITHOUT = {
     "HistogramStandardization": "needs landmarks that were learnt from many images",
     "KeepLargestComponent": "drops small regions, of which the head of the pictures has few",
     "Lambda": "does what its function does",
+    "RandomMetal": "is for scans with metal, and the head of the pictures has none",
     "MixUp": "mixes the samples of a batch",
     "OneHot": "gives each label a channel",
     "OneOf": "does what the transforms do that it holds",

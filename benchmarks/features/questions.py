@@ -175,6 +175,16 @@ GROUPS: dict[str, dict[str, Question]] = {
             "A blob in an image of other orientation and spacing, brought to RAS and 1 mm, stays "
             "where it was in mm.",
         ),
+        "ct_rings": Question(
+            "CT rings", "Of a constant image: a pattern that is the same after a quarter turn."
+        ),
+        "ct_views": Question(
+            "CT sparse views and limited angle",
+            "Of a disc: streaks outside; of a square: edges along some direction are lost.",
+        ),
+        "ct_metal": Question(
+            "CT metal", "A band between two rods is darker than what lies beside it."
+        ),
         "ct_window": Question(
             "a window of Hounsfield units",
             "A ramp of -1000 to 1000: linear from 0 to 1 between 0 and 80, constant outside.",

@@ -254,6 +254,42 @@ def ct_thickness(call: Call) -> Answer:
     return yes() if min(found) < 0.02 else no(f"variances differ by {min(found):.2f}")
 
 
+def ct_rings(call: Call) -> Answer:
+    """Rings about the centre of planes across the last axis."""
+    change = call(torch.zeros(1, 32, 32, 4))
+    if change.std() < 1e-3:
+        raise AssertionError("nothing happened")
+    turned = change.rot90(1, (1, 2))
+    return yes() if (turned - change).abs().max() < 0.01 * change.std() else no("not round")
+
+
+def ct_views(sparse: Call, limited: Call) -> Answer:
+    """Streaks outside of a disc; edges of a square that differ by their direction."""
+    place = torch.arange(64.0) - 31.5
+    inside = place[:, None].square() + place.square() < 16**2
+    x = torch.where(inside, 0.0, -1000.0)[None, :, :, None].repeat(1, 1, 1, 2)
+    streaks = (sparse(x.clone()) - x)[:, ~inside].std()
+    square = (place.abs() < 12)[:, None] & (place.abs() < 12)
+    x = torch.where(square, 0.0, -1000.0)[None, :, :, None].repeat(1, 1, 1, 2)
+    y = limited(x.clone())[0, ..., 0]
+    steps = [(each[21:24, 30:34].mean() - each[15:18, 30:34].mean()).abs() for each in (y, y.mT)]
+    return both(
+        yes() if streaks > 10 else no("no streaks"),
+        yes() if max(steps) > 2 * min(steps) else no("edges of all directions stay"),
+        ("sparse views", "limited angle"),
+    )
+
+
+def ct_metal(call: Callable[[Tensor, Tensor], Tensor]) -> Answer:
+    """call: image in HU and mask of metal (1, I, J, K) to the image with artefacts."""
+    place = torch.arange(64.0) - 31.5
+    x = torch.where(place[:, None].square() + place.square() < 28**2, 0.0, -1000.0)
+    mask = place[:, None].square() + (place.abs() - 16).square() < 9
+    y = call(x[None, :, :, None].repeat(1, 1, 1, 2), mask[None, :, :, None].repeat(1, 1, 1, 2))
+    band, beside = y[0, 31:33, 24:40].mean(), y[0, 12:20, 24:40].mean()
+    return yes() if band < beside - 15 else no("no dark band between rods")
+
+
 def ct_window(call: Call) -> Answer:
     """Intensities of a window, linearly, and its ends outside."""
     x = torch.linspace(-1000, 1000, 4096).view(1, 16, 16, 16)

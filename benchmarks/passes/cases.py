@@ -72,6 +72,10 @@ CASES = {
     "RandomLabelsToImage": Case(
         lambda: tio.RandomLabelsToImage(label_key="label", used_labels=range(4)), Budget(85, 150)
     ),
+    "RandomRings": Case(tio.RandomRings, Budget(20, 215)),
+    "RandomSparseView": Case(tio.RandomSparseView, Budget(1000, 580)),
+    "RandomLimitedAngle": Case(tio.RandomLimitedAngle, Budget(1000, 580)),
+    "RandomMetal": Case(lambda: tio.RandomMetal("label"), Budget(1620, 615)),
     "Resample": Case(lambda: tio.Resample(2), Budget(1.6, 7)),
     "Resample, antialias": Case(lambda: tio.Resample(2, antialias=True), Budget(9.4, 18)),
     "Resample, bspline": Case(lambda: tio.Resample(1.5, "bspline"), Budget(4.8, 13)),

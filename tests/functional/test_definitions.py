@@ -16,6 +16,7 @@ from torchio_gpu.functional import definitions
 from torchio_gpu.functional.definitions import (
     ct_filters,
     ct_scans,
+    ct_views,
     filters,
     intensity,
     kspace,
@@ -70,7 +71,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, ct_scans, projection, spatial, statistics, synthesis)
+    modules += (ct_filters, ct_scans, ct_views, projection, spatial, statistics, synthesis)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
@@ -865,6 +866,72 @@ def test_slice_thickness(shape, start, longest):
     thickness, spacing = rand(batch, high=longest), rand(batch, 3, low=0.5, high=2)
     out = F.slice_thickness(x, thickness, np.array(axis), spacing=spacing)
     agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))
+
+
+CT_VIEWS = 15
+
+
+def ct_scan(shape):
+    """Return a volume in Hounsfield units, the axis and the spacing of each sample."""
+    spacing = rand(shape[0], 3, low=0.5, high=2).mul(100).round() / 100  # few digits are kept
+    return 500 * volume(shape), mixed_axes(shape[0], 1), spacing
+
+
+@every_shape
+def test_rings(shape):
+    (x, axis, spacing), batch = ct_scan(shape), shape[0]
+    strength, share, planes = rand(batch), rand(batch), torch.randint(1, 4, (batch,))
+    seeds, errors = torch.arange(5, 5 + batch), []
+    for b, a in enumerate(axis):
+        slices, (one, two) = shape[2 + a], (n for n in range(3) if n != a)
+        sides = spacing[b, one].item(), spacing[b, two].item()
+        space = torch.empty(1, shape[2 + one], shape[2 + two], slices)
+        count = len(ct_views.detectors(space, sides))
+        half = (count + 1) // 2
+        drawn = random.normals(seeds[b : b + 1].numpy(), slices * 2 * half)[0].double()
+        rows = torch.zeros(slices, count, dtype=torch.float64)
+        for plane in range(slices):
+            chosen, error = drawn.view(-1, 2, half)[plane // int(planes[b])]
+            for d in range(count):
+                distance = int(abs(d - (count - 1) / 2))
+                if torch.special.ndtr(chosen[distance]) <= share[b]:
+                    rows[plane, d] = strength[b] * error[distance]
+        errors.append(rows)
+    out = F.rings(x, strength, share, planes, np.array(axis), seeds, spacing=spacing.numpy())
+    expected = ct_views.rings(x, errors, axis, spacing)
+    agree(out, expected, "the integral over angles is a sum of 20000", 1e-5)
+
+
+@every_shape
+@pytest.mark.parametrize("first", [0, 3])
+def test_sparse_views(shape, first):
+    x, axis, spacing = ct_scan(shape)
+    count = [1, 4, 15, 5, 7, 2][first : first + shape[0]]
+    out = F.sparse_views(x, count, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
+    agree(out, ct_views.sparse_views(x, count, axis, CT_VIEWS, spacing))
+
+
+@every_shape
+def test_limited_angle(shape):
+    x, axis, spacing = ct_scan(shape)
+    degrees, start = torch.tensor([120.0, 180, 50])[: shape[0]], rand(shape[0], low=-90, high=90)
+    out = F.limited_angle(x, degrees, start, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
+    agree(out, ct_views.limited_angle(x, degrees, start, axis, CT_VIEWS, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("channels", [1, 2])
+def test_metal(shape, channels):
+    (x, axis, spacing), batch = ct_scan(shape), shape[0]
+    mask = volume((batch, min(channels, shape[1]), *shape[2:])) > 1
+    hu, ratio = rand(batch, low=1000, high=12000), rand(batch, low=0.1)
+    scatter = rand(batch, low=1e-4, high=1e-2)
+    parameters = torch.stack([hu, ratio, scatter], 1)
+    out = F.metal(
+        x, mask, hu, ratio, scatter, np.array(axis), CT_VIEWS, 2000, spacing=spacing.numpy()
+    )
+    every = mask.expand(shape)
+    agree(out, ct_views.metal(x, every, parameters, axis, CT_VIEWS, 2000, spacing))
 
 
 def rays_of(seeds, x, axis, spacing, views):

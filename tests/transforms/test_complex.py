@@ -21,6 +21,8 @@ REFUSED = {
     *("BeamHardening", "BeamHardening, corrected", "RandomBeamHardening"),
     *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
+    *("Rings", "RandomRings", "SparseView", "RandomSparseView", "LimitedAngle"),
+    *("RandomLimitedAngle", "Metal", "RandomMetal"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.

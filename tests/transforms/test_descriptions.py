@@ -68,6 +68,14 @@ MORE = {
     "RandomReconstructionKernel": [
         lambda: tio.RandomReconstructionKernel(tio.Choice([0.5, 2]), (0.3, 0.6)),
     ],
+    "RandomRings": [lambda: tio.RandomRings(0.01, (0.1, 0.2), tio.Choice([1, 4]), 1)],
+    "RandomSparseView": [lambda: tio.RandomSparseView((20, 40), 2, 180)],
+    "RandomLimitedAngle": [lambda: tio.RandomLimitedAngle((100, 150), NORMAL, "LR", 180)],
+    "RandomMetal": [
+        lambda: tio.RandomMetal("seg", 9000, 0.2, (1e-4, 1e-3), views=90),
+        lambda: tio.RandomMetal(threshold=2000, axis={"t1": 1}, maximum=30000),
+    ],
+    "Metal": [lambda: tio.Metal("seg", {"t1": 9000}, np.array([0.2]), torch.tensor([0.01]))],
     "RandomSliceThickness": [lambda: tio.RandomSliceThickness(5)],
     "RandomWindow": [
         lambda: tio.RandomWindow({"t1": "bone"}, (0, 0.2), 0.3, (-1, 1)),

@@ -61,7 +61,8 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("Cutout", "first"): [[40, 40, 40]], ("Cutout", "size"): [[30, 30, 30]],
     ("LabelsToImage", "std"): [0.05, 0.05, 0.05], ("ChemicalShift", "shift"): 2,
     ("Zipper", "phase_axis"): 1, ("Zipper", "intensity"): 0.3, ("CoilNoise", "std"): 0.1,
-    ("Window", "window"): "brain", ("Streaks", "photons"): 700,
+    ("Window", "window"): "brain", ("Streaks", "photons"): 700, ("Rings", "strength"): 0.005,
+    ("SparseView", "count"): 60, ("LimitedAngle", "degrees"): 120,
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")

@@ -6,7 +6,11 @@ from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
 from .ct.beam_hardening import BeamHardening, RandomBeamHardening
 from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
+from .ct.limited_angle import LimitedAngle, RandomLimitedAngle
 from .ct.low_dose import LowDose, RandomLowDose
+from .ct.metal import Metal, RandomMetal
+from .ct.rings import RandomRings, Rings
+from .ct.sparse_view import RandomSparseView, SparseView
 from .ct.streaks import RandomStreaks, Streaks
 from .ct.thickness import RandomSliceThickness, SliceThickness
 from .ct.window import RandomWindow, Window
@@ -125,10 +129,12 @@ __all__ = [
     "LabelTransform",
     "LabelsToImage",
     "Lambda",
+    "LimitedAngle",
     "LowDose",
     "LowField",
     "LowResolution",
     "Mask",
+    "Metal",
     "MixUp",
     "MonaiAdapter",
     "Motion",
@@ -163,17 +169,21 @@ __all__ = [
     "RandomGibbs",
     "RandomHistogramShift",
     "RandomLabelsToImage",
+    "RandomLimitedAngle",
     "RandomLowDose",
     "RandomLowField",
     "RandomLowResolution",
+    "RandomMetal",
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
     "RandomReconstructionKernel",
+    "RandomRings",
     "RandomSigmoidContrast",
     "RandomSliceMotion",
     "RandomSliceThickness",
     "RandomSmoothLabels",
+    "RandomSparseView",
     "RandomSpike",
     "RandomStreaks",
     "RandomSwap",
@@ -189,12 +199,14 @@ __all__ = [
     "Resample",
     "RescaleIntensity",
     "Resize",
+    "Rings",
     "SequentialLabels",
     "SigmoidContrast",
     "SliceMotion",
     "SliceThickness",
     "SmoothLabels",
     "SomeOf",
+    "SparseView",
     "SpatialMap",
     "SpatialTraits",
     "SpatialTransform",

@@ -295,6 +295,22 @@ def ct_thickness() -> Answer:
     return v.ct_thickness(tio.SliceThickness(3))
 
 
+def ct_rings() -> Answer:
+    return v.ct_rings(tio.Rings(0.01, axis=2))
+
+
+def ct_views() -> Answer:
+    return v.ct_views(tio.SparseView(20, axis=2), tio.LimitedAngle(90, -45, axis=2))
+
+
+def ct_metal() -> Answer:
+    def call(x: Tensor, mask: Tensor) -> Tensor:
+        subject = tio.Subject(image=tio.ScalarImage(x), rods=tio.LabelMap(mask.byte()))
+        return tio.Metal("rods", axis=2)(subject).image.data
+
+    return v.ct_metal(call)
+
+
 def ct_window() -> Answer:
     answer = v.ct_window(tio.Window("brain"))
     return yes("by name; also at random") if answer.outcome == "yes" else answer

@@ -229,15 +229,19 @@ class Range:
 
 
 def fixed_or_range(
-    value: Any, name: str, exclusive: bool = False, maximum: float | None = None
+    value: Any,
+    name: str,
+    exclusive: bool = False,
+    maximum: float | None = None,
+    minimum: float = 0,
 ) -> Range:
     """Return the range of a quantity >= 0, where a number stands for itself.
 
     Args:
-        value, name, exclusive, maximum: See :class:`Range`; its ``minimum`` is 0.
+        value, name, exclusive, maximum, minimum: See :class:`Range`.
 
     >>> fixed_or_range(3, "field_strength")(np.array([0.1, 0.9])).tolist()
     [3.0, 3.0]
     """
     pair = (value, value) if is_number(value) else value
-    return Range(pair, name, minimum=0, exclusive=exclusive, maximum=maximum)
+    return Range(pair, name, minimum=minimum, exclusive=exclusive, maximum=maximum)
