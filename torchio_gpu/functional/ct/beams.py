@@ -81,7 +81,7 @@ class ParallelBeam:
             order.append(views)
             cosine, sine = to_device(x.device, np.cos(angles[views]), np.sin(angles[views]))
             taps = self.detectors * 2 * self.size[along_q]
-            for some in chunks_of(len(views), taps):
+            for some in chunks_of(len(views), taps, x.device):
                 part = (cosine[some], sine[some]) if along_q else (sine[some], cosine[some])
                 rays = partial(self._rays, *part, along_q, table.dtype)
                 parts.append(weighted_sums(table, rays))
@@ -148,7 +148,7 @@ class ParallelBeam:
             weights = torch.stack([1 - share, share], 2)
             return torch.stack([low, low + 1], 2).flatten(1), weights.flatten(1)
 
-        chunks = chunks_of(self.size[0], self.size[1] * len(self.angles) * 2)
+        chunks = chunks_of(self.size[0], self.size[1] * len(self.angles) * 2, table.device)
         parts = [weighted_sums(table, partial(taps, some)) for some in chunks]
         out = torch.cat(parts).view(*self.size, *planes.shape[2:]).permute(2, 3, 0, 1, 4)
         return out.movedim(4, 2 + self.axis)

@@ -243,7 +243,7 @@ def _interpolated(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
         weights = [p * q for p in (1 - share[0], share[0]) for q in (1 - share[1], share[1])]
         return torch.stack(index, 1).int(), torch.stack(weights, 1).to(table.dtype)
 
-    chunks = chunks_of(len(first), 4 * first.shape[1])
+    chunks = chunks_of(len(first), 4 * first.shape[1], x.device)
     out = torch.cat([weighted_sums(table, partial(taps, some)) for some in chunks])
     return out.view(*first.shape, *rows.shape[2:]).permute(2, 3, 0, 1, 4)
 
