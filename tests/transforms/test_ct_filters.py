@@ -9,7 +9,7 @@ import torchio_gpu as tio
 from tests.close import assert_close
 from tests.volumes import ASR_AFFINE, batch_of, smooth, subject
 from torchio_gpu import functional as F
-from torchio_gpu.functional.ct.planes import by_planes, in_plane, slice_axes
+from torchio_gpu import geometry
 from torchio_gpu.functional.ct.window import WINDOWS
 
 DOUBLE = torch.float64
@@ -19,35 +19,6 @@ SPACING = np.array([0.7, 1.3, 2.0])
 
 def volume(shape, dtype=DOUBLE):
     return torch.randn(shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-
-# Axial planes
-
-
-def test_the_slice_axis_is_the_nearest_to_inferior_superior():
-    turn = np.deg2rad(30)
-    tilted = np.eye(4)
-    tilted[1:3, 1:3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-    flipped = np.diag([-1.0, -1, -1, 1])
-    affines = np.stack([np.eye(4), ASR_AFFINE, tilted, flipped, np.eye(4)[[2, 1, 0, 3]]])
-    assert slice_axes(affines).tolist() == [2, 1, 2, 2, 0]
-
-
-def test_planes_are_those_across_the_axis_of_each_sample():
-    x, axes = volume((3, 2, 4, 5, 6)), [2, 0, 2]
-    seen = []
-
-    def add(planes, number):
-        seen.append(tuple(planes.shape))
-        return planes + number.view(-1, 1, 1, 1, 1) * torch.arange(planes.shape[2]).view(-1, 1, 1)
-
-    out = by_planes(x, axes, add, torch.tensor([1.0, 10, 100]))
-    assert seen == [(2, 2, 6, 4, 5), (1, 2, 4, 5, 6)]
-    for b, axis in enumerate(axes):
-        for n in range(x.shape[2 + axis]):
-            expected = x[b].select(1 + axis, n) + n * 10**b
-            assert torch.equal(out[b].select(1 + axis, n), expected)
-    assert in_plane(SPACING[None], axes, 3).tolist() == [[0.7, 1.3], [1.3, 2.0], [0.7, 1.3]]
 
 
 # Reconstruction kernel
@@ -308,7 +279,7 @@ def test_samples_of_a_batch_have_axes_of_their_own():
 
 def test_transforms_are_the_functions():
     s = subject()  # of spacing 1, 2, 3 mm
-    axis = slice_axes(s.t1.affine[None])
+    axis = geometry.axis_indices("IS", s.t1.affine[None])
     kernel = tio.ReconstructionKernel(3, 0.2)(s).t1.data
     expected = F.reconstruction_kernel(s.t1.data[None], 3, 0.2, axis, spacing=(1, 2, 3))[0]
     assert_close(kernel, expected, share=1e-6, reason="spacing of an oblique affine")

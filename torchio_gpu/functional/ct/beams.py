@@ -18,7 +18,9 @@ from ..dispatch.launch import indices, to_device
 from ..eager.separable import full_precision
 from ..eager.sums import centred, chunks_of, weighted_sums
 from ..samples import pick, samples_at, samples_by_axis
-from .planes import IN_PLANE
+
+#: Axes that span the planes across each axis.
+IN_PLANE = ((1, 2), (0, 2), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -236,4 +238,4 @@ def equal_angles(views: int) -> tuple[float, ...]:
     return tuple((180 * np.arange(views) / views).tolist())
 
 
-__all__ = ["ParallelBeam", "beams_of", "by_beams", "equal_angles"]
+__all__ = ["IN_PLANE", "ParallelBeam", "beams_of", "by_beams", "equal_angles"]

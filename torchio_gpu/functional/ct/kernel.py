@@ -16,7 +16,7 @@ from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, re
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
-from .planes import IN_PLANE
+from .beams import IN_PLANE
 
 
 @traceable

@@ -10,12 +10,11 @@ from torch import Tensor
 from ...arrays import Array, Number, as_array, host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, per_item, within
+from ..dispatch.arguments import as_given, check_spacing, per_item, within
 from ..dispatch.launch import to_device
 from ..statistics import check_mask
 from .attenuation import HU_RANGE, attenuation, hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams
-from .planes import check_spacing
 from .projection import check_views
 
 #: Lowest value of a CT image of 12 bits.

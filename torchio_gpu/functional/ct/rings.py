@@ -11,12 +11,11 @@ from ...arrays import Array, host
 from ...random import normals
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, within
+from ..dispatch.arguments import as_given, at_least, check_seeds, check_spacing, per_item, within
 from ..dispatch.launch import to_device
 from ..eager.separable import full_precision
 from .attenuation import hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams
-from .planes import check_spacing
 
 #: Radii for each detector, between which the image of its error is interpolated. It bends like
 #: ``(r - t)^(3/2)`` beyond each detector, so that fewer would leave errors of percents.

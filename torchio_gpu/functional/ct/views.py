@@ -9,11 +9,10 @@ import numpy as np
 from ...arrays import Array, common, host
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, per_item, within
+from ..dispatch.arguments import as_given, check_spacing, per_item, within
 from ..dispatch.launch import to_device
 from .attenuation import attenuation, hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams, equal_angles
-from .planes import check_spacing
 from .projection import check_views
 
 

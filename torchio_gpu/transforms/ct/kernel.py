@@ -10,22 +10,23 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, as_array
 from ...functional.ct.kernel import check_positive
-from ...functional.ct.planes import slice_axes
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import fixed_or_range
-from ..parameters.types import ByImage, PerSample, RangeLike
+from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike
+from .planes import check_plane_axis, plane_axes
 
 
 @dataclass(frozen=True)
 class ReconstructionKernelParams(Params):
-    """Ratio of modulation transfer functions, and the frequency in cycles per mm it is reached."""
+    """Ratio of transfer functions at a frequency in cycles per mm, and axis across planes."""
 
     ratio: Annotated[Array, "B M"]
     frequency: Annotated[Array, "B M"]
+    axis: Annotated[np.ndarray, "B M", int]
 
 
 class _ReconstructionKernel(VolumeTransform):
@@ -37,7 +38,7 @@ class _ReconstructionKernel(VolumeTransform):
             image.data,
             params.ratio,
             params.frequency,
-            slice_axes(image.affine),
+            params.axis,
             spacing=spacing(image.affine),
         )
 
@@ -47,17 +48,19 @@ class ReconstructionKernel(_ReconstructionKernel):
 
     The spectrum of each plane is multiplied by the ratio of the modulation transfer functions of
     two Gaussian kernels up to a frequency, and by a constant beyond it: see
-    :func:`torchio_gpu.functional.reconstruction_kernel`. Planes are axial: across the voxel axis
-    nearest to that of the world from inferior to superior, in each sample.
+    :func:`torchio_gpu.functional.reconstruction_kernel`.
 
     Args:
         ratio: Modulation transfer function of the new kernel over that of the old one at
             ``frequency``, > 0: below 1 is softer, above 1 sharper, and 1 changes nothing.
         frequency: Frequency in cycles per mm, > 0, beyond which the ratio is constant.
+        axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
+            that from inferior to superior. It may also be given for every sample, (B,), or by
+            image name.
         kwargs: See :class:`Transform`.
 
-    Both are a number, or (B,) for one per sample; or a dict with one entry per image name. Tensors
-    may require a gradient.
+    Ratio and frequency are a number, or (B,) for one per sample; or a dict with one entry per image
+    name. Tensors may require a gradient.
 
     Raises:
         ValueError: A value is not positive.
@@ -67,9 +70,14 @@ class ReconstructionKernel(_ReconstructionKernel):
     """
 
     def __init__(
-        self, ratio: ByImage[PerSample], frequency: ByImage[PerSample] = 0.5, **kwargs: Any
+        self,
+        ratio: ByImage[PerSample],
+        frequency: ByImage[PerSample] = 0.5,
+        axis: ByImage[AxisLike] = "IS",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.axis = check_plane_axis(axis)
         self.ratio, self.frequency = ratio, frequency
         for values, name in ((ratio, "ratio"), (frequency, "frequency")):
             for value in values_of(values):
@@ -79,6 +87,7 @@ class ReconstructionKernel(_ReconstructionKernel):
         return ReconstructionKernelParams(
             per_image(self.ratio, (), "ratio", context.names),
             per_image(self.frequency, (), "frequency", context.names),
+            plane_axes(self.axis, context),
         ).expand(context.batch)
 
 
@@ -92,6 +101,7 @@ class RandomReconstructionKernel(RandomTransform, _ReconstructionKernel):
             is that ratio.
         frequency: Range of the frequency in cycles per mm, > 0, beyond which the ratio is
             constant; a number is that frequency.
+        axis: See :class:`ReconstructionKernel`.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -102,9 +112,14 @@ class RandomReconstructionKernel(RandomTransform, _ReconstructionKernel):
     """
 
     def __init__(
-        self, ratio: RangeLike = (0.3, 3), frequency: RangeLike = 0.5, **kwargs: Any
+        self,
+        ratio: RangeLike = (0.3, 3),
+        frequency: RangeLike = 0.5,
+        axis: ByImage[AxisLike] = "IS",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.axis = check_plane_axis(axis)
         self.ratio, self.frequency = ratio, frequency
         self._ratio = fixed_or_range(ratio, "ratio", exclusive=True)
         self._frequency = fixed_or_range(frequency, "frequency", exclusive=True)
@@ -115,5 +130,7 @@ class RandomReconstructionKernel(RandomTransform, _ReconstructionKernel):
 
     def draw(self, context: Context, u: np.ndarray) -> ReconstructionKernelParams:
         return ReconstructionKernelParams(
-            self._ratio(u[..., :1])[..., 0], self._frequency(u[..., 1:])[..., 0]
+            self._ratio(u[..., :1])[..., 0],
+            self._frequency(u[..., 1:])[..., 0],
+            plane_axes(self.axis, context),
         )

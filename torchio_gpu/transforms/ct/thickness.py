@@ -9,7 +9,6 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, as_array
-from ...functional.ct.planes import slice_axes
 from ...functional.dispatch.arguments import at_least
 from ...geometry import spacing
 from ...shapes import Volume
@@ -17,14 +16,16 @@ from ..base import Context
 from ..kinds import Images, RandomTransform, VolumeTransform
 from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
-from ..parameters.types import ByImage, PerSample, RangeLike
+from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike
+from .planes import check_plane_axis, plane_axes
 
 
 @dataclass(frozen=True)
 class SliceThicknessParams(Params):
-    """Thickness in mm, for each sample and image."""
+    """Thickness in mm, and axis across planes, for each sample and image."""
 
     thickness: Annotated[Array, "B M"]
+    axis: Annotated[np.ndarray, "B M", int]
 
 
 class _SliceThickness(VolumeTransform):
@@ -33,22 +34,24 @@ class _SliceThickness(VolumeTransform):
     def voxels(self, images: Images, name: str, params: SliceThicknessParams) -> Volume:
         image = images[name]
         return F.slice_thickness(
-            image.data, params.thickness, slice_axes(image.affine), spacing=spacing(image.affine)
+            image.data, params.thickness, params.axis, spacing=spacing(image.affine)
         )
 
 
 class SliceThickness(_SliceThickness):
     """Average axial slices over a given thickness, on the same grid.
 
-    Thick slices of a CT scan that overlap: noise and structures shorter than a slice fade. Slices
-    are axial: across the voxel axis nearest to that of the world from inferior to superior, in each
-    sample. See :func:`torchio_gpu.functional.slice_thickness`, and :class:`Anisotropy` for slices
-    that do not overlap.
+    Thick slices of a CT scan that overlap: noise and structures shorter than a slice fade. See
+    :func:`torchio_gpu.functional.slice_thickness`, and :class:`Anisotropy` for slices that do not
+    overlap.
 
     Args:
         thickness: Length in mm over which slices are averaged, >= 0: a number, or (B,) for one per
             sample; or a dict with one entry per image name. It is added to the thickness that they
             have; one up to the distance of slices changes nothing. Tensors may require a gradient.
+        axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
+            that from inferior to superior. It may also be given for every sample, (B,), or by
+            image name.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -58,15 +61,17 @@ class SliceThickness(_SliceThickness):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, thickness: ByImage[PerSample], **kwargs: Any) -> None:
+    def __init__(
+        self, thickness: ByImage[PerSample], axis: ByImage[AxisLike] = "IS", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.thickness = thickness
+        self.thickness, self.axis = thickness, check_plane_axis(axis)
         for value in values_of(thickness):
             at_least(as_array(value, "thickness"), 0, "thickness")
 
     def draw(self, context: Context, u: np.ndarray) -> SliceThicknessParams:
         thickness = per_image(self.thickness, (), "thickness", context.names)
-        return SliceThicknessParams(thickness).expand(context.batch)
+        return SliceThicknessParams(thickness, plane_axes(self.axis, context)).expand(context.batch)
 
 
 class RandomSliceThickness(RandomTransform, _SliceThickness):
@@ -74,6 +79,7 @@ class RandomSliceThickness(RandomTransform, _SliceThickness):
 
     Args:
         thickness: Range of the thickness in mm, >= 0; d means (0, d).
+        axis: See :class:`SliceThickness`.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -83,9 +89,11 @@ class RandomSliceThickness(RandomTransform, _SliceThickness):
     torch.Size([1, 8, 8, 8])
     """
 
-    def __init__(self, thickness: RangeLike = (1, 6), **kwargs: Any) -> None:
+    def __init__(
+        self, thickness: RangeLike = (1, 6), axis: ByImage[AxisLike] = "IS", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.thickness = thickness
+        self.thickness, self.axis = thickness, check_plane_axis(axis)
         self._thickness = Range(thickness, "thickness", around=None, minimum=0)
 
     @property
@@ -93,4 +101,4 @@ class RandomSliceThickness(RandomTransform, _SliceThickness):
         return 1
 
     def draw(self, context: Context, u: np.ndarray) -> SliceThicknessParams:
-        return SliceThicknessParams(self._thickness(u)[..., 0])
+        return SliceThicknessParams(self._thickness(u)[..., 0], plane_axes(self.axis, context))
