@@ -43,7 +43,7 @@ WORDS = {
     "tensor": ["path must name", "Image"],
     "subject": ["tensor of ScalarImage", "given once", "path must name"],
     "subject_sampler": ["could not be loaded"],
-    "output_shape": ["batch must hold"],
+    "output_shape": ["batch must hold"], "views": ["count"],
 }  # fmt: skip
 #: Fill values and ends of ranges need not be finite.
 UNBOUNDED = {

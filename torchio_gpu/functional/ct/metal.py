@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, Number, as_array, host
+from ...arrays import Array, as_array, host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, check_spacing, per_item, within
@@ -34,7 +34,7 @@ def metal(
     scatter: float | Array = 1e-3,
     axis: int | Sequence[int] | Array = 2,
     views: int = 360,
-    maximum: Number = 3071,
+    maximum: float = 3071,
     *,
     spacing: float | Array = 1.0,
 ) -> Volume:
@@ -110,7 +110,7 @@ def metal(
     return as_given(by_beams(y, axis, sides, total, change, *arrays), x)
 
 
-def check_maximum(maximum: Number) -> Number:
+def check_maximum(maximum: float) -> float:
     """Return the largest value that a scanner stores if it can be one; raise otherwise."""
     within(as_array(maximum, "maximum"), 0, HU_RANGE[1], "maximum")
     return maximum

@@ -15,6 +15,9 @@ from ..compiled import traceable
 from ..dispatch.arguments import as_given, check_spacing, real
 from .beams import ParallelBeam, beams_of, equal_angles
 
+#: Most views that may be simulated: more are a mistake, and need their memory.
+MOST_VIEWS = 36000
+
 
 @traceable
 def project(
@@ -129,6 +132,8 @@ def check_views(views: Any, least: int = 1) -> int:
     """Return a number of views if it is whole and at least so large; raise otherwise."""
     if not is_number(views) or views != int(views) or views < least:
         raise ValueError(f"views must be a whole number >= {least}, got {views!r}")
+    if views > MOST_VIEWS:
+        raise ValueError(f"views must be <= {MOST_VIEWS}, got {views!r}")
     return int(views)
 
 

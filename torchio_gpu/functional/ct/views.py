@@ -9,7 +9,7 @@ import numpy as np
 from ...arrays import Array, common, host
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, check_spacing, per_item, within
+from ..dispatch.arguments import as_given, check_real, check_spacing, per_item, within
 from ..dispatch.launch import to_device
 from .attenuation import attenuation, hounsfield, hounsfield_change
 from .beams import ParallelBeam, by_beams, equal_angles
@@ -54,6 +54,7 @@ def sparse_views(
     >>> bool((y[0] - x[0]).abs().max() > 50), torch.equal(y[1], x[1])
     (True, True)
     """
+    check_real(x)
     total = check_views(views)
     left = within(per_item(count, x, "count"), 1, total, "count")
     xp, left, view = common(left, np.arange(total))
@@ -106,6 +107,7 @@ def limited_angle(
     >>> bool((y[0] - x[0]).abs().max() > 50), torch.equal(y[1], x[1])
     (True, True)
     """
+    check_real(x)
     total = check_views(views)
     width = within(per_item(degrees, x, "degrees"), 180 / total, 180, "degrees")
     first = per_item(start, x, "start")

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ... import functional as F
-from ...arrays import Array, Number, as_array
+from ...arrays import Array, as_array
 from ...data.keys import LABEL
 from ...functional.ct.attenuation import HU_RANGE
 from ...functional.ct.metal import LEAST_RATIO, LEAST_SCATTER, check_maximum
@@ -39,12 +39,12 @@ class _Metal(VolumeTransform):
     """Metal where a label map or a threshold says."""
 
     metal: str | None
-    threshold: Number
+    threshold: float
     views: int
-    maximum: Number
+    maximum: float
 
     def _set_metal(
-        self, metal: str | None, threshold: Number, axis: Any, views: int, maximum: Number
+        self, metal: str | None, threshold: float, axis: Any, views: int, maximum: float
     ) -> None:
         within(as_array(threshold, "threshold"), *HU_RANGE, "threshold")
         self.metal, self.threshold, self.maximum = metal, threshold, check_maximum(maximum)
@@ -125,10 +125,10 @@ class Metal(_Metal):
         hu: ByImage[PerSample] = 8000,
         ratio: ByImage[PerSample] = 0.2,
         scatter: ByImage[PerSample] = 1e-3,
-        threshold: Number = 2500,
+        threshold: float = 2500,
         axis: ByImage[AxisLike] = "IS",
         views: int = 360,
-        maximum: Number = 3071,
+        maximum: float = 3071,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -181,10 +181,10 @@ class RandomMetal(RandomTransform, _Metal):
         hu: RangeLike = (4000, 12000),
         ratio: RangeLike = (0.18, 0.25),
         scatter: RangeLike = (1e-4, 2e-3),
-        threshold: Number = 2500,
+        threshold: float = 2500,
         axis: ByImage[AxisLike] = "IS",
         views: int = 360,
-        maximum: Number = 3071,
+        maximum: float = 3071,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
