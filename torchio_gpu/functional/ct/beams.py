@@ -10,6 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ...arrays import Array
 from ...shapes import Volume
@@ -21,6 +22,8 @@ from ..samples import pick, samples_at, samples_by_axis
 
 #: Axes that span the planes across each axis.
 IN_PLANE = ((1, 2), (0, 2), (0, 1))
+#: Rows of zeros on either side of a plane, between which rays beside it are interpolated.
+_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,6 @@ class ParallelBeam:
             x: Volume, in float32 or float64.
         """
         planes = x.movedim(2 + self.axis, 4).permute(2, 3, 0, 1, 4)  # (P, Q, B, C, S)
-        table = planes.reshape(math.prod(self.size), -1)
         angles = np.radians(self.angles)
         # rays are followed across the axis that they cross more steeply, one voxel a step
         p, q = self.spacing
@@ -83,6 +85,9 @@ class ParallelBeam:
             order.append(views)
             cosine, sine = to_device(x.device, np.cos(angles[views]), np.sin(angles[views]))
             taps = self.detectors * 2 * self.size[along_q]
+            margin = (0, 0) * 3 + ((0, 0, _MARGIN, _MARGIN) if along_q else (_MARGIN, _MARGIN))
+            padded = pad(planes, margin)
+            table = padded.view(padded.shape[0] * padded.shape[1], -1)
             for some in chunks_of(len(views), taps, x.device):
                 part = (cosine[some], sine[some]) if along_q else (sine[some], cosine[some])
                 rays = partial(self._rays, *part, along_q, table.dtype)
@@ -112,17 +117,15 @@ class ParallelBeam:
         device = main.device
         slope = centred(steps, step, device) * (other / main / side)[:, None]  # [A, steps]
         start = self.positions(device) / (main * side)[:, None] + (between - 1) / 2  # [A, D]
-        place = (start[:, :, None] - slope[:, None]).to(dtype)
+        place = start.to(dtype)[:, :, None] - slope.to(dtype)[:, None]
         low = place.floor()
-        share = place - low
         length = (step / main.abs()).to(dtype)[:, None, None]
-        first = ((1 - share) * length).where((low >= 0) & (low < between), 0)
-        second = (share * length).where((low >= -1) & (low < between - 1), 0)
-        weights = torch.stack([first, second], 3)
-        low = low.int()
-        voxels = torch.stack([low.clamp(0, between - 1), (low + 1).clamp(0, between - 1)], 3)
-        count = torch.arange(steps, dtype=torch.int32, device=device)[:, None]
-        voxels = voxels * steps + count if along_q else voxels + count * between
+        second = (place - low).mul_(length)
+        weights = torch.stack([length - second, second], 2)
+        low = low.add_(_MARGIN).clamp_(0, between + _MARGIN).int()
+        count = torch.arange(steps, dtype=torch.int32, device=device)
+        voxel = low * steps + count if along_q else low + count * (between + 2 * _MARGIN)
+        voxels = torch.stack([voxel, voxel + (steps if along_q else 1)], 2)
         return voxels.flatten(0, 1).flatten(1), weights.flatten(0, 1).flatten(1)
 
     def back_project(self, projections: Tensor) -> Volume:
@@ -139,16 +142,18 @@ class ParallelBeam:
             centred(n, step / self.pitch, table.device)
             for n, step in zip(self.size, self.spacing, strict=True)
         )
-        along_p, along_q = p[:, None] * cosine, q[:, None] * sine + (self.detectors - 1) / 2
+        along_p = (p[:, None] * cosine).to(table.dtype)
+        along_q = (q[:, None] * sine + (self.detectors - 1) / 2).to(table.dtype)
+
+        first = torch.arange(len(angles), dtype=torch.int32, device=table.device) * self.detectors
 
         def taps(some: slice) -> tuple[Tensor, Tensor]:
-            place = (along_p[some, None] + along_q).to(table.dtype).flatten(0, 1)  # [voxels, A]
-            low = place.floor().clamp(0, self.detectors - 2)
-            share = place - low
-            views = torch.arange(len(self.angles), dtype=torch.int32, device=table.device)
-            low = low.int() + views * self.detectors
-            weights = torch.stack([1 - share, share], 2)
-            return torch.stack([low, low + 1], 2).flatten(1), weights.flatten(1)
+            place = (along_p[some, None] + along_q).flatten(0, 1)  # [voxels, A]
+            low = place.floor()  # at least 0, and at most D - 2
+            share = place.sub_(low)
+            low = low.int().add_(first)
+            weights = torch.stack([1 - share, share], 1)
+            return torch.stack([low, low + 1], 1).flatten(1), weights.flatten(1)
 
         chunks = chunks_of(self.size[0], self.size[1] * len(self.angles) * 2, table.device)
         parts = [weighted_sums(table, partial(taps, some)) for some in chunks]

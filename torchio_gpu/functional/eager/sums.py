@@ -10,8 +10,8 @@ from torch.nn.functional import embedding_bag
 from torch.utils.checkpoint import checkpoint
 
 #: Interpolation weights made at a time: as many as a cache holds on a CPU; on a GPU, where some
-#: 20 kernels make them, four times as many.
-_WEIGHTS = 2**21
+#: 20 kernels make them, many more.
+_WEIGHTS = 2**18
 _WEIGHTS_ON_GPU = 2**23
 
 
