@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import torchio_gpu as tio
@@ -23,6 +24,7 @@ from torchio_gpu.names import TRANSFORMS
 from torchio_gpu.plot import plot_gallery
 
 from .facts import Facts, facts_of
+from .phantoms import ct_phantom
 
 #: Transforms as they are shown, beside those of the gallery of the demo; others by their defaults.
 _SHOWN = (
@@ -43,8 +45,11 @@ _SHOWN = (
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
     tio.RandomPartialFourier(share=(0.55, 0.56), axes=("AP",)),
+    tio.RandomReconstructionKernel(ratio=(4, 5), frequency=0.4),
     tio.RandomSigmoidContrast(gain=(9, 10)),
     tio.RandomSliceMotion(degrees=15, share=(0.4, 0.5)),
+    tio.RandomSliceThickness(thickness=(12, 15)),
+    tio.RandomWindow(window="brain", out_min_max=(-1000, 1000)),  # HU, as before it
     tio.RandomSmoothLabels(std=(4, 5)),
     tio.RandomWrap(acceleration=(2, 2), axes=("AP",), intensity=(0.7, 0.8)),
     tio.RandomZipper(intensity=(0.5, 0.6), axes=("AP",)),
@@ -85,13 +90,16 @@ WITHOUT = {
 FAMILIES = {
     "spatial": "Motion and deformation",
     "kspace": "Artifacts of k-space",
+    "ct": "CT",
     "intensity": "Intensity, noise and resolution",
     "grid": "Grid: spacing, shape, field of view",
     "normalization": "Normalisation",
     "labels": "Label maps",
 }
 #: Axis that the drawn plane cuts; by default IS, for an axial plane.
-_CUTS = {"RandomAnisotropy": 1, "RandomSliceMotion": 1}
+_CUTS = {"RandomAnisotropy": 1, "RandomSliceMotion": 1, "RandomSliceThickness": 1}
+#: Place in the world through which planes of the CT phantom are drawn, and their window in HU.
+CT_PLACE, CT_WINDOW = (0.0, -6.0, -5.0), (-80, 160)
 SEED = 0
 HERE = "<!-- cards -->"
 #: Place of a page where the picture of a card stands, by the name of the transform.
@@ -119,6 +127,11 @@ def head() -> tio.Subject:
     return tio.Subject(t1=brain.t1[BRAIN], seg=brain.seg[BRAIN])
 
 
+def subject_of(name: str) -> tio.Subject:
+    """Return the subject that the card of a transform shows."""
+    return ct_phantom() if family(name) == FAMILIES["ct"] else head()
+
+
 def after(name: str, before: tio.Subject) -> tio.Subject:
     """Return a subject as the card of a transform shows it."""
     with torch.random.fork_rng(devices=[]):
@@ -129,9 +142,10 @@ def after(name: str, before: tio.Subject) -> tio.Subject:
 def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
     """Draw a plane of a subject before and after a transform, in one scale and one window."""
     cut = _CUTS.get(name, 2)
-    drawn = ["t1"] if "intensity" in facts.changes else []
+    scans = "ct" in before
+    drawn = ["ct" if scans else "t1"] if "intensity" in facts.changes else []
     drawn += ["seg"] if "label" in facts.changes else []
-    place = before.t1.affine @ (*pictures.DRAWN, 1)
+    place = np.array((*CT_PLACE, 1.0)) if scans else before.t1.affine @ (*pictures.DRAWN, 1)
     subjects = {"before": before, "after": after(name, before)}
     regrids = len({subject[drawn[0]].spatial_shape for subject in subjects.values()}) == 2
     rows = {}
@@ -140,9 +154,9 @@ def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
         if len(drawn) == 2:  # one outline, which can be seen in a small picture
             planes["seg"].set_data((planes["seg"].data > 0).byte())
         rows[f"{word}: {_extent(subject[drawn[0]], regrids)}"] = tio.Subject(planes)
-    window = None  # of the plane before
+    window = CT_WINDOW if scans and name != "RandomWindow" else None  # of the plane before
     if family(name) == FAMILIES["normalization"]:  # which gives values another range
-        values = torch.cat([row.t1.data.flatten() for row in rows.values()])
+        values = torch.cat([row[drawn[0]].data.flatten() for row in rows.values()])
         window = values.min().item(), values.max().item()
     saved = {"dpi": 200, "pil_kwargs": {"quality": 82}}
     plot_gallery(rows, file, window=window, figsize=(3.4, 2.3), savefig_kwargs=saved)
@@ -153,7 +167,7 @@ def _extent(image: tio.Image, shape: bool) -> str:
     if shape:
         return " x ".join(map(str, image.spatial_shape))
     low, high = (value.item() for value in image.data.aminmax())
-    return f"{low:.2g} to {high:.2g}"
+    return " to ".join(f"{each:.0f}" if abs(each) > 99 else f"{each:.2g}" for each in (low, high))
 
 
 def _plane(image: tio.Image, place: torch.Tensor, cut: int) -> tio.Image:
@@ -267,11 +281,11 @@ def family(name: str) -> str:
 def page(folder: Path) -> str:
     """Draw the pictures of all cards into a folder, and return the cards as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    before, known = head(), times()
+    known = times()
     made: dict[str, list[str]] = {title: [] for title in FAMILIES.values()}
     for name in sorted(names(), key=lambda name: name.removeprefix("Random")):
         facts = facts_of(shown(name))
-        draw(name, before, facts, folder / f"{name}.jpg")
+        draw(name, subject_of(name), facts, folder / f"{name}.jpg")
         made[family(name)].append(card(name, facts, known.get(name, "not measured")))
     return "\n\n".join(_sections(made))
 

@@ -7,8 +7,8 @@ import torch
 
 import torchio_gpu as tio
 
-#: Voxels of the phantom along x, y, z, and their sides in mm.
-_SHAPE, _SPACING = (176, 208, 40), (1.0, 1.0, 3.0)
+#: Extent of the phantom along x, y, z in mm; slices are three times as thick as voxels are wide.
+_EXTENT, _ASPECT = (176, 208, 120), (1, 1, 3)
 #: Ellipsoids of the head, later ones over earlier ones: centre and half axes in mm from the middle
 #: of the image, HU, label. Soft tissue, skull, brain, ventricles and sinus.
 _ELLIPSOIDS = (
@@ -23,33 +23,38 @@ _ELLIPSOIDS = (
 _NOISE = 6.0
 
 
-def ct_phantom() -> tio.Subject:
+def ct_phantom(side: float = 1.0) -> tio.Subject:
     """Return a head in Hounsfield units, with noise: image ``ct``, labels ``seg``.
 
     Air is -1000 HU, skull 900, scalp and brain 40, ventricles 10; a pattern of seven bars across,
     6 to 1.5 mm wide, lies in the brain. Labels are 1 for brain, 2 for ventricles, 3 for skull. The
     head is cut by both ends of the image, as in a scan. The middle of the image is at 0, 0, 0.
 
+    Args:
+        side: Side of a voxel within an axial plane in mm.
+
     >>> ct_phantom().ct.spatial_shape
     (176, 208, 40)
     """
-    along = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(_SHAPE, _SPACING, strict=True)]
+    spacing = [side * each for each in _ASPECT]
+    shape = [round(mm / each) for mm, each in zip(_EXTENT, spacing, strict=True)]
+    along = [(np.arange(n) - (n - 1) / 2) * mm for n, mm in zip(shape, spacing, strict=True)]
     x, y, z = np.meshgrid(*along, indexing="ij", sparse=True)
-    hu, labels = np.full(_SHAPE, -1000.0), np.zeros(_SHAPE, dtype=np.uint8)
+    hu, labels = np.full(shape, -1000.0), np.zeros(shape, dtype=np.uint8)
     for (cx, cy, cz), (rx, ry, rz), value, label in _ELLIPSOIDS:
         radius = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 + ((z - cz) / rz) ** 2)
         # share of the voxel that is inside, for edges without steps: half a voxel either side
-        inside = np.clip((1 - radius) * min(rx, ry) + 0.5, 0, 1)
+        inside = np.clip((1 - radius) * min(rx, ry) / side + 0.5, 0, 1)
         hu += inside * (value - hu)
-        labels[np.broadcast_to(inside > 0.5, _SHAPE)] = label
+        labels[np.broadcast_to(inside > 0.5, shape)] = label
     at = -30.0
     for width in (6, 5, 4, 3, 2.5, 2, 1.5):
-        bar = np.clip(width / 2 + 0.5 - abs(x - at), 0, 1) * (abs(y + 48) < 12)
+        bar = np.clip((width / 2 - abs(x - at)) / side + 0.5, 0, 1) * (abs(y + 48) < 12)
         hu += bar * 60
         at += 2 * width + 2
-    noise = np.random.default_rng(0).standard_normal(_SHAPE) * _NOISE
+    noise = np.random.default_rng(0).standard_normal(shape) * _NOISE
     hu = np.clip(hu + noise, -1024, 3071)
-    affine = np.diag([*_SPACING, 1.0])
+    affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [each[0] for each in along]
     return tio.Subject(
         ct=tio.ScalarImage(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),

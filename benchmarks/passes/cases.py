@@ -58,6 +58,8 @@ CASES = {
     "RandomAnisotropy, antialias": Case(
         lambda: tio.RandomAnisotropy(antialias=True), Budget(3.4, 15)
     ),
+    "RandomReconstructionKernel": Case(tio.RandomReconstructionKernel, Budget(1, 1)),
+    "RandomSliceThickness": Case(tio.RandomSliceThickness, Budget(1, 1)),
     "RandomLowField": Case(tio.RandomLowField, Budget(14.5, 56)),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
     "RandomHistogramShift": Case(tio.RandomHistogramShift, Budget(3.7, 28)),

@@ -14,6 +14,7 @@ from torchio_gpu import functional as F
 from torchio_gpu import random
 from torchio_gpu.functional import definitions
 from torchio_gpu.functional.definitions import (
+    ct_filters,
     filters,
     intensity,
     kspace,
@@ -67,7 +68,8 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    names = {name for module in (*modules, spatial, statistics, synthesis) for name in vars(module)}
+    modules += (ct_filters, spatial, statistics, synthesis)
+    names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 
 
@@ -831,3 +833,33 @@ def test_extract_patches():
     first = [*CORNERS, (-2, 4, 5), (3, -1, 6)]
     out = F.extract_patches(x, first, (3, 3, 4))
     assert torch.equal(out, patches.extract_patches(x, first, (3, 3, 4)))
+
+
+# CT
+
+
+@every_shape
+@pytest.mark.parametrize("ends", [(0, 1), (-3, 5)])
+def test_ct_window(shape, ends):
+    x, center, width = volume(shape), rand(shape[0], low=-1), rand(shape[0], low=0.5, high=2)
+    agree(F.ct_window(x, center, width, ends), ct_filters.ct_window(x, center, width, ends))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_reconstruction_kernel(shape, start):
+    x, axis, batch = volume(shape), mixed_axes(shape[0], start), shape[0]
+    ratio, frequency = rand(batch, low=0.2, high=4), rand(batch, low=0.2, high=0.8)
+    spacing = rand(batch, 3, low=0.5, high=2)
+    out = F.reconstruction_kernel(x, ratio, frequency, np.array(axis), spacing=spacing)
+    agree(out, ct_filters.reconstruction_kernel(x, ratio, frequency, axis, spacing))
+
+
+@every_shape
+@pytest.mark.parametrize("start", [0, 1, 2])
+@pytest.mark.parametrize("longest", [1, 8, 40])
+def test_slice_thickness(shape, start, longest):
+    x, axis, batch = volume(shape), mixed_axes(shape[0], start), shape[0]
+    thickness, spacing = rand(batch, high=longest), rand(batch, 3, low=0.5, high=2)
+    out = F.slice_thickness(x, thickness, np.array(axis), spacing=spacing)
+    agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))

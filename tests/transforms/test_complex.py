@@ -16,7 +16,7 @@ REFUSED = {
     *("Contrast", "RandomContrast", "RandomContrast, by channel"),
     *("HistogramShift", "RandomHistogramShift", "RandomHistogramShift, by channel"),
     *("SigmoidContrast", "RandomSigmoidContrast", "RandomSigmoidContrast, by channel"),
-    *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask"),
+    *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask", "Window", "RandomWindow"),
     *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),

@@ -22,6 +22,7 @@ IMAGE = tio.ScalarImage(torch.rand(1, 6, 7, 8), affine=GRID)
 FIELD = tio.ScalarImage(VECTORS, affine=VECTORS_AFFINE)
 CHOICE = tio.Choice([0, 1, 3], probabilities=[1, 2, 4])
 CHOICE_OF_HERTZ = tio.Choice([50, 100])
+FACTOR = distributions.Uniform(0.9, 1.2)
 NORMAL = distributions.Normal(0.0, 0.3)
 
 #: Further arguments, of all kinds, by the name of a transform.
@@ -61,6 +62,15 @@ MORE = {
     "RandomLowField": [
         lambda: tio.RandomLowField(0.2, 1.5, 1.75, (20, 30), (0, 1, 0, 0, 1, 2), 0.4),
     ],
+    "RandomReconstructionKernel": [
+        lambda: tio.RandomReconstructionKernel(tio.Choice([0.5, 2]), (0.3, 0.6)),
+    ],
+    "RandomSliceThickness": [lambda: tio.RandomSliceThickness(5)],
+    "RandomWindow": [
+        lambda: tio.RandomWindow({"t1": "bone"}, (0, 0.2), 0.3, (-1, 1)),
+        lambda: tio.RandomWindow((40, 80), 0.2, FACTOR),
+    ],
+    "Window": [lambda: tio.Window("brain", 2), lambda: tio.Window({"t1": (40, 80)})],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSliceMotion": [
         lambda: tio.RandomSliceMotion((1, 5), NORMAL, 0.5, (1, 3), 4, 0.2, (1, "LR"), "nearest")

@@ -6,6 +6,7 @@ and in the continuous parameters. Arguments are checked; random numbers come in 
 
 from .chemical_shift import chemical_shift
 from .coil_noise import coil_noise
+from .ct import ct_window, reconstruction_kernel, slice_thickness
 from .curves import histogram_shift, sigmoid_contrast
 from .cutout import cutout
 from .displacement import displacement_warp, exponentiate, jacobian_determinant
@@ -68,6 +69,7 @@ __all__ = [
     "connected_components",
     "contour",
     "contrast",
+    "ct_window",
     "cutout",
     "dilate_labels",
     "displacement_warp",
@@ -98,12 +100,14 @@ __all__ = [
     "percentile",
     "pointwise",
     "principal_components",
+    "reconstruction_kernel",
     "remap_labels",
     "resample",
     "rescale",
     "rician_noise",
     "sigmoid_contrast",
     "slice_motion",
+    "slice_thickness",
     "smooth_labels",
     "spike",
     "standardize",

@@ -46,6 +46,7 @@ _STARTS: dict[str, Any] = {
     "coefficients": [0, 0.3, 0, 0, 0.3, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
     "share": 0.625, "acceleration": 2, "position": 0.4, "field_strength": 0.3,
+    "ratio": 2, "thickness": 5,
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
 }  # fmt: skip
 _RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
@@ -60,6 +61,7 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("Cutout", "first"): [[40, 40, 40]], ("Cutout", "size"): [[30, 30, 30]],
     ("LabelsToImage", "std"): [0.05, 0.05, 0.05], ("ChemicalShift", "shift"): 2,
     ("Zipper", "phase_axis"): 1, ("Zipper", "intensity"): 0.3, ("CoilNoise", "std"): 0.1,
+    ("Window", "window"): "brain",
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")
@@ -247,7 +249,7 @@ def _control(
     start = _STARTS_OF.get((cls.__name__, name), default)
     if needed and start is None:
         start = _start(cls, name, images, labels, options)
-    if kind == "text" and _is_numbers(hint) and not isinstance(start, (list, dict)):
+    if kind == "text" and _is_numbers(hint) and not isinstance(start, (list, dict, str)):
         kind = "numbers" if name != "num_transforms" else "text"
     numeric = kind in ("number", "range", "numbers")
     if not (numeric or hint.startswith("ByImage[PointsLike")):

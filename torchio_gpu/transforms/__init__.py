@@ -4,6 +4,9 @@ from ..data import SpatialMap
 from .base import Transform
 from .building import from_dict
 from .compose import Compose, OneOf, SomeOf
+from .ct.kernel import RandomReconstructionKernel, ReconstructionKernel
+from .ct.thickness import RandomSliceThickness, SliceThickness
+from .ct.window import RandomWindow, Window
 from .custom import Lambda
 from .grid.crop import Crop, Pad
 from .grid.crop_or_pad import CropOrPad, EnsureShapeMultiple
@@ -159,15 +162,19 @@ __all__ = [
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
+    "RandomReconstructionKernel",
     "RandomSigmoidContrast",
     "RandomSliceMotion",
+    "RandomSliceThickness",
     "RandomSmoothLabels",
     "RandomSpike",
     "RandomSwap",
     "RandomTimeGain",
     "RandomTransform",
+    "RandomWindow",
     "RandomWrap",
     "RandomZipper",
+    "ReconstructionKernel",
     "Recorded",
     "RemapLabels",
     "RemoveLabels",
@@ -177,6 +184,7 @@ __all__ = [
     "SequentialLabels",
     "SigmoidContrast",
     "SliceMotion",
+    "SliceThickness",
     "SmoothLabels",
     "SomeOf",
     "SpatialMap",
@@ -193,6 +201,7 @@ __all__ = [
     "Transform",
     "Transpose",
     "VolumeTransform",
+    "Window",
     "Wrap",
     "ZNormalization",
     "Zipper",

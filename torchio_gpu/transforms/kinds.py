@@ -116,8 +116,10 @@ class PointwiseTransform(IntensityTransform):
 
     role = "pointwise"
 
-    def operation(self, params: Any, active: np.ndarray | None) -> Operation:
-        """Return the operation on the voxels of one image.
+    def operation(
+        self, params: Any, active: np.ndarray | None
+    ) -> Operation | tuple[Operation, ...]:
+        """Return the operation on the voxels of one image, or several in their order.
 
         Args:
             params: Its parameters; [B] or [B, ...] each, neutral for samples left out.

@@ -64,9 +64,10 @@ class Pending:
         images = self.batch.images
         self.computed.update(name for name in names if images[name].kind != LABEL)
 
-    def append(self, name: str, operation: Operation) -> None:
-        """Add a pointwise operation on an image."""
-        self.operations.setdefault(name, []).append(operation)
+    def append(self, name: str, operations: Operation | tuple[Operation, ...]) -> None:
+        """Add a pointwise operation on an image, or several in their order."""
+        added = operations if isinstance(operations, tuple) else (operations,)
+        self.operations.setdefault(name, []).extend(added)
 
     def warp(self, name: str) -> PendingWarp:
         """Return the pending maps of an image; add an empty entry if it has none."""

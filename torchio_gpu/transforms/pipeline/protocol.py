@@ -85,7 +85,9 @@ class GridOperator(SpatialOperator, Protocol):
 class PointwiseOperator(Operator, Protocol):
     """Transform of the role 'pointwise'."""
 
-    def operation(self, params: Any, active: np.ndarray | None) -> Operation: ...
+    def operation(
+        self, params: Any, active: np.ndarray | None
+    ) -> Operation | tuple[Operation, ...]: ...
 
 
 class VolumeOperator(Operator, Protocol):
