@@ -49,11 +49,19 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
-from .ultrasound import attenuate, time_gain
+from .ultrasound import (
+    acoustic_shadow,
+    attenuate,
+    label_attenuation,
+    labels_to_ultrasound,
+    reverberation,
+    time_gain,
+)
 from .zipper import zipper
 
 __all__ = [
     "VoxelMap",
+    "acoustic_shadow",
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
@@ -85,7 +93,9 @@ __all__ = [
     "is_exact",
     "is_parallel",
     "jacobian_determinant",
+    "label_attenuation",
     "labels_to_image",
+    "labels_to_ultrasound",
     "largest_component",
     "low_field",
     "low_resolution",
@@ -104,6 +114,7 @@ __all__ = [
     "remap_labels",
     "resample",
     "rescale",
+    "reverberation",
     "rician_noise",
     "sigmoid_contrast",
     "slice_motion",

@@ -157,6 +157,12 @@ class Fan:
         return math.ceil(self.depth / self.step - 1e-3) + 1
 
     @property
+    def pitch(self) -> float:
+        """Distance of beams at the largest depth, in mm."""
+        reach = 1 if self.geometry.probe == "linear" else self.radius + self.depth
+        return self.span * reach / max(self.beams - 1, 1)
+
+    @property
     def beams(self) -> int:
         """Number N of beams, whose distance at the largest depth is that of voxels at most."""
         linear = self.geometry.probe == "linear"
@@ -201,8 +207,26 @@ class Fan:
         Args:
             x: Volume, in float32 or float64.
         """
-        depth = torch.arange(self.points, dtype=torch.float64, device=x.device) * self.step
-        across = centred(self.beams, self.span / max(self.beams - 1, 1), x.device)[:, None]
+        lateral, axial = self._points_in_voxels(x.device)
+        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
+        return _interpolated(planes, lateral, axial)
+
+    def nearest_on_beams(self, x: Tensor) -> Tensor:
+        """Return the nearest voxels to the points on beams, (B, C, N, R, S), of any dtype.
+
+        Points half-way between voxels get the one further along the axis, rounding errors or not.
+        """
+        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
+        first, second = (
+            (place + 0.5 + _BORDER).floor().clamp(0, count - 1).long()
+            for place, count in zip(self._points_in_voxels(x.device), self.size, strict=True)
+        )
+        return planes[:, :, first, second]
+
+    def _points_in_voxels(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return places of points on beams along the lateral and axial axis, in voxels, [N, R]."""
+        depth = torch.arange(self.points, dtype=torch.float64, device=device) * self.step
+        across = centred(self.beams, self.span / max(self.beams - 1, 1), device)[:, None]
         if self.geometry.probe == "linear":
             lateral, axial = torch.broadcast_tensors(across, depth)  # type: ignore[no-untyped-call]
         else:
@@ -210,8 +234,7 @@ class Fan:
             axial = across.cos() * (self.radius + depth) - self.radius
         lateral = (lateral + self.geometry.center[0]) / self.spacing[0] + (self.size[0] - 1) / 2
         axial = (axial + self.geometry.center[1]) / self.spacing[1] - 0.5
-        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
-        return _interpolated(planes, lateral, axial)
+        return lateral, axial
 
     def from_beams(self, x: Tensor) -> Volume:
         """Return points on beams, (B, C, N, R, S), interpolated at voxels, (B, C, I, J, K).
