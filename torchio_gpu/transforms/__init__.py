@@ -76,9 +76,14 @@ from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
 from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
+from .ultrasound.label_attenuation import LabelAttenuation, RandomLabelAttenuation
+from .ultrasound.labels_to_ultrasound import LabelsToUltrasound, RandomLabelsToUltrasound
+from .ultrasound.reverberation import RandomReverberation, Reverberation
+from .ultrasound.shadow import AcousticShadow, RandomAcousticShadow
 
 __all__ = [
     "PCA",
+    "AcousticShadow",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
@@ -118,8 +123,10 @@ __all__ = [
     "IntensityTransform",
     "Interpolation",
     "KeepLargestComponent",
+    "LabelAttenuation",
     "LabelTransform",
     "LabelsToImage",
+    "LabelsToUltrasound",
     "Lambda",
     "LowField",
     "LowResolution",
@@ -134,6 +141,7 @@ __all__ = [
     "Params",
     "PartialFourier",
     "PointwiseTransform",
+    "RandomAcousticShadow",
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
@@ -156,13 +164,16 @@ __all__ = [
     "RandomGhosting",
     "RandomGibbs",
     "RandomHistogramShift",
+    "RandomLabelAttenuation",
     "RandomLabelsToImage",
+    "RandomLabelsToUltrasound",
     "RandomLowField",
     "RandomLowResolution",
     "RandomMotion",
     "RandomNoise",
     "RandomPartialFourier",
     "RandomReconstructionKernel",
+    "RandomReverberation",
     "RandomSigmoidContrast",
     "RandomSliceMotion",
     "RandomSliceThickness",
@@ -181,6 +192,7 @@ __all__ = [
     "Resample",
     "RescaleIntensity",
     "Resize",
+    "Reverberation",
     "SequentialLabels",
     "SigmoidContrast",
     "SliceMotion",

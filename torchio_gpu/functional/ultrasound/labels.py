@@ -34,14 +34,14 @@ def check_values(values: Any) -> np.ndarray:
 
 
 def columns_of(labels: Volume, values: np.ndarray) -> Tensor:
-    """Return the index of the label of each voxel in ``values``, (B, 1, I, J, K) int64; L of others.
+    """Return the place of the label of each voxel in ``values``, L of others, (B, 1, I, J, K).
 
     >>> columns_of(torch.tensor([3, 0, 1, 2]).view(1, 1, 1, 1, 4), np.array([2, 0, 3])).flatten()
     tensor([2, 1, 3, 0])
     """
     order = np.argsort(values)
     place, known = indices(np.stack([order, values[order]]), labels.device)
-    found = torch.bucketize(labels.long(), known).clamp_(max=len(values) - 1)
+    found = torch.bucketize(labels.long().contiguous(), known).clamp_(max=len(values) - 1)
     return torch.where(known[found] == labels, place[found], len(values))
 
 

@@ -8,13 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...arrays import Array, Number, host, on_host
+from ...arrays import Array, Number
 from ...shapes import Volume, check_count
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, per_item, real, within
+from ..dispatch.arguments import as_given, per_item, positive, real, within
 from ..dispatch.launch import to_device
 from .compression import NEPERS, amplified, amplitudes, check_compression
 from .geometry import Fan, GeometriesLike, by_fans
+
+#: Largest number of echoes.
+MOST = 1000
 
 
 @traceable
@@ -60,11 +63,9 @@ def reverberation(
     tensor([  0., 255.,   0., 170.,   0.,  85.,   0.])
     """
     compression = check_compression(dynamic_range, white)
-    check_count(echoes, "echoes", 0, 1000)
+    check_count(echoes, "echoes", 0, MOST)
     rho = within(per_item(strength, x, "strength"), 0, 1, "strength")
-    far = per_item(distance, x, "distance")
-    if on_host(far) and not (host(far) > 0).all():
-        raise ValueError(f"distance must be > 0, got {host(far).tolist()}")
+    far = positive(per_item(distance, x, "distance"), "distance")
 
     def run(part: Volume, fan: Fan, rho: Array, far: Array) -> Volume:
         ratio, shift = to_device(part.device, rho, far)
@@ -108,4 +109,4 @@ def _convolved(x: Tensor, kernel: Tensor) -> Tensor:
     return torch.einsum("brq,bcnqs->bcnrs", lags.expand(len(x), -1, -1), x)
 
 
-__all__ = ["reverberation"]
+__all__ = ["MOST", "reverberation"]

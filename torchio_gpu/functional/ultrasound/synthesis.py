@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ... import random
-from ...arrays import Array, Number, as_array, host, on_host
+from ...arrays import Array, Number, as_array
 from ...shapes import Volume, check_volume
 from ..compiled import traceable
-from ..dispatch.arguments import at_least, check_seeds, per_item, within
+from ..dispatch.arguments import at_least, check_seeds, per_item, positive, within
 from ..dispatch.launch import to_device
 from .compression import NEPERS, check_compression
 from .geometry import Fan, GeometriesLike, by_fans
@@ -101,10 +101,10 @@ def labels_to_ultrasound(
     ]  # fmt: skip
     at_least(tissue[1], 0, "std")
     within(tissue[2], 0, 1, "density")
-    _positive(tissue[4], "impedance")
+    positive(tissue[4], "impedance")
     pulse = [
-        _positive(per_item(axial, labels, "axial"), "axial"),
-        _positive(per_item(lateral, labels, "lateral"), "lateral"),
+        positive(per_item(axial, labels, "axial"), "axial"),
+        positive(per_item(lateral, labels, "lateral"), "lateral"),
         per_item(gain, labels, "gain"),
     ]
     seeds = check_seeds(seeds, labels)
@@ -129,13 +129,6 @@ def labels_to_ultrasound(
 
     maps = columns_of(labels, columns)
     return by_fans(empty, geometry, spacing, axes, run, maps, seeds, *tissue, *pulse)
-
-
-def _positive(array: Array, name: str) -> Array:
-    """Return an array if its values are > 0, or are on a device; raise otherwise."""
-    if on_host(array) and not (host(array) > 0).all():
-        raise ValueError(f"{name} must be > 0, got {host(array).tolist()}")
-    return array
 
 
 def _scatterers(seeds: Array, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
