@@ -49,7 +49,7 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
-from .ultrasound import attenuate, time_gain
+from .ultrasound import attenuate, haze, speckle, time_gain
 from .zipper import zipper
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "gamma",
     "ghosting",
     "gibbs",
+    "haze",
     "histogram_shift",
     "is_exact",
     "is_parallel",
@@ -109,6 +110,7 @@ __all__ = [
     "slice_motion",
     "slice_thickness",
     "smooth_labels",
+    "speckle",
     "spike",
     "standardize",
     "susceptibility_field",

@@ -2,5 +2,7 @@
 
 from .attenuation import attenuate, time_gain
 from .geometry import BeamGeometry
+from .haze import haze
+from .speckle import speckle
 
-__all__ = ["BeamGeometry", "attenuate", "time_gain"]
+__all__ = ["BeamGeometry", "attenuate", "haze", "speckle", "time_gain"]
