@@ -76,6 +76,8 @@ from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
 from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
+from .ultrasound.haze import Haze, RandomHaze
+from .ultrasound.speckle import RandomSpeckle, Speckle
 
 __all__ = [
     "PCA",
@@ -113,6 +115,7 @@ __all__ = [
     "Gamma",
     "Ghosting",
     "Gibbs",
+    "Haze",
     "HistogramShift",
     "HistogramStandardization",
     "IntensityTransform",
@@ -155,6 +158,7 @@ __all__ = [
     "RandomGamma",
     "RandomGhosting",
     "RandomGibbs",
+    "RandomHaze",
     "RandomHistogramShift",
     "RandomLabelsToImage",
     "RandomLowField",
@@ -167,6 +171,7 @@ __all__ = [
     "RandomSliceMotion",
     "RandomSliceThickness",
     "RandomSmoothLabels",
+    "RandomSpeckle",
     "RandomSpike",
     "RandomSwap",
     "RandomTimeGain",
@@ -190,6 +195,7 @@ __all__ = [
     "SpatialMap",
     "SpatialTraits",
     "SpatialTransform",
+    "Speckle",
     "Spike",
     "SubjectFunction",
     "Swap",

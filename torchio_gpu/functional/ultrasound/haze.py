@@ -10,14 +10,11 @@ import torch
 from ...arrays import Array, Number
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
+from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive, real, within
 from ..dispatch.launch import to_device
 from .compression import NEPERS, amplified, check_compression, decibels
 from .geometry import Fan, GeometriesLike, by_fans
 from .speckle import intensity
-
-#: Shortest decay in mm, far below that of any image.
-_SHORTEST = 1e-3
 
 
 @traceable
@@ -50,7 +47,7 @@ def haze(
         brightness: Grey value that the haze gives to black at the surface, as a share of
             ``white``, from 0 to 1: a number, or (B); 0 changes nothing.
         geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
-        decay: Depth in mm over which amplitudes fall to 1/e, >= 0.001, shaped likewise.
+        decay: Depth in mm over which amplitudes fall to 1/e, > 0, shaped likewise.
         texture: Share of the intensity that varies as that of speckle does, with coarse patches,
             from 0 to 1, shaped likewise. 0 is haze that depends on depth alone; the mean over
             many patches is the same.
@@ -73,7 +70,7 @@ def haze(
     compression = check_compression(dynamic_range, white)
     numbers = [
         within(per_item(brightness, x, "brightness"), 0, 1, "brightness"),
-        at_least(per_item(decay, x, "decay"), _SHORTEST, "decay"),
+        positive(per_item(decay, x, "decay"), "decay"),
         within(per_item(texture, x, "texture"), 0, 1, "texture"),
         at_least(per_item(size, x, "size"), 0, "size"),
     ]

@@ -43,21 +43,22 @@ def speckle(
 
     Echoes of many scatterers of random phase add up to a complex number z with a circular Gaussian
     distribution, whose magnitude has a Rayleigh distribution: fully developed speckle (Burckhardt
-    1978, IEEE Transactions on Sonics and Ultrasonics 25(1); Wagner et al. 1983, the same 30(3)). Its
-    mean is 1.91 times its standard deviation, and the level 20 log10 \\|z\\| has a standard deviation
-    of 5.57 dB. The level is changed by that of \\|z\\| ** strength without its mean: the mean level
-    in dB stays, as far as nothing is clipped to black or white. What lies outside the fan stays.
+    1978, IEEE Transactions on Sonics and Ultrasonics 25(1); Wagner et al. 1983, 30(3)). The mean of
+    ``|z|`` is 1.91 times its standard deviation, and its level ``20 log10 |z|`` has a standard
+    deviation of 5.57 dB. The level of the image is changed by ``strength`` times that of z above
+    its mean, so that the mean level in dB stays, as far as nothing is clipped to black or white.
+    What lies outside the fan stays.
 
     z is correlated as by a Gaussian pulse of width ``axial`` along the beams and ``lateral`` across
-    them: the correlation of \\|z\\|^2 falls to a half at half of these distances. Beams of convex
+    them: the correlation of ``|z|^2`` falls to a half at half of these distances. Beams of convex
     and phased probes diverge, so that speckle widens with depth. Correlation below two voxels is
     that of linear interpolation.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB. Channels,
             as of a sequence of a probe at rest, have the same speckle; planes have their own.
-        strength: Exponent of the magnitude, from 0 to 1: 0 changes nothing, 1 is fully developed
-            speckle; a number, or (B).
+        strength: Share of the level of z that is added, from 0 to 1: 0 changes nothing, 1 is fully
+            developed speckle; a number, or (B).
         geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
         axial: Full width at half maximum of the pulse along the beams, in mm: a number, or (B).
         lateral: The same across the beams, halfway along them.
