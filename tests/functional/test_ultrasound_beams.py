@@ -144,7 +144,9 @@ def test_tissue_without_attenuation_changes_nothing_bit_for_bit():
 def test_labels_have_any_dtype(dtype):
     x, labels = torch.full((1, 1, 9, 30, 1), 200.0), torch.randint(0, 2, (1, 1, 9, 30, 1))
     want = F.label_attenuation(x, labels, [3.0, 1.0], [1, -400], "linear")
-    assert torch.equal(F.label_attenuation(x, labels.to(dtype), [3.0, 1], [1, -400], "linear"), want)
+    assert torch.equal(
+        F.label_attenuation(x, labels.to(dtype), [3.0, 1], [1, -400], "linear"), want
+    )
 
 
 # Reverberation
@@ -206,13 +208,19 @@ def test_echoes_of_strength_0_are_none_bit_for_bit():
 
 # All of them
 
+
+def stripes(x):
+    """Return the labels 0, 1 and 2 in turn, the same for all samples."""
+    size = x[0, :1].shape
+    return (torch.arange(size.numel()).view(1, *size) % 3).expand(len(x), -1, -1, -1, -1)
+
+
 FUNCTIONS = {
     "acoustic_shadow": lambda x, probe, v: F.acoustic_shadow(
         x, v * 20, probe, v / 2 + 0.2, v / 3 + 0.2, v * 3, v * 9, v / 9 + 0.05, spacing=1.1
     ),
     "label_attenuation": lambda x, probe, v: F.label_attenuation(
-        x, (torch.arange(x[0, :1].numel()).view(1, *x[0, :1].shape) % 3).expand(len(x), -1, -1, -1, -1),
-        v[:, None] * torch.tensor([3.0, 8]), [1, 2], probe, 1.1
+        x, stripes(x), v[:, None] * torch.tensor([3.0, 8]), [1, 2], probe, 1.1
     ),
     "reverberation": lambda x, probe, v: F.reverberation(x, v, v * 3 + 2.15, probe, 3, 1.1),
 }  # fmt: skip
@@ -266,7 +274,10 @@ def test_meta_tensors():
         (lambda x: F.acoustic_shadow(x, 1, "convex", width=-1), "width must be >= 0, got"),
         (lambda x: F.acoustic_shadow(x, 1, "convex", length=-1), "length must be >= 0, got"),
         (lambda x: F.acoustic_shadow(x, 1, "convex", edge=-1), "edge must be >= 0, got"),
-        (lambda x: F.acoustic_shadow(x, [1, 2, 3], "convex"), "attenuation must hold one value per"),
+        (
+            lambda x: F.acoustic_shadow(x, [1, 2, 3], "convex"),
+            "attenuation must hold one value per",
+        ),
         (lambda x: F.label_attenuation(x, x, 1, [], "convex"), "values must be different whole nu"),
         (lambda x: F.label_attenuation(x, x, 1, [1, 1], "convex"), "values must be different who"),
         (lambda x: F.label_attenuation(x, x, [1, 2], [1], "convex"), "attenuation must have shape"),

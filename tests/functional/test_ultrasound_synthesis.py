@@ -16,6 +16,8 @@ from torchio_gpu.functional.definitions import ultrasound_beams as definitions
 from torchio_gpu.functional.ultrasound.geometry import Fan
 
 PROBES = pytest.mark.parametrize("geometry", [CONVEX, PHASED, LINEAR], ids=lambda g: g.probe)
+#: Full width at half maximum of a Gaussian of deviation 1.
+WIDTH = math.sqrt(8 * math.log(2))
 #: Dynamic range that is never left by speckle.
 WIDE = {"dynamic_range": 200.0, "white": 200.0}
 
@@ -31,7 +33,18 @@ def test_homogeneous_tissue_falls_by_its_attenuation(geometry):
     shape = (61, 64, 1)
     labels = torch.ones(60, 1, *shape, dtype=torch.float64)
     out = F.labels_to_ultrasound(
-        labels, [0.2], [0.1], 1, [3.0], [1.6], geometry, np.arange(60), [1], **WIDE
+        labels,
+        [0.2],
+        [0.1],
+        1,
+        [3.0],
+        [1.6],
+        geometry,
+        np.arange(60),
+        [1],
+        0.5 * WIDTH,
+        1.5 * WIDTH,
+        **WIDE,
     )
     fan = Fan(geometry, shape, (0, 1), (1.0, 1.0))
     depth = fan.places(torch.device("cpu"))[1][..., None]
@@ -56,7 +69,18 @@ def test_speckle_is_fully_developed():
     """Amplitudes are Rayleigh distributed: mean over deviation is sqrt(pi / (4 - pi)), 1.91."""
     labels = torch.ones(40, 1, 40, 60, 1, dtype=torch.float64)
     out = F.labels_to_ultrasound(
-        labels, [0.1], 0, 1, 0, 1.6, columns(labels.shape), np.arange(40), [1], 2.0, 3.0, **WIDE
+        labels,
+        [0.1],
+        0,
+        1,
+        0,
+        1.6,
+        columns(labels.shape),
+        np.arange(40),
+        [1],
+        2 * WIDTH,
+        3 * WIDTH,
+        **WIDE,
     )
     amplitude = 10 ** (decibels(out) / 20)
     # 96000 voxels, of which about 2.5 * 2 * 2.5 * 3 share a resolution cell of intensity
@@ -71,7 +95,7 @@ def test_speckle_is_fully_developed():
 def test_few_scatterers_make_no_developed_speckle():
     labels = torch.ones(4, 1, 40, 60, 1, dtype=torch.float64)
     probe, few = columns(labels.shape), 0.02
-    out = F.labels_to_ultrasound(labels, [1.0], 0, few, 0, 1.6, probe, np.arange(4), [1], 1, 1)
+    out = F.labels_to_ultrasound(labels, [1.0], 0, few, 0, 1.6, probe, np.arange(4), [1], 2, 2)
     intensity = 10 ** ((out / 255 - 1) * 6)
     assert intensity.mean().item() == pytest.approx(few, rel=0.2)  # of white, 1
     assert (intensity.mean() / intensity.std()).item() < 0.6  # 1 of developed speckle
@@ -81,7 +105,7 @@ def test_few_scatterers_make_no_developed_speckle():
 @GRIDS
 def test_a_boundary_reflects_and_passes_the_rest(geometry, shape, axes):
     """The amplitude r of a boundary at a constant depth, and 1 - r^2 of what lies behind it."""
-    p, q = (shape[a] for a in axes)
+    p = shape[axes[0]]
     fan = Fan(geometry, shape, axes, (1.0, 1.0))
     depth = fan.over_volume(fan.places(torch.device("cpu"))[1])
     labels = (1 + (depth > 29.5).double() + (depth > 49.5).double()).expand(1, 1, *shape)
@@ -115,7 +139,7 @@ def test_two_layers_have_the_level_of_each_and_of_what_passes():
     z, mean = [1.0, 3.0], [0.3, 0.1]
     out = F.labels_to_ultrasound(
         labels, mean, 0, 1, [1.0, 4.0], z, columns(labels.shape), np.arange(40), [1, 2],
-        axial=1.0, lateral=1.0, **WIDE,
+        axial=WIDTH, lateral=WIDTH, **WIDE,
     )  # fmt: skip
     intensity = (10 ** (decibels(out) / 10)).mean((0, 1, 2, 4))
     depth = torch.arange(60).double()
@@ -208,8 +232,8 @@ def test_gradients():
         ({"std": -1}, "std must be >= 0, got"),
         ({"density": 2}, "density must be between 0 and 1, got"),
         ({"impedance": 0}, "impedance must be > 0, got"),
-        ({"axial": 0}, "axial must be > 0, got"),
-        ({"lateral": [1, -1]}, "lateral must be > 0, got"),
+        ({"axial": -1}, "axial must be >= 0, got"),
+        ({"lateral": [1, -1]}, "lateral must be >= 0, got"),
         ({"values": [1]}, "values must be 2 labels, one for each column, got"),
         ({"values": [1, 1]}, "values must be different whole numbers"),
         ({"attenuation": [1, 2, 3]}, r"attenuation must have shape \(2,\)"),
@@ -233,7 +257,8 @@ def test_definition(step):
     tissue = {2: (0.3, 0.1, 1.0, 2.0, 1.6), 0: (0.1, 0.2, 0.5, 5.0, 4.0), 1: (0.5, 0, 0.8, 0, 0.5)}
     seeds, columns_of = np.array([7, 8]), zip(*tissue.values(), strict=True)
     out = F.labels_to_ultrasound(
-        labels, *map(list, columns_of), columns(shape, step), seeds, list(tissue), 0.8, 1.3,
+        labels, *map(list, columns_of), columns(shape, step), seeds, list(tissue), 0.8 * WIDTH,
+        1.3 * WIDTH,
         spacing=step,
     )  # fmt: skip
     drawn = random.normals(seeds, 3 * 5 * 9 * 2).view(2, 3, 5, 9, 2).double()

@@ -78,7 +78,7 @@ def volume() -> torch.Tensor:
 
 def transforms() -> dict[str, Call]:
     """Return calls of each transform, with the arguments it needs."""
-    points = np.zeros((5, 5, 5, 3))
+    points, beams = np.zeros((5, 5, 5, 3)), tio.BeamGeometry("linear")
     needed: dict[str, dict[str, Any]] = {
         "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
         "AffineElasticDeformation": {
@@ -86,6 +86,7 @@ def transforms() -> dict[str, Call]:
             "elastic_params": {"control_points": points},
         },
         "Anisotropy": {"axis": 1, "downsampling": 2.5},
+        "Attenuation": {"attenuation": 2, "geometry": beams},
         "B0Distortion": {"field": np.zeros((9, 10, 8)), "affine": np.eye(4)},
         "BiasField": {"coefficients": np.linspace(-0.3, 0.4, 20)},
         "Blur": {"std": (1, 2, 3)},
@@ -108,6 +109,7 @@ def transforms() -> dict[str, Call]:
         "Gamma": {"gamma": 1.3},
         "Ghosting": {"num_ghosts": 3, "axis": 1, "intensity": 0.7},
         "Gibbs": {"cutoff": 0.6, "axis": 1},
+        "Haze": {"brightness": 0.5, "geometry": beams},
         "HistogramShift": {"shift": [0.4, -0.2]},
         "HistogramStandardization": {"landmarks": {"t1": np.linspace(0, 100, 13)}},
         "LabelsToImage": {"label_key": "seg", "mean": [0.0, 1, 2, 3], "std": [0.1] * 4},
@@ -120,12 +122,16 @@ def transforms() -> dict[str, Call]:
         "OneOf": {"transforms": [tio.RandomNoise()]},
         "Pad": {"padding": 1},
         "PartialFourier": {"share": 0.75, "axis": 1},
+        "RandomAttenuation": {"geometry": beams},
         "RandomB0Distortion": {"max_displacement": 1, "smoothness": 5},
         "RandomDiffeomorphism": {"amplitude": 1, "smoothness": 5},
         "RandomDisplacement": {"amplitude": 1, "smoothness": 5},
         "RandomElasticDeformation": {"num_control_points": 5, "max_displacement": 1},
+        "RandomHaze": {"geometry": beams},
         "RandomLabelsToImage": {"label_key": "seg"},
+        "RandomSpeckle": {"geometry": beams},
         "RandomSwap": {"patch_size": 2, "num_iterations": 3},
+        "RandomTimeGain": {"geometry": beams},
         "ReconstructionKernel": {"ratio": 2},
         "SliceThickness": {"thickness": 3},
         "Window": {"window": (40, 400)},
@@ -140,8 +146,10 @@ def transforms() -> dict[str, Call]:
         "MixUp": {"exclude": ["seg"]},
         "MonaiAdapter": {"monai_transform": torch.neg, "include": ["t1"]},
         "SubjectFunction": {"function": copy.copy},
+        "Speckle": {"strength": 1, "geometry": beams},
         "Spike": {"spikes_positions": [(0.3, 0.6, 0.7)], "intensity": (0.2,)},
         "Swap": {"patch_size": 1, "locations": [[(0, 0, 0), (1, 2, 0)]]},
+        "TimeGain": {"gains": (1, 2), "geometry": beams},
         "To": {"target": "cpu"},
         "ToReferenceSpace": {"reference": tio.ScalarImage(torch.rand(1, 9, 10, 8))},
         "Wrap": {"acceleration": 2, "axis": 1},
@@ -178,6 +186,7 @@ def functions() -> dict[str, Call]:
         "affine_warp": {"matrix": shift},
         "aggregate_patches": {"x": None, "patches": x, "first": [[0, 0, 0]], "size": (9, 10, 8)},
         "anisotropy": {"factor": 2},
+        "attenuate": {"attenuation": 2, "geometry": "linear"},
         "b0_distortion": {"displacement": field[:, 0]},
         "bias_field": {"coefficients": np.linspace(-0.3, 0.4, 20)},
         "blur": {"std": 1},
@@ -199,6 +208,7 @@ def functions() -> dict[str, Call]:
         "gamma": {"log_gamma": 0.2},
         "gibbs": {"cutoff": 0.6},
         "partial_fourier": {"share": 0.75},
+        "haze": {"brightness": 0.5, "geometry": "linear"},
         "histogram_shift": {"shift": [0.4, -0.2]},
         "jacobian_determinant": {"x": None, "displacement": field},
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
@@ -219,7 +229,9 @@ def functions() -> dict[str, Call]:
         "sigmoid_contrast": {"gain": 5},
         "smooth_labels": {"x": labels, "std": 1},
         "slice_motion": {"degrees": (20, -10, 5), "translation": 1},
+        "speckle": {"strength": 1, "geometry": "linear"},
         "spike": {"positions": [(0.3, 0.6, 0.7)]},
+        "time_gain": {"gains": (1, 2), "geometry": "linear"},
         "swap": {"locations": [[[0, 0, 0], [4, 4, 4]]], "patch_size": 2},
         "warp": {"matrix": shift},
         "warp_pair": {"labels": labels, "matrix": shift},

@@ -19,6 +19,8 @@ REFUSED = {
     *("Noise, rician", "RandomNoise, rician", "Clamp", "Mask", "Window", "RandomWindow"),
     *("CoilNoise", "RandomCoilNoise", "LowField", "RandomLowField"),
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
+    *("Attenuation", "RandomAttenuation", "TimeGain", "RandomTimeGain"),
+    *("Haze", "RandomHaze", "Speckle", "RandomSpeckle"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.

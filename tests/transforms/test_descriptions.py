@@ -71,6 +71,19 @@ MORE = {
         lambda: tio.RandomWindow((40, 80), 0.2, FACTOR),
     ],
     "Window": [lambda: tio.Window("brain", 2), lambda: tio.Window({"t1": (40, 80)})],
+    "Attenuation": [
+        lambda: tio.Attenuation({"t1": 2}, "linear", (2, 0), 50),
+        lambda: tio.Attenuation([1.5], tio.BeamGeometry("phased", depth=30.0, center=(1, 2))),
+    ],
+    "RandomAttenuation": [lambda: tio.RandomAttenuation(["convex", None, 60], 3)],
+    "TimeGain": [
+        lambda: tio.TimeGain(np.array([[1.0, 2]]), {"probe": "phased", "angle": 90}, white=1.0)
+    ],
+    "RandomTimeGain": [lambda: tio.RandomTimeGain(tio.BeamGeometry(), (-3, 4), 5)],
+    "Speckle": [lambda: tio.Speckle({"t1": 1}, "linear", {"t1": 0.5}, [1.0], seed={"t1": 4})],
+    "RandomSpeckle": [lambda: tio.RandomSpeckle("phased", 1, tio.Choice([1, 2]), (1, 2), (1, 2))],
+    "Haze": [lambda: tio.Haze(torch.tensor(0.5), tio.BeamGeometry("linear", 40), 20, 1, 3)],
+    "RandomHaze": [lambda: tio.RandomHaze("linear", 0.5, 20, 1, (1, 3), (0, 2))],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSliceMotion": [
         lambda: tio.RandomSliceMotion((1, 5), NORMAL, 0.5, (1, 3), 4, 0.2, (1, "LR"), "nearest")

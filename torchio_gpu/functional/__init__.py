@@ -52,9 +52,11 @@ from .synthesis import labels_to_image
 from .ultrasound import (
     acoustic_shadow,
     attenuate,
+    haze,
     label_attenuation,
     labels_to_ultrasound,
     reverberation,
+    speckle,
     time_gain,
 )
 from .zipper import zipper
@@ -89,6 +91,7 @@ __all__ = [
     "gamma",
     "ghosting",
     "gibbs",
+    "haze",
     "histogram_shift",
     "is_exact",
     "is_parallel",
@@ -120,6 +123,7 @@ __all__ = [
     "slice_motion",
     "slice_thickness",
     "smooth_labels",
+    "speckle",
     "spike",
     "standardize",
     "susceptibility_field",

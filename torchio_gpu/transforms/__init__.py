@@ -76,10 +76,12 @@ from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
 from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
+from .ultrasound.haze import Haze, RandomHaze
 from .ultrasound.label_attenuation import LabelAttenuation, RandomLabelAttenuation
 from .ultrasound.labels_to_ultrasound import LabelsToUltrasound, RandomLabelsToUltrasound
 from .ultrasound.reverberation import RandomReverberation, Reverberation
 from .ultrasound.shadow import AcousticShadow, RandomAcousticShadow
+from .ultrasound.speckle import RandomSpeckle, Speckle
 
 __all__ = [
     "PCA",
@@ -118,6 +120,7 @@ __all__ = [
     "Gamma",
     "Ghosting",
     "Gibbs",
+    "Haze",
     "HistogramShift",
     "HistogramStandardization",
     "IntensityTransform",
@@ -163,6 +166,7 @@ __all__ = [
     "RandomGamma",
     "RandomGhosting",
     "RandomGibbs",
+    "RandomHaze",
     "RandomHistogramShift",
     "RandomLabelAttenuation",
     "RandomLabelsToImage",
@@ -178,6 +182,7 @@ __all__ = [
     "RandomSliceMotion",
     "RandomSliceThickness",
     "RandomSmoothLabels",
+    "RandomSpeckle",
     "RandomSpike",
     "RandomSwap",
     "RandomTimeGain",
@@ -202,6 +207,7 @@ __all__ = [
     "SpatialMap",
     "SpatialTraits",
     "SpatialTransform",
+    "Speckle",
     "Spike",
     "SubjectFunction",
     "Swap",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ...arrays import Array, Number, as_array
 from ...shapes import Volume
@@ -107,8 +106,7 @@ def time_gain(
         place = (fan.places(part.device)[1] / fan.depth).clamp(0, 1) * (count - 1)
         low = place.floor().clamp(max=max(count - 2, 0)).long()
         gain = torch.lerp(value[:, low], value[:, (low + 1).clamp(max=count - 1)], place - low)
-        planes: list[Tensor] = [fan.over_volume(each) for each in gain]
-        return amplified(part, torch.stack(planes)[:, None], *compression)
+        return amplified(part, fan.over_volume(gain)[:, None], *compression)
 
     return as_given(by_fans(real(x), geometry, spacing, axes, run, values), x)
 

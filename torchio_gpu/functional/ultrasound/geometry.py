@@ -23,6 +23,8 @@ from ..samples import pick, samples_at
 PROBES = ("linear", "convex", "phased")
 #: Relative width of the tolerance of the border of a fan, for voxels that lie on it.
 _BORDER = 1e-6
+#: Points on the beams of a plane, at most: a fan of so many is far larger than any image.
+_MOST_POINTS = 2**26
 
 
 class BeamGeometry(NamedTuple):
@@ -72,8 +74,8 @@ def check_geometry(geometry: Any) -> BeamGeometry:
             f"geometry must be a BeamGeometry or its arguments {BeamGeometry._fields}, "
             f"got {brief(geometry)}"
         ) from None
-    if made.probe not in PROBES:
-        raise ValueError(f"probe must be one of {PROBES}, got {made.probe!r}")
+    if not isinstance(made.probe, str) or made.probe not in PROBES:
+        raise ValueError(f"probe of the geometry must be one of {PROBES}, got {made.probe!r}")
     for name, high, missing in (
         ("width", math.inf, True), ("angle", 180, False), ("radius", math.inf, False),
         ("depth", math.inf, True),
@@ -84,7 +86,7 @@ def check_geometry(geometry: Any) -> BeamGeometry:
         if not is_number(value) or not 0 < value < high:
             end = "" if high == math.inf else f" and < {high}"
             raise ValueError(f"{name} of the geometry must be a number > 0{end}, got {value!r}")
-    center = tuple(made.center)
+    center = tuple(made.center) if isinstance(made.center, (tuple, list)) else ()
     if len(center) != 2 or not all(is_number(c) and math.isfinite(c) for c in center):
         raise ValueError(f"center of the geometry must be two numbers in mm, got {made.center!r}")
     return made._replace(center=center)
@@ -152,21 +154,25 @@ class Fan:
         return min(self.spacing)
 
     @property
-    def points(self) -> int:
-        """Number R of points on a beam, from the surface on."""
-        return math.ceil(self.depth / self.step - 1e-3) + 1
+    def reach(self) -> float:
+        """Depth up to which beams meet voxels, in mm."""
+        (p, q), (across, down) = self.size, self.spacing
+        lateral = p / 2 * across + abs(self.geometry.center[0])
+        axial = abs(q * down - self.geometry.center[1]) + self.radius
+        linear = self.geometry.probe == "linear"
+        far = axial if linear else math.hypot(lateral, axial) - self.radius
+        return max(min(self.depth, far), self.step)
 
     @property
-    def pitch(self) -> float:
-        """Distance of beams at the largest depth, in mm."""
-        reach = 1 if self.geometry.probe == "linear" else self.radius + self.depth
-        return self.span * reach / max(self.beams - 1, 1)
+    def points(self) -> int:
+        """Number R of points on a beam, from the surface on."""
+        return math.ceil(self.reach / self.step - 1e-3) + 1
 
     @property
     def beams(self) -> int:
         """Number N of beams, whose distance at the largest depth is that of voxels at most."""
         linear = self.geometry.probe == "linear"
-        widest = self.span * (1 if linear else self.radius + self.depth)
+        widest = self.span * (1 if linear else self.radius + self.reach)
         return math.ceil(widest / self.step - 1e-3) + 1
 
     def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -196,8 +202,8 @@ class Fan:
         return self.over_volume(across & (depth >= -margin) & (depth <= self.depth + margin))
 
     def over_volume(self, plane: Tensor) -> Tensor:
-        """Return values of a plane, [P, Q], as [I, J, K], of length 1 across planes."""
-        return (plane if self.axes[0] < self.axes[1] else plane.T).unsqueeze(self.plane_axis)
+        """Return values of a plane, [..., P, Q], as [..., I, J, K], of length 1 across planes."""
+        return (plane if self.axes[0] < self.axes[1] else plane.mT).unsqueeze(self.plane_axis - 3)
 
     def to_beams(self, x: Volume) -> Tensor:
         """Return voxels interpolated on beams, (B, C, N, R, S): beams, points on each, planes.
@@ -321,6 +327,11 @@ def fans_of(
     for sample, each in enumerate(check_geometries(geometry, len(x))):
         lateral, axial = sides[sample, list(plane)].tolist()
         fan = Fan(each, shape, plane, (lateral, axial))
+        if fan.beams * fan.points > _MOST_POINTS:
+            raise ValueError(
+                f"geometry must be of about the size of the image: {each} needs {fan.beams} beams "
+                f"of {fan.points} points, {fan.step:g} mm apart, for {fan.size} voxels"
+            )
         samples_of.setdefault(fan, []).append(sample)
     return samples_of
 

@@ -88,8 +88,8 @@ def acoustic_shadow(
         away = (beam / max(fan.beams - 1, 1) - middle).abs()
         across = ((size / 2 - away) / side.clamp(min=_STEEP) + 0.5).clamp(0, 1)
         along = ((deep - start) / slope.clamp(min=_STEEP)).clamp(0, 1)
-        planes: list[Tensor] = [fan.over_volume(each) for each in -level * across * along]
-        return amplified(part, torch.stack(planes)[:, None], *compression)
+        gain = fan.over_volume(-level * across * along)
+        return amplified(part, gain[:, None], *compression)
 
     return as_given(by_fans(real(x), geometry, spacing, axes, run, *values), x)
 

@@ -17,6 +17,7 @@ from ..dispatch.launch import to_device
 from .compression import NEPERS, check_compression
 from .geometry import Fan, GeometriesLike, by_fans
 from .labels import check_label_map, columns_of, entries, sequence_of_values
+from .pulse import blurred, kept, pulses
 
 #: Acoustic impedance of water in MRayl, which voxels of no label have.
 WATER = 1.48
@@ -35,8 +36,8 @@ def labels_to_ultrasound(
     geometry: GeometriesLike,
     seeds: Array | None = None,
     values: Sequence[int] | None = None,
-    axial: Number | Array = 0.5,
-    lateral: Number | Array = 1.5,
+    axial: Number | Array = 0.8,
+    lateral: Number | Array = 2.0,
     gain: Number | Array = 0.0,
     spacing: Number | Array = 1.0,
     axes: Sequence[int] = (0, 1),
@@ -69,9 +70,9 @@ def labels_to_ultrasound(
             drawn from torch's CPU generator.
         values: Label of each of the L columns; 0, 1, ... by default. Other labels are as water:
             nothing scatters or attenuates, and the impedance is 1.48.
-        axial: Standard deviation of the pulse along the beams in mm, > 0; (B) or one.
-        lateral: That across the beams at their end, > 0; (B) or one. Beams that converge towards
-            the probe are as wide in angle there.
+        axial: Full width at half maximum of the pulse along the beams in mm, >= 0; (B) or one.
+        lateral: The same across the beams, halfway along them; (B) or one. It widens with depth as
+            the beams do.
         gain: Gain in dB per cm of depth, (B) or one.
         spacing, axes, dynamic_range, white: See :func:`attenuate`.
 
@@ -103,8 +104,8 @@ def labels_to_ultrasound(
     within(tissue[2], 0, 1, "density")
     positive(tissue[4], "impedance")
     pulse = [
-        positive(per_item(axial, labels, "axial"), "axial"),
-        positive(per_item(lateral, labels, "lateral"), "lateral"),
+        at_least(per_item(axial, labels, "axial"), 0, "axial"),
+        at_least(per_item(lateral, labels, "lateral"), 0, "lateral"),
         per_item(gain, labels, "gain"),
     ]
     seeds = check_seeds(seeds, labels)
@@ -121,7 +122,7 @@ def labels_to_ultrasound(
             for table, other in zip(tables, none, strict=True)
         ]
         field = _echoes(on_beams, _scatterers(seeds, found, dtype), fan, along, across)
-        power = fan.from_beams(field).square().sum(1, keepdim=True)  # (B, 1, I, J, K)
+        power = field.square().sum(1, keepdim=True)  # (B, 1, I, J, K)
         depth = fan.over_volume(fan.places(part.device)[1]) / 10  # cm
         amplified = gains.view(-1, 1, 1, 1, 1) * depth
         level = power.clamp(min=_DARK).log() / (2 * NEPERS) + amplified.to(dtype)
@@ -158,14 +159,14 @@ def _echoes(
     axial: Tensor,
     lateral: Tensor,
 ) -> Tensor:
-    """Return real and imaginary part of the echoes from the points on beams, (B, 2, N, R, S).
+    """Return real and imaginary part of the echoes at voxels, (B, 2, I, J, K).
 
     Args:
         on_beams: Mean and standard deviation of amplitudes, density, attenuation in dB per cm and
             impedance, (B, 1, N, R, S) each.
         scatterers: See :func:`_scatterers`.
         fan: The beams.
-        axial, lateral: Standard deviation of the pulse in mm, [1 or B].
+        axial, lateral: Widths of the pulse in mm, [1 or B]; see :func:`.pulses`.
     """
     mean, std, density, attenuation, impedance = on_beams
     phase, chance, normal = scatterers
@@ -176,31 +177,13 @@ def _echoes(
     passed = (1 - reflected.square()).cumprod(3)
     before = F.pad(passed[..., :-1, :], (0, 0, 1, 0), value=1)
     scattered = phase * ((mean + std * normal) * (chance < density) * arriving * passed)
-    along = _gaussian(fan.points, axial / fan.step).to(mean.dtype)
-    across = _gaussian(fan.beams, lateral / fan.pitch).to(mean.dtype)
-    speckle = _blurred(scattered, *(m / m.norm(dim=2, keepdim=True) for m in (across, along)))
-    walls = _blurred(reflected * arriving * before, across / across.sum(2, keepdim=True), along)
-    return torch.cat([speckle[:, :1] + walls, speckle[:, 1:]], 1)
-
-
-def _gaussian(count: int, width: Tensor) -> Tensor:
-    """Return Gaussians of all distances of so many points, [1 or B, count, count].
-
-    Args:
-        count: Number of points.
-        width: Standard deviation in points, [1 or B].
-    """
-    point = torch.arange(count, dtype=torch.float64, device=width.device)
-    away = (point[:, None] - point) / width[:, None, None]
-    # less than 1e-13 is 0: products of smaller numbers are slow on a CPU
-    return torch.where(away.abs() < 7.7, torch.exp(-0.5 * away.square()), 0)
-
-
-def _blurred(x: Tensor, across: Tensor, along: Tensor) -> Tensor:
-    """Multiply beams and points of (B, C, N, R, S) by matrices, [1 or B, N, N] and [.., R, R]."""
-    along, across = (matrix.expand(len(x), -1, -1) for matrix in (along, across))
-    x = torch.einsum("brq,bcnqs->bcnrs", along, x)
-    return torch.einsum("bmn,bcnrs->bcmrs", across, x)
+    across, along = (matrix.to(mean.dtype) for matrix in pulses(fan, axial, lateral))
+    scattered = blurred(scattered, across, along)
+    # a wall is as wide as the pulse, and has the largest amplitude of the pulse along the beam
+    flat, peak = across / across.sum(2, keepdim=True), along / along.amax(2, keepdim=True)
+    walls = blurred(reflected * arriving * before, flat, peak)
+    speckle = fan.from_beams(scattered) * kept(fan, across, along).rsqrt()
+    return torch.cat([speckle[:, :1] + fan.from_beams(walls), speckle[:, 1:]], 1)
 
 
 __all__ = ["labels_to_ultrasound"]

@@ -48,8 +48,8 @@ class Attenuation(_Attenuation):
         geometry: :class:`BeamGeometry`, a dict of its arguments, the name of a probe, or the name
             of metadata of the images that hold one of these for each sample.
         axes: Lateral and axial voxel axis; depth grows with the index along the axial one.
-        dynamic_range: Difference of white and black in dB.
-        white: Value of white; black is 0.
+        dynamic_range: Difference of white and black in dB, > 0.
+        white: Value of white, > 0; black is 0.
         kwargs: See :class:`Transform`.
 
     Raises:

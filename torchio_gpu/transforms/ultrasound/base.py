@@ -32,7 +32,7 @@ class Ultrasound(VolumeTransform):
     def _set_beams(
         self,
         geometry: GeometryLike | str,
-        axes: tuple[int, int],
+        axes: Sequence[int],
         dynamic_range: float,
         white: float,
     ) -> None:
@@ -109,21 +109,22 @@ def label_map(
 
 
 def as_numbers(geometry: BeamGeometry) -> list[float]:
-    """Return a geometry as seven numbers, NaN for None.
+    """Return a geometry as seven numbers, 0 for None, which records hold.
 
     >>> as_numbers(BeamGeometry("phased", depth=90))
-    [2.0, nan, 70.0, 50.0, 90.0, 0.0, 0.0]
+    [2.0, 0.0, 70.0, 50.0, 90.0, 0.0, 0.0]
     """
     probe, width, angle, radius, depth, center = geometry
-    numbers = (width, angle, radius, depth, *center)
-    return [float(PROBES.index(probe)), *(np.nan if n is None else float(n) for n in numbers)]
+    numbers = (PROBES.index(probe), width or 0, angle, radius, depth or 0, *center)
+    return [float(n) for n in numbers]
 
 
 def as_geometry(numbers: np.ndarray) -> BeamGeometry:
     """Return the geometry of seven numbers; the inverse of :func:`as_numbers`."""
-    probe, *values = numbers.tolist()
-    width, angle, radius, depth, *center = (None if np.isnan(v) else v for v in values)
-    return check_geometry((PROBES[int(probe)], width, angle, radius, depth, center))
+    probe, width, angle, radius, depth, *center = numbers.tolist()
+    return BeamGeometry(
+        PROBES[int(probe)], width or None, angle, radius, depth or None, tuple(center)
+    )
 
 
 __all__ = ["Ultrasound", "as_geometry", "as_numbers", "label_map"]

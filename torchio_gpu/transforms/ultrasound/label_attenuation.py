@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -82,7 +82,7 @@ class LabelAttenuation(_LabelAttenuation):
         attenuation: Mapping[int, PerSample],
         geometry: GeometryLike | str,
         label_key: str | None = None,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -126,7 +126,7 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
         geometry: GeometryLike | str,
         attenuation: Mapping[int, RangeLike],
         label_key: str | None = None,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,

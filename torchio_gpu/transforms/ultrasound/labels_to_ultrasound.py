@@ -124,8 +124,8 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         impedance: Acoustic impedance in MRayl, > 0; as ``std``.
         label_key: Name of the label map, of one channel; None for the first there is.
         image_key: Name of the image to make, which is replaced where it exists.
-        axial: Standard deviation of the pulse along the beams in mm, > 0; or (B,).
-        lateral: That across the beams at their end, > 0; or (B,).
+        axial: Full width at half maximum of the pulse along the beams in mm, >= 0; or (B,).
+        lateral: The same across the beams, halfway along them; or (B,).
         gain: Gain in dB per cm of depth, or (B,).
         seed: Integer that decides the scatterers, or one per sample (B,).
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
@@ -149,11 +149,11 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         impedance: ByLabel = 1.6,
         label_key: str | None = None,
         image_key: str = "us",
-        axial: PerSample = 0.5,
-        lateral: PerSample = 1.5,
+        axial: PerSample = 0.8,
+        lateral: PerSample = 2.0,
         gain: PerSample = 0.0,
         seed: WholePerSample = 0,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -177,8 +177,8 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         within(self._tissue[2], 0, 1, "density")
         positive(self._tissue[4], "impedance")
         self._pulse = [
-            positive(per_sample(axial, (), "axial"), "axial"),
-            positive(per_sample(lateral, (), "lateral"), "lateral"),
+            at_least(per_sample(axial, (), "axial"), 0, "axial"),
+            at_least(per_sample(lateral, (), "lateral"), 0, "lateral"),
             per_sample(gain, (), "gain"),
         ]
 
@@ -209,8 +209,8 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
             ``mean``.
         attenuation: Range of the attenuation in dB per cm of depth; as ``mean``.
         impedance: Range of the acoustic impedance in MRayl, > 0; as ``mean``.
-        axial: Range of the standard deviation of the pulse along the beams in mm, > 0.
-        lateral: Range of that across the beams at their end, > 0.
+        axial: Range of the full width at half maximum of the pulse along the beams in mm, >= 0.
+        lateral: Range of the same across the beams, halfway along them, >= 0.
         gain: Range of the gain in dB per cm of depth.
         kwargs: See :class:`Transform`.
 
@@ -234,10 +234,10 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
         density: RangeLike | Mapping[int, RangeLike] = (0.2, 1),
         attenuation: RangeLike | Mapping[int, RangeLike] = (0.2, 1.5),
         impedance: RangeLike | Mapping[int, RangeLike] = (1.4, 1.8),
-        axial: RangeLike = (0.3, 0.7),
-        lateral: RangeLike = (1, 2.5),
+        axial: RangeLike = (0.5, 1.5),
+        lateral: RangeLike = (1.5, 4),
         gain: RangeLike = (0, 1),
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -258,8 +258,8 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
             for name, limit in zip(_TISSUE, limits, strict=True)
         ]
         self._pulse = Range.side_by_side(
-            fixed_or_range(axial, "axial", exclusive=True),
-            fixed_or_range(lateral, "lateral", exclusive=True),
+            fixed_or_range(axial, "axial"),
+            fixed_or_range(lateral, "lateral"),
             _fixed(gain, "gain"),
         )
 

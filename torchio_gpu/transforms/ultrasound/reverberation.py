@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -78,7 +79,7 @@ class Reverberation(_Reverberation):
         distance: ByImage[PerSample],
         geometry: GeometryLike | str,
         echoes: int = 4,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -126,7 +127,7 @@ class RandomReverberation(RandomTransform, _Reverberation):
         strength: RangeLike = (0.1, 0.5),
         distance: RangeLike = (5, 30),
         echoes: int = 4,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,

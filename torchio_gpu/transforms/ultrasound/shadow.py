@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -90,7 +91,7 @@ class AcousticShadow(_AcousticShadow):
         depth: ByImage[PerSample] = 0.0,
         length: ByImage[PerSample] = 5.0,
         edge: ByImage[PerSample] = 0.02,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -145,7 +146,7 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
         depth: RangeLike = (5, 60),
         length: RangeLike = (1, 10),
         edge: RangeLike = (0.005, 0.03),
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
