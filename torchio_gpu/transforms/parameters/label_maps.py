@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 import numpy as np
 import torch
 
 from ...data.keys import LABEL
 from ...shapes import Volume
+
+T = TypeVar("T")
 
 #: Labels to count in a table, at most: more take more memory than a volume.
 _MAX_COUNTERS = 2**20
@@ -41,4 +46,25 @@ def present_labels(maps: Volume) -> np.ndarray:
     return present.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
-__all__ = ["Kinds", "name_of_map", "present_labels"]
+def by_label(values: Mapping[Any, T], name: str) -> dict[int, T]:
+    """Return a dict by label; JSON turns keys into strings.
+
+    Raises:
+        ValueError: A key is no whole number, or there is none.
+
+    >>> by_label({"2": 0.5, 0: 1}, "mean")
+    {2: 0.5, 0: 1}
+    """
+    found: dict[int, T] = {}
+    for key, value in values.items():
+        whole = isinstance(key, str) and key.removeprefix("-").isdecimal()
+        label = int(key) if whole else key
+        if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+            raise ValueError(f"{name} must have whole numbers, labels, as keys, got {key!r}")
+        found[int(label)] = value
+    if not found:
+        raise ValueError(f"{name} must have an entry for at least one label, got {values!r}")
+    return found
+
+
+__all__ = ["Kinds", "by_label", "name_of_map", "present_labels"]

@@ -14,6 +14,7 @@ from ...functional.ultrasound.geometry import GeometryLike
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
+from ..parameters.label_maps import by_label
 from ..parameters.params import Params, stack_images
 from ..parameters.ranges import Range
 from ..parameters.types import PerSample, RangeLike
@@ -35,13 +36,10 @@ class _LabelAttenuation(Ultrasound):
     label_key: str | None
 
     def _set_labels(self, attenuation: Mapping[int, Any], label_key: str | None) -> None:
+        if not isinstance(attenuation, Mapping):
+            raise TypeError(f"attenuation must be a dict by label, got {attenuation!r}")
         self.attenuation, self.label_key = attenuation, label_key
-        for label in attenuation:
-            if isinstance(label, bool) or not isinstance(label, int):
-                raise ValueError(f"attenuation must be by labels, whole numbers, got {label!r}")
-        if not attenuation:
-            raise ValueError("attenuation must have an entry for at least one label, got {}")
-        self._labels = tuple(attenuation)
+        self._values = by_label(attenuation, "attenuation")
 
     def voxels(self, images: Images, name: str, params: LabelAttenuationParams) -> Volume:
         image = images[name]
@@ -49,7 +47,7 @@ class _LabelAttenuation(Ultrasound):
             image.data,
             label_map(images, self.label_key, name, self.name),
             params.attenuation,
-            self._labels,
+            list(self._values),
             **self._beams(image, params.geometry),
         )
 
@@ -91,7 +89,7 @@ class LabelAttenuation(_LabelAttenuation):
         self._set_beams(geometry, axes, dynamic_range, white)
         self._set_labels(attenuation, label_key)
         self._rates = stack_images(
-            [per_sample(v, (), f"attenuation of label {n}") for n, v in attenuation.items()]
+            [per_sample(v, (), f"attenuation of label {n}") for n, v in self._values.items()]
         )  # [1 or B, L]
 
     def draw(self, context: Context, u: np.ndarray) -> LabelAttenuationParams:
@@ -137,13 +135,13 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
         self._ranges = Range.side_by_side(
             *(
                 Range(value, f"attenuation of label {label}", around=None)
-                for label, value in attenuation.items()
+                for label, value in self._values.items()
             )
         )
 
     @property
     def draws(self) -> int:
-        return len(self._labels)
+        return len(self._values)
 
     def draw(self, context: Context, u: np.ndarray) -> LabelAttenuationParams:
         return LabelAttenuationParams(self._ranges(u), self._geometries(context))

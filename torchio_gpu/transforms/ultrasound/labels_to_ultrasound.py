@@ -19,7 +19,7 @@ from ...functional.ultrasound.labels import check_values
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.label_maps import Kinds, name_of_map, present_labels
+from ..parameters.label_maps import Kinds, by_label, name_of_map, present_labels
 from ..parameters.params import Params, stack_images
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import check_seeds
@@ -165,12 +165,12 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         self.attenuation, self.impedance = attenuation, impedance
         self.axial, self.lateral, self.gain, self.seed = axial, lateral, gain, seed
         if isinstance(mean, Mapping):
-            labels: Sequence[int] = list(mean)
+            labels: Sequence[int] = list(by_label(mean, "mean"))
         else:
             shape = as_array(mean, "mean").shape
             labels = range(shape[-1] if shape else 0)
-        if not labels:
-            raise ValueError(f"mean must have an entry for at least one label, got {mean!r}")
+            if not labels:
+                raise ValueError(f"mean must have an entry for at least one label, got {mean!r}")
         self._labels = check_values(labels)
         self._tissue = [_columns(getattr(self, name), labels, name) for name in _TISSUE]
         at_least(self._tissue[1], 0, "std")
@@ -290,12 +290,13 @@ def _columns(value: Any, labels: Sequence[int], name: str) -> Array:
     """Return the value of each label, [1 or B, L]."""
     if not isinstance(value, Mapping):
         return per_sample(value, (len(labels),), name)
-    if set(value) != set(labels):
+    given = by_label(value, name)
+    if set(given) != set(labels):
         raise ValueError(
             f"{name} must have an entry for each label of mean, {sorted(labels)}, "
-            f"got {sorted(value)}"
+            f"got {sorted(given)}"
         )
-    columns = [per_sample(value[label], (), f"{name} of label {label}") for label in labels]
+    columns = [per_sample(given[label], (), f"{name} of label {label}") for label in labels]
     return stack_images(columns)  # type: ignore[no-any-return]
 
 
@@ -308,7 +309,8 @@ def _ranges(value: Any, name: str, **limits: Any) -> Range | dict[int, Range]:
     """Return the range for all labels, or that of each."""
     if not isinstance(value, Mapping):
         return _fixed(value, name, **limits)
-    return {n: _fixed(each, f"{name} of label {n}", **limits) for n, each in value.items()}
+    given = by_label(value, name)
+    return {n: _fixed(each, f"{name} of label {n}", **limits) for n, each in given.items()}
 
 
 def _drawn(
