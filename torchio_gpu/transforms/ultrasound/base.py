@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Ultrasound(VolumeTransform):
     def _set_beams(
         self,
         geometry: GeometryLike | str,
-        axes: tuple[int, int],
+        axes: Sequence[int],
         dynamic_range: float,
         white: float,
     ) -> None:
