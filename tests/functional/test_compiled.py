@@ -46,6 +46,7 @@ BEAMS = {"probe": "phased", "angle": 90, "depth": 6, "center": (0.5, 0.0)}
 FIRST = torch.arange(9).view(3, 3) - 4
 #: Arguments of each function, with gradients where the function has some.
 CASES = {
+    "acoustic_shadow": lambda: (_grad(*SHAPE), _grad(2), "convex", _grad(2), _grad(2)),
     "affine_warp": lambda: (_grad(*SHAPE), _matrix(2)),
     "aggregate_patches": lambda: (_grad(3, 1, 3, 3, 3), T([[0] * 3, [2] * 3, [0, 1, 2]]), (5,) * 3),
     "anisotropy": lambda: (_grad(*SHAPE), T([2.0, 3]), T([0, 1])),
@@ -76,6 +77,12 @@ CASES = {
     "haze": lambda: (_grad(*SHAPE), _grad(2), BEAMS, 1.0, (0, 1), 5.0, _grad(2), 2.0, T([1, 2])),
     "histogram_shift": lambda: (_grad(*SHAPE), T([[0.4, -0.2], [0, 0.1]]).requires_grad_()),
     "jacobian_determinant": lambda: (_grad(2, 3, 4, 5, 6),),
+    "label_attenuation": lambda: (_grad(*SHAPE), _labels(), _grad(2, 2), [1, 2], "convex"),
+    "labels_to_ultrasound": lambda: (
+        *(_labels(), _grad(2, 3), _grad(2, 3), T([1.0, 0.9, 0.8]), _grad(2, 3)),
+        *(T([1.5, 1.6, 1.7]).requires_grad_(), "convex", T([1, 2])),
+    ),
+    "reverberation": lambda: (_grad(*SHAPE), _grad(2), T([1.2, 3.4]), "convex"),
     "labels_to_image": lambda: (_labels(), _grad(2, 3), _grad(2, 3), T([1, 2])),
     "largest_component": lambda: (_labels(),),
     "low_field": lambda: (_grad(*SHAPE), _grad(2), T([3.0, 1.5]), T([1, 2])),

@@ -28,6 +28,7 @@ from torchio_gpu.functional.definitions import (
     statistics,
     synthesis,
     ultrasound,
+    ultrasound_beams,
 )
 from torchio_gpu.functional.ultrasound.geometry import Fan
 
@@ -71,7 +72,7 @@ def mixed_axes(batch, start=0):
 
 def test_each_public_function_has_a_definition():
     modules = (filters, intensity, kspace, labels, morphology, normalization, pad, patches)
-    modules += (ct_filters, spatial, statistics, synthesis, ultrasound)
+    modules += (ct_filters, spatial, statistics, synthesis, ultrasound, ultrasound_beams)
     names = {name for module in modules for name in vars(module)}
     assert set(F.__all__) - names - WARPS == QUESTIONS
 

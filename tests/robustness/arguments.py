@@ -80,6 +80,7 @@ def transforms() -> dict[str, Call]:
     """Return calls of each transform, with the arguments it needs."""
     points, beams = np.zeros((5, 5, 5, 3)), tio.BeamGeometry("linear")
     needed: dict[str, dict[str, Any]] = {
+        "AcousticShadow": {"attenuation": 9, "geometry": "linear"},
         "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
         "AffineElasticDeformation": {
             "affine_params": {"degrees": (5, -10, 15)},
@@ -112,6 +113,13 @@ def transforms() -> dict[str, Call]:
         "Haze": {"brightness": 0.5, "geometry": beams},
         "HistogramShift": {"shift": [0.4, -0.2]},
         "HistogramStandardization": {"landmarks": {"t1": np.linspace(0, 100, 13)}},
+        "LabelAttenuation": {"attenuation": {1: 3}, "geometry": "convex"},
+        "LabelsToUltrasound": {"mean": {1: 0.3}, "geometry": "convex"},
+        "RandomAcousticShadow": {"geometry": "linear"},
+        "RandomLabelAttenuation": {"attenuation": {1: 3}, "geometry": "convex"},
+        "RandomLabelsToUltrasound": {"geometry": "convex"},
+        "RandomReverberation": {"geometry": "linear"},
+        "Reverberation": {"strength": 0.3, "distance": 2, "geometry": "linear"},
         "LabelsToImage": {"label_key": "seg", "mean": [0.0, 1, 2, 3], "std": [0.1] * 4},
         "Lambda": {"function": torch.neg, "types_to_apply": ["intensity"]},
         "LowField": {"field_strength": 0.3},
@@ -183,6 +191,7 @@ def functions() -> dict[str, Call]:
     shift[:, 0, 3] = 0.5
     points, field = torch.zeros(1, 3, 5, 5, 5), torch.zeros(1, 3, 9, 10, 8)
     needed: dict[str, dict[str, Any]] = {
+        "acoustic_shadow": {"attenuation": 9, "geometry": "linear"},
         "affine_warp": {"matrix": shift},
         "aggregate_patches": {"x": None, "patches": x, "first": [[0, 0, 0]], "size": (9, 10, 8)},
         "anisotropy": {"factor": 2},
@@ -211,6 +220,12 @@ def functions() -> dict[str, Call]:
         "haze": {"brightness": 0.5, "geometry": "linear"},
         "histogram_shift": {"shift": [0.4, -0.2]},
         "jacobian_determinant": {"x": None, "displacement": field},
+        "label_attenuation": {"labels": labels, "attenuation": 9, "values": [1],
+                              "geometry": "linear"},
+        "labels_to_ultrasound": {"x": None, "labels": labels, "mean": [0.3], "std": 0.1,
+                                 "density": 1, "attenuation": 1, "impedance": 1.5,
+                                 "geometry": "linear"},
+        "reverberation": {"strength": 0.3, "distance": 2, "geometry": "linear"},
         "labels_to_image": {"x": None, "labels": labels, "mean": np.zeros((1, 4)),
                             "std": np.ones((1, 4))},
         "largest_component": {"x": labels},

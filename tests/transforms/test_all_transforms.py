@@ -56,6 +56,16 @@ TRANSFORMS = {
     "RandomNoise": lambda **k: tio.RandomNoise(**k),
     "RandomNoise, by channel": lambda **k: tio.RandomNoise(by_channel=True, **k),
     "RandomNoise, rician": lambda **k: tio.RandomNoise(rician=True, **k),
+    "AcousticShadow": lambda **k: tio.AcousticShadow(
+        20, "convex", 0.4, 0.5, 2, white=2, **k
+    ),
+    "RandomAcousticShadow": lambda **k: tio.RandomAcousticShadow(
+        "linear", position=0.5, depth=(2, 3), width=(0.4, 0.9), white=2, **k
+    ),
+    "Reverberation": lambda **k: tio.Reverberation(0.5, 4, "convex", axes=(0, 2), white=2, **k),
+    "RandomReverberation": lambda **k: tio.RandomReverberation(
+        "linear", distance=(2, 5), white=2, **k
+    ),
     "Affine": lambda **k: tio.Affine((1.1, 0.9, 1), (5, -10, 15), (1, 2, 3), **k),
     "ElasticDeformation": lambda **k: tio.ElasticDeformation(POINTS, **k),
     "AffineElasticDeformation": lambda **k: tio.AffineElasticDeformation(
@@ -184,6 +194,9 @@ NOT_CALLED_ALONE = {
     *("Recorded", "LabelsToImage", "RandomLabelsToImage", "HistogramStandardization", "PCA", "To"),
     *("CopyAffine", "ToCanonical", "ToReferenceSpace"),
     *("SubjectFunction", "MonaiAdapter"),
+    # need a label map
+    *("LabelAttenuation", "RandomLabelAttenuation"),
+    *("LabelsToUltrasound", "RandomLabelsToUltrasound"),
     # of batches, whose samples they mix
     *("MixUp", "CutMix", "ClassMix"),
     # of label maps alone

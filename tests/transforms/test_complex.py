@@ -21,6 +21,7 @@ REFUSED = {
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Attenuation", "RandomAttenuation", "TimeGain", "RandomTimeGain"),
     *("Haze", "RandomHaze", "Speckle", "RandomSpeckle"),
+    *("AcousticShadow", "RandomAcousticShadow", "Reverberation", "RandomReverberation"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.

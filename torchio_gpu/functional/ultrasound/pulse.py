@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...shapes import Volume
+from ..eager.separable import full_precision
 from .geometry import Fan
 
 #: Standard deviation of a Gaussian whose full width at half of its maximum is 1.
@@ -41,8 +42,9 @@ def blurred(x: Tensor, across: Tensor, along: Tensor) -> Tensor:
     >>> blurred(x, two, torch.eye(3)[None].cumsum(1)).flatten()
     tensor([1., 2., 3., 1., 2., 3.])
     """
-    x = torch.matmul(across[:, None], x.flatten(3)).view_as(x)
-    return torch.matmul(along[:, None, None], x)
+    with full_precision(x.device):
+        x = torch.matmul(across[:, None], x.flatten(3)).view_as(x)
+        return torch.matmul(along[:, None, None], x)
 
 
 def kept(fan: Fan, across: Tensor, along: Tensor) -> Volume:

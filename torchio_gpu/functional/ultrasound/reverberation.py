@@ -13,6 +13,7 @@ from ...shapes import Volume, check_count
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, per_item, positive, real, within
 from ..dispatch.launch import to_device
+from ..eager.separable import full_precision
 from .compression import NEPERS, amplified, amplitudes, check_compression
 from .geometry import Fan, GeometriesLike, by_fans
 
@@ -106,7 +107,8 @@ def _convolved(x: Tensor, kernel: Tensor) -> Tensor:
     """Convolve points along beams, (B, C, N, R, S), with a response that follows, [1 or B, R]."""
     points = x.shape[3]
     lags = F.pad(kernel, (points - 1, 0)).unfold(1, points, 1).flip(2)  # [1 or B, R, R]
-    return torch.einsum("brq,bcnqs->bcnrs", lags.expand(len(x), -1, -1), x)
+    with full_precision(x.device):
+        return torch.matmul(lags[:, None, None], x)
 
 
 __all__ = ["MOST", "reverberation"]

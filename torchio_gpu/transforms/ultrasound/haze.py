@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +17,7 @@ from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
 from ..parameters.params import Params, per_image, values_of
-from ..parameters.ranges import Range
+from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 from .base import Ultrasound
@@ -86,7 +87,7 @@ class Haze(_Haze):
         decay: ByImage[PerSample] = 30.0,
         texture: ByImage[PerSample] = 0.5,
         size: ByImage[PerSample] = 8.0,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         seed: ByImage[WholePerSample] = 0,
@@ -123,12 +124,12 @@ class RandomHaze(RandomTransform, _Haze):
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
         brightness: Range of the grey value that the haze gives to black at the surface of the
             probe, in units of ``white``, from 0 to 1; d means (0, d).
-        decay: Range of the depth in mm over which its amplitude falls to 1/e, > 0; d means
-            (0, d).
+        decay: Range of the depth in mm over which its amplitude falls to 1/e, > 0; a
+            number is that number.
         texture: Range of the share of its intensity that varies in coarse patches, from 0 to 1;
             d means (0, d).
-        size: Range of the width of the patches in mm, halfway along the beams, >= 0; d means
-            (0, d).
+        size: Range of the width of the patches in mm, halfway along the beams, >= 0; a
+            number is that number.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -146,7 +147,7 @@ class RandomHaze(RandomTransform, _Haze):
         decay: RangeLike = (10, 50),
         texture: RangeLike = (0, 1),
         size: RangeLike = (4, 12),
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -156,9 +157,9 @@ class RandomHaze(RandomTransform, _Haze):
         self.brightness, self.decay, self.texture, self.size = brightness, decay, texture, size
         self._ranges = [
             Range(brightness, "brightness", around=None, minimum=0, maximum=1),
-            Range(decay, "decay", around=None, minimum=0, exclusive=True),
+            fixed_or_range(decay, "decay", exclusive=True),
             Range(texture, "texture", around=None, minimum=0, maximum=1),
-            Range(size, "size", around=None, minimum=0),
+            fixed_or_range(size, "size"),
         ]
 
     @property

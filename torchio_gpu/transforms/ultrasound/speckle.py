@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +17,7 @@ from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
 from ..parameters.params import Params, per_image, values_of
-from ..parameters.ranges import Range
+from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 from .base import Ultrasound
@@ -81,7 +82,7 @@ class Speckle(_Speckle):
         geometry: GeometryLike | str,
         axial: ByImage[PerSample] = 0.8,
         lateral: ByImage[PerSample] = 2.0,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         seed: ByImage[WholePerSample] = 0,
@@ -116,8 +117,9 @@ class RandomSpeckle(RandomTransform, _Speckle):
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
         strength: Range of the share of the level of speckle that is added, from 0 to 1; d means
             (0, d).
-        axial: Range of the full width at half maximum along the beams, in mm, >= 0; d means (0, d).
-        lateral: Range of that across the beams, halfway along them, in mm, >= 0; d means (0, d).
+        axial: Range of the full width at half maximum along the beams, in mm, >= 0; a number is
+            that number.
+        lateral: Range of that across the beams, halfway along them, in mm, >= 0; likewise.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -134,7 +136,7 @@ class RandomSpeckle(RandomTransform, _Speckle):
         strength: RangeLike = (0.2, 1),
         axial: RangeLike = (0.5, 1.2),
         lateral: RangeLike = (1, 4),
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -144,8 +146,8 @@ class RandomSpeckle(RandomTransform, _Speckle):
         self.strength, self.axial, self.lateral = strength, axial, lateral
         self._ranges = [
             Range(strength, "strength", around=None, minimum=0, maximum=1),
-            Range(axial, "axial", around=None, minimum=0),
-            Range(lateral, "lateral", around=None, minimum=0),
+            fixed_or_range(axial, "axial"),
+            fixed_or_range(lateral, "lateral"),
         ]
 
     @property
