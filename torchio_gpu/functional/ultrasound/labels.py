@@ -24,12 +24,17 @@ def check_label_map(labels: Volume, x: Volume) -> None:
         )
 
 
-def check_values(values: Any) -> np.ndarray:
-    """Return labels, [L]; raise unless they are different whole numbers."""
-    found = rectangular(values, "values")
+def check_values(values: Any, name: str = "values") -> np.ndarray:
+    """Return labels, [L]; raise unless they are different whole numbers.
+
+    Args:
+        values: The labels.
+        name: Name of the argument, for errors.
+    """
+    found = rectangular(values, name)
     whole = found.ndim == 1 and len(found) and np.issubdtype(found.dtype, np.integer)
     if not whole or len(np.unique(found)) != len(found):
-        raise ValueError(f"values must be different whole numbers in a sequence, got {values!r}")
+        raise ValueError(f"{name} must be different whole numbers in a sequence, got {values!r}")
     return found.astype(np.int64)
 
 

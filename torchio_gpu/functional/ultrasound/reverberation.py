@@ -64,6 +64,7 @@ def reverberation(
     tensor([  0., 255.,   0., 170.,   0.,  85.,   0.])
     """
     compression = check_compression(dynamic_range, white)
+    voxels = real(x)
     check_count(echoes, "echoes", 0, MOST)
     rho = within(per_item(strength, x, "strength"), 0, 1, "strength")
     far = positive(per_item(distance, x, "distance"), "distance")
@@ -78,7 +79,7 @@ def reverberation(
         level = (heard + added / own).clamp(min=1).log() / NEPERS
         return amplified(part, level, *compression)
 
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, rho, far), x)
+    return as_given(by_fans(voxels, geometry, spacing, axes, run, rho, far), x)
 
 
 def _echoes(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:

@@ -71,6 +71,7 @@ def acoustic_shadow(
             [100.0000, 100.0000, 100.0000]])
     """
     compression = check_compression(dynamic_range, white)
+    voxels = real(x)
     values = [
         per_item(attenuation, x, "attenuation"),
         per_item(position, x, "position"),
@@ -91,7 +92,7 @@ def acoustic_shadow(
         gain = fan.over_volume(-level * across * along)
         return amplified(part, gain[:, None], *compression)
 
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, *values), x)
+    return as_given(by_fans(voxels, geometry, spacing, axes, run, *values), x)
 
 
 @traceable
@@ -134,6 +135,7 @@ def label_attenuation(
     tensor([200.0000, 200.0000, 199.4688, 172.3750, 142.6250])
     """
     compression = check_compression(dynamic_range, white)
+    voxels = real(x)
     check_label_map(labels, x)
     columns = check_values(values)
     rates = per_item(attenuation, x, "attenuation", (len(columns),))
@@ -146,7 +148,7 @@ def label_attenuation(
         return amplified(part, -fan.from_beams(F.pad(path, (0, 0, 1, 0))), *compression)
 
     maps = columns_of(labels, columns)
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, maps, rates), x)
+    return as_given(by_fans(voxels, geometry, spacing, axes, run, maps, rates), x)
 
 
 __all__ = ["acoustic_shadow", "label_attenuation"]

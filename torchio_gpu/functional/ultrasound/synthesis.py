@@ -92,7 +92,10 @@ def labels_to_ultrasound(
     compression = check_compression(dynamic_range, white)
     check_volume(labels, "labels")
     given = as_array(mean, "mean")
-    columns = sequence_of_values(values, given.shape[-1] if given.ndim else 1)
+    count = given.shape[-1] if given.ndim else 1
+    if not count:
+        raise ValueError(f"mean must have an entry for at least one label, got {mean!r}")
+    columns = sequence_of_values(values, count)
     tissue = [
         per_item(value, labels, name, (len(columns),))
         for value, name in (

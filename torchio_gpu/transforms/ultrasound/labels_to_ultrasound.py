@@ -246,7 +246,9 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
         self._set_beams(geometry, axes, dynamic_range, white)
         self.label_key, self.image_key = label_key, image_key
         self.used_labels = used_labels
-        self._used = None if used_labels is None else np.sort(check_values(used_labels))
+        self._used = (
+            None if used_labels is None else np.sort(check_values(used_labels, "used_labels"))
+        )
         self.mean, self.std, self.density = mean, std, density
         self.attenuation, self.impedance = attenuation, impedance
         self.axial, self.lateral, self.gain = axial, lateral, gain
