@@ -24,7 +24,8 @@ _ELLIPSOIDS = (
 _NOISE = 6.0
 
 #: Beams of the frame of ultrasound.
-PROBE = tio.BeamGeometry("convex", angle=62.0, radius=50.0, depth=112.0, center=(0.0, 10.0))
+BEAMS = {"probe": "convex", "angle": 62, "radius": 50, "depth": 112, "center": (0, 10)}
+PROBE = tio.BeamGeometry(**BEAMS)
 #: Grey value of white, at 0 dB, and level of black in dB.
 _WHITE, _BLACK = 255.0, -60.0
 #: Discs of the frame, later ones over earlier ones: middle across and in depth and half axes in

@@ -38,8 +38,16 @@ def phantom() -> tio.Subject:
     return tio.Subject(t1=scan.ct, seg=scan.seg)
 
 
+@cache
+def frame() -> tio.Subject:
+    """Return the phantom of ultrasound at 1 mm, its images under the names of those of the head."""
+    scan = gallery.ultrasound_phantom(1)
+    return tio.Subject(t1=scan.us, seg=scan.seg)
+
+
 def subject_of(name: str) -> tio.Subject:
-    return phantom() if gallery.family(name) == gallery.FAMILIES["ct"] else head()
+    made = {gallery.FAMILIES["ct"]: phantom, gallery.FAMILIES["ultrasound"]: frame}
+    return made.get(gallery.family(name), head)()
 
 
 @cache

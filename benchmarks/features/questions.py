@@ -125,6 +125,21 @@ GROUPS: dict[str, dict[str, Question]] = {
             "MRI noise of several coils",
             "Of zeros: mean over deviation is above that of one coil, 1.91.",
         ),
+        "beam_attenuation": Question(
+            "ultrasound attenuation along beams",
+            "Of a constant B-mode image of a phased probe at 2 dB per cm: grey values fall by 2 dB "
+            "for each cm of distance from the apex, to 0.1 dB, and stay outside of the fan.",
+        ),
+        "speckle": Question(
+            "ultrasound speckle along beams",
+            "Of a constant B-mode image: levels deviate by 5.57 dB, to 0.3 dB, and values outside "
+            "of the fan stay.",
+        ),
+        "haze": Question(
+            "ultrasound haze that fades with depth",
+            "Of a black B-mode image: rows near the probe become brighter than those below, and "
+            "values outside of the fan stay.",
+        ),
         "low_field": Question(
             "MRI of a weaker magnet",
             "Of a constant image at a tenth of the field and a signal-to-noise ratio of 100: mean "

@@ -259,6 +259,21 @@ def zipper() -> Answer:
     return v.zipper(tio.Zipper(0.3, 0.4, 0, 1, 0))
 
 
+_FAN = tio.BeamGeometry("phased", angle=80, depth=60)
+
+
+def beam_attenuation() -> Answer:
+    return v.beam_attenuation(tio.RandomAttenuation(_FAN, attenuation=(2, 2)))
+
+
+def speckle() -> Answer:
+    return v.speckle(tio.RandomSpeckle(_FAN, strength=(1, 1), axial=1, lateral=1))
+
+
+def haze() -> Answer:
+    return v.haze(tio.RandomHaze(_FAN, texture=(0, 0)))
+
+
 def coils() -> Answer:
     return v.coils(tio.RandomCoilNoise(std=(0.5, 0.5), num_coils=8))
 

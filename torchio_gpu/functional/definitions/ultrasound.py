@@ -77,7 +77,7 @@ def intensity(noise: Tensor, beam: Tensor, point: Tensor, widths: tuple[float, f
     for at in torch.cartesian_prod(*(torch.arange(n) for n in beam.shape)).tolist():
         weights = []
         for place, width, count in zip((beam, point), widths, noise.shape[1:], strict=True):
-            centre, total = min(max(float(place[tuple(at)]), 0), count - 1), 0
+            centre, total = min(max(float(place[tuple(at)]), 0), count - 1), torch.zeros(())
             for knot, share in (
                 (math.floor(centre), 1 - centre % 1),
                 (math.ceil(centre), centre % 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -117,6 +117,10 @@ class Fan:
     shape: tuple[int, int, int]
     axes: tuple[int, int]
     spacing: tuple[float, float]
+    #: Places that were computed, by device: of a fan, which lives as long as a call.
+    _places: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -181,6 +185,11 @@ class Fan:
         Returns:
             Beam, from 0 to N - 1 within the fan, and depth in mm.
         """
+        if device not in self._places:
+            self._places[device] = self._compute_places(device)
+        return self._places[device]
+
+    def _compute_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
         lateral, axial = (
             centred(n, step, device) for n, step in zip(self.size, self.spacing, strict=True)
         )

@@ -22,6 +22,9 @@ from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 from .base import Ultrasound
 
+#: Parameters that are numbers of each sample.
+_NUMBERS = ("brightness", "decay", "texture", "size")
+
 
 @dataclass(frozen=True)
 class HazeParams(Params):
@@ -107,12 +110,11 @@ class Haze(_Haze):
 
     def draw(self, context: Context, u: np.ndarray) -> HazeParams:
         names, batch = context.names, context.batch
-        numbers = [
-            per_image(getattr(self, name), (), name, names)
-            for name in ("brightness", "decay", "texture", "size")
-        ]
+        numbers: dict[str, Any] = {
+            name: per_image(getattr(self, name), (), name, names) for name in _NUMBERS
+        }
         seeds = seeds_per_image(self.seed, names, batch)
-        return HazeParams(*numbers, seeds, self._geometries(context)).expand(batch)
+        return HazeParams(**numbers, seed=seeds, geometry=self._geometries(context)).expand(batch)
 
 
 class RandomHaze(RandomTransform, _Haze):
@@ -167,5 +169,9 @@ class RandomHaze(RandomTransform, _Haze):
         return 6
 
     def draw(self, context: Context, u: np.ndarray) -> HazeParams:
-        numbers = [each(u[..., n : n + 1])[..., 0] for n, each in enumerate(self._ranges)]
-        return HazeParams(*numbers, random.to_seeds(u[..., 4:]), self._geometries(context))
+        numbers: dict[str, Any] = {
+            name: each(u[..., n : n + 1])[..., 0]
+            for n, (name, each) in enumerate(zip(_NUMBERS, self._ranges, strict=True))
+        }
+        seeds = random.to_seeds(u[..., len(numbers) :])
+        return HazeParams(**numbers, seed=seeds, geometry=self._geometries(context))

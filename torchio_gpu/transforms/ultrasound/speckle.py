@@ -22,6 +22,9 @@ from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
 from .base import Ultrasound
 
+#: Parameters that are numbers of each sample.
+_NUMBERS = ("strength", "axial", "lateral")
+
 
 @dataclass(frozen=True)
 class SpeckleParams(Params):
@@ -99,12 +102,13 @@ class Speckle(_Speckle):
 
     def draw(self, context: Context, u: np.ndarray) -> SpeckleParams:
         names, batch = context.names, context.batch
-        numbers = [
-            per_image(getattr(self, name), (), name, names)
-            for name in ("strength", "axial", "lateral")
-        ]
+        numbers: dict[str, Any] = {
+            name: per_image(getattr(self, name), (), name, names) for name in _NUMBERS
+        }
         seeds = seeds_per_image(self.seed, names, batch)
-        return SpeckleParams(*numbers, seeds, self._geometries(context)).expand(batch)
+        return SpeckleParams(**numbers, seed=seeds, geometry=self._geometries(context)).expand(
+            batch
+        )
 
 
 class RandomSpeckle(RandomTransform, _Speckle):
@@ -155,5 +159,9 @@ class RandomSpeckle(RandomTransform, _Speckle):
         return 5
 
     def draw(self, context: Context, u: np.ndarray) -> SpeckleParams:
-        numbers = [each(u[..., n : n + 1])[..., 0] for n, each in enumerate(self._ranges)]
-        return SpeckleParams(*numbers, random.to_seeds(u[..., 3:]), self._geometries(context))
+        numbers: dict[str, Any] = {
+            name: each(u[..., n : n + 1])[..., 0]
+            for n, (name, each) in enumerate(zip(_NUMBERS, self._ranges, strict=True))
+        }
+        seeds = random.to_seeds(u[..., len(numbers) :])
+        return SpeckleParams(**numbers, seed=seeds, geometry=self._geometries(context))
