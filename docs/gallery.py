@@ -28,6 +28,7 @@ from .phantoms import BEAMS, ct_phantom, ultrasound_phantom
 
 #: Transforms as they are shown, beside those of the gallery of the demo; others by their defaults.
 _SHOWN = (
+    tio.RandomAcousticShadow(BEAMS, (25, 30), (0.3, 0.7), (0.1, 0.15), (30, 40)),
     tio.RandomAnisotropy(axes=("IS",), downsampling=(6, 8)),
     tio.RandomAttenuation(BEAMS, attenuation=(2, 2.5)),
     tio.RandomB0Distortion(max_displacement=(15, 16), smoothness=20),
@@ -43,11 +44,22 @@ _SHOWN = (
     tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
     tio.RandomHaze(BEAMS, brightness=(0.75, 0.8), decay=(20, 25), texture=0.8),
     tio.RandomHistogramShift(num_control_points=4, shift=(0.4, 0.5)),
+    tio.RandomLabelAttenuation(BEAMS, {1: (0.2, 0.3), 2: (3, 4)}, "seg"),
+    tio.RandomLabelsToUltrasound(
+        BEAMS,
+        "seg",
+        (1, 2, 3),
+        mean={1: 0.06, 2: (0.005, 0.01), 3: 0.3},
+        impedance={1: 1.6, 2: 1.5, 3: (4, 6)},
+        axial=0.8,
+        lateral=2,
+    ),
     tio.RandomLowField(field_strength=(0.05, 0.06)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
     tio.RandomPartialFourier(share=(0.55, 0.56), axes=("AP",)),
     tio.RandomReconstructionKernel(ratio=(4, 5), frequency=0.4),
+    tio.RandomReverberation(BEAMS, strength=(0.3, 0.4), distance=(11, 13)),
     tio.RandomSigmoidContrast(gain=(9, 10)),
     tio.RandomSliceMotion(degrees=15, share=(0.4, 0.5)),
     tio.RandomSpeckle(BEAMS, strength=(0.9, 1), axial=(2, 2.5), lateral=(5, 6)),

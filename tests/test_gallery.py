@@ -45,6 +45,13 @@ def frame() -> tio.Subject:
     return tio.Subject(t1=scan.us, seg=scan.seg)
 
 
+@pytest.fixture(autouse=True)
+def _images_have_the_names_of_those_of_the_head(monkeypatch):
+    shown = gallery.SHOWN["RandomLabelsToUltrasound"].to_dict()
+    renamed = tio.from_dict({**shown, "image_key": "t1"})
+    monkeypatch.setitem(gallery.SHOWN, "RandomLabelsToUltrasound", renamed)
+
+
 def subject_of(name: str) -> tio.Subject:
     made = {gallery.FAMILIES["ct"]: phantom, gallery.FAMILIES["ultrasound"]: frame}
     return made.get(gallery.family(name), head)()

@@ -140,6 +140,37 @@ def beam_attenuation(call: Call) -> Answer:
     return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
 
 
+def acoustic_shadow(call: Call) -> Answer:
+    """A constant image, 60 dB from 0 to 255, is 20 dB darker in a sector of the fan alone."""
+    y, (depth, inside) = call(torch.full((1, 96, 80, 1), 200.0))[0, ..., 0], _fan()
+    i, j = torch.meshgrid(torch.arange(96.0) - 47.5, torch.arange(80.0) + 0.5, indexing="ij")
+    dark = inside & (depth > 20) & (torch.atan2(i, j).abs() < math.radians(8))
+    off = ((200 - y) * 60 / 255 - 20 * dark).abs().max()
+    return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
+
+
+def reverberation(call: Call) -> Answer:
+    """A row of 200, 60 dB from 0 to 255, has two echoes, 10 rows and 6 dB apart."""
+    x = torch.zeros(1, 41, 60, 1)
+    x[:, :, 12] = 200
+    want = x.clone()
+    for n in (1, 2):
+        want[:, :, 12 + 10 * n] = 200 - n * 20 * math.log10(2) * 255 / 60
+    off = (call(x) - want)[:, 1:-1].abs().max() * 60 / 255
+    return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
+
+
+def labels_to_ultrasound(call: Callable[[Any], Tensor]) -> Answer:
+    """Mean intensities of one label fall by 3 dB per cm."""
+    import torchio_gpu as tio
+
+    y = call(tio.Subject(seg=tio.LabelMap(torch.ones(1, 80, 60, 1, dtype=torch.uint8))))
+    power = 10 ** (y[0, ..., 0] * 6 / 255)
+    upper, lower = power[:, :30].mean(), power[:, 30:].mean()
+    lost = 10 * math.log10(float(upper / lower))
+    return yes() if abs(lost - 9) < 1 else no(f"the level falls by {lost:.1f} dB in 30 mm")
+
+
 def speckle(call: Call) -> Answer:
     """The level of a constant image, 60 dB from 0 to 255, deviates by 5.57 dB within the fan."""
     y, (_, inside) = call(torch.full((1, 96, 80, 1), 150.0))[0, ..., 0], _fan()

@@ -61,6 +61,14 @@ CASES = {
     ),
     "RandomReconstructionKernel": Case(tio.RandomReconstructionKernel, Budget(1, 1)),
     "RandomSliceThickness": Case(tio.RandomSliceThickness, Budget(1, 1)),
+    "RandomAcousticShadow": Case(lambda: tio.RandomAcousticShadow(_BEAMS), Budget(10.8, 50)),
+    "RandomLabelAttenuation": Case(
+        lambda: tio.RandomLabelAttenuation(_BEAMS, {1: (1, 2), 2: 4}), Budget(46, 140)
+    ),
+    "RandomLabelsToUltrasound": Case(
+        lambda: tio.RandomLabelsToUltrasound(_BEAMS, used_labels=range(4)), Budget(455, 420)
+    ),
+    "RandomReverberation": Case(lambda: tio.RandomReverberation(_BEAMS), Budget(44, 155)),
     "RandomAttenuation": Case(lambda: tio.RandomAttenuation(_BEAMS), Budget(9.6, 36)),
     "RandomTimeGain": Case(lambda: tio.RandomTimeGain(_BEAMS), Budget(10.2, 46)),
     "RandomSpeckle": Case(lambda: tio.RandomSpeckle(_BEAMS), Budget(58, 150)),

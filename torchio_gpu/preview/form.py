@@ -47,7 +47,8 @@ _STARTS: dict[str, Any] = {
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
     "share": 0.625, "acceleration": 2, "position": 0.4, "field_strength": 0.3,
     "ratio": 2, "thickness": 5,
-    "distance": 10, "geometry": "linear", "attenuation": 2, "gains": [-6, 0, 6], "strength": 1, "brightness": 0.5,
+    "distance": 10,
+    "geometry": "linear", "attenuation": 2, "gains": [-6, 0, 6], "strength": 1, "brightness": 0.5,
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
 }  # fmt: skip
 _RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]

@@ -125,7 +125,7 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         label_key: Name of the label map, of one channel; None for the first there is.
         image_key: Name of the image to make, which is replaced where it exists.
         axial: Full width at half maximum of the pulse along the beams in mm, >= 0; or (B,).
-        lateral: The same across the beams, halfway along them; or (B,).
+        lateral: The same across the beams, halfway along them, >= 0; or (B,).
         gain: Gain in dB per cm of depth, or (B,).
         seed: Integer that decides the scatterers, or one per sample (B,).
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
