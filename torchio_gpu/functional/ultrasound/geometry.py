@@ -25,6 +25,8 @@ PROBES = ("linear", "convex", "phased")
 _BORDER = 1e-6
 #: Points on the beams of a plane, at most: a fan of so many is far larger than any image.
 _MOST_POINTS = 2**26
+#: Spacing in mm, below.
+_LARGEST = 1e18
 
 
 class BeamGeometry(NamedTuple):
@@ -331,6 +333,8 @@ def fans_of(
     plane = check_plane_axes(axes)
     size = host(check_spacing(spacing, x))
     # affines have rounding errors, for which samples should not be computed one by one
+    if not (size < _LARGEST).all():
+        raise ValueError(f"spacing must be < {_LARGEST:g} mm, got {size.tolist()}")
     sides = np.broadcast_to(size, (len(x), 3)).astype(np.float32).astype(np.float64)
     samples_of: dict[Fan, list[int]] = {}
     for sample, each in enumerate(check_geometries(geometry, len(x))):

@@ -67,6 +67,7 @@ def haze(
     >>> haze(x, 0.5, BeamGeometry("linear"), decay=1e6, texture=0).flatten()
     tensor([127.5000, 131.6214])
     """
+    y = real(x)
     compression = check_compression(dynamic_range, white)
     numbers = [
         within(per_item(brightness, x, "brightness"), 0, 1, "brightness"),
@@ -90,7 +91,7 @@ def haze(
         return amplified(part, 10 / math.log(10) * torch.log1p(above), *compression)
 
     seed = check_seeds(seeds, x)
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, *numbers, seed), x)
+    return as_given(by_fans(y, geometry, spacing, axes, run, *numbers, seed), x)
 
 
 __all__ = ["haze"]

@@ -73,6 +73,7 @@ def speckle(
     >>> bool(5 < level.std() < 6)
     True
     """
+    y = real(x)
     compression = check_compression(dynamic_range, white)
     power = within(per_item(strength, x, "strength"), 0, 1, "strength")
     widths = [
@@ -88,7 +89,7 @@ def speckle(
         level = 10 * intensity(part, fan, along, across, seed).log10() + _BELOW
         return amplified(part, value.to(part.dtype).view(-1, 1, 1, 1, 1) * level, *compression)
 
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, power, *widths, seed), x)
+    return as_given(by_fans(y, geometry, spacing, axes, run, power, *widths, seed), x)
 
 
 #: Mean of the intensity 1 above the mean level of fully developed speckle, in dB.
