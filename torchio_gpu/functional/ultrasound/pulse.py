@@ -15,8 +15,8 @@ from .geometry import Fan
 _DEVIATION = 1 / math.sqrt(8 * math.log(2))
 #: Distance that is computed with in place of smaller widths, in points.
 _NARROWEST = 1e-3
-#: Standard deviations at which a pulse ends: products of smaller numbers than 1e-13 are slow.
-_END = 7.7
+#: Logarithm of the least value of a pulse: products of smaller numbers would be denormal, and slow.
+_LEAST = -30.0
 
 
 def pulses(fan: Fan, axial: Tensor, lateral: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def _pulse(width: Tensor, count: int) -> Tensor:
     """
     at = torch.arange(count, dtype=width.dtype, device=width.device)
     distance = (at[:, None] - at) / (width * _DEVIATION).clamp(min=_NARROWEST)[:, None, None]
-    pulse = torch.where(distance.abs() < _END, torch.exp(-distance.square() / 2), 0)
+    pulse = torch.exp((-distance.square() / 2).clamp(min=_LEAST))
     return pulse / pulse.square().sum(-1, keepdim=True).sqrt()
 
 
