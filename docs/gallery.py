@@ -24,11 +24,13 @@ from torchio_gpu.names import TRANSFORMS
 from torchio_gpu.plot import plot_gallery
 
 from .facts import Facts, facts_of
-from .phantoms import ct_phantom
+from .phantoms import BEAMS, ct_phantom, ultrasound_phantom
 
 #: Transforms as they are shown, beside those of the gallery of the demo; others by their defaults.
 _SHOWN = (
+    tio.RandomAcousticShadow(BEAMS, (25, 30), (0.3, 0.7), (0.1, 0.15), (30, 40)),
     tio.RandomAnisotropy(axes=("IS",), downsampling=(6, 8)),
+    tio.RandomAttenuation(BEAMS, attenuation=(2, 2.5)),
     tio.RandomB0Distortion(max_displacement=(15, 16), smoothness=20),
     tio.RandomBeamHardening(strength=(0.8, 1), water_corrected=False),
     tio.RandomBrightness(factor=(0.5, 0.6)),
@@ -41,8 +43,19 @@ _SHOWN = (
     tio.RandomDisplacement(amplitude=(6, 7), smoothness=28),
     tio.RandomErodeLabels(radius=(3, 3.5)),
     tio.RandomGibbs(cutoff=(0.15, 0.2), axes=("AP",)),
+    tio.RandomHaze(BEAMS, brightness=(0.75, 0.8), decay=(20, 25), texture=0.8),
     tio.RandomHistogramShift(num_control_points=4, shift=(0.4, 0.5)),
     tio.RandomLowDose(dose=(0.1, 0.15)),
+    tio.RandomLabelAttenuation(BEAMS, {1: (0.2, 0.3), 2: (3, 4)}, "seg"),
+    tio.RandomLabelsToUltrasound(
+        BEAMS,
+        "seg",
+        (1, 2, 3),
+        mean={1: 0.06, 2: (0.005, 0.01), 3: 0.3},
+        impedance={1: 1.6, 2: 1.5, 3: (4, 6)},
+        axial=0.8,
+        lateral=2,
+    ),
     tio.RandomLowField(field_strength=(0.05, 0.06)),
     tio.RandomLowResolution(zoom=(0.25, 0.3)),
     tio.RandomMotion(degrees=8, num_transforms=4, axes=("AP",)),
@@ -54,6 +67,9 @@ _SHOWN = (
     tio.RandomLimitedAngle(degrees=(140, 150), start=100),
     tio.RandomRings(strength=(0.012, 0.015), share=(0.3, 0.4)),
     tio.RandomSparseView(count=(30, 40)),
+    tio.RandomReverberation(BEAMS, strength=(0.3, 0.4), distance=(11, 13)),
+    tio.RandomSpeckle(BEAMS, strength=(0.9, 1), axial=(2, 2.5), lateral=(5, 6)),
+    tio.RandomTimeGain(BEAMS, gain=15, num_gains=6),
     tio.RandomSliceThickness(thickness=(12, 15)),
     tio.RandomWindow(window="brain", out_min_max=(-1000, 1000)),  # HU, as before it
     tio.RandomSmoothLabels(std=(4, 5)),
@@ -101,6 +117,7 @@ FAMILIES = {
     "intensity": "Intensity, noise and resolution",
     "grid": "Grid: spacing, shape, field of view",
     "normalization": "Normalisation",
+    "ultrasound": "Ultrasound",
     "labels": "Label maps",
 }
 #: Axis that the drawn plane cuts; by default IS, for an axial plane.
@@ -136,7 +153,8 @@ def head() -> tio.Subject:
 
 def subject_of(name: str) -> tio.Subject:
     """Return the subject that the card of a transform shows."""
-    return ct_phantom() if family(name) == FAMILIES["ct"] else head()
+    phantoms = {FAMILIES["ct"]: ct_phantom, FAMILIES["ultrasound"]: ultrasound_phantom}
+    return phantoms.get(family(name), head)()
 
 
 def after(name: str, before: tio.Subject) -> tio.Subject:
@@ -149,10 +167,11 @@ def after(name: str, before: tio.Subject) -> tio.Subject:
 def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
     """Draw a plane of a subject before and after a transform, in one scale and one window."""
     cut = _CUTS.get(name, 2)
-    scans = "ct" in before
-    drawn = ["ct" if scans else "t1"] if "intensity" in facts.changes else []
+    scan = next(each for each in ("ct", "us", "t1") if each in before)
+    drawn = [scan] if "intensity" in facts.changes else []
     drawn += ["seg"] if "label" in facts.changes else []
-    place = np.array((*CT_PLACE, 1.0)) if scans else before.t1.affine @ (*pictures.DRAWN, 1)
+    places = {"t1": pictures.DRAWN, "us": (0, 0, 0)}  # voxels
+    place = np.array((*CT_PLACE, 1.0)) if scan == "ct" else before[scan].affine @ (*places[scan], 1)
     subjects = {"before": before, "after": after(name, before)}
     regrids = len({subject[drawn[0]].spatial_shape for subject in subjects.values()}) == 2
     rows = {}
@@ -161,7 +180,9 @@ def draw(name: str, before: tio.Subject, facts: Facts, file: Path) -> None:
         if len(drawn) == 2:  # one outline, which can be seen in a small picture
             planes["seg"].set_data((planes["seg"].data > 0).byte())
         rows[f"{word}: {_extent(subject[drawn[0]], regrids)}"] = tio.Subject(planes)
-    window = CT_WINDOW if scans and name != "RandomWindow" else None  # of the plane before
+    window = {"ct": CT_WINDOW, "us": (0, 255)}.get(scan)  # None for that of the plane before
+    if name == "RandomWindow":
+        window = None
     if family(name) == FAMILIES["normalization"]:  # which gives values another range
         values = torch.cat([row[drawn[0]].data.flatten() for row in rows.values()])
         window = values.min().item(), values.max().item()

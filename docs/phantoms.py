@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import torchio_gpu as tio
+from torchio_gpu.functional.ultrasound.geometry import Fan
 
 #: Extent of the phantom along x, y, z in mm; slices are three times as thick as voxels are wide.
 _EXTENT, _ASPECT = (176, 208, 120), (1, 1, 3)
@@ -21,6 +22,20 @@ _ELLIPSOIDS = (
 )
 #: Standard deviation of the noise within the head, HU.
 _NOISE = 6.0
+
+#: Beams of the frame of ultrasound.
+BEAMS = {"probe": "convex", "angle": 62, "radius": 50, "depth": 112, "center": (0, 10)}
+PROBE = tio.BeamGeometry(**BEAMS)
+#: Grey value of white, at 0 dB, and level of black in dB.
+_WHITE, _BLACK = 255.0, -60.0
+#: Discs of the frame, later ones over earlier ones: middle across and in depth and half axes in
+#: mm, level in dB, label. A cyst, a small one, a bright lesion, a vessel.
+_DISCS = (
+    ((-24, 52), (12, 12), -90, 2),
+    ((8, 34), (4, 4), -90, 2),
+    ((26, 66), (10, 8), -14, 1),
+    ((0, 78), (30, 3.5), -90, 2),
+)
 
 
 def ct_phantom(side: float = 1.0) -> tio.Subject:
@@ -59,4 +74,48 @@ def ct_phantom(side: float = 1.0) -> tio.Subject:
     return tio.Subject(
         ct=tio.ScalarImage(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),
         seg=tio.LabelMap(torch.from_numpy(labels[None]), affine=affine),
+    )
+
+
+def ultrasound_phantom(side: float = 0.5) -> tio.Subject:
+    """Return a frame of ultrasound of a convex probe: image ``us``, labels ``seg``, in one plane.
+
+    Grey values are log-compressed, 0 at -60 dB and white, 255, at 0 dB; outside of the fan of
+    :data:`PROBE`, which is metadata ``beams`` of the image, they are 0. The first axis runs across
+    and the second one down. Tissue at -26 dB has a brighter layer at the surface, a bright line 95
+    mm deep, and speckle. Labels are 1 for tissue, 2 for cysts and vessel, 3 for the bright line.
+
+    Args:
+        side: Side of a pixel in mm.
+
+    >>> ultrasound_phantom().us.spatial_shape
+    (384, 256, 1)
+    """
+    shape = (round(192 / side), round(128 / side), 1)
+    fan = Fan(PROBE, shape, (0, 1), (side, side))
+    inside = fan.inside(torch.device("cpu")).numpy()
+    depth = fan.places(torch.device("cpu"))[1].numpy()[..., None]
+    x = (np.arange(shape[0]) - (shape[0] - 1) / 2)[:, None, None] * side
+    y = (np.arange(shape[1]) + 0.5)[:, None] * side - PROBE.center[1]
+    level = np.where(depth < 12, -18.0, -26.0)
+    labels = np.ones(shape, dtype=np.uint8)
+    for (across, down), (wide, high), decibels, label in _DISCS:
+        disc = ((x - across) / wide) ** 2 + ((y - down) / high) ** 2 < 1
+        level[disc], labels[disc] = decibels, label
+    line = abs(y - 95 - (x / 20) ** 2) < 1
+    level[line], labels[line] = -6, 3
+    # scatterers of random phase, seen by a pulse that is short along the beam and wide across it
+    drawn = np.random.default_rng(0).standard_normal((2, 1, fan.beams, fan.points, 1))
+    for axis, width in ((2, 1.2 / side), (3, 0.5 / side)):
+        at = np.fft.fftfreq(drawn.shape[axis]).reshape([-1 if a == axis else 1 for a in range(5)])
+        pulse = np.exp(-2 * (np.pi * at * width) ** 2)
+        drawn = np.fft.ifft(np.fft.fft(drawn, axis=axis) * pulse, axis=axis).real
+    field = fan.from_beams(torch.from_numpy(drawn)).numpy()[:, 0]
+    echo = np.hypot(*(field / field.std()))
+    level = level + 20 * np.log10(np.maximum(echo, 1e-6))
+    grey = np.clip(1 - level / _BLACK, 0, 1) * _WHITE * inside
+    affine = np.diag([side, -side, side, 1.0])
+    return tio.Subject(
+        us=tio.ScalarImage(torch.from_numpy(grey[None]).float(), affine=affine, beams=PROBE),
+        seg=tio.LabelMap(torch.from_numpy((labels * inside)[None]), affine=affine),
     )

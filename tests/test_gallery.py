@@ -38,8 +38,23 @@ def phantom() -> tio.Subject:
     return tio.Subject(t1=scan.ct, seg=scan.seg)
 
 
+@cache
+def frame() -> tio.Subject:
+    """Return the phantom of ultrasound at 1 mm, its images under the names of those of the head."""
+    scan = gallery.ultrasound_phantom(1)
+    return tio.Subject(t1=scan.us, seg=scan.seg)
+
+
+@pytest.fixture(autouse=True)
+def _images_have_the_names_of_those_of_the_head(monkeypatch):
+    shown = gallery.SHOWN["RandomLabelsToUltrasound"].to_dict()
+    renamed = tio.from_dict({**shown, "image_key": "t1"})
+    monkeypatch.setitem(gallery.SHOWN, "RandomLabelsToUltrasound", renamed)
+
+
 def subject_of(name: str) -> tio.Subject:
-    return phantom() if gallery.family(name) == gallery.FAMILIES["ct"] else head()
+    made = {gallery.FAMILIES["ct"]: phantom, gallery.FAMILIES["ultrasound"]: frame}
+    return made.get(gallery.family(name), head)()
 
 
 @cache

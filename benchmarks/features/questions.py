@@ -125,6 +125,36 @@ GROUPS: dict[str, dict[str, Question]] = {
             "MRI noise of several coils",
             "Of zeros: mean over deviation is above that of one coil, 1.91.",
         ),
+        "beam_attenuation": Question(
+            "ultrasound attenuation along beams",
+            "Of a constant B-mode image of a phased probe at 2 dB per cm: grey values fall by 2 dB "
+            "for each cm of distance from the apex, to 0.1 dB, and stay outside of the fan.",
+        ),
+        "acoustic_shadow": Question(
+            "ultrasound acoustic shadow",
+            "Of a constant B-mode image with a shadow of 20 dB behind 20 mm, a fifth of the fan "
+            "wide: levels fall by 20 dB there, to 0.1 dB, and nowhere else.",
+        ),
+        "reverberation": Question(
+            "ultrasound reverberation",
+            "Of a bright row with echoes of half the amplitude each 10 mm: rows 10 and 20 mm "
+            "further down are 6 and 12 dB darker, to 0.1 dB, and others stay.",
+        ),
+        "labels_to_ultrasound": Question(
+            "ultrasound images made of label maps",
+            "Of one label that attenuates by 3 dB per cm: mean intensities of the lower half are "
+            "9 dB below those of the upper one, 30 mm higher, to 1 dB.",
+        ),
+        "speckle": Question(
+            "ultrasound speckle along beams",
+            "Of a constant B-mode image: levels deviate by 5.57 dB, to 0.3 dB, and values outside "
+            "of the fan stay.",
+        ),
+        "haze": Question(
+            "ultrasound haze that fades with depth",
+            "Of a black B-mode image: rows near the probe become brighter than those below, and "
+            "values outside of the fan stay.",
+        ),
         "low_field": Question(
             "MRI of a weaker magnet",
             "Of a constant image at a tenth of the field and a signal-to-noise ratio of 100: mean "

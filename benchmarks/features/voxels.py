@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -120,6 +121,72 @@ def coils(call: Call) -> Answer:
     y = call(torch.zeros(1, 24, 24, 24))
     ratio = float(y.mean() / y.std())
     return yes() if ratio > 2.2 else no(f"mean over deviation is {ratio:.2f}")
+
+
+def _fan() -> tuple[Tensor, Tensor]:
+    """Return distance from the apex, mm, and the mask of a phased probe of 80 degrees and 60 mm."""
+    i, j = torch.meshgrid(torch.arange(96.0) - 47.5, torch.arange(80.0) + 0.5, indexing="ij")
+    depth = torch.hypot(i, j)
+    inside = (torch.atan2(i, j).abs() <= math.radians(40)) & (depth <= 60)
+    return depth, inside
+
+
+def beam_attenuation(call: Call) -> Answer:
+    """A constant image, 60 dB from 0 to 255, falls by 2 dB per cm of depth within the fan alone."""
+    y, (depth, inside) = call(torch.full((1, 96, 80, 1), 200.0))[0, ..., 0], _fan()
+    if not (y[~inside] == 200).all():
+        return no("values outside of the fan change")
+    off = ((200 - y) * 60 / 255 - depth / 5)[inside].abs().max()
+    return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
+
+
+def acoustic_shadow(call: Call) -> Answer:
+    """A constant image, 60 dB from 0 to 255, is 20 dB darker in a sector of the fan alone."""
+    y, (depth, inside) = call(torch.full((1, 96, 80, 1), 200.0))[0, ..., 0], _fan()
+    i, j = torch.meshgrid(torch.arange(96.0) - 47.5, torch.arange(80.0) + 0.5, indexing="ij")
+    dark = inside & (depth > 20) & (torch.atan2(i, j).abs() < math.radians(8))
+    off = ((200 - y) * 60 / 255 - 20 * dark).abs().max()
+    return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
+
+
+def reverberation(call: Call) -> Answer:
+    """A row of 200, 60 dB from 0 to 255, has two echoes, 10 rows and 6 dB apart."""
+    x = torch.zeros(1, 41, 60, 1)
+    x[:, :, 12] = 200
+    want = x.clone()
+    for n in (1, 2):
+        want[:, :, 12 + 10 * n] = 200 - n * 20 * math.log10(2) * 255 / 60
+    off = (call(x) - want)[:, 1:-1].abs().max() * 60 / 255
+    return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
+
+
+def labels_to_ultrasound(call: Callable[[Any], Tensor]) -> Answer:
+    """Mean intensities of one label fall by 3 dB per cm."""
+    import torchio_gpu as tio
+
+    y = call(tio.Subject(seg=tio.LabelMap(torch.ones(1, 80, 60, 1, dtype=torch.uint8))))
+    power = 10 ** (y[0, ..., 0] * 6 / 255)
+    upper, lower = power[:, :30].mean(), power[:, 30:].mean()
+    lost = 10 * math.log10(float(upper / lower))
+    return yes() if abs(lost - 9) < 1 else no(f"the level falls by {lost:.1f} dB in 30 mm")
+
+
+def speckle(call: Call) -> Answer:
+    """The level of a constant image, 60 dB from 0 to 255, deviates by 5.57 dB within the fan."""
+    y, (_, inside) = call(torch.full((1, 96, 80, 1), 150.0))[0, ..., 0], _fan()
+    if not (y[~inside] == 150).all():
+        return no("values outside of the fan change")
+    deviation = float((y[inside] * 60 / 255).std())
+    return yes() if abs(deviation - 5.57) < 0.3 else no(f"levels deviate by {deviation:.1f} dB")
+
+
+def haze(call: Call) -> Answer:
+    """A black image becomes brighter within the fan, near the probe most."""
+    y, (depth, inside) = call(torch.zeros(1, 96, 80, 1))[0, ..., 0], _fan()
+    if not (y[~inside] == 0).all():
+        return no("values outside of the fan change")
+    near, far = (float(y[inside & (abs(depth - at) < 5)].mean()) for at in (15, 50))
+    return yes() if near > far + 10 else no(f"{near:.0f} near the probe, {far:.0f} far from it")
 
 
 def low_field(call: Call) -> Answer:

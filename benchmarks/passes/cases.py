@@ -32,6 +32,7 @@ class Case(NamedTuple):
 
 
 _POSES: dict[str, Any] = {"degrees": [(5, 0, 0)] * 2, "translation": [(0, 3, 0)] * 2}
+_BEAMS = {"probe": "convex", "angle": 60, "radius": 50}
 _HISTOGRAM = {"image": np.linspace(0, 100, 13)}
 
 #: By name, in the order of the table. All are called with the image and the label map of W1.
@@ -63,6 +64,18 @@ CASES = {
     "RandomLowDose": Case(tio.RandomLowDose, Budget(1050, 620)),
     "RandomStreaks": Case(tio.RandomStreaks, Budget(1060, 620)),
     "RandomBeamHardening": Case(tio.RandomBeamHardening, Budget(1900, 680)),
+    "RandomAcousticShadow": Case(lambda: tio.RandomAcousticShadow(_BEAMS), Budget(10.8, 50)),
+    "RandomLabelAttenuation": Case(
+        lambda: tio.RandomLabelAttenuation(_BEAMS, {1: (1, 2), 2: 4}), Budget(46, 140)
+    ),
+    "RandomLabelsToUltrasound": Case(
+        lambda: tio.RandomLabelsToUltrasound(_BEAMS, used_labels=range(4)), Budget(455, 420)
+    ),
+    "RandomReverberation": Case(lambda: tio.RandomReverberation(_BEAMS), Budget(44, 155)),
+    "RandomAttenuation": Case(lambda: tio.RandomAttenuation(_BEAMS), Budget(9.6, 36)),
+    "RandomTimeGain": Case(lambda: tio.RandomTimeGain(_BEAMS), Budget(10.2, 46)),
+    "RandomSpeckle": Case(lambda: tio.RandomSpeckle(_BEAMS), Budget(58, 150)),
+    "RandomHaze": Case(lambda: tio.RandomHaze(_BEAMS), Budget(68, 166)),
     "RandomLowField": Case(tio.RandomLowField, Budget(14.5, 56)),
     "RandomLowResolution": Case(tio.RandomLowResolution, Budget(8.8, 17)),
     "RandomHistogramShift": Case(tio.RandomHistogramShift, Budget(3.7, 28)),

@@ -157,7 +157,7 @@ def test_geometry_is_given_by_its_arguments_too():
 @pytest.mark.parametrize(
     ("geometry", "error", "message"),
     [
-        ({"probe": "round"}, ValueError, "probe must be one of"),
+        ({"probe": "round"}, ValueError, "probe of the geometry must be one of"),
         ({"angle": 0}, ValueError, "angle of the geometry must be a number > 0 and < 180, got 0"),
         ({"angle": 180}, ValueError, "angle of the geometry must be a number > 0 and < 180"),
         ({"depth": -1}, ValueError, "depth of the geometry must be a number > 0, got -1"),

@@ -42,12 +42,15 @@ def _points() -> Tensor:
 
 
 T = torch.tensor
+BEAMS = {"probe": "phased", "angle": 90, "depth": 6, "center": (0.5, 0.0)}
 FIRST = torch.arange(9).view(3, 3) - 4
 #: Arguments of each function, with gradients where the function has some.
 CASES = {
+    "acoustic_shadow": lambda: (_grad(*SHAPE), _grad(2), "convex", _grad(2), _grad(2)),
     "affine_warp": lambda: (_grad(*SHAPE), _matrix(2)),
     "aggregate_patches": lambda: (_grad(3, 1, 3, 3, 3), T([[0] * 3, [2] * 3, [0, 1, 2]]), (5,) * 3),
     "anisotropy": lambda: (_grad(*SHAPE), T([2.0, 3]), T([0, 1])),
+    "attenuate": lambda: (_grad(*SHAPE), _grad(2), BEAMS, 1.0, (0, 1)),
     "b0_distortion": lambda: (_grad(*SHAPE), _grad(2, *SHAPE[2:]), T([0, 1])),
     "beam_hardening": lambda: (_grad(*SHAPE), _grad(2), 0.5, False, T([0, 1]), 6),
     "bias_field": lambda: (_grad(*SHAPE), _grad(2, 20)),
@@ -73,8 +76,15 @@ CASES = {
     "gamma": lambda: (_grad(*SHAPE), _grad(2)),
     "ghosting": lambda: (_grad(*SHAPE), T([3.0, 4]), _grad(2), None, T([0, 1])),
     "gibbs": lambda: (_grad(*SHAPE), T([0.5, 0.6]), T([0, 1])),
+    "haze": lambda: (_grad(*SHAPE), _grad(2), BEAMS, 1.0, (0, 1), 5.0, _grad(2), 2.0, T([1, 2])),
     "histogram_shift": lambda: (_grad(*SHAPE), T([[0.4, -0.2], [0, 0.1]]).requires_grad_()),
     "jacobian_determinant": lambda: (_grad(2, 3, 4, 5, 6),),
+    "label_attenuation": lambda: (_grad(*SHAPE), _labels(), _grad(2, 2), [1, 2], "convex"),
+    "labels_to_ultrasound": lambda: (
+        *(_labels(), _grad(2, 3), _grad(2, 3), T([1.0, 0.9, 0.8]), _grad(2, 3)),
+        *(T([1.5, 1.6, 1.7]).requires_grad_(), "convex", T([1, 2])),
+    ),
+    "reverberation": lambda: (_grad(*SHAPE), _grad(2), T([1.2, 3.4]), "convex"),
     "labels_to_image": lambda: (_labels(), _grad(2, 3), _grad(2, 3), T([1, 2])),
     "largest_component": lambda: (_labels(),),
     "limited_angle": lambda: (_grad(*SHAPE), T([120.0, 180]), T([0.0, 20]), T([0, 1]), 6),
@@ -116,10 +126,12 @@ CASES = {
     ),
     "smooth_labels": lambda: (_labels(), T([1.0, 2]), T([1.0, 2, 3]), [1, 2]),
     "slice_motion": lambda: (_grad(*SHAPE), _grad(2, 7, 3), _grad(2, 7, 3), T([0, 1])),
+    "speckle": lambda: (_grad(*SHAPE), _grad(2), BEAMS, 1.0, (0, 1), 1.5, T([2.0, 3]), T([1, 2])),
     "spike": lambda: (_grad(*SHAPE), T([[0.2, 0.3, 0.4]]), _grad(2, 1)),
     "standardize": lambda: (_grad(*SHAPE), _labels() > 0),
     "susceptibility_field": lambda: (_grad(*SHAPE), _grad(2, 3), _grad(2, 3)),
     "swap": lambda: (_grad(*SHAPE), T([[[0, 0, 0], [3, 3, 3]]]), 2),
+    "time_gain": lambda: (_grad(*SHAPE), _grad(2, 3), BEAMS, 1.0, (2, 1)),
     "warp": lambda: (_grad(*SHAPE), _matrix(2), _points()),
     "warp_pair": lambda: (_grad(*SHAPE), _labels(), _matrix(2), _points()),
     "window": lambda: (_grad(*SHAPE), T([1, -1, 1]), (4, 4, 4), "mean"),

@@ -24,6 +24,9 @@ VECTORS = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (3, 6, 7, 9))
 VECTORS_AFFINE = np.array([[8.0, 0, 0, -20], [0, 8, 0, -10], [0, 0, 8, -10], [0, 0, 0, 1]])
 AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
 ELASTIC = {"num_control_points": 5, "max_displacement": 1}
+#: Beams through all voxels of the small volumes here, whose values go up to about 3.
+BEAMS = {"probe": "convex", "angle": 120, "radius": 30, "depth": 90, "center": (1.0, -9.0)}
+GREY = {"dynamic_range": 50.0, "white": 3.0}
 TRANSFORMS = {
     "RandomAffine": lambda **k: tio.RandomAffine(**AFFINE, **k),
     "RandomElasticDeformation": lambda **k: tio.RandomElasticDeformation(**ELASTIC, **k),
@@ -53,6 +56,16 @@ TRANSFORMS = {
     "RandomNoise": lambda **k: tio.RandomNoise(**k),
     "RandomNoise, by channel": lambda **k: tio.RandomNoise(by_channel=True, **k),
     "RandomNoise, rician": lambda **k: tio.RandomNoise(rician=True, **k),
+    "AcousticShadow": lambda **k: tio.AcousticShadow(
+        20, "convex", 0.4, 0.5, 2, white=2, **k
+    ),
+    "RandomAcousticShadow": lambda **k: tio.RandomAcousticShadow(
+        "linear", position=0.5, depth=(2, 3), width=(0.4, 0.9), white=2, **k
+    ),
+    "Reverberation": lambda **k: tio.Reverberation(0.5, 4, "convex", axes=(0, 2), white=2, **k),
+    "RandomReverberation": lambda **k: tio.RandomReverberation(
+        "linear", distance=(2, 5), white=2, **k
+    ),
     "Affine": lambda **k: tio.Affine((1.1, 0.9, 1), (5, -10, 15), (1, 2, 3), **k),
     "ElasticDeformation": lambda **k: tio.ElasticDeformation(POINTS, **k),
     "AffineElasticDeformation": lambda **k: tio.AffineElasticDeformation(
@@ -142,6 +155,14 @@ TRANSFORMS = {
     "RandomSliceThickness": lambda **k: tio.RandomSliceThickness((4, 9), **k),
     "Window": lambda **k: tio.Window((0.4, 0.7), **k),
     "RandomWindow": lambda **k: tio.RandomWindow((0.4, 0.7), **k),
+    "Attenuation": lambda **k: tio.Attenuation(2, BEAMS, **GREY, **k),
+    "RandomAttenuation": lambda **k: tio.RandomAttenuation(BEAMS, (1, 3), **GREY, **k),
+    "Haze": lambda **k: tio.Haze(0.6, BEAMS, **GREY, seed=7, **k),
+    "RandomHaze": lambda **k: tio.RandomHaze(BEAMS, **GREY, **k),
+    "Speckle": lambda **k: tio.Speckle(0.7, BEAMS, **GREY, seed=7, **k),
+    "RandomSpeckle": lambda **k: tio.RandomSpeckle(BEAMS, **GREY, **k),
+    "TimeGain": lambda **k: tio.TimeGain((-2, 3, 5), BEAMS, **GREY, **k),
+    "RandomTimeGain": lambda **k: tio.RandomTimeGain(BEAMS, **GREY, **k),
     "Swap": lambda **k: tio.Swap(1, [[(0, 0, 0), (1, 2, 0)], [(1, 2, 0), (1, 1, 0)]], **k),
     "Lambda": lambda **k: tio.Lambda(square, types_to_apply=["intensity"], **k),
     "Lambda, batched": lambda **k: tio.Lambda(square, ["intensity"], batched=True, **k),
@@ -190,6 +211,9 @@ NOT_CALLED_ALONE = {
     *("Recorded", "LabelsToImage", "RandomLabelsToImage", "HistogramStandardization", "PCA", "To"),
     *("CopyAffine", "ToCanonical", "ToReferenceSpace"),
     *("SubjectFunction", "MonaiAdapter"),
+    # need a label map
+    *("LabelAttenuation", "RandomLabelAttenuation"),
+    *("LabelsToUltrasound", "RandomLabelsToUltrasound"),
     # of batches, whose samples they mix
     *("MixUp", "CutMix", "ClassMix"),
     # of label maps alone

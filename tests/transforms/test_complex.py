@@ -23,6 +23,9 @@ REFUSED = {
     *("RescaleIntensity", "RescaleIntensity, percentiles", "ZNormalization"),
     *("Rings", "RandomRings", "SparseView", "RandomSparseView", "LimitedAngle"),
     *("RandomLimitedAngle", "Metal", "RandomMetal"),
+    *("Attenuation", "RandomAttenuation", "TimeGain", "RandomTimeGain"),
+    *("Haze", "RandomHaze", "Speckle", "RandomSpeckle"),
+    *("AcousticShadow", "RandomAcousticShadow", "Reverberation", "RandomReverberation"),
     *("Motion", "RandomMotion", "RandomMotion, magnitude", "Spike", "RandomSpike"),
 }
 #: What adds something of its own, so that it is not linear.

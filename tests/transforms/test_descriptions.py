@@ -23,6 +23,9 @@ FIELD = tio.ScalarImage(VECTORS, affine=VECTORS_AFFINE)
 CHOICE = tio.Choice([0, 1, 3], probabilities=[1, 2, 4])
 CHOICE_OF_HERTZ = tio.Choice([50, 100])
 FACTOR = distributions.Uniform(0.9, 1.2)
+CHOICE_OF_SHARES = tio.Choice([0.1, 0.5])
+NORMAL_DEPTH = distributions.Uniform(1.0, 3.0)
+PROBE = tio.BeamGeometry("convex", angle=50.0, depth=40.0)
 NORMAL = distributions.Normal(0.0, 0.3)
 
 #: Further arguments, of all kinds, by the name of a transform.
@@ -82,6 +85,19 @@ MORE = {
         lambda: tio.RandomWindow((40, 80), 0.2, FACTOR),
     ],
     "Window": [lambda: tio.Window("brain", 2), lambda: tio.Window({"t1": (40, 80)})],
+    "Attenuation": [
+        lambda: tio.Attenuation({"t1": 2}, "linear", (2, 0), 50),
+        lambda: tio.Attenuation([1.5], tio.BeamGeometry("phased", depth=30.0, center=(1, 2))),
+    ],
+    "RandomAttenuation": [lambda: tio.RandomAttenuation(["convex", None, 60], 3)],
+    "TimeGain": [
+        lambda: tio.TimeGain(np.array([[1.0, 2]]), {"probe": "phased", "angle": 90}, white=1.0)
+    ],
+    "RandomTimeGain": [lambda: tio.RandomTimeGain(tio.BeamGeometry(), (-3, 4), 5)],
+    "Speckle": [lambda: tio.Speckle({"t1": 1}, "linear", {"t1": 0.5}, [1.0], seed={"t1": 4})],
+    "RandomSpeckle": [lambda: tio.RandomSpeckle("phased", 1, tio.Choice([1, 2]), (1, 2), (1, 2))],
+    "Haze": [lambda: tio.Haze(torch.tensor(0.5), tio.BeamGeometry("linear", 40), 20, 1, 3)],
+    "RandomHaze": [lambda: tio.RandomHaze("linear", 0.5, 20, 1, (1, 3), (0, 2))],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSliceMotion": [
         lambda: tio.RandomSliceMotion((1, 5), NORMAL, 0.5, (1, 3), 4, 0.2, (1, "LR"), "nearest")
@@ -113,6 +129,25 @@ MORE = {
     "B0Distortion": [
         lambda: tio.B0Distortion(tio.ScalarImage(VECTORS[:1], affine=VECTORS_AFFINE), "LR", 25)
     ],
+    "AcousticShadow": [
+        lambda: tio.AcousticShadow({"t1": 6}, PROBE, torch.tensor([0.3]), axes=(2, 0), white=1)
+    ],
+    "RandomAcousticShadow": [
+        lambda: tio.RandomAcousticShadow("phased", CHOICE, 0.5, (0.1, 0.2), NORMAL_DEPTH),
+    ],
+    "LabelAttenuation": [lambda: tio.LabelAttenuation({1: 2.5, 3: torch.tensor([1.0])}, PROBE)],
+    "RandomLabelAttenuation": [lambda: tio.RandomLabelAttenuation(PROBE, {2: CHOICE}, "seg")],
+    "LabelsToUltrasound": [
+        lambda: tio.LabelsToUltrasound({1: 0.2, 0: 0.1}, PROBE, impedance={0: 1.5, 1: 6}, gain=2),
+        lambda: tio.LabelsToUltrasound([0.1, 0.2, 0.3], "linear", seed=4, axes=(1, 0)),
+    ],
+    "RandomLabelsToUltrasound": [
+        lambda: tio.RandomLabelsToUltrasound(
+            PROBE, used_labels=[2], mean={2: (0.1, 0.2)}, density=0.5, axial=(0.5, 1)
+        ),
+    ],
+    "Reverberation": [lambda: tio.Reverberation({"t1": 0.3}, np.array([4.0]), PROBE, 2)],
+    "RandomReverberation": [lambda: tio.RandomReverberation(PROBE, CHOICE_OF_SHARES, (2, 9), 2)],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")
     ],

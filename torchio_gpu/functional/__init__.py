@@ -62,11 +62,21 @@ from .spatial import affine_warp, bspline_warp, flip, warp, warp_pair
 from .statistics import fill_value, moments, percentile
 from .susceptibility import susceptibility_field
 from .synthesis import labels_to_image
-from .ultrasound import attenuate, time_gain
+from .ultrasound import (
+    acoustic_shadow,
+    attenuate,
+    haze,
+    label_attenuation,
+    labels_to_ultrasound,
+    reverberation,
+    speckle,
+    time_gain,
+)
 from .zipper import zipper
 
 __all__ = [
     "VoxelMap",
+    "acoustic_shadow",
     "affine_warp",
     "aggregate_patches",
     "anisotropy",
@@ -96,11 +106,14 @@ __all__ = [
     "gamma",
     "ghosting",
     "gibbs",
+    "haze",
     "histogram_shift",
     "is_exact",
     "is_parallel",
     "jacobian_determinant",
+    "label_attenuation",
     "labels_to_image",
+    "labels_to_ultrasound",
     "largest_component",
     "limited_angle",
     "low_dose",
@@ -123,6 +136,7 @@ __all__ = [
     "remap_labels",
     "resample",
     "rescale",
+    "reverberation",
     "rician_noise",
     "rings",
     "sigmoid_contrast",
@@ -130,6 +144,7 @@ __all__ = [
     "slice_thickness",
     "smooth_labels",
     "sparse_views",
+    "speckle",
     "spike",
     "standardize",
     "streaks",

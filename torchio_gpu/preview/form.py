@@ -47,6 +47,8 @@ _STARTS: dict[str, Any] = {
     "reference": [[64, 64, 64], [[3, 0, 0, -96], [0, 3, 0, -96], [0, 0, 3, -96], [0, 0, 0, 1]]],
     "share": 0.625, "acceleration": 2, "position": 0.4, "field_strength": 0.3,
     "ratio": 2, "thickness": 5, "dose": 0.25,
+    "distance": 10,
+    "geometry": "linear", "attenuation": 2, "gains": [-6, 0, 6], "strength": 1, "brightness": 0.5,
     "landmarks": [0, 8, 15, 22, 30, 38, 46, 54, 62, 71, 80, 90, 100],
 }  # fmt: skip
 _RING, _BUMP = [[0, 0, 0]] * 5, [[0, 0, 0], [0, 0, 0], [6, 6, 0], [0, 0, 0], [0, 0, 0]]
@@ -63,6 +65,9 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("Zipper", "phase_axis"): 1, ("Zipper", "intensity"): 0.3, ("CoilNoise", "std"): 0.1,
     ("Window", "window"): "brain", ("Streaks", "photons"): 700, ("Rings", "strength"): 0.005,
     ("SparseView", "count"): 60, ("LimitedAngle", "degrees"): 120,
+    ("LabelsToUltrasound", "mean"): {"0": 0.02, "1": 0.2},
+    ("LabelAttenuation", "attenuation"): {"1": 2}, ("Reverberation", "strength"): 0.4,
+    ("RandomLabelAttenuation", "attenuation"): {"1": [0.5, 3]},
 }  # fmt: skip
 _AXES = ("LR", "AP", "IS", 0, 1, 2)
 _HALVES = ("Left", "Right", "Anterior", "Posterior", "Superior", "Inferior")

@@ -83,9 +83,16 @@ from .spatial.flip import Flip, RandomFlip
 from .spatial.random_displacement import RandomDiffeomorphism, RandomDisplacement
 from .subject_functions import MonaiAdapter, SubjectFunction
 from .ultrasound.attenuation import Attenuation, RandomAttenuation, RandomTimeGain, TimeGain
+from .ultrasound.haze import Haze, RandomHaze
+from .ultrasound.label_attenuation import LabelAttenuation, RandomLabelAttenuation
+from .ultrasound.labels_to_ultrasound import LabelsToUltrasound, RandomLabelsToUltrasound
+from .ultrasound.reverberation import RandomReverberation, Reverberation
+from .ultrasound.shadow import AcousticShadow, RandomAcousticShadow
+from .ultrasound.speckle import RandomSpeckle, Speckle
 
 __all__ = [
     "PCA",
+    "AcousticShadow",
     "Affine",
     "AffineElasticDeformation",
     "Anisotropy",
@@ -121,13 +128,16 @@ __all__ = [
     "Gamma",
     "Ghosting",
     "Gibbs",
+    "Haze",
     "HistogramShift",
     "HistogramStandardization",
     "IntensityTransform",
     "Interpolation",
     "KeepLargestComponent",
+    "LabelAttenuation",
     "LabelTransform",
     "LabelsToImage",
+    "LabelsToUltrasound",
     "Lambda",
     "LimitedAngle",
     "LowDose",
@@ -145,6 +155,7 @@ __all__ = [
     "Params",
     "PartialFourier",
     "PointwiseTransform",
+    "RandomAcousticShadow",
     "RandomAffine",
     "RandomAffineElasticDeformation",
     "RandomAnisotropy",
@@ -167,8 +178,11 @@ __all__ = [
     "RandomGamma",
     "RandomGhosting",
     "RandomGibbs",
+    "RandomHaze",
     "RandomHistogramShift",
+    "RandomLabelAttenuation",
     "RandomLabelsToImage",
+    "RandomLabelsToUltrasound",
     "RandomLimitedAngle",
     "RandomLowDose",
     "RandomLowField",
@@ -178,12 +192,14 @@ __all__ = [
     "RandomNoise",
     "RandomPartialFourier",
     "RandomReconstructionKernel",
+    "RandomReverberation",
     "RandomRings",
     "RandomSigmoidContrast",
     "RandomSliceMotion",
     "RandomSliceThickness",
     "RandomSmoothLabels",
     "RandomSparseView",
+    "RandomSpeckle",
     "RandomSpike",
     "RandomStreaks",
     "RandomSwap",
@@ -199,6 +215,7 @@ __all__ = [
     "Resample",
     "RescaleIntensity",
     "Resize",
+    "Reverberation",
     "Rings",
     "SequentialLabels",
     "SigmoidContrast",
@@ -210,6 +227,7 @@ __all__ = [
     "SpatialMap",
     "SpatialTraits",
     "SpatialTransform",
+    "Speckle",
     "Spike",
     "Streaks",
     "SubjectFunction",

@@ -259,6 +259,38 @@ def zipper() -> Answer:
     return v.zipper(tio.Zipper(0.3, 0.4, 0, 1, 0))
 
 
+_FAN = tio.BeamGeometry("phased", angle=80, depth=60)
+
+
+def beam_attenuation() -> Answer:
+    return v.beam_attenuation(tio.RandomAttenuation(_FAN, attenuation=(2, 2)))
+
+
+def acoustic_shadow() -> Answer:
+    shadow = tio.RandomAcousticShadow(
+        _FAN, (20, 20), (0.5, 0.5), (0.2, 0.2), (20, 20), length=0, edge=0
+    )
+    return v.acoustic_shadow(shadow)
+
+
+def reverberation() -> Answer:
+    probe = tio.BeamGeometry("linear", center=(0, 0.5))
+    return v.reverberation(tio.RandomReverberation(probe, (0.5, 0.5), (10, 10), 2))
+
+
+def labels_to_ultrasound() -> Answer:
+    made = tio.LabelsToUltrasound({1: 0.2}, "linear", attenuation=3, image_key="made")
+    return v.labels_to_ultrasound(lambda s: made(s).made.data)
+
+
+def speckle() -> Answer:
+    return v.speckle(tio.RandomSpeckle(_FAN, strength=(1, 1), axial=1, lateral=1))
+
+
+def haze() -> Answer:
+    return v.haze(tio.RandomHaze(_FAN, texture=(0, 0)))
+
+
 def coils() -> Answer:
     return v.coils(tio.RandomCoilNoise(std=(0.5, 0.5), num_coils=8))
 

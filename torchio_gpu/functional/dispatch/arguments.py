@@ -36,6 +36,13 @@ def at_least(array: Array, least: float, name: str) -> Array:
     return array
 
 
+def positive(array: Array, name: str) -> Array:
+    """Return an array if its values are > 0, or are on a device; raise otherwise."""
+    if on_host(array) and not (host(array) > 0).all():
+        raise ValueError(f"{name} must be > 0, got {host(array).tolist()}")
+    return array
+
+
 def within(array: Array, low: float, high: float, name: str) -> Array:
     """Return an array if its values lie in [low, high], or are on a device; raise otherwise."""
     if on_host(array) and not ((host(array) >= low) & (host(array) <= high)).all():
@@ -126,6 +133,7 @@ __all__ = [
     "check_seeds",
     "check_spacing",
     "per_item",
+    "positive",
     "real",
     "rounded",
     "within",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from ...arrays import Array, Number, as_array
 from ...shapes import Volume
@@ -54,6 +53,7 @@ def attenuate(
     >>> attenuate(x, 20, BeamGeometry("linear"), spacing=10.0).flatten()  # at 0.5, 1.5, 2.5 cm
     tensor([157.5000,  72.5000,   0.0000])
     """
+    y = real(x)
     compression = check_compression(dynamic_range, white)
     rate = per_item(attenuation, x, "attenuation")
 
@@ -62,7 +62,7 @@ def attenuate(
         depth = fan.over_volume(fan.places(part.device)[1]) / 10  # cm
         return amplified(part, -value.view(-1, 1, 1, 1, 1) * depth, *compression)
 
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, rate), x)
+    return as_given(by_fans(y, geometry, spacing, axes, run, rate), x)
 
 
 @traceable
@@ -97,9 +97,12 @@ def time_gain(
     >>> time_gain(x, np.array([0.0, 12]), BeamGeometry("linear", depth=2.5)).flatten()
     tensor([112.2000, 132.6000, 153.0000])
     """
+    y = real(x)
     compression = check_compression(dynamic_range, white)
     array = as_array(gains, "gains")
     count = array.shape[-1] if array.ndim else 1
+    if not count:
+        raise ValueError(f"gains must be at least one, got {gains!r}")
     values = per_item(array, x, "gains", (count,))
 
     def run(part: Volume, fan: Fan, values: Array) -> Volume:
@@ -107,10 +110,9 @@ def time_gain(
         place = (fan.places(part.device)[1] / fan.depth).clamp(0, 1) * (count - 1)
         low = place.floor().clamp(max=max(count - 2, 0)).long()
         gain = torch.lerp(value[:, low], value[:, (low + 1).clamp(max=count - 1)], place - low)
-        planes: list[Tensor] = [fan.over_volume(each) for each in gain]
-        return amplified(part, torch.stack(planes)[:, None], *compression)
+        return amplified(part, fan.over_volume(gain)[:, None], *compression)
 
-    return as_given(by_fans(real(x), geometry, spacing, axes, run, values), x)
+    return as_given(by_fans(y, geometry, spacing, axes, run, values), x)
 
 
 __all__ = ["attenuate", "time_gain"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,6 +22,10 @@ from ..samples import pick, samples_at
 PROBES = ("linear", "convex", "phased")
 #: Relative width of the tolerance of the border of a fan, for voxels that lie on it.
 _BORDER = 1e-6
+#: Points on the beams of a plane, at most: a fan of so many is far larger than any image.
+_MOST_POINTS = 2**26
+#: Spacing in mm, below.
+_LARGEST = 1e18
 
 
 class BeamGeometry(NamedTuple):
@@ -71,8 +75,8 @@ def check_geometry(geometry: Any) -> BeamGeometry:
             f"geometry must be a BeamGeometry or its arguments {BeamGeometry._fields}, "
             f"got {brief(geometry)}"
         ) from None
-    if made.probe not in PROBES:
-        raise ValueError(f"probe must be one of {PROBES}, got {made.probe!r}")
+    if not isinstance(made.probe, str) or made.probe not in PROBES:
+        raise ValueError(f"probe of the geometry must be one of {PROBES}, got {made.probe!r}")
     for name, high, missing in (
         ("width", math.inf, True), ("angle", 180, False), ("radius", math.inf, False),
         ("depth", math.inf, True),
@@ -83,7 +87,7 @@ def check_geometry(geometry: Any) -> BeamGeometry:
         if not is_number(value) or not 0 < value < high:
             end = "" if high == math.inf else f" and < {high}"
             raise ValueError(f"{name} of the geometry must be a number > 0{end}, got {value!r}")
-    center = tuple(made.center)
+    center = tuple(made.center) if isinstance(made.center, (tuple, list)) else ()
     if len(center) != 2 or not all(is_number(c) and math.isfinite(c) for c in center):
         raise ValueError(f"center of the geometry must be two numbers in mm, got {made.center!r}")
     return made._replace(center=center)
@@ -114,6 +118,10 @@ class Fan:
     shape: tuple[int, int, int]
     axes: tuple[int, int]
     spacing: tuple[float, float]
+    #: Places that were computed, by device: of a fan, which lives as long as a call.
+    _places: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -151,15 +159,25 @@ class Fan:
         return min(self.spacing)
 
     @property
+    def reach(self) -> float:
+        """Depth up to which beams meet voxels, in mm."""
+        (p, q), (across, down) = self.size, self.spacing
+        lateral = p / 2 * across + abs(self.geometry.center[0])
+        axial = abs(q * down - self.geometry.center[1]) + self.radius
+        linear = self.geometry.probe == "linear"
+        far = axial if linear else math.hypot(lateral, axial) - self.radius
+        return max(min(self.depth, far), self.step)
+
+    @property
     def points(self) -> int:
         """Number R of points on a beam, from the surface on."""
-        return math.ceil(self.depth / self.step - 1e-3) + 1
+        return math.ceil(self.reach / self.step - 1e-3) + 1
 
     @property
     def beams(self) -> int:
         """Number N of beams, whose distance at the largest depth is that of voxels at most."""
         linear = self.geometry.probe == "linear"
-        widest = self.span * (1 if linear else self.radius + self.depth)
+        widest = self.span * (1 if linear else self.radius + self.reach)
         return math.ceil(widest / self.step - 1e-3) + 1
 
     def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -168,6 +186,11 @@ class Fan:
         Returns:
             Beam, from 0 to N - 1 within the fan, and depth in mm.
         """
+        if device not in self._places:
+            self._places[device] = self._compute_places(device)
+        return self._places[device]
+
+    def _compute_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
         lateral, axial = (
             centred(n, step, device) for n, step in zip(self.size, self.spacing, strict=True)
         )
@@ -189,8 +212,8 @@ class Fan:
         return self.over_volume(across & (depth >= -margin) & (depth <= self.depth + margin))
 
     def over_volume(self, plane: Tensor) -> Tensor:
-        """Return values of a plane, [P, Q], as [I, J, K], of length 1 across planes."""
-        return (plane if self.axes[0] < self.axes[1] else plane.T).unsqueeze(self.plane_axis)
+        """Return values of a plane, [..., P, Q], as [..., I, J, K], of length 1 across planes."""
+        return (plane if self.axes[0] < self.axes[1] else plane.mT).unsqueeze(self.plane_axis - 3)
 
     def to_beams(self, x: Volume) -> Tensor:
         """Return voxels interpolated on beams, (B, C, N, R, S): beams, points on each, planes.
@@ -200,8 +223,26 @@ class Fan:
         Args:
             x: Volume, in float32 or float64.
         """
-        depth = torch.arange(self.points, dtype=torch.float64, device=x.device) * self.step
-        across = centred(self.beams, self.span / max(self.beams - 1, 1), x.device)[:, None]
+        lateral, axial = self._points_in_voxels(x.device)
+        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
+        return _interpolated(planes, lateral, axial)
+
+    def nearest_on_beams(self, x: Tensor) -> Tensor:
+        """Return the nearest voxels to the points on beams, (B, C, N, R, S), of any dtype.
+
+        Points half-way between voxels get the one further along the axis, rounding errors or not.
+        """
+        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
+        first, second = (
+            (place + 0.5 + _BORDER).floor().clamp(0, count - 1).long()
+            for place, count in zip(self._points_in_voxels(x.device), self.size, strict=True)
+        )
+        return planes[:, :, first, second]
+
+    def _points_in_voxels(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return places of points on beams along the lateral and axial axis, in voxels, [N, R]."""
+        depth = torch.arange(self.points, dtype=torch.float64, device=device) * self.step
+        across = centred(self.beams, self.span / max(self.beams - 1, 1), device)[:, None]
         if self.geometry.probe == "linear":
             lateral, axial = torch.broadcast_tensors(across, depth)  # type: ignore[no-untyped-call]
         else:
@@ -209,8 +250,7 @@ class Fan:
             axial = across.cos() * (self.radius + depth) - self.radius
         lateral = (lateral + self.geometry.center[0]) / self.spacing[0] + (self.size[0] - 1) / 2
         axial = (axial + self.geometry.center[1]) / self.spacing[1] - 0.5
-        planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
-        return _interpolated(planes, lateral, axial)
+        return lateral, axial
 
     def from_beams(self, x: Tensor) -> Volume:
         """Return points on beams, (B, C, N, R, S), interpolated at voxels, (B, C, I, J, K).
@@ -291,11 +331,18 @@ def fans_of(
     shape = (x.shape[2], x.shape[3], x.shape[4])
     plane = check_plane_axes(axes)
     size = host(check_spacing(spacing, x))
+    if not (size < _LARGEST).all():
+        raise ValueError(f"spacing must be < {_LARGEST:g} mm, got {size.tolist()}")
     sides = rounded(size, len(x))
     samples_of: dict[Fan, list[int]] = {}
     for sample, each in enumerate(check_geometries(geometry, len(x))):
         lateral, axial = sides[sample, list(plane)].tolist()
         fan = Fan(each, shape, plane, (lateral, axial))
+        if fan.beams * fan.points > _MOST_POINTS:
+            raise ValueError(
+                f"geometry must be of about the size of the image: {each} needs {fan.beams} beams "
+                f"of {fan.points} points, {fan.step:g} mm apart, for {fan.size} voxels"
+            )
         samples_of.setdefault(fan, []).append(sample)
     return samples_of
 

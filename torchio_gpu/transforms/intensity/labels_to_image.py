@@ -21,17 +21,15 @@ from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, VolumeTransform
+from ..parameters.label_maps import Kinds, name_of_map, present_labels
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.seeds import check_seeds
 from ..parameters.types import PerSample, RangeLike, WholePerSample
 from ..pipeline.protocol import CreatedImage
 
-#: Labels to count in a table, at most: more take more memory than a volume.
-_MAX_COUNTERS = 2**20
 #: Tolerance of shares outside [0, 1]: a cubic spline overshoots by less.
 _OVERSHOOT = 0.25
-Kinds = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,7 @@ class _LabelsToImage(VolumeTransform):
 
     def _source(self, kinds: Kinds) -> str:
         """Return the name of the label map."""
-        maps = [name for name, kind in kinds if kind == LABEL]
-        if self.label_key is None and maps:
-            return maps[0]
-        if self.label_key not in maps:
-            wish = "a label map" if self.label_key is None else f"the label map {self.label_key!r}"
-            raise KeyError(f"{self.name} needs {wish}; the label maps are {maps}")
-        return self.label_key
+        return name_of_map(kinds, self.label_key, self.name)
 
     def creates(self, kinds: Kinds) -> CreatedImage:
         if dict(kinds).get(self.image_key) == LABEL:
@@ -94,7 +86,7 @@ class _LabelsToImage(VolumeTransform):
             labels = np.array(self.used_labels, dtype=np.int64)
         else:
             present = [
-                np.arange(maps.shape[1]) if _are_shares(maps) else _present_labels(maps)
+                np.arange(maps.shape[1]) if _are_shares(maps) else present_labels(maps)
                 for _, maps in self._maps(images)
             ]
             labels = np.unique(np.concatenate(present))
@@ -190,18 +182,6 @@ def _hold_shares(maps: Volume) -> np.ndarray:
     inside = ((flat >= -_OVERSHOOT) & (flat <= 1 + _OVERSHOOT)) | ~finite
     between = (flat != flat.round()) & finite
     return (inside.all(1) & between.any(1)).cpu().numpy()  # type: ignore[no-any-return]
-
-
-def _present_labels(maps: Volume) -> np.ndarray:
-    """Return the labels >= 0 that a map holds."""
-    maps = maps.byte() if maps.dtype == torch.bool else maps
-    low, high = (int(end) for end in maps.aminmax())
-    if low >= 0 and high < _MAX_COUNTERS:  # counting is thirty times as fast as sorting
-        present = torch.bincount(maps.flatten()).nonzero()[:, 0]
-    else:
-        present = torch.unique(maps)
-        present = present[present >= 0]
-    return present.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
 class LabelsToImage(_LabelsToImage):

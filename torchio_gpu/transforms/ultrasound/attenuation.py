@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -48,8 +49,8 @@ class Attenuation(_Attenuation):
         geometry: :class:`BeamGeometry`, a dict of its arguments, the name of a probe, or the name
             of metadata of the images that hold one of these for each sample.
         axes: Lateral and axial voxel axis; depth grows with the index along the axial one.
-        dynamic_range: Difference of white and black in dB.
-        white: Value of white; black is 0.
+        dynamic_range: Difference of white and black in dB, > 0.
+        white: Value of white, > 0; black is 0.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -64,7 +65,7 @@ class Attenuation(_Attenuation):
         self,
         attenuation: ByImage[PerSample],
         geometry: GeometryLike | str,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -102,7 +103,7 @@ class RandomAttenuation(RandomTransform, _Attenuation):
         self,
         geometry: GeometryLike | str,
         attenuation: RangeLike = (-1, 2),
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -160,7 +161,7 @@ class TimeGain(_TimeGain):
         self,
         gains: ByImage[PerSample],
         geometry: GeometryLike | str,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,
@@ -202,7 +203,7 @@ class RandomTimeGain(RandomTransform, _TimeGain):
         geometry: GeometryLike | str,
         gain: RangeLike = 6,
         num_gains: int = 8,
-        axes: tuple[int, int] = (0, 1),
+        axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
         **kwargs: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from ...functional.ultrasound.geometry import (
     check_plane_axes,
 )
 from ...geometry import spacing
+from ...shapes import Volume
 from ..base import Context
 from ..kinds import VolumeTransform
+from ..parameters.label_maps import name_of_map
 
 
 class Ultrasound(VolumeTransform):
@@ -29,7 +32,7 @@ class Ultrasound(VolumeTransform):
     def _set_beams(
         self,
         geometry: GeometryLike | str,
-        axes: tuple[int, int],
+        axes: Sequence[int],
         dynamic_range: float,
         white: float,
     ) -> None:
@@ -40,14 +43,19 @@ class Ultrasound(VolumeTransform):
         check_plane_axes(axes)
         check_compression(dynamic_range, white)
 
-    def _geometries(self, context: Context) -> np.ndarray:
-        """Return the geometry of each sample and image as numbers, [B, M, 7]."""
-        given = self.geometry
+    def _geometries(self, context: Context, names: Sequence[str] | None = None) -> np.ndarray:
+        """Return the geometry of each sample and image as numbers, [B, M, 7].
+
+        Args:
+            context: Images of the samples.
+            names: Images whose metadata may hold it; those to transform by default.
+        """
+        given, names = self.geometry, context.names if names is None else names
         if not isinstance(given, str) or given in PROBES:
             one = as_numbers(check_geometry(given))
-            return np.tile(one, (context.batch, len(context.names), 1))
+            return np.tile(one, (context.batch, len(names), 1))
         found = []
-        for name in context.names:
+        for name in names:
             values = context.images.metadata(name, given)
             if None in values:
                 raise KeyError(
@@ -73,22 +81,50 @@ class Ultrasound(VolumeTransform):
         }
 
 
+def label_map(
+    images: Mapping[str, ImagesBatch], label_key: str | None, name: str, transform: str
+) -> Volume:
+    """Return the label map to read, the first one for None, (B, 1, I, J, K).
+
+    Args:
+        images: All images.
+        label_key: Name of the label map, or None.
+        name: Image that is transformed, on whose grid the label map must be.
+        transform: Name of the transform, for errors.
+
+    Raises:
+        KeyError: There is no such label map.
+        ValueError: It has another grid, or several channels.
+    """
+    kinds = tuple((each, images[each].kind) for each in images)
+    source = name_of_map(kinds, label_key, transform)
+    maps, image = images[source], images[name]
+    if maps.shape[1] != 1 or not maps.space.is_same(image.space):
+        raise ValueError(
+            f"{transform} needs {source!r} to have one channel in the space of {name!r}: it has "
+            f"{maps.shape[1]}, and their corners are {maps.space.distance_mm(image.space):.3g} mm "
+            "apart"
+        )
+    return maps.data
+
+
 def as_numbers(geometry: BeamGeometry) -> list[float]:
-    """Return a geometry as seven numbers, NaN for None.
+    """Return a geometry as seven numbers, 0 for None, which records hold.
 
     >>> as_numbers(BeamGeometry("phased", depth=90))
-    [2.0, nan, 70.0, 50.0, 90.0, 0.0, 0.0]
+    [2.0, 0.0, 70.0, 50.0, 90.0, 0.0, 0.0]
     """
     probe, width, angle, radius, depth, center = geometry
-    numbers = (width, angle, radius, depth, *center)
-    return [float(PROBES.index(probe)), *(np.nan if n is None else float(n) for n in numbers)]
+    numbers = (PROBES.index(probe), width or 0, angle, radius, depth or 0, *center)
+    return [float(n) for n in numbers]
 
 
 def as_geometry(numbers: np.ndarray) -> BeamGeometry:
     """Return the geometry of seven numbers; the inverse of :func:`as_numbers`."""
-    probe, *values = numbers.tolist()
-    width, angle, radius, depth, *center = (None if np.isnan(v) else v for v in values)
-    return check_geometry((PROBES[int(probe)], width, angle, radius, depth, center))
+    probe, width, angle, radius, depth, *center = numbers.tolist()
+    return BeamGeometry(
+        PROBES[int(probe)], width or None, angle, radius, depth or None, tuple(center)
+    )
 
 
-__all__ = ["Ultrasound", "as_geometry", "as_numbers"]
+__all__ = ["Ultrasound", "as_geometry", "as_numbers", "label_map"]
