@@ -14,6 +14,7 @@ from ...shapes import Volume
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
 from ..dispatch.launch import to_device
+from ..eager.separable import full_precision
 from ..operations import Noise
 from ..pointwise import pointwise
 from .compression import amplified, check_compression
@@ -117,8 +118,9 @@ def intensity(x: Volume, fan: Fan, axial: Tensor, lateral: Tensor, seeds: Array)
     apart = fan.span * middle / max(fan.beams - 1, 1)  # mm between beams
     across = _pulse(lateral / apart, fan.beams).to(x.dtype)
     along = _pulse(axial / fan.step, fan.points).to(x.dtype)
-    z = torch.matmul(across[:, None], z.flatten(3)).view_as(z)
-    z = torch.matmul(along[:, None, None], z)
+    with full_precision(x.device):
+        z = torch.matmul(across[:, None], z.flatten(3)).view_as(z)
+        z = torch.matmul(along[:, None, None], z)
     beam, depth = fan.places(x.device)
     kept = _kept(across, beam) * _kept(along, depth / fan.step)
     found = fan.from_beams(z).square().mean(1, keepdim=True)
