@@ -24,8 +24,8 @@ VECTORS = torch.from_numpy(np.random.default_rng(1).uniform(-1, 1, (3, 6, 7, 9))
 VECTORS_AFFINE = np.array([[8.0, 0, 0, -20], [0, 8, 0, -10], [0, 0, 8, -10], [0, 0, 0, 1]])
 AFFINE = {"scales": 0.1, "degrees": 15, "translation": 2}
 ELASTIC = {"num_control_points": 5, "max_displacement": 1}
-#: Beams through all voxels of the small volumes here, whose values go up to about 3.
-BEAMS = {"probe": "convex", "angle": 120, "radius": 30, "depth": 90, "center": (1.0, -9.0)}
+#: Few beams, through most voxels of the small volumes here, whose values go up to about 3.
+BEAMS = {"probe": "phased", "angle": 80, "center": (0.5, -3.0)}
 GREY = {"dynamic_range": 50.0, "white": 3.0}
 TRANSFORMS = {
     "RandomAffine": lambda **k: tio.RandomAffine(**AFFINE, **k),

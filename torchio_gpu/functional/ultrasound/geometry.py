@@ -57,8 +57,9 @@ class BeamGeometry(NamedTuple):
     center: tuple[float, float] = (0.0, 0.0)
 
 
+_Value: TypeAlias = str | float | Sequence[float] | None
 #: Geometry, or its arguments by name or in order.
-GeometryLike: TypeAlias = BeamGeometry | Mapping[str, Any] | Sequence[Any]
+GeometryLike: TypeAlias = BeamGeometry | Mapping[str, _Value] | Sequence[_Value]
 #: Geometry of all samples, or a list of one for each.
 GeometriesLike: TypeAlias = GeometryLike | list[GeometryLike]
 
