@@ -12,7 +12,7 @@ import torch
 from ...arrays import Array, common, host, on_host
 from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, real
+from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, positive, real
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
@@ -66,17 +66,10 @@ def reconstruction_kernel(
         )
     y = real(x)
     numbers = [
-        check_positive(per_item(value, x, name), name)
+        positive(per_item(value, x, name), name)
         for value, name in ((ratio, "ratio"), (frequency, "frequency"))
     ]
     return as_given(by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x)), x)
-
-
-def check_positive(values: Array, name: str) -> Array:
-    """Return an array if its values are > 0, or are on a device; raise otherwise."""
-    if on_host(values) and not (host(values) > 0).all():
-        raise ValueError(f"{name} must be > 0, got {host(values).tolist()}")
-    return values
 
 
 def _filter(x: Volume, across: int, ratio: Array, frequency: Array, spacing: Array) -> Volume:
@@ -131,4 +124,4 @@ def cosines(size: int) -> np.ndarray:
     return matrix
 
 
-__all__ = ["check_positive", "cosines", "reconstruction_kernel"]
+__all__ = ["cosines", "reconstruction_kernel"]

@@ -10,11 +10,10 @@ from torch import Tensor
 from ...arrays import Array, host, on_host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item
+from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
-from .kernel import check_positive
 from .scans import change_scan, keep, normals
 
 
@@ -82,7 +81,7 @@ def low_dose(
     numbers = to_device(
         x.device,
         share,
-        check_positive(per_item(photons, x, "photons"), "photons"),
+        positive(per_item(photons, x, "photons"), "photons"),
         at_least(per_item(electronic, x, "electronic"), 0, "electronic"),
     )
     seeds = check_seeds(seeds, x)

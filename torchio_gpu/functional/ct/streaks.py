@@ -9,11 +9,10 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item
+from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
-from .kernel import check_positive
 from .scans import change_scan, normals
 
 #: Least count of photons whose logarithm is taken.
@@ -78,7 +77,7 @@ def streaks(
     """
     numbers = to_device(
         x.device,
-        check_positive(per_item(photons, x, "photons"), "photons"),
+        positive(per_item(photons, x, "photons"), "photons"),
         at_least(per_item(electronic, x, "electronic"), 0, "electronic"),
         at_least(per_item(threshold, x, "threshold"), 0, "threshold"),
     )

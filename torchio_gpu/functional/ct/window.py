@@ -9,11 +9,10 @@ import numpy as np
 from ...arrays import Array, Numbers, as_array, common
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import check_real, per_item
+from ..dispatch.arguments import check_real, per_item, positive
 from ..normalization import check_range
 from ..operations import Clamp, Linear
 from ..pointwise import pointwise
-from .kernel import check_positive
 
 #: Centre and width in HU of common windows. Institutions and vendors vary; these are the numbers,
 #: or middles of the ranges, that Radiopaedia has under "Windowing (CT)".
@@ -61,7 +60,7 @@ def ct_window(
     """
     check_real(x)
     middle, extent = per_item(center, x, "center"), per_item(width, x, "width")
-    check_positive(extent, "width")
+    positive(extent, "width")
     return pointwise(x, window_operations(middle, extent, check_range(out_min_max, "out_min_max")))
 
 

@@ -14,7 +14,6 @@ from ...shapes import Volume
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, real, within
 from ..dispatch.launch import to_device
-from ..eager.separable import full_precision
 from ..operations import Noise
 from ..pointwise import pointwise
 from .compression import amplified, check_compression

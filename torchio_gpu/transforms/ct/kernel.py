@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, as_array
-from ...functional.ct.kernel import check_positive
+from ...functional.dispatch.arguments import positive
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -81,7 +81,7 @@ class ReconstructionKernel(_ReconstructionKernel):
         self.ratio, self.frequency = ratio, frequency
         for values, name in ((ratio, "ratio"), (frequency, "frequency")):
             for value in values_of(values):
-                check_positive(as_array(value, name), name)
+                positive(as_array(value, name), name)
 
     def draw(self, context: Context, u: np.ndarray) -> ReconstructionKernelParams:
         return ReconstructionKernelParams(

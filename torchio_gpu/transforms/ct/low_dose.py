@@ -10,10 +10,9 @@ import numpy as np
 from ... import functional as F
 from ... import random
 from ...arrays import Array, as_array
-from ...functional.ct.kernel import check_positive
 from ...functional.ct.low_dose import check_dose
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import at_least
+from ...functional.dispatch.arguments import at_least, positive
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -99,7 +98,7 @@ class LowDose(_LowDose):
         for value in values_of(dose):
             check_dose(as_array(value, "dose"))
         for value in values_of(photons):
-            check_positive(as_array(value, "photons"), "photons")
+            positive(as_array(value, "photons"), "photons")
         for value in values_of(electronic):
             at_least(as_array(value, "electronic"), 0, "electronic")
 

@@ -10,9 +10,8 @@ import numpy as np
 from ... import functional as F
 from ... import random
 from ...arrays import Array, as_array
-from ...functional.ct.kernel import check_positive
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import at_least
+from ...functional.dispatch.arguments import at_least, positive
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -98,7 +97,7 @@ class Streaks(_Streaks):
         self.photons, self.electronic = photons, electronic
         self.threshold, self.seed = threshold, seed
         for value in values_of(photons):
-            check_positive(as_array(value, "photons"), "photons")
+            positive(as_array(value, "photons"), "photons")
         for name in ("electronic", "threshold"):
             for value in values_of(getattr(self, name)):
                 at_least(as_array(value, name), 0, name)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...arrays import Array, Numbers, common, per_sample
 from ...functional import operations
-from ...functional.ct.kernel import check_positive
 from ...functional.ct.window import window_of, window_operations
+from ...functional.dispatch.arguments import positive
 from ...functional.normalization import check_range
 from ..base import Context
 from ..kinds import PointwiseTransform, RandomTransform
@@ -37,7 +37,7 @@ class _Window(PointwiseTransform):
         self.out_min_max = check_range(out_min_max, "out_min_max")
         pairs = self._pairs()
         for value in values_of(pairs):
-            check_positive(per_sample(value, (2,), "window")[:, 1], "width of window")
+            positive(per_sample(value, (2,), "window")[:, 1], "width of window")
 
     def _pairs(self) -> Any:
         if isinstance(self.window, Mapping):
