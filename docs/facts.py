@@ -86,10 +86,13 @@ def _share(*transforms: tio.Transform) -> bool:
 
 
 def _sample() -> dict[str, tio.ImagesBatch]:
-    """Return a small image with a label map, of two samples."""
+    """Return a small image with two label maps, of two samples."""
     labels = torch.randint(3, (2, 1, *SHAPE), dtype=torch.uint8)
     voxels = torch.rand(2, 1, *SHAPE)
-    return {"t1": tio.ImagesBatch(voxels), "seg": tio.ImagesBatch(labels, kind=tio.LABEL)}
+    maps = {"seg": labels, "metal": (labels == 2).byte()}
+    return {"t1": tio.ImagesBatch(voxels)} | {
+        name: tio.ImagesBatch(each, kind=tio.LABEL) for name, each in maps.items()
+    }
 
 
 def _image_gradient(transform: tio.Transform) -> bool | None:

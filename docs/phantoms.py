@@ -22,6 +22,8 @@ _ELLIPSOIDS = (
 )
 #: Standard deviation of the noise within the head, HU.
 _NOISE = 6.0
+#: Middle across and from front to back of the rods of metal, and their radius in mm.
+_RODS, _ROD = ((-34.0, 22.0), (30.0, 26.0)), 3.5
 
 #: Beams of the frame of ultrasound.
 BEAMS = {"probe": "convex", "angle": 62, "radius": 50, "depth": 112, "center": (0, 10)}
@@ -39,11 +41,12 @@ _DISCS = (
 
 
 def ct_phantom(side: float = 1.0) -> tio.Subject:
-    """Return a head in Hounsfield units, with noise: image ``ct``, labels ``seg``.
+    """Return a head in Hounsfield units, with noise: image ``ct``, labels ``seg`` and ``metal``.
 
     Air is -1000 HU, skull 900, scalp and brain 40, ventricles 10; a pattern of seven bars across,
     6 to 1.5 mm wide, lies in the brain. Labels are 1 for brain, 2 for ventricles, 3 for skull. The
-    head is cut by both ends of the image, as in a scan. The middle of the image is at 0, 0, 0.
+    head is cut by both ends of the image, as in a scan. The map of metal has two rods within the
+    brain, of which the image shows nothing. The middle of the image is at 0, 0, 0.
 
     Args:
         side: Side of a voxel within an axial plane in mm.
@@ -67,6 +70,9 @@ def ct_phantom(side: float = 1.0) -> tio.Subject:
         bar = np.clip((width / 2 - abs(x - at)) / side + 0.5, 0, 1) * (abs(y + 48) < 12)
         hu += bar * 60
         at += 2 * width + 2
+    metal = np.zeros(shape, dtype=np.uint8)
+    for mx, my in _RODS:
+        metal[np.broadcast_to(np.hypot(x - mx, y - my) < _ROD, shape)] = 1
     noise = np.random.default_rng(0).standard_normal(shape) * _NOISE
     hu = np.clip(hu + noise, -1024, 3071)
     affine = np.diag([*spacing, 1.0])
@@ -74,6 +80,7 @@ def ct_phantom(side: float = 1.0) -> tio.Subject:
     return tio.Subject(
         ct=tio.ScalarImage(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),
         seg=tio.LabelMap(torch.from_numpy(labels[None]), affine=affine),
+        metal=tio.LabelMap(torch.from_numpy(metal[None]), affine=affine),
     )
 
 

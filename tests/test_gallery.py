@@ -35,7 +35,7 @@ def head() -> tio.Subject:
 def phantom() -> tio.Subject:
     """Return the CT phantom at 2 mm, its images under the names of those of the head."""
     scan = gallery.ct_phantom(2)
-    return tio.Subject(t1=scan.ct, seg=scan.seg)
+    return tio.Subject(t1=scan.ct, seg=scan.seg, metal=scan.metal)
 
 
 @cache
@@ -117,7 +117,7 @@ def test_a_gradient_reaches_the_image_where_the_image_has_an_effect(name):
     torch.manual_seed(0)
     before = subject_of(name)
     other = before.t1.data + 0.01 * torch.rand(before.t1.data.shape)
-    moved = tio.Subject(t1=tio.ScalarImage(other, affine=before.t1.affine), seg=before.seg)
+    moved = tio.Subject(dict(before) | {"t1": tio.ScalarImage(other, affine=before.t1.affine)})
     one, two = (seeded(lambda s=s: gallery.shown(name)(s)) for s in (before, moved))
     assert facts_of(name).image_gradient == (not torch.equal(one.t1.data, two.t1.data))
 

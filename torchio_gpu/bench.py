@@ -21,6 +21,19 @@ CALLS, SECONDS = 20, 2.0
 #: Arguments of transforms that need one.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "RandomLabelsToImage": {"label_key": "label"},
+    "RandomLabelsToUltrasound": {"geometry": "convex", "label_key": "label"},
+    "RandomLabelAttenuation": {"geometry": "convex", "attenuation": {1: (0.5, 2)}},
+    **{
+        f"Random{name}": {"geometry": "convex"}
+        for name in (
+            "AcousticShadow",
+            "Attenuation",
+            "Haze",
+            "Reverberation",
+            "Speckle",
+            "TimeGain",
+        )
+    },
     "Crop": {"cropping": 1},
     "CropOrPad": {"target_shape": 96},
     "EnsureShapeMultiple": {"target_multiple": 24},
