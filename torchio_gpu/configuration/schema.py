@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from .. import transforms
 from ..data import Image
 from ..docstrings import meaning, plain_text
+from ..functional.ultrasound.geometry import BeamGeometry
 from ..transforms import Choice, Transform
 from ..transforms.building import CLASSES, kind_of
 from ..transforms.descriptions import DISTRIBUTIONS
@@ -40,6 +41,7 @@ _TYPES: dict[Any, Any] = {
     Distribution: {"$ref": "#/$defs/range"},
     Transform: {"$ref": "#/$defs/step"},
     Image: None,
+    BeamGeometry: None,  # but its arguments
 }
 
 
@@ -187,6 +189,8 @@ def _of_type(hint: Any) -> dict[str, Any] | None:
         found = [each for each in map(_of_type, parts) if each is not None]
         if _TYPES[float] in found:  # which whole numbers are, too
             found = [each for each in found if each != _TYPES[int]]
+        if _TYPES[np.ndarray] in found:  # numbers in any shape, which are most alternatives
+            found = [each for each in found if not _is_numbers(each)] + [_TYPES[np.ndarray]]
         unique = [each for n, each in enumerate(found) if each not in found[:n]]
         return unique[0] if len(unique) == 1 else {"anyOf": unique}
     if origin is tuple:
@@ -199,6 +203,19 @@ def _of_type(hint: Any) -> dict[str, Any] | None:
     if origin is Callable or hint is Callable:
         return None
     return {}
+
+
+def _is_numbers(found: Any) -> bool:
+    """Return True if a schema describes some of what ``#/$defs/numbers`` does.
+
+    >>> _is_numbers({"type": "array", "items": {"anyOf": [{"type": "integer"}]}})
+    True
+    """
+    if "anyOf" in found:
+        return all(_is_numbers(each) for each in found["anyOf"])
+    if found.get("type") == "array":
+        return set(found) == {"type", "items"} and _is_numbers(found["items"])
+    return found in (_TYPES[int], _TYPES[float], _TYPES[np.ndarray])
 
 
 __all__ = ["schema"]
