@@ -1,14 +1,12 @@
 """CT artifacts on 256³, and projection beside scikit-image: ``python -m benchmarks.ct``.
 
-Each artifact runs in a process of its own, so that the memory it needs on top of the image is
-known. scikit-image is timed where it is installed; its ``radon`` takes one slice at a time.
+Memory is the most that a call needs on top of the image, its result included. scikit-image is timed
+where it is installed; its ``radon`` takes one slice at a time.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ import torchio_gpu as tio
 
 from . import machine, records
 from .markdown import number, table
+from .versus.worker import peak_memory
 
 SUITE = "ct"
 SIZE, VIEWS = 256, 360
@@ -61,20 +60,14 @@ def seconds(call: Callable[[], Any], device: str, repeats: int = 3) -> list[floa
     return found[1:]
 
 
-def artifact(name: str, arguments: dict[str, Any], size: int, device: str, threads: int) -> Any:
-    """Return time and memory of one artifact, in this process."""
-    torch.set_num_threads(threads)
+def artifact(name: str, arguments: dict[str, Any], size: int, device: str) -> dict[str, Any]:
+    """Return time and memory of one artifact."""
     transform = getattr(tio, name)(**arguments)
     transform(phantom(16, 2).to(device))  # compiles kernels
     x = phantom(size, size).to(device)
-    before = _memory(device)
-    times = seconds(lambda: transform(x), device)
-    row = _row(name, times)
-    return {
-        **row,
-        "memory_mb": round(_memory(device) - before),
-        "image_mb": round(x.nbytes / 2**20),
-    }
+    row = _row(name, seconds(lambda: transform(x), device))
+    row["memory_mb"] = round(peak_memory(lambda: transform(x), x.is_cuda) / 2**20)
+    return {**row, "image_mb": round(x.nbytes / 2**20)}
 
 
 def projection(device: str) -> list[dict[str, Any]]:
@@ -112,10 +105,8 @@ def run(device: str, threads: int, size: int) -> dict[str, Any]:
     rows = projection(device)
     for row in rows:
         print(_line(row), flush=True)
-    apart = multiprocessing.get_context("spawn")
     for name, arguments in ARTIFACTS:
-        with apart.Pool(1) as pool:
-            rows.append(pool.apply(artifact, (name, arguments, size, device, threads)))
+        rows.append(artifact(name, arguments, size, device))
         print(_line(rows[-1]), flush=True)
     return {**records.stamp(SUITE, device, threads), "size": size, "views": VIEWS, "rows": rows}
 
@@ -135,13 +126,6 @@ def text(result: dict[str, Any]) -> str:
         f"of {n} x {n} x {n} voxels, {image} MB.\n\n"
         f"{table(head, rows)}\n\n- {records.origin(result)}"
     )
-
-
-def _memory(device: str) -> float:
-    """Return the most memory that was used so far, in MB."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _row(name: str, times: list[float]) -> dict[str, Any]:

@@ -115,20 +115,7 @@ class Runner:
         Runner(self.ops, small)._call(op)  # what is loaded once is no memory of the call
         size = self.x.numel() * self.x.element_size()
         self._given(op)  # which does not count either
-        if self.x.is_cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            self._call(op)
-            torch.cuda.synchronize()
-            return (torch.cuda.max_memory_allocated() - before) / size
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        except OSError as error:
-            raise FailureError("peak memory can be read on Linux only") from error
-        before = _resident("VmRSS")
-        self._call(op)
-        return (_resident("VmHWM") - before) / size
+        return peak_memory(lambda: self._call(op), self.x.is_cuda) / size
 
     def _given(self, op: str, turn: int = 0) -> tuple[Tensor, ...]:
         """Arguments of an operation; on a GPU there are copies, so that no cache has the next."""
@@ -182,6 +169,24 @@ def _refuse(same: Tensor, verb: str, how: str) -> None:
     wrong = same.flatten(1).all(1)
     if wrong.any():
         raise FailureError(f"{verb} {int(wrong.sum())} of {len(wrong)} samples {how}")
+
+
+def peak_memory(call: Callable[[], Any], on_gpu: bool) -> float:
+    """Return the most memory in use during a call, on top of what is in use before, in bytes."""
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    except OSError as error:
+        raise FailureError("peak memory can be read on Linux only") from error
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
 
 
 def _resident(field: str) -> int:
