@@ -902,7 +902,7 @@ def test_rings(shape):
                 if torch.special.ndtr(chosen[distance]) <= share[b]:
                     rows[plane, d] = strength[b] * error[distance]
         errors.append(rows)
-    out = F.rings(x, strength, share, planes, np.array(axis), seeds, spacing=spacing.numpy())
+    out = F.rings(x, strength, share, planes, seeds, np.array(axis), spacing=spacing.numpy())
     expected = ct_views.rings(x, errors, axis, spacing)
     agree(out, expected, "the integral over angles is a sum of 20000", 1e-5)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, per_item
+from ..dispatch.arguments import as_given, at_least, per_item, within
 from ..dispatch.launch import to_device
-from .attenuation import MU_WATER, attenuation
+from .attenuation import HU_RANGE, MU_WATER, attenuation
 from .beams import ParallelBeam
 from .scans import change_scan, keep
 
@@ -66,7 +66,7 @@ def beam_hardening(
         ``p = -ln(s exp(-w1 W - b1 B) + (1 - s) exp(-w2 W - b2 B))``
 
     with the attenuation w and b of water and of cortical bone at each energy, relative to that in
-    the image, which is taken as one of photons of 71 keV: water attenuates them by 0.0193 per mm.
+    the image, at an effective energy of 71 keV, where water attenuates by 0.0193 per mm.
     The share s = 0.4 of slow photons is that by which thin water is measured as the image has it;
     thick water is measured as less, bone of some millimetres as more. The filtered back-projection
     of ``strength (p - W - B)`` is added to the image: water cups, and dark bands join bones.
@@ -105,7 +105,7 @@ def beam_hardening(
     factor, threshold = to_device(
         x.device,
         at_least(per_item(strength, x, "strength"), 0, "strength"),
-        per_item(bone_threshold, x, "bone_threshold"),
+        within(per_item(bone_threshold, x, "bone_threshold"), *HU_RANGE, "bone_threshold"),
     )
 
     def change(part: Volume, beam: ParallelBeam, factor: Tensor, threshold: Tensor) -> Tensor:

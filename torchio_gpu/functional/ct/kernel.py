@@ -16,6 +16,7 @@ from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, po
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
+from .attenuation import clipped
 from .beams import IN_PLANE
 
 
@@ -69,7 +70,8 @@ def reconstruction_kernel(
         positive(per_item(value, x, name), name)
         for value, name in ((ratio, "ratio"), (frequency, "frequency"))
     ]
-    return as_given(by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x)), x)
+    out = by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x))
+    return as_given(clipped(out), x)
 
 
 def _filter(x: Volume, across: int, ratio: Array, frequency: Array, spacing: Array) -> Volume:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, as_array, host
+from ...arrays import Array, as_array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, check_spacing, per_item, within
+from ..dispatch.arguments import as_given, check_real, per_item, within
 from ..dispatch.launch import to_device
 from ..statistics import check_mask
-from .attenuation import HU_RANGE, attenuation, hounsfield, hounsfield_change
-from .beams import ParallelBeam, by_beams
-from .projection import check_views
+from .attenuation import HU_RANGE, attenuation
+from .beams import ParallelBeam
+from .scans import changed, scanned
 
 #: Lowest value of a CT image of 12 bits.
 _LOWEST = -1024
@@ -83,9 +83,8 @@ def metal(
     >>> bool(y[0, 0, 24, 24] < -50), torch.equal(metal(x, mask & False), x)
     (True, True)
     """
-    y = hounsfield(x)
+    check_real(x)
     check_mask(mask, x)
-    total = check_views(views)
     check_maximum(maximum)
     arrays = (
         mask,
@@ -102,12 +101,11 @@ def metal(
         lines = beam.project(torch.cat([body, (mask * attenuation(value)).expand_as(part)], 1))
         body, thick = lines.chunk(2, 1)
         delta = _seen(body, thick, 2 / (1 + ratio), ratio, scatter) - thick
-        out = torch.where(mask, value, part) + hounsfield_change(beam.reconstruct(delta))
+        out = changed(torch.where(mask, value, part), beam.reconstruct(delta))
         low, high = part.clamp(max=_LOWEST), part.clamp(min=float(maximum))
         return torch.minimum(torch.maximum(out, low), high)
 
-    sides = host(check_spacing(spacing, x))
-    return as_given(by_beams(y, axis, sides, total, change, *arrays), x)
+    return as_given(scanned(x, change, axis, spacing, views, *arrays), x)
 
 
 def check_maximum(maximum: float) -> float:

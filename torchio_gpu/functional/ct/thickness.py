@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...arrays import Array, common
-from ...shapes import Volume, check_volume
+from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
@@ -61,7 +61,9 @@ def slice_thickness(
 
     def average(part: Volume, across: int, width: Array, size: Array) -> Volume:
         _, width, side = common(width, size[:, across])
-        return along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
+        out = along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
+        (thin,) = to_device(x.device, width <= side)
+        return torch.where(with_voxel_axes(thin) != 0, part, out)
 
     return as_given(by_axis(y, axis, average, width, size), x)
 

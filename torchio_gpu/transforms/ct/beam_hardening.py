@@ -9,8 +9,9 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, as_array
+from ...functional.ct.attenuation import HU_RANGE
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import at_least
+from ...functional.dispatch.arguments import at_least, within
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -91,7 +92,7 @@ class BeamHardening(_BeamHardening):
         for value in values_of(strength):
             at_least(as_array(value, "strength"), 0, "strength")
         for value in values_of(bone_threshold):
-            as_array(value, "bone_threshold")
+            within(as_array(value, "bone_threshold"), *HU_RANGE, "bone_threshold")
 
     def draw(self, context: Context, u: np.ndarray) -> BeamHardeningParams:
         return BeamHardeningParams(
@@ -108,7 +109,7 @@ class RandomBeamHardening(RandomTransform, _BeamHardening):
 
     Args:
         strength: Range of the factor of the artefacts; d means (0, d).
-        bone_threshold: Range of the least HU of bone, >= 0; a number is that threshold.
+        bone_threshold: Range of the least HU of bone; a number is that threshold.
         water_corrected, axis, views: See :class:`BeamHardening`.
         kwargs: See :class:`Transform`.
 
@@ -133,7 +134,9 @@ class RandomBeamHardening(RandomTransform, _BeamHardening):
         self.strength, self.bone_threshold = strength, bone_threshold
         self.water_corrected = water_corrected
         self._strength = Range(strength, "strength", around=None, minimum=0)
-        self._bone_threshold = fixed_or_range(bone_threshold, "bone_threshold")
+        self._bone_threshold = fixed_or_range(
+            bone_threshold, "bone_threshold", minimum=HU_RANGE[0], maximum=HU_RANGE[1]
+        )
 
     @property
     def draws(self) -> int:

@@ -45,8 +45,8 @@ class _Rings(VolumeTransform):
             params.strength,
             params.share,
             params.planes,
-            params.axis,
             params.seed,
+            params.axis,
             spacing=spacing(image.affine),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, as_array
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import within
+from ...functional.ct.views import check_counts
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -19,6 +19,9 @@ from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike
 from .planes import check_plane_axis, plane_axes
+
+#: Range of the number of views that are left, by default.
+_COUNT = (30, 90)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class SparseView(_SparseView):
         super().__init__(**kwargs)
         self.count, self.axis, self.views = count, check_plane_axis(axis), check_views(views)
         for value in values_of(count):
-            within(as_array(value, "count"), 1, self.views, "count")
+            check_counts(as_array(value, "count"), self.views)
 
     def draw(self, context: Context, u: np.ndarray) -> SparseViewParams:
         count = per_image(self.count, (), "count", context.names)
@@ -87,7 +90,7 @@ class RandomSparseView(RandomTransform, _SparseView):
 
     Args:
         count: Range of the number of views that are left, as a rule from 1 to 90, up to ``views``;
-            d means (1, d).
+            d means (1, d), and None (30, 90), or what there is of it up to ``views``.
         axis, views: See :class:`SparseView`.
         kwargs: See :class:`Transform`.
 
@@ -101,14 +104,15 @@ class RandomSparseView(RandomTransform, _SparseView):
 
     def __init__(
         self,
-        count: RangeLike = (30, 90),
+        count: RangeLike | None = None,
         axis: ByImage[AxisLike] = "IS",
         views: int = 360,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.count, self.axis, self.views = count, check_plane_axis(axis), check_views(views)
-        self._count = Range(count, "count", around=None, minimum=1, maximum=self.views, whole=True)
+        given = tuple(min(n, self.views) for n in _COUNT) if count is None else count
+        self._count = Range(given, "count", around=None, minimum=1, maximum=self.views, whole=True)
 
     @property
     def draws(self) -> int:
