@@ -120,7 +120,7 @@ NEUTRAL = {
     ).detach(),
     "limited_angle": lambda x: F.limited_angle(x, [180, 90], views=12),
     "low_dose": lambda x: F.low_dose(x, [1, 0.1], seeds=SEEDS, views=12),
-    "metal": lambda x: F.metal(x, (x > 500) & torch.tensor([False, True])[:, None, None, None, None], views=12),
+    "metal": lambda x: F.metal(x, (x > 500) & torch.arange(2).bool().view(2, 1, 1, 1, 1), views=12),
     "reconstruction_kernel": lambda x: F.reconstruction_kernel(x, [1.0, 2]),
     "rings": lambda x: F.rings(x, [0.0, 0.01], 1, seeds=SEEDS),
     "rings of no detector": lambda x: F.rings(x, 0.01, [0.0, 1], seeds=SEEDS),

@@ -38,20 +38,21 @@ def reconstruction_kernel(
     ``H(f) = ratio ** min((f / f0)^2, 1)`` at a distance f from the centre of the spectrum.
 
     Args:
-        x: Volume, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K); real and imaginary part each, if it is complex.
         ratio: Modulation transfer function of the new kernel over that of the old one at
             ``frequency``, > 0: a number or one per sample (B). Below 1 is softer, above 1 sharper,
             and 1 changes nothing.
         frequency: Frequency f0 in cycles per mm, > 0, shaped likewise.
-        axis: Axis across the axial planes: 0, 1, 2, or one per sample (B) on the host.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3).
 
     Planes are mirrored half a voxel outside their ends, as by ``scipy.ndimage``'s 'reflect', so
     that opposite sides do not mix. Their means are kept.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels, ``ratio`` and ``frequency``. A
-        voxel that is not finite makes its plane NaN, unless the ratio is 1.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels,
+        ``ratio`` and ``frequency``. A voxel that is not finite makes its plane NaN, unless the
+        ratio is 1.
 
     Raises:
         ValueError: A parameter is not as above.

@@ -51,10 +51,10 @@ def metal(
     instead of m. The filtered back-projection of the difference is added to the image with metal.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         mask: Voxels of metal, (B, 1 or C, I, J, K) bool.
-        hu: Hounsfield units of thin metal, from 0 to 30710: a number or one per sample (B).
-            Titanium has about 12000 at 70 keV, steel 30000.
+        hu: HU of thin metal, from 0 to 30710: a number or one per sample (B).
+            Titanium has about 12000 at 71 keV, steel 30000.
         ratio: Attenuation of the metal at the higher energy over that at the lower one, from
             0.001 to 1, given likewise: 0.22 for titanium and 0.19 for iron at 100 and
             50 keV (NIST XCOM), 1 for a beam of one energy.
@@ -70,11 +70,12 @@ def metal(
     and metal beside the plane are left out. Planes without metal are left as they are, bit for bit.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels and parameters.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels and
+        parameters.
 
     Raises:
         ValueError: A parameter is not as above, the mask is of another shape, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> x = torch.zeros(1, 1, 48, 48, 1)
     >>> mask = x > 0

@@ -45,7 +45,7 @@ def rings(
     between detectors, without views, at eight radii a detector, and interpolated between them.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         strength: Standard deviation of the errors e of bad detectors, >= 0: a number or one per
             sample (B). Real scanners are calibrated to about 0.001.
         share: Share of bad detectors, from 0 to 1, given likewise; the gain of others is right. It
@@ -64,10 +64,11 @@ def rings(
     same rings.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels and strength.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels and
+        strength.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.zeros(1, 1, 64, 64, 1)
     >>> y = rings(x, 0.003, seeds=np.array([1]))

@@ -35,7 +35,7 @@ def slice_thickness(
     Args:
         x: Volume, (B, C, I, J, K).
         thickness: Length of the interval in mm, >= 0: a number or one per sample (B).
-        axis: Axis across the slices: 0, 1, 2, or one per sample (B) on the host.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3).
 
     Thickness is added to the one that slices have. See :func:`anisotropy` for slices that do not

@@ -38,7 +38,7 @@ def sparse_views(
     Tomographic Imaging, sections 3.3 and 5.1).
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         count: Number of views that are left, whole, from 1 to ``views``: a number or one per
             sample (B). They are spread evenly; all of them leave the image as it is.
         axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
@@ -48,10 +48,10 @@ def sparse_views(
     Beams are parallel, without noise, and the object ends where the image does.
 
     Returns:
-        Volume; integers become float32. Gradients reach the voxels.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach the voxels.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.full((2, 1, 32, 32, 1), -1000.0)
     >>> x[:, :, 12:20, 12:20] = 0
@@ -114,7 +114,7 @@ def limited_angle(
     tomography in R2 and R3.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         degrees: Range of angles that is left, from the angle between two views to 180: a number or
             one per sample (B). 180 leaves the image as it is. It has no gradient.
         start: First angle, in degrees, given likewise. At 0, detectors are along the first axis of
@@ -126,10 +126,10 @@ def limited_angle(
     Beams are parallel, without noise, and the object ends where the image does.
 
     Returns:
-        Volume; integers become float32. Gradients reach the voxels.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach the voxels.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.full((2, 1, 32, 32, 1), -1000.0)
     >>> x[:, :, 12:20, 12:20] = 0

@@ -60,7 +60,7 @@ class ReconstructionKernel(_ReconstructionKernel):
         kwargs: See :class:`Transform`.
 
     Ratio and frequency are a number, or (B,) for one per sample; or a dict with one entry per image
-    name. Tensors may require a gradient.
+    name; as tensors they may require a gradient.
 
     Raises:
         ValueError: A value is not positive.

@@ -69,7 +69,7 @@ class LimitedAngle(_LimitedAngle):
     image name.
 
     Raises:
-        ValueError: A value is not as above, or voxels are not in Hounsfield units.
+        ValueError: A value is not as above, or voxels are not in HU.
 
     >>> LimitedAngle(150, start=20, views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -111,7 +111,7 @@ class RandomLimitedAngle(RandomTransform, _LimitedAngle):
 
     Raises:
         ValueError: A range is empty or leaves its bounds, an axis is unknown, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> RandomLimitedAngle(degrees=(150, 170), views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])

@@ -49,7 +49,8 @@ class SparseView(_SparseView):
     See :func:`torchio_gpu.functional.sparse_views`.
 
     Args:
-        count: Number of views that are left, as a rule from 1 to 90; all ``views`` change nothing.
+        count: Number of views that are left, whole, as a rule from 1 to 90; all ``views`` change
+            nothing.
         axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
             that from inferior to superior.
         views: Number of simulated views over 180 degrees, as a rule from 90 to 720: more cost more
@@ -60,7 +61,7 @@ class SparseView(_SparseView):
     image name.
 
     Raises:
-        ValueError: A value is not as above, or voxels are not in Hounsfield units.
+        ValueError: A value is not as above, or voxels are not in HU.
 
     >>> SparseView(30, views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -96,7 +97,7 @@ class RandomSparseView(RandomTransform, _SparseView):
 
     Raises:
         ValueError: A range is empty or leaves its bounds, an axis is unknown, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> RandomSparseView(count=(20, 40), views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
