@@ -153,8 +153,8 @@ def test_rays_see_all_of_a_plane():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1.0), "views must be a whole number >= 1, got 0"),
-        ((2.5, 1.0), "views must be a whole number >= 1, got 2.5"),
+        ((0, 1.0), "angles must be a whole number >= 1, got 0"),
+        ((2.5, 1.0), "angles must be a whole number >= 1, got 2.5"),
         (([0, math.nan], 1.0), "angles must be finite numbers"),
         (([], 1.0), "angles must be finite numbers"),
         (([0, 1j], 1.0), "angles must be finite numbers"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, per_item, within
+from ..dispatch.arguments import as_given, at_least, check_real, per_item, within
 from ..dispatch.launch import to_device
 from .attenuation import HU_RANGE, MU_WATER, attenuation
 from .beams import ParallelBeam
@@ -104,6 +104,7 @@ def beam_hardening(
     >>> bool(y[0, 0, 4, 4] < 0), bool((beam_hardening(x, 0) == x).all())
     (True, True)
     """
+    check_real(x)
     factor, threshold = to_device(
         x.device,
         at_least(per_item(strength, x, "strength"), 0, "strength"),

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...arrays import Array, host, on_host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
+from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
@@ -78,6 +78,7 @@ def low_dose(
     >>> 10 < y.std() < 30
     tensor(True)
     """
+    check_real(x)
     share = check_dose(per_item(dose, x, "dose"))
     numbers = to_device(
         x.device,

@@ -109,8 +109,8 @@ def filtered_back_projection(
     wanted = (len(beam.angles), beam.detectors, size[axis])
     if tuple(y.shape[2:]) != wanted:
         raise ValueError(
-            f"projections must have (views, detectors, planes) = {wanted} for a volume of "
-            f"{size} voxels, got {tuple(y.shape[2:])}"
+            f"projections must have (views, detectors, planes) = {wanted} by angles, shape {size}, "
+            f"spacing and axis, got {tuple(y.shape[2:])}"
         )
     return as_given(beam.reconstruct(y), projections)
 
@@ -128,9 +128,9 @@ def _beam(x: Volume, angles: Any, spacing: Any, axis: int) -> ParallelBeam:
 def check_angles(angles: Any) -> tuple[float, ...]:
     """Return angles of views in degrees, from a sequence or a number of views; raise if invalid."""
     if is_number(angles):
-        return equal_angles(check_views(angles))
+        return equal_angles(check_count(angles, "angles", 1, MOST_VIEWS))
     array = rectangular(angles, "angles")
-    usable = array.ndim == 1 and array.size and not np.iscomplexobj(array)
+    usable = array.ndim == 1 and array.size and array.dtype.kind in "iuf"
     if not usable or not np.isfinite(array.astype(float)).all():
         raise ValueError(f"angles must be finite numbers (A) or a number of views, got {angles!r}")
     return tuple(array.astype(float).tolist())

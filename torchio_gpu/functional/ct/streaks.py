@@ -9,7 +9,7 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
+from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
@@ -76,6 +76,7 @@ def streaks(
     >>> bool((y != x).any()), bool((streaks(x, 1000) == x).all())
     (True, True)
     """
+    check_real(x)
     numbers = to_device(
         x.device,
         positive(per_item(photons, x, "photons"), "photons"),
