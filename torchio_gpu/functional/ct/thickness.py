@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import Array, common
+from ...arrays import Array, common, host, on_host
 from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, by_parts, check_spacing, per_item, real
@@ -62,7 +62,10 @@ def slice_thickness(
     def average(part: Volume, across: int, width: Array, size: Array) -> Volume:
         _, width, side = common(width, size[:, across])
         out = along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
-        (thin,) = to_device(x.device, width <= side)
+        thin = width <= side
+        if on_host(thin) and not host(thin).any():
+            return out
+        (thin,) = to_device(x.device, thin)  # sums with 0 lose the sign of -0
         return torch.where(with_voxel_axes(thin) != 0, part, out)
 
     return as_given(by_axis(y, axis, average, width, size), x)
