@@ -348,7 +348,7 @@ def ct_views(sparse: Call, limited: Call) -> Answer:
 
 
 def ct_metal(call: Callable[[Tensor, Tensor], Tensor]) -> Answer:
-    """call: image in HU and mask of metal (1, I, J, K) to the image with artefacts."""
+    """call: image in HU and mask of metal (1, I, J, K) to the image with artifacts."""
     place = torch.arange(64.0) - 31.5
     x = torch.where(place[:, None].square() + place.square() < 28**2, 0.0, -1000.0)
     mask = place[:, None].square() + (place.abs() - 16).square() < 9

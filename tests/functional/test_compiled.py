@@ -116,7 +116,7 @@ CASES = {
     "rescale": lambda: (_grad(*SHAPE), (0, 1), (5, 95)),
     "rician_noise": lambda: (_grad(*SHAPE), _grad(2), T([1, 2])),
     "slice_thickness": lambda: (_grad(*SHAPE), T([2.5, 3.4]), T([0, 1])),
-    "rings": lambda: (_grad(*SHAPE), _grad(2), T([0.4, 0.9]), T([1.0, 2]), T([0, 1]), T([1, 2])),
+    "rings": lambda: (_grad(*SHAPE), _grad(2), T([0.4, 0.9]), T([1.0, 2]), T([1, 2]), T([0, 1])),
     "sparse_views": lambda: (_grad(*SHAPE), T([2.0, 6]), T([0, 1]), 6),
     "streaks": lambda: (_grad(*SHAPE), _grad(2), _grad(2), 10.0, T([1, 2]), T([0, 1]), 6),
     "sigmoid_contrast": lambda: (

@@ -109,6 +109,7 @@ def test_gradients_are_the_adjoint(axis):
     x = torch.rand(1, 2, 5, 6, 4, dtype=torch.float64, generator=rng, requires_grad=True)
     angles, spacing = [0.0, 33, 45, 90, 121], [1.0, 1.5, 0.8]
     assert torch.autograd.gradcheck(lambda x: project(x, angles, spacing, axis), x)
+    angles = [33.0, 69, 105, 141, 177]
     beams = project(x, angles, spacing, axis).detach().requires_grad_()
     assert torch.autograd.gradcheck(
         lambda y: filtered_back_projection(y, angles, x.shape[2:], spacing, axis), beams
@@ -152,10 +153,12 @@ def test_rays_see_all_of_a_plane():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 1.0), "views must be a whole number >= 1, got 0"),
-        ((2.5, 1.0), "views must be a whole number >= 1, got 2.5"),
+        ((0, 1.0), "angles must be a whole number >= 1, got 0"),
+        ((2.5, 1.0), "angles must be a whole number >= 1, got 2.5"),
         (([0, math.nan], 1.0), "angles must be finite numbers"),
         (([], 1.0), "angles must be finite numbers"),
+        (([0, 1j], 1.0), "angles must be finite numbers"),
+        ((4, (1.0, 1e-5, 1)), "spacing within the planes across axis 2 must let 16384 detectors"),
         ((4, 0.0), "spacing must be > 0"),
         ((4, [[1, 1, 1], [2, 1, 1.0]]), "spacing must be one number or three"),
         ((4, 1.0, 3), "axis must be 0, 1 or 2"),
@@ -176,6 +179,35 @@ def test_projections_of_another_geometry_are_refused():
     for views, shape in ((6, (4, 4, 2)), (5, (9, 4, 2)), (5, (4, 4, 3))):
         with pytest.raises(ValueError, match="projections must have"):
             filtered_back_projection(beams, views, shape, 1.0)
+
+
+@pytest.mark.parametrize(
+    "angles", [[0, 90, 135], [0, 1, 2, 3], [10, 70, 130.01], [0, 60, 60], [0, 180, 60]]
+)
+def test_angles_that_do_not_cover_half_a_turn_evenly_are_refused(angles):
+    beams = project(torch.zeros(1, 1, 4, 4, 2), angles, 1.0)
+    with pytest.raises(ValueError, match="angles must be equally spaced over 180 degrees, "):
+        filtered_back_projection(beams, angles, (4, 4, 2), 1.0)
+
+
+def test_angles_in_any_order_and_of_the_other_side_are_views():
+    x = torch.rand(1, 1, 9, 8, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    turned = [120.0, 180.0, 240.0 + 1e-9]
+    got, want = (
+        filtered_back_projection(project(x, angles, 1.0), angles, (9, 8, 2), 1.0)
+        for angles in (turned, 3)
+    )
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+
+
+def test_projections_and_shapes_that_are_none_are_named():
+    beams = project(torch.zeros(1, 1, 4, 4, 2), 5, 1.0)
+    for wrong in (beams[0], beams + 1j):
+        with pytest.raises(ValueError, match=r"projections must be real and have shape"):
+            filtered_back_projection(wrong, 5, (4, 4, 2), 1.0)
+    for shape in ((4, 4), (4, 4.0, 2), (4, 4, 0)):
+        with pytest.raises(ValueError, match="shape must be"):
+            filtered_back_projection(beams, 5, shape, 1.0)
 
 
 def test_complex_voxels_are_refused():

@@ -26,11 +26,11 @@ VARIANCE = SHARE * (1 - SHARE) * (RATIO[0] - RATIO[1]) ** 2
 
 def slope(integral):
     """Derivative of the line integral that the beam measures behind water."""
-    slow, fast = (
+    low, high = (
         SHARE * math.exp(-RATIO[0] * integral),
         (1 - SHARE) * math.exp(-RATIO[1] * integral),
     )
-    return (RATIO[0] * slow + RATIO[1] * fast) / (slow + fast)
+    return (RATIO[0] * low + RATIO[1] * high) / (low + high)
 
 
 def disc(size, radius, spacing=1.0, centre=(0.0, 0.0)):
@@ -124,7 +124,7 @@ def test_rays_are_measured_as_two_energies_say():
     assert hardening(thickest, 0 * thickest, True).abs().max() < 1e-13
     change = hardening(thickest, 0 * thickest, False)
     assert (change.diff() < 0).all()
-    # of thick layers, the fast photons are left: a line of slope 0.884
+    # of thick layers, the high-energy photons are left: a line of slope 0.884
     line = RATIO[1] * thickest[-1] - math.log(1 - SHARE)
     assert abs(change[-1] + thickest[-1] - line) < 1e-4
 

@@ -69,7 +69,7 @@ def test_metal_of_one_energy_without_scatter_is_in_its_place_alone():
 
 
 def test_line_integrals_of_metal_are_those_of_two_energies():
-    """The change of a rod, by Simpson's closed form for a wide plate: the central ray."""
+    """The central ray of a wide rod has the line integral of a plate in closed form."""
     thick, hu, ratio = 20.0, 6000.0, 0.3
     mu = MU_WATER * (1 + hu / 1000)
     soft = 2 / (1 + ratio)

@@ -227,7 +227,7 @@ def calls(seeds=SEEDS):
     return {
         "rings": lambda x, axis, mm, some=slice(None): F.rings(
             x, np.array([0.01, 0.02])[some], np.array([0.5, 0.9])[some], np.array([1, 2])[some],
-            axis, seeds[some], spacing=mm,
+            seeds[some], axis, spacing=mm,
         ),
         "sparse_views": lambda x, axis, mm, some=slice(None): F.sparse_views(
             x, np.array([3, 5])[some], axis, 12, spacing=mm
@@ -264,7 +264,7 @@ def test_gradients(name):
     if name == "rings":
         strength = torch.tensor([0.01, 0.02], dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(
-            lambda x, s: F.rings(x, s, 0.5, 2, axis, SEEDS, spacing=mm), (x, strength)
+            lambda x, s: F.rings(x, s, 0.5, 2, SEEDS, axis, spacing=mm), (x, strength)
         )
     elif name == "metal":
         mask = x.detach() > 120
@@ -341,10 +341,10 @@ def test_planes_lie_across_the_axis_of_the_world():
     x = torch.zeros(1, 12, 10, 14)
     image = tio.ScalarImage(x, affine=affine)
     out = tio.Rings(0.01, 1, seed=5)(image).data
-    expected = F.rings(x[None], 0.01, 1, 1, 1, SEEDS[:1], spacing=(2, 3, 1))[0]
+    expected = F.rings(x[None], 0.01, 1, 1, SEEDS[:1], 1, spacing=(2, 3, 1))[0]
     assert_close(out, expected, share=1e-6, reason="float32")
     out = tio.Rings(0.01, 1, axis="LR", seed=5)(image).data
-    expected = F.rings(x[None], 0.01, 1, 1, 2, SEEDS[:1], spacing=(2, 3, 1))[0]
+    expected = F.rings(x[None], 0.01, 1, 1, SEEDS[:1], 2, spacing=(2, 3, 1))[0]
     assert_close(out, expected, share=1e-6, reason="float32")
 
 
@@ -375,7 +375,7 @@ def test_planes_lie_across_the_axis_of_the_world():
         (lambda x: tio.RandomRings(planes=(0, 3)), "planes must be >= 1"),
         (lambda x: tio.SparseView(400), "count must be between 1 and 360"),
         (lambda x: tio.RandomSparseView((0, 3)), "count must be >= 1"),
-        (lambda x: tio.RandomSparseView(views=40), "count must be <= 40"),
+        (lambda x: tio.RandomSparseView((5, 60), views=40), "count must be <= 40"),
         (lambda x: tio.LimitedAngle(0.1), "degrees must be between 0.5 and 180"),
         (lambda x: tio.RandomLimitedAngle((100, 190)), "degrees must be <= 180"),
         (lambda x: tio.Metal(hu=-5), "hu must be between 0 and 30710"),

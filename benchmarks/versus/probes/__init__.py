@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from ...failure import FailureError
-from . import artefacts, fixed, intensity, prepared, spatial
+from . import artifacts, fixed, intensity, prepared, spatial
 from .asking import Op, Probe
 
 #: What looks at each operation. Those whose result must be the batch are compared with it.
@@ -23,12 +23,12 @@ PROBES: dict[str, Probe] = {
     "bias_field": intensity.bias_field,
     "gamma": intensity.gamma,
     "noise": intensity.additive,
-    "motion": artefacts.motion,
-    "ghosting": artefacts.ghosting,
-    "spike": artefacts.spike,
-    "blur": artefacts.blur,
-    "anisotropy": artefacts.anisotropy,
-    "swap": artefacts.swap,
+    "motion": artifacts.motion,
+    "ghosting": artifacts.ghosting,
+    "spike": artifacts.spike,
+    "blur": artifacts.blur,
+    "anisotropy": artifacts.anisotropy,
+    "swap": artifacts.swap,
     "labels_to_image": intensity.labels_to_image,
     "resample": fixed.resample,
     "crop_or_pad": fixed.crop_or_pad,

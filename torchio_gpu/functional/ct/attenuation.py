@@ -8,7 +8,7 @@ from torch import Tensor
 from ...shapes import Volume
 from ..dispatch.arguments import real
 
-#: Linear attenuation of water in 1/mm, for photons of 70 keV, the mean of a tube at 120 kV.
+#: Linear attenuation of water in 1/mm, at an effective energy of 71 keV: that of a tube at 120 kV.
 MU_WATER = 0.0193
 #: Values that a CT image can have: those of the extended scale of 16 bits.
 HU_RANGE = (-10240, 30710)
@@ -33,6 +33,15 @@ def hounsfield(x: Volume) -> Volume:
     return y
 
 
+def clipped(x: Volume) -> Volume:
+    """Return a volume clipped to Hounsfield units that an image can have; others keep their bits.
+
+    >>> clipped(torch.tensor([-2e4, -0.0, 4e4]))
+    tensor([-10240.,     -0.,  30710.])
+    """
+    return x.clamp(*HU_RANGE)
+
+
 def attenuation(x: Volume) -> Volume:
     """Return linear attenuation in 1/mm of voxels in Hounsfield units; 0 below -1000, as of air.
 
@@ -47,4 +56,4 @@ def hounsfield_change(x: Tensor) -> Tensor:
     return x * (1000 / MU_WATER)
 
 
-__all__ = ["HU_RANGE", "MU_WATER", "attenuation", "hounsfield", "hounsfield_change"]
+__all__ = ["HU_RANGE", "MU_WATER", "attenuation", "clipped", "hounsfield", "hounsfield_change"]

@@ -11,9 +11,9 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, per_item
+from ..dispatch.arguments import as_given, at_least, check_real, per_item, within
 from ..dispatch.launch import to_device
-from .attenuation import MU_WATER, attenuation
+from .attenuation import HU_RANGE, MU_WATER, attenuation
 from .beams import ParallelBeam
 from .scans import change_scan, keep
 
@@ -58,7 +58,7 @@ def beam_hardening(
     *,
     spacing: float | Array = 1.0,
 ) -> Volume:
-    """Add the artefacts of a beam whose slower photons the patient absorbs first.
+    """Add the artifacts of a beam whose low-energy photons the patient absorbs first.
 
     Voxels are bone from a threshold on, and water below it. Of their line integrals W and B, a
     beam of photons of 50 and of 100 keV measures
@@ -66,12 +66,12 @@ def beam_hardening(
         ``p = -ln(s exp(-w1 W - b1 B) + (1 - s) exp(-w2 W - b2 B))``
 
     with the attenuation w and b of water and of cortical bone at each energy, relative to that in
-    the image, which is taken as one of photons of 71 keV: water attenuates them by 0.0193 per mm.
-    The share s = 0.4 of slow photons is that by which thin water is measured as the image has it;
-    thick water is measured as less, bone of some millimetres as more. The filtered back-projection
-    of ``strength (p - W - B)`` is added to the image: water cups, and dark bands join bones.
-    Scanners replace p by the thickness of water that is measured so; then water does not cup, and
-    what bone does is left.
+    the image, at an effective energy of 71 keV, where water attenuates by 0.0193 per mm.
+    The share s = 0.4 of low-energy photons is that by which thin water is measured as the image has
+    it; thick water is measured as less, bone of some millimetres as more. The filtered
+    back-projection of ``strength (p - W - B)`` is added to the image: water cups, and dark bands
+    join bones. Scanners replace p by the thickness of water that is measured so; then water does
+    not cup, and what bone does is left.
 
     Brooks and Di Chiro 1976, doi:10.1088/0031-9155/21/3/004; for two materials in an image Joseph
     and Spital 1978, doi:10.1097/00004728-197801000-00017. Attenuation is that of the tables of
@@ -80,17 +80,19 @@ def beam_hardening(
 
     Args:
         x: Volume in HU, (B, C, I, J, K).
-        strength: Factor of the artefacts, >= 0: 0 changes nothing, 1 is the model.
-        bone_threshold: Least HU of bone.
+        strength: Factor of the artifacts, >= 0: 0 changes nothing, 1 is the model.
+        bone_threshold: Least HU of bone. It has no gradient.
         water_corrected: Correct for water, as scanners do; if False, water cups.
-        axis: Axis across the planes: 0, 1, 2, or one per sample (B) on the host.
-        views: Number of views over 180 degrees, >= 1. More cost more time and show fewer streaks.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time and show fewer
+            streaks.
         spacing: Distance of voxels along I, J, K in mm, on the host: a number, (3,) or (B, 3).
 
     Where no shape is said, a number or one per sample (B).
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels and ``strength``.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels and
+        ``strength``.
 
     Raises:
         ValueError: A parameter is not as above, the volume is complex, or has voxels that are not
@@ -102,10 +104,11 @@ def beam_hardening(
     >>> bool(y[0, 0, 4, 4] < 0), bool((beam_hardening(x, 0) == x).all())
     (True, True)
     """
+    check_real(x)
     factor, threshold = to_device(
         x.device,
         at_least(per_item(strength, x, "strength"), 0, "strength"),
-        per_item(bone_threshold, x, "bone_threshold"),
+        within(per_item(bone_threshold, x, "bone_threshold"), *HU_RANGE, "bone_threshold"),
     )
 
     def change(part: Volume, beam: ParallelBeam, factor: Tensor, threshold: Tensor) -> Tensor:
@@ -138,18 +141,18 @@ def hardening(water: Tensor, bone: Tensor, water_corrected: bool) -> Tensor:
 
 
 def _excess(water: Tensor, bone: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return what a beam measures more than the line integrals, and its slope along water.
+    """Return the measured minus the true line integrals, and the slope of that along water.
 
     Args:
         water, bone: Line integrals.
     """
-    fast, spread = WATER[1] - 1, WATER[0] - WATER[1]
-    hard, soft = fast * water, spread * water
+    high, spread = WATER[1] - 1, WATER[0] - WATER[1]
+    hard, soft = high * water, spread * water
     if bone is not None:
         hard = hard + (BONE[1] - 1) * bone
         soft = soft + (BONE[0] - BONE[1]) * bone
-    left = SHARE * torch.exp(-soft)  # slow photons behind the patient
-    slope = fast + spread * left / (1 - SHARE + left)
+    left = SHARE * torch.exp(-soft)  # low-energy photons behind the patient
+    slope = high + spread * left / (1 - SHARE + left)
     return hard - torch.log1p(SHARE * torch.expm1(-soft)), slope
 
 

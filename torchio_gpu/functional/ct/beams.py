@@ -22,6 +22,8 @@ from ..samples import pick, samples_at, samples_by_axis
 
 #: Axes that span the planes across each axis.
 IN_PLANE = ((1, 2), (0, 2), (0, 1))
+#: Most detectors that may be simulated.
+MOST_DETECTORS = 16384
 #: Rows of zeros on either side of a plane, between which rays beside it are interpolated.
 _MARGIN = 2
 
@@ -62,7 +64,14 @@ class ParallelBeam:
         """Number D of detectors: as many as see the diagonal of the plane."""
         sides = (n * step for n, step in zip(self.size, self.spacing, strict=True))
         # spacings of files are rounded numbers
-        return math.ceil(math.hypot(*sides) / self.pitch - 1e-3) + 1
+        count = math.hypot(*sides) / self.pitch - 1e-3
+        if count > MOST_DETECTORS - 1:
+            raise ValueError(
+                f"spacing within the planes across axis {self.axis} must let {MOST_DETECTORS} "
+                f"detectors at a distance of the smaller one see a plane, got {self.spacing} mm "
+                f"of {self.size} voxels"
+            )
+        return math.ceil(count) + 1
 
     def positions(self, device: torch.device) -> Tensor:
         """Return the distance of detectors from the centre of the plane, [D] in mm, float64."""

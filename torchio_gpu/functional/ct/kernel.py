@@ -16,6 +16,7 @@ from ..dispatch.arguments import as_given, by_parts, check_spacing, per_item, po
 from ..dispatch.launch import to_device
 from ..eager.filters import along_axis
 from ..samples import by_axis
+from .attenuation import clipped
 from .beams import IN_PLANE
 
 
@@ -37,20 +38,21 @@ def reconstruction_kernel(
     ``H(f) = ratio ** min((f / f0)^2, 1)`` at a distance f from the centre of the spectrum.
 
     Args:
-        x: Volume, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K); real and imaginary part each, if it is complex.
         ratio: Modulation transfer function of the new kernel over that of the old one at
             ``frequency``, > 0: a number or one per sample (B). Below 1 is softer, above 1 sharper,
             and 1 changes nothing.
         frequency: Frequency f0 in cycles per mm, > 0, shaped likewise.
-        axis: Axis across the axial planes: 0, 1, 2, or one per sample (B) on the host.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3).
 
     Planes are mirrored half a voxel outside their ends, as by ``scipy.ndimage``'s 'reflect', so
     that opposite sides do not mix. Their means are kept.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels, ``ratio`` and ``frequency``. A
-        voxel that is not finite makes its plane NaN, unless the ratio is 1.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels,
+        ``ratio`` and ``frequency``. A voxel that is not finite makes its plane NaN, unless the
+        ratio is 1.
 
     Raises:
         ValueError: A parameter is not as above.
@@ -69,7 +71,8 @@ def reconstruction_kernel(
         positive(per_item(value, x, name), name)
         for value, name in ((ratio, "ratio"), (frequency, "frequency"))
     ]
-    return as_given(by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x)), x)
+    out = by_axis(y, axis, _filter, *numbers, check_spacing(spacing, x))
+    return as_given(clipped(out), x)
 
 
 def _filter(x: Volume, across: int, ratio: Array, frequency: Array, spacing: Array) -> Volume:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...arrays import Array, host, on_host
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
+from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
@@ -52,22 +52,23 @@ def low_dose(
     Args:
         x: Volume in HU, (B, C, I, J, K).
         dose: Share a of the dose, > 0 and at most 1, which changes nothing.
-        photons: Photons of a ray without the patient at full dose, > 0. Rays are as far apart as
+        photons: Photons of a ray without the patient at full dose, > 0. Give more for large
+            patients, as scanners do, lest noise hides them. Rays are as far apart as
             voxels of a plane along its finer axis, the pitch, and there are ``views`` times as many
             as detectors: the standard deviation of the noise goes as
             ``1 / (pitch sqrt(photons views))``, and does not depend on the thickness of slices.
         electronic: Standard deviation e of the electronic noise of a ray, in photons, >= 0.
         seeds: int64 seeds, (B): a sample's noise is a function of its seed, the same on all devices
             up to rounding. By default drawn from torch's CPU generator.
-        axis: Axis across the planes: 0, 1, 2, or one per sample (B) on the host.
-        views: Number of views over 180 degrees, >= 1. More cost more time.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time.
         spacing: Distance of voxels along I, J, K in mm, on the host: a number, (3,) or (B, 3).
 
     Where no shape is said, a number or one per sample (B).
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels, through the number of photons
-        behind them, ``dose`` below 1, ``photons`` and ``electronic``.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels,
+        through the number of photons behind them, ``dose`` below 1, ``photons`` and ``electronic``.
 
     Raises:
         ValueError: A parameter is not as above, the volume is complex, or has voxels that are not
@@ -77,6 +78,7 @@ def low_dose(
     >>> 10 < y.std() < 30
     tensor(True)
     """
+    check_real(x)
     share = check_dose(per_item(dose, x, "dose"))
     numbers = to_device(
         x.device,

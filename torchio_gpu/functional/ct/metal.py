@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, as_array, host
+from ...arrays import Array, as_array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, check_spacing, per_item, within
+from ..dispatch.arguments import as_given, check_real, per_item, within
 from ..dispatch.launch import to_device
 from ..statistics import check_mask
-from .attenuation import HU_RANGE, attenuation, hounsfield, hounsfield_change
-from .beams import ParallelBeam, by_beams
-from .projection import check_views
+from .attenuation import HU_RANGE, attenuation
+from .beams import ParallelBeam
+from .scans import changed, scanned
 
 #: Lowest value of a CT image of 12 bits.
 _LOWEST = -1024
@@ -51,10 +51,10 @@ def metal(
     instead of m. The filtered back-projection of the difference is added to the image with metal.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         mask: Voxels of metal, (B, 1 or C, I, J, K) bool.
-        hu: Hounsfield units of thin metal, from 0 to 30710: a number or one per sample (B).
-            Titanium has about 12000 at 70 keV, steel 30000.
+        hu: HU of thin metal, from 0 to 30710: a number or one per sample (B).
+            Titanium has about 12000 at 71 keV, steel 30000.
         ratio: Attenuation of the metal at the higher energy over that at the lower one, from
             0.001 to 1, given likewise: 0.22 for titanium and 0.19 for iron at 100 and
             50 keV (NIST XCOM), 1 for a beam of one energy.
@@ -70,11 +70,12 @@ def metal(
     and metal beside the plane are left out. Planes without metal are left as they are, bit for bit.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels and parameters.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels and
+        parameters.
 
     Raises:
         ValueError: A parameter is not as above, the mask is of another shape, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> x = torch.zeros(1, 1, 48, 48, 1)
     >>> mask = x > 0
@@ -83,9 +84,8 @@ def metal(
     >>> bool(y[0, 0, 24, 24] < -50), torch.equal(metal(x, mask & False), x)
     (True, True)
     """
-    y = hounsfield(x)
+    check_real(x)
     check_mask(mask, x)
-    total = check_views(views)
     check_maximum(maximum)
     arrays = (
         mask,
@@ -102,12 +102,11 @@ def metal(
         lines = beam.project(torch.cat([body, (mask * attenuation(value)).expand_as(part)], 1))
         body, thick = lines.chunk(2, 1)
         delta = _seen(body, thick, 2 / (1 + ratio), ratio, scatter) - thick
-        out = torch.where(mask, value, part) + hounsfield_change(beam.reconstruct(delta))
+        out = changed(torch.where(mask, value, part), beam.reconstruct(delta))
         low, high = part.clamp(max=_LOWEST), part.clamp(min=float(maximum))
         return torch.minimum(torch.maximum(out, low), high)
 
-    sides = host(check_spacing(spacing, x))
-    return as_given(by_beams(y, axis, sides, total, change, *arrays), x)
+    return as_given(scanned(x, change, axis, spacing, views, *arrays), x)
 
 
 def check_maximum(maximum: float) -> float:

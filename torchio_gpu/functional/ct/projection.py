@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ...arrays import Array, Number, host
-from ...shapes import Volume, rectangular
+from ...shapes import Volume, check_count, check_triple, rectangular
 from ...signature import is_number
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, check_spacing, real
@@ -17,6 +17,8 @@ from .beams import ParallelBeam, beams_of, equal_angles
 
 #: Most views that may be simulated: more are a mistake, and need their memory.
 MOST_VIEWS = 36000
+#: Error of angles that are equally spaced, in degrees.
+_TOLERANCE = 1e-6 * 180
 
 
 @traceable
@@ -84,8 +86,8 @@ def filtered_back_projection(
         projections.
 
     Raises:
-        ValueError: A shape is not as above, or the number of views or detectors is not that of
-            the projections.
+        ValueError: A shape is not as above, angles are not equally spaced, or the number of views
+            or detectors is not that of the projections.
         TypeError: ``spacing`` is a tensor.
 
     >>> x = torch.zeros(1, 1, 32, 32, 1)
@@ -94,16 +96,21 @@ def filtered_back_projection(
     >>> round(y[0, 0, 14:18, 14:18].mean().item(), 1)
     1.0
     """
+    if projections.ndim != 5 or projections.is_complex():
+        raise ValueError(
+            "projections must be real and have shape (B, C, A, D, S), "
+            f"got {projections.dtype} {tuple(projections.shape)}"
+        )
     y = real(projections)
-    if len(shape) != 3 or not all(n >= 1 for n in shape):
-        raise ValueError(f"shape must be three numbers of voxels >= 1, got {tuple(shape)}")
-    planes = y.new_empty(1, device="meta").expand(len(y), y.shape[1], *shape)
+    size = check_triple(shape, "shape")
+    planes = y.new_empty(1, device="meta").expand(len(y), y.shape[1], *size)
     beam = _beam(planes, angles, spacing, axis)
-    wanted = (len(beam.angles), beam.detectors, shape[axis])
+    check_equal_angles(beam.angles)
+    wanted = (len(beam.angles), beam.detectors, size[axis])
     if tuple(y.shape[2:]) != wanted:
         raise ValueError(
-            f"projections must have (views, detectors, planes) = {wanted} for a volume of "
-            f"{tuple(shape)} voxels, got {tuple(y.shape[2:])}"
+            f"projections must have (views, detectors, planes) = {wanted} by angles, shape {size}, "
+            f"spacing and axis, got {tuple(y.shape[2:])}"
         )
     return as_given(beam.reconstruct(y), projections)
 
@@ -121,20 +128,34 @@ def _beam(x: Volume, angles: Any, spacing: Any, axis: int) -> ParallelBeam:
 def check_angles(angles: Any) -> tuple[float, ...]:
     """Return angles of views in degrees, from a sequence or a number of views; raise if invalid."""
     if is_number(angles):
-        return equal_angles(check_views(angles))
+        return equal_angles(check_count(angles, "angles", 1, MOST_VIEWS))
     array = rectangular(angles, "angles")
-    if array.ndim != 1 or not array.size or not np.isfinite(array.astype(float)).all():
+    usable = array.ndim == 1 and array.size and array.dtype.kind in "iuf"
+    if not usable or not np.isfinite(array.astype(float)).all():
         raise ValueError(f"angles must be finite numbers (A) or a number of views, got {angles!r}")
     return tuple(array.astype(float).tolist())
 
 
-def check_views(views: Any, least: int = 1) -> int:
-    """Return a number of views if it is whole and at least so large; raise otherwise."""
-    if not is_number(views) or views != int(views) or views < least:
-        raise ValueError(f"views must be a whole number >= {least}, got {views!r}")
-    if views > MOST_VIEWS:
-        raise ValueError(f"views must be <= {MOST_VIEWS}, got {views!r}")
-    return int(views)
+def check_equal_angles(angles: tuple[float, ...]) -> None:
+    """Raise a ValueError unless angles in degrees are equally spaced over 180, in any order."""
+    places = np.sort(np.remainder(angles, 180))
+    gaps = np.diff(places, append=places[0] + 180)
+    if (np.abs(gaps - 180 / len(angles)) > _TOLERANCE).any():
+        raise ValueError(
+            f"angles must be equally spaced over 180 degrees, {180 / len(angles):g} from one to "
+            f"the next, got distances from {gaps.min():g} to {gaps.max():g}"
+        )
 
 
-__all__ = ["check_angles", "check_views", "filtered_back_projection", "project"]
+def check_views(views: Any) -> int:
+    """Return a number of views if it is whole, >= 1 and not too large; raise otherwise."""
+    return check_count(views, "views", 1, MOST_VIEWS)
+
+
+__all__ = [
+    "check_angles",
+    "check_equal_angles",
+    "check_views",
+    "filtered_back_projection",
+    "project",
+]

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...arrays import Array, host
+from ...arrays import Array
 from ...random import normals
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, check_spacing, per_item, within
+from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, within
 from ..dispatch.launch import to_device
 from ..eager.separable import full_precision
-from .attenuation import hounsfield, hounsfield_change
-from .beams import ParallelBeam, by_beams
+from ..eager.sums import centred
+from .beams import ParallelBeam
+from .scans import changed, scanned
 
 #: Radii for each detector, between which the image of its error is interpolated. It bends like
 #: ``(r - t)^(3/2)`` beyond each detector, so that fewer would leave errors of percents.
@@ -28,8 +29,8 @@ def rings(
     strength: float | Array = 0.003,
     share: float | Array = 0.2,
     planes: float | Array = 1,
-    axis: int | Sequence[int] | Array = 2,
     seeds: Array | None = None,
+    axis: int | Sequence[int] | Array = 2,
     *,
     spacing: float | Array = 1.0,
 ) -> Volume:
@@ -44,16 +45,16 @@ def rings(
     between detectors, without views, at eight radii a detector, and interpolated between them.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         strength: Standard deviation of the errors e of bad detectors, >= 0: a number or one per
             sample (B). Real scanners are calibrated to about 0.001.
         share: Share of bad detectors, from 0 to 1, given likewise; the gain of others is right. It
             has no gradient.
         planes: Number of neighbouring planes that one row of detectors sees, which have the same
             rings, >= 1, given likewise. It has no gradient.
-        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         seeds: int64 seeds, (B): a sample's errors are a function of its seed. By default drawn
             from torch's CPU generator.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3), on the host.
             Detectors are at a distance of the smaller spacing within the plane.
 
@@ -63,17 +64,18 @@ def rings(
     same rings.
 
     Returns:
-        Volume; integers become float32. Gradients reach voxels and strength.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach voxels and
+        strength.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.zeros(1, 1, 64, 64, 1)
     >>> y = rings(x, 0.003, seeds=np.array([1]))
     >>> bool((y != 0).all()), torch.equal(y, y.transpose(2, 3))  # rings are round
     (True, True)
     """
-    y = hounsfield(x)
+    check_real(x)
     arrays = (
         at_least(per_item(strength, x, "strength"), 0, "strength"),
         within(per_item(share, x, "share"), 0, 1, "share"),
@@ -82,10 +84,9 @@ def rings(
     )
 
     def add(part: Volume, beam: ParallelBeam, *each: Array) -> Volume:
-        errors = _errors(part, beam, *each)
-        return part + hounsfield_change(_rotated(-errors, beam))
+        return changed(part, _rotated(-_errors(part, beam, *each), beam))
 
-    return as_given(by_beams(y, axis, host(check_spacing(spacing, x)), 1, add, *arrays), x)
+    return as_given(scanned(x, add, axis, spacing, 1, *arrays), x)
 
 
 def _errors(
@@ -123,10 +124,8 @@ def _rotated(errors: Tensor, beam: ParallelBeam) -> Volume:
     with full_precision(filtered.device):
         # [radii, B S]
         profile = _back_projection(beam, filtered.device).to(filtered.dtype) @ filtered
-    p, q = (
-        torch.arange(n, dtype=torch.float64, device=errors.device).sub_((n - 1) / 2).mul_(step)
-        for n, step in zip(beam.size, beam.spacing, strict=True)
-    )
+    sides = zip(beam.size, beam.spacing, strict=True)
+    p, q = (centred(count, step, errors.device) for count, step in sides)
     place = torch.hypot(p[:, None], q).flatten() * (_RADII / beam.pitch)
     low = place.long().clamp(max=len(profile) - 2)
     part = (place - low).to(profile.dtype)[:, None]

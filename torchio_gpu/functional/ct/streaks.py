@@ -9,7 +9,7 @@ from torch import Tensor
 from ...arrays import Array
 from ...shapes import Volume, with_voxel_axes
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, at_least, check_seeds, per_item, positive
+from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, positive
 from ..dispatch.launch import to_device
 from .attenuation import attenuation
 from .beams import ParallelBeam
@@ -35,11 +35,11 @@ def streaks(
 
     Behind a ray with the line integral p, ``n = photons exp(P - p)`` photons are expected, P the
     largest line integral of the sample's planes, each channel by itself: the tube is set for the
-    patient. Where n is below ``threshold``, the count ``y = n + sqrt(n + e^2) z``, z normal, is
-    drawn, and the logarithm of ``max(y, 1)`` is taken: the line integral changes by
-    ``-ln(max(y, 1) / n)``. The filtered back-projection of these changes is added to the image.
-    Behind few photons their mean is not 0, so that streaks come with bands that are too dark or too
-    bright. Other rays do not change.
+    patient, whose size therefore does not matter. Where n is below ``threshold``, the count
+    ``y = n + sqrt(n + e^2) z``, z normal, is drawn, and the logarithm of ``max(y, 1)`` is taken:
+    the line integral changes by ``-ln(max(y, 1) / n)``. The filtered back-projection of these
+    changes is added to the image. Behind few photons their mean is not 0, so that streaks come with
+    bands that are too dark or too bright. Other rays do not change.
 
     Photon starvation is described by Barrett and Keat 2004, doi:10.1148/rg.246045065. Left out are
     the adaptive filters by which scanners suppress it, the modulation of the tube current from view
@@ -50,21 +50,22 @@ def streaks(
         photons: Photons that are expected behind the most attenuated ray, > 0: fewer mean more
             streaks. From ``threshold`` on, nothing changes.
         electronic: Standard deviation e of the electronic noise of a ray, in photons, >= 0.
-        threshold: Photons below which a ray is starved, >= 0. The tube is never set so low that a
-            ray through air were. A view and a detector stand for some ten of a scanner, which
-            has more of both and several rows for a slice; so do the photons and the noise here.
+        threshold: Photons below which a ray is starved, >= 0; rays through air never are. A ray
+            here stands for some ten of a scanner, which has more views, more detectors and several
+            rows for each slice: photons and noise are those of all ten. It has no gradient.
         seeds: int64 seeds, (B): a sample's noise is a function of its seed, the same on all devices
             up to rounding. By default drawn from torch's CPU generator.
-        axis: Axis across the planes: 0, 1, 2, or one per sample (B) on the host.
-        views: Number of views over 180 degrees, >= 1. More cost more time, and each streak is
-            weaker.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time, and each
+            streak is weaker.
         spacing: Distance of voxels along I, J, K in mm, on the host: a number, (3,) or (B, 3).
 
     Where no shape is said, a number or one per sample (B).
 
     Returns:
-        Volume; integers become float32. A channel without a starved ray keeps its bits. Gradients
-        reach voxels, ``photons`` and ``electronic``; the choice of rays has none.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. A channel without a starved
+        ray keeps its bits. Gradients reach voxels, ``photons`` and ``electronic``; the choice of
+        rays has none.
 
     Raises:
         ValueError: A parameter is not as above, the volume is complex, or has voxels that are not
@@ -75,6 +76,7 @@ def streaks(
     >>> bool((y != x).any()), bool((streaks(x, 1000) == x).all())
     (True, True)
     """
+    check_real(x)
     numbers = to_device(
         x.device,
         positive(per_item(photons, x, "photons"), "photons"),

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...arrays import Array, common
-from ...shapes import Volume, check_volume
+from ...arrays import Array, common, host, on_host
+from ...shapes import Volume, check_volume, with_voxel_axes
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, by_parts, check_spacing, per_item, real
 from ..dispatch.launch import to_device
@@ -35,7 +35,7 @@ def slice_thickness(
     Args:
         x: Volume, (B, C, I, J, K).
         thickness: Length of the interval in mm, >= 0: a number or one per sample (B).
-        axis: Axis across the slices: 0, 1, 2, or one per sample (B) on the host.
+        axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3).
 
     Thickness is added to the one that slices have. See :func:`anisotropy` for slices that do not
@@ -61,7 +61,12 @@ def slice_thickness(
 
     def average(part: Volume, across: int, width: Array, size: Array) -> Volume:
         _, width, side = common(width, size[:, across])
-        return along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
+        out = along_axis(part, box(part.shape[2 + across], width / side, x.device), across)
+        thin = width <= side
+        if on_host(thin) and not host(thin).any():
+            return out
+        (thin,) = to_device(x.device, thin)  # sums with 0 lose the sign of -0
+        return torch.where(with_voxel_axes(thin) != 0, part, out)
 
     return as_given(by_axis(y, axis, average, width, size), x)
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
-from ...arrays import Array, common, host
+from ...arrays import Array, common, host, on_host
 from ...shapes import Volume
 from ..compiled import traceable
-from ..dispatch.arguments import as_given, check_real, check_spacing, per_item, within
+from ..dispatch.arguments import as_given, check_real, per_item, within
 from ..dispatch.launch import to_device
-from .attenuation import attenuation, hounsfield, hounsfield_change
-from .beams import ParallelBeam, by_beams, equal_angles
+from .attenuation import attenuation, hounsfield_change
+from .beams import ParallelBeam
 from .projection import check_views
+from .scans import change_scan, scanned
+
+#: Decimals of angles in views: float32 has as many for a thousand views.
+_DIGITS = 3
 
 
 @traceable
@@ -33,9 +38,9 @@ def sparse_views(
     Tomographic Imaging, sections 3.3 and 5.1).
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
-        count: Number of views that are left, from 1 to ``views``: a number or one per sample (B).
-            They are spread evenly; all of them leave the image as it is. It has no gradient.
+        x: Volume in HU, (B, C, I, J, K).
+        count: Number of views that are left, whole, from 1 to ``views``: a number or one per
+            sample (B). They are spread evenly; all of them leave the image as it is.
         axis: Axis that the planes are stacked along: 0, 1, 2, or one per sample (B) on the host.
         views: Number of simulated views over 180 degrees.
         spacing: Distance of voxels along I, J, K in mm: a number, (3,) or (B, 3), on the host.
@@ -43,10 +48,10 @@ def sparse_views(
     Beams are parallel, without noise, and the object ends where the image does.
 
     Returns:
-        Volume; integers become float32. Gradients reach the voxels.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach the voxels.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.full((2, 1, 32, 32, 1), -1000.0)
     >>> x[:, :, 12:20, 12:20] = 0
@@ -56,12 +61,37 @@ def sparse_views(
     """
     check_real(x)
     total = check_views(views)
-    left = within(per_item(count, x, "count"), 1, total, "count")
-    xp, left, view = common(left, np.arange(total))
+    weights = weights_of_some(check_counts(per_item(count, x, "count"), total), total)
+
+    def change(part: Volume, beam: ParallelBeam, weights: Array) -> Tensor:
+        return beam.project(attenuation(part)) * (_factors(weights, part) - 1)
+
+    return as_given(change_scan(x, change, axis, spacing, total, weights), x)
+
+
+def check_counts(count: Array, views: int) -> Array:
+    """Return numbers of views if they are whole, from 1 to all, or on a device; raise otherwise."""
+    within(count, 1, views, "count")
+    if on_host(count) and (host(count) % 1).any():
+        raise ValueError(f"count must be whole, got {host(count).tolist()}")
+    return count
+
+
+def weights_of_some(count: Array, views: int) -> Array:
+    """Return the weights of all views, [1 or B, A], of which some are left, evenly spread.
+
+    Args:
+        count: Number of views that are left, [1 or B].
+        views: Number A of all views, which is the sum of the weights.
+
+    >>> weights_of_some(np.array([2.0]), 5).tolist()
+    [[2.5, 0.0, 0.0, 2.5, 0.0]]
+    """
+    xp, left, view = common(count, np.arange(views))
+    left, total = xp.round(left), views
     number = xp.floor(view * left[:, None] / total)  # views left before each, [1 or B, A]
     this, after, before = (xp.ceil((number + n) * total / left[:, None]) for n in (0, 1, -1))
-    weights = (this == view) * (after - before) / 2
-    return _reweighted(x, weights, axis, total, spacing)
+    return (this == view) * (after - before) / 2
 
 
 @traceable
@@ -84,7 +114,7 @@ def limited_angle(
     tomography in R2 and R3.
 
     Args:
-        x: Volume in Hounsfield units, (B, C, I, J, K).
+        x: Volume in HU, (B, C, I, J, K).
         degrees: Range of angles that is left, from the angle between two views to 180: a number or
             one per sample (B). 180 leaves the image as it is. It has no gradient.
         start: First angle, in degrees, given likewise. At 0, detectors are along the first axis of
@@ -96,10 +126,10 @@ def limited_angle(
     Beams are parallel, without noise, and the object ends where the image does.
 
     Returns:
-        Volume; integers become float32. Gradients reach the voxels.
+        Volume, clipped to -10240 to 30710 HU; integers become float32. Gradients reach the voxels.
 
     Raises:
-        ValueError: A parameter is not as above, or voxels are not in Hounsfield units.
+        ValueError: A parameter is not as above, or voxels are not in HU.
 
     >>> x = torch.full((2, 1, 32, 32, 1), -1000.0)
     >>> x[:, :, 12:20, 12:20] = 0
@@ -109,47 +139,57 @@ def limited_angle(
     """
     check_real(x)
     total = check_views(views)
-    width = within(per_item(degrees, x, "degrees"), 180 / total, 180, "degrees")
-    first = per_item(start, x, "start")
-    xp, width, first, angles = common(width, first, np.array(equal_angles(total)))
-    past = xp.remainder(angles - first[:, None], 180)  # [1 or B, A]
-    # the remainder of a tiny negative number is 180 itself
-    left = ((past < width[:, None]) | (width[:, None] >= 180)) * 1.0
-    weights = left * total / left.sum(1)[:, None]
-    return _reweighted(x, weights, axis, total, spacing, anew=True)
+    width = check_degrees(per_item(degrees, x, "degrees"), total)
+    weights = weights_of_range(width, per_item(start, x, "start"), total)
 
-
-def _reweighted(
-    x: Volume,
-    weights: Array,
-    axis: int | Sequence[int] | Array,
-    views: int,
-    spacing: float | Array,
-    anew: bool = False,
-) -> Volume:
-    """Reconstruct planes from views of other weights than 1.
-
-    Args:
-        x: Volume in Hounsfield units.
-        weights: Of the views, [1 or B, A]; those of a sample that are all 1 leave it as it is.
-        axis: Axis that the planes are stacked along.
-        views: Number A of views.
-        spacing: Distance of voxels in mm.
-        anew: Return the reconstruction, instead of its difference to that of all views, added.
-    """
-    y = hounsfield(x)
-
-    def change(part: Volume, beam: ParallelBeam, weights: Array) -> Volume:
-        (factor,) = to_device(part.device, weights)
-        factor = factor.detach().to(part.dtype)[:, None, :, None, None]
-        lines = beam.project(attenuation(part))
-        if not anew:
-            return part + hounsfield_change(beam.reconstruct(lines * (factor - 1)))
-        image = hounsfield_change(beam.reconstruct(lines * factor)) - 1000
+    def anew(part: Volume, beam: ParallelBeam, weights: Array) -> Volume:
+        factor = _factors(weights, part)
+        lines = beam.project(attenuation(part)) * factor
+        image = hounsfield_change(beam.reconstruct(lines)) - 1000
         return part.where((factor == 1).all(2, keepdim=True), image)
 
-    sides = host(check_spacing(spacing, x))
-    return as_given(by_beams(y, axis, sides, views, change, weights), x)
+    return as_given(scanned(x, anew, axis, spacing, total, weights), x)
 
 
-__all__ = ["limited_angle", "sparse_views"]
+def check_degrees(degrees: Array, views: int) -> Array:
+    """Return ranges of angles if they have a view, or are on a device; raise otherwise."""
+    if on_host(degrees):
+        least, given = 180 / views, host(degrees)
+        near = np.isclose(given, least, rtol=1e-6, atol=0)  # float32 may be less than it
+        within(np.where(near, least, given), least, 180, "degrees")
+    return degrees
+
+
+def weights_of_range(degrees: Array, start: Array, views: int) -> Array:
+    """Return the weights of all views, [1 or B, A], of which those of a range of angles are left.
+
+    Args:
+        degrees: Range of angles that is left, [1 or B].
+        start: First angle, in degrees, [1 or B].
+        views: Number A of all views, which is the sum of the weights.
+
+    >>> weights_of_range(np.array([72.0]), np.array([36.0]), 5).tolist()
+    [[0.0, 2.5, 2.5, 0.0, 0.0]]
+    """
+    xp, width, first, view = common(degrees, start, np.arange(views))
+    # views at an end of the range are within it or not, whatever rounding does
+    width, first = (xp.round(each * views / 180, decimals=_DIGITS) for each in (width, first))
+    past = xp.round(xp.remainder(view - first[:, None], views), decimals=_DIGITS) % views
+    left = (past < width[:, None].clip(1)) * 1.0
+    return left * views / left.sum(1)[:, None]
+
+
+def _factors(weights: Array, x: Volume) -> Tensor:
+    """Return the weights of views, [1 or B, A], as factors of line integrals, without gradient."""
+    (factors,) = to_device(x.device, weights)
+    return factors.detach().to(x.dtype)[:, None, :, None, None]
+
+
+__all__ = [
+    "check_counts",
+    "check_degrees",
+    "limited_angle",
+    "sparse_views",
+    "weights_of_range",
+    "weights_of_some",
+]

@@ -1,4 +1,4 @@
-"""Formulas of artefacts of CT images that arise in line integrals, ray by ray."""
+"""Formulas of artifacts of CT images that arise in line integrals, ray by ray."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ...shapes import Volume
 from . import projection
+
+#: Values that an image can have.
+HU = -10240, 30710
 
 
 def low_dose(x: Volume, dose: Tensor, photons: Tensor, electronic: Tensor,
@@ -30,7 +33,7 @@ def low_dose(x: Volume, dose: Tensor, photons: Tensor, electronic: Tensor,
         low, square = (dose[b] * full).clamp(min=1), electronic[b] ** 2
         std = ((1 - dose[b]) / low + square * (1 - dose[b] ** 2) / low**2).sqrt()
         change = reconstruction(std * noise[b], volume.shape[1:], axis[b], spacing[b])
-        out.append(volume + 1000 / 0.0193 * change)
+        out.append((volume + 1000 / 0.0193 * change).clamp(*HU))
     return torch.stack(out)
 
 
@@ -51,7 +54,7 @@ def streaks(x: Volume, photons: Tensor, electronic: Tensor, threshold: Tensor,
         counts = expected + (expected + electronic[b] ** 2).sqrt() * noise[b]
         change = -(counts.clamp(min=1) / expected).log() * (expected < threshold[b])
         change = reconstruction(change, volume.shape[1:], axis[b], spacing[b])
-        out.append(volume + 1000 / 0.0193 * change)
+        out.append((volume + 1000 / 0.0193 * change).clamp(*HU))
     return torch.stack(out)
 
 
@@ -75,7 +78,7 @@ def beam_hardening(x: Volume, strength: Tensor, least: Tensor, corrected: bool, 
         if corrected:
             p = thickness(p)
         change = reconstruction(p - water - bone, volume.shape[1:], axis[b], spacing[b])
-        out.append(volume + strength[b] * 1000 / 0.0193 * change)
+        out.append((volume + strength[b] * 1000 / 0.0193 * change).clamp(*HU))
     return torch.stack(out)
 
 
@@ -83,9 +86,9 @@ def behind(water: Tensor, bone: Tensor | float) -> Tensor:
     """Return the line integral that two energies measure; mass attenuation is that of NIST."""
     place = math.log(0.193 / 0.2059) / math.log(0.1837 / 0.2059)
     cortical = 0.3148 * (0.2229 / 0.3148) ** place  # at the energy where water has 0.193
-    slow = (0.193 - 0.1707) / (0.2269 - 0.1707)
-    counts = slow * (-(0.2269 / 0.193 * water + 0.4242 / cortical * bone)).exp()
-    counts = counts + (1 - slow) * (-(0.1707 / 0.193 * water + 0.1855 / cortical * bone)).exp()
+    low = (0.193 - 0.1707) / (0.2269 - 0.1707)
+    counts = low * (-(0.2269 / 0.193 * water + 0.4242 / cortical * bone)).exp()
+    counts = counts + (1 - low) * (-(0.1707 / 0.193 * water + 0.1855 / cortical * bone)).exp()
     return -counts.log()
 
 

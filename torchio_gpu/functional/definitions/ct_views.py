@@ -14,6 +14,8 @@ from .projection import filtered_back_projection, project
 
 #: 1/mm.
 WATER = 0.0193
+#: Values that an image can have, HU.
+ENDS = -10240, 30710
 
 
 def centred(count: int, step: float) -> Tensor:
@@ -84,7 +86,7 @@ def rings(x: Volume, errors: Sequence[Tensor], axis: Sequence[int], spacing: Ten
             profile = [math.pi * np.interp(r * np.cos(turns), t, line).mean() for r in radii]
             changes.append(torch.from_numpy(np.interp(place, np.arange(len(radii)), profile)))
         new = planes + torch.stack(changes, 2) * 1000 / WATER
-        out.append(new.movedim(3, 1 + a))
+        out.append(new.clamp(*ENDS).movedim(3, 1 + a))
     return torch.stack(out)
 
 
@@ -109,7 +111,7 @@ def sparse_views(
         for before, view, after in zip(left, left[1:], left[2:], strict=False):
             some[:, view] = lines[:, view] * (after - before) / 2
         change = reconstruction(some, planes, sides) - reconstruction(lines, planes, sides)
-        out.append((planes + change * 1000 / WATER).movedim(3, 1 + a))
+        out.append((planes + change * 1000 / WATER).clamp(*ENDS).movedim(3, 1 + a))
     return torch.stack(out)
 
 
@@ -133,7 +135,7 @@ def limited_angle(
         left = [view for view in range(views) if past[view] < float(degrees[b])]
         some = torch.zeros_like(lines)
         some[:, left] = lines[:, left] * views / len(left)
-        new = reconstruction(some, planes, sides) * 1000 / WATER - 1000
+        new = (reconstruction(some, planes, sides) * 1000 / WATER - 1000).clamp(*ENDS)
         out.append(volume if degrees[b] == 180 else new.movedim(3, 1 + a))
     return torch.stack(out)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from ... import functional as F
 from ...arrays import Array, as_array
+from ...functional.ct.attenuation import HU_RANGE
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import at_least
+from ...functional.dispatch.arguments import at_least, within
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -31,7 +32,7 @@ class BeamHardeningParams(Params):
 
 
 class _BeamHardening(VolumeTransform):
-    """Absorption of slow photons."""
+    """Absorption of low-energy photons."""
 
     water_corrected: bool
     views: int
@@ -50,19 +51,22 @@ class _BeamHardening(VolumeTransform):
 
 
 class BeamHardening(_BeamHardening):
-    """Add the artefacts of beam hardening to CT images: dark bands between bones, cupping.
+    """Add the artifacts of beam hardening to CT images: dark bands between bones, cupping.
 
-    Images are in HU. Of a beam of photons of two energies, bone and water absorb the slow ones
-    first, so that the patient attenuates less than the sum of its parts (Brooks and Di Chiro 1976,
-    doi:10.1088/0031-9155/21/3/004; Joseph and Spital 1978, doi:10.1097/00004728-197801000-00017).
-    See :func:`torchio_gpu.functional.beam_hardening` for the model and what it leaves out.
+    Images are in HU. Of a beam of photons of two energies, bone and water absorb those of the
+    lower one first, so that the patient attenuates less than the sum of its parts (Brooks and Di
+    Chiro 1976, doi:10.1088/0031-9155/21/3/004; Joseph and Spital 1978,
+    doi:10.1097/00004728-197801000-00017). See :func:`torchio_gpu.functional.beam_hardening` for the
+    model and what it leaves out.
 
     Args:
-        strength: Factor of the artefacts, >= 0: 0 changes nothing, 1 is the model.
+        strength: Factor of the artifacts, >= 0: 0 changes nothing, 1 is the model.
         bone_threshold: Least HU of bone.
         water_corrected: Correct for water, as scanners do; if False, water cups.
-        axis: Axis across the planes: 0, 1, 2 or an anatomical name.
-        views: Number of views over 180 degrees, >= 1. More cost more time and show fewer streaks.
+        axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
+            that from inferior to superior.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time and show fewer
+            streaks.
         kwargs: See :class:`Transform`.
 
     ``strength``, ``bone_threshold`` and ``axis`` may also be given for every sample, (B,), or as a
@@ -91,7 +95,7 @@ class BeamHardening(_BeamHardening):
         for value in values_of(strength):
             at_least(as_array(value, "strength"), 0, "strength")
         for value in values_of(bone_threshold):
-            as_array(value, "bone_threshold")
+            within(as_array(value, "bone_threshold"), *HU_RANGE, "bone_threshold")
 
     def draw(self, context: Context, u: np.ndarray) -> BeamHardeningParams:
         return BeamHardeningParams(
@@ -102,13 +106,13 @@ class BeamHardening(_BeamHardening):
 
 
 class RandomBeamHardening(RandomTransform, _BeamHardening):
-    """Add the artefacts of beam hardening to CT images, of a random strength.
+    """Add the artifacts of beam hardening to CT images, of a random strength.
 
     See :class:`BeamHardening`.
 
     Args:
-        strength: Range of the factor of the artefacts; d means (0, d).
-        bone_threshold: Range of the least HU of bone, >= 0; a number is that threshold.
+        strength: Range of the factor of the artifacts; d means (0, d).
+        bone_threshold: Range of the least HU of bone; a number is that threshold.
         water_corrected, axis, views: See :class:`BeamHardening`.
         kwargs: See :class:`Transform`.
 
@@ -133,7 +137,9 @@ class RandomBeamHardening(RandomTransform, _BeamHardening):
         self.strength, self.bone_threshold = strength, bone_threshold
         self.water_corrected = water_corrected
         self._strength = Range(strength, "strength", around=None, minimum=0)
-        self._bone_threshold = fixed_or_range(bone_threshold, "bone_threshold")
+        self._bone_threshold = fixed_or_range(
+            bone_threshold, "bone_threshold", minimum=HU_RANGE[0], maximum=HU_RANGE[1]
+        )
 
     @property
     def draws(self) -> int:

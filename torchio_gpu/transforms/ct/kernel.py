@@ -60,7 +60,7 @@ class ReconstructionKernel(_ReconstructionKernel):
         kwargs: See :class:`Transform`.
 
     Ratio and frequency are a number, or (B,) for one per sample; or a dict with one entry per image
-    name. Tensors may require a gradient.
+    name; as tensors they may require a gradient.
 
     Raises:
         ValueError: A value is not positive.
@@ -97,8 +97,9 @@ class RandomReconstructionKernel(RandomTransform, _ReconstructionKernel):
     See :class:`ReconstructionKernel`.
 
     Args:
-        ratio: Range of the ratio of modulation transfer functions at ``frequency``, > 0; a number
-            is that ratio.
+        ratio: Range of the ratio of modulation transfer functions at ``frequency``, > 0, which is
+            drawn log-uniformly, so that softer and sharper kernels are as frequent in (1 / d, d);
+            a number is that ratio.
         frequency: Range of the frequency in cycles per mm, > 0, beyond which the ratio is
             constant; a number is that frequency.
         axis: See :class:`ReconstructionKernel`.
@@ -128,9 +129,15 @@ class RandomReconstructionKernel(RandomTransform, _ReconstructionKernel):
     def draws(self) -> int:
         return 2
 
+    def _log_uniform(self, u: np.ndarray) -> np.ndarray:
+        """Return ratios for uniform numbers, for which 1 / 2 is as far from 1 as 2 is."""
+        if self._ratio.parts[0] is not None:  # a choice or a distribution is what it is
+            return self._ratio(u[..., None])[..., 0]
+        return self._ratio.low * (1 + self._ratio.span / self._ratio.low) ** u
+
     def draw(self, context: Context, u: np.ndarray) -> ReconstructionKernelParams:
         return ReconstructionKernelParams(
-            self._ratio(u[..., :1])[..., 0],
+            self._log_uniform(u[..., 0]),
             self._frequency(u[..., 1:])[..., 0],
             plane_axes(self.axis, context),
         )

@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, as_array
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import within
+from ...functional.ct.views import check_degrees
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -69,7 +69,7 @@ class LimitedAngle(_LimitedAngle):
     image name.
 
     Raises:
-        ValueError: A value is not as above, or voxels are not in Hounsfield units.
+        ValueError: A value is not as above, or voxels are not in HU.
 
     >>> LimitedAngle(150, start=20, views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -87,7 +87,7 @@ class LimitedAngle(_LimitedAngle):
         self.degrees, self.start = degrees, start
         self.axis, self.views = check_plane_axis(axis), check_views(views)
         for value in values_of(degrees):
-            within(as_array(value, "degrees"), 180 / self.views, 180, "degrees")
+            check_degrees(as_array(value, "degrees"), self.views)
 
     def draw(self, context: Context, u: np.ndarray) -> LimitedAngleParams:
         return LimitedAngleParams(
@@ -111,7 +111,7 @@ class RandomLimitedAngle(RandomTransform, _LimitedAngle):
 
     Raises:
         ValueError: A range is empty or leaves its bounds, an axis is unknown, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> RandomLimitedAngle(degrees=(150, 170), views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])

@@ -65,15 +65,18 @@ class LowDose(_LowDose):
     Args:
         dose: Share of the dose, > 0 and at most 1, which changes nothing; plausible from 0.05 to 1.
         photons: Photons of a ray without the patient at full dose, > 0. The noise goes as
-            ``1 / sqrt(photons views)``, and with the inverse of the side of voxels.
+            ``1 / sqrt(photons views)``, and with the inverse of the side of voxels. Give more for
+            large patients, as scanners do, lest noise hides them.
         electronic: Standard deviation of the electronic noise of a ray, in photons.
-        axis: Axis across the planes: 0, 1, 2 or an anatomical name.
-        views: Number of views over 180 degrees, >= 1. More cost more time.
+        axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
+            that from inferior to superior.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time.
         seed: Integer that decides the noise.
         kwargs: See :class:`Transform`.
 
     ``dose``, ``photons``, ``electronic``, ``axis`` and ``seed`` may also be given for every sample,
-    (B,), or as a dict with one entry per image name. Tensors may require a gradient.
+    (B,), or as a dict with one entry per image name. ``dose``, ``photons`` and ``electronic`` that
+    are tensors may require a gradient.
 
     Raises:
         ValueError: A value is not as above; or, when called, voxels are complex or not in HU.

@@ -92,7 +92,7 @@ class Metal(_Metal):
     Args:
         metal: Name of the label map of the subject whose voxels other than 0 are of metal, on the
             grid of the image; None for voxels above ``threshold``.
-        hu: Hounsfield units of thin metal, from 0 to 30710: about 12000 for titanium, 30000 for
+        hu: HU of thin metal, from 0 to 30710: about 12000 for titanium, 30000 for
             steel.
         ratio: Attenuation at 100 keV over that at 50 keV, from 0.001 to 1: 0.22 for titanium, 0.19
             for iron. 1 is a beam of one energy.
@@ -106,12 +106,13 @@ class Metal(_Metal):
         kwargs: See :class:`Transform`.
 
     ``hu``, ``ratio``, ``scatter`` and ``axis`` may also be given for every sample, (B,), or as a
-    dict with one entry per image name; tensors may require a gradient.
+    dict with one entry per image name. ``hu``, ``ratio`` and ``scatter`` that are tensors may
+    require a gradient.
 
     Raises:
         KeyError: There is no such label map.
         ValueError: The label map is on another grid, a value is not as above, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> x = torch.zeros(1, 8, 8, 8)
     >>> x[:, 4, 4, 4] = 3000
@@ -158,7 +159,7 @@ class RandomMetal(RandomTransform, _Metal):
     Args:
         metal: Name of the label map of the subject whose voxels other than 0 are of metal; None
             for voxels above ``threshold``.
-        hu: Range of the Hounsfield units of thin metal, from 0 to 30710; a number is that value.
+        hu: Range of the HU of thin metal, from 0 to 30710; a number is that value.
         ratio: Range of the attenuation at 100 keV over that at 50 keV, from 0.001 to 1; a number
             is that ratio.
         scatter: Range of scattered photons over those where there is no object, from 0.000001 to 1;
@@ -169,7 +170,7 @@ class RandomMetal(RandomTransform, _Metal):
     Raises:
         KeyError: There is no such label map.
         ValueError: The label map is on another grid, a range is empty or leaves its bounds, or
-            voxels are not in Hounsfield units.
+            voxels are not in HU.
 
     >>> RandomMetal(hu=(8000, 12000), threshold=2000, views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])

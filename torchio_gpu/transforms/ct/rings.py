@@ -45,8 +45,8 @@ class _Rings(VolumeTransform):
             params.strength,
             params.share,
             params.planes,
-            params.axis,
             params.seed,
+            params.axis,
             spacing=spacing(image.affine),
         )
 
@@ -69,7 +69,7 @@ class Rings(_Rings):
     ``strength`` that is a tensor may require a gradient.
 
     Raises:
-        ValueError: A value is not as above, or voxels are not in Hounsfield units.
+        ValueError: A value is not as above, or voxels are not in HU.
 
     >>> Rings(0.003)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -119,7 +119,7 @@ class RandomRings(RandomTransform, _Rings):
 
     Raises:
         ValueError: A range is empty or leaves its bounds, an axis is unknown, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> RandomRings(strength=(0.005, 0.01))(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])

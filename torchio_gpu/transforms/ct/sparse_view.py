@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F
 from ...arrays import Array, as_array
 from ...functional.ct.projection import check_views
-from ...functional.dispatch.arguments import within
+from ...functional.ct.views import check_counts
 from ...geometry import spacing
 from ...shapes import Volume
 from ..base import Context
@@ -19,6 +19,9 @@ from ..parameters.params import Params, per_image, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import AxisLike, ByImage, PerSample, RangeLike
 from .planes import check_plane_axis, plane_axes
+
+#: Range of the number of views that are left, by default.
+_COUNT = (30, 90)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class SparseView(_SparseView):
     See :func:`torchio_gpu.functional.sparse_views`.
 
     Args:
-        count: Number of views that are left, as a rule from 1 to 90; all ``views`` change nothing.
+        count: Number of views that are left, whole, as a rule from 1 to 90; all ``views`` change
+            nothing.
         axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
             that from inferior to superior.
         views: Number of simulated views over 180 degrees, as a rule from 90 to 720: more cost more
@@ -57,7 +61,7 @@ class SparseView(_SparseView):
     image name.
 
     Raises:
-        ValueError: A value is not as above, or voxels are not in Hounsfield units.
+        ValueError: A value is not as above, or voxels are not in HU.
 
     >>> SparseView(30, views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -73,7 +77,7 @@ class SparseView(_SparseView):
         super().__init__(**kwargs)
         self.count, self.axis, self.views = count, check_plane_axis(axis), check_views(views)
         for value in values_of(count):
-            within(as_array(value, "count"), 1, self.views, "count")
+            check_counts(as_array(value, "count"), self.views)
 
     def draw(self, context: Context, u: np.ndarray) -> SparseViewParams:
         count = per_image(self.count, (), "count", context.names)
@@ -87,13 +91,13 @@ class RandomSparseView(RandomTransform, _SparseView):
 
     Args:
         count: Range of the number of views that are left, as a rule from 1 to 90, up to ``views``;
-            d means (1, d).
+            d means (1, d), and None (30, 90), or what there is of it up to ``views``.
         axis, views: See :class:`SparseView`.
         kwargs: See :class:`Transform`.
 
     Raises:
         ValueError: A range is empty or leaves its bounds, an axis is unknown, or voxels are not in
-            Hounsfield units.
+            HU.
 
     >>> RandomSparseView(count=(20, 40), views=90)(torch.zeros(1, 8, 8, 8)).shape
     torch.Size([1, 8, 8, 8])
@@ -101,14 +105,15 @@ class RandomSparseView(RandomTransform, _SparseView):
 
     def __init__(
         self,
-        count: RangeLike = (30, 90),
+        count: RangeLike | None = None,
         axis: ByImage[AxisLike] = "IS",
         views: int = 360,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.count, self.axis, self.views = count, check_plane_axis(axis), check_views(views)
-        self._count = Range(count, "count", around=None, minimum=1, maximum=self.views, whole=True)
+        given = tuple(min(n, self.views) for n in _COUNT) if count is None else count
+        self._count = Range(given, "count", around=None, minimum=1, maximum=self.views, whole=True)
 
     @property
     def draws(self) -> int:

@@ -63,17 +63,20 @@ class Streaks(_Streaks):
 
     Args:
         photons: Photons that are expected behind the most attenuated ray of the image, > 0: fewer
-            mean more streaks. From ``threshold`` on, nothing changes.
+            mean more streaks. From ``threshold`` on, nothing changes. As it is relative to that
+            ray, the size of the patient does not matter.
         electronic: Standard deviation of the electronic noise of a ray, in photons.
         threshold: Photons below which a ray is starved, >= 0.
-        axis: Axis across the planes: 0, 1, 2 or an anatomical name.
-        views: Number of views over 180 degrees, >= 1. More cost more time, and each streak is
-            weaker.
+        axis: Axis that the planes are stacked along: 0, 1, 2 or an anatomical name; by default
+            that from inferior to superior.
+        views: Number of simulated views over 180 degrees, >= 1. More cost more time, and each
+            streak is weaker.
         seed: Integer that decides the noise.
         kwargs: See :class:`Transform`.
 
     ``photons``, ``electronic``, ``threshold``, ``axis`` and ``seed`` may also be given for every
-    sample, (B,), or as a dict with one entry per image name. Tensors may require a gradient.
+    sample, (B,), or as a dict with one entry per image name. ``photons`` and ``electronic`` that
+    are tensors may require a gradient.
 
     Raises:
         ValueError: A value is not as above; or, when called, voxels are complex or not in HU.

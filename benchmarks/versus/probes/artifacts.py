@@ -1,4 +1,4 @@
-"""Artefacts of k-space, of blur and of coarse slices, and patches that change places."""
+"""Artifacts of k-space, of blur and of coarse slices, and patches that change places."""
 
 from __future__ import annotations
 
