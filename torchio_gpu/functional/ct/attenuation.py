@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...shapes import Volume
-from ..dispatch.arguments import real
+from ..dispatch.arguments import as_given, real
 
 #: Linear attenuation of water in 1/mm, at an effective energy of 71 keV: that of a tube at 120 kV.
 MU_WATER = 0.0193
@@ -25,7 +25,9 @@ def hounsfield(x: Volume) -> Volume:
     y = real(x)
     if x.device.type == "cpu" and x.numel():
         low, high = (each.item() for each in torch.aminmax(y.detach()))
-        if not (low >= HU_RANGE[0] and high <= HU_RANGE[1]):
+        # ends as a clipped volume of few digits has them
+        least, most = torch.tensor(HU_RANGE, dtype=y.dtype).to(as_given(y[:0], x).dtype).tolist()
+        if not (low >= least and high <= most):
             raise ValueError(
                 f"x must be in Hounsfield units, from {HU_RANGE[0]} to {HU_RANGE[1]}, "
                 f"got voxels from {low:g} to {high:g}"

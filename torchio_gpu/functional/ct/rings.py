@@ -12,7 +12,7 @@ from ...random import normals
 from ...shapes import Volume
 from ..compiled import traceable
 from ..dispatch.arguments import as_given, at_least, check_real, check_seeds, per_item, within
-from ..dispatch.launch import to_device
+from ..dispatch.launch import indices, to_device
 from ..eager.separable import full_precision
 from ..eager.sums import centred
 from .beams import ParallelBeam
@@ -99,7 +99,8 @@ def _errors(
     """
     slices, detectors = x.shape[2 + beam.axis], beam.detectors
     count = (detectors + 1) // 2
-    drawn = normals(seeds, slices * 2 * count, x.device).view(len(seeds), slices, 2, count)
+    known = seeds if isinstance(seeds, Tensor) else indices(seeds, x.device)
+    drawn = normals(known, slices * 2 * count, x.device).view(len(seeds), slices, 2, count)
     spread, bad, rows = to_device(x.device, strength, share, planes)
     plane = torch.arange(slices, device=x.device)
     row = (plane / rows.detach()[:, None]).floor().long()  # [1 or B, S]
