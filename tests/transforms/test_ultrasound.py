@@ -120,10 +120,10 @@ def frame(seed=0, **metadata):
 
 
 MADE = {
-    "Attenuation": lambda geometry: tio.Attenuation(2, geometry),
-    "TimeGain": lambda geometry: tio.TimeGain((2, 5, -3), geometry),
-    "Speckle": lambda geometry: tio.Speckle(0.7, geometry, seed=5),
-    "Haze": lambda geometry: tio.Haze(0.6, geometry, seed=5),
+    "Attenuation": lambda geometry: tio.Attenuation(geometry, 2),
+    "TimeGain": lambda geometry: tio.TimeGain(geometry, (2, 5, -3)),
+    "Speckle": lambda geometry: tio.Speckle(geometry, 0.7, seed=5),
+    "Haze": lambda geometry: tio.Haze(geometry, 0.6, seed=5),
 }
 every_transform = pytest.mark.parametrize("name", MADE)
 
@@ -183,8 +183,8 @@ def test_the_schema_takes_what_files_hold():
 
 def test_images_have_gains_of_their_own():
     subject = tio.Subject(a=frame().us, b=frame(1).us)
-    out = tio.TimeGain({"a": [0, 6], "b": [3, 3]}, "linear")(subject)
-    assert torch.equal(out.a.data, tio.TimeGain([0, 6], "linear")(subject.a).data)
+    out = tio.TimeGain("linear", {"a": [0, 6], "b": [3, 3]})(subject)
+    assert torch.equal(out.a.data, tio.TimeGain("linear", [0, 6])(subject.a).data)
     torch.testing.assert_close(out.b.data, subject.b.data + 3 * 255 / 60)
 
 
@@ -203,15 +203,15 @@ def test_random_gains_are_in_the_range_and_differ():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: tio.Attenuation(2, 5), TypeError, "geometry must be"),
-        (lambda: tio.Attenuation(2, {"opening": 5}), TypeError, "geometry must be"),
-        (lambda: tio.Attenuation(2, ["round"]), ValueError, "probe of the geometry must be one of"),
-        (lambda: tio.Attenuation(2, "linear", (0, 0)), ValueError, "axes must be two of 0, 1, 2"),
-        (lambda: tio.Attenuation(2, "linear", white=0), ValueError, "white must be a number > 0"),
+        (lambda: tio.Attenuation(5, 2), TypeError, "geometry must be"),
+        (lambda: tio.Attenuation({"opening": 5}, 2), TypeError, "geometry must be"),
+        (lambda: tio.Attenuation(["round"], 2), ValueError, "probe of the geometry must be one of"),
+        (lambda: tio.Attenuation("linear", 2, (0, 0)), ValueError, "axes must be two of 0, 1, 2"),
+        (lambda: tio.Attenuation("linear", 2, white=0), ValueError, "white must be a number > 0"),
         (lambda: tio.RandomTimeGain("linear", dynamic_range=-6), ValueError, "dynamic_range must"),
         (lambda: tio.RandomAttenuation("linear", (2, 1)), ValueError, "attenuation must be"),
-        (lambda: tio.TimeGain({"a": [1], "b": [1, 2]}, "linear"), ValueError, "gains must be as"),
-        (lambda: tio.TimeGain([], "linear"), ValueError, "gains must be"),
+        (lambda: tio.TimeGain("linear", {"a": [1], "b": [1, 2]}), ValueError, "gains must be as"),
+        (lambda: tio.TimeGain("linear", []), ValueError, "gains must be"),
         (
             lambda: F.attenuate(torch.zeros(2, 1, 4, 4, 1), 1, ["linear", {"probe": "phased"}] * 2),
             (TypeError, ValueError), "geometry must be",
@@ -223,6 +223,18 @@ def test_random_gains_are_in_the_range_and_differ():
         (
             lambda: F.speckle(torch.zeros(1, 1, 4, 4, 1), 1, BeamGeometry("linear", width=1e9)),
             ValueError, "geometry must be of about the size of the image",
+        ),
+        (
+            lambda: F.speckle(torch.zeros(1, 1, 4, 4, 1), 1, BeamGeometry("linear", width=2e4)),
+            ValueError, "geometry must be of about the size of the image",
+        ),
+        (
+            lambda: F.attenuate(torch.zeros(1, 1, 4, 4, 1), 1, "linear", dynamic_range=301),
+            ValueError, "dynamic_range must be a number > 0 and <= 300, got 301",
+        ),
+        (
+            lambda: tio.Attenuation("linear", 2, white=1e7),
+            ValueError, r"white must be a number > 0 and <= 1e\+06, got",
         ),
         (
             lambda: F.haze(torch.zeros(1, 1, 4, 4, 1), 1, BeamGeometry(radius=1e9)),

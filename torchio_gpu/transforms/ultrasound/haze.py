@@ -61,9 +61,10 @@ class Haze(_Haze):
     See :func:`torchio_gpu.functional.haze`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         brightness: Grey value that the haze gives to black at the surface of the probe, in units
             of ``white``, from 0 to 1; 0 changes nothing.
-        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        axes, dynamic_range, white: See :class:`Attenuation`.
         decay: Depth in mm over which the amplitude of the haze falls to 1/e, > 0.
         texture: Share of the intensity of the haze that varies in coarse patches, from 0 to 1.
         size: Width of the patches in mm, halfway along the beams, >= 0.
@@ -78,15 +79,15 @@ class Haze(_Haze):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> haze = Haze(0.5, BeamGeometry("linear"), decay=10, texture=0)
+    >>> haze = Haze("linear", 0.5, decay=10, texture=0)
     >>> haze(torch.zeros(1, 1, 30, 1)).flatten()[::10]
     tensor([125.6562,  88.8710,  52.8882])
     """
 
     def __init__(
         self,
-        brightness: ByImage[PerSample],
         geometry: GeometryLike | str,
+        brightness: ByImage[PerSample],
         decay: ByImage[PerSample] = 30.0,
         texture: ByImage[PerSample] = 0.5,
         size: ByImage[PerSample] = 8.0,

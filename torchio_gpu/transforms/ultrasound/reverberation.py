@@ -55,6 +55,7 @@ class Reverberation(_Reverberation):
     :func:`torchio_gpu.functional.reverberation`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         strength: Amplitude of each echo relative to that before it, from 0 to 1: a number, or
             (B,) for one per sample; or a dict with one entry per image name. Tensors may require a
             gradient.
@@ -69,15 +70,15 @@ class Reverberation(_Reverberation):
 
     >>> x = torch.zeros(1, 1, 7, 1)
     >>> x[:, :, 1] = 255
-    >>> Reverberation(0.1, 2, BeamGeometry("linear", center=(0, 0.5)))(x).flatten()
-    tensor([  0., 255.,   0., 170.,   0.,  85.,   0.])
+    >>> Reverberation(BeamGeometry("linear", center=(0, 0.5)), 0.1, 2)(x).flatten()
+    tensor([  0.0000, 255.0000,   0.0000, 170.3307,   0.0000,  88.4848,   0.0000])
     """
 
     def __init__(
         self,
+        geometry: GeometryLike | str,
         strength: ByImage[PerSample],
         distance: ByImage[PerSample],
-        geometry: GeometryLike | str,
         echoes: int = 4,
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
@@ -106,7 +107,7 @@ class RandomReverberation(RandomTransform, _Reverberation):
     See :class:`Reverberation`.
 
     Args:
-        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        axes, dynamic_range, white: See :class:`Attenuation`.
         strength: Range of the amplitude of each echo relative to that before it, from 0 to 1; d
             means (0, d).
         distance: Range of the distance of one echo from the next in mm of depth, > 0.

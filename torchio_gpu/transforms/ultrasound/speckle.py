@@ -59,9 +59,10 @@ class Speckle(_Speckle):
     See :func:`torchio_gpu.functional.speckle`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         strength: Share of the level of speckle in dB that is added, from 0 to 1: 0 changes nothing,
             1 is fully developed speckle.
-        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        axes, dynamic_range, white: See :class:`Attenuation`.
         axial: Full width at half maximum of the pulse along the beams, in mm, >= 0.
         lateral: Full width at half maximum across the beams, halfway along them, in mm, >= 0.
         seed: Integer that decides the speckle.
@@ -75,14 +76,14 @@ class Speckle(_Speckle):
         KeyError: When called, a sample lacks the metadata.
 
     >>> x = torch.full((1, 40, 60, 1), 120.0)
-    >>> bool(5 < Speckle(1, BeamGeometry("linear"))(x).std() * 60 / 255 < 6)  # dB
+    >>> bool(5 < Speckle("linear", 1)(x).std() * 60 / 255 < 6)  # dB
     True
     """
 
     def __init__(
         self,
-        strength: ByImage[PerSample],
         geometry: GeometryLike | str,
+        strength: ByImage[PerSample],
         axial: ByImage[PerSample] = 0.8,
         lateral: ByImage[PerSample] = 2.0,
         axes: Sequence[int] = (0, 1),
