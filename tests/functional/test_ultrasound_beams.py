@@ -301,7 +301,7 @@ def test_rows_are_items(name):
 
 
 @EACH
-def test_integers_become_float32_and_meta_runs(name):
+def test_integers_become_float32_and_complex_is_refused(name):
     x, v = torch.randint(0, 256, (2, 1, 20, 30, 1)), torch.tensor([0.2, 0.4])
     out = FUNCTIONS[name](x.byte(), "phased", v)
     assert out.dtype == torch.float32
@@ -317,6 +317,9 @@ def test_meta_tensors():
     assert F.acoustic_shadow(x, 9, "convex").shape == x.shape
     assert F.label_attenuation(x, x > 0, 9, [1], "convex").shape == x.shape
     assert F.reverberation(x, 0.3, 9, "convex").shape == x.shape
+    for name in ("attenuate", "time_gain", "speckle", "haze"):
+        out = getattr(F, name)(x, 0.5, ["convex", "linear"])
+        assert (out.device.type, out.shape) == ("meta", x.shape)
 
 
 @pytest.mark.parametrize(

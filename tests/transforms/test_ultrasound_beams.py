@@ -158,6 +158,20 @@ def test_tissue_is_that_of_the_functions():
     assert torch.equal(out, want[0])
 
 
+def test_a_number_is_the_distance_itself():
+    params = tio.RandomReverberation(PROBE, distance=5).sample_params(batch_of([frames()], [1]))
+    assert (params.distance == 5).all()
+
+
+def test_labels_differ_in_level_by_default():
+    transform = tio.RandomLabelsToUltrasound(PROBE, used_labels=[1, 2])
+    params = transform.sample_params(batch_of([frames()] * 50, list(range(50))))
+    level = 20 * np.log10(np.asarray(params.mean)[:, 0])
+    assert -40 <= level.min() < -37
+    assert -13 < level.max() <= -10
+    assert np.median(abs(np.diff(level, axis=1))) >= 6  # 0.29 of 30 dB in expectation
+
+
 def test_random_tissue_depends_on_seed_and_label_alone():
     transform = tio.RandomLabelsToUltrasound(PROBE, image_key="made")
     s = frames()
@@ -193,6 +207,11 @@ def test_random_tissue_depends_on_seed_and_label_alone():
         (lambda s: tio.Reverberation(PROBE, 1.5, 3), ValueError, "strength must be between 0 and"),
         (lambda s: tio.Reverberation(PROBE, 0.5, 0), ValueError, "distance must be > 0"),
         (lambda s: tio.RandomReverberation(PROBE, distance=(0, 3)), ValueError, "distance must"),
+        (lambda s: tio.RandomReverberation(PROBE, distance=0), ValueError, "distance must be > 0"),
+        (
+            lambda s: tio.RandomLabelsToUltrasound(PROBE, used_labels=[-1, 2]),
+            ValueError, "used_labels must be integers >= 0",
+        ),
         (lambda s: tio.RandomReverberation(PROBE, echoes=1.5), TypeError, "echoes must be an int"),
         (lambda s: tio.LabelsToUltrasound(PROBE, {}), ValueError, "mean must have an ent"),
         (lambda s: tio.LabelsToUltrasound(PROBE, 0.3), ValueError, "mean must have an ent"),

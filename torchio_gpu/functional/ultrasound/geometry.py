@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,6 +67,10 @@ GeometryLike: TypeAlias = BeamGeometry | Mapping[str, _Value] | Sequence[_Value]
 GeometriesLike: TypeAlias = GeometryLike | list[GeometryLike]
 
 
+#: Types of one geometry, beside the name of a probe.
+_ONE = (tuple, Mapping, list)
+
+
 def check_geometry(geometry: Any) -> BeamGeometry:
     """Return a geometry, given as one or by its arguments; raise if it is invalid."""
     try:
@@ -90,7 +95,10 @@ def check_geometry(geometry: Any) -> BeamGeometry:
         if not is_number(value) or not 0 < value < high:
             end = "" if high == math.inf else f" and < {high}"
             raise ValueError(f"{name} of the geometry must be a number > 0{end}, got {value!r}")
-    center = tuple(made.center) if isinstance(made.center, (tuple, list)) else ()
+    center: Any = made.center
+    if isinstance(center, (np.ndarray, Tensor)):
+        center = center.tolist()
+    center = tuple(center) if isinstance(center, (tuple, list)) else ()
     if len(center) != 2 or not all(is_number(c) and math.isfinite(c) for c in center):
         raise ValueError(f"center of the geometry must be two numbers in mm, got {made.center!r}")
     return made._replace(center=center)
@@ -98,7 +106,9 @@ def check_geometry(geometry: Any) -> BeamGeometry:
 
 def check_geometries(geometry: Any, batch: int) -> list[BeamGeometry]:
     """Return the geometry of each sample, from one for all or a list of one for each."""
-    if isinstance(geometry, list) and geometry and isinstance(geometry[0], (tuple, Mapping, list)):
+    # a list of arguments begins with a probe and a number or None
+    first, second, *_ = [*geometry, None, None] if isinstance(geometry, list) else (None, None)
+    if isinstance(first, _ONE) or isinstance(second, (str, *_ONE)):
         if len(geometry) not in (1, batch):
             raise ValueError(f"geometry must be one per sample ({batch}), got {len(geometry)}")
         each = [check_geometry(one) for one in geometry]
@@ -362,10 +372,15 @@ def fans_of(
     return samples_of
 
 
+def _is_axis(value: Any) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and 0 <= value <= 2
+
+
 def check_plane_axes(axes: Any) -> tuple[int, int]:
     """Return the lateral and the axial voxel axis; raise unless they are two of 0, 1, 2."""
     found = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else ()
-    if len(found) != 2 or found[0] == found[1] or not all(a in (0, 1, 2) for a in found):
+    if len(found) != 2 or found[0] == found[1] or not all(map(_is_axis, found)):
         raise ValueError(
             f"axes must be two of 0, 1, 2, the lateral and the axial voxel axis, got {axes!r}"
         )

@@ -38,7 +38,7 @@ def haze(
     hide what is dark (Lediju et al. 2008, Ultrasonic Imaging 30(3)). They have random phases, so
     that intensities, which are squares of amplitudes, add: ``sqrt(a^2 + h^2)``. At the surface,
     black becomes ``brightness`` times white; the amplitude h falls to 1/e over ``decay`` mm. What
-    lies outside the fan stays.
+    lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB. Channels,

@@ -72,7 +72,7 @@ def reverberation(
 
     def run(part: Volume, fan: Fan, rho: Array, far: Array) -> Volume:
         ratio, shift = to_device(part.device, rho, far)
-        kernel = _echoes(ratio, shift / fan.step, echoes, fan.points).to(part.dtype)
+        kernel = _response(ratio, shift / fan.step, echoes, fan.points).to(part.dtype)
         own = amplitudes(part.clamp(0, compression[1]), *compression)
         # black has no echo, so that none begins with a jump
         above = (own - math.exp(-NEPERS * compression[0])).clamp(min=0)
@@ -82,7 +82,7 @@ def reverberation(
     return as_given(by_fans(voxels, geometry, spacing, axes, run, rho, far), x)
 
 
-def _echoes(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
+def _response(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
     """Return the response of the points of a beam to a pulse at the first one, less the pulse.
 
     Args:
@@ -94,7 +94,7 @@ def _echoes(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
     Returns:
         [1 or B, R].
 
-    >>> _echoes(torch.tensor([0.5]), torch.tensor([1.5]), 2, 5)
+    >>> _response(torch.tensor([0.5]), torch.tensor([1.5]), 2, 5)
     tensor([[0.0000, 0.2500, 0.2500, 0.2500, 0.0000]])
     """
     number = torch.arange(1, count + 1, device=ratio.device)[:, None]

@@ -41,7 +41,7 @@ def acoustic_shadow(
 
     The gain in dB is -``loss`` times two ramps from 0 to 1: one across the beams, which is
     1/2 at the two sides of the shadow, ``edge`` wide; and one along them, from ``depth`` on,
-    ``length`` long. What lies outside the fan stays.
+    ``length`` long. What lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
@@ -112,13 +112,14 @@ def label_attenuation(
 
     Each label of a map attenuates by so many dB per cm, and nothing else does. The gain in a voxel
     is the integral of these from the surface of the probe on, along its beam, so that a strong
-    label casts a shadow. What lies outside the fan stays.
+    label casts a shadow. Nothing attenuates outside of the image. What lies outside of the fan
+    stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
         labels: Label map of whole numbers on the same grid, (B, 1, I, J, K).
-        attenuation: Attenuation of each of the ``values`` in dB per cm of path: a number, (L,) or
-            (B, L); negative values amplify.
+        attenuation: Attenuation of each of the ``values`` in dB per cm of depth, there and back,
+            twice the coefficient of the tissue: a number, (L,) or (B, L); negative values amplify.
         values: L labels that attenuate.
         geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
 

@@ -43,7 +43,7 @@ def speckle(
     ``|z|`` is 1.91 times its standard deviation, and its level ``20 log10 |z|`` has a standard
     deviation of 5.57 dB. The level of the image is changed by ``strength`` times that of z above
     its mean, so that the mean level in dB stays, as far as nothing is clipped to black or white.
-    What lies outside the fan stays.
+    What lies outside of the fan stays.
 
     z is correlated as by a Gaussian pulse of width ``axial`` along the beams and ``lateral`` across
     them: the correlation of ``|z|^2`` falls to a half at half of these distances. Beams of convex

@@ -60,9 +60,11 @@ def labels_to_ultrasound(
         labels: Label map of whole numbers, (B, 1, I, J, K).
         mean, std: Mean and standard deviation of the amplitudes of the scatterers of each label,
             (L,) or (B, L); a number is for all labels.
-        density: Chance of a point to have a scatterer, from 0 to 1; as ``mean``. Speckle is fully
+        density: Chance of a point to have a scatterer, from 0 to 1; as ``mean``. Points lie a voxel
+            apart, so that smaller voxels have more scatterers in a mm^2. Speckle is fully
             developed where the pulse covers ten of them.
-        attenuation: Attenuation in dB per cm of depth; as ``mean``.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue; as ``mean``.
         impedance: Acoustic impedance in MRayl, > 0, or another unit for all; as ``mean``. Soft
             tissue has 1.6, bone 6, air 0.0004.
         geometry: See :func:`attenuate`.

@@ -90,14 +90,15 @@ class RandomAttenuation(RandomTransform, _Attenuation):
 
     Args:
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
-        attenuation: Range of the attenuation in dB per cm of depth; d means (-d, d).
+        attenuation: Range of the attenuation in dB per cm of depth, there and back; d means
+            (-d, d).
         kwargs: See :class:`Transform`.
 
     Raises:
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomAttenuation(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomAttenuation(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -197,7 +198,7 @@ class RandomTimeGain(RandomTransform, _TimeGain):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomTimeGain(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomTimeGain(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 

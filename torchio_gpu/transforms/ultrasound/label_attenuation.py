@@ -60,9 +60,9 @@ class LabelAttenuation(_LabelAttenuation):
 
     Args:
         geometry: See :class:`Attenuation`.
-        attenuation: Dict of the attenuation of labels in dB per cm of path: a number, or (B,) for
-            one per sample; other labels do not attenuate. Tensors may require a gradient.
-        geometry: See :class:`Attenuation`.
+        attenuation: Dict of the attenuation of labels in dB per cm of depth, there and back, twice
+            the coefficient of the tissue: a number, or (B,) for one per sample; other labels do
+            not attenuate. Tensors may require a gradient.
         label_key: Name of the label map, in the space of the images; None for the first there is.
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
 
@@ -104,9 +104,9 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
     Strong labels cast shadows: see :class:`LabelAttenuation`.
 
     Args:
-        axes, dynamic_range, white: See :class:`Attenuation`.
-        attenuation: Dict of the range of the attenuation of labels in dB per cm of path; d means
-            (0, d). Other labels do not attenuate.
+        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        attenuation: Dict of the range of the attenuation of labels in dB per cm of depth, there and
+            back; d means (0, d). Other labels do not attenuate.
         label_key: See :class:`LabelAttenuation`.
         kwargs: See :class:`Transform`.
 
@@ -115,7 +115,7 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
         KeyError: When called, the subject lacks the label map, or a sample the metadata.
 
     >>> seg = LabelMap(torch.ones(1, 40, 40, 1))
-    >>> s = Subject(us=ScalarImage(torch.rand(1, 40, 40, 1)), seg=seg)
+    >>> s = Subject(us=ScalarImage(255 * torch.rand(1, 40, 40, 1)), seg=seg)
     >>> RandomLabelAttenuation("phased", {1: (0.5, 2)})(s).us.shape
     (1, 40, 40, 1)
     """

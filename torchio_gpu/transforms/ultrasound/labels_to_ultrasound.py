@@ -14,12 +14,13 @@ from ... import random
 from ...arrays import Array, as_array, per_sample
 from ...data.keys import LABEL
 from ...functional.dispatch.arguments import at_least, positive, within
+from ...functional.ultrasound.compression import NEPERS
 from ...functional.ultrasound.geometry import GeometryLike
 from ...functional.ultrasound.labels import check_values
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.label_maps import Kinds, by_label, name_of_map, present_labels
+from ..parameters.label_maps import Kinds, by_label, check_used_labels, name_of_map, present_labels
 from ..parameters.params import Params, stack_images
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import check_seeds
@@ -29,6 +30,8 @@ from .base import Ultrasound, label_map
 
 #: Value of each label: one for all, one per label in order, or a dict.
 ByLabel: TypeAlias = PerSample | Mapping[int, PerSample]
+#: Range of the level of a label that is drawn by default, in dB.
+_LEVELS = (-40, -10)
 #: Properties of labels.
 _TISSUE = ("mean", "std", "density", "attenuation", "impedance")
 #: Those of the pulse, and the gain.
@@ -119,8 +122,10 @@ class LabelsToUltrasound(_LabelsToUltrasound):
             or (L,) for labels 0, 1, ..., or (B, L). Entries of a dict are a number, or (B,) for
             one per sample. Other labels are as water. Tensors may require a gradient.
         std: Standard deviation of the amplitudes, >= 0: one number for all labels, or as ``mean``.
-        density: Chance of a point of a beam to have a scatterer, from 0 to 1; as ``std``.
-        attenuation: Attenuation in dB per cm of depth; as ``std``.
+        density: Chance of a point of a beam to have a scatterer, from 0 to 1; as ``std``. Points
+            lie a voxel apart, so that smaller voxels have more scatterers in a mm^2.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue; as ``std``.
         impedance: Acoustic impedance in MRayl, > 0; as ``std``.
         label_key: Name of the label map, of one channel; None for the first there is.
         image_key: Name of the image to make, which is replaced where it exists.
@@ -203,12 +208,13 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
         geometry, label_key, image_key, axes, dynamic_range, white: See
             :class:`LabelsToUltrasound`.
         mean: Range of the mean amplitude of the scatterers, where white is 1: of all labels, or a
-            dict by label, which has all used labels; a number is that number, here and below.
-        std: Range of the standard deviation of the amplitudes, >= 0; as ``mean``.
-        density: Range of the chance of a point of a beam to have a scatterer, from 0 to 1; as
-            ``mean``.
-        attenuation: Range of the attenuation in dB per cm of depth; as ``mean``.
-        impedance: Range of the acoustic impedance in MRayl, > 0; as ``mean``.
+            dict by label, which has all used labels; a number is that number, here and below. By
+            default the level is drawn, uniformly between -40 and -10 dB.
+        std: Range of the standard deviation of the amplitudes, >= 0: of all labels, or a dict.
+        density: Range of the chance of a point of a beam to have a scatterer, from 0 to 1, which
+            depends on the size of voxels as above; as ``std``.
+        attenuation: Range of the attenuation in dB per cm of depth, there and back; as ``std``.
+        impedance: Range of the acoustic impedance in MRayl, > 0; as ``std``.
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU. Other labels are as water.
         axial: Range of the full width at half maximum of the pulse along the beams in mm, >= 0.
@@ -228,7 +234,7 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
     def __init__(
         self,
         geometry: GeometryLike | str,
-        mean: RangeLike | Mapping[int, RangeLike] = (0.01, 0.2),
+        mean: RangeLike | Mapping[int, RangeLike] | None = None,
         std: RangeLike | Mapping[int, RangeLike] = (0, 0.05),
         density: RangeLike | Mapping[int, RangeLike] = (0.2, 1),
         attenuation: RangeLike | Mapping[int, RangeLike] = (0.2, 1.5),
@@ -247,24 +253,23 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
         self.label_key, self.image_key = label_key, image_key
-        self.used_labels = used_labels
-        self._used = (
-            None if used_labels is None else np.sort(check_values(used_labels, "used_labels"))
-        )
+        self.used_labels = check_used_labels(used_labels)
+        self._used = None if self.used_labels is None else np.sort(self.used_labels)
         self.mean, self.std, self.density = mean, std, density
         self.attenuation, self.impedance = attenuation, impedance
         self.axial, self.lateral, self.gain_per_cm = axial, lateral, gain_per_cm
         limits: list[dict[str, Any]] = [
-            {}, {"minimum": 0}, {"minimum": 0, "maximum": 1}, {}, {"minimum": 0, "exclusive": True},
+            {"minimum": None}, {}, {"maximum": 1}, {"minimum": None}, {"exclusive": True},
         ]  # fmt: skip
+        given = [_LEVELS if mean is None else mean, std, density, attenuation, impedance]
         self._tissue = [
-            _ranges(getattr(self, name), name, **limit)
-            for name, limit in zip(_TISSUE, limits, strict=True)
+            _ranges(value, name, **limit)
+            for value, name, limit in zip(given, _TISSUE, limits, strict=True)
         ]
         self._pulse = Range.side_by_side(
             fixed_or_range(axial, "axial"),
             fixed_or_range(lateral, "lateral"),
-            _fixed(gain_per_cm, "gain_per_cm"),
+            fixed_or_range(gain_per_cm, "gain_per_cm", minimum=None),
         )
 
     @property
@@ -281,6 +286,8 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
             _drawn(ranges, labels, drawn[..., n], name)
             for n, (name, ranges) in enumerate(zip(_TISSUE, self._tissue, strict=True))
         ]
+        if self.mean is None:
+            tissue[0] = np.exp(NEPERS * tissue[0])
         pulse = np.moveaxis(self._pulse(u[:, 2:5]), -1, 0)  # [3, B]
         return self._params(
             labels[None].repeat(len(u), 0),
@@ -304,17 +311,12 @@ def _columns(value: Any, labels: Sequence[int], name: str) -> Array:
     return stack_images(columns)  # type: ignore[no-any-return]
 
 
-def _fixed(value: Any, name: str, **limits: Any) -> Range:
-    """Return a range where a number stands for itself."""
-    return Range((value, value) if np.isscalar(value) else value, name, **limits)
-
-
 def _ranges(value: Any, name: str, **limits: Any) -> Range | dict[int, Range]:
     """Return the range for all labels, or that of each."""
     if not isinstance(value, Mapping):
-        return _fixed(value, name, **limits)
+        return fixed_or_range(value, name, **limits)
     given = by_label(value, name)
-    return {n: _fixed(each, f"{name} of label {n}", **limits) for n, each in given.items()}
+    return {n: fixed_or_range(each, f"{name} of label {n}", **limits) for n, each in given.items()}
 
 
 def _drawn(

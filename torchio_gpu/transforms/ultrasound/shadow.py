@@ -15,10 +15,10 @@ from ...functional.ultrasound.geometry import GeometryLike
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.params import Params, per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .base import Ultrasound
+from .base import Ultrasound, drawn
 
 #: Parameters that are numbers.
 _NUMBERS = ("loss", "position", "width", "depth", "length", "edge")
@@ -65,7 +65,6 @@ class AcousticShadow(_AcousticShadow):
         loss: Loss of level behind the object in dB: a number, or (B,) for one per sample;
             negative values are the enhancement behind a cyst; or a dict with one entry per image
             name. Tensors may require a gradient.
-        geometry: See :class:`Attenuation`.
         position: Middle of the shadow, from 0 at the first beam to 1 at the last one; given as
             ``loss``, as all that follow.
         width: Width of the shadow as a share of the fan, >= 0.
@@ -108,10 +107,8 @@ class AcousticShadow(_AcousticShadow):
                     at_least(array, 0, name)
 
     def draw(self, context: Context, u: np.ndarray) -> AcousticShadowParams:
-        values: dict[str, Any] = {
-            name: per_image(getattr(self, name), (), name, context.names) for name in _NUMBERS
-        }
-        params = AcousticShadowParams(**values, geometry=self._geometries(context))
+        numbers = self._per_image(_NUMBERS, context)
+        params = AcousticShadowParams(**numbers, geometry=self._geometries(context))
         return params.expand(context.batch)
 
 
@@ -121,7 +118,7 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
     See :class:`AcousticShadow`.
 
     Args:
-        axes, dynamic_range, white: See :class:`Attenuation`.
+        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
         loss: Range of the loss of level behind the object in dB; d means (0, d).
         position: Range of the middle of the shadow, from 0 to 1 across the fan; d means (0, d).
         width: Range of the width as a share of the fan, >= 0; d means (0, d).
@@ -134,7 +131,7 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomAcousticShadow(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomAcousticShadow(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -172,9 +169,8 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
         return 6
 
     def draw(self, context: Context, u: np.ndarray) -> AcousticShadowParams:
-        drawn = np.moveaxis(self._ranges(u), -1, 0)  # [6, B, M]
-        values: dict[str, Any] = dict(zip(_NUMBERS, drawn, strict=True))
-        return AcousticShadowParams(**values, geometry=self._geometries(context))
+        numbers: dict[str, Any] = drawn(_NUMBERS, self._ranges, u)
+        return AcousticShadowParams(**numbers, geometry=self._geometries(context))
 
 
 __all__ = ["AcousticShadow", "RandomAcousticShadow"]
