@@ -49,8 +49,8 @@ _SHOWN = (
     tio.RandomLabelAttenuation(BEAMS, {1: (0.2, 0.3), 2: (3, 4)}, "seg"),
     tio.RandomLabelsToUltrasound(
         BEAMS,
-        "seg",
-        (1, 2, 3),
+        label_key="seg",
+        used_labels=(1, 2, 3),
         mean={1: 0.06, 2: 0.002, 3: 0.3},
         std=0.002,
         impedance={1: 1.6, 2: 1.5, 3: (4, 6)},

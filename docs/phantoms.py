@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 import torchio_gpu as tio
+from torchio_gpu.functional import speckle
 from torchio_gpu.functional.ultrasound.geometry import Fan
 
 #: Extent of the phantom along x, y, z in mm; slices are three times as thick as voxels are wide.
@@ -111,18 +112,12 @@ def ultrasound_phantom(side: float = 0.5) -> tio.Subject:
         level[disc], labels[disc] = decibels, label
     line = abs(y - 95 - (x / 20) ** 2) < 1
     level[line], labels[line] = -6, 3
-    # scatterers of random phase, seen by a pulse that is short along the beam and wide across it
-    drawn = np.random.default_rng(0).standard_normal((2, 1, fan.beams, fan.points, 1))
-    for axis, width in ((2, 1.2 / side), (3, 0.5 / side)):
-        at = np.fft.fftfreq(drawn.shape[axis]).reshape([-1 if a == axis else 1 for a in range(5)])
-        pulse = np.exp(-2 * (np.pi * at * width) ** 2)
-        drawn = np.fft.ifft(np.fft.fft(drawn, axis=axis) * pulse, axis=axis).real
-    field = fan.from_beams(torch.from_numpy(drawn)).numpy()[:, 0]
-    echo = np.hypot(*(field / field.std()))
-    level = level + 20 * np.log10(np.maximum(echo, 1e-6))
-    grey = np.clip(1 - level / _BLACK, 0, 1) * _WHITE * inside
+    seeds, wide = np.zeros(1, dtype=np.int64), {"dynamic_range": 100.0, "white": 100.0}
+    above = torch.from_numpy(level + 100)[None, None].float()  # so that cysts stay black
+    above = speckle(above, 1, PROBE, 1.2, 1.8, side, seeds=seeds, **wide)[0]
+    grey = (1 - (above - 100) / _BLACK).clamp(0, 1) * _WHITE * torch.from_numpy(inside)
     affine = np.diag([side, -side, side, 1.0])
     return tio.Subject(
-        us=tio.ScalarImage(torch.from_numpy(grey[None]).float(), affine=affine, beams=PROBE),
+        us=tio.ScalarImage(grey, affine=affine, beams=PROBE),
         seg=tio.LabelMap(torch.from_numpy((labels * inside)[None]), affine=affine),
     )

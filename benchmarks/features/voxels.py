@@ -150,12 +150,12 @@ def acoustic_shadow(call: Call) -> Answer:
 
 
 def reverberation(call: Call) -> Answer:
-    """A row of 200, 60 dB from 0 to 255, has two echoes, 10 rows and 6 dB apart."""
+    """A row of 255, 60 dB from 0 to 255, has two echoes, 10 rows and 6 dB apart."""
     x = torch.zeros(1, 41, 60, 1)
-    x[:, :, 12] = 200
+    x[:, :, 12] = 255
     want = x.clone()
     for n in (1, 2):
-        want[:, :, 12 + 10 * n] = 200 - n * 20 * math.log10(2) * 255 / 60
+        want[:, :, 12 + 10 * n] = 255 - n * 20 * math.log10(2) * 255 / 60
     off = (call(x) - want)[:, 1:-1].abs().max() * 60 / 255
     return yes() if off < 0.1 else no(f"levels are {off:.1f} dB off")
 

@@ -103,6 +103,37 @@ def test_smooth_images_come_back_from_beams(geometry, shape, axes, spacing):
 
 
 @PROBES
+def test_points_outside_of_the_image_are_black(geometry):
+    away = geometry._replace(center=(12.0, -20.0))
+    fan = Fan(away, (60, 50, 1), (0, 1), (1.0, 1.0))
+    got = fan.to_beams(torch.ones(1, 1, 60, 50, 1))[0, 0, ..., 0]
+    assert ((got == 0) | ((got - 1).abs() < 1e-5)).all()
+    got = got.round()
+    at = fan.nearest_on_beams(torch.ones(1, 1, 60, 50, 1, dtype=torch.long), 7)[0, 0, ..., 0]
+    assert 0.1 < got.mean() < 0.9
+    assert torch.equal(at, torch.where(got > 0, 1, 7))
+    down = torch.arange(fan.points) * fan.step - 20  # on the middle beam, from the upper edge
+    middle = got[fan.beams // 2]
+    assert torch.equal(middle[down < -1], torch.zeros(19))
+    assert (middle[(down > 1) & (down < 49)] == 1).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
+def test_a_fan_of_next_to_no_width_is_no_image(spacing):
+    for probe in (LINEAR._replace(width=1e-9), PHASED._replace(angle=1e-9, center=(0, 0))):
+        fan = Fan(probe, (20, 30, 1), (0, 1), spacing)
+        assert fan.beams == 2
+        assert not fan.inside(torch.device("cpu")).any()
+
+
+def test_tolerance_of_the_depth_does_not_grow_with_it():
+    deep = LINEAR._replace(depth=2e6, center=(0.0, 1.0))
+    inside = Fan(deep, (20, 30, 1), (0, 1), (1.0, 1.0)).inside(torch.device("cpu"))
+    assert not inside[:, 0].any()  # half a voxel before the surface
+    assert inside[:, 1:].all()
+
+
+@PROBES
 def test_gradients(geometry):
     small = geometry._replace(depth=5.0, radius=4.0, width=5.0, center=(0.3, -0.2))
     fan = Fan(small, (6, 2, 7), (0, 2), (1.0, 0.9))

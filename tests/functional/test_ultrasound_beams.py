@@ -25,6 +25,8 @@ GRIDS = pytest.mark.parametrize(
 )
 #: Grey values of one dB.
 DB = 255 / 60
+#: Amplitude of black, where white has 1.
+BLACK = 10 ** (-60 / 20)
 
 
 def columns(shape, step=1.0):
@@ -96,18 +98,26 @@ def test_enhancement_is_a_negative_shadow():
 @GRIDS
 def test_two_layers_attenuate_by_the_path_in_each(geometry, shape, axes):
     x = torch.full((2, 1, *shape), 250.0, dtype=torch.float64)
-    _, depth, inside = places(geometry, shape, axes)
+    share, depth, inside = places(geometry, shape, axes)
+    # depth where beams enter the image: the surface of a convex probe begins above it
+    start, clear = torch.zeros_like(depth), depth < math.inf
+    if geometry.probe == "convex":
+        angle = (share - 0.5) * math.radians(geometry.angle)
+        start = (39.5 / angle.clamp(-0.6, 0.6).cos() - 40).clamp(min=0)
+        clear = angle.abs() < 0.14  # and those beside them enter at the surface, too
     labels = torch.where(depth < 25, 2, 7).expand(2, 1, *shape)
     rates = np.array([[1.0, 4], [3.0, 0.5]])
     out = F.label_attenuation(x, labels, rates, [2, 7], geometry, axes=axes)
     for n, (first, second) in enumerate(rates):
-        path = (first * depth.clamp(max=25) + second * (depth - 25).clamp(min=0)) / 10
+        path = (first * (depth.clamp(max=25) - start) + second * (depth - 25).clamp(min=0)) / 10
         # a border is found to a voxel: where rates differ by d, the path is wrong by d mm or less;
         # linear interpolation of the path is wrong by less than that near the border
         bound = abs(first - second) / 10
-        error = (out[n, 0] - (250 - path * DB))[inside] / DB
-        assert error.abs().max() <= bound
-        before = inside & (depth < 23)
+        error = (out[n, 0] - (250 - path * DB)).abs() / DB
+        assert error[inside & (start == 0)].max() <= bound
+        # so is the edge of the image where the beam enters it
+        assert error[inside].max() <= bound + first / 10
+        before = inside & (depth < 23) & clear
         assert ((out[n, 0] - (250 - path * DB))[before] / DB).abs().max() < 1e-4 * first
         assert torch.equal(out[n, 0][~inside], x[n, 0][~inside])
 
@@ -155,7 +165,7 @@ def test_labels_have_any_dtype(dtype):
 @PROBES
 @pytest.mark.parametrize("distance", [7.0, 12.0])
 def test_a_bright_point_comes_back_at_multiples_of_the_distance(geometry, distance):
-    """On the middle beam, whose points are voxels: r0 + n d, by n 20 log10(strength)."""
+    """On the middle beam, whose points are voxels: r0 + n d, by strength^n."""
     x = torch.zeros(1, 1, 81, 64, 1, dtype=torch.float64)
     x[0, 0, 40, 9] = 255
     fans = (
@@ -166,7 +176,8 @@ def test_a_bright_point_comes_back_at_multiples_of_the_distance(geometry, distan
     out = F.reverberation(x, 0.5, distance, fan.geometry, 3)[0, 0, 40, :, 0]
     want = torch.zeros(64, dtype=torch.float64)
     for n in range(4):
-        want[9 + n * int(distance)] = 255 + n * 20 * math.log10(0.5) * DB
+        echo = 0.5**n * (1 - BLACK) + BLACK
+        want[9 + n * int(distance)] = 255 + 20 * math.log10(echo) * DB
     torch.testing.assert_close(out, want, rtol=0, atol=1e-3)
 
 
@@ -197,7 +208,47 @@ def test_amplitudes_of_echoes_add():
     x = torch.zeros(1, 1, 3, 40, 1, dtype=torch.float64)
     x[:, :, :, 5] = x[:, :, :, 15] = 100
     out = F.reverberation(x, 1.0, 10, columns(x.shape), 1)
-    assert out[0, 0, 1, 15, 0].item() == pytest.approx(100 + 20 * math.log10(2) * DB)
+    amplitude = 10 ** ((100 / 255 - 1) * 60 / 20)
+    echo = 20 * math.log10((2 * amplitude - BLACK) / amplitude)
+    assert out[0, 0, 1, 15, 0].item() == pytest.approx(100 + echo * DB)
+
+
+def test_echoes_begin_without_a_jump_at_black():
+    """What is just above black makes next to no echo, as black makes none."""
+    grey = torch.tensor([-5.0, 0, 1e-3, 1, 2], dtype=torch.float64).view(-1, 1, 1, 1, 1)
+    x = grey.repeat(1, 1, 3, 40, 1)
+    out = F.reverberation(x, 1.0, 5, columns(x.shape), 7)
+    assert torch.equal(out[:2], x[:2])
+    assert 0 < (out[2] - x[2]).max() < 0.01
+    assert (out[3:] - x[3:]).amax((1, 2, 3, 4)).diff() > 0
+
+
+def test_a_probe_above_the_image_hears_nothing_from_outside_of_it():
+    """As after a crop: the rows that are left have no echoes of those that were cut off."""
+    x = torch.zeros(1, 1, 9, 40, 1, dtype=torch.float64)
+    x[:, :, :, 0] = 200
+    probe = columns(x.shape)._replace(center=(0.0, -19.5), depth=59.0)
+    out = F.reverberation(x, 0.5, 8, probe, 2)[0, 0, 4, :, 0]
+    amplitude = 10 ** ((200 / 255 - 1) * 60 / 20) - BLACK
+    want = torch.zeros(40, dtype=torch.float64)
+    want[0] = 200
+    for n in (1, 2):
+        want[8 * n] = 255 + 20 * math.log10(0.5**n * amplitude + BLACK) * DB
+    torch.testing.assert_close(out, want, rtol=0, atol=1e-6)
+    bright = torch.full_like(x, 150)
+    near = F.reverberation(bright, 0.5, 8, probe, 2)[0, 0, 4, :, 0]
+    torch.testing.assert_close(near[:8], bright[0, 0, 4, :8, 0])
+    assert (near[8:16].diff().abs() < 1e-9).all()
+    assert near[16] > near[8] + 1 > 151
+
+
+def test_tissue_outside_of_the_image_does_not_attenuate():
+    x = torch.full((1, 1, 9, 40, 1), 250.0, dtype=torch.float64)
+    probe = columns(x.shape)._replace(center=(0.0, -19.5), depth=59.0)
+    out = F.label_attenuation(x, torch.ones_like(x), 3.0, [1], probe)[0, 0, 4, :, 0]
+    # the image begins half a voxel before its first point, in the middle of a step
+    want = 250 - 3.0 * (torch.arange(40).double() + 0.5) / 10 * DB
+    torch.testing.assert_close(out, want)
 
 
 def test_echoes_of_strength_0_are_none_bit_for_bit():
@@ -250,7 +301,7 @@ def test_rows_are_items(name):
 
 
 @EACH
-def test_integers_become_float32_and_meta_runs(name):
+def test_integers_become_float32_and_complex_is_refused(name):
     x, v = torch.randint(0, 256, (2, 1, 20, 30, 1)), torch.tensor([0.2, 0.4])
     out = FUNCTIONS[name](x.byte(), "phased", v)
     assert out.dtype == torch.float32
@@ -266,6 +317,9 @@ def test_meta_tensors():
     assert F.acoustic_shadow(x, 9, "convex").shape == x.shape
     assert F.label_attenuation(x, x > 0, 9, [1], "convex").shape == x.shape
     assert F.reverberation(x, 0.3, 9, "convex").shape == x.shape
+    for name in ("attenuate", "time_gain", "speckle", "haze"):
+        out = getattr(F, name)(x, 0.5, ["convex", "linear"])
+        assert (out.device.type, out.shape) == ("meta", x.shape)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +330,7 @@ def test_meta_tensors():
         (lambda x: F.acoustic_shadow(x, 1, "convex", edge=-1), "edge must be >= 0, got"),
         (
             lambda x: F.acoustic_shadow(x, [1, 2, 3], "convex"),
-            "attenuation must hold one value per",
+            "loss must hold one value per",
         ),
         (lambda x: F.label_attenuation(x, x, 1, [], "convex"), "values must be different whole nu"),
         (lambda x: F.label_attenuation(x, x, 1, [1, 1], "convex"), "values must be different who"),

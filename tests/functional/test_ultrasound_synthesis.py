@@ -40,10 +40,10 @@ def test_homogeneous_tissue_falls_by_its_attenuation(geometry):
         [3.0],
         [1.6],
         geometry,
-        np.arange(60),
-        [1],
-        0.5 * WIDTH,
-        1.5 * WIDTH,
+        seeds=np.arange(60),
+        values=[1],
+        axial=0.5 * WIDTH,
+        lateral=1.5 * WIDTH,
         **WIDE,
     )
     fan = Fan(geometry, shape, (0, 1), (1.0, 1.0))
@@ -76,10 +76,10 @@ def test_speckle_is_fully_developed():
         0,
         1.6,
         columns(labels.shape),
-        np.arange(40),
-        [1],
-        2 * WIDTH,
-        3 * WIDTH,
+        seeds=np.arange(40),
+        values=[1],
+        axial=2 * WIDTH,
+        lateral=3 * WIDTH,
         **WIDE,
     )
     amplitude = 10 ** (decibels(out) / 20)
@@ -95,7 +95,9 @@ def test_speckle_is_fully_developed():
 def test_few_scatterers_make_no_developed_speckle():
     labels = torch.ones(4, 1, 40, 60, 1, dtype=torch.float64)
     probe, few = columns(labels.shape), 0.02
-    out = F.labels_to_ultrasound(labels, [1.0], 0, few, 0, 1.6, probe, np.arange(4), [1], 2, 2)
+    out = F.labels_to_ultrasound(
+        labels, [1.0], 0, few, 0, 1.6, probe, seeds=np.arange(4), values=[1], axial=2, lateral=2
+    )
     intensity = 10 ** ((out / 255 - 1) * 6)
     assert intensity.mean().item() == pytest.approx(few, rel=0.2)  # of white, 1
     assert (intensity.mean() / intensity.std()).item() < 0.6  # 1 of developed speckle
@@ -138,7 +140,7 @@ def test_two_layers_have_the_level_of_each_and_of_what_passes():
     labels[..., 30:, :] = 2
     z, mean = [1.0, 3.0], [0.3, 0.1]
     out = F.labels_to_ultrasound(
-        labels, mean, 0, 1, [1.0, 4.0], z, columns(labels.shape), np.arange(40), [1, 2],
+        labels, mean, 0, 1, [1.0, 4.0], z, columns(labels.shape), [1, 2], seeds=np.arange(40),
         axial=WIDTH, lateral=WIDTH, **WIDE,
     )  # fmt: skip
     intensity = (10 ** (decibels(out) / 10)).mean((0, 1, 2, 4))
@@ -156,7 +158,17 @@ def test_two_layers_have_the_level_of_each_and_of_what_passes():
 def test_gain_undoes_attenuation():
     labels = torch.ones(2, 1, 30, 60, 1)
     make = lambda rate, gain: F.labels_to_ultrasound(  # noqa: E731
-        labels, [0.1], 0, 1, rate, 1.6, columns(labels.shape), np.arange(2), [1], 0.1, gain=gain
+        labels,
+        [0.1],
+        0,
+        1,
+        rate,
+        1.6,
+        columns(labels.shape),
+        seeds=np.arange(2),
+        values=[1],
+        axial=0.1,
+        gain_per_cm=gain,
     )
     # the pulse is shorter than a point: what is near has no part in what is far
     torch.testing.assert_close(make(2.0, 2.0), make(0.0, 0.0), rtol=0, atol=1e-2)
@@ -169,7 +181,15 @@ def test_outside_of_the_fan_is_black(geometry, shape, axes):
     labels = torch.randint(0, 3, (2, 1, *shape))
     small = geometry._replace(depth=40.0, angle=40.0, width=30.0)
     out = F.labels_to_ultrasound(
-        labels, [0.3, 0.4, 0.9], 0.1, 1, 0.5, [1.6, 1.5, 2], small, np.array([3, 4]), axes=axes
+        labels,
+        [0.3, 0.4, 0.9],
+        0.1,
+        1,
+        0.5,
+        [1.6, 1.5, 2],
+        small,
+        seeds=np.array([3, 4]),
+        axes=axes,
     )
     inside = Fan(small, shape, axes, (1.0, 1.0)).inside(torch.device("cpu")).expand_as(out)
     assert (out[~inside] == 0).all()
@@ -182,11 +202,37 @@ def test_outside_of_the_fan_is_black(geometry, shape, axes):
 def test_other_labels_are_water():
     labels = torch.zeros(1, 1, 20, 30, 1).int()
     labels[..., 20:, :] = 9
-    given = (columns(labels.shape), np.array([3]))
-    out = F.labels_to_ultrasound(labels, [0.3], 0, 1, 0, [1.6], *given, [9])
-    again = F.labels_to_ultrasound(labels, [0, 0.3], 0, 1, 0, [1.48, 1.6], *given, [0, 9])
+    probe, seeds = columns(labels.shape), np.array([3])
+    out = F.labels_to_ultrasound(labels, [0.3], 0, 1, 0, [1.6], probe, [9], seeds=seeds)
+    again = F.labels_to_ultrasound(
+        labels, [0, 0.3], 0, 1, 0, [1.48, 1.6], probe, [0, 9], seeds=seeds
+    )
     assert torch.equal(out, again)
     assert (out[..., :15, :] == 0).all()
+
+
+def test_outside_of_the_image_is_water():
+    """A probe 20 mm above the image: a boundary at its edge, and attenuation from there on."""
+    labels = torch.ones(1, 1, 21, 30, 1, dtype=torch.float64)
+    probe = columns(labels.shape)._replace(center=(0.0, -19.5), depth=49.0)
+    give = (labels, [0.0], 0, 0, [2.0], [4.0], probe, [1], 0.1, 0.1)
+    out = decibels(F.labels_to_ultrasound(*give, **WIDE))[0, 0, :, :, 0]
+    reflected = 20 * math.log10((4 - 1.48) / (4 + 1.48))
+    torch.testing.assert_close(
+        out[:, 0], torch.full_like(out[:, 0], reflected - 0.1), rtol=0, atol=1e-4
+    )
+    assert (out[:, 1:] < -190).all()
+    behind = (labels, [0.1], 0, 1, [2.0], [1.48], probe, [1], 0.1, 0.1)
+    level = decibels(F.labels_to_ultrasound(*behind, **WIDE))[0, 0, :, :, 0]
+    want = 20 * math.log10(0.1) - 0.2 * (torch.arange(30).double() + 0.5)
+    torch.testing.assert_close(level, want.expand(21, -1), rtol=0, atol=1e-4)
+
+
+def test_beams_that_leave_the_image_meet_no_boundary_there():
+    labels = torch.ones(1, 1, 21, 60, 1, dtype=torch.float64)
+    wide = PHASED._replace(angle=120.0)
+    out = F.labels_to_ultrasound(labels, [0.0], 0, 0, 0, [6.0], wide, [1], **WIDE)
+    assert (out == 0).all()
 
 
 def test_rows_are_items_and_functions_of_their_seeds():
@@ -194,17 +240,17 @@ def test_rows_are_items_and_functions_of_their_seeds():
     tissue = [np.random.default_rng(n).uniform(0.1, 1, (3, 3)) for n in range(5)]
     pulse = {"axial": np.array([0.5, 1, 1.5]), "lateral": np.array([1.0, 2, 3])}
     seeds, probes = np.array([5, 6, 5]), [CONVEX, PHASED, CONVEX]
-    whole = F.labels_to_ultrasound(labels, *tissue, probes, seeds, **pulse)
+    whole = F.labels_to_ultrasound(labels, *tissue, probes, seeds=seeds, **pulse)
     for n in range(3):
         one = slice(n, n + 1)
         alone = F.labels_to_ultrasound(
-            labels[one], *(t[one] for t in tissue), probes[n], seeds[one],
+            labels[one], *(t[one] for t in tissue), probes[n], seeds=seeds[one],
             **{name: value[one] for name, value in pulse.items()},
         )  # fmt: skip
         # near to cancelling echoes have a logarithm with large errors: 1e-3 of the range is 0.06 dB
         assert_close(whole[one], alone, share=1e-3, reason="sums in another order")
     same = F.labels_to_ultrasound(labels[:1].expand(2, -1, -1, -1, -1), *(t[:1] for t in tissue),
-                                  CONVEX, np.array([5, 6]))  # fmt: skip
+                                  CONVEX, seeds=np.array([5, 6]))  # fmt: skip
     assert not torch.equal(same[0], same[1])
     labels = labels[:1].to("meta")
     assert F.labels_to_ultrasound(labels, [0.1], 0, 1, 0, 1, "convex").shape == labels.shape
@@ -219,8 +265,8 @@ def test_gradients():
 
     def run(mean, std, attenuation, impedance, pulse):
         return F.labels_to_ultrasound(
-            labels, mean, std, 0.9, attenuation, impedance, small, np.array([3, 4]), axial=pulse,
-            lateral=pulse, gain=pulse, **WIDE
+            labels, mean, std, 0.9, attenuation, impedance, small, None, pulse,
+            seeds=np.array([3, 4]), lateral=pulse, gain_per_cm=pulse, **WIDE
         )  # fmt: skip
 
     assert torch.autograd.gradcheck(run, (*given, pulse))
@@ -237,7 +283,7 @@ def test_gradients():
         ({"values": [1]}, "values must be 2 labels, one for each column, got"),
         ({"values": [1, 1]}, "values must be different whole numbers"),
         ({"attenuation": [1, 2, 3]}, r"attenuation must have shape \(2,\)"),
-        ({"gain": [1, 2, 3]}, "gain must hold one value per sample"),
+        ({"gain_per_cm": [1, 2, 3]}, "gain_per_cm must hold one value per sample"),
         ({"labels": torch.rand(2, 2, 5, 6, 1)}, "labels must be whole numbers of shape"),
         ({"seeds": np.array([1.0, 2])}, "seeds must be int64"),
         ({"white": 0}, "white must be a number > 0"),
@@ -257,9 +303,8 @@ def test_definition(step):
     tissue = {2: (0.3, 0.1, 1.0, 2.0, 1.6), 0: (0.1, 0.2, 0.5, 5.0, 4.0), 1: (0.5, 0, 0.8, 0, 0.5)}
     seeds, columns_of = np.array([7, 8]), zip(*tissue.values(), strict=True)
     out = F.labels_to_ultrasound(
-        labels, *map(list, columns_of), columns(shape, step), seeds, list(tissue), 0.8 * WIDTH,
-        1.3 * WIDTH,
-        spacing=step,
+        labels, *map(list, columns_of), columns(shape, step), list(tissue), 0.8 * WIDTH,
+        1.3 * WIDTH, spacing=step, seeds=seeds,
     )  # fmt: skip
     drawn = random.normals(seeds, 3 * 5 * 9 * 2).view(2, 3, 5, 9, 2).double()
     for n in range(2):

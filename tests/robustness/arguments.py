@@ -80,7 +80,7 @@ def transforms() -> dict[str, Call]:
     """Return calls of each transform, with the arguments it needs."""
     points, beams = np.zeros((5, 5, 5, 3)), tio.BeamGeometry("linear")
     needed: dict[str, dict[str, Any]] = {
-        "AcousticShadow": {"attenuation": 9, "geometry": "linear"},
+        "AcousticShadow": {"loss": 9, "geometry": "linear"},
         "Affine": {"scales": (1.1, 0.9, 1), "degrees": (5, -10, 15), "translation": (1, 2, 3)},
         "AffineElasticDeformation": {
             "affine_params": {"degrees": (5, -10, 15)},
@@ -200,7 +200,7 @@ def functions() -> dict[str, Call]:
     shift[:, 0, 3] = 0.5
     points, field = torch.zeros(1, 3, 5, 5, 5), torch.zeros(1, 3, 9, 10, 8)
     needed: dict[str, dict[str, Any]] = {
-        "acoustic_shadow": {"attenuation": 9, "geometry": "linear"},
+        "acoustic_shadow": {"loss": 9, "geometry": "linear"},
         "affine_warp": {"matrix": shift},
         "aggregate_patches": {"x": None, "patches": x, "first": [[0, 0, 0]], "size": (9, 10, 8)},
         "anisotropy": {"factor": 2},

@@ -57,12 +57,12 @@ TRANSFORMS = {
     "RandomNoise, by channel": lambda **k: tio.RandomNoise(by_channel=True, **k),
     "RandomNoise, rician": lambda **k: tio.RandomNoise(rician=True, **k),
     "AcousticShadow": lambda **k: tio.AcousticShadow(
-        20, "convex", 0.4, 0.5, 2, white=2, **k
+        "convex", 20, 0.4, 0.5, 2, white=2, **k
     ),
     "RandomAcousticShadow": lambda **k: tio.RandomAcousticShadow(
         "linear", position=0.5, depth=(2, 3), width=(0.4, 0.9), white=2, **k
     ),
-    "Reverberation": lambda **k: tio.Reverberation(0.5, 4, "convex", axes=(0, 2), white=2, **k),
+    "Reverberation": lambda **k: tio.Reverberation("convex", 0.5, 4, axes=(0, 2), white=2, **k),
     "RandomReverberation": lambda **k: tio.RandomReverberation(
         "linear", distance=(2, 5), white=2, **k
     ),
@@ -155,13 +155,13 @@ TRANSFORMS = {
     "RandomSliceThickness": lambda **k: tio.RandomSliceThickness((4, 9), **k),
     "Window": lambda **k: tio.Window((0.4, 0.7), **k),
     "RandomWindow": lambda **k: tio.RandomWindow((0.4, 0.7), **k),
-    "Attenuation": lambda **k: tio.Attenuation(2, BEAMS, **GREY, **k),
+    "Attenuation": lambda **k: tio.Attenuation(BEAMS, 2, **GREY, **k),
     "RandomAttenuation": lambda **k: tio.RandomAttenuation(BEAMS, (1, 3), **GREY, **k),
-    "Haze": lambda **k: tio.Haze(0.6, BEAMS, **GREY, seed=7, **k),
+    "Haze": lambda **k: tio.Haze(BEAMS, 0.6, **GREY, seed=7, **k),
     "RandomHaze": lambda **k: tio.RandomHaze(BEAMS, **GREY, **k),
-    "Speckle": lambda **k: tio.Speckle(0.7, BEAMS, **GREY, seed=7, **k),
+    "Speckle": lambda **k: tio.Speckle(BEAMS, 0.7, **GREY, seed=7, **k),
     "RandomSpeckle": lambda **k: tio.RandomSpeckle(BEAMS, **GREY, **k),
-    "TimeGain": lambda **k: tio.TimeGain((-2, 3, 5), BEAMS, **GREY, **k),
+    "TimeGain": lambda **k: tio.TimeGain(BEAMS, (-2, 3, 5), **GREY, **k),
     "RandomTimeGain": lambda **k: tio.RandomTimeGain(BEAMS, **GREY, **k),
     "Swap": lambda **k: tio.Swap(1, [[(0, 0, 0), (1, 2, 0)], [(1, 2, 0), (1, 1, 0)]], **k),
     "Lambda": lambda **k: tio.Lambda(square, types_to_apply=["intensity"], **k),

@@ -86,17 +86,17 @@ MORE = {
     ],
     "Window": [lambda: tio.Window("brain", 2), lambda: tio.Window({"t1": (40, 80)})],
     "Attenuation": [
-        lambda: tio.Attenuation({"t1": 2}, "linear", (2, 0), 50),
-        lambda: tio.Attenuation([1.5], tio.BeamGeometry("phased", depth=30.0, center=(1, 2))),
+        lambda: tio.Attenuation("linear", {"t1": 2}, (2, 0), 50),
+        lambda: tio.Attenuation(tio.BeamGeometry("phased", depth=30.0, center=(1, 2)), [1.5]),
     ],
     "RandomAttenuation": [lambda: tio.RandomAttenuation(["convex", None, 60], 3)],
     "TimeGain": [
-        lambda: tio.TimeGain(np.array([[1.0, 2]]), {"probe": "phased", "angle": 90}, white=1.0)
+        lambda: tio.TimeGain({"probe": "phased", "angle": 90}, np.array([[1.0, 2]]), white=1.0)
     ],
     "RandomTimeGain": [lambda: tio.RandomTimeGain(tio.BeamGeometry(), (-3, 4), 5)],
-    "Speckle": [lambda: tio.Speckle({"t1": 1}, "linear", {"t1": 0.5}, [1.0], seed={"t1": 4})],
+    "Speckle": [lambda: tio.Speckle("linear", {"t1": 1}, {"t1": 0.5}, [1.0], seed={"t1": 4})],
     "RandomSpeckle": [lambda: tio.RandomSpeckle("phased", 1, tio.Choice([1, 2]), (1, 2), (1, 2))],
-    "Haze": [lambda: tio.Haze(torch.tensor(0.5), tio.BeamGeometry("linear", 40), 20, 1, 3)],
+    "Haze": [lambda: tio.Haze(tio.BeamGeometry("linear", 40), torch.tensor(0.5), 20, 1, 3)],
     "RandomHaze": [lambda: tio.RandomHaze("linear", 0.5, 20, 1, (1, 3), (0, 2))],
     "RandomMotion": [lambda: tio.RandomMotion((1, 5), NORMAL, 3, axes=("AP",), output="magnitude")],
     "RandomSliceMotion": [
@@ -130,23 +130,25 @@ MORE = {
         lambda: tio.B0Distortion(tio.ScalarImage(VECTORS[:1], affine=VECTORS_AFFINE), "LR", 25)
     ],
     "AcousticShadow": [
-        lambda: tio.AcousticShadow({"t1": 6}, PROBE, torch.tensor([0.3]), axes=(2, 0), white=1)
+        lambda: tio.AcousticShadow(PROBE, {"t1": 6}, torch.tensor([0.3]), axes=(2, 0), white=1)
     ],
     "RandomAcousticShadow": [
         lambda: tio.RandomAcousticShadow("phased", CHOICE, 0.5, (0.1, 0.2), NORMAL_DEPTH),
     ],
-    "LabelAttenuation": [lambda: tio.LabelAttenuation({1: 2.5, 3: torch.tensor([1.0])}, PROBE)],
+    "LabelAttenuation": [lambda: tio.LabelAttenuation(PROBE, {1: 2.5, 3: torch.tensor([1.0])})],
     "RandomLabelAttenuation": [lambda: tio.RandomLabelAttenuation(PROBE, {2: CHOICE}, "seg")],
     "LabelsToUltrasound": [
-        lambda: tio.LabelsToUltrasound({1: 0.2, 0: 0.1}, PROBE, impedance={0: 1.5, 1: 6}, gain=2),
-        lambda: tio.LabelsToUltrasound([0.1, 0.2, 0.3], "linear", seed=4, axes=(1, 0)),
+        lambda: tio.LabelsToUltrasound(
+            PROBE, {1: 0.2, 0: 0.1}, impedance={0: 1.5, 1: 6}, gain_per_cm=2
+        ),
+        lambda: tio.LabelsToUltrasound("linear", [0.1, 0.2, 0.3], seed=4, axes=(1, 0)),
     ],
     "RandomLabelsToUltrasound": [
         lambda: tio.RandomLabelsToUltrasound(
             PROBE, used_labels=[2], mean={2: (0.1, 0.2)}, density=0.5, axial=(0.5, 1)
         ),
     ],
-    "Reverberation": [lambda: tio.Reverberation({"t1": 0.3}, np.array([4.0]), PROBE, 2)],
+    "Reverberation": [lambda: tio.Reverberation(PROBE, {"t1": 0.3}, np.array([4.0]), 2)],
     "RandomReverberation": [lambda: tio.RandomReverberation(PROBE, CHOICE_OF_SHARES, (2, 9), 2)],
     "Affine": [
         lambda: tio.Affine(torch.tensor([1.1, 1, 1]), np.array([5, 0, 0]), (1, 2, 3), "origin")

@@ -40,7 +40,9 @@ def test_echoes_have_the_distribution_of_rayleigh(geometry, axes, shape, spacing
     """Mean over deviation is 1.91 and the level deviates by 5.57 dB around the mean level."""
     x = torch.full((4, 1, *shape), 0.8)
     seeds = np.arange(4)
-    out = F.speckle(x, 1, geometry, spacing, axes, 0.8, 1.5, seeds, **GREY)
+    out = F.speckle(
+        x, 1, geometry, spacing=spacing, axes=axes, axial=0.8, lateral=1.5, seeds=seeds, **GREY
+    )
     fan = Fan(geometry, shape, axes, tuple(spacing[a] for a in axes))
     inside = fan.inside(x.device).expand(x.shape)
     level, echo = decibels(out, **GREY)[inside].double(), amplitudes(out, **GREY)[inside].double()
@@ -125,12 +127,12 @@ def test_a_sample_depends_on_its_own_seed_and_widths_alone(name):
     args = {"axial": [0.5, 2, 1], "lateral": [3, 1, 2]}
     if name == "Haze":
         args = {"decay": [5, 20, 40], "texture": [1, 0.3, 0.8], "size": [2, 5, 3]}
-    whole = getattr(tio, name)([0.4, 0.8, 1], PHASED, seed=[1, 2, 1], **args)(tio.ImagesBatch(x))
+    whole = getattr(tio, name)(PHASED, [0.4, 0.8, 1], seed=[1, 2, 1], **args)(tio.ImagesBatch(x))
     for n, (value, seed) in enumerate(((0.4, 1), (0.8, 2), (1, 1))):
         own = {key: each[n] for key, each in args.items()}
-        alone = getattr(tio, name)(value, PHASED, seed=seed, **own)(x[n])
+        alone = getattr(tio, name)(PHASED, value, seed=seed, **own)(x[n])
         torch.testing.assert_close(whole.data[n], alone, rtol=0, atol=1e-3)
-    other = getattr(tio, name)(1, PHASED, seed=9, **own)(x[2])
+    other = getattr(tio, name)(PHASED, 1, seed=9, **own)(x[2])
     assert (other - whole.data[2]).abs().max() > 1
 
 
@@ -164,7 +166,7 @@ def test_gradients_of_speckle():
 def test_haze_adds_intensities_that_decay_with_depth(geometry, axes, spacing):
     shape = tuple(4 if a not in axes else 80 for a in range(3))
     x = 255 * torch.rand(1, 2, *shape, dtype=DOUBLE)
-    out = F.haze(x, 0.6, geometry, spacing, axes, decay=20, texture=0)
+    out = F.haze(x, 0.6, geometry, spacing=spacing, axes=axes, decay=20, texture=0)
     fan = Fan(geometry, shape, axes, (1.0, 1.0))
     inside, depth = fan.inside(x.device).expand(x.shape), fan.over_volume(fan.places(x.device)[1])
     echo, black = 10 ** ((x / 255 - 1) * 60 / 20), 10 ** (-60 / 20)
@@ -194,7 +196,7 @@ def test_haze_grows_with_brightness_and_keeps_the_order_of_echoes():
 
 def test_patches_keep_the_mean_intensity_and_have_the_size_asked_for():
     x = torch.zeros(1, 1, 160, 160, 60)
-    out = F.haze(x, 0.5, LINEAR, 0.5, decay=1e9, texture=0.7, size=4, seeds=SEEDS, **GREY)
+    out = F.haze(x, 0.5, LINEAR, spacing=0.5, decay=1e9, texture=0.7, size=4, seeds=SEEDS, **GREY)
     inner = out[0, 0, 40:-40, :130]  # within the fan
     clutter = (amplitudes(inner, **GREY) ** 2).double() / 10**-5
     assert abs(clutter.mean() - 1) < 0.03
@@ -222,15 +224,15 @@ def test_gradients_of_haze():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: tio.Speckle(1.2, "linear"), "strength must be between 0 and 1"),
-        (lambda: tio.Speckle(1, "linear", -1), "axial must be >= 0"),
-        (lambda: tio.Speckle(1, "linear", lateral=math.nan), "lateral must be >= 0"),
+        (lambda: tio.Speckle("linear", 1.2), "strength must be between 0 and 1"),
+        (lambda: tio.Speckle("linear", 1, -1), "axial must be >= 0"),
+        (lambda: tio.Speckle("linear", 1, lateral=math.nan), "lateral must be >= 0"),
         (lambda: tio.RandomSpeckle("linear", 1.5), "strength must be <= 1"),
         (lambda: tio.RandomSpeckle("linear", axial=(-1, 2)), "axial must be >= 0"),
-        (lambda: tio.Haze(-0.1, "linear"), "brightness must be between 0 and 1"),
-        (lambda: tio.Haze(0.5, "linear", 0), "decay must be > 0"),
-        (lambda: tio.Haze(0.5, "linear", texture=2), "texture must be between 0 and 1"),
-        (lambda: tio.Haze(0.5, "linear", size=-2), "size must be >= 0"),
+        (lambda: tio.Haze("linear", -0.1), "brightness must be between 0 and 1"),
+        (lambda: tio.Haze("linear", 0.5, 0), "decay must be > 0"),
+        (lambda: tio.Haze("linear", 0.5, texture=2), "texture must be between 0 and 1"),
+        (lambda: tio.Haze("linear", 0.5, size=-2), "size must be >= 0"),
         (lambda: tio.RandomHaze("linear", decay=(0, 5)), "decay must be > 0"),
         (lambda: F.haze(torch.zeros(1, 1, 3, 3, 1), 2, "linear"), "brightness must be between"),
     ],

@@ -120,10 +120,10 @@ def frame(seed=0, **metadata):
 
 
 MADE = {
-    "Attenuation": lambda geometry: tio.Attenuation(2, geometry),
-    "TimeGain": lambda geometry: tio.TimeGain((2, 5, -3), geometry),
-    "Speckle": lambda geometry: tio.Speckle(0.7, geometry, seed=5),
-    "Haze": lambda geometry: tio.Haze(0.6, geometry, seed=5),
+    "Attenuation": lambda geometry: tio.Attenuation(geometry, 2),
+    "TimeGain": lambda geometry: tio.TimeGain(geometry, (2, 5, -3)),
+    "Speckle": lambda geometry: tio.Speckle(geometry, 0.7, seed=5),
+    "Haze": lambda geometry: tio.Haze(geometry, 0.6, seed=5),
 }
 every_transform = pytest.mark.parametrize("name", MADE)
 
@@ -183,8 +183,8 @@ def test_the_schema_takes_what_files_hold():
 
 def test_images_have_gains_of_their_own():
     subject = tio.Subject(a=frame().us, b=frame(1).us)
-    out = tio.TimeGain({"a": [0, 6], "b": [3, 3]}, "linear")(subject)
-    assert torch.equal(out.a.data, tio.TimeGain([0, 6], "linear")(subject.a).data)
+    out = tio.TimeGain("linear", {"a": [0, 6], "b": [3, 3]})(subject)
+    assert torch.equal(out.a.data, tio.TimeGain("linear", [0, 6])(subject.a).data)
     torch.testing.assert_close(out.b.data, subject.b.data + 3 * 255 / 60)
 
 
@@ -203,18 +203,20 @@ def test_random_gains_are_in_the_range_and_differ():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: tio.Attenuation(2, 5), TypeError, "geometry must be"),
-        (lambda: tio.Attenuation(2, {"opening": 5}), TypeError, "geometry must be"),
-        (lambda: tio.Attenuation(2, ["round"]), ValueError, "probe of the geometry must be one of"),
-        (lambda: tio.Attenuation(2, "linear", (0, 0)), ValueError, "axes must be two of 0, 1, 2"),
-        (lambda: tio.Attenuation(2, "linear", white=0), ValueError, "white must be a number > 0"),
+        (lambda: tio.Attenuation(5, 2), TypeError, "geometry must be"),
+        (lambda: tio.Attenuation({"opening": 5}, 2), TypeError, "geometry must be"),
+        (lambda: tio.Attenuation(["round"], 2), ValueError, "probe of the geometry must be one of"),
+        (lambda: tio.Attenuation("linear", 2, (0, 0)), ValueError, "axes must be two of 0, 1, 2"),
+        (lambda: tio.Attenuation("linear", 2, white=0), ValueError, "white must be a number > 0"),
+        (lambda: tio.Attenuation("linear", 2, (0.0, 1.0)), ValueError, "axes must be two of 0, 1"),
+        (lambda: tio.Attenuation("linear", 2, (False, True)), ValueError, "axes must be two of 0"),
         (lambda: tio.RandomTimeGain("linear", dynamic_range=-6), ValueError, "dynamic_range must"),
         (lambda: tio.RandomAttenuation("linear", (2, 1)), ValueError, "attenuation must be"),
-        (lambda: tio.TimeGain({"a": [1], "b": [1, 2]}, "linear"), ValueError, "gains must be as"),
-        (lambda: tio.TimeGain([], "linear"), ValueError, "gains must be"),
+        (lambda: tio.TimeGain("linear", {"a": [1], "b": [1, 2]}), ValueError, "gains must be as"),
+        (lambda: tio.TimeGain("linear", []), ValueError, "gains must be"),
         (
             lambda: F.attenuate(torch.zeros(2, 1, 4, 4, 1), 1, ["linear", {"probe": "phased"}] * 2),
-            (TypeError, ValueError), "geometry must be",
+            ValueError, r"geometry must be one per sample \(2\), got 4",
         ),
         (
             lambda: F.attenuate(torch.zeros(2, 1, 4, 4, 1), 1, [{"probe": "phased"}] * 3),
@@ -225,6 +227,18 @@ def test_random_gains_are_in_the_range_and_differ():
             ValueError, "geometry must be of about the size of the image",
         ),
         (
+            lambda: F.speckle(torch.zeros(1, 1, 4, 4, 1), 1, BeamGeometry("linear", width=2e4)),
+            ValueError, "geometry must be of about the size of the image",
+        ),
+        (
+            lambda: F.attenuate(torch.zeros(1, 1, 4, 4, 1), 1, "linear", dynamic_range=301),
+            ValueError, "dynamic_range must be a number > 0 and <= 300, got 301",
+        ),
+        (
+            lambda: tio.Attenuation("linear", 2, white=1e7),
+            ValueError, r"white must be a number > 0 and <= 1e\+06, got",
+        ),
+        (
             lambda: F.haze(torch.zeros(1, 1, 4, 4, 1), 1, BeamGeometry(radius=1e9)),
             ValueError, "geometry must be of about the size of the image",
         ),
@@ -233,6 +247,21 @@ def test_random_gains_are_in_the_range_and_differ():
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_of_geometries_has_any_order(order):
+    """Names of probes and geometries, mixed; a list of arguments is one geometry."""
+    x = torch.full((2, 1, 40, 40, 1), 150.0)
+    for mixed in (["phased", CONVEX], ["phased", "linear"], [LINEAR._asdict(), "phased"]):
+        each = mixed[::order]
+        out = F.attenuate(x, 2, each)
+        for n, one in enumerate(each):
+            torch.testing.assert_close(out[n : n + 1], F.attenuate(x[:1], 2, one))
+    assert torch.equal(
+        F.attenuate(x, 2, ["linear", None, 70, 50, 30, [0, 2]]),
+        F.attenuate(x, 2, BeamGeometry("linear", depth=30, center=np.array([0, 2.0]))),
+    )
 
 
 def test_beams_may_be_far_longer_than_the_image():
@@ -260,8 +289,18 @@ def test_a_real_frame_keeps_what_is_outside_of_the_fan(name):
         "phased", angle=70, depth=0.8 * grey.shape[2], center=(0, 0.1 * grey.shape[2])
     )
     inside = Fan(probe, tuple(grey.shape[1:]), (0, 1), (1.0, 1.0)).inside(grey.device)[None]
-    for made in MADE.values():
-        out = made(probe)(grey)
+    seg = torch.ones(grey.shape, dtype=torch.uint8)
+    scan = tio.Subject(us=tio.ScalarImage(grey), seg=tio.LabelMap(seg))
+    others = [
+        tio.AcousticShadow(probe, 20, width=0.4),
+        tio.Reverberation(probe, 0.8, 0.1 * grey.shape[2]),
+        tio.LabelAttenuation(probe, {1: 1}),
+    ]
+    made = tio.LabelsToUltrasound(probe, {1: 0.2}, image_key="made")(scan).made.data
+    assert (made[~inside] == 0).all()
+    assert (made[inside] > 0).float().mean() > 0.9
+    for transform in [*(made(probe) for made in MADE.values()), *others]:
+        out = transform(scan).us.data
         assert torch.equal(out[~inside], grey[~inside])
         assert (out != grey)[inside].float().mean() > 0.1
         assert out[inside].amin() >= 0

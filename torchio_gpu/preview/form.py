@@ -66,6 +66,7 @@ _STARTS_OF: dict[tuple[str, str], Any] = {
     ("Window", "window"): "brain", ("Streaks", "photons"): 700, ("Rings", "strength"): 0.005,
     ("SparseView", "count"): 60, ("LimitedAngle", "degrees"): 120,
     ("LabelsToUltrasound", "mean"): {"0": 0.02, "1": 0.2},
+    ("AcousticShadow", "loss"): 12,
     ("LabelAttenuation", "attenuation"): {"1": 2}, ("Reverberation", "strength"): 0.4,
     ("RandomLabelAttenuation", "attenuation"): {"1": [0.5, 3]},
 }  # fmt: skip

@@ -58,6 +58,8 @@ def describe(value: Any, style: str = "_target_", owner: str = "") -> Any:
         return value.to_dict(style)
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         return value.tolist()
+    if hasattr(value, "_asdict"):  # of a named tuple, whose values have names
+        value = value._asdict()
     if isinstance(value, (tuple, list)):
         return [describe(each, style, owner) for each in value]
     if isinstance(value, dict) and all(isinstance(key, (str, int)) for key in value):

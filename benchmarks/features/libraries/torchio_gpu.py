@@ -279,7 +279,7 @@ def reverberation() -> Answer:
 
 
 def labels_to_ultrasound() -> Answer:
-    made = tio.LabelsToUltrasound({1: 0.2}, "linear", attenuation=3, image_key="made")
+    made = tio.LabelsToUltrasound("linear", {1: 0.2}, attenuation=3, image_key="made")
     return v.labels_to_ultrasound(lambda s: made(s).made.data)
 
 

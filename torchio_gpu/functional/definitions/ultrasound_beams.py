@@ -1,4 +1,4 @@
-"""Formulas of artefacts of ultrasound along beams, and of images made of labels.
+"""Formulas of artifacts of ultrasound along beams, and of images made of labels.
 
 Beams are the columns along J of voxels, of a linear probe whose surface lies on the first of them.
 """
@@ -15,7 +15,7 @@ from ...shapes import Volume
 
 def acoustic_shadow(
     x: Volume,
-    attenuation: float,
+    loss: float,
     position: float,
     width: float,
     depth: float,
@@ -27,7 +27,7 @@ def acoustic_shadow(
 
     Args:
         x: Grey values from 0 at -60 dB to 255 at 0 dB, [B, C, I, J, K].
-        attenuation: Largest attenuation in dB.
+        loss: Largest loss in dB.
         position, width, edge: Middle, width, and width of each side, as shares of the fan.
         depth, length: Where the ramp begins, and its length, in mm.
         step: Distance of voxels in mm.
@@ -38,7 +38,7 @@ def acoustic_shadow(
         across = min(max((width / 2 + edge / 2 - away) / edge, 0), 1)
         for j in range(x.shape[3]):
             along = min(max((j * step - depth) / length, 0), 1)
-            gain = -attenuation * across * along
+            gain = -loss * across * along
             out[:, :, i, j] = (x[:, :, i, j] + gain / 60 * 255).clamp(0, 255)
     return out
 
@@ -66,7 +66,7 @@ def label_attenuation(
 
 
 def reverberation(x: Volume, strength: float, distance: float, echoes: int, step: float) -> Volume:
-    """Sum of shifted amplitudes, each weaker by the same factor; black has none.
+    """Sum of shifted amplitudes, above that of black, each weaker by the same factor.
 
     Args:
         x: Grey values from 0 at -60 dB to 255 at 0 dB, [B, C, I, J, K].
@@ -75,8 +75,9 @@ def reverberation(x: Volume, strength: float, distance: float, echoes: int, step
         echoes: Number of echoes.
         step: Distance of voxels in mm.
     """
-    amplitude = torch.where(x > 0, 10 ** ((x / 255 - 1) * 60 / 20), 0)
-    total = amplitude.clone()
+    black = 10 ** (-60 / 20)
+    amplitude = 10 ** ((x / 255 - 1) * 60 / 20) - black
+    total = amplitude + black
     for n in range(1, echoes + 1):
         whole, share = divmod(n * distance / step, 1)
         for j in range(x.shape[3]):

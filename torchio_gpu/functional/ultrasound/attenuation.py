@@ -28,13 +28,15 @@ def attenuate(
 ) -> Volume:
     """Lower the level of B-mode images in proportion to the depth along the beams.
 
-    Amplitudes fall by ``attenuation`` dB for each cm of depth. Tissue attenuates by about 0.5 dB
-    per cm and MHz, on both ways: Szabo 2014, Diagnostic Ultrasound Imaging, chapter 4. What lies
-    outside the fan stays.
+    Amplitudes fall by ``attenuation`` dB for each cm of depth, there and back. Tissue attenuates
+    by about 0.5 dB per cm and MHz one way, so that an echo loses 1 dB per cm of depth and MHz:
+    Szabo 2014, Diagnostic Ultrasound Imaging, chapter 4. What lies
+    outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
-        attenuation: Attenuation in dB per cm of depth: a number, or (B); negative values amplify.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue: a number, or (B); negative values amplify.
         geometry: :class:`BeamGeometry`, its arguments, or a list of one for each sample.
         spacing: Distance of voxels along I, J, K in mm, (3,) or (B, 3) on the host; a number
             stands for three.
@@ -79,7 +81,7 @@ def time_gain(
     """Change the level of B-mode images by gains at some depths, as time-gain compensation does.
 
     Gains are those of the sliders of a scanner: of equally spaced depths from the surface of the
-    probe to the end of the beams, and linear between these. What lies outside the fan stays.
+    probe to the end of the beams, and linear between these. What lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.

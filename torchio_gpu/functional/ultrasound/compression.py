@@ -14,8 +14,8 @@ from ...signature import is_number
 #: Logarithm of the ratio of amplitudes that is 1 dB.
 NEPERS = math.log(10) / 20
 
-#: Numbers below have squares in float32.
-_LARGEST = 1e18
+#: Largest dynamic range in dB, whose ratio of intensities float32 has, and value of white.
+_LARGEST = {"dynamic_range": 300.0, "white": 1e6}
 
 
 def decibels(x: Volume, dynamic_range: float, white: float) -> Volume:
@@ -49,11 +49,12 @@ def amplitudes(x: Volume, dynamic_range: float, white: float) -> Volume:
 
 
 def check_compression(dynamic_range: Any, white: Any) -> tuple[float, float]:
-    """Return the dynamic range in dB and the value of white; raise unless they are > 0."""
+    """Return the dynamic range in dB and the value of white; raise if they are out of range."""
     for value, name in ((dynamic_range, "dynamic_range"), (white, "white")):
-        if not is_number(value) or not 0 < value < _LARGEST:
-            end = f" and < {_LARGEST:g}" if is_number(value) and value > 0 else ""
-            raise ValueError(f"{name} must be a number > 0{end}, got {value!r}")
+        if not is_number(value) or not 0 < value <= _LARGEST[name]:
+            raise ValueError(
+                f"{name} must be a number > 0 and <= {_LARGEST[name]:g}, got {value!r}"
+            )
     return float(dynamic_range), float(white)
 
 

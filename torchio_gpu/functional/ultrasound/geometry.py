@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +21,12 @@ from ..samples import pick, samples_at
 
 #: Kinds of probes.
 PROBES = ("linear", "convex", "phased")
-#: Relative width of the tolerance of the border of a fan, for voxels that lie on it.
+#: Tolerance of borders, for what lies on them: a share of the fan, of a point, or of a voxel.
 _BORDER = 1e-6
 #: Points on the beams of a plane, at most: a fan of so many is far larger than any image.
 _MOST_POINTS = 2**26
+#: Beams, and points on each, at most: pulses are matrices of their squares.
+_LONGEST = 2**14
 #: Spacing in mm, below.
 _LARGEST = 1e18
 
@@ -64,6 +67,10 @@ GeometryLike: TypeAlias = BeamGeometry | Mapping[str, _Value] | Sequence[_Value]
 GeometriesLike: TypeAlias = GeometryLike | list[GeometryLike]
 
 
+#: Types of one geometry, beside the name of a probe.
+_ONE = (tuple, Mapping, list)
+
+
 def check_geometry(geometry: Any) -> BeamGeometry:
     """Return a geometry, given as one or by its arguments; raise if it is invalid."""
     try:
@@ -88,7 +95,10 @@ def check_geometry(geometry: Any) -> BeamGeometry:
         if not is_number(value) or not 0 < value < high:
             end = "" if high == math.inf else f" and < {high}"
             raise ValueError(f"{name} of the geometry must be a number > 0{end}, got {value!r}")
-    center = tuple(made.center) if isinstance(made.center, (tuple, list)) else ()
+    center: Any = made.center
+    if isinstance(center, (np.ndarray, Tensor)):
+        center = center.tolist()
+    center = tuple(center) if isinstance(center, (tuple, list)) else ()
     if len(center) != 2 or not all(is_number(c) and math.isfinite(c) for c in center):
         raise ValueError(f"center of the geometry must be two numbers in mm, got {made.center!r}")
     return made._replace(center=center)
@@ -96,7 +106,9 @@ def check_geometry(geometry: Any) -> BeamGeometry:
 
 def check_geometries(geometry: Any, batch: int) -> list[BeamGeometry]:
     """Return the geometry of each sample, from one for all or a list of one for each."""
-    if isinstance(geometry, list) and geometry and isinstance(geometry[0], (tuple, Mapping, list)):
+    # a list of arguments begins with a probe and a number or None
+    first, second, *_ = [*geometry, None, None] if isinstance(geometry, list) else (None, None)
+    if isinstance(first, _ONE) or isinstance(second, (str, *_ONE)):
         if len(geometry) not in (1, batch):
             raise ValueError(f"geometry must be one per sample ({batch}), got {len(geometry)}")
         each = [check_geometry(one) for one in geometry]
@@ -176,10 +188,10 @@ class Fan:
 
     @property
     def beams(self) -> int:
-        """Number N of beams, whose distance at the largest depth is that of voxels at most."""
+        """Number N of beams, >= 2, at most a voxel apart at the largest depth."""
         linear = self.geometry.probe == "linear"
         widest = self.span * (1 if linear else self.radius + self.reach)
-        return math.ceil(widest / self.step - 1e-3) + 1
+        return max(math.ceil(widest / self.step - 1e-3), 1) + 1
 
     def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return where the voxels of a plane lie, [P, Q] each in float64.
@@ -209,7 +221,7 @@ class Fan:
         beam, depth = self.places(device)
         last, margin = self.beams - 1, _BORDER * (self.beams - 1)
         across = (beam >= -margin) & (beam <= last + margin)
-        margin = _BORDER * self.depth
+        margin = _BORDER * self.step
         return self.over_volume(across & (depth >= -margin) & (depth <= self.depth + margin))
 
     def over_volume(self, plane: Tensor) -> Tensor:
@@ -219,31 +231,43 @@ class Fan:
     def to_beams(self, x: Volume) -> Tensor:
         """Return voxels interpolated on beams, (B, C, N, R, S): beams, points on each, planes.
 
-        Points outside the image have the value of its edge.
+        Points outside of the image are 0.
 
         Args:
             x: Volume, in float32 or float64.
         """
         lateral, axial = self._points_in_voxels(x.device)
         planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
-        return _interpolated(planes, lateral, axial)
+        return _interpolated(planes, lateral, axial) * self.in_image(x.device)
 
-    def nearest_on_beams(self, x: Tensor) -> Tensor:
+    def in_image(self, device: torch.device) -> Tensor:
+        """Return a mask of the points on beams that lie in the image, [N, R, 1]."""
+        lateral, axial = (
+            (place >= -0.5 - _BORDER) & (place <= count - 0.5 + _BORDER)
+            for place, count in zip(self._points_in_voxels(device), self.size, strict=True)
+        )
+        return (lateral & axial)[..., None]
+
+    def nearest_on_beams(self, x: Tensor, outside: int) -> Tensor:
         """Return the nearest voxels to the points on beams, (B, C, N, R, S), of any dtype.
 
         Points half-way between voxels get the one further along the axis, rounding errors or not.
+
+        Args:
+            x: Volume.
+            outside: Value of points outside of the image.
         """
         planes = x.movedim([2 + axis for axis in (*self.axes, self.plane_axis)], [2, 3, 4])
         first, second = (
             (place + 0.5 + _BORDER).floor().clamp(0, count - 1).long()
             for place, count in zip(self._points_in_voxels(x.device), self.size, strict=True)
         )
-        return planes[:, :, first, second]
+        return torch.where(self.in_image(x.device), planes[:, :, first, second], outside)
 
     def _points_in_voxels(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return places of points on beams along the lateral and axial axis, in voxels, [N, R]."""
         depth = torch.arange(self.points, dtype=torch.float64, device=device) * self.step
-        across = centred(self.beams, self.span / max(self.beams - 1, 1), device)[:, None]
+        across = centred(self.beams, self.span / (self.beams - 1), device)[:, None]
         if self.geometry.probe == "linear":
             lateral, axial = torch.broadcast_tensors(across, depth)  # type: ignore[no-untyped-call]
         else:
@@ -339,7 +363,7 @@ def fans_of(
     for sample, each in enumerate(check_geometries(geometry, len(x))):
         lateral, axial = sides[sample, list(plane)].tolist()
         fan = Fan(each, shape, plane, (lateral, axial))
-        if fan.beams * fan.points > _MOST_POINTS:
+        if fan.beams * fan.points > _MOST_POINTS or max(fan.beams, fan.points) > _LONGEST:
             raise ValueError(
                 f"geometry must be of about the size of the image: {each} needs {fan.beams} beams "
                 f"of {fan.points} points, {fan.step:g} mm apart, for {fan.size} voxels"
@@ -348,10 +372,15 @@ def fans_of(
     return samples_of
 
 
+def _is_axis(value: Any) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and 0 <= value <= 2
+
+
 def check_plane_axes(axes: Any) -> tuple[int, int]:
     """Return the lateral and the axial voxel axis; raise unless they are two of 0, 1, 2."""
     found = tuple(axes) if isinstance(axes, Sequence) and not isinstance(axes, str) else ()
-    if len(found) != 2 or found[0] == found[1] or not all(a in (0, 1, 2) for a in found):
+    if len(found) != 2 or found[0] == found[1] or not all(map(_is_axis, found)):
         raise ValueError(
             f"axes must be two of 0, 1, 2, the lateral and the axial voxel axis, got {axes!r}"
         )

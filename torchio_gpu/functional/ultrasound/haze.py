@@ -22,11 +22,11 @@ def haze(
     x: Volume,
     brightness: Number | Array,
     geometry: GeometriesLike,
-    spacing: Number | Array = 1.0,
-    axes: Sequence[int] = (0, 1),
     decay: Number | Array = 30.0,
     texture: Number | Array = 0.5,
     size: Number | Array = 8.0,
+    spacing: Number | Array = 1.0,
+    axes: Sequence[int] = (0, 1),
     seeds: Array | None = None,
     *,
     dynamic_range: float = 60.0,
@@ -35,10 +35,10 @@ def haze(
     """Add the haze of clutter, which is brightest near the probe and fades with depth.
 
     Echoes from off the beam and reverberations between layers of tissue lie over the image, and
-    hide what is dark (Lediju et al. 2008, Ultrasonic Imaging 30(2)). They have random phases, so
+    hide what is dark (Lediju et al. 2008, Ultrasonic Imaging 30(3)). They have random phases, so
     that intensities, which are squares of amplitudes, add: ``sqrt(a^2 + h^2)``. At the surface,
     black becomes ``brightness`` times white; the amplitude h falls to 1/e over ``decay`` mm. What
-    lies outside the fan stays.
+    lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB. Channels,
@@ -46,13 +46,14 @@ def haze(
             own.
         brightness: Grey value that the haze gives to black at the surface, as a share of
             ``white``, from 0 to 1: a number, or (B); 0 changes nothing.
-        geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
+        geometry: See :func:`attenuate`.
         decay: Depth in mm over which amplitudes fall to 1/e, > 0, shaped likewise.
         texture: Share of the intensity that varies as that of speckle does, with coarse patches,
             from 0 to 1, shaped likewise. 0 is haze that depends on depth alone; the mean over
             many patches is the same.
         size: Width of the patches in mm, along the beams and halfway along them across, >= 0,
             shaped likewise; as ``axial`` of :func:`speckle`.
+        spacing, axes, dynamic_range, white: See :func:`attenuate`.
         seeds: int64 seeds, (B): the patches of a sample depend on its seed alone, up to rounding.
             By default drawn from torch's CPU generator.
 

@@ -31,7 +31,7 @@ def pulses(fan: Fan, axial: Tensor, lateral: Tensor) -> tuple[Tensor, Tensor]:
         [1 or B, N, N] across N beams, and [1 or B, R, R] along their R points.
     """
     middle = 1 if fan.geometry.probe == "linear" else fan.radius + fan.depth / 2
-    apart = fan.span * middle / max(fan.beams - 1, 1)  # mm between beams
+    apart = fan.span * middle / (fan.beams - 1)  # mm between beams
     return _pulse(lateral / apart, fan.beams), _pulse(axial / fan.step, fan.points)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -38,9 +39,9 @@ def reverberation(
 
     Sound that goes to and fro between the probe and a strong reflector comes back again and again:
     Szabo 2014, Diagnostic Ultrasound Imaging. The amplitude at depth r becomes the sum of
-    strength^n a(r - n distance) over n from 0 to ``echoes``. Envelopes are summed, as of waves in
-    phase, since a B-mode image has no phase; black has no amplitude; nothing comes from before the
-    surface. What lies outside the fan stays.
+    strength^n a(r - n distance) over n from 0 to ``echoes``, where a is the amplitude above that of
+    black. Envelopes are summed, as of waves in phase, since a B-mode image has no phase. Nothing
+    comes from before the surface or from outside of the image. What lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
@@ -60,8 +61,8 @@ def reverberation(
     >>> x = torch.zeros(1, 1, 1, 7, 1)
     >>> x[..., 1, :] = 255
     >>> probe = BeamGeometry("linear", center=(0, 0.5))
-    >>> reverberation(x, 0.1, 2, probe, 2).flatten()  # 20 and 40 dB weaker
-    tensor([  0., 255.,   0., 170.,   0.,  85.,   0.])
+    >>> reverberation(x, 0.1, 2, probe, 2).flatten()  # about 20 and 40 dB weaker
+    tensor([  0.0000, 255.0000,   0.0000, 170.3307,   0.0000,  88.4848,   0.0000])
     """
     compression = check_compression(dynamic_range, white)
     voxels = real(x)
@@ -71,18 +72,17 @@ def reverberation(
 
     def run(part: Volume, fan: Fan, rho: Array, far: Array) -> Volume:
         ratio, shift = to_device(part.device, rho, far)
-        kernel = _echoes(ratio, shift / fan.step, echoes, fan.points).to(part.dtype)
-        within_range = part.clamp(0, compression[1])
-        own = amplitudes(within_range, *compression)
-        heard = part > 0
-        added = fan.from_beams(_convolved(fan.to_beams(own * heard), kernel))
-        level = (heard + added / own).clamp(min=1).log() / NEPERS
-        return amplified(part, level, *compression)
+        kernel = _response(ratio, shift / fan.step, echoes, fan.points).to(part.dtype)
+        own = amplitudes(part.clamp(0, compression[1]), *compression)
+        # black has no echo, so that none begins with a jump
+        above = (own - math.exp(-NEPERS * compression[0])).clamp(min=0)
+        added = fan.from_beams(_convolved(fan.to_beams(above), kernel))
+        return amplified(part, torch.log1p(added / own) / NEPERS, *compression)
 
     return as_given(by_fans(voxels, geometry, spacing, axes, run, rho, far), x)
 
 
-def _echoes(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
+def _response(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
     """Return the response of the points of a beam to a pulse at the first one, less the pulse.
 
     Args:
@@ -94,7 +94,7 @@ def _echoes(ratio: Tensor, shift: Tensor, count: int, points: int) -> Tensor:
     Returns:
         [1 or B, R].
 
-    >>> _echoes(torch.tensor([0.5]), torch.tensor([1.5]), 2, 5)
+    >>> _response(torch.tensor([0.5]), torch.tensor([1.5]), 2, 5)
     tensor([[0.0000, 0.2500, 0.2500, 0.2500, 0.0000]])
     """
     number = torch.arange(1, count + 1, device=ratio.device)[:, None]

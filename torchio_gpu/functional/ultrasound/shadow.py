@@ -24,7 +24,7 @@ _STEEP = 1e-6
 @traceable
 def acoustic_shadow(
     x: Volume,
-    attenuation: Number | Array,
+    loss: Number | Array,
     geometry: GeometriesLike,
     position: Number | Array = 0.5,
     width: Number | Array = 0.1,
@@ -39,19 +39,19 @@ def acoustic_shadow(
 ) -> Volume:
     """Lower the level of B-mode images behind an object, along the beams that meet it.
 
-    The gain in dB is -``attenuation`` times two ramps from 0 to 1: one across the beams, which is
+    The gain in dB is -``loss`` times two ramps from 0 to 1: one across the beams, which is
     1/2 at the two sides of the shadow, ``edge`` wide; and one along them, from ``depth`` on,
-    ``length`` long. What lies outside the fan stays.
+    ``length`` long. What lies outside of the fan stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
-        attenuation: Attenuation behind the object in dB: a number, or (B); negative values are
-            the enhancement behind a cyst.
+        loss: Loss of level behind the object in dB: a number, or (B); negative values are the
+            enhancement behind a cyst.
         geometry: See :func:`attenuate`.
         position: Middle of the shadow, from 0 at the first beam to 1 at the last one; (B) or one.
         width: Width of the shadow as a share of the fan, >= 0; (B) or one.
         depth: Depth in mm where the shadow begins; (B) or one.
-        length: Length in mm over which the attenuation is reached, >= 0; (B) or one.
+        length: Length in mm over which the loss is reached, >= 0; (B) or one.
         edge: Width of each of the two soft sides as a share of the fan, >= 0; (B) or one.
         spacing, axes, dynamic_range, white: See :func:`attenuate`.
 
@@ -73,7 +73,7 @@ def acoustic_shadow(
     compression = check_compression(dynamic_range, white)
     voxels = real(x)
     values = [
-        per_item(attenuation, x, "attenuation"),
+        per_item(loss, x, "loss"),
         per_item(position, x, "position"),
         at_least(per_item(width, x, "width"), 0, "width"),
         per_item(depth, x, "depth"),
@@ -86,7 +86,7 @@ def acoustic_shadow(
             value.view(-1, 1, 1) for value in to_device(part.device, *some)
         )
         beam, deep = fan.places(part.device)  # [P, Q]
-        away = (beam / max(fan.beams - 1, 1) - middle).abs()
+        away = (beam / (fan.beams - 1) - middle).abs()
         across = ((size / 2 - away) / side.clamp(min=_STEEP) + 0.5).clamp(0, 1)
         along = ((deep - start) / slope.clamp(min=_STEEP)).clamp(0, 1)
         gain = fan.over_volume(-level * across * along)
@@ -112,13 +112,14 @@ def label_attenuation(
 
     Each label of a map attenuates by so many dB per cm, and nothing else does. The gain in a voxel
     is the integral of these from the surface of the probe on, along its beam, so that a strong
-    label casts a shadow. What lies outside the fan stays.
+    label casts a shadow. Nothing attenuates outside of the image. What lies outside of the fan
+    stays.
 
     Args:
         x: Log-compressed images, (B, C, I, J, K): 0 is black, at ``-dynamic_range`` dB.
         labels: Label map of whole numbers on the same grid, (B, 1, I, J, K).
-        attenuation: Attenuation of each of the ``values`` in dB per cm of path: a number, (L,) or
-            (B, L); negative values amplify.
+        attenuation: Attenuation of each of the ``values`` in dB per cm of depth, there and back,
+            twice the coefficient of the tissue: a number, (L,) or (B, L); negative values amplify.
         values: L labels that attenuate.
         geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
 

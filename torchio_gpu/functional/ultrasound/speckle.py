@@ -26,10 +26,10 @@ def speckle(
     x: Volume,
     strength: Number | Array,
     geometry: GeometriesLike,
-    spacing: Number | Array = 1.0,
-    axes: Sequence[int] = (0, 1),
     axial: Number | Array = 0.8,
     lateral: Number | Array = 2.0,
+    spacing: Number | Array = 1.0,
+    axes: Sequence[int] = (0, 1),
     seeds: Array | None = None,
     *,
     dynamic_range: float = 60.0,
@@ -43,7 +43,7 @@ def speckle(
     ``|z|`` is 1.91 times its standard deviation, and its level ``20 log10 |z|`` has a standard
     deviation of 5.57 dB. The level of the image is changed by ``strength`` times that of z above
     its mean, so that the mean level in dB stays, as far as nothing is clipped to black or white.
-    What lies outside the fan stays.
+    What lies outside of the fan stays.
 
     z is correlated as by a Gaussian pulse of width ``axial`` along the beams and ``lateral`` across
     them: the correlation of ``|z|^2`` falls to a half at half of these distances. Beams of convex
@@ -55,9 +55,10 @@ def speckle(
             as of a sequence of a probe at rest, have the same speckle; planes have their own.
         strength: Share of the level of z that is added, from 0 to 1: 0 changes nothing, 1 is fully
             developed speckle; a number, or (B).
-        geometry, spacing, axes, dynamic_range, white: See :func:`attenuate`.
+        geometry: See :func:`attenuate`.
         axial: Full width at half maximum of the pulse along the beams, in mm: a number, or (B).
         lateral: The same across the beams, halfway along them.
+        spacing, axes, dynamic_range, white: See :func:`attenuate`.
         seeds: int64 seeds, (B): speckle of a sample depends on its seed alone, up to rounding. By
             default drawn from torch's CPU generator.
 

@@ -34,13 +34,13 @@ def labels_to_ultrasound(
     attenuation: Number | Array,
     impedance: Number | Array,
     geometry: GeometriesLike,
-    seeds: Array | None = None,
     values: Sequence[int] | None = None,
     axial: Number | Array = 0.8,
     lateral: Number | Array = 2.0,
-    gain: Number | Array = 0.0,
+    gain_per_cm: Number | Array = 0.0,
     spacing: Number | Array = 1.0,
     axes: Sequence[int] = (0, 1),
+    seeds: Array | None = None,
     *,
     dynamic_range: float = 60.0,
     white: float = 255.0,
@@ -60,21 +60,24 @@ def labels_to_ultrasound(
         labels: Label map of whole numbers, (B, 1, I, J, K).
         mean, std: Mean and standard deviation of the amplitudes of the scatterers of each label,
             (L,) or (B, L); a number is for all labels.
-        density: Chance of a point to have a scatterer, from 0 to 1; as ``mean``. Speckle is fully
+        density: Chance of a point to have a scatterer, from 0 to 1; as ``mean``. Points lie a voxel
+            apart, so that smaller voxels have more scatterers in a mm^2. Speckle is fully
             developed where the pulse covers ten of them.
-        attenuation: Attenuation in dB per cm of depth; as ``mean``.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue; as ``mean``.
         impedance: Acoustic impedance in MRayl, > 0, or another unit for all; as ``mean``. Soft
             tissue has 1.6, bone 6, air 0.0004.
         geometry: See :func:`attenuate`.
-        seeds: int64 seeds, (B): the scatterers of a sample are a function of its seed. By default
-            drawn from torch's CPU generator.
-        values: Label of each of the L columns; 0, 1, ... by default. Other labels are as water:
-            nothing scatters or attenuates, and the impedance is 1.48.
+        values: Label of each of the L columns; 0, 1, ... by default. Other labels, and what
+            lies outside of the image, are as water: nothing scatters or attenuates, and the
+            impedance is 1.48.
         axial: Full width at half maximum of the pulse along the beams in mm, >= 0; (B) or one.
         lateral: The same across the beams, halfway along them; (B) or one. It widens with depth as
             the beams do.
-        gain: Gain in dB per cm of depth, (B) or one.
+        gain_per_cm: Gain in dB per cm of depth, (B) or one.
         spacing, axes, dynamic_range, white: See :func:`attenuate`.
+        seeds: int64 seeds, (B): the scatterers of a sample are a function of its seed. By default
+            drawn from torch's CPU generator.
 
     Returns:
         Images, (B, 1, I, J, K), 0 outside of the fan; float64 if the labels are, and float32
@@ -109,7 +112,7 @@ def labels_to_ultrasound(
     pulse = [
         at_least(per_item(axial, labels, "axial"), 0, "axial"),
         at_least(per_item(lateral, labels, "lateral"), 0, "lateral"),
-        per_item(gain, labels, "gain"),
+        per_item(gain_per_cm, labels, "gain_per_cm"),
     ]
     seeds = check_seeds(seeds, labels)
     dtype = torch.float64 if labels.dtype == torch.float64 else torch.float32
@@ -118,7 +121,7 @@ def labels_to_ultrasound(
 
     def run(part: Volume, fan: Fan, maps: Tensor, seeds: Array, *some: Array) -> Volume:
         *tables, along, across, gains = to_device(part.device, *some)
-        found = fan.nearest_on_beams(maps)
+        found = fan.nearest_on_beams(maps, len(columns))
         none = (0.0, 0.0, 0.0, 0.0, WATER)
         on_beams = [
             entries(F.pad(table, (0, 1), value=other).to(dtype), found)
@@ -177,6 +180,7 @@ def _echoes(
     arriving = torch.exp(F.pad(path, (0, 0, 1, 0)) * -NEPERS)
     step, total = impedance.diff(dim=3), impedance[..., 1:, :] + impedance[..., :-1, :]
     reflected = F.pad(step / total, (0, 0, 1, 0))  # at the first point behind a boundary
+    reflected = reflected * fan.in_image(mean.device)  # the end of the image is none
     passed = (1 - reflected.square()).cumprod(3)
     before = F.pad(passed[..., :-1, :], (0, 0, 1, 0), value=1)
     scattered = phase * ((mean + std * normal) * (chance < density) * arriving * passed)

@@ -21,7 +21,7 @@ from ...shapes import Volume
 from ...signature import is_number
 from ..base import Context
 from ..kinds import RandomTransform, VolumeTransform
-from ..parameters.label_maps import Kinds, name_of_map, present_labels
+from ..parameters.label_maps import Kinds, check_used_labels, name_of_map, present_labels
 from ..parameters.params import Params
 from ..parameters.ranges import Range
 from ..parameters.seeds import check_seeds
@@ -61,12 +61,7 @@ class _LabelsToImage(VolumeTransform):
     ) -> None:
         self.label_key, self.image_key = label_key, image_key
         self.ignore_background, self.discretize = ignore_background, discretize
-        self.used_labels = None if used_labels is None else tuple(used_labels)
-        for label in self.used_labels or ():
-            if isinstance(label, bool) or not isinstance(label, int) or label < 0:
-                raise ValueError(f"used_labels must be integers >= 0, got {used_labels!r}")
-        if self.used_labels is not None and len(set(self.used_labels)) != len(self.used_labels):
-            raise ValueError(f"used_labels must differ from each other, got {used_labels!r}")
+        self.used_labels = check_used_labels(used_labels)
 
     def _source(self, kinds: Kinds) -> str:
         """Return the name of the label map."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +46,21 @@ def present_labels(maps: Volume) -> np.ndarray:
     return present.cpu().numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 
+def check_used_labels(labels: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the labels to use, None for all; raise unless they are different integers >= 0.
+
+    >>> check_used_labels(range(3))
+    (0, 1, 2)
+    """
+    used = None if labels is None else tuple(labels)
+    for label in used or ():
+        if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or label < 0:
+            raise ValueError(f"used_labels must be integers >= 0, got {labels!r}")
+    if used is not None and len(set(used)) != len(used):
+        raise ValueError(f"used_labels must differ from each other, got {labels!r}")
+    return used
+
+
 def by_label(values: Mapping[Any, T], name: str) -> dict[int, T]:
     """Return a dict by label; JSON turns keys into strings.
 
@@ -67,4 +82,4 @@ def by_label(values: Mapping[Any, T], name: str) -> dict[int, T]:
     return found
 
 
-__all__ = ["Kinds", "by_label", "name_of_map", "present_labels"]
+__all__ = ["Kinds", "by_label", "check_used_labels", "name_of_map", "present_labels"]

@@ -233,7 +233,7 @@ def fixed_or_range(
     name: str,
     exclusive: bool = False,
     maximum: float | None = None,
-    minimum: float = 0,
+    minimum: float | None = 0,
 ) -> Range:
     """Return the range of a quantity >= 0, where a number stands for itself.
 

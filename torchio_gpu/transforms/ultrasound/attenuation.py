@@ -43,11 +43,13 @@ class Attenuation(_Attenuation):
     See :func:`torchio_gpu.functional.attenuate`.
 
     Args:
-        attenuation: Attenuation in dB per cm of depth: a number, or (B,) for one per sample;
-            negative values amplify; or a dict with one entry per image name. Tensors may require
-            a gradient.
-        geometry: :class:`BeamGeometry`, a dict of its arguments, the name of a probe, or the name
-            of metadata of the images that hold one of these for each sample.
+        geometry: :class:`BeamGeometry` of the array as it is, a dict of its arguments, the name of
+            a probe, or the name of metadata of the images that hold one of these for each sample.
+            It does not follow the image: ultrasound transforms come before spatial ones, such as
+            Flip, Crop and ToCanonical, or ``center`` is given anew.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue: a number, or (B,) for one per sample; negative values amplify; or a dict
+            with one entry per image name. Tensors may require a gradient.
         axes: Lateral and axial voxel axis; depth grows with the index along the axial one.
         dynamic_range: Difference of white and black in dB, > 0.
         white: Value of white, > 0; black is 0.
@@ -57,14 +59,14 @@ class Attenuation(_Attenuation):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> Attenuation(2, BeamGeometry("linear"))(torch.full((1, 1, 20, 1), 90.)).flatten()[[0, -1]]
+    >>> Attenuation("linear", 2)(torch.full((1, 1, 20, 1), 90.)).flatten()[[0, -1]]
     tensor([89.5750, 73.4250])
     """
 
     def __init__(
         self,
-        attenuation: ByImage[PerSample],
         geometry: GeometryLike | str,
+        attenuation: ByImage[PerSample],
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
@@ -88,14 +90,15 @@ class RandomAttenuation(RandomTransform, _Attenuation):
 
     Args:
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
-        attenuation: Range of the attenuation in dB per cm of depth; d means (-d, d).
+        attenuation: Range of the attenuation in dB per cm of depth, there and back; d means
+            (-d, d).
         kwargs: See :class:`Transform`.
 
     Raises:
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomAttenuation(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomAttenuation(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -144,23 +147,24 @@ class TimeGain(_TimeGain):
     As the sliders of time-gain compensation do: see :func:`torchio_gpu.functional.time_gain`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         gains: Gains in dB at N equally spaced depths, from the surface of the probe to the end of
             the beams, (N,), or (B, N) for those of each sample; a number is the gain at all
             depths; or a dict with one entry per image name. Tensors may require a gradient.
-        geometry, axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
+        axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
 
     Raises:
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> TimeGain([0, 6], BeamGeometry("linear"))(torch.full((1, 1, 20, 1), 90.)).flatten()[[0, -1]]
+    >>> TimeGain("linear", [0, 6])(torch.full((1, 1, 20, 1), 90.)).flatten()[[0, -1]]
     tensor([ 90.6538, 115.5000])
     """
 
     def __init__(
         self,
-        gains: ByImage[PerSample],
         geometry: GeometryLike | str,
+        gains: ByImage[PerSample],
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
@@ -194,7 +198,7 @@ class RandomTimeGain(RandomTransform, _TimeGain):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomTimeGain(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomTimeGain(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 

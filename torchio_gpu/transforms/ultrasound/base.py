@@ -21,6 +21,8 @@ from ...shapes import Volume
 from ..base import Context
 from ..kinds import VolumeTransform
 from ..parameters.label_maps import name_of_map
+from ..parameters.params import per_image
+from ..parameters.ranges import Range
 
 
 class Ultrasound(VolumeTransform):
@@ -57,13 +59,23 @@ class Ultrasound(VolumeTransform):
         found = []
         for name in names:
             values = context.images.metadata(name, given)
-            if None in values:
+            lacking = [sample for sample, value in enumerate(values) if value is None]
+            if lacking:
                 raise KeyError(
                     f"{self.name} needs metadata {given!r} of {name!r}, the geometry of its beams, "
-                    f"which sample {values.index(None)} lacks"
+                    f"which sample {lacking[0]} lacks"
                 )
             found.append([as_numbers(check_geometry(value)) for value in values])
         return np.array(found).swapaxes(0, 1)
+
+    def _per_image(self, names: Sequence[str], context: Context) -> dict[str, Any]:
+        """Return arguments that are a number for each sample or image, [1 or B, 1 or M], by name.
+
+        Args:
+            names: Their names.
+            context: Images of the samples.
+        """
+        return {name: per_image(getattr(self, name), (), name, context.names) for name in names}
 
     def _beams(self, image: ImagesBatch, geometry: np.ndarray) -> dict[str, Any]:
         """Return the arguments of functions that all transforms of ultrasound have.
@@ -79,6 +91,17 @@ class Ultrasound(VolumeTransform):
             "dynamic_range": self.dynamic_range,
             "white": self.white,
         }
+
+
+def drawn(names: Sequence[str], ranges: Range, u: np.ndarray) -> dict[str, np.ndarray]:
+    """Return numbers of some ranges side by side, [B, M], by name.
+
+    Args:
+        names: Names of the numbers, in order.
+        ranges: Their ranges.
+        u: Uniform numbers, the first of which are used, [B, M, n].
+    """
+    return dict(zip(names, np.moveaxis(ranges(u[..., : len(names)]), -1, 0), strict=True))
 
 
 def label_map(
@@ -127,4 +150,4 @@ def as_geometry(numbers: np.ndarray) -> BeamGeometry:
     )
 
 
-__all__ = ["Ultrasound", "as_geometry", "as_numbers", "label_map"]
+__all__ = ["Ultrasound", "as_geometry", "as_numbers", "drawn", "label_map"]

@@ -16,11 +16,11 @@ from ...functional.ultrasound.geometry import GeometryLike
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.params import Params, per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
-from .base import Ultrasound
+from .base import Ultrasound, drawn
 
 #: Parameters that are numbers of each sample.
 _NUMBERS = ("brightness", "decay", "texture", "size")
@@ -61,9 +61,10 @@ class Haze(_Haze):
     See :func:`torchio_gpu.functional.haze`.
 
     Args:
-        brightness: Grey value that the haze gives to black at the surface of the probe, in units
-            of ``white``, from 0 to 1; 0 changes nothing.
-        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        geometry: See :class:`Attenuation`.
+        brightness: Grey value that the haze gives to black at the surface of the probe, as a
+            share of ``white``, from 0 to 1; 0 changes nothing.
+        axes, dynamic_range, white: See :class:`Attenuation`.
         decay: Depth in mm over which the amplitude of the haze falls to 1/e, > 0.
         texture: Share of the intensity of the haze that varies in coarse patches, from 0 to 1.
         size: Width of the patches in mm, halfway along the beams, >= 0.
@@ -78,15 +79,15 @@ class Haze(_Haze):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> haze = Haze(0.5, BeamGeometry("linear"), decay=10, texture=0)
+    >>> haze = Haze("linear", 0.5, decay=10, texture=0)
     >>> haze(torch.zeros(1, 1, 30, 1)).flatten()[::10]
     tensor([125.6562,  88.8710,  52.8882])
     """
 
     def __init__(
         self,
-        brightness: ByImage[PerSample],
         geometry: GeometryLike | str,
+        brightness: ByImage[PerSample],
         decay: ByImage[PerSample] = 30.0,
         texture: ByImage[PerSample] = 0.5,
         size: ByImage[PerSample] = 8.0,
@@ -109,11 +110,8 @@ class Haze(_Haze):
             at_least(as_array(value, "size"), 0, "size")
 
     def draw(self, context: Context, u: np.ndarray) -> HazeParams:
-        names, batch = context.names, context.batch
-        numbers: dict[str, Any] = {
-            name: per_image(getattr(self, name), (), name, names) for name in _NUMBERS
-        }
-        seeds = seeds_per_image(self.seed, names, batch)
+        numbers, batch = self._per_image(_NUMBERS, context), context.batch
+        seeds = seeds_per_image(self.seed, context.names, batch)
         return HazeParams(**numbers, seed=seeds, geometry=self._geometries(context)).expand(batch)
 
 
@@ -125,7 +123,7 @@ class RandomHaze(RandomTransform, _Haze):
     Args:
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
         brightness: Range of the grey value that the haze gives to black at the surface of the
-            probe, in units of ``white``, from 0 to 1; d means (0, d).
+            probe, as a share of ``white``, from 0 to 1; d means (0, d).
         decay: Range of the depth in mm over which its amplitude falls to 1/e, > 0; a
             number is that number.
         texture: Range of the share of its intensity that varies in coarse patches, from 0 to 1;
@@ -138,7 +136,7 @@ class RandomHaze(RandomTransform, _Haze):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomHaze(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomHaze(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -157,21 +155,18 @@ class RandomHaze(RandomTransform, _Haze):
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
         self.brightness, self.decay, self.texture, self.size = brightness, decay, texture, size
-        self._ranges = [
+        self._ranges = Range.side_by_side(
             Range(brightness, "brightness", around=None, minimum=0, maximum=1),
             fixed_or_range(decay, "decay", exclusive=True),
             Range(texture, "texture", around=None, minimum=0, maximum=1),
             fixed_or_range(size, "size"),
-        ]
+        )
 
     @property
     def draws(self) -> int:
         return 6
 
     def draw(self, context: Context, u: np.ndarray) -> HazeParams:
-        numbers: dict[str, Any] = {
-            name: each(u[..., n : n + 1])[..., 0]
-            for n, (name, each) in enumerate(zip(_NUMBERS, self._ranges, strict=True))
-        }
+        numbers: dict[str, Any] = drawn(_NUMBERS, self._ranges, u)
         seeds = random.to_seeds(u[..., len(numbers) :])
         return HazeParams(**numbers, seed=seeds, geometry=self._geometries(context))

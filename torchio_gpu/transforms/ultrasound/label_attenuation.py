@@ -59,9 +59,10 @@ class LabelAttenuation(_LabelAttenuation):
     :func:`torchio_gpu.functional.label_attenuation`.
 
     Args:
-        attenuation: Dict of the attenuation of labels in dB per cm of path: a number, or (B,) for
-            one per sample; other labels do not attenuate. Tensors may require a gradient.
         geometry: See :class:`Attenuation`.
+        attenuation: Dict of the attenuation of labels in dB per cm of depth, there and back, twice
+            the coefficient of the tissue: a number, or (B,) for one per sample; other labels do
+            not attenuate. Tensors may require a gradient.
         label_key: Name of the label map, in the space of the images; None for the first there is.
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
 
@@ -71,14 +72,14 @@ class LabelAttenuation(_LabelAttenuation):
 
     >>> seg = LabelMap(torch.ones(1, 1, 20, 1))
     >>> s = Subject(us=ScalarImage(torch.full((1, 1, 20, 1), 90.)), seg=seg)
-    >>> LabelAttenuation({1: 2}, BeamGeometry("linear"))(s).us.data.flatten()[[0, -1]]
+    >>> LabelAttenuation("linear", {1: 2})(s).us.data.flatten()[[0, -1]]
     tensor([89.5750, 73.4250])
     """
 
     def __init__(
         self,
-        attenuation: Mapping[int, PerSample],
         geometry: GeometryLike | str,
+        attenuation: Mapping[int, PerSample],
         label_key: str | None = None,
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
@@ -104,8 +105,8 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
 
     Args:
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
-        attenuation: Dict of the range of the attenuation of labels in dB per cm of path; d means
-            (0, d). Other labels do not attenuate.
+        attenuation: Dict of the range of the attenuation of labels in dB per cm of depth, there and
+            back; d means (0, d). Other labels do not attenuate.
         label_key: See :class:`LabelAttenuation`.
         kwargs: See :class:`Transform`.
 
@@ -114,7 +115,7 @@ class RandomLabelAttenuation(RandomTransform, _LabelAttenuation):
         KeyError: When called, the subject lacks the label map, or a sample the metadata.
 
     >>> seg = LabelMap(torch.ones(1, 40, 40, 1))
-    >>> s = Subject(us=ScalarImage(torch.rand(1, 40, 40, 1)), seg=seg)
+    >>> s = Subject(us=ScalarImage(255 * torch.rand(1, 40, 40, 1)), seg=seg)
     >>> RandomLabelAttenuation("phased", {1: (0.5, 2)})(s).us.shape
     (1, 40, 40, 1)
     """

@@ -14,12 +14,13 @@ from ... import random
 from ...arrays import Array, as_array, per_sample
 from ...data.keys import LABEL
 from ...functional.dispatch.arguments import at_least, positive, within
+from ...functional.ultrasound.compression import NEPERS
 from ...functional.ultrasound.geometry import GeometryLike
 from ...functional.ultrasound.labels import check_values
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.label_maps import Kinds, by_label, name_of_map, present_labels
+from ..parameters.label_maps import Kinds, by_label, check_used_labels, name_of_map, present_labels
 from ..parameters.params import Params, stack_images
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import check_seeds
@@ -29,10 +30,12 @@ from .base import Ultrasound, label_map
 
 #: Value of each label: one for all, one per label in order, or a dict.
 ByLabel: TypeAlias = PerSample | Mapping[int, PerSample]
+#: Range of the level of a label that is drawn by default, in dB.
+_LEVELS = (-40, -10)
 #: Properties of labels.
 _TISSUE = ("mean", "std", "density", "attenuation", "impedance")
 #: Those of the pulse, and the gain.
-_PULSE = ("axial", "lateral", "gain")
+_PULSE = ("axial", "lateral", "gain_per_cm")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class LabelsToUltrasoundParams(Params):
     impedance: Annotated[Array, "B M L"]
     axial: Annotated[Array, "B M"]
     lateral: Annotated[Array, "B M"]
-    gain: Annotated[Array, "B M"]
+    gain_per_cm: Annotated[Array, "B M"]
     seed: Annotated[np.ndarray, "B M", int]
     geometry: Annotated[np.ndarray, "B M 7"]
 
@@ -114,35 +117,38 @@ class LabelsToUltrasound(_LabelsToUltrasound):
     See :func:`torchio_gpu.functional.labels_to_ultrasound`.
 
     Args:
+        geometry: See :class:`Attenuation`; metadata are those of the label map.
         mean: Mean amplitude of the scatterers of each label, where white is 1: a dict by label;
             or (L,) for labels 0, 1, ..., or (B, L). Entries of a dict are a number, or (B,) for
             one per sample. Other labels are as water. Tensors may require a gradient.
-        geometry: See :class:`Attenuation`; metadata are those of the label map.
         std: Standard deviation of the amplitudes, >= 0: one number for all labels, or as ``mean``.
-        density: Chance of a point of a beam to have a scatterer, from 0 to 1; as ``std``.
-        attenuation: Attenuation in dB per cm of depth; as ``std``.
+        density: Chance of a point of a beam to have a scatterer, from 0 to 1; as ``std``. Points
+            lie a voxel apart, so that smaller voxels have more scatterers in a mm^2.
+        attenuation: Attenuation in dB per cm of depth, there and back, twice the coefficient of
+            the tissue; as ``std``.
         impedance: Acoustic impedance in MRayl, > 0; as ``std``.
         label_key: Name of the label map, of one channel; None for the first there is.
         image_key: Name of the image to make, which is replaced where it exists.
         axial: Full width at half maximum of the pulse along the beams in mm, >= 0; or (B,).
         lateral: The same across the beams, halfway along them, >= 0; or (B,).
-        gain: Gain in dB per cm of depth, or (B,).
+        gain_per_cm: Gain in dB per cm of depth, or (B,).
+        axes, dynamic_range, white: See :class:`Attenuation`.
         seed: Integer that decides the scatterers, or one per sample (B,).
-        axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
+        kwargs: See :class:`Transform`.
 
     Raises:
         ValueError: A value is not as above, or entries of labels are missing.
         KeyError: When called, the subject does not have the label map, or a sample the metadata.
 
     >>> s = Subject(seg=LabelMap(torch.randint(0, 3, (1, 40, 50, 1))))
-    >>> LabelsToUltrasound({1: 0.1, 2: 0.5}, "convex", impedance={1: 1.6, 2: 5})(s).us.shape
+    >>> LabelsToUltrasound("convex", {1: 0.1, 2: 0.5}, impedance={1: 1.6, 2: 5})(s).us.shape
     (1, 40, 50, 1)
     """
 
     def __init__(
         self,
-        mean: ByLabel,
         geometry: GeometryLike | str,
+        mean: ByLabel,
         std: ByLabel = 0.0,
         density: ByLabel = 1.0,
         attenuation: ByLabel = 0.5,
@@ -151,11 +157,11 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         image_key: str = "us",
         axial: PerSample = 0.8,
         lateral: PerSample = 2.0,
-        gain: PerSample = 0.0,
-        seed: WholePerSample = 0,
+        gain_per_cm: PerSample = 0.0,
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
+        seed: WholePerSample = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -163,7 +169,8 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         self.label_key, self.image_key = label_key, image_key
         self.mean, self.std, self.density = mean, std, density
         self.attenuation, self.impedance = attenuation, impedance
-        self.axial, self.lateral, self.gain, self.seed = axial, lateral, gain, seed
+        self.axial, self.lateral = axial, lateral
+        self.gain_per_cm, self.seed = gain_per_cm, seed
         if isinstance(mean, Mapping):
             labels: Sequence[int] = list(by_label(mean, "mean"))
         else:
@@ -179,7 +186,7 @@ class LabelsToUltrasound(_LabelsToUltrasound):
         self._pulse = [
             at_least(per_sample(axial, (), "axial"), 0, "axial"),
             at_least(per_sample(lateral, (), "lateral"), 0, "lateral"),
-            per_sample(gain, (), "gain"),
+            per_sample(gain_per_cm, (), "gain_per_cm"),
         ]
 
     def draw(self, context: Context, u: np.ndarray) -> LabelsToUltrasoundParams:
@@ -200,18 +207,19 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
     Args:
         geometry, label_key, image_key, axes, dynamic_range, white: See
             :class:`LabelsToUltrasound`.
+        mean: Range of the mean amplitude of the scatterers, where white is 1: of all labels, or a
+            dict by label, which has all used labels; a number is that number, here and below. By
+            default the level is drawn, uniformly between -40 and -10 dB.
+        std: Range of the standard deviation of the amplitudes, >= 0: of all labels, or a dict.
+        density: Range of the chance of a point of a beam to have a scatterer, from 0 to 1, which
+            depends on the size of voxels as above; as ``std``.
+        attenuation: Range of the attenuation in dB per cm of depth, there and back; as ``std``.
+        impedance: Range of the acoustic impedance in MRayl, > 0; as ``std``.
         used_labels: Labels to use. By default all there are, for which the voxels are looked at:
             that waits for a GPU. Other labels are as water.
-        mean: Range of the mean amplitude of the scatterers, where white is 1: of all labels, or a
-            dict by label, which has all used labels; a number is that number, here and below.
-        std: Range of the standard deviation of the amplitudes, >= 0; as ``mean``.
-        density: Range of the chance of a point of a beam to have a scatterer, from 0 to 1; as
-            ``mean``.
-        attenuation: Range of the attenuation in dB per cm of depth; as ``mean``.
-        impedance: Range of the acoustic impedance in MRayl, > 0; as ``mean``.
         axial: Range of the full width at half maximum of the pulse along the beams in mm, >= 0.
         lateral: Range of the same across the beams, halfway along them, >= 0.
-        gain: Range of the gain in dB per cm of depth.
+        gain_per_cm: Range of the gain in dB per cm of depth.
         kwargs: See :class:`Transform`.
 
     Raises:
@@ -226,17 +234,17 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
     def __init__(
         self,
         geometry: GeometryLike | str,
-        label_key: str | None = None,
-        used_labels: Sequence[int] | None = None,
-        image_key: str = "us",
-        mean: RangeLike | Mapping[int, RangeLike] = (0.01, 0.2),
+        mean: RangeLike | Mapping[int, RangeLike] | None = None,
         std: RangeLike | Mapping[int, RangeLike] = (0, 0.05),
         density: RangeLike | Mapping[int, RangeLike] = (0.2, 1),
         attenuation: RangeLike | Mapping[int, RangeLike] = (0.2, 1.5),
         impedance: RangeLike | Mapping[int, RangeLike] = (1.4, 1.8),
+        label_key: str | None = None,
+        image_key: str = "us",
+        used_labels: Sequence[int] | None = None,
         axial: RangeLike = (0.5, 1.5),
         lateral: RangeLike = (1.5, 4),
-        gain: RangeLike = (0, 1),
+        gain_per_cm: RangeLike = (0, 1),
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
         white: float = 255.0,
@@ -245,24 +253,23 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
         self.label_key, self.image_key = label_key, image_key
-        self.used_labels = used_labels
-        self._used = (
-            None if used_labels is None else np.sort(check_values(used_labels, "used_labels"))
-        )
+        self.used_labels = check_used_labels(used_labels)
+        self._used = None if self.used_labels is None else np.sort(self.used_labels)
         self.mean, self.std, self.density = mean, std, density
         self.attenuation, self.impedance = attenuation, impedance
-        self.axial, self.lateral, self.gain = axial, lateral, gain
+        self.axial, self.lateral, self.gain_per_cm = axial, lateral, gain_per_cm
         limits: list[dict[str, Any]] = [
-            {}, {"minimum": 0}, {"minimum": 0, "maximum": 1}, {}, {"minimum": 0, "exclusive": True},
+            {"minimum": None}, {}, {"maximum": 1}, {"minimum": None}, {"exclusive": True},
         ]  # fmt: skip
+        given = [_LEVELS if mean is None else mean, std, density, attenuation, impedance]
         self._tissue = [
-            _ranges(getattr(self, name), name, **limit)
-            for name, limit in zip(_TISSUE, limits, strict=True)
+            _ranges(value, name, **limit)
+            for value, name, limit in zip(given, _TISSUE, limits, strict=True)
         ]
         self._pulse = Range.side_by_side(
             fixed_or_range(axial, "axial"),
             fixed_or_range(lateral, "lateral"),
-            _fixed(gain, "gain"),
+            fixed_or_range(gain_per_cm, "gain_per_cm", minimum=None),
         )
 
     @property
@@ -279,6 +286,8 @@ class RandomLabelsToUltrasound(RandomTransform, _LabelsToUltrasound):
             _drawn(ranges, labels, drawn[..., n], name)
             for n, (name, ranges) in enumerate(zip(_TISSUE, self._tissue, strict=True))
         ]
+        if self.mean is None:
+            tissue[0] = np.exp(NEPERS * tissue[0])
         pulse = np.moveaxis(self._pulse(u[:, 2:5]), -1, 0)  # [3, B]
         return self._params(
             labels[None].repeat(len(u), 0),
@@ -302,17 +311,12 @@ def _columns(value: Any, labels: Sequence[int], name: str) -> Array:
     return stack_images(columns)  # type: ignore[no-any-return]
 
 
-def _fixed(value: Any, name: str, **limits: Any) -> Range:
-    """Return a range where a number stands for itself."""
-    return Range((value, value) if np.isscalar(value) else value, name, **limits)
-
-
 def _ranges(value: Any, name: str, **limits: Any) -> Range | dict[int, Range]:
     """Return the range for all labels, or that of each."""
     if not isinstance(value, Mapping):
-        return _fixed(value, name, **limits)
+        return fixed_or_range(value, name, **limits)
     given = by_label(value, name)
-    return {n: _fixed(each, f"{name} of label {n}", **limits) for n, each in given.items()}
+    return {n: fixed_or_range(each, f"{name} of label {n}", **limits) for n, each in given.items()}
 
 
 def _drawn(

@@ -17,7 +17,7 @@ from ...shapes import Volume, check_count
 from ..base import Context
 from ..kinds import Images, RandomTransform
 from ..parameters.params import Params, per_image, values_of
-from ..parameters.ranges import Range
+from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.types import ByImage, PerSample, RangeLike
 from .base import Ultrasound
 
@@ -55,11 +55,11 @@ class Reverberation(_Reverberation):
     :func:`torchio_gpu.functional.reverberation`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         strength: Amplitude of each echo relative to that before it, from 0 to 1: a number, or
             (B,) for one per sample; or a dict with one entry per image name. Tensors may require a
             gradient.
         distance: Distance of one echo from the next in mm of depth, > 0; as ``strength``.
-        geometry: See :class:`Attenuation`.
         echoes: Number of echoes.
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
 
@@ -69,15 +69,15 @@ class Reverberation(_Reverberation):
 
     >>> x = torch.zeros(1, 1, 7, 1)
     >>> x[:, :, 1] = 255
-    >>> Reverberation(0.1, 2, BeamGeometry("linear", center=(0, 0.5)))(x).flatten()
-    tensor([  0., 255.,   0., 170.,   0.,  85.,   0.])
+    >>> Reverberation(BeamGeometry("linear", center=(0, 0.5)), 0.1, 2)(x).flatten()
+    tensor([  0.0000, 255.0000,   0.0000, 170.3307,   0.0000,  88.4848,   0.0000])
     """
 
     def __init__(
         self,
+        geometry: GeometryLike | str,
         strength: ByImage[PerSample],
         distance: ByImage[PerSample],
-        geometry: GeometryLike | str,
         echoes: int = 4,
         axes: Sequence[int] = (0, 1),
         dynamic_range: float = 60.0,
@@ -109,7 +109,8 @@ class RandomReverberation(RandomTransform, _Reverberation):
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
         strength: Range of the amplitude of each echo relative to that before it, from 0 to 1; d
             means (0, d).
-        distance: Range of the distance of one echo from the next in mm of depth, > 0.
+        distance: Range of the distance of one echo from the next in mm of depth, > 0; a number is
+            that number.
         echoes: Number of echoes.
         kwargs: See :class:`Transform`.
 
@@ -117,7 +118,7 @@ class RandomReverberation(RandomTransform, _Reverberation):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomReverberation(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomReverberation(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -138,7 +139,7 @@ class RandomReverberation(RandomTransform, _Reverberation):
         self.echoes = check_count(echoes, "echoes", 0, MOST)
         self._ranges = Range.side_by_side(
             Range(strength, "strength", around=None, minimum=0, maximum=1),
-            Range(distance, "distance", around=None, minimum=0, exclusive=True),
+            fixed_or_range(distance, "distance", exclusive=True),
         )
 
     @property

@@ -15,21 +15,21 @@ from ...functional.ultrasound.geometry import GeometryLike
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.params import Params, per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range
 from ..parameters.types import ByImage, PerSample, RangeLike
-from .base import Ultrasound
+from .base import Ultrasound, drawn
 
 #: Parameters that are numbers.
-_NUMBERS = ("attenuation", "position", "width", "depth", "length", "edge")
+_NUMBERS = ("loss", "position", "width", "depth", "length", "edge")
 
 
 @dataclass(frozen=True)
 class AcousticShadowParams(Params):
-    """Attenuation in dB, place and size of a shadow, and geometry of the beams."""
+    """Loss in dB, place and size of a shadow, and geometry of the beams."""
 
-    neutral: ClassVar[dict[str, float]] = {"attenuation": 0.0}
-    attenuation: Annotated[Array, "B M"]
+    neutral: ClassVar[dict[str, float]] = {"loss": 0.0}
+    loss: Annotated[Array, "B M"]
     position: Annotated[Array, "B M"]  # shares of the fan, as width and edge
     width: Annotated[Array, "B M"]
     depth: Annotated[Array, "B M"]  # mm, as length
@@ -45,7 +45,7 @@ class _AcousticShadow(Ultrasound):
         image = images[name]
         return F.acoustic_shadow(
             image.data,
-            params.attenuation,
+            params.loss,
             position=params.position,
             width=params.width,
             depth=params.depth,
@@ -61,15 +61,15 @@ class AcousticShadow(_AcousticShadow):
     As bone, stones and bubbles do: see :func:`torchio_gpu.functional.acoustic_shadow`.
 
     Args:
-        attenuation: Attenuation behind the object in dB: a number, or (B,) for one per sample;
+        geometry: See :class:`Attenuation`.
+        loss: Loss of level behind the object in dB: a number, or (B,) for one per sample;
             negative values are the enhancement behind a cyst; or a dict with one entry per image
             name. Tensors may require a gradient.
-        geometry: See :class:`Attenuation`.
         position: Middle of the shadow, from 0 at the first beam to 1 at the last one; given as
-            ``attenuation``, as all that follow.
+            ``loss``, as all that follow.
         width: Width of the shadow as a share of the fan, >= 0.
         depth: Depth in mm where the shadow begins.
-        length: Length in mm over which the attenuation is reached, >= 0.
+        length: Length in mm over which the loss is reached, >= 0.
         edge: Width of each of the two soft sides as a share of the fan, >= 0.
         axes, dynamic_range, white, kwargs: See :class:`Attenuation`.
 
@@ -77,15 +77,15 @@ class AcousticShadow(_AcousticShadow):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> shadow = AcousticShadow(12, BeamGeometry("linear"), depth=4, width=0.4)
+    >>> shadow = AcousticShadow("linear", 12, depth=4, width=0.4)
     >>> shadow(torch.full((1, 5, 20, 1), 90.))[0, :, -1, 0]
     tensor([90.0000, 64.5000, 39.0000, 64.5000, 90.0000])
     """
 
     def __init__(
         self,
-        attenuation: ByImage[PerSample],
         geometry: GeometryLike | str,
+        loss: ByImage[PerSample],
         position: ByImage[PerSample] = 0.5,
         width: ByImage[PerSample] = 0.1,
         depth: ByImage[PerSample] = 0.0,
@@ -98,7 +98,7 @@ class AcousticShadow(_AcousticShadow):
     ) -> None:
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
-        self.attenuation, self.position, self.width = attenuation, position, width
+        self.loss, self.position, self.width = loss, position, width
         self.depth, self.length, self.edge = depth, length, edge
         for name in _NUMBERS:
             for value in values_of(getattr(self, name)):
@@ -107,10 +107,8 @@ class AcousticShadow(_AcousticShadow):
                     at_least(array, 0, name)
 
     def draw(self, context: Context, u: np.ndarray) -> AcousticShadowParams:
-        values: dict[str, Any] = {
-            name: per_image(getattr(self, name), (), name, context.names) for name in _NUMBERS
-        }
-        params = AcousticShadowParams(**values, geometry=self._geometries(context))
+        numbers = self._per_image(_NUMBERS, context)
+        params = AcousticShadowParams(**numbers, geometry=self._geometries(context))
         return params.expand(context.batch)
 
 
@@ -121,11 +119,11 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
 
     Args:
         geometry, axes, dynamic_range, white: See :class:`Attenuation`.
-        attenuation: Range of the attenuation behind the object in dB; d means (0, d).
+        loss: Range of the loss of level behind the object in dB; d means (0, d).
         position: Range of the middle of the shadow, from 0 to 1 across the fan; d means (0, d).
         width: Range of the width as a share of the fan, >= 0; d means (0, d).
         depth: Range of the depth in mm where the shadow begins; d means (0, d).
-        length: Range of the length in mm over which the attenuation is reached; d means (0, d).
+        length: Range of the length in mm over which the loss is reached; d means (0, d).
         edge: Range of the width of each of the soft sides as a share of the fan; d means (0, d).
         kwargs: See :class:`Transform`.
 
@@ -133,14 +131,14 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomAcousticShadow(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomAcousticShadow(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
     def __init__(
         self,
         geometry: GeometryLike | str,
-        attenuation: RangeLike = (6, 30),
+        loss: RangeLike = (6, 30),
         position: RangeLike = (0, 1),
         width: RangeLike = (0.03, 0.2),
         depth: RangeLike = (5, 60),
@@ -153,10 +151,10 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
     ) -> None:
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
-        self.attenuation, self.position, self.width = attenuation, position, width
+        self.loss, self.position, self.width = loss, position, width
         self.depth, self.length, self.edge = depth, length, edge
         self._ranges = Range.side_by_side(
-            Range(attenuation, "attenuation", around=None),
+            Range(loss, "loss", around=None),
             Range(position, "position", around=None, minimum=0, maximum=1),
             *(
                 Range(value, name, around=None, minimum=0)
@@ -171,9 +169,8 @@ class RandomAcousticShadow(RandomTransform, _AcousticShadow):
         return 6
 
     def draw(self, context: Context, u: np.ndarray) -> AcousticShadowParams:
-        drawn = np.moveaxis(self._ranges(u), -1, 0)  # [6, B, M]
-        values: dict[str, Any] = dict(zip(_NUMBERS, drawn, strict=True))
-        return AcousticShadowParams(**values, geometry=self._geometries(context))
+        numbers: dict[str, Any] = drawn(_NUMBERS, self._ranges, u)
+        return AcousticShadowParams(**numbers, geometry=self._geometries(context))
 
 
 __all__ = ["AcousticShadow", "RandomAcousticShadow"]

@@ -16,11 +16,11 @@ from ...functional.ultrasound.geometry import GeometryLike
 from ...shapes import Volume
 from ..base import Context
 from ..kinds import Images, RandomTransform
-from ..parameters.params import Params, per_image, values_of
+from ..parameters.params import Params, values_of
 from ..parameters.ranges import Range, fixed_or_range
 from ..parameters.seeds import seeds_per_image
 from ..parameters.types import ByImage, PerSample, RangeLike, WholePerSample
-from .base import Ultrasound
+from .base import Ultrasound, drawn
 
 #: Parameters that are numbers of each sample.
 _NUMBERS = ("strength", "axial", "lateral")
@@ -59,9 +59,10 @@ class Speckle(_Speckle):
     See :func:`torchio_gpu.functional.speckle`.
 
     Args:
+        geometry: See :class:`Attenuation`.
         strength: Share of the level of speckle in dB that is added, from 0 to 1: 0 changes nothing,
             1 is fully developed speckle.
-        geometry, axes, dynamic_range, white: See :class:`Attenuation`.
+        axes, dynamic_range, white: See :class:`Attenuation`.
         axial: Full width at half maximum of the pulse along the beams, in mm, >= 0.
         lateral: Full width at half maximum across the beams, halfway along them, in mm, >= 0.
         seed: Integer that decides the speckle.
@@ -75,14 +76,14 @@ class Speckle(_Speckle):
         KeyError: When called, a sample lacks the metadata.
 
     >>> x = torch.full((1, 40, 60, 1), 120.0)
-    >>> bool(5 < Speckle(1, BeamGeometry("linear"))(x).std() * 60 / 255 < 6)  # dB
+    >>> bool(5 < Speckle("linear", 1)(x).std() * 60 / 255 < 6)  # dB
     True
     """
 
     def __init__(
         self,
-        strength: ByImage[PerSample],
         geometry: GeometryLike | str,
+        strength: ByImage[PerSample],
         axial: ByImage[PerSample] = 0.8,
         lateral: ByImage[PerSample] = 2.0,
         axes: Sequence[int] = (0, 1),
@@ -101,11 +102,8 @@ class Speckle(_Speckle):
                 at_least(as_array(value, name), 0, name)
 
     def draw(self, context: Context, u: np.ndarray) -> SpeckleParams:
-        names, batch = context.names, context.batch
-        numbers: dict[str, Any] = {
-            name: per_image(getattr(self, name), (), name, names) for name in _NUMBERS
-        }
-        seeds = seeds_per_image(self.seed, names, batch)
+        numbers, batch = self._per_image(_NUMBERS, context), context.batch
+        seeds = seeds_per_image(self.seed, context.names, batch)
         return SpeckleParams(**numbers, seed=seeds, geometry=self._geometries(context)).expand(
             batch
         )
@@ -130,7 +128,7 @@ class RandomSpeckle(RandomTransform, _Speckle):
         ValueError: A value is not as above.
         KeyError: When called, a sample lacks the metadata.
 
-    >>> RandomSpeckle(BeamGeometry("phased", depth=30))(torch.rand(1, 40, 40, 1)).shape
+    >>> RandomSpeckle(BeamGeometry("phased", depth=30))(255 * torch.rand(1, 40, 40, 1)).shape
     torch.Size([1, 40, 40, 1])
     """
 
@@ -148,20 +146,17 @@ class RandomSpeckle(RandomTransform, _Speckle):
         super().__init__(**kwargs)
         self._set_beams(geometry, axes, dynamic_range, white)
         self.strength, self.axial, self.lateral = strength, axial, lateral
-        self._ranges = [
+        self._ranges = Range.side_by_side(
             Range(strength, "strength", around=None, minimum=0, maximum=1),
             fixed_or_range(axial, "axial"),
             fixed_or_range(lateral, "lateral"),
-        ]
+        )
 
     @property
     def draws(self) -> int:
         return 5
 
     def draw(self, context: Context, u: np.ndarray) -> SpeckleParams:
-        numbers: dict[str, Any] = {
-            name: each(u[..., n : n + 1])[..., 0]
-            for n, (name, each) in enumerate(zip(_NUMBERS, self._ranges, strict=True))
-        }
+        numbers: dict[str, Any] = drawn(_NUMBERS, self._ranges, u)
         seeds = random.to_seeds(u[..., len(numbers) :])
         return SpeckleParams(**numbers, seed=seeds, geometry=self._geometries(context))
