@@ -48,7 +48,7 @@ def phantom(size: int, slices: int) -> torch.Tensor:
     return torch.from_numpy(plane.astype(np.float32))[None, :, :, None].repeat(1, 1, 1, slices)
 
 
-def seconds(call: Callable[[], Any], device: str, repeats: int = 3) -> list[float]:
+def seconds(call: Callable[[], Any], device: str, repeats: int = 2) -> list[float]:
     """Return the times of a call after one that is not timed."""
     found = []
     for _ in range(repeats + 1):
