@@ -17,6 +17,7 @@ from typing import Any
 
 from . import (
     check,
+    ct,
     features,
     gpu,
     machine,
@@ -46,6 +47,7 @@ SUITES = {
     nnunet.SUITE: "nnU-Net on a toy data set",
     profiles.SUITE: "where the time of missed targets goes",
     micro.SUITE: "small pieces",
+    ct.SUITE: "CT artifacts, and projection",
     check.SUITE: "what `make bench-check` compares with",
 }
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
@@ -184,6 +186,7 @@ def page(found: Kept) -> str:
             nnunet.SUITE: nnunet.text,
             profiles.SUITE: profiles.text,
             micro.SUITE: micro.text,
+            ct.SUITE: ct.text,
         }
         for suite, text in texts.items():
             for result in by_card(found.get((suite, device), [])):
