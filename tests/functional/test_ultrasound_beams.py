@@ -214,7 +214,7 @@ def test_amplitudes_of_echoes_add():
 
 
 def test_echoes_begin_without_a_jump_at_black():
-    """What is just above black makes next to no echo, as black makes none."""
+    """Voxels just above black make next to no echo, as black makes none."""
     grey = torch.tensor([-5.0, 0, 1e-3, 1, 2], dtype=torch.float64).view(-1, 1, 1, 1, 1)
     x = grey.repeat(1, 1, 3, 40, 1)
     out = F.reverberation(x, 1.0, 5, columns(x.shape), 7)

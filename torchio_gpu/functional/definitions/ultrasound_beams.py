@@ -46,12 +46,12 @@ def acoustic_shadow(
 def label_attenuation(
     x: Volume, labels: Volume, attenuation: Mapping[int, float], step: float
 ) -> Volume:
-    """Integral of the attenuation of labels along beams, by the trapezoidal rule.
+    """Integrate the attenuation of labels along beams, by the trapezoidal rule.
 
     Args:
         x: Grey values from 0 at -60 dB to 255 at 0 dB, [B, C, I, J, K].
         labels: [B, 1, I, J, K].
-        attenuation: Of labels, in dB per cm; 0 of others.
+        attenuation: Attenuation of labels, in dB per cm; 0 for others.
         step: Distance of voxels in mm.
     """
     rate = torch.zeros(labels.shape, dtype=torch.float64)
@@ -93,7 +93,7 @@ def scattered(
     """Complex amplitudes of the scatterers and boundaries of one beam, before they are blurred.
 
     Args:
-        labels: Of the points, [R].
+        labels: Labels of the points, [R].
         tissue: Mean and spread of amplitudes, density, attenuation in dB per cm, and impedance.
         drawn: Standard normal numbers, [3, R].
         step: Distance of points in mm.
