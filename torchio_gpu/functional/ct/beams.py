@@ -113,7 +113,7 @@ class ParallelBeam:
         """Return voxels and their weights for each ray, [A D, taps]: linear between two voxels.
 
         Joseph 1982, An improved algorithm for reprojecting rays through pixel images,
-        doi:10.1109/TMI.1982.4307572.
+        IEEE Trans Med Imaging 1:192.
 
         Args:
             main: Cosine of the angle between the detectors and the axis that is interpolated, [A].

@@ -31,7 +31,7 @@ def project(
     """Return the line integrals of the planes of a volume along parallel rays.
 
     Rays are followed voxel by voxel across the axis that they cross more steeply, with linear
-    interpolation along the other: Joseph 1982, doi:10.1109/TMI.1982.4307572.
+    interpolation along the other: Joseph 1982, IEEE Trans Med Imaging 1:192.
 
     Args:
         x: Volume, (B, C, I, J, K).

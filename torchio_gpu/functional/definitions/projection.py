@@ -11,7 +11,7 @@ from torch import Tensor
 def project(x: Tensor, angles: list[float], spacing: tuple[float, float], detectors: int) -> Tensor:
     """Sum what a ray meets in each row or column that it crosses, interpolated linearly.
 
-    Joseph 1982, doi:10.1109/TMI.1982.4307572; angles in radians.
+    Joseph 1982, IEEE Trans Med Imaging 1:192; angles in radians.
     """
     out = torch.zeros(*x.shape[:2], len(angles), detectors, x.shape[4], dtype=x.dtype)
     for a, d in torch.cartesian_prod(torch.arange(len(angles)), torch.arange(detectors)).tolist():
