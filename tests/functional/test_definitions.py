@@ -1,15 +1,23 @@
 """Public functions in plain torch against the formula of each, in float64 at odd shapes."""
 
 import ast
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import torchio_gpu as tio
-from tests.close import assert_close
+from tests.functional.formulas import (
+    SHAPES,
+    agree,
+    every_shape,
+    label_map,
+    mixed_axes,
+    numbers_of_voxels,
+    plain_torch,  # noqa: F401
+    rand,
+    volume,
+)
 from tests.volumes import oblique_affine
 from torchio_gpu import functional as F
 from torchio_gpu import random
@@ -33,42 +41,11 @@ from torchio_gpu.functional.definitions import (
     ultrasound,
     ultrasound_beams,
 )
-from torchio_gpu.functional.ultrasound.geometry import Fan
 
-SHAPES = [(2, 1, 5, 6, 7), (1, 2, 4, 1, 9), (3, 2, 1, 5, 4), (2, 1, 3, 8, 2)]
 #: Functions that are no operations: questions about a map, and a list of operations in one pass.
 QUESTIONS = {"VoxelMap", "is_exact", "is_parallel", "pointwise"}
 #: Cases of :func:`warp` with a name of their own.
 WARPS = {"affine_warp", "bspline_warp", "warp_pair"}
-
-every_shape = pytest.mark.parametrize("shape", SHAPES)
-
-
-@pytest.fixture(autouse=True)
-def _plain_torch():
-    with tio.backend("torch"):
-        yield
-
-
-def agree(actual, expected, reason="rounding of float64 sums", share=1e-10):
-    assert_close(actual, expected, share=share, reason=reason)
-
-
-def volume(shape):
-    return torch.randn(shape, dtype=torch.float64)
-
-
-def rand(*shape, low=0.0, high=1.0):
-    return low + (high - low) * torch.rand(shape, dtype=torch.float64)
-
-
-def label_map(shape, count=5, dtype=torch.int16):
-    return torch.randint(0, count, shape, dtype=dtype)
-
-
-def mixed_axes(batch, start=0):
-    return [(start + b) % 3 for b in range(batch)]
-
 
 # The definitions themselves
 
@@ -364,16 +341,6 @@ def test_clamp(shape):
     x, low, high = volume(shape), rand(shape[0], low=-1, high=0), rand(shape[0])
     for ends in ((low, high), (low, None), (None, high)):
         assert torch.equal(F.clamp(x, *ends), intensity.clamp(x, *ends))
-
-
-def numbers_of_voxels(seeds, shape, part=0):
-    """Normal numbers by voxel, [B, C, I, J, K]: lanes of a counter are four rows along J."""
-    _, channels, planes, rows, columns = shape
-    quads = -(-rows // 4)
-    count = planes * channels * quads * columns  # counters
-    stream = random.normals(seeds, 4 * count, start=4 * part * count).double().view(-1, count, 4)
-    c, i, j, k = np.ogrid[:channels, :planes, :rows, :columns]
-    return stream[:, ((i * channels + c) * quads + j // 4) * columns + k, j % 4]
 
 
 #: The last one is computed in two slabs of planes.
@@ -778,11 +745,11 @@ def test_label_morphology(shape, count, chosen):
     dense = torch.where(torch.rand(shape) < 0.1, label_map(shape, count), torch.ones_like(x))
     for radius in (torch.tensor([1.0, 2.5, 2.2]), torch.tensor([2.0, 0.0, 3.3])):
         each = radius[: shape[0]].double()
-        for volume in (x, dense):
+        for maps in (x, dense):
             for name in ("erode_labels", "dilate_labels", "smooth_labels"):
-                expected = getattr(morphology, name)(volume, each, spacing, chosen)
-                out = getattr(F, name)(volume, each, spacing, chosen)
-                assert out.dtype == volume.dtype
+                expected = getattr(morphology, name)(maps, each, spacing, chosen)
+                out = getattr(F, name)(maps, each, spacing, chosen)
+                assert out.dtype == maps.dtype
                 assert torch.equal(out, expected), name
 
 
@@ -841,277 +808,3 @@ def test_extract_patches():
     first = [*CORNERS, (-2, 4, 5), (3, -1, 6)]
     out = F.extract_patches(x, first, (3, 3, 4))
     assert torch.equal(out, patches.extract_patches(x, first, (3, 3, 4)))
-
-
-# CT
-
-
-@every_shape
-@pytest.mark.parametrize("ends", [(0, 1), (-3, 5)])
-def test_ct_window(shape, ends):
-    x, center, width = volume(shape), rand(shape[0], low=-1), rand(shape[0], low=0.5, high=2)
-    agree(F.ct_window(x, center, width, ends), ct_filters.ct_window(x, center, width, ends))
-
-
-@every_shape
-@pytest.mark.parametrize("start", [0, 1, 2])
-def test_reconstruction_kernel(shape, start):
-    x, axis, batch = volume(shape), mixed_axes(shape[0], start), shape[0]
-    ratio, frequency = rand(batch, low=0.2, high=4), rand(batch, low=0.2, high=0.8)
-    spacing = rand(batch, 3, low=0.5, high=2)
-    out = F.reconstruction_kernel(x, ratio, frequency, np.array(axis), spacing=spacing)
-    agree(out, ct_filters.reconstruction_kernel(x, ratio, frequency, axis, spacing))
-
-
-@every_shape
-@pytest.mark.parametrize("start", [0, 1, 2])
-@pytest.mark.parametrize("longest", [1, 8, 40])
-def test_slice_thickness(shape, start, longest):
-    x, axis, batch = volume(shape), mixed_axes(shape[0], start), shape[0]
-    thickness, spacing = rand(batch, high=longest), rand(batch, 3, low=0.5, high=2)
-    out = F.slice_thickness(x, thickness, np.array(axis), spacing=spacing)
-    agree(out, ct_filters.slice_thickness(x, thickness, axis, spacing))
-
-
-CT_VIEWS = 15
-
-
-def ct_scan(shape):
-    """Return a volume in Hounsfield units, the axis and the spacing of each sample."""
-    spacing = rand(shape[0], 3, low=0.5, high=2).mul(100).round() / 100  # few digits are kept
-    return 500 * volume(shape), mixed_axes(shape[0], 1), spacing
-
-
-@every_shape
-def test_rings(shape):
-    (x, axis, spacing), batch = ct_scan(shape), shape[0]
-    # most of the rings are within the range of HU
-    strength, share, planes = rand(batch, high=0.1), rand(batch), torch.randint(1, 4, (batch,))
-    seeds, errors = torch.arange(5, 5 + batch), []
-    for b, a in enumerate(axis):
-        slices, (one, two) = shape[2 + a], (n for n in range(3) if n != a)
-        sides = spacing[b, one].item(), spacing[b, two].item()
-        space = torch.empty(1, shape[2 + one], shape[2 + two], slices)
-        count = len(ct_views.detectors(space, sides))
-        half = (count + 1) // 2
-        drawn = random.normals(seeds[b : b + 1].numpy(), slices * 2 * half)[0].double()
-        rows = torch.zeros(slices, count, dtype=torch.float64)
-        for plane in range(slices):
-            chosen, error = drawn.view(-1, 2, half)[plane // int(planes[b])]
-            for d in range(count):
-                distance = int(abs(d - (count - 1) / 2))
-                if torch.special.ndtr(chosen[distance]) <= share[b]:
-                    rows[plane, d] = strength[b] * error[distance]
-        errors.append(rows)
-    out = F.rings(x, strength, share, planes, seeds, np.array(axis), spacing=spacing.numpy())
-    expected = ct_views.rings(x, errors, axis, spacing)
-    agree(out, expected, "the integral over angles is a sum of 20000", 1e-5)
-
-
-@every_shape
-@pytest.mark.parametrize("first", [0, 3])
-def test_sparse_views(shape, first):
-    x, axis, spacing = ct_scan(shape)
-    count = [1, 4, 15, 5, 7, 2][first : first + shape[0]]
-    out = F.sparse_views(x, count, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
-    agree(out, ct_views.sparse_views(x, count, axis, CT_VIEWS, spacing))
-
-
-@every_shape
-def test_limited_angle(shape):
-    x, axis, spacing = ct_scan(shape)
-    degrees, start = torch.tensor([120.0, 180, 50])[: shape[0]], rand(shape[0], low=-90, high=90)
-    out = F.limited_angle(x, degrees, start, np.array(axis), CT_VIEWS, spacing=spacing.numpy())
-    agree(out, ct_views.limited_angle(x, degrees, start, axis, CT_VIEWS, spacing))
-
-
-@every_shape
-@pytest.mark.parametrize("channels", [1, 2])
-def test_metal(shape, channels):
-    (x, axis, spacing), batch = ct_scan(shape), shape[0]
-    mask = volume((batch, min(channels, shape[1]), *shape[2:])) > 1
-    hu, ratio = rand(batch, low=1000, high=12000), rand(batch, low=0.1)
-    scatter = rand(batch, low=1e-4, high=1e-2)
-    parameters = torch.stack([hu, ratio, scatter], 1)
-    out = F.metal(
-        x, mask, hu, ratio, scatter, np.array(axis), CT_VIEWS, 2000, spacing=spacing.numpy()
-    )
-    every = mask.expand(shape)
-    agree(out, ct_views.metal(x, every, parameters, axis, CT_VIEWS, 2000, spacing))
-
-
-def rays_of(seeds, x, axis, spacing, views):
-    """Return the normal number of each ray, of each sample."""
-    numbers = []
-    for seed, a, mm in zip(seeds, axis, spacing, strict=True):
-        shape = (1, *ct_scans.line_integrals(x[0] * 0, a, mm, views).shape)
-        numbers.append(numbers_of_voxels(seed[None], shape, 0)[0])
-    return numbers
-
-
-def scan(shape, start):
-    """Return voxels in HU, of which some are air, and axes, spacings, views and seeds."""
-    batch = shape[0]
-    spacing = rand(batch, 3, low=1, high=9).round(decimals=3)
-    return 400 * volume(shape) - 300, mixed_axes(batch, start), spacing, 5, torch.arange(batch) - 1
-
-
-@every_shape
-@pytest.mark.parametrize("start", [0, 1, 2])
-def test_low_dose(shape, start):
-    x, axis, spacing, views, seeds = scan(shape, start)
-    dose, photons = rand(shape[0], low=0.01), rand(shape[0], low=3, high=300)
-    electronic = rand(shape[0], high=9)
-    out = F.low_dose(x, dose, photons, electronic, seeds, axis, views, spacing=spacing)
-    numbers = rays_of(seeds, x, axis, spacing, views)
-    agree(out, ct_scans.low_dose(x, dose, photons, electronic, numbers, axis, spacing))
-
-
-@every_shape
-@pytest.mark.parametrize("start", [0, 1, 2])
-def test_streaks(shape, start):
-    x, axis, spacing, views, seeds = scan(shape, start)
-    photons, threshold = rand(shape[0], low=3, high=40), rand(shape[0], low=20, high=80)
-    electronic = rand(shape[0], high=9)
-    out = F.streaks(x, photons, electronic, threshold, seeds, axis, views, spacing=spacing)
-    numbers = rays_of(seeds, x, axis, spacing, views)
-    agree(out, ct_scans.streaks(x, photons, electronic, threshold, numbers, axis, spacing))
-
-
-@every_shape
-@pytest.mark.parametrize("start", [0, 1, 2])
-@pytest.mark.parametrize("corrected", [True, False])
-def test_beam_hardening(shape, start, corrected):
-    x, axis, spacing, views, _ = scan(shape, start)
-    strength, least = rand(shape[0], high=2), rand(shape[0], low=-200, high=300)
-    out = F.beam_hardening(x, strength, least, corrected, axis, views, spacing=spacing)
-    agree(out, ct_scans.beam_hardening(x, strength, least, corrected, views, axis, spacing))
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
-@every_shape
-def test_project(shape, spacing):
-    x, angles = volume(shape), [0.0, 20, 45, 77, 90, 130, 168, -30]
-    got = F.project(x, angles, (*spacing, 1.0))
-    turns = np.radians(angles).tolist()
-    agree(got, projection.project(x, turns, spacing, got.shape[3]), share=1e-9)
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.7, 1.9), (2.1, 0.8)])
-@every_shape
-def test_filtered_back_projection(shape, spacing):
-    angles = np.arange(0, 180, 20.0)
-    beams = torch.randn_like(F.project(volume(shape), angles, (*spacing, 1.0)))
-    got = F.filtered_back_projection(beams, angles, shape[2:], (*spacing, 1.0))
-    turns = np.radians(angles).tolist()
-    want = projection.filtered_back_projection(beams, turns, shape[2:4], spacing)
-    agree(got, want, share=1e-9)
-
-
-# Ultrasound
-
-PROBES = {
-    "linear": tio.BeamGeometry("linear", width=5.3, depth=4.1, center=(0.3, -0.2)),
-    "convex": tio.BeamGeometry("convex", angle=80, radius=3.5, depth=4.3, center=(-0.2, 0.9)),
-    "phased": tio.BeamGeometry("phased", angle=100, depth=5.2, center=(0.1, 0.0)),
-}
-GREY = {"dynamic_range": 50.0, "white": 2.0}
-every_probe = pytest.mark.parametrize("probe", PROBES)
-every_axes = pytest.mark.parametrize("axes", [(0, 1), (2, 0), (1, 2)])
-
-
-def planes_of(shape, axes):
-    """Return grey values in float64, and functions to planes, [B, C, S, P, Q], and from these."""
-    order = [0, 1, *(2 + axis for axis in (3 - sum(axes), *axes))]
-    return (
-        rand(*shape, high=2),
-        lambda x: x.permute(order),
-        lambda x: x.permute(np.argsort(order).tolist()),
-    )
-
-
-def by_definition(x, axes, probe, spacing, gain):
-    """Change the level of each sample by ``gain(sample, planes, beam, depth)``, in dB."""
-    _, to_planes, from_planes = planes_of(x.shape, axes)
-    out = []
-    for n, planes in enumerate(to_planes(x)):
-        found = ultrasound.places(planes.shape[2:], spacing[n, list(axes)], PROBES[probe])
-        change = gain(n, planes, found[0], found[1])
-        out.append(ultrasound.grey(planes, change, found[2], *GREY.values()))
-    return from_planes(torch.stack(out))
-
-
-@every_shape
-@every_probe
-@every_axes
-def test_attenuate_and_time_gain(shape, probe, axes):
-    x, spacing = planes_of(shape, axes)[0], rand(shape[0], 3, low=0.5, high=2)
-    spacing = spacing.round(decimals=3)  # six digits of it are used
-    rates, gains = rand(shape[0], low=-30, high=30), rand(shape[0], 4, low=-20, high=20)
-    out = F.attenuate(x, rates, PROBES[probe], spacing, axes, **GREY)
-    agree(out, by_definition(x, axes, probe, spacing,
-                             lambda n, _, __, d: ultrasound.attenuate(d, rates[n])), share=1e-6,
-          reason="spacing in float32")  # fmt: skip
-    out = F.time_gain(x, gains, PROBES[probe], spacing, axes, **GREY)
-    longest = PROBES[probe].depth
-    agree(out, by_definition(x, axes, probe, spacing,
-                             lambda n, _, __, d: ultrasound.time_gain(d, gains[n], longest)),
-          share=1e-6, reason="spacing in float32")  # fmt: skip
-
-
-@pytest.mark.parametrize("shape", SHAPES[:3])
-@every_probe
-@every_axes
-def test_speckle_and_haze(shape, probe, axes):
-    x, batch, seeds = planes_of(shape, axes)[0], shape[0], torch.arange(shape[0]) * 7 - 3
-    spacing = rand(batch, 3, low=0.7, high=1.6).round(decimals=3)
-    strength, bright, texture = rand(batch), rand(batch), rand(batch)
-    decay, size = rand(batch, low=2, high=9), rand(batch, high=3)
-    axial, lateral = rand(batch, low=0.2, high=3), rand(batch, low=0.2, high=3)
-
-    def patches(n, beam, width_along, width_across):
-        fan = Fan(PROBES[probe], shape[2:], axes, tuple(spacing[n, list(axes)].tolist()))
-        count = shape[2 + fan.plane_axis]
-        noise = numbers_of_voxels(seeds[n : n + 1], (1, 2, fan.beams, fan.points, count))[0]
-        whole = {"linear": 5.3}.get(probe, math.radians(PROBES[probe].angle))
-        middle = {"linear": 1, "convex": 3.5 + 4.3 / 2, "phased": 5.2 / 2}[probe]
-        step = min(fan.spacing)
-        widths = width_across / (whole * middle / (fan.beams - 1)), width_along / step
-        place = (beam[0] / whole + 0.5) * (fan.beams - 1), beam[1] / step
-        return torch.stack([
-            ultrasound.intensity(noise[..., k], *place, widths) for k in range(count)
-        ])  # fmt: skip
-
-    def speckled(n, _, beam, depth):
-        return ultrasound.speckle(patches(n, (beam, depth), axial[n], lateral[n]), strength[n])
-
-    def hazy(n, planes, beam, depth):
-        numbers = bright[n], decay[n], texture[n]
-        found = patches(n, (beam, depth), size[n], size[n])
-        return ultrasound.haze(planes, found, depth, numbers, tuple(GREY.values()))
-
-    out = F.speckle(
-        x,
-        strength,
-        PROBES[probe],
-        spacing=spacing,
-        axes=axes,
-        axial=axial,
-        lateral=lateral,
-        seeds=seeds,
-        **GREY,
-    )
-    agree(out, by_definition(x, axes, probe, spacing, speckled), share=1e-6, reason="float32 noise")
-    out = F.haze(
-        x,
-        bright,
-        PROBES[probe],
-        spacing=spacing,
-        axes=axes,
-        decay=decay,
-        texture=texture,
-        size=size,
-        seeds=seeds,
-        **GREY,
-    )
-    agree(out, by_definition(x, axes, probe, spacing, hazy), share=1e-6, reason="float32 noise")
