@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -213,3 +214,13 @@ def test_projections_and_shapes_that_are_none_are_named():
 def test_complex_voxels_are_refused():
     with pytest.raises(ValueError, match="x must be real"):
         project(torch.zeros(1, 1, 4, 4, 4, dtype=torch.complex64), 4, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4, 5), (2, 1, 3, 1, 5), (1, 2, 4, 3, 1)])
+def test_voxels_may_lie_in_any_order_in_memory(shape):
+    for order in permutations(range(5)):
+        x = torch.rand([shape[n] for n in order]).permute([order.index(n) for n in range(5)])
+        for axis in (0, 1, 2):
+            beams = project(x, 3, 1.0, axis)
+            assert torch.equal(beams, project(x.contiguous(), 3, 1.0, axis))
+            filtered_back_projection(beams, 3, shape[2:], 1.0, axis)

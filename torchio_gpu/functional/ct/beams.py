@@ -96,7 +96,7 @@ class ParallelBeam:
             taps = self.detectors * 2 * self.size[along_q]
             margin = (0, 0) * 3 + ((0, 0, _MARGIN, _MARGIN) if along_q else (_MARGIN, _MARGIN))
             padded = pad(planes, margin)
-            table = padded.view(padded.shape[0] * padded.shape[1], -1)
+            table = padded.reshape(padded.shape[0] * padded.shape[1], -1)
             for some in chunks_of(len(views), taps, x.device):
                 part = (cosine[some], sine[some]) if along_q else (sine[some], cosine[some])
                 rays = partial(self._rays, *part, along_q, table.dtype)
