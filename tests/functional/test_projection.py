@@ -223,4 +223,5 @@ def test_voxels_may_lie_in_any_order_in_memory(shape):
         for axis in (0, 1, 2):
             beams = project(x, 3, 1.0, axis)
             assert torch.equal(beams, project(x.contiguous(), 3, 1.0, axis))
-            filtered_back_projection(beams, 3, shape[2:], 1.0, axis)
+            back = filtered_back_projection(beams.mT.contiguous().mT, 3, shape[2:], 1.0, axis)
+            assert torch.equal(back, filtered_back_projection(beams, 3, shape[2:], 1.0, axis))

@@ -96,7 +96,7 @@ class ParallelBeam:
             taps = self.detectors * 2 * self.size[along_q]
             margin = (0, 0) * 3 + ((0, 0, _MARGIN, _MARGIN) if along_q else (_MARGIN, _MARGIN))
             padded = pad(planes, margin)
-            table = padded.reshape(padded.shape[0] * padded.shape[1], -1)
+            table = padded.contiguous().view(padded.shape[0] * padded.shape[1], -1)
             for some in chunks_of(len(views), taps, x.device):
                 part = (cosine[some], sine[some]) if along_q else (sine[some], cosine[some])
                 rays = partial(self._rays, *part, along_q, table.dtype)
@@ -144,7 +144,7 @@ class ParallelBeam:
             projections: (B, C, A, D, S), in float32 or float64.
         """
         planes = projections.permute(2, 3, 0, 1, 4)  # (A, D, B, C, S)
-        table = planes.reshape(len(self.angles) * self.detectors, -1)
+        table = planes.contiguous().view(len(self.angles) * self.detectors, -1)
         angles = np.radians(self.angles)
         cosine, sine = to_device(table.device, np.cos(angles), np.sin(angles))
         p, q = (

@@ -295,7 +295,7 @@ def _interpolated(x: Tensor, first: Tensor, second: Tensor) -> Tensor:
         first, second: Places along P and Q, [N, M]; outside, they are those of the edge.
     """
     rows = x.permute(2, 3, 0, 1, 4)  # (P, Q, B, C, S)
-    table = rows.reshape(x.shape[2] * x.shape[3], -1)
+    table = rows.contiguous().view(x.shape[2] * x.shape[3], -1)
 
     def taps(some: slice) -> tuple[Tensor, Tensor]:
         low, high, share = [], [], []
