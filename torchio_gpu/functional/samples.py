@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,21 @@ def by_axis(
     Raises:
         ValueError: An axis is not 0, 1 or 2, or there is not one for each sample.
     """
-    samples_of = samples_by_axis(axis, len(x))
+    return by_group(x, samples_by_axis(axis, len(x)), function, *arrays)
+
+
+def by_group(
+    x: Tensor, samples_of: Mapping[Any, list[int]], function: Callable[..., Tensor], *arrays: Array
+) -> Tensor:
+    """Call a function for each group of samples.
+
+    Args:
+        x: Volume, (B, C, I, J, K).
+        samples_of: Samples of each group, ascending; together all.
+        function: Called once per group with its samples, its key, and their ``arrays``; it returns
+            a volume of the same shape.
+        arrays: Parameters, one entry per sample or one for all.
+    """
     if len(samples_of) == 1:
         return function(x, next(iter(samples_of)), *arrays)
     out = None

@@ -18,7 +18,7 @@ from ..dispatch.arguments import rounded
 from ..dispatch.launch import indices, to_device
 from ..eager.separable import full_precision
 from ..eager.sums import centred, chunks_of, weighted_sums
-from ..samples import pick, samples_at, samples_by_axis
+from ..samples import by_group, samples_by_axis
 
 #: Axes that span the planes across each axis.
 IN_PLANE = ((1, 2), (0, 2), (0, 1))
@@ -206,17 +206,7 @@ def by_beams(
             a volume of the same shape.
         arrays: Parameters, one entry per sample or one for all.
     """
-    beams = beams_of(x, axis, spacing, equal_angles(views))
-    if len(beams) == 1:
-        return function(x, next(iter(beams)), *arrays)
-    out = None
-    for beam, samples in beams.items():
-        at = samples_at(samples, x.device)
-        part = function(x[at], beam, *(pick(a, samples) for a in arrays))
-        out = torch.empty_like(x, dtype=part.dtype) if out is None else out
-        out[at] = part
-    assert out is not None
-    return out
+    return by_group(x, beams_of(x, axis, spacing, equal_angles(views)), function, *arrays)
 
 
 def beams_of(

@@ -17,7 +17,7 @@ from ...shapes import Volume, brief
 from ...signature import is_number
 from ..dispatch.arguments import check_spacing, rounded
 from ..eager.sums import centred, chunks_of, weighted_sums
-from ..samples import pick, samples_at
+from ..samples import by_group
 
 #: Kinds of probes.
 PROBES = ("linear", "convex", "phased")
@@ -332,18 +332,11 @@ def by_fans(
             of the same shape.
         arrays: Parameters, one entry per sample or one for all.
     """
-    fans = fans_of(x, geometry, spacing, axes)
 
     def run(part: Volume, fan: Fan, *some: Array) -> Volume:
         return torch.where(fan.inside(x.device), function(part, fan, *some), part)
 
-    if len(fans) == 1:
-        return run(x, next(iter(fans)), *arrays)
-    out = torch.empty_like(x)
-    for fan, samples in fans.items():
-        at = samples_at(samples, x.device)
-        out[at] = run(x[at], fan, *(pick(a, samples) for a in arrays))
-    return out
+    return by_group(x, fans_of(x, geometry, spacing, axes), run, *arrays)
 
 
 def fans_of(
