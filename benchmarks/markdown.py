@@ -11,18 +11,13 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def line(cells: Iterable[str]) -> str:
-    """A row of a table."""
-    return f"| {' | '.join(cells)} |"
-
-
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of columns of one width, so that it can be read where it is printed."""
-    rows = [list(head), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    padded = [
-        [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        for row in (rows[0], rule, *rows[1:])
-    ]
-    return "\n".join(map(line, padded))
+    from tabulate import tabulate  # which machines that only measure need not have
+
+    return tabulate([list(row) for row in rows], list(head), "github", disable_numparse=True)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list."""
+    return "\n".join(f"- {line}" for line in lines)

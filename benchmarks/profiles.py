@@ -1,114 +1,77 @@
-"""Where the time of what misses its target goes: ``python -m benchmarks.profiles``."""
+"""Where the time of an operation goes: ``python -m benchmarks.profiles``, on the CPU."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from . import machine, records, targets
-from .markdown import number
-from .versus import workloads
-from .versus.inputs import inputs
-from .versus.workloads import WORK, WORKLOADS, Work
+from . import machine, records
+from .inputs import inputs
+from .markdown import bullets, number
+from .workloads import WORK, WORKLOADS
 
 SUITE = "profiles"
-#: Calls with the profiler; without it, as many at least, and as many as fit into so many seconds.
-PROFILED, SECONDS = 5, 1.0
-#: Operators that are named.
-NAMED = 5
-
-Result = dict[str, Any]
+#: Calls with the profiler, and operators that are named.
+CALLS, NAMED = 5, 5
 
 
-def run(wanted: Sequence[tuple[str, str]], threads: int) -> Result:
-    """Profile operations on a CPU: for each, its time, and that within operators of torch."""
-    from .versus.peers.torchio_gpu import OPS
+def run(ops: Sequence[str], threads: int) -> records.Result:
+    """Profile operations: for each, its time, and that within operators of torch."""
+    from .rivals.torchio_gpu import OPS
 
     torch.set_num_threads(threads)
     result = {**records.stamp(SUITE, "cpu", threads), "rows": []}
-    for workload, op in wanted:
+    for op in ops:
+        workload = "P" if WORK[op].given in WORKLOADS["P"].takes else "CPU"
         torch.manual_seed(0)
-        given = inputs(WORK.get(op, Work()).given, torch.rand(WORKLOADS[workload].shape))
-        result["rows"].append({"workload": workload, "op": op, **look(lambda: OPS[op](*given))})  # noqa: B023
+        given = inputs(WORK[op].given, torch.rand(WORKLOADS[workload].shape))
+        for _ in range(3):
+            OPS[op](*given)
+        found = profile(activities=[ProfilerActivity.CPU], acc_events=True)
+        with found, record_function("whole"):
+            for _ in range(CALLS):
+                OPS[op](*given)
+        events = {event.key: event for event in found.key_averages()}
+        whole = events["whole"].cpu_time_total
+        torchs = {key: e for key, e in events.items() if key.startswith("aten::")}
+        shares = {key[6:]: e.self_cpu_time_total / whole for key, e in torchs.items()}
+        most = sorted(shares, key=shares.__getitem__, reverse=True)[:NAMED]
+        row: dict[str, Any] = {"op": op, "ms": round(whole / 1000 / CALLS, 2)}
+        row["calls"] = sum(event.count for event in torchs.values()) // CALLS
+        row["within"] = round(min(1.0, sum(shares.values())), 3)
+        result["rows"].append({**row, "most": {name: round(shares[name], 3) for name in most}})
     return result
 
 
-def look(call: Any) -> Result:
-    """Median time of a call in ms, and of one call: operators, how often, and the time within.
-
-    The profiler itself slows each operator by some µs: shares are those of the slowed call.
-    """
-    for _ in range(3):
-        call()
-    times: list[float] = []
-    while len(times) < PROFILED or sum(times) < SECONDS:
-        start = perf_counter()
-        call()
-        times.append(perf_counter() - start)
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as found:
-        start = perf_counter()
-        for _ in range(PROFILED):
-            call()
-        whole = perf_counter() - start
-    events = [e for e in found.key_averages() if e.device_type == DeviceType.CPU]
-    events = [e for e in events if e.key.startswith("aten::")]
-    within = {e.key.removeprefix("aten::"): e.self_cpu_time_total / 1e6 for e in events}
-    most = sorted(within, key=within.__getitem__, reverse=True)[:NAMED]
-    return {
-        "median_ms": float(f"{1000 * median(times):.4g}"),
-        "profiled_ms": float(f"{1000 * whole / PROFILED:.4g}"),
-        "calls": sum(e.count for e in events) // PROFILED,
-        "within": float(f"{min(1.0, sum(within.values()) / whole):.3g}"),
-        "most": {name: float(f"{within[name] / whole:.3g}") for name in most},
-    }
-
-
-def sentences(result: Result) -> dict[tuple[str, str], str]:
-    """By workload and operation: where its time goes."""
-    found = {}
+def text(result: records.Result) -> str:
+    """As a list."""
+    lines = []
     for row in result["rows"]:
         most = ", ".join(f"`{name}` {100 * share:.0f} %" for name, share in row["most"].items())
-        found[row["workload"], row["op"]] = (
-            f"{100 * row['within']:.0f} % within {row['calls']} calls of torch's operators "
-            f"({most}), the rest in Python, numpy and memory"
+        lines.append(
+            f"{row['op'].replace('_', ' ')}, {number(row['ms'])} ms: {100 * row['within']:.0f} % "
+            f"within {row['calls']} calls of torch's operators ({most}), the rest in compiled "
+            "kernels, Python, numpy and memory."
         )
-    return found
-
-
-def text(result: Result) -> str:
-    """As markdown."""
-    told = sentences(result)
-    lines = [
-        f"- {row['op'].replace('_', ' ')} on {row['workload']}, {number(row['median_ms'])} ms: "
-        f"{told[row['workload'], row['op']]}."
-        for row in result["rows"]
-    ]
-    return "\n".join([*lines, f"- {records.origin(result)}"])
+    return bullets([*lines, records.origin(result)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Profile, print, and write one JSON file."""
+    """Profile, print, and keep."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.profiles", description=__doc__)
-    p.add_argument("--of", type=Path, help="result of the side-by-side suite; default: that kept")
+    p.add_argument("ops", nargs="*", choices=[*WORK, []], default=[])
     p.add_argument("--threads", type=int, default=machine.threads(), help="default: all cores")
-    p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
     given = p.parse_args(arguments)
-    here = {"suite": workloads.SUITE, "machine": machine.describe(), "device": "cpu"}
-    (versus,) = records.read([given.of or records.path(here)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
-        result = run(targets.missed(versus), given.threads)
+        result = run(given.ops or ["pipe6"], given.threads)
     print(text(result))
-    records.write(result, given.output or records.path(result))
+    records.write(result, records.path(result) if not given.ops else None)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,342 @@
+"""MONAI's array transforms, one sample at a time.
+
+Its elastic deformation is white noise smoothed by a Gaussian; one as smooth as the spline of the
+others would take a wider, slower Gaussian. Its bias field is a Legendre polynomial. Its spike
+replaces the magnitude of a point in k-space, by the exponential of a given number, and keeps the
+phase; the others add to what there is, relative to the largest magnitude. Its Spacing rounds the
+number of voxels up or down: what it is made of does the same here on the grid of the others.
+
+It normalizes by no mask but that of the numbers other than 0; of the raw subject these are the
+voxels with a label, and the others stay 0. The pipelines are timed with lazy resampling, too: see
+:mod:`benchmarks.rivals.monai_lazy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from math import exp, log, prod, radians
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from monai import data as d
+from monai import transforms as m
+from monai.inferers import sliding_window_inference
+from monai.networks.blocks import Warp
+from torch import Tensor
+
+from .. import workloads as w
+from ..checks.data import SIDE
+from ..checks.tensors import PATCH
+from . import Op, by_size, classes, noise, per_sample
+
+NAME, DISTRIBUTION, VERSION = "MONAI", "monai", monai.__version__
+NAMES = dir(m)
+TRANSFORMS = classes(vars(m), m.Transform, m.MapTransform, m.RandomizableTransform)
+# Plain tensors in and out: quicker than tensors with metadata.
+d.set_track_meta(False)
+
+MOTION: dict[str, Any] = {
+    "rotate_range": [radians(w.AFFINE["degrees"])] * 3,
+    "translate_range": [w.AFFINE["translation"]] * 3,
+    "scale_range": [w.AFFINE["scales"]] * 3,
+}
+# Displacements have the standard deviation of the spline's, which ends at the borders: 0.94 voxels.
+BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (130, 230), "prob": 1}
+ZEROS: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros"}
+BOTH = ("image", "label")
+PAIRED: dict[str, Any] = {"mode": ("bilinear", "nearest"), "padding_mode": "zeros"}
+WIDTHS = ("sigma_x", "sigma_y", "sigma_z")
+COEFFICIENT, CHANCE = w.BIAS_FIELD["coefficients"], w.RANDOM_FLIP["flip_probability"]
+FLIPS = [m.RandFlip(CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
+
+STEPS: dict[str, Any] = {
+    "affine": m.RandAffine(1, **MOTION, **ZEROS),
+    "elastic": m.Rand3DElastic(**BEND, **ZEROS),
+    "random_flip": m.Compose(FLIPS),
+    "bias_field": m.RandBiasField(w.BIAS_FIELD["order"], (-COEFFICIENT, COEFFICIENT), prob=1),
+    "gamma": m.RandAdjustContrast(1, [exp(end) for end in w.GAMMA["log_gamma"]]),
+    "noise": m.RandGaussianNoise(1, std=w.NOISE["std"][1], sample_std=True),
+}
+STEPS["pipe6"] = m.Compose([STEPS[name] for name in w.PIPE6])
+#: The same on dictionaries of an image and its labels.
+FLIPSD = [m.RandFlipd(BOTH, CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
+VOLUMES: dict[str, Any] = {
+    "affine": m.RandAffined(BOTH, prob=1, **MOTION, **PAIRED),
+    "elastic": m.Rand3DElasticd(BOTH, **BEND, **PAIRED),
+    "random_flip": m.Compose(FLIPSD),
+    **{name: m.Lambdad("image", STEPS[name]) for name in ("bias_field", "gamma", "noise")},
+}
+GRID = [
+    m.Orientationd(BOTH, "RAS"),
+    m.Spacingd(BOTH, (1, 1, 1), mode=PAIRED["mode"], dtype=torch.float32),
+    m.ResizeWithPadOrCropd(BOTH, w.PREP6_SHAPE),
+]
+NORMAL = m.NormalizeIntensityd("image", nonzero=True)
+PREP6 = [*GRID, NORMAL, VOLUMES["affine"], VOLUMES["elastic"]]
+LPI, RAW = torch.tensor(w.LPI), torch.tensor(w.RAW)
+
+SMALL: dict[str, Any] = {"rotate_range": [radians(10)] * 3, "translate_range": [3] * 3, "prob": 1}
+TURN = m.RandAffine(**SMALL, padding_mode="zeros")
+MOVE = m.RandAffine(prob=1, rotate_range=[radians(20)] * 3, padding_mode="zeros")
+SOFT: dict[str, Any] = {"sigma_range": (5, 6), "magnitude_range": (100, 200), "prob": 1}
+
+
+@contextmanager
+def metadata() -> Iterator[None]:
+    """Tensors keep their affines, without which some steps know nothing of the world."""
+    d.set_track_meta(True)
+    try:
+        yield
+    finally:
+        d.set_track_meta(False)
+
+
+def tracked(op: Op) -> Op:
+    """With metadata."""
+
+    def call(*given: Any) -> Any:
+        with metadata():
+            return op(*given)
+
+    return call
+
+
+def plain(x: Any) -> Tensor:
+    return x.as_tensor() if isinstance(x, d.MetaTensor) else torch.as_tensor(x)
+
+
+def meta(x: Tensor, affine: Any) -> d.MetaTensor:
+    return d.MetaTensor(x, affine=torch.as_tensor(affine))
+
+
+def pair(step: Any) -> Op:
+    """Of a batch of images and their label maps."""
+
+    def op(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        moved = [step(dict(zip(BOTH, each, strict=True))) for each in zip(x, labels, strict=True)]
+        images, maps = (torch.stack([plain(each[key]) for each in moved]) for key in BOTH)
+        return images, maps
+
+    return op
+
+
+def world(step: Any) -> Op:
+    """Of an image and its affine."""
+
+    def op(x: Tensor, affine: np.ndarray) -> tuple[Tensor, Any]:
+        y = step(meta(x, affine))
+        return plain(y), y.affine
+
+    return tracked(op)
+
+
+def spike(size: Sequence[int]) -> Op:
+    """Spikes as bright as those of the others. Left to itself, MONAI looks for a range first."""
+    largest = prod(size) / 2  # magnitude in k-space, of numbers whose mean is 1/2
+    ends = [log(end * largest) for end in w.SPIKE["intensity"]]
+    return per_sample(m.RandKSpaceSpikeNoise(1, ends, channel_wise=False))
+
+
+def resample(size: Sequence[int]) -> Op:
+    """To another spacing about the same centre."""
+    after = w.resampled(size)
+    affine = torch.eye(4) * torch.tensor([*[w.SPACING] * 3, 1])
+    affine[:3, 3] = (torch.tensor(size) - 1 - w.SPACING * (torch.tensor(after) - 1)) / 2
+    step = m.SpatialResample(padding_mode="border", dtype=torch.float32)
+    return per_sample(lambda x: step(x, dst_affine=affine, spatial_size=after))
+
+
+def prep6(steps: m.Compose) -> Op:
+    """The image of a raw subject, prepared and augmented."""
+    return tracked(lambda *raw: plain(steps(raw_subject(*raw))["image"]))
+
+
+def raw_subject(image: Tensor, labels: Tensor) -> dict[str, Any]:
+    return {"image": meta(image, RAW), "label": meta(labels, RAW)}
+
+
+def infer_original(image: Tensor, labels: Tensor) -> Tensor:
+    steps = m.Compose(GRID)
+    return plain(steps.inverse(steps(raw_subject(image, labels)))["image"])
+
+
+def infer_gaussian(x: Tensor) -> Tensor:
+    size, overlap = w.patch_and_overlap(x.shape[2:])
+    shares = [o / p for o, p in zip(overlap, size, strict=True)]
+    infer = partial(sliding_window_inference, mode="gaussian", sigma_scale=0.125, overlap=shares)
+    return infer(x, size, w.AT_ONCE, lambda patches: patches)
+
+
+def from_volume(number: int) -> Op:
+    """Patches of one volume, augmented once."""
+
+    @cache
+    def steps(size: w.Triple) -> Any:
+        crop = m.RandSpatialCropSamplesd(BOTH, size, number, random_size=False)
+        return m.Compose([*(VOLUMES[name] for name in w.PIPE6), crop])
+
+    def op(image: Tensor, labels: Tensor) -> Tensor:
+        patches = steps(w.training_patch(image.shape[1:]))({"image": image, "label": labels})
+        return torch.stack([patch["image"] for patch in patches])
+
+    return op
+
+
+def load(order: Any, size: int) -> dict[int, Tensor]:
+    steps = m.Compose([m.RandAffined("image", **SMALL)])
+    dataset = d.Dataset([{"image": noise(1, 8, 8, 8), "n": n} for n in range(4)], steps)
+    monai.utils.set_determinism(3)
+    steps.set_random_state(3)
+    found = {}
+    for batch in d.DataLoader(dataset, batch_size=size, sampler=list(order)):
+        found.update(zip(batch["n"].tolist(), plain(batch["image"]), strict=True))
+    return found
+
+
+def spacing(one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> tuple[Tensor, Tensor]:
+    step = m.RandAffined(BOTH, prob=1, rotate_range=[radians(40)] * 3, padding_mode="zeros")
+    moved = step({"image": meta(one, a), "label": meta(two, b)})
+    return plain(moved["image"]), plain(moved["label"])
+
+
+def moved(x: Tensor, *more: Any) -> tuple[Any, Any]:
+    """The steps of the questions about history, and their result."""
+    steps = m.Compose([m.RandAffined("image", **SMALL), m.RandFlipd("image", 1, 0), *more])
+    return steps, steps({"image": d.MetaTensor(x)})
+
+
+def undone(x: Tensor) -> tuple[Tensor, Tensor]:
+    steps, y = moved(x)
+    back = steps.inverse(y)
+    return plain(y["image"]), plain(back["image"])
+
+
+def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    step = m.Compose([m.RandAffined("image", **SMALL, padding_mode="zeros")])
+    y = step({"image": d.MetaTensor(x)})["image"]
+    # world to voxels of the moved image, whose affine says where its voxels came from
+    to_voxels = m.ApplyTransformToPoints(affine=y.affine, invert_affine=True)
+    return plain(y), plain(to_voxels(places[None]))[0]
+
+
+def read(path: Any) -> tuple[Any, Any]:
+    x = m.LoadImage()(path)
+    return plain(x), x.pixdim
+
+
+def queue(voxels: list[Tensor]) -> Any:
+    crop = m.RandSpatialCropSamples((4, 4, 4), 4, random_size=False)
+    patches = d.PatchDataset(voxels, crop, samples_per_image=4)
+    return map(plain, d.DataLoader(d.ShuffleBuffer(patches, buffer_size=12), batch_size=1))
+
+
+def windows(*steps: Any) -> Op:
+    lazy = m.Compose([*steps, m.CenterSpatialCrop(PATCH)], lazy=True)
+    return lambda x: tracked(lambda: plain(lazy(x)))
+
+
+def networks() -> tuple[Any, Any]:
+    net = monai.networks.nets.UNet(3, 1, 2, (4, 8), (2,))
+    return net, monai.losses.DiceLoss(softmax=True, to_onehot_y=True)
+
+
+def lazy(*steps: Any) -> Op:
+    return tracked(per_sample(lambda x: plain(m.Compose(steps, lazy=True)(d.MetaTensor(x)))))
+
+
+SIDES = (SIDE,) * 3
+LABELLED = m.RandCropByLabelClasses(SIDES, ratios=[0, 1], num_classes=2)
+LARGEST = m.KeepLargestConnectedComponent(is_onehot=False, connectivity=1)
+SHARP = m.GaussianSharpen(sigma1=(0.1, 0.1, 1e-3), sigma2=(0.6, 0.6, 1e-3), alpha=2.0)
+OPS: dict[str, Any] = {
+    **{name: per_sample(step) for name, step in STEPS.items()},
+    "affine_elastic": per_sample(m.Rand3DElastic(**BEND, **MOTION, **ZEROS)),
+    "with_labels": pair(m.Rand3DElasticd(BOTH, **BEND, **MOTION, **PAIRED)),
+    "flip": per_sample(m.RandFlip(w.FLIP["flip_probability"], w.FLIP["axes"])),
+    "spike": by_size(spike),
+    "blur": per_sample(m.RandGaussianSmooth(**dict.fromkeys(WIDTHS, w.BLUR["std"]), prob=1)),
+    "resample": by_size(resample),
+    "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
+    "to_canonical": per_sample(lambda x: m.Orientation("RAS")(meta(x, LPI))),
+    "z_normalization": per_sample(m.NormalizeIntensity()),
+    "rescale": per_sample(
+        m.ScaleIntensityRangePercentiles(*w.PERCENTILES, *w.RESCALE["out_min_max"], True)
+    ),
+    "remap_labels": per_sample(
+        m.MapLabelValue([*w.REMAPPING], [*w.REMAPPING.values()], torch.uint8)
+    ),
+    "one_hot": per_sample(m.AsDiscrete(to_onehot=w.LABELS, dtype=torch.uint8)),
+    "largest_component": per_sample(m.Compose([torch.clone, LARGEST])),  # changes its input
+    "dense_field": Warp("bilinear", "zeros"),
+    "prep6": prep6(m.Compose(PREP6)),
+    "infer_original": tracked(infer_original),
+    "infer_gaussian": infer_gaussian,
+    "one_patch": from_volume(1),
+    "four_patches": from_volume(4),
+    "batch": TURN,
+    "device": per_sample(m.Compose([TURN, m.Rand3DElastic(**SOFT), m.RandGaussianNoise(1)])),
+    "seeds": load,
+    "grad_image": per_sample(m.Compose([TURN, m.RandAdjustContrast(1)])),
+    "grad_params": lambda x, angle: m.Affine([0, 0, torch.deg2rad(angle)], image_only=True)(x[0]),
+    "compile": per_sample(m.Compose([TURN, m.RandGaussianNoise(1)])),
+    "spacing": tracked(spacing),
+    "millimetres": world(m.Affine([radians(45), 0, 0], padding_mode="zeros", image_only=True)),
+    "regrid": world(m.Compose([m.Orientation("RAS"), m.Spacing((1, 1, 1))])),
+    "fused": {
+        "all": lazy(MOVE, MOVE, m.Flip(0), m.Rand3DElastic(**SOFT)),
+        "affines composed": lazy(MOVE, MOVE),
+        "an affine with an elastic step in one class": per_sample(
+            m.Rand3DElastic(**SOFT, rotate_range=[radians(20)] * 3, padding_mode="zeros")
+        ),
+    },
+    "inverse": {"affines": tracked(undone)},
+    "points": tracked(points),
+    "planes": m.Affine(radians(30), padding_mode="zeros", image_only=True),
+    "dtypes": m.RandAffine(**SMALL, mode="nearest", padding_mode="zeros"),
+    "types": {"numpy": TURN, "dict": m.RandAffined("image", **SMALL)},
+    "files": tracked(read),
+    "cache": lambda prepare: d.CacheDataset([1], m.Compose([m.Lambda(prepare)]), progress=False),
+    "gibbs": per_sample(m.GibbsNoise(0.6)),
+    "anisotropy": per_sample(m.RandSimulateLowResolution(1, zoom_range=(0.3, 0.3))),
+    "dropout": per_sample(m.RandCoarseDropout(holes=2, spatial_size=6, fill_value=0, prob=1)),
+    "mixing": lambda x: m.MixUp(batch_size=2)(x),
+    "curves": per_sample(m.RandHistogramShift(prob=1)),
+    "ct_window": per_sample(m.ScaleIntensityRange(0, 80, 0, 1, clip=True)),
+    "ct_kernel": {
+        "sharp": per_sample(SHARP),
+        "soft": per_sample(m.GaussianSmooth(sigma=(1.0, 1.0, 1e-3))),
+    },
+    "morphology": {
+        "grown": lambda x: m.dilate(x.float(), 5),
+        "shrunk": lambda x: m.erode(x.float(), 5),
+    },
+    "samplers": {
+        "uniform": m.RandSpatialCrop(SIDES, random_size=False),
+        "weighted": lambda x: m.RandWeightedCrop(SIDES)(x, weight_map=x)[0],
+        "label": lambda x: LABELLED(x, label=x)[0],
+    },
+    "queue": queue,
+    "windows": {"affines": windows(TURN), "elastic_ones": windows(TURN, m.Rand3DElastic(**SOFT))},
+    "networks": networks,
+    "models": lambda: monai.bundle.download,
+}
+NOTES = {
+    "kernels": "? optional C++ and CUDA extensions (resampling, filters), built from source",
+    "anatomy": "- axes of Flip are those of the array",
+    "replay": "~ recorded, and replayed by setting the seed again, not from the record",
+    "inverse": "not elastic deformations",
+    "points": "by the affine of the image: not through elastic ones",
+    "cache": "in memory; also on disk (`PersistentDataset`)",
+    "aggregate": "- within its sliding windows only",
+    "infer_hann": "- constant or Gaussian weights",
+    "labels_to_ultrasound": "- a map of confidence of an image, none of labels",
+    "morphology": "of one label, by a box (`dilate`, `erode`)",
+    "landmarks": "- histograms are equalised or shifted, not matched to landmarks",
+    "ct_kernel": "in voxels (`GaussianSharpen`)",
+    "queue": "`PatchDataset` in a `ShuffleBuffer`",
+    "models": "bundles of the model zoo; nothing was fetched",
+}
