@@ -23,8 +23,8 @@ def _fan() -> tuple[Tensor, Tensor, Tensor]:
     return depth, angle, (angle.abs() <= math.radians(40)) & (depth <= 60)
 
 
-def _of_constant(op: Op, value: float) -> Tensor:
-    return one(op, torch.full((1, 96, 80, 1), value))[0, ..., 0]
+def _of_constant(op: Op, value: int) -> Tensor:
+    return one(op, torch.full((1, 96, 80, 1), float(value)))[0, ..., 0]
 
 
 def _off(found: Tensor, right: Tensor, most: float = 0.1) -> str | None:
