@@ -31,8 +31,6 @@ from . import (
     targets,
     training,
 )
-from .gpu import junit
-from .gpu import tables as gpu_tables
 from .markdown import line, table
 from .versus import tables
 from .versus.workloads import SUITE
@@ -77,7 +75,7 @@ def sections(found: Kept) -> dict[str, str]:
         made["targets"] = targets.text(latest, explained)
         behind = tables.ahead(latest)
         made["behind"] = "\n".join(f"- {one}" for one in behind) or "Nowhere."
-    parts = [gpu_tables.text(result) for result in by_card(found.get((gpu.SUITE, "cuda"), []))]
+    parts = [gpu.text(result) for result in by_card(found.get((gpu.SUITE, "cuda"), []))]
     parts += map(_marked(tables.brief), by_card(found.get((SUITE, "cuda"), [])))
     made["gpu"] = "\n\n".join(parts) or "**Nothing has been measured on a GPU yet.**"
     for suite, text in ((training.SUITE, training.text), (scaling.SUITE, scaling.brief)):
@@ -151,8 +149,7 @@ def _marked(text: Callable[[Result], str]) -> Callable[[Result], str]:
     def mark(result: Result) -> str:
         if result["device"] != "cuda":
             return text(result)
-        said = f"At that commit: {junit.sentence(result.get('tests'))}."
-        return f"{junit.marked(text(result), result.get('tests'))}\n\n{said}"
+        return gpu.with_tests(text(result), result)
 
     return mark
 
@@ -179,7 +176,7 @@ def page(found: Kept) -> str:
         parts += ["## Transforms of volumes on a GPU, predicted without one", passes.text(result)]
     for device, title in DEVICES.items():
         texts = {
-            gpu.SUITE: gpu_tables.text,
+            gpu.SUITE: gpu.text,
             SUITE: tables.tables,
             scaling.SUITE: scaling.text,
             training.SUITE: training.text,
