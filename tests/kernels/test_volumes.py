@@ -67,9 +67,11 @@ def test_values(name, device):
     assert error(out, exact) <= most
 
 
-@pytest.mark.parametrize("mode", ["nearest", "label"])
+@pytest.mark.parametrize("mode", ["nearest", "label", "with an image"])
 def test_labels(mode, device):
     def call(x):
+        if mode == "with an image":
+            return F.warp_pair(x.float(), x, MATRIX, POINTS)[1]
         return F.warp(x, MATRIX, POINTS, mode=mode)
 
     labels = (volume(device) * 5).byte()
