@@ -25,11 +25,13 @@ NOISE, RICIAN = (p.Noise(np.zeros(2), np.full(2, 0.2), np.arange(2), r) for r in
 
 
 def patches(x, add):
-    size = tuple(n // 2 + 1 for n in x.shape[2:])
-    along = [[0, (n - s) // 2, n - s] for n, s in zip(x.shape[2:], size, strict=True)]
-    first = torch.cartesian_prod(*map(torch.tensor, along))
+    """Cut out eight patches that overlap; or add them again, each with another factor."""
+    size = tuple(2 * n // 3 for n in x.shape[2:])
+    along = [torch.tensor([0, n - s]) for n, s in zip(x.shape[2:], size, strict=True)]
+    first = torch.cartesian_prod(*along)
     cut = F.extract_patches(x[:1], first, size)
-    return F.aggregate_patches(cut, first, tuple(x.shape[2:]), mode="hann") if add else cut
+    factors = torch.arange(1, 9).to(cut).view(8, 1, 1, 1, 1)
+    return F.aggregate_patches(cut * factors, first, tuple(x.shape[2:])) if add else cut
 
 
 #: Calls, and the largest error of each in norm. Coordinates of a hundred voxels are rounded by
