@@ -1,40 +1,28 @@
-"""Times of a call: on the device, replayed from a CUDA graph, from end to end, and of the host.
+"""Times of a call: on the host, from end to end, and on the device.
 
-A GPU works while the host goes on. Events around a call that the GPU waits for measure the host, so
-the GPU is put to sleep first: all that is timed is queued behind it, and the first event comes when
-it wakes up. Whether the host was in time is looked at, and said where it was not.
+Events around a call, as in ``triton.testing.do_bench``, time the host where it is slower than the
+GPU. Here the GPU sleeps while all that is timed is queued behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from .failure import FailureError
-
 Call = Callable[[], Any]
 
-#: Cycles a second of ``torch.cuda._sleep``, at the highest clock of a multiprocessor.
-_CYCLES = 2.0e9
-#: Longest sleep: a call that queues for longer waits for the GPU by itself.
-_LONGEST = 0.1  # s
-#: Inputs of several calls together are so many times as large as the L2 cache.
-_CACHES = 4
+_CYCLES = 2.0e9  # a second of torch.cuda._sleep, at the highest clock of a multiprocessor
+_LONGEST = 0.1  # seconds of sleep: a call that queues for longer waits for the GPU by itself
+_CACHES = 4  # all inputs that are rotated are together so many times as large as the L2 cache
 
 
-@dataclass(frozen=True)
-class DeviceTime:
-    """Seconds of calls on the device.
-
-    Args:
-        seconds: Of each measurement, for one call.
-        late: Whether the host was still queueing when the device began, in all tries: then the
-            time is that of the host, or of a call that waits for the device.
-    """
+class DeviceTime(NamedTuple):
+    """Seconds of a call at each measurement; ``late`` where they are those of the host."""
 
     seconds: list[float]
     late: bool
@@ -48,37 +36,28 @@ def rotations(bytes_each: int, device: str) -> int:
     return max(2, min(32, -(-_CACHES * cache // max(bytes_each, 1))))
 
 
-def host(call: Call, cuda: bool) -> float:
-    """Return the seconds until a call returns, on an idle device."""
-    if cuda:
-        torch.cuda.synchronize()
+def host_and_end(call: Call, cuda: bool) -> tuple[float, float]:
+    """Return the seconds until a call returns, and until its work is done, on an idle device."""
+    wait = torch.cuda.synchronize if cuda else lambda: None
+    wait()
     start = perf_counter()
     result = call()
-    seconds = perf_counter() - start
-    del result
-    return seconds
+    returned = perf_counter() - start
+    wait()
+    done = perf_counter() - start
+    del result  # after the clock has stopped
+    return returned, done
 
 
 def end_to_end(call: Call, cuda: bool) -> float:
     """Return the seconds until the work of a call is done, on an idle device."""
-    if cuda:
-        torch.cuda.synchronize()
-    start = perf_counter()
-    result = call()
-    if cuda:
-        torch.cuda.synchronize()
-    seconds = perf_counter() - start
-    del result  # after the clock has stopped
-    return seconds
+    return host_and_end(call, cuda)[1]
 
 
-def on_device(calls: Sequence[Call], repeats: int) -> DeviceTime:
-    """Time calls in a row on the GPU, with all of them queued before the clock starts.
-
-    Args:
-        calls: The same work on different inputs; warm.
-        repeats: Measurements.
-    """
+def on_device(calls: Sequence[Call], repeats: int, cuda: bool = True) -> DeviceTime:
+    """Time warm calls that do the same work on different inputs; without a GPU one by one."""
+    if not cuda:
+        return DeviceTime([end_to_end(calls[n % len(calls)], False) for n in range(repeats)], False)
     torch.cuda.synchronize()
     start = perf_counter()
     for call in calls:
@@ -94,7 +73,7 @@ def on_device(calls: Sequence[Call], repeats: int) -> DeviceTime:
         for call in calls:
             call()
         last.record()
-        late = bool(first.query())  # the sleep was over before all was queued
+        late = bool(first.query())  # the GPU woke up before all was queued
         torch.cuda.synchronize()
         if late and sleep < _LONGEST:
             sleep *= 2
@@ -104,38 +83,15 @@ def on_device(calls: Sequence[Call], repeats: int) -> DeviceTime:
     return DeviceTime(seconds, late)
 
 
-def replayed(calls: Sequence[Call], repeats: int) -> DeviceTime:
-    """Capture calls in a CUDA graph, and time its replays.
-
-    Numbers that calls of this library bring to the device are brought before.
-
-    Raises:
-        FailureError: The calls cannot be captured.
-    """
-    from torchio_gpu.functional.dispatch.launch import PackedCopies
-
-    def run() -> list[Any]:
-        return [call() for call in calls]
-
-    graph = torch.cuda.CUDAGraph()
+@contextmanager
+def waits_refused() -> Iterator[None]:
+    """Let torch raise where the host would wait for the GPU; without a GPU nothing waits."""
+    set_mode = torch.cuda.set_sync_debug_mode if torch.cuda.is_available() else lambda mode: None
+    with warnings.catch_warnings():
+        # torch warns once, and where warnings are errors it would not set the mode
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype feature")
+        set_mode("error")
     try:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        copies = PackedCopies()
-        with torch.cuda.stream(stream), copies.running():
-            run()
-        torch.cuda.current_stream().wait_stream(stream)
-        served = [buffer.cuda() for buffer in copies.buffers]
-        torch.cuda.synchronize()
-        with (
-            torch.cuda.graph(graph, capture_error_mode="thread_local"),
-            PackedCopies(served).running(),
-        ):
-            results = run()
-    except Exception as error:
-        torch.cuda.synchronize()
-        raise FailureError.of(error) from error
-    graph.replay()
-    time = on_device([graph.replay], repeats)
-    del results, served
-    return DeviceTime([seconds / len(calls) for seconds in time.seconds], time.late)
+        yield
+    finally:
+        set_mode("default")

@@ -24,38 +24,40 @@ export PYTHONPATH=".:kernels${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 export CUBLAS_WORKSPACE_CONFIG=:4096:8
 SECONDS=0
 failed=""
-rm -f "$out/steps.tsv"
+[ "$what" = --long ] || rm -f "$out/steps.tsv"
 
 # step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, or what is left of the time
 step() {
-    local name="$1" limit="$2" begun="$SECONDS" left=$((last - SECONDS))
+    local name="$1" limit="$2" begun="$SECONDS" left=$((last - SECONDS)) status
     shift 2
     if ((left < 5)); then
-        echo "$name: left out, no time is left"
-        failed="$failed $name"
-        printf '%s\tleft out\t0\n' "$name" >> "$out/steps.tsv"
-        return
+        status="left out"
+    elif ! command -v "$1" > /dev/null; then
+        echo "$1 is not installed"
+        status="absent"
+    else
+        timeout --kill-after=5 "$((limit < left ? limit : left))" "$@" > "$out/$name.log" 2>&1
+        status=$?
+        tail -n 40 "$out/$name.log"
     fi
-    timeout --kill-after=5 "$((limit < left ? limit : left))" "$@" > "$out/$name.log" 2>&1
-    local status=$?
+    [[ "$status" =~ ^(0|absent)$ ]] || failed="$failed $name"
     printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - begun))" >> "$out/steps.tsv"
-    ((status == 0)) || failed="$failed $name"
-    echo "== $name: exit status $status, $((SECONDS - begun)) s"
-    tail -n 40 "$out/$name.log"
+    echo "== $name: $status, $((SECONDS - begun)) s"
 }
 
-gpu() { # gpu NAME LIMIT MODULE OPTION...: one part of the result
-    local name="$1" limit="$2" module="$3"
-    shift 3
-    step "$name" "$limit" "$python" -m "benchmarks.gpu.$module" --device "$device" $tiny \
-        --output "$out/$name.json" "$@"
+budgets() { # budgets LIMIT WORKLOAD
+    step "budgets-$2" "$1" "$python" -m benchmarks.gpu.budgets --device "$device" $tiny \
+        --workload "$2" --output "$out/budgets-$2.json"
 }
+
+pytest=("$python" -m pytest -q -p benchmarks.bare -p no:cacheprovider)
+# whole volumes, and the intrinsics of the kernels
+smoke=(-n 0 tests/kernels/test_volumes.py tests/kernels/test_intrinsics.py)
 
 tests() { # tests LIMIT OPTION...
     local limit="$1"
     shift
-    step tests "$limit" "$python" -m pytest -q -p benchmarks.bare -p no:cacheprovider \
-        --junitxml "$out/tests.xml" -o junit_duration_report=call "$@"
+    step tests "$limit" "${pytest[@]}" --junitxml "$out/tests.xml" "$@"
 }
 
 peers() { # peers LIMIT OPTION...
@@ -71,6 +73,18 @@ peers() { # peers LIMIT OPTION...
     done
     export PYTHONPATH="$PYTHONPATH:$site"
     step peers "$limit" "$python" -m benchmarks --device "$device" --output "$out/peers.json" "$@"
+}
+
+counters() { # counters LIMIT: of the hardware
+    local metrics=gpu__time_duration.sum,dram__bytes.sum,smsp__inst_executed.sum
+    metrics+=,smsp__issue_active.avg.pct_of_peak_sustained_active
+    metrics+=,dram__throughput.avg.pct_of_peak_sustained_elapsed
+    metrics+=,l1tex__throughput.avg.pct_of_peak_sustained_active
+    metrics+=,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread
+    step counters "$1" ncu --csv --log-file "$out/counters.csv" --clock-control none \
+        --profile-from-start off --launch-count 12 --metrics "$metrics" "$python" -c \
+        'import torch; from benchmarks.gpu.budgets import SHAPES, profile
+profile(torch.rand(SHAPES["W1"], device="cuda"))'
 }
 
 case "$what" in
@@ -94,16 +108,14 @@ esac
 
 case "$what" in
 first)
-    gpu versions 40 versions
-    gpu smoke 60 smoke
+    step machine 20 nvidia-smi
+    step smoke 60 "${pytest[@]}" "${smoke[@]}" -m gpu
     tests 170 -n 12 -m gpu tests
-    for workload in W1 W2 W3; do gpu "budgets-$workload" 45 budgets --workload "$workload"; done
-    gpu host 20 budgets --workload W0
-    gpu budgets-P 30 budgets --workload P
-    gpu counters 60 counters
+    for workload in 1GB W1 W2 W3 W0 P; do budgets 45 "$workload"; done
+    counters 60
     peers 75 --workload W1 --contenders monai batchaug kornia torchio_gpu_whole \
         --ops pipe6 affine elastic noise bias_field gamma blur motion
-    gpu sanitizer 60 sanitizer
+    step sanitizer 60 compute-sanitizer --error-exitcode 9 "${pytest[@]}" "${smoke[@]}" -m gpu
     ;;
 --long)
     step scaling 200 "$python" -m benchmarks.scaling --device cuda --output "$out/scaling.json"
@@ -111,14 +123,11 @@ first)
     step ratios 200 "$python" -m benchmarks.check --device cuda --store --against "$out/ratios.json"
     ;;
 --rehearse)
-    gpu versions 40 versions
-    gpu smoke 40 smoke
-    tests 40 -n 2 tests/kernels/test_pair.py -k "cpu-dtype3 or cuda"
-    gpu budgets-W1 40 budgets --workload W1
-    gpu host 20 budgets --workload W0 --repeats 2
-    gpu counters 20 counters
-    peers 40 --workload W0 --contenders monai batchaug --ops affine --repeats 1 --threads 1
-    gpu sanitizer 20 sanitizer
+    step machine 20 nvidia-smi
+    step smoke 100 "${pytest[@]}" "${smoke[@]}" -k "bias or sqrt"
+    tests 100 -n 1 tests/kernels/test_pair.py -k "cpu-dtype3 or cuda"
+    for workload in W1 W0 P; do budgets 100 "$workload"; done
+    peers 100 --workload W0 --contenders monai batchaug --ops affine --repeats 1 --threads 1
     ;;
 esac
 echo "$SECONDS s in all; results are in $out"

@@ -31,8 +31,6 @@ from . import (
     training,
     workloads,
 )
-from .gpu import junit
-from .gpu import tables as gpu_tables
 from .markdown import bullets, table
 
 Result = dict[str, Any]
@@ -55,7 +53,7 @@ class Suite(NamedTuple):
 
 SUITES = {
     features.SUITE: Suite("what others can do", features.text, features.brief),
-    gpu.SUITE: Suite("budgets on a GPU", gpu_tables.text),
+    gpu.SUITE: Suite("budgets on a GPU", gpu.text),
     workloads.SUITE: Suite("side by side with other libraries", tables.text, tables.brief),
     profiles.SUITE: Suite("where the time goes", profiles.text, profiles.text),
     scaling.SUITE: Suite("growth with the work", scaling.text, scaling.brief),
@@ -89,7 +87,7 @@ def sections(found: Kept) -> dict[str, str]:
     if versus := found.get((workloads.SUITE, "cpu")):
         made["targets"] = tables.wishes(versus)
         made["losses"] = bullets(tables.losses(versus)) or "Nowhere."
-    parts = [_marked(gpu_tables.text, found[gpu.SUITE, "cuda"])] if _BUDGETS in found else []
+    parts = [gpu.text(found[_BUDGETS])] if _BUDGETS in found else []
     parts += [_marked(tables.brief, found[_ON_GPU])] if _ON_GPU in found else []
     made["gpu"] = "\n\n".join(parts) or "**Nothing has been measured on a GPU yet.**"
     # links are written for a page beside this folder
@@ -109,17 +107,16 @@ def numbers(found: Kept) -> str:
         for what, _, speed, known in tables.targets(versus)
         if what.startswith("pipe6 against ") and known is not None
     ]
-    gpu = "" if _BUDGETS in found else " **Not measured on a GPU.**"
+    where = "" if _BUDGETS in found else " **Not measured on a GPU.**"
     what = "Affine, elastic, flip, bias field, gamma and noise of a batch of two volumes of 128³:"
-    return "\n\n".join([what, bullets(ratios), fill(records.origin(versus) + gpu, 118)])
+    return "\n\n".join([what, bullets(ratios), fill(records.origin(versus) + where, 118)])
 
 
 def _marked(text: Callable[[Result], str], result: Result) -> str:
     """Mark the numbers of a result of a GPU whose tests are not green."""
-    if result.get("device") != "cuda":
+    if result.get("device") != "cuda" or result["suite"] == gpu.SUITE:
         return text(result)
-    said = f"At that commit: {junit.sentence(result.get('tests'))}."
-    return f"{junit.marked(text(result), result.get('tests'))}\n\n{said}"
+    return gpu.with_tests(text(result), result)
 
 
 def page(found: Kept) -> str:

@@ -1,57 +1,49 @@
-"""Steps of ``benchmarks/gpu.sh``, which measures this library on a machine with a GPU.
-
-Each step writes one JSON file, a *part*, as soon as it is done; :mod:`.collect` joins the parts of
-a run to those that are kept of the same machine and card.
-"""
+"""Results of ``benchmarks/gpu.sh`` as markdown, losses included; red tests mark every number."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from pathlib import Path
+import re
 from typing import Any
 
-from .. import machine, records
-from . import junit
+from .. import records
+from ..markdown import number, table
 
 SUITE = "gpu"
 
 Result = dict[str, Any]
 
 
-def parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the options that all steps have."""
-    p = argparse.ArgumentParser(prog=f"python -m benchmarks.gpu.{module}", description=description)
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    p.add_argument("--tiny", action="store_true", help="a few voxels; numbers mean nothing")
-    p.add_argument("--output", type=Path, help="JSON file; by default only a table is printed")
-    return p
+def text(result: Result) -> str:
+    """Return the parts of a machine and card, each with its origin and tests."""
+    shown = [f"**{result['machine']['gpu'] or 'no GPU'}**: medians and quartiles in ms"]
+    for name, part in result["parts"].items():
+        head = list(dict.fromkeys(column for row in part["rows"] for column in row))
+        body = [[_cell(row.get(column, "-")) for column in head] for row in part["rows"]]
+        tiny = " A rehearsal on a few voxels: these numbers mean nothing." if part["tiny"] else ""
+        about = f"- {name}: {records.origin(part)}{tiny}"
+        shown.append(with_tests(f"{table(head, body)}\n\n{about}", part))
+    return "\n\n".join(shown)
 
 
-def stamp(part: str, device: str, tiny: bool) -> Result:
-    """Return what a part begins with: its name, date, commit, machine and versions."""
-    import torch
-
-    about = {"part": part, "tiny": tiny}
-    return {**records.stamp(SUITE, device, torch.get_num_threads()), **about}
-
-
-def write(result: Result, file: Path | None) -> Result:
-    """Write a part, if there is a file for it; return it with the tests of the same run."""
-    if file is not None:
-        result = {**result, "tests": junit.summary(file.parent)}
-        records.write(result, file)
-    return result
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{} ({}-{})".format(*(number(value[f"{key}_ms"]) for key in ("median", "q1", "q3")))
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return number(value) if isinstance(value, float) else str(value).replace("|", "/")
 
 
-def joined(parts: Sequence[Result]) -> Result:
-    """Join parts of one machine and card in one result: of each name, the newest."""
-    newest: dict[str, Result] = {}
-    for part in sorted(parts, key=lambda part: str(part["date"])):
-        newest[part["part"]] = part
-    last = max(newest.values(), key=lambda part: str(part["date"]))
-    about = {name: last[name] for name in ("suite", "date", "commit", "dirty", "machine", "device")}
-    return {**about, "parts": newest}
+def with_tests(text: str, result: Result) -> str:
+    """Return a text and the tests of its commit; unless these passed, each number is marked."""
+    tests = result.get("tests") or {"passed": 0, "failed": 0, "skipped": 0, "red": []}
+    if tests["failed"] or not tests["passed"]:
+        text = _marked(text, "(tests red)" if tests["failed"] else "(untested)")
+    counts = ", ".join(f"{tests[kind]} {kind}" for kind in ("passed", "failed", "skipped"))
+    return f"{text}\n\nTests at that commit: {counts}. {' '.join(tests['red'][:20])}".rstrip()
 
 
-__all__ = ["SUITE", "joined", "machine", "parser", "stamp", "write"]
+def _marked(text: str, mark: str) -> str:
+    """Mark each cell with a digit in the bodies of tables, but for names in the first column."""
+    cell = re.compile(r"(?!^)(\|[^|\n]*\d[^|\n]*?) *(?=\|)", re.MULTILINE)
+    bodies = re.compile(r"^(\|[-| ]+\n)((?:\|.*\n?)+)", re.MULTILINE)
+    return bodies.sub(lambda rows: rows[1] + cell.sub(rf"\1 {mark} ", rows[2]), text)

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import torch
 import torchio
 
-from benchmarks import waits
+from benchmarks.clock import waits_refused
 from tests.devices import needs_gpu
 from torchio_gpu.functional import labels as F
 
@@ -282,7 +282,7 @@ def test_gpu_agrees_with_cpu(name):
         for dtype in (torch.uint8, torch.int32, torch.float32):
             x = volume(mask, dtype).expand(2, -1, -1, -1, -1)
             on_gpu = x.cuda()
-            with nullcontext() if "component" in name else waits.refused():
+            with nullcontext() if "component" in name else waits_refused():
                 out = run(on_gpu)
             assert torch.equal(out.cpu(), run(x))
 

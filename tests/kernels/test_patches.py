@@ -8,7 +8,7 @@ from torch.library import opcheck
 from torchio_gpu_kernels import patches as kernels
 
 import torchio_gpu as tio
-from benchmarks import waits
+from benchmarks.clock import waits_refused
 from tests.devices import needs_gpu
 from tests.kernels.cases import agree, hold, volume
 from torchio_gpu.functional import aggregate_patches, extract_patches
@@ -302,7 +302,7 @@ def test_operators_are_well_formed(name, device):
 @needs_gpu
 def test_nothing_is_waited_for():
     x = torch.rand(1, 2, *VOLUME, device="cuda")
-    with waits.refused():
+    with waits_refused():
         for mode in MODES:
             patches = extract_patches(x, FIRST, SIZE).requires_grad_()
             aggregate_patches(patches.detach(), FIRST, VOLUME, mode=mode)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 import torchio_gpu as tio
-from benchmarks import waits
+from benchmarks.clock import waits_refused
 from tests.devices import interpreted, needs_gpu
 from tests.patches.streams import Recorder
 from tests.volumes import subject
@@ -266,7 +266,7 @@ def test_on_a_gpu_the_patches_are_those_on_the_cpu(name, sampler, memory):
     source.set_epoch(0)
     streams = [torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.Stream()]
     batches, found = iter(source), []
-    with waits.refused():
+    with waits_refused():
         for n in range(len(source)):
             with torch.cuda.stream(streams[n % 3]):
                 found.append(next(batches))

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import torchio_gpu as tio
-from benchmarks import waits
+from benchmarks.clock import waits_refused
 from tests.close import assert_close
 from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.base import Transform
@@ -541,7 +541,7 @@ def test_kernels_agree_with_plain_torch_without_synchronizing(make, gpu_like):
     if gpu_like.type == "cuda":
         make()(batch)  # warm-up: allocations, cached constants
         batch.streams = tio.random.Streams(np.array([1, 2]))
-    with waits.refused():
+    with waits_refused():
         out = make()(batch)
     assert out.t1.data.device.type == gpu_like.type
     assert_close(out.t1.data.cpu(), expected.t1.data, share=1e-4,

@@ -12,7 +12,7 @@ import torch
 import torchio
 
 import torchio_gpu as tio
-from benchmarks import waits
+from benchmarks.clock import waits_refused
 from tests.devices import needs_gpu
 from tests.volumes import batch_of, oblique_affine, smooth, subject
 from torchio_gpu.transforms.labels.morphology import DilateLabels, ErodeLabels
@@ -332,7 +332,7 @@ def test_gpu_agrees_with_cpu_without_synchronizing(make):
     expected = make()(batch_of(subjects))
     batch = batch_of(subjects).to("cuda")
     looks = make().name in ("SequentialLabels", "KeepLargestComponent")
-    with nullcontext() if looks else waits.refused():
+    with nullcontext() if looks else waits_refused():
         out = make()(batch)
     assert out.seg.data.is_cuda
     assert torch.equal(out.seg.data.cpu(), expected.seg.data)
