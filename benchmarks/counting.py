@@ -124,7 +124,21 @@ def _launch(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
     name, given, made = func._schema.name.removeprefix("aten::"), _tensors(args), _tensors(out)
     if name.startswith("_fft_"):
         return _fourier(name, given[0], made[0], args)
-    size, launches, instructions = _bytes(func, args, kwargs, out), 1, 0.0
+    given, read = _tensors((args, kwargs)), {}
+    written = [t for t in made if not any(t is other for other in given)]
+    for place, argument in enumerate(func._schema.arguments):
+        tensors = _tensors(args[place] if place < len(args) else kwargs.get(argument.name))
+        writes = argument.alias_info is not None and argument.alias_info.is_write
+        written += tensors * writes
+        if not writes or (name.endswith("_") and name not in _WRITES):
+            read |= {id(t): t for t in tensors}
+    most = math.inf
+    if name in _SPARSE:
+        index = max((t for t in given if not t.dtype.is_floating_point), key=Tensor.numel)
+        most = max(t.numel() for t in (index, *(t for t in made if t is not args[0])))
+    moved = (*read.values(), *written)
+    size = sum(min(most, _elements(t)) * t.element_size() for t in moved)
+    launches, instructions = 1, 0.0
     if name.startswith("_embedding_bag"):  # a row of the table for each weight, none from a cache
         table, index = given[:2]
         size += index.numel() * table.shape[1] * table.element_size()
@@ -136,25 +150,8 @@ def _launch(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
         launches = len(args[4])
     elif name == "sort":  # radix sort: four passes over keys of 8 bits, and places of 8 bytes
         launches, size = 2 * given[0].element_size(), size * given[0].element_size()
-    voxels = max(t.numel() for t in _tensors((args, kwargs, out)))
+    voxels = max(t.numel() for t in (*given, *made))
     return Launch(name, launches, size, voxels, instructions=instructions)
-
-
-def _bytes(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> int:
-    name, given = func._schema.name.removeprefix("aten::"), _tensors((args, kwargs))
-    made = [t for t in _tensors(out) if t is not args[0]]
-    written, read = [t for t in made if not any(t is other for other in given)], {}
-    for place, argument in enumerate(func._schema.arguments):
-        tensors = _tensors(args[place] if place < len(args) else kwargs.get(argument.name))
-        writes = argument.alias_info is not None and argument.alias_info.is_write
-        written += tensors * writes
-        if not writes or (name.endswith("_") and name not in _WRITES):
-            read |= {id(t): t for t in tensors}
-    most = math.inf
-    if name in _SPARSE:
-        index = max((t for t in given if not t.dtype.is_floating_point), key=Tensor.numel)
-        most = max(t.numel() for t in (index, *made))
-    return sum(min(most, _elements(t)) * t.element_size() for t in (*read.values(), *written))
 
 
 def _fourier(name: str, x: Tensor, out: Tensor, args: Sequence[Any]) -> Launch:

@@ -88,28 +88,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("\n".join(["benchmarks.static: kernels take too much", *bad]))
 
 
-def run(architectures: Sequence[int], versions: Iterable[str], case: str) -> list[Result]:
-    """Compile the kernels of calls on all cores; return a result for each architecture.
-
-    Args:
-        architectures: Targets: 90 for sm_90.
-        versions: Of Triton; '' is the installed one.
-        case: Part that names of calls must have.
-    """
+def run(architectures: Sequence[int], versions: Iterable[str], part: str) -> list[Result]:
+    """Compile the calls with ``part`` in their names; return a result for each architecture."""
     from .cases import CASES
 
-    common = {**about(SUITE), "kernels": digest(), "columns": Row._fields}
+    used: list[str] = []
+    common = {**about(SUITE), "kernels": digest(), "triton": used, "columns": Row._fields}
     results = {arch: {**common, "arch": f"sm_{arch}", "calls": {}} for arch in architectures}
-    wanted = [(arch, name) for arch in architectures for name in CASES if case in name]
+    wanted = [(arch, name) for arch in architectures for name in CASES if part in name]
+    if not wanted:
+        raise FailureError(f"no call has {part!r} in its name")
     spawn = multiprocessing.get_context("spawn")
     for version in versions:
         path = [str(_installed(version))] if version else []
         with ProcessPoolExecutor(machine.threads(), spawn, _start, (path,)) as pool:
             looks = pool.map(_look, *zip(*wanted, strict=True))
-            for (arch, name), (facts, rows) in zip(wanted, looks, strict=True):
+            for (arch, name), (triton, facts, rows) in zip(wanted, looks, strict=True):
                 call = results[arch]["calls"].setdefault(name, {**facts, "kernels": {}})
-                call["kernels"][version or machine.version("triton")] = rows
-        print(f"compiled with Triton {version}", file=sys.stderr, flush=True)
+                call["kernels"][triton] = rows
+        used.append(triton)
+        print(f"compiled with Triton {triton}", file=sys.stderr, flush=True)
     return list(results.values())
 
 
@@ -119,10 +117,12 @@ def _start(path: list[str]) -> None:
     os.environ.pop("TRITON_INTERPRET", None)
 
 
-def _look(arch: int, name: str) -> tuple[dict[str, Any], list[Row]]:
-    from .predict import look  # which imports Triton
+def _look(arch: int, name: str) -> tuple[str, dict[str, Any], list[Row]]:
+    import triton
 
-    return look(arch, name)
+    from .predict import look
+
+    return triton.__version__, *look(arch, name)
 
 
 def _installed(version: str) -> Path:
@@ -170,7 +170,14 @@ def text(result: Result) -> str:
                 spilled = f" **spills {row.spilled} B**" * bool(row.spilled)
                 cells.append(f"{numbers}, {number(row.us)}{spilled}")
             shown.setdefault(tuple(cells), name)
-    head = ["kernel", "memory, µs", "loads of bits", "stores of bits", *call["kernels"], "first in"]
+    head = [
+        "kernel",
+        "memory, µs",
+        "loads of bits",
+        "stores of bits",
+        *result["triton"],
+        "first in",
+    ]
     what = "registers, barriers, instructions of a voxel, predicted µs, by Triton"
     how = HOW.format(GPUS[int(result["arch"].removeprefix("sm_"))])
     return (
@@ -205,5 +212,5 @@ def _calls(result: Result, names: Iterable[str]) -> str:
             cells[1] = str(len(counted))
             cells.append(cell)
         made.append(cells)
-    head = ["call", "launches", "budget", *(f"Triton {triton}" for triton in call["kernels"])]
+    head = ["call", "launches", "budget", *(f"Triton {triton}" for triton in result["triton"])]
     return f"**{result['arch']}, calls: µs, and in copies of the batch**\n\n{table(head, made)}"

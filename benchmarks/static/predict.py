@@ -16,7 +16,6 @@ from unittest import mock
 import numpy as np
 import torch
 import torchio_gpu_kernels
-import triton
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchio_gpu_kernels import tiling
@@ -75,7 +74,7 @@ class Launch(NamedTuple):
                 return 0.0  # of voxels that are not finite
             if re.match(r"while bits\b", text):
                 return _patches_per_word(self)
-        raise ValueError(f"of a loop in {self.kernel} it is not known how often it runs: {loop}")
+        raise ValueError(f"trips of a loop in {self.kernel} are not known: {loop.places}")
 
     def row(self, gpu: Any, voxels: int) -> Row:
         """Return the facts of the kernel; ``voxels`` are those of the batch."""
@@ -118,8 +117,6 @@ def _patches_per_word(launch: Launch) -> float:
 
 def look(arch: int, name: str) -> tuple[dict[str, Any], list[Row]]:
     """Return facts of a call, and a row for each launch: kernels, then torch's over volumes."""
-    if triton.knobs.runtime.interpret:
-        raise RuntimeError("kernels are compiled where TRITON_INTERPRET is not set")
     case, gpu, launches, compile_ = CASES[name], GPUS[arch], [], JITFunction.run
 
     def run(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
