@@ -91,25 +91,22 @@ def _warp_back(x: Tensor, voxels: bool = True, points: bool = True, exact: bool 
         torch.use_deterministic_algorithms(False)
 
 
-def _pair(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return an image and its label map."""
-    return x, x.new_empty((len(x), 1, *x.shape[2:]), dtype=torch.uint8)
+def _labels(x: Tensor) -> Tensor:
+    return x.new_empty((len(x), 1, *x.shape[2:]), dtype=torch.uint8)
 
 
 def _warp_pair(x: Tensor) -> Sequence[Tensor]:
-    pair = _pair(x)
-    F.warp_pair(*pair, **affine_and_elastic(x))
-    return pair
+    return F.warp_pair(x, _labels(x), **affine_and_elastic(x))
 
 
 def _pipe6(x: Tensor, known: bool = False) -> Sequence[Tensor]:
-    x, labels = pair = _pair(x)
-    torch.manual_seed(0)
+    labels = _labels(x)
     images = {"image": tio.ImagesBatch(x), "label": tio.ImagesBatch(labels, kind=tio.LABEL)}
     if known:  # as of a batch of a loader, which has computed them
         images["image"]._fills = KnownFills(x, torch.zeros(x.shape[:2]))
+    torch.manual_seed(0)
     PIPE6(tio.SubjectsBatch(images))
-    return pair
+    return x, labels
 
 
 def _cut(x: Tensor) -> Tensor:
@@ -124,7 +121,7 @@ def _add_up(x: Tensor) -> None:
 #: Shapes whose sides are no multiples of 16, which makes other forms of kernels.
 _ODD, _ODD_4 = (8, 1, 127, 131, 155), (8, 4, 127, 131, 155)
 _WIDE, _LAST = (2, 16, 64, 64, 64), {"memory_format": torch.channels_last_3d}
-_LABELS, _HALF = torch.uint8, torch.float16
+_UINT8, _HALF = torch.uint8, torch.float16
 _TIMES, _AXES = np.array([0.3, 0.7]), [0, 1, 2, 0, 1, 2, 0, 1]
 
 #: By name, in the order of the table.
@@ -134,9 +131,9 @@ CASES = {
     "warp, float16": Case(_warp, dtype=_HALF),
     "warp, with fields of view": Case(_warp_fields),
     "warp, 4 channels": Case(_warp, batch="W3"),
-    "warp of labels": Case(lambda x: _warp(x, mode="nearest"), dtype=_LABELS),
+    "warp of labels": Case(lambda x: _warp(x, mode="nearest"), dtype=_UINT8),
     "warp of int64 labels": Case(lambda x: _warp(x, mode="nearest"), dtype=torch.int64),
-    "warp of labels, the most common": Case(lambda x: _warp(x, mode="label"), dtype=_LABELS),
+    "warp of labels, the most common": Case(lambda x: _warp(x, mode="label"), dtype=_UINT8),
     "warp, with its label map": Case(_warp_pair, 1.7),
     "pipe6, with its label map": Case(_pipe6, 2.3),
     "pipe6, with its label map, minima known": Case(lambda x: _pipe6(x, known=True), 2.3),

@@ -41,7 +41,7 @@ _PASSES = {
 }
 
 
-class Launch(NamedTuple):
+class KernelLaunch(NamedTuple):
     """A launch of a kernel."""
 
     kernel: str
@@ -95,7 +95,7 @@ class Launch(NamedTuple):
         )
 
 
-def _tiles_per_run(launch: Launch) -> float:
+def _tiles_per_run(launch: KernelLaunch) -> float:
     """Tiles of a run of rows, on average over all runs; see ``torchio_gpu_kernels.warp.Map``."""
     if launch.arguments["N"] > 0:
         runs = launch.arguments["runs"].reshape(-1, 4)
@@ -104,7 +104,7 @@ def _tiles_per_run(launch: Launch) -> float:
     return -(-launch.arguments["J"] // tiling.BJ) / blocks
 
 
-def _patches_per_word(launch: Launch) -> float:
+def _patches_per_word(launch: KernelLaunch) -> float:
     """Patches that touch a tile, for each word of their masks, on average over all tiles."""
     a = launch.arguments
     bits = a["masks"].numpy().astype(np.uint64).reshape(-1, a["words"])  # [planes + J + K, words]
@@ -122,7 +122,7 @@ def look(arch: int, name: str) -> tuple[dict[str, Any], list[Row]]:
     def run(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         compiled = compile_(self, *arguments, grid=grid, warmup=True, **options)
         named = {**options, **dict(zip(self.arg_names, arguments, strict=False))}
-        launches.append(Launch(self.fn.__name__, tuple(grid), named, compiled))
+        launches.append(KernelLaunch(self.fn.__name__, tuple(grid), named, compiled))
         return compiled
 
     stand_in = SimpleNamespace(
