@@ -1,13 +1,9 @@
-"""Calls whose kernels are compiled and looked at: each shows one form in which they are launched.
-
-Tensors are as large as in the workloads, but none of their voxels is read or written.
-"""
+"""Calls whose kernels are compiled: each shows one form in which kernels are launched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,50 +16,26 @@ from torchio_gpu.functional import operations as p
 from torchio_gpu.functional.fields_of_view import FieldOfView
 from torchio_gpu.functional.warping import warp_volume
 
-from ..versus import workloads as w
 from ..versus.peers.torchio_gpu import PIPE6
 
 _RANDOM = np.random.default_rng(0)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A call.
+class Case(NamedTuple):
+    """A call."""
 
-    Args:
-        run: Makes it; returns the volumes whose copy is the floor.
-        budget: Copies that its launches together may take; of a backward, forwards.
-        backward: Whether the gradient counts, and the forward is what it is compared with.
-        workload: What it is called with.
-    """
-
-    run: Callable[[], Sequence[Tensor]]
-    budget: float | None = None
-    backward: bool = False
-    workload: str = "W1"
-
-
-def _image(workload: str = "W1", dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.empty(w.WORKLOADS[workload].shape, dtype=dtype)
-
-
-def _labels(workload: str = "W1", dtype: torch.dtype = torch.uint8) -> Tensor:
-    batch, _, *size = w.WORKLOADS[workload].shape
-    return torch.empty((batch, 1, *size), dtype=dtype)
+    call: Callable[[Tensor], Any]  # returns volumes whose copy is its bound, if not the image
+    budget: float | None = None  # copies that launches may take together; of a backward, forwards
+    batch: str | tuple[int, ...] = "W1"  # workload of the image, or its shape
+    dtype: torch.dtype = torch.float32
 
 
 def affine_and_elastic(x: Tensor, bent: bool = True) -> dict[str, Any]:
-    """An affine map of each sample, and 7³ control points."""
+    """Return an affine map of each sample, and 7³ control points."""
     matrix = np.eye(4)[None].repeat(len(x), 0)
     matrix[:, :3] += _RANDOM.uniform(-0.1, 0.1, (len(x), 3, 4))
     points = _RANDOM.uniform(-5, 5, (len(x), 3, 7, 7, 7))
     return {"matrix": matrix, "control_points": points} if bent else {"matrix": matrix}
-
-
-def _fields(x: Tensor) -> list[FieldOfView]:
-    size = np.array(x.shape[2:])[None].repeat(len(x), 0)
-    low, high = np.zeros_like(size) - 0.5, size - 0.5
-    return [FieldOfView(low, high, 0.0), FieldOfView(low + 8, high - 8, 1.0)]
 
 
 def bias(x: Tensor) -> p.BiasField:
@@ -74,192 +46,125 @@ def gamma(x: Tensor) -> p.Gamma:
     return p.Gamma(_RANDOM.uniform(-0.3, 0.3, len(x)))
 
 
-def clamp(x: Tensor) -> p.Clamp:
-    return p.Clamp(np.zeros(len(x)), np.ones(len(x)))
-
-
-def linear(x: Tensor) -> p.Linear:
-    return p.Linear(np.full(len(x), 1.5), np.zeros(len(x)), np.ones(len(x)))
-
-
 def noise(x: Tensor, rician: bool = False) -> p.Noise:
-    seeds = np.arange(len(x))
-    return p.Noise(np.zeros(len(x)), _RANDOM.uniform(0, 0.25, len(x)), seeds, rician)
+    sigma, seeds = _RANDOM.uniform(0, 0.25, len(x)), np.arange(len(x))
+    return p.Noise(np.zeros(len(x)), sigma, seeds, rician)
 
 
 def rician(x: Tensor) -> p.Noise:
     return noise(x, rician=True)
 
 
-def _warped(
-    x: Callable[[], Tensor], bent: bool = True, fields: bool = False, **options: Any
-) -> Case:
-    def run() -> Sequence[Tensor]:
-        given = x()
-        warp_volume(
-            given,
-            **affine_and_elastic(given, bent),
-            fields=_fields(given) if fields else (),
-            **options,
-        )
-        return [given]
-
-    return Case(run)
+def _pointwise(x: Tensor) -> Tensor:
+    return F.pointwise(x, [bias(x), gamma(x), noise(x)])
 
 
-def _together() -> Sequence[Tensor]:
-    x, labels = _image(), _labels()
+def _pointwise_back(x: Tensor, parameters: bool = False) -> None:
+    field, wanted = bias(x), [x.requires_grad_()]
+    if parameters:
+        wanted.append(torch.from_numpy(field.coefficients).requires_grad_())
+        field = p.BiasField(wanted[1], 3)
+    y = F.pointwise(x, [field, gamma(x), noise(x)])
+    torch.autograd.grad(y, wanted, torch.empty_like(y))
+
+
+def _warp(x: Tensor, bent: bool = True, **options: Any) -> None:
+    warp_volume(x, **affine_and_elastic(x, bent), **options)
+
+
+def _warp_fields(x: Tensor) -> None:
+    high = np.array(x.shape[2:])[None].repeat(len(x), 0) - 0.5
+    low = np.full_like(high, -0.5)
+    _warp(x, fields=[FieldOfView(low, high, 0.0), FieldOfView(low + 8, high - 8, 1.0)])
+
+
+def _warp_back(x: Tensor, voxels: bool = True, points: bool = True, exact: bool = False) -> None:
     where = affine_and_elastic(x)
-    F.warp_pair(x, labels, **where)
-    return x, labels
+    if points:  # on the device, as in a training loop
+        where = {name: torch.from_numpy(a).requires_grad_() for name, a in where.items()}
+    y = F.warp(x.requires_grad_(voxels), **where)
+    torch.use_deterministic_algorithms(exact)
+    try:
+        wanted = [x] * voxels + [*where.values()] * points
+        torch.autograd.grad(y, wanted, torch.empty_like(y))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
-#: No side is a multiple of 16, which makes other forms of kernels.
-_ODD = (8, 1, 127, 131, 155)
+def _labels(x: Tensor) -> Tensor:
+    return x.new_empty((len(x), 1, *x.shape[2:]), dtype=torch.uint8)
 
 
-def _pipe6(workload: str | None, known: bool = False) -> Sequence[Tensor]:
-    x, labels = (
-        (_image(workload), _labels(workload))
-        if workload
-        else (torch.empty(_ODD), torch.empty(_ODD, dtype=torch.uint8))
-    )
-    torch.manual_seed(0)
+def _warp_pair(x: Tensor) -> Sequence[Tensor]:
+    return F.warp_pair(x, _labels(x), **affine_and_elastic(x))
+
+
+def _pipe6(x: Tensor, known: bool = False) -> Sequence[Tensor]:
+    labels = _labels(x)
     images = {"image": tio.ImagesBatch(x), "label": tio.ImagesBatch(labels, kind=tio.LABEL)}
     if known:  # as of a batch of a loader, which has computed them
         images["image"]._fills = KnownFills(x, torch.zeros(x.shape[:2]))
+    torch.manual_seed(0)
     PIPE6(tio.SubjectsBatch(images))
     return x, labels
 
 
-def _pointwise(
-    *operations: Callable[[Tensor], Any], dtype: torch.dtype = torch.float32, **options: Any
-) -> Case:
-    def run() -> Sequence[Tensor]:
-        x = _image(dtype=dtype)
-        F.pointwise(x, [operation(x) for operation in operations])
-        return [x]
-
-    return Case(run, **options)
+def _cut(x: Tensor) -> Tensor:
+    return F.extract_patches(x, _RANDOM.integers(0, 128, (8, 3)), (96,) * 3, sample=[0, 1] * 4)
 
 
-def _pointwise_back(parameters: bool) -> Sequence[Tensor]:
-    x = _image().requires_grad_()
-    field, contrast, added = bias(x), gamma(x), noise(x)
-    wanted = [x]
-    if parameters:
-        coefficients = torch.from_numpy(field.coefficients).requires_grad_()
-        field = p.BiasField(coefficients, 3)
-        wanted.append(coefficients)
-    y = F.pointwise(x, [field, contrast, added])
-    torch.autograd.grad(y, wanted, torch.empty_like(y))
-    return [x]
+def _add_up(x: Tensor) -> None:
+    first = torch.cartesian_prod(*[torch.arange(0, 193, 48)] * 3)
+    F.aggregate_patches(x, first, (256, 256, 256), mode="hann")
 
 
-def _pointwise_on(x: Tensor) -> Sequence[Tensor]:
-    F.pointwise(x, [bias(x), gamma(x), noise(x)])
-    return [x]
-
-
-def _warp_back(
-    voxels: bool, points: bool, exact: bool = False, x: Tensor | None = None
-) -> Sequence[Tensor]:
-    x = (_image() if x is None else x).requires_grad_(voxels)
-    where = {name: torch.from_numpy(array) for name, array in affine_and_elastic(x).items()}
-    for tensor in where.values():
-        tensor.requires_grad_(points)
-    # on the device in a training loop, as these are; host arrays otherwise
-    given = where if points else {name: tensor.numpy() for name, tensor in where.items()}
-    y = F.warp(x, **given)
-    wanted = [t for t in (x, *where.values()) if t.requires_grad]
-    torch.use_deterministic_algorithms(exact)
-    try:
-        torch.autograd.grad(y, wanted, torch.empty_like(y))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    return [x]
-
-
-def _cut() -> Sequence[Tensor]:
-    x = _image("W2")
-    first = _RANDOM.integers(0, 128, (8, 3))
-    return [F.extract_patches(x, first, (96, 96, 96), sample=[0, 1] * 4)]
-
-
-def _added() -> Sequence[Tensor]:
-    x = _image("P")
-    size, overlap = w.patch_and_overlap(x.shape[2:])
-    along = [
-        [*range(0, n - s, s - o), n - s] for n, s, o in zip(x.shape[2:], size, overlap, strict=True)
-    ]
-    first = np.stack(np.meshgrid(*along, indexing="ij"), -1).reshape(-1, 3)
-    patches = torch.empty((len(first), x.shape[1], *size))
-    F.aggregate_patches(patches, first, tuple(x.shape[2:]), mode="hann")
-    return [patches]
-
-
-def _called(call: Callable[[Tensor], Tensor], x: Callable[[], Tensor] = _image) -> Case:
-    def run() -> Sequence[Tensor]:
-        given = x()
-        call(given)
-        return [given]
-
-    return Case(run)
-
-
-def _moved(x: Tensor) -> Tensor:
-    axes = [n % 3 for n in range(len(x))]
-    return F.motion(x, 5, 2, np.array([0.3, 0.7]), axes, fill=0.0)
-
+#: Shapes whose sides are no multiples of 16, which makes other forms of kernels.
+_ODD, _ODD_4 = (8, 1, 127, 131, 155), (8, 4, 127, 131, 155)
+_WIDE, _LAST = (2, 16, 64, 64, 64), {"memory_format": torch.channels_last_3d}
+_UINT8, _HALF = torch.uint8, torch.float16
+_TIMES, _AXES = np.array([0.3, 0.7]), [0, 1, 2, 0, 1, 2, 0, 1]
 
 #: By name, in the order of the table.
-CASES: dict[str, Case] = {
-    "warp, affine": _warped(_image, bent=False),
-    "warp, affine and elastic": _warped(_image),
-    "warp, float16": _warped(lambda: _image(dtype=torch.float16)),
-    "warp, with fields of view": _warped(_image, fields=True),
-    "warp, 4 channels": _warped(lambda: _image("W3")),
-    "warp of labels": _warped(_labels, mode="nearest"),
-    "warp of int64 labels": _warped(lambda: _labels(dtype=torch.int64), mode="nearest"),
-    "warp of labels, the most common": _warped(_labels, mode="label"),
-    "warp, with its label map": Case(_together, budget=1.7),
-    "pipe6, with its label map": Case(lambda: _pipe6("W1"), budget=2.3),
-    "pipe6, with its label map, minima known": Case(lambda: _pipe6("W1", known=True), budget=2.3),
-    "pipe6, 4 channels": Case(lambda: _pipe6("W3"), budget=2.3, workload="W3"),
-    "bias, gamma, noise": _pointwise(bias, gamma, noise, budget=1.05),
-    "bias": _pointwise(bias),
-    "gamma": _pointwise(gamma),
-    "noise": _pointwise(noise),
-    "clamp": _pointwise(clamp),
-    "linear": _pointwise(linear),
-    "Rician noise": _pointwise(rician),
-    "bias, gamma, noise, float16": _pointwise(bias, gamma, noise, dtype=torch.float16),
-    "bias, gamma, noise, backward": Case(lambda: _pointwise_back(False), backward=True),
-    "the same, to parameters too": Case(lambda: _pointwise_back(True), backward=True),
-    "warp, backward to voxels": Case(lambda: _warp_back(True, False), 3, True),
-    "warp, backward to parameters": Case(lambda: _warp_back(False, True), 3, True),
-    "warp, backward to both": Case(lambda: _warp_back(True, True), 3, True),
-    "the same, deterministic": Case(lambda: _warp_back(True, True, exact=True), 3, True),
-    "lines of k-space": _called(lambda x: F.ghosting(x, 4, 0.5)),
-    "motion, an axis for each sample": _called(_moved),
-    "blur": _called(lambda x: F.blur(x, 1.0)),
-    "landmarks": _called(lambda x: F.match_landmarks(x, np.arange(13.0))),
-    "patches cut out": Case(_cut, workload="W2"),
-    "patches added up, Hann": Case(_added, budget=2, workload="P"),
+CASES = {
+    "warp, affine": Case(lambda x: _warp(x, bent=False)),
+    "warp, affine and elastic": Case(_warp),
+    "warp, float16": Case(_warp, dtype=_HALF),
+    "warp, with fields of view": Case(_warp_fields),
+    "warp, 4 channels": Case(_warp, batch="W3"),
+    "warp of labels": Case(lambda x: _warp(x, mode="nearest"), dtype=_UINT8),
+    "warp of int64 labels": Case(lambda x: _warp(x, mode="nearest"), dtype=torch.int64),
+    "warp of labels, the most common": Case(lambda x: _warp(x, mode="label"), dtype=_UINT8),
+    "warp, with its label map": Case(_warp_pair, 1.7),
+    "pipe6, with its label map": Case(_pipe6, 2.3),
+    "pipe6, with its label map, minima known": Case(lambda x: _pipe6(x, known=True), 2.3),
+    "pipe6, 4 channels": Case(_pipe6, 2.3, "W3"),
+    "bias, gamma, noise": Case(_pointwise, 1.05),
+    "bias": Case(lambda x: F.pointwise(x, [bias(x)])),
+    "gamma": Case(lambda x: F.pointwise(x, [gamma(x)])),
+    "noise": Case(lambda x: F.pointwise(x, [noise(x)])),
+    "clamp": Case(lambda x: F.pointwise(x, [p.Clamp(*np.ones((2, len(x))))])),
+    "linear": Case(lambda x: F.pointwise(x, [p.Linear(*np.ones((3, len(x))))])),
+    "Rician noise": Case(lambda x: F.pointwise(x, [rician(x)])),
+    "bias, gamma, noise, float16": Case(_pointwise, dtype=_HALF),
+    "bias, gamma, noise, backward": Case(_pointwise_back),
+    "the same, to parameters too": Case(lambda x: _pointwise_back(x, parameters=True)),
+    "warp, backward to voxels": Case(lambda x: _warp_back(x, points=False), 3),
+    "warp, backward to parameters": Case(lambda x: _warp_back(x, voxels=False), 3),
+    "warp, backward to both": Case(_warp_back, 3),
+    "the same, deterministic": Case(lambda x: _warp_back(x, exact=True), 3),
+    "lines of k-space": Case(lambda x: F.ghosting(x, 4, 0.5)),
+    "motion, an axis for each sample": Case(lambda x: F.motion(x, 5, 2, _TIMES, _AXES, fill=0.0)),
+    "blur": Case(lambda x: F.blur(x, 1.0)),
+    "landmarks": Case(lambda x: F.match_landmarks(x, np.arange(13.0))),
+    "patches cut out": Case(_cut, batch="W2"),
+    "patches added up, Hann": Case(_add_up, 2, (125, 2, 64, 64, 64)),
+    # forms of kernels that other shapes and strides lead to, which need not be quick
+    "warp, odd shape": Case(_warp, batch=_ODD),
+    "warp, odd shape, with fields of view": Case(_warp_fields, batch=_ODD),
+    "warp, odd shape, 4 channels": Case(lambda x: _warp(x[:, :1].expand_as(x)), batch=_ODD_4),
+    "blur, odd shape": Case(lambda x: F.blur(x, 1.0), batch=_ODD),
+    "warp, channels last": Case(lambda x: _warp(torch.empty_like(x, **_LAST)), batch=_WIDE),
+    "pipe6, odd shape": Case(_pipe6, batch=_ODD),
+    "bias, gamma, noise, odd shape": Case(_pointwise, batch=_ODD),
+    "warp, odd shape, backward to both": Case(_warp_back, 3, _ODD),
 }
-#: Forms of kernels that other shapes and strides lead to; they need not be quick.
-CASES |= {
-    "warp, odd shape": _warped(lambda: torch.empty(_ODD)),
-    "warp, odd shape, with fields of view": _warped(lambda: torch.empty(_ODD), fields=True),
-    "warp, odd shape, 4 channels": _warped(lambda: torch.empty(_ODD).expand(-1, 4, -1, -1, -1)),
-    "blur, odd shape": _called(lambda x: F.blur(x, 1.0), lambda: torch.empty(_ODD)),
-    "warp, channels last": _warped(
-        lambda: torch.empty((2, 16, 64, 64, 64), memory_format=torch.channels_last_3d)
-    ),
-    "pipe6, odd shape": Case(lambda: _pipe6(None)),
-    "bias, gamma, noise, odd shape": Case(lambda: _pointwise_on(torch.empty(_ODD))),
-    "warp, odd shape, backward to both": Case(
-        lambda: _warp_back(True, True, x=torch.empty(_ODD)), 3, True
-    ),
-}
-CASES["warp, 4 channels"] = Case(CASES["warp, 4 channels"].run, workload="W3")

@@ -1,141 +1,152 @@
-"""What can be said of a kernel's speed before a GPU has run it."""
+"""Kernels as the library launches them, compiled for a GPU that need not be there.
+
+Operations are called on tensors in host memory while a stand-in takes the place of the GPU's
+driver: Triton compiles each kernel for the arguments of its launch, and nothing is launched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import linecache
+import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest import mock
 
-from . import launches, sass
+import numpy as np
+import torch
+import torchio_gpu_kernels
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torchio_gpu_kernels import tiling
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+import torchio_gpu as tio
+from torchio_gpu.functional.dispatch import backend
+
+from ..counting import GPUS, WARP, Recorder, rounded
+from ..versus.workloads import WORKLOADS
+from . import Row, sass
 from .cases import CASES
-from .launches import Launch
 
-#: How it is done, for those who read the tables.
-HOW = (
-    "PREDICTION, not a measurement: no GPU was used. Kernels are compiled for the arguments with "
-    "which the library launches them. Instructions of a voxel: those before and after loops, and "
-    "those within times the trips of the loop, both sides of branches, of all threads together, "
-    "divided by the voxels of the batch. Bytes of a voxel: every tensor that a kernel is given "
-    "passes through memory once, voxels and tables alike; what atomic additions go to, three "
-    "times. The predicted time of a kernel is the longer of two: for these bytes at {bandwidth} "
-    "TB/s, read and written, and for these instructions at {sms} x 4 warps a clock of {clock} GHz: "
-    "an {name}. Left out are latency, reads that caches do not catch, lanes with nothing to do, "
-    "instructions that take more than one clock, and what launches themselves cost. Torch's "
-    "own operators that go through a volume, as the minimum that is the fill, take the time of "
-    "their bytes. A copy reads and writes the batch."
-)
+_KERNELS = Path(torchio_gpu_kernels.__file__).parent
+#: How often tensors of a kernel pass through memory, where it is not once. Targets of atomic
+#: additions are filled with zeros, read and written. Of the volumes that patches are cut out of, no
+#: more is read than the patches hold.
+_PASSES = {
+    "warp_backward_kernel": {"g_x": 3, "g_columns": 3},
+    "gather_kernel": {"like": 0, "out": 2},
+}
 
 
-class Gpu(NamedTuple):
-    """What the time of a kernel depends on.
+class KernelLaunch(NamedTuple):
+    """A launch of a kernel."""
 
-    Args:
-        bandwidth: Bytes per second in a copy, read and written.
-        sms: Multiprocessors; each starts four instructions of a warp every clock.
-        clock: Of the multiprocessors, Hz.
-    """
+    kernel: str
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]
+    compiled: Any
 
-    name: str
-    bandwidth: float
-    sms: int
-    clock: float
+    def bytes(self) -> int:
+        """Return what moves between the GPU and its memory: every tensor once."""
+        passes, once = _PASSES.get(self.kernel, {}), {}
+        for name, value in self.arguments.items():
+            if isinstance(value, Tensor):  # one that is not needed is given as another that is
+                key, size = value.data_ptr(), value.nbytes * passes.get(name, 1)
+                once[key] = max(size, once.get(key, 0))
+        return sum(once.values())
 
-    def moves(self, size: float) -> float:
-        """Microseconds for some bytes, read or written."""
-        return 1e6 * size / self.bandwidth
+    def trips(self, loop: sass.Loop) -> float:
+        """Return how often a loop runs each time it is reached, by its line in the source."""
+        for file, line in filter(None, loop.places):
+            # code in Triton's cache may have been compiled from another copy of the same source
+            own = _KERNELS / Path(file).name
+            text = linecache.getline(str(own) if own.exists() else file, line).strip()
+            if text.startswith("for number in range(begin, begin + runs_per_block):"):
+                return float(self.arguments["runs_per_block"])
+            if text.startswith("for tile in range(tiles):"):
+                return _tiles_per_run(self)
+            if found := re.match(r"for \w+ in range\((\w+)\):", text):
+                return float(self.arguments[found[1]])
+            if text.startswith("for n in tl.range(N, "):
+                return 0.0  # of voxels that are not finite
+            if re.match(r"while bits\b", text):
+                return _patches_per_word(self)
+        raise ValueError(f"trips of a loop in {self.kernel} are not known: {loop.places}")
 
-    def issues(self, instructions: float) -> float:
-        """Microseconds for the instructions of some warps."""
-        return 1e6 * instructions / (self.sms * 4 * self.clock)
-
-    def how(self) -> str:
-        """What the predictions rest on."""
-        return HOW.format(
-            name=self.name,
-            sms=self.sms,
-            bandwidth=self.bandwidth / 1e12,
-            clock=self.clock / 1e9,
+    def row(self, gpu: Any, voxels: int) -> Row:
+        """Return the facts of the kernel; ``voxels`` are those of the batch."""
+        registers, spilled, code = sass.disassemble(self.compiled.asm["cubin"])
+        ops = [op for _, op in code.nodes(data="op")]
+        warps = float(np.prod(self.grid)) * self.compiled.metadata.num_warps
+        executed, memory = sass.executed(code, self.trips) * warps, gpu.moves(self.bytes())
+        return Row(
+            self.kernel.removesuffix("_kernel"),
+            registers,
+            spilled,
+            sum(op.startswith("BAR.") for op in ops),
+            rounded(executed * WARP / voxels),
+            rounded(memory),
+            rounded(max(memory, gpu.issues(executed))),
+            sass.widths(ops, "LDG"),
+            sass.widths(ops, "STG"),
         )
 
 
-#: By the architecture that is compiled for. Both copy at nine tenths of what the memory can do.
-GPUS = {90: Gpu("H200", 4.3e12, 132, 1.75e9), 80: Gpu("A100 80GB", 1.8e12, 108, 1.41e9)}
+def _tiles_per_run(launch: KernelLaunch) -> float:
+    """Tiles of a run of rows, on average over all runs; see ``torchio_gpu_kernels.warp.Map``."""
+    if launch.arguments["N"] > 0:
+        runs = launch.arguments["runs"].reshape(-1, 4)
+        return float((-((runs[:, 0] - runs[:, 2]) // tiling.BJ)).double().mean())
+    blocks = launch.grid[0] // launch.arguments["KB"]
+    return -(-launch.arguments["J"] // tiling.BJ) / blocks
 
 
-def look(arch: int, name: str, kernel: str = "") -> dict[str, Any]:
-    """Compile what one case launches.
-
-    Args:
-        arch: See :data:`GPUS`.
-        name: See :data:`.cases.CASES`.
-        kernel: Kernels without this in their name are left out.
-
-    Returns:
-        Of the case as a whole, and under 'kernels' of each launch.
-    """
-    case, gpu = CASES[name], GPUS[arch]
-    with launches.recorded(arch, kernel) as found, launches.Passes() as passes:
-        floor = case.run()
-    size = sum(x.numel() * x.element_size() for x in floor)
-    copy = gpu.moves(2 * size)
-    rows = [_row(gpu, launch, floor[0].numel(), copy) for launch in found]
-    forward = [row for row in rows if not _is_backward(row)]
-    counted = [row for row in rows if _is_backward(row)] if case.backward else rows
-    torch = [_pass(gpu, name, size, copy) for name, size in passes.over(floor)]
-    total = _time([*counted, *torch])
-    unit = _time(forward) if case.backward else copy
-    facts: dict[str, Any] = {"case": name, "workload": case.workload, "launches": len(counted)}
-    facts |= {"predicted_us": total, "copy_us": _round(copy), "copies": _round(total / copy)}
-    if case.budget is not None and unit and not kernel:
-        of = "forward" if case.backward else "copy"
-        ratio = _round(total / unit)
-        facts["budget"] = {"most": case.budget, "of": of, "is": ratio}
-    return {**facts, "torch": torch, "kernels": rows}
+def _patches_per_word(launch: KernelLaunch) -> float:
+    """Patches that touch a tile, for each word of their masks, on average over all tiles."""
+    a = launch.arguments
+    bits = a["masks"].numpy().astype(np.uint64).reshape(-1, a["words"])  # [planes + J + K, words]
+    ends = len(bits) - a["JB"] - a["KB"], len(bits) - a["KB"]
+    along_i, along_j, along_k = np.split(bits, ends)
+    both = along_j[:, None] & along_k[None, :]  # [J, K, words]
+    counts = [np.unpackbits((both & row).view(np.uint8)).sum() for row in along_i]
+    return float(np.mean(counts)) / both.size
 
 
-def _pass(gpu: Gpu, name: str, size: int, copy: float) -> dict[str, Any]:
-    """One operator of torch."""
-    time = gpu.moves(size)
-    return {"op": name, "predicted_us": _round(time), "copies": _round(time / copy)}
+def look(arch: int, name: str) -> tuple[dict[str, Any], list[Row]]:
+    """Return facts of a call, and a row for each launch: kernels, then torch's over volumes."""
+    case, gpu, launches, compile_ = CASES[name], GPUS[arch], [], JITFunction.run
 
+    def run(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        compiled = compile_(self, *arguments, grid=grid, warmup=True, **options)
+        named = {**options, **dict(zip(self.arg_names, arguments, strict=False))}
+        launches.append(KernelLaunch(self.fn.__name__, tuple(grid), named, compiled))
+        return compiled
 
-def _is_backward(row: dict[str, Any]) -> bool:
-    return "backward" in row["kernel"]
-
-
-def _time(rows: Iterable[dict[str, Any]]) -> float:
-    return _round(sum(row["predicted_us"] for row in rows))
-
-
-def _row(gpu: Gpu, launch: Launch, voxels: int, copy: float) -> dict[str, Any]:
-    """One launch.
-
-    Args:
-        voxels: Of the batch.
-        copy: Microseconds that a copy takes.
-    """
-    usage, code = sass.disassemble(launch.compiled.asm["cubin"], launches.TOOLS)
-    mix = code.mix()
-    executed = code.executed(launch.trips) * launch.threads
-    memory, issue = gpu.moves(launch.bytes()), gpu.issues(executed / launches.LANES)
-    metadata = launch.compiled.metadata
-    return {
-        "kernel": launch.kernel,
-        "form": launch.form,
-        "grid": list(launch.grid),
-        "warps": metadata.num_warps,
-        **usage._asdict(),
-        "shared": metadata.shared,
-        **code.memory(),
-        "barriers": mix["BAR"],
-        "instructions": sum(mix.values()),
-        "instructions_per_voxel": _round(executed / voxels),
-        "bytes_per_voxel": _round(launch.bytes() / voxels),
-        "memory_us": _round(memory),
-        "issue_us": _round(issue),
-        "predicted_us": _round(max(memory, issue)),
-        "copies": _round(max(memory, issue) / copy),
-    }
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")
+    stand_in = SimpleNamespace(
+        get_current_device=lambda: arch,  # kernels that are compiled are kept by device
+        get_current_stream=lambda device: 0,
+        get_current_target=lambda: GPUTarget("cuda", arch, WARP),
+    )
+    named = isinstance(case.batch, str)
+    x = torch.empty(WORKLOADS[case.batch].shape if named else case.batch, dtype=case.dtype)
+    with (
+        mock.patch.object(driver, "_active", stand_in),
+        mock.patch.object(JITFunction, "run", run),
+        mock.patch.object(backend, "_why_no_triton", return_value=None),
+        tio.backend("triton"),
+        Recorder("cpu") as recorder,
+    ):
+        returned = case.call(x)
+    volumes = [x] if returned is None else tree_leaves(returned)
+    rows = [launch.row(gpu, volumes[0].numel()) for launch in launches]
+    own = "torch backward" if any("backward" in row.kernel for row in rows) else "torch"
+    for each in recorder.launched:
+        if "::" not in each.name and each.voxels >= min(v.numel() for v in volumes):
+            us = rounded(gpu.moves(each.bytes))
+            rows.append(Row(f"{own} {each.name}", 0, 0, 0, 0, us, us, "", ""))
+    workload = case.batch if named else "x".join(map(str, case.batch))
+    copy = rounded(gpu.moves(2 * sum(v.nbytes for v in volumes)), 8)
+    return {"workload": workload, "copy_us": copy, "budget": case.budget}, rows
