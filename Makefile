@@ -88,7 +88,7 @@ bench-check: $(VENV)/ready
 
 # With all peers, each in an environment of its own; what was interrupted goes on where it stopped.
 bench-peers: $(VENV)/ready
-	$(BIN)/python -m benchmarks.versus.environments
+	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.profiles
 	$(BIN)/python -m benchmarks.training

@@ -19,7 +19,7 @@ import torchio_gpu as tio
 from . import records
 from .counting import GPUS, INSTRUCTIONS, LAUNCH, about, counted, origin, rounded
 from .markdown import number, table
-from .versus.workloads import WORKLOADS
+from .workloads import WORKLOADS
 
 SUITE = "passes"
 WORKLOAD = "W1"

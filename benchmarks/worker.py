@@ -239,14 +239,9 @@ class _Requests:
             self.remarks[op] = found.note if found.sign in "~!" else None
         return self.remarks[op]
 
-    def turn(self, op: str, calls: int) -> list[float]:
-        return self.runner.turn(op, calls)
-
-    def end_to_end(self, op: str, calls: int) -> list[float]:
-        return self.runner.end_to_end(op, calls)
-
-    def memory(self, op: str) -> float:
-        return self.runner.memory(op)
+    def __getattr__(self, name: str) -> Any:
+        """Times and memory are asked of the runner."""
+        return getattr(self.__dict__["runner"], name)
 
     def answers(self) -> dict[str, Any]:
         """All cells of the table of features, and facts of the distribution."""

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import records, report, scaling, targets
-from benchmarks.versus import tables
+from benchmarks import features, records, report, scaling, tables
+from benchmarks.checks import CHECKS, GROUPS
+from benchmarks.facts import TITLES
+from docs.sections import markers
+from docs.transform_list import transforms
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,12 +25,28 @@ COMPARISON = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
 def test_pages_show_the_stored_results() -> None:
     found = report.kept(records.read())
     made = report.sections(found)
-    assert {"speed", "targets", "behind", "gpu", "features", "training", "scaling"} <= set(made)
+    assert {"versus", "targets", "losses", "gpu", "features", "training", "scaling"} <= set(made)
     for page, texts in ((COMPARISON, made), (README, {"numbers": report.numbers(found)})):
         for section, text in texts.items():
-            start, end = report.markers(section)
+            start, end = markers(section)
             assert f"{start}\n{text}\n{end}" in page, f"{section}: run python -m benchmarks.report"
         assert set(re.findall(r"<!-- (\w+):start -->", page)) == set(texts)
+    page = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert page == report.page(found), "run python -m benchmarks.report"
+
+
+def test_numbers_outside_of_sections_are_those_of_the_results() -> None:
+    """Speeds in the running text of README and site, which nobody makes anew."""
+    outside = re.sub(r"<!-- (\w+):start -->.*?<!-- \1:end -->", "", README + COMPARISON, flags=re.S)
+    assert not re.findall(r"\b\d+(?:\.\d+)?x\b(?! copy)", outside)
+    assert not re.findall(r"\b\d+(?:\.\d+)? (?:ms|µs)\b", outside)
+
+
+def test_links_and_pictures_exist() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "docs/comparison.md", "benchmarks/RESULTS.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
 def test_the_readme_is_one_screen() -> None:
@@ -36,54 +55,26 @@ def test_the_readme_is_one_screen() -> None:
     assert max(map(len, lines)) <= 120
 
 
-def test_the_three_numbers_are_those_of_the_results() -> None:
-    text = report.numbers(report.kept([_versus(CPU__pipe6__torchio_gpu=2, CPU__pipe6__monai=50)]))
-    assert "- 25.0x as fast as monai" in text
-    assert "Measured 2001-02-03 at commit abcdef on Abacus" in " ".join(text.split())
-    assert " ".join(text.split()).endswith("**Not measured on a GPU.**")
-    assert text.count("as fast as") == 1  # the others were not measured
-    assert report.numbers({}) == "**Nothing has been measured yet.**"
-
-
-def test_the_page_of_results_shows_the_stored_results() -> None:
-    page = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    assert page == report.page(report.kept(records.read())), "run python -m benchmarks.report"
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
-        assert (ROOT / "benchmarks" / picture).is_file()
-
-
-def test_links_and_pictures_exist() -> None:
-    for page in ("README.md", "GUIDE.md", "CONTRIBUTING.md"):
-        text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-            assert (ROOT / target).exists(), f"{page}: {target}"
-
-
 def test_every_number_has_its_machine() -> None:
     for result in records.read():
-        if result["suite"] in report.SUITES:
+        if "machine" in result:
             assert result["commit"]
             assert result["machine"]["cpu"] in records.origin({"python": "", "torch": "", **result})
 
 
 def test_transforms_in_the_documentation_are_those_of_the_code() -> None:
-    start, end = report.markers("transforms")
-    table = report.transforms()
+    start, end = markers("transforms")
     page = (ROOT / "docs" / "transforms.md").read_text(encoding="utf-8")
-    assert f"{start}\n{table}\n{end}" in page, "run: python -m benchmarks.report"
-    assert "| `RandomSpike` | `Spike` | Add bright points to k-space at random. |" in table
-    # Markdown would take a bare | for the end of a cell.
-    cells = [line.replace("\\|", "").count("|") - 1 for line in table.splitlines() if line]
-    assert cells == sorted(cells, reverse=True)
-    assert set(cells) == {3, 2}
+    assert f"{start}\n{transforms()}\n{end}" in page, "run: python -m docs.transform_list"
+    assert "| `RandomSpike` | `Spike` | Add bright points to k-space at random. |" in transforms()
 
 
 def _versus(**times: float) -> dict[str, Any]:
     """Return a synthetic result with medians of 'workload__op__contender'."""
     rows = []
-    for name, median in times.items():
+    for name, ms in times.items():
         workload, op, contender = name.split("__")
-        facts = {"median_ms": median, "q1_ms": median, "q3_ms": median, "repeats": 3}
+        facts = {"median_ms": ms, "q1_ms": ms, "q3_ms": ms, "min_ms": ms, "repeats": 3, "copies": 1}
         rows.append({"workload": workload, "op": op, "contender": contender, **facts})
     who = {"version": "9", "python": "3.12.0", "torch": "2.0"}
     names = dict.fromkeys(row["contender"] for row in rows)
@@ -91,7 +82,7 @@ def _versus(**times: float) -> dict[str, Any]:
         "suite": "versus",
         "date": "2001-02-03T04:05:06+00:00",
         "commit": "abcdef",
-        "dirty": False,
+        "dirty": True,
         "threads": 2,
         "device": "cpu",
         "python": "3.12.0",
@@ -103,80 +94,83 @@ def _versus(**times: float) -> dict[str, Any]:
     }
 
 
+def test_the_three_numbers_are_those_of_the_results() -> None:
+    found = report.kept([_versus(CPU__pipe6__torchio_gpu=2, CPU__pipe6__monai=50)])
+    text = report.numbers(found)
+    assert "- 25.0x as fast as monai" in text
+    assert "Measured 2001-02-03 at commit abcdef with changes not" in " ".join(text.split())
+    assert " ".join(text.split()).endswith("**Not measured on a GPU.**")
+    assert text.count("as fast as") == 1  # the others were not measured
+    assert report.numbers({}) == "**Nothing has been measured yet.**"
+
+
+def test_the_newest_result_of_a_suite_counts() -> None:
+    old, new = _versus(CPU__flip__torchio_gpu=1), _versus(CPU__flip__torchio_gpu=2)
+    old["date"] = "2000-01-01"
+    assert report.kept([new, old])["versus", "cpu"] is new
+
+
 def test_pages_are_updated_between_markers_only(tmp_path: Path) -> None:
     result = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=5.0)
     records.write(result, tmp_path / "result.json")
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "docs").mkdir()
-    readme = tmp_path / "docs" / "comparison.md"
-    start, end = report.markers("speed")
-    first, last = report.markers("behind")
-    readme.write_text(
-        f"# T\n{start}\nold\n{end}\nmiddle\n{first}\nold\n{last}\ntail\n", encoding="utf-8"
-    )
+    page = tmp_path / "docs" / "comparison.md"
+    start, end = markers("versus")
+    first, last = markers("losses")
+    page.write_text(f"# T\n{start}\nold\n{end}\nmiddle\n{first}\nold\n{last}\ntail\n", "utf-8")
     arguments = [str(tmp_path / "result.json"), "--folder", str(tmp_path), "--no-pictures"]
     report.main(arguments)
-    after = readme.read_text(encoding="utf-8")
-    assert after.startswith(f"# T\n{start}\n| time of a call |")
-    assert "| flip | 10.0 ms | **0.500x** |" in after
+    after = page.read_text(encoding="utf-8")
+    assert after.startswith(f"# T\n{start}\n| time of a call ")
+    assert "| **0.500x** " in after
     assert after.endswith(f"\nmiddle\n{first}\n- flip on CPU: rival 9 0.500x\n{last}\ntail\n")
-    assert "old" not in after
     report.main(arguments)
-    assert readme.read_text(encoding="utf-8") == after
-    page = (tmp_path / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    assert "2001-02-03, abcdef, Abacus" in page
-    assert page.count("never measured") == 2 * len(report.SUITES) - 1
+    assert page.read_text(encoding="utf-8") == after
+    assert "2001-02-03, abcdef, Abacus" in (tmp_path / "benchmarks" / "RESULTS.md").read_text()
 
 
-def test_a_wrong_result_is_marked_in_the_short_table() -> None:
-    result = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=20.0)
+def test_a_wrong_or_failed_result_is_marked() -> None:
+    result = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=20.0, CPU__flip__numpy=5.0)
     result["rows"][1]["remark"] = "flips the wrong axis"
-    assert "| flip | 10.0 ms | 2.00x† |" in tables.brief(result)
+    result["memory"] = [{**result["rows"][0], "op": "motion", "batches": 1.5}]
+    lines = [" ".join(line.split()) for line in tables.text(result).splitlines()]
+    assert (
+        "| flip | 10.0 (10.0-10.0) | 20.0 (20.0-20.0) 2.00x† | 5.00 (5.00-5.00) **0.500x** | 1.00 |"
+        in lines
+    )
+    assert "- † rival 9 flip on CPU: flips the wrong axis." in lines
+    assert (
+        "- Peak extra memory of motion on CPU, torchio_gpu 9: 1.5 batches, the result included."
+        in lines
+    )
+    assert "2.00x† |" in tables.brief(result)
+    assert "numpy" not in tables.brief(result)  # a yardstick
     result["rows"][1] = {"workload": "CPU", "op": "flip", "contender": "rival", "failure": "no"}
-    assert "| flip | 10.0 ms | failed |" in tables.brief(result)
+    assert "failed" in tables.brief(result)
     result["contenders"]["absent"] = {"failure": "not installed"}
     assert "Not measured: absent (not installed)" in tables.brief(result)
-
-
-def test_a_later_run_of_some_operations_hides_no_loss_in_others() -> None:
-    old = _versus(CPU__flip__torchio_gpu=10.0, CPU__flip__rival=5.0, CPU__blur__torchio_gpu=1.0)
-    new = _versus(CPU__blur__torchio_gpu=2.0, CPU__blur__rival=6.0)
-    old["date"], new["date"] = "2026-11-21T00:00:00", "2026-11-29T00:00:00"
-    new["contenders"]["rival"] = {"failure": "not installed"}
-    latest = report.newest([new, old])  # whatever their order
-    times = {(row["op"], row["contender"]): row["median_ms"] for row in latest["rows"]}
-    assert times == {
-        ("flip", "torchio_gpu"): 10.0,
-        ("flip", "rival"): 5.0,
-        ("blur", "torchio_gpu"): 2.0,
-        ("blur", "rival"): 6.0,
-    }
-    assert "failure" not in latest["contenders"]["rival"]  # which has rows of an earlier run
-    assert {t.what: t.kept for t in targets.targets(latest)}["flip against rival 9"] is False
 
 
 def test_targets_are_met_or_missed() -> None:
     times = {"CPU__pipe6__torchio_gpu": 10.0, "CPU__pipe6__torchio2": 119.0}
     times |= {"CPU__pipe6__monai": 250.0, "W0__pipe6__torchio_gpu": 1.5}
-    times |= {"CPU__with_labels__torchio_gpu": 9.0, "CPU__affine__monai": 8.0}
-    times |= {"CPU__affine__numpy": 1.0, "CPU__affine__torchio_gpu": 8.3}
+    times |= {"CPU__affine__torchio_gpu": 8.3, "CPU__affine__monai": 8.0, "CPU__affine__numpy": 1.0}
+    times |= {"CPU__flip__torchio_gpu": 8.3, "CPU__flip__monai": 7.0}
     result = _versus(**times)
     row = {"workload": "CPU", "op": "pipe6", "contender": "torchio_gpu", "batches": 2.6}
     result["memory"] = [row]
-    found = {target.what: target.kept for target in targets.targets(result)}
+    found = {what.partition(" at least")[0]: kept for what, _, _, kept in tables.targets(result)}
     assert found == {
-        "affine and elastic warp with its label map against the quickest affine alone": False,
         "pipe6 against torchio2 9": False,
         "pipe6 against torchio1": None,
         "pipe6 against monai 9": True,
         "host time of pipe6 on W0": False,
-        "affine against monai 9": True,  # level: within 5 %; numpy is no library
         "peak extra memory of pipe6": False,
+        "single operations": False,  # affine is level, within 5 %, and numpy is no library
     }
-    assert targets.missed(result) == [("CPU", "with_labels"), ("CPU", "pipe6"), ("W0", "pipe6")]
-    text = targets.text(result, {("W0", "pipe6"): "all of it in Python"})
-    assert "**missed** | all of it in Python" in re.sub(" +", " ", text)
-    assert "Of 1 single operations 1 are at least level" in text
+    assert "| 2 " in tables.wishes(result)
+    assert "**missed**" in tables.wishes(result)
 
 
 def _growth(power: float) -> dict[str, Any]:
@@ -185,35 +179,49 @@ def _growth(power: float) -> dict[str, Any]:
         for op, exponent in (("copy", 1.0), ("flip", power)):
             ms = 1e-5 * (n**3) ** exponent * (5 if n in (32, 256) else 1)  # which do not count
             row = {"sweep": "size", "op": op, "at": n, "work": n**3, "median_ms": ms}
-            row["min_ms"] = ms
-            rows.append({**row, "batches": 2.0})
+            rows.append({**row, "min_ms": ms, "batches": 2.0})
     return {**_versus(CPU__flip__torchio_gpu=1.0), "suite": "scaling", "rows": rows}
 
 
 def test_operations_that_scale_too_steeply_are_named() -> None:
     assert scaling.too_steep(_growth(1.1)) == []
     assert scaling.too_steep(_growth(1.3)) == ["flip: time ~ size ** 1.3"]
-    grown = {row["op"]: row for row in scaling.exponents(_growth(1.3))}
-    assert grown["flip"]["time"] == pytest.approx(1.3, abs=0.01)
-    assert grown["flip"]["memory"] == pytest.approx(1.0, abs=0.01)
-    result = {**_growth(1.3), "python": "3", "torch": "2"}
-    assert "Too steep: flip: time ~ size ** 1.3." in scaling.brief(result)
-    assert "size ** 1.3" in scaling.text(result)
+    assert "Too steep: flip: time ~ size ** 1.3." in scaling.brief(_growth(1.3))
+
+
+def test_the_table_of_features_shows_how_answers_are_known() -> None:
+    cells = {key: ["✓", "", "run"] for group in GROUPS.values() for key in group}
+    other = {**cells, "batch": ["-", "a | b", "run"], "queue": ["~", "a | b", "read"]}
+    other["gibbs"] = ["-", "", "names"]
+    facts = dict.fromkeys(TITLES, "7")
+    result = {
+        **_versus(),
+        "libraries": [
+            {"name": "One", "version": "1.0", "cells": cells, "facts": facts},
+            {"name": "Other", "version": "2.0", "cells": other, "facts": facts},
+        ],
+        "missing": {"third": "no such thing"},
+    }
+    shown = " ".join(features.text(result).split())
+    assert "| a batch in one call | ✓ | - [1] |" in shown
+    assert "~ᴰ [1]" in shown
+    assert r"1. a \| b" in shown
+    assert "| Gibbs ringing | ✓ | -ᴺ |" in shown
+    assert "Not installed here: third (no such thing)." in shown
+    assert all(CHECKS[key].asked in shown for key in cells)
+    assert "| public transform classes | 7 | 7 |" in " ".join(features.brief(result).split())
 
 
 #: How each command of the README is run here: what takes long in a version that does not.
-QUICK = {
+QUICK: dict[str, list[str] | None] = {
     "make demo": None,  # runs in tests/test_demo.py
     "make test": None,  # is what runs this
     "make docs": None,  # tests/test_documentation.py
     "pip install .[cpu]": None,  # tests run on an installed package
     "torchio-gpu bench": ["-m", "torchio_gpu.cli", "bench", "RandomFlip"],
-    "make bench": [
-        ["-m", "benchmarks", "--quick", "--no-peers", "--ops", "pipe6", "--device", "cpu"],
-        ["-m", "benchmarks.scaling", "--quick", "--sweep", "patches", "--device", "cpu"],
-    ],
-    "make bench-peers": None,  # tests/test_versus_environments.py and test_versus_resume.py
-    "make bench-check": None,  # tests/test_benchmarks_check.py
+    "make bench": ["-m", "benchmarks.scaling", "--quick", "--sweep", "patches", "--device", "cpu"],
+    "make bench-peers": ["-m", "benchmarks", "--help"],
+    "make bench-check": None,  # tests/test_benchmarks_suites.py
     ".venv/bin/python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
     "make static": None,  # tests/test_static.py
     "OUT=gpu-results bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
@@ -224,20 +232,23 @@ QUICK = {
 }
 
 
-def test_commands_of_the_readme_exist() -> None:
+def _commands() -> set[str]:
     pages = f"{README}\n{COMPARISON}"
     blocks = re.findall(r"^```bash\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     lines += re.findall(r"`((?:make|bash|[.]venv/bin/python) [^`]+)`", pages)
-    commands = {" ".join(shlex.split(line, comments=True)) for line in lines if line}
-    assert commands == set(QUICK)
-    for command in commands:
-        if command.startswith("make "):
-            done = subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True)
-            assert done.returncode == 0, done.stderr
-    for quick in QUICK.values():
-        for options in [] if quick is None else quick if isinstance(quick[0], list) else [quick]:
-            done = subprocess.run(
-                [sys.executable, *options], cwd=ROOT, capture_output=True, encoding="utf-8"
-            )
-            assert done.returncode == 0, (options, done.stderr)
+    return {" ".join(shlex.split(line, comments=True)) for line in lines if line}
+
+
+def test_commands_of_the_readme_exist() -> None:
+    assert _commands() == set(QUICK)
+
+
+@pytest.mark.parametrize("command", QUICK)
+def test_command_of_the_readme_runs(command: str) -> None:
+    if command.startswith("make "):
+        done = subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    if options := QUICK[command]:
+        done = subprocess.run([sys.executable, *options], cwd=ROOT, capture_output=True)
+        assert done.returncode == 0, done.stderr

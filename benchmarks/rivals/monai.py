@@ -7,8 +7,7 @@ phase; the others add to what there is, relative to the largest magnitude. Its S
 number of voxels up or down: what it is made of does the same here on the grid of the others.
 
 It normalizes by no mask but that of the numbers other than 0; of the raw subject these are the
-voxels with a label, and the others stay 0. The pipelines are timed with lazy resampling, too: see
-:mod:`benchmarks.rivals.monai_lazy`.
+voxels with a label, and the others stay 0.
 """
 
 from __future__ import annotations
@@ -113,6 +112,20 @@ def meta(x: Tensor, affine: Any) -> d.MetaTensor:
     return d.MetaTensor(x, affine=torch.as_tensor(affine))
 
 
+def row(known: dict[str, Any], flips: list[Any]) -> list[Any]:
+    """The steps of pipe6, with flips one by one."""
+    return [step for n in w.PIPE6 for step in (flips if n == "random_flip" else [known[n]])]
+
+
+def compose(steps: list[Any], lazy: bool) -> m.Compose:
+    """Steps on dictionaries of an image and its labels.
+
+    How to interpolate is taken from the first of those that wait: after a change of orientation,
+    which does not say, labels would be interpolated linearly. So it is said once more for all.
+    """
+    return m.Compose(steps, lazy=lazy, overrides={"label": {"mode": "nearest"}} if lazy else None)
+
+
 def pair(step: Any) -> Op:
     """Of a batch of images and their label maps."""
 
@@ -150,8 +163,9 @@ def resample(size: Sequence[int]) -> Op:
     return per_sample(lambda x: step(x, dst_affine=affine, spatial_size=after))
 
 
-def prep6(steps: m.Compose) -> Op:
+def prep6(lazy: bool = False) -> Op:
     """The image of a raw subject, prepared and augmented."""
+    steps = compose(PREP6, lazy)
     return tracked(lambda *raw: plain(steps(raw_subject(*raw))["image"]))
 
 
@@ -171,19 +185,22 @@ def infer_gaussian(x: Tensor) -> Tensor:
     return infer(x, size, w.AT_ONCE, lambda patches: patches)
 
 
-def from_volume(number: int) -> Op:
+def from_volume(number: int, lazy: bool = False) -> Op:
     """Patches of one volume, augmented once."""
 
     @cache
-    def steps(size: w.Triple) -> Any:
+    def steps(size: w.Triple) -> m.Compose:
         crop = m.RandSpatialCropSamplesd(BOTH, size, number, random_size=False)
-        return m.Compose([*(VOLUMES[name] for name in w.PIPE6), crop])
+        return compose([*row(VOLUMES, FLIPSD), crop], lazy)
 
     def op(image: Tensor, labels: Tensor) -> Tensor:
-        patches = steps(w.training_patch(image.shape[1:]))({"image": image, "label": labels})
-        return torch.stack([patch["image"] for patch in patches])
+        volume: dict[str, Tensor] = {"image": image, "label": labels}
+        if lazy:  # only tensors with metadata can wait
+            volume = {key: d.MetaTensor(x) for key, x in volume.items()}
+        patches = steps(w.training_patch(image.shape[1:]))(volume)
+        return torch.stack([plain(patch["image"]) for patch in patches])
 
-    return op
+    return tracked(op) if lazy else op
 
 
 def load(order: Any, size: int) -> dict[int, Tensor]:
@@ -244,8 +261,10 @@ def networks() -> tuple[Any, Any]:
     return net, monai.losses.DiceLoss(softmax=True, to_onehot_y=True)
 
 
-def lazy(*steps: Any) -> Op:
-    return tracked(per_sample(lambda x: plain(m.Compose(steps, lazy=True)(d.MetaTensor(x)))))
+def waiting(*steps: Any) -> Op:
+    """With lazy resampling: steps wait, and those in a row become one."""
+    pipeline = m.Compose(steps, lazy=True)
+    return tracked(per_sample(lambda x: plain(pipeline(d.MetaTensor(x)))))
 
 
 SIDES = (SIDE,) * 3
@@ -272,7 +291,7 @@ OPS: dict[str, Any] = {
     "one_hot": per_sample(m.AsDiscrete(to_onehot=w.LABELS, dtype=torch.uint8)),
     "largest_component": per_sample(m.Compose([torch.clone, LARGEST])),  # changes its input
     "dense_field": Warp("bilinear", "zeros"),
-    "prep6": prep6(m.Compose(PREP6)),
+    "prep6": prep6(),
     "infer_original": tracked(infer_original),
     "infer_gaussian": infer_gaussian,
     "one_patch": from_volume(1),
@@ -287,8 +306,8 @@ OPS: dict[str, Any] = {
     "millimetres": world(m.Affine([radians(45), 0, 0], padding_mode="zeros", image_only=True)),
     "regrid": world(m.Compose([m.Orientation("RAS"), m.Spacing((1, 1, 1))])),
     "fused": {
-        "all": lazy(MOVE, MOVE, m.Flip(0), m.Rand3DElastic(**SOFT)),
-        "affines composed": lazy(MOVE, MOVE),
+        "all": waiting(MOVE, MOVE, m.Flip(0), m.Rand3DElastic(**SOFT)),
+        "affines composed": waiting(MOVE, MOVE),
         "an affine with an elastic step in one class": per_sample(
             m.Rand3DElastic(**SOFT, rotate_range=[radians(20)] * 3, padding_mode="zeros")
         ),
@@ -323,6 +342,14 @@ OPS: dict[str, Any] = {
     "windows": {"affines": windows(TURN), "elastic_ones": windows(TURN, m.Rand3DElastic(**SOFT))},
     "networks": networks,
     "models": lambda: monai.bundle.download,
+}
+#: Affine maps, flips, crops and changes of orientation or spacing wait; elastic deformation and
+#: what changes intensities do not: there are no fewer interpolations here, only fewer copies.
+LAZY: dict[str, Op] = {
+    "pipe6": waiting(*row(STEPS, FLIPS)),
+    "prep6": prep6(lazy=True),
+    "one_patch": from_volume(1, lazy=True),
+    "four_patches": from_volume(4, lazy=True),
 }
 NOTES = {
     "kernels": "? optional C++ and CUDA extensions (resampling, filters), built from source",

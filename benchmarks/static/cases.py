@@ -16,7 +16,7 @@ from torchio_gpu.functional import operations as p
 from torchio_gpu.functional.fields_of_view import FieldOfView
 from torchio_gpu.functional.warping import warp_volume
 
-from ..versus.peers.torchio_gpu import PIPE6
+from ..rivals.torchio_gpu import PIPE6
 
 _RANDOM = np.random.default_rng(0)
 

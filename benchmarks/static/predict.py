@@ -27,7 +27,7 @@ import torchio_gpu as tio
 from torchio_gpu.functional.dispatch import backend
 
 from ..counting import GPUS, WARP, Recorder, rounded
-from ..versus.workloads import WORKLOADS
+from ..workloads import WORKLOADS
 from . import Row, sass
 from .cases import CASES
 
