@@ -101,4 +101,4 @@ static: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:
-	rm -rf $(VENV) $(OTHERS) .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots
+	rm -rf $(VENV) $(OTHERS) .nox .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots

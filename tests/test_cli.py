@@ -1,5 +1,6 @@
 """The command line does what the library does, and says what went wrong in a sentence."""
 
+import platform
 import re
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_info_prints_the_header_without_reading_voxels(oblique, monkeypatch):
   dtype        int16
 """
     assert result.stdout == once * 2
+
+
+def test_info_without_files_describes_the_environment(monkeypatch):
+    monkeypatch.setattr(cli.reports, "_PACKAGES", ("torch", "absent-package"))
+    result = run("info")
+    assert result.exit_code == 0, result.output
+    lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
+    found = dict(lines)
+    assert list(found) == ["torchio-gpu", "Python", "system", "torch", "absent-package", "device"]
+    assert found["torchio-gpu"] == tio.__version__
+    assert found["Python"] == platform.python_version()
+    assert found["torch"] == torch.__version__
+    assert found["absent-package"] == "not installed"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,6 @@ def test_help_and_version(words, shown):
         (["transform", "RandomAfine", "--help"], r"did you mean RandomAffine\?"),
         (["tiotr", "a.nii"], "Missing argument"),
         (["tiotr", "a.nii", "RandomAfine", "b.nii"], r"did you mean RandomAffine\?"),
-        (["info"], "Missing argument"),
         (["info", "--bogus"], "No such option"),
         (["bench", "RandomFlp"], r"did you mean RandomFlip\?"),
         (["check"], "Missing argument"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import torchio_gpu as tio
 
@@ -104,6 +105,16 @@ def test_version_is_that_of_the_metadata():
     from importlib.metadata import version
 
     assert version("torchio-gpu") == tio.__version__
+
+
+def test_citation_and_changelog_are_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == tio.__version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    (torchio,) = citation["references"]
+    assert torchio["doi"] == "10.1016/j.cmpb.2021.106236"
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == tio.__version__
 
 
 def code_blocks(path: Path) -> list[tuple[str, str]]:

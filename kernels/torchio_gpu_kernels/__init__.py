@@ -23,7 +23,7 @@ def why_no_triton() -> str | None:
     try:
         import triton
     except ImportError:
-        return "triton is not installed"
+        return "triton is not installed: pip install triton"
     if tuple(map(int, triton.__version__.split(".")[:2])) < OLDEST:
         return f"triton must be {'.'.join(map(str, OLDEST))} or newer, got {triton.__version__}"
     return None

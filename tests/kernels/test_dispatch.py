@@ -139,7 +139,7 @@ def refuses(message: str) -> None:
 @pytest.mark.usefixtures("_fresh")
 def test_without_triton(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    refuses("triton is not installed")
+    refuses("triton is not installed: pip install triton")
 
 
 @pytest.mark.usefixtures("_fresh")

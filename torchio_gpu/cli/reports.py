@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..version import __version__
 from .construction import check_name, complete_name
 from .errors import errors_as_exit_code
 
 if TYPE_CHECKING:
     from ..data import Image
+
+#: Distributions whose versions a report of a bug names.
+_PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "triton", "numba")
 
 
 def demo(
@@ -50,9 +56,19 @@ def demo(
 
 
 def info(
-    files: Annotated[list[Path], typer.Argument(help="Images, or folders with a DICOM series.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Images, or folders with a DICOM series.")
+    ] = None,
 ) -> None:
-    """Print shape, spacing, orientation, origin and type of images, from their headers alone."""
+    """Print shape, spacing, orientation, origin and type of images, from their headers alone.
+
+    Without files, print versions and the device, for reports of bugs.
+    """
+    if not files:
+        for name, value in _environment().items():
+            typer.echo(f"{name:12} {value}")
+        return
+
     from ..data import Image
 
     for file in files:
@@ -61,6 +77,20 @@ def info(
         typer.echo(f"{file}")
         for name, value in lines.items():
             typer.echo(f"  {name:12} {value}")
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    found = {"torchio-gpu": __version__, "Python": platform.python_version()}
+    found["system"] = platform.platform()
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    has_gpu = torch.cuda.is_available()
+    return {**found, "device": torch.cuda.get_device_name() if has_gpu else "cpu"}
 
 
 def _describe(image: Image) -> dict[str, str]:
