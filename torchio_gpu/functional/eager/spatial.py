@@ -366,7 +366,7 @@ def copy_voxels(
     return out
 
 
-def _flip(y: Volume, dims: Sequence[int]) -> Volume:
+def _flip(y: Volume, dims: list[int]) -> Volume:
     """Mirror a volume along dimensions, a large one slab by slab into large pages of memory."""
     planes = y.shape[2]
     if y.device.type != "cpu" or y.numel() * y.element_size() < _FRESH:
