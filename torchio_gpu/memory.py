@@ -31,8 +31,16 @@ def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a contiguous tensor of zeros."""
-    return empty(shape, dtype, device).zero_()
+    """Return a contiguous tensor of zeros.
+
+    >>> zeros((3, 1024, 1024), torch.float32, torch.device("cpu")).any()
+    tensor(False)
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < _LARGE:
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # new pages are zeros already: numpy does not write them once more, as zero_() would
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(shape)
 
 
 def _large(size: int) -> np.ndarray:

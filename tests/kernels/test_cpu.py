@@ -271,6 +271,84 @@ def test_noise_of_some_channels():
     torch.testing.assert_close(found, expected)
 
 
+def masks_of(x):
+    yield None
+    yield torch.rand(len(x), 1, *x.shape[2:], generator=torch.Generator().manual_seed(1)) > 0.7
+    yield torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) > 0.2
+    most = torch.zeros(x.shape, dtype=torch.bool)
+    most[:, -1, 2:, 1:] = True  # the first voxels do not count, nor a whole channel
+    yield most
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int16, torch.uint8, torch.bool]
+)
+def test_moments_of_several_blocks(dtype):
+    """Each sample as by itself, whatever the mask, the layout in memory and the threads."""
+    x = (volume((2, 2, 41, 43, 44), seed=5) * 90 + 30).to(dtype)
+    assert x[0, 0].numel() > import_module("torchio_gpu_kernels.cpu.moments")._BLOCK
+    moved = x.permute(0, 1, 4, 3, 2).contiguous().permute(0, 1, 4, 3, 2)
+    for mask in masks_of(x):
+        with tio.backend("numba"):
+            out = F.moments(x, mask)
+            assert all(map(torch.equal, out, F.moments(moved, mask)))
+            for n in range(2):
+                one = slice(n, n + 1)
+                alone = F.moments(x[one], None if mask is None else mask[one])
+                assert all(map(torch.equal, alone, [each[one] for each in out]))
+        for n in range(2):
+            some = x[n] if mask is None else x[n][mask[n].expand_as(x[n])]
+            exact = some.double()
+            assert out.number[n] == exact.numel()
+            # sums in float64 of distances from a voxel lose 16 of 53 bits at most
+            assert out.mean[n].item() == pytest.approx(exact.mean().item(), rel=1e-9, abs=1e-9)
+            assert out.std[n].item() == pytest.approx(exact.std().item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.1, -3.3e7, 1e-42, 3e38, 0.0])
+def test_moments_of_equal_voxels(value):
+    """The deviation is exactly 0, and is not where one voxel of many differs."""
+    x = torch.full((2, 1, 41, 43, 44), value)
+    other = x[1, 0, 40, 40, 40].nextafter(torch.tensor(torch.inf))
+    x[1, 0, 40, 40, 40] = other
+    with tio.backend("numba"):
+        out = F.moments(x)
+    assert out.std[0] == 0
+    assert out.mean[0] == x[0, 0, 0, 0, 0].double()
+    assert out.std[1].item() == pytest.approx(x[1].double().std().item(), rel=1e-6)
+    assert out.std[1] > 0
+
+
+def test_moments_that_do_not_exist():
+    x = volume((4, 1, 41, 43, 44), seed=6)
+    x[1, 0, 30, 2, 3], x[2, 0, 0, 0, 0] = torch.nan, -torch.inf
+    mask = torch.ones(x.shape, dtype=torch.bool)
+    mask[3] = False
+    with tio.backend("numba"):
+        out, unseen = F.moments(x, mask), F.moments(x, mask & x.isfinite())
+    assert out.mean.isnan().tolist() == out.std.isnan().tolist() == [False, True, True, True]
+    assert unseen.mean.isnan().tolist() == [False, False, False, True]
+
+
+def test_normalization_by_them():
+    """Values agree with plain torch to rounding, and gradients still flow."""
+    x = volume((2, 1, 41, 43, 44), seed=7) * 50 + 200
+    transforms = tio.ZNormalization(), tio.RescaleIntensity(percentiles=(1, 99))
+    for transform in transforms:
+        with tio.backend("torch"):
+            wish = transform(x.double())
+        close = {"share": 1e-6, "reason": "a few roundings in float32"}
+        with tio.backend("numba"):
+            out = transform(x)
+        assert_close(out, wish, **close)
+        given = x.clone().requires_grad_()
+        out = transform(given)
+        out.square().sum().backward()
+        assert given.grad is not None
+        assert given.grad.abs().max() > 0
+        assert_close(out.detach(), wish, **close)
+
+
 def test_a_linear_map_that_is_neutral_keeps_all_bits():
     x = torch.tensor([-0.0, 0.0, 1.5]).view(1, 1, 1, 1, 3)
     with tio.backend("numba"):

@@ -6,6 +6,7 @@ import torch
 
 import torchio_gpu as tio
 from tests.volumes import oblique_affine, subject
+from torchio_gpu.functional.eager import spatial
 
 
 @pytest.mark.parametrize("axes", [0, 1, 2, (0, 2), (0, 1, 2)])
@@ -86,6 +87,22 @@ def test_flip_moves_integers_without_computing():
     out = tio.Flip(0)(x)
     assert out.dtype == torch.int32
     assert torch.equal(out, x.flip(1))
+
+
+@pytest.mark.parametrize("slab", [1, 3, 100])
+def test_large_volumes_flip_slab_by_slab(slab, monkeypatch):
+    """As whole ones do, in value and gradient, whatever axes are mirrored."""
+    monkeypatch.setattr(spatial, "_FRESH", 0)
+    monkeypatch.setattr(spatial, "slab_planes", lambda *_: slab)
+    x = torch.rand(2, 3, 7, 5, 4, dtype=torch.float64)
+    weight = torch.rand(x.shape, dtype=torch.float64)
+    for axes in [(0,), (1,), (2,), (0, 2), (0, 1, 2)]:
+        dims = [2 + axis for axis in axes]
+        given = x.clone().requires_grad_()
+        for out in (tio.Flip(axes)(x), tio.Flip(axes)(given)):
+            assert torch.equal(out, x.flip(dims))
+        (out * weight).sum().backward()
+        assert torch.equal(given.grad, weight.flip(dims))
 
 
 def test_flipped_field_of_view_is_filled_with_the_minimum():

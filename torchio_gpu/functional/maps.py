@@ -219,11 +219,9 @@ def exact_mask(matrix: Array, vectors: Array | None = None) -> np.ndarray:
     return exact & ((linear.sum(1) == 1) & (linear.sum(2) == 1)).all(1)
 
 
-def exact_samples(matrix: Array, vectors: Array | None = None) -> dict[int, tuple[int, ...]]:
+def exact_samples(matrix: Array, exact: np.ndarray) -> dict[int, tuple[int, ...]]:
     """Return the samples of :func:`exact_mask`, each with its integer matrix, (3, 4), in a row."""
-    samples = exact_mask(matrix, vectors).nonzero()[0].tolist()
-    if not samples:
-        return {}
+    samples = exact.nonzero()[0].tolist()
     rows = np.rint(host(matrix)[samples, :3]).astype(int).reshape(-1, 12).tolist()
     return {n: tuple(row) for n, row in zip(samples, rows, strict=True)}
 

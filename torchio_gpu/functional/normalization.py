@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array, Numbers, as_array, host
-from ..shapes import PerItem, Volume, spatial_shape
+from ..shapes import PerItem, Volume
 from .compiled import traceable
 from .dispatch import limits
 from .dispatch.arguments import as_given, real
-from .dispatch.backend import use_kernel
 from .dispatch.launch import to_device
 from .eager import normalization as eager
 from .eager.statistics import extremes
@@ -176,23 +175,17 @@ def standardize(x: Volume, mask: Tensor | None = None, *, known: Moments | None 
     """
     check_mask(mask, x)
     known = moments(x, mask) if known is None else known
-    if not _in_one_pass(x):
+    if limits.kernels_of_voxels(x) is None:
         return eager.standardize(x, known)
     mean, rest, std = eager.standard(known, torch.float32)
     return pointwise(x, [Linear(1 / std, -rest / std, mean)])
-
-
-def _in_one_pass(x: Volume) -> bool:
-    """Return True if a kernel applies pointwise operations, and no gradient is wanted of them."""
-    why_not = limits.why_no_kernel(x, spatial_shape(x), "triton")
-    return use_kernel(x.device) and why_not is None and not limits.wants_gradient(x)
 
 
 def _rescale(
     x: Volume, bounds: eager.Ends | None, ends: eager.Ends, out: tuple[float, float]
 ) -> Volume:
     """Clamp, then map an interval to another; see :func:`eager.rescale`."""
-    if not _in_one_pass(x):
+    if limits.kernels_of_voxels(x) is None:
         return eager.rescale(x, bounds, ends, out)
     start, end = (each.float() for each in ends)
     low, high = (start, end) if bounds is None else bounds

@@ -77,7 +77,7 @@ def warp_volumes(
             out[n] = _by_kernel(reading, voxel_map, exact if some else None, view, chosen)
         else:
             rest.setdefault(eager.is_normalised(reading.mode), []).append(n)
-    copied = exact_samples(voxel_map.matrix, voxel_map.vectors) if rest and some else {}
+    copied = exact_samples(voxel_map.matrix, exact) if rest and some else {}
     for numbers in rest.values():  # readings whose modes use the same coordinates
         alike = [readings[n] for n in numbers]
         for n, volume in zip(numbers, _in_torch(alike, voxel_map, copied, view), strict=True):

@@ -6,7 +6,8 @@ among threads. They have no gradients.
 """
 
 from .columns import columns
+from .moments import moments
 from .pointwise import pointwise
 from .warp import warp, warp_pair
 
-__all__ = ["columns", "pointwise", "warp", "warp_pair"]
+__all__ = ["columns", "moments", "pointwise", "warp", "warp_pair"]

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ...arrays import Array, host
 from ...geometry import is_diagonal
-from ...shapes import Triple, Volume
+from ...shapes import Triple, Volume, spatial_shape
 from ..maps import WINDOWED
+from .backend import choose_kernels
 
 #: Dtypes that kernels read; they compute in float32.
 DTYPES = (
@@ -49,6 +50,16 @@ def why_no_kernel(
     if x.shape[0] * x.shape[1] > GRID_LIMIT or size[0] > GRID_LIMIT:
         return f"there must be at most {GRID_LIMIT} volumes and planes, got {[*x.shape[:2], *size]}"
     return None
+
+
+def kernels_of_voxels(x: Volume) -> str | None:
+    """Return the backend whose kernels compute with each voxel of ``x``, or None for plain torch.
+
+    Unlike :func:`.choose_kernels`, it accepts what has no kernel, whichever backend is named.
+    """
+    name = choose_kernels(x, x.numel() // len(x), lambda _: None)
+    fits = name is not None and why_no_kernel(x, spatial_shape(x), name) is None
+    return name if fits and not wants_gradient(x) else None
 
 
 def why_no_warp(

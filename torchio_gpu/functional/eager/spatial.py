@@ -24,6 +24,8 @@ from .slabs import join, join_each, slab_planes
 
 #: Steps of the fixed-point iteration on a dense displacement, and on the spline itself.
 _INVERSE_STEPS, _INVERSE_POLISH = 10, 2
+#: Size in bytes from which malloc asks Linux for new pages at each call.
+_FRESH = 2**25
 
 
 def separable(
@@ -338,7 +340,7 @@ def copy_voxels(
     """
     y = x.permute(0, 1, *[2 + axis for axis in axes])
     mirrored = [2 + a for a in range(3) if signs[a] < 0]
-    y = y.flip(mirrored) if mirrored else y
+    y = _flip(y, mirrored) if mirrored else y
     source: list[slice] = []
     target: list[slice] = []
     for a in range(3):
@@ -362,3 +364,15 @@ def copy_voxels(
                 out.movedim(2 + axis, -1)[..., outside] = value
     out[write] = y[read]
     return out
+
+
+def _flip(y: Volume, dims: list[int]) -> Volume:
+    """Mirror a volume along dimensions, a large one slab by slab into large pages of memory."""
+    planes = y.shape[2]
+    if y.device.type != "cpu" or y.numel() * y.element_size() < _FRESH:
+        return y.flip(dims)
+    slab = slab_planes(planes, y.numel() // planes, y.device)
+    ends = [(n, min(n + slab, planes)) for n in range(0, planes, slab)]
+    if 2 in dims:
+        ends = [(planes - last, planes - first) for first, last in ends]
+    return join((y[:, :, first:last].flip(dims) for first, last in ends), planes)

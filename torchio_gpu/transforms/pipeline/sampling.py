@@ -226,10 +226,11 @@ def _source(part: Part, exact: bool, inside: bool) -> Source:
     warp.sampled_exactly = exact
     mode, rule = warp.interpolation_and_fill
     fields: Sequence[FieldOfView] = ()
-    if warp.source_field_of_view is None:
+    only = warp.source_field_of_view
+    if only is None:
         fields = warp.resolved_fields(images)
     else:
-        rule = warp.source_field_of_view.rule
+        rule = only.rule
     # whole voxels move: no interpolation is needed
     return Source(
         images, "nearest" if exact else mode, 0.0 if inside else rule, fields, part.operations,
