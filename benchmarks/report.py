@@ -24,6 +24,7 @@ from . import (
     micro,
     nnunet,
     passes,
+    processes,
     profiles,
     records,
     scaling,
@@ -48,6 +49,7 @@ SUITES = {
     profiles.SUITE: "where the time of missed targets goes",
     micro.SUITE: "small pieces",
     ct.SUITE: "CT artifacts, and projection",
+    processes.SUITE: "imports, workers and cohorts",
     check.SUITE: "what `make bench-check` compares with",
 }
 DEVICES = {"cpu": "CPU", "cuda": "GPU"}
@@ -187,6 +189,7 @@ def page(found: Kept) -> str:
             profiles.SUITE: profiles.text,
             micro.SUITE: micro.text,
             ct.SUITE: ct.text,
+            processes.SUITE: processes.text,
         }
         for suite, text in texts.items():
             for result in by_card(found.get((suite, device), [])):

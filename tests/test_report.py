@@ -213,7 +213,7 @@ QUICK = {
         ["-m", "benchmarks.scaling", "--quick", "--sweep", "patches", "--device", "cpu"],
     ],
     "make bench-peers": None,  # tests/test_versus_environments.py and test_versus_resume.py
-    "make bench-check": None,  # tests/test_benchmarks_check.py
+    "make bench-check": None,  # tests/test_benchmarks_suites.py
     ".venv/bin/python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
     "make static": None,  # tests/test_static.py
     "OUT=gpu-results bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
