@@ -58,18 +58,14 @@ def measure(device: str, size: int) -> Iterator[dict[str, Any]]:
         "project": lambda: tio.functional.project(x, RADON_VIEWS, 1.0),
         "filtered_back_projection": lambda: fbp(sinogram, RADON_VIEWS, x.shape[2:], 1.0),
     }
-    try:
-        import skimage
+    if its := machine.version("scikit-image"):
         from skimage.transform import iradon, radon
-    except ImportError:
-        print("scikit-image is not installed, so that it is not timed")
-    else:
+
         options = {"theta": np.arange(RADON_VIEWS) * (180 / RADON_VIEWS), "circle": False}
         planes = list(x[0, 0].cpu().double().numpy().transpose(2, 0, 1) + 1000)
         theirs = [radon(plane, **options) for plane in planes]
-        name = f"scikit-image {skimage.__version__}"
-        calls[f"{name} radon"] = lambda: [radon(plane, **options) for plane in planes]
-        calls[f"{name} iradon"] = lambda: [iradon(each, **options) for each in theirs]
+        calls[f"scikit-image {its} radon"] = lambda: [radon(p, **options) for p in planes]
+        calls[f"scikit-image {its} iradon"] = lambda: [iradon(s, **options) for s in theirs]
     for name, call in calls.items():
         yield timed(f"{name}, {SLICES} slices of {SIZE}², {RADON_VIEWS} views", call)
     image = phantom(size, size, device)
@@ -83,12 +79,11 @@ def measure(device: str, size: int) -> Iterator[dict[str, Any]]:
 
 def text(result: dict[str, Any]) -> str:
     """Return the table and where it was measured."""
-    rows = [
-        [row["name"], *(number(row[key]) for key in ("ms", "low", "high"))]
-        + [str(row.get("memory_mb", ""))]
-        for row in result["rows"]
-    ]
     head = ["", "median, ms", "from", "to", "memory on top of the image, MB"]
+    rows = [
+        [r["name"], *(number(r[key]) for key in ("ms", "low", "high")), str(r.get("memory_mb", ""))]
+        for r in result["rows"]
+    ]
     return (
         f"Artifacts with default arguments, of which the projector has {result['views']} views, on "
         f"one image of {result['size']}³ voxels, {result['rows'][-1]['image_mb']} MB.\n\n"

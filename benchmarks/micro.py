@@ -106,9 +106,9 @@ def run(options: Sequence[str]) -> tuple[int, dict[str, Any]]:
 
 def text(result: dict[str, Any]) -> str:
     """Return the times of all pieces as a table."""
+    keys = ("median_us", "q1_us", "q3_us")
+    rows = [[row["piece"], *(number(row[key]) for key in keys)] for row in result["rows"]]
     head = ("piece", "µs, median", "quartiles", "")
-    times = [[number(row[f"{s}_us"]) for s in ("median", "q1", "q3")] for row in result["rows"]]
-    rows = [(row["piece"], *us) for row, us in zip(result["rows"], times, strict=True)]
     return f"{table(head, rows)}\n\n- {records.origin(result)}"
 
 

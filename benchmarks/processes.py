@@ -42,7 +42,7 @@ LIBRARIES = {
 }
 #: Mean difference allowed between prepared volumes, in SD: TorchIO rounds resampled integers.
 TOLERANCE = 0.01
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+CALL = "from benchmarks.processes import *; print(json.dumps({}))"
 
 
 def write(folder: Path, count: int, size: int) -> None:
@@ -53,15 +53,15 @@ def write(folder: Path, count: int, size: int) -> None:
         voxels = (1000 * waves + random.normal(0, 20, shape)).astype(np.int16)
         # a whole number of mm from first to last plane: libraries that resample from the first
         # voxel and those that keep the centre agree on the grid
-        affine = np.diag([-1, -1, 1.5, 1])
-        nib.save(nib.Nifti1Image(voxels, affine), folder / f"{n:04}.nii.gz")
+        image = nib.Nifti1Image(voxels, np.diag([-1, -1, 1.5, 1]))
+        nib.save(image, folder / f"{n:04}.nii.gz")
 
 
 def ask(python: str, code: str) -> Any:
     """Return the JSON that code prints last in a fresh process of one thread."""
     command = [python, "-W", "ignore", "-c", f"import json, time; {code}"]
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-    done = subprocess.check_output(command, cwd=machine.ROOT, env=environment)
+    one = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    done = subprocess.check_output(command, cwd=machine.ROOT, env={**os.environ, **one})
     return json.loads(done.splitlines()[-1])
 
 
@@ -72,9 +72,9 @@ def imports(library: str, python: str) -> dict[str, Any]:
     code = "; ".join(f"{step}; t.append(time.perf_counter())" for step in steps)
     code += f"; import {package} as p; print(json.dumps([p.__version__, *t]))"
     found = [ask(python, code) for _ in range(6)][1:]  # the first reads from the disk
-    torch_s, library_s = (round(median(f[n + 1] - f[n] for f in found), 2) for n in (1, 2))
-    name = f"{package} {found[0][0]}"
-    return {"library": name, "torch imported in s": torch_s, "the library in s": library_s}
+    times = (round(median(f[n + 1] - f[n] for f in found), 2) for n in (1, 2))
+    names = ("torch imported in s", "the library in s")
+    return {"library": f"{package} {found[0][0]}", **dict(zip(names, times, strict=True))}
 
 
 def serve(library: str, _: Any) -> int:
@@ -141,14 +141,13 @@ def run(volumes: int, size: int) -> dict[str, Any]:
     """Measure every library that has an interpreter; this one is the first."""
     here = dict.fromkeys(("torchio_gpu", "torchio1", "monai"), sys.executable)
     pythons = {name: p for name, p in {**here, **interpreters([])}.items() if name in LIBRARIES}
-    code = "from benchmarks.processes import *; print(json.dumps({}))"
-    rows = [{"library": "torch alone", **ask(sys.executable, code.format("memory('torch')"))}]
+    rows = [{"library": "torch alone", **ask(sys.executable, CALL.format("memory('torch')"))}]
     with TemporaryDirectory() as folder:
         write(Path(folder), volumes, size)
         for name, python in pythons.items():
             rows.append(imports(name, python))
             for call in (f"memory({name!r})", f"cohort({name!r}, Path({folder!r}), {size})"):
-                rows[-1] |= ask(python, code.format(call))
+                rows[-1] |= ask(python, CALL.format(call))
     return {**records.stamp(SUITE, "cpu", 1), "volumes": volumes, "size": size, "rows": rows}
 
 
@@ -157,8 +156,8 @@ def text(result: dict[str, Any]) -> str:
     head = list(result["rows"][-1])
     rows = [[str(row.get(name, "-")) for name in head] for row in result["rows"]]
     said = " ".join(str(__doc__).split("\n\n")[1].split())
-    size = f"{result['volumes']} volumes of {result['size']}³."
-    return f"{said} Here: {size}\n\n{table(head, rows)}\n\n- {records.origin(result)}"
+    said += f" Here: {result['volumes']} volumes of {result['size']}³."
+    return f"{said}\n\n{table(head, rows)}\n\n- {records.origin(result)}"
 
 
 if __name__ == "__main__":

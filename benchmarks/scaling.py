@@ -97,9 +97,9 @@ def measure(op: Callable[..., Tensor], given: Sequence[Tensor]) -> dict[str, Any
     call = partial(op, *given)
     try:
         call()
-        (once,) = timeit.repeat(call, timer, repeat=1, number=1)
+        (once,) = timeit.repeat(call, timer=timer, repeat=1, number=1)
         calls = max(2, min(CALLS, int(SECONDS / max(once, 1e-9))))
-        facts = statistics(timeit.repeat(call, timer, repeat=calls, number=1))
+        facts = statistics(timeit.repeat(call, timer=timer, repeat=calls, number=1))
         if given[0].nbytes >= LEAST_BYTES:
             if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
                 libc.malloc_trim(0)  # freed memory that is used again would not be seen
@@ -119,11 +119,10 @@ def run(
     for sweep in sweeps:
         for n in SWEEPS[sweep][0][: 2 if quick else None]:
             torch.manual_seed(0)
-            shape, all_ops, work = point(sweep, n, quick)
+            shape, found, work = point(sweep, n, quick)
             x = torch.rand(shape, device=device)
-            for op, function in {"copy": torch.clone, **all_ops}.items():
-                if ops and op not in ("copy", *ops):
-                    continue
+            chosen = {op: found[op] for op in found if not ops or op in ops}
+            for op, function in {"copy": torch.clone, **chosen}.items():
                 given = inputs(w.WORK[op].given if op in w.WORK else "batch", x)
                 row = {"sweep": sweep, "op": op, "at": n, "work": work, **measure(function, given)}
                 result["rows"].append(row)
@@ -132,10 +131,7 @@ def run(
 
 
 def exponents(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return exponents of time and memory of each operation along each sweep, None where unknown.
-
-    Sweeps but that of sizes have none of memory. The ``last`` point comes along.
-    """
+    """Return exponents of time and memory, None where unknown, and the last point, by operation."""
     found: list[dict[str, Any]] = []
     for sweep, op in dict.fromkeys((row["sweep"], row["op"]) for row in result["rows"]):
         rows = [r for r in result["rows"] if (r["sweep"], r["op"]) == (sweep, op)]
@@ -169,13 +165,15 @@ def too_steep(result: dict[str, Any]) -> list[str]:
 
 def brief(result: dict[str, Any]) -> str:
     """Return the exponents as two sentences."""
-    said = []
-    for sweep in SWEEPS:
-        rows = [row for row in exponents(result) if row["sweep"] == sweep and row["op"] != "copy"]
-        if grown := sorted((row["time"], row["op"]) for row in rows if row["time"] is not None):
-            most, op = grown[-1]
-            middle = grown[len(grown) // 2][0]
-            said.append(f"{sweep} {middle:.2f} (at most {most:.2f}, {op.replace('_', ' ')})")
+    grown: dict[str, list[tuple[float, str]]] = {}
+    for row in exponents(result):
+        if row["time"] is not None and row["op"] != "copy":
+            grown.setdefault(row["sweep"], []).append((row["time"], row["op"].replace("_", " ")))
+    said = [
+        f"{sweep} {sorted(found)[len(found) // 2][0]:.2f} (at most {max(found)[0]:.2f}, "
+        f"{max(found)[1]})"
+        for sweep, found in grown.items()
+    ]
     steep = too_steep(result)
     verdict = f"Too steep: {'; '.join(steep)}." if steep else "Nothing grows faster than its work."
     return (
@@ -195,15 +193,14 @@ def text(result: dict[str, Any]) -> str:
         cells = [row["time"], row["memory"], *((last or {}).get(k) for k in ("ms", "x", "batches"))]
         shown = ("-" if cell is None else number(cell) for cell in cells)
         rows.append((row["op"].replace("_", " "), row["sweep"], *shown))
-    notes = [
-        records.origin(result),
-        "Sizes: " + "; ".join(f"{name}: {axis}" for name, (_, axis) in SWEEPS.items()) + ".",
-        f"Exponents along 'size' are of {FEWEST} to {MOST} voxels; above, copies jump, too. Up to "
-        f"{1 + SLACK} counts as proportional: "
-        f"{'; '.join(too_steep(result)) or 'nothing grows faster than its voxels'}.",
-        "Batches: peak memory of a call beyond its input, result included, in inputs.",
-    ]
-    return "\n\n".join([table(head, rows), "\n".join(f"- {note}" for note in notes)])
+    axes = "; ".join(f"{name}: {axis}" for name, (_, axis) in SWEEPS.items())
+    steep = "; ".join(too_steep(result)) or "nothing grows faster than its voxels"
+    return (
+        f"{table(head, rows)}\n\n- {records.origin(result)}\n- Sizes: {axes}.\n- Exponents along "
+        f"'size' are of {FEWEST} to {MOST} voxels; above, copies jump. Up to {1 + SLACK} counts "
+        f"as proportional: {steep}.\n- Batches: peak memory of a call beyond its input, result "
+        "included, in inputs."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

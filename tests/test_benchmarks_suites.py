@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -31,7 +30,6 @@ def test_sweeps_run(sweep: str) -> None:
     result = scaling.run("cpu", torch.get_num_threads(), [sweep], some, quick=True)
     assert not [row for row in result["rows"] if "failure" in row]
     assert len({row["at"] for row in result["rows"]}) == 2
-    assert len({row["op"] for row in result["rows"]} - {"copy"}) >= 1
     assert all(row["time"] is not None for row in scaling.exponents(result)) == (sweep != "size")
     assert "| copy " in scaling.text(result)
 
@@ -69,10 +67,7 @@ def test_a_slowdown_is_attributed_to_its_operation(ratio: dict[str, float], monk
     ops = dict.fromkeys(ratio, torch.clone)
     stored = check.store(ops, "cpu", 1)
     assert [row["ratio"] for row in stored["rows"]] == pytest.approx([0.5, 2.0], rel=0.06)
-
-    def verdicts() -> list[str]:
-        return [row["verdict"] for row in check.compare(stored, ops, "cpu")]
-
+    verdicts = lambda: [row["verdict"] for row in check.compare(stored, ops, "cpu")]  # noqa: E731
     assert verdicts() == ["same", "same"]
     ratio["gamma"] *= 1.5
     assert verdicts() == ["same", "slower"]
@@ -115,10 +110,10 @@ def test_cohorts_agree_and_workers_have_memory(tmp_path: Path) -> None:
     processes.write(tmp_path, 2, 16)
     for library in ("torchio_gpu", "torchio1", "monai"):
         call = f"cohort({library!r}, Path({str(tmp_path)!r}), 16)"
-        code = f"from benchmarks.processes import *; print(json.dumps({call}))"
-        assert processes.ask(sys.executable, code)["volumes a minute"] > 0
-    code = "from benchmarks.processes import *; print(json.dumps(memory('torch')))"
-    assert 20 < processes.ask(sys.executable, code)["MB of a worker"] < 1000
+        found = processes.ask(sys.executable, processes.CALL.format(call))
+        assert found["volumes a minute"] > 0
+    found = processes.ask(sys.executable, processes.CALL.format("memory('torch')"))
+    assert 20 < found["MB of a worker"] < 1000
 
 
 def test_ct_artifacts_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,4 +128,4 @@ def test_ct_artifacts_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kept_results_have_a_table(suite) -> None:
     for result in records.read():
         if result["suite"] == suite.SUITE:
-            assert suite.text(json.loads(json.dumps(result))).count("\n| ") > len(result["rows"])
+            assert suite.text(result).count("\n| ") > len(result["rows"])
