@@ -92,6 +92,7 @@ bench-peers: $(VENV)/ready
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.profiles
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.processes
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.report
 

@@ -18,10 +18,10 @@ from torchio_gpu import functional as F
 from .. import clock, machine, records
 from ..clock import Call
 from ..failure import FailureError
-from ..static.cases import affine_and_elastic, bias, gamma, noise
-from ..versus import statistics
 from ..inputs import grid_patches, labels_of
 from ..rivals import torchio_gpu as ours
+from ..static.cases import affine_and_elastic, bias, gamma, noise
+from ..versus import statistics
 from ..worker import peak_memory
 from ..workloads import WORKLOADS
 from . import SUITE, Result
