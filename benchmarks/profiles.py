@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,8 +21,32 @@ SUITE = "profiles"
 CALLS, NAMED = 5, 5
 
 
+def look(call: Callable[[], Any]) -> dict[str, Any]:
+    """Return ms of a call, how many operators it calls, and the shares of time within these.
+
+    The profiler itself slows each operator by some µs: times are those of the slowed call.
+    """
+    for _ in range(3):
+        call()
+    found = profile(activities=[ProfilerActivity.CPU], acc_events=True)
+    with found, record_function("whole"):
+        for _ in range(CALLS):
+            call()
+    events = {event.key: event for event in found.key_averages()}
+    whole = events["whole"].cpu_time_total
+    torchs = {key[6:]: event for key, event in events.items() if key.startswith("aten::")}
+    shares = {name: event.self_cpu_time_total / whole for name, event in torchs.items()}
+    most = sorted(shares, key=shares.__getitem__, reverse=True)[:NAMED]
+    return {
+        "ms": round(whole / 1000 / CALLS, 2),
+        "calls": sum(event.count for event in torchs.values()) // CALLS,
+        "within": round(min(1.0, sum(shares.values())), 3),
+        "most": {name: round(shares[name], 3) for name in most},
+    }
+
+
 def run(ops: Sequence[str], threads: int) -> records.Result:
-    """Profile operations: for each, its time, and that within operators of torch."""
+    """Profile operations of this library."""
     from .rivals.torchio_gpu import OPS
 
     torch.set_num_threads(threads)
@@ -30,21 +55,7 @@ def run(ops: Sequence[str], threads: int) -> records.Result:
         workload = "P" if WORK[op].given in WORKLOADS["P"].takes else "CPU"
         torch.manual_seed(0)
         given = inputs(WORK[op].given, torch.rand(WORKLOADS[workload].shape))
-        for _ in range(3):
-            OPS[op](*given)
-        found = profile(activities=[ProfilerActivity.CPU], acc_events=True)
-        with found, record_function("whole"):
-            for _ in range(CALLS):
-                OPS[op](*given)
-        events = {event.key: event for event in found.key_averages()}
-        whole = events["whole"].cpu_time_total
-        torchs = {key: e for key, e in events.items() if key.startswith("aten::")}
-        shares = {key[6:]: e.self_cpu_time_total / whole for key, e in torchs.items()}
-        most = sorted(shares, key=shares.__getitem__, reverse=True)[:NAMED]
-        row: dict[str, Any] = {"op": op, "ms": round(whole / 1000 / CALLS, 2)}
-        row["calls"] = sum(event.count for event in torchs.values()) // CALLS
-        row["within"] = round(min(1.0, sum(shares.values())), 3)
-        result["rows"].append({**row, "most": {name: round(shares[name], 3) for name in most}})
+        result["rows"].append({"op": op, **look(partial(OPS[op], *given))})
     return result
 
 

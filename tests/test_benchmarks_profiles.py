@@ -16,20 +16,10 @@ def test_a_profile_separates_torch_from_python() -> None:
     slow = profiles.look(lambda: time.sleep(0.003))
     busy = profiles.look(lambda: [x @ x for _ in range(20)])
     assert slow["within"] < 0.1
-    assert slow["median_ms"] > 3
+    assert slow["ms"] > 3
     assert busy["within"] > 0.5
     assert next(iter(busy["most"])) == "mm"
     assert busy["calls"] >= 20
-
-
-def test_a_profile_becomes_a_sentence() -> None:
-    row = {"workload": "W0", "op": "pipe6", "median_ms": 1.3, "profiled_ms": 2.0, "calls": 99}
-    row |= {"within": 0.4, "most": {"mul": 0.25}}
-    text = profiles.sentences({"rows": [row]})["W0", "pipe6"]
-    assert text == (
-        "40 % within 99 calls of torch's operators (`mul` 25 %), the rest in Python, "
-        "numpy and memory"
-    )
 
 
 def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,5 +27,3 @@ def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [machine.device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(FailureError, match="there is no GPU that torch can use"):
         machine.device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [machine.device(name) for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
