@@ -66,8 +66,20 @@ def write(result: Result, file: Path | None) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}")  # which takes the place of the file when whole
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        part.write_text(_lines(result), encoding="utf-8")
         part.replace(file)
+
+
+def _lines(result: Result) -> str:
+    """JSON of which each row is a line, so that changes can be read."""
+    parts = []
+    for name, value in result.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value:
+            text = ",\n ".join(json.dumps(row, ensure_ascii=False) for row in value)
+            text = f"[\n {text}\n]"
+        parts.append(f"{json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def read(files: Iterable[Path] = ()) -> list[Result]:

@@ -49,6 +49,15 @@ def test_links_and_pictures_exist() -> None:
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
+def test_the_diff_of_a_rival_is_that_of_the_code() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    diff = re.search(r"```diff\n(.*?)```", text, re.DOTALL)[1]
+    for part in diff.split("--- ")[1:]:
+        file, *lines = part.splitlines()
+        code = (ROOT / file).read_text(encoding="utf-8").splitlines()
+        assert [line[1:] for line in lines if line[1:] not in code] == []
+
+
 def test_the_readme_is_one_screen() -> None:
     lines = README.splitlines()
     assert len(lines) <= 150
@@ -144,7 +153,7 @@ def test_a_wrong_or_failed_result_is_marked() -> None:
         "- Peak extra memory of motion on CPU, torchio_gpu 9: 1.5 batches, the result included."
         in lines
     )
-    assert "2.00x† |" in tables.brief(result)
+    assert "| 2.00x†" in tables.brief(result)
     assert "numpy" not in tables.brief(result)  # a yardstick
     result["rows"][1] = {"workload": "CPU", "op": "flip", "contender": "rival", "failure": "no"}
     assert "failed" in tables.brief(result)
@@ -205,7 +214,7 @@ def test_the_table_of_features_shows_how_answers_are_known() -> None:
     shown = " ".join(features.text(result).split())
     assert "| a batch in one call | ✓ | - [1] |" in shown
     assert "~ᴰ [1]" in shown
-    assert r"1. a \| b" in shown
+    assert "1. a | b" in shown
     assert "| Gibbs ringing | ✓ | -ᴺ |" in shown
     assert "Not installed here: third (no such thing)." in shown
     assert all(CHECKS[key].asked in shown for key in cells)
