@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # for Linux brings gigabytes of CUDA libraries along.
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A build of torch for GPUs brings the one Triton that it works with; the CPU build brings none.
+pins = $(1) show -q triton 2> /dev/null && sed '/^triton==/d' constraints.txt || cat constraints.txt
 
 .PHONY: demo docs test test-browser test-integrations fuzz bench bench-check bench-peers static lint clean
 
@@ -16,7 +18,8 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	command -v nvidia-smi > /dev/null \
 	    || $(PIP) install -q "torch==$(TORCH)+cpu" 2> /dev/null \
 	    || $(PIP) install -q "torch==$(TORCH)"
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	{ $(call pins,$(PIP)); } > $(VENV)/pins.txt
+	$(PIP) install -q -c $(VENV)/pins.txt -e '.[dev]'
 	touch $@
 
 demo: $(VENV)/ready
@@ -50,14 +53,14 @@ test-browser: $(VENV)/ready
 # beside it needs a module that declares its operators.
 OTHERS := .venv-integrations
 PIP_OTHERS := $(OTHERS)/bin/python -m pip --disable-pip-version-check
-PINS := -c constraints.txt -c constraints-integrations.txt
 
 $(OTHERS)/ready: pyproject.toml constraints.txt constraints-integrations.txt
 	test -x $(OTHERS)/bin/python || $(PYTHON) -m venv $(OTHERS)
 	command -v nvidia-smi > /dev/null \
 	    || $(PIP_OTHERS) install -q "torch==$(TORCH)+cpu" 2> /dev/null \
 	    || $(PIP_OTHERS) install -q "torch==$(TORCH)"
-	$(PIP_OTHERS) install -q $(PINS) -e '.[dev,integrations]'
+	{ $(call pins,$(PIP_OTHERS)); } > $(OTHERS)/pins.txt
+	$(PIP_OTHERS) install -q -c $(OTHERS)/pins.txt -c constraints-integrations.txt -e '.[dev,integrations]'
 	$(OTHERS)/bin/python -c 'import torchvision' 2> /dev/null || { \
 	    cp tests/integrations/cpu_torchvision.py $(OTHERS)/lib/python3.*/site-packages/ \
 	    && cd $(OTHERS)/lib/python3.*/site-packages \

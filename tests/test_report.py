@@ -154,7 +154,7 @@ def test_a_wrong_or_failed_result_is_marked() -> None:
         in lines
     )
     assert "| 2.00x†" in tables.brief(result)
-    assert "numpy" not in tables.brief(result)  # a yardstick
+    assert "numpy 9" not in tables.brief(result)  # a yardstick
     result["rows"][1] = {"workload": "CPU", "op": "flip", "contender": "rival", "failure": "no"}
     assert "failed" in tables.brief(result)
     result["contenders"]["absent"] = {"failure": "not installed"}
