@@ -10,6 +10,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,6 +50,7 @@ def pieces() -> dict[str, Callable[[], Any]]:
         return aggregator.get_output()
 
     return {
+        **projections(),
         "uniforms of six transforms and eight samples": partial(random.uniforms, seeds, layout),
         "seeds of a batch": partial(random.fresh_seeds, 8),
         "normals of 8": partial(random.normals, seeds, 512),
@@ -78,6 +80,37 @@ def pieces() -> dict[str, Callable[[], Any]]:
         "inverse of pipe6 of 8": augmented.apply_inverse_transform,
         "history composed": augmented.get_composed_history,
     }
+
+
+def projections(
+    size: int = 256, planes: int = 16, views: int = 180
+) -> dict[str, Callable[[], Any]]:
+    """Return projections of a disc and back, also by scikit-image where it is installed."""
+    place = torch.linspace(-1, 1, size)
+    disc = (torch.hypot(place[:, None], place) < 0.85).float()
+    x = disc[None, None, :, :, None].repeat(1, 1, 1, 1, planes)
+    sinogram = F.project(x, views, 1.0)
+    named = f"of {planes} planes of {size}², {views} views"
+    found: dict[str, Callable[[], Any]] = {
+        f"projection {named}": partial(F.project, x, views, 1.0),
+        f"filtered back-projection {named}": partial(
+            F.filtered_back_projection, sinogram, views, x.shape[2:], 1.0
+        ),
+    }
+    if find_spec("skimage"):
+        from skimage.transform import iradon, radon
+
+        how = {"theta": np.arange(views) * (180 / views), "circle": False}
+        theirs = radon(disc.double().numpy(), **how)
+        found |= {
+            f"radon by scikit-image {named}": lambda: [
+                radon(disc.numpy(), **how) for _ in range(planes)
+            ],
+            f"iradon by scikit-image {named}": lambda: [
+                iradon(theirs, **how) for _ in range(planes)
+            ],
+        }
+    return found
 
 
 def pytest_generate_tests(metafunc: Any) -> None:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from docs.sections import renew
 
 from . import (
-    ct,
     features,
     gpu,
     machine,
@@ -61,7 +60,6 @@ SUITES = {
     training.SUITE: Suite("training, end to end", training.text, training.text),
     nnunet.SUITE: Suite("nnU-Net on a toy data set", nnunet.text),
     processes.SUITE: Suite("imports, workers and cohorts", processes.text, processes.text),
-    ct.SUITE: Suite("CT artifacts, and projection", ct.text),
     micro.SUITE: Suite("small pieces", micro.text),
     static.SUITE: Suite("kernels, predicted without a GPU", static.text, static.brief),
     passes.SUITE: Suite("transforms on a GPU, predicted without one", passes.text),

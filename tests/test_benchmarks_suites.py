@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import check, ct, micro, plots, processes, records, scaling
+from benchmarks import check, micro, plots, processes, records, report, scaling
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,12 +44,12 @@ def test_memory_is_that_of_the_call() -> None:
     assert failed["failure"].startswith("IndexError")
 
 
-@pytest.mark.parametrize("suite", plots.DRAWN)
-def test_kept_results_can_be_drawn(suite: str, tmp_path: Path, monkeypatch) -> None:
-    kept = [result for result in records.read() if result["suite"] == suite]
+def test_kept_results_can_be_drawn(tmp_path: Path, monkeypatch) -> None:
+    kept = report.kept(records.read())
     monkeypatch.setattr(records, "FOLDER", tmp_path)
-    files = list(plots.draw({(suite, "cpu"): kept}))
-    assert len(files) == len(kept) > 0
+    plots.draw(kept)
+    files = list(tmp_path.glob("*.png"))
+    assert len(files) == sum(suite in plots.DRAWN for suite, _ in kept) > 1
     assert min(file.stat().st_size for file in files) > 10_000
 
 
@@ -116,16 +116,8 @@ def test_cohorts_agree_and_workers_have_memory(tmp_path: Path) -> None:
     assert 20 < found["MB of a worker"] < 1000
 
 
-def test_ct_artifacts_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SIZE": 16, "SLICES": 1, "ARTIFACTS": ("RandomRings",)}.items():
-        monkeypatch.setattr(ct, name, value)
-    rows = list(ct.measure("cpu", 16))
-    assert rows[0]["low"] <= rows[0]["ms"] <= rows[0]["high"]
-    assert rows[-1]["name"] == "RandomRings"
-
-
-@pytest.mark.parametrize("suite", [ct, micro, processes])
+@pytest.mark.parametrize("suite", [micro, processes])
 def test_kept_results_have_a_table(suite) -> None:
     for result in records.read():
         if result["suite"] == suite.SUITE:
-            assert suite.text(result).count("\n| ") > len(result["rows"])
+            assert suite.text(result).count("\n| ") >= len(result["rows"]) > 0
