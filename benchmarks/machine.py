@@ -16,14 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use."""
+    several = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if several else os.cpu_count() or 1
 
 
 def device(wanted: str) -> str:
-    """'cpu' or 'cuda'; for 'auto', the GPU if torch can use one.
+    """Return 'cpu' or 'cuda'; for 'auto', the GPU if torch can use one.
 
     Raises:
         FailureError: A GPU is wanted, and there is none.
@@ -45,70 +44,44 @@ def version(package: str) -> str | None:
 
 
 def describe(device: str = "cpu") -> dict[str, Any]:
-    """The machine, for a result.
-
-    Args:
-        device: 'cpu' or 'cuda': whether its GPU was used.
-    """
-    gpu = None
+    """Return the machine; its GPU where that is the device."""
+    gpu, ram, cpu = None, None, platform.processor() or platform.machine()
     if device == "cuda":
         import torch
 
         gpu = torch.cuda.get_device_name()
-    ram = None  # Windows does not tell
-    if hasattr(os, "sysconf"):
+    if hasattr(os, "sysconf"):  # Windows does not tell
         ram = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    return {
-        "cpu": _cpu(),
-        "cores": threads(),
-        "ram_gb": ram,
-        "os": _os(),
-        "gpu": gpu,
-    }
+    system = f"{platform.system()} {platform.release()}"
+    if platform.system() == "Linux":
+        facts = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        cpu = re.findall(r"model name\s*:\s*(.+)", facts + f"\nmodel name: {cpu}")[0].strip()
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", system)
+    return {"cpu": cpu, "cores": threads(), "ram_gb": ram, "os": system, "gpu": gpu}
 
 
 def slug(machine: dict[str, Any]) -> str:
-    """The machine in a file's name, from its CPU."""
+    """Return machine and device as a part of a file's name."""
     model = re.sub(r"\((r|tm)\)|\bcpu\b|\bprocessor\b|@.*", " ", machine["cpu"].lower())
     words = re.findall(r"[a-z0-9.]+", model)
-    return "-".join([*words, f"{machine['cores']}-cores"])
-
-
-def device_slug(machine: dict[str, Any]) -> str:
-    """The device in a file's name."""
-    return "-".join(re.findall(r"[a-z0-9]+", (machine["gpu"] or "cpu").lower()))
+    device = re.findall(r"[a-z0-9]+", (machine["gpu"] or "cpu").lower())
+    return f"{'-'.join([*words, str(machine['cores']), 'cores'])}--{'-'.join(device)}"
 
 
 def commit() -> dict[str, Any]:
-    """Commit of the code and whether it was changed since; results and pages do not count."""
-    head = _git("rev-parse", "--short=10", "HEAD")
-    state = _git(
-        "status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md", ":!docs"
-    )
-    return {"commit": head, "dirty": None if state is None else bool(state)}
+    """Return the commit of the code and whether it was changed since, pages and results left out.
+
+    Both are None where there is no repository.
+    """
+    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
+    left_out = (":!benchmarks/results", ":!README.md", ":!docs")
+    head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], **_QUIET)
+    state = subprocess.run([*git, "status", "--porcelain", "--", ".", *left_out], **_QUIET)
+    known = head.returncode == 0
+    return {
+        "commit": head.stdout.strip() if known else None,
+        "dirty": bool(state.stdout.strip()) if known else None,
+    }
 
 
-def _git(*arguments: str) -> str | None:
-    command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _cpu() -> str:
-    try:
-        found = re.search(
-            r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        )
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
-
-
-def _os() -> str:
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except (OSError, KeyError):
-        return f"{platform.system()} {platform.release()}"
+_QUIET: dict[str, Any] = {"capture_output": True, "encoding": "utf-8"}

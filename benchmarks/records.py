@@ -57,8 +57,7 @@ def origin(result: Result) -> str:
 
 def path(result: Result) -> Path:
     """Where a result is kept."""
-    where = machine.slug(result["machine"]), machine.device_slug(result["machine"])
-    return FOLDER / f"{result['suite']}--{'--'.join(where)}.json"
+    return FOLDER / f"{result['suite']}--{machine.slug(result['machine'])}.json"
 
 
 def write(result: Result, file: Path | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, Protocol
+from typing import Any
 
 from . import machine, records
 from .contenders import NAMES, Contender
@@ -27,19 +27,6 @@ ENDS = 5
 Row = dict[str, Any]
 
 
-class Player(Protocol):
-    """What can be measured: a contender, or a worker's runner itself."""
-
-    @property
-    def ops(self) -> Iterable[str]: ...
-
-    def check(self, op: str) -> str | None: ...
-
-    def turn(self, op: str, calls: int) -> list[float]: ...
-
-    def end_to_end(self, op: str, calls: int) -> list[float]: ...
-
-
 def statistics(times: Sequence[float]) -> dict[str, Any]:
     """Median, quartiles and least of times in seconds, as milliseconds."""
     ms = [1000 * time for time in times]
@@ -49,12 +36,13 @@ def statistics(times: Sequence[float]) -> dict[str, Any]:
 
 
 def measure(
-    players: Mapping[str, Player], op: str, repeats: int, budget: float = BUDGET, ends: int = 0
+    players: Mapping[str, Any], op: str, repeats: int, budget: float = BUDGET, ends: int = 0
 ) -> list[Row]:
     """Time one operation: A B C A B C ..., so that what slows the machine slows all alike.
 
     Args:
-        players: By name. Those without the operation sit out; the first also times 'copy'.
+        players: By name, contenders or runners. Those without the operation sit out; the first also
+            times 'copy'.
         op: The operation.
         repeats: Timed calls of each.
         budget: Seconds that the timed calls of one contender may take in all.

@@ -295,8 +295,8 @@ def test_a_run_keeps_what_is_measured_and_goes_on(
 
 def test_slugs_name_no_trademark() -> None:
     facts = {"cpu": "Intel(R) Xeon(R) CPU E5-2690 v4 @ 2.60GHz", "cores": 2, "gpu": None}
-    assert machine.slug(facts) == "intel-xeon-e5-2690-v4-2-cores"
-    assert machine.device_slug({"gpu": "NVIDIA H200"}) == "nvidia-h200"
+    assert machine.slug(facts) == "intel-xeon-e5-2690-v4-2-cores--cpu"
+    assert machine.slug({**facts, "gpu": "NVIDIA H200"}).endswith("--nvidia-h200")
 
 
 def _library(ops: dict[str, Any], **about: Any) -> ModuleType:
