@@ -22,7 +22,7 @@ class UNet(nn.Module):
         levels: How often the resolution is halved, and one.
     """
 
-    def __init__(self, width: int, levels: int) -> None:
+    def __init__(self, width: int, levels: int, classes: int = CLASSES) -> None:
         super().__init__()
         widths = [width * 2**n for n in range(levels)]
         below = list(pairwise(widths))
@@ -30,10 +30,10 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(down)
         self.narrow = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in below[::-1])
         self.up = nn.ModuleList(_block(fine, fine) for fine, _ in below[::-1])
-        self.head = nn.Conv3d(width, CLASSES, 1)
+        self.head = nn.Conv3d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, CLASSES, I, J, K] of images [B, 1, I, J, K]."""
+        """Logits [B, classes, I, J, K] of images [B, 1, I, J, K]."""
         passed: list[Tensor] = []
         for block in self.down:
             x = block(F.max_pool3d(x, 2) if passed else x)
