@@ -36,7 +36,7 @@ TITLES = {"nnUNetTrainer": "nnU-Net's own", OURS: "torchio_gpu"}
 
 @dataclass(frozen=True)
 class Toy:
-    """Balls and boxes in noise, planned, trained on and predicted by nnU-Net.
+    """Balls and boxes in noise, in the folders of nnU-Net.
 
     Args:
         folder: Folder of all files.
@@ -52,7 +52,7 @@ class Toy:
     workers: int = 0
 
     def make(self) -> None:
-        """Write images, labels and their description."""
+        """Write images and labels, plan, and make the network small enough for a CPU."""
         raw, random = self.folder / "raw" / NAME, np.random.default_rng(0)
         described: dict[str, Any] = {"channel_names": {"0": "MRI"}, "numTraining": self.cases}
         described |= {"labels": {"background": 0, "ball": 1, "box": 2}, "file_ending": ".nii.gz"}
@@ -61,9 +61,8 @@ class Toy:
         (raw / "dataset.json").write_text(json.dumps(described))
         place = np.stack(np.meshgrid(*[np.arange(self.size)] * 3, indexing="ij"), -1)
         for case in range(self.cases):
-            centres = self.size / 4 * np.array([[1, 2, 2], [3, 2, 2]]) + random.uniform(
-                -3, 3, (2, 3)
-            )
+            centres = self.size / 4 * np.array([[1, 2, 2], [3, 2, 2]])
+            centres += random.uniform(-3, 3, (2, 3))
             radius, half = random.uniform(0.12, 0.2, 2) * self.size
             labels = np.zeros(place.shape[:3], np.uint8)
             labels[np.linalg.norm(place - centres[0], axis=-1) < radius] = 1
@@ -72,51 +71,29 @@ class Toy:
             image = (image + random.normal(0, 0.5, labels.shape)).astype(np.float32)
             nib.save(nib.Nifti1Image(image, np.eye(4)), raw / f"imagesTr/c{case}_0000.nii.gz")
             nib.save(nib.Nifti1Image(labels, np.eye(4)), raw / f"labelsTr/c{case}.nii.gz")
-
-    def plan(self) -> None:
-        """Plan and preprocess, and make the network small enough for a CPU."""
         # planning takes as many processes as augmentation, which are some
         where = ["-d", "1", "-c", CONFIGURATION, "-np", "1"]
-        self._run("nnUNetv2_plan_and_preprocess", *where, nnUNet_n_proc_DA="1")
+        self.run("nnUNetv2_plan_and_preprocess", *where, nnUNet_n_proc_DA="1")
         file = self.folder / "preprocessed" / NAME / "nnUNetPlans.json"
         plans = json.loads(file.read_text())
         chosen = plans["configurations"][CONFIGURATION]
         chosen["patch_size"] = [self.patch] * 3
         given = chosen["architecture"]["arch_kwargs"]
         given |= {name: value[:3] for name, value in given.items() if isinstance(value, list)}
-        given |= {
-            "n_stages": 3,
-            "features_per_stage": [8, 16, 32],
-            "n_conv_per_stage_decoder": [2, 2],
-        }
+        given |= {"n_stages": 3, "features_per_stage": [8, 16, 32]}
+        given["n_conv_per_stage_decoder"] = [2, 2]
         file.write_text(json.dumps(plans))
 
     def train(self, trainer: str, epochs: int, steps: int) -> dict[str, Any]:
         """Train fold 0; return the times and losses of steps, and the Dice of its validation."""
-        self._run(
-            "python",
-            "-m",
-            __spec__.name,
-            "--train",
-            trainer,
-            f"--epochs={epochs}",
-            f"--steps={steps}",
-        )
+        command = f"-m benchmarks.nnunet --train {trainer} --epochs {epochs} --steps {steps}"
+        self.run("python", *command.split())
         found = self.results(trainer) / "fold_0"
         summary = json.loads((found / "validation" / "summary.json").read_text())
         kept = json.loads((found / "steps.json").read_text())
         return {**kept, "dice": summary["foreground_mean"]["Dice"]}
 
-    def predict(self, trainer: str, out: Path) -> list[Path]:
-        """Predict all images; return the files."""
-        images = str(self.folder / "raw" / NAME / "imagesTr")
-        where = ["-i", images, "-o", str(out), "-d", "1", "-c", CONFIGURATION, "-f", "0"]
-        options = ["-npp", "0", "-nps", "0", "-device", "cpu", "--disable_tta"]
-        self._run("nnUNetv2_predict", *where, "-tr", trainer, *options)
-        return sorted(out.glob("*.nii.gz"))
-
     def results(self, trainer: str) -> Path:
-        """Return the folder of what a trainer has left."""
         return self.folder / "results" / NAME / f"{trainer}__nnUNetPlans__{CONFIGURATION}"
 
     def environment(self) -> dict[str, str]:
@@ -126,7 +103,7 @@ class Toy:
         found |= {"nnUNet_n_proc_DA": str(self.workers), "nnUNet_def_n_proc": "1"}
         return found | {"nnUNet_extTrainer": str(TRAINERS), "nnUNet_compile": "false"}
 
-    def _run(self, script: str, *arguments: str, **more: str) -> None:
+    def run(self, script: str, *arguments: str, **more: str) -> None:
         command = [Path(sys.executable).with_name(script), *arguments]
         env = {**os.environ, **self.environment(), **more}
         done = subprocess.run(command, env=env, cwd=machine.ROOT, capture_output=True, text=True)
@@ -162,7 +139,6 @@ def train(name: str, epochs: int, steps: int) -> None:
 def run(toy: Toy, epochs: int, steps: int) -> records.Result:
     """Train with each trainer; the first epoch, in which workers begin, is not timed."""
     toy.make()
-    toy.plan()
     rows = []
     for trainer, title in TITLES.items():
         found = toy.train(trainer, epochs, steps)

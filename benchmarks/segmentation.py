@@ -1,31 +1,30 @@
 """Does augmentation help? A toy segmentation: ``python -m benchmarks.segmentation``.
 
 A small 3D U-Net learns the tissues of a few synthetic heads of one contrast, and is asked for those
-of other heads: of that contrast, and of contrasts and artifacts that it has not seen. It is trained
+of other heads, of that contrast and of contrasts and artifacts that it has not seen. It is trained
 without augmentation, with TorchIO's and with ours, the same transforms with the same arguments, and
-with another recipe, which adds random contrasts to ours: for as many steps, and for as long.
+with a recipe that adds random contrasts to ours: for as many steps, and for as long.
 
 Each training has one thread, on which TorchIO, too, augments: its workers would need more cores.
-Seconds are those that the process spends on its core, so that what else the machine does is not
-counted. Contenders take turns, seed by seed; of a seed, all see the same heads in the same order
-and begin with the same weights. The recipe was committed before it was run on these seeds; learning
-rate and lengths are those with which a network without augmentation learns its own heads.
+Seconds are those of the process on its core, whatever else the machine does. Contenders take turns,
+and see the same heads of a seed in the same order, from the same weights. The recipe was committed
+before these seeds were run, its rate and length chosen by how well heads are learned, not others.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain, product
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, stdev
 from time import process_time
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 from torch import Tensor
@@ -48,7 +47,7 @@ CONDITIONS = ("seen contrast", *MEANS, "bias field", "noise", "thick slices")
 #: Centre and half axes of what there are two of, in halves of the head.
 PAIRED = {4: ((0.17, 0.05, 0.1), (0.15, 0.34, 0.24)), 5: ((0.36, -0.2, -0.1), (0.17, 0.24, 0.2))}
 CONTENDERS = ("no augmentation", "TorchIO", "torchio_gpu", "torchio_gpu, random contrasts")
-PAIRS = ((2, 1), (2, 0), (3, 2))
+PAIRS = (("torchio_gpu", "TorchIO"), ("torchio_gpu", "no augmentation"), CONTENDERS[:1:-1])
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
@@ -127,15 +126,11 @@ def batches(contender: str, x: Tensor, labels: Tensor, seed: int) -> Batches:
             image, label = library.ScalarImage, library.LabelMap
             pairs = ((image(tensor=x[m]), label(tensor=labels[m])) for m in n)
             made = [pipeline(library.Subject(image=a, label=b)) for a, b in pairs]
-            yield (
-                torch.stack([y.image.data for y in made]),
-                torch.stack([y.label.data for y in made]),
-            )
+            voxels, maps = zip(*((y.image.data, y.label.data) for y in made), strict=True)
+            yield torch.stack(voxels), torch.stack(maps)
 
 
-def train(
-    made: Batches, seed: int, unit: str, limit: float
-) -> tuple[torch.nn.Module, dict[str, Any]]:
+def train(made: Batches, seed: int, unit: str, limit: float) -> tuple[Any, dict[str, Any]]:
     """Train for so many steps or seconds; return how many of both it was, too."""
     torch.manual_seed(seed)
     network = unet(8, 3, len(SEEN)).to(memory_format=torch.channels_last_3d)
@@ -162,7 +157,7 @@ def dice(network: Callable[[Tensor], Tensor], x: Tensor, labels: Tensor) -> floa
     found = torch.cat([network(tio.ZNormalization()(each[None])) for each in x]).argmax(1)
     both = torch.stack([found, labels[:, 0]])[..., None] == torch.arange(1, len(SEEN))
     found, true = both.flatten(2, 4).float()  # [B, voxels, tissues]
-    return float((2 * (found * true).sum(1) / (found + true).sum(1)).mean())
+    return round(float((2 * (found * true).sum(1) / (found + true).sum(1)).mean()), 4)
 
 
 def measure(setup: dict[str, Any], task: tuple[int, str]) -> list[dict[str, Any]]:
@@ -176,9 +171,7 @@ def measure(setup: dict[str, Any], task: tuple[int, str]) -> list[dict[str, Any]
     rows = []
     for contender in CONTENDERS:
         network, done = train(batches(contender, x, labels[:known], seed), seed, unit, setup[unit])
-        found = {
-            name: round(dice(network, test, labels[known:]), 4) for name, test in tests.items()
-        }
+        found = {name: dice(network, test, labels[known:]) for name, test in tests.items()}
         rows.append({"seed": seed, "contender": contender, "equal": unit, **done, "dice": found})
         print(*rows[-1].values(), file=sys.stderr, flush=True)
     return rows
@@ -196,30 +189,19 @@ def run(setup: dict[str, Any]) -> records.Result:
 def text(result: records.Result) -> str:
     """Return what was found, and tables of Dice and of differences by seed."""
     setup, parts, found = result["setup"], [], []
-    columns = {**{name: (name,) for name in CONDITIONS}, "all unseen": CONDITIONS[1:]}
     for unit in ("steps", "seconds"):
-        rows: dict[str, list[Any]] = {name: [] for name in CONTENDERS}
-        for row in result["rows"]:
-            rows[row["contender"]] += [row] if row["equal"] == unit else []
-
-        def dice(name: str, names: Sequence[str], rows: Any = rows) -> list[float]:
-            return [fmean(row["dice"][each] for each in names) for row in rows[name]]
-
-        lines = [
-            [name, str(round(fmean(row["steps"] for row in rows[name])))]
-            + [
-                f"{fmean(x):.3f} ± {stdev(x):.3f}"
-                for x in (dice(name, y) for y in columns.values())
-            ]
-            for name in CONTENDERS
-        ]
-        for a, b in ((CONTENDERS[a], CONTENDERS[b]) for a, b in PAIRS):
-            lines.append([f"{a} - {b}", ""])
-            for names in columns.values():
-                by_seed = [x - y for x, y in zip(dice(a, names), dice(b, names), strict=True)]
-                lines[-1].append(f"{fmean(by_seed):+.3f} ± {stdev(by_seed):.3f}")
+        scores, steps = {}, {}
+        for name in CONTENDERS:
+            rows = [r for r in result["rows"] if (r["equal"], r["contender"]) == (unit, name)]
+            dice = np.array([[row["dice"][each] for each in CONDITIONS] for row in rows])
+            scores[name] = np.c_[dice, dice[:, 1:].mean(1)]  # [seeds, columns]
+            steps[name] = f"{np.mean([row['steps'] for row in rows]):.0f}"
+        lines = [[name, steps[name], *_spreads(x, "")] for name, x in scores.items()]
+        for a, b in PAIRS:
+            lines.append([f"{a} - {b}", "", *_spreads(scores[a] - scores[b], "+")])
             found.append(f"{lines[-1][0]} {lines[-1][-1]} after {setup[unit]:g} {unit}")
-        parts.append(table([f"Dice after {setup[unit]:g} {unit}", "steps", *columns], lines))
+        head = [f"Dice after {setup[unit]:g} {unit}", "steps", *CONDITIONS, "all unseen"]
+        parts.append(table(head, lines))
     about = (
         f"{setup['subjects']} heads of {setup['size']}³ voxels and one contrast to learn from, "
         f"{setup['held_out']} other heads of each condition; mean and standard deviation over "
@@ -228,6 +210,11 @@ def text(result: records.Result) -> str:
     )
     sentence = f"Found, in Dice on what was not seen: {'; '.join(found)}."
     return "\n\n".join([sentence, *parts, about, records.origin(result)])
+
+
+def _spreads(scores: np.ndarray, sign: str) -> list[str]:
+    spread = zip(scores.mean(0), scores.std(0, ddof=1), strict=True)
+    return [f"{mean:{sign}.3f} ± {std:.3f}" for mean, std in spread]
 
 
 def main() -> None:

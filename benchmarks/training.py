@@ -28,9 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import torchio_gpu as tio
+
 from . import machine, records
 from .failure import FailureError
 from .markdown import number, table
+from .versus.peers.torchio_gpu import STEPS
 from .versus.workloads import PIPE6
 
 SUITE = "training"
@@ -134,10 +137,6 @@ def correlation(x: Tensor, y: Tensor) -> float:
 
 def ours(setup: Setup, heads: list[Pair], names: Sequence[str] = PIPE6) -> Source:
     """A DeviceQueue, which computes the voxels of patches alone."""
-    import torchio_gpu as tio
-
-    from .versus.peers.torchio_gpu import STEPS
-
     subjects = [tio.Subject(image=tio.ScalarImage(x), label=tio.LabelMap(y)) for x, y in heads]
     steps, sampler = tio.Compose([STEPS[n] for n in names]), tio.UniformSampler(setup.patch)
     about: dict[str, Any] = {"device": setup.device, "seed": 0}
@@ -147,10 +146,6 @@ def ours(setup: Setup, heads: list[Pair], names: Sequence[str] = PIPE6) -> Sourc
 
 def ours_patches(setup: Setup, heads: list[Pair]) -> Source:
     """A Queue of patches and a loader; batches are augmented on the device."""
-    import torchio_gpu as tio
-
-    from .versus.peers.torchio_gpu import STEPS
-
     subjects = [tio.Subject(image=tio.ScalarImage(x), label=tio.LabelMap(y)) for x, y in heads]
     steps, sampler = tio.Compose([STEPS[n] for n in PIPE6]), tio.UniformSampler(setup.patch)
     sizes = BATCH * PER_VOLUME, PER_VOLUME, setup.threads
@@ -163,19 +158,19 @@ def ours_patches(setup: Setup, heads: list[Pair]) -> Source:
 def torchio1(setup: Setup, heads: list[Pair]) -> Source:
     """A Queue whose workers augment volumes; as short as will do, since it is filled as a whole."""
     import SimpleITK as sitk
-    import torchio as tio
+    import torchio
 
-    from .versus.peers.torchio1 import STEPS
+    from .versus.peers import torchio1 as peer
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # in workers, of which a core has one
-    pairs = ((tio.ScalarImage(tensor=x), tio.LabelMap(tensor=y)) for x, y in heads)
-    subjects = [tio.Subject(image=image, label=label) for image, label in pairs] * EPOCH
-    dataset = tio.SubjectsDataset(subjects, transform=STEPS["pipe6"])
-    sampler, pin = tio.UniformSampler(setup.patch), setup.device == "cuda"
+    pairs = ((torchio.ScalarImage(tensor=x), torchio.LabelMap(tensor=y)) for x, y in heads)
+    subjects = [torchio.Subject(image=image, label=label) for image, label in pairs] * EPOCH
+    dataset = torchio.SubjectsDataset(subjects, transform=peer.STEPS["pipe6"])
+    sampler, pin = torchio.UniformSampler(setup.patch), setup.device == "cuda"
     sizes = BATCH * PER_VOLUME, PER_VOLUME, sampler
-    queue = tio.Queue(dataset, *sizes, num_workers=setup.threads)
-    loader = tio.SubjectsLoader(queue, batch_size=BATCH, num_workers=0, pin_memory=pin)
-    voxels = ([batch[name][tio.DATA] for name in BOTH] for batch in again(loader))
+    queue = torchio.Queue(dataset, *sizes, num_workers=setup.threads)
+    loader = torchio.SubjectsLoader(queue, batch_size=BATCH, num_workers=0, pin_memory=pin)
+    voxels = ([batch[name][torchio.DATA] for name in BOTH] for batch in again(loader))
     volumes = math.lcm(setup.threads, BATCH)  # when workers and queue are where they were
     return (on_device(setup, pair) for pair in voxels), volumes * PER_VOLUME // BATCH
 
@@ -237,8 +232,7 @@ def measure(source: Callable[[], Source], setup: Setup, augmented: bool) -> dict
     """Train: first steps whose batches are checked, then whole rounds that are timed."""
     torch.manual_seed(0)
     layout = torch.channels_last_3d  # of the weights, and so of all but the input: faster
-    model = unet(WIDTH, DEPTH, len(LEVELS))
-    model = model.to(setup.device, memory_format=layout)
+    model = unet(WIDTH, DEPTH, len(LEVELS)).to(setup.device, memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 
     def step(image: Tensor, label: Tensor) -> Tensor:
@@ -257,10 +251,12 @@ def measure(source: Callable[[], Source], setup: Setup, augmented: bool) -> dict
     seen += (next(batches) for _ in range(warmup - 1))
     correlation = check(seen, setup, augmented)
     losses, waits, ahead = [step(*seen.pop(0)) for _ in range(warmup)], [], deque[Any]()
+    losses[-1].item()  # waits for a GPU
     start = perf_counter()
-    while len(waits) % round_ or (
-        len(waits) < setup.steps and perf_counter() - start < setup.seconds
-    ):
+    while True:
+        ended = len(waits) >= setup.steps or perf_counter() - start >= setup.seconds
+        if ended and waits and len(waits) % round_ == 0:
+            break
         called = perf_counter()
         image, label = next(batches)
         waits.append(1000 * (perf_counter() - called))
@@ -307,32 +303,28 @@ def run(setup: Setup, names: Sequence[str]) -> records.Result:
 
 def text(result: records.Result) -> str:
     """Return a table of contenders, losses included, and what a reader must know about it."""
-    setup, rows = result["setup"], {row["contender"]: row for row in result["rows"]}
+    rows = {row["contender"]: row for row in result["rows"]}
     rates = {name: row["steps_per_s"] for name, row in rows.items() if "failure" not in row}
-    lines = []
+    lines, mine = [], ["torchio_gpu", "torchio_gpu_patches"]
     for name, rate in rates.items():
-        row, mine = rows[name], ["torchio_gpu", "torchio_gpu_patches"]
+        row, shown = rows[name], number(rate)
         alike = mine[: 1 + row["augments"].startswith("patch")]
-        ahead = name not in ("none", *mine) and rate > min(rates.get(n, math.inf) for n in alike)
-        title = f"{row['title']} {row['version']}" if row["augments"] else "none"
+        if name not in ("none", *mine) and rate > min(rates.get(n, math.inf) for n in alike):
+            shown = f"**{shown}**"
+        title = f"{row['title'].partition(',')[0]} {row['version']}" if row["augments"] else "none"
         share = f"{100 * rate / rates['none']:.0f} %" if "none" in rates else "-"
         wait = f"{number(row['wait_ms'])} ({number(row['mean_wait_ms'])})"
-        loss = f"{number(row['first_loss'])} to {number(row['last_loss'])}"
-        shown = f"**{number(rate)}**" if ahead else number(rate)
-        first = number(row["first_batch_s"])
+        first, loss = (number(row[key]) for key in ("first_batch_s", "last_loss"))
         lines.append([title, row["augments"], shown, share, wait, first, str(row["steps"]), loss])
     head = ["augmented by", "augments", "steps/s", "of none", "wait, ms (mean)", "first batch, s"]
+    shape, patch = "x".join(map(str, result["setup"]["shape"])), result["setup"]["patch"]
     notes = [
         records.origin(result),
-        f"3D U-Net of {DEPTH} levels, {WIDTH} channels at the first, float32, "
-        f"Adam; batches of {BATCH} random patches of {setup['patch']}³ of "
-        f"{SUBJECTS} synthetic heads of {'x'.join(map(str, setup['shape']))} voxels.",
-        "Into augmented patches nothing moves across their borders. Of augmented volumes, "
-        "torchio_gpu computes the patch, in another way for each; TorchIO and MONAI cut "
-        f"{PER_VOLUME} patches out of a volume that is augmented once.",
-        "of none: share of the steps/s without augmentation; wait: for a batch, median and mean; "
-        "loss: of the first step, and mean of the last four.",
-        "bold: ahead of torchio_gpu, or of the row of ours that augments alike.",
+        f"3D U-Net, float32, Adam; batches of {BATCH} random patches of {patch}³ of {SUBJECTS} "
+        f"synthetic heads of {shape} voxels. Of augmented volumes torchio_gpu computes the patch "
+        f"alone; others cut {PER_VOLUME} patches of each.",
+        "of none: share of the rate without augmentation; wait: for a batch, median and mean; "
+        "loss: mean of the last four steps; bold: ahead of torchio_gpu, or of its row alike.",
         *(f"{row['title']}: {row['failure']}." for row in rows.values() if "failure" in row),
     ]
     made = table([*head, "steps", "loss"], lines)
