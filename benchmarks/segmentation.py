@@ -37,7 +37,7 @@ from .markdown import table
 from .training import unet
 
 SUITE = "segmentation"
-SETUP = {"size": 32, "subjects": 4, "held_out": 8, "steps": 600, "seconds": 40.0, "seeds": 5}
+SETUP = {"size": 32, "subjects": 4, "held_out": 8, "steps": 450, "seconds": 30.0, "seeds": 5}
 QUICK = {"size": 24, "subjects": 4, "held_out": 1, "steps": 2, "seconds": 0.2, "seeds": 2}
 BATCH, RATE = 2, 1e-2
 #: Mean intensity of air, scalp and skull, grey matter, white matter, ventricles and nuclei.
