@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.nnunet.toy import CONFIGURATION, NAME, Toy
+from benchmarks.nnunet import CONFIGURATION, NAME, OURS, Toy
 from torchio_gpu.adapters import nnunet
 
 pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed: make test-integrations")
@@ -23,19 +23,22 @@ pytest.importorskip("nnunetv2", reason="nnunetv2 is not installed: make test-int
 def toy(tmp_path_factory) -> Toy:
     made = Toy(tmp_path_factory.mktemp("nnunet"))
     made.make()
-    made.plan()
     return made
 
 
 def test_training_and_prediction(toy, tmp_path):
     """Two epochs of two steps, validation, and prediction of all volumes."""
-    found = toy.train("ShortTorchIOGPU", 2, 2)
+    found = toy.train(OURS, 2, 2)
     assert len(found["losses"]) == 4
     assert np.isfinite(found["losses"]).all()
     assert 0 <= found["dice"] <= 1
-    log = next((toy.results("ShortTorchIOGPU") / "fold_0").glob("training_log*")).read_text()
+    log = next((toy.results(OURS) / "fold_0").glob("training_log*")).read_text()
     assert "RandomFlip -> RandomAffine -> RandomAffine -> CropOrPad" in log
-    files = toy.predict("ShortTorchIOGPU", tmp_path)
+    images = str(toy.folder / "raw" / NAME / "imagesTr")
+    where = ["-i", images, "-o", str(tmp_path), "-d", "1", "-c", CONFIGURATION, "-f", "0"]
+    options = ["-npp", "0", "-nps", "0", "-device", "cpu", "--disable_tta"]
+    toy.run("nnUNetv2_predict", *where, "-tr", OURS, *options)
+    files = sorted(tmp_path.glob("*.nii.gz"))
     assert len(files) == toy.cases
     for file in files:
         predicted = nib.load(file)
