@@ -207,7 +207,7 @@ except ImportError as error:
     sys.exit(f"not installed: {error}")
 inputs.MADE["normals"] = lambda x: (torch.linspace(0, 1, 8000).view(1, 1, 20, 20, 20),)
 torch.manual_seed(0)
-x = torch.rand(2, 1, 32, 32, 48)
+x = torch.rand(2, 1, 32, 32, 64)
 if name == "monai":  # needs scikit-image, which its own environment has
     ops.pop("largest_component")
 given = {op: inputs.inputs(workloads.WORK[op].given, x) for op in wanted if op in ops}
