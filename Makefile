@@ -91,7 +91,7 @@ bench-check: $(VENV)/ready
 
 # With all peers, each in an environment of its own; what was interrupted goes on where it stopped.
 bench-peers: $(VENV)/ready
-	$(BIN)/python -m benchmarks.environments
+	$(BIN)/nox -s rivals || true  # what cannot be installed is left out
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.profiles
 	$(BIN)/python -m benchmarks.training
@@ -105,4 +105,4 @@ static: $(VENV)/ready
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:
-	rm -rf $(VENV) $(OTHERS) .nox .venv-peers .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots
+	rm -rf $(VENV) $(OTHERS) .nox .venv-triton .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build demo-output browser-screenshots

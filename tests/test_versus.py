@@ -321,27 +321,20 @@ def test_answers_say_how_they_are_known() -> None:
 def test_an_environment_is_complete_or_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: list[tuple[str, ...]] = []
-
-    def run(*command: str) -> str:
-        ran.append(command)
-        if "venv" in command:
-            (tmp_path / "kornia").mkdir()
-        if "install" in command and "broken" in command:
-            raise subprocess.CalledProcessError(1, command, stderr="ERROR: no such thing")
-        return str(tmp_path / "kornia")
-
     monkeypatch.setattr(environments, "FOLDER", tmp_path)
-    monkeypatch.setattr(environments, "_run", run)
     assert environments.built() == {}
-    with pytest.raises(subprocess.CalledProcessError):
-        environments.build("kornia", "broken")
-    assert environments.built() == {}
-    environments.build("kornia", "kornia==0.9.0")
-    assert environments.built() == {"kornia": str(tmp_path / "kornia" / "bin" / "python")}
-    assert f"torch=={torch.__version__}" in (tmp_path / "kornia" / "constraints.txt").read_text()
-    monkeypatch.setitem(environments.RIVALS, "kornia", "kornia==0.9.1")
+    environments.mark("kornia").parent.mkdir()
+    assert environments.built() == {}  # it was interrupted
+    environments.mark("kornia").write_text(environments.facts("kornia"), encoding="utf-8")
+    assert environments.built() == {"kornia": str(tmp_path / "rivals-kornia" / "bin" / "python")}
+    monkeypatch.setattr(sys, "path", ["elsewhere/site-packages"])
+    assert environments.built() == {}  # it shares the packages of another interpreter
+    monkeypatch.setitem(environments.RIVALS, "kornia", "kornia==0")
     assert environments.built() == {}  # another is asked for
+    done = subprocess.run(
+        [sys.executable, "-m", "nox", "--list", "-s", "rivals"], cwd=ROOT, capture_output=True
+    )
+    assert all(f"rivals({name})" in done.stdout.decode() for name in environments.RIVALS)
 
 
 @pytest.mark.parametrize("name", ["torchio_gpu", "torchio1", "monai"])
