@@ -131,20 +131,18 @@ def run(
             result = before if before["about"] == result["about"] else result
         there = {(row["workload"], row["op"]) for row in result["rows"]}
         for name in workloads or DEFAULT[device]:
-            jobs = [op for op in WORK if WORK[op].given in WORKLOADS[name].takes]
+            chosen = WORKLOADS[name]
+            jobs = [op for op, work in WORK.items() if work.given in chosen.takes]
             jobs = [op for op in jobs if (op in ops or not ops) and (name, op) not in there]
+            loaded = _loaded(contenders, name) if jobs else {}
             for op in jobs:
-                result["rows"] += _rows(contenders, name, op, repeats, device, op == jobs[0])
-                if (
-                    op in MEMORY
-                    and not WORKLOADS[name].host
-                    and name in DEFAULT[device][:1] + ("P",)
-                ):
-                    result["memory"] += [
-                        _memory(peer, op, name, threads, device)
-                        for peer, contender in contenders.items()
-                        if op in contender.ops
-                    ]
+                ends = ENDS if device == "cuda" and not chosen.host else 0
+                rows = measure(loaded, op, repeats or chosen.repeats, ends=ends)
+                result["rows"] += [_told({"workload": name, **row}) for row in rows]
+                peers = [row["contender"] for row in rows if row["contender"] != "copy"]
+                if chosen.memory and op in MEMORY:
+                    found = [_memory(peer, op, name, threads, device) for peer in peers]
+                    result["memory"] += found
                 records.write(result, part)
     if part:
         part.unlink(missing_ok=True)
@@ -174,32 +172,20 @@ def _start(
     return contenders, {**stamp, "contenders": found, "rows": [], "memory": []}
 
 
-def _rows(
-    contenders: Mapping[str, Contender],
-    workload: str,
-    op: str,
-    repeats: int | None,
-    device: str,
-    first: bool,
-) -> list[Row]:
-    """Return the rows of one operation; each contender makes the batch before the first."""
-    rows: list[Row] = []
-    for peer, contender in contenders.items() if first else ():
+def _loaded(contenders: Mapping[str, Contender], workload: str) -> dict[str, Contender]:
+    """Let contenders make the batch of a workload; return those that could."""
+    loaded = {}
+    for peer, contender in contenders.items():
         try:
             contender.ask("load", workload=workload)
+            loaded[peer] = contender
         except FailureError as failure:  # no memory for the batch, no such device
-            log(f"{peer}: {failure}")
-    chosen = WORKLOADS[workload]
-    ends = ENDS if device == "cuda" and not chosen.host else 0
-    for row in measure(contenders, op, repeats or chosen.repeats, ends=ends):
-        rows.append({"workload": workload, **row})
-        what = row.get("failure") or f"{row['median_ms']:10.3f} ms"
-        log(f"{workload:4} {op:15} {row['contender']:18} {what}")
-    return rows
+            log(f"{workload:4} {peer}: {failure}")
+    return loaded
 
 
 def _memory(peer: str, op: str, workload: str, threads: int, device: str) -> Row:
-    """Peak memory of a call in a fresh process, whose heap nothing has stretched before."""
+    """Return the peak memory of a call in a fresh process, whose heap nothing has stretched."""
     row: Row = {"workload": workload, "op": op, "contender": peer}
     try:
         with Contender(peer, threads, device) as contender:
@@ -207,7 +193,14 @@ def _memory(peer: str, op: str, workload: str, threads: int, device: str) -> Row
             row["batches"] = round(contender.ask("memory", op=op), 2)
     except FailureError as failure:
         row["failure"] = str(failure)
-    log(f"{workload:4} {op + ' memory':15} {peer:18} {row.get('batches', row.get('failure'))}")
+    return _told(row)
+
+
+def _told(row: Row) -> Row:
+    """Print a row as it is measured."""
+    found = ("failure", "median_ms", "batches")
+    what = next(f"{row[key]} {key}" for key in found if key in row)
+    log(f"{row['workload']:4} {row['op']:15} {row['contender']:18} {what}")
     return row
 
 

@@ -25,12 +25,14 @@ class Workload(NamedTuple):
         repeats: How many calls are timed; fewer for slow contenders.
         host: Time until the call returns, whatever a GPU still has to do: for batches so small
             that only the cost of the call itself matters.
+        memory: Whether peak memory is measured.
     """
 
     shape: tuple[int, int, int, int, int]
     takes: tuple[str, ...]
     repeats: int = 15
     host: bool = False
+    memory: bool = False
 
     @property
     def size(self) -> int:
@@ -48,15 +50,15 @@ _OWN = ("mask", "normals", "subject", "field", "cloud")
 _PATCHES = ("patches", "volume", "grid")
 WORKLOADS = {
     "W0": Workload((8, 1, 8, 8, 8), _BATCH, repeats=300, host=True),
-    "CPU": Workload((2, 1, 128, 128, 128), _BATCH + _OWN),
-    "W1": Workload((8, 1, 128, 128, 128), _BATCH + _OWN),
+    "CPU": Workload((2, 1, 128, 128, 128), _BATCH + _OWN, memory=True),
+    "W1": Workload((8, 1, 128, 128, 128), _BATCH + _OWN, memory=True),
     "W2": Workload((2, 1, 256, 256, 256), _BATCH),
     "W3": Workload((2, 4, 240, 240, 155), _BATCH),
-    "P": Workload((1, 2, 256, 256, 256), _PATCHES),
+    "P": Workload((1, 2, 256, 256, 256), _PATCHES, memory=True),
 }
 #: What a run measures when it is not told.
 DEFAULT = {"cpu": ("CPU", "W0", "P"), "cuda": ("W1", "W2", "W3", "W0", "P")}
-#: Where peak memory is measured, and of what. On the CPU motion may take this library 4 batches,
+#: Operations whose peak memory is measured. On the CPU motion may take this library 4 batches,
 #: pipe6 2.5, aggregate 1.2.
 MEMORY = {"motion", "pipe6", "aggregate"}
 #: Patches that a network is given, or makes, at once.

@@ -265,15 +265,15 @@ def test_a_run_keeps_what_is_measured_and_goes_on(
     monkeypatch.setattr(machine, "commit", lambda: {"commit": "abcdef", "dirty": False})
     file = tmp_path / "result.json"
     asked: list[str] = []
-    rows = versus._rows
+    measure = versus.measure
 
-    def interrupted(contenders: Any, workload: str, op: str, *more: Any) -> Any:
+    def interrupted(players: Any, op: str, *more: Any, **ends: Any) -> Any:
         asked.append(op)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return rows(contenders, workload, op, *more)
+        return measure(players, op, *more, **ends)
 
-    monkeypatch.setattr(versus, "_rows", interrupted)
+    monkeypatch.setattr(versus, "measure", interrupted)
     what = ([w.OURS, "monai"], "cpu", 1, ["W0"], ["flip", "gamma"], 2, file)
     with pytest.raises(KeyboardInterrupt):
         versus.run(*what)
