@@ -6,7 +6,6 @@ Imports nothing heavy: rivals read it in interpreters that lack this library's d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any, NamedTuple
 
 #: Name of the suite among the results, and of this library among the contenders.
@@ -33,11 +32,6 @@ class Workload(NamedTuple):
     repeats: int = 15
     host: bool = False
     memory: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of the batch."""
-        return 4 * prod(self.shape)
 
     def __str__(self) -> str:
         batch, channels, *space = self.shape
