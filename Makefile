@@ -99,9 +99,20 @@ bench-peers: $(VENV)/ready
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.report
 
-# Registers and instructions of every kernel under every Triton that a supported torch pins; no GPU.
-static: $(VENV)/ready
-	$(BIN)/python -m benchmarks.static --triton all
+# Versions of Triton: those that torch 2.11, 2.12, 2.13 and 2.14 pin, and the newest.
+TRITONS := $(addprefix .venv-triton/,3.6.0 3.7.0 3.7.1 3.8.0 3.9.0)
+
+$(TRITONS): | $(VENV)/ready
+	rm -rf $@.part
+	$(PIP) install -q --no-deps --target $@.part triton==$(@F)
+	mv $@.part $@
+
+# Registers and instructions of every kernel under every Triton that a supported torch pins, and
+# launches of all transforms; no GPU.
+static: $(TRITONS)
+	for arch in 80 90; do $(BIN)/python -m benchmarks.static --triton $(TRITONS) --arch $$arch \
+	    --output benchmarks/results/static--sm_$$arch.json || exit 1; done
+	$(BIN)/python -m benchmarks.passes
 	$(BIN)/python -m benchmarks.report --no-pictures
 
 clean:

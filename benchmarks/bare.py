@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 #: Packages that a machine with a GPU may lack; no other is forgiven.
-OPTIONAL = {"SimpleITK", "nibabel", "torchio", "monai", "scipy", "hypothesis", "matplotlib"}
-OPTIONAL |= {"nilearn", "PIL", "rich", "typer", "pytest_benchmark"}
+OPTIONAL = "SimpleITK nibabel torchio monai scipy hypothesis matplotlib nilearn PIL rich typer"
+_MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     """Report a test that could not import an optional package as skipped."""
     report = yield
-    missing = re.findall(r"ModuleNotFoundError: No module named '(\w+)", str(report.longrepr))
-    if report.failed and missing and missing[-1] in OPTIONAL:
+    missing = _MISSING.findall(str(report.longrepr))
+    if report.failed and missing and missing[-1] in [*OPTIONAL.split(), "pytest_benchmark"]:
         report.outcome = "skipped"
         report.longrepr = (report.nodeid, 0, f"Skipped: {missing[-1]} is not installed")
     return report

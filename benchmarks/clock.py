@@ -78,8 +78,8 @@ def on_device(calls: Sequence[Call], repeats: int, cuda: bool = True) -> DeviceT
         if late and sleep < _LONGEST:
             sleep *= 2
             seconds.clear()
-            continue
-        seconds.append(first.elapsed_time(last) / 1000 / len(calls))
+        else:
+            seconds.append(first.elapsed_time(last) / 1000 / len(calls))
     return DeviceTime(seconds, late)
 
 

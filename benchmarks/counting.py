@@ -17,6 +17,7 @@ from torchio_gpu.functional.dispatch import backend
 from torchio_gpu.functional.dispatch.launch import PackedCopies
 
 from . import machine
+from .markdown import number, table
 
 #: Instructions of a thread for each multiplication of a product along an axis, as compiled for
 #: sm_90 by Triton 3.6 to 3.9: what it prepares for tensor cores takes longer than these do.
@@ -83,28 +84,11 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         here = any(t.device.type == self.device for t in _tensors((args, kwargs, out)))
-        if here and not (func.is_view or func._schema.name.removeprefix("aten::") in _FREE):
-            self.launched.append(_launch(func, args, kwargs or {}, out))
+        name = func._schema.name.removeprefix("aten::")
+        if here and not (func.is_view or name in _FREE):
+            count = _fourier if name.startswith("_fft_") else _launch
+            self.launched.append(count(name, func._schema, args, kwargs or {}, _tensors(out)))
         return out
-
-
-def about(suite: str) -> dict[str, Any]:
-    """Return what a result begins with."""
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"suite": suite, "date": now, **machine.commit(), "torch": torch.__version__}
-
-
-def origin(result: dict[str, Any]) -> str:
-    """Return date and commit of a result, as an item of a list."""
-    dirty = " with changes not committed" * bool(result["dirty"])
-    return (
-        f"- Counted {result['date'][:10]} at commit {result['commit']}{dirty} with torch "
-        f"{result['torch']}."
-    )
-
-
-def rounded(value: float, digits: int = 4) -> float:
-    return float(f"{value:.{digits}g}")
 
 
 def counted(call: Callable[[], Any]) -> list[Launch]:
@@ -120,43 +104,37 @@ def counted(call: Callable[[], Any]) -> list[Launch]:
     return recorder.launched
 
 
-def _launch(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Launch:
-    name, given, made = func._schema.name.removeprefix("aten::"), _tensors(args), _tensors(out)
-    if name.startswith("_fft_"):
-        return _fourier(name, given[0], made[0], args)
-    given, read = _tensors((args, kwargs)), {}
-    written = [t for t in made if not any(t is other for other in given)]
-    for place, argument in enumerate(func._schema.arguments):
+def _launch(name: str, schema: Any, args: Any, kwargs: dict[str, Any], made: Any) -> Launch:
+    given, read, written = _tensors((args, kwargs)), {}, []
+    for place, argument in enumerate(schema.arguments):
         tensors = _tensors(args[place] if place < len(args) else kwargs.get(argument.name))
         writes = argument.alias_info is not None and argument.alias_info.is_write
         written += tensors * writes
         if not writes or (name.endswith("_") and name not in _WRITES):
             read |= {id(t): t for t in tensors}
+    written += [t for t in made if not any(t is other for other in given)]
     most = math.inf
     if name in _SPARSE:
         index = max((t for t in given if not t.dtype.is_floating_point), key=Tensor.numel)
         most = max(t.numel() for t in (index, *(t for t in made if t is not args[0])))
-    moved = (*read.values(), *written)
-    size = sum(min(most, _elements(t)) * t.element_size() for t in moved)
+    size = sum(min(most, _elements(t)) * t.element_size() for t in (*read.values(), *written))
     launches, instructions = 1, 0.0
     if name.startswith("_embedding_bag"):  # a row of the table for each weight, none from a cache
-        table, index = given[:2]
-        size += index.numel() * table.shape[1] * table.element_size()
+        size += given[1].numel() * given[0].shape[1] * given[0].element_size()
     elif name in _PRODUCTS:
         instructions = made[0].numel() * given[-2].shape[-1]
     elif name == "torchio_gpu::along":  # a kernel for each axis that occurs; of a sample, one
-        products = made[0].numel() * given[1].shape[2]
-        instructions = products * (INSTRUCTIONS if given[0].dtype == torch.float32 else 1)
-        launches = len(args[4])
+        each = INSTRUCTIONS if given[0].dtype == torch.float32 else 1
+        launches, instructions = len(args[4]), made[0].numel() * given[1].shape[2] * each
     elif name == "sort":  # radix sort: four passes over keys of 8 bits, and places of 8 bytes
         launches, size = 2 * given[0].element_size(), size * given[0].element_size()
     voxels = max(t.numel() for t in (*given, *made))
     return Launch(name, launches, size, voxels, instructions=instructions)
 
 
-def _fourier(name: str, x: Tensor, out: Tensor, args: Sequence[Any]) -> Launch:
+def _fourier(name: str, schema: Any, args: Any, kwargs: dict[str, Any], made: Any) -> Launch:
     """Count passes of cuFFT, one for each axis, and what torch does before and after them."""
-    axes = len(args[1])
+    x, out, axes = args[0], made[0], len(args[1])
     moved = x.nbytes + out.nbytes + 2 * (axes - 1) * (out if name == "_fft_r2c" else x).nbytes
     last = sorted(a % x.ndim for a in args[1]) == [*range(x.ndim - axes, x.ndim)]
     # the input of an inverse is overwritten; a result is divided in a pass of its own
@@ -172,3 +150,39 @@ def _elements(x: Tensor) -> int:
 
 def _tensors(values: Any) -> list[Tensor]:
     return [v for v in tree_leaves(values) if isinstance(v, Tensor)]
+
+
+def about(suite: str) -> dict[str, Any]:
+    """Return what a result begins with."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"suite": suite, "date": now, **machine.commit(), "torch": torch.__version__}
+
+
+def origin(result: dict[str, Any]) -> str:
+    """Return date and commit of a result, as an item of a list."""
+    where = f"commit {result['commit']}{' with changes not committed' * bool(result['dirty'])}"
+    return f"- Counted {result['date'][:10]} at {where} with torch {result['torch']}."
+
+
+def over_budget(row: dict[str, Any]) -> list[str]:
+    """Return the names of what takes more than its budget, or is not known."""
+    return [name for name, most in row["budget"].items() if row.get(name, math.inf) > most]
+
+
+def budgets(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a table of rows, whose values may be times; each is beside its budget, if any."""
+    head = [*dict.fromkeys(key for row in rows for key in row if key != "budget")]
+    return table(head, [[_cell(row, name) for name in head] for row in rows])
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value, budget = row.get(name, "-"), row.get("budget", {})
+    if isinstance(value, dict):
+        value = "{} ({}-{})".format(*(number(value[f"{q}_ms"]) for q in ("median", "q1", "q3")))
+    shown = number(value) if isinstance(value, float) else str(value).replace("|", "/")
+    shown += f" of {budget[name]:g}" if name in budget else ""
+    return f"**{shown}: missed**" if name in budget and name in over_budget(row) else shown
+
+
+def rounded(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")

@@ -4,10 +4,11 @@
 #   OUT=folder bash benchmarks/gpu.sh              the first call, at most 8 minutes
 #   OUT=folder bash benchmarks/gpu.sh --long       growth, training, and the ratios of bench-check
 #   OUT=folder bash benchmarks/gpu.sh --rehearse   the same steps on a few voxels, without a GPU
+#   OUT=folder bash benchmarks/gpu.sh --collect    keep the results, in benchmarks/results
 #
 # Every step writes its result to $OUT as soon as it is known, and no step stops another: steps.tsv
 # has the exit status and the seconds of each. Numbers are marked as long as a test is red.
-# `python -m benchmarks.gpu.collect $OUT && python -m benchmarks.report` then keeps the results.
+# `python -m benchmarks.report` shows results that are kept.
 #
 # Needs torch, triton, numpy, pytest and pytest-xdist, and nothing installed of this repository.
 # Peers are measured where they are there: wheels in .peers/*.whl, and sources in .peers/NAME/, are
@@ -22,6 +23,10 @@ what="${1:-first}"
 export PYTHONPATH=".:kernels${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 # cuBLAS is deterministic with this alone, and torch refuses it otherwise where it is asked to be
 export CUBLAS_WORKSPACE_CONFIG=:4096:8
+if [ "$what" = --collect ]; then
+    exec "$python" -c 'import pathlib, sys; from benchmarks.gpu import collect
+print(*collect(*map(pathlib.Path, sys.argv[1:])))' "$out" "${@:2}"
+fi
 SECONDS=0
 failed=""
 [ "$what" = --long ] || rm -f "$out/steps.tsv"
@@ -46,7 +51,7 @@ step() {
 }
 
 budgets() { # budgets LIMIT WORKLOAD
-    step "budgets-$2" "$1" "$python" -m benchmarks.gpu.budgets --device "$device" $tiny \
+    step "budgets-$2" "$1" "$python" -m benchmarks.gpu --device "$device" $tiny \
         --workload "$2" --output "$out/budgets-$2.json"
 }
 
@@ -57,7 +62,7 @@ smoke=(-n 0 tests/kernels/test_volumes.py tests/kernels/test_intrinsics.py)
 tests() { # tests LIMIT OPTION...
     local limit="$1"
     shift
-    step tests "$limit" "${pytest[@]}" --junitxml "$out/tests.xml" "$@"
+    step tests "$limit" "${pytest[@]}" "$@"
 }
 
 peers() { # peers LIMIT OPTION...
@@ -83,7 +88,7 @@ counters() { # counters LIMIT: of the hardware
     metrics+=,sm__warps_active.avg.pct_of_peak_sustained_active,launch__registers_per_thread
     step counters "$1" ncu --csv --log-file "$out/counters.csv" --clock-control none \
         --profile-from-start off --launch-count 12 --metrics "$metrics" "$python" -c \
-        'import torch; from benchmarks.gpu.budgets import SHAPES, profile
+        'import torch; from benchmarks.gpu import SHAPES, profile
 profile(torch.rand(SHAPES["W1"], device="cuda"))'
 }
 
@@ -101,7 +106,7 @@ first | --long)
     export TRITON_INTERPRET=1 OMP_NUM_THREADS=1
     ;;
 *)
-    echo "benchmarks/gpu.sh takes --rehearse or --long, got $what" >&2
+    echo "benchmarks/gpu.sh takes --rehearse, --long or --collect, got $what" >&2
     exit 2
     ;;
 esac

@@ -5,10 +5,6 @@ Counted on ``meta`` tensors, on the path that a GPU takes: a prediction until a 
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +13,17 @@ import torch
 import torchio_gpu as tio
 
 from . import records
-from .counting import GPUS, INSTRUCTIONS, LAUNCH, about, counted, origin, rounded
-from .markdown import number, table
+from .counting import (
+    GPUS,
+    INSTRUCTIONS,
+    LAUNCH,
+    about,
+    budgets,
+    counted,
+    origin,
+    over_budget,
+    rounded,
+)
 from .workloads import WORKLOADS
 
 SUITE = "passes"
@@ -31,20 +36,12 @@ kernel of this library that a call launches for voxels on an {GPU.name}, and the
 must move, with each of its tensors once; Fourier transforms once for each axis, with the copies \
 and the scaling that torch adds. An operator takes the longest of three: its bytes at \
 {GPU.bandwidth:.3g} B/s, the multiplications of a matrix product in the FMA units ({GPU.sms} x 128 \
-a clock of {GPU.clock:.3g} Hz) or, in the kernel for products along an axis, {INSTRUCTIONS} \
-compiled instructions for each, and {LAUNCH} µs from one launch to the next. Other kernels of \
-this library count by their bytes alone. Transforms are called with the image and label map of \
-{WORKLOAD}; a copy reads and writes the image."""
+a clock of {GPU.clock:.3g} Hz; in the kernel for products along an axis, {INSTRUCTIONS} for \
+each), and {LAUNCH} µs from one launch to the next. Other kernels of this library count by their \
+bytes alone. Called with image and label map of {WORKLOAD}; a copy reads and writes the image."""
+#: What has a budget, see CASES.
+BUDGETED = ("predicted, copies", "launches", "Fourier passes")
 
-#: Numbers of a row, and their columns.
-COLUMNS = {
-    "launches": "launches",
-    "passes": "of them over volumes",
-    "fourier": "Fourier passes",
-    "bytes_copies": "moved, copies",
-    "predicted_us": "predicted, µs",
-    "copies": "predicted, copies",
-}
 Result = dict[str, Any]
 
 _POSES = {"degrees": [(5, 0, 0)] * 2, "translation": [(0, 3, 0)] * 2, "times": (0.3, 0.7)}
@@ -131,50 +128,31 @@ def look(name: str) -> Result:
         transform(batch)
 
     launched = counted(call)
-    us = sum(each.us(GPU) for each in launched)
+    us, copy = sum(each.us(GPU) for each in launched), 2 * image.nbytes
     return {
-        "case": name,
+        "transform": name,
         "launches": sum(each.launches for each in launched),
-        "passes": sum(each.voxels >= image.numel() // 2 for each in launched),
-        "fourier": sum(each.fourier for each in launched),
-        "bytes_copies": rounded(sum(each.bytes for each in launched) / (2 * image.nbytes)),
-        "predicted_us": rounded(us),
-        "copies": rounded(us / GPU.moves(2 * image.nbytes)),
-        "budget": dict(zip(("copies", "launches", "fourier"), (*most, 0), strict=False)),
+        "of them over volumes": sum(each.voxels >= image.numel() // 2 for each in launched),
+        "Fourier passes": sum(each.fourier for each in launched),
+        "moved, copies": rounded(sum(each.bytes for each in launched) / copy),
+        "predicted, µs": rounded(us),
+        "predicted, copies": rounded(us / GPU.moves(copy)),
+        "budget": dict(zip(BUDGETED, (*most, 0), strict=False)),
     }
-
-
-def over_budget(row: Result) -> list[str]:
-    """Return the names of what takes more than its budget."""
-    return [name for name, most in row["budget"].items() if row[name] > most]
 
 
 def text(result: Result) -> str:
     """Return the table and how it was made."""
-
-    def cell(row: Result, name: str) -> str:
-        shown = f"{row[name]}" if isinstance(row[name], int) else number(row[name])
-        budget = f" of {row['budget'][name]:g}" if name in row["budget"] else ""
-        return f"**{shown}{budget}: missed**" if name in over_budget(row) else shown + budget
-
-    rows = [[row["case"], *(cell(row, name) for name in COLUMNS)] for row in result["rows"]]
-    return f"{table(['transform', *COLUMNS.values()], rows)}\n\n{HOW}\n{origin(result)}"
+    return f"{budgets(result['rows'])}\n\n{HOW}\n{origin(result)}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Count, print the table and write the result; exit with 1 if a budget is exceeded."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.passes", description=__doc__)
-    p.add_argument("--case", default="", help="only transforms with this in their name")
-    p.add_argument("--output", type=Path, help="JSON file; of all cases, among the results")
-    given = p.parse_args(arguments)
-    result: Result = about(SUITE)
-    result["rows"] = [look(name) for name in CASES if given.case in name]
-    print(text(result))
-    file = given.output or (None if given.case else records.FOLDER / f"{SUITE}.json")
-    records.write(result, file)
-    if missed := [row["case"] for row in result["rows"] if over_budget(row)]:
-        sys.exit(f"benchmarks.passes: over budget: {', '.join(missed)}")
-
+main = records.command(
+    __doc__,
+    lambda: {**about(SUITE), "rows": [look(name) for name in CASES]},
+    text,
+    lambda result: [row["transform"] for row in result["rows"] if over_budget(row)],
+    output={"default": records.FOLDER / f"{SUITE}.json"},
+)
 
 if __name__ == "__main__":
     main()

@@ -5,9 +5,11 @@ A result is a plain dict. What all of them begin with is made by :func:`stamp`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,35 @@ def read(files: Iterable[Path] = ()) -> list[Result]:
     """Results in files, by default in all that are kept."""
     chosen = list(files) or sorted(FOLDER.glob("*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in chosen]
+
+
+def command(
+    doc: str | None,
+    run: Callable[..., Result | Iterable[Result]],
+    text: Callable[[Result], str],
+    missed: Callable[[Result], list[str]] = lambda result: [],
+    **options: dict[str, Any],
+) -> Callable[[Sequence[str] | None], None]:
+    """Return a ``main`` with options of ``add_argument``, which keeps and prints what is made.
+
+    ``run`` may yield its result each time that there is more. A run on a machine is kept where it
+    has no option but device and threads. ``missed`` are lines with which the command fails.
+    """
+    device = {"type": machine.device, "default": "auto", "help": "cpu, cuda or auto"}
+    threads = {"type": int, "default": machine.threads(), "help": "default: all cores"}
+    common = {"device": device, "threads": threads, "output": {"type": Path, "help": "JSON file"}}
+
+    def main(arguments: Sequence[str] | None = None) -> None:
+        p = argparse.ArgumentParser(description=doc)
+        for option in {**options, "output": {}}:
+            p.add_argument(f"--{option}", **{**common.get(option, {}), **options.get(option, {})})
+        given = vars(p.parse_args(arguments))
+        file, changed = given.pop("output"), [n for n in given if given[n] != p.get_default(n)]
+        for result in (made,) if isinstance(made := run(**given), dict) else made:
+            whole = "machine" in result and not set(changed) - set(common)
+            write(result, file or (path(result) if whole else None))
+        print(text(result))
+        if lines := missed(result):
+            sys.exit("\n".join(["missed:", *lines]))
+
+    return main

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu, machine, records, report
-from benchmarks.gpu import budgets, collect
 from tests.devices import interpreted
 
 
@@ -22,11 +21,13 @@ def shell(out: Path, *options: str, **more: str) -> subprocess.CompletedProcess[
 def test_rehearsal_is_collected_and_shown(tmp_path: Path) -> None:
     done = shell(tmp_path, "--rehearse")
     assert done.returncode == 0, done.stdout + done.stderr
-    result, _ = records.read(sorted(collect.collect(tmp_path, tmp_path / "kept")))
-    assert set(result["parts"]) == {"W1", "W0", "P", "steps"}
-    assert {row["status"] for row in result["parts"]["steps"]["rows"]} <= {"0", "absent"}
-    assert gpu.text(result).count("on a few voxels: these numbers mean nothing.") == 4
-    assert "(untested)" not in gpu.text(result)
+    done = shell(tmp_path, "--collect", str(tmp_path / "kept"))
+    assert len(done.stdout.split()) == 2, done.stderr
+    result, _ = records.read(sorted((tmp_path / "kept").glob("*.json")))
+    assert {row["workload"] for row in result["rows"]} == {"W1", "W0", "P"}
+    assert {row["status"] for row in result["steps"]} <= {"0", "absent"}
+    assert "these numbers mean nothing." in gpu.text(result)
+    assert "(tests red)" not in gpu.text(result)
 
 
 def test_a_failing_step_stops_no_other(tmp_path: Path) -> None:
@@ -43,55 +44,61 @@ def test_a_failing_step_stops_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:max_displacement:RuntimeWarning")  # batches are tiny
 def test_rows_are_kept_as_they_come_and_failures_named(tmp_path: Path, monkeypatch) -> None:
-    part = tmp_path / "part.json"
+    file = tmp_path / "part.json"
 
     def fails(*arguments):
-        assert len(records.read([part])[0]["rows"]) == len(budgets.JOBS) - 1
+        (result,) = records.read([file])
+        assert len(result["rows"]) == len(gpu.JOBS) - 1
+        assert all(row["bounds"] > 0 for row in result["rows"]), result["rows"]
         raise ValueError("no luck")
 
-    jobs = {name: job._replace(workloads=["W1"]) for name, job in budgets.JOBS.items()}
-    monkeypatch.setattr(budgets, "JOBS", {**jobs, "a job": budgets.Job(fails, 2, workloads=["W1"])})
-    budgets.main(["--device", "cpu", "--tiny", "--output", str(part)])
-    *rows, last = records.read([part])[0]["rows"]
-    assert last == {"job": "a job", "note": "failed: ValueError: no luck", "most": 2, "kept": False}
-    assert [row["job"] for row in rows if row.get("note")] == []
-    assert all(row["value"] > 0 for row in rows if "host" in row)
+    jobs = {name: job._replace(workloads=["W1"]) for name, job in gpu.JOBS.items()}
+    more = {"a job": gpu.Job(fails, {"waits": 0}, workloads=["W1"])}
+    monkeypatch.setattr(gpu, "JOBS", jobs | more)
+    gpu.main(["--device", "cpu", "--tiny", "--workload", "W1", "--output", str(file)])
+    (result,) = records.read([file])
+    assert result["rows"][-1]["note"] == "failed: ValueError: no luck"
+    assert "**- of 0: missed**" in gpu.text(result)
 
 
-def test_red_tests_mark_all_numbers(tmp_path: Path) -> None:
-    """Tests that lack an optional package are skipped; nothing else is forgiven."""
+def test_tests_that_lack_an_optional_package_are_skipped(tmp_path: Path) -> None:
     missing = "raise ModuleNotFoundError(\"No module named '{}'\")\n"
     files = {"optional": missing.format("nibabel.x"), "needed": missing.format("torch")}
     files["tests"] = "def test_a(): pass\ndef test_b(): assert 0, 'nibabel'\n"
     for name, text in files.items():
         (tmp_path / f"test_{name}.py").write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "benchmarks.bare", "-c", os.devnull, tmp_path]
-    command += ["--continue-on-collection-errors", "--junitxml", tmp_path / "tests.xml"]
-    subprocess.run(command, cwd=machine.ROOT, capture_output=True)
-    tests = collect.tests(tmp_path)
-    assert (tests["passed"], tests["failed"], tests["skipped"]) == (1, 2, 1)
-    body = "| job | ms |\n| --- | --- |\n| pipe6 | {} |\n| - | - |"
-    text = gpu.with_tests(body.format("2 (1-3)"), {"tests": tests})
-    assert text.startswith(body.format("2 (1-3) (tests red)"))
-    assert "test_tests::test_b" in text
-    (tmp_path / "tests.xml").write_text((tmp_path / "tests.xml").read_text()[:-9])  # cut off
-    text = gpu.with_tests(body.format(2), {"tests": collect.tests(tmp_path)})
-    assert text.startswith(body.format("2 (untested)"))
+    command += ["-q", "--continue-on-collection-errors"]
+    done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, encoding="utf-8")
+    (tmp_path / "tests.log").write_text(done.stdout)
+    assert "1 failed, 1 passed, 1 skipped, 1 error in" in done.stdout
+    (tmp_path / "steps.tsv").write_text("tests\t1\t3\n")
+    records.write(_result(), tmp_path / "part.json")
+    (kept,) = gpu.collect(tmp_path, tmp_path / "kept")
+    text = gpu.text(records.read([kept])[0])
+    assert "test_tests.py::test_b" in text
+    assert "1 failed, 1 passed" in text
+    assert "| pipe6 | **3.10 of 3: missed** (tests red) |" in " ".join(text.split())
 
 
-def test_parts_are_kept_by_machine_and_card(tmp_path: Path) -> None:
+def _result() -> dict:
+    rows = [{"job": "pipe6", "bounds": 3.1, "budget": {"bounds": 3}}]
+    return {**records.stamp(gpu.SUITE, "cpu", 1), "device": "cuda", "tiny": False, "rows": rows}
+
+
+def test_rows_of_a_run_are_collected_by_card_and_marked_until_tests_pass(tmp_path: Path) -> None:
     lines = ["==PROF==", '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"']
     lines += [f'"0","warp_kernel(int *)","time {n}","ns","1,23{n}"' for n in range(2)]
     (tmp_path / "counters.csv").write_text("\n".join(lines))
-    stamp = {**records.stamp(gpu.SUITE, "cpu", 1), "device": "cuda", "tiny": False}
-    stamp["rows"] = [{"job": "pipe6", "value": 3.1, "most": 3, "kept": False}]
-    for name, commit, card in (("W1", 1, "A"), ("P", 1, "A"), ("W1", 2, "A"), ("W1", 2, "B")):
-        about = {"part": name, "commit": commit, "machine": {**stamp["machine"], "gpu": card}}
-        records.write({**stamp, **about}, tmp_path / "part.json")
-        collect.collect(tmp_path, tmp_path / "kept")
-    kept = records.read(sorted((tmp_path / "kept").glob("*")))
-    found = {name: part["commit"] for name, part in kept[0]["parts"].items()}
-    assert found == {"W1": 2, "P": 1, "counters": 2}
-    shown = " ".join(report.sections(report.kept(kept))["gpu"].split())
-    assert "| pipe6 | 3.10 (untested) | 3 (untested) | **no** |" in shown
-    assert "| warp_kernel | 1,230 ns (untested) | 1,231 ns (untested) |" in shown
+    (tmp_path / "steps.tsv").write_text("tests\t0\t3\n")
+    result = _result()
+    for name, card in (("a", "A"), ("b", "A"), ("c", "B")):
+        where = {**result["machine"], "gpu": card}
+        records.write({**result, "machine": where}, tmp_path / f"{name}.json")
+    for said, mark in (("1 skipped in 3 s", " (tests red)"), ("9 passed in 3 s", "")):
+        (tmp_path / "tests.log").write_text(f"...\n{said}\n")
+        kept = records.read(gpu.collect(tmp_path, tmp_path / "kept"))
+        assert [len(each["rows"]) for each in kept] == [2, 1]
+        shown = " ".join(report.sections(report.kept(kept[:1]))["gpu"].split())
+        assert f"| pipe6 | **3.10 of 3: missed**{mark} |" in shown
+        assert f"| warp_kernel | 1,230 ns{mark} | 1,231 ns{mark} |" in shown

@@ -234,9 +234,7 @@ QUICK: dict[str, list[str] | None] = {
     ".venv/bin/python -m benchmarks.report": ["-m", "benchmarks.report", "--help"],
     "make static": None,  # tests/test_static.py
     "OUT=gpu-results bash benchmarks/gpu.sh": None,  # tests/test_benchmarks_gpu.py
-    ".venv/bin/python -m benchmarks.gpu.collect gpu-results": [
-        *("-m", "benchmarks.gpu.collect", "--help")
-    ],
+    "OUT=gpu-results bash benchmarks/gpu.sh --collect": None,
     ".venv/bin/python -m benchmarks.features": ["-m", "benchmarks.features", "--help"],
 }
 
