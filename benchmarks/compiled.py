@@ -76,8 +76,7 @@ class KernelLaunch(NamedTuple):
         passes, once = _PASSES.get(self.kernel, {}), Counter()
         for name, value in self.arguments.items():
             if isinstance(value, Tensor):  # one that is not needed is given as another that is
-                size = {value.data_ptr(): value.nbytes * passes.get(name, 1)}
-                once |= Counter(size)
+                once |= Counter({value.data_ptr(): value.nbytes * passes.get(name, 1)})
         return once.total()
 
     def trips(self, loop: Loop) -> float:
@@ -115,11 +114,8 @@ class KernelLaunch(NamedTuple):
         return float(np.mean(counts)) / both.size
 
 
-def look(arch: int, name: str) -> tuple[dict[str, Any], list[tuple[str, float, list[float]]]]:
-    """Return facts of a call, and of each launch: kernels, then torch's over volumes.
-
-    Of a launch these are its name, microseconds for its bytes, and fields of ``static.Kernel``.
-    """
+def look(arch: int, name: str) -> dict[str, Any]:
+    """Return facts of a call and of each launch: kernels, then torch's over volumes."""
     case, gpu, launches, compile_ = CASES[name], GPUS[arch], [], JITFunction.run
 
     def run(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
@@ -143,23 +139,34 @@ def look(arch: int, name: str) -> tuple[dict[str, Any], list[tuple[str, float, l
         Recorder("cpu") as recorder,
     ):
         call()
-    rows: list[tuple[str, float, list[float]]] = []
+    rows = []
     for launch in launches:
         registers, spilled, code = disassemble(launch.compiled.asm["cubin"])
-        barriers = sum(op.startswith("BAR.") for _, op in code.nodes(data="op"))
         warps = float(prod(launch.grid)) * launch.compiled.metadata.num_warps
         instructions, memory = executed(code, launch.trips) * warps, gpu.moves(launch.bytes())
-        us, each = max(memory, gpu.issues(instructions)), instructions * WARP / volumes[0].numel()
-        compiled = [registers, spilled, barriers, rounded(each), rounded(us)]
-        rows.append((launch.kernel.removesuffix("_kernel"), rounded(memory), compiled))
+        facts = {
+            "registers": registers,
+            "spilled": spilled,  # bytes of each thread
+            "barriers": sum(op.startswith("BAR.") for _, op in code.nodes(data="op")),
+            "instructions": rounded(instructions * WARP / volumes[0].numel()),  # of a voxel
+            "us": rounded(max(memory, gpu.issues(instructions))),
+        }
+        rows.append((launch.kernel.removesuffix("_kernel"), rounded(memory), facts))
     own = "torch backward" if any("backward" in kernel for kernel, *_ in rows) else "torch"
     for each in recorder.launched:
         if "::" not in each.name and each.voxels >= min(v.numel() for v in volumes):
             us = rounded(gpu.moves(each.bytes))
-            rows.append((f"{own} {each.name}", us, [0, 0, 0, 0, us]))
-    workload = case.batch if isinstance(case.batch, str) else "x".join(map(str, case.batch))
-    copy = rounded(gpu.moves(2 * sum(v.nbytes for v in volumes)), 8)
-    return {"case": name, "workload": workload, "copy_us": copy, "budget": case.budget}, rows
+            rows.append((f"{own} {each.name}", us, {**dict.fromkeys(facts, 0), "us": us}))
+    return {
+        "case": name,
+        "workload": case.batch if isinstance(case.batch, str) else "x".join(map(str, case.batch)),
+        "copy_us": rounded(gpu.moves(2 * sum(v.nbytes for v in volumes)), 8),
+        "budget": case.budget,
+        "launches": [
+            {"kernel": kernel, "memory_us": memory, triton.__version__: facts}
+            for kernel, memory, facts in rows
+        ],
+    }
 
 
 @lru_cache

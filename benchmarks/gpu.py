@@ -42,13 +42,12 @@ class Job(NamedTuple):
 
 
 def _plain(x: Tensor) -> tuple[Any, ...]:
-    call, *volumes = cases.pipe6(x)
-    return lambda: _by_torch(call), *volumes
+    def call() -> Any:
+        with tio.backend("reference"):
+            return fused()
 
-
-def _by_torch(call: clock.Call) -> Any:
-    with tio.backend("reference"):
-        return call()
+    fused, *volumes = cases.pipe6(x)
+    return call, *volumes
 
 
 def _aggregate(x: Tensor) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import machine, records
 from .cases import CASES
@@ -39,32 +39,20 @@ _BRIEF = """\
 Result = dict[str, Any]
 
 
-class Kernel(NamedTuple):
-    """A launch as a version of Triton compiles it, or of an operator of torch."""
-
-    registers: int  # of each thread
-    spilled: int  # bytes of each thread
-    barriers: int
-    instructions: float  # of a voxel
-    us: float  # predicted
-
-
 def run(arch: int, triton: Sequence[str], case: str) -> Result:
     """Compile the calls with ``case`` in their names by Triton in folders, '' as installed."""
-    result = {**about(SUITE), "arch": f"sm_{arch}", "kernels": digest(), "triton": []}
     names, rows = [name for name in CASES if case in name], {}
     spawn = multiprocessing.get_context("spawn")
     for folder in triton:
         with ProcessPoolExecutor(machine.threads(), spawn, _start, (folder,)) as pool:
-            for version, row, launches in pool.map(_look, repeat(arch), names):
-                known = rows.setdefault(row["case"], {**row, "launches": []})["launches"]
-                for n, (kernel, memory, compiled) in enumerate(launches):
-                    if n == len(known):
-                        known.append({"kernel": kernel, "memory_us": memory})
-                    known[n][version] = compiled
-        result["triton"].append(version)
-        print(f"compiled with Triton {version}", file=sys.stderr, flush=True)
-    return {**result, "rows": [*rows.values()]}
+            for row in pool.map(_look, repeat(arch), names):
+                launches = rows.setdefault(row["case"], row)["launches"]
+                for launch, same in zip(launches, row["launches"], strict=True):
+                    launch.update(same)
+        print(f"compiled with Triton {folder}", file=sys.stderr, flush=True)
+    _, _, *versions = rows[names[0]]["launches"][0]  # beside what all have in common
+    facts = {**about(SUITE), "arch": f"sm_{arch}", "kernels": digest(), "triton": versions}
+    return {**facts, "rows": [*rows.values()]}
 
 
 def _start(folder: str) -> None:
@@ -73,12 +61,10 @@ def _start(folder: str) -> None:
     os.environ.pop("TRITON_INTERPRET", None)
 
 
-def _look(arch: int, name: str) -> tuple[str, Result, list[tuple[str, float, list[float]]]]:
-    import triton
+def _look(arch: int, name: str) -> Result:
+    from .compiled import look  # which imports Triton
 
-    from .compiled import look
-
-    return triton.__version__, *look(arch, name)
+    return look(arch, name)
 
 
 def digest() -> str:
@@ -92,11 +78,11 @@ def excesses(result: Result) -> list[str]:
     """Return a line for each kernel that spills or takes too much, under a Triton of users."""
     return [
         f"{result['arch']}, Triton {triton}: {launch['kernel']} in {row['case']!r} takes "
-        f"{kernel.registers} registers" + " and spills" * bool(kernel.spilled)
+        f"{launch[triton]['registers']} registers" + " and spills" * bool(launch[triton]["spilled"])
         for triton in result["triton"]
         for row in result["rows"]
         for launch in row["launches"]
-        if (kernel := Kernel(*launch[triton])).spilled or kernel.registers > REGISTERS
+        if launch[triton]["registers"] > REGISTERS or launch[triton]["spilled"]
         if triton not in FOR_INFORMATION
     ]
 
@@ -106,19 +92,20 @@ def text(result: Result) -> str:
     kernels: dict[tuple[str, ...], str] = {}
     for row in result["rows"]:
         for launch in row["launches"]:
-            cells = [launch["kernel"], number(launch["memory_us"])]
-            for k in (Kernel(*launch[triton]) for triton in result["triton"]):
-                numbers = f"{k.registers}, {k.barriers}, {number(k.instructions)}, {number(k.us)}"
-                cells.append(numbers + f" **spills {k.spilled} B**" * bool(k.spilled))
-            kernels.setdefault(tuple(cells), row["case"])
+            compiled = map(_kernel, map(launch.get, result["triton"]))
+            cells = launch["kernel"], number(launch["memory_us"]), *compiled
+            kernels.setdefault(cells, row["case"])
     head = ["kernel", "memory, µs", *result["triton"], "first in"]
     shown = table(head, [[*cells, case] for cells, case in kernels.items()])
     what = "registers, barriers, instructions of a voxel, predicted µs, by Triton"
     how = HOW.format(GPUS[int(result["arch"].removeprefix("sm_"))])
-    return (
-        f"{_calls(result, result['rows'])}\n\n**{result['arch']}, kernels: {what}**\n\n{shown}\n\n"
-        f"{how}\n{origin(result)}"
-    )
+    kernels_shown = f"**{result['arch']}, kernels: {what}**\n\n{shown}"
+    return f"{_calls(result, result['rows'])}\n\n{kernels_shown}\n\n{how}\n{origin(result)}"
+
+
+def _kernel(k: Result) -> str:
+    numbers = f"{k['registers']}, {k['barriers']}, {number(k['instructions'])}, {number(k['us'])}"
+    return numbers + f" **spills {k['spilled']} B**" * bool(k["spilled"])
 
 
 def brief(result: Result) -> str:
@@ -134,7 +121,7 @@ def _calls(result: Result, rows: Sequence[Result]) -> str:
         for triton in result["triton"]:
             us: dict[bool, list[float]] = {True: [], False: []}
             for launch in row["launches"]:
-                us["backward" in launch["kernel"]].append(Kernel(*launch[triton]).us)
+                us["backward" in launch["kernel"]].append(launch[triton]["us"])
             forward, backward = (rounded(sum(us[kind])) for kind in (False, True))
             time, bound = (backward, forward) if backward else (forward, row["copy_us"])
             cell = f"{number(time)} ({number(time / row['copy_us'])}x)"

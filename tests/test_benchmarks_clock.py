@@ -8,17 +8,15 @@ import torch
 
 from benchmarks import clock
 
-HOST, DEVICE = 3.0, 0.5  # milliseconds of a call
-
 
 class StubGpu:
     """Device with a queue, and a host that fills it, each with a clock of its own in ms."""
 
     host = device = 0.0
 
-    def call(self, host: float = HOST) -> None:
+    def call(self, host: float = 3.0) -> None:
         self.host += host
-        self.queue(DEVICE)
+        self.queue(0.5)
 
     def queue(self, work: float = 0) -> float:
         self.device = max(self.device, self.host) + work
@@ -34,26 +32,18 @@ class StubGpu:
         return event
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> StubGpu:
-    stub = StubGpu()
-    monkeypatch.setattr(torch.cuda, "synchronize", stub.synchronize)
-    monkeypatch.setattr(torch.cuda, "_sleep", lambda n: stub.queue(1000 * n / clock._CYCLES))
-    monkeypatch.setattr(torch.cuda, "Event", stub.event)
-    monkeypatch.setattr(clock, "perf_counter", lambda: stub.host / 1000)
-    return stub
-
-
-def test_device_time_excludes_host_time(gpu: StubGpu) -> None:
-    hosts = iter([HOST] * 4 + [5 * HOST] * 99)  # the first sleep is too short
+def test_device_time_excludes_host_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = StubGpu()
+    monkeypatch.setattr(torch.cuda, "synchronize", gpu.synchronize)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda n: gpu.queue(1000 * n / clock._CYCLES))
+    monkeypatch.setattr(torch.cuda, "Event", gpu.event)
+    monkeypatch.setattr(clock, "perf_counter", lambda: gpu.host / 1000)
+    hosts = iter([3.0] * 4 + [15.0] * 99)  # the first sleep is too short
     time = clock.on_device([lambda: gpu.call(next(hosts))] * 4, repeats=3)
-    assert time == (pytest.approx([DEVICE / 1000] * 3), False)
+    assert time == (pytest.approx([0.0005] * 3), False)
     assert clock.host_and_end(gpu.call, True) == pytest.approx((0.003, 0.0035))
     assert clock.on_device([lambda: (gpu.call(), gpu.synchronize())], repeats=2).late
-
-
-def test_inputs_are_rotated_through_more_than_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = SimpleNamespace(L2_cache_size=60 * 2**20)
+    card = SimpleNamespace(L2_cache_size=60 * 2**20)  # which inputs are together larger than
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     assert [clock.rotations(n * 2**20, "cuda") for n in (1, 60, 2048)] == [32, 4, 2]
 

@@ -61,44 +61,30 @@ def test_rows_are_kept_as_they_come_and_failures_named(tmp_path: Path, monkeypat
     assert "**- of 0: missed**" in gpu.text(result)
 
 
-def test_tests_that_lack_an_optional_package_are_skipped(tmp_path: Path) -> None:
+def test_rows_are_collected_by_card_and_marked_until_tests_pass(tmp_path: Path) -> None:
     missing = "raise ModuleNotFoundError(\"No module named '{}'\")\n"
-    files = {"optional": missing.format("nibabel.x"), "needed": missing.format("torch")}
-    files["tests"] = "def test_a(): pass\ndef test_b(): assert 0, 'nibabel'\n"
-    for name, text in files.items():
-        (tmp_path / f"test_{name}.py").write_text(text)
+    (tmp_path / "test_optional.py").write_text(missing.format("nibabel.x"))
+    (tmp_path / "test_needed.py").write_text(missing.format("torch"))
+    (tmp_path / "test_a.py").write_text("def test_a(): pass\ndef test_b(): assert 0, 'nibabel'\n")
     command = [sys.executable, "-m", "pytest", "-p", "benchmarks.bare", "-c", os.devnull, tmp_path]
     command += ["-q", "--continue-on-collection-errors"]
-    done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, encoding="utf-8")
-    (tmp_path / "tests.log").write_text(done.stdout)
-    assert "1 failed, 1 passed, 1 skipped, 1 error in" in done.stdout
-    (tmp_path / "steps.tsv").write_text("tests\t1\t3\n")
-    records.write(_result(), tmp_path / "part.json")
-    (kept,) = gpu.collect(tmp_path, tmp_path / "kept")
-    text = gpu.text(records.read([kept])[0])
-    assert "test_tests.py::test_b" in text
-    assert "1 failed, 1 passed" in text
-    assert "| pipe6 | **3.10 of 3: missed** (tests red) |" in " ".join(text.split())
-
-
-def _result() -> dict:
-    rows = [{"job": "pipe6", "bounds": 3.1, "budget": {"bounds": 3}}]
-    return {**records.stamp(gpu.SUITE, "cpu", 1), "device": "cuda", "tiny": False, "rows": rows}
-
-
-def test_rows_of_a_run_are_collected_by_card_and_marked_until_tests_pass(tmp_path: Path) -> None:
+    red = subprocess.run(command, cwd=machine.ROOT, capture_output=True, encoding="utf-8").stdout
     lines = ["==PROF==", '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"']
     lines += [f'"0","warp_kernel(int *)","time {n}","ns","1,23{n}"' for n in range(2)]
     (tmp_path / "counters.csv").write_text("\n".join(lines))
-    (tmp_path / "steps.tsv").write_text("tests\t0\t3\n")
-    result = _result()
+    result = {**records.stamp(gpu.SUITE, "cpu", 1), "device": "cuda", "tiny": False}
+    result["rows"] = [{"job": "pipe6", "bounds": 3.1, "budget": {"bounds": 3}}]
     for name, card in (("a", "A"), ("b", "A"), ("c", "B")):
         where = {**result["machine"], "gpu": card}
         records.write({**result, "machine": where}, tmp_path / f"{name}.json")
-    for said, mark in (("1 skipped in 3 s", " (tests red)"), ("9 passed in 3 s", "")):
-        (tmp_path / "tests.log").write_text(f"...\n{said}\n")
+    ends = {red: 1, "3 passed in 9 s": 124, "9 skipped in 3 s": 0, "9 passed in 3 s": 0}
+    for log, status in ends.items():
+        (tmp_path / "tests.log").write_text(log)
+        (tmp_path / "steps.tsv").write_text(f"tests\t{status}\t3\n")
         kept = records.read(gpu.collect(tmp_path, tmp_path / "kept"))
         assert [len(each["rows"]) for each in kept] == [2, 1]
         shown = " ".join(report.sections(report.kept(kept[:1]))["gpu"].split())
+        mark = "" if log.startswith("9 passed") else " (tests red)"
         assert f"| pipe6 | **3.10 of 3: missed**{mark} |" in shown
         assert f"| warp_kernel | 1,230 ns{mark} | 1,231 ns{mark} |" in shown
+        assert (log == red) == ("test_b" in shown and "1 passed, 1 skipped, 1 error in" in shown)

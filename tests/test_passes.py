@@ -31,6 +31,8 @@ def test_stored_results_are_of_all_transforms_and_keep_their_budgets():
 
 _X, _HALF = torch.empty(2, 3, 4, 5, 6, device="meta"), torch.empty(5, 4).to("meta", torch.complex64)
 _INDEX = torch.zeros(5, dtype=torch.long, device="meta")
+_TABLE, _W = torch.empty(9, 8, device="meta"), torch.empty(5, 3, device="meta")
+_BAG = torch.nn.functional.embedding_bag
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,8 @@ _INDEX = torch.zeros(5, dtype=torch.long, device="meta")
         # torch copies the input of an inverse transform, and divides in a pass of its own
         (lambda: torch.fft.irfft(_HALF), 3, 1, 3 * 2 * 20 + 3 * 30),
         (lambda: _X[0] @ _X[1].mT, 1, 0, 2 * 360 + 300),
+        # a copy of the index, and offsets; then inputs, all rows, the sum, and what torch keeps
+        (lambda: _BAG(_W.int(), _TABLE, None, None, 2.0, False, "sum", False, _W), 3, 0, 322),
     ],
 )
 def test_launches_and_elements_are_counted(call, launches, fourier, elements):
@@ -59,10 +63,15 @@ def test_launches_and_elements_are_counted(call, launches, fourier, elements):
     assert multiplications == 3 * 4 * 5 * 6 * 5 * (found[0].name == "bmm")
 
 
-def test_each_row_of_a_weighted_sum_is_counted():
-    table, weights = torch.empty(9, 8, device="meta"), torch.empty(5, 3, device="meta")
-    bag, index = torch.nn.functional.embedding_bag, weights.int()
-    found = counted(lambda: bag(index, table, per_sample_weights=weights, mode="sum"))
-    # beside offsets, of which the operator makes and returns some
-    size = sum(each.bytes for each in found) - 4 * (9 * 8 + 2 * 5 * 3 + 5 * 8 + 15 * 8)
-    assert 0 <= size <= 5 * 6 * 8
+def test_commands_keep_whole_results_and_fail_where_a_budget_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    run = lambda threads, n: iter([{**records.stamp("s", "cpu", threads), "rows": [n]}])  # noqa: E731
+    missed = lambda result: ["too much"] * (result["rows"][0] > 1)  # noqa: E731
+    main = records.command("", run, str, missed, threads={}, n={"type": int, "default": 1})
+    with pytest.raises(SystemExit, match="too much"):
+        main(["--n", "2"])
+    assert not [*tmp_path.iterdir()]
+    main(["--threads", "1"])
+    assert [result["threads"] for result in records.read(tmp_path.iterdir())] == [1]
+    main(["--n", "0", "--output", str(tmp_path / "n")])
+    assert records.read([tmp_path / "n"])[0]["rows"] == [0]
