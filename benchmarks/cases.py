@@ -36,6 +36,7 @@ class Case(NamedTuple):
 
 
 def on(call: Callable[..., Any], *given: Any, **options: Any) -> Make:
+    """Return what makes a call on the image, with arguments."""
     return lambda x: (partial(call, x, *given, **options), x)
 
 

@@ -39,18 +39,18 @@ _BRIEF = """\
 Result = dict[str, Any]
 
 
-def run(arch: int, triton: Sequence[str], case: str) -> Result:
-    """Compile the calls with ``case`` in their names by Triton in folders, '' as installed."""
-    names, rows = [name for name in CASES if case in name], {}
+def run(arch: int, triton: Sequence[str], case: Sequence[str]) -> Result:
+    """Compile calls, by their names, by Triton in folders, '' as installed."""
+    rows: dict[str, Result] = {}
     spawn = multiprocessing.get_context("spawn")
     for folder in triton:
         with ProcessPoolExecutor(machine.threads(), spawn, _start, (folder,)) as pool:
-            for row in pool.map(_look, repeat(arch), names):
+            for row in pool.map(_look, repeat(arch), case):
                 launches = rows.setdefault(row["case"], row)["launches"]
                 for launch, same in zip(launches, row["launches"], strict=True):
                     launch.update(same)
         print(f"compiled with Triton {folder}", file=sys.stderr, flush=True)
-    _, _, *versions = rows[names[0]]["launches"][0]  # beside what all have in common
+    _, _, *versions = rows[case[0]]["launches"][0]  # beside what all have in common
     facts = {**about(SUITE), "arch": f"sm_{arch}", "kernels": digest(), "triton": versions}
     return {**facts, "rows": [*rows.values()]}
 
@@ -142,7 +142,7 @@ main = records.command(
     excesses,
     arch={"type": int, "choices": GPUS, "default": 90},
     triton={"nargs": "+", "default": [""], "help": "folders; the installed one"},
-    case={"default": "", "help": "only calls with this in their name"},
+    case={"nargs": "+", "choices": CASES, "default": [*CASES], "metavar": "NAME"},
 )
 
 if __name__ == "__main__":
