@@ -77,7 +77,6 @@ def on_device(calls: Sequence[Call], repeats: int, cuda: bool = True) -> DeviceT
         torch.cuda.synchronize()
         if late and sleep < _LONGEST:
             sleep *= 2
-            seconds.clear()
         else:
             seconds.append(first.elapsed_time(last) / 1000 / len(calls))
     return DeviceTime(seconds, late)
