@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from ..checks.asking import noise
-from ..workloads import AT_ONCE
 
 Op = Callable[..., Any]
 #: Notes of libraries of plain tensors.
@@ -33,9 +32,24 @@ NO_SPACING = dict.fromkeys(
 )
 
 
-def per_sample(transform: Callable[[Any], Any]) -> Op:
-    """Loop over samples (C, I, J, K) of a batch, for libraries that know no batches."""
-    return lambda x: torch.stack([torch.as_tensor(transform(sample)) for sample in x])
+def per_sample(step: Op) -> Op:
+    """Loop over samples (C, I, J, K) of batches, for libraries that know no batches."""
+
+    def op(*batches: Tensor) -> Any:
+        found = [step(*samples) for samples in zip(*batches, strict=True)]
+        rows = zip(*found, strict=True) if isinstance(found[0], tuple) else [found]
+        made = [torch.stack([*map(torch.as_tensor, row)]).to(batches[0].device) for row in rows]
+        return tuple(made) if isinstance(found[0], tuple) else made[0]
+
+    return op
+
+
+def of_samples(steps: dict[str, Any], loop: Callable[[Any], Op] = per_sample) -> dict[str, Any]:
+    """Loop over samples in each of some operations, and in each part of one."""
+    return {
+        name: of_samples(step, loop) if isinstance(step, dict) else loop(step)
+        for name, step in steps.items()
+    }
 
 
 def sample(step: Op) -> Op:
@@ -47,11 +61,6 @@ def by_size(make: Callable[[Sequence[int]], Op]) -> Op:
     """Make an operation for each size (I, J, K) of the batch, once."""
     made = cache(make)
     return lambda x, *more: made(tuple(x.shape[2:]))(x, *more)
-
-
-def some_at_once(patches: Tensor, locations: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches in which a network hands out patches, and where these lie."""
-    return zip(patches.split(AT_ONCE), locations.split(AT_ONCE), strict=True)
 
 
 def seeded(op: Op) -> Op:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +45,9 @@ class Family:
         bias_field: Arguments of a bias field.
         random: What the names of random transforms begin with.
     """
+
+    #: What holds batches of images, and the method of an aggregator that returns the volume.
+    together, finish = "SubjectsBatch", "get_output"
 
     def __init__(
         self,
@@ -94,21 +97,14 @@ class Family:
 
     def of(self, step: Any, *given: str, made: tuple[str, ...] = (), affine: Any = None) -> Op:
         """Of batches of images with these names, to those that are made: by default the same."""
-        made = made or given
 
         def op(*xs: Tensor) -> Any:
-            found = self.applied(step, dict(zip(given, xs, strict=True)), made, affine)
-            return found[0] if len(made) == 1 else tuple(found)
+            images = {n: self.batch(x, affine, n) for n, x in zip(given, xs, strict=True)}
+            moved = step(getattr(self.tio, self.together)(images))
+            found = tuple(getattr(moved, name).data for name in made or given)
+            return found if len(found) > 1 else found[0]
 
         return op
-
-    def applied(
-        self, step: Any, images: Mapping[str, Tensor], made: tuple[str, ...], affine: Any
-    ) -> list[Tensor]:
-        """Images that a step makes of batches."""
-        batches = {name: self.batch(x, affine, name) for name, x in images.items()}
-        moved = step(self.tio.SubjectsBatch(batches))
-        return [getattr(moved, name).data for name in made]
 
     def raw(self, steps: Any) -> Op:
         """Of the raw subject: the image that steps make of it."""
@@ -205,9 +201,6 @@ class Family:
         for batch in loader:
             found.update(zip(batch.metadata["n"], self.turn(batch).image.data, strict=True))
         return found
-
-    #: Method of an aggregator that returns the volume.
-    finish = "get_output"
 
     def aggregator(self, size: w.Triple) -> Any:
         """Of patches of a volume of this size, with Hann weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,22 @@ TRANSFORMS = classes(vars(tio), tio.Transform, *filter(None, _BASES))
 class TorchIO1(Family):
     """Loops over samples, which go to the CPU; batches of its loader are dictionaries."""
 
-    finish = "get_output_tensor"
+    together, finish = "Subject", "get_output_tensor"
 
     def image(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
         """An image or label map on the CPU."""
         kind = tio.LabelMap if name in LABELS else tio.ScalarImage
         return kind(tensor=x.cpu(), affine=affine)
 
+    batch = image
+
     def run(self, step: Any) -> Op:
         """Of a batch of images."""
         return per_sample(step)
 
-    def applied(
-        self, step: Any, images: Mapping[str, Tensor], made: tuple[str, ...], affine: Any
-    ) -> list[Tensor]:
-        """Images that a step makes of batches."""
-        names, xs = zip(*images.items(), strict=True)
-        samples = (dict(zip(names, each, strict=True)) for each in zip(*xs, strict=True))
-        moved = [step(self.subject(affine, **sample)) for sample in samples]
-        return [torch.stack([each[n].data for each in moved]).to(xs[0].device) for n in made]
+    def of(self, step: Any, *given: str, **more: Any) -> Op:
+        """Of batches of images with these names."""
+        return per_sample(super().of(step, *given, **more))
 
     def patches(self, kind: str, subject: Any, number: int, *args: Any) -> Iterable[Any]:
         """Random patches of a subject."""
