@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from types import ModuleType
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,40 +38,32 @@ class Family:
     """Operations on images, subjects and files; a library overrides what it does in another way.
 
     Args:
-        tio: The library.
-        both: One transform, of the arguments of an affine map and of an elastic deformation.
-        canonical: A step that brings an image to RAS+.
-        bias_field: Arguments of a bias field.
-        random: What the names of random transforms begin with.
+        tio: The library, in the words of TorchIO 1.
     """
 
     #: What holds batches of images, and the method of an aggregator that returns the volume.
     together, finish = "SubjectsBatch", "get_output"
 
-    def __init__(
-        self,
-        tio: ModuleType,
-        both: Callable[[dict[str, Any], dict[str, Any]], Any],
-        canonical: Any,
-        bias_field: dict[str, Any] = w.BIAS_FIELD,
-        random: str = "Random",
-    ) -> None:
-        self.tio, self.both = tio, both
-        self.random = lambda name, **kwargs: getattr(tio, random + name)(**kwargs)
+    def __init__(self, tio: Any) -> None:
+        self.tio = tio
         self.steps: dict[str, Any] = {
-            "affine": self.random("Affine", **AFFINE),
-            "elastic": self.random("ElasticDeformation", **w.ELASTIC),
-            "affine_elastic": both(AFFINE, w.ELASTIC),
-            "random_flip": self.random("Flip", **w.RANDOM_FLIP),
-            "bias_field": self.random("BiasField", **bias_field),
-            "gamma": self.random("Gamma", **w.GAMMA),
-            "noise": self.random("Noise", **w.NOISE),
+            "affine": tio.RandomAffine(**AFFINE),
+            "elastic": tio.RandomElasticDeformation(**w.ELASTIC),
+            "affine_elastic": self.both(AFFINE, w.ELASTIC),
+            "random_flip": tio.RandomFlip(**w.RANDOM_FLIP),
+            "bias_field": tio.RandomBiasField(**w.BIAS_FIELD),
+            "gamma": tio.RandomGamma(**w.GAMMA),
+            "noise": tio.RandomNoise(**w.NOISE),
         }
         self.steps["pipe6"] = tio.Compose([self.steps[name] for name in w.PIPE6])
-        self.turn = self.random("Affine", **SMALL)
-        self.bend = self.random("ElasticDeformation", max_displacement=2)
-        self.flip = self.random("Flip", flip_probability=1)
-        self.grid = [canonical, tio.Resample(1), tio.CropOrPad(w.PREP6_SHAPE)]
+        self.turn = tio.RandomAffine(**SMALL)
+        self.bend = tio.RandomElasticDeformation(max_displacement=2)
+        self.flip = tio.RandomFlip(flip_probability=1)
+        self.grid = [tio.ToCanonical(), tio.Resample(1), tio.CropOrPad(w.PREP6_SHAPE)]
+
+    def both(self, affine: dict[str, Any], elastic: dict[str, Any]) -> Any:
+        """An affine map and an elastic deformation in one transform."""
+        return self.tio.RandomAffineElasticDeformation(affine_kwargs=affine, elastic_kwargs=elastic)
 
     def image(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
         """An image (C, I, J, K); a label map, where its name says so."""
@@ -128,7 +119,7 @@ class Family:
 
     def spacing(self, one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> Any:
         """Two images, each with its affine."""
-        step = self.random("Affine", **{**STILL, "degrees": (-40, 40)})
+        step = self.tio.RandomAffine(**{**STILL, "degrees": (-40, 40)})
         moved = step(self.tio.Subject(one=self.image(one, a), two=self.image(two, b)))
         return moved.one.data, moved.two.data
 
@@ -144,7 +135,7 @@ class Family:
     def replayed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """An image that is moved, and moved again by the history of it."""
         given = self.subject(image=x)
-        moved = self.tio.Compose([self.turn, self.random("Flip")])(given)
+        moved = self.tio.Compose([self.turn, self.tio.RandomFlip()])(given)
         return moved.image.data, moved.get_composed_history()(given).image.data
 
     def points(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,22 +234,22 @@ class Family:
 
     def ops(self) -> dict[str, Any]:
         """What all of them offer."""
-        tio, random, steps, run, of = self.tio, self.random, self.steps, self.run, self.of
+        tio, steps, run, of = self.tio, self.steps, self.run, self.of
         turn, bend, flip, grid = self.turn, self.bend, self.flip, self.grid
-        move, normal = random("Affine", **LARGER), tio.ZNormalization(masking_method="label")
+        move, normal = tio.RandomAffine(**LARGER), tio.ZNormalization(masking_method="label")
         prepared = [*grid, normal, steps["affine"], steps["elastic"]]
         return {
             **{name: run(step) for name, step in steps.items()},
-            "flip": run(random("Flip", **w.FLIP)),
-            "motion": run(random("Motion", **MOTION)),
-            "spike": run(random("Spike", **w.SPIKE)),
-            "blur": run(random("Blur", **w.BLUR)),
-            "anisotropy": run(random("Anisotropy", **w.ANISOTROPY)),
-            "ghosting": by_size(lambda size: run(random("Ghosting", **w.ghosting(size)))),
-            "swap": by_size(lambda size: run(random("Swap", **w.swap(size)))),
+            "flip": run(tio.RandomFlip(**w.FLIP)),
+            "motion": run(tio.RandomMotion(**MOTION)),
+            "spike": run(tio.RandomSpike(**w.SPIKE)),
+            "blur": run(tio.RandomBlur(**w.BLUR)),
+            "anisotropy": run(tio.RandomAnisotropy(**w.ANISOTROPY)),
+            "ghosting": by_size(lambda size: run(tio.RandomGhosting(**w.ghosting(size)))),
+            "swap": by_size(lambda size: run(tio.RandomSwap(**w.swap(size)))),
             "with_labels": of(steps["affine_elastic"], "image", "label"),
             "labels_to_image": of(
-                random("LabelsToImage", **w.LABELS_TO_IMAGE), "seg", made=("image_from_labels",)
+                tio.RandomLabelsToImage(**w.LABELS_TO_IMAGE), "seg", made=("image_from_labels",)
             ),
             "resample": run(tio.Resample(w.SPACING)),
             "crop_or_pad": by_size(lambda size: run(tio.CropOrPad(w.crop_or_pad(size)))),
@@ -274,9 +265,9 @@ class Family:
             "infer_hann": self.infer_hann,
             "batch": turn,
             "seeds": self.load,
-            "device": run(tio.Compose([turn, bend, random("Noise")])),
-            "grad_image": run(tio.Compose([turn, random("Gamma", **w.GAMMA)])),
-            "compile": run(tio.Compose([turn, random("Noise")])),
+            "device": run(tio.Compose([turn, bend, tio.RandomNoise()])),
+            "grad_image": run(tio.Compose([turn, tio.RandomGamma(**w.GAMMA)])),
+            "compile": run(tio.Compose([turn, tio.RandomNoise()])),
             "spacing": self.spacing,
             "millimetres": self.world(self.rotation((45, 0, 0), default_pad_value=0)),
             "anatomy": self.world(tio.Flip(axes=("LR",))),
@@ -292,7 +283,7 @@ class Family:
             "inverse": {
                 "affines": self.undone(turn, flip),
                 "elastic_ones": self.undone(
-                    turn, flip, random("ElasticDeformation", max_displacement=1)
+                    turn, flip, tio.RandomElasticDeformation(max_displacement=1)
                 ),
             },
             "planes": lambda x: self.rotation((0, 0, 30))(x[..., None])[..., 0],

@@ -49,23 +49,21 @@ MOTION: dict[str, Any] = {
 BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (130, 230), **ALWAYS}
 BOTH, MODES = ("image", "label"), ("bilinear", "nearest")
 COEFFICIENT, CHANCE = w.BIAS_FIELD["coefficients"], w.RANDOM_FLIP["flip_probability"]
-FLIPS = [m.RandFlip(CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
 
 STEPS: dict[str, Any] = {
     "affine": m.RandAffine(**MOTION),
     "elastic": m.Rand3DElastic(**BEND),
-    "random_flip": m.Compose(FLIPS),
+    "random_flip": m.Compose([m.RandFlip(CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]),
     "bias_field": m.RandBiasField(w.BIAS_FIELD["order"], (-COEFFICIENT, COEFFICIENT), prob=1),
     "gamma": m.RandAdjustContrast(1, [exp(end) for end in w.GAMMA["log_gamma"]]),
     "noise": m.RandGaussianNoise(1, std=w.NOISE["std"][1], sample_std=True),
 }
 STEPS["pipe6"] = m.Compose([STEPS[name] for name in w.PIPE6])
 #: The same on dictionaries of an image and its labels.
-FLIPSD = [m.RandFlipd(BOTH, CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
 VOLUMES: dict[str, Any] = {
     "affine": m.RandAffined(BOTH, **MOTION, mode=MODES),
     "elastic": m.Rand3DElasticd(BOTH, **BEND, mode=MODES),
-    "random_flip": m.Compose(FLIPSD),
+    "random_flip": m.Compose([m.RandFlipd(BOTH, CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]),
     **{name: m.Lambdad("image", STEPS[name]) for name in ("bias_field", "gamma", "noise")},
 }
 GRID = [
@@ -105,23 +103,19 @@ def raw(image: Tensor, labels: Tensor) -> dict[str, Any]:
     return {"image": meta(image, w.RAW), "label": meta(labels, w.RAW)}
 
 
-def row(known: dict[str, Any], flips: list[Any]) -> list[Any]:
-    """The steps of pipe6, with flips one by one."""
-    return [step for n in w.PIPE6 for step in (flips if n == "random_flip" else [known[n]])]
-
-
 def compose(steps: list[Any], lazy: bool) -> m.Compose:
     """Steps on dictionaries of an image and its labels.
 
     How to interpolate is taken from the first of those that wait: after a change of orientation,
     which does not say, labels would be interpolated linearly. So it is said once more for all.
     """
-    return m.Compose(steps, lazy=lazy, overrides={"label": {"mode": "nearest"}} if lazy else None)
+    overrides = {"label": {"mode": "nearest"}} if lazy else None
+    return m.Compose(m.Compose(steps).flatten().transforms, lazy=lazy, overrides=overrides)
 
 
 def lazily(*steps: Any) -> Op:
     """Of a sample, with lazy resampling: steps wait, and those in a row become one."""
-    pipeline = m.Compose(steps, lazy=True)
+    pipeline = m.Compose(m.Compose(steps).flatten().transforms, lazy=True)
     return metadata()(lambda x: plain(pipeline(meta(x))))
 
 
@@ -177,7 +171,7 @@ def from_volume(number: int, lazy: bool = False) -> Op:
     @cache
     def steps(size: w.Triple) -> m.Compose:
         crop = m.RandSpatialCropSamplesd(BOTH, size, number, random_size=False)
-        return compose([*row(VOLUMES, FLIPSD), crop], lazy)
+        return compose([*VOLUMES.values(), crop], lazy)
 
     def op(image: Tensor, labels: Tensor) -> Tensor:
         # only tensors with metadata can wait
@@ -320,7 +314,7 @@ OPS: dict[str, Any] = {
 #: Affine maps, flips, crops and changes of orientation or spacing wait; elastic deformation and
 #: what changes intensities do not: there are no fewer interpolations here, only fewer copies.
 LAZY: dict[str, Op] = {
-    "pipe6": per_sample(lazily(*row(STEPS, FLIPS))),
+    "pipe6": per_sample(lazily(STEPS["pipe6"])),
     "prep6": prep6(lazy=True),
     "one_patch": from_volume(1, lazy=True),
     "four_patches": from_volume(4, lazy=True),

@@ -18,11 +18,8 @@ from .family import LABELS, Family
 
 NAME, DISTRIBUTION, VERSION = "TorchIO", "torchio", version("torchio", "1.")
 NAMES = [*dir(tio), *dir(tio.SubjectsDataset)]
-_BASES = [
-    getattr(tio.transforms, name, None) or getattr(tio, name, None)
-    for name in ("SpatialTransform", "IntensityTransform", "LabelTransform", "FourierTransform")
-]
-TRANSFORMS = classes(vars(tio), tio.Transform, *filter(None, _BASES))
+_BASES = (tio.SpatialTransform, tio.IntensityTransform, tio.LabelTransform, tio.FourierTransform)
+TRANSFORMS = classes(vars(tio), tio.Transform, *_BASES)
 
 
 class TorchIO1(Family):
@@ -91,13 +88,7 @@ def landmarks(xs: list[Tensor]) -> list[Tensor]:
     return [step(subject).image.data for subject in FAMILY.subjects(xs)]
 
 
-FAMILY = TorchIO1(
-    tio,
-    lambda affine, elastic: tio.RandomAffineElasticDeformation(
-        affine_kwargs=affine, elastic_kwargs=elastic
-    ),
-    tio.ToCanonical(),
-)
+FAMILY = TorchIO1(tio)
 STEPS, TURN = FAMILY.steps, FAMILY.turn
 WINDOW = tio.Compose([tio.Clamp(0, 80), tio.RescaleIntensity((0, 1), in_min_max=(0, 80))])
 OPS: dict[str, Any] = {

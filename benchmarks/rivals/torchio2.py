@@ -9,6 +9,8 @@ sum of weights below 1, which Hann weights of this grid are everywhere.
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torchio as tio
@@ -24,8 +26,22 @@ NAMES = [*tio.__all__]
 TRANSFORMS = classes(vars(tio), tio.Transform, tio.SpatialTransform, tio.IntensityTransform)
 
 
+#: Its transforms by their names in TorchIO 1.
+WORDS = {
+    **vars(tio),
+    **{f"Random{name}": found for name, found in vars(tio).items()},
+    "RandomBiasField": lambda coefficients, order: tio.BiasField(std=coefficients),
+    "ToCanonical": tio.Reorient,
+    "KeepLargestComponent": partial(tio.KeepLargestComponent, fully_connected=False),
+}
+
+
 class TorchIO2(Family):
     """Batches are those of the library; histories are applied record by record."""
+
+    def both(self, affine: dict[str, Any], elastic: dict[str, Any]) -> Any:
+        """An affine map and an elastic deformation in one transform."""
+        return tio.Spatial(**affine, **elastic)
 
     def batch(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
         """Every image has the same affine."""
@@ -53,13 +69,7 @@ class TorchIO2(Family):
         ]
 
 
-FAMILY = TorchIO2(
-    tio,
-    lambda affine, elastic: tio.Spatial(**affine, **elastic),
-    tio.Reorient(),
-    bias_field={"std": w.BIAS_FIELD["coefficients"]},
-    random="",
-)
+FAMILY = TorchIO2(SimpleNamespace(**WORDS))
 STEPS, TURN = FAMILY.steps, FAMILY.turn
 LOW, HIGH = w.PERCENTILES
 
@@ -82,7 +92,6 @@ OPS: dict[str, Any] = {
     "rescale": per_sample(
         tio.Normalize(out_min=0, out_max=1, percentile_low=LOW, percentile_high=HIGH)
     ),
-    "largest_component": FAMILY.of(tio.KeepLargestComponent(fully_connected=False), "seg"),
     "batch": FAMILY.run(TURN),
     "grad_image": without_copies,
     "grad_params": lambda x, degrees: FAMILY.run(tio.Affine(degrees=(0.0, 0.0, degrees)))(x),

@@ -60,13 +60,7 @@ class Ours(Family):
         return lambda: next(patches).image.data
 
 
-FAMILY = Ours(
-    tio,
-    lambda affine, elastic: tio.RandomAffineElasticDeformation(
-        affine_kwargs=affine, elastic_kwargs=elastic
-    ),
-    tio.ToCanonical(),
-)
+FAMILY = Ours(tio)
 STEPS, TURN, aggregate = FAMILY.steps, FAMILY.turn, FAMILY.aggregate
 PIPE6 = STEPS["pipe6"]
 
@@ -104,6 +98,7 @@ def landmarks(xs: list[Tensor]) -> list[Tensor]:
 
 
 PROBE = tio.BeamGeometry("phased", angle=80, depth=60)
+ULTRASOUND = tio.LabelsToUltrasound("linear", {1: 0.2}, attenuation=3, image_key="made")
 SHADOW: dict[str, Any] = {"length": 0, "edge": 0}
 OPS: dict[str, Any] = {
     **FAMILY.ops(),
@@ -149,11 +144,7 @@ OPS: dict[str, Any] = {
     ),
     "speckle": tio.RandomSpeckle(PROBE, strength=(1, 1), axial=1, lateral=1),
     "haze": tio.RandomHaze(PROBE, texture=(0, 0)),
-    "labels_to_ultrasound": FAMILY.of(
-        tio.LabelsToUltrasound("linear", {1: 0.2}, attenuation=3, image_key="made"),
-        "seg",
-        made=("made",),
-    ),
+    "labels_to_ultrasound": FAMILY.of(ULTRASOUND, "seg", made=("made",)),
     "landmarks": landmarks,
     "morphology": {
         "grown": FAMILY.of(tio.DilateLabels(2), "seg"),
