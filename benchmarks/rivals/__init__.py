@@ -1,12 +1,11 @@
 """One module per library, this one among them; a rival is added by one more.
 
 A module has ``NAME``, ``DISTRIBUTION``, ``NAMES``, its public names, and ``OPS``: by the key of
-:data:`benchmarks.checks.CHECKS`, what the library offers, in the form that the check takes. What it
-offers and :data:`benchmarks.workloads.WORK` names is timed as well. ``NOTES`` has words for the
-table of features, by key: beside what was found where OPS has the key; where it has not, they begin
-with '-', '~' or '?' (not offered, in part, cannot be tried here) and are read, not run. A module
-imports torch, numpy and its own library only, which runs in another interpreter than the rest, and
-raises ImportError where it is not installed.
+:data:`benchmarks.checks.CHECKS`, what the library offers, in the form that the check takes. What
+:data:`benchmarks.workloads.WORK` names is timed as well. ``NOTES`` are words for the table of
+features: beside what was found where OPS has the key; where it has not, they begin with '-', '~' or
+'?' (not offered, in part, cannot be tried here) and are read, not run. A module imports torch,
+numpy and its own library only, in an interpreter of its own; without it, that is an ImportError.
 """
 
 from __future__ import annotations
@@ -92,11 +91,7 @@ def classes(names: dict[str, Any], base: type, *left_out: type) -> list[str]:
 
 
 def version(distribution: str, begins: str = "") -> str:
-    """Return the version of a library that is installed.
-
-    Raises:
-        ImportError: It is not, or in another version than what the module is for.
-    """
+    """Return the version of a library; raise ImportError where it is not the one asked for."""
     found = metadata.version(distribution)
     if not found.startswith(begins):
         raise ImportError(f"{distribution} {begins} is asked for, {found} is installed")

@@ -2,14 +2,10 @@
 
 Intensities are changed in place: samples are cloned before, which counts. It translates by cutting
 out about a random centre. Its elastic deformation is white noise smoothed by a Gaussian and scaled
-to a given largest displacement; it deforms and moves in one step. Its gamma is of the numbers
+to a given largest displacement, in one step with the affine map. Its gamma is of the numbers
 between the least and the largest of a sample. Its blur ends at three standard deviations. What it
-calls the variance of noise is the standard deviation. Where it crops or pads by an odd number of
-voxels, the odd one is at the other end.
-
-It has no bias field. What comes nearest, a bump that is added, is another thing; so pipe6 is left
-out, and patches with it, which it would cut out of a volume as this library does, computing no
-more.
+calls the variance of noise is the standard deviation. An odd voxel is cropped or padded at the
+other end. It has no bias field: so pipe6 is left out, and patches with it.
 """
 
 from __future__ import annotations
@@ -99,18 +95,9 @@ def grad_params(x: Tensor, degrees: Tensor) -> Tensor:
     return step(image=x[0])["image"]
 
 
-def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    moved = turned(x.shape[1:])(image=x, keypoints=places)
-    return moved["image"], moved["keypoints"]
-
-
-def dtypes(x: Tensor) -> Tensor:
-    step = turned((12,) * 3, mode_seg="nearest")
-    return step(image=x.float(), segmentation=x)["segmentation"]
-
-
+NEAREST = turned((12,) * 3, mode_seg="nearest")
 NOISE, BENT = b.GaussianNoiseTransform(), turned((32,) * 3, 20, bend=True)
-MIRROR = b.MirrorTransform(w.FLIP["axes"])
+WINDOW, MIRROR = turned((PATCH,) * 3, bend=True), b.MirrorTransform(w.FLIP["axes"])
 OPS: dict[str, Any] = {
     **of_samples(
         {
@@ -145,14 +132,14 @@ OPS: dict[str, Any] = {
     "batch": image(turned((12,) * 3)),
     "seeds": seeded(of_images(turned((8,) * 3))),
     "grad_params": grad_params,
-    "points": points,
+    "points": lambda x, places: itemgetter("image", "keypoints")(
+        turned(x.shape[1:])(image=x, keypoints=places)
+    ),
     "planes": image(turned((24, 24), 30)),
-    "dtypes": dtypes,
+    "dtypes": lambda x: NEAREST(image=x.float(), segmentation=x)["segmentation"],
     "types": {"dict": lambda x: turned((9, 8, 7))(**x)},
     "samplers": {"uniform": image(b.SpatialTransform((SIDE,) * 3, 3, True))},
-    "windows": {
-        "elastic_ones": lambda x: lambda: turned((PATCH,) * 3, bend=True)(image=x)["image"]
-    },
+    "windows": {"elastic_ones": lambda x: lambda: WINDOW(image=x)["image"]},
 }
 NOTES = {
     "one_hot": "~ where a segmentation becomes channels of the image",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Family:
 
     #: What holds batches of images, and the method of an aggregator that returns the volume.
     together, finish = "SubjectsBatch", "get_output"
+    #: The library's own batch, of a tensor (B, C, I, J, K), an affine and a name.
+    batch: Callable[..., Any]
 
     def __init__(self, tio: Any) -> None:
         self.tio = tio
@@ -57,7 +59,7 @@ class Family:
         }
         self.steps["pipe6"] = tio.Compose([self.steps[name] for name in w.PIPE6])
         self.turn = tio.RandomAffine(**SMALL)
-        self.bend = tio.RandomElasticDeformation(max_displacement=2)
+        self.bend = tio.RandomElasticDeformation(max_displacement=1)
         self.flip = tio.RandomFlip(flip_probability=1)
         self.grid = [tio.ToCanonical(), tio.Resample(1), tio.CropOrPad(w.PREP6_SHAPE)]
 
@@ -77,10 +79,6 @@ class Family:
     def subjects(self, voxels: list[Tensor]) -> list[Any]:
         """Of an image each, numbered."""
         return [self.tio.Subject(image=self.image(x), n=n) for n, x in enumerate(voxels)]
-
-    def batch(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
-        """The library's own batch, of a tensor (B, C, I, J, K)."""
-        raise NotImplementedError
 
     def run(self, step: Any) -> Op:
         """Of a batch of images."""
@@ -183,6 +181,12 @@ class Family:
         patches = self.tio.Queue(subjects, self.tio.UniformSampler(subjects[0], 4), **how)
         return (patch.image.data for patch in patches)
 
+    def landmarks(self, learn: Callable[[list[Any]], Any], xs: list[Tensor]) -> list[Tensor]:
+        """Images that are standardized by what is learnt from them."""
+        images = [self.image(x) for x in xs]
+        step = self.tio.HistogramStandardization(learn(images))
+        return [step(self.tio.Subject(image=image)).image.data for image in images]
+
     def load(self, order: Any, size: int, **more: Any) -> dict[int, Tensor]:
         """Samples by number, from a loader in this order."""
         subjects = self.subjects([noise(1, 8, 8, 8)] * 4)
@@ -237,6 +241,8 @@ class Family:
         tio, steps, run, of = self.tio, self.steps, self.run, self.of
         turn, bend, flip, grid = self.turn, self.bend, self.flip, self.grid
         move, normal = tio.RandomAffine(**LARGER), tio.ZNormalization(masking_method="label")
+        synthesis = tio.RandomLabelsToImage(**w.LABELS_TO_IMAGE, image_key="made")
+        both = self.both(LARGER, {"max_displacement": 2})
         prepared = [*grid, normal, steps["affine"], steps["elastic"]]
         return {
             **{name: run(step) for name, step in steps.items()},
@@ -248,9 +254,7 @@ class Family:
             "ghosting": by_size(lambda size: run(tio.RandomGhosting(**w.ghosting(size)))),
             "swap": by_size(lambda size: run(tio.RandomSwap(**w.swap(size)))),
             "with_labels": of(steps["affine_elastic"], "image", "label"),
-            "labels_to_image": of(
-                tio.RandomLabelsToImage(**w.LABELS_TO_IMAGE), "seg", made=("image_from_labels",)
-            ),
+            "labels_to_image": of(synthesis, "seg", made=("made",)),
             "resample": run(tio.Resample(w.SPACING)),
             "crop_or_pad": by_size(lambda size: run(tio.CropOrPad(w.crop_or_pad(size)))),
             "to_canonical": of(grid[0], "image", affine=LPI),
@@ -275,16 +279,12 @@ class Family:
             "fused": {
                 "all": run(tio.Compose([move, move, flip, bend])),
                 "affines composed": run(tio.Compose([move, move])),
-                "an affine with an elastic step in one class": run(
-                    self.both(LARGER, {"max_displacement": 2})
-                ),
+                "an affine with an elastic step in one class": run(both),
             },
             "replay": self.replayed,
             "inverse": {
                 "affines": self.undone(turn, flip),
-                "elastic_ones": self.undone(
-                    turn, flip, tio.RandomElasticDeformation(max_displacement=1)
-                ),
+                "elastic_ones": self.undone(turn, flip, bend),
             },
             "planes": lambda x: self.rotation((0, 0, 30))(x[..., None])[..., 0],
             "dtypes": lambda x: turn(self.image(x, name="label")).data,

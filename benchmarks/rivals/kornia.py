@@ -3,10 +3,8 @@
 Corners are aligned: without, its default, what it does is not what its parameters say, by 1 / size.
 An angle is a component of a rotation vector, not one of three turns. Its gamma clamps to [0, 1],
 where all numbers lie. It has Gaussian kernels and a filter for volumes, but no blur made of them:
-the one here filters along one axis after another, by kernels of each sample's own. Beyond the
-border the outermost voxel goes on.
-
-Noise, bias fields and elastic deformation are of flat images only, so that there is no pipe6.
+the one here filters along one axis after another, and beyond the border the outermost voxel goes
+on. Noise, bias fields and elastic deformation are of flat images only: there is no pipe6.
 """
 
 from __future__ import annotations
@@ -35,10 +33,10 @@ TAPS = 4 * w.BLUR["std"][1]
 FLIP = torch.nn.Sequential(
     k.RandomDepthicalFlip3D(p=1), k.RandomVerticalFlip3D(p=1), k.RandomHorizontalFlip3D(p=1)
 )
-STEPS: dict[str, Any] = {}
 TURN = k.RandomAffine3D(degrees=10.0, translate=(0.1, 0.1, 0.1), p=1)
 MOVE = k.RandomAffine3D(20.0, p=1)
 ANY = k.AugmentationSequential(TURN, data_keys=None)
+MASK = pad(torch.ones(2, 4, 4, 4), (2,) * 6)  # of volumes of 8³
 NEAREST = k.RandomAffine3D(10.0, translate=(0.1, 0.1, 0.1), resample="NEAREST", p=1)
 
 
@@ -86,12 +84,6 @@ def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     return y[0], moved[0].flip(1)
 
 
-def transplanted(x: Tensor) -> Tensor:
-    mask = torch.zeros(2, 8, 8, 8)
-    mask[:, 2:6, 2:6, 2:6] = 1
-    return k.RandomTransplantation3D(p=1)(x, mask)[0]
-
-
 def planes(step: Any) -> Op:
     """Of planes across K, as 2D images."""
     return lambda x: step(x[0].movedim(3, 0)).movedim(0, 3)[None]
@@ -117,7 +109,7 @@ OPS: dict[str, Any] = {
     "planes": sample(k.RandomRotation((30.0, 30.0), p=1)),
     "dtypes": sample(NEAREST),
     "types": {"dict": lambda x: ANY({"image": x["image"][None]})},
-    "mixing": transplanted,
+    "mixing": lambda x: k.RandomTransplantation3D(p=1)(x, MASK)[0],
     "ct_kernel": {
         "sharp": planes(k.RandomSharpness((3.0, 3.0), p=1)),
         "soft": planes(k.RandomGaussianBlur((5, 5), (1.0, 1.0), p=1)),

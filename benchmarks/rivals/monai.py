@@ -3,17 +3,14 @@
 Its elastic deformation is white noise smoothed by a Gaussian; one as smooth as the spline of the
 others would take a wider, slower Gaussian. Its bias field is a Legendre polynomial. Its spike
 replaces the magnitude of a point in k-space, by the exponential of a given number, and keeps the
-phase; the others add to what there is, relative to the largest magnitude. Its Spacing rounds the
-number of voxels up or down: what it is made of does the same here on the grid of the others.
-
-It normalizes by no mask but that of the numbers other than 0; of the raw subject these are the
-voxels with a label, and the others stay 0.
+phase; the others add to what there is. Its Spacing rounds the number of voxels up or down: what it
+is made of does the same here on the grid of the others. It normalizes by no mask but that of the
+numbers other than 0: of the raw subject, the voxels with a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache, partial
 from math import exp, log, prod, radians
 from typing import Any
@@ -81,18 +78,23 @@ PAIR = m.Rand3DElasticd(BOTH, **BEND | MOTION, mode=MODES)
 TURN, MOVE, ELASTIC = m.RandAffine(**SMALL), m.RandAffine(**LARGER), m.Rand3DElastic(**SOFT)
 
 
-@contextmanager
-def metadata() -> Iterator[None]:
-    """Tensors keep their affines, without which some steps know nothing of the world."""
-    d.set_track_meta(True)
-    try:
-        yield
-    finally:
-        d.set_track_meta(False)
+def plain(y: Any) -> Any:
+    if isinstance(y, tuple):
+        return tuple(map(plain, y))
+    return y.as_tensor() if isinstance(y, d.MetaTensor) else y
 
 
-def plain(x: Any) -> Tensor:
-    return x.as_tensor() if isinstance(x, d.MetaTensor) else torch.as_tensor(x)
+def tracked(op: Op) -> Op:
+    """With affines, without which some steps know nothing of the world; results have none."""
+
+    def call(*given: Any) -> Any:
+        d.set_track_meta(True)
+        try:
+            return plain(op(*given))
+        finally:
+            d.set_track_meta(False)
+
+    return call
 
 
 def meta(x: Tensor, affine: Any = None) -> d.MetaTensor:
@@ -116,18 +118,17 @@ def compose(steps: list[Any], lazy: bool) -> m.Compose:
 def lazily(*steps: Any) -> Op:
     """Of a sample, with lazy resampling: steps wait, and those in a row become one."""
     pipeline = m.Compose(m.Compose(steps).flatten().transforms, lazy=True)
-    return metadata()(lambda x: plain(pipeline(meta(x))))
+    return tracked(lambda x: pipeline(meta(x)))
 
 
 def world(step: Any) -> Op:
     """Of an image and its affine."""
 
-    @metadata()
     def op(x: Tensor, affine: np.ndarray) -> tuple[Tensor, Any]:
         y = step(meta(x, affine))
-        return plain(y), y.affine
+        return y, y.affine
 
-    return op
+    return tracked(op)
 
 
 def spike(size: Sequence[int]) -> Op:
@@ -149,13 +150,7 @@ def resample(size: Sequence[int]) -> Op:
 def prep6(lazy: bool = False) -> Op:
     """The image of a raw subject, prepared and augmented."""
     steps = compose(PREP6, lazy)
-    return metadata()(lambda *given: plain(steps(raw(*given))["image"]))
-
-
-@metadata()
-def infer_original(image: Tensor, labels: Tensor) -> Tensor:
-    steps = m.Compose(GRID)
-    return plain(steps.inverse(steps(raw(image, labels)))["image"])
+    return tracked(lambda *given: steps(raw(*given))["image"])
 
 
 def infer_gaussian(x: Tensor) -> Tensor:
@@ -177,9 +172,9 @@ def from_volume(number: int, lazy: bool = False) -> Op:
         # only tensors with metadata can wait
         image, labels = (meta(image), meta(labels)) if lazy else (image, labels)
         patches = steps(w.training_patch(image.shape[1:]))({"image": image, "label": labels})
-        return torch.stack([plain(patch["image"]) for patch in patches])
+        return torch.stack([patch["image"] for patch in patches])
 
-    return metadata()(op) if lazy else op
+    return tracked(op) if lazy else op
 
 
 def load(order: Any, size: int) -> dict[int, Tensor]:
@@ -189,46 +184,44 @@ def load(order: Any, size: int) -> dict[int, Tensor]:
     steps.set_random_state(3)
     found = {}
     for batch in d.DataLoader(dataset, batch_size=size, sampler=list(order)):
-        found.update(zip(batch["n"].tolist(), plain(batch["image"]), strict=True))
+        found.update(zip(batch["n"].tolist(), batch["image"], strict=True))
     return found
 
 
-@metadata()
-def spacing(one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> tuple[Tensor, Tensor]:
+@tracked
+def spacing(one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> tuple[Tensor, ...]:
     step = m.RandAffined(BOTH, **ALWAYS, rotate_range=[radians(40)] * 3)
-    moved = step({"image": meta(one, a), "label": meta(two, b)})
-    return plain(moved["image"]), plain(moved["label"])
+    return tuple(step({"image": meta(one, a), "label": meta(two, b)}).values())
 
 
-@metadata()
+@tracked
 def undone(x: Tensor) -> tuple[Tensor, Tensor]:
     steps = m.Compose([TURN, m.Flip(0)])
     y = steps(meta(x))
-    return plain(y), plain(steps.inverse(y))
+    return y, steps.inverse(y)
 
 
-@metadata()
+@tracked
 def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     y = TURN(meta(x))
     # world to voxels of the moved image, whose affine says where its voxels came from
-    to_voxels = m.ApplyTransformToPoints(affine=y.affine, invert_affine=True)
-    return plain(y), plain(to_voxels(places[None]))[0]
+    return y, m.ApplyTransformToPoints(affine=y.affine, invert_affine=True)(places[None])[0]
 
 
-@metadata()
+@tracked
 def read(path: Any) -> tuple[Any, Any]:
     x = m.LoadImage()(path)
-    return plain(x), x.pixdim
+    return x, x.pixdim
 
 
 def queue(voxels: list[Tensor]) -> Any:
     crop = m.RandSpatialCropSamples((4, 4, 4), 4, random_size=False)
     patches = d.PatchDataset(voxels, crop, samples_per_image=4)
-    return map(plain, d.DataLoader(d.ShuffleBuffer(patches, buffer_size=12), batch_size=1))
+    return d.DataLoader(d.ShuffleBuffer(patches, buffer_size=12), batch_size=1)
 
 
 SIDES = (SIDE,) * 3
-CUT = m.CenterSpatialCrop(PATCH)
+REGRID, CUT = m.Compose(GRID), m.CenterSpatialCrop(PATCH)
 LABELLED = m.RandCropByLabelClasses(SIDES, ratios=[0, 1], num_classes=2)
 LARGEST = m.KeepLargestConnectedComponent(is_onehot=False, connectivity=1)
 OPS: dict[str, Any] = {
@@ -265,15 +258,13 @@ OPS: dict[str, Any] = {
             },
         }
     ),
-    "with_labels": per_sample(
-        lambda x, labels: tuple(map(plain, PAIR({"image": x, "label": labels}).values()))
-    ),
+    "with_labels": per_sample(lambda x, y: tuple(PAIR({"image": x, "label": y}).values())),
     "spike": by_size(spike),
     "resample": by_size(resample),
     "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
     "dense_field": Warp("bilinear", "zeros"),
     "prep6": prep6(),
-    "infer_original": infer_original,
+    "infer_original": tracked(lambda *given: REGRID.inverse(REGRID(raw(*given)))["image"]),
     "infer_gaussian": infer_gaussian,
     "one_patch": from_volume(1),
     "four_patches": from_volume(4),

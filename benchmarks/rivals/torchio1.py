@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,7 @@ class TorchIO1(Family):
         kind = tio.LabelMap if name in LABELS else tio.ScalarImage
         return kind(tensor=x.cpu(), affine=affine)
 
-    batch = image
-
-    def run(self, step: Any) -> Op:
-        """Of a batch of images."""
-        return per_sample(step)
+    batch, run = image, staticmethod(per_sample)
 
     def of(self, step: Any, *given: str, **more: Any) -> Op:
         """Of batches of images with these names."""
@@ -78,14 +74,13 @@ def grid(size: w.Triple) -> tio.GridSampler:
     return tio.GridSampler(tio.Subject(image=volume), *w.patch_and_overlap(size))
 
 
-def landmarks(xs: list[Tensor]) -> list[Tensor]:
+def learn(images: list[tio.ScalarImage]) -> dict[str, Any]:
+    """Landmarks, which are learnt from files."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{number}.nii") for number in range(len(xs))]
-        for x, path in zip(xs, paths, strict=True):
-            tio.ScalarImage(tensor=x).save(path)
-        learnt = tio.HistogramStandardization.train(paths)
-    step = tio.HistogramStandardization({"image": learnt})
-    return [step(subject).image.data for subject in FAMILY.subjects(xs)]
+        paths = [Path(folder, f"{number}.nii") for number in range(len(images))]
+        for image, path in zip(images, paths, strict=True):
+            image.save(path)
+        return {"image": tio.HistogramStandardization.train(paths)}
 
 
 FAMILY = TorchIO1(tio)
@@ -101,6 +96,6 @@ OPS: dict[str, Any] = {
         "dict": tio.RandomAffine(include=["image"]),
     },
     "ct_window": per_sample(WINDOW),
-    "landmarks": landmarks,
+    "landmarks": partial(FAMILY.landmarks, learn),
 }
 NOTES = {"kernels": "- its transforms run on the CPU", "infer_gaussian": "- Hann weights only"}

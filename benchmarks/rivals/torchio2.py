@@ -1,10 +1,9 @@
 """TorchIO 2: whole batches, parameters of their own for each sample.
 
-Its bias field is another one: normal numbers on a coarse grid, upsampled linearly. Its defaults
-leave an image as it is, and a single number is a constant: parameters are given as ranges. It
-normalizes a batch by the numbers of its first sample: here samples go through it one by one. Its
-one-hot maps are left out: float32, so four times the memory. Its aggregator does not divide by a
-sum of weights below 1, which Hann weights of this grid are everywhere.
+Its bias field is another one: normal numbers on a coarse grid, upsampled linearly. It normalizes a
+batch by the numbers of its first sample: here samples go through it one by one. Its one-hot maps
+are left out: float32, so four times the memory. Its aggregator does not divide by a sum of weights
+below 1, which Hann weights of this grid are everywhere.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class TorchIO2(Family):
 
 FAMILY = TorchIO2(SimpleNamespace(**WORDS))
 STEPS, TURN = FAMILY.steps, FAMILY.turn
-LOW, HIGH = w.PERCENTILES
+RESCALE = dict(zip(("percentile_low", "percentile_high"), w.PERCENTILES, strict=True))
 
 
 def without_copies(x: Tensor) -> Tensor:
@@ -80,24 +79,16 @@ def without_copies(x: Tensor) -> Tensor:
     return FAMILY.run(tio.Compose([turn, gamma], copy=False))(x)
 
 
-def landmarks(xs: list[Tensor]) -> list[Tensor]:
-    subjects = FAMILY.subjects(xs)
-    step = tio.HistogramStandardization(compute_histogram_landmarks([s.image for s in subjects]))
-    return [step(each).image.data for each in subjects]
-
-
 OPS: dict[str, Any] = {
     **FAMILY.ops(),
     "z_normalization": per_sample(tio.Standardize()),
-    "rescale": per_sample(
-        tio.Normalize(out_min=0, out_max=1, percentile_low=LOW, percentile_high=HIGH)
-    ),
+    "rescale": per_sample(tio.Normalize(out_min=0, out_max=1, **RESCALE)),
     "batch": FAMILY.run(TURN),
     "grad_image": without_copies,
     "grad_params": lambda x, degrees: FAMILY.run(tio.Affine(degrees=(0.0, 0.0, degrees)))(x),
     "points": FAMILY.points,
     "ct_window": FAMILY.run(tio.Normalize(out_min=0.0, out_max=1.0, in_min=0.0, in_max=80.0)),
-    "landmarks": landmarks,
+    "landmarks": partial(FAMILY.landmarks, compute_histogram_landmarks),
 }
 NOTES = {
     "kernels": "- torch's own kernels",

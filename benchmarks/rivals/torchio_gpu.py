@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 import torchio_gpu as tio
 from torchio_gpu import functional as F
@@ -46,16 +47,11 @@ class Ours(Family):
 
         return lambda *images: torch.cat([batch.image.data for batch in queue(*images)])
 
-    def load(self, order: Any, size: int, **more: Any) -> dict[int, Tensor]:
-        """The loader has the seed."""
-        return super().load(order, size, seed=3)
-
     def window(self, x: Tensor) -> Op:
         """Patches of a queue on the device."""
-        steps, sampler = tio.Compose([TURN, self.bend]), tio.UniformSampler(PATCH)
-        patches = iter(
-            tio.DeviceQueue([self.subject(image=x)], sampler, steps, patches_per_volume=2)
-        )
+        how = {"patch_sampler": tio.UniformSampler(PATCH), "patches_per_volume": 2}
+        steps, volumes = tio.Compose([TURN, self.bend]), [self.subject(image=x)]
+        patches = iter(tio.DeviceQueue(volumes, transform=steps, **how))
         next(patches)  # the volume is there from now on
         return lambda: next(patches).image.data
 
@@ -79,22 +75,11 @@ def cached(prepare: Any) -> Any:
     return tio.CachedDataset(tio.SubjectsDataset(subjects, transform=Counted()))
 
 
-def infer(overlap_mode: str) -> Op:
+def infer(overlap_mode: str, x: Tensor) -> Tensor:
     """Dense inference with a network that returns what it is given."""
-
-    def op(x: Tensor) -> Tensor:
-        size, overlap = w.patch_and_overlap(x.shape[2:])
-        more = {"overlap_mode": overlap_mode, "batch_size": w.AT_ONCE}
-        return tio.predict_by_patches(lambda patches: patches, x[0], size, overlap, **more)[None]
-
-    return op
-
-
-def landmarks(xs: list[Tensor]) -> list[Tensor]:
-    subjects = FAMILY.subjects(xs)
-    learnt = tio.HistogramStandardization.train([s.image for s in subjects], progress=False)
-    step = tio.HistogramStandardization({"image": learnt})
-    return [step(subject).image.data for subject in subjects]
+    size, overlap = w.patch_and_overlap(x.shape[2:])
+    more = {"overlap_mode": overlap_mode, "batch_size": w.AT_ONCE}
+    return tio.predict_by_patches(lambda patches: patches, x[0], size, overlap, **more)[None]
 
 
 PROBE = tio.BeamGeometry("phased", angle=80, depth=60)
@@ -106,11 +91,10 @@ OPS: dict[str, Any] = {
     "one_hot": FAMILY.of(tio.OneHot(w.LABELS), "seg"),
     "percentile": lambda x: F.percentile(x, w.PERCENTILES),
     "dense_field": F.displacement_warp,
-    "infer_hann": infer("hann"),
-    "infer_gaussian": infer("gaussian"),
-    "grad_params": lambda x, angle: FAMILY.rotation(torch.nn.functional.pad(angle[None], (2, 0)))(
-        x
-    ),
+    "infer_hann": partial(infer, "hann"),
+    "infer_gaussian": partial(infer, "gaussian"),
+    "grad_params": lambda x, angle: FAMILY.rotation(pad(angle[None, None], (2, 0)))(x),
+    "seeds": partial(FAMILY.load, seed=3),
     "points": FAMILY.points,
     "cache": cached,
     "gibbs": tio.Gibbs(cutoff=0.6, axis=0),
@@ -145,7 +129,10 @@ OPS: dict[str, Any] = {
     "speckle": tio.RandomSpeckle(PROBE, strength=(1, 1), axial=1, lateral=1),
     "haze": tio.RandomHaze(PROBE, texture=(0, 0)),
     "labels_to_ultrasound": FAMILY.of(ULTRASOUND, "seg", made=("made",)),
-    "landmarks": landmarks,
+    "landmarks": partial(
+        FAMILY.landmarks,
+        lambda images: {"image": tio.HistogramStandardization.train(images, progress=False)},
+    ),
     "morphology": {
         "grown": FAMILY.of(tio.DilateLabels(2), "seg"),
         "shrunk": FAMILY.of(tio.ErodeLabels(2), "seg"),
