@@ -56,22 +56,28 @@ def of_images(step: Any) -> Op:
     return per_sample(image(step))
 
 
-def spatial(size: Sequence[int], moves: bool = True, bends: bool = True) -> Any:
+def spatial(size: Sequence[int], moves: bool = True, bends: bool = True, **more: Any) -> Any:
     """One interpolation for all of them."""
-    return b.SpatialTransform(
-        tuple(size),
-        [n / 2 - w.AFFINE["translation"] for n in size],
-        random_crop=moves,
-        p_rotation=float(moves),
-        rotation=(-ANGLE, ANGLE),
-        p_scaling=float(moves),
-        scaling=(1 - SCALE, 1 + SCALE),
-        p_elastic_deform=float(bends),
+    given: dict[str, Any] = {
+        "random_crop": moves,
+        "p_rotation": float(moves),
+        "rotation": (-ANGLE, ANGLE),
+        "p_scaling": float(moves),
+        "scaling": (1 - SCALE, 1 + SCALE),
+        "p_elastic_deform": float(bends),
         # of each axis, as a part of its length
-        elastic_deform_scale=lambda *_, dim, **__: uniform(*SMOOTH) / size[dim],
-        elastic_deform_magnitude=LARGEST,
-        mode_seg="nearest",
-    )
+        "elastic_deform_scale": lambda *_, dim, **__: uniform(*SMOOTH) / size[dim],
+        "elastic_deform_magnitude": LARGEST,
+        "mode_seg": "nearest",
+    }
+    away = [n / 2 - w.AFFINE["translation"] for n in size]
+    return b.SpatialTransform(tuple(size), away, **given | more)
+
+
+def turned(size: Sequence[int], degrees: float = 10, bends: bool = False) -> Any:
+    """Rotation, and deformation, about the centre."""
+    angles = -radians(degrees), radians(degrees)
+    return spatial(size, bends=bends, random_crop=False, rotation=angles, scaling=(1, 1))
 
 
 def with_labels(size: Sequence[int]) -> Op:
@@ -80,24 +86,15 @@ def with_labels(size: Sequence[int]) -> Op:
     return per_sample(lambda x, y: both(step(image=x.cpu(), segmentation=y.cpu())))
 
 
-def turned(size: Any, degrees: float = 10, bend: bool = False, **kwargs: Any) -> Any:
-    """Rotation, and deformation by about a voxel, about the centre."""
-    bends = {"elastic_deform_scale": (0.2, 0.3), "elastic_deform_magnitude": (1.0, 2.0)}
-    turns = {"p_rotation": 1, "rotation": (-radians(degrees), radians(degrees))}
-    return b.SpatialTransform(
-        size, 0, False, p_elastic_deform=float(bend), **bends, **turns, **kwargs
-    )
-
-
 def grad_params(x: Tensor, degrees: Tensor) -> Tensor:
     step = turned((16,) * 3)
     step.rotation = lambda *_, **kwargs: torch.deg2rad(degrees) * (kwargs["dim"] == 0)
     return step(image=x[0])["image"]
 
 
-NEAREST = turned((12,) * 3, mode_seg="nearest")
-NOISE, BENT = b.GaussianNoiseTransform(), turned((32,) * 3, 20, bend=True)
-WINDOW, MIRROR = turned((PATCH,) * 3, bend=True), b.MirrorTransform(w.FLIP["axes"])
+NEAREST = turned((12,) * 3)
+NOISE, BENT = b.GaussianNoiseTransform(), turned((32,) * 3, 20, bends=True)
+WINDOW, MIRROR = turned((PATCH,) * 3, bends=True), b.MirrorTransform(w.FLIP["axes"])
 OPS: dict[str, Any] = {
     **of_samples(
         {
@@ -105,7 +102,7 @@ OPS: dict[str, Any] = {
             "noise": b.GaussianNoiseTransform(w.NOISE["std"], synchronize_channels=True),
             "blur": b.GaussianBlurTransform(w.BLUR["std"]),
             "anisotropy": b.SimulateLowResolutionTransform((0.3, 0.3), True, False, (1, 2)),
-            "device": b.ComposeTransforms([turned((16,) * 3, bend=True), NOISE]),
+            "device": b.ComposeTransforms([turned((16,) * 3, bends=True), NOISE]),
             "grad_image": turned((10,) * 3),
             "compile": b.ComposeTransforms([turned((8,) * 3), NOISE]),
             "fused": {

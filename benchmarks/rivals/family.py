@@ -51,7 +51,9 @@ class Family:
         self.steps: dict[str, Any] = {
             "affine": tio.RandomAffine(**AFFINE),
             "elastic": tio.RandomElasticDeformation(**w.ELASTIC),
-            "affine_elastic": self.both(AFFINE, w.ELASTIC),
+            "affine_elastic": tio.RandomAffineElasticDeformation(
+                affine_kwargs=AFFINE, elastic_kwargs=w.ELASTIC
+            ),
             "random_flip": tio.RandomFlip(**w.RANDOM_FLIP),
             "bias_field": tio.RandomBiasField(**w.BIAS_FIELD),
             "gamma": tio.RandomGamma(**w.GAMMA),
@@ -62,10 +64,6 @@ class Family:
         self.bend = tio.RandomElasticDeformation(max_displacement=1)
         self.flip = tio.RandomFlip(flip_probability=1)
         self.grid = [tio.ToCanonical(), tio.Resample(1), tio.CropOrPad(w.PREP6_SHAPE)]
-
-    def both(self, affine: dict[str, Any], elastic: dict[str, Any]) -> Any:
-        """An affine map and an elastic deformation in one transform."""
-        return self.tio.RandomAffineElasticDeformation(affine_kwargs=affine, elastic_kwargs=elastic)
 
     def image(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
         """An image (C, I, J, K); a label map, where its name says so."""
@@ -242,7 +240,7 @@ class Family:
         turn, bend, flip, grid = self.turn, self.bend, self.flip, self.grid
         move, normal = tio.RandomAffine(**LARGER), tio.ZNormalization(masking_method="label")
         synthesis = tio.RandomLabelsToImage(**w.LABELS_TO_IMAGE, image_key="made")
-        both = self.both(LARGER, {"max_displacement": 2})
+        both = tio.RandomAffineElasticDeformation(affine_kwargs=LARGER, elastic_kwargs=w.ELASTIC)
         prepared = [*grid, normal, steps["affine"], steps["elastic"]]
         return {
             **{name: run(step) for name, step in steps.items()},

@@ -30,9 +30,8 @@ TRANSFORMS = [n for n in NAMES if n.startswith("Random") and isinstance(getattr(
 SCALE = (1 - w.AFFINE["scales"], 1 + w.AFFINE["scales"])
 #: Taps to both sides of the middle: four of the largest widths, as with scipy.
 TAPS = 4 * w.BLUR["std"][1]
-FLIP = torch.nn.Sequential(
-    k.RandomDepthicalFlip3D(p=1), k.RandomVerticalFlip3D(p=1), k.RandomHorizontalFlip3D(p=1)
-)
+MIRROR = k.RandomHorizontalFlip3D(p=1)
+FLIP = torch.nn.Sequential(k.RandomDepthicalFlip3D(p=1), k.RandomVerticalFlip3D(p=1), MIRROR)
 TURN = k.RandomAffine3D(degrees=10.0, translate=(0.1, 0.1, 0.1), p=1)
 MOVE = k.RandomAffine3D(20.0, p=1)
 ANY = k.AugmentationSequential(TURN, data_keys=None)
@@ -73,7 +72,7 @@ def replay(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def undone(x: Tensor) -> tuple[Tensor, Tensor]:
-    both = steps(TURN, k.RandomHorizontalFlip3D(p=1))
+    both = steps(TURN, MIRROR)
     y = both(x[None])
     return y[0], both.inverse(y)[0]
 

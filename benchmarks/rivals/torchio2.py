@@ -30,6 +30,9 @@ WORDS = {
     **vars(tio),
     **{f"Random{name}": found for name, found in vars(tio).items()},
     "RandomBiasField": lambda coefficients, order: tio.BiasField(std=coefficients),
+    "RandomAffineElasticDeformation": lambda affine_kwargs, elastic_kwargs: tio.Spatial(
+        **affine_kwargs, **elastic_kwargs
+    ),
     "ToCanonical": tio.Reorient,
     "KeepLargestComponent": partial(tio.KeepLargestComponent, fully_connected=False),
 }
@@ -37,10 +40,6 @@ WORDS = {
 
 class TorchIO2(Family):
     """Batches are those of the library; histories are applied record by record."""
-
-    def both(self, affine: dict[str, Any], elastic: dict[str, Any]) -> Any:
-        """An affine map and an elastic deformation in one transform."""
-        return tio.Spatial(**affine, **elastic)
 
     def batch(self, x: Tensor, affine: Any = None, name: str = "image") -> Any:
         """Every image has the same affine."""
