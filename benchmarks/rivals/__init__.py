@@ -1,19 +1,18 @@
 """One module per library, this one among them; a rival is added by one more.
 
 A module has ``NAME``, ``DISTRIBUTION``, ``NAMES``, its public names, and ``OPS``: by the key of
-:data:`benchmarks.checks.CHECKS`, what the library offers, in the form that the check takes. What it
-offers and :data:`benchmarks.workloads.WORK` names is timed as well. ``NOTES`` has words for the
-table of features, by key: beside what was found where OPS has the key; where it has not, they begin
-with '-', '~' or '?' (not offered, in part, cannot be tried here) and are read, not run. A module
-imports torch, numpy and its own library only, which runs in another interpreter than the rest, and
-raises ImportError where it is not installed.
+:data:`benchmarks.checks.CHECKS`, what the library offers, in the form that the check takes. What
+:data:`benchmarks.workloads.WORK` names is timed as well. ``NOTES`` are words for the table of
+features: beside what was found where OPS has the key; where it has not, they begin with '-', '~' or
+'?' (not offered, in part, cannot be tried here) and are read, not run. A module imports torch,
+numpy and its own library only, in an interpreter of its own; without it, that is an ImportError.
 """
 
 from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -23,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ..checks.asking import noise
-from ..workloads import AT_ONCE
 
 Op = Callable[..., Any]
 #: Notes of libraries of plain tensors.
@@ -33,9 +31,24 @@ NO_SPACING = dict.fromkeys(
 )
 
 
-def per_sample(transform: Callable[[Any], Any]) -> Op:
-    """Loop over samples (C, I, J, K) of a batch, for libraries that know no batches."""
-    return lambda x: torch.stack([torch.as_tensor(transform(sample)) for sample in x])
+def per_sample(step: Op) -> Op:
+    """Loop over samples (C, I, J, K) of batches, for libraries that know no batches."""
+
+    def op(*batches: Tensor) -> Any:
+        found = [step(*samples) for samples in zip(*batches, strict=True)]
+        rows = zip(*found, strict=True) if isinstance(found[0], tuple) else [found]
+        made = [torch.stack([*map(torch.as_tensor, row)]).to(batches[0].device) for row in rows]
+        return tuple(made) if isinstance(found[0], tuple) else made[0]
+
+    return op
+
+
+def of_samples(steps: dict[str, Any], loop: Callable[[Any], Op] = per_sample) -> dict[str, Any]:
+    """Loop over samples in each of some operations, and in each part of one."""
+    return {
+        name: of_samples(step, loop) if isinstance(step, dict) else loop(step)
+        for name, step in steps.items()
+    }
 
 
 def sample(step: Op) -> Op:
@@ -47,11 +60,6 @@ def by_size(make: Callable[[Sequence[int]], Op]) -> Op:
     """Make an operation for each size (I, J, K) of the batch, once."""
     made = cache(make)
     return lambda x, *more: made(tuple(x.shape[2:]))(x, *more)
-
-
-def some_at_once(patches: Tensor, locations: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches in which a network hands out patches, and where these lie."""
-    return zip(patches.split(AT_ONCE), locations.split(AT_ONCE), strict=True)
 
 
 def seeded(op: Op) -> Op:
@@ -83,11 +91,7 @@ def classes(names: dict[str, Any], base: type, *left_out: type) -> list[str]:
 
 
 def version(distribution: str, begins: str = "") -> str:
-    """Return the version of a library that is installed.
-
-    Raises:
-        ImportError: It is not, or in another version than what the module is for.
-    """
+    """Return the version of a library; raise ImportError where it is not the one asked for."""
     found = metadata.version(distribution)
     if not found.startswith(begins):
         raise ImportError(f"{distribution} {begins} is asked for, {found} is installed")

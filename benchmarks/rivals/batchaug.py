@@ -8,12 +8,12 @@ affine_elastic, is left out.
 
 from __future__ import annotations
 
+from functools import reduce
 from math import exp, radians
 from typing import Any
 
 import batchaug as b
 import torch
-from torch import Tensor
 
 from .. import workloads as w
 from . import NO_SPACING, Op, sample, seeded, version
@@ -30,13 +30,7 @@ FLIPS = [b.RandFlip(w.RANDOM_FLIP["flip_probability"], axis) for axis in w.RANDO
 
 def steps(*each: Any) -> Op:
     """One after another, on the whole batch."""
-
-    def op(x: Tensor) -> Tensor:
-        for step in each:
-            x = step(x)
-        return x
-
-    return op
+    return lambda x: reduce(lambda y, step: step(y), each, x)
 
 
 STEPS: dict[str, Any] = {
@@ -56,15 +50,14 @@ STEPS: dict[str, Any] = {
 STEPS["pipe6"] = steps(*(STEPS[name] for name in w.PIPE6))
 SMALL: dict[str, Any] = {"prob": 1, "rotate_range": radians(10)}
 TURN = b.RandAffine(**SMALL, translate_range=3)
+MOVE = b.RandAffined(["x"], prob=1, rotate_range=radians(20), padding_mode="zeros")
 BEND: dict[str, Any] = {"sigma_range": (5, 6), "magnitude_range": (100, 200), "prob": 1}
+NOISE = b.RandGaussianNoise(prob=1)
 
 
-def with_labels(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Moved only: both together are not one step."""
-    mode = {"image": "bilinear", "label": "nearest"}
-    step = b.RandAffined(["image", "label"], **SMALL, mode=mode)
-    moved = step({"image": x, "label": labels})
-    return moved["image"], moved["label"]
+def planar(name: str, width: float) -> dict[str, tuple[float, float]]:
+    """Widths of a Gaussian across K."""
+    return {f"{name}_{axis}": (n, n) for axis, n in zip("xyz", (width, width, 1e-3), strict=True)}
 
 
 def lazy(*each: Any) -> Op:
@@ -72,25 +65,15 @@ def lazy(*each: Any) -> Op:
     return lambda x: together({"x": x})["x"]
 
 
-MOVE = b.RandAffined(["x"], prob=1, rotate_range=radians(20), padding_mode="zeros")
-SHARP: dict[str, Any] = {
-    "sigma1_x": (0.1, 0.1),
-    "sigma1_y": (0.1, 0.1),
-    "sigma1_z": (1e-3, 1e-3),
-    "sigma2_x": (0.6, 0.6),
-    "sigma2_y": (0.6, 0.6),
-    "sigma2_z": (1e-3, 1e-3),
-}
-SOFT = dict(zip(WIDTHS, ((1.0, 1.0), (1.0, 1.0), (1e-3, 1e-3)), strict=True))
 OPS: dict[str, Any] = {
     **STEPS,
     "flip": b.RandFlip(w.FLIP["flip_probability"], w.FLIP["axes"]),
     "blur": b.RandGaussianSmooth(1, **dict.fromkeys(WIDTHS, w.BLUR["std"])),
     "batch": TURN,
-    "device": steps(TURN, b.Rand3DElastic(**BEND), b.RandGaussianNoise(prob=1)),
+    "device": steps(TURN, b.Rand3DElastic(**BEND), NOISE),
     "seeds": seeded(TURN),
     "grad_image": steps(TURN, b.RandAdjustContrast(prob=1, gamma=(0.5, 2))),
-    "compile": steps(TURN, b.RandGaussianNoise(prob=1)),
+    "compile": steps(TURN, NOISE),
     "fused": {
         "all": lazy(MOVE, MOVE, b.RandFlipd(["x"], prob=1), b.Rand3DElasticd(["x"], **BEND)),
         "affines composed": lazy(MOVE, MOVE),
@@ -100,8 +83,10 @@ OPS: dict[str, Any] = {
     "gibbs": b.RandGibbsNoise(prob=1, alpha=(0.6, 0.6)),
     "anisotropy": b.RandSimulateLowResolution(prob=1, zoom_range=(0.3, 0.3)),
     "ct_kernel": {
-        "sharp": b.RandGaussianSharpen(prob=1, **SHARP, alpha=(2.0, 2.0)),
-        "soft": b.RandGaussianSmooth(prob=1, **SOFT),
+        "sharp": b.RandGaussianSharpen(
+            prob=1, **planar("sigma1", 0.1), **planar("sigma2", 0.6), alpha=(2.0, 2.0)
+        ),
+        "soft": b.RandGaussianSmooth(prob=1, **planar("sigma", 1.0)),
     },
 }
 NOTES = {

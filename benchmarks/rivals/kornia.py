@@ -3,10 +3,8 @@
 Corners are aligned: without, its default, what it does is not what its parameters say, by 1 / size.
 An angle is a component of a rotation vector, not one of three turns. Its gamma clamps to [0, 1],
 where all numbers lie. It has Gaussian kernels and a filter for volumes, but no blur made of them:
-the one here filters along one axis after another, by kernels of each sample's own. Beyond the
-border the outermost voxel goes on.
-
-Noise, bias fields and elastic deformation are of flat images only, so that there is no pipe6.
+the one here filters along one axis after another, and beyond the border the outermost voxel goes
+on. Noise, bias fields and elastic deformation are of flat images only: there is no pipe6.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import kornia
 import torch
 from kornia import augmentation as k
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .. import workloads as w
 from ..checks.data import SIDE
@@ -31,12 +30,12 @@ TRANSFORMS = [n for n in NAMES if n.startswith("Random") and isinstance(getattr(
 SCALE = (1 - w.AFFINE["scales"], 1 + w.AFFINE["scales"])
 #: Taps to both sides of the middle: four of the largest widths, as with scipy.
 TAPS = 4 * w.BLUR["std"][1]
-FLIP = torch.nn.Sequential(
-    k.RandomDepthicalFlip3D(p=1), k.RandomVerticalFlip3D(p=1), k.RandomHorizontalFlip3D(p=1)
-)
-STEPS: dict[str, Any] = {}
+MIRROR = k.RandomHorizontalFlip3D(p=1)
+FLIP = torch.nn.Sequential(k.RandomDepthicalFlip3D(p=1), k.RandomVerticalFlip3D(p=1), MIRROR)
 TURN = k.RandomAffine3D(degrees=10.0, translate=(0.1, 0.1, 0.1), p=1)
 MOVE = k.RandomAffine3D(20.0, p=1)
+ANY = k.AugmentationSequential(TURN, data_keys=None)
+MASK = pad(torch.ones(2, 4, 4, 4), (2,) * 6)  # of volumes of 8³
 NEAREST = k.RandomAffine3D(10.0, translate=(0.1, 0.1, 0.1), resample="NEAREST", p=1)
 
 
@@ -63,34 +62,25 @@ def blur(x: Tensor) -> Tensor:
     return x
 
 
-def grad_params(x: Tensor, degrees: Tensor) -> Tensor:
-    end, still = torch.stack([degrees, degrees]), torch.zeros(2)
-    return k.RandomRotation3D(torch.stack([still, still, end]), p=1.0)(x)
+def steps(*each: Any, keys: Sequence[str] = ("input",)) -> Any:
+    return k.AugmentationSequential(*each, data_keys=[*keys])
 
 
 def replay(x: Tensor) -> tuple[Tensor, Tensor]:
-    steps = k.AugmentationSequential(TURN, k.RandomHorizontalFlip3D(), data_keys=["input"])
-    y = steps(x[None])[0]
-    return y, steps(x[None], params=steps._params)[0]
+    both = steps(TURN, k.RandomHorizontalFlip3D())
+    return both(x[None])[0], both(x[None], params=both._params)[0]
 
 
 def undone(x: Tensor) -> tuple[Tensor, Tensor]:
-    steps = k.AugmentationSequential(TURN, k.RandomHorizontalFlip3D(p=1), data_keys=["input"])
-    y = steps(x[None])
-    return y[0], steps.inverse(y)[0]
+    both = steps(TURN, MIRROR)
+    y = both(x[None])
+    return y[0], both.inverse(y)[0]
 
 
 def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    steps = k.AugmentationSequential(TURN, data_keys=["input", "keypoints"])
     # x, y, z are along K, J, I
-    y, moved = steps(x[None], places.flip(1)[None])
+    y, moved = steps(TURN, keys=("input", "keypoints"))(x[None], places.flip(1)[None])
     return y[0], moved[0].flip(1)
-
-
-def transplanted(x: Tensor) -> Tensor:
-    mask = torch.zeros(2, 8, 8, 8)
-    mask[:, 2:6, 2:6, 2:6] = 1
-    return k.RandomTransplantation3D(p=1)(x, mask)[0]
 
 
 def planes(step: Any) -> Op:
@@ -104,23 +94,21 @@ OPS: dict[str, Any] = {
     "gamma": gamma,
     "blur": blur,
     "batch": TURN,
-    "device": k.AugmentationSequential(TURN, k.RandomEqualize3D(p=1), data_keys=["input"]),
+    "device": steps(TURN, k.RandomEqualize3D(p=1)),
     "seeds": seeded(TURN),
     "grad_image": TURN,
-    "grad_params": grad_params,
+    "grad_params": lambda x, angle: k.RandomRotation3D(
+        pad(angle.expand(1, 2), (0, 0, 2, 0)), p=1.0
+    )(x),
     "compile": TURN,
-    "fused": {"affines composed": k.AugmentationSequential(MOVE, MOVE, data_keys=["input"])},
+    "fused": {"affines composed": steps(MOVE, MOVE)},
     "replay": replay,
     "inverse": {"affines": undone},
     "points": points,
     "planes": sample(k.RandomRotation((30.0, 30.0), p=1)),
     "dtypes": sample(NEAREST),
-    "types": {
-        "dict": lambda x: k.AugmentationSequential(TURN, data_keys=None)(
-            {"image": x["image"][None]}
-        )
-    },
-    "mixing": transplanted,
+    "types": {"dict": lambda x: ANY({"image": x["image"][None]})},
+    "mixing": lambda x: k.RandomTransplantation3D(p=1)(x, MASK)[0],
     "ct_kernel": {
         "sharp": planes(k.RandomSharpness((3.0, 3.0), p=1)),
         "soft": planes(k.RandomGaussianBlur((5, 5), (1.0, 1.0), p=1)),

@@ -3,17 +3,14 @@
 Its elastic deformation is white noise smoothed by a Gaussian; one as smooth as the spline of the
 others would take a wider, slower Gaussian. Its bias field is a Legendre polynomial. Its spike
 replaces the magnitude of a point in k-space, by the exponential of a given number, and keeps the
-phase; the others add to what there is, relative to the largest magnitude. Its Spacing rounds the
-number of voxels up or down: what it is made of does the same here on the grid of the others.
-
-It normalizes by no mask but that of the numbers other than 0; of the raw subject these are the
-voxels with a label, and the others stay 0.
+phase; the others add to what there is. Its Spacing rounds the number of voxels up or down: what it
+is made of does the same here on the grid of the others. It normalizes by no mask but that of the
+numbers other than 0: of the raw subject, the voxels with a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache, partial
 from math import exp, log, prod, radians
 from typing import Any
@@ -30,7 +27,7 @@ from torch import Tensor
 from .. import workloads as w
 from ..checks.data import SIDE
 from ..checks.tensors import PATCH
-from . import Op, by_size, classes, noise, per_sample
+from . import Op, by_size, classes, noise, of_samples, per_sample
 
 NAME, DISTRIBUTION, VERSION = "MONAI", "monai", monai.__version__
 NAMES = dir(m)
@@ -38,83 +35,74 @@ TRANSFORMS = classes(vars(m), m.Transform, m.MapTransform, m.RandomizableTransfo
 # Plain tensors in and out: quicker than tensors with metadata.
 d.set_track_meta(False)
 
+ALWAYS: dict[str, Any] = {"prob": 1, "padding_mode": "zeros"}
 MOTION: dict[str, Any] = {
     "rotate_range": [radians(w.AFFINE["degrees"])] * 3,
     "translate_range": [w.AFFINE["translation"]] * 3,
     "scale_range": [w.AFFINE["scales"]] * 3,
+    **ALWAYS,
 }
 # Displacements have the standard deviation of the spline's, which ends at the borders: 0.94 voxels.
-BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (130, 230), "prob": 1}
-ZEROS: dict[str, Any] = {"mode": "bilinear", "padding_mode": "zeros"}
-BOTH = ("image", "label")
-PAIRED: dict[str, Any] = {"mode": ("bilinear", "nearest"), "padding_mode": "zeros"}
-WIDTHS = ("sigma_x", "sigma_y", "sigma_z")
+BEND: dict[str, Any] = {"sigma_range": (5, 8), "magnitude_range": (130, 230), **ALWAYS}
+BOTH, MODES = ("image", "label"), ("bilinear", "nearest")
 COEFFICIENT, CHANCE = w.BIAS_FIELD["coefficients"], w.RANDOM_FLIP["flip_probability"]
-FLIPS = [m.RandFlip(CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
 
 STEPS: dict[str, Any] = {
-    "affine": m.RandAffine(1, **MOTION, **ZEROS),
-    "elastic": m.Rand3DElastic(**BEND, **ZEROS),
-    "random_flip": m.Compose(FLIPS),
+    "affine": m.RandAffine(**MOTION),
+    "elastic": m.Rand3DElastic(**BEND),
+    "random_flip": m.Compose([m.RandFlip(CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]),
     "bias_field": m.RandBiasField(w.BIAS_FIELD["order"], (-COEFFICIENT, COEFFICIENT), prob=1),
     "gamma": m.RandAdjustContrast(1, [exp(end) for end in w.GAMMA["log_gamma"]]),
     "noise": m.RandGaussianNoise(1, std=w.NOISE["std"][1], sample_std=True),
 }
 STEPS["pipe6"] = m.Compose([STEPS[name] for name in w.PIPE6])
 #: The same on dictionaries of an image and its labels.
-FLIPSD = [m.RandFlipd(BOTH, CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]
 VOLUMES: dict[str, Any] = {
-    "affine": m.RandAffined(BOTH, prob=1, **MOTION, **PAIRED),
-    "elastic": m.Rand3DElasticd(BOTH, **BEND, **PAIRED),
-    "random_flip": m.Compose(FLIPSD),
+    "affine": m.RandAffined(BOTH, **MOTION, mode=MODES),
+    "elastic": m.Rand3DElasticd(BOTH, **BEND, mode=MODES),
+    "random_flip": m.Compose([m.RandFlipd(BOTH, CHANCE, axis) for axis in w.RANDOM_FLIP["axes"]]),
     **{name: m.Lambdad("image", STEPS[name]) for name in ("bias_field", "gamma", "noise")},
 }
 GRID = [
     m.Orientationd(BOTH, "RAS"),
-    m.Spacingd(BOTH, (1, 1, 1), mode=PAIRED["mode"], dtype=torch.float32),
+    m.Spacingd(BOTH, (1, 1, 1), mode=MODES, dtype=torch.float32),
     m.ResizeWithPadOrCropd(BOTH, w.PREP6_SHAPE),
 ]
 NORMAL = m.NormalizeIntensityd("image", nonzero=True)
 PREP6 = [*GRID, NORMAL, VOLUMES["affine"], VOLUMES["elastic"]]
-LPI, RAW = torch.tensor(w.LPI), torch.tensor(w.RAW)
 
-SMALL: dict[str, Any] = {"rotate_range": [radians(10)] * 3, "translate_range": [3] * 3, "prob": 1}
-TURN = m.RandAffine(**SMALL, padding_mode="zeros")
-MOVE = m.RandAffine(prob=1, rotate_range=[radians(20)] * 3, padding_mode="zeros")
-SOFT: dict[str, Any] = {"sigma_range": (5, 6), "magnitude_range": (100, 200), "prob": 1}
+SMALL: dict[str, Any] = {"rotate_range": [radians(10)] * 3, "translate_range": [3] * 3, **ALWAYS}
+LARGER: dict[str, Any] = {"rotate_range": [radians(20)] * 3, **ALWAYS}
+SOFT: dict[str, Any] = {"sigma_range": (5, 6), "magnitude_range": (100, 200), **ALWAYS}
+PAIR = m.Rand3DElasticd(BOTH, **BEND | MOTION, mode=MODES)
+TURN, MOVE, ELASTIC = m.RandAffine(**SMALL), m.RandAffine(**LARGER), m.Rand3DElastic(**SOFT)
 
 
-@contextmanager
-def metadata() -> Iterator[None]:
-    """Tensors keep their affines, without which some steps know nothing of the world."""
-    d.set_track_meta(True)
-    try:
-        yield
-    finally:
-        d.set_track_meta(False)
+def plain(y: Any) -> Any:
+    if isinstance(y, tuple):
+        return tuple(map(plain, y))
+    return y.as_tensor() if isinstance(y, d.MetaTensor) else y
 
 
 def tracked(op: Op) -> Op:
-    """With metadata."""
+    """With affines, without which some steps know nothing of the world; results have none."""
 
     def call(*given: Any) -> Any:
-        with metadata():
-            return op(*given)
+        d.set_track_meta(True)
+        try:
+            return plain(op(*given))
+        finally:
+            d.set_track_meta(False)
 
     return call
 
 
-def plain(x: Any) -> Tensor:
-    return x.as_tensor() if isinstance(x, d.MetaTensor) else torch.as_tensor(x)
+def meta(x: Tensor, affine: Any = None) -> d.MetaTensor:
+    return d.MetaTensor(x, affine=None if affine is None else torch.as_tensor(affine))
 
 
-def meta(x: Tensor, affine: Any) -> d.MetaTensor:
-    return d.MetaTensor(x, affine=torch.as_tensor(affine))
-
-
-def row(known: dict[str, Any], flips: list[Any]) -> list[Any]:
-    """The steps of pipe6, with flips one by one."""
-    return [step for n in w.PIPE6 for step in (flips if n == "random_flip" else [known[n]])]
+def raw(image: Tensor, labels: Tensor) -> dict[str, Any]:
+    return {"image": meta(image, w.RAW), "label": meta(labels, w.RAW)}
 
 
 def compose(steps: list[Any], lazy: bool) -> m.Compose:
@@ -123,18 +111,14 @@ def compose(steps: list[Any], lazy: bool) -> m.Compose:
     How to interpolate is taken from the first of those that wait: after a change of orientation,
     which does not say, labels would be interpolated linearly. So it is said once more for all.
     """
-    return m.Compose(steps, lazy=lazy, overrides={"label": {"mode": "nearest"}} if lazy else None)
+    overrides = {"label": {"mode": "nearest"}} if lazy else None
+    return m.Compose(m.Compose(steps).flatten().transforms, lazy=lazy, overrides=overrides)
 
 
-def pair(step: Any) -> Op:
-    """Of a batch of images and their label maps."""
-
-    def op(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        moved = [step(dict(zip(BOTH, each, strict=True))) for each in zip(x, labels, strict=True)]
-        images, maps = (torch.stack([plain(each[key]) for each in moved]) for key in BOTH)
-        return images, maps
-
-    return op
+def lazily(*steps: Any) -> Op:
+    """Of a sample, with lazy resampling: steps wait, and those in a row become one."""
+    pipeline = m.Compose(m.Compose(steps).flatten().transforms, lazy=True)
+    return tracked(lambda x: pipeline(meta(x)))
 
 
 def world(step: Any) -> Op:
@@ -142,7 +126,7 @@ def world(step: Any) -> Op:
 
     def op(x: Tensor, affine: np.ndarray) -> tuple[Tensor, Any]:
         y = step(meta(x, affine))
-        return plain(y), y.affine
+        return y, y.affine
 
     return tracked(op)
 
@@ -166,16 +150,7 @@ def resample(size: Sequence[int]) -> Op:
 def prep6(lazy: bool = False) -> Op:
     """The image of a raw subject, prepared and augmented."""
     steps = compose(PREP6, lazy)
-    return tracked(lambda *raw: plain(steps(raw_subject(*raw))["image"]))
-
-
-def raw_subject(image: Tensor, labels: Tensor) -> dict[str, Any]:
-    return {"image": meta(image, RAW), "label": meta(labels, RAW)}
-
-
-def infer_original(image: Tensor, labels: Tensor) -> Tensor:
-    steps = m.Compose(GRID)
-    return plain(steps.inverse(steps(raw_subject(image, labels)))["image"])
+    return tracked(lambda *given: steps(raw(*given))["image"])
 
 
 def infer_gaussian(x: Tensor) -> Tensor:
@@ -191,14 +166,13 @@ def from_volume(number: int, lazy: bool = False) -> Op:
     @cache
     def steps(size: w.Triple) -> m.Compose:
         crop = m.RandSpatialCropSamplesd(BOTH, size, number, random_size=False)
-        return compose([*row(VOLUMES, FLIPSD), crop], lazy)
+        return compose([*VOLUMES.values(), crop], lazy)
 
     def op(image: Tensor, labels: Tensor) -> Tensor:
-        volume: dict[str, Tensor] = {"image": image, "label": labels}
-        if lazy:  # only tensors with metadata can wait
-            volume = {key: d.MetaTensor(x) for key, x in volume.items()}
-        patches = steps(w.training_patch(image.shape[1:]))(volume)
-        return torch.stack([plain(patch["image"]) for patch in patches])
+        # only tensors with metadata can wait
+        image, labels = (meta(image), meta(labels)) if lazy else (image, labels)
+        patches = steps(w.training_patch(image.shape[1:]))({"image": image, "label": labels})
+        return torch.stack([patch["image"] for patch in patches])
 
     return tracked(op) if lazy else op
 
@@ -210,125 +184,104 @@ def load(order: Any, size: int) -> dict[int, Tensor]:
     steps.set_random_state(3)
     found = {}
     for batch in d.DataLoader(dataset, batch_size=size, sampler=list(order)):
-        found.update(zip(batch["n"].tolist(), plain(batch["image"]), strict=True))
+        found.update(zip(batch["n"].tolist(), batch["image"], strict=True))
     return found
 
 
-def spacing(one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> tuple[Tensor, Tensor]:
-    step = m.RandAffined(BOTH, prob=1, rotate_range=[radians(40)] * 3, padding_mode="zeros")
-    moved = step({"image": meta(one, a), "label": meta(two, b)})
-    return plain(moved["image"]), plain(moved["label"])
+@tracked
+def spacing(one: Tensor, a: np.ndarray, two: Tensor, b: np.ndarray) -> tuple[Tensor, ...]:
+    step = m.RandAffined(BOTH, **ALWAYS, rotate_range=[radians(40)] * 3)
+    return tuple(step({"image": meta(one, a), "label": meta(two, b)}).values())
 
 
-def moved(x: Tensor, *more: Any) -> tuple[Any, Any]:
-    """The steps of the questions about history, and their result."""
-    steps = m.Compose([m.RandAffined("image", **SMALL), m.RandFlipd("image", 1, 0), *more])
-    return steps, steps({"image": d.MetaTensor(x)})
-
-
+@tracked
 def undone(x: Tensor) -> tuple[Tensor, Tensor]:
-    steps, y = moved(x)
-    back = steps.inverse(y)
-    return plain(y["image"]), plain(back["image"])
+    steps = m.Compose([TURN, m.Flip(0)])
+    y = steps(meta(x))
+    return y, steps.inverse(y)
 
 
+@tracked
 def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    step = m.Compose([m.RandAffined("image", **SMALL, padding_mode="zeros")])
-    y = step({"image": d.MetaTensor(x)})["image"]
+    y = TURN(meta(x))
     # world to voxels of the moved image, whose affine says where its voxels came from
-    to_voxels = m.ApplyTransformToPoints(affine=y.affine, invert_affine=True)
-    return plain(y), plain(to_voxels(places[None]))[0]
+    return y, m.ApplyTransformToPoints(affine=y.affine, invert_affine=True)(places[None])[0]
 
 
+@tracked
 def read(path: Any) -> tuple[Any, Any]:
     x = m.LoadImage()(path)
-    return plain(x), x.pixdim
+    return x, x.pixdim
 
 
 def queue(voxels: list[Tensor]) -> Any:
     crop = m.RandSpatialCropSamples((4, 4, 4), 4, random_size=False)
     patches = d.PatchDataset(voxels, crop, samples_per_image=4)
-    return map(plain, d.DataLoader(d.ShuffleBuffer(patches, buffer_size=12), batch_size=1))
-
-
-def windows(*steps: Any) -> Op:
-    lazy = m.Compose([*steps, m.CenterSpatialCrop(PATCH)], lazy=True)
-    return lambda x: tracked(lambda: plain(lazy(x)))
-
-
-def networks() -> tuple[Any, Any]:
-    net = monai.networks.nets.UNet(3, 1, 2, (4, 8), (2,))
-    return net, monai.losses.DiceLoss(softmax=True, to_onehot_y=True)
-
-
-def waiting(*steps: Any) -> Op:
-    """With lazy resampling: steps wait, and those in a row become one."""
-    pipeline = m.Compose(steps, lazy=True)
-    return tracked(per_sample(lambda x: plain(pipeline(d.MetaTensor(x)))))
+    return d.DataLoader(d.ShuffleBuffer(patches, buffer_size=12), batch_size=1)
 
 
 SIDES = (SIDE,) * 3
+REGRID, CUT = m.Compose(GRID), m.CenterSpatialCrop(PATCH)
 LABELLED = m.RandCropByLabelClasses(SIDES, ratios=[0, 1], num_classes=2)
 LARGEST = m.KeepLargestConnectedComponent(is_onehot=False, connectivity=1)
-SHARP = m.GaussianSharpen(sigma1=(0.1, 0.1, 1e-3), sigma2=(0.6, 0.6, 1e-3), alpha=2.0)
 OPS: dict[str, Any] = {
-    **{name: per_sample(step) for name, step in STEPS.items()},
-    "affine_elastic": per_sample(m.Rand3DElastic(**BEND, **MOTION, **ZEROS)),
-    "with_labels": pair(m.Rand3DElasticd(BOTH, **BEND, **MOTION, **PAIRED)),
-    "flip": per_sample(m.RandFlip(w.FLIP["flip_probability"], w.FLIP["axes"])),
+    **of_samples(
+        {
+            **STEPS,
+            "affine_elastic": m.Rand3DElastic(**BEND | MOTION),
+            "flip": m.RandFlip(w.FLIP["flip_probability"], w.FLIP["axes"]),
+            "blur": m.RandGaussianSmooth(*[w.BLUR["std"]] * 3, prob=1),
+            "to_canonical": lambda x: m.Orientation("RAS")(meta(x, w.LPI)),
+            "z_normalization": m.NormalizeIntensity(),
+            "rescale": m.ScaleIntensityRangePercentiles(
+                *w.PERCENTILES, *w.RESCALE["out_min_max"], clip=True
+            ),
+            "remap_labels": m.MapLabelValue(*zip(*w.REMAPPING.items(), strict=True), torch.uint8),
+            "one_hot": m.AsDiscrete(to_onehot=w.LABELS, dtype=torch.uint8),
+            "largest_component": m.Compose([torch.clone, LARGEST]),  # changes its input
+            "device": m.Compose([TURN, ELASTIC, m.RandGaussianNoise(1)]),
+            "grad_image": m.Compose([TURN, m.RandAdjustContrast(1)]),
+            "compile": m.Compose([TURN, m.RandGaussianNoise(1)]),
+            "fused": {
+                "all": lazily(MOVE, MOVE, m.Flip(0), ELASTIC),
+                "affines composed": lazily(MOVE, MOVE),
+                "an affine with an elastic step in one class": m.Rand3DElastic(**SOFT | LARGER),
+            },
+            "gibbs": m.GibbsNoise(0.6),
+            "anisotropy": m.RandSimulateLowResolution(1, zoom_range=(0.3, 0.3)),
+            "dropout": m.RandCoarseDropout(holes=2, spatial_size=6, fill_value=0, prob=1),
+            "curves": m.RandHistogramShift(prob=1),
+            "ct_window": m.ScaleIntensityRange(0, 80, 0, 1, clip=True),
+            "ct_kernel": {
+                "sharp": m.GaussianSharpen((0.1, 0.1, 1e-3), (0.6, 0.6, 1e-3), alpha=2.0),
+                "soft": m.GaussianSmooth((1.0, 1.0, 1e-3)),
+            },
+        }
+    ),
+    "with_labels": per_sample(lambda x, y: tuple(PAIR({"image": x, "label": y}).values())),
     "spike": by_size(spike),
-    "blur": per_sample(m.RandGaussianSmooth(**dict.fromkeys(WIDTHS, w.BLUR["std"]), prob=1)),
     "resample": by_size(resample),
     "crop_or_pad": by_size(lambda size: per_sample(m.ResizeWithPadOrCrop(w.crop_or_pad(size)))),
-    "to_canonical": per_sample(lambda x: m.Orientation("RAS")(meta(x, LPI))),
-    "z_normalization": per_sample(m.NormalizeIntensity()),
-    "rescale": per_sample(
-        m.ScaleIntensityRangePercentiles(*w.PERCENTILES, *w.RESCALE["out_min_max"], True)
-    ),
-    "remap_labels": per_sample(
-        m.MapLabelValue([*w.REMAPPING], [*w.REMAPPING.values()], torch.uint8)
-    ),
-    "one_hot": per_sample(m.AsDiscrete(to_onehot=w.LABELS, dtype=torch.uint8)),
-    "largest_component": per_sample(m.Compose([torch.clone, LARGEST])),  # changes its input
     "dense_field": Warp("bilinear", "zeros"),
     "prep6": prep6(),
-    "infer_original": tracked(infer_original),
+    "infer_original": tracked(lambda *given: REGRID.inverse(REGRID(raw(*given)))["image"]),
     "infer_gaussian": infer_gaussian,
     "one_patch": from_volume(1),
     "four_patches": from_volume(4),
     "batch": TURN,
-    "device": per_sample(m.Compose([TURN, m.Rand3DElastic(**SOFT), m.RandGaussianNoise(1)])),
     "seeds": load,
-    "grad_image": per_sample(m.Compose([TURN, m.RandAdjustContrast(1)])),
     "grad_params": lambda x, angle: m.Affine([0, 0, torch.deg2rad(angle)], image_only=True)(x[0]),
-    "compile": per_sample(m.Compose([TURN, m.RandGaussianNoise(1)])),
-    "spacing": tracked(spacing),
+    "spacing": spacing,
     "millimetres": world(m.Affine([radians(45), 0, 0], padding_mode="zeros", image_only=True)),
     "regrid": world(m.Compose([m.Orientation("RAS"), m.Spacing((1, 1, 1))])),
-    "fused": {
-        "all": waiting(MOVE, MOVE, m.Flip(0), m.Rand3DElastic(**SOFT)),
-        "affines composed": waiting(MOVE, MOVE),
-        "an affine with an elastic step in one class": per_sample(
-            m.Rand3DElastic(**SOFT, rotate_range=[radians(20)] * 3, padding_mode="zeros")
-        ),
-    },
-    "inverse": {"affines": tracked(undone)},
-    "points": tracked(points),
+    "inverse": {"affines": undone},
+    "points": points,
     "planes": m.Affine(radians(30), padding_mode="zeros", image_only=True),
-    "dtypes": m.RandAffine(**SMALL, mode="nearest", padding_mode="zeros"),
+    "dtypes": m.RandAffine(**SMALL, mode="nearest"),
     "types": {"numpy": TURN, "dict": m.RandAffined("image", **SMALL)},
-    "files": tracked(read),
+    "files": read,
     "cache": lambda prepare: d.CacheDataset([1], m.Compose([m.Lambda(prepare)]), progress=False),
-    "gibbs": per_sample(m.GibbsNoise(0.6)),
-    "anisotropy": per_sample(m.RandSimulateLowResolution(1, zoom_range=(0.3, 0.3))),
-    "dropout": per_sample(m.RandCoarseDropout(holes=2, spatial_size=6, fill_value=0, prob=1)),
     "mixing": lambda x: m.MixUp(batch_size=2)(x),
-    "curves": per_sample(m.RandHistogramShift(prob=1)),
-    "ct_window": per_sample(m.ScaleIntensityRange(0, 80, 0, 1, clip=True)),
-    "ct_kernel": {
-        "sharp": per_sample(SHARP),
-        "soft": per_sample(m.GaussianSmooth(sigma=(1.0, 1.0, 1e-3))),
-    },
     "morphology": {
         "grown": lambda x: m.dilate(x.float(), 5),
         "shrunk": lambda x: m.erode(x.float(), 5),
@@ -339,14 +292,20 @@ OPS: dict[str, Any] = {
         "label": lambda x: LABELLED(x, label=x)[0],
     },
     "queue": queue,
-    "windows": {"affines": windows(TURN), "elastic_ones": windows(TURN, m.Rand3DElastic(**SOFT))},
-    "networks": networks,
+    "windows": {
+        "affines": lambda x: partial(lazily(TURN, CUT), x),
+        "elastic_ones": lambda x: partial(lazily(TURN, ELASTIC, CUT), x),
+    },
+    "networks": lambda: (
+        monai.networks.nets.UNet(3, 1, 2, (4, 8), (2,)),
+        monai.losses.DiceLoss(softmax=True, to_onehot_y=True),
+    ),
     "models": lambda: monai.bundle.download,
 }
 #: Affine maps, flips, crops and changes of orientation or spacing wait; elastic deformation and
 #: what changes intensities do not: there are no fewer interpolations here, only fewer copies.
 LAZY: dict[str, Op] = {
-    "pipe6": waiting(*row(STEPS, FLIPS)),
+    "pipe6": per_sample(lazily(STEPS["pipe6"])),
     "prep6": prep6(lazy=True),
     "one_patch": from_volume(1, lazy=True),
     "four_patches": from_volume(4, lazy=True),

@@ -8,7 +8,6 @@ import numpy as np
 import scipy
 import torch
 from scipy.ndimage import affine_transform, gaussian_filter, label, map_coordinates
-from torch import Tensor
 
 from .. import workloads as w
 from . import Op, per_sample
@@ -64,36 +63,20 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def dense_field(x: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """A batch of one channel."""
-    at = np.indices(x.shape[2:], np.float32)
-    return np.stack(
-        [map_coordinates(v[0], at + u, order=1)[None] for v, u in zip(x, field, strict=True)]
-    )
-
-
-def percentile(x: np.ndarray) -> np.ndarray:
-    """Of each sample, (B, Q)."""
-    return np.percentile(x.reshape(len(x), -1), w.PERCENTILES, axis=1).T
-
-
-def z_normalization(x: np.ndarray) -> np.ndarray:
-    return (x - x.mean()) / x.std(ddof=1)
-
-
-def mirrored(x: Tensor) -> Tensor:
-    return torch.as_tensor(x.numpy(force=True)[:, :, ::-1, ::-1, ::-1].copy(), device=x.device)
+    """A sample of one channel."""
+    at = np.indices(x.shape[1:], np.float32) + field
+    return map_coordinates(x[0], at, order=1)[None]
 
 
 OPS: dict[str, Op] = {
-    "blur": per_sample(of_arrays(blur)),
-    "resample": per_sample(of_arrays(resample)),
+    **{
+        step.__name__: per_sample(of_arrays(step))
+        for step in (blur, resample, rescale, largest_component, dense_field)
+    },
     "crop_or_pad": of_arrays(crop_or_pad),
-    "to_canonical": mirrored,
-    "z_normalization": per_sample(of_arrays(z_normalization)),
-    "rescale": per_sample(of_arrays(rescale)),
+    "to_canonical": of_arrays(lambda x: x[:, :, ::-1, ::-1, ::-1].copy()),
+    "z_normalization": per_sample(of_arrays(lambda x: (x - x.mean()) / x.std(ddof=1))),
     "remap_labels": of_arrays(lambda labels: TABLE[labels]),
     "one_hot": of_arrays(lambda labels: (labels == CHANNELS).view(np.uint8)),
-    "largest_component": per_sample(of_arrays(largest_component)),
-    "dense_field": of_arrays(dense_field),
-    "percentile": of_arrays(percentile),
+    "percentile": of_arrays(lambda x: np.percentile(x[:, 0], w.PERCENTILES, axis=(1, 2, 3)).T),
 }
