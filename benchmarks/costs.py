@@ -6,11 +6,10 @@ maps.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from typing import Any
 
-from . import machine, records
+from . import records
 
 SUITE = "costs"
 SHAPE, BATCH = (128, 128, 128), 2
@@ -37,9 +36,4 @@ def newest() -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
-    p.add_argument("--device", type=machine.device, default="auto", help="cpu, cuda or auto")
-    p.add_argument("--threads", type=int, default=machine.threads(), help="default: all cores")
-    given = p.parse_args()
-    result = run(given.device, given.threads)
-    records.write(result, records.path(result))
+    records.command(__doc__, run, records.origin, device={}, threads={})(None)

@@ -9,7 +9,6 @@ start counts: a Cohort, TorchIO in a pool of processes, MONAI's PersistentDatase
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -160,11 +159,13 @@ def text(result: dict[str, Any]) -> str:
     return f"{said}\n\n{table(head, rows)}\n\n- {records.origin(result)}"
 
 
+main = records.command(
+    __doc__,
+    run,
+    text,
+    volumes={"type": int, "default": 100},
+    size={"type": int, "default": 128, "help": "voxels along each axis"},
+)
+
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
-    p.add_argument("--volumes", type=int, default=100)
-    p.add_argument("--size", type=int, default=128, help="voxels along each axis")
-    given = p.parse_args()
-    result = run(given.volumes, given.size)
-    print(text(result))
-    records.write(result, records.path(result) if given.volumes >= 100 else None)
+    main(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from . import machine, records
+from . import records
 from .inputs import inputs
 from .markdown import bullets, number
 from .workloads import WORK, WORKLOADS
@@ -72,18 +71,13 @@ def text(result: records.Result) -> str:
     return bullets([*lines, records.origin(result)])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Profile, print, and keep."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.profiles", description=__doc__)
-    p.add_argument("ops", nargs="*", choices=[*WORK, []], default=[])
-    p.add_argument("--threads", type=int, default=machine.threads(), help="default: all cores")
-    given = p.parse_args(arguments)
+def profiles(threads: int, ops: Sequence[str]) -> records.Result:
+    """Profile without warnings of folding, on small volumes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
-        result = run(given.ops or ["pipe6"], given.threads)
-    print(text(result))
-    records.write(result, records.path(result) if not given.ops else None)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return run(ops, threads)
 
 
 if __name__ == "__main__":
-    main()
+    ops: dict[str, Any] = {"nargs": "+", "choices": [*WORK], "default": ["pipe6"]}
+    records.command(__doc__, profiles, text, threads={}, ops=ops)(None)

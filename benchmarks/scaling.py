@@ -6,14 +6,12 @@ exponent, time ~ work ** exponent, which must not exceed 1.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import sys
 import timeit
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from torch.utils.benchmark.utils.timer import timer  # waits for the GPU
 
 import torchio_gpu as tio
 
-from . import machine, records
+from . import records
 from . import workloads as w
 from .failure import FailureError
 from .inputs import inputs
@@ -111,20 +109,20 @@ def measure(op: Callable[..., Tensor], given: Sequence[Tensor]) -> dict[str, Any
 
 
 def run(
-    device: str, threads: int, sweeps: Sequence[str], ops: Sequence[str] = (), quick: bool = False
+    device: str, threads: int, sweep: Sequence[str], ops: Sequence[str] = (), quick: bool = False
 ) -> dict[str, Any]:
     """Measure sweeps, with all their operations by default; quick ones on tiny volumes."""
     torch.set_num_threads(threads)
     result = {**records.stamp(SUITE, device, threads), "rows": []}
-    for sweep in sweeps:
-        for n in SWEEPS[sweep][0][: 2 if quick else None]:
+    for name in sweep:
+        for n in SWEEPS[name][0][: 2 if quick else None]:
             torch.manual_seed(0)
-            shape, found, work = point(sweep, n, quick)
+            shape, found, work = point(name, n, quick)
             x = torch.rand(shape, device=device)
             chosen = {op: found[op] for op in found if not ops or op in ops}
             for op, function in {"copy": torch.clone, **chosen}.items():
                 given = inputs(w.WORK[op].given if op in w.WORK else "batch", x)
-                row = {"sweep": sweep, "op": op, "at": n, "work": work, **measure(function, given)}
+                row = {"sweep": name, "op": op, "at": n, "work": work, **measure(function, given)}
                 result["rows"].append(row)
                 print(*row.values(), file=sys.stderr, flush=True)
     return result
@@ -203,23 +201,18 @@ def text(result: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the exponents, and keep the result of a run that leaves nothing out."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    p.add_argument("--device", type=machine.device, default="auto", help="cpu, cuda or auto")
-    p.add_argument("--sweep", nargs="+", choices=SWEEPS, default=list(SWEEPS))
-    p.add_argument("--ops", nargs="+", default=[], help="default: all")
-    p.add_argument("--threads", type=int, default=machine.threads(), help="default: all cores")
-    p.add_argument("--quick", action="store_true", help="tiny volumes; the numbers mean nothing")
-    p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
-    given = p.parse_args(arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
-        result = run(given.device, given.threads, given.sweep, given.ops, given.quick)
-    print(text(result))
-    whole = not (given.quick or given.ops or len(given.sweep) < len(SWEEPS))
-    records.write(result, given.output or (records.path(result) if whole else None))
-
+main = records.command(
+    __doc__,
+    run,
+    text,
+    device={},
+    threads={},
+    sweep={"nargs": "+", "choices": SWEEPS, "default": [*SWEEPS]},
+    ops={"nargs": "+", "default": [], "help": "default: all"},
+    quick={"action": "store_true", "help": "tiny volumes; the numbers mean nothing"},
+)
 
 if __name__ == "__main__":
-    main()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of folding, on small volumes
+        main(None)

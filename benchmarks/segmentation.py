@@ -13,14 +13,12 @@ before these seeds were run, its rate and length chosen by how well heads are le
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain, product
 from multiprocessing import get_context
-from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -217,16 +215,8 @@ def _spreads(scores: np.ndarray, sign: str) -> list[str]:
     return [f"{mean:{sign}.3f} ± {std:.3f}" for mean, std in spread]
 
 
-def main() -> None:
-    """Run, print the tables, and keep the result."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.segmentation", description=__doc__)
-    p.add_argument("--quick", action="store_true", help="a few steps on tiny heads")
-    p.add_argument("--output", type=Path, help="JSON file; by default in benchmarks/results")
-    given = p.parse_args()
-    result = run(QUICK if given.quick else SETUP)
-    print(text(result))
-    records.write(result, given.output or (None if given.quick else records.path(result)))
-
+quick = {"action": "store_true", "help": "a few steps on tiny heads"}
+main = records.command(__doc__, lambda quick: run(QUICK if quick else SETUP), text, quick=quick)
 
 if __name__ == "__main__":
-    main()
+    main(None)
