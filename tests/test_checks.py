@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 import torchio_gpu as tio
 from benchmarks import workloads as w
 from benchmarks.checks import CHECKS, GROUPS, Answer, tried
-from benchmarks.checks.asking import BATCH, CALLS, Part, alike, beyond, parts
+from benchmarks.checks.asking import BATCH, CALLS, PartError, WrongError, alike, beyond, need, parts
 from benchmarks.checks.warps import _interpolates_once
 from benchmarks.rivals.torchio_gpu import OPS, STEPS
 
@@ -142,6 +142,11 @@ def _brown(x: Tensor) -> Tensor:
     return _add(x, (n + n.roll(1, 2)) / 2**0.5)
 
 
+def _rolled(x: Tensor) -> Tensor:
+    """Move as many voxels as patches that change places do, all of them alike."""
+    return torch.cat([x[..., :4], x[..., 4:].roll((1, 15), (4, 2))], 4)
+
+
 def _of_labels(**changes: Any) -> Op:
     """Return an operation that makes a different image of a label map."""
     transform = tio.RandomLabelsToImage(**{**w.LABELS_TO_IMAGE, **changes})
@@ -233,7 +238,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("anisotropy", after("anisotropy", lambda y: y.roll((1, 1, 1), (2, 3, 4))), "axis|moves"),
     ("anisotropy", tio.RandomAnisotropy(axes=(1,), downsampling=(1.5, 5)), "always changes"),
     ("anisotropy", tio.RandomAnisotropy(downsampling=(7, 9)), "voxels, which is not 1 of"),
-    ("swap", lambda x: x.roll(1, 4).roll(15, 2), "neighbours stay together"),
+    ("swap", _rolled, "neighbours stay together"),
     ("swap", tio.RandomSwap(patch_size=15, num_iterations=5), "% of voxels, not"),
     ("swap", after("swap", lambda y: y.clamp(min=9)), "some numbers are gone"),
     ("labels_to_image", _of_labels(default_mean=(0.1, 0.3)), "mean of label"),
@@ -257,7 +262,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("ct_kernel", {"sharp": lambda x: x, "soft": lambda x: x}, "keep their shares"),
     ("ct_kernel", {"sharp": lambda x: x + x.roll(1, 4) - 0.5}, "planes mix"),
     ("ct_thickness", _blur, "variances differ"),
-    ("ct_window", lambda x: x / 80, "values differ"),
+    ("ct_window", lambda x: x / 80, "% of the numbers are wrong"),
     ("queue", lambda xs: [x for x in xs for _ in range(4)], "subject by subject"),
     ("dtypes", lambda x: x.float(), "uint8 becomes float32"),
     ("zipper", lambda x: x + 1, "planes are changed"),
@@ -308,27 +313,34 @@ def test_a_second_interpolation_is_detected() -> None:
 def test_a_broken_check_says_nothing_about_the_library() -> None:
     assert tried(lambda: {}["typo"], False) == Answer("!", "KeyError: 'typo'")
     assert tried(lambda: None, False) == Answer("✓")
-    assert tried(lambda: "wrong", False).sign == "-"
-    assert tried(lambda: "something else", True).sign == "~"
-    assert tried(lambda: Part("half"), False).sign == "~"
-    assert len(tried(lambda: "a" * 300, False).note) == 100
+    assert tried(lambda: need(False, "wrong"), False) == Answer("-", "wrong")
+    assert tried(lambda: need(False, "something else"), True).sign == "~"
+    assert tried(lambda: need(False, "half", PartError), False).sign == "~"
+    assert len(tried(lambda: need(False, "a" * 300), False).note) == 100
+
+
+def said(check: Callable[..., None], *given: Any) -> str:
+    """Return what a part of a check says, '' where it says nothing."""
+    return tried(lambda: check(*given), False).note
 
 
 def test_parts_of_a_question() -> None:
-    assert parts(one=None, other=None) is None
-    assert parts(one="wrong", other="too") == "wrong"
-    half = parts(the_first=None, other="wrong")
-    assert isinstance(half, Part)
-    assert half == "the first only; wrong"
+    right, wrong = (True, "not said"), (False, "wrong")
+    run = lambda given: need(*given)  # noqa: E731
+    assert said(parts, run, {"one": right, "other": right}) == ""
+    with pytest.raises(WrongError, match=r"^wrong$"):
+        parts(run, {"one": wrong, "other": (False, "too")})
+    with pytest.raises(PartError, match=r"^the first only; wrong$"):
+        parts(run, {"the_first": right, "other": wrong})
 
 
 def test_parameters_are_compared_within_batches_and_between_calls() -> None:
     each = torch.rand(CALLS, BATCH, 2)
-    assert alike(each.flatten(0, 1), 1e-6) is None
-    same = each[:, :1].expand(-1, BATCH, -1)
-    assert alike(same.reshape(-1, 2), 1e-6) == "samples of a batch share their parameters"
-    same = each[:1].expand(CALLS, -1, -1)
-    assert alike(same.reshape(-1, 2), 1e-6) == "every call draws the same parameters"
-    assert beyond("turns by", torch.tensor([0.1, 8]), 15, " degrees") is None
-    assert beyond("turns by", torch.tensor([0.1, 7]), 15) == "turns by up to 7, not 15"
-    assert beyond("turns by", torch.tensor([16.0]), 15, "°") == "turns by up to 16°, not 15"
+    assert said(alike, each.flatten(0, 1), 1e-6) == ""
+    same = each[:, :1].expand(-1, BATCH, -1).reshape(-1, 2)
+    assert said(alike, same, 1e-6) == "samples of a batch share their parameters"
+    same = each[:1].expand(CALLS, -1, -1).reshape(-1, 2)
+    assert said(alike, same, 1e-6) == "every call draws the same parameters"
+    assert said(beyond, "turns by", torch.tensor([0.1, 8]), 15) == ""
+    assert said(beyond, "turns by", torch.tensor([0.1, 7]), 15) == "turns by up to 7, not 15"
+    assert said(beyond, "turns by", torch.tensor([16.0]), 15) == "turns by up to 16, not 15"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +14,20 @@ from torch import Tensor
 from ..failure import FailureError
 
 Op = Callable[..., Any]
+Run = Callable[[Any], None]
 #: Axes differ, so that none is taken for another.
 SIZE = (32, 38, 44)
 #: Samples of a batch, and batches. Whether ranges are used is judged by the 16 samples in all: that
 #: each of so many uniform numbers lies in one given half of its range has a chance of 2^-16.
 BATCH, CALLS = 4, 4
 SPACE = (-3, -2, -1)
-_LONGEST = 100
 
 
-class Part(str):
+class WrongError(Exception):
+    """What is wrong with a result."""
+
+
+class PartError(WrongError):
     """What is missing of a result that is right in part."""
 
 
@@ -47,12 +52,12 @@ class Check(NamedTuple):
     Args:
         title: The head of the row.
         words: Public names that hold none of these, in small letters, offer nothing to try.
-        run: From what a library offers to what is wrong with it.
+        run: Raises an error where what a library offers is not right.
     """
 
     title: str
     words: tuple[str, ...]
-    run: Callable[[Any], str | None]
+    run: Run
 
     @property
     def asked(self) -> str:
@@ -66,23 +71,20 @@ CHECKS: dict[str, Check] = {}
 GROUPS: dict[str, list[str]] = {}
 
 
-def group(name: str) -> Callable[..., Any]:
-    """Return a decorator that enters a check, by the name of its function, in a group of rows."""
+def row(group: str, title: str, *words: str, key: str = "") -> Callable[[Run], Run]:
+    """Return a decorator that enters a check in a group of rows, by the name of its function."""
 
-    def asks(title: str, *words: str) -> Callable[[Callable[[Any], str | None]], Any]:
-        def enter(run: Callable[[Any], str | None]) -> Any:
-            key = run.__name__.rstrip("_")
-            CHECKS[key] = Check(title, words, run)
-            if name:
-                GROUPS.setdefault(name, []).append(key)
-            return run
+    def enter(run: Run) -> Run:
+        name = key or run.__name__.rstrip("_")
+        CHECKS[name] = Check(title, words, run)
+        if group:
+            GROUPS.setdefault(group, []).append(name)
+        return run
 
-        return enter
-
-    return asks
+    return enter
 
 
-def tried(run: Callable[[], str | None], timed: bool) -> Answer:
+def tried(run: Callable[[], None], timed: bool) -> Answer:
     """Return what a check finds, with the same random numbers each time.
 
     Args:
@@ -93,14 +95,47 @@ def tried(run: Callable[[], str | None], timed: bool) -> Answer:
     np.random.seed(0)
     torch.manual_seed(0)
     try:
-        wrong = run()
-    except NotImplementedError as error:
-        return Answer("-", str(FailureError.of(error)))
+        run()
+    except WrongError as wrong:
+        return Answer("~" if timed or isinstance(wrong, PartError) else "-", str(wrong)[:100])
     except Exception as error:  # whatever a library raises where it is not at its best
-        return Answer("!", str(FailureError.of(error)))
-    if wrong is None:
-        return Answer("✓")
-    return Answer("~" if timed or isinstance(wrong, Part) else "-", str(wrong)[:_LONGEST])
+        sign = "-" if isinstance(error, NotImplementedError) else "!"
+        return Answer(sign, str(FailureError.of(error)))
+    return Answer("✓")
+
+
+def need(right: Any, otherwise: str, error: type[WrongError] = WrongError) -> None:
+    """Raise an error that says what is wrong, unless the result is right."""
+    if not right:
+        raise error(otherwise)
+
+
+@contextmanager
+def refusal(words: str = "") -> Iterator[None]:
+    """Say that a library refuses what it is asked for, and why."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WrongError(f"{words}{FailureError.of(error)}") from error
+
+
+def parts(run: Run, given: dict[str, Any]) -> None:
+    """Ask a question in several parts, of which some may be right.
+
+    Args:
+        run: The check of a part.
+        given: What it is given, by the name of the part with spaces as '_'.
+    """
+    right, wrong = [], []
+    for name, each in given.items():
+        try:
+            run(each)
+            right.append(name.replace("_", " "))
+        except WrongError as error:
+            wrong.append(str(error))
+    if wrong:
+        only = f"{' and '.join(right)} only; {wrong[0]}"
+        raise PartError(only) if right else WrongError(wrong[0])
 
 
 def ask(op: Op, *given: Tensor) -> Tensor:
@@ -120,27 +155,30 @@ def ask_often(op: Op, sample: Tensor) -> Tensor:
     return torch.cat([ask(op, batch) for _ in range(CALLS)])
 
 
-def alike(parameters: Tensor, tolerance: float) -> str | None:
-    """Say whether samples share what should be their own.
+def same(y: Tensor, right: Tensor, tolerance: float = 0) -> None:
+    """Compare a result with what it should be."""
+    off = (y - right).abs()
+    share = 100 * (~(off <= tolerance)).double().mean().item()
+    need(share == 0, f"{share:.3g} % of the numbers are wrong, by up to {off.max().item():.2g}")
+
+
+def alike(parameters: Tensor, tolerance: float) -> None:
+    """Find out whether samples share what should be their own.
 
     Args:
         parameters: Numbers found in each answer of :func:`ask_often`, (CALLS * BATCH, ...).
         tolerance: How well each is known.
     """
     calls = parameters.reshape(CALLS, BATCH, -1)
-    if ((calls.amax(1) - calls.amin(1)) <= tolerance).all(1).any():
-        return "samples of a batch share their parameters"
-    if ((calls.amax(0) - calls.amin(0)) <= tolerance).all():
-        return "every call draws the same parameters"
-    return None
+    spread = [(calls.amax(d) - calls.amin(d) <= tolerance).all(-1) for d in (0, 1)]
+    need(not spread[1].any(), "samples of a batch share their parameters")
+    need(not spread[0].all(), "every call draws the same parameters")
 
 
-def beyond(what: str, values: Tensor, most: float, unit: str = "") -> str | None:
-    """Say whether the largest of some magnitudes, drawn from 0 to ``most``, is not about that."""
+def beyond(what: str, values: Tensor, most: float) -> None:
+    """Find out whether the largest of magnitudes, drawn from 0 to ``most``, is about that."""
     largest = values.max().item()
-    if most / 2 <= largest <= most:
-        return None
-    return f"{what} up to {largest:.2g}{unit}, not {most:.2g}"
+    need(most / 2 <= largest <= most, f"{what} up to {largest:.2g}, not {most:.2g}")
 
 
 def voxels(size: tuple[int, ...]) -> Tensor:
@@ -158,21 +196,3 @@ def happened(y: Tensor, x: Tensor, least: float = 0.0) -> None:
     """Raise where nothing was done, so that the check is broken and says nothing."""
     if y.shape == x.shape and (y - x).abs().max() <= least:
         raise AssertionError("nothing happened")
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of an error, for a note."""
-    return str(FailureError.of(error))  # type: ignore[arg-type]
-
-
-def parts(**wrong: str | None) -> str | None:
-    """Return what is wrong with a question of several parts: a :class:`Part` where some are right.
-
-    Args:
-        wrong: What is wrong with each, by its name with spaces as '_'.
-    """
-    right = [name.replace("_", " ") for name, found in wrong.items() if found is None]
-    notes = [found for found in wrong.values() if found]
-    if not notes:
-        return None
-    return Part(f"{' and '.join(right)} only; {notes[0]}") if right else notes[0]
