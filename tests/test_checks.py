@@ -15,7 +15,7 @@ import torchio_gpu as tio
 from benchmarks import workloads as w
 from benchmarks.checks import CHECKS, GROUPS, Answer, tried
 from benchmarks.checks.asking import BATCH, CALLS, PartError, WrongError, alike, beyond, need, parts
-from benchmarks.checks.warps import _interpolates_once
+from benchmarks.checks.geometry import _interpolates_once
 from benchmarks.rivals.torchio_gpu import OPS, STEPS
 
 # Small volumes fold; workers of the suite are told to ignore warnings, too.

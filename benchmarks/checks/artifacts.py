@@ -1,7 +1,5 @@
 """Artifacts of k-space and of slices, and patches that change places."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 
@@ -9,27 +7,13 @@ import torch
 from torch import Tensor
 
 from .. import workloads as w
-from .asking import (
-    SIZE,
-    SPACE,
-    Op,
-    alike,
-    ask,
-    ask_often,
-    beyond,
-    happened,
-    need,
-    noise,
-    one,
-    row,
-    voxels,
-)
+from .asking import SIZE, Op, alike, ask, ask_often, beyond, happened, need, noise, one, row, voxels
 
 asks = partial(row, "MRI")
 
 
 def _spectrum(x: Tensor) -> Tensor:
-    return torch.fft.fftn(x.double(), dim=SPACE)
+    return torch.fft.fftn(x.double(), dim=(-3, -2, -1))
 
 
 @asks("MRI motion", "motion")
@@ -42,17 +26,16 @@ def motion(op: Op) -> None:
     need(change <= 10, f"changes the mean by up to {change:.0f} %")  # what rings about 0 adds to it
     far = 100 * ((y - x).square().mean((1, 2, 3)) / x.square().mean()).sqrt().max()
     need(far >= 12, f"hardly moves: {far:.2g} % rms at most")
-    weight = y.clamp(min=0)[:, None]
-    middle = (weight * voxels(SIZE)).sum(SPACE) / weight.sum(SPACE)
-    drift = (middle - centre.flatten()).norm(dim=1).max()
+    weight = y.clamp(min=0).flatten(1)
+    middle = weight @ (voxels(SIZE) - centre).flatten(1).T / weight.sum(1, keepdim=True)
+    drift = middle.norm(dim=1).max()
     need(drift <= 2, f"the centre of the image drifts, by up to {drift:.2g} voxels")
     alike(y[:, ::4, ::4, ::4], 1e-4)
 
 
 @asks("MRI ghosts", "ghost")
 def ghosting(op: Op) -> None:
-    """Planes of k-space along one axis, at equal distances, lose a share; others and the mean
-    stay."""
+    """Planes of k-space along one axis, at equal distances, lose a share; others stay."""
     x = 2 + noise(1, *SIZE)  # so far above 0 that no ghost makes it negative
     before, parameters = _spectrum(x)[0], w.ghosting(SIZE)
     low, high = parameters["num_ghosts"]
@@ -68,9 +51,8 @@ def ghosting(op: Op) -> None:
             period *= 2
         periods.append(period)
         lost.append((1 - kept).mean() * period)
-    between = f"{min(periods)} to {max(periods)}"
     right = low <= min(periods) and max(periods) <= high
-    need(right, f"every n-th plane is changed, n from {between}, not {low} to {high}")
+    need(right, f"every n-th plane is changed, n of {periods}, not {low} to {high}")
     beyond("planes lose a share of", torch.stack(lost), 1.25 * parameters["intensity"][1])
 
 
@@ -141,8 +123,7 @@ def fat(op: Op) -> None:
     mask[:, :, 4:8] = 1
     y = ask(op, x, mask)
     happened(y, x, 0.5)
-    kept = abs(y.sum() / x.sum() - 1) < 0.02
-    need(kept and (y[:, :, 12:] - 1).abs().max() < 0.3, "all voxels move")
+    need((y[:, :, 12:] - 1).abs().max() < 0.3, "all voxels move")
 
 
 @asks("MRI zipper", "zipper")

@@ -1,7 +1,5 @@
 """How checks are entered, how operations are asked, and what is answered."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ SIZE = (32, 38, 44)
 #: Samples of a batch, and batches. Whether ranges are used is judged by the 16 samples in all: that
 #: each of so many uniform numbers lies in one given half of its range has a chance of 2^-16.
 BATCH, CALLS = 4, 4
-SPACE = (-3, -2, -1)
 
 
 class WrongError(Exception):
@@ -32,31 +29,19 @@ class PartError(WrongError):
 
 
 class Answer(NamedTuple):
-    """A cell of the table.
-
-    Args:
-        sign: '✓' right, '~' in part or something else, '-' not offered or wrong, '?' cannot be
-            tried here, '!' the check broke, which says nothing about the library.
-        note: A few words, needed where the sign is not '✓'.
-        by: 'run', or 'names' where public names were searched, or 'read' where it was read.
-    """
+    """A cell of the table: '✓' right, '~' in part or something else, '-' not offered or wrong, '?'
+    cannot be tried here, '!' the check broke, which says nothing about the library."""
 
     sign: str
     note: str = ""
-    by: str = "run"
+    by: str = "run"  # or 'names' where public names were searched, or 'read' where it was read
 
 
 class Check(NamedTuple):
-    """A row of the table.
-
-    Args:
-        title: The head of the row.
-        words: Public names that hold none of these, in small letters, offer nothing to try.
-        run: Raises an error where what a library offers is not right.
-    """
+    """A row of the table."""
 
     title: str
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # public names that hold none of these offer nothing to try
     run: Run
 
     @property
@@ -85,12 +70,8 @@ def row(group: str, title: str, *words: str, key: str = "") -> Callable[[Run], R
 
 
 def tried(run: Callable[[], None], timed: bool) -> Answer:
-    """Return what a check finds, with the same random numbers each time.
-
-    Args:
-        run: The check.
-        timed: The operation counts, and so does its time, where it does something else.
-    """
+    """Return what a check finds, with the same random numbers each time. An operation that is timed
+    counts, and so does its time, where it does something else."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -120,12 +101,7 @@ def refusal(words: str = "") -> Iterator[None]:
 
 
 def parts(run: Run, given: dict[str, Any]) -> None:
-    """Ask a question in several parts, of which some may be right.
-
-    Args:
-        run: The check of a part.
-        given: What it is given, by the name of the part with spaces as '_'.
-    """
+    """Run a check with what it is given, by the name of the part of the question it stands for."""
     right, wrong = [], []
     for name, each in given.items():
         try:
@@ -134,8 +110,8 @@ def parts(run: Run, given: dict[str, Any]) -> None:
         except WrongError as error:
             wrong.append(str(error))
     if wrong:
-        only = f"{' and '.join(right)} only; {wrong[0]}"
-        raise PartError(only) if right else WrongError(wrong[0])
+        need(right, wrong[0])
+        raise PartError(f"{' and '.join(right)} only; {wrong[0]}")
 
 
 def ask(op: Op, *given: Tensor) -> Tensor:
@@ -151,8 +127,7 @@ def one(op: Op, sample: Tensor) -> Tensor:
 
 def ask_often(op: Op, sample: Tensor) -> Tensor:
     """Return what a random operation makes of a sample (C, I, J, K): (CALLS * BATCH, C, ...)."""
-    batch = sample.expand(BATCH, *sample.shape)
-    return torch.cat([ask(op, batch) for _ in range(CALLS)])
+    return torch.cat([ask(op, sample.expand(BATCH, *sample.shape)) for _ in range(CALLS)])
 
 
 def same(y: Tensor, right: Tensor, tolerance: float = 0) -> None:
@@ -163,12 +138,7 @@ def same(y: Tensor, right: Tensor, tolerance: float = 0) -> None:
 
 
 def alike(parameters: Tensor, tolerance: float) -> None:
-    """Find out whether samples share what should be their own.
-
-    Args:
-        parameters: Numbers found in each answer of :func:`ask_often`, (CALLS * BATCH, ...).
-        tolerance: How well each is known.
-    """
+    """Find out whether samples share what should be their own: numbers (CALLS * BATCH, ...)."""
     calls = parameters.reshape(CALLS, BATCH, -1)
     spread = [(calls.amax(d) - calls.amin(d) <= tolerance).all(-1) for d in (0, 1)]
     need(not spread[1].any(), "samples of a batch share their parameters")

@@ -1,7 +1,5 @@
 """Types, files, caches and patches."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -24,31 +22,35 @@ def _array() -> np.ndarray:
     return (noise(9, 8, 7) * 1000).numpy().astype(np.int16)
 
 
+def _itk(voxels: np.ndarray) -> Any:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(voxels.T)
+    image.SetSpacing(SPACING)
+    return image
+
+
 def _given(kind: str) -> Any:
     x = _array().astype(np.float32)
     if kind == "SimpleITK":
-        import SimpleITK as sitk
-
-        return sitk.GetImageFromArray(x.T)
+        return _itk(x)
     if kind == "NiBabel":
         import nibabel as nib
 
-        return nib.Nifti1Image(x, np.diag([*SPACING, 1]))
+        return nib.Nifti1Image(x, np.eye(4))
     return x[None] if kind == "numpy" else {"image": torch.from_numpy(x)[None]}
 
 
 @asks("same type out as in")
 def types(ops: dict[str, Op]) -> None:
-    """A numpy array, a SimpleITK image, a NiBabel image and a dict of tensors, each where the
-    library takes it."""
+    """A numpy array, a SimpleITK image, a NiBabel image and a dict of tensors."""
 
-    def same(kind: str) -> bool:
+    kinds, right = ["numpy", "SimpleITK", "NiBabel", "dict"], []
+    for kind in (kind for kind in kinds if kind in ops):
         x = _given(kind)
         y = ops[kind](x)
-        return isinstance(y["image"], Tensor) if kind == "dict" else isinstance(y, type(x))
-
-    kinds = ["numpy", "SimpleITK", "NiBabel", "dict"]
-    right = [kind for kind in kinds if kind in ops and same(kind)]
+        same = isinstance(y["image"], Tensor) if kind == "dict" else isinstance(y, type(x))
+        right += [kind] if same else []
     need(right, "tensors only")
     need(right == kinds, f"{' and '.join(right)} only", PartError)
 
@@ -56,7 +58,7 @@ def types(ops: dict[str, Op]) -> None:
 @asks("reads NIfTI and DICOM with their place in space")
 def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
     """A NIfTI file and a DICOM series of 1.5x2x3 mm: voxels and spacing."""
-    import nibabel as nib
+    import SimpleITK as sitk
 
     def is_read(path: Path) -> None:
         try:
@@ -65,42 +67,23 @@ def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
             raise WrongError(f"the other is refused: {type(error).__name__}") from error
         near = spacing is not None and np.allclose(np.asarray(spacing), SPACING, atol=1e-4)
         need(near, "without the place in space")
-        # slices may come in another order
-        right = np.allclose(np.sort(np.asarray(voxels).ravel()), np.sort(_array().ravel()))
-        need(right, "voxels differ")
+        found, right = (np.sort(np.asarray(each).ravel()) for each in (voxels, _array()))
+        need(np.allclose(found, right), "voxels differ")  # slices may come in another order
 
+    volume, writer = _itk(_array()), sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
     with tempfile.TemporaryDirectory() as folder:
         nifti, dicom = Path(folder, "image.nii.gz"), Path(folder, "series")
-        nib.save(nib.Nifti1Image(_array(), np.diag([*SPACING, 1])), nifti)
-        _write_dicom(dicom)
+        sitk.WriteImage(volume, str(nifti))
+        dicom.mkdir()
+        for n in range(volume.GetSize()[2]):
+            image = volume[:, :, n : n + 1]
+            # modality, series and image
+            tags = {"0008|0060": "MR", "0020|000e": "1.2.3", "0008|0018": f"1.2.3.4.{n + 1}"}
+            for tag, value in tags.items():
+                image.SetMetaData(tag, value)
+            writer.Execute(image, str(dicom / f"{n}.dcm"), False, -1)
         parts(is_read, {"NIfTI": nifti, "DICOM": dicom})
-
-
-def _write_dicom(folder: Path) -> None:
-    import SimpleITK as sitk
-
-    folder.mkdir()
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for index, plane in enumerate(_array().T):
-        image = sitk.GetImageFromArray(plane[None])
-        image.SetSpacing(SPACING)
-        image.SetOrigin((0.0, 0.0, index * SPACING[2]))
-        tags = {
-            "0008|0016": "1.2.840.10008.5.1.4.1.1.4",  # MR image
-            "0008|0018": f"1.2.3.4.{index + 1}",
-            "0008|0060": "MR",
-            "0020|000d": "1.2.3.1",
-            "0020|000e": "1.2.3.2",
-            "0020|0013": str(index),
-            "0020|0032": f"0\\0\\{index * SPACING[2]}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0018|0050": str(SPACING[2]),
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{index}.dcm"))
-        writer.Execute(image)
 
 
 @asks("keeps prepared samples, in memory or on disk", "cache", "persist")
@@ -122,22 +105,20 @@ def samplers(ops: dict[str, Op]) -> None:
     """Uniform ones; ones centred where a map (1, I, J, K) is 1; ones centred on a rare label."""
     x = torch.zeros(1, 20, 20, 20)
     x[:, 12:15, 6:8, 9:12] = 1
-
-    def are_right(name: str) -> None:
-        patches = [ops[name](x).reshape((SIDE,) * 3) for _ in range(4)] if name in ops else []
-        centred = name == "uniform" or all(patch[2, 2, 2] == 1 for patch in patches)
-        need(patches and centred, "others are not offered or not centred")
-
-    parts(are_right, {name: name for name in ("uniform", "weighted", "label")})
+    right = []
+    for name in (name for name in ("uniform", "weighted", "label") if name in ops):
+        centres = [ops[name](x).reshape((SIDE,) * 3)[2, 2, 2] for _ in range(4)]
+        right += [name] if name == "uniform" or all(centres) else []
+    only = f"{' and '.join(right)} only; others are not offered or not centred"
+    need(len(right) == 3, only, PartError)
 
 
 @asks("a queue of patches of several subjects", "queue")
 def queue(patches: Callable[[list[Tensor]], Iterable[Tensor]]) -> None:
-    """Patches of three subjects, whose voxels are all 0, all 1 and all 2, four of each, come
-    mixed."""
+    """Patches of subjects whose voxels are all 0, 1 or 2, four of each, come mixed."""
     subjects = [torch.full((1, 8, 8, 8), float(n)) for n in range(3)]
     numbers = [int(patch.flatten()[0]) for patch in patches(subjects)]
-    need(sorted(numbers) == sorted([0, 1, 2] * 4), f"patches come from subjects {numbers}")
+    need(sorted(numbers) == [n // 4 for n in range(12)], f"patches come from subjects {numbers}")
     need(numbers != sorted(numbers), "they come subject by subject")
 
 
