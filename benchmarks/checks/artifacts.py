@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import workloads as w
-from .asking import SIZE, Op, alike, ask, ask_often, beyond, happened, need, noise, one, row, voxels
+from .asking import SIZE, Op, alike, ask, beyond, happened, need, noise, often, one, row, voxels
 
 asks = partial(row, "MRI")
 
@@ -21,7 +21,7 @@ def motion(op: Op) -> None:
     """A ball changes, and neither the mean nor the centre of the image does."""
     centre = (torch.tensor(SIZE).view(3, 1, 1, 1) - 1) / 2
     x = (((voxels(SIZE) - centre) / 9).square().sum(0) < 1).float()[None]
-    y = ask_often(op, x)[:, 0]
+    y = often(op, x)[:, 0]
     change = 100 * (y.sum((1, 2, 3)) / x.sum() - 1).abs().max()
     need(change <= 10, f"changes the mean by up to {change:.0f} %")  # what rings about 0 adds to it
     far = 100 * ((y - x).square().mean((1, 2, 3)) / x.square().mean()).sqrt().max()
@@ -40,7 +40,7 @@ def ghosting(op: Op) -> None:
     before, parameters = _spectrum(x)[0], w.ghosting(SIZE)
     low, high = parameters["num_ghosts"]
     periods, lost = [], []
-    for y in ask_often(op, x)[:, 0]:
+    for y in often(op, x)[:, 0]:
         after = _spectrum(y)
         need(0.98 < (after[0, 0, 0] / before[0, 0, 0]).abs() < 1.02, "changes the mean")
         left, kept = min((_kept(before, after, axis) for axis in range(3)), key=lambda k: k[0])
@@ -79,15 +79,15 @@ def _period(kept: Tensor) -> int:
 def spike(op: Op) -> None:
     """One plane wave whose amplitude in k-space is 1 to 3 of the largest there was."""
     x = noise(1, *SIZE)  # its mean is 1/2, as that of the batch: a contender may rely on it
-    waves = _spectrum(ask_often(op, x)[:, 0] - x).abs().flatten(1)
+    waves = _spectrum(often(op, x)[:, 0] - x).abs().flatten(1)
     top = waves.topk(2)  # the second is 0 where the first is its own mirror image
     share = 100 * (top.values.square().sum(1) / waves.square().sum(1)).min()
     need(not share < 99, f"is not one plane wave, which has {share:.3g} % of the power at least")
     heights = top.values.sum(1) / _spectrum(x).abs().max()
     low, high = w.SPIKE["intensity"]
-    between = f"{heights.min():.2g} to {heights.max():.2g}"
-    right = heights.min() >= 0.95 * low and heights.max() <= 1.05 * high
-    need(right, f"is {between} of the largest magnitude in k-space, not {low} to {high}")
+    least, most = heights.min(), heights.max()
+    right = least >= 0.95 * low and most <= 1.05 * high
+    need(right, f"is {least:.2g} to {most:.2g} of the largest magnitude, not {low} to {high}")
     alike(torch.stack([top.indices[:, 0], heights], 1), 1e-3)
 
 
@@ -162,10 +162,9 @@ def slices(op: Op) -> None:
 @asks("thick slices", "anisotrop", "lowres")
 def anisotropy(op: Op) -> None:
     """Fewer voxels along one axis, 1 of 1.5 to 5, and back: a linear map of rows, of that rank."""
-    x = noise(1, *SIZE)
-    found = []
+    x, found = noise(1, *SIZE), []
     low, high = w.ANISOTROPY["downsampling"]
-    for y in ask_often(op, x)[:, 0]:
+    for y in often(op, x)[:, 0]:
         left, axis, matrix = min(_along(x[0].double(), y, axis) for axis in range(3))
         need(left <= 0.1, f"changes more than one axis: {left:.2g} % rms is left over")
         at = torch.arange(n := SIZE[axis], dtype=torch.float64)
@@ -195,15 +194,16 @@ def swap(op: Op) -> None:
     """Every voxel is still there, as many moved as by a hundred exchanges of patches of 15³."""
     size = (40, 44, 48)
     x = torch.arange(math.prod(size), dtype=torch.float64).view(1, *size)
-    y = ask_often(op, x.float())[:, 0]
-    gone = (y.flatten(1).sort().values != x.flatten()).any()
-    need(not gone, "is no exchange: some numbers are gone")
+    y = often(op, x.float())[:, 0]
+    kept = (y.flatten(1).sort().values == x.flatten()).all()
+    need(kept, "is no exchange: some numbers are gone")
     right = torch.stack([_swapped(x[0], **w.swap(size), seed=n) for n in range(4)])
     moved, expected = (100 * (v != x).double().mean() for v in (y, right))
     need(abs(moved - expected) <= 10, f"moves {moved:.0f} % of voxels, not {expected:.0f} %")
     kept, expected = (100 * (v.diff(dim=3) == 1).double().mean() for v in (y, right))
-    close = abs(kept - expected) <= 10
-    need(close, f"{kept:.0f} % of neighbours stay together, not {expected:.0f} %")
+    need(
+        abs(kept - expected) <= 10, f"{kept:.0f} % of neighbours stay together, not {expected:.0f}"
+    )
     alike(y[:, ::5, ::5, ::5], 0.5)
 
 

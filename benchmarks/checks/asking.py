@@ -85,10 +85,10 @@ def tried(run: Callable[[], None], timed: bool) -> Answer:
     return Answer("✓")
 
 
-def need(right: Any, otherwise: str, error: type[WrongError] = WrongError) -> None:
-    """Raise an error that says what is wrong, unless the result is right."""
+def need(right: Any, otherwise: str, part: bool = False) -> None:
+    """Raise an error that says what is wrong, unless the result is right; at least in part."""
     if not right:
-        raise error(otherwise)
+        raise PartError(otherwise) if part else WrongError(otherwise)
 
 
 @contextmanager
@@ -109,9 +109,8 @@ def parts(run: Run, given: dict[str, Any]) -> None:
             right.append(name.replace("_", " "))
         except WrongError as error:
             wrong.append(str(error))
-    if wrong:
-        need(right, wrong[0])
-        raise PartError(f"{' and '.join(right)} only; {wrong[0]}")
+    only = f"{' and '.join(right)} only; " if right else ""
+    need(not wrong, only + "".join(wrong[:1]), part=bool(right))
 
 
 def ask(op: Op, *given: Tensor) -> Tensor:
@@ -125,7 +124,7 @@ def one(op: Op, sample: Tensor) -> Tensor:
     return ask(op, sample[None])[0]
 
 
-def ask_often(op: Op, sample: Tensor) -> Tensor:
+def often(op: Op, sample: Tensor) -> Tensor:
     """Return what a random operation makes of a sample (C, I, J, K): (CALLS * BATCH, C, ...)."""
     return torch.cat([ask(op, sample.expand(BATCH, *sample.shape)) for _ in range(CALLS)])
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .asking import Op, PartError, WrongError, need, noise, parts, row
+from .asking import Op, WrongError, need, noise, parts, row
 
 asks = partial(row, "Data and patches")
 
@@ -52,7 +52,7 @@ def types(ops: dict[str, Op]) -> None:
         same = isinstance(y["image"], Tensor) if kind == "dict" else isinstance(y, type(x))
         right += [kind] if same else []
     need(right, "tensors only")
-    need(right == kinds, f"{' and '.join(right)} only", PartError)
+    need(right == kinds, f"{' and '.join(right)} only", part=True)
 
 
 @asks("reads NIfTI and DICOM with their place in space")
@@ -110,7 +110,7 @@ def samplers(ops: dict[str, Op]) -> None:
         centres = [ops[name](x).reshape((SIDE,) * 3)[2, 2, 2] for _ in range(4)]
         right += [name] if name == "uniform" or all(centres) else []
     only = f"{' and '.join(right)} only; others are not offered or not centred"
-    need(len(right) == 3, only, PartError)
+    need(len(right) == 3, only, part=True)
 
 
 @asks("a queue of patches of several subjects", "queue")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import workloads as w
-from .asking import SIZE, Op, alike, ask, ask_often, beyond, happened, need, one, row, voxels
+from .asking import SIZE, Op, alike, ask, beyond, happened, need, often, one, row, voxels
 from .asking import noise as uniform
 
 asks, mri, timed = partial(row, "Intensities"), partial(row, "MRI"), partial(row, "")
@@ -22,7 +22,7 @@ _SURE = 5 / _VOXELS**0.5
 def bias_field(op: Op) -> None:
     """Multiplies by the exponential of a polynomial of order 3, of ones and twos."""
     x = 1 + uniform(1, *SIZE).round()
-    logs = (ask_often(op, x) / x).flatten(1).log()  # [S, V], NaN where the field is not positive
+    logs = (often(op, x) / x).flatten(1).log()  # [S, V], NaN where the field is not positive
     rms = logs.square().mean().sqrt()
     ones = x.flatten() == 1  # scattered, so that they see as much of a field as the twos
     apart = (logs[:, ones].mean(1) - logs[:, ~ones].mean(1)).abs().max()
@@ -45,7 +45,7 @@ def gamma(op: Op) -> None:
     """One exponent for each sample, e^-0.3 to e^0.3, of a ramp from 0 to 1."""
     x = torch.linspace(0, 1, _VOXELS).view(1, *SIZE)
     inner = (x > 0.05) & (x < 0.95)  # where logarithms are not 0
-    logs = (ask_often(op, x)[:, inner].log() / x[inner].log()).log()  # of the exponents, [S, V]
+    logs = (often(op, x)[:, inner].log() / x[inner].log()).log()  # of the exponents, [S, V]
     exponents = logs.mean(1)
     off = (logs - exponents[:, None]).abs().max()
     need(off <= 1e-3, "is no power: exponents differ between voxels")
@@ -57,7 +57,7 @@ def gamma(op: Op) -> None:
 def noise(op: Op) -> None:
     """White normal noise, with a standard deviation of its own for each sample."""
     x = uniform(1, *SIZE)
-    d = (ask_often(op, x) - x).flatten(1)
+    d = (often(op, x) - x).flatten(1)
     std, mean = torch.std_mean(d, 1, keepdim=True)
     need((mean.abs() <= _SURE * std).all(), "noise has a mean")
     z = (d - mean) / std  # NaN where there is no noise
@@ -80,7 +80,7 @@ def blur(op: Op) -> None:
     """A point becomes a Gaussian with a standard deviation of its own along each axis, up to 2."""
     x = torch.zeros(1, 33, 33, 33)
     x[0, 16, 16, 16] = 1
-    y, at = ask_often(op, x)[:, 0], torch.arange(33, dtype=torch.float64) - 16
+    y, at = often(op, x)[:, 0], torch.arange(33, dtype=torch.float64) - 16
     change = (y.sum((1, 2, 3)) - 1).abs().max()
     need(change <= 0.01, f"changes the sum by up to {100 * change:.2g} %")
     profiles = torch.stack([y.sum((2, 3)), y.sum((1, 3)), y.sum((1, 2))], 1)  # [S, 3, 33]
@@ -99,7 +99,7 @@ def blur(op: Op) -> None:
 def labels_to_image(op: Op) -> None:
     """Normal numbers whose mean and standard deviation are drawn for each label and sample."""
     labels = (uniform(1, *SIZE) * w.LABELS).byte()
-    y = ask_often(op, labels)
+    y = often(op, labels)
     found = [torch.stack(torch.std_mean(y[:, labels == n], 1)) for n in range(w.LABELS)]
     reach = _SURE * w.LABELS**0.5 * w.LABELS_TO_IMAGE["default_std"][1]
     for what, each in zip(("std", "mean"), torch.stack(found, 1), strict=True):  # each: [L, S]
@@ -129,7 +129,7 @@ def _noise_and_field(y: Tensor) -> tuple[Tensor, Tensor]:
 @timed("pipe6")
 def pipe6(op: Op) -> None:
     """Noise and bias field that a batch of ones comes out with."""
-    std, rms = _noise_and_field(ask_often(op, torch.ones(1, *SIZE))[:, 0])
+    std, rms = _noise_and_field(often(op, torch.ones(1, *SIZE))[:, 0])
     beyond(
         "noise of", std, 1.2 * w.NOISE["std"][1]
     )  # a sixth for edges of what was moved into view
