@@ -9,11 +9,7 @@ from torch import Tensor
 from .. import workloads as w
 from .asking import SIZE, Op, alike, ask, beyond, happened, need, noise, often, one, row, voxels
 
-asks = partial(row, "MRI")
-
-
-def _spectrum(x: Tensor) -> Tensor:
-    return torch.fft.fftn(x.double(), dim=(-3, -2, -1))
+asks, _spectrum = partial(row, "MRI"), partial(torch.fft.fftn, dim=(-3, -2, -1))
 
 
 @asks("MRI motion", "motion")

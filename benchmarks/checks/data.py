@@ -15,11 +15,10 @@ from .asking import Op, WrongError, need, noise, parts, row
 asks = partial(row, "Data and patches")
 
 SPACING = (1.5, 2.0, 3.0)
-
-
-def _array() -> np.ndarray:
-    """Return voxels (I, J, K), int16: what DICOM can hold."""
-    return (noise(9, 8, 7) * 1000).numpy().astype(np.int16)
+#: Side of the patches that samplers give, of volumes of 20 voxels a side.
+SIDE = 5
+#: Voxels (I, J, K), int16: what DICOM can hold.
+_VOXELS = (noise(9, 8, 7) * 1000).numpy().astype(np.int16)
 
 
 def _itk(voxels: np.ndarray) -> Any:
@@ -31,7 +30,7 @@ def _itk(voxels: np.ndarray) -> Any:
 
 
 def _given(kind: str) -> Any:
-    x = _array().astype(np.float32)
+    x = _VOXELS.astype(np.float32)
     if kind == "SimpleITK":
         return _itk(x)
     if kind == "NiBabel":
@@ -44,7 +43,6 @@ def _given(kind: str) -> Any:
 @asks("same type out as in")
 def types(ops: dict[str, Op]) -> None:
     """A numpy array, a SimpleITK image, a NiBabel image and a dict of tensors."""
-
     kinds, right = ["numpy", "SimpleITK", "NiBabel", "dict"], []
     for kind in (kind for kind in kinds if kind in ops):
         x = _given(kind)
@@ -67,10 +65,10 @@ def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
             raise WrongError(f"the other is refused: {type(error).__name__}") from error
         near = spacing is not None and np.allclose(np.asarray(spacing), SPACING, atol=1e-4)
         need(near, "without the place in space")
-        found, right = (np.sort(np.asarray(each).ravel()) for each in (voxels, _array()))
+        found, right = (np.sort(np.asarray(each).ravel()) for each in (voxels, _VOXELS))
         need(np.allclose(found, right), "voxels differ")  # slices may come in another order
 
-    volume, writer = _itk(_array()), sitk.ImageFileWriter()
+    volume, writer = _itk(_VOXELS), sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     with tempfile.TemporaryDirectory() as folder:
         nifti, dicom = Path(folder, "image.nii.gz"), Path(folder, "series")
@@ -78,10 +76,9 @@ def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
         dicom.mkdir()
         for n in range(volume.GetSize()[2]):
             image = volume[:, :, n : n + 1]
-            # modality, series and image
-            tags = {"0008|0060": "MR", "0020|000e": "1.2.3", "0008|0018": f"1.2.3.4.{n + 1}"}
-            for tag, value in tags.items():
-                image.SetMetaData(tag, value)
+            image.SetMetaData("0008|0060", "MR")
+            image.SetMetaData("0020|000e", "1.2.3")  # of the series
+            image.SetMetaData("0008|0018", f"1.2.3.{n + 1}")  # of the image
             writer.Execute(image, str(dicom / f"{n}.dcm"), False, -1)
         parts(is_read, {"NIfTI": nifti, "DICOM": dicom})
 
@@ -89,15 +86,10 @@ def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
 @asks("keeps prepared samples, in memory or on disk", "cache", "persist")
 def cache(make: Callable[[Callable[[Any], Any]], Any]) -> None:
     """A dataset of one sample whose preparation runs once in two epochs."""
-    calls = []
-    dataset = make(lambda x: calls.append(1) or x)
-    for _ in range(2):
-        dataset[0]
+    calls: list[Any] = []
+    dataset = make(lambda x: calls.append(x) or x)
+    dataset[0], dataset[0]
     need(len(calls) == 1, f"prepared {len(calls)} times in two epochs")
-
-
-#: Side of the patches that samplers give, of volumes of 20 voxels a side.
-SIDE = 5
 
 
 @asks("random patches by uniform, given or label probabilities", "sampler", "crop", "patch")

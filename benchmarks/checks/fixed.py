@@ -5,7 +5,6 @@ from itertools import product
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.functional import one_hot as memberships
 from torch.nn.functional import pad
 
@@ -26,21 +25,17 @@ _GAP = 5e-4
 _ROUNDED = 20 * torch.finfo(torch.float32).eps
 
 
-def _batch(channels: int) -> Tensor:
-    """Return samples of numbers in [0, 1), cubed; each has a mean and a range of its own."""
-    at = torch.arange(3).view(-1, 1, 1, 1, 1)
-    return noise(3, channels, *_ODD) ** 3 * (1 + at) + at
-
-
-def _labels() -> Tensor:
-    return (noise(3, 1, *_ODD) * w.LABELS).byte()
+#: Samples of numbers in [0, 1), cubed, each with a mean and a range of its own, and labels.
+_AT = torch.arange(3).view(-1, 1, 1, 1, 1)
+_X = noise(3, 2, *_ODD) ** 3 * (1 + _AT) + _AT
+_ONE, _LABELS = _X[:, :1], (noise(3, 1, *_ODD) * w.LABELS).byte()
 
 
 @asks("flip", "flip", "mirror")
 @timed("reorientation of an image with mirrored axes", key="to_canonical")
 def flip(op: Op) -> None:
     """All axes mirrored."""
-    same(ask(op, _batch(2)), _batch(2).flip(2, 3, 4))
+    same(ask(op, _X), _X.flip(2, 3, 4))
 
 
 @asks("resampling to a spacing", "resample", "spacing")
@@ -50,51 +45,49 @@ def resample(op: Op) -> None:
     for n, m in zip(_ODD, w.resampled(_ODD), strict=True):
         at = (n - 1) / 2 + w.SPACING * (torch.arange(m, dtype=torch.float64) - (m - 1) / 2)
         weights.append((1 - (at[:, None] - torch.arange(n)).abs()).clamp(min=0))
-    right = torch.einsum("bcijk,xi,yj,zk->bcxyz", _batch(2).double(), *weights)
-    same(ask(op, _batch(2)), right, 5 * _CLOSE)  # numbers reach 5
+    right = torch.einsum("bcijk,xi,yj,zk->bcxyz", _X.double(), *weights)
+    same(ask(op, _X), right, 5 * _CLOSE)  # numbers reach 5
 
 
 @asks("crop or pad", "crop", "pad")
 def crop_or_pad(op: Op) -> None:
     """About the centre, with zeros; an odd voxel may be on either side."""
-    x = _batch(2)
-    y, found = ask(op, x), []
+    y, found = ask(op, _X), []
     for sides in product((0, 1), repeat=3):
         ends: list[int] = []
         for n, m, side in zip(_ODD, w.crop_or_pad(_ODD), sides, strict=True):
             first = (m - n + side) // 2  # negative where voxels are cut off
             ends = [first, m - n - first, *ends]
-        found.append(torch.equal(y, pad(x.double(), ends)))
+        found.append(torch.equal(y, pad(_X.double(), ends)))
     need(any(found), "is not the middle of the batch, in zeros")
 
 
 @asks("z-normalization", "normaliz", "standardiz")
 def z_normalization(op: Op) -> None:
     """Divided by the standard deviation with n or n - 1: apart by 1.4e-5, times 3 at most."""
-    std, mean = torch.std_mean(_batch(1).double(), (1, 2, 3, 4), keepdim=True)
-    same(ask(op, _batch(1)), (_batch(1) - mean) / std, _CLOSE)
+    std, mean = torch.std_mean(_ONE.double(), (1, 2, 3, 4), keepdim=True)
+    same(ask(op, _ONE), (_ONE - mean) / std, _CLOSE)
 
 
 @asks("intensities rescaled between percentiles", "percentile", "quantile")
 def rescale(op: Op) -> None:
     """Percentiles 0.5 and 99.5 of each sample to 0 and 1, what lies beyond clipped."""
-    x = _batch(1)
-    ends = np.percentile(x.double().flatten(1), w.PERCENTILES, axis=1)
+    ends = np.percentile(_ONE.double().flatten(1), w.PERCENTILES, axis=1)
     low, high = torch.from_numpy(ends)[..., None, None, None, None]
-    same(ask(op, x), ((x - low) / (high - low)).clamp(0, 1), _GAP)
+    same(ask(op, _ONE), ((_ONE - low) / (high - low)).clamp(0, 1), _GAP)
 
 
 @asks("labels replaced by others", "remap", "maplabel", "relabel")
 def remap_labels(op: Op) -> None:
     """Label for label."""
     table = torch.tensor([w.REMAPPING[label] for label in range(w.LABELS)])
-    same(ask(op, _labels()), table[_labels().long()])
+    same(ask(op, _LABELS), table[_LABELS.long()])
 
 
 @asks("one-hot label maps", "onehot")
 def one_hot(op: Op) -> None:
     """One channel for each label, from 0 up."""
-    same(ask(op, _labels()), memberships(_labels()[:, 0].long(), w.LABELS).movedim(-1, 1))
+    same(ask(op, _LABELS), memberships(_LABELS[:, 0].long(), w.LABELS).movedim(-1, 1))
 
 
 @asks("largest component of labels", "component", "largest")
@@ -162,16 +155,15 @@ def prep6(op: Op) -> None:
     content = (y - y.median()).abs() > 1e-3  # the ellipsoid is an eighth of it
     std, mean = torch.std_mean(y[content])
     # Its surface is blended with what is around it, by each interpolation.
-    normal = abs(mean) <= 1 and 0.6 < std < 2
-    need(normal, f"numbers of the subject have mean {mean:.2g} and std {std:.2g}, not 0 and 1")
+    need(abs(mean) <= 1 and 0.6 < std < 2, f"numbers have mean {mean:.2g} and std {std:.2g}")
     places = voxels(tuple(y.shape))[:, content] - (reach - 0.5)
     longer = places[2].std() / places[0].std()  # 1, but for scales and bends
     need(0.77 < longer < 1.3, f"the subject is {longer:.2g} times as long along K as along I")
     away = places.mean(1).norm()
     most = w.AFFINE["translation"] * 3**0.5 / (1 - w.AFFINE["scales"]) + 3  # 3 for what bends
     need(away <= most, f"the subject is {away:.2g} mm away from the centre, not at most {most:.2g}")
-    mirrored = torch.corrcoef(torch.stack([y[content], places[0]]))[0, 1] <= 0
-    need(mirrored, "the first axis is not mirrored, so not from left to right")
+    brighter = torch.corrcoef(torch.stack([y[content], places[0]]))[0, 1]
+    need(brighter <= 0, "the first axis is not mirrored, so not from left to right")
 
 
 @asks("prediction on the grid of the original image")
