@@ -88,7 +88,7 @@ def cache(make: Callable[[Callable[[Any], Any]], Any]) -> None:
     """A dataset of one sample whose preparation runs once in two epochs."""
     calls: list[Any] = []
     dataset = make(lambda x: calls.append(x) or x)
-    dataset[0], dataset[0]
+    _ = dataset[0], dataset[0]
     need(len(calls) == 1, f"prepared {len(calls)} times in two epochs")
 
 
