@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,17 +14,7 @@ from torch.nn.functional import interpolate, pad
 import torchio_gpu as tio
 from benchmarks import workloads as w
 from benchmarks.checks import CHECKS, GROUPS, Answer, tried
-from benchmarks.checks.asking import (
-    BATCH,
-    CALLS,
-    PartError,
-    WrongError,
-    alike,
-    beyond,
-    need,
-    parts,
-    voxels,
-)
+from benchmarks.checks.asking import BATCH, CALLS, alike, beyond, need, parts, voxels
 from benchmarks.checks.geometry import _interpolates_once
 from benchmarks.rivals.torchio_gpu import OPS, STEPS, created
 
@@ -32,15 +22,6 @@ from benchmarks.rivals.torchio_gpu import OPS, STEPS, created
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should:RuntimeWarning")
 
 Op = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Use one thread, since the work is too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def said(check: Callable[..., None], *given: Any) -> str:
@@ -61,11 +42,6 @@ def frozen(op: Op) -> Op:
         return op(x)
 
     return call
-
-
-def channelwise(op: Op) -> Op:
-    """Wrong operation: channels have different draws."""
-    return lambda x: torch.cat([op(channel) for channel in x.split(1, 1)], 1)
 
 
 def after(name: str, change: Callable[[Tensor], Tensor]) -> Op:
@@ -116,12 +92,6 @@ def _elastic(**changes: Any) -> Op:
     return tio.RandomElasticDeformation(**{**w.ELASTIC, **changes})
 
 
-def _about_a_corner(x: Tensor) -> Tensor:
-    """Pad with zeros so that the transform is about a corner of the image."""
-    i, j, k = x.shape[2:]
-    return _affine()(pad(x, (k, 0, j, 0, i, 0)))[..., i:, j:, k:]
-
-
 def _creased(x: Tensor) -> Tensor:
     """Interpolate linearly between every eighth voxel of a spline."""
     size = tuple(x.shape[2:])
@@ -132,12 +102,6 @@ def _creased(x: Tensor) -> Tensor:
     places = at + interpolate(coarse, size, mode="trilinear")
     grid = (2 * places / (torch.tensor(size).view(3, 1, 1, 1) - 1) - 1).flip(1).movedim(1, -1)
     return torch.nn.functional.grid_sample(x, grid, align_corners=True)
-
-
-def _cosine(x: Tensor) -> Tensor:
-    """Multiply by a field that is no polynomial."""
-    wave = torch.linspace(0, 6, x.shape[-1]).cos()
-    return x * (torch.randn(len(x), 1, 1, 1, 1) * wave).exp()
 
 
 def _add(x: Tensor, noise: Tensor) -> Tensor:
@@ -155,10 +119,8 @@ def _blur(x: Tensor) -> Tensor:
 #: Operations by check, and a pattern of what is said of them.
 WRONG: list[tuple[str, Any, str]] = [
     ("flip", lambda x: x.flip(2, 3), "% of the numbers are wrong"),
-    ("resample", lambda x: OPS["resample"](x.roll(1, -1)), "% of the numbers are wrong"),
     ("resample", _corner, "% of the numbers are wrong"),
     ("crop_or_pad", _to_the_side, "is not the middle of the batch"),
-    ("crop_or_pad", after("crop_or_pad", lambda y: y.clamp(min=1e-3)), "in zeros"),
     ("z_normalization", lambda x: (x - x.mean()) / x.std(), "% of the numbers are wrong"),
     ("rescale", tio.RescaleIntensity((0, 1), (1, 99)), "% of the numbers are wrong"),
     ("remap_labels", lambda labels: (labels + 4) % 5, "100 % of the numbers are wrong, by"),
@@ -174,10 +136,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("affine", _affine(isotropic=True), "scales all axes alike"),
     ("affine", _affine(translation=15), "from outside"),
     ("affine", _affine(translation=0), "moves the centre by up to"),
-    ("affine", _about_a_corner, "from outside"),
     ("affine", lambda x: _affine()(x.flip(2)), "mirrors"),
     ("affine", STEPS["affine_elastic"], "is not affine: places are off by up to"),
-    ("affine", channelwise(_affine()), "channels move apart"),
+    ("affine", lambda x: torch.cat([_affine()(c) for c in x.split(1, 1)], 1), "channels move"),
     ("affine", shared(_affine()), "samples of a batch share their parameters"),
     ("affine", frozen(_affine()), "every call draws the same parameters"),
     ("elastic", _elastic(max_displacement=2), "bends by"),
@@ -186,12 +147,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("elastic", _creased, "is no cubic B-spline"),
     ("affine_elastic", _affine(), "is no cubic B-spline|bends by"),
     ("affine_elastic", _elastic(), "turns by up to"),
-    ("affine_elastic", lambda x: _creased(_affine()(x)), "is no cubic B-spline"),
     ("with_labels", lambda x, labels: (OPS["affine"](x), labels), "Dice"),
     ("with_labels", lambda x, labels: (x, labels // 2), "labels that were not there"),
     ("bias_field", tio.RandomBiasField(0.5, order=4), "is no polynomial of order 3"),
     ("bias_field", tio.RandomBiasField(0.1, order=3), "log field of 0.1"),
-    ("bias_field", _cosine, "is no polynomial of order 3"),
     ("bias_field", lambda x: x + STEPS["bias_field"](torch.ones_like(x)), "does not multiply"),
     ("gamma", tio.RandomGamma((-0.6, 0.6)), "log gamma of up to"),
     ("gamma", lambda x: STEPS["gamma"](x).mul_(0.9), "exponents differ"),
@@ -211,7 +170,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("ghosting", lambda x: x + 0.1 * torch.randn_like(x), "is not a change of planes"),
     ("spike", tio.RandomSpike(num_spikes=(2, 2), intensity=(1, 3)), "is not one plane wave"),
     ("spike", tio.RandomSpike(num_spikes=1, intensity=(0.2, 0.6)), "of the largest magnitude"),
-    ("blur", tio.RandomBlur((0, 4)), "standard deviation of up to"),
     ("blur", after("blur", lambda y: y.roll(1, 3)), "moves a point by up to 1 voxels"),
     ("blur", after("blur", lambda y: 0.9 * y), "changes the sum by up to 10 %"),
     ("anisotropy", lambda x: OPS["anisotropy"](OPS["anisotropy"](x)), "more than one axis"),
@@ -294,7 +252,7 @@ def test_a_broken_check_says_nothing_about_the_library() -> None:
     assert tried(lambda: None, False) == Answer("✓")
     assert tried(lambda: need(False, "wrong"), False) == Answer("-", "wrong")
     assert tried(lambda: need(False, "something else"), True).sign == "~"
-    assert tried(lambda: need(False, "half", PartError), False).sign == "~"
+    assert tried(lambda: need(False, "half", part=True), False).sign == "~"
     assert len(tried(lambda: need(False, "a" * 300), False).note) == 100
 
 
@@ -302,10 +260,9 @@ def test_parts_of_a_question() -> None:
     right, wrong = (True, "not said"), (False, "wrong")
     run = lambda given: need(*given)  # noqa: E731
     assert said(parts, run, {"one": right, "other": right}) == ""
-    with pytest.raises(WrongError, match=r"^wrong$"):
-        parts(run, {"one": wrong, "other": (False, "too")})
-    with pytest.raises(PartError, match=r"^the first only; wrong$"):
-        parts(run, {"the_first": right, "other": wrong})
+    assert said(parts, run, {"one": wrong, "other": (False, "too")}) == "wrong"
+    half = tried(lambda: parts(run, {"the_first": right, "other": wrong}), False)
+    assert half == Answer("~", "the first only; wrong")
 
 
 def test_parameters_are_compared_within_batches_and_between_calls() -> None:
