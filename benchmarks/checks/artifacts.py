@@ -191,8 +191,7 @@ def swap(op: Op) -> None:
     size = (40, 44, 48)
     x = torch.arange(math.prod(size), dtype=torch.float64).view(1, *size)
     y = often(op, x.float())[:, 0]
-    kept = (y.flatten(1).sort().values == x.flatten()).all()
-    need(kept, "is no exchange: some numbers are gone")
+    need((y.flatten(1).sort().values == x.flatten()).all(), "is no exchange: some numbers are gone")
     right = torch.stack([_swapped(x[0], **w.swap(size), seed=n) for n in range(4)])
     moved, expected = (100 * (v != x).double().mean() for v in (y, right))
     need(abs(moved - expected) <= 10, f"moves {moved:.0f} % of voxels, not {expected:.0f} %")

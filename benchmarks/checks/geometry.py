@@ -21,7 +21,6 @@ _CENTRE = (torch.tensor(SIZE, dtype=torch.float64) - 1) / 2
 #: The block at the centre that no affine map takes outside of the image.
 _MIDDLE = tuple(slice(n // 2 - 5, n // 2 + 5) for n in SIZE)
 _FACTOR = 1 + w.AFFINE["scales"]
-_LARGEST = w.ELASTIC["max_displacement"]
 _INNER = slice(8, -8)  # what is so far inside cannot be sampled outside
 _POINTS, _LOCKED = w.ELASTIC["num_control_points"], w.ELASTIC["locked_borders"]
 #: How far cells of control points reach beyond the outer voxels' centres, in voxels; 5/8 as ITK.
@@ -102,7 +101,7 @@ def _free() -> Tensor:
 def _check_strength(displacement: Tensor, known: Tensor) -> None:
     """Find out whether the displacement along each axis is as strong as it should be, to 30 %."""
     rms = ((displacement.square() * known[:, None]).sum((0, 2, 3, 4)) / known.sum()).sqrt()
-    right = _LARGEST * (_free().square().sum(0).mean() / 3).sqrt()
+    right = w.ELASTIC["max_displacement"] * (_free().square().sum(0).mean() / 3).sqrt()
     each = ", ".join(f"{x:.2g}" for x in rms.tolist())
     need(((rms / right - 1).abs() < 0.3).all(), f"bends by {each} voxels rms, not {right:.2g}")
 
@@ -179,28 +178,27 @@ def _interpolates_once(op: Op) -> bool:
 
 
 # Images are (1, I, J, K) from here on, affines arrays (4, 4).
-Array = np.ndarray
 _EYE = np.eye(4)
 
 
-def _world(affine: Array, shape: tuple[int, ...]) -> Array:
+def _world(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return the places of voxels in mm, [I, J, K, 3]."""
     return voxels(shape).movedim(0, -1).numpy() @ affine[:3, :3].T + affine[:3, 3]
 
 
-def _blob(shape: tuple[int, ...], centre: Any, widths: Any, affine: Array = _EYE) -> Tensor:
+def _blob(shape: tuple[int, ...], centre: Any, widths: Any, affine: np.ndarray = _EYE) -> Tensor:
     """Return a Gaussian, (1, I, J, K); centre and standard deviations in mm."""
     z = (_world(affine, shape) - np.asarray(centre)) / np.asarray(widths)
     return torch.from_numpy(np.exp(-0.5 * (z**2).sum(-1))).float()[None]
 
 
-def _centroid(x: Tensor, affine: Array = _EYE) -> Array:
+def _centroid(x: Tensor, affine: np.ndarray = _EYE) -> np.ndarray:
     """Return where the intensity of an image lies, in mm."""
     weight = x.detach().double().numpy()[0, ..., None]
     return (weight * _world(affine, x.shape[1:])).sum((0, 1, 2)) / weight.sum()
 
 
-def _lengths(x: Tensor, affine: Array) -> Array:
+def _lengths(x: Tensor, affine: np.ndarray) -> np.ndarray:
     """Return the standard deviations along the three main axes, in mm, ascending."""
     weight = x.detach().double().numpy()[0]
     away = _world(affine, weight.shape) - _centroid(x, affine)
@@ -208,7 +206,7 @@ def _lengths(x: Tensor, affine: Array) -> Array:
     return np.sqrt(np.linalg.eigvalsh(covariance))
 
 
-def _apart(one: Array, two: Any, moved_from: Any = None) -> float:
+def _apart(one: np.ndarray, two: Any, moved_from: Any = None) -> float:
     """Return the distance of two places, of which the first must have moved."""
     assert moved_from is None or np.linalg.norm(one - moved_from) >= 1, "nothing moved"
     return float(np.linalg.norm(one - two))

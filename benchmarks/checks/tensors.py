@@ -91,8 +91,8 @@ def grad_params(op: Op) -> None:
     need(angle.grad is not None and angle.grad != 0, "they are zero")
     slope = ((loss(angle + 0.25) - loss(angle - 0.25)) / 0.5).detach()
     # a finite difference of float32 numbers across kinks of linear interpolation
-    close = abs(angle.grad / slope - 1) <= 0.1
-    need(close, f"{angle.grad:.3g} where a finite difference is {slope:.3g}")
+    right = abs(angle.grad / slope - 1) <= 0.1
+    need(right, f"{angle.grad:.3g} where a finite difference is {slope:.3g}")
 
 
 @asks("inside torch.compile(fullgraph=True)")
