@@ -9,7 +9,7 @@ Volumes are batches (B, C, I, J, K) unless the docstring of a module says otherw
 """
 
 # ruff: noqa: I001, F401  the order of imports is that of the rows
-from . import tensors, geometry, intensity, artifacts, scanners, fixed, data
+from . import tensors, geometry, intensity, scanners, fixed, data
 from .asking import CHECKS, GROUPS, Answer, tried
 
 __all__ = ["CHECKS", "GROUPS", "Answer", "tried"]
