@@ -69,9 +69,8 @@ def row(group: str, title: str, *words: str, key: str = "") -> Callable[[Run], R
 
 
 def tried(run: Callable[[], None], timed: bool) -> Answer:
-    """Return what a check finds, with the same random numbers each time. An operation that is timed
-    counts, and so does its time, where it does something else."""
-    random.seed(0)
+    """Return what a check finds; what is timed counts in part where it does something else."""
+    random.seed(0)  # the same random numbers each time
     np.random.seed(0)
     torch.manual_seed(0)
     try:

@@ -79,6 +79,7 @@ def files(read: Callable[[Path], tuple[Any, Any]]) -> None:
             image.SetMetaData("0008|0060", "MR")
             image.SetMetaData("0020|000e", "1.2.3")  # of the series
             image.SetMetaData("0008|0018", f"1.2.3.{n + 1}")  # of the image
+            image.SetMetaData("0020|0013", str(n))
             writer.Execute(image, str(dicom / f"{n}.dcm"), False, -1)
         parts(is_read, {"NIfTI": nifti, "DICOM": dicom})
 

@@ -13,6 +13,7 @@ from .asking import noise as uniform
 
 asks, mri, timed = partial(row, "Intensities"), partial(row, "MRI"), partial(row, "")
 
+_spectrum = partial(torch.fft.fftn, dim=(-3, -2, -1))
 _VOXELS = math.prod(SIZE)
 #: Estimates of that many normal numbers are off by less than 5 of their standard deviations.
 _SURE = 5 / _VOXELS**0.5
@@ -130,9 +131,7 @@ def _noise_and_field(y: Tensor) -> tuple[Tensor, Tensor]:
 def pipe6(op: Op) -> None:
     """Noise and bias field that a batch of ones comes out with."""
     std, rms = _noise_and_field(often(op, torch.ones(1, *SIZE))[:, 0])
-    beyond(
-        "noise of", std, 1.2 * w.NOISE["std"][1]
-    )  # a sixth for edges of what was moved into view
+    beyond("noise of", std, 1.2 * w.NOISE["std"][1])  # a sixth is for edges that moved into view
     need(0.6 * _FIELD < rms < 1.7 * _FIELD, f"log field of {rms:.2g} rms after it, not {_FIELD}")
     alike(std, 0.004)  # as well as it is known
 
@@ -160,7 +159,7 @@ def coils(op: Op) -> None:
 
 @mri("MRI of a weaker magnet", "lowfield", "field_strength")
 def low_field(op: Op) -> None:
-    """Of ones at a tenth of the field, mean over deviation is 100 before and 10, to 10 %, after."""
+    """Of ones at a tenth of the field, mean over deviation falls from 100 to 10, to 10 %."""
     std, mean = torch.std_mean(one(op, torch.ones(1, 24, 24, 24)))
     need(abs(mean / std - 10) < 1, f"mean over deviation is {mean / std:.1f}")
 
@@ -190,9 +189,6 @@ def curves(op: Op) -> None:
     need(y.diff().min() >= -1e-4, "the order of values changes")
     need(max(abs(y[0]), abs(y[-1] - 1)) <= 1e-3, "the range of values changes")
     need((y - x.flatten()).abs().max() > 0.01, "differences are kept")
-
-
-_spectrum = partial(torch.fft.fftn, dim=(-3, -2, -1))
 
 
 @mri("MRI motion", "motion")
