@@ -1,9 +1,8 @@
 """How checks are entered, how operations are asked, and what is answered."""
 
-from __future__ import annotations
-
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,46 +12,37 @@ from torch import Tensor
 from ..failure import FailureError
 
 Op = Callable[..., Any]
+Run = Callable[[Any], None]
 #: Axes differ, so that none is taken for another.
 SIZE = (32, 38, 44)
-#: Samples of a batch, and batches. Whether ranges are used is judged by the 16 samples in all: that
-#: each of so many uniform numbers lies in one given half of its range has a chance of 2^-16.
+#: Samples of a batch, and batches. Ranges are judged by 16 samples: that each of so many uniform
+#: numbers lies in one given half of its range has a chance of 2^-16.
 BATCH, CALLS = 4, 4
-SPACE = (-3, -2, -1)
-_LONGEST = 100
 
 
-class Part(str):
+class WrongError(Exception):
+    """What is wrong with a result."""
+
+
+class PartError(WrongError):
     """What is missing of a result that is right in part."""
 
 
 class Answer(NamedTuple):
-    """A cell of the table.
-
-    Args:
-        sign: '✓' right, '~' in part or something else, '-' not offered or wrong, '?' cannot be
-            tried here, '!' the check broke, which says nothing about the library.
-        note: A few words, needed where the sign is not '✓'.
-        by: 'run', or 'names' where public names were searched, or 'read' where it was read.
-    """
+    """A cell of the table: '✓' right, '~' in part or something else, '-' not offered or wrong, '?'
+    cannot be tried here, '!' the check broke, which says nothing about the library."""
 
     sign: str
     note: str = ""
-    by: str = "run"
+    by: str = "run"  # or 'names' where public names were searched, or 'read' where it was read
 
 
 class Check(NamedTuple):
-    """A row of the table.
-
-    Args:
-        title: The head of the row.
-        words: Public names that hold none of these, in small letters, offer nothing to try.
-        run: From what a library offers to what is wrong with it.
-    """
+    """A row of the table."""
 
     title: str
-    words: tuple[str, ...]
-    run: Callable[[Any], str | None]
+    words: tuple[str, ...]  # public names that hold none of these offer nothing to try
+    run: Run
 
     @property
     def asked(self) -> str:
@@ -60,47 +50,65 @@ class Check(NamedTuple):
         return " ".join((self.run.__doc__ or "").split())
 
 
-#: All rows by key, and the keys of each group of the table in order; operations
-#: that are timed and no features are in no group.
+#: All rows by key, and keys of groups in order; what is timed and no feature is in no group.
 CHECKS: dict[str, Check] = {}
 GROUPS: dict[str, list[str]] = {}
 
 
-def group(name: str) -> Callable[..., Any]:
-    """Return a decorator that enters a check, by the name of its function, in a group of rows."""
+def row(group: str, title: str, *words: str, key: str = "") -> Callable[[Run], Run]:
+    """Return a decorator that enters a check in a group of rows, by the name of its function."""
 
-    def asks(title: str, *words: str) -> Callable[[Callable[[Any], str | None]], Any]:
-        def enter(run: Callable[[Any], str | None]) -> Any:
-            key = run.__name__.rstrip("_")
-            CHECKS[key] = Check(title, words, run)
-            if name:
-                GROUPS.setdefault(name, []).append(key)
-            return run
+    def enter(run: Run) -> Run:
+        name = key or run.__name__.rstrip("_")
+        CHECKS[name] = Check(title, words, run)
+        if group:
+            GROUPS.setdefault(group, []).append(name)
+        return run
 
-        return enter
-
-    return asks
+    return enter
 
 
-def tried(run: Callable[[], str | None], timed: bool) -> Answer:
-    """Return what a check finds, with the same random numbers each time.
-
-    Args:
-        run: The check.
-        timed: The operation counts, and so does its time, where it does something else.
-    """
-    random.seed(0)
+def tried(run: Callable[[], None], timed: bool) -> Answer:
+    """Return what a check finds; what is timed counts in part where it does something else."""
+    random.seed(0)  # the same random numbers each time
     np.random.seed(0)
     torch.manual_seed(0)
     try:
-        wrong = run()
-    except NotImplementedError as error:
-        return Answer("-", str(FailureError.of(error)))
+        run()
+    except WrongError as wrong:
+        return Answer("~" if timed or isinstance(wrong, PartError) else "-", str(wrong)[:100])
     except Exception as error:  # whatever a library raises where it is not at its best
-        return Answer("!", str(FailureError.of(error)))
-    if wrong is None:
-        return Answer("✓")
-    return Answer("~" if timed or isinstance(wrong, Part) else "-", str(wrong)[:_LONGEST])
+        sign = "-" if isinstance(error, NotImplementedError) else "!"
+        return Answer(sign, str(FailureError.of(error)))
+    return Answer("✓")
+
+
+def need(right: Any, otherwise: str, part: bool = False) -> None:
+    """Raise an error that says what is wrong, unless the result is right; at least in part."""
+    if not right:
+        raise PartError(otherwise) if part else WrongError(otherwise)
+
+
+@contextmanager
+def refusal(words: str = "") -> Iterator[None]:
+    """Say that a library refuses what it is asked for, and why."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WrongError(f"{words}{FailureError.of(error)}") from error
+
+
+def parts(run: Run, given: dict[str, Any]) -> None:
+    """Run a check with what it is given, by the name of the part of the question it stands for."""
+    right, wrong = [], []
+    for name, each in given.items():
+        try:
+            run(each)
+            right.append(name.replace("_", " "))
+        except WrongError as error:
+            wrong.append(str(error))
+    only = f"{' and '.join(right)} only; " if right else ""
+    need(not wrong, only + "".join(wrong[:1]), part=bool(right))
 
 
 def ask(op: Op, *given: Tensor) -> Tensor:
@@ -114,33 +122,30 @@ def one(op: Op, sample: Tensor) -> Tensor:
     return ask(op, sample[None])[0]
 
 
-def ask_often(op: Op, sample: Tensor) -> Tensor:
+def often(op: Op, sample: Tensor) -> Tensor:
     """Return what a random operation makes of a sample (C, I, J, K): (CALLS * BATCH, C, ...)."""
-    batch = sample.expand(BATCH, *sample.shape)
-    return torch.cat([ask(op, batch) for _ in range(CALLS)])
+    return torch.cat([ask(op, sample.expand(BATCH, *sample.shape)) for _ in range(CALLS)])
 
 
-def alike(parameters: Tensor, tolerance: float) -> str | None:
-    """Say whether samples share what should be their own.
+def same(y: Tensor, right: Tensor, tolerance: float = 0) -> None:
+    """Compare a result with what it should be."""
+    off = (y - right).abs()
+    share = 100 * (~(off <= tolerance)).double().mean().item()
+    need(share == 0, f"{share:.3g} % of the numbers are wrong, by up to {off.max().item():.2g}")
 
-    Args:
-        parameters: Numbers found in each answer of :func:`ask_often`, (CALLS * BATCH, ...).
-        tolerance: How well each is known.
-    """
+
+def alike(parameters: Tensor, tolerance: float) -> None:
+    """Find out whether samples share what should be their own: numbers (CALLS * BATCH, ...)."""
     calls = parameters.reshape(CALLS, BATCH, -1)
-    if ((calls.amax(1) - calls.amin(1)) <= tolerance).all(1).any():
-        return "samples of a batch share their parameters"
-    if ((calls.amax(0) - calls.amin(0)) <= tolerance).all():
-        return "every call draws the same parameters"
-    return None
+    spread = [(calls.amax(d) - calls.amin(d) <= tolerance).all(-1) for d in (0, 1)]
+    need(not spread[1].any(), "samples of a batch share their parameters")
+    need(not spread[0].all(), "every call draws the same parameters")
 
 
-def beyond(what: str, values: Tensor, most: float, unit: str = "") -> str | None:
-    """Say whether the largest of some magnitudes, drawn from 0 to ``most``, is not about that."""
+def beyond(what: str, values: Tensor, most: float) -> None:
+    """Find out whether the largest of magnitudes, drawn from 0 to ``most``, is about that."""
     largest = values.max().item()
-    if most / 2 <= largest <= most:
-        return None
-    return f"{what} up to {largest:.2g}{unit}, not {most:.2g}"
+    need(most / 2 <= largest <= most, f"{what} up to {largest:.2g}, not {most:.2g}")
 
 
 def voxels(size: tuple[int, ...]) -> Tensor:
@@ -156,23 +161,4 @@ def noise(*size: int, seed: int = 602_214) -> Tensor:
 
 def happened(y: Tensor, x: Tensor, least: float = 0.0) -> None:
     """Raise where nothing was done, so that the check is broken and says nothing."""
-    if y.shape == x.shape and (y - x).abs().max() <= least:
-        raise AssertionError("nothing happened")
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of an error, for a note."""
-    return str(FailureError.of(error))  # type: ignore[arg-type]
-
-
-def parts(**wrong: str | None) -> str | None:
-    """Return what is wrong with a question of several parts: a :class:`Part` where some are right.
-
-    Args:
-        wrong: What is wrong with each, by its name with spaces as '_'.
-    """
-    right = [name.replace("_", " ") for name, found in wrong.items() if found is None]
-    notes = [found for found in wrong.values() if found]
-    if not notes:
-        return None
-    return Part(f"{' and '.join(right)} only; {notes[0]}") if right else notes[0]
+    assert y.shape != x.shape or (y - x).abs().max() > least, "nothing happened"
