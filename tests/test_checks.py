@@ -16,7 +16,7 @@ from benchmarks import workloads as w
 from benchmarks.checks import CHECKS, GROUPS, Answer, tried
 from benchmarks.checks.asking import BATCH, CALLS, alike, beyond, need, parts, voxels
 from benchmarks.checks.geometry import _interpolates_once
-from benchmarks.rivals.torchio_gpu import OPS, STEPS, created
+from benchmarks.rivals.torchio_gpu import FAMILY, OPS, STEPS
 
 # Small volumes fold; workers of the suite are told to ignore warnings, too.
 pytestmark = pytest.mark.filterwarnings("ignore:max_displacement should:RuntimeWarning")
@@ -109,11 +109,17 @@ def _add(x: Tensor, noise: Tensor) -> Tensor:
 
 
 def _of_labels(**changes: Any) -> Op:
-    return created(tio.RandomLabelsToImage(**{**w.LABELS_TO_IMAGE, **changes}))
+    step = tio.RandomLabelsToImage(**{**w.LABELS_TO_IMAGE, **changes})
+    return FAMILY.of(step, "seg", made=("image_from_labels",))
 
 
 def _blur(x: Tensor) -> Tensor:
     return (x + x.roll(1, 2)) / 2
+
+
+def _longer(y: Tensor) -> Tensor:
+    """Stretch planes along K, as if they were not resampled."""
+    return interpolate(y[None], scale_factor=(1, 1, 1.5), mode="trilinear")[0, ..., 40:200]
 
 
 #: Operations by check, and a pattern of what is said of them.
@@ -182,6 +188,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("labels_to_image", _of_labels(default_mean=(0.1, 1.8)), "mean of label"),
     ("labels_to_image", _of_labels(default_std=(0.1, 0.2)), "std of label"),
     ("labels_to_image", shared(OPS["labels_to_image"]), "hardly|share|std|of label"),
+    ("prep6", after("prep6", _longer), "times as long along K as along I"),
     ("prep6", lambda image, labels: OPS["prep6"](image.flip(1), labels), "not mirrored"),
     ("prep6", after("prep6", lambda y: 500 + 100 * y), "have mean"),
     ("prep6", after("prep6", lambda y: y.roll(30, 2)), "away from the centre"),

@@ -157,6 +157,8 @@ def prep6(op: Op) -> None:
     # Its surface is blended with what is around it, by each interpolation.
     need(abs(mean) <= 1 and 0.6 < std < 2, f"numbers have mean {mean:.2g} and std {std:.2g}")
     places = voxels(tuple(y.shape))[:, content] - (reach - 0.5)
+    longer = places[2].std() / places[0].std()  # 1, but for scales and bends
+    need(0.77 < longer < 1.3, f"the subject is {longer:.2g} times as long along K as along I")
     away = places.mean(1).norm()
     most = w.AFFINE["translation"] * 3**0.5 / (1 - w.AFFINE["scales"]) + 3  # 3 for what bends
     need(away <= most, f"the subject is {away:.2g} mm away from the centre, not at most {most:.2g}")
