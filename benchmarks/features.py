@@ -6,9 +6,7 @@ A feature is a check of :mod:`benchmarks.checks`, on tiny volumes, of what a lib
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from . import records
@@ -19,15 +17,14 @@ from .failure import FailureError
 from .markdown import table
 
 SUITE = "features"
-FILE = records.FOLDER / f"{SUITE}.json"
 #: Marks a cell that rests on public names or on reading, and on nothing that was run.
 _MARKS = {"run": "", "names": "ᴺ", "read": "ᴰ"}
 
 
-def run(names: Sequence[str] = LIBRARIES) -> records.Result:
+def run(libraries: Sequence[str] = LIBRARIES) -> records.Result:
     """Ask libraries, each in a process of its own."""
     result = {**records.stamp(SUITE, "cpu", 1), "libraries": [], "missing": {}}
-    for name in names:
+    for name in libraries:
         try:
             with Contender(name, 1, "cpu") as contender:
                 about = {k: contender.facts[k] for k in ("name", "version")}
@@ -97,17 +94,12 @@ def text(result: records.Result) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Ask all libraries that are installed, print the table, and keep it."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__)
-    p.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES)
-    p.add_argument("--output", type=Path, help="by default in benchmarks/results, if all are asked")
-    given = p.parse_args(arguments)
-    result = run(given.libraries)
-    print(text(result))
-    whole = set(given.libraries) == set(LIBRARIES)
-    records.write(result, given.output or (FILE if whole else None))
-
+main = records.command(
+    __doc__,
+    run,
+    text,
+    libraries={"nargs": "+", "choices": LIBRARIES, "default": LIBRARIES},
+)
 
 if __name__ == "__main__":
-    main()
+    main(None)

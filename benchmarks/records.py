@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import machine
+from .failure import FailureError
 
 Result = dict[str, Any]
 FOLDER = machine.ROOT / "benchmarks" / "results"
@@ -109,7 +110,10 @@ def command(
         p = argparse.ArgumentParser(description=doc)
         for option in {**options, "output": {}}:
             p.add_argument(f"--{option}", **{**common.get(option, {}), **options.get(option, {})})
-        given = vars(p.parse_args(arguments))
+        try:
+            given = vars(p.parse_args(arguments))
+        except FailureError as failure:  # there is no such device
+            p.error(str(failure))
         file, changed = given.pop("output"), [n for n in given if given[n] != p.get_default(n)]
         for result in (made,) if isinstance(made := run(**given), dict) else made:
             whole = "machine" in result and not set(changed) - set(common)

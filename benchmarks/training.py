@@ -9,7 +9,6 @@ rounds of them. Batches are checked before anything counts.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections import deque
@@ -19,7 +18,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, pairwise, product, repeat
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import fmean, median
 from time import perf_counter
 from typing import Any
@@ -331,28 +329,24 @@ def text(result: records.Result) -> str:
     return "\n".join([made, "", *(f"- {note}" for note in notes)])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure the contenders and print the table."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    p.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: by device")
-    p.add_argument("--seconds", type=float, help="of each contender, but for a round it began")
-    p.add_argument("--quick", action="store_true", help="a few steps on tiny heads")
-    p.add_argument("--output", type=Path, help="JSON file; a whole run is kept by default")
-    given = p.parse_args(arguments)
-    try:
-        device = machine.device(given.device)
-    except FailureError as failure:
-        sys.exit(f"benchmarks.training: {failure}")
-    changed: dict[str, Any] = {**(QUICK if given.quick else {})}
-    changed |= {"seconds": given.seconds} if given.seconds else {}
+def chosen(device: str, contenders: Sequence[str], seconds: float, quick: bool) -> records.Result:
+    """Measure some contenders, by default those that suit the device."""
     on_cpu = [name for name in CONTENDERS if name != "monai_device"]
-    names = given.contenders or (on_cpu if device == "cpu" else list(CONTENDERS))
-    result = run(Setup(device, machine.threads(), **changed), names)
-    print(text(result))
-    whole = not (given.quick or given.contenders or given.seconds)
-    records.write(result, given.output or (records.path(result) if whole else None))
+    names = contenders or (on_cpu if device == "cpu" else list(CONTENDERS))
+    changed: dict[str, Any] = {**(QUICK if quick else {})}
+    changed |= {"seconds": seconds} if seconds else {}
+    return run(Setup(device, machine.threads(), **changed), names)
 
+
+main = records.command(
+    __doc__,
+    chosen,
+    text,
+    device={},
+    contenders={"nargs": "+", "choices": CONTENDERS, "default": [], "help": "default: by device"},
+    seconds={"type": float, "default": 0.0, "help": "of each, but for a round it began"},
+    quick={"action": "store_true", "help": "a few steps on tiny heads"},
+)
 
 if __name__ == "__main__":
-    main()
+    main(None)
