@@ -18,7 +18,6 @@ from benchmarks import contenders, environments, inputs, machine, tables, versus
 from benchmarks import workloads as w
 from benchmarks.contenders import Contender
 from benchmarks.failure import FailureError
-from benchmarks.rivals import by_size
 from benchmarks.worker import Runner, answer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,11 +49,6 @@ class Player:
 def x() -> Tensor:
     """A batch."""
     return torch.rand(2, 1, 8, 8, 8)
-
-
-def test_statistics() -> None:
-    facts = versus.statistics([0.005, 0.001, 0.002, 0.004, 0.003])
-    assert facts == {"median_ms": 3, "q1_ms": 2, "q3_ms": 4, "min_ms": 1, "repeats": 5}
 
 
 def test_contenders_alternate_and_slow_ones_are_called_less() -> None:
@@ -184,15 +178,6 @@ def test_inputs_hold_what_their_names_say() -> None:
     assert (patches.shape, locations.shape) == ((125, 2, 16, 16, 16), (125, 6))
     for patch, (a, b, c, d, e, f) in zip(patches, locations.tolist(), strict=True):
         assert torch.equal(patch, volume[0, :, a:d, b:e, c:f])
-
-
-def test_operation_is_made_once_for_each_size(x: Tensor) -> None:
-    made: list[Any] = []
-    op = by_size(lambda size: made.append(size) or (lambda x: x + size[0]))
-    assert torch.equal(op(x), x + 8)
-    assert torch.equal(op(x), x + 8)
-    assert torch.equal(op(x[:1, :, :4]), x[:1, :, :4] + 4)
-    assert made == [(8, 8, 8), (4, 8, 8)]
 
 
 # Runs alone, as rivals change settings of their libraries.
