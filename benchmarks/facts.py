@@ -1,4 +1,4 @@
-"""What an installed distribution says about itself, and how many transforms it has."""
+"""Facts that an installed distribution says about itself, and the number of its transforms."""
 
 from __future__ import annotations
 

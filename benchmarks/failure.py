@@ -1,4 +1,4 @@
-"""Why something was not measured."""
+"""Reasons why something was not measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 class FailureError(Exception):
-    """Why a contender cannot be measured, in one line without paths."""
+    """A contender cannot be measured: why, in one line without paths."""
 
     @classmethod
     def of(cls, error: Exception) -> FailureError:

@@ -1,4 +1,4 @@
-"""What each library can do, found by trying it: ``python -m benchmarks.features``.
+"""Features of each library, found by trying them: ``python -m benchmarks.features``.
 
 A feature is a check of :mod:`benchmarks.checks`, on tiny volumes, of what a library offers in
 :mod:`benchmarks.rivals`, in its own interpreter.

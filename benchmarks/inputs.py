@@ -1,4 +1,4 @@
-"""What operations are given, made of the batch or by themselves; the same for all contenders."""
+"""Inputs of operations, made of the batch or by themselves; the same for all contenders."""
 
 from __future__ import annotations
 

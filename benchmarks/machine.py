@@ -1,4 +1,4 @@
-"""Where numbers were measured: hardware, versions and commit. No host names, no paths."""
+"""Hardware, versions and commit of measurements. No host names, no paths."""
 
 from __future__ import annotations
 

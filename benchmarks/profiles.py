@@ -1,4 +1,4 @@
-"""Where the time of an operation goes: ``python -m benchmarks.profiles``, on the CPU."""
+"""Profiles of operations: ``python -m benchmarks.profiles``, on the CPU."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def origin(result: Result) -> str:
 
 
 def path(result: Result) -> Path:
-    """Where a result is kept."""
+    """Return the file that a result is kept in."""
     return FOLDER / f"{result['suite']}--{machine.slug(result['machine'])}.json"
 
 

@@ -39,7 +39,7 @@ Kept = Mapping[tuple[str, str], Result]  # by suite and device
 
 
 class Suite(NamedTuple):
-    """How the results of a suite are shown.
+    """Pages of the results of a suite.
 
     Args:
         title: What it is about.

@@ -85,7 +85,7 @@ def brief(result: Result) -> str:
 
 
 def losses(result: Result) -> list[str]:
-    """Where others are ahead of us, as words: one line for each operation."""
+    """Return where others are ahead of us, in words: one line for each operation."""
     found = []
     for (workload, op), cells in _cells(result).items():
         ours = cells.get(OURS, {})
@@ -100,7 +100,7 @@ def losses(result: Result) -> list[str]:
 
 
 def targets(result: Result) -> Iterator[tuple[str, str, str, bool | None]]:
-    """What two cores are asked for: in words, what is wanted, what was found, whether it is so."""
+    """Yield targets of two cores: in words, what is wanted, what was found, whether it is met."""
     cells = _cells(result)
     pipe6 = cells.get(("CPU", "pipe6"), {})
     for peer, wanted in AHEAD.items():

@@ -202,7 +202,7 @@ def _moved(op: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 
 class _Requests:
-    """What can be asked for, by name."""
+    """Requests by name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -232,7 +232,7 @@ class _Requests:
         )
 
     def check(self, op: str) -> str | None:
-        """What is computed instead, where the check of an operation says so."""
+        """Return what is computed instead, where the check of an operation says so."""
         self.runner.check(op)
         if op not in self.remarks:
             found = answer(self.library, op, self.device)
@@ -244,7 +244,7 @@ class _Requests:
         return getattr(self.__dict__["runner"], name)
 
     def answers(self) -> dict[str, Any]:
-        """All cells of the table of features, and facts of the distribution."""
+        """Return all cells of the table of features, and facts of the distribution."""
         keys = [key for group in GROUPS.values() for key in group]
         return {
             "cells": {key: list(answer(self.library, key)) for key in keys},

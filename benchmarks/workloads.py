@@ -1,4 +1,4 @@
-"""What is timed: batches and the parameters of each operation, the same for all libraries.
+"""Batches and parameters of each operation that is timed, the same for all libraries.
 
 Imports nothing heavy: rivals read it in interpreters that lack this library's dependencies.
 """
@@ -97,7 +97,7 @@ def training_patch(size: Sequence[int]) -> Triple:
 
 
 class Work(NamedTuple):
-    """What an operation that is timed is given, and what it must return.
+    """Input and result of an operation that is timed.
 
     Args:
         given: Name of its input, see :mod:`benchmarks.inputs`.

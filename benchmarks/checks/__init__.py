@@ -1,4 +1,4 @@
-"""What is asked of every library, and how it is tried: one function for each row.
+"""Checks of what every library offers: one function for each row of the table.
 
 A check is given what a library offers for it, on small volumes, and raises :class:`WrongError`, in
 a few words, where the result is wrong; :class:`PartError` where it is partly right. Its docstring

@@ -1,4 +1,4 @@
-"""How checks are entered, how operations are asked, and what is answered."""
+"""Entry of checks, questions to operations, and answers."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -21,11 +21,11 @@ BATCH, CALLS = 4, 4
 
 
 class WrongError(Exception):
-    """What is wrong with a result."""
+    """A result is wrong."""
 
 
 class PartError(WrongError):
-    """What is missing of a result that is right in part."""
+    """A result is right in part."""
 
 
 class Answer(NamedTuple):
@@ -46,7 +46,7 @@ class Check(NamedTuple):
 
     @property
     def asked(self) -> str:
-        """What exactly is tried."""
+        """Return what exactly is tried."""
         return " ".join((self.run.__doc__ or "").split())
 
 

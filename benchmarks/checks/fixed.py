@@ -34,7 +34,7 @@ _ONE, _LABELS = _X[:, :1], (noise(3, 1, *_ODD) * w.LABELS).byte()
 @asks("flip", "flip", "mirror")
 @timed("reorientation of an image with mirrored axes", key="to_canonical")
 def flip(op: Op) -> None:
-    """All axes mirrored."""
+    """The volume, with all axes mirrored."""
     same(ask(op, _X), _X.flip(2, 3, 4))
 
 

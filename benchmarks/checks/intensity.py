@@ -152,14 +152,14 @@ def one_patch(op: Op) -> None:
 
 @mri("MRI noise of several coils", "coil", "chinoise")
 def coils(op: Op) -> None:
-    """Of zeros: mean over deviation is above that of one coil, 1.91."""
+    """Zeros get a mean over deviation above that of one coil, 1.91."""
     std, mean = torch.std_mean(one(op, torch.zeros(1, 24, 24, 24)))
     need(mean / std > 2.2, f"mean over deviation is {mean / std:.2f}")
 
 
 @mri("MRI of a weaker magnet", "lowfield", "field_strength")
 def low_field(op: Op) -> None:
-    """Of ones at a tenth of the field, mean over deviation falls from 100 to 10, to 10 %."""
+    """Mean over deviation of ones falls from 100 to 10 at a tenth of the field, to 10 %."""
     std, mean = torch.std_mean(one(op, torch.ones(1, 24, 24, 24)))
     need(abs(mean / std - 10) < 1, f"mean over deviation is {mean / std:.1f}")
 
@@ -175,7 +175,7 @@ def dropout(op: Op) -> None:
 
 @asks("mixes samples", "mixup", "cutmix", "transplant")
 def mixing(op: Op) -> None:
-    """Of a batch of zeros and ones, samples between them are made."""
+    """Samples between zeros and ones are made of a batch of both."""
     x = torch.stack([torch.zeros(1, 8, 8, 8), torch.ones(1, 8, 8, 8)])
     means = torch.stack([ask(op, x).flatten(1).mean(1) for _ in range(5)])  # some may mix nothing
     need(((means > 0.01) & (means < 0.99)).any(), "samples are not mixed")

@@ -32,7 +32,7 @@ def ct_window(op: Op) -> None:
 
 @ct("CT of low dose", "dose")
 def low_dose(op: Op) -> None:
-    """Of a dense disc in air: fine noise, stronger in its middle than in the corners."""
+    """Noise of a dense disc in air is fine, and stronger in its middle than in the corners."""
     disc = _in_air(_distance(48) < 18, 2000.0)
     change = one(op, disc) - disc
     middle, corner = change[:, 20:28, 20:28].std(), change[:, :8, :8].std()
@@ -42,7 +42,7 @@ def low_dose(op: Op) -> None:
 @ct("CT beam hardening", "hardening", key="beam_hardening")
 @ct("CT streaks of photon starvation", "streak")
 def streaks(op: Op) -> None:
-    """Of two dense rods in water: changes between them are more than ten times those beside."""
+    """Changes between two dense rods in water are more than ten times those beside."""
     x = _in_air(_distance(48) < 22)
     x[:, (_distance(48, -12) < 4) | (_distance(48, 12) < 4)] = 4000
     change = (one(op, x) - x)[0, :, 20:28].square().mean((1, 2)).sqrt()
@@ -60,7 +60,7 @@ def ct_metal(op: Op) -> None:
 
 @ct("CT rings", "rings")
 def ct_rings(op: Op) -> None:
-    """Of a constant image: a pattern that is the same after a quarter turn."""
+    """A constant image gets a pattern that is the same after a quarter turn."""
     y = one(op, torch.zeros(1, 32, 32, 4))
     need((y.rot90(1, (1, 2)) - y).abs().max() < 0.01 * y.std(), "not round")
 
@@ -68,7 +68,7 @@ def ct_rings(op: Op) -> None:
 @ct("CT limited angle", "limitedangle", key="ct_limited")
 @ct("CT sparse views", "sparseview")
 def ct_sparse(op: Op) -> None:
-    """Of a disc: streaks outside."""
+    """A disc gets streaks outside."""
     inside = _distance(64) < 16
     need((one(op, _in_air(inside)) + 1000)[:, ~inside].std() > 10, "no streaks")
 

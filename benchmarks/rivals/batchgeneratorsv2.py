@@ -47,12 +47,12 @@ LARGEST = 3
 
 
 def image(step: Any) -> Op:
-    """Of a sample; some transforms change the image that they are given."""
+    """Operation on a sample; some transforms change the image that they are given."""
     return lambda sample: step(image=sample.cpu().clone())["image"]
 
 
 def of_images(step: Any) -> Op:
-    """Of a batch."""
+    """Operation on a batch."""
     return per_sample(image(step))
 
 
@@ -81,7 +81,7 @@ def turned(size: Sequence[int], degrees: float = 10, bends: bool = False) -> Any
 
 
 def with_labels(size: Sequence[int]) -> Op:
-    """Of a batch of images and their label maps."""
+    """Operation on a batch of images and their label maps."""
     step, both = spatial(size), itemgetter("image", "segmentation")
     return per_sample(lambda x, y: both(step(image=x.cpu(), segmentation=y.cpu())))
 

@@ -75,15 +75,15 @@ class Family:
         return self.tio.Subject(**{n: self.image(x, affine, n) for n, x in images.items()})
 
     def subjects(self, voxels: list[Tensor]) -> list[Any]:
-        """Of an image each, numbered."""
+        """Return a subject of each image, numbered."""
         return [self.tio.Subject(image=self.image(x), n=n) for n, x in enumerate(voxels)]
 
     def run(self, step: Any) -> Op:
-        """Of a batch of images."""
+        """Operation on a batch of images."""
         return step
 
     def of(self, step: Any, *given: str, made: tuple[str, ...] = (), affine: Any = None) -> Op:
-        """Of batches of images with these names, to those that are made: by default the same."""
+        """Operation on batches of these names, which returns those of `made`, or the same."""
 
         def op(*xs: Tensor) -> Any:
             images = {n: self.batch(x, affine, n) for n, x in zip(given, xs, strict=True)}
@@ -94,7 +94,7 @@ class Family:
         return op
 
     def raw(self, steps: Any) -> Op:
-        """Of the raw subject: the image that steps make of it."""
+        """Operation on the raw subject, which returns its image."""
         return lambda image, label: steps(self.subject(RAW, image=image, label=label)).image.data
 
     def original(self, image: Tensor, label: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Family:
         return self.tio.Resample(given.image)(prepared.image).data
 
     def world(self, step: Any) -> Op:
-        """Of an image and its affine."""
+        """Operation on an image and its affine."""
 
         def op(x: Tensor, affine: np.ndarray) -> tuple[Tensor, Any]:
             image = step(self.image(x, affine))
@@ -120,7 +120,7 @@ class Family:
         return moved.one.data, moved.two.data
 
     def undone(self, *steps: Any) -> Op:
-        """Of an image: moved, and moved back."""
+        """Operation that moves an image, and moves it back."""
 
         def op(x: Tensor) -> tuple[Tensor, Tensor]:
             moved = self.tio.Compose(steps)(self.subject(image=x))
@@ -141,7 +141,7 @@ class Family:
         return moved.image.data, moved["cloud"].data
 
     def read(self, path: Any) -> tuple[Any, Any]:
-        """Of a file: voxels and spacing."""
+        """Read voxels and spacing of a file."""
         image = self.tio.ScalarImage(path)
         return image.data, image.spacing
 
@@ -154,7 +154,7 @@ class Family:
         return getattr(self.tio, f"{kind}Sampler")(subject, *args)(subject, number)
 
     def sampled(self, kind: str, *args: Any) -> Op:
-        """Of a map, which is a label map as well: a patch."""
+        """Operation that cuts a patch out of a map, which is a label map as well."""
 
         def op(x: Tensor) -> Tensor:
             given = self.subject(map=x, seg=x.byte())
@@ -196,11 +196,11 @@ class Family:
         return found
 
     def aggregator(self, size: w.Triple) -> Any:
-        """Of patches of a volume of this size, with Hann weights."""
+        """Return an aggregator for a volume of this size, with Hann weights."""
         return self.tio.PatchAggregator(size, overlap_mode="hann")
 
     def place(self, corners: Tensor) -> Any:
-        """Where patches lie, in the form that an aggregator takes."""
+        """Return places of patches in the form that an aggregator takes."""
         return corners
 
     def piece(self, batch: Any) -> tuple[Tensor, Any]:
@@ -235,7 +235,7 @@ class Family:
         return lambda: self.tio.Compose([self.turn, self.bend, cut])(x)
 
     def ops(self) -> dict[str, Any]:
-        """What all of them offer."""
+        """Return the operations that all of them offer."""
         tio, steps, run, of = self.tio, self.steps, self.run, self.of
         turn, bend, flip, grid = self.turn, self.bend, self.flip, self.grid
         move, normal = tio.RandomAffine(**LARGER), tio.ZNormalization(masking_method="label")

@@ -84,7 +84,7 @@ def points(x: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def planes(step: Any) -> Op:
-    """Of planes across K, as 2D images."""
+    """Operation on planes across K, as 2D images."""
     return lambda x: step(x[0].movedim(3, 0)).movedim(0, 3)[None]
 
 

@@ -116,13 +116,13 @@ def compose(steps: list[Any], lazy: bool) -> m.Compose:
 
 
 def lazily(*steps: Any) -> Op:
-    """Of a sample, with lazy resampling: steps wait, and those in a row become one."""
+    """Operation on a sample, with lazy resampling: steps wait, and those in a row become one."""
     pipeline = m.Compose(m.Compose(steps).flatten().transforms, lazy=True)
     return tracked(lambda x: pipeline(meta(x)))
 
 
 def world(step: Any) -> Op:
-    """Of an image and its affine."""
+    """Operation on an image and its affine."""
 
     def op(x: Tensor, affine: np.ndarray) -> tuple[Tensor, Any]:
         y = step(meta(x, affine))

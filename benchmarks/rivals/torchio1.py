@@ -35,7 +35,7 @@ class TorchIO1(Family):
     batch, run = image, staticmethod(per_sample)
 
     def of(self, step: Any, *given: str, **more: Any) -> Op:
-        """Of batches of images with these names."""
+        """Operation on batches of images with these names."""
         return per_sample(super().of(step, *given, **more))
 
     def patches(self, kind: str, subject: Any, number: int, *args: Any) -> Iterable[Any]:
@@ -63,7 +63,7 @@ class TorchIO1(Family):
         return batch["image"][tio.DATA], batch[tio.LOCATION]
 
     def aggregator(self, size: w.Triple) -> tio.GridAggregator:
-        """Of patches of a volume of this size, with Hann weights."""
+        """Return an aggregator for a volume of this size, with Hann weights."""
         return tio.GridAggregator(grid(size), overlap_mode="hann")
 
 

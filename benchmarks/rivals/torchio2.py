@@ -47,7 +47,7 @@ class TorchIO2(Family):
         return tio.ImagesBatch(x, [tio.AffineMatrix(affine) for _ in x], image_class=kind)
 
     def run(self, step: Any) -> Op:
-        """Of a batch of images."""
+        """Operation on a batch of images."""
         return lambda x: step(self.batch(x)).data
 
     def replayed(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class TorchIO2(Family):
         return moved.image.data, again.image.data[0]
 
     def place(self, corners: Tensor) -> list[tio.PatchLocation]:
-        """Where patches lie, of their first voxels and the ones after their last."""
+        """Return places of patches, of their first voxels and the ones after their last."""
         return [
             tio.PatchLocation((a, b, c), (d - a, e - b, f - c))
             for a, b, c, d, e, f in corners.tolist()
