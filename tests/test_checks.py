@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate, pad
 import torchio_gpu as tio
 from benchmarks import workloads as w
 from benchmarks.checks import CHECKS, GROUPS, Answer, tried
-from benchmarks.checks.asking import BATCH, CALLS, alike, beyond, need, parts, voxels
-from benchmarks.checks.geometry import _interpolates_once
+from benchmarks.checks.asking import BATCH, CALLS, WrongError, alike, beyond, need, parts, voxels
+from benchmarks.checks.geometry import _check_pose, _interpolates_once
 from benchmarks.rivals.torchio_gpu import FAMILY, OPS, STEPS
 
 # Small volumes fold; workers of the suite are told to ignore warnings, too.
@@ -188,6 +188,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("labels_to_image", _of_labels(default_mean=(0.1, 1.8)), "mean of label"),
     ("labels_to_image", _of_labels(default_std=(0.1, 0.2)), "std of label"),
     ("labels_to_image", shared(OPS["labels_to_image"]), "hardly|share|std|of label"),
+    (
+        "noise",
+        lambda x: _add(x, (1 + x / 9) * torch.randn_like(x)),
+        "depends on the image",
+    ),
+    ("motion", lambda x: x.roll((1, 1), (2, 3)), "as a whole"),
     ("prep6", after("prep6", _longer), "times as long along K as along I"),
     ("prep6", lambda image, labels: OPS["prep6"](image.flip(1), labels), "not mirrored"),
     ("prep6", after("prep6", lambda y: 500 + 100 * y), "have mean"),
@@ -240,6 +246,13 @@ def test_equivalent_conventions_are_accepted() -> None:
     assert not torch.equal(other_side(x), OPS["crop_or_pad"](x))
     assert said(CHECKS["crop_or_pad"].run, other_side) == ""
     assert said(CHECKS["z_normalization"].run, by_n) == ""
+
+
+def test_shear_is_detected() -> None:
+    maps = torch.eye(4, 3, dtype=torch.float64).repeat(2, 1, 1)
+    maps[:, 2, 0] = 0.05
+    with pytest.raises(WrongError, match="shears: off the diagonal"):
+        _check_pose(maps)
 
 
 def test_a_second_interpolation_is_detected() -> None:

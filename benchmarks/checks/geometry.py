@@ -57,6 +57,10 @@ def _check_pose(maps: Tensor) -> None:
     u, factors, v = torch.linalg.svd(matrices)
     turns = u @ v
     need((torch.linalg.det(turns) > 0).all(), "mirrors")
+    # Scaled, then turned, or the other way: one product with the transpose is diagonal.
+    products = torch.stack([matrices @ matrices.mT, matrices.mT @ matrices])
+    shear = products.triu(1).abs().amax((2, 3)).amin(0).max()
+    need(shear <= 0.005, f"shears: off the diagonal by up to {shear:.2g}")
     # Three turns of 15 degrees have rotation vectors whose components reach 17.
     axis = torch.stack([turns[:, a, b] - turns[:, b, a] for a, b in ((2, 1), (0, 2), (1, 0))], 1)
     sine = axis.norm(dim=1, keepdim=True) / 2

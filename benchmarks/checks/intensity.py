@@ -71,6 +71,9 @@ def noise(op: Op) -> None:
     need(max(near) <= 1.1 * _SURE, "noise is not white: neighbours are alike")
     between = (z @ z.T / _VOXELS).fill_diagonal_(0).abs().max()
     need(between <= _SURE, f"samples share their noise: correlation of {between:.2g}")
+    bright = x.flatten() > 0.5
+    ratio = d[:, bright].std(1) / d[:, ~bright].std(1)
+    need((ratio - 1).abs().max() <= 2 * _SURE, "noise depends on the image")
     most = w.NOISE["std"][1] * (1 + _SURE)
     beyond("standard deviation of", std, most)
     alike(std, _SURE / 2 * most)
@@ -93,6 +96,8 @@ def blur(op: Op) -> None:
     kurtosis = ((profiles @ at**4) / std**4)[std > 1]
     low, high = kurtosis.min(), kurtosis.max()  # 2.8 where it is cut off at 3 of its widths
     need(low > 2.5 and high < 3.2, f"is no Gaussian: kurtosis of {low:.2g} to {high:.2g}, not 3")
+    apart = (torch.einsum("si,sj,sk->sijk", *profiles.unbind(1)) - y).abs().max()
+    need(apart <= 0.01 * y.max(), "is no product of three profiles")
     alike(std, 1e-3)
 
 
@@ -201,6 +206,10 @@ def motion(op: Op) -> None:
     need(change <= 10, f"changes the mean by up to {change:.0f} %")  # what rings about 0 adds to it
     far = 100 * ((y - x).square().mean((1, 2, 3)) / x.square().mean()).sqrt().max()
     need(far >= 12, f"hardly moves: {far:.2g} % rms at most")
+    # A ball that was moved as a whole has the magnitudes that it had; parts do not fit together.
+    before, after = (torch.fft.fftn(v.double(), dim=(-3, -2, -1)).abs() for v in (x, y))
+    apart = ((after - before).square().sum((1, 2, 3)) / before.square().sum()).sqrt().max()
+    need(apart >= 0.02, "moves the image as a whole")
     weight = y.clamp(min=0).flatten(1)
     middle = weight @ (voxels(SIZE) - centre).flatten(1).T / weight.sum(1, keepdim=True)
     drift = middle.norm(dim=1).max()
