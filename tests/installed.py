@@ -1,4 +1,4 @@
-"""Program of what users run first, of an installed package: ``python -I tests/installed.py [REMOVED]``.
+"""Steps of a user with an installed package: ``python -I tests/installed.py [REMOVED]``.
 
 REMOVED is a package that was removed from the environment, which has no extra besides 'cpu'.
 ``noxfile.py`` runs it, in an empty folder.
