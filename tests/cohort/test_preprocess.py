@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 
 import pytest
 import torch
@@ -16,9 +18,13 @@ from tests.cohort.files import (
     results,
     write_cohort,
 )
+from tests.cohort.runs import wait_for
+from torchio_gpu.cohort.preloaded import __name__ as PRELOADED
 from torchio_gpu.cohort.preparation import seed_of_case
+from torchio_gpu.cohort.progress import Progress
 from torchio_gpu.cohort.records import Records
 from torchio_gpu.cohort.retrying import retry
+from torchio_gpu.cohort.schedulers import Workers, client_of
 from torchio_gpu.cohort.shards import parse_shard
 
 
@@ -162,6 +168,33 @@ def test_threads_of_the_caller_are_kept_and_do_not_matter(cohort, tmp_path):
     finally:
         torch.set_num_threads(before)
     assert results(tmp_path / "one") == results(tmp_path / "two")
+
+
+def test_workers_of_this_machine_need_no_imports():
+    with client_of(Workers(count=2)) as client:
+        for names in client.run(lambda: set(sys.modules)).values():
+            assert {PRELOADED, "nibabel", "SimpleITK", "numba.np.linalg"} <= names
+
+
+def test_outcomes_that_end_with_their_worker_are_asked_for_again(cohort, tmp_path, monkeypatch):
+    add, killed = Progress.add, []
+
+    def kill_first(progress, outcomes):
+        if not killed:
+            killed.append(wait_for(lambda: statuses() == {"finished"}))  # and not yet fetched
+            for pid in client.run(os.getpid).values():
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: "lost" in statuses())
+        add(progress, outcomes)
+
+    def statuses():
+        return {future.status for future in client.futures.values()}
+
+    monkeypatch.setattr(Progress, "add", kill_first)
+    with client_of(Workers(count=2)) as client:
+        summary = run(cohort, tmp_path / "out", scheduler=client, batch=1)
+    assert killed
+    assert summary.outcomes == {"ok": len(cohort)}
 
 
 def test_warnings_are_kept(cohort, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -15,11 +16,30 @@ import torch
 
 import torchio_gpu as tio
 from torchio_gpu.data import io
+from torchio_gpu.data.io import compressed
 
 SHAPE = (12, 11, 10)
 X = torch.from_numpy(np.random.default_rng(0).integers(0, 500, (1, *SHAPE)).astype(np.int16))
 AFFINE = torch.diag(torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64))
 PARTIAL = (slice(2, 5), slice(0, 11), slice(1, 3))
+
+
+@pytest.fixture(autouse=True, params=["isal", "zlib"])
+def library(request, monkeypatch):
+    """Read and write with isal, and as where it is not installed."""
+    assert compressed._zlib.__name__ == "isal.isal_zlib"
+    if request.param == "zlib":
+        monkeypatch.setattr(compressed, "_zlib", zlib)
+        monkeypatch.setattr(compressed, "_Writer", partial(gzip.GzipFile, compresslevel=1))
+
+
+def test_a_volume_always_makes_the_same_gzip_file(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz", "plain.nii"):
+        io.write(X, AFFINE, tmp_path / name)
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    assert content == (tmp_path / "b.nii.gz").read_bytes()
+    assert content[4:8] == bytes(4)  # no time
+    assert gzip.decompress(content) == (tmp_path / "plain.nii").read_bytes()
 
 
 def compress_file(path, compress):

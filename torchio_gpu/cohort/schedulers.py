@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import shutil
 from collections import Counter
@@ -29,6 +30,8 @@ _DEATHS_OF_A_BATCH = 1000
 #: Time that a worker which ended may take to come back, before Dask gives its place up. The default
 #: of 15 s is less than imports take on a busy machine.
 _RETURN_OF_A_WORKER = "1 hour"
+#: What the process imports that workers of this machine are forked from.
+_PRELOADED = f"{__package__}.preloaded"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ def on_cluster(
                 [submit(cases[n : n + size]) for n in range(0, len(cases), size)]
             )
             for future in waiting:
+                if future.status == "lost":  # its worker ended meanwhile; another one repeats it
+                    waiting.add(future)
+                    continue
                 part = parts.pop(future)
                 if future.status == "finished":
                     progress.add(Counter(future.result()))
@@ -203,7 +209,11 @@ def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
                 # a worker has one case at a time: it would wait for ever for memory to be freed
                 **{f"distributed.worker.memory.{n}": False for n in ("target", "spill", "pause")},
             }
+            if can_fork := "forkserver" in multiprocessing.get_all_start_methods():
+                settings["distributed.worker.multiprocessing-method"] = "forkserver"
             stack.enter_context(dask.config.set(settings))
+            if can_fork:  # Dask has a list of its own, which it sets once
+                distributed.utils.get_mp_context().set_forkserver_preload([_PRELOADED])
             limit = {} if workers.memory is None else {"memory_limit": workers.memory}
             cluster = distributed.LocalCluster(
                 n_workers=workers.count,

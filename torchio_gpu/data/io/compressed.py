@@ -1,7 +1,9 @@
-"""Inflation of compressed files up to and including their checksums.
+"""Compression of files, and inflation up to and including their checksums.
 
 SimpleITK and fast gzip readers stop once they have the bytes they want, before the checksum that
 follows them, so that a damaged file is read as wrong voxels.
+
+The package isal, if installed, does the work of zlib in less time.
 """
 
 from __future__ import annotations
@@ -11,8 +13,19 @@ import gzip
 import io
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
+
+_zlib: Any = zlib
+_Writer: Any = partial(gzip.GzipFile, compresslevel=1)
+with suppress(ImportError):
+    from isal import igzip, isal_zlib
+
+    # a third of the time, for files of about the same size
+    _zlib, _Writer = isal_zlib, partial(igzip.IGzipFile, compresslevel=2)
 
 GZIP_MAGIC = b"\x1f\x8b"
 BZIP2_MAGIC = b"BZh"
@@ -44,6 +57,13 @@ def opened(path: Path) -> IO[bytes]:
     if kind == "gzip":
         return cast(IO[bytes], gzip.open(path))
     return bz2.open(path) if kind == "bzip2" else _Reader(io.FileIO(path))
+
+
+@contextmanager
+def gzipped(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing in gzip; the same content makes the same bytes."""
+    with path.open("wb") as file, _Writer("", "wb", fileobj=file, mtime=0) as stream:
+        yield stream
 
 
 def capacity(path: Path) -> float:
@@ -100,7 +120,7 @@ def inflate(
                 decoder = _decoder(kind)
             try:
                 part, chunk, pending = _step(decoder, chunk)
-            except (zlib.error, OSError, ValueError, EOFError) as error:
+            except (_zlib.error, OSError, ValueError, EOFError) as error:
                 raise OSError(f"the compressed data are damaged ({error})") from error
             if keep and total < limit:
                 kept[total : total + len(part)] = part[: limit - total]
@@ -117,7 +137,7 @@ def inflate(
 def _decoder(kind: str) -> Any:
     if kind == "bzip2":
         return bz2.BZ2Decompressor()
-    return zlib.decompressobj(zlib.MAX_WBITS | (16 if kind == "gzip" else 0))
+    return _zlib.decompressobj(zlib.MAX_WBITS | (16 if kind == "gzip" else 0))
 
 
 def _step(decoder: Any, chunk: bytes) -> tuple[bytes, bytes, bool]:

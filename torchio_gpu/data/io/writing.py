@@ -13,11 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ..keys import INTENSITY
+from .compressed import gzipped
 from .guards import check_name, expanded
 from .itk import PICTURES, picture, to_flat_sitk, to_sitk
 from .minc import MINC, to_minc
@@ -88,6 +90,7 @@ def write(
             raise ValueError(f"path must be a Zarr group to replace, or new: got '{shown(path)}'")
     else:
         check_target(path)
+    save: Callable[[Any, str], None]
     if suffix in WRITERS:
         if squeeze:
             raise ValueError(f"squeeze must be False for {suffix}, which keeps four axes, got True")
@@ -96,7 +99,7 @@ def write(
         check_affine(suffix, affine)
         image, save = storable(tensor), partial(_save_array, WRITERS[suffix], affine, kind)
     elif suffix in NIFTI:
-        image, save = to_nibabel(tensor, affine, fields, squeeze), nibabel().save
+        image, save = to_nibabel(tensor, affine, fields, squeeze), _save_nifti
     else:
         check_name(path)
         if suffix in PICTURES:
@@ -124,6 +127,14 @@ def write(
                 _replace_pair(draft, path)
             else:
                 _replace(draft, real)
+
+
+def _save_nifti(image: Any, path: str) -> None:
+    if not path.endswith(".gz"):
+        nibabel().save(image, path)
+        return
+    with gzipped(Path(path)) as stream:
+        image.to_stream(stream)
 
 
 def _save_array(
