@@ -170,17 +170,20 @@ class ParallelBeam:
         return out.movedim(4, 2 + self.axis)
 
     def filter(self, projections: Tensor) -> Tensor:
-        """Convolve projections with the ramp, along the detectors; the shape stays.
+        """Convolve projections with the ramp, along the detectors; the shape stays."""
+        with full_precision(projections.device):
+            return self.ramp(projections.device).to(projections.dtype) @ projections
+
+    def ramp(self, device: torch.device) -> Tensor:
+        """Return weights of detectors in filtered ones, [D, D] float64.
 
         The band-limited ramp, sampled in space: Kak and Slaney 1988, Principles of Computerized
         Tomographic Imaging, equation 61 of chapter 3.
         """
-        place = torch.arange(self.detectors, device=projections.device)
+        place = torch.arange(self.detectors, device=device)
         distance = (place[:, None] - place).abs()
         values = -1 / (math.pi * distance.clamp(min=1).double()) ** 2
-        values = values.where(distance % 2 == 1, 0).where(distance > 0, 0.25) / self.pitch
-        with full_precision(projections.device):
-            return values.to(projections.dtype) @ projections
+        return values.where(distance % 2 == 1, 0).where(distance > 0, 0.25) / self.pitch
 
     def reconstruct(self, projections: Tensor) -> Volume:
         """Return the volume of line integrals, (B, C, A, D, S), whose views cover 180 degrees."""

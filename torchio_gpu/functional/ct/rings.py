@@ -121,18 +121,19 @@ def _rotated(errors: Tensor, beam: ParallelBeam) -> Volume:
     Returns:
         [B, 1, I, J, K].
     """
-    filtered = beam.filter(errors.flatten(0, 1).T[None, None, None])[0, 0, 0]  # [D, B S]
-    with full_precision(filtered.device):
-        # [radii, B S]
-        profile = _back_projection(beam, filtered.device).to(filtered.dtype) @ filtered
+    with full_precision(errors.device):
+        weights = (_back_projection(beam, errors.device) @ beam.ramp(errors.device)).to(errors)
+        # a product for each sample, so that it depends on no other one; of two planes at least, as
+        # BLAS adds the terms of a single vector in another order
+        both = errors if errors.shape[1] > 1 else errors.expand(-1, 2, -1)
+        profile = torch.bmm(weights.expand(len(errors), -1, -1), both.mT)[..., : errors.shape[1]]
     sides = zip(beam.size, beam.spacing, strict=True)
     p, q = (centred(count, step, errors.device) for count, step in sides)
     place = torch.hypot(p[:, None], q).flatten() * (_RADII / beam.pitch)
-    low = place.long().clamp(max=len(profile) - 2)
+    low = place.long().clamp(max=profile.shape[1] - 2)
     part = (place - low).to(profile.dtype)[:, None]
-    planes = torch.lerp(profile[low], profile[low + 1], part)  # [P Q, B S]
-    shape = (*beam.size, len(errors), 1, errors.shape[1])
-    return planes.view(shape).permute(2, 3, 0, 1, 4).movedim(4, 2 + beam.axis)
+    planes = torch.lerp(profile[:, low], profile[:, low + 1], part)  # [B, P Q, S]
+    return planes.view(len(errors), 1, *beam.size, -1).movedim(4, 2 + beam.axis)
 
 
 def _back_projection(beam: ParallelBeam, device: torch.device) -> Tensor:
