@@ -122,6 +122,17 @@ def _longer(y: Tensor) -> Tensor:
     return interpolate(y[None], scale_factor=(1, 1, 1.5), mode="trilinear")[0, ..., 40:200]
 
 
+def _larger(y: Tensor) -> Tensor:
+    """Magnify about the centre."""
+    return interpolate(y[None], scale_factor=1.25)[0, :, 20:180, 24:216, 20:180]
+
+
+def _far(x: Tensor) -> Tensor:
+    """Bend one sample of each batch by twice as much, and the others by less."""
+    first = _elastic(max_displacement=2 * w.ELASTIC["max_displacement"])(x[:1])
+    return torch.cat([first, _elastic(max_displacement=4)(x[1:])])
+
+
 #: Operations by check, and a pattern of what is said of them.
 WRONG: list[tuple[str, Any, str]] = [
     ("flip", lambda x: x.flip(2, 3), "% of the numbers are wrong"),
@@ -198,6 +209,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("prep6", lambda image, labels: OPS["prep6"](image.flip(1), labels), "not mirrored"),
     ("prep6", after("prep6", lambda y: 500 + 100 * y), "have mean"),
     ("prep6", after("prep6", lambda y: y.roll(30, 2)), "away from the centre"),
+    ("prep6", after("prep6", _larger), "times as large"),
+    ("affine", after("affine", lambda y: pad(y[:, :, 6:], (0, 0, 0, 0, 6, 0))), "from inside"),
+    ("elastic", _far, "moves voxels by up to"),
+    ("fat", lambda x, mask: x + mask, "the sum changes by"),
+    ("beam_hardening", lambda x: 2 * x - OPS["beam_hardening"](x), "no darkness"),
+    ("haze", after("haze", lambda y: y + 1), "are wrong"),
     ("infer_original", after("infer_original", lambda y: y.roll(4, 1)), "wrong by up to"),
     ("pipe6", tio.RandomNoise(**w.NOISE), "log field of"),
     ("pipe6", tio.Compose([STEPS[name] for name in w.PIPE6[:-1]]), "noise of up to"),
@@ -211,7 +228,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("windows", {"elastic": lambda x: lambda: (x + 1)[:, :12, :12, :12]}, "1 times the volume"),
     ("ct_kernel", {"sharp": lambda x: x, "soft": lambda x: x}, "keep their shares"),
     ("ct_kernel", {"sharp": lambda x: x + x.roll(1, 4) - 0.5}, "planes mix"),
-    ("ct_thickness", _blur, "variances differ"),
+    ("ct_kernel", {"soft": lambda x: OPS["ct_kernel"]["soft"](x) / 2}, "are wrong"),
+    ("ct_thickness", _blur, "are wrong"),
     ("ct_window", lambda x: x / 80, "% of the numbers are wrong"),
     ("queue", lambda xs: [x for x in xs for _ in range(4)], "subject by subject"),
     ("dtypes", lambda x: x.float(), "uint8 becomes float32"),

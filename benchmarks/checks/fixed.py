@@ -153,6 +153,9 @@ def prep6(op: Op) -> None:
     y = ask(op, ((100 + 10 * at[0]) * inside).float()[None], inside.byte()[None])[0]
     y = y[tuple(slice(n // 2 - reach, n // 2 + reach) for n in y.shape)]
     content = (y - y.median()).abs() > 1e-3  # the ellipsoid is an eighth of it
+    size = content.sum() / inside.sum() / abs(w.RAW[0][0] * w.RAW[1][1] * w.RAW[2][2])
+    # all axes may be scaled alike, and the surface be a voxel wider
+    need(0.68 < size < 1.5, f"the subject is {size:.2g} times as large as it was")
     std, mean = torch.std_mean(y[content])
     # Its surface is blended with what is around it, by each interpolation.
     need(abs(mean) <= 1 and 0.6 < std < 2, f"numbers have mean {mean:.2g} and std {std:.2g}")

@@ -84,6 +84,9 @@ def affine(op: Op) -> None:
     maps, right = _fit(places, known)
     off = ((places - right).abs().amax(1) * known).max()
     need(off <= 2 * _CLOSE, f"is not affine: places are off by up to {off:.2g} voxels")
+    inside = (right - _CENTRE.view(3, 1, 1, 1)).abs() < _CENTRE.view(3, 1, 1, 1) - _CLOSE
+    filled = (inside.all(1) & ~known).double().mean()
+    need(filled <= 0.001, f"{filled:.0%} is filled though it comes from inside")
     _check_pose(maps)
     alike(maps, 1e-3)
 
@@ -125,8 +128,10 @@ def _left(inner: Tensor, locked: int) -> Tensor:
 def elastic(op: Op) -> None:
     """A cubic B-spline of 7³ control points moved by up to 7.5 voxels, those at the ends locked."""
     places, known = _places(op)
-    bends = places - voxels(SIZE)
+    bends, most = places - voxels(SIZE), w.ELASTIC["max_displacement"]
     _check_strength(bends, known)
+    farthest = (bends.abs() * known[:, None]).max()
+    need(farthest <= most, f"moves voxels by up to {farthest:.2g}, not {most}")
     inner = bends[..., _INNER, _INNER, _INNER]
     left = _left(inner, 0)
     need(left <= _LEFT, f"is no cubic B-spline of {_POINTS}³ points: a fit leaves {left:.0f} % rms")
