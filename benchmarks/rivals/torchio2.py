@@ -85,7 +85,6 @@ OPS: dict[str, Any] = {
     "batch": FAMILY.run(TURN),
     "grad_image": without_copies,
     "grad_params": lambda x, degrees: FAMILY.run(tio.Affine(degrees=(0.0, 0.0, degrees)))(x),
-    "points": FAMILY.points,
     "ct_window": FAMILY.run(tio.Normalize(out_min=0.0, out_max=1.0, in_min=0.0, in_max=80.0)),
     "landmarks": partial(FAMILY.landmarks, compute_histogram_landmarks),
 }
@@ -95,4 +94,5 @@ NOTES = {
     "grad_image": "with `copy=False` only",
     "replay": "record by record",
     "infer_gaussian": "- Hann weights only",
+    "points": "- a transform drops those of a subject",
 }
