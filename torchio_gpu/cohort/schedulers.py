@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -209,7 +209,8 @@ def client_of(workers: Workers, logs: Path | None = None) -> Iterator[Any]:
                 # a worker has one case at a time: it would wait for ever for memory to be freed
                 **{f"distributed.worker.memory.{n}": False for n in ("target", "spill", "pause")},
             }
-            if can_fork := "forkserver" in multiprocessing.get_all_start_methods():
+            can_fork = sys.platform == "linux"  # libraries of macOS may crash after a fork
+            if can_fork:
                 settings["distributed.worker.multiprocessing-method"] = "forkserver"
             stack.enter_context(dask.config.set(settings))
             if can_fork:  # Dask has a list of its own, which it sets once
