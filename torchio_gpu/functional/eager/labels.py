@@ -24,16 +24,10 @@ def one_hot(x: Volume, num_classes: int) -> Volume:
     """Return masks of labels 0 to ``num_classes - 1``, [B, N, I, J, K], in the dtype of ``x``."""
     # compare in the dtype of the labels, several times as fast, if it represents all classes
     dtype = x.dtype if num_classes <= _countable(x.dtype) else torch.float64
-    labels = torch.arange(num_classes, device=x.device).to(dtype)
-    labels = labels.view(1, -1, 1, 1, 1)
-    if labels.element_size() > 1:
-        return (x == labels).to(x.dtype)
-    if x.device.type != "cpu":
-        return (x == labels).view(x.dtype)
-    # torch vectorizes xor of bytes, but not their comparison: xor of equal bytes is 0
-    out = empty((len(x), num_classes, *x.shape[2:]), torch.uint8, x.device)
-    torch.bitwise_xor(x.view(torch.uint8), labels.view(torch.uint8), out=out)
-    return out.clamp_(max=1).bitwise_xor_(1).view(x.dtype)
+    labels = torch.arange(num_classes, device=x.device).to(dtype).view(1, -1, 1, 1, 1)
+    out = empty((len(x), num_classes, *x.shape[2:]), x.dtype, x.device)
+    # on a CPU torch vectorizes a comparison only if its result has the dtype of its operands
+    return torch.eq(x.detach(), labels, out=out)
 
 
 def remap(x: Volume, old: Tensor, new: Tensor) -> Volume:
