@@ -90,7 +90,7 @@ def projections(
     disc = (torch.hypot(place[:, None], place) < 0.85).float()
     x = disc[None, None, :, :, None].repeat(1, 1, 1, 1, planes)
     sinogram = F.project(x, views, 1.0)
-    named = f"of {planes} planes of {size}², {views} views"
+    named = f"of {planes} planes of {size}x{size}, {views} views"
     found: dict[str, Callable[[], Any]] = {
         f"projection {named}": partial(F.project, x, views, 1.0),
         f"filtered back-projection {named}": partial(

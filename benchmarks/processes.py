@@ -59,8 +59,10 @@ def write(folder: Path, count: int, size: int) -> None:
 def ask(python: str, code: str) -> Any:
     """Return the JSON that code prints last in a fresh process of one thread."""
     command = [python, "-W", "ignore", "-c", f"import json, time; {code}"]
-    one = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
-    done = subprocess.check_output(command, cwd=machine.ROOT, env={**os.environ, **one})
+    # installed libraries have compiled modules: a checkout must be allowed to keep its own
+    env = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    env["PYTHONDONTWRITEBYTECODE"] = ""
+    done = subprocess.check_output(command, cwd=machine.ROOT, env={**os.environ, **env})
     return json.loads(done.splitlines()[-1])
 
 
