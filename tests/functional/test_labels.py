@@ -166,6 +166,13 @@ def test_one_hot_agrees_with_torch(dtype):
     assert F.one_hot(x).shape == (2, 6, 3, 4, 5)
 
 
+def test_one_hot_of_labels_that_require_a_gradient_has_none():
+    x = torch.tensor([0.0, 2.0]).view(1, 1, 1, 1, 2).requires_grad_()
+    out = F.one_hot(x, 3)
+    assert not out.requires_grad
+    assert out.flatten().tolist() == [1, 0, 0, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("dtype", "label"), [(torch.uint8, 255), (torch.int8, 127), (torch.bfloat16, 256)]
 )
